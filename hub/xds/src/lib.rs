@@ -1,0 +1,1 @@
+//! Incremental and state-of-the-world xDS.
