@@ -1,0 +1,95 @@
+//! Base ids: the number that keeps the Envoys of one network namespace apart. Entry point: [`choose`].
+//!
+//! Envoy binds abstract Unix sockets named after `base id * 10 + epoch % 3`; a second Envoy with the same base id exits with
+//! "unable to bind domain socket". `/proc/net/unix` lists those of the reader's network namespace.
+
+use std::collections::BTreeSet;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The largest base id that is given; times ten it is far from Envoy's 32 bits.
+pub const MAX: u32 = 1 << 20;
+
+const NAMES: [&str; 4] = ["parent_", "child_", "udp_parent_", "udp_child_"];
+
+/// The base ids that some Envoy has, read from the text of `/proc/net/unix`.
+pub fn in_use(proc_net_unix: &str) -> BTreeSet<u32> {
+    proc_net_unix.lines().filter_map(base_id_of_line).collect()
+}
+
+/// A base id in `1..=MAX` for the proxy called `name`: `preferred` (the one it had before) if that is free, else the first free
+/// one from the name's hash on. [`None`] when none is free.
+pub fn choose(proc_net_unix: &str, name: &str, preferred: Option<u32>) -> Option<u32> {
+    let taken = in_use(proc_net_unix);
+    let start = u32::try_from(xxh3_64(name.as_bytes()) % u64::from(MAX)).unwrap_or_default();
+    let from_hash = (0..MAX).map(|step| (start + step) % MAX + 1);
+    let preferred = preferred.filter(|id| (1..=MAX).contains(id));
+    preferred.into_iter().chain(from_hash).find(|id| !taken.contains(id))
+}
+
+fn base_id_of_line(line: &str) -> Option<u32> {
+    let name = line.split_ascii_whitespace().nth(7)?.strip_prefix("@envoy_domain_socket_")?;
+    let number = NAMES.iter().find_map(|kind| name.strip_prefix(kind))?;
+    // The kernel pads an abstract name to the length that was bound: what follows the digits are '@'s for the zero bytes.
+    let number = number.trim_end_matches('@').parse::<u32>().ok()?;
+    Some(number / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX, choose, in_use};
+
+    const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+
+    fn mk_line(path: &str) -> String {
+        format!("0000000000000000: 00000002 00000000 00000000 0002 01 4242 {path}\n")
+    }
+
+    #[test]
+    fn every_kind_of_socket_and_every_epoch_takes_the_base_id() {
+        for (path, expected) in [
+            ("@envoy_domain_socket_parent_70", Some(7)),
+            ("@envoy_domain_socket_child_71", Some(7)),
+            ("@envoy_domain_socket_udp_parent_72", Some(7)),
+            ("@envoy_domain_socket_udp_child_10485760", Some(MAX)),
+            ("@envoy_domain_socket_parent_0", Some(0)),
+            ("@envoy_domain_socket_parent_70@@@", Some(7)),
+            ("@envoy_domain_socket_parent_", None),
+            ("@envoy_domain_socket_other_70", None),
+            ("/run/envoy_domain_socket_parent_70", None),
+            ("", None),
+        ] {
+            let text = format!("{HEAD}{}", mk_line(path));
+            assert_eq!(in_use(&text).into_iter().next(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn remembered_id_is_kept_while_it_is_free() {
+        assert_eq!(choose(HEAD, "gateway", Some(42)), Some(42));
+    }
+
+    #[test]
+    fn taken_or_impossible_remembered_id_gives_way_to_the_hash() {
+        let fresh = choose(HEAD, "gateway", None);
+        let text = mk_line("@envoy_domain_socket_parent_420");
+        assert_eq!(choose(&text, "gateway", Some(42)), fresh);
+        assert_eq!(choose(HEAD, "gateway", Some(0)), fresh);
+        assert_eq!(choose(HEAD, "gateway", Some(MAX + 1)), fresh);
+    }
+
+    #[test]
+    fn taken_hash_moves_to_the_next_id_and_wraps() {
+        let first = choose(HEAD, "gateway", None).unwrap();
+        let text = mk_line(&format!("@envoy_domain_socket_child_{}", first * 10 + 2));
+        assert_eq!(choose(&text, "gateway", None), Some(first % MAX + 1));
+    }
+
+    #[test]
+    fn names_spread_over_the_whole_range() {
+        let ids: std::collections::BTreeSet<_> =
+            (0..1000).filter_map(|number| choose(HEAD, &format!("proxy-{number}"), None)).collect();
+        assert!(ids.len() > 990, "{} distinct", ids.len());
+        assert!(ids.iter().all(|id| (1..=MAX).contains(id)));
+    }
+}

