@@ -1,1 +1,16 @@
-//! Custom resources and the plan.
+//! Custom resource types, the plan's protobuf, selectors and conditions. No client and no runtime: objects come in
+//! through [`door`], are judged by their kind's `validate`, and become plans elsewhere.
+
+pub mod conditions;
+pub mod crds;
+pub mod door;
+pub mod node_proxy;
+pub mod node_report;
+pub mod plan;
+pub mod plan_type;
+pub mod selector;
+pub mod violation;
+pub mod virtual_service;
+
+pub use plan_type::PlanType;
+pub use violation::Violation;

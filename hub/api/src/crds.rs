@@ -1,0 +1,47 @@
+//! The custom resource definitions, generated from the types. `deploy/crds` holds their text; a test compares both.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+
+use crate::node_proxy::NodeProxy;
+use crate::node_report::NodeReport;
+use crate::virtual_service::VirtualService;
+
+/// Every definition that the product needs, in the order in which they are installed.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    [VirtualService::crd(), NodeProxy::crd(), NodeReport::crd()].into_iter().map(tidy).collect()
+}
+
+/// Every definition as a file: its name, `<plural>.<group>.yaml`, and its text.
+///
+/// # Errors
+/// When a definition can't be written as YAML, which would be a defect of its types.
+pub fn to_yaml() -> Result<Vec<(String, String)>, serde_yaml::Error> {
+    all().iter().map(|crd| Ok((file_name(crd), serde_yaml::to_string(crd)?))).collect()
+}
+
+fn file_name(crd: &CustomResourceDefinition) -> String {
+    format!("{}.{}.yaml", crd.spec.names.plural, crd.spec.group)
+}
+
+fn tidy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    crd.spec.preserve_unknown_fields = Some(false);
+    let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()).for_each(forbid_null);
+    crd
+}
+
+/// Takes `nullable` away: the API server then drops an explicit null, where otherwise `has()` in a rule would take it for
+/// a value (`udp: {…}, tcp: null` would break "exactly one of").
+fn forbid_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flatten().for_each(|(_, property)| forbid_null(property));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = schema.items.as_mut() {
+        forbid_null(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = schema.additional_properties.as_mut() {
+        forbid_null(values);
+    }
+}

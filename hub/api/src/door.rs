@@ -1,0 +1,71 @@
+//! The door through which objects come in, from a watch or from a file: JSON becomes a typed object, or an error that
+//! names the field. Unknown fields are warned of and never fatal, so a newer or older manifest still works.
+//! `serde_path_to_error` and `serde_ignored` keep the paths; both are small and by serde's own author.
+
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Why an object could not be read at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct ParseError {
+    /// The field, for example `spec.listeners[0].udp.port`; `.` for the object itself.
+    pub path: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Reads an object of kind `K` and returns it with a warning for each unknown field.
+///
+/// # Errors
+/// The first field that is missing or has the wrong type; `apiVersion` and `kind` when they are not `K`'s;
+/// `metadata.name` when it is missing or empty.
+pub fn parse<K>(value: Value) -> Result<(K, Vec<String>), ParseError>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    expect(&value, "apiVersion", &K::api_version(&()))?;
+    expect(&value, "kind", &K::kind(&()))?;
+    let mut warnings = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let mut note = |path: serde_ignored::Path<'_>| warnings.push(format!("{}: unknown field, ignored", render(&path)));
+    let ignoring = serde_ignored::Deserializer::new(value, &mut note);
+    let tracking = serde_path_to_error::Deserializer::new(ignoring, &mut track);
+    let parsed = K::deserialize(tracking).map_err(|error| locate(&track.path().to_string(), &error.to_string()))?;
+    if parsed.meta().name.as_deref().is_none_or(str::is_empty) {
+        return Err(ParseError { path: "metadata.name".into(), message: "must not be empty".into() });
+    }
+    Ok((parsed, warnings))
+}
+
+fn expect(value: &Value, field: &str, wanted: &str) -> Result<(), ParseError> {
+    match value.get(field).and_then(Value::as_str) {
+        Some(found) if found == wanted => Ok(()),
+        Some(found) => Err(ParseError { path: field.into(), message: format!("must be {wanted}, is {found}") }),
+        None => Err(ParseError { path: field.into(), message: format!("must be {wanted}") }),
+    }
+}
+
+/// Serde reports a missing field at its parent; the path of the field itself is what a person looks for.
+fn locate(path: &str, message: &str) -> ParseError {
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match (path, missing) {
+        (".", Some(field)) => ParseError { path: field.into(), message: "is required".into() },
+        (_, Some(field)) => ParseError { path: format!("{path}.{field}"), message: "is required".into() },
+        (_, None) => ParseError { path: path.into(), message: message.into() },
+    }
+}
+
+fn render(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", render(parent)),
+        Path::Map { parent, key } => match render(parent) {
+            empty if empty.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => render(parent),
+    }
+}

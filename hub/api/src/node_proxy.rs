@@ -1,0 +1,197 @@
+//! `portreeve.dev/v1alpha1` NodeProxy: a proxy on each selected node, supervised by that node's agent. Its labels are matched
+//! by other resources as a pod's are. Entry points: [`NodeProxy::parse`] and [`NodeProxy::validate`].
+#![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::door::{self, ParseError};
+use crate::selector;
+use crate::violation::{Checks, Violation};
+
+/// Pairs of one map of labels at most.
+pub const MAX_LABELS: usize = 64;
+/// Namespaces listed by name at most.
+pub const MAX_NAMESPACES: usize = 1024;
+/// Extra arguments of a proxy at most.
+pub const MAX_ARGS: usize = 64;
+/// Worker threads of a proxy at most.
+pub const MAX_CONCURRENCY: i32 = 1024;
+
+const LIST_RULE: &str = "names must be given for from: List, and only then";
+const SELECTOR_RULE: &str = "selector must be given for from: Selector, and only then";
+
+/// Where the proxy runs, whom it serves, and how it is started.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[kube(
+    group = "portreeve.dev",
+    version = "v1alpha1",
+    kind = "NodeProxy",
+    plural = "nodeproxies",
+    shortname = "npx",
+    status = "NodeProxyStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A proxy on each selected node, supervised by the node's agent.",
+    printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = r#".status.conditions[?(@.type=="Accepted")].status"#),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = "1",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].message"#
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeProxySpec {
+    /// Labels of the nodes that run the proxy; a node must carry all of them. Empty: every node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_LABELS))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Namespaces whose resources may select this proxy.
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
+    /// Labels of the proxy, matched by the selectors of other resources as a pod's labels are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_LABELS))]
+    pub labels: BTreeMap<String, String>,
+    /// How Envoy is started.
+    #[serde(default)]
+    pub envoy: Envoy,
+}
+
+/// Namespaces whose resources may select a proxy.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new("(self.from == 'List') == (has(self.names) && size(self.names) > 0)").message(LIST_RULE),
+    validation = Rule::new("(self.from == 'Selector') == has(self.selector)").message(SELECTOR_RULE)
+)]
+pub struct AllowedNamespaces {
+    /// How they are named.
+    #[serde(default)]
+    pub from: From,
+    /// With `List`: the namespaces' names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_NAMESPACES))]
+    pub names: Vec<String>,
+    /// With `Selector`: the namespaces' labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<LabelSelector>,
+}
+
+/// How allowed namespaces are named.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum From {
+    /// All namespaces.
+    #[default]
+    All,
+    /// Those in `names`.
+    List,
+    /// Those that `selector` matches.
+    Selector,
+}
+
+/// How Envoy is started.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Envoy {
+    /// Worker threads.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = MAX_CONCURRENCY))]
+    pub concurrency: i32,
+    /// Arguments after those that the agent gives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_ARGS))]
+    pub extra_args: Vec<String>,
+    /// TCP port on which the proxy answers health checks: connections, and `GET /healthcheck`. Without it none is opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub health_listener: Option<i32>,
+}
+
+/// What the hub says about the object.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+pub struct NodeProxyStatus {
+    /// Nodes that the proxy is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<i32>,
+    /// Nodes on which it runs and serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<i32>,
+    /// `Accepted` and `Programmed`, see [`crate::conditions`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+fn one() -> i32 {
+    1
+}
+
+// === impl Envoy ===
+
+impl Default for Envoy {
+    fn default() -> Self {
+        Self { concurrency: one(), extra_args: Vec::new(), health_listener: None }
+    }
+}
+
+impl Envoy {
+    fn check(&self, path: &str, checks: &mut Checks) {
+        checks.range(self.concurrency, (1, MAX_CONCURRENCY), &format!("{path}.concurrency"));
+        checks.count(self.extra_args.len(), (0, MAX_ARGS), &format!("{path}.extraArgs"));
+        if let Some(port) = self.health_listener {
+            checks.port(port, &format!("{path}.healthListener"));
+        }
+    }
+}
+
+// === impl AllowedNamespaces ===
+
+impl AllowedNamespaces {
+    /// Whether resources of the namespace `name` with these labels may select the proxy.
+    pub fn allows(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        match (self.from, &self.selector) {
+            (From::All, _) => true,
+            (From::List, _) => self.names.iter().any(|listed| listed == name),
+            (From::Selector, Some(wanted)) => selector::from_label_selector(wanted).is_ok_and(|s| s.matches(labels)),
+            (From::Selector, None) => false,
+        }
+    }
+
+    fn check(&self, path: &str, checks: &mut Checks) {
+        checks.must((self.from == From::List) == !self.names.is_empty(), path, LIST_RULE);
+        checks.must((self.from == From::Selector) == self.selector.is_some(), path, SELECTOR_RULE);
+        checks.count(self.names.len(), (0, MAX_NAMESPACES), &format!("{path}.names"));
+    }
+}
+
+// === impl NodeProxy ===
+
+impl NodeProxy {
+    /// Reads an object and returns it with a warning for each unknown field.
+    ///
+    /// # Errors
+    /// As [`door::parse`]: the field that can't be read.
+    pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
+        door::parse(value)
+    }
+
+    /// The rules of the CRD's schema, for objects that didn't pass an API server. Empty: the object is valid.
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        checks.count(self.spec.node_selector.len(), (0, MAX_LABELS), "spec.nodeSelector");
+        self.spec.allowed_namespaces.check("spec.allowedNamespaces", &mut checks);
+        checks.count(self.spec.labels.len(), (0, MAX_LABELS), "spec.labels");
+        self.spec.envoy.check("spec.envoy", &mut checks);
+        checks.done()
+    }
+}

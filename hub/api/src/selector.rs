@@ -1,0 +1,172 @@
+//! Label selectors: matching of [`plan::Selector`], its conversions, its canonical text and its index key. All requirements
+//! are ANDed and mean what they mean in Kubernetes (`In`, `NotIn`, `Exists`, `DoesNotExist`).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::plan::{Operator, Requirement, Selector};
+
+/// A label selector that can't be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectorError {
+    /// `operator` is none of `In`, `NotIn`, `Exists` and `DoesNotExist`.
+    #[error("matchExpressions of {key}: unknown operator {operator}")]
+    UnknownOperator {
+        /// The label's key.
+        key: String,
+        /// What stood there.
+        operator: String,
+    },
+    /// `In` and `NotIn` need values.
+    #[error("matchExpressions of {key}: operator needs values")]
+    NoValues {
+        /// The label's key.
+        key: String,
+    },
+    /// `Exists` and `DoesNotExist` take no values.
+    #[error("matchExpressions of {key}: operator takes no values")]
+    SomeValues {
+        /// The label's key.
+        key: String,
+    },
+}
+
+/// The selector that wants every pair of `labels` (`matchLabels`); an empty map matches everything.
+pub fn from_map(labels: &BTreeMap<String, String>) -> Selector {
+    let equal = |(key, value): (&String, &String)| Requirement::new(key, Operator::In, [value.clone()]);
+    Selector { labels: labels.iter().map(equal).collect(), fields: Vec::new() }
+}
+
+/// Converts a Kubernetes label selector.
+///
+/// # Errors
+/// The first expression whose operator is unknown or doesn't fit its values.
+pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, SelectorError> {
+    let mut found = selector.match_labels.as_ref().map(from_map).unwrap_or_default();
+    for expression in selector.match_expressions.iter().flatten() {
+        let key = expression.key.clone();
+        let values = expression.values.clone().unwrap_or_default();
+        let operator = match expression.operator.as_str() {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            other => return Err(SelectorError::UnknownOperator { key, operator: other.to_owned() }),
+        };
+        match (operator, values.is_empty()) {
+            (Operator::In | Operator::NotIn, true) => return Err(SelectorError::NoValues { key }),
+            (Operator::Exists | Operator::DoesNotExist, false) => return Err(SelectorError::SomeValues { key }),
+            _ => found.labels.push(Requirement::new(key, operator, values)),
+        }
+    }
+    found.labels.sort_by(|a, b| a.order().cmp(&b.order()));
+    found.labels.dedup();
+    Ok(found)
+}
+
+// === impl Selector ===
+
+impl Selector {
+    /// Whether `labels` meet every label requirement. Field requirements are not looked at, see [`Self::matches_fields`].
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|requirement| requirement.admits(labels.get(&requirement.key).map(String::as_str)))
+    }
+
+    /// Whether the object's fields meet every field requirement; `field` gives the text at a dotted path, none where the
+    /// object has nothing.
+    pub fn matches_fields(&self, field: impl Fn(&str) -> Option<String>) -> bool {
+        self.fields.iter().all(|requirement| requirement.admits(field(&requirement.key).as_deref()))
+    }
+
+    /// Whether there is no requirement at all: everything matches.
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// A text that is equal for selectors of equal meaning up to the order of requirements and values, and different for
+    /// others: `k=v,k2=v2`, `k in (a,b)`, `k!=v`, `k notin (a,b)`, `k`, `!k`, fields as `field:path=v`, and `*` for everything.
+    /// Characters outside of `A-Za-z0-9._/-` are written as `%XX`, so no value can imitate another requirement.
+    pub fn canonical(&self) -> String {
+        if self.is_everything() {
+            return "*".to_owned();
+        }
+        let labels = self.labels.iter().map(|requirement| requirement.canonical(""));
+        let fields = self.fields.iter().map(|requirement| requirement.canonical("field:"));
+        let mut parts: Vec<String> = labels.chain(fields).collect();
+        parts.sort();
+        parts.dedup();
+        parts.join(",")
+    }
+
+    /// The pairs to look up in an index of label pairs: whatever matches carries at least one of them. They are those of the
+    /// `In` requirement with the fewest values. None: no requirement names a value, so everything must be looked at.
+    /// An empty list: nothing can match.
+    pub fn first_pairs(&self) -> Option<Vec<(&str, &str)>> {
+        let equal = self.labels.iter().filter(|requirement| requirement.operator() == Operator::In);
+        let fewest = equal.min_by_key(|requirement| requirement.values.len())?;
+        Some(fewest.values.iter().map(|value| (fewest.key.as_str(), value.as_str())).collect())
+    }
+}
+
+// === impl Requirement ===
+
+impl Requirement {
+    /// A requirement with its values sorted and without repeats.
+    pub fn new(
+        key: impl Into<String>,
+        operator: Operator,
+        values: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let mut values: Vec<String> = values.into_iter().map(Into::into).collect();
+        values.sort();
+        values.dedup();
+        Self { key: key.into(), operator: operator.into(), values }
+    }
+
+    /// Whether `found`, the label's value if there is one, meets the requirement. An operator that this version doesn't know
+    /// admits nothing.
+    fn admits(&self, found: Option<&str>) -> bool {
+        let listed = |value: &str| self.values.iter().any(|v| v == value);
+        match self.operator() {
+            Operator::In => found.is_some_and(listed),
+            Operator::NotIn => !found.is_some_and(listed),
+            Operator::Exists => found.is_some(),
+            Operator::DoesNotExist => found.is_none(),
+            Operator::Unspecified => false,
+        }
+    }
+
+    fn order(&self) -> (&str, i32, &[String]) {
+        (&self.key, self.operator, &self.values)
+    }
+
+    fn canonical(&self, prefix: &str) -> String {
+        let key = format!("{prefix}{}", escape(&self.key));
+        let mut values: Vec<String> = self.values.iter().map(|value| escape(value)).collect();
+        values.sort();
+        values.dedup();
+        match (self.operator(), values.as_slice()) {
+            (Operator::In, [one]) => format!("{key}={one}"),
+            (Operator::In, many) => format!("{key} in ({})", many.join(",")),
+            (Operator::NotIn, [one]) => format!("{key}!={one}"),
+            (Operator::NotIn, many) => format!("{key} notin ({})", many.join(",")),
+            (Operator::Exists, _) => key,
+            (Operator::DoesNotExist, _) => format!("!{key}"),
+            (Operator::Unspecified, many) => format!("{key} ?{} ({})", self.operator, many.join(",")),
+        }
+    }
+}
+
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._/-".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}

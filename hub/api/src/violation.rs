@@ -1,0 +1,69 @@
+//! What is wrong with an object, and where: the offline counterpart of the API server's validation.
+
+use std::fmt;
+
+/// One broken rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// The field in the API server's notation, for example `spec.listeners[0].udp.port`.
+    pub path: String,
+    /// What the field must be, in words for the object's author.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Collects violations while a kind walks over its fields. Each check mirrors one keyword of the CRD's schema.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    found: Vec<Violation>,
+}
+
+// === impl Checks ===
+
+impl Checks {
+    /// Notes `message` for `path` unless `ok`.
+    pub(crate) fn must(&mut self, ok: bool, path: impl Into<String>, message: impl Into<String>) {
+        if !ok {
+            self.found.push(Violation { path: path.into(), message: message.into() });
+        }
+    }
+
+    /// Schema `minimum` and `maximum`.
+    pub(crate) fn range(&mut self, value: i32, bounds: (i32, i32), path: &str) {
+        let (low, high) = bounds;
+        let message = match high {
+            i32::MAX => format!("must be at least {low}, is {value}"),
+            _ => format!("must be from {low} to {high}, is {value}"),
+        };
+        self.must((low..=high).contains(&value), path, message);
+    }
+
+    /// A port number, 1 to 65,535.
+    pub(crate) fn port(&mut self, value: i32, path: &str) {
+        self.range(value, (1, 65_535), path);
+    }
+
+    /// Schema `minLength` and `maxLength`, counted in characters.
+    pub(crate) fn length(&mut self, text: &str, bounds: (usize, usize), path: &str) {
+        let (low, high) = bounds;
+        let count = text.chars().count();
+        self.must(count >= low, path, "must not be empty");
+        self.must(count <= high, path, format!("must have at most {high} characters, has {count}"));
+    }
+
+    /// Schema `minItems`, `maxItems`, `minProperties` and `maxProperties`.
+    pub(crate) fn count(&mut self, count: usize, bounds: (usize, usize), path: &str) {
+        let (low, high) = bounds;
+        self.must((low..=high).contains(&count), path, format!("must have {low} to {high} entries, has {count}"));
+    }
+
+    /// What was found, in the order of the fields.
+    pub(crate) fn done(self) -> Vec<Violation> {
+        self.found
+    }
+}
