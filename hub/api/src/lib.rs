@@ -4,10 +4,12 @@
 pub mod conditions;
 pub mod crds;
 pub mod door;
+pub mod names;
 pub mod node_proxy;
 pub mod node_report;
 pub mod plan;
 pub mod plan_type;
+pub mod pod;
 pub mod selector;
 pub mod violation;
 pub mod virtual_service;

@@ -1,0 +1,160 @@
+//! The little of a Kubernetes Pod that routing needs, taken at the door so that the rest is freed at once.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod as KubePod, PodStatus};
+
+use crate::plan;
+
+/// Annotation by which a gateway's pod names its NodeProxy.
+pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
+
+/// A pod, stripped. Equal pods need no work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// `metadata.uid`.
+    pub uid: Arc<str>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// The node it is bound to; none while it is not scheduled.
+    pub node: Option<Arc<str>>,
+    /// Addresses, the primary family first.
+    pub ips: Vec<IpAddr>,
+    /// The Ready condition is True.
+    pub ready: bool,
+    /// The pod shares the node's network namespace.
+    pub host_network: bool,
+    /// Creation, in milliseconds since the Unix epoch.
+    pub created_ms: i64,
+    /// The moment the deletion was asked for (deletionTimestamp less the grace period); 0 while it is to stay.
+    pub terminating_ms: i64,
+    /// The pod ran to its end (phase Succeeded or Failed) and will not answer any more.
+    pub finished: bool,
+    /// The NodeProxy that this pod claims to embody.
+    pub node_proxy: Option<String>,
+    /// `spec.serviceAccountName`.
+    pub service_account: String,
+}
+
+// === impl Pod ===
+
+impl Pod {
+    /// Strips a Kubernetes Pod; none when it has no uid or name (it never came from an API server).
+    pub fn from_kube(pod: KubePod) -> Option<Self> {
+        let meta = pod.metadata;
+        let spec = pod.spec.unwrap_or_default();
+        let status = pod.status.unwrap_or_default();
+        let grace = meta.deletion_grace_period_seconds.unwrap_or(0) * 1000;
+        Some(Self {
+            uid: meta.uid?.into(),
+            name: meta.name?.into(),
+            namespace: meta.namespace.unwrap_or_else(|| "default".into()).into(),
+            labels: meta.labels.unwrap_or_default(),
+            node: spec.node_name.filter(|n| !n.is_empty()).map(Into::into),
+            ips: ips(&status),
+            ready: ready(&status),
+            host_network: spec.host_network.unwrap_or(false),
+            created_ms: meta.creation_timestamp.map_or(0, |t| t.0.as_millisecond()),
+            terminating_ms: meta.deletion_timestamp.map_or(0, |t| t.0.as_millisecond() - grace),
+            finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+            node_proxy: meta.annotations.and_then(|mut a| a.remove(NODE_PROXY_ANNOTATION)),
+            service_account: spec.service_account_name.unwrap_or_default(),
+        })
+    }
+
+    /// The pod as an endpoint of a group; none while it can't take traffic.
+    ///
+    /// A terminating pod stays an endpoint until it is gone: those who hold sessions on it need it. Whether it
+    /// takes new ones is decided by whoever translates it.
+    pub fn endpoint(&self) -> Option<plan::Endpoint> {
+        let serves = !self.finished && (self.ready || self.terminating_ms != 0);
+        if !serves || self.ips.is_empty() {
+            return None;
+        }
+        Some(plan::Endpoint {
+            uid: self.uid.to_string(),
+            namespace: self.namespace.to_string(),
+            name: self.name.to_string(),
+            node: self.node.as_deref().unwrap_or_default().to_string(),
+            ips: self.ips.iter().map(IpAddr::to_string).collect(),
+            created_ms: self.created_ms,
+            terminating_ms: self.terminating_ms,
+            ready: self.ready,
+        })
+    }
+}
+
+fn ips(status: &PodStatus) -> Vec<IpAddr> {
+    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let primary = status.pod_ip.as_deref();
+    let mut found: Vec<IpAddr> = Vec::new();
+    for ip in primary.into_iter().chain(listed).filter_map(|text| text.parse().ok()) {
+        if !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    found
+}
+
+fn ready(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(status: serde_json::Value, deletion: Option<&str>) -> Pod {
+        let object = json!({
+            "metadata": {"name": "w", "namespace": "ns", "uid": "u", "labels": {"app": "w"},
+                "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": deletion,
+                "deletionGracePeriodSeconds": deletion.map(|_| 30)},
+            "spec": {"nodeName": "n", "containers": []},
+            "status": status,
+        });
+        Pod::from_kube(serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    fn ready_status() -> serde_json::Value {
+        json!({"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}],
+            "conditions": [{"type": "Ready", "status": "True"}]})
+    }
+
+    #[test]
+    fn ready_pod_is_an_endpoint_with_each_address_once() {
+        let endpoint = pod(ready_status(), None).endpoint().unwrap();
+        assert_eq!(endpoint.ips, ["10.0.0.1", "fd00::1"]);
+        assert_eq!(endpoint.terminating_ms, 0);
+    }
+
+    #[test]
+    fn unready_pod_and_pod_without_address_are_no_endpoints() {
+        let mut unready = ready_status();
+        unready["conditions"][0]["status"] = "False".into();
+        assert_eq!(pod(unready, None).endpoint(), None);
+        let without = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        assert_eq!(pod(without, None).endpoint(), None);
+    }
+
+    #[test]
+    fn terminating_pod_stays_an_endpoint_from_the_moment_its_deletion_was_asked_for() {
+        let mut status = ready_status();
+        status["conditions"][0]["status"] = "False".into();
+        let endpoint = pod(status, Some("2026-01-01T01:00:30Z")).endpoint().unwrap();
+        assert_eq!(endpoint.terminating_ms, 1_767_229_200_000);
+    }
+
+    #[test]
+    fn finished_pod_is_gone() {
+        let mut status = ready_status();
+        status["phase"] = "Failed".into();
+        assert_eq!(pod(status, None).endpoint(), None);
+    }
+}
