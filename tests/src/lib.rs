@@ -1,1 +1,19 @@
-//! Harness.
+//! The harness: a real API server, network namespaces, processes under test, UDP flows and the Envoy admin client
+//! that the scenarios and the benchmarks of this crate are written with.
+//!
+//! Everything here starts real things and ends them: children die with the test process (`PR_SET_PDEATHSIG`),
+//! namespaces vanish with the last file descriptor, data lives in temporary directories, ports are the kernel's choice.
+
+pub mod assets;
+pub mod certs;
+pub mod controlplane;
+pub mod envoy;
+pub mod health_port;
+pub mod manifest;
+pub mod netns;
+pub mod process;
+pub mod relay;
+pub mod spawner;
+pub mod udp;
+pub mod under_test;
+pub mod wait;

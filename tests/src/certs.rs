@@ -1,0 +1,94 @@
+//! A certificate authority of one test: made on the spot, trusted by that test alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// A certificate authority with its key.
+pub struct Authority {
+    /// Its own certificate.
+    certificate: Certificate,
+    /// Name and key, for signing.
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key as files, in PEM.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The certificate's file.
+    pub certificate: PathBuf,
+    /// The private key's file (PKCS#8).
+    pub key: PathBuf,
+}
+
+/// A key pair as files, in PEM.
+#[derive(Debug, Clone)]
+pub struct SigningKey {
+    /// The private key's file (PKCS#8).
+    pub private: PathBuf,
+    /// The public key's file.
+    pub public: PathBuf,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    /// A new authority (ECDSA P-256).
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn new(name: &str) -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
+        Ok(Self { certificate, issuer: Issuer::new(params, key) })
+    }
+
+    /// The authority's certificate in PEM: what a client has to trust.
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// The authority's certificate in DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
+    /// Signs a server's certificate for `names` (DNS names and IP addresses) and writes it to `directory`.
+    ///
+    /// # Errors
+    /// A name is neither; the directory can't be written.
+    pub fn serving(&self, directory: &Path, names: &[&str]) -> Result<Pair> {
+        let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("server"));
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let signed = params.signed_by(&key, &self.issuer)?;
+        let pair = Pair { certificate: directory.join("serving.pem"), key: directory.join("serving.key") };
+        fs::write(&pair.certificate, signed.pem())?;
+        fs::write(&pair.key, key.serialize_pem())?;
+        Ok(pair)
+    }
+}
+
+/// A key for signing tokens (ECDSA P-256) as files in `directory`.
+///
+/// # Errors
+/// The system has no randomness; the directory can't be written.
+pub fn signing_key(directory: &Path) -> Result<SigningKey> {
+    let pair = KeyPair::generate()?;
+    let key = SigningKey { private: directory.join("sa.key"), public: directory.join("sa.pub") };
+    fs::write(&key.private, pair.serialize_pem())?;
+    fs::write(&key.public, pair.public_key_pem())?;
+    Ok(key)
+}

@@ -1,0 +1,248 @@
+//! A control plane without nodes: a real etcd and a real kube-apiserver as processes of the test.
+//!
+//! Entry points: [`ControlPlane::start`] on the machine's loopback, [`ControlPlane::start_in`] inside a bed. There is
+//! no controller manager: nothing fills Endpoints, deletes namespaces or makes ServiceAccounts; pods stay as written.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hyper::http::Request;
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, PostParams};
+use kube::{Client, Config};
+
+use crate::certs::Authority;
+use crate::netns::{Bed, Netns};
+use crate::process::Process;
+use crate::relay::Relay;
+use crate::wait;
+
+mod site;
+
+use site::{Site, token};
+
+/// How long the API server may take to be ready; measured 3.5 s on an idle machine.
+const READY: Duration = Duration::from_secs(90);
+/// A running control plane; ended and forgotten when dropped.
+pub struct ControlPlane {
+    /// The API server, unless it was killed.
+    apiserver: Option<Process>,
+    /// The store.
+    etcd: Process,
+    /// The way in for the test's own clients, when the servers are inside a bed.
+    relay: Option<Relay>,
+    /// How the servers are started. Last, since their files go with it.
+    site: Site,
+}
+
+// === impl ControlPlane ===
+
+impl ControlPlane {
+    /// Starts on ports of 127.0.0.1 that the kernel chooses, and waits until it is ready.
+    ///
+    /// # Errors
+    /// The programs are missing and can't be built, or are not ready in time; their output is printed.
+    pub async fn start() -> Result<Self> {
+        Self::start_at(None).await
+    }
+
+    /// Starts inside `bed`'s root namespace: processes on its nodes reach it at 10.77.0.1, the test through a relay.
+    ///
+    /// # Errors
+    /// As for [`ControlPlane::start`].
+    pub async fn start_in(bed: &Bed) -> Result<Self> {
+        Self::start_at(Some(bed.root().clone())).await
+    }
+
+    /// Starts at `namespace`. A port that somebody took between its choice and its use is a reason to choose again.
+    async fn start_at(namespace: Option<Netns>) -> Result<Self> {
+        let mut attempts = 3;
+        loop {
+            attempts -= 1;
+            let mut plane = Self::launch(Site::new(namespace.clone())?)?;
+            match plane.wait_ready().await {
+                Ok(()) => return Ok(plane),
+                Err(error) if attempts > 0 && plane.lost_a_port() => eprintln!("starting anew: {error:#}"),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts both servers, without waiting.
+    fn launch(site: Site) -> Result<Self> {
+        let etcd = Process::spawn("etcd", &site.etcd_command())?;
+        let apiserver = Some(Process::spawn("apiserver", &site.apiserver_command())?);
+        let relay = match &site.namespace {
+            Some(namespace) => Some(Relay::start(namespace, site.address)?),
+            None => None,
+        };
+        Ok(Self { site, apiserver, etcd, relay })
+    }
+
+    /// A new client for the administrator. It keeps connections, so it belongs to the runtime that made it.
+    ///
+    /// # Errors
+    /// None is expected: the configuration is ours.
+    pub fn client(&self) -> Result<Client> {
+        self.client_of("admin")
+    }
+
+    /// A new client for `admin`, `hub` or `agent`; see [`ControlPlane::kubeconfig`].
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn client_of(&self, user: &str) -> Result<Client> {
+        let mut config = Config::new(self.url().parse()?);
+        config.root_cert = Some(vec![self.site.authority.der()]);
+        config.auth_info.token = Some(token(user)?.into());
+        Ok(Client::try_from(config)?)
+    }
+
+    /// Where the test's own clients reach the API server.
+    pub fn url(&self) -> String {
+        let address = self.relay.as_ref().map_or(self.site.address, Relay::address);
+        format!("https://{address}")
+    }
+
+    /// Where processes in the servers' namespace, and on the nodes of its bed, reach the API server.
+    pub fn address(&self) -> SocketAddr {
+        self.site.address
+    }
+
+    /// The certificate authority to trust, in PEM.
+    pub fn authority(&self) -> &Authority {
+        &self.site.authority
+    }
+
+    /// A kubeconfig for processes in the servers' namespace and on the nodes of its bed. Users are `admin`, `hub`
+    /// and `agent`; the latter two are the ServiceAccounts of that name in namespace `portreeve`, without any right
+    /// until RBAC objects give them some.
+    ///
+    /// # Errors
+    /// There is no such user.
+    pub fn kubeconfig(&self, user: &str) -> Result<PathBuf> {
+        self.kubeconfig_with(user, token(user)?)
+    }
+
+    /// A kubeconfig with a given bearer token, for instance one of [`ControlPlane::bound_token`]. `name` names the
+    /// file.
+    ///
+    /// # Errors
+    /// The data directory can't be written.
+    pub fn kubeconfig_with(&self, name: &str, token: &str) -> Result<PathBuf> {
+        self.site.kubeconfig(name, token)
+    }
+
+    /// A token of a ServiceAccount, bound to a pod: what the kubelet projects into it, the node's name included.
+    /// Both must exist; `audience` is the one to be reviewed for.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn bound_token(&self, account: &str, pod: &str, audience: &str) -> Result<String> {
+        let (namespace, pod) = pod.split_once('/').context("the pod is given as namespace/name")?;
+        let order: TokenRequest = serde_json::from_value(serde_json::json!({
+            "spec": {
+                "audiences": [audience], "expirationSeconds": 3600,
+                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod},
+            },
+        }))?;
+        let accounts = Api::<ServiceAccount>::namespaced(self.client()?, namespace);
+        let answer = accounts.create_token_request(account, &PostParams::default(), &order).await?;
+        Ok(answer.status.context("a token request without an answer")?.token)
+    }
+
+    /// Applies every document of `yaml` as the administrator.
+    ///
+    /// # Errors
+    /// As for [`crate::manifest::apply`].
+    pub async fn apply(&self, yaml: &str) -> Result<()> {
+        crate::manifest::apply(&self.client()?, yaml).await.map(drop)
+    }
+
+    /// Applies `deploy/crds/*.yaml` and waits until all are established.
+    ///
+    /// # Errors
+    /// There is none; the server refuses one.
+    pub async fn install_crds(&self) -> Result<()> {
+        self.install_crds_of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds"))).await
+    }
+
+    /// Applies the CRDs of a directory and waits until all are established.
+    ///
+    /// # Errors
+    /// There is none; the server refuses one.
+    pub async fn install_crds_of(&self, directory: &Path) -> Result<()> {
+        let client = self.client()?;
+        let mut applied = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                let yaml = fs::read_to_string(&path)?;
+                let stored = crate::manifest::apply(&client, &yaml).await;
+                applied.extend(stored.with_context(|| path.display().to_string())?);
+            }
+        }
+        ensure!(!applied.is_empty(), "no CRD in {}", directory.display());
+        crate::manifest::established(&client, &applied, READY).await
+    }
+
+    /// Kills the API server (SIGKILL); etcd and the data stay.
+    pub fn kill(&mut self) {
+        self.apiserver = None;
+    }
+
+    /// The API server's process: to stop and continue it, or to read its use.
+    pub fn apiserver(&mut self) -> Option<&mut Process> {
+        self.apiserver.as_mut()
+    }
+
+    /// Starts a killed API server again, at the same address and with the same data, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn revive(&mut self) -> Result<()> {
+        if self.apiserver.is_none() {
+            self.apiserver = Some(Process::spawn("apiserver", &self.site.apiserver_command())?);
+        }
+        self.wait_ready().await
+    }
+
+    /// Kills the API server and starts it again.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.revive().await
+    }
+
+    /// Waits for `/readyz`, and gives up at once when the server ends.
+    async fn wait_ready(&mut self) -> Result<()> {
+        let client = self.client()?;
+        let asked = wait::eventually("a ready API server", READY, || {
+            let running = self.apiserver.as_mut().is_some_and(Process::is_running);
+            let client = client.clone();
+            async move { answered_ready(client).await.then_some(true).or((!running).then_some(false)) }
+        });
+        ensure!(asked.await?, "the API server ended");
+        Ok(())
+    }
+
+    /// Whether a server did not get its port.
+    fn lost_a_port(&self) -> bool {
+        let taken = |process: &Process| process.log().contains("address already in use");
+        taken(&self.etcd) || self.apiserver.as_ref().is_some_and(taken)
+    }
+}
+
+/// Whether `/readyz` says 200.
+async fn answered_ready(client: Client) -> bool {
+    match Request::get("/readyz").body(Vec::new()) {
+        Ok(request) => client.request_text(request).await.is_ok(),
+        Err(_) => false,
+    }
+}

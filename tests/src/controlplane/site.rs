@@ -1,0 +1,159 @@
+//! Where and how the servers are started: data directory, keys, ports, command lines. It stays when they go.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use crate::assets::{self, Assets};
+use crate::certs::{self, Authority, Pair};
+use crate::netns::Netns;
+
+/// The names that the server's certificate is good for.
+const NAMES: [&str; 6] =
+    ["localhost", "127.0.0.1", "10.77.0.1", "fd77::1", "10.96.0.1", "kubernetes.default.svc"];
+/// Users with a fixed token, their names and groups. Only `admin` may do anything by itself.
+const USERS: [(&str, &str, &str); 3] = [
+    ("admin", "admin", "system:masters"),
+    ("hub", "system:serviceaccount:portreeve:hub", "system:serviceaccounts,system:serviceaccounts:portreeve"),
+    (
+        "agent",
+        "system:serviceaccount:portreeve:agent",
+        "system:serviceaccounts,system:serviceaccounts:portreeve",
+    ),
+];
+
+/// Everything that stays when the API server goes.
+pub(super) struct Site {
+    /// Data, keys and kubeconfigs.
+    directory: TempDir,
+    /// The programs.
+    assets: Assets,
+    /// Where the servers run; the test's own namespace when there is none.
+    pub(super) namespace: Option<Netns>,
+    /// Who signed the serving certificate.
+    pub(super) authority: Authority,
+    /// The serving certificate.
+    serving: Pair,
+    /// etcd's client port, on the loopback of the servers' namespace.
+    etcd: u16,
+    /// etcd's peer port; nobody comes.
+    peer: u16,
+    /// Where the API server listens.
+    pub(super) address: SocketAddr,
+}
+
+// === impl Site ===
+
+impl Site {
+    /// A new data directory, and ports that are free now.
+    pub(super) fn new(namespace: Option<Netns>) -> Result<Self> {
+        let assets = assets::control_plane()?;
+        let directory = TempDir::with_prefix("portreeve-controlplane-")?;
+        let authority = Authority::new("control plane of a test")?;
+        let serving = authority.serving(directory.path(), &NAMES)?;
+        fs::write(directory.path().join("ca.pem"), authority.pem())?;
+        certs::signing_key(directory.path())?;
+        fs::write(directory.path().join("tokens.csv"), tokens())?;
+        let ip = namespace.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::v4);
+        let [etcd, peer, port] = match &namespace {
+            Some(namespace) => namespace.enter(|| free_ports(ip))??,
+            None => free_ports(ip)?,
+        };
+        let address = SocketAddr::new(ip, port);
+        Ok(Self { directory, assets, namespace, authority, serving, etcd, peer, address })
+    }
+
+    /// Writes a kubeconfig for the servers' address.
+    pub(super) fn kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf> {
+        let (address, authority) = (self.address, self.path("ca.pem"));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             clusters: [{{name: test, cluster: {{server: 'https://{address}', certificate-authority: '{authority}'}}}}]\n\
+             users: [{{name: test, user: {{token: '{token}'}}}}]\n\
+             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n"
+        );
+        let path = self.directory.path().join(format!("{name}.kubeconfig"));
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// A file of the data directory, for a command line.
+    fn path(&self, file: &str) -> String {
+        self.directory.path().join(file).display().to_string()
+    }
+
+    /// A program in the servers' namespace.
+    fn command(&self, program: &Path) -> Command {
+        match &self.namespace {
+            Some(namespace) => namespace.command(program),
+            None => Command::new(program),
+        }
+    }
+
+    /// etcd's command line. No fsync: the data need not outlive the machine.
+    pub(super) fn etcd_command(&self) -> Command {
+        let (client, peer) =
+            (format!("http://127.0.0.1:{}", self.etcd), format!("http://127.0.0.1:{}", self.peer));
+        let mut command = self.command(&self.assets.etcd);
+        command
+            .arg(format!("--data-dir={}", self.path("etcd")))
+            .arg(format!("--listen-client-urls={client}"))
+            .arg(format!("--advertise-client-urls={client}"))
+            .arg(format!("--listen-peer-urls={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--initial-cluster=default={peer}"))
+            .args(["--unsafe-no-fsync=true", "--log-level=warn"]);
+        command
+    }
+
+    /// The API server's command line.
+    pub(super) fn apiserver_command(&self) -> Command {
+        let mut command = self.command(&self.assets.apiserver);
+        command
+            .arg(format!("--etcd-servers=http://127.0.0.1:{}", self.etcd))
+            .arg(format!("--bind-address={}", self.address.ip()))
+            .arg(format!("--advertise-address={}", self.address.ip()))
+            .arg(format!("--secure-port={}", self.address.port()))
+            .arg(format!("--tls-cert-file={}", self.serving.certificate.display()))
+            .arg(format!("--tls-private-key-file={}", self.serving.key.display()))
+            .arg(format!("--token-auth-file={}", self.path("tokens.csv")))
+            .arg(format!("--service-account-key-file={}", self.path("sa.pub")))
+            .arg(format!("--service-account-signing-key-file={}", self.path("sa.key")))
+            .arg(format!("--cert-dir={}", self.path("certs")))
+            .args([
+                "--service-account-issuer=https://kubernetes.default.svc",
+                "--authorization-mode=RBAC",
+                // Nobody makes the default ServiceAccounts that it would ask for.
+                "--disable-admission-plugins=ServiceAccount",
+                "--service-cluster-ip-range=10.96.0.0/16",
+                "--endpoint-reconciler-type=none",
+                "--enable-priority-and-fairness=false",
+                "--allow-privileged=true",
+                "--profiling=false",
+            ]);
+        command
+    }
+}
+
+/// Three ports of `ip` that are free now.
+fn free_ports(ip: IpAddr) -> Result<[u16; 3]> {
+    let held = [TcpListener::bind((ip, 0))?, TcpListener::bind((ip, 0))?, TcpListener::bind((ip, 0))?];
+    let [etcd, peer, port] = &held;
+    Ok([etcd.local_addr()?.port(), peer.local_addr()?.port(), port.local_addr()?.port()])
+}
+
+/// The token of a fixed user. No secret: the server is this test's alone.
+pub(super) fn token(user: &str) -> Result<&str> {
+    let known = USERS.iter().any(|(name, ..)| *name == user);
+    ensure!(known, "no user {user}: there are admin, hub and agent");
+    Ok(user)
+}
+
+/// The API server's token file.
+fn tokens() -> String {
+    USERS.iter().map(|(token, user, groups)| format!("{token},{user},{token},\"{groups}\"\n")).collect()
+}
