@@ -1,2 +1,4 @@
 //! The agent.
 pub mod envoy;
+pub mod translate;
+pub mod world;

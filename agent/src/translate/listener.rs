@@ -1,0 +1,161 @@
+//! Listeners: UDP by `udp_proxy`, TCP by `tcp_proxy`.
+
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::listener::v3 as envoy;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3 as udp_proxy;
+use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
+use envoy_types::pb::xds::r#type::matcher::v3 as matcher;
+use portreeve_api::plan;
+use portreeve_xds::Resource;
+use portreeve_xds::envoy::EnvoyType;
+use prost::Message;
+
+use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, u64_value};
+
+/// How long a UDP session may be silent, in milliseconds, when the resource doesn't say (Envoy's own default,
+/// stated because a default that changes would recreate every session).
+const UDP_IDLE_MS: u64 = 60_000;
+
+/// How long a TCP connection may be silent, in milliseconds (Envoy's own default, stated).
+const TCP_IDLE_MS: u64 = 3_600_000;
+
+const UDP_PROXY: &str = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig";
+const UDP_ROUTE: &str = "envoy.extensions.filters.udp.udp_proxy.v3.Route";
+const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+
+/// A listener and the cluster that it forwards to.
+pub struct Built {
+    /// The encoded listener.
+    pub resource: Arc<Resource>,
+    /// The cluster's name in the Plan.
+    pub cluster: String,
+}
+
+/// Builds one listener.
+///
+/// # Errors
+/// In words: what this kind of proxy can't express.
+pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, String> {
+    let cluster = destination(request.plan, listener)?;
+    let socket = listener.socket.as_ref().ok_or("the listener has no socket")?;
+    let name = qualified(request.plan, &listener.name);
+    let target = qualified(request.plan, &cluster.name);
+    let idle = listener.options.as_ref().map_or(0, |o| o.idle_timeout_ms);
+    let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
+    match socket.protocol() {
+        plan::Protocol::Udp => {
+            built.address = Some(wildcard(request.families, core::socket_address::Protocol::Udp, socket.port));
+            built.udp_listener_config = Some(envoy::UdpListenerConfig {
+                downstream_socket_config: Some(datagram_socket()),
+                ..Default::default()
+            });
+            let idle = if idle == 0 { UDP_IDLE_MS } else { idle };
+            built.listener_filters.push(udp_filter(&name, &target, cluster.balancer.as_ref(), idle));
+        }
+        plan::Protocol::Tcp => {
+            built.address = Some(wildcard(request.families, core::socket_address::Protocol::Tcp, socket.port));
+            let idle = if idle == 0 { TCP_IDLE_MS } else { idle };
+            built.filter_chains.push(tcp_chain(&name, &target, cluster.balancer.as_ref(), idle));
+        }
+        other => return Err(format!("an Envoy can't open a {} listener", other.as_str_name())),
+    }
+    let resource = Resource::new(EnvoyType::Listener, name, &built.encode_to_vec());
+    Ok(Built { resource, cluster: cluster.name.clone() })
+}
+
+fn destination<'a>(plan: &'a plan::Plan, listener: &plan::Listener) -> Result<&'a plan::Cluster, String> {
+    let [rule] = listener.rules.as_slice() else {
+        return Err("an Envoy takes exactly one rule for each listener".into());
+    };
+    let route = rule.route.as_ref().filter(|_| rule.match_json.is_empty() && rule.apply.is_empty());
+    let route = route.ok_or("an Envoy takes only a plain route: no match, no rule list")?;
+    if !route.ingress.is_empty() || !route.egress.is_empty() {
+        return Err("an Envoy can't send a session through transformers".into());
+    }
+    let found = plan.clusters.iter().find(|c| c.name == route.destination);
+    found.ok_or_else(|| format!("cluster {} is not in the object", route.destination))
+}
+
+fn wildcard(families: Families, protocol: core::socket_address::Protocol, port: u32) -> core::Address {
+    let (address, ipv4_compat) = match families {
+        Families::V4 => ("0.0.0.0", false),
+        Families::V6 => ("::", false),
+        Families::Dual | Families::DualV6First => ("::", true),
+    };
+    let socket = core::SocketAddress {
+        protocol: protocol.into(),
+        address: address.into(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
+        ipv4_compat,
+        ..Default::default()
+    };
+    core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
+}
+
+fn datagram_socket() -> core::UdpSocketConfig {
+    core::UdpSocketConfig { max_rx_datagram_size: u64_value(MAX_DATAGRAM), ..Default::default() }
+}
+
+fn udp_filter(name: &str, target: &str, balancer: Option<&plan::Balancer>, idle_ms: u64) -> envoy::ListenerFilter {
+    use plan::balancer::Policy;
+    let policy = balancer.and_then(|b| b.policy.as_ref());
+    // One key, one endpoint: the assignment's priorities choose it for each datagram, so that all pipes of a call
+    // come back together after a flap. Without a key a sender keeps its endpoint.
+    let keyed = matches!(policy, Some(Policy::Key(_)));
+    let by_source = udp_proxy::udp_proxy_config::HashPolicy {
+        policy_specifier: Some(udp_proxy::udp_proxy_config::hash_policy::PolicySpecifier::SourceIp(true)),
+    };
+    let config = udp_proxy::UdpProxyConfig {
+        stat_prefix: name.into(),
+        idle_timeout: duration(idle_ms),
+        hash_policies: match policy {
+            Some(Policy::SourceAddress(true)) => vec![by_source],
+            _ => Vec::new(),
+        },
+        upstream_socket_config: Some(datagram_socket()),
+        use_per_packet_load_balancing: keyed,
+        route_specifier: Some(udp_proxy::udp_proxy_config::RouteSpecifier::Matcher(always(target))),
+        ..Default::default()
+    };
+    envoy::ListenerFilter {
+        name: "envoy.filters.udp_listener.udp_proxy".into(),
+        config_type: Some(envoy::listener_filter::ConfigType::TypedConfig(any(UDP_PROXY, &config))),
+        ..Default::default()
+    }
+}
+
+fn always(target: &str) -> matcher::Matcher {
+    let route = udp_proxy::Route { cluster: target.into() };
+    let action = TypedExtensionConfig { name: "route".into(), typed_config: Some(any(UDP_ROUTE, &route)) };
+    let on_match = matcher::matcher::OnMatch {
+        on_match: Some(matcher::matcher::on_match::OnMatch::Action(action)),
+        ..Default::default()
+    };
+    matcher::Matcher { on_no_match: Some(Box::new(on_match)), ..Default::default() }
+}
+
+fn tcp_chain(name: &str, target: &str, balancer: Option<&plan::Balancer>, idle_ms: u64) -> envoy::FilterChain {
+    use envoy_types::pb::envoy::r#type::v3 as kinds;
+    use plan::balancer::Policy;
+    let by_source = kinds::HashPolicy {
+        policy_specifier: Some(kinds::hash_policy::PolicySpecifier::SourceIp(kinds::hash_policy::SourceIp {})),
+    };
+    let config = tcp_proxy::TcpProxy {
+        stat_prefix: name.into(),
+        idle_timeout: duration(idle_ms),
+        hash_policy: match balancer.and_then(|b| b.policy.as_ref()) {
+            Some(Policy::SourceAddress(true)) => vec![by_source],
+            _ => Vec::new(),
+        },
+        cluster_specifier: Some(tcp_proxy::tcp_proxy::ClusterSpecifier::Cluster(target.into())),
+        ..Default::default()
+    };
+    let filter = envoy::Filter {
+        name: "envoy.filters.network.tcp_proxy".into(),
+        config_type: Some(envoy::filter::ConfigType::TypedConfig(any(TCP_PROXY, &config))),
+    };
+    envoy::FilterChain { filters: vec![filter], ..Default::default() }
+}

@@ -1,0 +1,123 @@
+//! From Plans to a proxy's own configuration: pure, one file per kind of resource.
+//!
+//! The entry point is [`translate`]. Names are qualified by the Plan, so that they need not be unique across
+//! custom resources. Every cluster takes its endpoints by EDS, and its assignment always comes with it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value, UInt64Value};
+use portreeve_api::{names, plan};
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Resource};
+use prost::Message;
+
+pub mod assignment;
+pub mod cluster;
+pub mod listener;
+pub mod rank;
+
+/// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
+/// this later would recreate every session.
+pub const MAX_DATAGRAM: u64 = 9_000;
+
+/// Address families of a proxy's network namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Families {
+    /// IPv4 only.
+    #[default]
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both, IPv4 first.
+    Dual,
+    /// Both, IPv6 first.
+    DualV6First,
+}
+
+/// What a Plan's endpoint sources stand for right now. Pure look-ups.
+pub trait Lookup {
+    /// The endpoints of a Group, in any order; none while it is not complete.
+    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>>;
+    /// The addresses of a host name; none while nothing is known of it, empty when it does not exist.
+    fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
+}
+
+/// A Plan for one proxy.
+pub struct Request<'a> {
+    /// The Plan.
+    pub plan: &'a plan::Plan,
+    /// Families of the proxy's network namespace.
+    pub families: Families,
+    /// Names of the Plan's listeners that lost their port to an older object.
+    pub denied: &'a BTreeSet<String>,
+}
+
+/// One resource of a proxy.
+pub type Output = (EnvoyType, Arc<Resource>);
+
+/// Something a person should know of, with the listener or cluster at fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// Name in the Plan.
+    pub at: String,
+    /// What, why, and what to do.
+    pub text: String,
+}
+
+/// A Plan's translation.
+#[derive(Clone, Debug, Default)]
+pub struct Translation {
+    /// Clusters, assignments and listeners.
+    pub outputs: Vec<Output>,
+    /// What could not be expressed.
+    pub remarks: Vec<Remark>,
+}
+
+/// Translates a Plan for a proxy; none while a group or host name that it needs is not known yet.
+pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translation> {
+    let mut done = Translation::default();
+    let mut used = BTreeSet::new();
+    for listener in &request.plan.listeners {
+        if request.denied.contains(&listener.name) {
+            continue;
+        }
+        match listener::build(request, listener) {
+            Ok(built) => {
+                used.insert(built.cluster.clone());
+                done.outputs.push((EnvoyType::Listener, built.resource));
+            }
+            Err(text) => done.remarks.push(Remark { at: listener.name.clone(), text }),
+        }
+    }
+    for cluster in request.plan.clusters.iter().filter(|c| used.contains(&c.name)) {
+        let endpoints = assignment::candidates(request, cluster, lookup)?;
+        let name = qualified(request.plan, &cluster.name);
+        let body = assignment::build(request.plan, cluster, &name, endpoints);
+        done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name)));
+        done.outputs.push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
+    }
+    Some(done)
+}
+
+/// A name as the proxies know it: "<api>/<namespace>/<object>/<name>".
+pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
+    format!("{}/{name}", names::plan_name(plan.origin.as_ref())).into()
+}
+
+fn any(type_name: &str, message: &impl Message) -> Any {
+    Any { type_url: format!("type.googleapis.com/{type_name}"), value: message.encode_to_vec() }
+}
+
+fn u32_value(value: u32) -> Option<UInt32Value> {
+    Some(UInt32Value { value })
+}
+
+fn u64_value(value: u64) -> Option<UInt64Value> {
+    Some(UInt64Value { value })
+}
+
+fn duration(ms: u64) -> Option<Duration> {
+    Some(Duration { seconds: (ms / 1000) as i64, nanos: (ms % 1000) as i32 * 1_000_000 })
+}

@@ -1,0 +1,182 @@
+//! Ports are one space per network namespace, over all proxies of the node: the older object wins, and the other is
+//! told who did. Envoy itself would bind both and split the traffic in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portreeve_xds::Name;
+
+use super::ProxyId;
+
+/// A transport's port space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+}
+
+/// One port of one network namespace. Proxies bind the wildcard address, so the address is not part of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The network namespace: "host" or a pod's uid.
+    pub netns: Name,
+    /// UDP and TCP may share a number.
+    pub transport: Transport,
+    /// The number.
+    pub number: u32,
+}
+
+/// Who claims: a Plan on a proxy.
+pub type Owner = (ProxyId, Name);
+
+/// A claim's place in the queue for a port; the smallest has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    created_ms: i64,
+    plan: Name,
+    position: usize,
+    proxy: ProxyId,
+}
+
+/// A listener's wish for a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The port.
+    pub port: Port,
+    /// The listener's name in the Plan.
+    pub listener: String,
+}
+
+/// A wish that was not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The port.
+    pub port: Port,
+    /// The Plan that has it.
+    pub winner: Name,
+    /// The winner's listener.
+    pub winner_listener: String,
+    /// The proxy that it is on.
+    pub winner_proxy: ProxyId,
+}
+
+/// All claims on the node.
+#[derive(Default)]
+pub struct Claims {
+    queues: BTreeMap<Port, BTreeMap<Rank, String>>,
+    owned: BTreeMap<Owner, Vec<(Port, Rank)>>,
+}
+
+// === impl Claims ===
+
+impl Claims {
+    /// Replaces an owner's wishes; answers with the other owners whose luck changed.
+    pub fn set(&mut self, owner: &Owner, created_ms: i64, wishes: Vec<Wish>) -> BTreeSet<Owner> {
+        let old = self.owned.remove(owner).unwrap_or_default();
+        let ports: BTreeSet<Port> = old.iter().map(|(p, _)| p).chain(wishes.iter().map(|w| &w.port)).cloned().collect();
+        let before: Vec<_> = ports.iter().map(|p| self.winner(p)).collect();
+        for (port, rank) in &old {
+            if let Some(queue) = self.queues.get_mut(port) {
+                queue.remove(rank);
+            }
+        }
+        let mut claims = Vec::new();
+        for (position, wish) in wishes.into_iter().enumerate() {
+            let rank = Rank { created_ms, plan: owner.1.clone(), position, proxy: owner.0.clone() };
+            self.queues.entry(wish.port.clone()).or_default().insert(rank.clone(), wish.listener);
+            claims.push((wish.port, rank));
+        }
+        if !claims.is_empty() {
+            self.owned.insert(owner.clone(), claims);
+        }
+        let mut shifted = BTreeSet::new();
+        for (port, before) in ports.iter().zip(before) {
+            let now = self.winner(port);
+            if now != before {
+                shifted.extend([before, now].into_iter().flatten());
+            }
+            if self.queues.get(port).is_some_and(BTreeMap::is_empty) {
+                self.queues.remove(port);
+            }
+        }
+        shifted.remove(owner);
+        shifted
+    }
+
+    /// An owner's listeners that did not get their port.
+    pub fn denied(&self, owner: &Owner) -> BTreeMap<String, Denied> {
+        let mut denied = BTreeMap::new();
+        for (port, rank) in self.owned.get(owner).into_iter().flatten() {
+            let Some(queue) = self.queues.get(port) else { continue };
+            let Some((first, winner_listener)) = queue.first_key_value() else { continue };
+            if let Some(listener) = queue.get(rank).filter(|_| first != rank) {
+                let lost = Denied {
+                    port: port.clone(),
+                    winner: first.plan.clone(),
+                    winner_listener: winner_listener.clone(),
+                    winner_proxy: first.proxy.clone(),
+                };
+                denied.insert(listener.clone(), lost);
+            }
+        }
+        denied
+    }
+
+    fn winner(&self, port: &Port) -> Option<Owner> {
+        let (rank, _) = self.queues.get(port)?.first_key_value()?;
+        Some((rank.proxy.clone(), rank.plan.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(proxy: &str, plan: &str) -> Owner {
+        (ProxyId::Node(proxy.into()), plan.into())
+    }
+
+    fn wish(number: u32, transport: Transport, listener: &str) -> Wish {
+        Wish { port: Port { netns: "host".into(), transport, number }, listener: listener.into() }
+    }
+
+    #[test]
+    fn the_older_object_wins_and_the_other_is_told_who() {
+        let mut claims = Claims::default();
+        claims.set(&owner("gw", "young"), 20, vec![wish(5000, Transport::Udp, "y")]);
+        let shifted = claims.set(&owner("gw", "old"), 10, vec![wish(5000, Transport::Udp, "o")]);
+        assert_eq!(shifted, BTreeSet::from([owner("gw", "young")]));
+        let denied = claims.denied(&owner("gw", "young"));
+        assert_eq!((&*denied["y"].winner, denied["y"].winner_listener.as_str()), ("old", "o"));
+        assert!(claims.denied(&owner("gw", "old")).is_empty());
+    }
+
+    #[test]
+    fn when_the_winner_goes_the_next_has_the_port() {
+        let mut claims = Claims::default();
+        claims.set(&owner("gw", "a"), 10, vec![wish(5000, Transport::Udp, "a")]);
+        claims.set(&owner("other", "b"), 20, vec![wish(5000, Transport::Udp, "b")]);
+        let shifted = claims.set(&owner("gw", "a"), 10, Vec::new());
+        assert_eq!(shifted, BTreeSet::from([owner("other", "b")]));
+        assert!(claims.denied(&owner("other", "b")).is_empty());
+    }
+
+    #[test]
+    fn udp_and_tcp_share_a_number_and_namespaces_share_nothing() {
+        let mut claims = Claims::default();
+        claims.set(&owner("gw", "a"), 10, vec![wish(53, Transport::Udp, "u"), wish(53, Transport::Tcp, "t")]);
+        let mut other = wish(53, Transport::Udp, "pod");
+        other.port.netns = "uid".into();
+        claims.set(&owner("gw", "b"), 20, vec![other]);
+        assert!(claims.denied(&owner("gw", "a")).is_empty());
+        assert!(claims.denied(&owner("gw", "b")).is_empty());
+    }
+
+    #[test]
+    fn two_listeners_of_one_object_on_one_port_leave_the_first() {
+        let mut claims = Claims::default();
+        claims.set(&owner("gw", "a"), 10, vec![wish(53, Transport::Udp, "x"), wish(53, Transport::Udp, "y")]);
+        assert_eq!(claims.denied(&owner("gw", "a")).into_keys().collect::<Vec<_>>(), ["y"]);
+    }
+}

@@ -1,0 +1,179 @@
+//! What the hub sent, decoded: Plans, their groups and the NodeProxies of this node.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portreeve_api::{PlanType, names, plan};
+use portreeve_xds::{Name, Version};
+use prost::Message;
+
+/// The hub's resources that this node holds.
+#[derive(Default)]
+pub struct Feed {
+    /// Plans by name.
+    pub plans: BTreeMap<Name, Arc<plan::Plan>>,
+    /// NodeProxies by name.
+    pub proxies: BTreeMap<Name, plan::NodeProxy>,
+    shards: HashMap<Name, usize>,
+    slices: HashMap<Name, Vec<plan::Endpoint>>,
+    /// Group → Plans that name it.
+    users: HashMap<Name, BTreeSet<Name>>,
+    /// What is held, for a reconnect.
+    pub versions: BTreeMap<(PlanType, Name), Version>,
+    /// Types whose first response came.
+    seen: BTreeSet<PlanType>,
+}
+
+/// What a response changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Plans to translate anew (or to withdraw, when they are gone).
+    pub plans: BTreeSet<Name>,
+    /// NodeProxies that came, changed or went.
+    pub proxies: BTreeSet<Name>,
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// Takes one response's content. A response that can't be decoded is refused whole.
+    ///
+    /// # Errors
+    /// The name of the resource and what is wrong with it.
+    pub fn apply(
+        &mut self,
+        ty: PlanType,
+        upsert: &[(Name, Version, Bytes)],
+        removed: &[Name],
+    ) -> Result<Touched, String> {
+        let decoded: Result<Vec<_>, _> = upsert.iter().map(|(name, _, body)| Decoded::read(ty, name, body)).collect();
+        let mut touched = Touched::default();
+        for name in removed {
+            self.remove(ty, name, &mut touched);
+        }
+        for ((name, version, _), decoded) in upsert.iter().zip(decoded?) {
+            self.versions.insert((ty, name.clone()), *version);
+            self.put(name, decoded, &mut touched);
+        }
+        self.seen.insert(ty);
+        Ok(touched)
+    }
+
+    /// Whether every type has had its first response: before that nothing is known to be absent.
+    pub fn complete(&self) -> bool {
+        self.seen.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()
+    }
+
+    /// A group's endpoints; none while one of its slices is missing.
+    pub fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
+        let shards = *self.shards.get(name)?;
+        let mut all = Vec::new();
+        for index in 0..shards {
+            all.extend(self.slices.get(&names::slice_name(name, shards, index))?);
+        }
+        Some(all)
+    }
+
+    fn put(&mut self, name: &Name, decoded: Decoded, touched: &mut Touched) {
+        match decoded {
+            Decoded::Plan(plan) => {
+                self.forget_uses(name);
+                for group in groups_of(&plan) {
+                    self.users.entry(group).or_default().insert(name.clone());
+                }
+                self.plans.insert(name.clone(), Arc::new(plan));
+                touched.plans.insert(name.clone());
+            }
+            Decoded::Group(group) => {
+                self.shards.insert(name.clone(), group.shards as usize);
+                self.touch_users(name, touched);
+            }
+            Decoded::Slice(slice) => {
+                self.slices.insert(name.clone(), slice.endpoints);
+                self.touch_users(group_of(name), touched);
+            }
+            Decoded::NodeProxy(proxy) => {
+                self.proxies.insert(name.clone(), proxy);
+                touched.proxies.insert(name.clone());
+            }
+            Decoded::Other => {}
+        }
+    }
+
+    fn remove(&mut self, ty: PlanType, name: &Name, touched: &mut Touched) {
+        self.versions.remove(&(ty, name.clone()));
+        match ty {
+            PlanType::Plan => {
+                self.forget_uses(name);
+                self.plans.remove(name);
+                touched.plans.insert(name.clone());
+            }
+            PlanType::Group => {
+                self.shards.remove(name);
+            }
+            PlanType::Slice => {
+                self.slices.remove(name);
+            }
+            PlanType::NodeProxy => {
+                self.proxies.remove(name);
+                touched.proxies.insert(name.clone());
+            }
+            PlanType::Health | PlanType::Probe | PlanType::Secret => {}
+        }
+    }
+
+    fn touch_users(&self, group: &str, touched: &mut Touched) {
+        touched.plans.extend(self.users.get(group).into_iter().flatten().cloned());
+    }
+
+    fn forget_uses(&mut self, name: &Name) {
+        let Some(old) = self.plans.get(name) else { return };
+        for group in groups_of(old) {
+            if let Some(users) = self.users.get_mut(&group) {
+                users.remove(name);
+                if users.is_empty() {
+                    self.users.remove(&group);
+                }
+            }
+        }
+    }
+}
+
+enum Decoded {
+    Plan(plan::Plan),
+    Group(plan::Group),
+    Slice(plan::EndpointSlice),
+    NodeProxy(plan::NodeProxy),
+    /// Kinds that nothing here uses yet: held by version only.
+    Other,
+}
+
+// === impl Decoded ===
+
+impl Decoded {
+    fn read(ty: PlanType, name: &Name, body: &Bytes) -> Result<Self, String> {
+        let read = match ty {
+            PlanType::Plan => plan::Plan::decode(body.clone()).map(Self::Plan),
+            PlanType::Group => plan::Group::decode(body.clone()).map(Self::Group),
+            PlanType::Slice => plan::EndpointSlice::decode(body.clone()).map(Self::Slice),
+            PlanType::NodeProxy => plan::NodeProxy::decode(body.clone()).map(Self::NodeProxy),
+            PlanType::Health | PlanType::Probe | PlanType::Secret => Ok(Self::Other),
+        };
+        read.map_err(|error| format!("{name}: {error}"))
+    }
+}
+
+fn group_of(slice: &str) -> &str {
+    slice.rsplit_once('#').map_or(slice, |(group, _)| group)
+}
+
+fn groups_of(plan: &plan::Plan) -> BTreeSet<Name> {
+    use plan::endpoint_source::From;
+    let sources = plan.clusters.iter().flat_map(|c| &c.endpoints);
+    let groups = sources.filter_map(|s| match &s.from {
+        Some(From::Group(group)) => Some(Name::from(group.as_str())),
+        _ => None,
+    });
+    groups.collect()
+}

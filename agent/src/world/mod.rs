@@ -1,0 +1,277 @@
+//! The agent's world: the hub's resources, the node's own pods and proxies, and from them what each proxy is sent.
+//!
+//! Synchronous, without a clock and without Kubernetes. Everything enters by a verb; what differs is published to
+//! the proxies' views before the verb returns, all that one verb changes on a proxy in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portreeve_api::pod::Pod;
+use portreeve_api::{PlanType, plan};
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Changes, Name, Snapshot, Version, View};
+
+use crate::translate::{self, Families, Lookup};
+
+pub mod claims;
+mod feed;
+mod hosts;
+mod proxy;
+
+pub use hosts::Host;
+pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};
+
+use claims::Claims;
+use feed::Feed;
+use hosts::Hosts;
+
+/// Everything that the agent knows.
+pub struct World {
+    host_families: Families,
+    feed: Feed,
+    pods: HashMap<Name, Pod>,
+    proxies: BTreeMap<ProxyId, Proxy>,
+    hosts: Hosts,
+    claims: Claims,
+}
+
+/// What the shell has to act on after a verb.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// NodeProxies came, changed or went: keepers have to follow.
+    pub proxies: bool,
+    /// Other host names are wanted than before.
+    pub hosts: bool,
+}
+
+// === impl World ===
+
+impl World {
+    /// An empty world on a host with these address families.
+    pub fn new(host_families: Families) -> Self {
+        Self {
+            host_families,
+            feed: Feed::default(),
+            pods: HashMap::new(),
+            proxies: BTreeMap::new(),
+            hosts: Hosts::default(),
+            claims: Claims::default(),
+        }
+    }
+
+    /// One response of the hub.
+    ///
+    /// # Errors
+    /// The resource that can't be decoded; nothing of the response was taken.
+    pub fn apply_feed(
+        &mut self,
+        ty: PlanType,
+        upsert: &[(Name, Version, Bytes)],
+        removed: &[Name],
+    ) -> Result<Effects, String> {
+        let touched = self.feed.apply(ty, upsert, removed)?;
+        let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false };
+        for plan in &touched.plans {
+            effects.hosts |= self.hosts.set_plan(plan, self.feed.plans.get(plan).map(Arc::as_ref));
+        }
+        for name in touched.proxies {
+            self.follow_node_proxy(name);
+        }
+        self.refresh(touched.plans);
+        Ok(effects)
+    }
+
+    /// A pod of this node was created or changed.
+    pub fn apply_pod(&mut self, pod: Pod) {
+        let uid = pod.uid.clone();
+        let id = ProxyId::Pod(uid.clone());
+        let facts = Facts::of_pod(&pod, self.host_families);
+        self.pods.insert(uid, pod);
+        if self.proxies.contains_key(&id) {
+            self.put_proxy(id, facts);
+        }
+    }
+
+    /// A pod of this node is gone.
+    pub fn delete_pod(&mut self, uid: &Name) {
+        self.pods.remove(uid);
+        self.drop_proxy(&ProxyId::Pod(uid.clone()), "the pod is gone");
+    }
+
+    /// The complete list of this node's pods.
+    pub fn reset_pods(&mut self, pods: Vec<Pod>) {
+        let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
+        let gone: Vec<Name> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        gone.iter().for_each(|uid| self.delete_pod(uid));
+        pods.into_iter().for_each(|pod| self.apply_pod(pod));
+    }
+
+    /// A host name's addresses; empty when it does not exist.
+    pub fn set_host(&mut self, host: &Host, addresses: Vec<IpAddr>) {
+        let plans = self.hosts.set_addresses(host, addresses);
+        self.refresh(plans);
+    }
+
+    /// What a proxy that connects is sent; none when it is not one of this node's.
+    pub fn open(&mut self, id: &ProxyId) -> Option<Arc<View<EnvoyType>>> {
+        if let (ProxyId::Pod(uid), false) = (id, self.proxies.contains_key(id)) {
+            let facts = Facts::of_pod(self.pods.get(uid)?, self.host_families);
+            self.put_proxy(id.clone(), facts);
+        }
+        self.proxies.get(id).map(|p| p.view.clone())
+    }
+
+    /// Whether the hub has sent a first response of every type: before that nothing is served.
+    pub fn complete(&self) -> bool {
+        self.feed.complete()
+    }
+
+    /// The hub's resources that are held, for a reconnect.
+    pub fn held(&self) -> &BTreeMap<(PlanType, Name), Version> {
+        &self.feed.versions
+    }
+
+    /// The NodeProxies that this node is to run.
+    pub fn node_proxies(&self) -> &BTreeMap<Name, plan::NodeProxy> {
+        &self.feed.proxies
+    }
+
+    /// The host names that are to be resolved.
+    pub fn wanted_hosts(&self) -> BTreeSet<Host> {
+        self.hosts.wanted()
+    }
+
+    /// The proxies, for status.
+    pub fn proxies(&self) -> &BTreeMap<ProxyId, Proxy> {
+        &self.proxies
+    }
+
+    /// A Plan, for status.
+    pub fn plan(&self, name: &str) -> Option<&plan::Plan> {
+        self.feed.plans.get(name).map(Arc::as_ref)
+    }
+
+    /// All Plans, for status.
+    pub fn plans(&self) -> impl Iterator<Item = (&Name, &Arc<plan::Plan>)> {
+        self.feed.plans.iter()
+    }
+
+    fn follow_node_proxy(&mut self, name: Name) {
+        let id = ProxyId::Node(name.clone());
+        match self.feed.proxies.get(&name) {
+            Some(proxy) => {
+                let facts = Facts::of_node_proxy(&name, proxy, self.host_families);
+                self.put_proxy(id, facts);
+            }
+            None => self.drop_proxy(&id, "the NodeProxy is gone"),
+        }
+    }
+
+    fn put_proxy(&mut self, id: ProxyId, facts: Facts) {
+        if self.proxies.get(&id).is_some_and(|p| p.facts == facts) {
+            return;
+        }
+        let (view, plans) = match self.proxies.remove(&id) {
+            Some(old) => (old.view, old.plans),
+            None => (View::new(Snapshot::default()), BTreeMap::new()),
+        };
+        self.proxies.insert(id, Proxy { facts, view, plans });
+        let all = self.feed.plans.keys().cloned().collect();
+        self.refresh(all);
+    }
+
+    fn drop_proxy(&mut self, id: &ProxyId, reason: &str) {
+        let Some(proxy) = self.proxies.remove(id) else { return };
+        proxy.view.close(reason);
+        let mut shifted = BTreeSet::new();
+        for plan in proxy.plans.into_keys() {
+            shifted.extend(self.claims.set(&(id.clone(), plan), 0, Vec::new()));
+        }
+        self.refresh(shifted.into_iter().map(|(_, plan)| plan).collect());
+    }
+
+    /// Brings every proxy up to date with these Plans, and with those whose ports they free or take.
+    fn refresh(&mut self, plans: BTreeSet<Name>) {
+        let ids: Vec<ProxyId> = self.proxies.keys().cloned().collect();
+        let mut dirty: BTreeSet<(ProxyId, Name)> = BTreeSet::new();
+        for plan in &plans {
+            dirty.extend(ids.iter().map(|id| (id.clone(), plan.clone())));
+        }
+        // First all claims, so that no translation sees a port as taken that this very change frees.
+        for owner in dirty.clone() {
+            dirty.extend(self.claim(&owner));
+        }
+        let mut changes: BTreeMap<ProxyId, Changes<EnvoyType>> = BTreeMap::new();
+        for (id, plan) in dirty {
+            let part = changes.entry(id.clone()).or_default();
+            self.refresh_one(&id, &plan, part);
+        }
+        for (id, changes) in changes {
+            if let Some(proxy) = self.proxies.get(&id) {
+                proxy.view.apply(changes);
+            }
+        }
+    }
+
+    fn claim(&mut self, owner: &(ProxyId, Name)) -> BTreeSet<(ProxyId, Name)> {
+        let (id, name) = owner;
+        let wanted = match (self.proxies.get(id), self.feed.plans.get(name)) {
+            (Some(proxy), Some(plan)) if proxy.facts.takes(plan) => {
+                Some((plan.origin.as_ref().map_or(0, |o| o.created_ms), proxy.facts.wishes(plan)))
+            }
+            _ => None,
+        };
+        let (created_ms, wishes) = wanted.unwrap_or_default();
+        self.claims.set(owner, created_ms, wishes)
+    }
+
+    fn refresh_one(&mut self, id: &ProxyId, name: &Name, changes: &mut Changes<EnvoyType>) {
+        let Some(proxy) = self.proxies.get(id) else { return };
+        let plan = self.feed.plans.get(name).filter(|p| proxy.facts.takes(p));
+        let next = match plan {
+            Some(plan) => {
+                let denied = self.claims.denied(&(id.clone(), name.clone()));
+                let names = denied.keys().cloned().collect();
+                let request = translate::Request { plan, families: proxy.facts.families, denied: &names };
+                // What is not known completely leaves the previous version in force.
+                let Some(done) = translate::translate(&request, &Known { feed: &self.feed, hosts: &self.hosts })
+                else {
+                    return;
+                };
+                Some(Contribution { denied, ..Contribution::of(done.outputs, done.remarks) })
+            }
+            None => None,
+        };
+        let Some(proxy) = self.proxies.get_mut(id) else { return };
+        let before = proxy.plans.remove(name).unwrap_or_default();
+        let now = next.unwrap_or_default();
+        changes.remove.extend(before.missing_in(&now));
+        let differs = |(key, r): &(&(EnvoyType, Name), &Arc<portreeve_xds::Resource>)| {
+            before.resources.get(*key).is_none_or(|old| old.version() != r.version())
+        };
+        changes.upsert.extend(now.resources.iter().filter(differs).map(|(key, r)| (key.0, r.clone())));
+        if !now.resources.is_empty() || !now.denied.is_empty() || !now.remarks.is_empty() {
+            proxy.plans.insert(name.clone(), now);
+        }
+    }
+}
+
+/// The look-ups that translation needs.
+struct Known<'a> {
+    feed: &'a Feed,
+    hosts: &'a Hosts,
+}
+
+// === impl Known ===
+
+impl Lookup for Known<'_> {
+    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
+        self.feed.group(name)
+    }
+
+    fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
+        self.hosts.addresses(namespace, name)
+    }
+}

@@ -1,0 +1,189 @@
+//! Groups of endpoints, cut into slices so that one pod's change moves one small resource.
+//!
+//! A pod's slice is its UID's hash modulo the number of shards, a power of two that only grows; a slice's name
+//! holds the number, so a grown group's slices never mix with the old ones.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use portreeve_api::PlanType;
+use portreeve_api::{names, plan};
+use portreeve_xds::{Changes, Resource};
+use prost::Message;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::matches::Name;
+
+/// Endpoints in a slice before the group grows, on average over its slices.
+const SLICE_TARGET: usize = 100;
+
+/// All groups that some Plan refers to.
+#[derive(Default)]
+pub struct Groups {
+    groups: HashMap<Name, Group>,
+    visited: u64,
+}
+
+struct Group {
+    resource: Arc<Resource>,
+    slices: Vec<Slice>,
+    size: usize,
+}
+
+struct Slice {
+    endpoints: BTreeMap<Name, plan::Endpoint>,
+    resource: Arc<Resource>,
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Opens a group with its first endpoints; one that is open stays as it is.
+    pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>) {
+        if !self.groups.contains_key(name) {
+            let all = endpoints.map(|e| (Name::from(e.uid.as_str()), e)).collect();
+            self.groups.insert(name.clone(), Group::cut(name, all, 1));
+        }
+    }
+
+    /// Closes a group that no Plan refers to any more.
+    pub fn close(&mut self, name: &Name) {
+        self.groups.remove(name);
+    }
+
+    /// Puts, changes or (none) takes away one endpoint; answers with the resources that differ.
+    pub fn set(&mut self, name: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) -> Changes<PlanType> {
+        let mut changes = Changes::default();
+        let Some(group) = self.groups.get_mut(name) else { return changes };
+        let shards = group.slices.len();
+        let index = slice_of(uid, shards);
+        let slice = &mut group.slices[index];
+        self.visited += slice.endpoints.len() as u64;
+        let before = slice.endpoints.get(uid);
+        if before == endpoint.as_ref() {
+            return changes;
+        }
+        group.size = group.size + usize::from(endpoint.is_some()) - usize::from(before.is_some());
+        match endpoint {
+            Some(endpoint) => slice.endpoints.insert(uid.clone(), endpoint),
+            None => slice.endpoints.remove(uid),
+        };
+        if group.size > SLICE_TARGET * shards {
+            return self.grow(name);
+        }
+        slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints);
+        changes.upsert.push((PlanType::Slice, slice.resource.clone()));
+        changes
+    }
+
+    /// What a node that starts to use the group has to be sent.
+    pub fn resources(&self, name: &Name) -> Vec<(PlanType, Arc<Resource>)> {
+        let Some(group) = self.groups.get(name) else { return Vec::new() };
+        let slices = group.slices.iter().map(|s| (PlanType::Slice, s.resource.clone()));
+        slices.chain([(PlanType::Group, group.resource.clone())]).collect()
+    }
+
+    /// Endpoints in a group.
+    pub fn size(&self, name: &Name) -> usize {
+        self.groups.get(name).map_or(0, |g| g.size)
+    }
+
+    /// Endpoints looked at since the start, for the tests of cost.
+    pub fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    fn grow(&mut self, name: &Name) -> Changes<PlanType> {
+        let mut changes = Changes::default();
+        let Some(old) = self.groups.remove(name) else { return changes };
+        let shards = old.slices.len() * 2;
+        changes.remove = old.slices.iter().map(|s| (PlanType::Slice, s.resource.name().clone())).collect();
+        let all = old.slices.into_iter().flat_map(|s| s.endpoints).collect();
+        let grown = Group::cut(name, all, shards);
+        self.visited += grown.size as u64;
+        self.groups.insert(name.clone(), grown);
+        changes.upsert = self.resources(name);
+        changes
+    }
+}
+
+// === impl Group ===
+
+impl Group {
+    fn cut(name: &Name, all: BTreeMap<Name, plan::Endpoint>, least: usize) -> Self {
+        let shards = least.max(all.len().div_ceil(SLICE_TARGET).next_power_of_two());
+        let size = all.len();
+        let mut parts = vec![BTreeMap::new(); shards];
+        for (uid, endpoint) in all {
+            parts[slice_of(&uid, shards)].insert(uid, endpoint);
+        }
+        let slices = parts.into_iter().enumerate().map(|(i, endpoints)| {
+            let resource = encode_slice(names::slice_name(name, shards, i), &endpoints);
+            Slice { endpoints, resource }
+        });
+        let slices = slices.collect();
+        let body = plan::Group { shards: shards as u32, description: String::new() }.encode_to_vec();
+        Self { resource: Resource::new(PlanType::Group, name.clone(), &body), slices, size }
+    }
+}
+
+fn slice_of(uid: &str, shards: usize) -> usize {
+    (xxh3_64(uid.as_bytes()) as usize) & (shards - 1)
+}
+
+fn encode_slice(name: Name, endpoints: &BTreeMap<Name, plan::Endpoint>) -> Arc<Resource> {
+    let body = plan::EndpointSlice { endpoints: endpoints.values().cloned().collect() }.encode_to_vec();
+    Resource::new(PlanType::Slice, name, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(i: usize) -> plan::Endpoint {
+        plan::Endpoint { uid: format!("uid-{i}"), ips: vec![format!("10.0.0.{i}")], ready: true, ..Default::default() }
+    }
+
+    fn set(groups: &mut Groups, i: usize) -> Changes<PlanType> {
+        groups.set(&"g".into(), &format!("uid-{i}").into(), Some(endpoint(i)))
+    }
+
+    #[test]
+    fn one_pods_change_moves_one_slice() {
+        let mut groups = Groups::default();
+        groups.open(&"g".into(), (0..400).map(endpoint));
+        let changed = groups.set(&"g".into(), &"uid-7".into(), None);
+        assert_eq!((changed.upsert.len(), changed.remove.len()), (1, 0));
+        assert_eq!(changed.upsert[0].0, PlanType::Slice);
+        assert_eq!(groups.size(&"g".into()), 399);
+    }
+
+    #[test]
+    fn equal_endpoint_changes_nothing() {
+        let mut groups = Groups::default();
+        groups.open(&"g".into(), (0..3).map(endpoint));
+        assert!(set(&mut groups, 1).upsert.is_empty());
+    }
+
+    #[test]
+    fn growth_replaces_every_slice_and_the_group_in_one_change() {
+        let mut groups = Groups::default();
+        groups.open(&"g".into(), (0..SLICE_TARGET).map(endpoint));
+        let grown = set(&mut groups, SLICE_TARGET);
+        assert_eq!(grown.remove.len(), 1);
+        assert_eq!(grown.upsert.len(), 3, "two slices and the group");
+        let names: Vec<_> = grown.upsert.iter().map(|(_, r)| r.name().to_string()).collect();
+        assert_eq!(names, ["g#2.0", "g#2.1", "g"]);
+    }
+
+    #[test]
+    fn group_never_shrinks_its_shards_and_says_its_emptiness() {
+        let mut groups = Groups::default();
+        groups.open(&"g".into(), (0..150).map(endpoint));
+        for i in 0..150 {
+            groups.set(&"g".into(), &format!("uid-{i}").into(), None);
+        }
+        assert_eq!(groups.size(&"g".into()), 0);
+        assert_eq!(groups.resources(&"g".into()).len(), 3);
+    }
+}

@@ -1,0 +1,231 @@
+//! Which members carry the labels that a selector asks for, kept incrementally.
+//!
+//! Owns both directions: a member's event visits only the selectors that share one of its label pairs, a new
+//! selector visits only the members that carry its anchor pair. Nothing here iterates all of either.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use portreeve_api::plan::{Operator, Selector};
+
+/// Labels of a member.
+pub type Labels = BTreeMap<String, String>;
+
+/// A shared name.
+pub type Name = Arc<str>;
+
+/// A selector came to match a member, or ceased to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shift<S, M> {
+    /// The selector.
+    pub selector: S,
+    /// The member.
+    pub member: M,
+    /// True when the member now matches.
+    pub joined: bool,
+}
+
+/// Where a selector is looked up: the namespace (none: all of them) and one label pair that every match carries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Anchor {
+    scope: Option<Name>,
+    pair: Option<(String, String)>,
+}
+
+struct Member<S> {
+    scope: Name,
+    labels: Labels,
+    matched: BTreeSet<S>,
+}
+
+struct Entry<M> {
+    /// Every match carries at least one of them.
+    anchors: Vec<Anchor>,
+    selector: Selector,
+    matched: BTreeSet<M>,
+}
+
+/// Members, selectors and who matches whom. `S` names a selector, `M` a member.
+pub struct Matches<S, M> {
+    members: HashMap<M, Member<S>>,
+    holders: HashMap<Anchor, BTreeSet<M>>,
+    selectors: HashMap<S, Entry<M>>,
+    anchored: HashMap<Anchor, BTreeSet<S>>,
+    none: BTreeSet<M>,
+    visited: u64,
+}
+
+impl<S, M> Default for Matches<S, M> {
+    fn default() -> Self {
+        Self {
+            members: HashMap::new(),
+            holders: HashMap::new(),
+            selectors: HashMap::new(),
+            anchored: HashMap::new(),
+            none: BTreeSet::new(),
+            visited: 0,
+        }
+    }
+}
+
+// === impl Matches ===
+
+impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
+    /// Adds a member or changes its labels; answers with every selector that it joined or left.
+    pub fn set_member(&mut self, member: M, scope: Name, labels: Labels) -> Vec<Shift<S, M>> {
+        if self.members.get(&member).is_some_and(|old| old.scope == scope && old.labels == labels) {
+            return Vec::new();
+        }
+        let before = self.forget(&member);
+        let now = self.matching(&scope, &labels);
+        for anchor in anchors(&scope, &labels) {
+            self.holders.entry(anchor).or_default().insert(member.clone());
+        }
+        let mut shifts = Vec::new();
+        for selector in before.difference(&now) {
+            self.unmatch(selector, &member);
+            shifts.push(Shift { selector: selector.clone(), member: member.clone(), joined: false });
+        }
+        for selector in now.difference(&before) {
+            if let Some(entry) = self.selectors.get_mut(selector) {
+                entry.matched.insert(member.clone());
+            }
+            shifts.push(Shift { selector: selector.clone(), member: member.clone(), joined: true });
+        }
+        self.members.insert(member, Member { scope, labels, matched: now });
+        shifts
+    }
+
+    /// Takes a member away; answers with every selector that it left.
+    pub fn remove_member(&mut self, member: &M) -> Vec<Shift<S, M>> {
+        let before = self.forget(member);
+        self.members.remove(member);
+        let mut shifts = Vec::new();
+        for selector in before {
+            self.unmatch(&selector, member);
+            shifts.push(Shift { selector, member: member.clone(), joined: false });
+        }
+        shifts
+    }
+
+    /// Adds a selector over the members of `scope` (none: of every scope) and answers with its matches.
+    /// A selector that is known already keeps its entry.
+    pub fn add_selector(&mut self, name: S, scope: Option<Name>, wanted: Selector) -> &BTreeSet<M> {
+        if !self.selectors.contains_key(&name) {
+            let anchors = self.anchors_for(scope, &wanted);
+            let found: BTreeSet<M> = anchors.iter().filter_map(|a| self.holders.get(a)).flatten().cloned().collect();
+            self.visited += found.len() as u64;
+            let mut matched = BTreeSet::new();
+            for member in found {
+                let Some(held) = self.members.get_mut(&member) else { continue };
+                if wanted.matches(&held.labels) {
+                    held.matched.insert(name.clone());
+                    matched.insert(member);
+                }
+            }
+            for anchor in &anchors {
+                self.anchored.entry(anchor.clone()).or_default().insert(name.clone());
+            }
+            self.selectors.insert(name.clone(), Entry { anchors, selector: wanted, matched });
+        }
+        self.matched(&name)
+    }
+
+    /// Takes a selector away.
+    pub fn remove_selector(&mut self, name: &S) {
+        let Some(entry) = self.selectors.remove(name) else { return };
+        for anchor in &entry.anchors {
+            remove_from(&mut self.anchored, anchor, name);
+        }
+        for member in &entry.matched {
+            if let Some(held) = self.members.get_mut(member) {
+                held.matched.remove(name);
+            }
+        }
+    }
+
+    /// The members that a selector matches, in order; empty when it is not known.
+    pub fn matched(&self, name: &S) -> &BTreeSet<M> {
+        self.selectors.get(name).map_or(&self.none, |entry| &entry.matched)
+    }
+
+    /// The selectors that match a member, in order.
+    pub fn selectors_of(&self, member: &M) -> Vec<S> {
+        self.members.get(member).map(|m| m.matched.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Entries looked at since the start, for the tests of cost.
+    pub fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    /// At most `most` members of any scope that a selector would match, to tell a person where they are.
+    pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
+        let anchors = self.anchors_for(None, wanted);
+        let held = anchors.iter().filter_map(|a| self.holders.get(a)).flatten();
+        held.filter(|m| self.members.get(*m).is_some_and(|k| wanted.matches(&k.labels))).take(most).cloned().collect()
+    }
+
+    fn matching(&mut self, scope: &Name, labels: &Labels) -> BTreeSet<S> {
+        let mut found = BTreeSet::new();
+        for anchor in anchors(scope, labels) {
+            let Some(candidates) = self.anchored.get(&anchor) else { continue };
+            for name in candidates {
+                self.visited += 1;
+                if self.selectors.get(name).is_some_and(|e| e.selector.matches(labels)) {
+                    found.insert(name.clone());
+                }
+            }
+        }
+        found
+    }
+
+    fn forget(&mut self, member: &M) -> BTreeSet<S> {
+        let Some(old) = self.members.get_mut(member) else { return BTreeSet::new() };
+        let matched = std::mem::take(&mut old.matched);
+        let anchors = anchors(&old.scope, &old.labels);
+        for anchor in anchors {
+            remove_from(&mut self.holders, &anchor, member);
+        }
+        matched
+    }
+
+    fn unmatch(&mut self, selector: &S, member: &M) {
+        self.visited += 1;
+        if let Some(entry) = self.selectors.get_mut(selector) {
+            entry.matched.remove(member);
+        }
+    }
+
+    /// Where to look a selector up: under the requirement whose values the fewest members carry, because a rare label
+    /// is the cheapest; without such a requirement, among all members of the scope.
+    fn anchors_for(&self, scope: Option<Name>, wanted: &Selector) -> Vec<Anchor> {
+        let equal = wanted.labels.iter().filter(|r| r.operator() == Operator::In);
+        let options = equal.map(|r| {
+            let pairs = r.values.iter().map(|v| Some((r.key.clone(), v.clone())));
+            pairs.map(|pair| Anchor { scope: scope.clone(), pair }).collect::<Vec<_>>()
+        });
+        let cost = |option: &Vec<Anchor>| option.iter().map(|a| self.holders.get(a).map_or(0, BTreeSet::len)).sum::<usize>();
+        options.min_by_key(cost).unwrap_or_else(|| vec![Anchor { scope: scope.clone(), pair: None }])
+    }
+}
+
+/// Every anchor under which a member with these labels can be found.
+fn anchors(scope: &Name, labels: &Labels) -> Vec<Anchor> {
+    let mut all = Vec::with_capacity(2 * labels.len() + 2);
+    for scope in [Some(scope.clone()), None] {
+        all.push(Anchor { scope: scope.clone(), pair: None });
+        all.extend(labels.iter().map(|(k, v)| Anchor { scope: scope.clone(), pair: Some((k.clone(), v.clone())) }));
+    }
+    all
+}
+
+fn remove_from<K: Hash + Eq + Clone, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(set) = map.get_mut(key) {
+        set.remove(value);
+        if set.is_empty() {
+            map.remove(key);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What every node is to be sent: its Plans and NodeProxies and the Groups that they refer to, by reference count.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use portreeve_api::PlanType;
+use portreeve_xds::{Changes, Resource};
+
+use super::groups::Groups;
+use super::matches::Name;
+
+/// A Plan, encoded once, with the groups that a node needs along with it.
+#[derive(Clone)]
+pub struct Encoded {
+    /// The Plan's bytes under its name.
+    pub resource: Arc<Resource>,
+    /// Names of its Groups.
+    pub groups: BTreeSet<Name>,
+}
+
+/// One node's changes since they were last taken; none stands for a removal.
+type Pending = BTreeMap<(PlanType, Name), Option<Arc<Resource>>>;
+
+/// The sets of all nodes that have any.
+#[derive(Default)]
+pub struct NodeSets {
+    sets: HashMap<Name, NodeSet>,
+    /// Group → nodes that use it.
+    users: HashMap<Name, BTreeSet<Name>>,
+    pending: BTreeMap<Name, Pending>,
+    visited: u64,
+}
+
+#[derive(Default)]
+struct NodeSet {
+    resources: BTreeMap<(PlanType, Name), Arc<Resource>>,
+    groups: HashMap<Name, usize>,
+}
+
+// === impl NodeSets ===
+
+impl NodeSets {
+    /// Sends a Plan, or its new content, to a node. `old` is what the node had.
+    pub fn put_plan(&mut self, node: &Name, plan: &Encoded, old: Option<&Encoded>, groups: &Groups) {
+        for group in &plan.groups {
+            self.hold(node, group, groups);
+        }
+        self.put(node, PlanType::Plan, plan.resource.clone());
+        if let Some(old) = old {
+            self.release(node, old, groups);
+        }
+    }
+
+    /// Takes a Plan from a node, and the groups that only it needed.
+    pub fn drop_plan(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
+        self.take_away(node, PlanType::Plan, plan.resource.name().clone());
+        self.release(node, plan, groups);
+    }
+
+    /// Sends a resource that refers to nothing (a NodeProxy) to a node.
+    pub fn put(&mut self, node: &Name, ty: PlanType, resource: Arc<Resource>) {
+        self.visited += 1;
+        let key = (ty, resource.name().clone());
+        self.sets.entry(node.clone()).or_default().resources.insert(key.clone(), resource.clone());
+        self.pending.entry(node.clone()).or_default().insert(key, Some(resource));
+    }
+
+    /// Takes such a resource away.
+    pub fn take_away(&mut self, node: &Name, ty: PlanType, name: Name) {
+        self.visited += 1;
+        let Some(set) = self.sets.get_mut(node) else { return };
+        let key = (ty, name);
+        set.resources.remove(&key);
+        self.pending.entry(node.clone()).or_default().insert(key, None);
+    }
+
+    /// Sends a group's change to the nodes that use it, and to no other.
+    pub fn publish_group(&mut self, group: &Name, changes: &Changes<PlanType>) {
+        let Some(users) = self.users.get(group) else { return };
+        for node in users {
+            self.visited += 1;
+            let pending = self.pending.entry(node.clone()).or_default();
+            pending.extend(changes.remove.iter().map(|(ty, name)| ((*ty, name.clone()), None)));
+            let put = changes.upsert.iter().map(|(ty, r)| ((*ty, r.name().clone()), Some(r.clone())));
+            pending.extend(put);
+        }
+    }
+
+    /// The changes of each node since the last call.
+    pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
+        std::mem::take(&mut self.pending).into_iter().map(|(node, pending)| (node, as_changes(pending))).collect()
+    }
+
+    /// All that a node is to have now.
+    pub fn all(&self, node: &Name, groups: &Groups) -> Changes<PlanType> {
+        let mut changes = Changes::default();
+        let Some(set) = self.sets.get(node) else { return changes };
+        changes.upsert.extend(set.resources.iter().map(|((ty, _), r)| (*ty, r.clone())));
+        for group in set.groups.keys() {
+            changes.upsert.extend(groups.resources(group));
+        }
+        changes
+    }
+
+    /// Entries looked at since the start, for the tests of cost.
+    pub fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    fn hold(&mut self, node: &Name, group: &Name, groups: &Groups) {
+        self.visited += 1;
+        let count = self.sets.entry(node.clone()).or_default().groups.entry(group.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            return;
+        }
+        self.users.entry(group.clone()).or_default().insert(node.clone());
+        let pending = self.pending.entry(node.clone()).or_default();
+        pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), Some(r))));
+    }
+
+    /// Gives up one use of each of a Plan's groups. Its slices are still known to `groups` here: a group is
+    /// closed only after every node has let go of it.
+    fn release(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
+        for group in &plan.groups {
+            self.visited += 1;
+            let last = match self.sets.get_mut(node).and_then(|s| s.groups.get_mut(group)) {
+                Some(count) => {
+                    *count -= 1;
+                    *count == 0
+                }
+                None => true,
+            };
+            if last {
+                self.forget_group(node, group, groups);
+            }
+        }
+    }
+
+    fn forget_group(&mut self, node: &Name, group: &Name, groups: &Groups) {
+        if let Some(set) = self.sets.get_mut(node) {
+            set.groups.remove(group);
+        }
+        if let Some(users) = self.users.get_mut(group) {
+            users.remove(node);
+            if users.is_empty() {
+                self.users.remove(group);
+            }
+        }
+        let pending = self.pending.entry(node.clone()).or_default();
+        pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), None)));
+    }
+}
+
+fn as_changes(pending: Pending) -> Changes<PlanType> {
+    let mut changes = Changes::default();
+    for ((ty, name), resource) in pending {
+        match resource {
+            Some(resource) => changes.upsert.push((ty, resource)),
+            None => changes.remove.push((ty, name)),
+        }
+    }
+    changes
+}

@@ -1,0 +1,233 @@
+//! Selections: distinct (namespace, selector) pairs, the pods and NodeProxies they match, and the nodes that these
+//! live on. One selection serves every Plan that asks for the same.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use portreeve_api::pod::Pod;
+
+use super::Key;
+use super::matches::{Labels, Matches, Name, Shift};
+use super::verdicts::Refs;
+use crate::resolve::Selection;
+
+/// Names at most given to a person as examples.
+const EXAMPLES: usize = 3;
+
+/// All selections in use.
+pub struct Selections {
+    pods: Matches<Name, Name>,
+    proxies: Matches<Name, Name>,
+    known: HashMap<Name, State>,
+    leaving: BTreeSet<(i64, Name, Name)>,
+    grace_ms: i64,
+}
+
+struct State {
+    selection: Selection,
+    /// Plans that refer to it in any way.
+    holders: BTreeSet<Key>,
+    /// Plans whose proxies it selects.
+    plans: BTreeSet<Key>,
+    nodes: BTreeMap<Name, Presence>,
+    was_empty: bool,
+}
+
+/// A node's members of a selection: how many, or until when the node is kept without any.
+#[derive(Clone, Copy)]
+struct Presence {
+    members: usize,
+    until: Option<i64>,
+}
+
+// === impl Selections ===
+
+impl Selections {
+    /// None in use yet; see [`super::Index::new`] for the grace.
+    pub fn new(grace_ms: i64) -> Self {
+        Self {
+            pods: Matches::default(),
+            proxies: Matches::default(),
+            known: HashMap::new(),
+            leaving: BTreeSet::new(),
+            grace_ms,
+        }
+    }
+
+    /// A Plan refers to a selection. False when it is new: its members have then to be joined.
+    pub fn hold(&mut self, selection: &Selection, key: &Key, workload: bool) -> bool {
+        let name = &selection.name;
+        let known = self.known.contains_key(name);
+        if !known {
+            self.pods.add_selector(name.clone(), selection.namespace.clone(), selection.selector.clone());
+            self.proxies.add_selector(name.clone(), None, selection.selector.clone());
+        }
+        let was_empty = self.pods.matched(name).is_empty();
+        let state = self.known.entry(name.clone()).or_insert_with(|| State {
+            selection: selection.clone(),
+            holders: BTreeSet::new(),
+            plans: BTreeSet::new(),
+            nodes: BTreeMap::new(),
+            was_empty,
+        });
+        state.holders.insert(key.clone());
+        if workload {
+            state.plans.insert(key.clone());
+        }
+        known
+    }
+
+    /// A Plan does not select its proxies by this any more, though it may still refer to it.
+    pub fn stop_workload(&mut self, name: &Name, key: &Key) {
+        if let Some(state) = self.known.get_mut(name) {
+            state.plans.remove(key);
+        }
+    }
+
+    /// A Plan does not refer to a selection any more. True when nobody does: it is forgotten.
+    pub fn let_go(&mut self, name: &Name, key: &Key) -> bool {
+        let Some(state) = self.known.get_mut(name) else { return false };
+        state.holders.remove(key);
+        state.plans.remove(key);
+        if !state.holders.is_empty() {
+            return false;
+        }
+        self.known.remove(name);
+        self.pods.remove_selector(name);
+        self.proxies.remove_selector(name);
+        true
+    }
+
+    /// See [`Matches::set_member`].
+    pub fn set_pod(&mut self, uid: &Name, namespace: Name, labels: Labels) -> Vec<Shift<Name, Name>> {
+        self.pods.set_member(uid.clone(), namespace, labels)
+    }
+
+    /// See [`Matches::remove_member`].
+    pub fn remove_pod(&mut self, uid: &Name) -> Vec<Shift<Name, Name>> {
+        self.pods.remove_member(uid)
+    }
+
+    /// A NodeProxy's labels, matched like a pod's in every namespace.
+    pub fn set_proxy(&mut self, name: &Name, labels: Labels) {
+        self.proxies.set_member(name.clone(), "".into(), labels);
+    }
+
+    /// A NodeProxy is gone.
+    pub fn remove_proxy(&mut self, name: &Name) {
+        self.proxies.remove_member(name);
+    }
+
+    /// A member of the selection appeared on a node. True when the node had none: it needs the Plans now.
+    pub fn join(&mut self, name: &Name, node: Option<&Name>) -> bool {
+        let (Some(state), Some(node)) = (self.known.get_mut(name), node) else { return false };
+        let mut new = false;
+        let presence = state.nodes.entry(node.clone()).or_insert_with(|| {
+            new = true;
+            Presence { members: 0, until: None }
+        });
+        presence.members += 1;
+        if let Some(until) = presence.until.take() {
+            self.leaving.remove(&(until, name.clone(), node.clone()));
+        }
+        new
+    }
+
+    /// A member left a node; after the last one the node is kept for the grace.
+    pub fn leave(&mut self, name: &Name, node: Option<&Name>, now_ms: i64) {
+        let (Some(state), Some(node)) = (self.known.get_mut(name), node) else { return };
+        let Some(presence) = state.nodes.get_mut(node) else { return };
+        presence.members = presence.members.saturating_sub(1);
+        if presence.members == 0 && presence.until.is_none() {
+            let until = now_ms + self.grace_ms;
+            presence.until = Some(until);
+            self.leaving.insert((until, name.clone(), node.clone()));
+        }
+    }
+
+    /// Takes the (selection, node) pairs whose grace is over.
+    pub fn expired(&mut self, now_ms: i64) -> Vec<(Name, Name)> {
+        let mut over = Vec::new();
+        while let Some(first) = self.leaving.first().filter(|(until, ..)| *until <= now_ms).cloned() {
+            self.leaving.remove(&first);
+            let (until, name, node) = first;
+            let Some(state) = self.known.get_mut(&name) else { continue };
+            if state.nodes.get(&node).is_some_and(|p| p.until == Some(until)) {
+                state.nodes.remove(&node);
+                over.push((name, node));
+            }
+        }
+        over
+    }
+
+    /// When the next grace is over, in milliseconds since the Unix epoch.
+    pub fn deadline(&self) -> Option<i64> {
+        self.leaving.first().map(|(until, ..)| *until)
+    }
+
+    /// Nodes that get the Plans of a selection.
+    pub fn nodes_of(&self, name: &Name) -> Vec<Name> {
+        self.known.get(name).map(|s| s.nodes.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Plans whose proxies a selection selects.
+    pub fn plans_of(&self, name: &Name) -> Vec<Key> {
+        self.known.get(name).map(|s| s.plans.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Plans that refer to a selection in any way.
+    pub fn holders_of(&self, name: &Name) -> Vec<Key> {
+        self.known.get(name).map(|s| s.holders.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// UIDs of the pods that match.
+    pub fn pods_of(&self, name: &Name) -> Vec<Name> {
+        self.pods.matched(name).iter().cloned().collect()
+    }
+
+    /// NodeProxies whose labels match.
+    pub fn proxies_of(&self, name: &Name) -> Vec<Name> {
+        self.proxies.matched(name).iter().cloned().collect()
+    }
+
+    /// Selections that match a pod.
+    pub fn of_pod(&self, uid: &Name) -> Vec<Name> {
+        self.pods.selectors_of(uid)
+    }
+
+    /// Selections that match a NodeProxy's labels.
+    pub fn of_proxy(&self, proxy: &Name) -> Vec<Name> {
+        self.proxies.selectors_of(proxy)
+    }
+
+    /// The namespace that a selection looks in; none: all.
+    pub fn namespace_of(&self, name: &Name) -> Option<Name> {
+        self.known.get(name).and_then(|s| s.selection.namespace.clone())
+    }
+
+    /// Whether the selection turned from empty to not, or back, since this was last asked.
+    pub fn turned(&mut self, name: &Name) -> bool {
+        let is_empty = self.pods.matched(name).is_empty();
+        let Some(state) = self.known.get_mut(name) else { return false };
+        std::mem::replace(&mut state.was_empty, is_empty) != is_empty
+    }
+
+    /// Whether a selection finds endpoints, and if not, where it would.
+    pub fn refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
+        let Some(state) = self.known.get(name) else { return Refs::Resolved };
+        if !self.pods.matched(name).is_empty() {
+            return Refs::Resolved;
+        }
+        let elsewhere = self.pods.found_anywhere(&state.selection.selector, EXAMPLES);
+        let full = |p: &Pod| format!("{}/{}", p.namespace, p.name);
+        let found: Vec<String> = elsewhere.iter().filter_map(|uid| pods.get(uid)).map(full).collect();
+        match found.is_empty() {
+            true => Refs::Empty(state.selection.name.clone()),
+            false => Refs::Elsewhere(state.selection.name.clone(), found),
+        }
+    }
+
+    /// Entries looked at since the start, for the tests of cost.
+    pub fn visited(&self) -> u64 {
+        self.pods.visited() + self.proxies.visited()
+    }
+}

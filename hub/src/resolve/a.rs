@@ -1,0 +1,193 @@
+//! API A: `servicemesh.l7mp.io/v1` VirtualService → Plan.
+//!
+//! Each listener becomes one listener and one cluster of the Plan. Labels are ANDed (the replaced operator ORed
+//! them: its defect 10), selectors look in the object's own namespace unless told otherwise.
+
+use std::net::IpAddr;
+
+use portreeve_api::conditions::Reason;
+use portreeve_api::plan;
+use portreeve_api::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
+
+use super::{Rejection, Resolved, Selection, SelectorScope};
+
+/// The letter of this API in qualified names.
+pub const API: &str = "A";
+
+/// Probes run at most this often without a remark, in milliseconds.
+const SHORT_INTERVAL_MS: u64 = 500;
+
+/// How long an unanswered probe is waited for, in milliseconds (the seed's figure).
+const PROBE_TIMEOUT_MS: u64 = 100;
+
+/// How long a connection to an endpoint may take, in milliseconds (the seed's figure).
+const CONNECT_TIMEOUT_MS: u64 = 5_000;
+
+/// Resolves one object; the answer depends on nothing else.
+///
+/// # Errors
+/// A [`Rejection`] that names the field at fault.
+pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Rejection> {
+    let violations = object.validate();
+    if !violations.is_empty() {
+        let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
+        return Err(Rejection { reason: Reason::Invalid, message: lines.join("; ") });
+    }
+    let origin = origin(object);
+    let mut resolving = Resolving { namespace: origin.namespace.clone(), scope, groups: Vec::new(), warnings: Vec::new() };
+    let workload = Selection::of_labels(&object.spec.selector, &origin.namespace, scope);
+    let mut plan = plan::Plan {
+        workload: Some(plan::Workload {
+            namespace: workload.namespace.as_deref().unwrap_or_default().to_string(),
+            selector: Some(workload.selector.clone()),
+            ..Default::default()
+        }),
+        dns_namespace: origin.namespace.clone(),
+        origin: Some(origin),
+        ..Default::default()
+    };
+    for listener in &object.spec.listeners {
+        let (mut listener, cluster) = resolving.listener(listener)?;
+        let name = add_cluster(&mut plan.clusters, cluster, &listener.name);
+        listener.rules.push(forward(&name));
+        plan.listeners.push(listener);
+    }
+    Ok(Resolved { plan, workload, groups: resolving.groups, warnings: resolving.warnings })
+}
+
+fn origin(object: &VirtualService) -> plan::Origin {
+    let meta = &object.metadata;
+    plan::Origin {
+        api: API.into(),
+        namespace: meta.namespace.clone().unwrap_or_else(|| "default".into()),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        created_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
+        kind: "VirtualService".into(),
+    }
+}
+
+/// What is gathered on the way through one object.
+struct Resolving {
+    namespace: String,
+    scope: SelectorScope,
+    groups: Vec<Selection>,
+    warnings: Vec<(Reason, String)>,
+}
+
+// === impl Resolving ===
+
+impl Resolving {
+    fn listener(&mut self, listener: &Listener) -> Result<(plan::Listener, plan::Cluster), Rejection> {
+        let (protocol, port, cluster) = match (&listener.udp, &listener.tcp) {
+            (Some(udp), None) => (plan::Protocol::Udp, udp.port, Some(&udp.cluster)),
+            (None, Some(tcp)) => (plan::Protocol::Tcp, tcp.port, tcp.cluster.as_ref()),
+            _ => return Err(invalid(listener, "set exactly one of udp and tcp")),
+        };
+        let Some(cluster) = cluster else {
+            return Err(invalid(listener, "tcp needs a cluster: without one there is nowhere to forward to"));
+        };
+        let opened = plan::Listener {
+            name: listener.name.clone(),
+            socket: Some(socket(protocol, port as u32)),
+            options: Some(plan::Options { idle_timeout_ms: idle_timeout(listener), ..Default::default() }),
+            ..Default::default()
+        };
+        Ok((opened, self.cluster(listener, cluster, protocol)))
+    }
+
+    fn cluster(&mut self, listener: &Listener, cluster: &Cluster, protocol: plan::Protocol) -> plan::Cluster {
+        let policy = match cluster.hash_key.as_deref().filter(|k| !k.is_empty()) {
+            Some(key) => plan::balancer::Policy::Key(key.into()),
+            None => plan::balancer::Policy::SourceAddress(true),
+        };
+        plan::Cluster {
+            name: cluster.name.clone(),
+            socket: Some(socket(protocol, 0)),
+            endpoints: cluster.endpoints.iter().map(|e| self.endpoint(e)).collect(),
+            balancer: Some(plan::Balancer { policy: Some(policy) }),
+            health_check: self.health_check(listener, cluster),
+            connect_timeout_ms: CONNECT_TIMEOUT_MS,
+            ..Default::default()
+        }
+    }
+
+    fn health_check(&mut self, listener: &Listener, cluster: &Cluster) -> Option<plan::HealthCheck> {
+        let check = cluster.health_check.as_ref()?;
+        let interval_ms = u64::try_from(check.interval).unwrap_or_default();
+        if interval_ms < SHORT_INTERVAL_MS {
+            let text = format!("listener {}: health_check.interval {interval_ms} ms is under 500 ms", listener.name);
+            self.warnings.push((Reason::ShortInterval, text));
+        }
+        for endpoint in cluster.endpoints.iter().filter(|e| e.health_check_port.is_none()) {
+            let text = format!(
+                "listener {}: endpoint {} has no health_check_port: it is not checked and counts as healthy",
+                listener.name, endpoint.name
+            );
+            self.warnings.push((Reason::NoHealthPort, text));
+        }
+        Some(plan::HealthCheck {
+            interval_ms,
+            timeout_ms: PROBE_TIMEOUT_MS,
+            unhealthy_threshold: 1,
+            healthy_threshold: 1,
+            http_path: check.http.as_ref().map(|h| h.path.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn endpoint(&mut self, endpoint: &Endpoint) -> plan::EndpointSource {
+        use plan::endpoint_source::From;
+        let host = &endpoint.host;
+        let from = match (host.address.as_deref(), host.selector.as_ref()) {
+            (Some(address), _) => match address.parse::<IpAddr>() {
+                Ok(ip) => Some(From::Ip(ip.to_string())),
+                Err(_) => Some(From::Host(address.to_ascii_lowercase())),
+            },
+            (None, Some(labels)) => Some(From::Group(self.group(labels))),
+            (None, None) => None,
+        };
+        plan::EndpointSource {
+            name: endpoint.name.clone(),
+            from,
+            port: endpoint.port as u32,
+            health_port: endpoint.health_check_port.unwrap_or(0) as u32,
+            ..Default::default()
+        }
+    }
+
+    fn group(&mut self, labels: &std::collections::BTreeMap<String, String>) -> String {
+        let selection = Selection::of_labels(labels, &self.namespace, self.scope);
+        let name = selection.name.to_string();
+        if !self.groups.iter().any(|g| g.name == selection.name) {
+            self.groups.push(selection);
+        }
+        name
+    }
+}
+
+/// Puts a cluster into a Plan under a name that is free: the API lets two listeners name different clusters alike.
+fn add_cluster(clusters: &mut Vec<plan::Cluster>, mut cluster: plan::Cluster, listener: &str) -> String {
+    if !clusters.contains(&cluster) {
+        if clusters.iter().any(|c| c.name == cluster.name) {
+            cluster.name = format!("{listener}/{}", cluster.name);
+        }
+        clusters.push(cluster.clone());
+    }
+    cluster.name
+}
+
+fn invalid(listener: &Listener, text: &str) -> Rejection {
+    Rejection { reason: Reason::Invalid, message: format!("spec.listeners[{}]: {text}", listener.name) }
+}
+
+fn idle_timeout(listener: &Listener) -> u64 {
+    listener.udp.as_ref().and_then(|u| u.idle_timeout).map_or(0, |ms| u64::try_from(ms).unwrap_or_default())
+}
+
+fn socket(protocol: plan::Protocol, port: u32) -> plan::Socket {
+    plan::Socket { protocol: protocol.into(), port, ..Default::default() }
+}
+
+fn forward(cluster: &str) -> plan::Rule {
+    plan::Rule { route: Some(plan::Route { destination: cluster.into(), ..Default::default() }), ..Default::default() }
+}
