@@ -1,0 +1,241 @@
+//! What is served: a type with its rules ([`ResourceType`]), and one named, versioned, encoded [`Resource`].
+
+use std::fmt::{self, Debug, Display};
+use std::hash::Hash;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::encode::{put_bytes, put_length, size_of_bytes};
+
+/// A resource's name, shared by everything that refers to it.
+pub type Name = Arc<str>;
+
+/// What the server says about a name that is asked for and does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is named in `removed_resources` at once, and the subscription stays (xDS spec, "Deleting Resources").
+    Removed,
+    /// Nothing is said until it exists. Envoy opens a TLS port without its certificate when told "removed".
+    Hold,
+}
+
+/// An enum of resource types and the rules that the protocol needs to know about each.
+pub trait ResourceType: Copy + Eq + Ord + Hash + Debug + Send + Sync + 'static {
+    /// Every type, in make-before-break order: what is referred to comes before what refers to it.
+    const ALL: &'static [Self];
+
+    /// The type URL, `type.googleapis.com/...`.
+    fn type_url(self) -> &'static str;
+
+    /// The type behind a URL, if it is one of [`Self::ALL`].
+    fn from_type_url(url: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|ty| ty.type_url() == url)
+    }
+
+    /// Whether a first subscription without names means all resources (xDS spec: LDS and CDS).
+    fn legacy_wildcard(self) -> bool;
+
+    /// Whether a state-of-the-world response must carry the whole set (xDS spec: LDS and CDS).
+    fn full_state(self) -> bool;
+
+    /// The type of [`Resource::companion`], which is sent right behind each resource of this type that has one.
+    fn companion(self) -> Option<Self> {
+        None
+    }
+
+    /// The type whose response must be answered before removals of this type go out (at most 1 s later).
+    fn remove_before(self) -> Option<Self> {
+        None
+    }
+
+    /// What is said about names of this type that do not exist.
+    fn on_missing(self) -> Missing {
+        Missing::Removed
+    }
+
+    /// The body to send instead of a removal, for types whose removal the client ignores (Envoy: EDS).
+    fn vanished_body(self, _name: &str) -> Option<Bytes> {
+        None
+    }
+
+    /// Whether this rejection is the environment's fault: the same bytes are tried again, with backoff.
+    fn transient(self, _detail: &str) -> bool {
+        false
+    }
+
+    /// Whether bodies are secret: the text of a rejection may quote them and is never passed on.
+    fn secret(self) -> bool {
+        false
+    }
+}
+
+/// The position of a type in [`ResourceType::ALL`].
+pub(crate) fn position<T: ResourceType>(ty: T) -> usize {
+    T::ALL.iter().position(|known| *known == ty).unwrap_or_default()
+}
+
+/// A content hash: xxh3-64 of a resource's body, written as 16 hexadecimal characters.
+///
+/// It is the same in every process, so that a restarted server agrees with what a client says it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+// === impl Version ===
+
+impl Version {
+    /// The version of a body.
+    pub fn of(body: &[u8]) -> Self {
+        Self(xxh3_64(body))
+    }
+
+    /// The 16 characters that go over the wire.
+    pub fn text(self) -> [u8; 16] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        std::array::from_fn(|at| DIGITS[(self.0 >> (60 - 4 * at)) as usize & 0xf])
+    }
+}
+
+impl Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Version {
+    type Err = ParseIntError;
+
+    /// Reads 16 hexadecimal characters; anything else is not a version of this crate.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = if text.len() == 16 && !text.starts_with('+') { text } else { "" };
+        u64::from_str_radix(digits, 16).map(Self)
+    }
+}
+
+/// One resource, encoded once and shared by all streams.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Resource {
+    name: Name,
+    version: Version,
+    /// The encoded `envoy.service.discovery.v3.Resource`; its last field is the `Any`, whose last field is the body.
+    message: Bytes,
+    any_at: usize,
+    body_at: usize,
+    companion: Option<Name>,
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// A resource from its encoded message.
+    pub fn new<T: ResourceType>(ty: T, name: impl Into<Name>, body: &[u8]) -> Arc<Self> {
+        Arc::new(Self::encode(ty.type_url(), name.into(), body))
+    }
+
+    /// A resource that must always be followed by `companion` (of type [`ResourceType::companion`]), as an Envoy
+    /// cluster must be by its load assignment.
+    pub fn with_companion<T: ResourceType>(
+        ty: T,
+        name: impl Into<Name>,
+        body: &[u8],
+        companion: impl Into<Name>,
+    ) -> Arc<Self> {
+        let plain = Self::encode(ty.type_url(), name.into(), body);
+        Arc::new(Self { companion: Some(companion.into()), ..plain })
+    }
+
+    fn encode(url: &str, name: Name, body: &[u8]) -> Self {
+        let version = Version::of(body);
+        let any_len = size_of_bytes(url.len()) + size_of_bytes(body.len());
+        let room = size_of_bytes(16) + size_of_bytes(name.len()) + size_of_bytes(any_len);
+        let mut out = BytesMut::with_capacity(room);
+        put_bytes(&mut out, 1, &version.text());
+        put_bytes(&mut out, 3, name.as_bytes());
+        put_length(&mut out, 2, any_len);
+        let any_at = out.len();
+        put_bytes(&mut out, 1, url.as_bytes());
+        put_length(&mut out, 2, body.len());
+        let body_at = out.len();
+        out.put_slice(body);
+        Self { name, version, message: out.freeze(), any_at, body_at, companion: None }
+    }
+
+    /// The name, unique within its type.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The content hash of the body.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The resource that must follow this one on every stream.
+    pub fn companion(&self) -> Option<&Name> {
+        self.companion.as_ref()
+    }
+
+    /// The encoded message, a slice of the shared allocation.
+    pub fn body(&self) -> Bytes {
+        self.message.slice(self.body_at..)
+    }
+
+    /// The encoded delta `Resource` (name, version, `Any`): the whole shared allocation.
+    pub fn delta_bytes(&self) -> &Bytes {
+        &self.message
+    }
+
+    /// The encoded `google.protobuf.Any` of a state-of-the-world response, a slice of the same allocation.
+    pub fn any_bytes(&self) -> &[u8] {
+        &self.message[self.any_at..]
+    }
+}
+
+impl Debug for Resource {
+    /// Name and version only: a body may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EnvoyType;
+
+    #[test]
+    fn a_version_is_sixteen_characters_and_reads_back() {
+        for value in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            let version = Version(value);
+            let text = version.to_string();
+            assert_eq!(text.as_bytes(), version.text());
+            assert_eq!(text.parse(), Ok(version));
+        }
+    }
+
+    #[test]
+    fn foreign_version_text_is_refused() {
+        for text in ["", "1", "+123456789abcdef", "0123456789abcdefg", "zzzzzzzzzzzzzzzz"] {
+            assert!(text.parse::<Version>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_body_is_a_slice_of_the_one_allocation() {
+        let resource = Resource::new(EnvoyType::Cluster, "c", b"body");
+        assert_eq!(&resource.body()[..], b"body");
+        let whole = resource.delta_bytes().as_ptr_range();
+        assert!(whole.contains(&resource.body().as_ptr()));
+        assert!(whole.contains(&resource.any_bytes().as_ptr()));
+        assert!(resource.any_bytes().ends_with(b"body"));
+    }
+
+    #[test]
+    fn debug_text_never_shows_the_body() {
+        let resource = Resource::new(EnvoyType::Secret, "s", b"private key");
+        assert!(!format!("{resource:?}").contains("private"));
+    }
+}

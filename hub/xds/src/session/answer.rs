@@ -1,0 +1,150 @@
+//! ACK and NACK: what an answered response means for what the client has, and what is tried next.
+
+use std::time::{Duration, Instant};
+
+use super::nack;
+use super::state::{Flight, Retry, Standing, TypeState};
+use super::{Event, Session};
+use crate::message::Variant;
+use crate::resource::{Name, Resource, ResourceType, Version};
+
+/// First and longest wait before bytes that failed for a passing reason are tried again.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(8);
+
+// === impl Session ===
+
+impl<T: ResourceType> Session<T> {
+    /// Takes in the answer to a response. A nonce that is not in flight answers nothing.
+    pub(super) fn answer(&mut self, at: usize, nonce: &str, error: Option<&str>, now: Instant) {
+        let state = &mut self.types[at];
+        let Ok(nonce) = nonce.parse::<u64>() else { return };
+        let Some(place) = state.inflight.iter().position(|flight| flight.nonce == nonce) else { return };
+        match error {
+            None => {
+                let answered: Vec<Flight> = state.inflight.drain(..=place).collect();
+                for flight in answered {
+                    self.acked(at, flight);
+                }
+            }
+            Some(text) => {
+                if let Some(flight) = state.inflight.remove(place) {
+                    self.nacked(at, flight, text, now);
+                }
+            }
+        }
+    }
+
+    fn acked(&mut self, at: usize, flight: Flight) {
+        let keep = self.variant == Variant::Sotw && self.types[at].ty.full_state();
+        let state = &mut self.types[at];
+        for resource in &flight.resources {
+            state.confirm(resource, keep);
+        }
+        let resources = flight.resources.iter().map(|one| (one.name().clone(), one.version())).collect();
+        self.events.push(Event::Acked { ty: state.ty, resources, removed: flight.removed });
+    }
+
+    fn nacked(&mut self, at: usize, flight: Flight, text: &str, now: Instant) {
+        let state = &mut self.types[at];
+        let ty = state.ty;
+        let suspects: Vec<(Name, Version)> = flight
+            .resources
+            .iter()
+            .filter(|one| state.unconfirmed(one))
+            .map(|one| (one.name().clone(), one.version()))
+            .collect();
+        let member =
+            |name: &str| suspects.iter().find(|(sent, _)| **sent == *name).map(|(sent, _)| sent.clone());
+        let mut named = nack::culprits(text, member);
+        if named.is_empty() && suspects.len() == 1 {
+            named = vec![(suspects[0].0.clone(), text)];
+        }
+        let mut transient = !named.is_empty();
+        for (name, reason) in &named {
+            let passing = ty.transient(reason);
+            transient &= passing;
+            state.reject(name, passing, now);
+        }
+        let names: Vec<Name> = named.into_iter().map(|(name, _)| name).collect();
+        let rest: Vec<Name> =
+            suspects.into_iter().map(|(name, _)| name).filter(|one| !names.contains(one)).collect();
+        state.try_again(rest, flight.removed, !names.is_empty());
+        if !names.is_empty() || !flight.trial {
+            let detail = nack::detail(text, ty.secret());
+            self.events.push(Event::Nacked { ty, names, detail, transient });
+        }
+    }
+}
+
+// === impl TypeState ===
+
+impl<T: ResourceType> TypeState<T> {
+    fn confirm(&mut self, resource: &std::sync::Arc<Resource>, keep: bool) {
+        if keep {
+            self.good.insert(resource.name().clone(), resource.clone());
+        }
+        if let Some(entry) = self.entries.get_mut(resource.name())
+            && entry.version == resource.version()
+            && entry.standing != Standing::Absent
+        {
+            entry.standing = Standing::Confirmed;
+            self.retries.remove(resource.name());
+        }
+    }
+
+    /// Whether the client's answer to exactly this version is still open.
+    fn unconfirmed(&self, resource: &Resource) -> bool {
+        self.entries
+            .get(resource.name())
+            .is_some_and(|entry| entry.version == resource.version() && entry.standing == Standing::Sent)
+    }
+
+    /// Withholds a rejected resource until its version changes, or until its retry is due.
+    fn reject(&mut self, name: &Name, transient: bool, now: Instant) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        entry.standing = if transient { Standing::Retrying } else { Standing::Withheld };
+        if !transient {
+            self.retries.remove(name);
+            return;
+        }
+        let earlier = self.retries.get(name).filter(|retry| retry.version == entry.version);
+        let delay = earlier.map_or(RETRY_FIRST, |retry| (retry.delay * 2).min(RETRY_LONGEST));
+        self.retries.insert(name.clone(), Retry { version: entry.version, delay, due: Some(now + delay) });
+    }
+
+    /// Sends the unproven rest of a rejected response again: whole if the culprits are known, else in halves.
+    fn try_again(&mut self, mut rest: Vec<Name>, removed: Vec<Name>, found: bool) {
+        let half = if found || rest.len() < 2 { rest.len() } else { rest.len() / 2 };
+        let second = rest.split_off(half);
+        rest.extend(removed);
+        let trials = [rest, second].into_iter().filter(|names| !names.is_empty());
+        if found || half > 0 {
+            self.trials.extend(trials);
+        }
+    }
+
+    /// Puts up the retries whose time has come, together.
+    pub(super) fn retry_due(&mut self, now: Instant) {
+        if self.retries.is_empty() {
+            return;
+        }
+        let mut due: Vec<Name> = Vec::new();
+        let entries = &mut self.entries;
+        self.retries.retain(|name, retry| {
+            let Some(entry) = entries.get_mut(name).filter(|entry| entry.version == retry.version) else {
+                return false;
+            };
+            if retry.due.is_some_and(|at| at <= now) {
+                retry.due = None;
+                entry.standing = Standing::Sent;
+                due.push(name.clone());
+            }
+            true
+        });
+        if !due.is_empty() {
+            due.sort();
+            self.trials.push_back(due);
+        }
+    }
+}

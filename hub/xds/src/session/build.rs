@@ -1,0 +1,265 @@
+//! Building responses from the snapshot: what goes now, what waits, and in which order.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::state::{Fate, Flight, Parting, Standing, TypeState, version_of};
+use super::{COMPANION_WAIT, MAX_IN_FLIGHT, REMOVAL_GRACE, Session};
+use crate::message::{Response, Variant};
+use crate::resource::{Name, Resource, ResourceType, Version, position};
+use crate::snapshot::Snapshot;
+
+/// The content of a response.
+#[derive(Default)]
+struct Draft {
+    resources: Vec<Arc<Resource>>,
+    removed: Vec<Name>,
+    trial: bool,
+}
+
+// === impl Draft ===
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.removed.is_empty()
+    }
+}
+
+// === impl Session ===
+
+impl<T: ResourceType> Session<T> {
+    /// The next additions (and removals that need not wait) of one type.
+    pub(super) fn next_of(&mut self, at: usize, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
+        let state = &self.types[at];
+        if !state.has_work() || state.inflight.len() >= MAX_IN_FLIGHT {
+            return None;
+        }
+        if self.held_until(at).is_some_and(|until| now < until) {
+            return None;
+        }
+        while let Some(names) = self.types[at].trials.pop_front() {
+            let look = names.into_iter().map(|name| (name, true));
+            let draft = Draft { trial: true, ..self.draft(at, look, None, snap) };
+            if !draft.is_empty() {
+                return Some(self.send(at, draft, snap, now));
+            }
+        }
+        let pending = std::mem::take(&mut self.types[at].pending);
+        let draft = self.draft(at, pending, Some(now), snap);
+        let owed = std::mem::take(&mut self.types[at].owed);
+        (owed || !draft.is_empty()).then(|| self.send(at, draft, snap, now))
+    }
+
+    /// Removals that waited long enough.
+    pub(super) fn release(&mut self, at: usize, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
+        let since = self.types[at].parting.as_ref()?.since;
+        if self.types[at].inflight.len() >= MAX_IN_FLIGHT {
+            return None;
+        }
+        if now < since + self.grace(at) && !self.gate_open(at) {
+            return None;
+        }
+        let parting = self.types[at].parting.take()?;
+        let look = parting.names.into_iter().map(|name| (name, false));
+        let draft = self.draft(at, look, None, snap);
+        (!draft.is_empty()).then(|| self.send(at, draft, snap, now))
+    }
+
+    /// The type whose answer removals of this type wait for: what refers to it, or whose companion it is.
+    fn gate(&self, at: usize) -> Option<usize> {
+        self.types[at].ty.remove_before().map(position).or_else(|| self.owner(at))
+    }
+
+    /// The type whose companion this type is.
+    fn owner(&self, at: usize) -> Option<usize> {
+        let ty = self.types[at].ty;
+        T::ALL.iter().position(|owner| owner.companion() == Some(ty))
+    }
+
+    pub(super) fn grace(&self, at: usize) -> Duration {
+        if self.types[at].ty.remove_before().is_some() { REMOVAL_GRACE } else { REMOVAL_GRACE * 2 }
+    }
+
+    fn gate_open(&mut self, at: usize) -> bool {
+        let Some(gate) = self.gate(at) else { return true };
+        let other = &self.types[gate];
+        if !other.pending.is_empty() || other.parting.is_some() {
+            return false;
+        }
+        let (first, last) = (other.inflight.front(), other.inflight.back());
+        let (first, last) = (first.map(|flight| flight.nonce), last.map(|flight| flight.nonce));
+        let Some(parting) = &mut self.types[at].parting else { return true };
+        let barrier = *parting.barrier.get_or_insert(last.unwrap_or_default());
+        first.is_none_or(|first| first > barrier)
+    }
+
+    /// Until when this type waits for the companions of what it may refer to.
+    pub(super) fn held_until(&self, at: usize) -> Option<Instant> {
+        let ty = self.types[at].ty;
+        let companions = T::ALL.iter().filter(|owner| owner.remove_before() == Some(ty));
+        let states = companions.filter_map(|owner| owner.companion()).map(|ty| &self.types[position(ty)]);
+        states.filter(|state| !state.awaited.is_empty()).filter_map(|state| state.hold_until).max()
+    }
+
+    /// Decides about names. With `waiting_since`, removals that must wait are put aside from that moment on.
+    fn draft(
+        &mut self,
+        at: usize,
+        names: impl IntoIterator<Item = (Name, bool)>,
+        waiting_since: Option<Instant>,
+        snap: &Snapshot<T>,
+    ) -> Draft {
+        let waits = waiting_since.filter(|_| self.removals_wait(at));
+        let sotw = self.variant == Variant::Sotw;
+        let state = &mut self.types[at];
+        let mut draft = Draft::default();
+        for (name, force) in names {
+            let fate = state.decide(&name, force, snap);
+            state.awaited.remove(&name);
+            match (fate, waits) {
+                (Fate::Nothing, _) => {}
+                (Fate::Send(resource), _) => draft.resources.push(resource),
+                (Fate::Vanish(_) | Fate::Gone, Some(since)) if state.has(&name) => state.part(name, since),
+                (Fate::Vanish(resource), _) => draft.resources.push(resource),
+                (Fate::Gone, _) if sotw => state.gone_silently(name, &mut draft),
+                (Fate::Gone, _) => draft.removed.push(name),
+                (Fate::Silent, _) => state.forget(&name),
+            }
+        }
+        draft
+    }
+
+    fn removals_wait(&self, at: usize) -> bool {
+        let leaving = |at: usize| self.types[at].parting.is_some() || !self.types[at].pending.is_empty();
+        self.types[at].ty.remove_before().is_some() || self.owner(at).is_some_and(leaving)
+    }
+
+    fn send(&mut self, at: usize, mut draft: Draft, snap: &Snapshot<T>, now: Instant) -> Response<T> {
+        let nonce = self.take_nonce();
+        let state = &mut self.types[at];
+        // Of a full set only what is new to the client: Envoy does not warm a cluster again that stayed the same.
+        let companions: Vec<Name> =
+            draft.resources.iter().filter_map(|one| one.companion().cloned()).collect();
+        let version = if self.variant == Variant::Sotw && state.ty.full_state() {
+            draft.resources = state.full_set(&draft, snap);
+            version_of(&draft.resources)
+        } else {
+            state.sent(&draft);
+            Version(state.sum)
+        };
+        state.last_nonce = nonce;
+        let response = Response {
+            variant: self.variant,
+            ty: Some(state.ty),
+            type_url: Cow::Borrowed(state.ty.type_url()),
+            nonce: nonce.to_string(),
+            version,
+            system_version: None,
+            resources: draft.resources.clone(),
+            removed: if self.variant == Variant::Delta { draft.removed.clone() } else { Vec::new() },
+        };
+        let Draft { resources, removed, trial } = draft;
+        let owner = state.ty.companion();
+        state.inflight.push_back(Flight { nonce, resources, removed, trial });
+        if let Some(companion) = owner.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
+            self.push_companions(position(companion), companions, now);
+        }
+        response
+    }
+
+    /// What was just sent is followed by its companions, whatever the client has, at once or when it asks.
+    fn push_companions(&mut self, at: usize, names: Vec<Name>, now: Instant) {
+        let state = &mut self.types[at];
+        for name in names {
+            if state.subscribed(&name) {
+                state.look_at(name.clone(), true);
+            }
+            state.awaited.insert(name);
+            state.hold_until = Some(now + COMPANION_WAIT);
+        }
+    }
+}
+
+// === impl TypeState ===
+
+impl<T: ResourceType> TypeState<T> {
+    /// Puts a removal aside.
+    fn part(&mut self, name: Name, since: Instant) {
+        let new = || Parting { names: BTreeSet::new(), since, barrier: None };
+        let parting = self.parting.get_or_insert_with(new);
+        parting.names.insert(name);
+        parting.barrier = None;
+    }
+
+    /// State of the world has no word for a removal, except to leave it out of a full set.
+    fn gone_silently(&mut self, name: Name, draft: &mut Draft) {
+        if self.ty.full_state() {
+            draft.removed.push(name);
+        } else if let Some(body) = self.ty.vanished_body(&name) {
+            draft.resources.push(Resource::new(self.ty, name, &body));
+        } else {
+            self.forget(&name);
+        }
+    }
+
+    fn sent(&mut self, draft: &Draft) {
+        for resource in &draft.resources {
+            self.record(resource.name(), resource.version(), Standing::Sent);
+        }
+        for name in &draft.removed {
+            self.forget(name);
+        }
+    }
+
+    /// The whole set, with the last accepted version of what was rejected or is under suspicion.
+    fn full_set(&mut self, draft: &Draft, snap: &Snapshot<T>) -> Vec<Arc<Resource>> {
+        for name in &draft.removed {
+            self.forget(name);
+        }
+        let trying: HashSet<&Name> = draft.resources.iter().map(|one| one.name()).collect();
+        let suspects: HashSet<&Name> =
+            self.trials.iter().flatten().filter(|name| !trying.contains(*name)).collect();
+        let mut set: Vec<Arc<Resource>> = Vec::new();
+        for (name, resource) in snap.iter(self.ty).filter(|(name, _)| self.subscribed(name)) {
+            let bad = suspects.contains(name) || self.rejected(name, resource.version());
+            set.extend(if bad { self.good.get(name) } else { Some(resource) }.cloned());
+        }
+        let parting = self.parting.iter().flat_map(|parting| &parting.names);
+        let parting = parting.filter(|name| snap.get(self.ty, name).is_none());
+        set.extend(parting.filter_map(|name| self.good.get(name).cloned()));
+        set.sort_by(|a, b| a.name().cmp(b.name()));
+        self.settle(&set);
+        set
+    }
+
+    /// Records a full set as what the client has; what is rejected stays marked.
+    fn settle(&mut self, set: &[Arc<Resource>]) {
+        let names: HashSet<&Name> = set.iter().map(|one| one.name()).collect();
+        let held = |standing| matches!(standing, Standing::Claimed | Standing::Sent | Standing::Confirmed);
+        let gone = self.entries.iter().filter(|(name, entry)| held(entry.standing) && !names.contains(name));
+        let gone: Vec<Name> = gone.map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            self.forget(name);
+        }
+        for resource in set {
+            let entry = self.entries.get(resource.name());
+            let settled = entry.is_some_and(|entry| match entry.standing {
+                Standing::Withheld | Standing::Retrying => {
+                    entry.version != resource.version() && self.is_good(resource)
+                }
+                Standing::Confirmed => entry.version == resource.version(),
+                _ => false,
+            });
+            if !settled {
+                self.record(resource.name(), resource.version(), Standing::Sent);
+            }
+        }
+    }
+
+    /// Whether this is the last accepted version of its name.
+    fn is_good(&self, resource: &Resource) -> bool {
+        self.good.get(resource.name()).is_some_and(|good| good.version() == resource.version())
+    }
+}

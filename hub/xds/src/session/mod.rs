@@ -1,0 +1,163 @@
+//! One stream of the protocol as a synchronous struct ([`Session`]): requests and changes in, responses and events out.
+//!
+//! Nothing is queued: the session keeps what the client has and which names to look at, and builds a response from the
+//! snapshot when it is asked for one. A slow client therefore gets the newest state, not a backlog. The clock is an
+//! argument. Sources: envoyproxy/envoy `docs/root/api-docs/xds_protocol.rst`, and Envoy 1.40 as measured.
+
+mod answer;
+mod build;
+mod nack;
+mod state;
+mod subscribe;
+mod unknown;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::message::{Event, Kind, Request, Response, Variant};
+use crate::resource::{Name, ResourceType, position};
+use crate::snapshot::Snapshot;
+use state::TypeState;
+use unknown::UnknownTypes;
+
+/// Responses of one type that may be unanswered at a time; further changes wait and merge.
+pub const MAX_IN_FLIGHT: usize = 4;
+
+/// How long a removal waits for the type that refers to it to be answered.
+pub const REMOVAL_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a listener waits for the client to ask for the companions of clusters that were just sent.
+pub const COMPANION_WAIT: Duration = Duration::from_millis(250);
+
+/// A change of what a stream is subscribed to.
+#[derive(Debug)]
+pub(crate) enum Interest<T> {
+    Name(T, Name, bool),
+    Wildcard(T, bool),
+}
+
+/// One stream's state.
+pub struct Session<T> {
+    variant: Variant,
+    only: Option<T>,
+    /// In the order of [`ResourceType::ALL`].
+    types: Vec<TypeState<T>>,
+    unknown: UnknownTypes,
+    nonce: u64,
+    events: Vec<Event<T>>,
+    interest: Vec<Interest<T>>,
+}
+
+// === impl Session ===
+
+impl<T: ResourceType> Session<T> {
+    /// A new stream. `only` restricts it to one type, as the per-type services do.
+    pub fn new(variant: Variant, only: Option<T>) -> Self {
+        Self {
+            variant,
+            only,
+            types: T::ALL.iter().map(|ty| TypeState::new(*ty)).collect(),
+            unknown: UnknownTypes::default(),
+            nonce: 0,
+            events: Vec::new(),
+            interest: Vec::new(),
+        }
+    }
+
+    /// Takes in one request.
+    pub fn request(&mut self, req: Request<T>, snap: &Snapshot<T>, now: Instant) {
+        match &req.kind {
+            Kind::Known(ty) if self.only.is_none_or(|only| only == *ty) => {
+                let at = position(*ty);
+                match self.variant {
+                    Variant::Delta => self.request_delta(at, req, snap, now),
+                    Variant::Sotw => self.request_sotw(at, req, snap, now),
+                }
+            }
+            Kind::Known(ty) => self.request_unknown(ty.type_url().into(), &req),
+            Kind::Unknown(url) => self.request_unknown(url.clone(), &req),
+        }
+    }
+
+    fn request_unknown(&mut self, url: std::sync::Arc<str>, req: &Request<T>) {
+        if self.unknown.request(&url, req) {
+            self.events.push(Event::Unknown { type_url: url });
+        }
+    }
+
+    /// Marks names whose resource changed; the snapshot given from now on has the change.
+    pub fn changed(&mut self, dirty: &BTreeSet<(T, Name)>, snap: &Snapshot<T>, now: Instant) {
+        for (ty, name) in dirty {
+            let state = &mut self.types[position(*ty)];
+            if state.started && state.subscribed(name) {
+                state.look_at(name.clone(), false);
+            }
+        }
+        self.tick(snap, now);
+    }
+
+    /// Lets time pass: rejected resources whose retry is due are put up again.
+    pub fn tick(&mut self, _snap: &Snapshot<T>, now: Instant) {
+        for state in &mut self.types {
+            state.retry_due(now);
+        }
+    }
+
+    /// When [`Session::next`] may have something new to say without any request or change.
+    pub fn deadline(&self) -> Option<Instant> {
+        let retries = self.types.iter().flat_map(|state| state.retries.values().filter_map(|one| one.due));
+        let open = |at: &usize| self.types[*at].inflight.len() < MAX_IN_FLIGHT;
+        let all = 0..self.types.len();
+        let partings = all
+            .clone()
+            .filter(open)
+            .filter_map(|at| Some(self.types[at].parting.as_ref()?.since + self.grace(at)));
+        let holds =
+            all.filter(open).filter(|at| self.types[*at].has_work()).filter_map(|at| self.held_until(at));
+        retries.chain(partings).chain(holds).min()
+    }
+
+    /// The next response, in make-before-break order: additions type by type, then removals that had to wait.
+    pub fn next(&mut self, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
+        self.tick(snap, now);
+        if let Some(answer) = self.unknown.next() {
+            return Some(self.answer_unknown(answer));
+        }
+        let all = 0..self.types.len();
+        if let Some(response) = all.clone().find_map(|at| self.next_of(at, snap, now)) {
+            return Some(response);
+        }
+        all.into_iter().find_map(|at| self.release(at, snap, now))
+    }
+
+    /// What the client's requests have told since the last call.
+    pub fn events(&mut self) -> Vec<Event<T>> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether this request may change the subscription.
+    pub(crate) fn may_subscribe(&self, req: &Request<T>) -> bool {
+        let Kind::Known(ty) = req.kind else { return false };
+        let first = !self.types[position(ty)].started;
+        first || self.variant == Variant::Sotw || !req.subscribe.is_empty() || !req.unsubscribe.is_empty()
+    }
+
+    /// The changes of the subscription since the last call.
+    pub(crate) fn take_interest(&mut self) -> Vec<Interest<T>> {
+        std::mem::take(&mut self.interest)
+    }
+
+    /// All names and wildcards that are subscribed.
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = (T, Option<&Name>)> {
+        self.types.iter().flat_map(|state| {
+            let names = state.entries.iter().filter(|(_, entry)| entry.named);
+            let names = names.map(|(name, _)| (state.ty, Some(name)));
+            names.chain(state.wildcard.then_some((state.ty, None)))
+        })
+    }
+
+    fn take_nonce(&mut self) -> u64 {
+        self.nonce += 1;
+        self.nonce
+    }
+}

@@ -1,0 +1,85 @@
+//! One stream on a view ([`Watch`]): a [`Session`] that hears of the view's changes. Without a runtime: a waker is enough.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::message::{Event, Request, Response, Variant};
+use crate::resource::ResourceType;
+use crate::session::Session;
+use crate::view::{Slot, View};
+
+/// A session bound to a view; leaving the view is dropping it.
+pub struct Watch<T: ResourceType> {
+    view: Arc<View<T>>,
+    slot: Arc<Slot<T>>,
+    id: u32,
+    session: Session<T>,
+}
+
+// === impl Watch ===
+
+impl<T: ResourceType> Watch<T> {
+    /// Starts a stream on `view`; `only` as in [`Session::new`].
+    pub fn new(view: Arc<View<T>>, variant: Variant, only: Option<T>) -> Self {
+        let (id, slot) = view.join();
+        Self { view, slot, id, session: Session::new(variant, only) }
+    }
+
+    /// Takes in one request.
+    pub fn request(&mut self, req: Request<T>, now: Instant) {
+        if !self.session.may_subscribe(&req) {
+            let inner = self.view.read();
+            self.session.request(req, &inner.snapshot, now);
+            return;
+        }
+        let mut inner = self.view.write();
+        self.session.request(req, &inner.snapshot, now);
+        for interest in self.session.take_interest() {
+            inner.note(self.id, interest);
+        }
+    }
+
+    /// The next response, if there is something to say now.
+    pub fn next(&mut self, now: Instant) -> Option<Response<T>> {
+        let inner = self.view.read();
+        let dirty = std::mem::take(&mut self.slot.lock().dirty);
+        if !dirty.is_empty() {
+            self.session.changed(&dirty, &inner.snapshot, now);
+        }
+        let mut response = self.session.next(&inner.snapshot, now)?;
+        response.system_version.clone_from(&inner.watermark);
+        Some(response)
+    }
+
+    /// See [`Session::deadline`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.session.deadline()
+    }
+
+    /// See [`Session::events`].
+    pub fn events(&mut self) -> Vec<Event<T>> {
+        self.session.events()
+    }
+
+    /// Why the view was closed, if it was.
+    pub fn closed(&self) -> Option<Arc<str>> {
+        self.slot.lock().closed.clone()
+    }
+
+    /// Ready when the view changed something for this stream, or was closed.
+    pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut mail = self.slot.lock();
+        if !mail.dirty.is_empty() || mail.closed.is_some() {
+            return Poll::Ready(());
+        }
+        mail.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl<T: ResourceType> Drop for Watch<T> {
+    fn drop(&mut self) {
+        self.view.leave(self.id, self.session.subscriptions());
+    }
+}

@@ -1,0 +1,11 @@
+//! The protocol cases, spoken to the session without a runtime.
+
+mod ack;
+mod content;
+mod order;
+mod peer;
+mod reject;
+mod sotw;
+mod sotw_reject;
+mod subscribe;
+mod views;

@@ -1,0 +1,158 @@
+//! A view and the streams that watch it (cases 22 and 26).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::Instant;
+
+use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
+use portreeve_xds::{Changes, EnvoyType, Resource, Snapshot, Variant, View, Watch};
+
+use crate::peer::{about, ack, res, show, subscribe, unsubscribe};
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn upsert(list: Vec<(EnvoyType, Arc<Resource>)>) -> Changes<EnvoyType> {
+    Changes { upsert: list, remove: vec![] }
+}
+
+fn watch(view: &Arc<View<EnvoyType>>) -> Watch<EnvoyType> {
+    Watch::new(view.clone(), Variant::Delta, None)
+}
+
+fn settle(watch: &mut Watch<EnvoyType>) -> Vec<String> {
+    let mut seen = Vec::new();
+    while let Some(response) = watch.next(Instant::now()) {
+        watch.request(ack(&response), Instant::now());
+        seen.push(show(&response));
+    }
+    seen
+}
+
+fn rings(watch: &mut Watch<EnvoyType>) -> Arc<Bell> {
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
+    assert!(watch.poll_changed(&mut Context::from_waker(&waker)).is_pending());
+    bell
+}
+
+#[test]
+fn change_wakes_only_streams_that_are_subscribed() {
+    let view = View::new(Snapshot::new());
+    let (mut named, mut all, mut other) = (watch(&view), watch(&view), watch(&view));
+    named.request(subscribe(Endpoint, &["a"]), Instant::now());
+    all.request(subscribe(Endpoint, &["*"]), Instant::now());
+    other.request(subscribe(Endpoint, &["b"]), Instant::now());
+    for one in [&mut named, &mut all, &mut other] {
+        settle(one);
+    }
+    let bells = [rings(&mut named), rings(&mut all), rings(&mut other)];
+    assert_eq!(view.apply(upsert(vec![res(Endpoint, "a", "1")])), 1);
+    assert_eq!(bells.map(|bell| bell.0.load(Ordering::Relaxed)), [1, 1, 0]);
+    assert_eq!(settle(&mut named), ["Endpoint +a"]);
+    assert_eq!(settle(&mut all), ["Endpoint +a"]);
+    assert!(settle(&mut other).is_empty());
+}
+
+#[test]
+fn nothing_is_posted_when_nothing_differs() {
+    let view = View::new(Snapshot::new());
+    view.apply(upsert(vec![res(Cluster, "a", "1")]));
+    let mut stream = watch(&view);
+    stream.request(about(Cluster), Instant::now());
+    settle(&mut stream);
+    let bell = rings(&mut stream);
+    assert_eq!(view.apply(upsert(vec![res(Cluster, "a", "1")])), 0);
+    assert_eq!(bell.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn replace_applies_the_difference() {
+    let view = View::new(Snapshot::new());
+    view.apply(upsert(vec![res(Listener, "a", "1"), res(Listener, "b", "1"), res(Listener, "c", "1")]));
+    let mut stream = watch(&view);
+    stream.request(about(Listener), Instant::now());
+    settle(&mut stream);
+    let mut next = Snapshot::new();
+    for (ty, resource) in [res(Listener, "a", "1"), res(Listener, "b", "2"), res(Listener, "d", "1")] {
+        next.insert(ty, resource);
+    }
+    assert_eq!(view.replace(next), 3);
+    assert_eq!(settle(&mut stream), ["Listener +b +d -c"]);
+}
+
+#[test]
+fn transaction_is_seen_whole() {
+    let view = View::new(Snapshot::new());
+    let mut stream = watch(&view);
+    stream.request(about(Cluster), Instant::now());
+    stream.request(about(Listener), Instant::now());
+    settle(&mut stream);
+    view.apply(upsert(vec![res(Listener, "l", "1"), res(Cluster, "c", "1")]));
+    assert_eq!(settle(&mut stream), ["Cluster +c", "Listener +l"]);
+}
+
+#[test]
+fn unsubscribed_and_departed_streams_are_no_longer_visited() {
+    let view = View::new(Snapshot::new());
+    let mut stream = watch(&view);
+    stream.request(subscribe(Endpoint, &["a"]), Instant::now());
+    settle(&mut stream);
+    stream.request(unsubscribe(Endpoint, &["a"]), Instant::now());
+    let bell = rings(&mut stream);
+    let gone = watch(&view);
+    assert_eq!(view.streams(), 2);
+    drop(gone);
+    assert_eq!(view.streams(), 1);
+    view.apply(upsert(vec![res(Endpoint, "a", "1")]));
+    assert_eq!(bell.0.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn watermark_goes_out_with_later_responses_only() {
+    let view = View::new(Snapshot::new());
+    let mut stream = watch(&view);
+    stream.request(about(Cluster), Instant::now());
+    assert_eq!(stream.next(Instant::now()).unwrap().system_version, None);
+    view.set_watermark("w1".into());
+    assert!(stream.next(Instant::now()).is_none(), "a watermark alone sends nothing");
+    view.apply(upsert(vec![res(Cluster, "a", "1")]));
+    assert_eq!(stream.next(Instant::now()).unwrap().system_version.as_deref(), Some("w1"));
+    assert_eq!(view.watermark().as_deref(), Some("w1"));
+}
+
+#[test]
+fn closing_wakes_every_stream_with_the_reason() {
+    let view: Arc<View<EnvoyType>> = View::new(Snapshot::new());
+    let mut stream = watch(&view);
+    let bell = rings(&mut stream);
+    view.close("going away");
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+    assert_eq!(stream.closed().as_deref(), Some("going away"));
+    assert!(watch(&view).closed().is_some(), "a later stream is told too");
+}
+
+#[test]
+fn stream_that_does_not_read_merges_its_changes_and_disturbs_no_other() {
+    let view = View::new(Snapshot::new());
+    let (mut stuck, mut quick) = (watch(&view), watch(&view));
+    for one in [&mut stuck, &mut quick] {
+        one.request(subscribe(Endpoint, &["a"]), Instant::now());
+        settle(one);
+    }
+    for round in 0..200 {
+        view.apply(upsert(vec![res(Endpoint, "a", &round.to_string())]));
+        assert_eq!(settle(&mut quick), ["Endpoint +a"]);
+    }
+    let last = stuck.next(Instant::now()).unwrap();
+    assert_eq!(&last.resources[0].body()[..], b"199");
+    assert!(stuck.next(Instant::now()).is_none());
+}
