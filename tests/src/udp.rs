@@ -13,9 +13,11 @@ use crate::netns::Netns;
 
 mod echo;
 mod flow;
+mod report;
 
 pub use echo::{Echo, Seen};
-pub use flow::{Answer, Datagram, Flow, Line, Report, Running};
+pub use flow::{Flow, Running};
+pub use report::{Answer, Datagram, Line, Report};
 
 /// What every socket here asks for, in bytes: enough for a second of traffic while the machine is busy elsewhere.
 const BUFFER: usize = 8 << 20;

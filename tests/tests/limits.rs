@@ -1,0 +1,118 @@
+//! The limits of the house style that the compiler does not hold: how long a file may be, how it may be called, and
+//! what must not be left in it. (Functions, nesting and arguments are clippy's.)
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Lines of a file before its tests.
+const PRODUCTION: usize = 400;
+/// Lines of a file of tests.
+const TESTS: usize = 500;
+/// Rooms without a name fill up.
+const NAMELESS: [&str; 5] = ["util.rs", "common.rs", "helpers.rs", "shared.rs", "manager.rs"];
+/// Never left behind. In two parts, so that this file may hold them.
+const UNFINISHED: [(&str, &str); 3] = [("todo!", "("), ("unimplemented!", "("), ("#[", "ignore")];
+
+/// Lines up to the first `#[cfg(test)]`, its line not included.
+fn production_lines(text: &str) -> usize {
+    text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count()
+}
+
+/// Whether a file holds nothing but tests.
+fn is_test(path: &Path) -> bool {
+    let named = path.file_name().is_some_and(|name| name == "tests.rs");
+    named || path.parent().is_some_and(|parent| parent.ends_with("tests"))
+}
+
+/// What is wrong with a file.
+fn faults(path: &Path, text: &str) -> Vec<String> {
+    let (lines, limit) = match is_test(path) {
+        true => (text.lines().count(), TESTS),
+        false => (production_lines(text), PRODUCTION),
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let too_long = (lines > limit).then(|| format!("{lines} lines, {limit} are allowed"));
+    let nameless = NAMELESS.contains(&name.as_ref()).then(|| "is named for nothing that it owns".to_owned());
+    let unfinished = UNFINISHED.iter().map(|(head, tail)| format!("{head}{tail}"));
+    let unfinished = unfinished.filter(|mark| text.contains(mark)).map(|mark| format!("holds {mark}"));
+    let found = too_long.into_iter().chain(nameless).chain(unfinished);
+    found.map(|fault| format!("{}: {fault}", path.display())).collect()
+}
+
+/// The tracked Rust files, or every one outside `target` where there is no repository.
+fn rust_files(root: &Path) -> Vec<PathBuf> {
+    // A file may be tracked and deleted, or new and not tracked yet.
+    let arguments = ["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"];
+    match Command::new("git").current_dir(root).args(arguments).output() {
+        Ok(listed) if listed.status.success() => {
+            String::from_utf8_lossy(&listed.stdout).lines().map(|line| root.join(line)).collect()
+        }
+        _ => walk(root),
+    }
+}
+
+/// Every Rust file under a directory, without hidden and built ones.
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let hidden = name.to_string_lossy().starts_with('.') || name == "target";
+        if path.is_dir() && !hidden {
+            found.extend(walk(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The workspace.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap_or_default()
+}
+
+#[test]
+fn every_file_keeps_the_limits() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for path in rust_files(&root()).into_iter().filter(|path| path.is_file()) {
+        seen += 1;
+        wrong.extend(faults(&path, &std::fs::read_to_string(&path).unwrap()));
+    }
+    assert!(seen > 10, "only {seen} files found under {}", root().display());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_found_without_a_repository() {
+    let walked = walk(&root());
+    assert!(walked.contains(&root().join("tests/tests/limits.rs")), "{walked:?}");
+    assert!(!walked.iter().any(|path| path.starts_with(root().join("target"))));
+}
+
+#[test]
+fn a_long_file_is_found() {
+    let line = "let x = 1;\n";
+    let tests = "#[cfg(test)]\nmod tests {}\n".to_owned() + &line.repeat(300);
+    let wrong = |path: &str, text: &str| !faults(Path::new(path), text).is_empty();
+    assert!(wrong("hub/src/big.rs", &line.repeat(401)));
+    assert!(!wrong("hub/src/big.rs", &line.repeat(400)));
+    assert!(!wrong("hub/src/big.rs", &(line.repeat(400) + &tests)), "tests do not count");
+    assert!(wrong("hub/src/big/tests.rs", &line.repeat(501)));
+    assert!(!wrong("hub/tests/big.rs", &line.repeat(500)));
+    assert!(wrong("tests/src/big.rs", &line.repeat(401)), "the harness is production code");
+}
+
+#[test]
+fn an_unfinished_or_nameless_file_is_found() {
+    for (head, tail) in UNFINISHED {
+        assert_eq!(
+            faults(Path::new("a.rs"), &format!("{head}{tail}")),
+            [format!("a.rs: holds {head}{tail}")]
+        );
+    }
+    assert_eq!(
+        faults(Path::new("hub/src/util.rs"), ""),
+        ["hub/src/util.rs: is named for nothing that it owns"]
+    );
+}
