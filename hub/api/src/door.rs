@@ -21,28 +21,34 @@ pub struct ParseError {
 /// # Errors
 /// The first field that is missing or has the wrong type; `apiVersion` and `kind` when they are not `K`'s;
 /// `metadata.name` when it is missing or empty.
-pub fn parse<K>(value: Value) -> Result<(K, Vec<String>), ParseError>
+pub fn parse<K>(mut value: Value) -> Result<(K, Vec<String>), ParseError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    expect(&value, "apiVersion", &K::api_version(&()))?;
-    expect(&value, "kind", &K::kind(&()))?;
+    expect(&mut value, "apiVersion", &K::api_version(&()))?;
+    expect(&mut value, "kind", &K::kind(&()))?;
     let mut warnings = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let mut note = |path: serde_ignored::Path<'_>| warnings.push(format!("{}: unknown field, ignored", render(&path)));
+    let mut note =
+        |path: serde_ignored::Path<'_>| warnings.push(format!("{}: unknown field, ignored", render(&path)));
     let ignoring = serde_ignored::Deserializer::new(value, &mut note);
     let tracking = serde_path_to_error::Deserializer::new(ignoring, &mut track);
-    let parsed = K::deserialize(tracking).map_err(|error| locate(&track.path().to_string(), &error.to_string()))?;
+    let parsed =
+        K::deserialize(tracking).map_err(|error| locate(&track.path().to_string(), &error.to_string()))?;
     if parsed.meta().name.as_deref().is_none_or(str::is_empty) {
         return Err(ParseError { path: "metadata.name".into(), message: "must not be empty".into() });
     }
     Ok((parsed, warnings))
 }
 
-fn expect(value: &Value, field: &str, wanted: &str) -> Result<(), ParseError> {
-    match value.get(field).and_then(Value::as_str) {
+/// Takes a constant field away: the types know it without keeping it.
+fn expect(value: &mut Value, field: &str, wanted: &str) -> Result<(), ParseError> {
+    let found = value.as_object_mut().and_then(|fields| fields.remove(field));
+    match found.as_ref().and_then(Value::as_str) {
         Some(found) if found == wanted => Ok(()),
-        Some(found) => Err(ParseError { path: field.into(), message: format!("must be {wanted}, is {found}") }),
+        Some(found) => {
+            Err(ParseError { path: field.into(), message: format!("must be {wanted}, is {found}") })
+        }
         None => Err(ParseError { path: field.into(), message: format!("must be {wanted}") }),
     }
 }
@@ -66,6 +72,8 @@ fn render(path: &serde_ignored::Path<'_>) -> String {
             empty if empty.is_empty() => key.clone(),
             parent => format!("{parent}.{key}"),
         },
-        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => render(parent),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            render(parent)
+        }
     }
 }

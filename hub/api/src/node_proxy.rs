@@ -1,6 +1,7 @@
 //! `portreeve.dev/v1alpha1` NodeProxy: a proxy on each selected node, supervised by that node's agent. Its labels are matched
 //! by other resources as a pod's are. Entry points: [`NodeProxy::parse`] and [`NodeProxy::validate`].
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
+#![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
 use std::collections::BTreeMap;
 
@@ -40,7 +41,11 @@ const SELECTOR_RULE: &str = "selector must be given for from: Selector, and only
     doc = "A proxy on each selected node, supervised by the node's agent.",
     printcolumn(name = "Nodes", type_ = "integer", json_path = ".status.nodes"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready"),
-    printcolumn(name = "Accepted", type_ = "string", json_path = r#".status.conditions[?(@.type=="Accepted")].status"#),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -125,7 +130,7 @@ pub struct NodeProxyStatus {
     /// Nodes on which it runs and serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<i32>,
-    /// `Accepted` and `Programmed`, see [`crate::conditions`].
+    /// `Accepted` and `Programmed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -162,13 +167,15 @@ impl AllowedNamespaces {
         match (self.from, &self.selector) {
             (From::All, _) => true,
             (From::List, _) => self.names.iter().any(|listed| listed == name),
-            (From::Selector, Some(wanted)) => selector::from_label_selector(wanted).is_ok_and(|s| s.matches(labels)),
+            (From::Selector, Some(wanted)) => {
+                selector::from_label_selector(wanted).is_ok_and(|s| s.matches(labels))
+            }
             (From::Selector, None) => false,
         }
     }
 
     fn check(&self, path: &str, checks: &mut Checks) {
-        checks.must((self.from == From::List) == !self.names.is_empty(), path, LIST_RULE);
+        checks.must((self.from == From::List) != self.names.is_empty(), path, LIST_RULE);
         checks.must((self.from == From::Selector) == self.selector.is_some(), path, SELECTOR_RULE);
         checks.count(self.names.len(), (0, MAX_NAMESPACES), &format!("{path}.names"));
     }

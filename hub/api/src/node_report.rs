@@ -1,6 +1,7 @@
 //! `portreeve.dev/v1alpha1` NodeReport: what one node's agent has to say about its proxies, written by that agent alone.
 //! Exceptions only, and bounded: [`NodeReportStatus::bounded`] cuts what the schema would refuse.
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
+#![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -13,6 +14,10 @@ use crate::door::{self, ParseError};
 pub const MAX_PROXIES: usize = 128;
 /// Conflicts of one report at most.
 pub const MAX_CONFLICTS: usize = 128;
+/// Bytes of a report's JSON at most.
+pub const MAX_BYTES: usize = 64 * 1024;
+/// Conditions of one report at most.
+pub const MAX_CONDITIONS: usize = 16;
 /// Characters of a name at most.
 pub const MAX_NAME: usize = 512;
 /// Characters of a proxy's own words at most.
@@ -33,7 +38,11 @@ pub const MAX_TEXT: usize = 1024;
     doc = "What a node's agent has to say about the proxies of its node. The name is the node's.",
     printcolumn(name = "Agent", type_ = "string", json_path = ".status.agentVersion"),
     printcolumn(name = "Observed", type_ = "date", json_path = ".status.observedAt"),
-    printcolumn(name = "Programmed", type_ = "string", json_path = r#".status.conditions[?(@.type=="Programmed")].status"#),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct NodeReportSpec {}
@@ -59,9 +68,9 @@ pub struct NodeReportStatus {
     #[schemars(length(max = MAX_CONFLICTS))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub conflicts: Vec<Conflict>,
-    /// The agent's own conditions, see [`crate::conditions`].
+    /// The agent's own conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = MAX_CONDITIONS))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
@@ -171,25 +180,52 @@ impl NodeReport {
 // === impl NodeReportStatus ===
 
 impl NodeReportStatus {
-    /// The same report within the bounds of the schema: lists are cut at their end, texts at their limit.
+    /// The same report within the bounds of the schema and of [`MAX_BYTES`]: texts are cut at their limit, then lists at their
+    /// end; conditions have the first claim on the bytes, then proxies, then conflicts.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        self.proxies.truncate(MAX_PROXIES);
-        self.conflicts.truncate(MAX_CONFLICTS);
-        self.conditions.truncate(16);
         cut(&mut self.agent_version, MAX_NAME);
-        for proxy in &mut self.proxies {
-            cut(&mut proxy.name, MAX_NAME);
-            proxy.last_exit.iter_mut().chain(&mut proxy.nack).for_each(|text| cut(text, MAX_TEXT));
-        }
-        for conflict in &mut self.conflicts {
-            cut(&mut conflict.object, MAX_NAME);
-            cut(&mut conflict.listener, MAX_NAME);
-            cut(&mut conflict.winner, MAX_NAME);
-            cut(&mut conflict.protocol, 16);
-        }
+        self.proxies.iter_mut().for_each(ProxyReport::bound);
+        self.conflicts.iter_mut().for_each(Conflict::bound);
+        // The rest of the report, with its longest version and the lists' names, has less than 4 kB.
+        let mut left = MAX_BYTES - 4096;
+        fit(&mut self.conditions, MAX_CONDITIONS, &mut left);
+        fit(&mut self.proxies, MAX_PROXIES, &mut left);
+        fit(&mut self.conflicts, MAX_CONFLICTS, &mut left);
         self
     }
+}
+
+// === impl ProxyReport ===
+
+impl ProxyReport {
+    fn bound(&mut self) {
+        cut(&mut self.name, MAX_NAME);
+        self.last_exit.iter_mut().chain(&mut self.nack).for_each(|text| cut(text, MAX_TEXT));
+    }
+}
+
+// === impl Conflict ===
+
+impl Conflict {
+    fn bound(&mut self) {
+        cut(&mut self.object, MAX_NAME);
+        cut(&mut self.listener, MAX_NAME);
+        cut(&mut self.winner, MAX_NAME);
+        cut(&mut self.protocol, 16);
+    }
+}
+
+/// Keeps the entries from the front that fit in `left` bytes of JSON and in `most`, and takes their bytes off `left`.
+fn fit<T: Serialize>(list: &mut Vec<T>, most: usize, left: &mut usize) {
+    let mut kept = 0;
+    for entry in list.iter().take(most) {
+        let size = serde_json::to_vec(entry).map_or(usize::MAX, |json| json.len().saturating_add(1));
+        let Some(rest) = left.checked_sub(size) else { break };
+        *left = rest;
+        kept += 1;
+    }
+    list.truncate(kept);
 }
 
 fn cut(text: &mut String, limit: usize) {

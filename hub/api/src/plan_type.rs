@@ -1,5 +1,7 @@
 //! The resource types that the hub serves to its agents, in the order in which they are sent.
 
+use portreeve_xds::ResourceType;
+
 /// A resource type between hub and agent. The order of the variants is the order of sending within one transaction:
 /// whatever a resource refers to goes out before it, so an agent that applies a response sees whole groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,13 +24,12 @@ pub enum PlanType {
 
 // === impl PlanType ===
 
-impl PlanType {
-    /// Every type, in sending order.
-    pub const ALL: &'static [Self] =
+impl ResourceType for PlanType {
+    const ALL: &'static [Self] =
         &[Self::Secret, Self::Health, Self::Slice, Self::Group, Self::Probe, Self::NodeProxy, Self::Plan];
 
-    /// The type URL: `type.googleapis.com/` and the message's full name.
-    pub fn type_url(self) -> &'static str {
+    /// `type.googleapis.com/` and the message's full name.
+    fn type_url(self) -> &'static str {
         match self {
             Self::Secret => "type.googleapis.com/portreeve.plan.v1.Secret",
             Self::Health => "type.googleapis.com/portreeve.plan.v1.Health",
@@ -41,17 +42,16 @@ impl PlanType {
     }
 
     /// An agent asks for everything that its node is given.
-    pub fn legacy_wildcard(self) -> bool {
+    fn legacy_wildcard(self) -> bool {
         true
     }
 
     /// A state-of-the-world response means that what it doesn't name is gone.
-    pub fn full_state(self) -> bool {
+    fn full_state(self) -> bool {
         true
     }
 
-    /// Whether bodies are secret.
-    pub fn secret(self) -> bool {
+    fn secret(self) -> bool {
         self == Self::Secret
     }
 }

@@ -1,4 +1,4 @@
-//! Label selectors: matching of [`plan::Selector`], its conversions, its canonical text and its index key. All requirements
+//! Label selectors: matching of [`Selector`], its conversions, its canonical text and its index key. All requirements
 //! are ANDed and mean what they mean in Kubernetes (`In`, `NotIn`, `Exists`, `DoesNotExist`).
 
 use std::collections::BTreeMap;
@@ -57,7 +57,9 @@ pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, Selecto
         };
         match (operator, values.is_empty()) {
             (Operator::In | Operator::NotIn, true) => return Err(SelectorError::NoValues { key }),
-            (Operator::Exists | Operator::DoesNotExist, false) => return Err(SelectorError::SomeValues { key }),
+            (Operator::Exists | Operator::DoesNotExist, false) => {
+                return Err(SelectorError::SomeValues { key });
+            }
             _ => found.labels.push(Requirement::new(key, operator, values)),
         }
     }
@@ -71,7 +73,9 @@ pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, Selecto
 impl Selector {
     /// Whether `labels` meet every label requirement. Field requirements are not looked at, see [`Self::matches_fields`].
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels.iter().all(|requirement| requirement.admits(labels.get(&requirement.key).map(String::as_str)))
+        self.labels
+            .iter()
+            .all(|requirement| requirement.admits(labels.get(&requirement.key).map(String::as_str)))
     }
 
     /// Whether the object's fields meet every field requirement; `field` gives the text at a dotted path, none where the

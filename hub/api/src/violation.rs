@@ -59,7 +59,11 @@ impl Checks {
     /// Schema `minItems`, `maxItems`, `minProperties` and `maxProperties`.
     pub(crate) fn count(&mut self, count: usize, bounds: (usize, usize), path: &str) {
         let (low, high) = bounds;
-        self.must((low..=high).contains(&count), path, format!("must have {low} to {high} entries, has {count}"));
+        self.must(
+            (low..=high).contains(&count),
+            path,
+            format!("must have {low} to {high} entries, has {count}"),
+        );
     }
 
     /// What was found, in the order of the fields.

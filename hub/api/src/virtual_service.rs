@@ -2,6 +2,7 @@
 //! endpoints. Field names are those of the original resource; `health_check.http`, `udp.idle_timeout` and `tcp.cluster` are
 //! optional additions. Entry points: [`VirtualService::parse`] and [`VirtualService::validate`].
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
+#![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,13 +41,21 @@ pub const MIN_INTERVAL_MS: i32 = 100;
     derive = "PartialEq",
     derive = "Default",
     doc = "Pipes from a port of the selected pods' proxy to upstream endpoints.",
-    printcolumn(name = "Accepted", type_ = "string", json_path = r#".status.conditions[?(@.type=="Accepted")].status"#),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
+    ),
     printcolumn(
         name = "Programmed",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
     ),
-    printcolumn(name = "Healthy", type_ = "string", json_path = r#".status.conditions[?(@.type=="Healthy")].status"#),
+    printcolumn(
+        name = "Healthy",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Healthy")].status"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -203,7 +212,7 @@ pub struct Host {
 /// What the hub says about the object.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct VirtualServiceStatus {
-    /// `Accepted`, `ResolvedRefs`, `Programmed` and `Healthy`, see [`crate::conditions`].
+    /// `Accepted`, `ResolvedRefs`, `Programmed` and `Healthy`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -1,0 +1,161 @@
+//! What the door and the kinds promise beyond the samples.
+
+use std::collections::BTreeMap;
+
+use portreeve_api::node_proxy::{AllowedNamespaces, NodeProxy};
+use portreeve_api::node_report::{self, Conflict, NodeReport, NodeReportStatus, Phase, ProxyReport};
+use portreeve_api::virtual_service::{Cluster, VirtualService};
+use serde_json::{Value, json};
+
+fn virtual_service() -> Value {
+    json!({
+        "apiVersion": "servicemesh.l7mp.io/v1", "kind": "VirtualService", "metadata": {"name": "call"},
+        "spec": {"selector": {"app": "gw"}, "listeners": [{"name": "l", "udp": {"port": 2000, "cluster": {
+            "name": "c", "service_discovery": "strictdns",
+            "endpoints": [{"name": "e", "host": {"address": "10.0.0.1"}, "port": 1}]}}}]},
+    })
+}
+
+fn with(pointer: &str, value: Value) -> Value {
+    let mut object = virtual_service();
+    *object.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")) = value;
+    object
+}
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn unknown_fields_are_warned_of_with_their_path_and_kept_out() {
+    let mut object = virtual_service();
+    object["spec"]["listeners"][0]["udp"]["cluster"]["lb_policy"] = json!("maglev");
+    object["spec"]["listeners"][0]["udp"]["cluster"]["endpoints"][0]["host"]["port"] = json!(1);
+    object["extra"] = json!(true);
+    let (parsed, mut warnings) = VirtualService::parse(object).unwrap();
+    warnings.sort();
+    let expected = [
+        "extra: unknown field, ignored",
+        "spec.listeners[0].udp.cluster.endpoints[0].host.port: unknown field, ignored",
+        "spec.listeners[0].udp.cluster.lb_policy: unknown field, ignored",
+    ];
+    assert_eq!(warnings, expected);
+    assert_eq!(parsed, VirtualService::parse(virtual_service()).unwrap().0);
+}
+
+#[test]
+fn unreadable_fields_are_named() {
+    let table = [
+        (with("/apiVersion", json!("l7mp.io/v1")), "apiVersion"),
+        (with("/kind", json!("Target")), "kind"),
+        (with("/metadata", json!({})), "metadata.name"),
+        (with("/metadata/name", json!("")), "metadata.name"),
+        (with("/spec", json!(null)), "spec"),
+        (with("/spec/selector", json!({"app": 1})), "spec.selector.app"),
+        (with("/spec/listeners", json!({})), "spec.listeners"),
+        (with("/spec/listeners/0/udp", json!({"port": 1})), "spec.listeners[0].udp.cluster"),
+        (with("/spec/listeners/0/udp/port", json!(4_294_967_296_i64)), "spec.listeners[0].udp.port"),
+        (with("/spec/listeners/0/udp/port", json!(1.5)), "spec.listeners[0].udp.port"),
+        (json!({}), "apiVersion"),
+        (json!("text"), "apiVersion"),
+    ];
+    for (object, path) in table {
+        let error = VirtualService::parse(object.clone()).unwrap_err();
+        assert_eq!(error.path, path, "{error} for {object}");
+    }
+}
+
+#[test]
+fn an_unset_spec_of_a_node_proxy_gives_the_documented_defaults() {
+    let object = json!({"apiVersion": "portreeve.dev/v1alpha1", "kind": "NodeProxy", "metadata": {"name": "gw"}, "spec": {}});
+    let (proxy, warnings) = NodeProxy::parse(object).unwrap();
+    assert_eq!((proxy.spec.envoy.concurrency, proxy.spec.envoy.health_listener), (1, None));
+    assert!(proxy.spec.allowed_namespaces.allows("any", &BTreeMap::new()));
+    assert_eq!((proxy.validate(), warnings), (vec![], vec![]));
+}
+
+#[test]
+fn a_node_proxy_serves_the_namespaces_that_it_allows() {
+    let media = json!({"matchLabels": {"team": "media"}, "matchExpressions": [{"key": "env", "operator": "NotIn", "values": ["test"]}]});
+    let broken = json!({"matchExpressions": [{"key": "env", "operator": "Near"}]});
+    let table = [
+        (json!({}), "ns", labels(&[]), true),
+        (json!({"from": "List", "names": ["a", "b"]}), "b", labels(&[]), true),
+        (json!({"from": "List", "names": ["a", "b"]}), "c", labels(&[]), false),
+        (json!({"from": "Selector", "selector": media}), "ns", labels(&[("team", "media")]), true),
+        (
+            json!({"from": "Selector", "selector": media}),
+            "ns",
+            labels(&[("team", "media"), ("env", "test")]),
+            false,
+        ),
+        (json!({"from": "Selector", "selector": {}}), "ns", labels(&[]), true),
+        (json!({"from": "Selector", "selector": broken}), "ns", labels(&[("env", "test")]), false),
+        (json!({"from": "Selector"}), "ns", labels(&[]), false),
+    ];
+    for (allowed, namespace, labels, expected) in table {
+        let parsed: AllowedNamespaces = serde_json::from_value(allowed.clone()).unwrap();
+        assert_eq!(parsed.allows(namespace, &labels), expected, "{allowed} for {namespace} {labels:?}");
+    }
+}
+
+#[test]
+fn an_empty_key_is_none() {
+    let key = |key: Option<&str>| Cluster { hash_key: key.map(str::to_owned), ..Cluster::default() };
+    assert_eq!(key(Some("call")).key(), Some("call"));
+    assert_eq!(key(Some("")).key(), None);
+    assert_eq!(key(None).key(), None);
+}
+
+#[test]
+fn a_phase_of_a_newer_agent_reads_as_unknown() {
+    let read = |phase: &str| serde_json::from_value::<Phase>(json!(phase)).unwrap();
+    assert_eq!(read("Running"), Phase::Running);
+    assert_eq!(read("Hibernating"), Phase::Unknown);
+}
+
+#[test]
+fn the_largest_report_stays_under_64_kb() {
+    let text = "x".repeat(100_000);
+    let proxy = ProxyReport {
+        name: text.clone(),
+        last_exit: Some(text.clone()),
+        nack: Some(text.clone()),
+        ..ProxyReport::default()
+    };
+    let conflict =
+        Conflict { object: text.clone(), listener: text.clone(), winner: text, ..Conflict::default() };
+    let status = NodeReportStatus {
+        proxies: vec![proxy; 1000],
+        conflicts: vec![conflict; 1000],
+        ..NodeReportStatus::default()
+    };
+    let bounded = status.bounded();
+    let size = serde_json::to_vec(&bounded).unwrap().len();
+    assert!(size <= node_report::MAX_BYTES, "{size} bytes");
+    assert!(!bounded.proxies.is_empty());
+    assert_eq!(bounded.clone().bounded(), bounded);
+}
+
+#[test]
+fn a_report_within_its_bounds_is_left_alone() {
+    let status = NodeReportStatus {
+        agent_version: "0.1.0".into(),
+        proxies: vec![ProxyReport { name: "gw".into(), phase: Phase::Running, ..ProxyReport::default() }],
+        conflicts: vec![Conflict { port: 2000, ..Conflict::default() }],
+        ..NodeReportStatus::default()
+    };
+    assert_eq!(status.clone().bounded(), status);
+}
+
+#[test]
+fn a_report_has_no_spec_on_the_wire() {
+    let mut report = NodeReport::new("node-a", node_report::NodeReportSpec {});
+    report.status = Some(NodeReportStatus { agent_version: "0.1.0".into(), ..NodeReportStatus::default() });
+    let expected = json!({
+        "apiVersion": "portreeve.dev/v1alpha1", "kind": "NodeReport", "metadata": {"name": "node-a"},
+        "status": {"agentVersion": "0.1.0"},
+    });
+    assert_eq!(serde_json::to_value(&report).unwrap(), expected);
+    assert_eq!(NodeReport::parse(expected).unwrap(), (report, vec![]));
+}

@@ -1,0 +1,169 @@
+//! Label selectors, as tables.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use portreeve_api::plan::{Operator, Requirement, Selector};
+use portreeve_api::selector::{self, SelectorError};
+use serde_json::json;
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn requirement(key: &str, operator: Operator, values: &[&str]) -> Requirement {
+    Requirement::new(key, operator, values.iter().copied())
+}
+
+fn mk(requirements: &[(&str, Operator, &[&str])]) -> Selector {
+    let labels =
+        requirements.iter().map(|(key, operator, values)| requirement(key, *operator, values)).collect();
+    Selector { labels, fields: Vec::new() }
+}
+
+#[test]
+fn each_operator_means_what_it_means_in_kubernetes() {
+    use Operator::{DoesNotExist, Exists, In, NotIn, Unspecified};
+    let present = labels(&[("app", "w")]);
+    let absent = labels(&[]);
+    let table: [(Operator, &[&str], bool, bool); 10] = [
+        (In, &["w"], true, false),
+        (In, &["v", "w"], true, false),
+        (In, &["v"], false, false),
+        (In, &[], false, false),
+        (NotIn, &["w"], false, true),
+        (NotIn, &["v"], true, true),
+        (Exists, &[], true, false),
+        (DoesNotExist, &[], false, true),
+        (Unspecified, &[], false, false),
+        (Unspecified, &["w"], false, false),
+    ];
+    for (operator, values, on_present, on_absent) in table {
+        let selector = mk(&[("app", operator, values)]);
+        assert_eq!(selector.matches(&present), on_present, "{operator:?} {values:?} on app=w");
+        assert_eq!(selector.matches(&absent), on_absent, "{operator:?} {values:?} without the label");
+    }
+}
+
+#[test]
+fn an_operator_of_a_newer_version_matches_nothing() {
+    let unknown = Requirement { key: "app".into(), operator: 99, values: vec!["w".into()] };
+    let selector = Selector { labels: vec![unknown], fields: Vec::new() };
+    assert!(!selector.matches(&labels(&[("app", "w")])));
+}
+
+#[test]
+fn requirements_are_anded() {
+    let both = selector::from_map(&labels(&[("app", "w"), ("tier", "media")]));
+    assert!(both.matches(&labels(&[("app", "w"), ("tier", "media"), ("more", "x")])));
+    assert!(!both.matches(&labels(&[("app", "w")])));
+    assert!(!both.matches(&labels(&[("app", "w"), ("tier", "web")])));
+}
+
+#[test]
+fn an_empty_selector_matches_everything() {
+    let everything = selector::from_map(&labels(&[]));
+    assert!(everything.is_everything());
+    assert!(everything.matches(&labels(&[])) && everything.matches(&labels(&[("a", "b")])));
+    assert_eq!((everything.canonical().as_str(), everything.first_pairs()), ("*", None));
+}
+
+#[test]
+fn fields_are_matched_apart_from_labels() {
+    let fields = vec![requirement("spec.nodeName", Operator::In, &["n1"])];
+    let selector = Selector { labels: Vec::new(), fields };
+    assert!(selector.matches(&labels(&[])));
+    assert!(!selector.is_everything());
+    assert!(selector.matches_fields(|path| (path == "spec.nodeName").then(|| "n1".to_owned())));
+    assert!(!selector.matches_fields(|_| Some("n2".to_owned())));
+    assert!(!selector.matches_fields(|_| None));
+    assert_eq!(selector.canonical(), "field:spec.nodeName=n1");
+}
+
+#[test]
+fn the_canonical_text_is_sorted_and_stable() {
+    use Operator::{DoesNotExist, Exists, In, NotIn};
+    let table: [(Selector, &str); 9] = [
+        (mk(&[("b", In, &["2"]), ("a", In, &["1"])]), "a=1,b=2"),
+        (mk(&[("k", In, &["b", "a", "b"])]), "k in (a,b)"),
+        (mk(&[("k", In, &[])]), "k in ()"),
+        (mk(&[("k", NotIn, &["a"])]), "k!=a"),
+        (mk(&[("k", NotIn, &["b", "a"])]), "k notin (a,b)"),
+        (mk(&[("k", Exists, &[]), ("gone", DoesNotExist, &[])]), "!gone,k"),
+        (mk(&[("k", In, &["1"]), ("k", In, &["1"])]), "k=1"),
+        (mk(&[("example.com/app", In, &["a-b_c.d"])]), "example.com/app=a-b_c.d"),
+        (mk(&[("k", In, &["1,b=2"])]), "k=1%2Cb%3D2"),
+    ];
+    for (selector, text) in table {
+        assert_eq!(selector.canonical(), text);
+    }
+}
+
+#[test]
+fn unsorted_values_from_the_wire_have_the_same_canonical_text() {
+    let wire =
+        Requirement { key: "k".into(), operator: Operator::In.into(), values: vec!["b".into(), "a".into()] };
+    let selector = Selector { labels: vec![wire], fields: Vec::new() };
+    assert_eq!(selector.canonical(), mk(&[("k", Operator::In, &["a", "b"])]).canonical());
+}
+
+#[test]
+fn no_value_can_imitate_another_requirement() {
+    let one = selector::from_map(&labels(&[("a", "1,b=2")]));
+    let two = selector::from_map(&labels(&[("a", "1"), ("b", "2")]));
+    assert_ne!(one.canonical(), two.canonical());
+    assert_ne!(selector::from_map(&labels(&[("field:a", "1")])).canonical(), "field:a=1");
+}
+
+#[test]
+fn whatever_matches_carries_one_of_the_first_pairs() {
+    use Operator::{Exists, In, NotIn};
+    let table: [(Selector, Option<Vec<(&str, &str)>>); 5] = [
+        (mk(&[("a", In, &["1", "2"]), ("b", In, &["3"])]), Some(vec![("b", "3")])),
+        (mk(&[("a", In, &["2", "1"])]), Some(vec![("a", "1"), ("a", "2")])),
+        (mk(&[("a", In, &[]), ("b", In, &["3"])]), Some(vec![])),
+        (mk(&[("a", NotIn, &["1"]), ("b", Exists, &[])]), None),
+        (mk(&[("a", Exists, &[]), ("b", In, &["3"])]), Some(vec![("b", "3")])),
+    ];
+    for (selector, pairs) in table {
+        assert_eq!(selector.first_pairs(), pairs, "{}", selector.canonical());
+    }
+}
+
+#[test]
+fn a_kubernetes_selector_is_converted_with_its_expressions() {
+    let wanted: LabelSelector = serde_json::from_value(json!({
+        "matchLabels": {"z": "1"},
+        "matchExpressions": [
+            {"key": "a", "operator": "In", "values": ["y", "x"]},
+            {"key": "b", "operator": "NotIn", "values": ["x"]},
+            {"key": "c", "operator": "Exists"},
+            {"key": "d", "operator": "DoesNotExist", "values": []},
+        ],
+    }))
+    .unwrap();
+    let selector = selector::from_label_selector(&wanted).unwrap();
+    assert_eq!(selector.canonical(), "!d,a in (x,y),b!=x,c,z=1");
+    assert_eq!(selector.labels.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "z"]);
+}
+
+#[test]
+fn a_kubernetes_selector_that_makes_no_sense_is_refused() {
+    let table = [
+        (
+            json!({"key": "a", "operator": "in", "values": ["x"]}),
+            "matchExpressions of a: unknown operator in",
+        ),
+        (json!({"key": "a", "operator": "In"}), "matchExpressions of a: operator needs values"),
+        (
+            json!({"key": "a", "operator": "Exists", "values": ["x"]}),
+            "matchExpressions of a: operator takes no values",
+        ),
+    ];
+    for (expression, message) in table {
+        let wanted: LabelSelector =
+            serde_json::from_value(json!({"matchExpressions": [expression]})).unwrap();
+        let error: SelectorError = selector::from_label_selector(&wanted).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+}
