@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::conditions::{self, ConditionType, MAX_MESSAGE, Reason, Status, Verdict};
 
 fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
+    Timestamp::from_second(second).unwrap_or_else(|error| panic!("{second}: {error}"))
 }
 
 fn accepted(status: Status, reason: Reason, message: &str) -> Verdict {

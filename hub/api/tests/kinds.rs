@@ -159,3 +159,44 @@ fn a_report_has_no_spec_on_the_wire() {
     assert_eq!(serde_json::to_value(&report).unwrap(), expected);
     assert_eq!(NodeReport::parse(expected).unwrap(), (report, vec![]));
 }
+
+#[test]
+fn lists_and_labels_beyond_their_limits_are_violations() {
+    let many =
+        |count: usize| (0..count).map(|i| (format!("k{i}"), json!("v"))).collect::<serde_json::Map<_, _>>();
+    let listener = virtual_service()["spec"]["listeners"][0].clone();
+    let named = |i: usize| {
+        let mut listener = listener.clone();
+        listener["name"] = json!(format!("l{i}"));
+        listener
+    };
+    let endpoint = listener["udp"]["cluster"]["endpoints"][0].clone();
+    let table = [
+        ("/spec/selector", Value::from(many(64)), Value::from(many(65)), "spec.selector"),
+        (
+            "/spec/listeners",
+            (0..1024).map(named).collect(),
+            (0..1025).map(named).collect::<Value>(),
+            "spec.listeners",
+        ),
+        (
+            "/spec/listeners/0/udp/cluster/endpoints",
+            vec![endpoint.clone(); 256].into(),
+            vec![endpoint; 257].into(),
+            "spec.listeners[0].udp.cluster.endpoints",
+        ),
+    ];
+    for (pointer, fits, exceeds, path) in table {
+        let judge = |value: Value| VirtualService::parse(with(pointer, value)).unwrap().0.validate();
+        assert_eq!(judge(fits), vec![], "{pointer}");
+        let found: Vec<_> = judge(exceeds).into_iter().map(|violation| violation.path).collect();
+        assert_eq!(found, [path], "{pointer}");
+    }
+}
+
+#[test]
+fn a_violation_reads_as_path_and_reason() {
+    let (object, _) = VirtualService::parse(with("/spec/listeners/0/udp/port", json!(0))).unwrap();
+    let shown: Vec<_> = object.validate().iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["spec.listeners[0].udp.port: must be from 1 to 65535, is 0"]);
+}

@@ -118,7 +118,7 @@ fn no_value_can_imitate_another_requirement() {
 #[test]
 fn whatever_matches_carries_one_of_the_first_pairs() {
     use Operator::{Exists, In, NotIn};
-    let table: [(Selector, Option<Vec<(&str, &str)>>); 5] = [
+    let table = [
         (mk(&[("a", In, &["1", "2"]), ("b", In, &["3"])]), Some(vec![("b", "3")])),
         (mk(&[("a", In, &["2", "1"])]), Some(vec![("a", "1"), ("a", "2")])),
         (mk(&[("a", In, &[]), ("b", In, &["3"])]), Some(vec![])),
