@@ -17,11 +17,11 @@ pub fn in_use(proc_net_unix: &str) -> BTreeSet<u32> {
     proc_net_unix.lines().filter_map(base_id_of_line).collect()
 }
 
-/// A base id in `1..=MAX` for the proxy called `name`: `preferred` (the one it had before) if that is free, else the first free
-/// one from the name's hash on. [`None`] when none is free.
-pub fn choose(proc_net_unix: &str, name: &str, preferred: Option<u32>) -> Option<u32> {
+/// A base id in `1..=MAX` for the proxy known by `key`: `preferred` (the one it had before) if that is free, else the first free
+/// one from the key's hash on, so that proxies that start at once look in different places. [`None`] when none is free.
+pub fn choose(proc_net_unix: &str, key: &str, preferred: Option<u32>) -> Option<u32> {
     let taken = in_use(proc_net_unix);
-    let start = u32::try_from(xxh3_64(name.as_bytes()) % u64::from(MAX)).unwrap_or_default();
+    let start = u32::try_from(xxh3_64(key.as_bytes()) % u64::from(MAX)).unwrap_or_default();
     let from_hash = (0..MAX).map(|step| (start + step) % MAX + 1);
     let preferred = preferred.filter(|id| (1..=MAX).contains(id));
     preferred.into_iter().chain(from_hash).find(|id| !taken.contains(id))

@@ -1,5 +1,6 @@
 //! What the agent has to know of the Envoy binary: where it is, its bootstrap, its command line and its base id.
 
+pub mod args;
 pub mod base_id;
 pub mod bootstrap;
 mod fetch;

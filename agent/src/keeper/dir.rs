@@ -1,0 +1,206 @@
+//! A keeper's directory: its files, its lock, and writing that is never half done.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// A log is set aside once when it has grown past this many bytes.
+pub const LOG_MAX: u64 = 1 << 20;
+
+/// `<run-dir>/keepers/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dir(PathBuf);
+
+/// The lock of a directory; held until dropped, or until the kernel ends its holder.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+// === impl Dir ===
+
+impl Dir {
+    /// The directory at `path`, which need not be there yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Locked by the living keeper.
+    pub fn lock_file(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The order, written by the agent.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// The state, written by the keeper.
+    pub fn state(&self) -> PathBuf {
+        self.0.join("state.json")
+    }
+
+    /// Envoy's bootstrap.
+    pub fn bootstrap(&self) -> PathBuf {
+        self.0.join("bootstrap.json")
+    }
+
+    /// Envoy's standard output and error, and with them its log.
+    pub fn envoy_log(&self) -> PathBuf {
+        self.0.join("envoy.log")
+    }
+
+    /// The keeper's own log.
+    pub fn keeper_log(&self) -> PathBuf {
+        self.0.join("keeper.log")
+    }
+
+    /// The socket of Envoy's admin interface.
+    pub fn admin(&self) -> PathBuf {
+        self.0.join("admin.sock")
+    }
+
+    /// Makes the directory and its parents, for its owner alone.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn create(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
+    }
+
+    /// Takes the lock, or [`None`] when somebody has it. Never waits.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn try_lock(&self) -> io::Result<Option<Lock>> {
+        let path = self.lock_file();
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Somebody may have removed the directory between opening and locking; that lock excludes nobody.
+        let same =
+            fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()));
+        Ok(same.then_some(Lock { _file: file }))
+    }
+
+    /// Whether a living process holds the lock.
+    ///
+    /// # Errors
+    /// What the system said; a missing lock file is no error.
+    pub fn is_locked(&self) -> io::Result<bool> {
+        let file = match File::open(self.lock_file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Removes the directory with all that is in it; `_lock` proves that no keeper lives there.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn remove(&self, _lock: Lock) -> io::Result<()> {
+        fs::remove_dir_all(&self.0)
+    }
+
+    /// Opens a log of this directory for appending, after [`bound_log`].
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn open_log(&self, path: &Path) -> io::Result<File> {
+        bound_log(path)?;
+        OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    }
+}
+
+/// Replaces the file at `path`: a reader sees the old or the new content, never a part.
+///
+/// # Errors
+/// What the system said.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("tmp{}", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(&temporary, path)
+}
+
+/// Sets a log aside (as `….1`) when it is over [`LOG_MAX`], and empties it in place: its writers go on appending to it.
+///
+/// # Errors
+/// What the system said; a missing log is no error.
+pub fn bound_log(path: &Path) -> io::Result<()> {
+    let length = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if length <= LOG_MAX {
+        return Ok(());
+    }
+    fs::copy(path, path.with_extension("log.1"))?;
+    OpenOptions::new().write(true).open(path)?.set_len(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::{Dir, LOG_MAX, bound_log, replace};
+
+    fn mk_dir(temp: &tempfile::TempDir) -> Dir {
+        let dir = Dir::new(temp.path().join("keepers/gateway"));
+        dir.create().unwrap();
+        dir
+    }
+
+    #[test]
+    fn lock_has_one_holder_and_ends_with_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = mk_dir(&temp);
+        assert!(!dir.is_locked().unwrap());
+        let lock = dir.try_lock().unwrap().unwrap();
+        assert!(dir.is_locked().unwrap());
+        assert!(dir.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(!dir.is_locked().unwrap());
+        dir.remove(dir.try_lock().unwrap().unwrap()).unwrap();
+        assert!(!dir.path().exists());
+    }
+
+    #[test]
+    fn replaced_file_leaves_nothing_beside_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = mk_dir(&temp);
+        replace(&dir.spec(), b"one").unwrap();
+        replace(&dir.spec(), b"two").unwrap();
+        assert_eq!(fs::read(dir.spec()).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn grown_log_is_set_aside_under_its_writer() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = mk_dir(&temp);
+        let mut writer = dir.open_log(&dir.envoy_log()).unwrap();
+        writer.write_all(&vec![b'x'; usize::try_from(LOG_MAX).unwrap() + 1]).unwrap();
+        bound_log(&dir.envoy_log()).unwrap();
+        writer.write_all(b"after").unwrap();
+        assert_eq!(fs::read(dir.envoy_log()).unwrap(), b"after");
+        assert_eq!(fs::metadata(dir.path().join("envoy.log.1")).unwrap().len(), LOG_MAX + 1);
+    }
+}

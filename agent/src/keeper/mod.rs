@@ -1,0 +1,20 @@
+//! The keeper's role: one small process per supervised proxy, the proxy's parent. Entry point: [`run`].
+//!
+//! A keeper owns one directory. The kernel's lock on the file `lock` in it is the only truth about "a keeper is alive"; all
+//! other files are notes: `spec.json` (wanted, written by the agent) and `state.json` (observed, written by the keeper).
+
+mod admin;
+pub mod backoff;
+mod child;
+pub mod dir;
+mod link;
+pub mod machine;
+mod predecessor;
+mod run;
+pub mod spec;
+pub mod state;
+pub mod wire;
+
+pub use run::{Settings, run};
+pub use spec::{Order, Spec, SpecError};
+pub use state::{Exit, Phase, State};

@@ -1,0 +1,63 @@
+//! What a killed keeper may have left: an Envoy that the kernel is still ending. Two Envoys would share their ports silently.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::{Instant, sleep};
+
+use super::state::State;
+
+/// How long the kernel has to end the old Envoy before it is killed once more.
+const PATIENCE: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(5);
+
+/// Waits until the Envoy of `state` is gone, and kills it if it lingers.
+pub(super) async fn gone(state: &State) {
+    let (Some(pid), Some(ticks)) = (state.envoy_pid, state.envoy_ticks) else { return };
+    let mut deadline = Instant::now() + PATIENCE;
+    while start_ticks(pid) == Some(ticks) {
+        if Instant::now() >= deadline {
+            tracing::error!(pid, "an Envoy outlived its keeper; killing it");
+            let killed = i32::try_from(pid).map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
+            tracing::debug!(?killed, "killed");
+            deadline += PATIENCE;
+        }
+        sleep(STEP).await;
+    }
+}
+
+/// When the process `pid` started, in ticks since boot; [`None`] when there is none, or only its unreaped remains.
+pub(super) fn start_ticks(pid: u32) -> Option<u64> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// `pid (comm) state ppid … starttime …`; comm may hold spaces and brackets.
+fn parse_stat(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let ticks = fields.nth(18)?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_stat, start_ticks};
+
+    #[test]
+    fn start_is_found_behind_an_evil_name_and_not_for_a_zombie() {
+        let tail = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
+        assert_eq!(parse_stat(&format!("7 (a) Z (b) S {tail}")), Some(4711));
+        assert_eq!(parse_stat(&format!("7 (envoy) Z {tail}")), None);
+        assert_eq!(parse_stat("7 (envoy) S 1"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn living_process_has_a_start() {
+        assert!(start_ticks(std::process::id()).is_some_and(|ticks| ticks > 0));
+        assert_eq!(start_ticks(u32::MAX), None);
+    }
+}

@@ -1,0 +1,340 @@
+//! The keeper's loop: carries out what the [`Machine`] says and writes down what comes of it. Entry point: [`run`].
+
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, sleep_until, timeout};
+
+use super::dir::{Dir, bound_log, replace};
+use super::machine::{Action, Event, Machine};
+use super::spec::Order;
+use super::state::{Exit, PROTOCOL, Phase, State};
+use super::wire::proto::Instruction;
+use super::wire::proto::instruction::What;
+use super::{admin, child, link, predecessor};
+
+const LOG_CHECK: Duration = Duration::from_secs(5);
+const ADMIN_POLL: Duration = Duration::from_millis(50);
+/// How long the agent has to take the last report.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// A lock may be looked at by an agent for a moment; whoever has it longer is a keeper.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_STEP: Duration = Duration::from_millis(10);
+
+/// What a keeper is started with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The keeper's directory, holding `spec.json`.
+    pub dir: PathBuf,
+    /// The agent's Unix socket.
+    pub agent_socket: PathBuf,
+    /// A pipe whose closing ends the keeper: its other end is the parent's.
+    pub parent: Option<pipe::Receiver>,
+}
+
+struct Keeper {
+    dir: Dir,
+    machine: Machine,
+    envoy: Option<Child>,
+    state: State,
+    states: watch::Sender<State>,
+    epoch: (Instant, u64),
+    restarts_before: u64,
+}
+
+/// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
+///
+/// Must run on the process's main thread, in a runtime of that one thread: Envoy dies with the thread that started it.
+///
+/// # Errors
+/// No or a broken `spec.json`, or an unusable directory; the error names the file.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let dir = Dir::new(settings.dir);
+    dir.create().with_context(|| dir.path().display().to_string())?;
+    let Some(_lock) = lock(&dir).await.with_context(|| dir.lock_file().display().to_string())? else {
+        tracing::info!(dir = %dir.path().display(), "another keeper is alive");
+        return Ok(());
+    };
+    let order = Order::read(&dir.spec())?;
+    order.spec.check(&dir).with_context(|| dir.spec().display().to_string())?;
+    let of_dir = dir.path().file_name().is_some_and(|name| name == order.spec.name.as_str());
+    anyhow::ensure!(of_dir, "{}: the directory is not that of {:?}", dir.spec().display(), order.spec.name);
+    let mut keeper = Keeper::new(dir, order).await?;
+    let (orders, instructions) = mpsc::channel(4);
+    let mut link = JoinSet::new();
+    link.spawn(link::run(settings.agent_socket, keeper.states.subscribe(), orders));
+    keeper.live(instructions, settings.parent).await?;
+    drop(keeper);
+    // The last report is a courtesy; an agent that misses it sees the free lock.
+    let _ = timeout(FAREWELL, link.join_next()).await;
+    Ok(())
+}
+
+async fn lock(dir: &Dir) -> io::Result<Option<super::dir::Lock>> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match dir.try_lock()? {
+            None if Instant::now() < deadline => sleep(LOCK_STEP).await,
+            outcome => return Ok(outcome),
+        }
+    }
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    async fn new(dir: Dir, order: Order) -> anyhow::Result<Self> {
+        let before = std::fs::read(dir.state()).ok();
+        let before = before.and_then(|text| serde_json::from_slice::<State>(&text).ok());
+        if let Some(before) = &before {
+            predecessor::gone(before).await;
+        }
+        let machine = Machine::new(order);
+        let state = State {
+            protocol: PROTOCOL,
+            name: machine.order().spec.name.clone(),
+            keeper_pid: std::process::id(),
+            envoy_pid: None,
+            envoy_ticks: None,
+            epoch: 0,
+            base_id: before.as_ref().and_then(|before| before.base_id),
+            started_ms: None,
+            restarts: 0,
+            last_exit: before.as_ref().and_then(|before| before.last_exit.clone()),
+            backoff_until_ms: None,
+            phase: Phase::Starting,
+            spec_hash: machine.order().hash.clone(),
+            netns: netns()?,
+        };
+        Ok(Self {
+            dir,
+            machine,
+            envoy: None,
+            states: watch::Sender::new(state.clone()),
+            state,
+            epoch: (Instant::now(), unix_ms()),
+            restarts_before: before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some())),
+        })
+    }
+
+    /// Runs until the machine is finished.
+    async fn live(
+        &mut self,
+        mut instructions: mpsc::Receiver<Instruction>,
+        parent: Option<pipe::Receiver>,
+    ) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut log_check = interval(LOG_CHECK);
+        let parent = closed(parent);
+        tokio::pin!(parent);
+        let mut parent_lives = true;
+        let mut event = Event::Tick;
+        while !self.handle(event).await? {
+            let drain = self.machine.order().spec.drain();
+            let wake = self.machine.wake();
+            let starting = self.envoy.is_some() && self.machine.phase() == Phase::Starting;
+            event = tokio::select! {
+                exit = ended(&mut self.envoy) => Event::Exited(exit),
+                () = due(wake) => Event::Tick,
+                Some(instruction) = instructions.recv() => self.instructed(instruction),
+                _ = terminate.recv() => Event::Stop(drain),
+                _ = interrupt.recv() => Event::Stop(drain),
+                () = &mut parent, if parent_lives => {
+                    parent_lives = false;
+                    Event::Stop(drain)
+                }
+                () = answering(&self.dir), if starting => Event::Answered,
+                _ = log_check.tick() => self.check_log(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Takes one event and what follows from it; true when the keeper's work is done.
+    async fn handle(&mut self, event: Event) -> anyhow::Result<bool> {
+        if let Event::Exited(exit) = &event {
+            tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
+            self.envoy = None;
+        }
+        let mut action = self.machine.on(event, Instant::now());
+        while let Some(now) = action.take() {
+            match now {
+                Action::Spawn => action = self.spawn(),
+                Action::Drain => self.drain().await,
+                Action::Terminate => self.signal(Signal::SIGTERM),
+                Action::Kill => self.signal(Signal::SIGKILL),
+                Action::Finish => {
+                    self.finish()?;
+                    return Ok(true);
+                }
+            }
+        }
+        self.publish()?;
+        Ok(false)
+    }
+
+    fn instructed(&self, instruction: Instruction) -> Event {
+        match instruction.what {
+            Some(What::Stop(stop)) => Event::Stop(Duration::from_secs(stop.drain_s.into())),
+            Some(What::Spec(spec)) => match self.accepted(spec) {
+                Ok(order) => Event::Ordered(order),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "unusable spec; keeping the old one");
+                    Event::Tick
+                }
+            },
+            None => {
+                tracing::warn!("an instruction of a later version; passed over");
+                Event::Tick
+            }
+        }
+    }
+
+    fn accepted(&self, spec: super::wire::proto::Spec) -> anyhow::Result<Order> {
+        let order = Order::try_from(spec)?;
+        anyhow::ensure!(order.spec.name == self.state.name, "it is for {:?}", order.spec.name);
+        order.spec.check(&self.dir)?;
+        if order.hash != self.state.spec_hash {
+            tracing::warn!(
+                from = self.state.spec_hash,
+                to = order.hash,
+                "new spec: Envoy is drained and restarted"
+            );
+        }
+        Ok(order)
+    }
+
+    fn spawn(&mut self) -> Option<Action> {
+        match child::spawn(&self.dir, &self.machine.order().spec, self.state.base_id) {
+            Ok((envoy, base_id)) => {
+                tracing::info!(pid = envoy.id(), base_id, "Envoy started");
+                self.state.base_id = Some(base_id);
+                self.state.envoy_pid = envoy.id();
+                self.state.envoy_ticks = envoy.id().and_then(predecessor::start_ticks);
+                self.state.started_ms = Some(unix_ms());
+                self.envoy = Some(envoy);
+                None
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "Envoy cannot be started");
+                self.machine.on(Event::Exited(Exit::Error(error)), Instant::now())
+            }
+        }
+    }
+
+    async fn drain(&mut self) {
+        if let Err(error) = admin::drain_listeners(&self.dir.admin()).await {
+            tracing::warn!(%error, "Envoy does not drain");
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let pid = self.envoy.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
+        if let Some(Err(error)) = pid.map(|pid| kill(Pid::from_raw(pid), signal)) {
+            tracing::warn!(%error, %signal, "Envoy takes no signal");
+        }
+    }
+
+    fn check_log(&self) -> Event {
+        if let Err(error) = bound_log(&self.dir.envoy_log()) {
+            tracing::warn!(%error, "Envoy's log cannot be set aside");
+        }
+        Event::Tick
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        if let Some(Err(error)) = self.state.base_id.map(child::remove_shared_memory) {
+            tracing::warn!(%error, "shared memory is left");
+        }
+        self.publish()
+    }
+
+    /// Writes down and reports the state, when it differs.
+    fn publish(&mut self) -> anyhow::Result<()> {
+        if self.envoy.is_none() {
+            self.state.envoy_pid = None;
+            self.state.envoy_ticks = None;
+            self.state.started_ms = None;
+        }
+        self.state.restarts = self.restarts_before + self.machine.restarts();
+        self.state.phase = self.machine.phase();
+        self.state.last_exit = self.machine.last_exit().or(self.state.last_exit.as_ref()).cloned();
+        self.state.spec_hash.clone_from(&self.machine.order().hash);
+        self.state.backoff_until_ms = self.machine.backoff_until().map(|until| self.at_ms(until));
+        if *self.states.borrow() == self.state && self.dir.state().exists() {
+            return Ok(());
+        }
+        let text = serde_json::to_vec_pretty(&self.state)?;
+        if let Err(error) = replace(&self.dir.state(), &text) {
+            // A full disk is no reason to let go of a proxy that runs.
+            tracing::error!(%error, "the state cannot be written");
+        }
+        self.states.send_replace(self.state.clone());
+        Ok(())
+    }
+
+    fn at_ms(&self, instant: Instant) -> u64 {
+        let (begun, begun_ms) = self.epoch;
+        let since = instant.saturating_duration_since(begun).as_millis();
+        begun_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+}
+
+async fn ended(envoy: &mut Option<Child>) -> Exit {
+    let Some(envoy) = envoy else { return pending().await };
+    envoy.wait().await.map_or_else(|error| Exit::Error(error.to_string()), <Exit as From<ExitStatus>>::from)
+}
+
+async fn due(wake: Option<Instant>) {
+    match wake {
+        Some(at) => sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}
+
+async fn answering(dir: &Dir) {
+    let socket = dir.admin();
+    loop {
+        sleep(ADMIN_POLL).await;
+        if admin::answers(&socket).await {
+            return;
+        }
+    }
+}
+
+/// Ends when the other end of the pipe is closed; never without a pipe.
+async fn closed(parent: Option<pipe::Receiver>) {
+    let Some(parent) = parent else { return pending().await };
+    let mut byte = [0; 1];
+    while parent.readable().await.is_ok() {
+        match parent.try_read(&mut byte) {
+            Ok(1) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+fn netns() -> anyhow::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = "/proc/self/ns/net";
+    Ok(std::fs::metadata(path).context(path)?.ino())
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,92 @@
+//! What a keeper observes, and its file.
+
+use std::fmt;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the keeper's protocol and files that this code writes.
+pub const PROTOCOL: u32 = 1;
+
+/// Where a proxy stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Envoy was started and its admin interface does not answer yet.
+    Starting,
+    /// Envoy's admin interface answered. Whether it has listeners is told by its xDS stream.
+    Running,
+    /// Envoy is on its way out, to stay out or to be started with another spec.
+    Draining,
+    /// Envoy ended by itself and is started again later.
+    Backoff,
+    /// Envoy is gone and the keeper ends.
+    Stopped,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// It could not be started; why.
+    Error(String),
+}
+
+/// One proxy as its keeper sees it: `state.json`, and what it reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The writer's [`PROTOCOL`].
+    pub protocol: u32,
+    /// The proxy's name.
+    pub name: String,
+    /// The keeper's process.
+    pub keeper_pid: u32,
+    /// Envoy's process, while there is one.
+    pub envoy_pid: Option<u32>,
+    /// When that process started, in the kernel's ticks since boot: with the pid it names a process for ever. Not reported.
+    #[serde(default)]
+    pub envoy_ticks: Option<u64>,
+    /// Envoy's restart epoch.
+    pub epoch: u32,
+    /// Envoy's base id, once chosen.
+    pub base_id: Option<u32>,
+    /// When the running Envoy was started, in milliseconds since 1970.
+    pub started_ms: Option<u64>,
+    /// How often Envoy was started again.
+    pub restarts: u64,
+    /// How the last Envoy ended, if one did.
+    pub last_exit: Option<Exit>,
+    /// When Envoy is started again, in milliseconds since 1970; in [`Phase::Backoff`] only.
+    pub backoff_until_ms: Option<u64>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The hash of the order in use.
+    pub spec_hash: String,
+    /// The inode of the keeper's network namespace.
+    pub netns: u64,
+}
+
+// === impl Exit ===
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => Self::Error(status.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Error(reason) => write!(f, "not started: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The keeper's protocol: the generated messages, and the way between them and this crate's types.
+
+use super::spec::{Order, Spec};
+use super::state::{Exit, Phase, State};
+use crate::envoy::Family;
+
+/// The generated code of `proto/keeper.proto`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::excessive_nesting,
+    clippy::too_many_lines,
+    clippy::wildcard_imports
+)]
+pub mod proto {
+    tonic::include_proto!("portreeve.keeper.v1");
+}
+
+/// Why a message means nothing here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A value that this version does not know.
+    #[error("unknown phase {0}")]
+    Phase(i32),
+    /// No TCP port.
+    #[error("{0} is no port")]
+    Port(u32),
+}
+
+impl From<&State> for proto::Report {
+    fn from(state: &State) -> Self {
+        Self {
+            protocol: state.protocol,
+            name: state.name.clone(),
+            keeper_pid: state.keeper_pid,
+            envoy_pid: state.envoy_pid.unwrap_or_default(),
+            epoch: state.epoch,
+            phase: proto::Phase::from(state.phase).into(),
+            started_ms: state.started_ms.unwrap_or_default(),
+            restarts: state.restarts,
+            last_exit: state.last_exit.clone().map(Into::into),
+            backoff_until_ms: state.backoff_until_ms.unwrap_or_default(),
+            spec_hash: state.spec_hash.clone(),
+            base_id: state.base_id.unwrap_or_default(),
+            netns: state.netns,
+        }
+    }
+}
+
+impl TryFrom<proto::Report> for State {
+    type Error = WireError;
+
+    fn try_from(report: proto::Report) -> Result<Self, WireError> {
+        let phase = Phase::try_from(report.phase())?;
+        Ok(Self {
+            protocol: report.protocol,
+            name: report.name,
+            keeper_pid: report.keeper_pid,
+            envoy_pid: some(report.envoy_pid),
+            envoy_ticks: None,
+            epoch: report.epoch,
+            base_id: some(report.base_id),
+            started_ms: some(report.started_ms),
+            restarts: report.restarts,
+            last_exit: report.last_exit.and_then(|exit| exit.how).map(Into::into),
+            backoff_until_ms: some(report.backoff_until_ms),
+            phase,
+            spec_hash: report.spec_hash,
+            netns: report.netns,
+        })
+    }
+}
+
+impl From<Phase> for proto::Phase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Starting => Self::Starting,
+            Phase::Running => Self::Running,
+            Phase::Draining => Self::Draining,
+            Phase::Backoff => Self::Backoff,
+            Phase::Stopped => Self::Stopped,
+        }
+    }
+}
+
+impl TryFrom<proto::Phase> for Phase {
+    type Error = WireError;
+
+    fn try_from(phase: proto::Phase) -> Result<Self, WireError> {
+        match phase {
+            proto::Phase::Unspecified => Err(WireError::Phase(phase.into())),
+            proto::Phase::Starting => Ok(Self::Starting),
+            proto::Phase::Running => Ok(Self::Running),
+            proto::Phase::Draining => Ok(Self::Draining),
+            proto::Phase::Backoff => Ok(Self::Backoff),
+            proto::Phase::Stopped => Ok(Self::Stopped),
+        }
+    }
+}
+
+impl From<Exit> for proto::Exit {
+    fn from(exit: Exit) -> Self {
+        let how = match exit {
+            Exit::Code(code) => proto::exit::How::Code(code),
+            Exit::Signal(signal) => proto::exit::How::Signal(signal),
+            Exit::Error(reason) => proto::exit::How::Error(reason),
+        };
+        Self { how: Some(how) }
+    }
+}
+
+impl From<proto::exit::How> for Exit {
+    fn from(how: proto::exit::How) -> Self {
+        match how {
+            proto::exit::How::Code(code) => Self::Code(code),
+            proto::exit::How::Signal(signal) => Self::Signal(signal),
+            proto::exit::How::Error(reason) => Self::Error(reason),
+        }
+    }
+}
+
+impl From<&Order> for proto::Spec {
+    fn from(Order { hash, spec }: &Order) -> Self {
+        Self {
+            hash: hash.clone(),
+            name: spec.name.clone(),
+            envoy: spec.envoy.to_string_lossy().into_owned(),
+            node_id: spec.node_id.clone(),
+            node_cluster: spec.node_cluster.clone(),
+            ads_socket: spec.ads_socket.to_string_lossy().into_owned(),
+            concurrency: spec.concurrency,
+            extra_args: spec.extra_args.clone(),
+            health_listener: spec.health_listener.unwrap_or_default().into(),
+            drain_s: spec.drain_s,
+            dual_stack: spec.wildcard == Family::Dual,
+        }
+    }
+}
+
+impl TryFrom<proto::Spec> for Order {
+    type Error = WireError;
+
+    fn try_from(spec: proto::Spec) -> Result<Self, WireError> {
+        let port = u16::try_from(spec.health_listener).map_err(|_| WireError::Port(spec.health_listener))?;
+        Ok(Self {
+            hash: spec.hash,
+            spec: Spec {
+                name: spec.name,
+                envoy: spec.envoy.into(),
+                node_id: spec.node_id,
+                node_cluster: spec.node_cluster,
+                ads_socket: spec.ads_socket.into(),
+                concurrency: spec.concurrency,
+                extra_args: spec.extra_args,
+                health_listener: some(port),
+                drain_s: spec.drain_s,
+                wildcard: if spec.dual_stack { Family::Dual } else { Family::V4 },
+            },
+        })
+    }
+}
+
+fn some<T: Default + PartialEq>(value: T) -> Option<T> {
+    (value != T::default()).then_some(value)
+}

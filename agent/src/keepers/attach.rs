@@ -1,0 +1,122 @@
+//! The service that keepers attach to. Each stream is read and written by its own response, so it has no task to lose.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::keeper::State;
+use crate::keeper::spec::is_name;
+use crate::keeper::wire::proto::keepers_server;
+use crate::keeper::wire::proto::{Instruction, Report};
+
+use super::{Shared, attest};
+
+/// How long a keeper has for its first report.
+const FIRST_REPORT: Duration = Duration::from_secs(5);
+/// Instructions on their way to one keeper.
+const INSTRUCTIONS: usize = 4;
+
+/// The gRPC service `portreeve.keeper.v1.Keepers`.
+#[derive(Debug)]
+pub struct Attachments {
+    shared: Arc<Shared>,
+}
+
+/// Ends its session when the stream is dropped.
+struct Attached {
+    shared: Arc<Shared>,
+    name: String,
+    id: u64,
+}
+
+// === impl Attachments ===
+
+impl Attachments {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Believes only the process that holds the lock of the directory it names: every pod can dial the agent's socket.
+    fn attest(&self, name: &str, peer: Option<u32>) -> Result<(), Status> {
+        let peer = peer.ok_or_else(|| Status::permission_denied("a peer without a process"))?;
+        if is_name(name) && attest::holds_lock(peer, &self.shared.dir(name)) {
+            return Ok(());
+        }
+        tracing::warn!(name, peer, "a process that is not its keeper");
+        Err(Status::permission_denied(format!("process {peer} does not hold the lock of keeper {name:?}")))
+    }
+}
+
+#[tonic::async_trait]
+impl keepers_server::Keepers for Attachments {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<Instruction, Status>> + Send>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<Report>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let info = request.extensions().get::<UdsConnectInfo>();
+        let peer = info.and_then(|info| info.peer_cred).and_then(|cred| cred.pid());
+        let peer = peer.and_then(|pid| u32::try_from(pid).ok());
+        let mut reports = request.into_inner();
+        let first = timeout(FIRST_REPORT, reports.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no report"))??;
+        let state = first.ok_or_else(|| Status::cancelled("no report")).and_then(parse)?;
+        self.attest(&state.name, peer)?;
+        let (sender, instructions) = mpsc::channel(INSTRUCTIONS);
+        let name = state.name.clone();
+        let id = self.shared.book().attach(state, sender);
+        self.shared.wake.notify_one();
+        tracing::info!(name, peer, "keeper attached");
+        let attached = Attached { shared: self.shared.clone(), name, id };
+        Ok(Response::new(Box::pin(stream(attached, reports, instructions))))
+    }
+}
+
+fn stream(
+    attached: Attached,
+    reports: Streaming<Report>,
+    instructions: mpsc::Receiver<Instruction>,
+) -> impl Stream<Item = Result<Instruction, Status>> + Send {
+    futures::stream::unfold((attached, reports, instructions), |mut ends| async move {
+        loop {
+            let (attached, reports, instructions) = &mut ends;
+            tokio::select! {
+                // Ends when another session took this one's place.
+                instruction = instructions.recv() => return instruction.map(|instruction| (Ok(instruction), ends)),
+                report = reports.message() => attached.report(report.ok()??),
+            }
+        }
+    })
+}
+
+fn parse(report: Report) -> Result<State, Status> {
+    State::try_from(report).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+// === impl Attached ===
+
+impl Attached {
+    fn report(&self, report: Report) {
+        match State::try_from(report) {
+            Ok(state) if state.name == self.name => self.shared.book().report(self.id, state),
+            Ok(state) => tracing::warn!(name = self.name, other = state.name, "a report for another proxy"),
+            Err(error) => tracing::warn!(name = self.name, %error, "a report that means nothing"),
+        }
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        tracing::info!(name = self.name, "keeper detached");
+        self.shared.book().detach(&self.name, self.id);
+        self.shared.wake.notify_one();
+    }
+}

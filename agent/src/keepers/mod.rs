@@ -1,0 +1,231 @@
+//! The agent's side of the keepers: which proxies there are to be, and how they are. Entry point: [`Keepers`].
+//!
+//! Every pass compares what is wanted with what is there (an attached keeper, a held lock, nothing) and takes one step per
+//! proxy, so whatever an agent left half done when it was killed, the next one completes.
+
+mod attach;
+mod attest;
+mod book;
+mod pass;
+mod step;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use crate::keeper::dir::{Dir, replace};
+use crate::keeper::spec::is_name;
+use crate::keeper::wire::proto::keepers_server::KeepersServer;
+use crate::keeper::{Order, Spec, SpecError, State};
+
+pub use attach::Attachments;
+use book::{Book, Wish};
+
+/// How long [`Keepers::stop_all`] waits beyond the drain: Envoy's grace, the last report, the directory's removal.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// What an agent wants of a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is to run.
+    Running,
+    /// It is to end.
+    Stopped,
+    /// Nobody said: a keeper of an earlier agent.
+    Unknown,
+}
+
+/// One proxy as the agent sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// Whether its keeper is attached to this agent.
+    pub attached: bool,
+    /// Whether the attached keeper uses the wanted spec.
+    pub current: bool,
+    /// The keeper's last word: its report, or before it attached its file; [`None`] when there never was one.
+    pub state: Option<State>,
+    /// What is wrong with the keeper itself, in one line.
+    pub fault: Option<String>,
+}
+
+/// Why a proxy cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum EnsureError {
+    /// The spec cannot be carried out.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The spec cannot be written.
+    #[error("{path}: {source}", path = path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How keepers are started.
+#[derive(Debug)]
+struct Config {
+    keepers: PathBuf,
+    exe_command: Vec<OsString>,
+    agent_socket: PathBuf,
+    with_parent: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    book: Mutex<Book>,
+    status: watch::Sender<BTreeMap<String, Status>>,
+    wake: Notify,
+}
+
+/// All keepers of one agent. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Keepers {
+    shared: Arc<Shared>,
+}
+
+// === impl Keepers ===
+
+impl Keepers {
+    /// The keepers under `run_dir`, which is made when it is not there. `exe_command` starts a binary that has the roles `keep`
+    /// and `launch`; keepers dial `agent_socket`; those `with_parent` end with this process. Nothing happens before [`Self::run`].
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new(
+        run_dir: PathBuf,
+        exe_command: Vec<OsString>,
+        agent_socket: PathBuf,
+        with_parent: bool,
+    ) -> io::Result<Self> {
+        let keepers = run_dir.join("keepers");
+        Dir::new(keepers.clone()).create()?;
+        let config = Config { keepers, exe_command, agent_socket, with_parent };
+        let status = watch::Sender::new(BTreeMap::new());
+        let shared = Shared { config, book: Mutex::default(), status, wake: Notify::new() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The gRPC service that keepers attach to, for the server on the agent's socket.
+    pub fn service(&self) -> KeepersServer<Attachments> {
+        KeepersServer::new(Attachments::new(self.shared.clone()))
+    }
+
+    /// Carries out what is wanted, for ever.
+    pub async fn run(&self) {
+        loop {
+            let pause = self.shared.pass();
+            // Woken or not, the next pass looks at everything.
+            let _ = timeout(pause, self.shared.wake.notified()).await;
+        }
+    }
+
+    /// Wants a proxy to run with `spec`. Returns when that is written down; [`Self::status`] says how it goes. Idempotent.
+    ///
+    /// # Errors
+    /// [`EnsureError`]: an unusable spec, or a directory that cannot be written.
+    pub fn ensure(&self, spec: Spec) -> Result<(), EnsureError> {
+        let dir = self.shared.dir(&spec.name);
+        let order = Order::new(spec, &dir)?;
+        let name = order.spec.name.clone();
+        let mut book = self.shared.book();
+        self.shared.write(&dir, &order)?;
+        book.wish(&name, Wish::Run(order));
+        drop(book);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Wants the proxy `name` to end after `drain`, and its directory to be gone. Idempotent; a name without a keeper is fine.
+    pub fn stop(&self, name: &str, drain: Duration) {
+        if is_name(name) {
+            self.shared.book().wish(name, Wish::Stop(drain));
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Stops all proxies that this agent knows or finds, and waits until they are gone; the names of those that are not.
+    /// [`Self::run`] must be running beside it.
+    pub async fn stop_all(&self, drain: Duration) -> Vec<String> {
+        let mut status = self.watch();
+        let mut names: std::collections::BTreeSet<String> = status.borrow().keys().cloned().collect();
+        names.extend(self.found().unwrap_or_default());
+        names.iter().for_each(|name| self.stop(name, drain));
+        let there = |name: &String| self.shared.dir(name).path().exists();
+        let gone = async { while names.iter().any(there) && status.changed().await.is_ok() {} };
+        // What is left afterwards is the answer.
+        let _ = timeout(drain + STOP_MARGIN, gone).await;
+        names.into_iter().filter(there).collect()
+    }
+
+    /// Every proxy that is wanted, attached or on its way out, by name.
+    pub fn status(&self) -> BTreeMap<String, Status> {
+        self.shared.status.borrow().clone()
+    }
+
+    /// [`Self::status`] as it changes.
+    pub fn watch(&self) -> watch::Receiver<BTreeMap<String, Status>> {
+        self.shared.status.subscribe()
+    }
+
+    /// The names of the keepers' directories that are there, whoever made them: what an agent that starts has to want or stop.
+    ///
+    /// # Errors
+    /// The directory of directories cannot be read.
+    pub fn found(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.shared.config.keepers)?.filter_map(Result::ok);
+        let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| is_name(name));
+        names.sort();
+        Ok(names)
+    }
+
+    /// The proxy that the process `pid` is: the one whose living keeper is the process's parent. The kernel's word, not the
+    /// keeper's report, so it holds from the process's first moment.
+    pub fn proxy_of(&self, pid: u32) -> Option<String> {
+        let parent = attest::parent_of(pid)?;
+        let names = self.found().ok()?;
+        names.into_iter().find(|name| attest::holds_lock(parent, &self.shared.dir(name)))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn dir(&self, name: &str) -> Dir {
+        Dir::new(self.config.keepers.join(name))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // The book is valid after every step of its owner.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the order to its file, unless it is there.
+    fn write(&self, dir: &Dir, order: &Order) -> Result<(), EnsureError> {
+        let at = |path: &std::path::Path| {
+            let path = path.to_owned();
+            move |source| EnsureError::Write { path, source }
+        };
+        dir.create().map_err(at(dir.path()))?;
+        let path = dir.spec();
+        if Order::read(&path).is_ok_and(|written| written == *order) {
+            return Ok(());
+        }
+        let text = serde_json::to_vec_pretty(order)
+            .map_err(|source| SpecError::Parse { path: path.clone(), source })?;
+        replace(&path, &text).map_err(at(&path))
+    }
+}

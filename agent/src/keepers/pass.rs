@@ -1,0 +1,161 @@
+//! One look at every proxy, and one step for each. Entry point: [`Shared::pass`].
+
+use std::fs;
+use std::io;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::process::{Child, Command};
+
+use crate::keeper::dir::Dir;
+use crate::keeper::{Exit, State};
+
+use super::book::{Entry, Wish};
+use super::step::{Step, There, next};
+use super::{Config, Shared};
+
+/// Until the next look, while something is under way that tells nobody when it is done.
+const SOON: Duration = Duration::from_millis(50);
+/// Until the next look, when all is well.
+const LATER: Duration = Duration::from_secs(1);
+
+// === impl Shared ===
+
+impl Shared {
+    /// Takes one step for every proxy, and publishes what came of it; how long to wait for the next pass.
+    pub(super) fn pass(&self) -> Duration {
+        let mut book = self.book();
+        let mut pause = LATER;
+        book.entries.retain(|name, entry| {
+            let dir = self.dir(name);
+            let step = entry.look(&dir);
+            if entry.session.is_none() {
+                pause = SOON;
+            }
+            match self.take(step, name, entry, &dir) {
+                Ok(keep) => keep,
+                Err(error) => {
+                    entry.complain(name, error.to_string());
+                    true
+                }
+            }
+        });
+        let status = book.status();
+        drop(book);
+        self.status.send_if_modified(|before| {
+            let differs = *before != status;
+            *before = status;
+            differs
+        });
+        pause
+    }
+
+    /// Takes one step; whether the proxy stays in the book.
+    fn take(&self, step: Step, name: &str, entry: &mut Entry, dir: &Dir) -> io::Result<bool> {
+        match step {
+            Step::Wait => Ok(true),
+            Step::Tell => {
+                entry.tell();
+                Ok(true)
+            }
+            Step::Spawn => {
+                let child = spawn(&self.config, dir)?;
+                tracing::info!(name, pid = child.id(), "keeper started");
+                entry.child = Some((child, Instant::now()));
+                Ok(true)
+            }
+            Step::Remove => Ok(!remove(dir)?),
+            Step::Drop => Ok(false),
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Finds out what is there, and so what to do.
+    fn look(&mut self, dir: &Dir) -> Step {
+        self.reap();
+        let run = self.wish.as_ref().map(|wish| matches!(wish, Wish::Run(_)));
+        if self.session.is_some() {
+            return next(run, There::Attached { told: self.told() });
+        }
+        if let Some(state) = read(dir) {
+            self.state = Some(state);
+        }
+        let locked = self.child.is_some() || dir.is_locked().unwrap_or(true);
+        let resting = self.not_before.is_some_and(|at| Instant::now() < at);
+        next(
+            run,
+            if locked {
+                There::Alive
+            } else if resting {
+                There::Resting
+            } else {
+                There::Nothing
+            },
+        )
+    }
+
+    /// Takes note of a child that ended.
+    fn reap(&mut self) {
+        let Some((child, since)) = &mut self.child else { return };
+        let exit = match child.try_wait() {
+            Ok(None) => return,
+            Ok(Some(status)) => Exit::from(status),
+            Err(error) => Exit::Error(error.to_string()),
+        };
+        self.not_before = Some(Instant::now() + self.backoff.after(since.elapsed()));
+        self.child = None;
+        if exit != Exit::Code(0) {
+            let fault = format!("the keeper ended with {exit}; its keeper.log says why");
+            tracing::warn!(fault, "a keeper ended");
+            self.fault = Some(fault);
+        }
+    }
+
+    fn tell(&mut self) {
+        let (Some(session), Some(wish)) = (&mut self.session, &self.wish) else { return };
+        // A full channel belongs to a keeper that does not listen; it is told in a later pass.
+        if session.sender.try_send(wish.instruction()).is_ok() {
+            session.told = Some(wish.clone());
+        }
+    }
+
+    fn complain(&mut self, name: &str, fault: String) {
+        if self.fault.as_ref() != Some(&fault) {
+            tracing::error!(name, fault, "no keeper");
+        }
+        self.not_before = Some(Instant::now() + self.backoff.after(Duration::ZERO));
+        self.fault = Some(fault);
+    }
+}
+
+fn spawn(config: &Config, dir: &Dir) -> io::Result<Child> {
+    let no_command = || io::Error::other("no command starts keepers");
+    let (program, arguments) = config.exe_command.split_first().ok_or_else(no_command)?;
+    let log = dir.open_log(&dir.keeper_log())?;
+    let mut command = Command::new(program);
+    command.args(arguments).arg("keep").arg("--dir").arg(dir.path());
+    command.arg("--agent-socket").arg(&config.agent_socket);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    if config.with_parent {
+        command.arg("--with-parent").stdin(Stdio::piped());
+    }
+    command.spawn()
+}
+
+/// Removes the directory; whether it is gone.
+fn remove(dir: &Dir) -> io::Result<bool> {
+    if !dir.path().exists() {
+        return Ok(true);
+    }
+    match dir.try_lock()? {
+        Some(lock) => dir.remove(lock).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+fn read(dir: &Dir) -> Option<State> {
+    serde_json::from_slice(&fs::read(dir.state()).ok()?).ok()
+}

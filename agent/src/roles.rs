@@ -1,0 +1,77 @@
+//! The roles that both binaries take on beside their own: a proxy's keeper, and the launcher of its Envoy.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context as _;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{getppid, setsid};
+use tokio::net::unix::pipe;
+
+use crate::keeper;
+
+/// Keep one proxy running; started by the agent.
+#[derive(Debug, clap::Args)]
+pub struct KeepArgs {
+    /// The keeper's directory, holding spec.json.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The agent's Unix socket.
+    #[arg(long, value_name = "PATH")]
+    pub agent_socket: PathBuf,
+    /// End with the parent: when standard input, a pipe from it, closes.
+    #[arg(long)]
+    pub with_parent: bool,
+}
+
+/// Become PROGRAM, and die with the parent; started by the keeper.
+#[derive(Debug, clap::Args)]
+pub struct LaunchArgs {
+    /// The parent's pid; another parent means that it is dead already.
+    #[arg(long, value_name = "PID")]
+    pub parent: i32,
+    /// What to become.
+    #[arg(value_name = "PROGRAM")]
+    pub program: PathBuf,
+    /// Its arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
+}
+
+/// The role `keep`: runs until the proxy is to stop. Call it on the main thread, outside any runtime.
+///
+/// # Errors
+/// As of [`keeper::run()`].
+pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
+    // A session of its own: signals for the agent's terminal or process group are not for the proxy. Fails for a group's
+    // leader only, that is when a person's shell started it.
+    if let Err(error) = setsid() {
+        tracing::debug!(%error, "no session of its own");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let parent = args.with_parent.then(parents_pipe).transpose()?;
+        keeper::run(keeper::Settings { dir: args.dir, agent_socket: args.agent_socket, parent }).await
+    })
+}
+
+/// The role `launch`: has the kernel kill this process when its parent's thread ends, and becomes the program.
+///
+/// # Errors
+/// The program cannot be executed, or the parent is dead.
+pub fn launch(args: LaunchArgs) -> anyhow::Result<Infallible> {
+    prctl::set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
+    anyhow::ensure!(getppid().as_raw() == args.parent, "the parent {} is dead", args.parent);
+    let error = Command::new(&args.program).args(&args.arguments).exec();
+    Err(error).with_context(|| args.program.display().to_string())
+}
+
+fn parents_pipe() -> anyhow::Result<pipe::Receiver> {
+    let fd = std::io::stdin().as_fd().try_clone_to_owned()?;
+    pipe::Receiver::from_owned_fd(fd).context("--with-parent needs a pipe on standard input")
+}

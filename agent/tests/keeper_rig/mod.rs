@@ -1,0 +1,251 @@
+//! A run directory with agents that can die, real keepers and real Envoys; whatever is left is ended with the rig.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use futures::{Stream, StreamExt as _};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use portreeve_agent::envoy::{Family, locate};
+use portreeve_agent::keeper::dir::Dir;
+use portreeve_agent::keeper::{Phase, Spec, State};
+use portreeve_agent::keepers::{Keepers, Status};
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Streaming};
+
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_portreeve-agent");
+/// What any single step of these tests may take; they are much faster, on an idle machine.
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
+
+pub(crate) struct Rig {
+    temp: tempfile::TempDir,
+}
+
+/// An agent in a runtime of its own: dropped, nothing of it goes on, as after SIGKILL.
+pub(crate) struct Agent {
+    runtime: Option<Runtime>,
+    pub(crate) keepers: Keepers,
+}
+
+/// What an agent does of its work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Nothing,
+    Run,
+    RunAndServe,
+}
+
+struct EmptyAds;
+
+// === impl Rig ===
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self { temp: tempfile::Builder::new().prefix("keep").tempdir_in("/tmp").unwrap() }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.temp.path().join("agent.sock")
+    }
+
+    pub(crate) fn dir(&self, name: &str) -> Dir {
+        Dir::new(self.temp.path().join("keepers").join(name))
+    }
+
+    pub(crate) fn spec(&self, name: &str) -> Spec {
+        Spec {
+            name: name.into(),
+            envoy: locate(None, &mut |step| eprintln!("{step:?}")).unwrap(),
+            node_id: format!("node/{name}"),
+            node_cluster: name.into(),
+            ads_socket: self.socket(),
+            concurrency: 1,
+            extra_args: vec![],
+            health_listener: None,
+            drain_s: 0,
+            wildcard: Family::V4,
+        }
+    }
+
+    pub(crate) fn agent(&self) -> Agent {
+        self.agent_that(Part::RunAndServe, false)
+    }
+
+    pub(crate) fn agent_that(&self, part: Part, with_parent: bool) -> Agent {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let command = vec![OsString::from(AGENT)];
+        let keepers = Keepers::new(self.temp.path().to_owned(), command, self.socket(), with_parent).unwrap();
+        let _entered = runtime.enter();
+        if part == Part::RunAndServe {
+            let fresh = self.temp.path().join("new.sock");
+            let listener = UnixListener::bind(&fresh).unwrap();
+            fs::rename(&fresh, self.socket()).unwrap();
+            let server = tonic::transport::Server::builder()
+                .add_service(keepers.service())
+                .add_service(AggregatedDiscoveryServiceServer::new(EmptyAds))
+                .serve_with_incoming(UnixListenerStream::new(listener));
+            runtime.handle().spawn(server);
+        }
+        if part != Part::Nothing {
+            let running = keepers.clone();
+            runtime.handle().spawn(async move { running.run().await });
+        }
+        Agent { keepers, runtime: Some(runtime) }
+    }
+
+    /// What the keeper of `name` wrote down last.
+    pub(crate) fn state(&self, name: &str) -> Option<State> {
+        serde_json::from_slice(&fs::read(self.dir(name).state()).ok()?).ok()
+    }
+
+    /// The pids of living Envoys of `name`.
+    pub(crate) fn envoys(&self, name: &str) -> Vec<u32> {
+        let bootstrap = self.dir(name).bootstrap().display().to_string();
+        processes(|command| command.contains(&bootstrap) && !command.contains("\0launch\0"))
+    }
+
+    /// The pids of living keepers of `name`.
+    pub(crate) fn keepers(&self, name: &str) -> Vec<u32> {
+        let dir = self.dir(name).path().display().to_string();
+        processes(|command| command.contains(&format!("\0keep\0--dir\0{dir}\0")))
+    }
+
+    /// Logs, for a failed test.
+    pub(crate) fn evidence(&self, name: &str) -> String {
+        let dir = self.dir(name);
+        let files = [dir.keeper_log(), dir.state(), dir.envoy_log()];
+        let tail = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<_> = text.lines().rev().take(25).collect();
+            format!("--- {}\n{}\n", path.display(), lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        };
+        files.iter().map(tail).collect()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let here = self.temp.path().display().to_string();
+        if std::thread::panicking() {
+            for entry in fs::read_dir(self.temp.path().join("keepers")).into_iter().flatten().flatten() {
+                eprintln!("{}", self.evidence(&entry.file_name().to_string_lossy()));
+            }
+        }
+        processes(|command| command.contains(&here)).into_iter().for_each(end);
+    }
+}
+
+// === impl Agent ===
+
+impl Agent {
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.as_ref().unwrap().block_on(future)
+    }
+
+    /// Waits until the status of `name` satisfies `wanted`, and returns its state.
+    pub(crate) fn until(&self, name: &str, wanted: impl Fn(&Status, &State) -> bool) -> State {
+        let mut status = self.keepers.watch();
+        let reached = async {
+            let of_name = |all: &std::collections::BTreeMap<String, Status>| {
+                let status = all.get(name);
+                status.is_some_and(|status| status.state.as_ref().is_some_and(|state| wanted(status, state)))
+            };
+            status.wait_for(of_name).await.unwrap()[name].state.clone().unwrap()
+        };
+        let reached = self.block_on(async { tokio::time::timeout(BOUND, reached).await });
+        reached.unwrap_or_else(|_| panic!("not reached: {:#?}", self.keepers.status().get(name)))
+    }
+
+    /// Waits until `name` runs under an attached keeper with the wanted spec.
+    pub(crate) fn running(&self, name: &str) -> State {
+        self.until(name, |status, state| status.attached && status.current && state.phase == Phase::Running)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for EmptyAds {
+    type StreamAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, tonic::Status>> + Send>>;
+    type DeltaAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, tonic::Status>> + Send>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, tonic::Status> {
+        Err(tonic::Status::unimplemented("incremental only"))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, tonic::Status> {
+        let responses = request.into_inner().filter_map(|request| async {
+            let request = request.ok().filter(|request| request.response_nonce.is_empty())?;
+            let (type_url, nonce) = (request.type_url, "1".to_owned());
+            Some(Ok(DeltaDiscoveryResponse { type_url, nonce, ..Default::default() }))
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
+
+/// Waits until `condition` gives something.
+pub(crate) fn wait_for<T>(what: &str, bound: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + bound;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {bound:?}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process is there and not only its remains.
+pub(crate) fn alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+pub(crate) fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+fn end(pid: u32) {
+    // It may have ended meanwhile.
+    let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL);
+    wait_for("end of a killed process", BOUND, || (!alive(pid)).then_some(()));
+}
+
+fn processes(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
+    let me = std::process::id();
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != me && alive(*pid) && command(*pid).is_some_and(|text| wanted(&text))).collect()
+}
+
+fn command(pid: u32) -> Option<String> {
+    Some(
+        String::from_utf8_lossy(&fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).ok()?)
+            .into_owned(),
+    )
+}
