@@ -3,5 +3,27 @@
 //!
 //! [`index`] and [`resolve`] are pure; the rest feeds them and carries what they say.
 
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub mod conditions;
+pub mod feed;
+pub mod files;
 pub mod index;
+pub mod lease;
+pub mod raw;
 pub mod resolve;
+pub mod run;
+pub mod watches;
+pub mod watermark;
+
+/// Runs the hub with a command line of its own (the first word is the program's name).
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match run::Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    portreeve_runtime::block_on(run::run(args))
+}

@@ -1,1 +1,33 @@
-//! Being a good process.
+//! Being a good process: logs, tasks that end loudly, watches, readiness, shutdown.
+
+pub mod admin;
+pub mod logs;
+pub mod ready;
+pub mod shutdown;
+pub mod tasks;
+pub mod watch;
+
+pub use ready::{Guard, Readiness};
+pub use shutdown::Shutdown;
+pub use tasks::Tasks;
+
+/// Runs a process's work on a multi-threaded runtime; an error is printed with all its causes.
+pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process::ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime can't start: {error}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(work);
+    // Blocking work that still runs (a look-up, a read) must not hold up the end.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The hub's state behind one lock, and what each connected agent sees of it.
+//!
+//! Every change enters by [`Feed::change`], which publishes to the agents concerned before it returns.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use portreeve_api::PlanType;
+use portreeve_runtime::Readiness;
+use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
+use tokio::sync::{Notify, watch};
+use tonic::Status;
+
+use crate::index::{Index, Key, Name, Verdict};
+use crate::watermark::{Kind, Watermark};
+
+/// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// Key in a node's metadata under which an agent says how far it has seen.
+pub const WATERMARK_KEY: &str = "watermark";
+
+/// The hub's state, shared by its watches and its streams.
+pub struct Feed {
+    inner: Mutex<Inner>,
+    seen: watch::Sender<Watermark>,
+    readiness: Readiness,
+    /// Woken when there are verdicts to take or a deadline may have moved.
+    pub changed: Notify,
+}
+
+struct Inner {
+    index: Index,
+    views: HashMap<Name, Arc<View<PlanType>>>,
+    streams: HashMap<u64, Name>,
+    /// Deleted objects that wait for the seed's finalizer to be taken off, with all their finalizers.
+    departing: BTreeMap<Key, Vec<String>>,
+}
+
+// === impl Feed ===
+
+impl Feed {
+    /// A feed that serves nobody before `readiness` is reached: an incomplete answer would delete.
+    pub fn new(index: Index, readiness: Readiness) -> Arc<Self> {
+        let inner = Inner { index, views: HashMap::new(), streams: HashMap::new(), departing: BTreeMap::new() };
+        let seen = watch::Sender::new(Watermark::default());
+        Arc::new(Self { inner: Mutex::new(inner), seen, readiness, changed: Notify::new() })
+    }
+
+    /// Changes the index and publishes what differs. `revision` is the change's own, 0 where there is none.
+    pub fn change(&self, kind: Kind, revision: u64, change: impl FnOnce(&mut Index, i64)) {
+        let mut inner = self.lock();
+        change(&mut inner.index, now_ms());
+        self.seen.send_if_modified(|seen| {
+            let before = *seen;
+            seen.raise(kind, revision);
+            *seen != before
+        });
+        self.publish(&mut inner);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// The verdicts since the last call.
+    pub fn take_verdicts(&self) -> Vec<Verdict> {
+        self.lock().index.take_verdicts()
+    }
+
+    /// An object is being deleted and waits for its finalizer (or, none, waits no more).
+    pub fn depart(&self, key: Key, finalizers: Option<Vec<String>>) {
+        let departing = &mut self.lock().departing;
+        match finalizers {
+            Some(finalizers) => departing.insert(key, finalizers),
+            None => departing.remove(&key),
+        };
+        self.changed.notify_one();
+    }
+
+    /// Takes the objects that wait for their finalizer.
+    pub fn take_departing(&self) -> BTreeMap<Key, Vec<String>> {
+        std::mem::take(&mut self.lock().departing)
+    }
+
+    /// Nodes whose agents are connected.
+    pub fn connected(&self) -> Vec<Name> {
+        self.lock().views.keys().cloned().collect()
+    }
+
+    /// Ends graces in time, for ever.
+    pub async fn keep_time(self: Arc<Self>) -> anyhow::Result<()> {
+        loop {
+            let deadline = self.lock().index.deadline();
+            let wait = deadline.map_or(Duration::from_secs(3600), |at| {
+                Duration::from_millis(u64::try_from(at - now_ms()).unwrap_or_default())
+            });
+            // A deadline that is added meanwhile lies a whole grace ahead: one second is never late.
+            tokio::time::sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(1))).await;
+            let mut inner = self.lock();
+            inner.index.tick(now_ms());
+            self.publish(&mut inner);
+        }
+    }
+
+    fn publish(&self, inner: &mut Inner) {
+        let changes = inner.index.take();
+        if changes.is_empty() {
+            return;
+        }
+        let watermark: Arc<str> = self.seen.borrow().to_string().into();
+        for (node, changes) in changes {
+            if let Some(view) = inner.views.get(&node) {
+                view.set_watermark(watermark.clone());
+                view.apply(changes);
+            }
+        }
+    }
+
+    fn attach(&self, node: &Name, stream: u64) -> Arc<View<PlanType>> {
+        let mut inner = self.lock();
+        inner.streams.insert(stream, node.clone());
+        if let Some(view) = inner.views.get(node) {
+            return view.clone();
+        }
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(inner.index.all_of(node));
+        let view = View::new(snapshot);
+        view.set_watermark(self.seen.borrow().to_string().into());
+        inner.views.insert(node.clone(), view.clone());
+        view
+    }
+
+    async fn catch_up(&self, hello: &Hello) -> Result<(), Status> {
+        let text = hello.node.metadata.get(WATERMARK_KEY).map(String::as_str).unwrap_or_default();
+        let wanted: Watermark = text.parse().map_err(|e| Status::invalid_argument(format!("watermark: {e}")))?;
+        let mut seen = self.seen.subscribe();
+        let caught_up = seen.wait_for(|mark| mark.covers(&wanted));
+        match tokio::time::timeout(CATCH_UP, caught_up).await {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                let mine = *self.seen.borrow();
+                Err(Status::unavailable(format!("this hub has seen {mine}, the agent {wanted}: ask another replica")))
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source<PlanType> for Feed {
+    async fn open(&self, hello: Hello) -> Result<Arc<View<PlanType>>, Status> {
+        if hello.node.id.is_empty() {
+            return Err(Status::invalid_argument("the agent's node.id is empty: it must be its node's name"));
+        }
+        self.readiness.ready().await;
+        self.catch_up(&hello).await?;
+        tracing::info!(node = hello.node.id, "agent connected");
+        Ok(self.attach(&hello.node.id.as_str().into(), hello.stream))
+    }
+
+    fn event(&self, stream: &StreamInfo, event: &Event<PlanType>) {
+        if let Event::Nacked { names, detail, .. } = event {
+            tracing::warn!(node = stream.node.id, ?names, error = detail, "agent refused resources");
+        }
+    }
+
+    fn closed(&self, stream: &StreamInfo) {
+        let mut inner = self.lock();
+        let Some(node) = inner.streams.remove(&stream.id) else { return };
+        if !inner.streams.values().any(|n| *n == node) {
+            inner.views.remove(&node);
+        }
+        tracing::info!(node = &*node, "agent disconnected");
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}

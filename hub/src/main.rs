@@ -1,0 +1,7 @@
+//! `portreeve-hub`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portreeve_hub::main_with(std::env::args_os())
+}

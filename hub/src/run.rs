@@ -1,0 +1,109 @@
+//! The hub's process: flags, tasks, and the order in which they start.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use portreeve_runtime::logs::{self, Format};
+use portreeve_runtime::{Readiness, Shutdown, Tasks, admin};
+use portreeve_xds::{Limits, routes, serve_tcp};
+use tokio::net::TcpListener;
+
+use crate::feed::Feed;
+use crate::index::Index;
+use crate::resolve::SelectorScope;
+use crate::{conditions, watches};
+
+/// The hub: serves every node's agent just what concerns it.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "portreeve-hub", version)]
+pub struct Args {
+    /// Address and port that agents connect to.
+    #[arg(long, default_value = "0.0.0.0:18100")]
+    pub listen: SocketAddr,
+    /// Address and port of /livez and /readyz; none is opened without it.
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
+    /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where selectors look.
+    #[arg(long, value_enum, default_value = "namespace")]
+    pub selector_scope: SelectorScope,
+    /// Seconds that a node keeps a Plan after its last workload left.
+    #[arg(long, default_value_t = 30)]
+    pub grace: u32,
+    /// Identity in the leader's lease; the host's name and the process id without it.
+    #[arg(long)]
+    pub identity: Option<String>,
+    /// Namespace of the leader's lease.
+    #[arg(long, default_value = "default")]
+    pub namespace: String,
+    /// Log filter.
+    #[arg(long, default_value = "info")]
+    pub log_level: String,
+    /// text or json.
+    #[arg(long, default_value_t)]
+    pub log_format: Format,
+}
+
+/// Runs a hub until it is asked to end.
+///
+/// # Errors
+/// The first task that failed, by name.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    logs::init(&args.log_level, args.log_format)?;
+    let client = client(args.kubeconfig.as_deref()).await?;
+    let shutdown = Shutdown::default();
+    let readiness = Readiness::default();
+    let index = Index::new(args.selector_scope, i64::from(args.grace) * 1000);
+    let feed = Feed::new(index, readiness.clone());
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("signals", shutdown.clone().on_signal());
+    watches::spawn(&mut tasks, &client, &feed, &readiness);
+    tasks.spawn("graces", feed.clone().keep_time());
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+    tracing::info!(address = %listener.local_addr()?, "serving agents");
+    tasks.spawn("feed", serve(feed.clone(), listener, shutdown.clone()));
+    let writer = conditions::Writer::new(client, args.namespace, args.identity.unwrap_or_else(identity));
+    tasks.spawn("conditions", writer.run(feed, readiness.clone()));
+    if let Some(address) = args.admin {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
+        tasks.spawn("admin", admin::serve(listener, readiness, shutdown.clone()));
+    }
+    tasks.run().await
+}
+
+/// Serves the feed on a listener until the shutdown.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(feed: Arc<Feed>, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    serve_tcp(listener, routes(feed, limits()), shutdown.waiter()).await?;
+    Ok(())
+}
+
+/// One stream for each node, and room for reconnects that overlap.
+pub fn limits() -> Limits {
+    Limits { max_streams: 20_000, ..Limits::default() }
+}
+
+async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+        }
+        None => kube::Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account")?,
+    };
+    Ok(Client::try_from(config)?)
+}
+
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}-{}", host.trim(), std::process::id())
+}

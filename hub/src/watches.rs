@@ -1,0 +1,174 @@
+//! The hub's watches on the API server, each turned into the index's verbs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod};
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use portreeve_api::conditions::Reason;
+use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::pod::Pod;
+use portreeve_api::virtual_service::VirtualService;
+use portreeve_runtime::watch::{Verbs, revision, run, title};
+use portreeve_runtime::{Readiness, Tasks};
+
+use crate::conditions::waits_for_us;
+use crate::feed::Feed;
+use crate::index::{Key, Labels, Name};
+use crate::raw::Raw;
+use crate::resolve::Rejection;
+use crate::watermark::Kind;
+
+/// Starts all watches. `readiness` is reached when each has its first complete list.
+pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &Readiness) {
+    let config = watcher::Config::default;
+    let pods = Api::<KubePod>::all(client.clone());
+    let strip_pod = |p: KubePod| {
+        let revision = revision(&p);
+        Pod::from_kube(p).map(|pod| (pod, revision))
+    };
+    tasks.spawn("watch of pods", run(pods, config(), readiness.guard("pods"), strip_pod, Pods(feed.clone())));
+    let nodes = Api::<KubeNode>::all(client.clone());
+    let strip_node = |n: KubeNode| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
+    tasks.spawn("watch of nodes", run(nodes, config(), readiness.guard("nodes"), strip_node, Nodes(feed.clone())));
+    let proxies = Api::<Raw<NodeProxy>>::all(client.clone());
+    let guard = readiness.guard("nodeproxies");
+    tasks.spawn("watch of nodeproxies", run(proxies, config(), guard, Some, NodeProxies(feed.clone())));
+    let services = Api::<Raw<VirtualService>>::all(client.clone());
+    let guard = readiness.guard("virtualservices");
+    tasks.spawn("watch of virtualservices", run(services, config(), guard, Some, VirtualServices(feed.clone())));
+}
+
+struct Pods(Arc<Feed>);
+
+struct Nodes(Arc<Feed>);
+
+struct NodeProxies(Arc<Feed>);
+
+struct VirtualServices(Arc<Feed>);
+
+// === impl Pods ===
+
+impl Verbs<(Pod, u64)> for Pods {
+    fn apply(&mut self, (pod, revision): (Pod, u64)) {
+        self.0.change(Kind::Pods, revision, |index, now| index.apply_pod(pod, now));
+    }
+
+    fn delete(&mut self, (pod, revision): (Pod, u64)) {
+        self.0.change(Kind::Pods, revision, |index, now| index.delete_pod(&pod.uid, now));
+    }
+
+    fn reset(&mut self, pods: Vec<(Pod, u64)>) {
+        let revision = pods.iter().map(|(_, r)| *r).max().unwrap_or(0);
+        let pods = pods.into_iter().map(|(pod, _)| pod).collect();
+        self.0.change(Kind::Pods, revision, |index, now| index.reset_pods(pods, now));
+    }
+}
+
+// === impl Nodes ===
+
+impl Verbs<(Name, Labels, u64)> for Nodes {
+    fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
+        self.0.change(Kind::Nodes, revision, |index, now| index.apply_node(name, labels, now));
+    }
+
+    fn delete(&mut self, (name, _, revision): (Name, Labels, u64)) {
+        self.0.change(Kind::Nodes, revision, |index, now| index.delete_node(&name, now));
+    }
+
+    fn reset(&mut self, nodes: Vec<(Name, Labels, u64)>) {
+        let revision = nodes.iter().map(|(.., r)| *r).max().unwrap_or(0);
+        let nodes = nodes.into_iter().map(|(name, labels, _)| (name, labels)).collect();
+        self.0.change(Kind::Nodes, revision, |index, now| index.reset_nodes(nodes, now));
+    }
+}
+
+// === impl NodeProxies ===
+
+impl NodeProxies {
+    /// A NodeProxy that can't be read or is invalid is left as it was.
+    fn read(raw: &Raw<NodeProxy>) -> Option<NodeProxy> {
+        match raw.read() {
+            Ok((proxy, warnings)) => {
+                warnings.iter().for_each(|w| tracing::warn!(nodeproxy = title(raw), warning = w, "unusual field"));
+                let violations = proxy.validate();
+                violations.iter().for_each(|v| {
+                    tracing::warn!(nodeproxy = title(raw), field = v.path, error = v.message, "not accepted");
+                });
+                violations.is_empty().then_some(proxy)
+            }
+            Err(error) => {
+                tracing::warn!(nodeproxy = title(raw), %error, "not accepted");
+                None
+            }
+        }
+    }
+}
+
+impl Verbs<Raw<NodeProxy>> for NodeProxies {
+    fn apply(&mut self, raw: Raw<NodeProxy>) {
+        if let Some(proxy) = Self::read(&raw) {
+            self.0.change(Kind::NodeProxies, revision(&raw), |index, now| index.apply_proxy(&proxy, now));
+        }
+    }
+
+    fn delete(&mut self, raw: Raw<NodeProxy>) {
+        let name = raw.name_any().into();
+        self.0.change(Kind::NodeProxies, revision(&raw), |index, now| index.delete_proxy(&name, now));
+    }
+
+    fn reset(&mut self, raws: Vec<Raw<NodeProxy>>) {
+        let revision = raws.iter().map(revision).max().unwrap_or(0);
+        let proxies: Vec<NodeProxy> = raws.iter().filter_map(Self::read).collect();
+        self.0.change(Kind::NodeProxies, revision, |index, now| index.reset_proxies(&proxies, now));
+    }
+}
+
+// === impl VirtualServices ===
+
+impl VirtualServices {
+    fn put(feed: &Feed, raw: &Raw<VirtualService>) {
+        // Being deleted: what it asked for ends now, whatever its finalizers wait for.
+        if raw.metadata.deletion_timestamp.is_some() {
+            feed.change(Kind::VirtualServices, revision(raw), |index, _| index.delete_virtual_service(&key(raw)));
+            if waits_for_us(raw) {
+                feed.depart(key(raw), Some(raw.finalizers().to_vec()));
+            }
+            return;
+        }
+        let read = raw.read();
+        feed.change(Kind::VirtualServices, revision(raw), |index, _| match &read {
+            Ok((object, warnings)) => {
+                warnings.iter().for_each(|w| tracing::warn!(virtualservice = title(raw), warning = w, "unusual field"));
+                index.apply_virtual_service(object);
+            }
+            Err(error) => {
+                let message = error.to_string();
+                index.reject(&raw.metadata, Rejection { reason: Reason::Invalid, message });
+            }
+        });
+    }
+}
+
+impl Verbs<Raw<VirtualService>> for VirtualServices {
+    fn apply(&mut self, raw: Raw<VirtualService>) {
+        Self::put(&self.0, &raw);
+    }
+
+    fn delete(&mut self, raw: Raw<VirtualService>) {
+        let key = key(&raw);
+        self.0.change(Kind::VirtualServices, revision(&raw), |index, _| index.delete_virtual_service(&key));
+        self.0.depart(key, None);
+    }
+
+    fn reset(&mut self, raws: Vec<Raw<VirtualService>>) {
+        let listed: BTreeSet<Key> = raws.iter().map(key).collect();
+        self.0.change(Kind::VirtualServices, 0, |index, _| index.keep_virtual_services(&listed));
+        raws.iter().for_each(|raw| Self::put(&self.0, raw));
+    }
+}
+
+fn key(raw: &Raw<VirtualService>) -> Key {
+    (raw.namespace().unwrap_or_default().into(), raw.name_any().into())
+}

@@ -1,0 +1,103 @@
+//! How far a hub has seen: the highest resourceVersion of each watched kind. Content hashes have no order, so this
+//! is what keeps an agent from being taken back in time by a replica that lags.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A kind that the hub watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// API A's VirtualServices.
+    VirtualServices,
+    /// NodeProxies.
+    NodeProxies,
+    /// Pods.
+    Pods,
+    /// Nodes.
+    Nodes,
+}
+
+/// The highest resourceVersion seen of each kind; 0: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermark([u64; Kind::ALL.len()]);
+
+// === impl Kind ===
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::VirtualServices, Kind::NodeProxies, Kind::Pods, Kind::Nodes];
+
+    fn letters(self) -> &'static str {
+        match self {
+            Kind::VirtualServices => "vs",
+            Kind::NodeProxies => "npx",
+            Kind::Pods => "pods",
+            Kind::Nodes => "nodes",
+        }
+    }
+}
+
+// === impl Watermark ===
+
+impl Watermark {
+    /// Records a revision of a kind; an older one changes nothing.
+    pub fn raise(&mut self, kind: Kind, revision: u64) {
+        let seen = &mut self.0[kind as usize];
+        *seen = revision.max(*seen);
+    }
+
+    /// Whether all that `other` has seen was seen here as well.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0).all(|(mine, theirs)| *mine >= theirs)
+    }
+}
+
+impl fmt::Display for Watermark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, kind) in Kind::ALL.into_iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{}={}", kind.letters(), self.0[kind as usize])?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Watermark {
+    type Err = String;
+
+    /// Kinds that this version doesn't know are passed over: the other side may be newer.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut read = Self::default();
+        for part in text.split(',').filter(|p| !p.is_empty()) {
+            let (letters, revision) = part.split_once('=').ok_or_else(|| format!("{part:?} is not kind=revision"))?;
+            let revision = revision.parse().map_err(|e| format!("{part:?}: {e}"))?;
+            if let Some(kind) = Kind::ALL.into_iter().find(|k| k.letters() == letters) {
+                read.raise(kind, revision);
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watermark_reads_what_it_writes_and_passes_over_unknown_kinds() {
+        let mut mark = Watermark::default();
+        mark.raise(Kind::Pods, 7);
+        mark.raise(Kind::Pods, 5);
+        assert_eq!(mark.to_string(), "vs=0,npx=0,pods=7,nodes=0");
+        assert_eq!(mark.to_string().parse(), Ok(mark));
+        assert_eq!("pods=7,moons=9".parse(), Ok(mark));
+        assert!("pods".parse::<Watermark>().is_err());
+    }
+
+    #[test]
+    fn a_replica_that_lags_in_one_kind_does_not_cover() {
+        let ahead: Watermark = "vs=3,pods=7".parse().unwrap();
+        let lagging: Watermark = "vs=9,pods=6".parse().unwrap();
+        assert!(!lagging.covers(&ahead));
+        assert!(ahead.covers(&"vs=3".parse().unwrap()));
+    }
+}
