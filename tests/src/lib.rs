@@ -8,6 +8,7 @@ pub mod assets;
 pub mod certs;
 pub mod controlplane;
 pub mod envoy;
+pub mod family;
 pub mod health_port;
 pub mod manifest;
 pub mod netns;
