@@ -1,7 +1,67 @@
-//! The agent.
+//! The agent: keeps the proxies of its own node, and them alone.
+//!
+//! [`translate`] and [`world`] are pure; [`run`] feeds them from the hub, the node's pods and the resolver, and
+//! serves what they say over a Unix socket; [`keepers`] and [`keeper`] supervise the Envoys.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
 pub mod envoy;
-pub mod translate;
-pub mod world;
+pub mod families;
 pub mod keeper;
 pub mod keepers;
+pub mod local;
+pub mod names;
+pub mod proxies;
 pub mod roles;
+pub mod run;
+pub mod socket;
+pub mod translate;
+pub mod world;
+
+use portreeve_runtime::logs::{self, Format};
+
+/// The agent's command line.
+#[derive(Parser)]
+#[command(name = "portreeve-agent", version, about = "Keeps the proxies of its own node")]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Serve this node's proxies.
+    Run(Box<run::RunArgs>),
+    /// Keep one proxy; started by the agent.
+    Keep(roles::KeepArgs),
+    #[command(hide = true)]
+    Launch(roles::LaunchArgs),
+}
+
+/// Runs the agent, or another role of its binary, with a command line of its own (the first word is the program's
+/// name).
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let role = match Cli::try_parse_from(args) {
+        Ok(cli) => cli.role,
+        Err(error) => error.exit(),
+    };
+    match role {
+        Role::Run(args) => portreeve_runtime::block_on(run::run(*args)),
+        Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
+        Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
+    }
+}
+
+/// The exit code of a role that runs outside the runtime; an error is printed with all its causes.
+pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,15 +1,13 @@
 //! The hub's process: flags, tasks, and the order in which they start.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Readiness, Shutdown, Tasks, admin};
+use portreeve_runtime::{Readiness, Shutdown, Tasks, admin, client};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
 
@@ -90,17 +88,6 @@ pub async fn serve(feed: Arc<Feed>, listener: TcpListener, shutdown: Shutdown) -
 /// One stream for each node, and room for reconnects that overlap.
 pub fn limits() -> Limits {
     Limits { max_streams: 20_000, ..Limits::default() }
-}
-
-async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let read = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
-        }
-        None => kube::Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account")?,
-    };
-    Ok(Client::try_from(config)?)
 }
 
 fn identity() -> String {

@@ -143,6 +143,11 @@ impl World {
         self.hosts.wanted()
     }
 
+    /// What is known of a host name; none: nothing yet.
+    pub fn addresses_of(&self, host: &Host) -> Option<Vec<IpAddr>> {
+        self.hosts.addresses(&host.0, &host.1)
+    }
+
     /// The proxies, for status.
     pub fn proxies(&self) -> &BTreeMap<ProxyId, Proxy> {
         &self.proxies

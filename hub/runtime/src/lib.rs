@@ -1,12 +1,14 @@
 //! Being a good process: logs, tasks that end loudly, watches, readiness, shutdown.
 
 pub mod admin;
+pub mod client;
 pub mod logs;
 pub mod ready;
 pub mod shutdown;
 pub mod tasks;
 pub mod watch;
 
+pub use client::client;
 pub use ready::{Guard, Readiness};
 pub use shutdown::Shutdown;
 pub use tasks::Tasks;

@@ -1,0 +1,300 @@
+//! The agent's world behind its lock, with what wakes the tasks around it: the feed's sink and the proxies' source.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use portreeve_api::names::NODE_PROXY_ID;
+use portreeve_api::pod::Pod;
+use portreeve_api::{PlanType, plan};
+use portreeve_runtime::watch::Verbs;
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Delta, Event, Hello, Name, Node, Sink, Source, StreamInfo, Version, View};
+use tokio::sync::watch;
+use tonic::Status;
+
+use crate::world::{Effects, Host, ProxyId, World};
+
+/// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
+const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
+
+/// Key in the node's metadata that says how far this agent has seen (see the hub's watermark).
+const WATERMARK_KEY: &str = "watermark";
+
+/// The agent's state, shared by its tasks.
+pub struct Local {
+    node: String,
+    inner: Mutex<Inner>,
+    /// Counts the changes of the world, for those who wait for something in it.
+    generation: watch::Sender<u64>,
+    /// Counts the changes of the NodeProxies that this node runs.
+    proxies: watch::Sender<u64>,
+    /// Counts the changes of the host names that are wanted.
+    hosts: watch::Sender<u64>,
+    /// Whether a hub is connected.
+    connected: watch::Sender<bool>,
+}
+
+struct Inner {
+    world: World,
+    watermark: Option<Arc<str>>,
+    streams: HashMap<u64, ProxyId>,
+    answers: BTreeMap<ProxyId, Answers>,
+}
+
+/// What a proxy said of what it was sent.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// Streams that are open now.
+    pub streams: usize,
+    /// The version of each resource that was last accepted.
+    pub accepted: HashMap<(EnvoyType, Name), Version>,
+    /// Resources that were refused, with the proxy's words.
+    pub refused: BTreeMap<(EnvoyType, Name), String>,
+}
+
+/// The feed's end in the agent.
+pub struct FeedSink(pub Arc<Local>);
+
+/// The verbs of the pod watch.
+pub struct PodVerbs(pub Arc<Local>);
+
+// === impl Local ===
+
+impl Local {
+    /// The state of the agent of `node`.
+    pub fn new(node: impl Into<String>, world: World) -> Arc<Self> {
+        let inner = Inner { world, watermark: None, streams: HashMap::new(), answers: BTreeMap::new() };
+        Arc::new(Self {
+            node: node.into(),
+            inner: Mutex::new(inner),
+            generation: watch::Sender::new(0),
+            proxies: watch::Sender::new(0),
+            hosts: watch::Sender::new(0),
+            connected: watch::Sender::new(false),
+        })
+    }
+
+    /// The node's name.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Looks at the world.
+    pub fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {
+        look(&self.lock().world)
+    }
+
+    /// What each proxy said.
+    pub fn answers(&self) -> BTreeMap<ProxyId, Answers> {
+        self.lock().answers.clone()
+    }
+
+    /// Replaces the node's pods.
+    pub fn reset_pods(&self, pods: Vec<Pod>) {
+        self.change(|world| world.reset_pods(pods));
+    }
+
+    /// A host name's addresses.
+    pub fn set_host(&self, host: &Host, addresses: Vec<IpAddr>) {
+        self.change(|world| world.set_host(host, addresses));
+    }
+
+    /// Follows changes of anything.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Follows changes of the NodeProxies.
+    pub fn proxy_changes(&self) -> watch::Receiver<u64> {
+        self.proxies.subscribe()
+    }
+
+    /// Follows changes of the wanted host names.
+    pub fn host_changes(&self) -> watch::Receiver<u64> {
+        self.hosts.subscribe()
+    }
+
+    /// Follows whether a hub is connected.
+    pub fn connection(&self) -> watch::Receiver<bool> {
+        self.connected.subscribe()
+    }
+
+    /// The NodeProxies that this node runs; none while the hub has not said everything: an incomplete answer would
+    /// end proxies that are wanted.
+    pub fn node_proxies(&self) -> Option<BTreeMap<Name, plan::NodeProxy>> {
+        let inner = self.lock();
+        inner.world.complete().then(|| inner.world.node_proxies().clone())
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        let answer = change(&mut self.lock().world);
+        self.generation.send_modify(|n| *n += 1);
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn react(&self, effects: &Effects) {
+        if effects.proxies {
+            self.proxies.send_modify(|n| *n += 1);
+        }
+        if effects.hosts {
+            self.hosts.send_modify(|n| *n += 1);
+        }
+    }
+
+    fn try_open(&self, id: &ProxyId, stream: u64) -> Option<Arc<View<EnvoyType>>> {
+        let mut inner = self.lock();
+        if !inner.world.complete() {
+            return None;
+        }
+        let view = inner.world.open(id)?;
+        inner.streams.insert(stream, id.clone());
+        inner.answers.entry(id.clone()).or_default().streams += 1;
+        drop(inner);
+        self.generation.send_modify(|n| *n += 1);
+        Some(view)
+    }
+
+    fn note(&self, stream: u64, event: &Event<EnvoyType>) {
+        let mut inner = self.lock();
+        let Some(id) = inner.streams.get(&stream).cloned() else { return };
+        let answers = inner.answers.entry(id.clone()).or_default();
+        match event {
+            Event::Acked { ty, resources, removed } => {
+                for (name, version) in resources {
+                    answers.refused.remove(&(*ty, name.clone()));
+                    answers.accepted.insert((*ty, name.clone()), *version);
+                }
+                for name in removed {
+                    answers.refused.remove(&(*ty, name.clone()));
+                    answers.accepted.remove(&(*ty, name.clone()));
+                }
+            }
+            Event::Nacked { ty, names, detail, transient } => {
+                tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
+                for name in names {
+                    answers.refused.insert((*ty, name.clone()), detail.clone());
+                }
+            }
+            Event::Unknown { type_url } => tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve"),
+        }
+        drop(inner);
+        self.generation.send_modify(|n| *n += 1);
+    }
+}
+
+impl Source<EnvoyType> for Local {
+    async fn open(&self, hello: Hello) -> Result<Arc<View<EnvoyType>>, Status> {
+        let id = proxy_id(&hello.node.id);
+        let mut changes = self.changes();
+        // While the hub has not said everything there is no answer: an empty one would take listeners away.
+        let known = async {
+            loop {
+                if let Some(view) = self.try_open(&id, hello.stream) {
+                    return view;
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let complete = async {
+            let mut changes = self.changes();
+            // The sender lives as long as self.
+            while !self.read(World::complete) && changes.changed().await.is_ok() {}
+            tokio::time::sleep(UNKNOWN_PROXY).await;
+        };
+        tokio::select! {
+            view = known => {
+                tracing::info!(proxy = %id, pid = hello.peer.pid, "proxy connected");
+                Ok(view)
+            }
+            () = complete => {
+                tracing::warn!(proxy = %id, pid = hello.peer.pid, "a stranger asked for configuration");
+                let text = format!("{id} is neither a pod of node {} nor a NodeProxy on it", self.node);
+                Err(Status::permission_denied(text))
+            }
+        }
+    }
+
+    fn event(&self, stream: &StreamInfo, event: &Event<EnvoyType>) {
+        self.note(stream.id, event);
+    }
+
+    fn closed(&self, stream: &StreamInfo) {
+        let mut inner = self.lock();
+        let Some(id) = inner.streams.remove(&stream.id) else { return };
+        if let Some(answers) = inner.answers.get_mut(&id) {
+            answers.streams = answers.streams.saturating_sub(1);
+            // A proxy that comes back says anew what it accepts.
+            if answers.streams == 0 {
+                inner.answers.remove(&id);
+            }
+        }
+        drop(inner);
+        tracing::info!(proxy = %id, "proxy disconnected");
+        self.generation.send_modify(|n| *n += 1);
+    }
+}
+
+// === impl FeedSink ===
+
+impl Sink<PlanType> for FeedSink {
+    fn node(&self) -> Node {
+        let mut node = Node { id: self.0.node.clone(), ..Node::default() };
+        if let Some(watermark) = &self.0.lock().watermark {
+            node.metadata.insert(WATERMARK_KEY.into(), watermark.to_string());
+        }
+        node
+    }
+
+    fn known(&self) -> Vec<(PlanType, Name, Version)> {
+        self.0.lock().world.held().iter().map(|((ty, name), version)| (*ty, name.clone(), *version)).collect()
+    }
+
+    fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
+        let upsert: Vec<(Name, Version, Bytes)> =
+            delta.upsert.into_iter().map(|u| (u.name, u.version, u.body)).collect();
+        let effects = self.0.change(|world| world.apply_feed(delta.ty, &upsert, &delta.removed))?;
+        if let Some(watermark) = delta.watermark {
+            self.0.lock().watermark = Some(watermark);
+        }
+        self.0.react(&effects);
+        Ok(())
+    }
+
+    fn connected(&mut self, connected: bool) {
+        tracing::info!(connected, "hub");
+        self.0.connected.send_replace(connected);
+    }
+}
+
+// === impl PodVerbs ===
+
+impl Verbs<Pod> for PodVerbs {
+    fn apply(&mut self, pod: Pod) {
+        self.0.change(|world| world.apply_pod(pod));
+    }
+
+    fn delete(&mut self, pod: Pod) {
+        self.0.change(|world| world.delete_pod(&pod.uid));
+    }
+
+    fn reset(&mut self, pods: Vec<Pod>) {
+        self.0.reset_pods(pods);
+    }
+}
+
+/// Who a proxy says it is, by its `node.id`: "nodeproxy/<name>", else a pod's uid.
+fn proxy_id(node_id: &str) -> ProxyId {
+    match node_id.strip_prefix(NODE_PROXY_ID) {
+        Some(name) => ProxyId::Node(name.into()),
+        None => ProxyId::Pod(node_id.into()),
+    }
+}

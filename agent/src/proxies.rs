@@ -1,0 +1,77 @@
+//! NodeProxies become keepers: what the hub wants on this node runs, what it does not want any more is drained.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portreeve_api::names::NODE_PROXY_ID;
+use portreeve_api::plan;
+
+use crate::envoy::bootstrap::Family;
+use crate::keeper::Spec;
+use crate::keepers::Keepers;
+use crate::local::Local;
+use crate::translate::Families;
+
+/// What all Envoys of this node have in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// Envoy's binary.
+    pub envoy: PathBuf,
+    /// The socket that serves them.
+    pub ads_socket: PathBuf,
+    /// How long their listeners drain before they end.
+    pub drain: Duration,
+    /// The host's address families.
+    pub families: Families,
+}
+
+/// Follows the wanted NodeProxies, for ever.
+///
+/// # Errors
+/// The directory of keepers can't be read.
+pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow::Result<()> {
+    let mut changes = local.changes();
+    let mut wanted_before = None;
+    loop {
+        let wanted = local.node_proxies();
+        if let Some(wanted) = wanted.as_ref().filter(|w| wanted_before.as_ref() != Some(*w)) {
+            let mut names = BTreeSet::new();
+            for (name, proxy) in wanted {
+                names.insert(name.to_string());
+                if let Err(error) = keepers.ensure(spec(local.node(), name, proxy, &common)) {
+                    tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
+                }
+            }
+            // Also those that an earlier agent started and nobody wants any more.
+            for name in keepers.found()?.into_iter().chain(keepers.status().into_keys()) {
+                if !names.contains(&name) {
+                    keepers.stop(&name, common.drain);
+                }
+            }
+            wanted_before = Some(wanted.clone());
+        }
+        // The sender lives as long as the agent.
+        let _ = changes.changed().await;
+    }
+}
+
+fn spec(node: &str, name: &str, proxy: &plan::NodeProxy, common: &Common) -> Spec {
+    let settings = proxy.envoy.clone().unwrap_or_default();
+    Spec {
+        name: name.to_string(),
+        envoy: common.envoy.clone(),
+        node_id: format!("{NODE_PROXY_ID}{name}"),
+        node_cluster: node.to_string(),
+        ads_socket: common.ads_socket.clone(),
+        concurrency: settings.concurrency.max(1),
+        extra_args: settings.extra_args,
+        health_listener: u16::try_from(settings.health_listener).ok().filter(|p| *p != 0),
+        drain_s: u32::try_from(common.drain.as_secs()).unwrap_or(u32::MAX),
+        wildcard: match common.families {
+            Families::V4 => Family::V4,
+            Families::V6 | Families::Dual | Families::DualV6First => Family::Dual,
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! The agent's process: flags, tasks, and the order in which they start.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use k8s_openapi::api::core::v1::Pod as KubePod;
+use kube::runtime::watcher;
+use kube::Api;
+use portreeve_api::pod::Pod;
+use portreeve_runtime::logs::{self, Format};
+use portreeve_runtime::{Readiness, Shutdown, Tasks, client, watch};
+use portreeve_xds::{Connect, Limits, routes, serve_unix};
+
+use crate::keepers::Keepers;
+use crate::local::{FeedSink, Local, PodVerbs};
+use crate::world::World;
+use crate::{envoy, families, names, proxies, socket};
+
+/// The agent: keeps the proxies of its own node.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// This node's name.
+    #[arg(long, env = "NODE_NAME")]
+    pub node: String,
+    /// The hub, as http://host:port.
+    #[arg(long)]
+    pub hub: http::Uri,
+    /// Directory of the agent's socket and of its keepers.
+    #[arg(long, default_value = "/run/portreeve")]
+    pub run_dir: PathBuf,
+    /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Envoy's binary; without it $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package.
+    #[arg(long)]
+    pub envoy: Option<PathBuf>,
+    /// Seconds that the listeners of a proxy drain before it ends.
+    #[arg(long, default_value_t = 5)]
+    pub drain: u32,
+    /// The cluster's DNS domain.
+    #[arg(long, default_value = names::DEFAULT_DOMAIN)]
+    pub cluster_domain: String,
+    /// Log filter.
+    #[arg(long, default_value = "info")]
+    pub log_level: String,
+    /// text or json.
+    #[arg(long, default_value_t)]
+    pub log_format: Format,
+}
+
+/// What an agent needs to run, wherever its pods come from.
+pub struct Setup {
+    /// This node's name.
+    pub node: String,
+    /// The hub.
+    pub hub: Connect,
+    /// Directory of the socket and of the keepers.
+    pub run_dir: PathBuf,
+    /// Envoy's binary.
+    pub envoy: PathBuf,
+    /// How long listeners drain before a proxy ends.
+    pub drain: Duration,
+    /// Starts a binary with the roles `keep` and `launch`.
+    pub keeper_command: Vec<OsString>,
+    /// Keepers end with this process.
+    pub with_parent: bool,
+    /// The cluster's DNS domain.
+    pub domain: String,
+}
+
+/// A running agent's handles.
+pub struct Agent {
+    /// Its state.
+    pub local: Arc<Local>,
+    /// Its proxies.
+    pub keepers: Keepers,
+}
+
+/// Runs an agent on a cluster until it is asked to end. Its proxies go on.
+///
+/// # Errors
+/// The first task that failed, by name.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    logs::init(&args.log_level, args.log_format)?;
+    let shutdown = Shutdown::default();
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("signals", shutdown.clone().on_signal());
+    let client = client(args.kubeconfig.as_deref()).await?;
+    let envoy = tokio::task::spawn_blocking(move || {
+        envoy::locate::locate(args.envoy.as_deref(), &mut |step| tracing::info!(?step, "looking for Envoy"))
+    });
+    let setup = Setup {
+        node: args.node.clone(),
+        hub: Connect::Uri(args.hub),
+        run_dir: args.run_dir,
+        envoy: envoy.await??,
+        drain: Duration::from_secs(args.drain.into()),
+        keeper_command: vec![std::env::current_exe()?.into(), "keep".into()],
+        with_parent: false,
+        domain: args.cluster_domain,
+    };
+    let agent = spawn(&mut tasks, setup, &shutdown)?;
+    let pods = Api::<KubePod>::all(client);
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", args.node));
+    let guard = Readiness::default().guard("pods");
+    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, PodVerbs(agent.local)));
+    tasks.run().await
+}
+
+/// Starts an agent's tasks, all but the source of its pods.
+///
+/// # Errors
+/// The socket or the keepers' directory.
+pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Result<Agent> {
+    let families = families::of_host();
+    let local = Local::new(setup.node, World::new(families));
+    let path = setup.run_dir.join("agent.sock");
+    let listener = socket::bind(&path, "--run-dir")?;
+    let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
+        .with_context(|| setup.run_dir.display().to_string())?;
+    let served = routes(local.clone(), Limits::default()).add_service(keepers.service());
+    let until = shutdown.waiter();
+    tasks.spawn_graceful("socket", async move { Ok(serve_unix(listener, served, until).await?) });
+    let (sink, until) = (FeedSink(local.clone()), shutdown.waiter());
+    let asked = shutdown.clone();
+    tasks.spawn("feed", async move {
+        portreeve_xds::run(setup.hub, sink, until).await;
+        asked.wait().await;
+        Ok(())
+    });
+    tasks.spawn("names", names::run(local.clone(), setup.domain));
+    let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
+    tasks.spawn("nodeproxies", proxies::run(local.clone(), keepers.clone(), common));
+    let running = keepers.clone();
+    tasks.spawn("keepers", async move {
+        running.run().await;
+        Ok(())
+    });
+    Ok(Agent { local, keepers })
+}

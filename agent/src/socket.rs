@@ -1,0 +1,70 @@
+//! The agent's socket: bound under a temporary name and renamed over the old one, so that there is never a moment
+//! without one. It is not unlinked at exit: the next agent's may stand there already.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tokio::net::UnixListener;
+
+/// Bytes of a Unix socket's path, without the terminating zero, that the kernel takes.
+pub const PATH_LIMIT: usize = 107;
+
+/// Binds a socket that every user may connect to.
+///
+/// # Errors
+/// A path that is too long (naming `flag`), or what the system said.
+pub fn bind(path: &Path, flag: &str) -> anyhow::Result<UnixListener> {
+    let length = path.as_os_str().len();
+    anyhow::ensure!(
+        length <= PATH_LIMIT,
+        "{}: {length} bytes are too long for a Unix socket (at most {PATH_LIMIT}); choose a shorter {flag}",
+        path.display()
+    );
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    let temporary = temporary(path, length);
+    // Left by an agent that was killed between its bind and its rename.
+    let _ = fs::remove_file(&temporary);
+    let listener = UnixListener::bind(&temporary).with_context(|| temporary.display().to_string())?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o666))?;
+    fs::rename(&temporary, path).with_context(|| path.display().to_string())?;
+    Ok(listener)
+}
+
+/// A sibling no longer than the path itself, for paths at the limit.
+fn temporary(path: &Path, length: usize) -> PathBuf {
+    let pid = std::process::id().to_string();
+    let room = PATH_LIMIT - length;
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    if pid.len() < room {
+        name.push(format!(".{pid}"));
+        return path.with_file_name(name);
+    }
+    let keep = name.len();
+    path.with_file_name(format!(".{pid:.keep$}", keep = keep.saturating_sub(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_socket_takes_the_place_of_the_old_without_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.sock");
+        let _old = bind(&path, "--socket").unwrap();
+        let new = bind(&path, "--socket").unwrap();
+        let (client, served) = tokio::join!(tokio::net::UnixStream::connect(&path), new.accept());
+        assert!(client.is_ok() && served.is_ok());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_named_with_the_flag_to_change() {
+        let path = PathBuf::from(format!("/tmp/{}", "x".repeat(120)));
+        let error = bind(&path, "--run-dir").unwrap_err().to_string();
+        assert!(error.contains("125 bytes") && error.contains("--run-dir"), "{error}");
+    }
+}

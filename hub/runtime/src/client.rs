@@ -1,0 +1,22 @@
+//! A client of the API server.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+/// Connects with a kubeconfig file; without one with $KUBECONFIG, the user's own, or the pod's service account.
+///
+/// # Errors
+/// The file can't be read, or there is nothing to connect with.
+pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+        }
+        None => kube::Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account")?,
+    };
+    Ok(Client::try_from(config)?)
+}
