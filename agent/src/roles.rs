@@ -68,7 +68,7 @@ pub fn launch(args: LaunchArgs) -> anyhow::Result<Infallible> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
     anyhow::ensure!(getppid().as_raw() == args.parent, "the parent {} is dead", args.parent);
     let error = Command::new(&args.program).args(&args.arguments).exec();
-    Err(error).with_context(|| args.program.display().to_string())
+    anyhow::bail!("{}: {error}", args.program.display())
 }
 
 fn parents_pipe() -> anyhow::Result<pipe::Receiver> {

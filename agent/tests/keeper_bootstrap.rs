@@ -1,4 +1,5 @@
 //! The bootstrap against its golden file and against a real Envoy.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Finding Envoy: the order of the places, and what a person is told when there is none.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -117,7 +117,7 @@ fn named(origin: &'static str, path: &Path) -> Result<PathBuf, LocateError> {
 }
 
 /// Whether `path` is a regular file that somebody may execute.
-pub(super) fn is_executable(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_executable(path: &Path) -> io::Result<bool> {
     let metadata = std::fs::metadata(path)?;
     Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

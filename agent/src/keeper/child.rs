@@ -7,6 +7,7 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use tokio::process::{Child, Command};
 
+use crate::envoy::locate::is_executable;
 use crate::envoy::{args, base_id};
 
 use super::dir::{Dir, replace};
@@ -20,6 +21,8 @@ const SOCKETS: &str = "/proc/net/unix";
 ///
 /// The kernel kills Envoy when the *thread* that started it ends, so this runs on the keeper's only thread.
 pub(super) fn spawn(dir: &Dir, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<(Child, u32)> {
+    let executable = is_executable(&spec.envoy).with_context(|| spec.envoy.display().to_string())?;
+    anyhow::ensure!(executable, "{} is not an executable file", spec.envoy.display());
     let bootstrap = spec.bootstrap(dir).render()?;
     replace(&dir.bootstrap(), format!("{bootstrap:#}\n").as_bytes())
         .with_context(|| dir.bootstrap().display().to_string())?;

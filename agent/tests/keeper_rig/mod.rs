@@ -1,5 +1,6 @@
 //! A run directory with agents that can die, real keepers and real Envoys; whatever is left is ended with the rig.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::ffi::OsString;
 use std::fs;
@@ -139,12 +140,16 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         let here = self.temp.path().display().to_string();
+        let entries = fs::read_dir(self.temp.path().join("keepers")).into_iter().flatten().flatten();
+        let names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         if std::thread::panicking() {
-            for entry in fs::read_dir(self.temp.path().join("keepers")).into_iter().flatten().flatten() {
-                eprintln!("{}", self.evidence(&entry.file_name().to_string_lossy()));
-            }
+            names.iter().for_each(|name| eprintln!("{}", self.evidence(name)));
         }
         processes(|command| command.contains(&here)).into_iter().for_each(end);
+        for base_id in names.iter().filter_map(|name| self.state(name)?.base_id) {
+            // Envoy's own, which a killed keeper could not remove.
+            let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}", base_id * 10));
+        }
     }
 }
 
@@ -177,7 +182,8 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
+        // Waits for a pass that is under way: it may be starting a keeper.
+        self.runtime.take().unwrap().shutdown_timeout(BOUND);
     }
 }
 

@@ -1,0 +1,98 @@
+//! The keeper's protocol against golden bytes: keepers and agents of different versions speak it to each other.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use portreeve_agent::envoy::Family;
+use portreeve_agent::keeper::wire::proto::{self, Instruction, Report, instruction::What};
+use portreeve_agent::keeper::{Exit, Order, Phase, Spec, State};
+use prost::Message;
+
+fn mk_state() -> State {
+    State {
+        protocol: 1,
+        name: "gateway".into(),
+        keeper_pid: 100,
+        envoy_pid: Some(101),
+        envoy_ticks: None,
+        epoch: 2,
+        base_id: Some(7),
+        started_ms: Some(1_700_000_000_000),
+        restarts: 3,
+        last_exit: Some(Exit::Signal(11)),
+        backoff_until_ms: Some(1_700_000_000_100),
+        phase: Phase::Backoff,
+        spec_hash: "a8ad7fcae0ecda3c".into(),
+        netns: 4_026_531_840,
+    }
+}
+
+fn mk_order() -> Order {
+    let spec = Spec {
+        name: "gateway".into(),
+        envoy: "/usr/bin/envoy".into(),
+        node_id: "n".into(),
+        node_cluster: "c".into(),
+        ads_socket: "/run/x/agent.sock".into(),
+        concurrency: 2,
+        extra_args: vec!["-l".into(), "debug".into()],
+        health_listener: Some(1233),
+        drain_s: 5,
+        wildcard: Family::Dual,
+    };
+    Order { hash: "a8ad7fcae0ecda3c".into(), spec }
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keeper_golden").join(name);
+    let text = fs::read_to_string(path).unwrap();
+    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn report_has_the_golden_bytes_and_comes_back() {
+    let bytes = Report::from(&mk_state()).encode_to_vec();
+    assert_eq!(hex(&bytes), hex(&golden("report.hex")));
+    let read = State::try_from(Report::decode(&bytes[..]).unwrap()).unwrap();
+    assert_eq!(read, mk_state());
+}
+
+#[test]
+fn instructions_have_the_golden_bytes_and_come_back() {
+    let spec = Instruction { what: Some(What::Spec((&mk_order()).into())) };
+    let bytes = spec.encode_to_vec();
+    assert_eq!(hex(&bytes), hex(&golden("spec.hex")));
+    let Some(What::Spec(read)) = Instruction::decode(&bytes[..]).unwrap().what else { panic!("no spec") };
+    assert_eq!(Order::try_from(read).unwrap(), mk_order());
+    let stop = Instruction { what: Some(What::Stop(proto::Stop { drain_s: 30 })) };
+    assert_eq!(hex(&stop.encode_to_vec()), "1202081e");
+}
+
+#[test]
+fn nothing_is_known_of_absent_values() {
+    let empty = Report { phase: 2, ..Report::default() };
+    let state = State::try_from(empty).unwrap();
+    assert_eq!((state.envoy_pid, state.base_id, state.last_exit), (None, None, None));
+    assert_eq!((state.started_ms, state.backoff_until_ms), (None, None));
+    assert!(State::try_from(Report::default()).is_err(), "a report without a phase means nothing");
+}
+
+#[test]
+fn field_and_instruction_of_a_later_version_are_passed_over() {
+    let mut bytes = Report::from(&mk_state()).encode_to_vec();
+    bytes.extend([0xfa, 0x06, 0x01, 0x2a]); // field 111, one byte
+    assert_eq!(State::try_from(Report::decode(&bytes[..]).unwrap()).unwrap(), mk_state());
+    assert_eq!(Instruction::decode(&[0xfa, 0x06, 0x00][..]).unwrap().what, None);
+}
+
+#[test]
+fn port_that_is_none_is_refused() {
+    let spec = proto::Spec { health_listener: 65_536, ..proto::Spec::from(&mk_order()) };
+    assert_eq!(Order::try_from(spec).unwrap_err().to_string(), "65536 is no port");
+}
