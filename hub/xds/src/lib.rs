@@ -13,6 +13,21 @@ pub mod snapshot;
 pub mod view;
 pub mod watch;
 
+#[cfg(feature = "net")]
+pub mod client;
+#[cfg(feature = "net")]
+pub mod connect;
+#[cfg(feature = "net")]
+mod cut;
+#[cfg(feature = "net")]
+pub mod serve;
+#[cfg(feature = "net")]
+pub mod server;
+#[cfg(feature = "net")]
+mod stream;
+#[cfg(feature = "net")]
+pub mod wire;
+
 pub use envoy::EnvoyType;
 pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};
@@ -20,3 +35,12 @@ pub use session::Session;
 pub use snapshot::{Changes, Snapshot};
 pub use view::View;
 pub use watch::Watch;
+
+#[cfg(feature = "net")]
+pub use client::{ClientSession, Delta, Sink, Upsert};
+#[cfg(feature = "net")]
+pub use connect::{Connect, run};
+#[cfg(feature = "net")]
+pub use serve::{serve_incoming, serve_tcp, serve_unix};
+#[cfg(feature = "net")]
+pub use server::{Hello, Limits, Peer, Source, StreamInfo, routes};

@@ -1,0 +1,202 @@
+//! The client's side of an incremental stream as a synchronous struct ([`ClientSession`]), and who it works for ([`Sink`]).
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource,
+};
+use envoy_types::pb::google::rpc::Status as WireStatus;
+
+use crate::message::Node;
+use crate::resource::{Name, ResourceType, Version};
+use crate::wire::to_node;
+
+/// gRPC's INVALID_ARGUMENT, the code of a rejection.
+const REJECTED: i32 = 3;
+
+/// One new or changed resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upsert {
+    /// Its name.
+    pub name: Name,
+    /// The server's version; the body's hash if the server is not of this crate.
+    pub version: Version,
+    /// The encoded message.
+    pub body: Bytes,
+}
+
+/// One response: to be applied as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta<T> {
+    /// The type of all that is in it.
+    pub ty: T,
+    /// New and changed resources.
+    pub upsert: Vec<Upsert>,
+    /// Names that are gone, or that do not exist.
+    pub removed: Vec<Name>,
+    /// The server's `system_version_info`, if it gave one.
+    pub watermark: Option<Arc<str>>,
+}
+
+/// Who receives resources.
+pub trait Sink<T: ResourceType>: Send + 'static {
+    /// Who this client is; asked for each connection.
+    fn node(&self) -> Node;
+
+    /// What is here already; asked for each connection, so that only differences are sent.
+    fn known(&self) -> Vec<(T, Name, Version)>;
+
+    /// Takes in one response. An error rejects it; the text goes to the server, and should name the culprits as
+    /// `NAME: reason`, one per line.
+    ///
+    /// # Errors
+    /// Why the response can't be applied. Nothing of it counts as known then.
+    fn apply(&mut self, delta: Delta<T>) -> Result<(), String>;
+
+    /// A server has answered on a new stream, or the stream has ended.
+    fn connected(&mut self, connected: bool);
+
+    /// The types to subscribe to.
+    fn types(&self) -> Vec<T> {
+        T::ALL.to_vec()
+    }
+
+    /// Headers for each connection's request (`authorization`, for one).
+    fn headers(&self) -> http::HeaderMap {
+        http::HeaderMap::new()
+    }
+}
+
+/// One stream, seen from the client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientSession<T> {
+    types: PhantomData<T>,
+}
+
+/// What a response means.
+#[derive(Debug)]
+pub enum Reading<T> {
+    /// To be applied, then answered.
+    Delta(Delta<T>),
+    /// Not even readable: why.
+    Broken(String),
+}
+
+// === impl ClientSession ===
+
+impl<T: ResourceType> ClientSession<T> {
+    /// A new stream.
+    pub fn new() -> Self {
+        Self { types: PhantomData }
+    }
+
+    /// The first requests: everything of each type, except what is known.
+    pub fn open(
+        &self,
+        node: &Node,
+        types: &[T],
+        known: Vec<(T, Name, Version)>,
+    ) -> Vec<DeltaDiscoveryRequest> {
+        let mut requests: Vec<DeltaDiscoveryRequest> = types
+            .iter()
+            .map(|ty| DeltaDiscoveryRequest {
+                type_url: ty.type_url().into(),
+                resource_names_subscribe: vec!["*".into()],
+                ..DeltaDiscoveryRequest::default()
+            })
+            .collect();
+        for (ty, name, version) in known {
+            if let Some(at) = types.iter().position(|one| *one == ty) {
+                requests[at].initial_resource_versions.insert(name.to_string(), version.to_string());
+            }
+        }
+        if let Some(first) = requests.first_mut() {
+            first.node = Some(to_node(node));
+        }
+        requests
+    }
+
+    /// Reads a response.
+    pub fn read(&self, response: DeltaDiscoveryResponse) -> Reading<T> {
+        let Some(ty) = T::from_type_url(&response.type_url) else {
+            return Reading::Broken(format!("unknown type {}", response.type_url));
+        };
+        let upsert = response.resources.into_iter().map(|resource| read_resource(ty, resource)).collect();
+        let upsert = match upsert {
+            Ok(upsert) => upsert,
+            Err(why) => return Reading::Broken(why),
+        };
+        let removed = response.removed_resources.into_iter().map(Name::from).collect();
+        let watermark = Some(response.system_version_info).filter(|text| !text.is_empty()).map(Arc::from);
+        Reading::Delta(Delta { ty, upsert, removed, watermark })
+    }
+
+    /// The ACK or NACK of the response with this type URL and nonce.
+    pub fn answer(&self, type_url: &str, nonce: &str, result: Result<(), String>) -> DeltaDiscoveryRequest {
+        let rejected = |message| WireStatus { code: REJECTED, message, ..WireStatus::default() };
+        DeltaDiscoveryRequest {
+            type_url: type_url.into(),
+            response_nonce: nonce.into(),
+            error_detail: result.err().map(rejected),
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+}
+
+fn read_resource<T: ResourceType>(ty: T, resource: WireResource) -> Result<Upsert, String> {
+    let WireResource { name, version, resource, .. } = resource;
+    let Some(any) = resource else { return Err(format!("{name}: no content")) };
+    if any.type_url != ty.type_url() {
+        return Err(format!("{name}: of type {}", any.type_url));
+    }
+    let body = Bytes::from(any.value);
+    let version = version.parse().unwrap_or_else(|_| Version::of(&body));
+    Ok(Upsert { name: name.into(), version, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EnvoyType;
+
+    fn session() -> ClientSession<EnvoyType> {
+        ClientSession::new()
+    }
+
+    #[test]
+    fn first_requests_ask_for_all_types_with_the_node_once() {
+        let known = vec![(EnvoyType::Endpoint, Name::from("a"), Version(7))];
+        let node = Node { id: "n".into(), ..Node::default() };
+        let requests = session().open(&node, EnvoyType::ALL, known);
+        assert_eq!(requests.len(), 5);
+        assert_eq!(requests.iter().filter(|one| one.node.is_some()).count(), 1);
+        assert!(requests.iter().all(|one| one.resource_names_subscribe == ["*"]));
+        assert_eq!(requests[1].initial_resource_versions["a"], Version(7).to_string());
+    }
+
+    #[test]
+    fn response_of_another_type_is_broken() {
+        let response = DeltaDiscoveryResponse { type_url: "x".into(), ..DeltaDiscoveryResponse::default() };
+        assert!(matches!(session().read(response), Reading::Broken(why) if why.contains("unknown type")));
+    }
+
+    #[test]
+    fn resource_without_content_is_broken_by_name() {
+        let response = DeltaDiscoveryResponse {
+            type_url: EnvoyType::Cluster.type_url().into(),
+            resources: vec![WireResource { name: "a".into(), ..WireResource::default() }],
+            ..DeltaDiscoveryResponse::default()
+        };
+        assert!(matches!(session().read(response), Reading::Broken(why) if why.starts_with("a: ")));
+    }
+
+    #[test]
+    fn rejection_carries_the_text() {
+        let request = session().answer("url", "3", Err("a: no".into()));
+        assert_eq!(request.response_nonce, "3");
+        assert_eq!(request.error_detail.map(|status| status.message), Some("a: no".into()));
+        assert!(session().answer("url", "3", Ok(())).error_detail.is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! Keeping a client connected ([`run`]): connect, subscribe to everything, apply, answer, and again after a failure.
+
+use std::error::Error;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use futures::future::BoxFuture;
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use rand::Rng;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+use crate::client::{ClientSession, Reading, Sink};
+use crate::resource::ResourceType;
+use crate::serve::KEEPALIVE;
+use crate::wire::ClientCodec;
+
+const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// Longest response, bytes.
+const MAX_RESPONSE: usize = 64 << 20;
+
+/// First and longest pause before connecting again.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LONGEST: Duration = Duration::from_secs(1);
+
+/// Windows that let a full push of a thousand clusters through in one go, bytes.
+const WINDOW: u32 = 1 << 20;
+
+/// Requests that may wait for the connection; more than the answers that can be open at a time.
+const REQUESTS: usize = 64;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Makes one connection.
+type Connector = Arc<dyn Fn() -> BoxFuture<'static, Result<Channel, BoxError>> + Send + Sync>;
+
+/// Where the server is.
+#[derive(Clone)]
+pub enum Connect {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// `http://host:port`.
+    Uri(http::Uri),
+    /// A connection made elsewhere: TLS, or another server for each try. Start from [`endpoint`] for keepalive.
+    Custom(Connector),
+}
+
+// === impl Connect ===
+
+impl Connect {
+    async fn channel(&self) -> Result<Channel, BoxError> {
+        match self {
+            Self::Unix(path) => Ok(unix(path).await?),
+            Self::Uri(uri) => Ok(endpoint(uri.clone()).connect().await?),
+            Self::Custom(connect) => connect().await,
+        }
+    }
+}
+
+/// A client endpoint that notices a hung server within twice the keepalive.
+pub fn endpoint(uri: http::Uri) -> Endpoint {
+    Endpoint::from(uri)
+        .connect_timeout(KEEPALIVE)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+}
+
+async fn unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
+    let path = path.to_path_buf();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    endpoint(http::Uri::from_static("http://localhost")).connect_with_connector(connector).await
+}
+
+/// Keeps `sink` supplied until `shutdown` is ready.
+///
+/// After a failure it connects again, from 50 ms up to 1 s later; each pause is spread over its upper half.
+pub async fn run<T: ResourceType, K: Sink<T>>(
+    connect: Connect,
+    mut sink: K,
+    shutdown: impl Future<Output = ()>,
+) {
+    let forever = async {
+        let mut pause = BACKOFF_FIRST;
+        loop {
+            let mut answered = false;
+            let ended = stream(&connect, &mut sink, &mut answered).await;
+            if answered {
+                sink.connected(false);
+                pause = BACKOFF_FIRST;
+            }
+            if let Err(error) = ended {
+                tracing::debug!(error = %error, "stream ended");
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(BACKOFF_LONGEST);
+        }
+    };
+    tokio::select! {
+        () = forever => {}
+        () = shutdown => {}
+    }
+}
+
+/// A pause between half and the whole of `pause`.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// One connection, from its first request to its end; `answered` is set by the first response.
+async fn stream<T: ResourceType, K: Sink<T>>(
+    connect: &Connect,
+    sink: &mut K,
+    answered: &mut bool,
+) -> Result<(), BoxError> {
+    let channel = connect.channel().await?;
+    let session = ClientSession::<T>::new();
+    let (requests, outbound) = mpsc::channel(REQUESTS);
+    for request in session.open(&sink.node(), &sink.types(), sink.known()) {
+        requests.send(request).await?;
+    }
+    let mut inbound = subscribe(channel, sink.headers(), outbound).await?;
+    while let Some(response) = inbound.message().await? {
+        if !std::mem::replace(answered, true) {
+            sink.connected(true);
+        }
+        let (url, nonce) = (response.type_url.clone(), response.nonce.clone());
+        let result = match session.read(response) {
+            Reading::Delta(delta) => sink.apply(delta),
+            Reading::Broken(why) => Err(why),
+        };
+        requests.send(session.answer(&url, &nonce, result)).await?;
+    }
+    Ok(())
+}
+
+async fn subscribe(
+    channel: Channel,
+    headers: http::HeaderMap,
+    outbound: mpsc::Receiver<DeltaDiscoveryRequest>,
+) -> Result<Streaming<DeltaDiscoveryResponse>, Status> {
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let mut request = tonic::Request::new(ReceiverStream::new(outbound));
+    *request.metadata_mut() = MetadataMap::from_headers(headers);
+    let response = grpc.streaming(request, PathAndQuery::from_static(METHOD), ClientCodec::default()).await?;
+    Ok(response.into_inner())
+}

@@ -1,0 +1,83 @@
+//! Serving routes on a socket, with what this protocol needs: keepalive towards hung peers, and an end that ends.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+
+use crate::cut::Cut;
+
+/// Interval of HTTP/2 pings, and how long an answer may take, on both sides.
+pub const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// How long open streams may last after the shutdown was asked for.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Serves on a Unix socket until `shutdown` is ready; then no connection is left.
+///
+/// # Errors
+/// When the socket can't be served.
+pub async fn serve_unix(
+    listener: UnixListener,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    serve_incoming(UnixListenerStream::new(listener), routes, shutdown).await
+}
+
+/// Serves on a TCP socket until `shutdown` is ready; then no connection is left.
+///
+/// # Errors
+/// When the socket can't be served.
+pub async fn serve_tcp(
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let incoming = TcpListenerStream::new(listener);
+    let undelayed = incoming.map(|io| io.and_then(|io| io.set_nodelay(true).map(|()| io)));
+    serve_incoming(undelayed, routes, shutdown).await
+}
+
+/// Serves any accepted connections (TLS, for one) until `shutdown` is ready; then no connection is left.
+///
+/// # Errors
+/// When the connections can't be served.
+pub async fn serve_incoming<I, IO, E>(
+    incoming: I,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error>
+where
+    I: Stream<Item = Result<IO, E>>,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (asked, cut) = (CancellationToken::new(), CancellationToken::new());
+    // Whatever ends this future also ends the connections, which run as tasks of their own.
+    let _cut_on_drop = cut.clone().drop_guard();
+    let incoming = incoming.map(|io| io.map(|io| Cut::new(io, &cut)));
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, asked.cancelled());
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        ended = &mut served => return ended,
+        () = shutdown => asked.cancel(),
+    }
+    tokio::select! {
+        ended = &mut served => return ended,
+        () = tokio::time::sleep(GRACE) => cut.cancel(),
+    }
+    served.await
+}

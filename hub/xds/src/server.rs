@@ -1,0 +1,269 @@
+//! The gRPC services: aggregated discovery and the per-type services, in both variants, over any [`Source`].
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tonic::body::Body;
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::service::Routes;
+use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
+use tonic::{Status, Streaming};
+
+use crate::envoy::EnvoyType;
+use crate::message::{Event, Node, Request, Response, Variant};
+use crate::resource::ResourceType;
+use crate::stream::{Opening, Stream};
+use crate::view::View;
+use crate::wire::ServerCodec;
+
+/// Where the views come from, and who hears what streams tell.
+pub trait Source<T: ResourceType>: Send + Sync + 'static {
+    /// Finds the view of a new stream, once its first request is there. It may wait, until the state is complete for
+    /// one thing: nothing is answered before. An error ends the stream with that status.
+    fn open(&self, hello: Hello) -> impl Future<Output = Result<Arc<View<T>>, Status>> + Send;
+
+    /// Hears an ACK, a NACK or a foreign type. Called on the stream's task: must not block.
+    fn event(&self, stream: &StreamInfo, event: &Event<T>);
+
+    /// Hears that an opened stream has ended.
+    fn closed(&self, stream: &StreamInfo);
+}
+
+/// Who is at the other end, as the kernel says.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Process, over a Unix socket.
+    pub pid: Option<i32>,
+    /// User, over a Unix socket.
+    pub uid: Option<u32>,
+    /// Group, over a Unix socket.
+    pub gid: Option<u32>,
+    /// Address, over TCP.
+    pub remote: Option<SocketAddr>,
+}
+
+/// What is known of a stream when it opens.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// Unique in this process.
+    pub stream: u64,
+    /// From the first request, whatever its type.
+    pub node: Node,
+    /// The connection's other end.
+    pub peer: Peer,
+    /// The variant that the client chose.
+    pub variant: Variant,
+    /// The request's headers (`authorization`, for one).
+    pub headers: http::HeaderMap,
+}
+
+/// A stream, for as long as it lives.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// Unique in this process.
+    pub id: u64,
+    /// From the first request.
+    pub node: Node,
+    /// The connection's other end.
+    pub peer: Peer,
+    /// The variant that the client chose.
+    pub variant: Variant,
+}
+
+/// What a server lets in.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Streams at a time; one more is answered with RESOURCE_EXHAUSTED.
+    pub max_streams: usize,
+    /// Longest request, bytes.
+    pub max_request: usize,
+    /// How long a stream may be open without a first request.
+    pub first_request: Duration,
+}
+
+impl Default for Limits {
+    /// 1,024 streams, 16 MiB, 10 s.
+    fn default() -> Self {
+        Self { max_streams: 1024, max_request: 16 << 20, first_request: Duration::from_secs(10) }
+    }
+}
+
+/// The services over `source`, to which others can be added.
+///
+/// Aggregated discovery always; CDS, EDS, LDS, RDS and SDS where `T` has Envoy's type. `Fetch` calls are UNIMPLEMENTED.
+pub fn routes<T: ResourceType, S: Source<T>>(source: Arc<S>, limits: Limits) -> Routes {
+    let shared = Arc::new(Shared { source, limits, open: Arc::default(), next: AtomicU64::new(1) });
+    let routes = Routes::new(Door::<T, S, Ads>::new(&shared));
+    let routes = add::<T, S, Cds>(routes, &shared);
+    let routes = add::<T, S, Eds>(routes, &shared);
+    let routes = add::<T, S, Lds>(routes, &shared);
+    let routes = add::<T, S, Rds>(routes, &shared);
+    add::<T, S, Sds>(routes, &shared).prepare()
+}
+
+fn add<T: ResourceType, S: Source<T>, P: Service>(routes: Routes, shared: &Arc<Shared<S>>) -> Routes {
+    match P::only::<T>() {
+        Some(_) => routes.add_service(Door::<T, S, P>::new(shared)),
+        None => routes,
+    }
+}
+
+/// What all streams of a server share.
+pub(crate) struct Shared<S> {
+    pub(crate) source: Arc<S>,
+    pub(crate) limits: Limits,
+    open: Arc<AtomicUsize>,
+    next: AtomicU64,
+}
+
+/// One of the streams that are let in at a time.
+pub(crate) struct Permit(Arc<AtomicUsize>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<S> Shared<S> {
+    fn admit(&self) -> Result<Permit, Status> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit(self.open.clone());
+        if before >= self.limits.max_streams {
+            return Err(Status::resource_exhausted("too many streams"));
+        }
+        Ok(permit)
+    }
+}
+
+/// One gRPC service.
+trait Service: Send + Sync + 'static {
+    const NAME: &'static str;
+    /// The type of a per-type service.
+    const TYPE: Option<EnvoyType>;
+
+    fn only<T: ResourceType>() -> Option<T> {
+        Self::TYPE.and_then(|ty| T::from_type_url(ty.type_url()))
+    }
+}
+
+macro_rules! services {
+    ($($service:ident = $name:literal, $ty:expr;)*) => {$(
+        struct $service;
+        impl Service for $service {
+            const NAME: &'static str = $name;
+            const TYPE: Option<EnvoyType> = $ty;
+        }
+    )*};
+}
+
+services! {
+    Ads = "envoy.service.discovery.v3.AggregatedDiscoveryService", None;
+    Cds = "envoy.service.cluster.v3.ClusterDiscoveryService", Some(EnvoyType::Cluster);
+    Eds = "envoy.service.endpoint.v3.EndpointDiscoveryService", Some(EnvoyType::Endpoint);
+    Lds = "envoy.service.listener.v3.ListenerDiscoveryService", Some(EnvoyType::Listener);
+    Rds = "envoy.service.route.v3.RouteDiscoveryService", Some(EnvoyType::Route);
+    Sds = "envoy.service.secret.v3.SecretDiscoveryService", Some(EnvoyType::Secret);
+}
+
+/// The tower service behind one gRPC service.
+struct Door<T, S, P> {
+    shared: Arc<Shared<S>>,
+    kind: PhantomData<fn() -> (T, P)>,
+}
+
+// === impl Door ===
+
+impl<T, S, P> Door<T, S, P> {
+    fn new(shared: &Arc<Shared<S>>) -> Self {
+        Self { shared: shared.clone(), kind: PhantomData }
+    }
+}
+
+impl<T, S, P> Clone for Door<T, S, P> {
+    fn clone(&self) -> Self {
+        Self::new(&self.shared)
+    }
+}
+
+impl<T, S, P: Service> NamedService for Door<T, S, P> {
+    const NAME: &'static str = P::NAME;
+}
+
+impl<T: ResourceType, S: Source<T>, P: Service> tower::Service<http::Request<Body>> for Door<T, S, P> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, req: http::Request<Body>) -> Self::Future {
+        let method = req.uri().path().rsplit('/').next().unwrap_or_default();
+        let variant = match method {
+            _ if method.starts_with("Delta") => Variant::Delta,
+            _ if method.starts_with("Stream") => Variant::Sotw,
+            _ => return Box::pin(async { Ok(Status::unimplemented("only streams are served").into_http()) }),
+        };
+        let handler = Handler { shared: self.shared.clone(), variant, only: P::only::<T>() };
+        let limit = self.shared.limits.max_request;
+        Box::pin(async move {
+            let codec = ServerCodec::<T>::new(variant);
+            let mut grpc = Grpc::new(codec).max_decoding_message_size(limit);
+            Ok(grpc.streaming(handler, req).await)
+        })
+    }
+}
+
+/// One call of a streaming method.
+struct Handler<T, S> {
+    shared: Arc<Shared<S>>,
+    variant: Variant,
+    only: Option<T>,
+}
+
+type Responses<T> = Pin<Box<dyn futures::Stream<Item = Result<Response<T>, Status>> + Send>>;
+
+impl<T: ResourceType, S: Source<T>> StreamingService<Request<T>> for Handler<T, S> {
+    type Response = Response<T>;
+    type ResponseStream = Responses<T>;
+    type Future = std::future::Ready<Result<tonic::Response<Responses<T>>, Status>>;
+
+    /// The headers go out at once; everything else happens as the response stream is read.
+    fn call(&mut self, request: tonic::Request<Streaming<Request<T>>>) -> Self::Future {
+        let permit = match self.shared.admit() {
+            Ok(permit) => permit,
+            Err(status) => return std::future::ready(Err(status)),
+        };
+        let hello = Hello {
+            stream: self.shared.next.fetch_add(1, Ordering::Relaxed),
+            node: Node::default(),
+            peer: peer(request.extensions()),
+            variant: self.variant,
+            headers: request.metadata().clone().into_headers(),
+        };
+        let inbound = request.into_inner();
+        let opening = Opening { shared: self.shared.clone(), only: self.only, hello, inbound, permit };
+        let responses = futures::stream::unfold(Stream::Opening(Box::new(opening)), Stream::step);
+        std::future::ready(Ok(tonic::Response::new(Box::pin(responses))))
+    }
+}
+
+fn peer(extensions: &http::Extensions) -> Peer {
+    let unix = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    Peer {
+        pid: unix.and_then(|cred| cred.pid()),
+        uid: unix.map(|cred| cred.uid()),
+        gid: unix.map(|cred| cred.gid()),
+        remote: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+    }
+}

@@ -1,0 +1,166 @@
+//! The messages on the wire: requests are decoded by prost, responses are written from bytes encoded long before.
+
+use std::marker::PhantomData;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
+};
+use envoy_types::pb::google::protobuf::value::Kind as ValueKind;
+use prost::Message;
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use crate::encode::{encode, encoded_len};
+use crate::message::{Kind, Node, Request, Response, Variant};
+use crate::resource::ResourceType;
+
+/// The server's side of one stream.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerCodec<T> {
+    variant: Variant,
+    types: PhantomData<T>,
+}
+
+/// Plain messages: sends `E`, receives `D`.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageCodec<E, D> {
+    messages: PhantomData<fn() -> (E, D)>,
+}
+
+/// The client's side of an incremental stream.
+pub type ClientCodec = MessageCodec<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
+
+// === impl ServerCodec ===
+
+impl<T> ServerCodec<T> {
+    /// The codec of one variant.
+    pub fn new(variant: Variant) -> Self {
+        Self { variant, types: PhantomData }
+    }
+}
+
+impl<T: ResourceType> Codec for ServerCodec<T> {
+    type Encode = Response<T>;
+    type Decode = Request<T>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl<T: ResourceType> Encoder for ServerCodec<T> {
+    type Item = Response<T>;
+    type Error = Status;
+
+    fn encode(&mut self, response: Response<T>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(encoded_len(&response));
+        encode(&response, out);
+        Ok(())
+    }
+}
+
+impl<T: ResourceType> Decoder for ServerCodec<T> {
+    type Item = Request<T>;
+    type Error = Status;
+
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Request<T>>, Status> {
+        let request = match self.variant {
+            Variant::Delta => DeltaDiscoveryRequest::decode(bytes).map(from_delta),
+            Variant::Sotw => DiscoveryRequest::decode(bytes).map(from_sotw),
+        };
+        request.map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+// === impl MessageCodec ===
+
+impl<E, D> Default for MessageCodec<E, D> {
+    fn default() -> Self {
+        Self { messages: PhantomData }
+    }
+}
+
+impl<E: Message + 'static, D: Message + Default + 'static> Codec for MessageCodec<E, D> {
+    type Encode = E;
+    type Decode = D;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self::default()
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self::default()
+    }
+}
+
+impl<E: Message, D> Encoder for MessageCodec<E, D> {
+    type Item = E;
+    type Error = Status;
+
+    fn encode(&mut self, message: E, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        message.encode(out).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl<E, D: Message + Default> Decoder for MessageCodec<E, D> {
+    type Item = D;
+    type Error = Status;
+
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<D>, Status> {
+        D::decode(bytes).map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+    }
+}
+
+fn from_delta<T: ResourceType>(message: DeltaDiscoveryRequest) -> Request<T> {
+    Request {
+        nonce: message.response_nonce,
+        subscribe: message.resource_names_subscribe,
+        unsubscribe: message.resource_names_unsubscribe,
+        initial: message.initial_resource_versions.into_iter().collect(),
+        error_detail: message.error_detail.map(|status| status.message),
+        node: message.node.map(from_node),
+        ..Request::new(Kind::of(&message.type_url))
+    }
+}
+
+fn from_sotw<T: ResourceType>(message: DiscoveryRequest) -> Request<T> {
+    Request {
+        nonce: message.response_nonce,
+        names: message.resource_names,
+        version_info: message.version_info,
+        error_detail: message.error_detail.map(|status| status.message),
+        node: message.node.map(from_node),
+        ..Request::new(Kind::of(&message.type_url))
+    }
+}
+
+fn from_node(node: core::Node) -> Node {
+    let fields = node.metadata.into_iter().flat_map(|metadata| metadata.fields);
+    let texts = fields.filter_map(|(name, value)| match value.kind {
+        Some(ValueKind::StringValue(text)) => Some((name, text)),
+        _ => None,
+    });
+    Node { id: node.id, cluster: node.cluster, metadata: texts.collect() }
+}
+
+/// A node as a client sends it.
+pub(crate) fn to_node(node: &Node) -> core::Node {
+    use envoy_types::pb::google::protobuf::{Struct, Value};
+    let value = |text: &String| Value { kind: Some(ValueKind::StringValue(text.clone())) };
+    let fields = node.metadata.iter().map(|(name, text)| (name.clone(), value(text))).collect();
+    core::Node {
+        id: node.id.clone(),
+        cluster: node.cluster.clone(),
+        metadata: Some(Struct { fields }),
+        ..core::Node::default()
+    }
+}

@@ -1,0 +1,7 @@
+//! Real streams over Unix sockets.
+
+mod calls;
+mod clients;
+mod load;
+mod peers;
+mod stand;
