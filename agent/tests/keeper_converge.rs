@@ -87,6 +87,20 @@ fn proxy_that_nobody_wants_any_more_stays_until_it_is_stopped() {
 }
 
 #[test]
+fn unwanted_keeper_that_does_not_attach_is_ended_by_a_signal() {
+    let rig = Rig::new();
+    let agent = rig.agent_that(Part::Run, false);
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let state =
+        wait_for("an Envoy", BOUND, || rig.state("gateway").filter(|state| state.envoy_pid.is_some()));
+    let fault = wait_for("a fault", BOUND, || agent.keepers.status().get("gateway")?.fault.clone());
+    assert_eq!(fault, "the keeper lives, but does not attach");
+    assert!(alive(state.envoy_pid.unwrap()), "it is left in peace while it is wanted");
+    let left = agent.block_on(agent.keepers.stop_all(Duration::from_secs(5)));
+    assert!(left.is_empty() && !alive(state.keeper_pid), "{left:?}");
+}
+
+#[test]
 fn proxy_wanted_again_while_it_stops_comes_back() {
     let rig = Rig::new();
     let agent = rig.agent();

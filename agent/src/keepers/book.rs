@@ -36,6 +36,7 @@ pub(super) struct Entry {
     pub(super) child: Option<(Child, Instant)>,
     pub(super) backoff: Backoff,
     pub(super) not_before: Option<Instant>,
+    pub(super) alone_since: Option<Instant>,
     pub(super) state: Option<State>,
     pub(super) fault: Option<String>,
 }
@@ -76,6 +77,7 @@ impl Book {
         let entry = self.entries.entry(state.name.clone()).or_default();
         entry.session = Some(Session { id: self.sessions, sender, told: None });
         entry.state = Some(state);
+        entry.alone_since = None;
         entry.fault = None;
         self.sessions
     }

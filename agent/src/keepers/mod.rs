@@ -28,8 +28,8 @@ use crate::keeper::{Order, Spec, SpecError, State};
 pub use attach::Attachments;
 use book::{Book, Wish};
 
-/// How long [`Keepers::stop_all`] waits beyond the drain: Envoy's grace, the last report, the directory's removal.
-const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// How long [`Keepers::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
+const STOP_MARGIN: Duration = Duration::from_secs(8);
 
 /// What an agent wants of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::io;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use crate::keeper::dir::Dir;
@@ -12,10 +14,12 @@ use crate::keeper::{Exit, State};
 
 use super::book::{Entry, Wish};
 use super::step::{Step, There, next};
-use super::{Config, Shared};
+use super::{Config, Shared, attest};
 
 /// Until the next look, while something is under way that tells nobody when it is done.
 const SOON: Duration = Duration::from_millis(50);
+/// How long a keeper has to attach: it dials at least once a second.
+const ATTACH: Duration = Duration::from_secs(3);
 /// Until the next look, when all is well.
 const LATER: Duration = Duration::from_secs(1);
 
@@ -58,6 +62,10 @@ impl Shared {
                 entry.tell();
                 Ok(true)
             }
+            Step::Signal => {
+                entry.signal(dir);
+                Ok(true)
+            }
             Step::Spawn => {
                 let child = spawn(&self.config, dir)?;
                 tracing::info!(name, pid = child.id(), "keeper started");
@@ -83,18 +91,34 @@ impl Entry {
         if let Some(state) = read(dir) {
             self.state = Some(state);
         }
-        let locked = self.child.is_some() || dir.is_locked().unwrap_or(true);
-        let resting = self.not_before.is_some_and(|at| Instant::now() < at);
-        next(
-            run,
-            if locked {
-                There::Alive
-            } else if resting {
-                There::Resting
-            } else {
-                There::Nothing
-            },
-        )
+        next(run, self.there(dir))
+    }
+
+    /// What is there while no keeper is attached.
+    fn there(&mut self, dir: &Dir) -> There {
+        let now = Instant::now();
+        if self.child.is_some() || dir.is_locked().unwrap_or(true) {
+            let since = *self.alone_since.get_or_insert(now);
+            if now.duration_since(since) <= ATTACH {
+                return There::Alive;
+            }
+            self.fault = Some("the keeper lives, but does not attach".to_owned());
+            return There::Deaf;
+        }
+        self.alone_since = None;
+        let resting = self.not_before.is_some_and(|at| now < at);
+        if resting { There::Resting } else { There::Nothing }
+    }
+
+    /// SIGTERM to the keeper that holds the lock; its Envoy drains as its spec says.
+    fn signal(&mut self, dir: &Dir) {
+        self.alone_since = None; // the next signal takes as long as this one
+        let pid = self.state.as_ref().map(|state| state.keeper_pid);
+        let pid = pid.filter(|pid| attest::holds_lock(*pid, dir)).and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid {
+            let sent = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            tracing::warn!(pid, ?sent, "a keeper that does not attach is ended by a signal");
+        }
     }
 
     /// Takes note of a child that ended.
