@@ -2,6 +2,7 @@
 //! user's cache. Entry point: [`control_plane`].
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -86,7 +87,7 @@ fn built(directory: &Path, name: &str, package: &str) -> Result<PathBuf> {
 /// Builds under a temporary name and renames, so that a killed build leaves nothing that looks finished.
 fn build(program: &Path, package: &str) -> Result<()> {
     let unfinished = program.with_extension("unfinished");
-    eprintln!("building {package} into {} (once; minutes)", program.display());
+    tell(&format!("building {package} into {} (once; minutes)", program.display()));
     let started = Instant::now();
     let status = Command::new("go")
         .args(["build", "-mod=readonly", "-trimpath", "-ldflags", LD_FLAGS, "-o"])
@@ -104,8 +105,13 @@ fn build(program: &Path, package: &str) -> Result<()> {
         Ok(status) => ensure!(status.success(), "go build {package}: {status}"),
     }
     fs::rename(&unfinished, program)?;
-    eprintln!("built {package} in {:.0?}", started.elapsed());
+    tell(&format!("built {package} in {:.0?}", started.elapsed()));
     Ok(())
+}
+
+/// Says something to whoever waits: the test runner keeps what `eprintln!` says to itself until the test has failed.
+fn tell(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
 }
 
 /// The first 16 hex digits of a hash over what decides how the programs come out.

@@ -1,11 +1,16 @@
 //! The programs under test in one binary, so that the tests build and link them once: `under-test <role> <arguments>`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
-    let role = arguments.next().unwrap_or_default();
-    // A role is added here with its crate's `main_with`.
-    eprintln!("under-test: no role {role:?}");
-    ExitCode::from(2)
+    // The role stands where a program's name does.
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match words.first().and_then(|role| role.to_str()) {
+        Some("hub") => portreeve_hub::main_with(words),
+        role => {
+            eprintln!("under-test: no role {role:?}");
+            ExitCode::from(2)
+        }
+    }
 }
