@@ -114,7 +114,8 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     pub fn add_selector(&mut self, name: S, scope: Option<Name>, wanted: Selector) -> &BTreeSet<M> {
         if !self.selectors.contains_key(&name) {
             let anchors = self.anchors_for(scope, &wanted);
-            let found: BTreeSet<M> = anchors.iter().filter_map(|a| self.holders.get(a)).flatten().cloned().collect();
+            let found: BTreeSet<M> =
+                anchors.iter().filter_map(|a| self.holders.get(a)).flatten().cloned().collect();
             self.visited += found.len() as u64;
             let mut matched = BTreeSet::new();
             for member in found {
@@ -164,7 +165,10 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
         let anchors = self.anchors_for(None, wanted);
         let held = anchors.iter().filter_map(|a| self.holders.get(a)).flatten();
-        held.filter(|m| self.members.get(*m).is_some_and(|k| wanted.matches(&k.labels))).take(most).cloned().collect()
+        held.filter(|m| self.members.get(*m).is_some_and(|k| wanted.matches(&k.labels)))
+            .take(most)
+            .cloned()
+            .collect()
     }
 
     fn matching(&mut self, scope: &Name, labels: &Labels) -> BTreeSet<S> {
@@ -199,14 +203,18 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     }
 
     /// Where to look a selector up: under the requirement whose values the fewest members carry, because a rare label
-    /// is the cheapest; without such a requirement, among all members of the scope.
+    /// is the cheapest, and of those the fewest selectors are looked up under; without such a requirement, among all
+    /// members of the scope.
     fn anchors_for(&self, scope: Option<Name>, wanted: &Selector) -> Vec<Anchor> {
         let equal = wanted.labels.iter().filter(|r| r.operator() == Operator::In);
         let options = equal.map(|r| {
             let pairs = r.values.iter().map(|v| Some((r.key.clone(), v.clone())));
             pairs.map(|pair| Anchor { scope: scope.clone(), pair }).collect::<Vec<_>>()
         });
-        let cost = |option: &Vec<Anchor>| option.iter().map(|a| self.holders.get(a).map_or(0, BTreeSet::len)).sum::<usize>();
+        let held = |a: &Anchor| self.holders.get(a).map_or(0, BTreeSet::len);
+        let crowd = |a: &Anchor| self.anchored.get(a).map_or(0, BTreeSet::len);
+        let sum = |option: &[Anchor], of: &dyn Fn(&Anchor) -> usize| option.iter().map(of).sum::<usize>();
+        let cost = |option: &Vec<Anchor>| (sum(option, &held), sum(option, &crowd));
         options.min_by_key(cost).unwrap_or_else(|| vec![Anchor { scope: scope.clone(), pair: None }])
     }
 }
@@ -216,7 +224,9 @@ fn anchors(scope: &Name, labels: &Labels) -> Vec<Anchor> {
     let mut all = Vec::with_capacity(2 * labels.len() + 2);
     for scope in [Some(scope.clone()), None] {
         all.push(Anchor { scope: scope.clone(), pair: None });
-        all.extend(labels.iter().map(|(k, v)| Anchor { scope: scope.clone(), pair: Some((k.clone(), v.clone())) }));
+        all.extend(
+            labels.iter().map(|(k, v)| Anchor { scope: scope.clone(), pair: Some((k.clone(), v.clone())) }),
+        );
     }
     all
 }

@@ -72,6 +72,7 @@ impl NodeSets {
         let key = (ty, name);
         set.resources.remove(&key);
         self.pending.entry(node.clone()).or_default().insert(key, None);
+        self.forget_if_empty(node);
     }
 
     /// Sends a group's change to the nodes that use it, and to no other.
@@ -88,7 +89,10 @@ impl NodeSets {
 
     /// The changes of each node since the last call.
     pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
-        std::mem::take(&mut self.pending).into_iter().map(|(node, pending)| (node, as_changes(pending))).collect()
+        std::mem::take(&mut self.pending)
+            .into_iter()
+            .map(|(node, pending)| (node, as_changes(pending)))
+            .collect()
     }
 
     /// All that a node is to have now.
@@ -141,6 +145,7 @@ impl NodeSets {
         if let Some(set) = self.sets.get_mut(node) {
             set.groups.remove(group);
         }
+        self.forget_if_empty(node);
         if let Some(users) = self.users.get_mut(group) {
             users.remove(node);
             if users.is_empty() {
@@ -149,6 +154,12 @@ impl NodeSets {
         }
         let pending = self.pending.entry(node.clone()).or_default();
         pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), None)));
+    }
+
+    fn forget_if_empty(&mut self, node: &Name) {
+        if self.sets.get(node).is_some_and(|s| s.resources.is_empty() && s.groups.is_empty()) {
+            self.sets.remove(node);
+        }
     }
 }
 

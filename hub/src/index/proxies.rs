@@ -20,21 +20,32 @@ pub struct Proxies {
 
 struct Proxy {
     spec: NodeProxySpec,
+    /// With `from: Selector`: what a namespace's labels have to meet, as far as it can be told here.
+    namespaces: Option<plan::Selector>,
     resource: Arc<Resource>,
 }
+
+/// The label that every namespace carries, with its own name. The only one that is known here.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 // === impl Proxies ===
 
 impl Proxies {
+    /// Whether a NodeProxy is known as just this already.
+    pub fn holds(&self, proxy: &NodeProxy) -> bool {
+        let known = proxy.metadata.name.as_deref().and_then(|name| self.known.get(name));
+        known.is_some_and(|k| k.spec == proxy.spec && k.resource == resource(proxy))
+    }
+
     /// Adds or changes a NodeProxy.
     pub fn set(&mut self, proxy: &NodeProxy) {
-        let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
-        let body = message(proxy).encode_to_vec();
-        let resource = Resource::new(PlanType::NodeProxy, name.clone(), &body);
+        let resource = resource(proxy);
+        let name = resource.name().clone();
         self.nodes.remove_selector(&name);
         let wanted = selector::from_map(&proxy.spec.node_selector);
         self.nodes.add_selector(name.clone(), None, wanted);
-        self.known.insert(name, Proxy { spec: proxy.spec.clone(), resource });
+        let namespaces = namespaces(&proxy.spec);
+        self.known.insert(name, Proxy { spec: proxy.spec.clone(), namespaces, resource });
     }
 
     /// Takes a NodeProxy away.
@@ -70,11 +81,20 @@ impl Proxies {
         self.known.get(proxy).map(|p| p.spec.labels.clone()).unwrap_or_default()
     }
 
-    /// Whether a NodeProxy takes objects of a namespace; none stands for objects that look everywhere.
+    /// Whether a NodeProxy takes objects of a namespace. None stands for objects that look everywhere: whose they
+    /// are is seen by the agent, which matches exactly.
     pub fn allows(&self, proxy: &Name, namespace: Option<&Name>) -> bool {
         let Some(proxy) = self.known.get(proxy) else { return false };
+        let Some(namespace) = namespace else { return true };
         let allowed = &proxy.spec.allowed_namespaces;
-        namespace.is_none_or(|name| allowed.allows(name, &BTreeMap::new()))
+        match allowed.from {
+            NamespacesFrom::All => true,
+            NamespacesFrom::List => allowed.names.iter().any(|listed| **listed == **namespace),
+            NamespacesFrom::Selector => {
+                let labels = BTreeMap::from([(NAME_LABEL.to_owned(), namespace.to_string())]);
+                proxy.namespaces.as_ref().is_some_and(|wanted| wanted.matches(&labels))
+            }
+        }
     }
 
     /// Names of nodes that are not in a list.
@@ -86,17 +106,37 @@ impl Proxies {
     pub fn names_except(&self, listed: &BTreeSet<&str>) -> Vec<Name> {
         self.known.keys().filter(|n| !listed.contains(n.as_ref())).cloned().collect()
     }
+
+    /// Entries looked at since the start, for the tests of cost.
+    pub fn visited(&self) -> u64 {
+        self.nodes.visited()
+    }
+}
+
+/// What `from: Selector` asks of a namespace; none when it is not so, or when it asks for a label that is not known
+/// here: such a selector matches no namespace, lest `NotIn` or `DoesNotExist` open the proxy to all of them.
+fn namespaces(spec: &NodeProxySpec) -> Option<plan::Selector> {
+    let allowed = &spec.allowed_namespaces;
+    let wanted = allowed.selector.as_ref().filter(|_| allowed.from == NamespacesFrom::Selector)?;
+    let wanted = selector::from_label_selector(wanted).ok()?;
+    wanted.labels.iter().all(|requirement| requirement.key == NAME_LABEL).then_some(wanted)
+}
+
+fn resource(proxy: &NodeProxy) -> Arc<Resource> {
+    let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
+    Resource::new(PlanType::NodeProxy, name, &message(proxy).encode_to_vec())
 }
 
 fn message(proxy: &NodeProxy) -> plan::NodeProxy {
     let spec = &proxy.spec;
     let envoy = &spec.envoy;
+    let listed = spec.allowed_namespaces.from == NamespacesFrom::List;
     plan::NodeProxy {
         uid: proxy.metadata.uid.clone().unwrap_or_default(),
-        labels: spec.labels.clone().into_iter().collect::<BTreeMap<_, _>>(),
-        allowed_namespaces: spec.allowed_namespaces.names.clone(),
+        labels: spec.labels.clone(),
+        allowed_namespaces: if listed { spec.allowed_namespaces.names.clone() } else { Vec::new() },
         all_namespaces: spec.allowed_namespaces.from == NamespacesFrom::All,
-        namespace_selector: None,
+        namespace_selector: namespaces(spec),
         envoy: Some(plan::EnvoySettings {
             concurrency: u32::try_from(envoy.concurrency).unwrap_or(1),
             extra_args: envoy.extra_args.clone(),

@@ -7,6 +7,7 @@ use portreeve_api::pod::Pod;
 
 use super::Key;
 use super::matches::{Labels, Matches, Name, Shift};
+use super::missing::Missing;
 use super::verdicts::Refs;
 use crate::resolve::Selection;
 
@@ -18,16 +19,26 @@ pub struct Selections {
     pods: Matches<Name, Name>,
     proxies: Matches<Name, Name>,
     known: HashMap<Name, State>,
+    missing: Missing,
     leaving: BTreeSet<(i64, Name, Name)>,
     grace_ms: i64,
 }
 
+/// What a Plan refers to a selection for. One Plan may do so for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It selects the proxies that the Plan is for.
+    Workload,
+    /// It selects endpoints.
+    Endpoints,
+}
+
 struct State {
     selection: Selection,
-    /// Plans that refer to it in any way.
-    holders: BTreeSet<Key>,
     /// Plans whose proxies it selects.
-    plans: BTreeSet<Key>,
+    workload_of: BTreeSet<Key>,
+    /// Plans whose endpoints it selects.
+    endpoints_of: BTreeSet<Key>,
     nodes: BTreeMap<Name, Presence>,
     was_empty: bool,
 }
@@ -48,13 +59,14 @@ impl Selections {
             pods: Matches::default(),
             proxies: Matches::default(),
             known: HashMap::new(),
+            missing: Missing::default(),
             leaving: BTreeSet::new(),
             grace_ms,
         }
     }
 
     /// A Plan refers to a selection. False when it is new: its members have then to be joined.
-    pub fn hold(&mut self, selection: &Selection, key: &Key, workload: bool) -> bool {
+    pub fn hold(&mut self, selection: &Selection, key: &Key, role: Role) -> bool {
         let name = &selection.name;
         let known = self.known.contains_key(name);
         if !known {
@@ -64,37 +76,31 @@ impl Selections {
         let was_empty = self.pods.matched(name).is_empty();
         let state = self.known.entry(name.clone()).or_insert_with(|| State {
             selection: selection.clone(),
-            holders: BTreeSet::new(),
-            plans: BTreeSet::new(),
+            workload_of: BTreeSet::new(),
+            endpoints_of: BTreeSet::new(),
             nodes: BTreeMap::new(),
             was_empty,
         });
-        state.holders.insert(key.clone());
-        if workload {
-            state.plans.insert(key.clone());
+        state.users(role).insert(key.clone());
+        if !known && was_empty {
+            self.missing.insert(name, &selection.selector);
         }
         known
     }
 
-    /// A Plan does not select its proxies by this any more, though it may still refer to it.
-    pub fn stop_workload(&mut self, name: &Name, key: &Key) {
-        if let Some(state) = self.known.get_mut(name) {
-            state.plans.remove(key);
-        }
-    }
-
-    /// A Plan does not refer to a selection any more. True when nobody does: it is forgotten.
-    pub fn let_go(&mut self, name: &Name, key: &Key) -> bool {
+    /// A Plan does not refer to a selection in this role any more. True when no Plan does; one without any role
+    /// is forgotten.
+    pub fn let_go(&mut self, name: &Name, key: &Key, role: Role) -> bool {
         let Some(state) = self.known.get_mut(name) else { return false };
-        state.holders.remove(key);
-        state.plans.remove(key);
-        if !state.holders.is_empty() {
-            return false;
+        state.users(role).remove(key);
+        let unused = state.users(role).is_empty();
+        if state.workload_of.is_empty() && state.endpoints_of.is_empty() {
+            self.known.remove(name);
+            self.missing.remove(name);
+            self.pods.remove_selector(name);
+            self.proxies.remove_selector(name);
         }
-        self.known.remove(name);
-        self.pods.remove_selector(name);
-        self.proxies.remove_selector(name);
-        true
+        unused
     }
 
     /// See [`Matches::set_member`].
@@ -171,12 +177,15 @@ impl Selections {
 
     /// Plans whose proxies a selection selects.
     pub fn plans_of(&self, name: &Name) -> Vec<Key> {
-        self.known.get(name).map(|s| s.plans.iter().cloned().collect()).unwrap_or_default()
+        self.known.get(name).map(|s| s.workload_of.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Plans that refer to a selection in any way.
     pub fn holders_of(&self, name: &Name) -> Vec<Key> {
-        self.known.get(name).map(|s| s.holders.iter().cloned().collect()).unwrap_or_default()
+        self.known
+            .get(name)
+            .map(|s| s.workload_of.union(&s.endpoints_of).cloned().collect())
+            .unwrap_or_default()
     }
 
     /// UIDs of the pods that match.
@@ -208,11 +217,22 @@ impl Selections {
     pub fn turned(&mut self, name: &Name) -> bool {
         let is_empty = self.pods.matched(name).is_empty();
         let Some(state) = self.known.get_mut(name) else { return false };
-        std::mem::replace(&mut state.was_empty, is_empty) != is_empty
+        let turned = std::mem::replace(&mut state.was_empty, is_empty) != is_empty;
+        match is_empty {
+            true if turned => self.missing.insert(name, &state.selection.selector),
+            false if turned => self.missing.remove(name),
+            _ => {}
+        }
+        turned
+    }
+
+    /// Plans with a selection that finds nothing, but would find a pod with these labels in its namespace.
+    pub fn longing_for(&self, labels: &Labels) -> Vec<Key> {
+        self.missing.matching(labels).iter().flat_map(|name| self.holders_of(name)).collect()
     }
 
     /// Whether a selection finds endpoints, and if not, where it would.
-    pub fn refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
+    pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
         let Some(state) = self.known.get(name) else { return Refs::Resolved };
         if !self.pods.matched(name).is_empty() {
             return Refs::Resolved;
@@ -226,8 +246,31 @@ impl Selections {
         }
     }
 
+    /// Whether a selection of proxies looks in the wrong namespace. That it finds none at all is no fault of the
+    /// object: they may come.
+    pub fn workload_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
+        if !self.proxies.matched(name).is_empty() {
+            return Refs::Resolved;
+        }
+        match self.group_refs(name, pods) {
+            Refs::Empty(_) => Refs::Resolved,
+            found => found,
+        }
+    }
+
     /// Entries looked at since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.pods.visited() + self.proxies.visited()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn users(&mut self, role: Role) -> &mut BTreeSet<Key> {
+        match role {
+            Role::Workload => &mut self.workload_of,
+            Role::Endpoints => &mut self.endpoints_of,
+        }
     }
 }

@@ -42,8 +42,14 @@ pub struct Verdict {
 /// The verdicts on all objects, and which of them are news.
 #[derive(Default)]
 pub struct Verdicts {
-    known: BTreeMap<Key, Verdict>,
+    known: BTreeMap<Key, Known>,
     news: BTreeSet<Key>,
+}
+
+struct Known {
+    verdict: Verdict,
+    /// It was given out in its present form.
+    told: bool,
 }
 
 // === impl Refs ===
@@ -65,15 +71,14 @@ impl Refs {
 impl Verdicts {
     /// An object was accepted.
     pub fn accept(&mut self, key: &Key, meta: &ObjectMeta, resolved: &Resolved) {
-        self.put(key, meta, None, false);
-        if let Some(verdict) = self.known.get_mut(key) {
-            verdict.warnings = resolved.warnings.clone();
-        }
+        let warnings = resolved.warnings.clone();
+        self.put(Verdict { warnings, ..Verdict::new(key, meta) });
     }
 
     /// An object was not accepted.
     pub fn reject(&mut self, key: &Key, meta: &ObjectMeta, rejection: Rejection, in_force: bool) {
-        self.put(key, meta, Some(rejection), in_force);
+        let rejection = Some(rejection);
+        self.put(Verdict { rejection, previous_in_force: in_force, ..Verdict::new(key, meta) });
     }
 
     /// An object is gone.
@@ -92,29 +97,46 @@ impl Verdicts {
         self.known.keys()
     }
 
-    /// The news since the last call, each completed by `refresh`.
-    pub fn take(&mut self, mut refresh: impl FnMut(&Key, &mut Verdict)) -> Vec<Verdict> {
+    /// The news since the last call, completed by `refs`. A verdict that turns out as it was given before is none.
+    pub fn take(&mut self, mut refs: impl FnMut(&Key) -> Refs) -> Vec<Verdict> {
         let mut taken = Vec::new();
         for key in std::mem::take(&mut self.news) {
-            if let Some(verdict) = self.known.get_mut(&key) {
-                refresh(&key, verdict);
-                taken.push(verdict.clone());
+            let Some(known) = self.known.get_mut(&key) else { continue };
+            let found = refs(&key);
+            if known.told && known.verdict.refs == found {
+                continue;
             }
+            known.verdict.refs = found;
+            known.told = true;
+            taken.push(known.verdict.clone());
         }
         taken
     }
 
-    fn put(&mut self, key: &Key, meta: &ObjectMeta, rejection: Option<Rejection>, in_force: bool) {
-        let verdict = Verdict {
+    /// Every event of an object comes here, those of its own status among them: only what differs is news.
+    fn put(&mut self, verdict: Verdict) {
+        let key = verdict.key.clone();
+        let refs = self.known.get(&key).map_or(Refs::Resolved, |known| known.verdict.refs.clone());
+        let verdict = Verdict { refs, ..verdict };
+        self.news.insert(key.clone());
+        if self.known.get(&key).is_none_or(|known| known.verdict != verdict) {
+            self.known.insert(key, Known { verdict, told: false });
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    fn new(key: &Key, meta: &ObjectMeta) -> Self {
+        Self {
             key: key.clone(),
             uid: meta.uid.clone().unwrap_or_default(),
             generation: meta.generation.unwrap_or(0),
-            rejection,
-            previous_in_force: in_force,
+            rejection: None,
+            previous_in_force: false,
             warnings: Vec::new(),
             refs: Refs::Resolved,
-        };
-        self.known.insert(key.clone(), verdict);
-        self.news.insert(key.clone());
+        }
     }
 }

@@ -34,7 +34,8 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
         return Err(Rejection { reason: Reason::Invalid, message: lines.join("; ") });
     }
     let origin = origin(object);
-    let mut resolving = Resolving { namespace: origin.namespace.clone(), scope, groups: Vec::new(), warnings: Vec::new() };
+    let mut resolving =
+        Resolving { namespace: origin.namespace.clone(), scope, groups: Vec::new(), warnings: Vec::new() };
     let workload = Selection::of_labels(&object.spec.selector, &origin.namespace, scope);
     let mut plan = plan::Plan {
         workload: Some(plan::Workload {
@@ -116,7 +117,8 @@ impl Resolving {
         let check = cluster.health_check.as_ref()?;
         let interval_ms = u64::try_from(check.interval).unwrap_or_default();
         if interval_ms < SHORT_INTERVAL_MS {
-            let text = format!("listener {}: health_check.interval {interval_ms} ms is under 500 ms", listener.name);
+            let text =
+                format!("listener {}: health_check.interval {interval_ms} ms is under 500 ms", listener.name);
             self.warnings.push((Reason::ShortInterval, text));
         }
         for endpoint in cluster.endpoints.iter().filter(|e| e.health_check_port.is_none()) {
@@ -189,5 +191,8 @@ fn socket(protocol: plan::Protocol, port: u32) -> plan::Socket {
 }
 
 fn forward(cluster: &str) -> plan::Rule {
-    plan::Rule { route: Some(plan::Route { destination: cluster.into(), ..Default::default() }), ..Default::default() }
+    plan::Rule {
+        route: Some(plan::Route { destination: cluster.into(), ..Default::default() }),
+        ..Default::default()
+    }
 }

@@ -1,0 +1,116 @@
+//! The verbs of nodes and NodeProxies.
+
+use std::collections::BTreeSet;
+
+use portreeve_api::PlanType;
+use portreeve_api::node_proxy::NodeProxy;
+
+use super::Index;
+use super::matches::{Labels, Name, Shift};
+
+// === impl Index ===
+
+impl Index {
+    /// A node was created or its labels changed.
+    pub fn apply_node(&mut self, name: Name, labels: Labels, now_ms: i64) {
+        let shifts = self.proxies.set_node(&name, labels);
+        self.shift_nodes(shifts, now_ms);
+    }
+
+    /// A node is gone.
+    pub fn delete_node(&mut self, name: &Name, now_ms: i64) {
+        let shifts = self.proxies.remove_node(name);
+        self.shift_nodes(shifts, now_ms);
+    }
+
+    /// The complete list of nodes.
+    pub fn reset_nodes(&mut self, nodes: Vec<(Name, Labels)>, now_ms: i64) {
+        let listed: BTreeSet<&Name> = nodes.iter().map(|(n, _)| n).collect();
+        for name in self.proxies.nodes_except(&listed) {
+            self.delete_node(&name, now_ms);
+        }
+        for (name, labels) in nodes {
+            self.apply_node(name, labels, now_ms);
+        }
+    }
+
+    /// A NodeProxy was created or changed.
+    pub fn apply_proxy(&mut self, proxy: &NodeProxy, now_ms: i64) {
+        if self.proxies.holds(proxy) {
+            return;
+        }
+        let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
+        let before = self.proxies.nodes_of(&name);
+        self.withdraw_proxy(&name, now_ms);
+        self.proxies.set(proxy);
+        self.selections.set_proxy(&name, self.proxies.labels(&name));
+        let now: BTreeSet<Name> = self.proxies.nodes_of(&name).into_iter().collect();
+        for node in before.iter().filter(|node| !now.contains(*node)) {
+            self.nodes.take_away(node, PlanType::NodeProxy, name.clone());
+        }
+        let Some(resource) = self.proxies.resource(&name) else { return };
+        let selections = self.proxy_selections(&name);
+        for node in now {
+            self.nodes.put(&node, PlanType::NodeProxy, resource.clone());
+            for selection in &selections {
+                self.join(selection, Some(&node));
+            }
+        }
+    }
+
+    /// A NodeProxy is gone.
+    pub fn delete_proxy(&mut self, name: &Name, now_ms: i64) {
+        let nodes = self.proxies.nodes_of(name);
+        self.withdraw_proxy(name, now_ms);
+        self.proxies.remove(name);
+        self.selections.remove_proxy(name);
+        for node in nodes {
+            self.nodes.take_away(&node, PlanType::NodeProxy, name.clone());
+        }
+    }
+
+    /// The complete list of NodeProxies.
+    pub fn reset_proxies(&mut self, proxies: &[NodeProxy], now_ms: i64) {
+        let listed: BTreeSet<&str> = proxies.iter().filter_map(|p| p.metadata.name.as_deref()).collect();
+        for name in self.proxies.names_except(&listed) {
+            self.delete_proxy(&name, now_ms);
+        }
+        for proxy in proxies {
+            self.apply_proxy(proxy, now_ms);
+        }
+    }
+
+    fn shift_nodes(&mut self, shifts: Vec<Shift<Name, Name>>, now_ms: i64) {
+        for shift in shifts {
+            let (proxy, node) = (&shift.selector, &shift.member);
+            let Some(resource) = self.proxies.resource(proxy) else { continue };
+            match shift.joined {
+                true => self.nodes.put(node, PlanType::NodeProxy, resource),
+                false => self.nodes.take_away(node, PlanType::NodeProxy, proxy.clone()),
+            }
+            for selection in self.proxy_selections(proxy) {
+                match shift.joined {
+                    true => self.join(&selection, Some(node)),
+                    false => self.leave(&selection, Some(node), now_ms),
+                }
+            }
+        }
+    }
+
+    /// The selections whose Plans a NodeProxy takes: its labels match and their namespace is allowed.
+    fn proxy_selections(&self, proxy: &Name) -> Vec<Name> {
+        let mut found = self.selections.of_proxy(proxy);
+        found.retain(|s| self.proxies.allows(proxy, self.selections.namespace_of(s).as_ref()));
+        found
+    }
+
+    /// Ends what a NodeProxy's present labels, nodes and namespaces give rise to.
+    fn withdraw_proxy(&mut self, name: &Name, now_ms: i64) {
+        let nodes = self.proxies.nodes_of(name);
+        for selection in self.proxy_selections(name) {
+            for node in &nodes {
+                self.leave(&selection, Some(node), now_ms);
+            }
+        }
+    }
+}

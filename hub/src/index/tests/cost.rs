@@ -1,0 +1,91 @@
+//! What an event costs, counted in entries looked at: it must not grow with the cluster.
+
+use super::*;
+
+const SERVICES: usize = 10;
+const PODS_OF_A_NODE: usize = 50;
+const PODS_OF_A_GROUP: usize = 100;
+
+fn member(i: usize, of: usize) -> Pod {
+    // Groups lie across the nodes, as replicas do.
+    let group = i % (of / PODS_OF_A_GROUP);
+    mk_pod(&format!("pod-{i}"), &format!("app=app-{group},tier=all"), &format!("node-{}", i / PODS_OF_A_NODE))
+}
+
+fn mk_cluster(pods: usize) -> Index {
+    let mut index = mk_index();
+    let nodes =
+        (0..pods.div_ceil(PODS_OF_A_NODE)).map(|i| (format!("node-{i}").into(), mk_labels("kind=node")));
+    index.reset_nodes(nodes.collect(), 0);
+    index.reset_pods((0..pods).map(|i| member(i, pods)).collect(), 0);
+    for i in 0..SERVICES {
+        index.apply_virtual_service(&mk_vs(&format!("v{i}"), "role=gateway", &[&format!("app=app-{i}")]));
+    }
+    for i in 0..3 {
+        index.apply_pod(mk_pod(&format!("gw-{i}"), "role=gateway", &format!("node-{i}")), 0);
+    }
+    index.take();
+    index.take_verdicts();
+    index
+}
+
+/// Entries that some events look at, and the nodes that each is sent to.
+fn costs(pods: usize) -> Vec<(&'static str, u64, usize)> {
+    let mut index = mk_cluster(pods);
+    let mut costs = Vec::new();
+    let mut measure = |what, event: &mut dyn FnMut(&mut Index)| {
+        let before = index.visited();
+        event(&mut index);
+        costs.push((what, index.visited() - before, index.take().len()));
+    };
+    measure("pod becomes unready", &mut |i| i.apply_pod(Pod { ready: false, ..member(3, pods) }, 0));
+    measure("the same pod again", &mut |i| i.apply_pod(Pod { ready: false, ..member(3, pods) }, 0));
+    measure("pod is deleted", &mut |i| i.delete_pod(&"pod-3".into(), 0));
+    measure("pod that nobody selects", &mut |i| i.apply_pod(mk_pod("new", "tier=all", "node-1"), 0));
+    measure("new VirtualService", &mut |i| {
+        i.apply_virtual_service(&mk_vs("new", "role=gateway", &["app=app-4,tier=all"]))
+    });
+    measure("changed VirtualService", &mut |i| {
+        i.apply_virtual_service(&mk_vs("new", "role=gateway", &["app=app-5"]))
+    });
+    measure("deleted VirtualService", &mut |i| i.delete_virtual_service(&key("new")));
+    measure("node's label", &mut |i| i.apply_node("node-7".into(), mk_labels("kind=node,edge=yes"), 0));
+    measure("NodeProxy of one node", &mut |i| {
+        i.apply_proxy(&mk_proxy("x", "edge=yes", "role=gateway", json!({"from": "All"})), 0)
+    });
+    measure("node's label again", &mut |i| i.apply_node("node-7".into(), mk_labels("kind=node"), 0));
+    measure("end of grace", &mut |i| i.tick(10 * GRACE_MS));
+    costs
+}
+
+#[test]
+fn event_cost_does_not_grow_with_the_cluster() {
+    let (small, large) = (costs(1_000), costs(100_000));
+    for ((what, of_small, nodes), (_, of_large, nodes_of_large)) in small.iter().zip(&large) {
+        assert_eq!(nodes, nodes_of_large, "{what}");
+        assert!(
+            of_large.abs_diff(*of_small) <= 8,
+            "{what}: {of_small} entries at 1,000 pods, {of_large} at 100,000"
+        );
+        assert!(*of_large <= 400, "{what}: {of_large} entries");
+    }
+    let cost_of =
+        |what: &str| large.iter().find(|(w, ..)| *w == what).map(|(_, cost, nodes)| (*cost, *nodes)).unwrap();
+    assert_eq!(cost_of("the same pod again"), (0, 0));
+    assert_eq!(cost_of("pod that nobody selects").1, 0);
+    assert!(cost_of("pod that nobody selects").0 <= 2, "{large:?}");
+    assert_eq!(cost_of("pod becomes unready").1, 3, "only to the gateways");
+}
+
+#[test]
+fn selectors_that_share_a_common_label_are_looked_up_under_the_rare_one() {
+    let mut index = mk_index();
+    for i in 0..200 {
+        let workload = format!("app=common,zz-call=call-{i}");
+        index.apply_virtual_service(&mk_vs(&format!("v{i}"), &workload, &["app=w"]));
+    }
+    let before = index.visited();
+    index.apply_pod(mk_pod("p", "app=common,zz-call=call-7", "n1"), 0);
+    assert!(index.visited() - before < 20, "{} entries", index.visited() - before);
+    assert_eq!(index.take().len(), 1);
+}

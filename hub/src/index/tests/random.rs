@@ -1,0 +1,173 @@
+//! Random sequences of verbs with a fixed seed: what agents gather from changes equals what one that connects is sent,
+//! and what an index would say that only ever saw the final state.
+
+use super::*;
+
+const NODES: [&str; 6] = ["n0", "n1", "n2", "n3", "n4", "n5"];
+const STEPS: usize = 2_000;
+
+/// xorshift64*: small, and the same everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.roll(from.len())]
+    }
+}
+
+/// The state that the verbs led to.
+#[derive(Default)]
+struct Model {
+    pods: BTreeMap<String, Pod>,
+    services: BTreeMap<String, VirtualService>,
+    proxies: BTreeMap<String, NodeProxy>,
+    nodes: BTreeMap<&'static str, Labels>,
+}
+
+const LABELS: [&str; 6] = ["app=a", "app=b", "app=c", "app=a,tier=x", "app=b,tier=x", "tier=x"];
+
+fn random_pod(dice: &mut Dice, name: &str) -> Pod {
+    let node = if dice.roll(5) == 0 { "" } else { dice.pick(&NODES) };
+    let pod = mk_pod(name, dice.pick(&LABELS), node);
+    Pod {
+        namespace: dice.pick(&["ns", "ns", "ns", "far"]).into(),
+        ready: dice.roll(4) > 0,
+        terminating_ms: if dice.roll(6) == 0 { 77 } else { 0 },
+        ..pod
+    }
+}
+
+fn random_proxy(dice: &mut Dice, name: &str) -> NodeProxy {
+    let names = json!({"from": "List", "names": [dice.pick(&["ns", "far"])]});
+    let allowed = if dice.roll(2) == 0 { json!({"from": "All"}) } else { names };
+    mk_proxy(name, dice.pick(&["", "edge=yes", "edge=no"]), dice.pick(&LABELS), allowed)
+}
+
+fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
+    let number = dice.roll(12);
+    match dice.roll(12) {
+        0..=3 => {
+            let pod = random_pod(dice, &format!("p{number}"));
+            model.pods.insert(pod.uid.to_string(), pod.clone());
+            index.apply_pod(pod, now);
+        }
+        4 => {
+            model.pods.remove(&format!("p{number}"));
+            index.delete_pod(&format!("p{number}").into(), now);
+        }
+        5 | 6 => {
+            let upstreams = [dice.pick(&LABELS), dice.pick(&LABELS)];
+            let object =
+                mk_vs(&format!("v{}", number % 6), dice.pick(&LABELS), &upstreams[..1 + dice.roll(2)]);
+            index.apply_virtual_service(&object);
+            model.services.insert(format!("v{}", number % 6), object);
+        }
+        7 => index.apply_virtual_service(&mk_bad_vs(&format!("v{}", number % 6))),
+        8 => {
+            model.services.remove(&format!("v{}", number % 6));
+            index.delete_virtual_service(&key(&format!("v{}", number % 6)));
+        }
+        9 => {
+            let proxy = random_proxy(dice, &format!("x{}", number % 3));
+            index.apply_proxy(&proxy, now);
+            model.proxies.insert(format!("x{}", number % 3), proxy);
+        }
+        10 => {
+            model.proxies.remove(&format!("x{}", number % 3));
+            index.delete_proxy(&format!("x{}", number % 3).into(), now);
+        }
+        _ => step_of_node(dice, model, index, now),
+    }
+}
+
+fn step_of_node(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
+    let node = dice.pick(&NODES);
+    if dice.roll(4) == 0 {
+        model.nodes.remove(node);
+        index.delete_node(&node.into(), now);
+    } else {
+        let labels = mk_labels(dice.pick(&["edge=yes", "edge=no"]));
+        model.nodes.insert(node, labels.clone());
+        index.apply_node(node.into(), labels, now);
+    }
+}
+
+/// An index that is told the final state only, by resets.
+fn from_scratch(model: &Model) -> Index {
+    let mut index = mk_index();
+    index.reset_nodes(model.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
+    index.reset_proxies(&model.proxies.values().cloned().collect::<Vec<_>>(), 0);
+    index.reset_pods(model.pods.values().cloned().collect(), 0);
+    for object in model.services.values() {
+        index.apply_virtual_service(object);
+    }
+    index
+}
+
+fn all(index: &Index, node: &str) -> Held {
+    let mut held = Held::new();
+    take_in(&mut held, &index.all_of(&node.into()));
+    held
+}
+
+fn run(seed: u64) {
+    let mut dice = Dice(seed);
+    let (mut index, mut fleet, mut model) = (mk_index(), Fleet::default(), Model::default());
+    for now in 0..STEPS as i64 {
+        step(&mut dice, &mut model, &mut index, 100 * now);
+        if dice.roll(3) > 0 {
+            index.tick(100 * now);
+        }
+        if dice.roll(4) == 0 {
+            fleet.follow(&mut index);
+            fleet.assert_complete(&index, &NODES);
+        }
+        if now % 100 == 0 {
+            index.tick(100 * now + 10 * GRACE_MS);
+            fleet.follow(&mut index);
+            let fresh = from_scratch(&model);
+            for node in NODES {
+                assert_eq!(all(&index, node), all(&fresh, node), "seed {seed}, step {now}, node {node}");
+            }
+        }
+    }
+}
+
+#[test]
+fn changes_add_up_to_what_an_agent_that_connects_is_sent() {
+    for seed in [1, 7, 42, 4711] {
+        run(seed);
+    }
+}
+
+#[test]
+fn reset_to_a_new_state_equals_a_start_from_it() {
+    let mut dice = Dice(99);
+    let (mut index, mut fleet, mut old) = (mk_index(), Fleet::default(), Model::default());
+    let (mut other, mut new) = (mk_index(), Model::default());
+    for _ in 0..300 {
+        step(&mut dice, &mut old, &mut index, 0);
+        step(&mut dice, &mut new, &mut other, 0);
+    }
+    fleet.follow(&mut index);
+    index.keep_virtual_services(&new.services.keys().map(|name| key(name)).collect());
+    for object in new.services.values() {
+        index.apply_virtual_service(object);
+    }
+    index.reset_pods(new.pods.values().cloned().collect(), 0);
+    index.reset_proxies(&new.proxies.values().cloned().collect::<Vec<_>>(), 0);
+    index.reset_nodes(new.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
+    index.tick(10 * GRACE_MS);
+    fleet.follow(&mut index);
+    let fresh = from_scratch(&new);
+    for node in NODES {
+        assert_eq!(fleet.held.get(node).cloned().unwrap_or_default(), all(&fresh, node), "node {node}");
+    }
+}
