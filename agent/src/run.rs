@@ -64,7 +64,7 @@ pub struct Setup {
     pub envoy: PathBuf,
     /// How long listeners drain before a proxy ends.
     pub drain: Duration,
-    /// Starts a binary with the roles `keep` and `launch`.
+    /// Starts a binary that has the roles `keep` and `launch`.
     pub keeper_command: Vec<OsString>,
     /// Keepers end with this process.
     pub with_parent: bool,
@@ -91,7 +91,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.spawn("signals", shutdown.clone().on_signal());
     let client = client(args.kubeconfig.as_deref()).await?;
     let envoy = tokio::task::spawn_blocking(move || {
-        envoy::locate::locate(args.envoy.as_deref(), &mut |step| tracing::info!(?step, "looking for Envoy"))
+        envoy::locate::locate(args.envoy.as_deref(), &mut |step| tracing::info!("{step}"))
     });
     let setup = Setup {
         node: args.node.clone(),
@@ -99,7 +99,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         run_dir: args.run_dir,
         envoy: envoy.await??,
         drain: Duration::from_secs(args.drain.into()),
-        keeper_command: vec![std::env::current_exe()?.into(), "keep".into()],
+        keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,
         domain: args.cluster_domain,
     };

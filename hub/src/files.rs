@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -50,7 +51,7 @@ pub struct Complaint {
 /// A folder, read again and again.
 #[derive(Debug)]
 pub struct Folder {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
     files: BTreeMap<PathBuf, Content>,
     /// When each object was first seen, in milliseconds since the Unix epoch; 0 for those of the first reading.
     first_seen: BTreeMap<String, i64>,
@@ -101,7 +102,12 @@ impl Objects {
 impl Folder {
     /// A folder that was not read yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), files: BTreeMap::new(), first_seen: BTreeMap::new(), readings: 0 }
+        Self::of_files(&[path.into()])
+    }
+
+    /// Some files and folders, taken together.
+    pub fn of_files(paths: &[PathBuf]) -> Self {
+        Self { paths: paths.to_vec(), files: BTreeMap::new(), first_seen: BTreeMap::new(), readings: 0 }
     }
 
     /// Reads what changed since the last call and answers with all objects, and complaints about what is new.
@@ -112,7 +118,7 @@ impl Folder {
     pub fn read(&mut self, now_ms: i64) -> anyhow::Result<(Objects, Vec<Complaint>)> {
         let mut complaints = Vec::new();
         let mut files = BTreeMap::new();
-        for path in manifests(&self.path)? {
+        for path in manifests(&self.paths)? {
             let old = self.files.remove(&path);
             let content = refresh(&path, old.unwrap_or_default(), &mut complaints);
             files.insert(path, content);
@@ -171,8 +177,18 @@ impl Objects {
     }
 }
 
-fn manifests(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    use anyhow::Context;
+fn manifests(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            true => all.extend(in_folder(path)?),
+            false => all.push(path.clone()),
+        }
+    }
+    Ok(all)
+}
+
+fn in_folder(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("{}: can't read the folder", folder.display()))?;
     let mut found = Vec::new();
     for entry in entries {

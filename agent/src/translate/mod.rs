@@ -17,6 +17,7 @@ pub mod assignment;
 pub mod cluster;
 pub mod listener;
 pub mod rank;
+pub mod show;
 
 /// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
 /// this later would recreate every session.

@@ -1,1 +1,57 @@
-//! The command a person types.
+//! The one command that a person types.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use portreeve_agent::{finish, roles};
+use portreeve_runtime::block_on;
+use portreeve_runtime::logs::{self, Format};
+
+pub mod check;
+pub mod crds;
+pub mod echo;
+pub mod table;
+pub mod translate;
+pub mod up;
+pub mod workers;
+
+/// UDP and TCP routing by custom resources, with Envoys that go on without you.
+#[derive(Parser)]
+#[command(name = "portreeve", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring up hub, agent and real Envoys from a folder of manifests.
+    Up(up::Args),
+    /// Print what every proxy in these files would be sent, without starting anything.
+    Translate(translate::Args),
+    /// Print the definitions of all custom resources.
+    Crds(crds::Args),
+    /// Answer UDP datagrams with themselves and one's own address: a worker to try things with.
+    Echo(echo::Args),
+    #[command(hide = true)]
+    Keep(roles::KeepArgs),
+    #[command(hide = true)]
+    Launch(roles::LaunchArgs),
+}
+
+/// Runs the command with a command line of its own (the first word is the program's name).
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = match Cli::try_parse_from(args) {
+        Ok(cli) => cli.command,
+        Err(error) => error.exit(),
+    };
+    match command {
+        Command::Up(args) => block_on(up::run(args)),
+        Command::Translate(args) => finish(translate::run(&args)),
+        Command::Crds(args) => finish(crds::run(&args)),
+        Command::Echo(args) => finish(echo::run(&args)),
+        Command::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
+        Command::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
+    }
+}

@@ -1,2 +1,7 @@
-//! The command a person types.
-fn main() {}
+//! `portreeve`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portreeve_cli::main_with(std::env::args_os())
+}

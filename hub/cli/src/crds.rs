@@ -1,0 +1,31 @@
+//! `portreeve crds`: the definitions of all custom resources.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+/// Flags of `portreeve crds`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write one file for each definition into this directory instead of printing them.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// Prints or writes the definitions.
+///
+/// # Errors
+/// A file can't be written.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    for (name, text) in portreeve_api::crds::to_yaml()? {
+        match &args.out {
+            Some(dir) => {
+                let path = dir.join(name);
+                fs::write(&path, text).with_context(|| path.display().to_string())?;
+            }
+            None => println!("---\n{}", text.trim_start_matches("---\n").trim_end()),
+        }
+    }
+    Ok(())
+}

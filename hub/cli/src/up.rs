@@ -1,0 +1,229 @@
+//! `portreeve up DIR`: hub, agent and real Envoys from a folder of manifests, in one process over real sockets.
+//!
+//! Everything but the source of the objects is as on a cluster. What it started ends with it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use notify::{RecursiveMode, Watcher};
+use portreeve_agent::envoy::locate::locate;
+use portreeve_agent::run::{Agent, Setup, spawn};
+use portreeve_agent::{names, socket};
+use portreeve_hub::feed::{Feed, now_ms};
+use portreeve_hub::files::{Folder, Objects};
+use portreeve_hub::index::Index;
+use portreeve_hub::resolve::SelectorScope;
+use portreeve_hub::run::limits;
+use portreeve_hub::watermark::Kind;
+use portreeve_runtime::logs::{self, Format};
+use portreeve_runtime::{Readiness, Shutdown, Tasks};
+use portreeve_xds::{Connect, routes, serve_unix};
+use tokio::sync::watch;
+
+use crate::table::{self, Row, State};
+use crate::workers::Workers;
+use crate::check;
+
+/// How often the folder is looked at when the system says nothing of changes.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long edits are gathered before they are read: editors write a file in several steps.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How long `--check` waits for every listener to be active.
+const CHECK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Flags of `portreeve up`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder of manifests: VirtualServices, NodeProxies, and Pods and Nodes as static objects.
+    pub dir: PathBuf,
+    /// Send 64 datagrams through every UDP listener, print who answered, and end: 0 if every expected endpoint did.
+    #[arg(long)]
+    pub check: bool,
+    /// The node that this machine stands for; needed when the folder has several.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Envoy's binary; without it $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package.
+    #[arg(long)]
+    pub envoy: Option<PathBuf>,
+    /// Directory of sockets and keepers; a new one in the temporary directory without it.
+    #[arg(long)]
+    pub run_dir: Option<PathBuf>,
+    /// Where selectors look.
+    #[arg(long, value_enum, default_value = "namespace")]
+    pub selector_scope: SelectorScope,
+    /// Log filter.
+    #[arg(long, default_value = "warn")]
+    pub log_level: String,
+}
+
+/// Runs until it is asked to end, or with `--check` until the answers are in.
+///
+/// # Errors
+/// What kept it from starting, or what the check found.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    logs::init(&args.log_level, Format::Text)?;
+    let mut folder = Folder::new(&args.dir);
+    let (objects, complaints) = folder.read(now_ms())?;
+    complaints.iter().for_each(|c| eprintln!("{}: {}", c.file.display(), c.text));
+    let node = node(&args, &objects)?;
+    let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
+    let envoy = tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| eprintln!("{step}")));
+    let setup = Setup {
+        node: node.clone(),
+        hub: Connect::Unix(run_dir.join("hub.sock")),
+        run_dir: run_dir.clone(),
+        envoy: envoy.await??,
+        drain: Duration::from_secs(1),
+        keeper_command: vec![std::env::current_exe()?.into()],
+        with_parent: true,
+        domain: names::DEFAULT_DOMAIN.into(),
+    };
+    // Two steps: first the proxies end, which takes the agent's socket, then everything else.
+    let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
+    let mut tasks = Tasks::new(shutdown.clone());
+    let feed = Feed::new(Index::new(args.selector_scope, 1000), Readiness::default());
+    let listener = socket::bind(&run_dir.join("hub.sock"), "--run-dir")?;
+    let served = routes(feed.clone(), limits());
+    let until = shutdown.waiter();
+    tasks.spawn_graceful("hub", async move { Ok(serve_unix(listener, served, until).await?) });
+    tasks.spawn("graces", feed.clone().keep_time());
+    let agent = spawn(&mut tasks, setup, &shutdown)?;
+    println!("node {node}, Envoy started under {}", run_dir.display());
+    let source = Source { folder, feed, node, workers: Workers::default(), agent: agent.local.clone() };
+    tasks.spawn("folder", source.run(objects, args.dir));
+    let verdict = watch::Sender::new(None);
+    let said = verdict.subscribe();
+    tasks.spawn("table", show(agent.local.clone(), args.check.then_some(verdict), asked.clone()));
+    let ours = args.run_dir.is_none().then_some(run_dir);
+    tasks.spawn_graceful("end", end(agent, asked, shutdown, ours));
+    tasks.run().await?;
+    let wrong: Option<Vec<String>> = said.borrow().clone();
+    match wrong {
+        Some(wrong) if !wrong.is_empty() => bail!("the check failed:\n  {}", wrong.join("\n  ")),
+        _ => Ok(()),
+    }
+}
+
+fn node(args: &Args, objects: &Objects) -> anyhow::Result<String> {
+    let names: BTreeSet<&str> = objects.nodes.iter().map(|(name, _)| &**name).collect();
+    match (&args.node, names.first()) {
+        (Some(wanted), _) if names.contains(wanted.as_str()) => Ok(wanted.clone()),
+        (Some(wanted), _) => bail!("--node {wanted}: the folder has no such Node ({})", list(&names)),
+        (None, Some(only)) if names.len() == 1 => Ok(only.to_string()),
+        (None, Some(_)) => bail!("the folder has several Nodes ({}): choose one with --node", list(&names)),
+        (None, None) => bail!("{}: the folder has no Node: add one for this machine", args.dir.display()),
+    }
+}
+
+fn list(names: &BTreeSet<&str>) -> String {
+    names.iter().copied().collect::<Vec<_>>().join(", ")
+}
+
+fn run_dir(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(|| std::env::temp_dir().join(format!("portreeve-{}", std::process::id())), Path::to_path_buf)
+}
+
+/// The folder as the source of objects.
+struct Source {
+    folder: Folder,
+    feed: Arc<Feed>,
+    node: String,
+    workers: Workers,
+    agent: Arc<portreeve_agent::local::Local>,
+}
+
+// === impl Source ===
+
+impl Source {
+    async fn run(mut self, first: Objects, dir: PathBuf) -> anyhow::Result<()> {
+        let (touched, mut touches) = watch::channel(0u64);
+        let mut watcher = notify::recommended_watcher(move |_| touched.send_modify(|n| *n += 1))?;
+        watcher.watch(&dir, RecursiveMode::NonRecursive).with_context(|| dir.display().to_string())?;
+        self.put(&first);
+        loop {
+            // Woken or not, look.
+            let _ = tokio::time::timeout(LOOK_AGAIN, touches.changed()).await;
+            tokio::time::sleep(SETTLE).await;
+            touches.mark_unchanged();
+            self.workers.ended().iter().for_each(|text| eprintln!("{text}"));
+            match self.folder.read(now_ms()) {
+                Ok((objects, complaints)) => {
+                    for complaint in complaints {
+                        let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
+                        eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
+                    }
+                    self.put(&objects);
+                }
+                Err(error) => eprintln!("{error:#}: the last good content stays in force"),
+            }
+        }
+    }
+
+    fn put(&mut self, objects: &Objects) {
+        self.workers.follow(&objects.pods).iter().for_each(|text| eprintln!("{text}"));
+        self.agent.reset_pods(objects.pods_on(&self.node));
+        self.feed.change(Kind::VirtualServices, 0, |index, now| objects.reset(index, now));
+        for verdict in self.feed.take_verdicts() {
+            let (namespace, name) = (&verdict.key.0, &verdict.key.1);
+            if let Some(rejection) = &verdict.rejection {
+                let kept = if verdict.previous_in_force { "; the previous version stays in force" } else { "" };
+                eprintln!("VirtualService {namespace}/{name}: {rejection}{kept}");
+            }
+            verdict.warnings.iter().for_each(|(_, text)| eprintln!("VirtualService {namespace}/{name}: {text}"));
+        }
+    }
+}
+
+/// Prints the table when it differs and has settled; with a check, checks once all listeners are active.
+async fn show(
+    local: Arc<portreeve_agent::local::Local>,
+    check: Option<watch::Sender<Option<Vec<String>>>>,
+    asked: Shutdown,
+) -> anyhow::Result<()> {
+    let mut changes = local.changes();
+    let mut shown: Vec<Row> = Vec::new();
+    let begun = tokio::time::Instant::now();
+    loop {
+        let rows = table::rows(&local);
+        let settled = !rows.is_empty() && rows.iter().all(|r| r.state != State::Pending);
+        if rows != shown && (settled || check.is_none()) {
+            println!("\n{}", table::render(&rows));
+            shown = rows.clone();
+        }
+        if let Some(verdict) = check.as_ref().filter(|_| settled || begun.elapsed() > CHECK_PATIENCE) {
+            let mut wrong = check::all(&rows).await?;
+            if rows.is_empty() {
+                wrong.push("there is no listener on any proxy".into());
+            }
+            verdict.send_replace(Some(wrong));
+            asked.begin();
+            return std::future::pending().await;
+        }
+        // Woken or not, look: the patience of the check runs out in silence.
+        let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
+        tokio::time::sleep(SETTLE).await;
+    }
+}
+
+/// Ends what was started, once it is asked for: by a signal, or by the check's verdict.
+async fn end(agent: Agent, asked: Shutdown, shutdown: Shutdown, ours: Option<PathBuf>) -> anyhow::Result<()> {
+    tokio::select! {
+        caught = asked.on_signal() => caught?,
+        () = shutdown.wait() => {}
+    }
+    let left = agent.keepers.stop_all(Duration::ZERO).await;
+    shutdown.begin();
+    if !left.is_empty() {
+        bail!("these proxies did not end: {}", left.join(", "));
+    }
+    if let Some(run_dir) = ours {
+        // What can't be removed from the temporary directory harms nobody.
+        let _ = std::fs::remove_dir_all(&run_dir);
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Pods of a folder that ask to be run here: their containers' commands become processes that end with this one.
+//!
+//! A static Pod is only a description, so this happens only for pods annotated `portreeve.dev/run: local`.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use tokio::process::{Child, Command};
+
+/// The annotation, and the value that asks for it.
+pub const ANNOTATION: (&str, &str) = ("portreeve.dev/run", "local");
+
+/// A pod's container, by names.
+type Title = String;
+
+/// The running containers.
+#[derive(Default)]
+pub struct Workers {
+    running: BTreeMap<Title, (Vec<String>, Child)>,
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// Starts what the pods ask for, restarts what is asked for differently, ends the rest. Answers with complaints.
+    pub fn follow(&mut self, pods: &[Pod]) -> Vec<String> {
+        let mut wanted = BTreeMap::new();
+        for pod in pods.iter().filter(|p| p.annotations().get(ANNOTATION.0).is_some_and(|v| v == ANNOTATION.1)) {
+            for container in pod.spec.iter().flat_map(|s| &s.containers) {
+                let words = container.command.iter().chain(&container.args).flatten().cloned();
+                wanted.insert(format!("{}/{}", pod.name_any(), container.name), words.collect::<Vec<_>>());
+            }
+        }
+        self.running.retain(|title, (words, _)| wanted.get(title) == Some(words));
+        let mut complaints = Vec::new();
+        for (title, words) in wanted {
+            if !self.running.contains_key(&title) {
+                match start(&words) {
+                    Ok(child) => {
+                        self.running.insert(title, (words, child));
+                    }
+                    Err(error) => complaints.push(format!("Pod {title}: {error:#}")),
+                }
+            }
+        }
+        complaints
+    }
+
+    /// Containers that ended by themselves since the last call, with how.
+    pub fn ended(&mut self) -> Vec<String> {
+        let mut ended = Vec::new();
+        self.running.retain(|title, (_, child)| match child.try_wait() {
+            Ok(Some(status)) => {
+                ended.push(format!("Pod {title} ended: {status}"));
+                false
+            }
+            _ => true,
+        });
+        ended
+    }
+}
+
+fn start(words: &[String]) -> anyhow::Result<Child> {
+    let (program, arguments) = words.split_first().context("its container has no command")?;
+    let program = match program.as_str() {
+        "portreeve" => std::env::current_exe()?,
+        other => other.into(),
+    };
+    let mut command = Command::new(&program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.spawn().with_context(|| program.display().to_string())
+}
