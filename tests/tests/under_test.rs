@@ -9,6 +9,8 @@ use portreeve_tests::under_test;
 
 /// Generous: the machine may be busy.
 const BOUND: Duration = Duration::from_secs(10);
+/// The roles that the binary has.
+const ROLES: &[&str] = &["hub"];
 
 #[test]
 fn the_binary_is_the_one_that_cargo_built() -> Result<()> {
@@ -22,7 +24,7 @@ fn the_binary_is_the_one_that_cargo_built() -> Result<()> {
 #[test]
 fn every_role_explains_itself() -> Result<()> {
     let namespace = Netns::new("help")?;
-    for role in ["hub"] {
+    for role in ROLES {
         let mut process = Process::spawn(role, under_test::command_in(&namespace, role)?.arg("--help"))?;
         assert!(process.wait_exit(BOUND)?.success(), "{}", process.log());
         assert!(process.log().contains("Usage:"), "{}", process.log());
