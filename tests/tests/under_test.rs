@@ -10,7 +10,7 @@ use portreeve_tests::under_test;
 /// Generous: the machine may be busy.
 const BOUND: Duration = Duration::from_secs(10);
 /// The roles that the binary has.
-const ROLES: &[&str] = &["hub"];
+const ROLES: &[&str] = &["hub", "agent", "portreeve", "keep", "launch"];
 
 #[test]
 fn the_binary_is_the_one_that_cargo_built() -> Result<()> {

@@ -8,6 +8,10 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match words.first().and_then(|role| role.to_str()) {
         Some("hub") => portreeve_hub::main_with(words),
+        Some("agent") => portreeve_agent::main_with(words),
+        Some("portreeve") => portreeve_cli::main_with(words),
+        // The agent starts its own executable as these.
+        Some("keep" | "launch") => portreeve_agent::main_with(std::env::args_os()),
         role => {
             eprintln!("under-test: no role {role:?}");
             ExitCode::from(2)
