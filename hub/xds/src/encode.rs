@@ -69,21 +69,46 @@ pub fn encoded_len<T: ResourceType>(response: &Response<T>) -> usize {
 
 /// Writes a response as a `DeltaDiscoveryResponse` or a `DiscoveryResponse` (envoy/service/discovery/v3).
 pub fn encode<T: ResourceType>(response: &Response<T>, out: &mut impl BufMut) {
-    match response.variant {
-        Variant::Delta => {
-            let system = response.system_version.as_deref().unwrap_or_default();
-            put_unless_empty(out, 1, system.as_bytes());
-            for resource in &response.resources {
-                put_bytes(out, 2, resource.delta_bytes());
+    let mut writer = Writer::default();
+    while writer.write_piece(response, out) {}
+}
+
+/// A position in a response that is written piece by piece: its head, each resource, its tail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Writer {
+    piece: usize,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Writes the next piece; says whether there are more.
+    pub(crate) fn write_piece<T: ResourceType>(
+        &mut self,
+        response: &Response<T>,
+        out: &mut impl BufMut,
+    ) -> bool {
+        let (piece, count) = (self.piece, response.resources.len());
+        self.piece += 1;
+        match (piece, response.variant) {
+            (0, Variant::Delta) => {
+                put_unless_empty(out, 1, response.system_version.as_deref().unwrap_or_default().as_bytes());
+            }
+            (0, Variant::Sotw) => put_bytes(out, 1, &response.version.text()),
+            (at, Variant::Delta) if at <= count => {
+                put_bytes(out, 2, response.resources[at - 1].delta_bytes())
+            }
+            (at, Variant::Sotw) if at <= count => put_bytes(out, 2, response.resources[at - 1].any_bytes()),
+            _ => {
+                write_tail(response, out);
+                return false;
             }
         }
-        Variant::Sotw => {
-            put_bytes(out, 1, &response.version.text());
-            for resource in &response.resources {
-                put_bytes(out, 2, resource.any_bytes());
-            }
-        }
+        true
     }
+}
+
+fn write_tail<T: ResourceType>(response: &Response<T>, out: &mut impl BufMut) {
     put_unless_empty(out, 4, response.type_url.as_bytes());
     put_unless_empty(out, 5, response.nonce.as_bytes());
     if response.variant == Variant::Delta {

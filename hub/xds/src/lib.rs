@@ -20,6 +20,8 @@ pub mod connect;
 #[cfg(feature = "net")]
 mod cut;
 #[cfg(feature = "net")]
+mod frames;
+#[cfg(feature = "net")]
 pub mod serve;
 #[cfg(feature = "net")]
 pub mod server;

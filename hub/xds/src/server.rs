@@ -4,25 +4,24 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
 use tonic::{Status, Streaming};
 
 use crate::envoy::EnvoyType;
-use crate::message::{Event, Node, Request, Response, Variant};
+use crate::frames::Frames;
+use crate::message::{Event, Node, Variant};
 use crate::resource::ResourceType;
 use crate::stream::{Opening, Stream};
 use crate::view::View;
-use crate::wire::ServerCodec;
+use crate::wire::RequestDecoder;
 
 /// Where the views come from, and who hears what streams tell.
 pub trait Source<T: ResourceType>: Send + Sync + 'static {
@@ -133,7 +132,38 @@ impl Drop for Permit {
     }
 }
 
+// === impl Shared ===
+
 impl<S> Shared<S> {
+    /// Starts a stream. The headers go out at once; everything else happens as the response is read.
+    fn stream<T: ResourceType>(
+        self: &Arc<Self>,
+        req: http::Request<Body>,
+        variant: Variant,
+        only: Option<T>,
+    ) -> Result<http::Response<Body>, Status>
+    where
+        S: Source<T>,
+    {
+        let permit = self.admit()?;
+        let (parts, body) = req.into_parts();
+        let hello = Hello {
+            stream: self.next.fetch_add(1, Ordering::Relaxed),
+            node: Node::default(),
+            peer: peer(&parts.extensions),
+            variant,
+            headers: parts.headers,
+        };
+        let decoder = RequestDecoder::<T>::new(variant);
+        let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));
+        let opening = Opening { shared: self.clone(), only, hello, inbound, permit };
+        let responses = futures::stream::unfold(Stream::Opening(Box::new(opening)), Stream::step);
+        let mut response = http::Response::new(Body::new(Frames::new(Box::pin(responses))));
+        let content = http::HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, content);
+        Ok(response)
+    }
+
     fn admit(&self) -> Result<Permit, Status> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let permit = Permit(self.open.clone());
@@ -201,7 +231,7 @@ impl<T, S, P: Service> NamedService for Door<T, S, P> {
 impl<T: ResourceType, S: Source<T>, P: Service> tower::Service<http::Request<Body>> for Door<T, S, P> {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+    type Future = std::future::Ready<Result<http::Response<Body>, Infallible>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -212,49 +242,13 @@ impl<T: ResourceType, S: Source<T>, P: Service> tower::Service<http::Request<Bod
         let variant = match method {
             _ if method.starts_with("Delta") => Variant::Delta,
             _ if method.starts_with("Stream") => Variant::Sotw,
-            _ => return Box::pin(async { Ok(Status::unimplemented("only streams are served").into_http()) }),
+            _ => {
+                let refused = Status::unimplemented("only streams are served").into_http();
+                return std::future::ready(Ok(refused));
+            }
         };
-        let handler = Handler { shared: self.shared.clone(), variant, only: P::only::<T>() };
-        let limit = self.shared.limits.max_request;
-        Box::pin(async move {
-            let codec = ServerCodec::<T>::new(variant);
-            let mut grpc = Grpc::new(codec).max_decoding_message_size(limit);
-            Ok(grpc.streaming(handler, req).await)
-        })
-    }
-}
-
-/// One call of a streaming method.
-struct Handler<T, S> {
-    shared: Arc<Shared<S>>,
-    variant: Variant,
-    only: Option<T>,
-}
-
-type Responses<T> = Pin<Box<dyn futures::Stream<Item = Result<Response<T>, Status>> + Send>>;
-
-impl<T: ResourceType, S: Source<T>> StreamingService<Request<T>> for Handler<T, S> {
-    type Response = Response<T>;
-    type ResponseStream = Responses<T>;
-    type Future = std::future::Ready<Result<tonic::Response<Responses<T>>, Status>>;
-
-    /// The headers go out at once; everything else happens as the response stream is read.
-    fn call(&mut self, request: tonic::Request<Streaming<Request<T>>>) -> Self::Future {
-        let permit = match self.shared.admit() {
-            Ok(permit) => permit,
-            Err(status) => return std::future::ready(Err(status)),
-        };
-        let hello = Hello {
-            stream: self.shared.next.fetch_add(1, Ordering::Relaxed),
-            node: Node::default(),
-            peer: peer(request.extensions()),
-            variant: self.variant,
-            headers: request.metadata().clone().into_headers(),
-        };
-        let inbound = request.into_inner();
-        let opening = Opening { shared: self.shared.clone(), only: self.only, hello, inbound, permit };
-        let responses = futures::stream::unfold(Stream::Opening(Box::new(opening)), Stream::step);
-        std::future::ready(Ok(tonic::Response::new(Box::pin(responses))))
+        let response = self.shared.stream(req, variant, P::only::<T>());
+        std::future::ready(Ok(response.unwrap_or_else(Status::into_http)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The messages on the wire: requests are decoded by prost, responses are written from bytes encoded long before.
+//! The messages on the wire: requests are decoded by prost; a server's responses are written by [`crate::encode`].
 
 use std::marker::PhantomData;
 
@@ -11,13 +11,12 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::encode::{encode, encoded_len};
-use crate::message::{Kind, Node, Request, Response, Variant};
+use crate::message::{Kind, Node, Request, Variant};
 use crate::resource::ResourceType;
 
-/// The server's side of one stream.
+/// Reads the requests of one stream of the server.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerCodec<T> {
+pub(crate) struct RequestDecoder<T> {
     variant: Variant,
     types: PhantomData<T>,
 }
@@ -31,42 +30,16 @@ pub struct MessageCodec<E, D> {
 /// The client's side of an incremental stream.
 pub type ClientCodec = MessageCodec<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
-// === impl ServerCodec ===
+// === impl RequestDecoder ===
 
-impl<T> ServerCodec<T> {
-    /// The codec of one variant.
-    pub fn new(variant: Variant) -> Self {
+impl<T> RequestDecoder<T> {
+    /// The decoder of one variant.
+    pub(crate) fn new(variant: Variant) -> Self {
         Self { variant, types: PhantomData }
     }
 }
 
-impl<T: ResourceType> Codec for ServerCodec<T> {
-    type Encode = Response<T>;
-    type Decode = Request<T>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl<T: ResourceType> Encoder for ServerCodec<T> {
-    type Item = Response<T>;
-    type Error = Status;
-
-    fn encode(&mut self, response: Response<T>, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(encoded_len(&response));
-        encode(&response, out);
-        Ok(())
-    }
-}
-
-impl<T: ResourceType> Decoder for ServerCodec<T> {
+impl<T: ResourceType> Decoder for RequestDecoder<T> {
     type Item = Request<T>;
     type Error = Status;
 
