@@ -15,6 +15,7 @@ pub mod netns;
 pub mod process;
 pub mod relay;
 pub mod spawner;
+pub mod town;
 pub mod udp;
 pub mod under_test;
 pub mod wait;

@@ -1,0 +1,336 @@
+//! A whole small cluster: an API server, hub and agents as separate processes, nodes and pods as namespaces.
+//!
+//! There is no kubelet: a [`Worker`] writes its pod's status itself, and its Envoy (if it has one) is started as a
+//! sidecar would be, from the static bootstrap with the pod's uid as `node.id`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use portreeve_agent::envoy::{Bootstrap, Family as Wildcard, locate};
+use tempfile::TempDir;
+
+use crate::controlplane::ControlPlane;
+use crate::envoy::Admin;
+use crate::family::Family;
+use crate::manifest;
+use crate::netns::{Bed, Netns};
+use crate::process::Process;
+use crate::{under_test, wait};
+
+/// Generous: the machine may be busy.
+pub const BOUND: Duration = Duration::from_secs(40);
+
+/// The cluster; everything in it ends when it is dropped.
+pub struct Town {
+    /// Its nodes, in order of their numbers.
+    pub nodes: Vec<Node>,
+    /// The hub, unless it was killed.
+    pub hub: Option<Process>,
+    /// A client of its administrator.
+    pub client: Client,
+    /// The API server and its store.
+    pub control: ControlPlane,
+    /// Its network.
+    pub bed: Bed,
+    hub_address: Option<SocketAddr>,
+    family: Family,
+    dir: TempDir,
+    envoy: PathBuf,
+}
+
+/// A node with its agent.
+pub struct Node {
+    /// Its number in the bed.
+    pub number: u8,
+    /// "n1" and so on.
+    pub name: String,
+    /// Its network.
+    pub netns: Netns,
+    /// Its agent, unless it was killed.
+    pub agent: Option<Process>,
+    /// The agent's run directory.
+    pub run_dir: PathBuf,
+}
+
+/// A pod of a node.
+pub struct Worker {
+    /// Its name, in namespace `default`.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its network.
+    pub netns: Netns,
+    /// Its Envoy, if it has one.
+    pub envoy: Option<Process>,
+    /// The Envoy's admin socket.
+    pub admin: Admin,
+    client: Client,
+}
+
+// === impl Town ===
+
+impl Town {
+    /// A cluster of `nodes` nodes labelled `node: n<i>` and `role: gateway`, with a hub and an agent on each.
+    ///
+    /// # Errors
+    /// Something didn't start in time; its log is printed.
+    pub async fn start(nodes: u8) -> Result<Self> {
+        let mut town = Self::without_portreeve(nodes).await?;
+        town.start_hub()?;
+        for index in 0..town.nodes.len() {
+            town.start_agent(index)?;
+        }
+        Ok(town)
+    }
+
+    /// The same without hub and agents.
+    ///
+    /// # Errors
+    /// As for [`Town::start`].
+    pub async fn without_portreeve(nodes: u8) -> Result<Self> {
+        let envoy = locate(None, &mut |step| eprintln!("{step}"))?;
+        let bed = Bed::new()?;
+        let control = ControlPlane::start_in(&bed).await?;
+        control.install_crds().await?;
+        let client = control.client()?;
+        // Short: Unix sockets live in it.
+        let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
+        let (family, nodes) = (Family::new()?, nodes);
+        let mut town =
+            Self { nodes: Vec::new(), hub: None, client, control, bed, hub_address: None, family, dir, envoy };
+        for number in 1..=nodes {
+            town.add_node(number).await?;
+        }
+        Ok(town)
+    }
+
+    /// Starts the hub (again), on the port that it had before.
+    ///
+    /// # Errors
+    /// It doesn't say that it serves.
+    pub fn start_hub(&mut self) -> Result<()> {
+        let mut hub = self.spawn_hub("hub", self.hub_address)?;
+        hub.wait_log("serving agents", BOUND)?;
+        self.hub_address = Some(address_in(&hub.log())?);
+        self.hub = Some(hub);
+        Ok(())
+    }
+
+    /// Starts a hub beside the town's own; `address` none: a port of the kernel's choice.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn spawn_hub(&self, name: &str, address: Option<SocketAddr>) -> Result<Process> {
+        let mut command = under_test::command_in(self.bed.root(), "hub")?;
+        let any = SocketAddr::new(self.bed.root().v4(), 0);
+        command.args(["--listen", &address.unwrap_or(any).to_string(), "--grace", "2", "--identity", name]);
+        command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
+        command.env("NO_COLOR", "1");
+        Process::spawn(name, &command)
+    }
+
+    /// Starts a node's agent (again).
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent(&mut self, index: usize) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let node = &self.nodes[index];
+        let mut command = under_test::command_in(&node.netns, "agent")?;
+        command.args(["run", "--node", &node.name, "--drain", "0"]);
+        command.args(["--hub", &format!("http://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
+        command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
+        self.family.mark(&mut command);
+        self.nodes[index].agent = Some(Process::spawn(&format!("agent-{}", node.name), &command)?);
+        Ok(())
+    }
+
+    /// Applies manifests as the administrator.
+    ///
+    /// # Errors
+    /// The server refuses one.
+    pub async fn apply(&self, yaml: &str) -> Result<()> {
+        manifest::apply(&self.client, yaml).await.map(drop)
+    }
+
+    /// Deletes what manifests name.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn delete(&self, yaml: &str) -> Result<()> {
+        manifest::delete(&self.client, yaml).await
+    }
+
+    /// A NodeProxy `gateway` labelled `app: envoy-ingress` on every node with `role: gateway`.
+    ///
+    /// # Errors
+    /// The server refuses, or an Envoy is not ready in time.
+    pub async fn gateways(&self) -> Result<()> {
+        self.apply(GATEWAY).await?;
+        for node in &self.nodes {
+            node.gateway().wait_ready(BOUND).await.with_context(|| format!("the gateway of {}", node.name))?;
+        }
+        Ok(())
+    }
+
+    /// A running, ready pod `j` on node `i` (numbers from 1) with these labels, and an Envoy if `sidecar`.
+    ///
+    /// # Errors
+    /// The server refuses, or the Envoy can't be started.
+    pub async fn worker(&self, i: u8, j: u8, labels: &str, sidecar: bool) -> Result<Worker> {
+        let netns = self.bed.pod(i, j)?;
+        let name = format!("w{i}-{j}");
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{{labels}}}}}\n\
+             spec: {{nodeName: n{i}, terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}]}}\n"
+        );
+        self.apply(&pod).await?;
+        let stored = Api::<Pod>::namespaced(self.client.clone(), "default").get(&name).await?;
+        let uid = stored.metadata.uid.context("a stored pod without uid")?;
+        let admin = Admin::new(self.dir.path().join(format!("{name}.admin")));
+        let mut worker = Worker { name, uid, netns, envoy: None, admin, client: self.client.clone() };
+        worker.set_ready(true).await?;
+        if sidecar {
+            self.start_sidecar(&mut worker, usize::from(i) - 1)?;
+        }
+        Ok(worker)
+    }
+
+    /// Starts a pod's Envoy against the agent of node `index` (from 0).
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_sidecar(&self, worker: &mut Worker, index: usize) -> Result<()> {
+        let admin = self.dir.path().join(format!("{}.admin", worker.name));
+        let bootstrap = Bootstrap {
+            node_id: worker.uid.clone(),
+            node_cluster: "default".into(),
+            ads_socket: self.nodes[index].run_dir.join("agent.sock"),
+            admin_socket: admin,
+            health_listener: None,
+            wildcard: Wildcard::V4,
+        };
+        let path = self.dir.path().join(format!("{}.json", worker.name));
+        std::fs::write(&path, bootstrap.render()?.to_string())?;
+        let mut command = worker.netns.command(&self.envoy);
+        command.arg("-c").arg(&path).args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]);
+        worker.envoy = Some(Process::spawn(&format!("envoy-{}", worker.name), &command)?);
+        Ok(())
+    }
+
+    /// A directory for a test's own files, with a short path.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the hub serves agents.
+    pub fn hub_address(&self) -> Option<SocketAddr> {
+        self.hub_address
+    }
+
+    async fn add_node(&mut self, number: u8) -> Result<()> {
+        let name = format!("n{number}");
+        let labels = format!("{{node: {name}, role: gateway}}");
+        self.apply(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {labels}}}\n")).await?;
+        let run_dir = self.dir.path().join(&name);
+        let netns = self.bed.node(number)?;
+        self.nodes.push(Node { number, name, netns, agent: None, run_dir });
+        Ok(())
+    }
+}
+
+const GATEWAY: &str = "
+apiVersion: portreeve.dev/v1alpha1
+kind: NodeProxy
+metadata: {name: gateway}
+spec:
+  nodeSelector: {role: gateway}
+  labels: {app: envoy-ingress}
+";
+
+// === impl Node ===
+
+impl Node {
+    /// The admin interface of the node's `gateway`.
+    pub fn gateway(&self) -> Admin {
+        Admin::new(self.run_dir.join("keepers/gateway/admin.sock"))
+    }
+
+    /// The node's address.
+    pub fn address(&self) -> IpAddr {
+        self.netns.v4()
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// The pod's address.
+    pub fn ip(&self) -> IpAddr {
+        self.netns.v4()
+    }
+
+    /// Writes the pod's status, as a kubelet would.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn set_ready(&self, ready: bool) -> Result<()> {
+        let (ip, ready) = (self.ip(), if ready { "True" } else { "False" });
+        let status = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\nstatus: {{phase: Running, \
+             podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
+            self.name
+        );
+        manifest::apply_status(&self.client, &status).await.map(drop)
+    }
+
+    /// Deletes the pod with its grace period: it terminates, and stays until [`Worker::remove`].
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn terminate(&self) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
+        pods.delete(&self.name, &kube::api::DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Deletes the pod at once.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn remove(&self) -> Result<()> {
+        let pod = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\n", self.name);
+        manifest::delete(&self.client, &pod).await
+    }
+}
+
+/// Waits until a proxy has exactly these listeners, by the name's last part, all of them bound.
+///
+/// # Errors
+/// It has others when the time is over: they are named.
+pub async fn listeners(admin: &Admin, wanted: &[&str], bound: Duration) -> Result<()> {
+    let mut wanted: Vec<String> = wanted.iter().map(|name| (*name).to_string()).collect();
+    wanted.sort();
+    let what = format!("the listeners {wanted:?}");
+    let wanted = &wanted;
+    wait::until(&what, bound, || async move {
+        let Ok(found) = admin.listeners().await else { return false };
+        let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_string();
+        let mut names: Vec<String> = found.iter().map(|(name, _)| last(name)).collect();
+        names.sort();
+        names == *wanted
+    })
+    .await
+}
+
+/// The address in the hub's log line.
+fn address_in(log: &str) -> Result<SocketAddr> {
+    let line = log.lines().rev().find(|line| line.contains("serving agents")).context("no line of the hub's address")?;
+    let text = line.split("address=").nth(1).context("no address in the hub's line")?;
+    Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
+}
