@@ -3,6 +3,7 @@
 //! Each listener becomes one listener and one cluster of the Plan. Labels are ANDed (the replaced operator ORed
 //! them: its defect 10), selectors look in the object's own namespace unless told otherwise.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use portreeve_api::conditions::Reason;
@@ -10,6 +11,9 @@ use portreeve_api::plan;
 use portreeve_api::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
 
 use super::{Rejection, Resolved, Selection, SelectorScope};
+
+#[cfg(test)]
+mod tests;
 
 /// The letter of this API in qualified names.
 pub const API: &str = "A";
@@ -48,10 +52,15 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
         ..Default::default()
     };
     for listener in &object.spec.listeners {
-        let (mut listener, cluster) = resolving.listener(listener)?;
+        let Some((mut listener, cluster)) = resolving.listener(listener)? else { continue };
         let name = add_cluster(&mut plan.clusters, cluster, &listener.name);
         listener.rules.push(forward(&name));
         plan.listeners.push(listener);
+    }
+    if plan.listeners.is_empty() {
+        let message =
+            "no listener can be opened: tcp needs a cluster, without one there is nowhere to forward to";
+        return Err(Rejection { reason: Reason::Invalid, message: message.into() });
     }
     Ok(Resolved { plan, workload, groups: resolving.groups, warnings: resolving.warnings })
 }
@@ -79,14 +88,22 @@ struct Resolving {
 // === impl Resolving ===
 
 impl Resolving {
-    fn listener(&mut self, listener: &Listener) -> Result<(plan::Listener, plan::Cluster), Rejection> {
+    /// A listener and its cluster; none when it has nowhere to forward to.
+    fn listener(
+        &mut self,
+        listener: &Listener,
+    ) -> Result<Option<(plan::Listener, plan::Cluster)>, Rejection> {
         let (protocol, port, cluster) = match (&listener.udp, &listener.tcp) {
             (Some(udp), None) => (plan::Protocol::Udp, udp.port, Some(&udp.cluster)),
             (None, Some(tcp)) => (plan::Protocol::Tcp, tcp.port, tcp.cluster.as_ref()),
             _ => return Err(invalid(listener, "set exactly one of udp and tcp")),
         };
         let Some(cluster) = cluster else {
-            return Err(invalid(listener, "tcp needs a cluster: without one there is nowhere to forward to"));
+            // The replaced API takes such a listener, so it must not harm the others of its object.
+            let text =
+                format!("listener {}: tcp has no cluster to forward to and is not opened", listener.name);
+            self.warnings.push((Reason::Unsupported, text));
+            return Ok(None);
         };
         let opened = plan::Listener {
             name: listener.name.clone(),
@@ -94,23 +111,29 @@ impl Resolving {
             options: Some(plan::Options { idle_timeout_ms: idle_timeout(listener), ..Default::default() }),
             ..Default::default()
         };
-        Ok((opened, self.cluster(listener, cluster, protocol)))
+        Ok(Some((opened, self.cluster(listener, cluster, protocol)?)))
     }
 
-    fn cluster(&mut self, listener: &Listener, cluster: &Cluster, protocol: plan::Protocol) -> plan::Cluster {
-        let policy = match cluster.hash_key.as_deref().filter(|k| !k.is_empty()) {
+    fn cluster(
+        &mut self,
+        listener: &Listener,
+        cluster: &Cluster,
+        protocol: plan::Protocol,
+    ) -> Result<plan::Cluster, Rejection> {
+        let policy = match cluster.key() {
             Some(key) => plan::balancer::Policy::Key(key.into()),
             None => plan::balancer::Policy::SourceAddress(true),
         };
-        plan::Cluster {
+        let endpoints: Result<_, _> = cluster.endpoints.iter().map(|e| self.endpoint(listener, e)).collect();
+        Ok(plan::Cluster {
             name: cluster.name.clone(),
             socket: Some(socket(protocol, 0)),
-            endpoints: cluster.endpoints.iter().map(|e| self.endpoint(e)).collect(),
+            endpoints: endpoints?,
             balancer: Some(plan::Balancer { policy: Some(policy) }),
             health_check: self.health_check(listener, cluster),
             connect_timeout_ms: CONNECT_TIMEOUT_MS,
             ..Default::default()
-        }
+        })
     }
 
     fn health_check(&mut self, listener: &Listener, cluster: &Cluster) -> Option<plan::HealthCheck> {
@@ -137,27 +160,39 @@ impl Resolving {
         })
     }
 
-    fn endpoint(&mut self, endpoint: &Endpoint) -> plan::EndpointSource {
+    fn endpoint(
+        &mut self,
+        listener: &Listener,
+        endpoint: &Endpoint,
+    ) -> Result<plan::EndpointSource, Rejection> {
         use plan::endpoint_source::From;
         let host = &endpoint.host;
         let from = match (host.address.as_deref(), host.selector.as_ref()) {
             (Some(address), _) => match address.parse::<IpAddr>() {
-                Ok(ip) => Some(From::Ip(ip.to_string())),
-                Err(_) => Some(From::Host(address.to_ascii_lowercase())),
+                // An IPv4 address in IPv6 clothes is the same endpoint, and must rank as the same.
+                Ok(ip) => From::Ip(ip.to_canonical().to_string()),
+                Err(_) if is_host(address) => From::Host(address.to_ascii_lowercase()),
+                Err(_) => {
+                    let text = format!(
+                        "endpoint {}: {address} is neither an IP address nor a DNS name",
+                        endpoint.name
+                    );
+                    return Err(invalid(listener, &text));
+                }
             },
-            (None, Some(labels)) => Some(From::Group(self.group(labels))),
-            (None, None) => None,
+            (None, Some(labels)) => From::Group(self.group(labels)),
+            (None, None) => return Err(invalid(listener, "set exactly one of address and selector")),
         };
-        plan::EndpointSource {
+        Ok(plan::EndpointSource {
             name: endpoint.name.clone(),
-            from,
+            from: Some(from),
             port: endpoint.port as u32,
             health_port: endpoint.health_check_port.unwrap_or(0) as u32,
             ..Default::default()
-        }
+        })
     }
 
-    fn group(&mut self, labels: &std::collections::BTreeMap<String, String>) -> String {
+    fn group(&mut self, labels: &BTreeMap<String, String>) -> String {
         let selection = Selection::of_labels(labels, &self.namespace, self.scope);
         let name = selection.name.to_string();
         if !self.groups.iter().any(|g| g.name == selection.name) {
@@ -170,12 +205,18 @@ impl Resolving {
 /// Puts a cluster into a Plan under a name that is free: the API lets two listeners name different clusters alike.
 fn add_cluster(clusters: &mut Vec<plan::Cluster>, mut cluster: plan::Cluster, listener: &str) -> String {
     if !clusters.contains(&cluster) {
-        if clusters.iter().any(|c| c.name == cluster.name) {
+        while clusters.iter().any(|c| c.name == cluster.name) {
             cluster.name = format!("{listener}/{}", cluster.name);
         }
         clusters.push(cluster.clone());
     }
     cluster.name
+}
+
+/// Whether a text that is no IP address can be a DNS name: RFC 1035's lengths, and no colon, as in "host:port".
+fn is_host(text: &str) -> bool {
+    let labels = text.strip_suffix('.').unwrap_or(text).split('.');
+    labels.into_iter().all(|label| (1..=63).contains(&label.len()) && !label.contains(':'))
 }
 
 fn invalid(listener: &Listener, text: &str) -> Rejection {
