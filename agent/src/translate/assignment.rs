@@ -26,24 +26,35 @@ pub struct Candidate {
     pub terminating_ms: i64,
 }
 
-/// The endpoints of a cluster, each address and port once; none while a source is not known yet.
-pub fn candidates(request: &Request<'_>, cluster: &plan::Cluster, lookup: &impl Lookup) -> Option<Vec<Candidate>> {
+/// The endpoints of a cluster, each address and port once; none while a source is not known yet. Addresses that the
+/// proxy can't reach for want of their family are left out: a key's winner must be one that it can.
+pub fn candidates(
+    request: &Request<'_>,
+    cluster: &plan::Cluster,
+    lookup: &impl Lookup,
+) -> Option<Vec<Candidate>> {
     use plan::endpoint_source::From;
+    let families = request.families;
     let mut found: BTreeMap<(IpAddr, u32), Candidate> = BTreeMap::new();
     for source in &cluster.endpoints {
         let mut add = |ip, created_ms, terminating_ms| {
             let candidate = Candidate { ip, port: source.port, created_ms, terminating_ms };
-            found.entry((ip, source.port)).or_insert(candidate);
+            let known = found.entry((ip, source.port)).or_insert_with(|| candidate.clone());
+            *known = known.clone().min_by_merit(candidate);
         };
         match &source.from {
-            Some(From::Ip(ip)) => ip.parse().into_iter().for_each(|ip| add(ip, 0, 0)),
+            Some(From::Ip(ip)) => {
+                let ip: Option<IpAddr> =
+                    ip.parse().ok().filter(|ip: &IpAddr| ip.is_loopback() || usable(families, *ip));
+                ip.into_iter().for_each(|ip| add(ip, 0, 0));
+            }
             Some(From::Host(host)) => {
                 let ips = lookup.host(&request.plan.dns_namespace, host)?;
-                ips.into_iter().filter(|ip| usable(request.families, *ip)).for_each(|ip| add(ip, 0, 0));
+                one_family(families, ips).into_iter().for_each(|ip| add(ip, 0, 0));
             }
             Some(From::Group(group)) => {
                 for endpoint in lookup.group(group)? {
-                    if let Some(ip) = pick(request.families, &endpoint.ips) {
+                    if let Some(ip) = pick(families, &endpoint.ips) {
                         add(ip, endpoint.created_ms, endpoint.terminating_ms);
                     }
                 }
@@ -55,7 +66,12 @@ pub fn candidates(request: &Request<'_>, cluster: &plan::Cluster, lookup: &impl 
 }
 
 /// Builds the assignment. An empty one is sent as such: without it Envoy would keep the endpoints it had.
-pub fn build(plan: &plan::Plan, cluster: &plan::Cluster, name: &str, found: Vec<Candidate>) -> envoy::ClusterLoadAssignment {
+pub fn build(
+    plan: &plan::Plan,
+    cluster: &plan::Cluster,
+    name: &str,
+    found: Vec<Candidate>,
+) -> envoy::ClusterLoadAssignment {
     let policy = cluster.balancer.as_ref().and_then(|b| b.policy.as_ref());
     let created_ms = plan.origin.as_ref().map_or(0, |o| o.created_ms);
     let protocol = cluster.socket.as_ref().map_or(plan::Protocol::Udp, plan::Socket::protocol);
@@ -74,9 +90,25 @@ pub fn build(plan: &plan::Plan, cluster: &plan::Cluster, name: &str, found: Vec<
     }
 }
 
+// === impl Candidate ===
+
+impl Candidate {
+    /// Of two that share address and port (pods on the host network, an address that is named twice): the one that
+    /// stays, then the older, whatever the order in which they were found.
+    fn min_by_merit(self, other: Self) -> Self {
+        let merit = |c: &Self| (c.terminating_ms != 0, c.created_ms, std::cmp::Reverse(c.terminating_ms));
+        if merit(&other) < merit(&self) { other } else { self }
+    }
+}
+
 /// The winner alone in priority 0, the runner-up in 1, the rest in 2. A pod that is to go keeps the calls that are
 /// older than its termination and is not shown to younger ones.
-fn keyed(key: &str, created_ms: i64, mut found: Vec<Candidate>, protocol: plan::Protocol) -> Vec<envoy::LocalityLbEndpoints> {
+fn keyed(
+    key: &str,
+    created_ms: i64,
+    mut found: Vec<Candidate>,
+    protocol: plan::Protocol,
+) -> Vec<envoy::LocalityLbEndpoints> {
     found.retain(|c| c.terminating_ms == 0 || created_ms < c.terminating_ms);
     rank::order(key, &mut found, |c| (c.created_ms > created_ms, c.ip));
     let mut priorities: Vec<Vec<envoy::LbEndpoint>> = Vec::new();
@@ -113,7 +145,11 @@ fn unkeyed(found: Vec<Candidate>, protocol: plan::Protocol) -> Vec<envoy::Locali
     vec![envoy::LocalityLbEndpoints { lb_endpoints: found.iter().map(build).collect(), ..Default::default() }]
 }
 
-fn endpoint(candidate: &Candidate, health: core::HealthStatus, protocol: plan::Protocol) -> envoy::LbEndpoint {
+fn endpoint(
+    candidate: &Candidate,
+    health: core::HealthStatus,
+    protocol: plan::Protocol,
+) -> envoy::LbEndpoint {
     let protocol = match protocol {
         plan::Protocol::Tcp => core::socket_address::Protocol::Tcp,
         _ => core::socket_address::Protocol::Udp,
@@ -138,15 +174,24 @@ fn endpoint(candidate: &Candidate, health: core::HealthStatus, protocol: plan::P
 fn hash_key(ip: IpAddr) -> core::Metadata {
     let text = Value { kind: Some(value::Kind::StringValue(ip.to_string())) };
     let fields = Struct { fields: HashMap::from([("hash_key".to_string(), text)]) };
-    core::Metadata { filter_metadata: HashMap::from([("envoy.lb".to_string(), fields)]), ..Default::default() }
+    core::Metadata {
+        filter_metadata: HashMap::from([("envoy.lb".to_string(), fields)]),
+        ..Default::default()
+    }
 }
 
 /// The address of an endpoint that a proxy uses: its own primary family first.
 fn pick(families: Families, ips: &[String]) -> Option<IpAddr> {
-    let parsed: Vec<IpAddr> = ips.iter().filter_map(|ip| ip.parse().ok()).collect();
+    one_family(families, ips.iter().filter_map(|ip| ip.parse().ok()).collect()).into_iter().next()
+}
+
+/// The addresses of one host that a proxy uses: those of its primary family, and only without any those of the other.
+/// Both would count one host twice.
+fn one_family(families: Families, ips: Vec<IpAddr>) -> Vec<IpAddr> {
     let v6_first = matches!(families, Families::V6 | Families::DualV6First);
-    let preferred = parsed.iter().find(|ip| ip.is_ipv6() == v6_first);
-    preferred.or_else(|| parsed.iter().find(|ip| usable(families, **ip))).copied()
+    let (primary, other): (Vec<_>, Vec<_>) = ips.into_iter().partition(|ip| ip.is_ipv6() == v6_first);
+    let chosen = if primary.is_empty() { other } else { primary };
+    chosen.into_iter().filter(|ip| usable(families, *ip)).collect()
 }
 
 fn usable(families: Families, ip: IpAddr) -> bool {

@@ -32,14 +32,18 @@ pub fn build(cluster: &plan::Cluster, name: &Name) -> Arc<Resource> {
         max_retries: u32_value(CIRCUIT_LIMIT),
         ..Default::default()
     };
-    let timeout = if cluster.connect_timeout_ms == 0 { CONNECT_TIMEOUT_MS } else { cluster.connect_timeout_ms };
+    let timeout =
+        if cluster.connect_timeout_ms == 0 { CONNECT_TIMEOUT_MS } else { cluster.connect_timeout_ms };
     let mut built = envoy::Cluster {
         name: name.to_string(),
         connect_timeout: duration(timeout),
         cluster_discovery_type: Some(envoy::cluster::ClusterDiscoveryType::Type(
             envoy::cluster::DiscoveryType::Eds.into(),
         )),
-        eds_cluster_config: Some(envoy::cluster::EdsClusterConfig { eds_config: Some(over_ads()), ..Default::default() }),
+        eds_cluster_config: Some(envoy::cluster::EdsClusterConfig {
+            eds_config: Some(over_ads()),
+            ..Default::default()
+        }),
         circuit_breakers: Some(envoy::CircuitBreakers {
             thresholds: vec![limits(core::RoutingPriority::Default), limits(core::RoutingPriority::High)],
             ..Default::default()
@@ -52,7 +56,10 @@ pub fn build(cluster: &plan::Cluster, name: &Name) -> Arc<Resource> {
         ignore_health_on_host_removal: true,
         ..Default::default()
     };
-    if matches!(cluster.balancer.as_ref().and_then(|b| b.policy.as_ref()), Some(plan::balancer::Policy::SourceAddress(true))) {
+    if matches!(
+        cluster.balancer.as_ref().and_then(|b| b.policy.as_ref()),
+        Some(plan::balancer::Policy::SourceAddress(true))
+    ) {
         built.set_lb_policy(envoy::cluster::LbPolicy::Maglev);
         built.lb_config = Some(envoy::cluster::LbConfig::MaglevLbConfig(envoy::cluster::MaglevLbConfig {
             table_size: u64_value(MAGLEV_TABLE),
@@ -66,7 +73,9 @@ fn over_ads() -> core::ConfigSource {
         resource_api_version: core::ApiVersion::V3.into(),
         // Never go on without the assignment: it always follows the cluster on the same stream.
         initial_fetch_timeout: duration(0),
-        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {})),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+            core::AggregatedConfigSource {},
+        )),
         ..Default::default()
     }
 }

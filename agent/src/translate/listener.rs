@@ -47,7 +47,8 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
     let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
     match socket.protocol() {
         plan::Protocol::Udp => {
-            built.address = Some(wildcard(request.families, core::socket_address::Protocol::Udp, socket.port));
+            built.address =
+                Some(wildcard(request.families, core::socket_address::Protocol::Udp, socket.port));
             built.udp_listener_config = Some(envoy::UdpListenerConfig {
                 downstream_socket_config: Some(datagram_socket()),
                 ..Default::default()
@@ -56,7 +57,8 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
             built.listener_filters.push(udp_filter(&name, &target, cluster.balancer.as_ref(), idle));
         }
         plan::Protocol::Tcp => {
-            built.address = Some(wildcard(request.families, core::socket_address::Protocol::Tcp, socket.port));
+            built.address =
+                Some(wildcard(request.families, core::socket_address::Protocol::Tcp, socket.port));
             let idle = if idle == 0 { TCP_IDLE_MS } else { idle };
             built.filter_chains.push(tcp_chain(&name, &target, cluster.balancer.as_ref(), idle));
         }
@@ -99,7 +101,12 @@ fn datagram_socket() -> core::UdpSocketConfig {
     core::UdpSocketConfig { max_rx_datagram_size: u64_value(MAX_DATAGRAM), ..Default::default() }
 }
 
-fn udp_filter(name: &str, target: &str, balancer: Option<&plan::Balancer>, idle_ms: u64) -> envoy::ListenerFilter {
+fn udp_filter(
+    name: &str,
+    target: &str,
+    balancer: Option<&plan::Balancer>,
+    idle_ms: u64,
+) -> envoy::ListenerFilter {
     use plan::balancer::Policy;
     let policy = balancer.and_then(|b| b.policy.as_ref());
     // One key, one endpoint: the assignment's priorities choose it for each datagram, so that all pipes of a call
@@ -137,11 +144,18 @@ fn always(target: &str) -> matcher::Matcher {
     matcher::Matcher { on_no_match: Some(Box::new(on_match)), ..Default::default() }
 }
 
-fn tcp_chain(name: &str, target: &str, balancer: Option<&plan::Balancer>, idle_ms: u64) -> envoy::FilterChain {
+fn tcp_chain(
+    name: &str,
+    target: &str,
+    balancer: Option<&plan::Balancer>,
+    idle_ms: u64,
+) -> envoy::FilterChain {
     use envoy_types::pb::envoy::r#type::v3 as kinds;
     use plan::balancer::Policy;
     let by_source = kinds::HashPolicy {
-        policy_specifier: Some(kinds::hash_policy::PolicySpecifier::SourceIp(kinds::hash_policy::SourceIp {})),
+        policy_specifier: Some(kinds::hash_policy::PolicySpecifier::SourceIp(
+            kinds::hash_policy::SourceIp {},
+        )),
     };
     let config = tcp_proxy::TcpProxy {
         stat_prefix: name.into(),

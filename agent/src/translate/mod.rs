@@ -18,6 +18,8 @@ pub mod cluster;
 pub mod listener;
 pub mod rank;
 pub mod show;
+#[cfg(test)]
+mod tests;
 
 /// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
 /// this later would recreate every session.
@@ -97,7 +99,8 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
         let name = qualified(request.plan, &cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);
         done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name)));
-        done.outputs.push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
+        done.outputs
+            .push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
     }
     Some(done)
 }

@@ -71,11 +71,12 @@ pub struct Claims {
 // === impl Claims ===
 
 impl Claims {
-    /// Replaces an owner's wishes; answers with the other owners whose luck changed.
+    /// Replaces an owner's wishes; answers with the other owners whose luck, or whose winner, changed.
     pub fn set(&mut self, owner: &Owner, created_ms: i64, wishes: Vec<Wish>) -> BTreeSet<Owner> {
         let old = self.owned.remove(owner).unwrap_or_default();
-        let ports: BTreeSet<Port> = old.iter().map(|(p, _)| p).chain(wishes.iter().map(|w| &w.port)).cloned().collect();
-        let before: Vec<_> = ports.iter().map(|p| self.winner(p)).collect();
+        let ports: BTreeSet<Port> =
+            old.iter().map(|(p, _)| p).chain(wishes.iter().map(|w| &w.port)).cloned().collect();
+        let before: Vec<_> = ports.iter().map(|p| self.first(p)).collect();
         for (port, rank) in &old {
             if let Some(queue) = self.queues.get_mut(port) {
                 queue.remove(rank);
@@ -92,15 +93,27 @@ impl Claims {
         }
         let mut shifted = BTreeSet::new();
         for (port, before) in ports.iter().zip(before) {
-            let now = self.winner(port);
-            if now != before {
-                shifted.extend([before, now].into_iter().flatten());
+            if self.first(port) != before {
+                // Everyone in the queue is told who has the port, so everyone has to hear of another winner.
+                let waiting = self.queues.get(port).into_iter().flatten().map(|(rank, _)| rank.owner());
+                shifted.extend(waiting);
             }
             if self.queues.get(port).is_some_and(BTreeMap::is_empty) {
                 self.queues.remove(port);
             }
         }
         shifted.remove(owner);
+        shifted
+    }
+
+    /// Takes all claims of a proxy away; answers with the other owners whose luck, or whose winner, changed.
+    pub fn drop_proxy(&mut self, proxy: &ProxyId) -> BTreeSet<Owner> {
+        let from = (proxy.clone(), Name::from(""));
+        let owned = self.owned.range(from..).take_while(|((id, _), _)| id == proxy);
+        let owners: Vec<Owner> = owned.map(|(owner, _)| owner.clone()).collect();
+        let mut shifted: BTreeSet<Owner> =
+            owners.iter().flat_map(|owner| self.set(owner, 0, Vec::new())).collect();
+        shifted.retain(|(id, _)| id != proxy);
         shifted
     }
 
@@ -123,9 +136,18 @@ impl Claims {
         denied
     }
 
-    fn winner(&self, port: &Port) -> Option<Owner> {
-        let (rank, _) = self.queues.get(port)?.first_key_value()?;
-        Some((rank.proxy.clone(), rank.plan.clone()))
+    /// Who has a port, with which listener.
+    fn first(&self, port: &Port) -> Option<(Rank, String)> {
+        let (rank, listener) = self.queues.get(port)?.first_key_value()?;
+        Some((rank.clone(), listener.clone()))
+    }
+}
+
+// === impl Rank ===
+
+impl Rank {
+    fn owner(&self) -> Owner {
+        (self.proxy.clone(), self.plan.clone())
     }
 }
 
@@ -178,5 +200,49 @@ mod tests {
         let mut claims = Claims::default();
         claims.set(&owner("gw", "a"), 10, vec![wish(53, Transport::Udp, "x"), wish(53, Transport::Udp, "y")]);
         assert_eq!(claims.denied(&owner("gw", "a")).into_keys().collect::<Vec<_>>(), ["y"]);
+    }
+
+    #[test]
+    fn all_who_wait_hear_of_another_winner() {
+        let mut claims = Claims::default();
+        for (plan, created) in [("a", 10), ("b", 20), ("c", 30)] {
+            claims.set(&owner("gw", plan), created, vec![wish(5000, Transport::Udp, plan)]);
+        }
+        assert_eq!(&*claims.denied(&owner("gw", "c"))["c"].winner, "a");
+        let shifted = claims.set(&owner("gw", "a"), 10, Vec::new());
+        assert_eq!(shifted, BTreeSet::from([owner("gw", "b"), owner("gw", "c")]));
+        assert_eq!(&*claims.denied(&owner("gw", "c"))["c"].winner, "b");
+    }
+
+    #[test]
+    fn loser_that_comes_or_goes_is_of_no_interest_to_the_winner() {
+        let mut claims = Claims::default();
+        claims.set(&owner("gw", "a"), 10, vec![wish(5000, Transport::Udp, "a")]);
+        assert!(claims.set(&owner("gw", "b"), 20, vec![wish(5000, Transport::Udp, "b")]).is_empty());
+        assert!(claims.set(&owner("gw", "b"), 20, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn equal_age_is_decided_by_name() {
+        let mut claims = Claims::default();
+        claims.set(&owner("gw", "A/ns/b"), 10, vec![wish(5000, Transport::Udp, "l")]);
+        claims.set(&owner("gw", "A/ns/a"), 10, vec![wish(5000, Transport::Udp, "l")]);
+        assert!(claims.denied(&owner("gw", "A/ns/a")).is_empty());
+        assert_eq!(claims.denied(&owner("gw", "A/ns/b")).len(), 1);
+    }
+
+    #[test]
+    fn dropped_proxy_leaves_every_port_to_the_others() {
+        let mut claims = Claims::default();
+        for (plan, port) in [("a", 1), ("b", 2)] {
+            claims.set(&owner("gone", plan), 10, vec![wish(port, Transport::Udp, plan)]);
+            claims.set(&owner("stays", plan), 20, vec![wish(port, Transport::Udp, plan)]);
+        }
+        assert_eq!(
+            claims.drop_proxy(&owner("gone", "").0),
+            BTreeSet::from([owner("stays", "a"), owner("stays", "b")])
+        );
+        assert!(claims.denied(&owner("stays", "a")).is_empty());
+        assert!(claims.drop_proxy(&owner("gone", "").0).is_empty());
     }
 }

@@ -47,12 +47,14 @@ impl Feed {
         upsert: &[(Name, Version, Bytes)],
         removed: &[Name],
     ) -> Result<Touched, String> {
-        let decoded: Result<Vec<_>, _> = upsert.iter().map(|(name, _, body)| Decoded::read(ty, name, body)).collect();
+        let decoded: Result<Vec<_>, _> =
+            upsert.iter().map(|(name, _, body)| Decoded::read(ty, name, body)).collect();
+        let decoded = decoded?;
         let mut touched = Touched::default();
         for name in removed {
             self.remove(ty, name, &mut touched);
         }
-        for ((name, version, _), decoded) in upsert.iter().zip(decoded?) {
+        for ((name, version, _), decoded) in upsert.iter().zip(decoded) {
             self.versions.insert((ty, name.clone()), *version);
             self.put(name, decoded, &mut touched);
         }
@@ -65,9 +67,10 @@ impl Feed {
         self.seen.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()
     }
 
-    /// A group's endpoints; none while one of its slices is missing.
+    /// A group's endpoints; none while one of its slices is missing. A group that is empty has a slice that says so:
+    /// one that claims to have no slices is not known.
     pub fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
-        let shards = *self.shards.get(name)?;
+        let shards = *self.shards.get(name).filter(|shards| **shards > 0)?;
         let mut all = Vec::new();
         for index in 0..shards {
             all.extend(self.slices.get(&names::slice_name(name, shards, index))?);

@@ -19,11 +19,13 @@ pub mod claims;
 mod feed;
 mod hosts;
 mod proxy;
+#[cfg(test)]
+mod tests;
 
 pub use hosts::Host;
 pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};
 
-use claims::Claims;
+use claims::{Claims, Owner};
 use feed::Feed;
 use hosts::Hosts;
 
@@ -85,6 +87,9 @@ impl World {
 
     /// A pod of this node was created or changed.
     pub fn apply_pod(&mut self, pod: Pod) {
+        if pod.finished {
+            return self.delete_pod(&pod.uid);
+        }
         let uid = pod.uid.clone();
         let id = ProxyId::Pod(uid.clone());
         let facts = Facts::of_pod(&pod, self.host_families);
@@ -182,28 +187,26 @@ impl World {
             Some(old) => (old.view, old.plans),
             None => (View::new(Snapshot::default()), BTreeMap::new()),
         };
-        self.proxies.insert(id, Proxy { facts, view, plans });
-        let all = self.feed.plans.keys().cloned().collect();
-        self.refresh(all);
+        self.proxies.insert(id.clone(), Proxy { facts, view, plans });
+        self.bring_up_to_date(self.feed.plans.keys().map(|plan| (id.clone(), plan.clone())).collect());
     }
 
     fn drop_proxy(&mut self, id: &ProxyId, reason: &str) {
         let Some(proxy) = self.proxies.remove(id) else { return };
         proxy.view.close(reason);
-        let mut shifted = BTreeSet::new();
-        for plan in proxy.plans.into_keys() {
-            shifted.extend(self.claims.set(&(id.clone(), plan), 0, Vec::new()));
-        }
-        self.refresh(shifted.into_iter().map(|(_, plan)| plan).collect());
+        let shifted = self.claims.drop_proxy(id);
+        self.bring_up_to_date(shifted);
     }
 
-    /// Brings every proxy up to date with these Plans, and with those whose ports they free or take.
+    /// Brings every proxy up to date with these Plans.
     fn refresh(&mut self, plans: BTreeSet<Name>) {
-        let ids: Vec<ProxyId> = self.proxies.keys().cloned().collect();
-        let mut dirty: BTreeSet<(ProxyId, Name)> = BTreeSet::new();
-        for plan in &plans {
-            dirty.extend(ids.iter().map(|id| (id.clone(), plan.clone())));
-        }
+        let of_all =
+            |plan: &Name| self.proxies.keys().map(|id| (id.clone(), plan.clone())).collect::<Vec<_>>();
+        self.bring_up_to_date(plans.iter().flat_map(of_all).collect());
+    }
+
+    /// Brings these up to date, and those whose ports they free or take.
+    fn bring_up_to_date(&mut self, mut dirty: BTreeSet<Owner>) {
         // First all claims, so that no translation sees a port as taken that this very change frees.
         for owner in dirty.clone() {
             dirty.extend(self.claim(&owner));
@@ -220,7 +223,7 @@ impl World {
         }
     }
 
-    fn claim(&mut self, owner: &(ProxyId, Name)) -> BTreeSet<(ProxyId, Name)> {
+    fn claim(&mut self, owner: &Owner) -> BTreeSet<Owner> {
         let (id, name) = owner;
         let wanted = match (self.proxies.get(id), self.feed.plans.get(name)) {
             (Some(proxy), Some(plan)) if proxy.facts.takes(plan) => {
@@ -233,31 +236,27 @@ impl World {
     }
 
     fn refresh_one(&mut self, id: &ProxyId, name: &Name, changes: &mut Changes<EnvoyType>) {
-        let Some(proxy) = self.proxies.get(id) else { return };
-        let plan = self.feed.plans.get(name).filter(|p| proxy.facts.takes(p));
-        let next = match plan {
+        let Some(proxy) = self.proxies.get_mut(id) else { return };
+        let mut before = proxy.plans.remove(name).unwrap_or_default();
+        let now = match self.feed.plans.get(name).filter(|p| proxy.facts.takes(p)) {
             Some(plan) => {
                 let denied = self.claims.denied(&(id.clone(), name.clone()));
                 let names = denied.keys().cloned().collect();
                 let request = translate::Request { plan, families: proxy.facts.families, denied: &names };
-                // What is not known completely leaves the previous version in force.
-                let Some(done) = translate::translate(&request, &Known { feed: &self.feed, hosts: &self.hosts })
-                else {
-                    return;
-                };
-                Some(Contribution { denied, ..Contribution::of(done.outputs, done.remarks) })
+                match translate::translate(&request, &Known { feed: &self.feed, hosts: &self.hosts }) {
+                    Some(done) => Contribution { denied, ..Contribution::of(done.outputs, done.remarks) },
+                    // What is not known completely leaves the previous version in force, but for its lost ports.
+                    None => {
+                        changes.remove.extend(before.deny(plan, denied));
+                        before.clone()
+                    }
+                }
             }
-            None => None,
+            None => Contribution::default(),
         };
-        let Some(proxy) = self.proxies.get_mut(id) else { return };
-        let before = proxy.plans.remove(name).unwrap_or_default();
-        let now = next.unwrap_or_default();
         changes.remove.extend(before.missing_in(&now));
-        let differs = |(key, r): &(&(EnvoyType, Name), &Arc<portreeve_xds::Resource>)| {
-            before.resources.get(*key).is_none_or(|old| old.version() != r.version())
-        };
-        changes.upsert.extend(now.resources.iter().filter(differs).map(|(key, r)| (key.0, r.clone())));
-        if !now.resources.is_empty() || !now.denied.is_empty() || !now.remarks.is_empty() {
+        changes.upsert.extend(now.new_since(&before));
+        if !now.is_empty() {
             proxy.plans.insert(name.clone(), now);
         }
     }

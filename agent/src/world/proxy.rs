@@ -5,13 +5,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use portreeve_api::pod::Pod;
 use portreeve_api::plan;
+use portreeve_api::pod::Pod;
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource, View};
 
-use super::claims::{Port, Transport, Wish};
-use crate::translate::{Families, Output, Remark};
+use super::claims::{Denied, Port, Transport, Wish};
+use crate::translate::{self, Families, Output, Remark};
 
 /// A proxy of this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,13 +38,20 @@ pub struct Facts {
 }
 
 /// The namespaces whose Plans a proxy takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Allowed {
-    /// Any.
+    /// A pod's: Plans that look in its namespace, or everywhere.
+    Pod(String),
+    /// A NodeProxy's: objects of any namespace.
     All,
-    /// These.
-    Only(Vec<String>),
+    /// A NodeProxy's: objects of these namespaces, wherever they look.
+    Listed(Vec<String>),
+    /// A NodeProxy's: objects of the namespaces that a selector over their labels matches.
+    Matching(plan::Selector),
 }
+
+/// The label that every namespace carries, with its own name. The only one that is known here.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A proxy's present state.
 pub struct Proxy {
@@ -57,14 +64,14 @@ pub struct Proxy {
 }
 
 /// A Plan's part of a proxy's configuration.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Contribution {
     /// Resources by type and name.
     pub resources: BTreeMap<(EnvoyType, Name), Arc<Resource>>,
     /// What could not be expressed.
     pub remarks: Vec<Remark>,
     /// Listeners that lost their port.
-    pub denied: BTreeMap<String, super::claims::Denied>,
+    pub denied: BTreeMap<String, Denied>,
 }
 
 // === impl ProxyId ===
@@ -88,31 +95,44 @@ impl Facts {
             labels: pod.labels.clone(),
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
             families: if pod.host_network { host } else { families(&pod.ips) },
-            allowed: Allowed::Only(vec![pod.namespace.to_string()]),
+            allowed: Allowed::Pod(pod.namespace.to_string()),
         }
     }
 
     /// A NodeProxy's proxy.
     pub fn of_node_proxy(name: &str, proxy: &plan::NodeProxy, host: Families) -> Self {
-        let allowed = match proxy.all_namespaces {
-            true => Allowed::All,
-            false => Allowed::Only(proxy.allowed_namespaces.clone()),
+        let allowed = match &proxy.namespace_selector {
+            _ if proxy.all_namespaces => Allowed::All,
+            Some(selector) => Allowed::Matching(selector.clone()),
+            None => Allowed::Listed(proxy.allowed_namespaces.clone()),
         };
         let labels = proxy.labels.clone();
         Self { title: format!("nodeproxy/{name}"), labels, netns: "host".into(), families: host, allowed }
     }
 
-    /// Whether a Plan is meant for this proxy.
+    /// Whether a Plan is meant for this proxy. What a workload asks and is not known here is not met.
     pub fn takes(&self, plan: &plan::Plan) -> bool {
         let Some(workload) = &plan.workload else { return false };
-        let everywhere = workload.namespace.is_empty();
-        let allowed = match &self.allowed {
-            Allowed::All => true,
-            Allowed::Only(names) => everywhere || names.contains(&workload.namespace),
-        };
-        let matches = workload.selector.as_ref().is_some_and(|s| s.matches(&self.labels));
+        let unknown = [&workload.proxy_name, &workload.node_name, &workload.service_group];
+        if unknown.iter().any(|asked| !asked.is_empty()) {
+            return false;
+        }
         let kind = matches!(workload.proxy_kind(), plan::ProxyKind::Unspecified | plan::ProxyKind::Envoy);
-        allowed && matches && kind
+        let matches =
+            workload.selector.as_ref().is_some_and(|s| s.fields.is_empty() && s.matches(&self.labels));
+        kind && matches && self.allows(plan, workload)
+    }
+
+    fn allows(&self, plan: &plan::Plan, workload: &plan::Workload) -> bool {
+        let whose = plan.origin.as_ref().map_or("", |origin| &origin.namespace);
+        match &self.allowed {
+            Allowed::Pod(own) => workload.namespace.is_empty() || workload.namespace == *own,
+            Allowed::All => true,
+            Allowed::Listed(names) => names.iter().any(|name| name == whose),
+            Allowed::Matching(selector) => {
+                selector.matches(&BTreeMap::from([(NAME_LABEL.to_owned(), whose.to_owned())]))
+            }
+        }
     }
 
     /// The ports that a Plan wants on this proxy.
@@ -140,9 +160,30 @@ impl Contribution {
         Self { resources, remarks, denied: BTreeMap::new() }
     }
 
+    /// Takes the listeners away that lost their port, while nothing else can be said; answers with what is gone.
+    pub fn deny(&mut self, plan: &plan::Plan, denied: BTreeMap<String, Denied>) -> Vec<(EnvoyType, Name)> {
+        let lost = denied.keys().map(|listener| (EnvoyType::Listener, translate::qualified(plan, listener)));
+        let gone = lost.filter(|key| self.resources.remove(key).is_some()).collect();
+        self.denied = denied;
+        gone
+    }
+
+    /// Whether there is nothing to hold or to tell.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty() && self.denied.is_empty() && self.remarks.is_empty()
+    }
+
     /// Names of this one's resources that another lacks.
     pub fn missing_in(&self, other: &Self) -> BTreeSet<(EnvoyType, Name)> {
         self.resources.keys().filter(|k| !other.resources.contains_key(*k)).cloned().collect()
+    }
+
+    /// This one's resources that another has not, or not in this version.
+    pub fn new_since(&self, before: &Self) -> Vec<(EnvoyType, Arc<Resource>)> {
+        let differs = |(key, r): &(&(EnvoyType, Name), &Arc<Resource>)| {
+            before.resources.get(*key).is_none_or(|old| old.version() != r.version())
+        };
+        self.resources.iter().filter(differs).map(|(key, r)| (key.0, r.clone())).collect()
     }
 }
 

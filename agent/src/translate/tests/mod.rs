@@ -1,0 +1,145 @@
+//! Tests of translation: builders of Plans and endpoints, and a look-up over them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use portreeve_api::plan;
+use portreeve_api::plan::balancer::Policy;
+use portreeve_api::plan::endpoint_source::From;
+use portreeve_xds::envoy::EnvoyType;
+use prost::Message;
+
+use super::*;
+
+mod affinity;
+mod dump;
+mod facts;
+mod golden;
+
+/// What groups and host names stand for.
+#[derive(Default)]
+struct Fixture {
+    groups: BTreeMap<String, Vec<plan::Endpoint>>,
+    hosts: BTreeMap<String, Vec<IpAddr>>,
+}
+
+impl Lookup for Fixture {
+    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
+        self.groups.get(name).map(|all| all.iter().collect())
+    }
+
+    fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
+        assert_eq!(namespace, "ns");
+        self.hosts.get(name).cloned()
+    }
+}
+
+/// Pods 1 to `count`, created at 100, with addresses 10.0.0.x and fd00::x.
+fn mk_pods(count: u8) -> Vec<plan::Endpoint> {
+    let pod = |i| plan::Endpoint {
+        uid: format!("uid-{i}"),
+        name: format!("w-{i}"),
+        ips: vec![format!("10.0.0.{i}"), format!("fd00::{i:x}")],
+        created_ms: 100,
+        ready: true,
+        ..Default::default()
+    };
+    (1..=count).map(pod).collect()
+}
+
+fn mk_fixture(pods: Vec<plan::Endpoint>) -> Fixture {
+    Fixture { groups: BTreeMap::from([("ns/app=w".into(), pods)]), ..Default::default() }
+}
+
+/// A Plan without pipes, of an object created at 200.
+fn mk_plan() -> plan::Plan {
+    let origin = plan::Origin {
+        api: "A".into(),
+        namespace: "ns".into(),
+        name: "call".into(),
+        created_ms: 200,
+        ..Default::default()
+    };
+    plan::Plan { origin: Some(origin), dns_namespace: "ns".into(), ..Default::default() }
+}
+
+fn key(key: &str) -> Policy {
+    Policy::Key(key.into())
+}
+
+fn group() -> From {
+    From::Group("ns/app=w".into())
+}
+
+/// Adds listener `<name>-l` on a port and cluster `<name>-c` with these sources.
+fn add_pipe(
+    plan: &mut plan::Plan,
+    name: &str,
+    socket: (plan::Protocol, u32),
+    policy: Policy,
+    sources: Vec<(From, u32)>,
+) {
+    let (protocol, port) = socket;
+    let socket = |port| Some(plan::Socket { protocol: protocol.into(), port, ..Default::default() });
+    let route = plan::Route { destination: format!("{name}-c"), ..Default::default() };
+    plan.listeners.push(plan::Listener {
+        name: format!("{name}-l"),
+        socket: socket(port),
+        rules: vec![plan::Rule { route: Some(route), ..Default::default() }],
+        ..Default::default()
+    });
+    let source = |(from, port)| plan::EndpointSource { from: Some(from), port, ..Default::default() };
+    plan.clusters.push(plan::Cluster {
+        name: format!("{name}-c"),
+        socket: socket(0),
+        endpoints: sources.into_iter().map(source).collect(),
+        balancer: Some(plan::Balancer { policy: Some(policy) }),
+        connect_timeout_ms: 5_000,
+        ..Default::default()
+    });
+}
+
+/// A Plan with one UDP pipe from 2000 to these sources.
+fn mk_udp(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
+    let mut plan = mk_plan();
+    add_pipe(&mut plan, "rtp", (plan::Protocol::Udp, 2000), policy, sources);
+    plan
+}
+
+fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
+    let request = Request { plan, families, denied: &BTreeSet::new() };
+    translate(&request, lookup).expect("everything is known")
+}
+
+/// A cluster's endpoints as "priority address:port", "~" before what is DEGRADED, in the order sent.
+fn shown(done: &Translation, cluster: &str) -> Vec<String> {
+    let name = format!("A/ns/call/{cluster}");
+    let mut found = done.outputs.iter().filter(|(ty, r)| *ty == EnvoyType::Endpoint && **r.name() == *name);
+    let (_, resource) = found.next().expect("the cluster has an assignment");
+    let assignment = endpoint::ClusterLoadAssignment::decode(resource.body()).unwrap();
+    assert_eq!(assignment.cluster_name, name);
+    let localities = assignment.endpoints.iter();
+    localities.flat_map(|l| l.lb_endpoints.iter().map(move |e| show_one(l.priority, e))).collect()
+}
+
+fn show_one(priority: u32, built: &endpoint::LbEndpoint) -> String {
+    let Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(host)) = &built.host_identifier else {
+        panic!("an endpoint is given in full");
+    };
+    let Some(core::address::Address::SocketAddress(socket)) = host.address.as_ref().unwrap().address.as_ref()
+    else {
+        panic!("an endpoint is a socket");
+    };
+    let Some(core::socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else {
+        panic!("a port is a number");
+    };
+    let degraded = if built.health_status() == core::HealthStatus::Degraded { "~" } else { "" };
+    format!("{priority} {degraded}{}:{port}", socket.address)
+}
+
+/// The address part of what [`shown`] says.
+fn address(shown: &str) -> &str {
+    shown.split_once(' ').and_then(|(_, rest)| rest.rsplit_once(':')).unwrap().0
+}

@@ -1,0 +1,230 @@
+//! Tests of the world: builders, and [`Rig`], which plays the hub and looks at what proxies are sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use portreeve_api::plan::endpoint_source::From;
+use portreeve_api::pod::Pod;
+use portreeve_api::{PlanType, names, plan};
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Kind, Name, Request, ResourceType, Variant, Version, Watch};
+use prost::Message;
+
+use super::*;
+
+mod feed;
+mod hosts;
+mod ports;
+mod proxies;
+
+const W: &str = "ns/app=w";
+
+/// A Plan `A/ns/<name>` of an object created at `created_ms`, for proxies with `app=gw`: one UDP listener `l` on
+/// `port`, one cluster `c` with this source.
+fn mk_plan(name: &str, created_ms: i64, port: u32, from: From) -> plan::Plan {
+    let socket = |port| plan::Socket { protocol: plan::Protocol::Udp.into(), port, ..Default::default() };
+    let route = plan::Route { destination: "c".into(), ..Default::default() };
+    let listener = plan::Listener {
+        name: "l".into(),
+        socket: Some(socket(port)),
+        rules: vec![plan::Rule { route: Some(route), ..Default::default() }],
+        ..Default::default()
+    };
+    let cluster = plan::Cluster {
+        name: "c".into(),
+        socket: Some(socket(0)),
+        endpoints: vec![plan::EndpointSource { from: Some(from), port: 9, ..Default::default() }],
+        balancer: Some(plan::Balancer { policy: Some(plan::balancer::Policy::SourceAddress(true)) }),
+        ..Default::default()
+    };
+    let origin = plan::Origin {
+        api: "A".into(),
+        namespace: "ns".into(),
+        name: name.into(),
+        created_ms,
+        kind: "VirtualService".into(),
+        ..Default::default()
+    };
+    plan::Plan {
+        origin: Some(origin),
+        workload: Some(mk_workload("app", "gw")),
+        listeners: vec![listener],
+        clusters: vec![cluster],
+        dns_namespace: "ns".into(),
+        ..Default::default()
+    }
+}
+
+fn mk_workload(label: &str, value: &str) -> plan::Workload {
+    let labels = BTreeMap::from([(label.to_owned(), value.to_owned())]);
+    let selector = Some(portreeve_api::selector::from_map(&labels));
+    plan::Workload { namespace: "ns".into(), selector, ..Default::default() }
+}
+
+fn ip(text: &str) -> From {
+    From::Ip(text.into())
+}
+
+fn group() -> From {
+    From::Group(W.into())
+}
+
+fn mk_labels(app: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("app".to_owned(), app.to_owned())])
+}
+
+/// A pod of namespace `ns` on this node.
+fn mk_pod(uid: &str, app: &str) -> Pod {
+    Pod {
+        uid: uid.into(),
+        namespace: "ns".into(),
+        name: uid.into(),
+        labels: mk_labels(app),
+        node: Some("n".into()),
+        ips: vec![IpAddr::from([10, 0, 0, 1])],
+        ready: true,
+        host_network: false,
+        created_ms: 10,
+        terminating_ms: 0,
+        finished: false,
+        node_proxy: None,
+        service_account: String::new(),
+    }
+}
+
+fn mk_node_proxy(app: &str) -> plan::NodeProxy {
+    plan::NodeProxy { labels: mk_labels(app), all_namespaces: true, ..Default::default() }
+}
+
+fn mk_slice(pods: &[u8]) -> plan::EndpointSlice {
+    let endpoint = |i: &u8| plan::Endpoint {
+        uid: format!("uid-{i}"),
+        ips: vec![format!("10.0.1.{i}")],
+        ready: true,
+        ..Default::default()
+    };
+    plan::EndpointSlice { endpoints: pods.iter().map(endpoint).collect() }
+}
+
+fn gateway() -> ProxyId {
+    ProxyId::Node("gw".into())
+}
+
+fn pod_id(uid: &str) -> ProxyId {
+    ProxyId::Pod(uid.into())
+}
+
+/// A world whose hub is the test.
+struct Rig {
+    world: World,
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// With one NodeProxy `gw` that carries `app=gw`.
+    fn new() -> Self {
+        let mut rig = Self { world: World::new(Families::V4) };
+        rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
+        rig
+    }
+
+    fn put(&mut self, ty: PlanType, name: &str, body: &impl Message) -> Effects {
+        self.respond(ty, &[(name, body.encode_to_vec())], &[]).unwrap()
+    }
+
+    fn put_plan(&mut self, plan: &plan::Plan) -> Effects {
+        self.put(PlanType::Plan, &names::plan_name(plan.origin.as_ref()), plan)
+    }
+
+    fn remove(&mut self, ty: PlanType, name: &str) -> Effects {
+        self.respond(ty, &[], &[name]).unwrap()
+    }
+
+    /// The one group of the tests, whole.
+    fn put_group(&mut self, pods: &[u8]) {
+        self.put(PlanType::Slice, &names::slice_name(W, 1, 0), &mk_slice(pods));
+        self.put(PlanType::Group, W, &plan::Group { shards: 1, ..Default::default() });
+    }
+
+    fn respond(
+        &mut self,
+        ty: PlanType,
+        upsert: &[(&str, Vec<u8>)],
+        removed: &[&str],
+    ) -> Result<Effects, String> {
+        let upsert: Vec<_> = upsert
+            .iter()
+            .map(|(name, body)| (Name::from(*name), Version::of(body), Bytes::from(body.clone())))
+            .collect();
+        let removed: Vec<_> = removed.iter().map(|name| Name::from(*name)).collect();
+        self.world.apply_feed(ty, &upsert, &removed)
+    }
+
+    /// Names of a proxy's resources of a type; none when there is no such proxy.
+    fn names(&mut self, id: &ProxyId, ty: EnvoyType) -> Option<Vec<String>> {
+        let view = self.world.open(id)?;
+        let mut names: Vec<_> = view.snapshot(|s| s.iter(ty).map(|(name, _)| name.to_string()).collect());
+        names.sort();
+        Some(names)
+    }
+
+    fn listeners(&mut self, id: &ProxyId) -> Vec<String> {
+        self.names(id, EnvoyType::Listener).unwrap()
+    }
+
+    /// The addresses of cluster `c` of a Plan on the gateway; none when it has no such assignment.
+    fn endpoints(&mut self, plan: &str) -> Option<Vec<String>> {
+        use envoy_types::pb::envoy::config::core::v3::address::Address;
+        use envoy_types::pb::envoy::config::endpoint::v3 as eds;
+        let view = self.world.open(&gateway())?;
+        let name = format!("A/ns/{plan}/c");
+        let body = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(|r| r.body()))?;
+        let assignment = eds::ClusterLoadAssignment::decode(body).unwrap();
+        let endpoints = assignment.endpoints.into_iter().flat_map(|l| l.lb_endpoints);
+        let address = |e: eds::LbEndpoint| match e.host_identifier {
+            Some(eds::lb_endpoint::HostIdentifier::Endpoint(host)) => match host.address.unwrap().address {
+                Some(Address::SocketAddress(socket)) => socket.address,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        Some(endpoints.map(address).collect())
+    }
+
+    /// A stream of one type on the gateway that has everything already.
+    fn watch(&mut self, ty: EnvoyType) -> Watched {
+        let mut watched =
+            Watched { ty, watch: Watch::new(self.world.open(&gateway()).unwrap(), Variant::Delta, Some(ty)) };
+        watched.request(String::new());
+        watched.next();
+        watched
+    }
+}
+
+/// A proxy's stream of one type, everything ACKed.
+struct Watched {
+    ty: EnvoyType,
+    watch: Watch<EnvoyType>,
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn request(&mut self, nonce: String) {
+        self.watch.request(Request { nonce, ..Request::new(Kind::Known(self.ty)) }, Instant::now());
+    }
+
+    /// The responses since the last call: the names put and the names removed of each.
+    fn next(&mut self) -> Vec<(Vec<String>, Vec<String>)> {
+        let mut all = Vec::new();
+        while let Some(response) = self.watch.next(Instant::now()) {
+            assert!(all.len() < 10, "the stream never stops");
+            let put = response.resources.iter().map(|r| r.name().to_string()).collect();
+            all.push((put, response.removed.iter().map(|n| n.to_string()).collect()));
+            self.request(response.nonce);
+        }
+        all
+    }
+}

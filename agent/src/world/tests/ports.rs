@@ -1,0 +1,114 @@
+//! One port, several who want it: the older object has it.
+
+use super::*;
+
+fn denied(rig: &Rig, id: &ProxyId, plan: &str) -> Vec<(String, String)> {
+    let held = rig.world.proxies()[id].plans.get(plan);
+    let denied = held.into_iter().flat_map(|contribution| &contribution.denied);
+    denied.map(|(listener, lost)| (listener.clone(), lost.winner.to_string())).collect()
+}
+
+#[test]
+fn older_object_has_the_port_and_the_other_is_told_who() {
+    for order in [["old", "young"], ["young", "old"]] {
+        let mut rig = Rig::new();
+        for name in order {
+            rig.put_plan(&mk_plan(name, if name == "old" { 10 } else { 20 }, 2000, ip("10.0.0.9")));
+        }
+        assert_eq!(rig.listeners(&gateway()), ["A/ns/old/l"], "{order:?}");
+        assert_eq!(rig.names(&gateway(), EnvoyType::Cluster).unwrap(), ["A/ns/old/c"]);
+        assert_eq!(denied(&rig, &gateway(), "A/ns/young"), [("l".to_owned(), "A/ns/old".to_owned())]);
+        assert!(denied(&rig, &gateway(), "A/ns/old").is_empty());
+    }
+}
+
+#[test]
+fn removal_of_the_winner_and_addition_of_the_loser_are_one_response() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("old", 10, 2000, ip("10.0.0.9")));
+    rig.put_plan(&mk_plan("young", 20, 2000, ip("10.0.0.9")));
+    let mut watched = rig.watch(EnvoyType::Listener);
+    rig.remove(PlanType::Plan, "A/ns/old");
+    assert_eq!(watched.next(), [(vec!["A/ns/young/l".to_owned()], vec!["A/ns/old/l".to_owned()])]);
+    assert!(denied(&rig, &gateway(), "A/ns/young").is_empty());
+}
+
+#[test]
+fn arrival_of_the_winner_and_removal_of_the_loser_are_one_response() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("young", 20, 2000, ip("10.0.0.9")));
+    let mut watched = rig.watch(EnvoyType::Listener);
+    rig.put_plan(&mk_plan("old", 10, 2000, ip("10.0.0.9")));
+    assert_eq!(watched.next(), [(vec!["A/ns/old/l".to_owned()], vec!["A/ns/young/l".to_owned()])]);
+}
+
+#[test]
+fn winner_that_moves_to_another_port_frees_the_first_in_one_response() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("old", 10, 2000, ip("10.0.0.9")));
+    rig.put_plan(&mk_plan("young", 20, 2000, ip("10.0.0.9")));
+    let mut watched = rig.watch(EnvoyType::Listener);
+    rig.put_plan(&mk_plan("old", 10, 2001, ip("10.0.0.9")));
+    let mut sent = watched.next();
+    sent.iter_mut().for_each(|(put, _)| put.sort());
+    assert_eq!(sent, [(vec!["A/ns/old/l".to_owned(), "A/ns/young/l".to_owned()], vec![])]);
+}
+
+#[test]
+fn all_who_wait_are_told_of_the_new_winner() {
+    let mut rig = Rig::new();
+    for (name, created) in [("a", 10), ("b", 20), ("c", 30)] {
+        rig.put_plan(&mk_plan(name, created, 2000, ip("10.0.0.9")));
+    }
+    rig.remove(PlanType::Plan, "A/ns/a");
+    assert_eq!(denied(&rig, &gateway(), "A/ns/c"), [("l".to_owned(), "A/ns/b".to_owned())]);
+}
+
+#[test]
+fn proxies_of_one_network_namespace_share_its_ports() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("call", 10, 2000, ip("10.0.0.9")));
+    rig.put(PlanType::NodeProxy, "second", &mk_node_proxy("gw"));
+    let second = ProxyId::Node("second".into());
+    assert_eq!((rig.listeners(&gateway()).len(), rig.listeners(&second).len()), (1, 0));
+    let lost = &rig.world.proxies()[&second].plans["A/ns/call"].denied["l"];
+    assert_eq!((&lost.winner_proxy, lost.port.number), (&gateway(), 2000));
+    rig.remove(PlanType::NodeProxy, "gw");
+    assert_eq!(rig.listeners(&second), ["A/ns/call/l"]);
+}
+
+#[test]
+fn pods_have_ports_of_their_own_and_those_on_the_host_network_do_not() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("call", 10, 2000, ip("10.0.0.9")));
+    rig.world.apply_pod(mk_pod("own", "gw"));
+    rig.world.apply_pod(Pod { host_network: true, ..mk_pod("host", "gw") });
+    assert_eq!(rig.listeners(&pod_id("own")), ["A/ns/call/l"]);
+    assert!(rig.listeners(&pod_id("host")).is_empty());
+    assert_eq!(denied(&rig, &pod_id("host"), "A/ns/call").len(), 1);
+}
+
+#[test]
+fn proxy_that_goes_leaves_its_ports_though_its_plan_was_never_complete() {
+    let mut rig = Rig::new();
+    rig.world.apply_pod(Pod { host_network: true, ..mk_pod("host", "first") });
+    let waiting =
+        plan::Plan { workload: Some(mk_workload("app", "first")), ..mk_plan("waits", 1, 2000, group()) };
+    rig.put_plan(&waiting);
+    assert!(rig.listeners(&pod_id("host")).is_empty());
+    rig.put_plan(&mk_plan("call", 10, 2000, ip("10.0.0.9")));
+    rig.world.delete_pod(&"host".into());
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+}
+
+#[test]
+fn plan_that_waits_for_its_group_gives_up_a_port_that_it_lost() {
+    let mut rig = Rig::new();
+    rig.put_group(&[1]);
+    rig.put_plan(&mk_plan("young", 20, 2000, group()));
+    rig.put_plan(&mk_plan("young", 20, 2000, From::Group("ns/app=v".into())));
+    let mut watched = rig.watch(EnvoyType::Listener);
+    rig.put_plan(&mk_plan("old", 10, 2000, ip("10.0.0.9")));
+    assert_eq!(watched.next(), [(vec!["A/ns/old/l".to_owned()], vec!["A/ns/young/l".to_owned()])]);
+    assert_eq!(denied(&rig, &gateway(), "A/ns/young").len(), 1);
+}

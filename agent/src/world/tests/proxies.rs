@@ -1,0 +1,159 @@
+//! Proxies come and go with pods and NodeProxies, and take the Plans that are meant for them.
+
+use super::*;
+
+#[test]
+fn pods_proxy_is_made_when_it_connects_and_goes_with_the_pod() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    assert!(rig.world.open(&pod_id("p")).is_none(), "no such pod");
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    assert!(!rig.world.proxies().contains_key(&pod_id("p")), "it may have no proxy at all");
+    let view = rig.world.open(&pod_id("p")).unwrap();
+    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/call/l"]);
+    let watch = Watch::new(view, Variant::Delta, None);
+    rig.world.delete_pod(&"p".into());
+    assert_eq!(watch.closed().as_deref(), Some("the pod is gone"));
+    assert!(rig.world.open(&pod_id("p")).is_none());
+}
+
+#[test]
+fn second_stream_of_a_proxy_gets_the_same_view() {
+    let mut rig = Rig::new();
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    let (first, second) = (rig.world.open(&pod_id("p")).unwrap(), rig.world.open(&pod_id("p")).unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+}
+
+#[test]
+fn finished_pod_has_no_proxy() {
+    let mut rig = Rig::new();
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    rig.world.open(&pod_id("p")).unwrap();
+    rig.world.apply_pod(Pod { finished: true, ..mk_pod("p", "gw") });
+    assert!(rig.world.open(&pod_id("p")).is_none());
+}
+
+#[test]
+fn reset_of_pods_ends_the_proxies_of_those_that_vanished() {
+    let mut rig = Rig::new();
+    for uid in ["stays", "vanishes"] {
+        rig.world.apply_pod(mk_pod(uid, "gw"));
+        rig.world.open(&pod_id(uid)).unwrap();
+    }
+    rig.world.reset_pods(vec![mk_pod("stays", "gw")]);
+    let proxies: Vec<_> = rig.world.proxies().keys().cloned().collect();
+    assert_eq!(proxies, [gateway(), pod_id("stays")]);
+}
+
+#[test]
+fn pods_label_moves_plans_and_leaves_the_stream_alone() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    let other = plan::Plan {
+        workload: Some(mk_workload("app", "other")),
+        ..mk_plan("other", 1, 2001, ip("10.0.0.9"))
+    };
+    rig.put_plan(&other);
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    let view = rig.world.open(&pod_id("p")).unwrap();
+    rig.world.apply_pod(mk_pod("p", "other"));
+    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/other/l"]);
+    assert!(Arc::ptr_eq(&view, &rig.world.open(&pod_id("p")).unwrap()));
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+}
+
+#[test]
+fn node_proxy_is_told_of_and_goes_when_the_hub_takes_it_away() {
+    let mut rig = Rig::new();
+    let effects = rig.put(PlanType::NodeProxy, "second", &mk_node_proxy("gw"));
+    assert_eq!(effects, Effects { proxies: true, hosts: false });
+    let view = rig.world.open(&ProxyId::Node("second".into())).unwrap();
+    let watch = Watch::new(view, Variant::Delta, None);
+    assert!(rig.remove(PlanType::NodeProxy, "second").proxies);
+    assert_eq!(watch.closed().as_deref(), Some("the NodeProxy is gone"));
+    assert!(rig.world.open(&ProxyId::Node("second".into())).is_none());
+    assert_eq!(rig.world.node_proxies().len(), 1);
+}
+
+#[test]
+fn pod_takes_the_plans_of_its_namespace_and_those_that_look_everywhere() {
+    let mut rig = Rig::new();
+    rig.world.apply_pod(Pod { namespace: "far".into(), ..mk_pod("p", "gw") });
+    rig.put_plan(&mk_plan("near", 1, 2000, ip("10.0.0.9")));
+    let mut everywhere = mk_plan("everywhere", 1, 2001, ip("10.0.0.9"));
+    everywhere.workload.as_mut().unwrap().namespace.clear();
+    rig.put_plan(&everywhere);
+    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/everywhere/l"]);
+}
+
+#[test]
+fn node_proxy_takes_the_objects_of_allowed_namespaces_wherever_they_look() {
+    let named = |values: &[&str]| plan::Selector {
+        labels: vec![plan::Requirement::new(
+            "kubernetes.io/metadata.name",
+            plan::Operator::In,
+            values.iter().copied(),
+        )],
+        ..Default::default()
+    };
+    let closed = plan::NodeProxy { all_namespaces: false, ..mk_node_proxy("gw") };
+    let listed = |names: &[&str]| plan::NodeProxy {
+        allowed_namespaces: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..closed.clone()
+    };
+    let cases = [
+        (mk_node_proxy("gw"), 2),
+        (listed(&["ns"]), 2),
+        (listed(&["other"]), 0),
+        (plan::NodeProxy { namespace_selector: Some(named(&["ns"])), ..closed.clone() }, 2),
+        (plan::NodeProxy { namespace_selector: Some(named(&["other"])), ..closed.clone() }, 0),
+        (closed, 0),
+    ];
+    for (at, (proxy, expected)) in cases.into_iter().enumerate() {
+        let mut rig = Rig::new();
+        rig.put_plan(&mk_plan("near", 1, 2000, ip("10.0.0.9")));
+        let mut everywhere = mk_plan("everywhere", 1, 2001, ip("10.0.0.9"));
+        everywhere.workload.as_mut().unwrap().namespace.clear();
+        rig.put_plan(&everywhere);
+        rig.put(PlanType::NodeProxy, "gw", &proxy);
+        assert_eq!(rig.listeners(&gateway()).len(), expected, "case {at}");
+    }
+}
+
+#[test]
+fn plan_that_asks_for_what_is_not_known_here_is_taken_by_nobody() {
+    let field = plan::Requirement::new("spec.nodeName", plan::Operator::In, ["n"]);
+    let bend: [fn(&mut plan::Workload, &plan::Requirement); 6] = [
+        |w, _| w.proxy_name = "envoy".into(),
+        |w, _| w.node_name = "n".into(),
+        |w, _| w.service_group = "g".into(),
+        |w, _| w.set_proxy_kind(plan::ProxyKind::L7mp),
+        |w, field| w.selector.as_mut().unwrap().fields.push(field.clone()),
+        |w, _| w.selector = None,
+    ];
+    for (at, bend) in bend.into_iter().enumerate() {
+        let mut rig = Rig::new();
+        let mut plan = mk_plan("call", 1, 2000, ip("10.0.0.9"));
+        bend(plan.workload.as_mut().unwrap(), &field);
+        rig.put_plan(&plan);
+        assert!(rig.listeners(&gateway()).is_empty(), "case {at}");
+    }
+}
+
+#[test]
+fn pods_addresses_decide_what_its_listeners_bind() {
+    let cases: [(&[&str], Families); 5] = [
+        (&["10.0.0.1"], Families::V4),
+        (&["fd00::1"], Families::V6),
+        (&["10.0.0.1", "fd00::1"], Families::Dual),
+        (&["fd00::1", "10.0.0.1"], Families::DualV6First),
+        (&[], Families::V4),
+    ];
+    for (ips, expected) in cases {
+        let pod = Pod { ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(), ..mk_pod("p", "gw") };
+        assert_eq!(Facts::of_pod(&pod, Families::V4).families, expected, "{ips:?}");
+        let on_host = Facts::of_pod(&Pod { host_network: true, ..pod }, Families::Dual);
+        assert_eq!((on_host.families, &*on_host.netns), (Families::Dual, "host"));
+    }
+}
