@@ -21,13 +21,16 @@ use tonic::{Status, Streaming};
 
 use crate::client::{ClientSession, Reading, Sink};
 use crate::resource::ResourceType;
-use crate::serve::KEEPALIVE;
 use crate::wire::ClientCodec;
 
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 
 /// Longest response, bytes.
 const MAX_RESPONSE: usize = 64 << 20;
+
+/// Interval of HTTP/2 pings, how long an answer may take, and a connection to be made: a hung server is left after
+/// three of these at most.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// First and longest pause before connecting again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
@@ -67,7 +70,7 @@ impl Connect {
     }
 }
 
-/// A client endpoint that notices a hung server within twice the keepalive.
+/// A client endpoint that notices a hung server within 3 s.
 pub fn endpoint(uri: http::Uri) -> Endpoint {
     Endpoint::from(uri)
         .connect_timeout(KEEPALIVE)

@@ -43,6 +43,6 @@ pub use client::{ClientSession, Delta, Sink, Upsert};
 #[cfg(feature = "net")]
 pub use connect::{Connect, run};
 #[cfg(feature = "net")]
-pub use serve::{serve_incoming, serve_tcp, serve_unix};
+pub use serve::{Keepalive, serve_incoming, serve_tcp, serve_unix};
 #[cfg(feature = "net")]
 pub use server::{Hello, Limits, Peer, Source, StreamInfo, routes};

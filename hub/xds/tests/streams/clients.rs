@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
 use portreeve_xds::{
-    Changes, Connect, Delta, EnvoyType, Event, Name, Node, Resource, Sink, Snapshot, Version, View, run,
+    Changes, Connect, Delta, EnvoyType, Event, Limits, Name, Node, Resource, Sink, Snapshot, Version, View,
+    routes, run, serve_tcp, serve_unix,
 };
 use tokio::task::JoinSet;
 
-use crate::stand::{One, Stand, clusters, until};
+use crate::stand::{One, Stand, clusters, until, within};
 
 /// What a client holds and has seen, shared with the test.
 #[derive(Default, Clone)]
@@ -148,6 +149,32 @@ async fn client_that_refuses_one_resource_gets_the_others() {
     until("the repaired one", || store.with(|state| state.held.len() == 3)).await;
     assert_eq!(store.with(|state| state.watermark.clone()).as_deref(), Some("w2"));
     stand.stop().await;
+}
+
+#[tokio::test]
+async fn sockets_of_both_kinds_are_served_until_the_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let sock = dir.path().join("xds.sock");
+    let source = Arc::new(One::new(View::new(clusters(1, 10))));
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", tcp.local_addr().unwrap()).parse().unwrap();
+    let unix = tokio::net::UnixListener::bind(&sock).unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(());
+    let ended = |mut stopped: tokio::sync::watch::Receiver<()>| async move { drop(stopped.changed().await) };
+    let (mut servers, mut clients) = (JoinSet::new(), JoinSet::new());
+    let shared = || routes(source.clone(), Limits::default());
+    servers.spawn(serve_tcp(tcp, shared(), ended(stopped.clone())));
+    servers.spawn(serve_unix(unix, shared(), ended(stopped)));
+    let stores = [Store::default(), Store::default()];
+    for (store, connect) in stores.iter().zip([Connect::Uri(uri), Connect::Unix(sock)]) {
+        clients.spawn(run(connect, store.clone(), std::future::pending()));
+    }
+    until("both clients", || stores.iter().all(|store| store.with(|state| state.held.len() == 2))).await;
+    assert_eq!(source.heard().hellos.iter().filter(|hello| hello.peer.remote.is_some()).count(), 1);
+    stop.send_replace(());
+    let ends = within("the servers' ends", servers.join_all()).await;
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    until("both losses", || stores.iter().all(|store| store.with(|state| state.losses == 1))).await;
 }
 
 #[tokio::test]

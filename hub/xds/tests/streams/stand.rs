@@ -9,18 +9,20 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Delt
 use hyper_util::rt::TokioIo;
 use portreeve_xds::wire::{ClientCodec, MessageCodec};
 use portreeve_xds::{
-    EnvoyType, Event, Hello, Limits, Resource, ResourceType, Snapshot, Source, StreamInfo, View, routes,
-    serve_unix,
+    EnvoyType, Event, Hello, Keepalive, Limits, Resource, ResourceType, Snapshot, Source, StreamInfo, View,
+    routes, serve_incoming,
 };
 use prost::Message;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 pub const ADS_DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+/// A hung client is noticed soon.
+const QUICK: Keepalive = Keepalive { interval: Duration::from_secs(1), timeout: Duration::from_secs(1) };
 /// Bound of every wait.
 pub const BOUND: Duration = Duration::from_secs(20);
 
@@ -97,12 +99,13 @@ impl Stand {
         let sock = dir.join("xds.sock");
         let _ = std::fs::remove_file(&sock);
         let listener = UnixListener::bind(&sock).unwrap_or_else(|error| panic!("bind: {error}"));
+        let incoming = UnixListenerStream::new(listener);
         let source = Arc::new(source);
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
         let routes = routes(source.clone(), limits);
         tasks.spawn(async move {
-            let served = serve_unix(listener, routes, async { drop(stopped.await) }).await;
+            let served = serve_incoming(incoming, routes, QUICK, async { drop(stopped.await) }).await;
             assert!(served.is_ok(), "{served:?}");
         });
         Self { source, sock, tasks, stop: Some(stop) }
