@@ -1,16 +1,21 @@
 //! Host names of endpoints, resolved by the agent for all its proxies.
 //!
 //! A name that does not exist empties its endpoints; a server that fails or is silent leaves the last addresses in
-//! force. Answers are asked for again when their time to live is over. The library (hickory) follows CNAMEs,
-//! /etc/hosts and /etc/resolv.conf; the search list is ours: it belongs to the resource, not to the agent's pod.
+//! force, for each address family by itself. Answers are asked for again when their time to live is over. The library
+//! (hickory) follows CNAMEs, /etc/hosts and /etc/resolv.conf; the search list is ours: it belongs to the resource, not
+//! to the agent's pod.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::task::JoinSet;
 
 use crate::local::Local;
@@ -22,30 +27,50 @@ const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How soon a look-up that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// How long one look-up may take, over all of its search list.
+/// How long the answer for one form of a name may take, in one address family.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a server is waited for before it is asked again, or the next one is.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Forms of a name at most; see [`search_list`].
+const FORMS: u32 = 4;
 
 /// The cluster's DNS domain when nothing else is said.
 pub const DEFAULT_DOMAIN: &str = "cluster.local";
 
-/// What a look-up said.
+/// Whom to ask, and for what.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster's DNS domain.
+    pub domain: String,
+    /// The only server to ask; none: those of /etc/resolv.conf.
+    pub server: Option<SocketAddr>,
+}
+
+/// What was said of a name in one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+enum Part {
     /// Addresses, good until then.
     Found(Vec<IpAddr>, Instant),
-    /// The name does not exist in any form.
+    /// There are none.
     Absent,
     /// Nobody could say.
     Failed(String),
 }
 
+/// What was said of a name: of its IPv4 addresses, and of its IPv6 addresses.
+type Answer = [Part; 2];
+
+/// A resolver for each address family: a failure in one must not pass for the absence of the name in both.
+struct Resolvers([TokioResolver; 2]);
+
 /// Keeps all wanted names resolved, for ever.
 ///
 /// # Errors
 /// The system's resolver configuration can't be read.
-pub async fn run(local: Arc<Local>, domain: String) -> anyhow::Result<()> {
-    let builder = TokioResolver::builder_tokio().context("/etc/resolv.conf")?;
-    let resolver = Arc::new(builder.build().context("the resolver can't be built")?);
+pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
+    let resolvers = Arc::new(Resolvers::new(settings.server)?);
     let mut changes = local.host_changes();
     let mut due: BTreeMap<Host, Instant> = BTreeMap::new();
     let mut running: JoinSet<(Host, Answer)> = JoinSet::new();
@@ -57,10 +82,10 @@ pub async fn run(local: Arc<Local>, domain: String) -> anyhow::Result<()> {
             let next = due.entry(host.clone()).or_insert(now);
             if *next <= now {
                 // Not again before this one has answered.
-                *next = now + PATIENCE + EVERY.1;
-                let (resolver, domain) = (resolver.clone(), domain.clone());
+                *next = now + PATIENCE * FORMS + EVERY.1;
+                let (resolvers, domain) = (resolvers.clone(), settings.domain.clone());
                 running.spawn(async move {
-                    let answer = look_up(&resolver, &host, &domain).await;
+                    let answer = resolvers.look_up(&host, &domain).await;
                     (host, answer)
                 });
             }
@@ -76,44 +101,109 @@ pub async fn run(local: Arc<Local>, domain: String) -> anyhow::Result<()> {
 
 fn settle(local: &Local, due: &mut BTreeMap<Host, Instant>, host: Host, answer: Answer) {
     let now = Instant::now();
-    let next = match answer {
-        Answer::Found(addresses, until) => {
-            local.set_host(&host, addresses);
-            until.clamp(now + EVERY.0, now + EVERY.1)
-        }
-        Answer::Absent => {
-            tracing::warn!(namespace = host.0, host = host.1, "no such host name: its endpoints are empty");
-            local.set_host(&host, Vec::new());
-            now + AFTER_FAILURE
-        }
-        Answer::Failed(error) => {
-            tracing::warn!(namespace = host.0, host = host.1, error, "can't resolve, the last addresses stay");
-            // The first time nothing is known: better without this endpoint than without the whole cluster.
-            if local.read(|w| w.addresses_of(&host)).is_none() {
-                local.set_host(&host, Vec::new());
-            }
-            now + AFTER_FAILURE
-        }
-    };
+    let last = local.read(|w| w.addresses_of(&host)).unwrap_or_default();
+    let next = expiry(&answer).map_or(now + AFTER_FAILURE, |until| until.clamp(now + EVERY.0, now + EVERY.1));
+    let errors: Vec<&str> = answer.iter().filter_map(Part::error).collect();
+    if answer == [Part::Absent, Part::Absent] {
+        tracing::warn!(namespace = host.0, host = host.1, "no such host name: its endpoints are empty");
+    } else if !errors.is_empty() {
+        let error = errors.join("; ");
+        tracing::warn!(namespace = host.0, host = host.1, error, "can't resolve, the last addresses stay");
+    }
+    // The first time nothing is known: better without this endpoint than without the whole cluster.
+    local.set_host(&host, merged(&answer, &last));
     if let Some(at) = due.get_mut(&host) {
         *at = next;
     }
 }
 
-async fn look_up(resolver: &TokioResolver, (namespace, host): &Host, domain: &str) -> Answer {
-    let all = async {
+/// The addresses in force after an answer: a family that nobody could speak for keeps the ones that it had.
+fn merged(answer: &Answer, last: &[IpAddr]) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for (part, is_v4) in answer.iter().zip([true, false]) {
+        match part {
+            Part::Found(addresses, _) => all.extend(addresses),
+            Part::Absent => {}
+            Part::Failed(_) => all.extend(last.iter().filter(|ip| ip.is_ipv4() == is_v4)),
+        }
+    }
+    all
+}
+
+/// When the first of the found addresses is to be asked for again; none: nothing was found.
+fn expiry(answer: &Answer) -> Option<Instant> {
+    let until = |part: &Part| match part {
+        Part::Found(_, until) => Some(*until),
+        Part::Absent | Part::Failed(_) => None,
+    };
+    answer.iter().filter_map(until).min()
+}
+
+// === impl Part ===
+
+impl Part {
+    fn error(&self) -> Option<&str> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Found(..) | Self::Absent => None,
+        }
+    }
+}
+
+// === impl Resolvers ===
+
+impl Resolvers {
+    fn new(server: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let of = |strategy| {
+            let mut builder = match server {
+                Some(server) => {
+                    TokioResolver::builder_with_config(only(server), TokioRuntimeProvider::default())
+                }
+                None => TokioResolver::builder_tokio().context("/etc/resolv.conf")?,
+            };
+            let options: &mut ResolverOpts = builder.options_mut();
+            options.ip_strategy = strategy;
+            options.timeout = options.timeout.min(SILENCE);
+            builder.build().context("the resolver can't be built")
+        };
+        Ok(Self([of(LookupIpStrategy::Ipv4Only)?, of(LookupIpStrategy::Ipv6Only)?]))
+    }
+
+    /// Asks for the forms of a name one after the other, until one has addresses.
+    async fn look_up(&self, (namespace, host): &Host, domain: &str) -> Answer {
         let mut failure = None;
         for name in search_list(namespace, host, domain) {
-            match resolver.lookup_ip(name).await {
-                Ok(found) => return Answer::Found(found.iter().collect(), found.valid_until()),
-                Err(error) if error.is_nx_domain() || error.is_no_records_found() => {}
-                Err(error) => failure = Some(error.to_string()),
+            let (v4, v6) = tokio::join!(part(&self.0[0], &name), part(&self.0[1], &name));
+            let answer = [v4, v6];
+            if expiry(&answer).is_some() {
+                return answer;
+            }
+            if failure.is_none() && answer.iter().any(|part| part.error().is_some()) {
+                failure = Some(answer);
             }
         }
-        failure.map_or(Answer::Absent, Answer::Failed)
+        failure.unwrap_or([Part::Absent, Part::Absent])
+    }
+}
+
+async fn part(resolver: &TokioResolver, name: &str) -> Part {
+    match tokio::time::timeout(PATIENCE, resolver.lookup_ip(name)).await {
+        Ok(Ok(found)) => Part::Found(found.iter().collect(), found.valid_until()),
+        Ok(Err(error)) if error.is_nx_domain() || error.is_no_records_found() => Part::Absent,
+        Ok(Err(error)) => Part::Failed(error.to_string()),
+        Err(_) => Part::Failed(format!("{name}: no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+/// The configuration with one server, asked by UDP, and by TCP when an answer is too long for that.
+fn only(server: SocketAddr) -> ResolverConfig {
+    let at_port = |mut connection: ConnectionConfig| {
+        connection.port = server.port();
+        connection
     };
-    let silent = || Answer::Failed(format!("no answer within {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, all).await.unwrap_or_else(|_| silent())
+    let mut config = NameServerConfig::udp(server.ip());
+    config.connections = vec![at_port(ConnectionConfig::udp()), at_port(ConnectionConfig::tcp())];
+    ResolverConfig::from_name_servers(vec![config])
 }
 
 /// The forms of a name, in the order in which they are tried. A trailing dot says that it is complete.
@@ -141,5 +231,30 @@ mod tests {
         );
         assert_eq!(search_list("calls", "worker.example.", "cluster.local"), ["worker.example."]);
         assert_eq!(search_list("calls", "a.b.svc.cluster.local", "cluster.local")[0], "a.b.svc.cluster.local.");
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn family_that_nobody_speaks_for_keeps_its_addresses() {
+        let last = [ip("10.0.0.1"), ip("fd00::1")];
+        let found = Part::Found(vec![ip("10.0.0.2")], Instant::now());
+        let failed = Part::Failed("SERVFAIL".into());
+        assert_eq!(merged(&[found.clone(), failed.clone()], &last), [ip("10.0.0.2"), ip("fd00::1")]);
+        assert_eq!(merged(&[failed.clone(), Part::Absent], &last), [ip("10.0.0.1")]);
+        assert_eq!(merged(&[failed.clone(), failed], &last), last);
+        assert_eq!(merged(&[found, Part::Absent], &last), [ip("10.0.0.2")]);
+        assert!(merged(&[Part::Absent, Part::Absent], &last).is_empty());
+    }
+
+    #[test]
+    fn answer_is_good_until_the_first_of_its_parts_expires() {
+        let now = Instant::now();
+        let found = |seconds| Part::Found(vec![ip("10.0.0.1")], now + Duration::from_secs(seconds));
+        assert_eq!(expiry(&[found(9), found(3)]), Some(now + Duration::from_secs(3)));
+        assert_eq!(expiry(&[found(9), Part::Absent]), Some(now + Duration::from_secs(9)));
+        assert_eq!(expiry(&[Part::Absent, Part::Failed(String::new())]), None);
     }
 }

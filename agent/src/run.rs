@@ -1,6 +1,7 @@
 //! The agent's process: flags, tasks, and the order in which they start.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,9 @@ pub struct RunArgs {
     /// The cluster's DNS domain.
     #[arg(long, default_value = names::DEFAULT_DOMAIN)]
     pub cluster_domain: String,
+    /// The only DNS server to ask for endpoints' names, as address:port; without it those of /etc/resolv.conf.
+    #[arg(long, value_name = "IP:PORT")]
+    pub dns_server: Option<SocketAddr>,
     /// Log filter.
     #[arg(long, default_value = "info")]
     pub log_level: String,
@@ -68,8 +72,8 @@ pub struct Setup {
     pub keeper_command: Vec<OsString>,
     /// Keepers end with this process.
     pub with_parent: bool,
-    /// The cluster's DNS domain.
-    pub domain: String,
+    /// How endpoints' names are resolved.
+    pub names: names::Settings,
 }
 
 /// A running agent's handles.
@@ -101,7 +105,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         drain: Duration::from_secs(args.drain.into()),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,
-        domain: args.cluster_domain,
+        names: names::Settings { domain: args.cluster_domain, server: args.dns_server },
     };
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     let pods = Api::<KubePod>::all(client);
@@ -132,7 +136,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         asked.wait().await;
         Ok(())
     });
-    tasks.spawn("names", names::run(local.clone(), setup.domain));
+    tasks.spawn("names", names::run(local.clone(), setup.names));
     let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
     tasks.spawn("nodeproxies", proxies::run(local.clone(), keepers.clone(), common));
     let running = keepers.clone();

@@ -81,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         drain: Duration::from_secs(1),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,
-        domain: names::DEFAULT_DOMAIN.into(),
+        names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None },
     };
     // Two steps: first the proxies end, which takes the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
