@@ -43,7 +43,8 @@ struct Inner {
 impl Feed {
     /// A feed that serves nobody before `readiness` is reached: an incomplete answer would delete.
     pub fn new(index: Index, readiness: Readiness) -> Arc<Self> {
-        let inner = Inner { index, views: HashMap::new(), streams: HashMap::new(), departing: BTreeMap::new() };
+        let inner =
+            Inner { index, views: HashMap::new(), streams: HashMap::new(), departing: BTreeMap::new() };
         let seen = watch::Sender::new(Watermark::default());
         Arc::new(Self { inner: Mutex::new(inner), seen, readiness, changed: Notify::new() })
     }
@@ -132,14 +133,17 @@ impl Feed {
 
     async fn catch_up(&self, hello: &Hello) -> Result<(), Status> {
         let text = hello.node.metadata.get(WATERMARK_KEY).map(String::as_str).unwrap_or_default();
-        let wanted: Watermark = text.parse().map_err(|e| Status::invalid_argument(format!("watermark: {e}")))?;
+        let wanted: Watermark =
+            text.parse().map_err(|e| Status::invalid_argument(format!("watermark: {e}")))?;
         let mut seen = self.seen.subscribe();
         let caught_up = seen.wait_for(|mark| mark.covers(&wanted));
         match tokio::time::timeout(CATCH_UP, caught_up).await {
             Ok(_) => Ok(()),
             Err(_) => {
                 let mine = *self.seen.borrow();
-                Err(Status::unavailable(format!("this hub has seen {mine}, the agent {wanted}: ask another replica")))
+                Err(Status::unavailable(format!(
+                    "this hub has seen {mine}, the agent {wanted}: ask another replica"
+                )))
             }
         }
     }
@@ -178,5 +182,7 @@ impl Source<PlanType> for Feed {
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

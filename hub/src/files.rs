@@ -129,7 +129,8 @@ impl Folder {
         let mut objects = Objects::default();
         for (path, content) in &self.files {
             for document in &content.documents {
-                let mut complain = |text| complaints.push(Complaint { file: path.clone(), text, broken: false });
+                let mut complain =
+                    |text| complaints.push(Complaint { file: path.clone(), text, broken: false });
                 sort(document.clone(), &mut objects, &mut complain);
             }
         }
@@ -144,7 +145,11 @@ impl Objects {
     fn date(&mut self, first_seen: &mut BTreeMap<String, i64>, born: i64) {
         let mut stamp = |kind: &str, meta: &mut ObjectMeta| {
             meta.namespace.get_or_insert_with(|| "default".into());
-            let title = format!("{kind}/{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+            let title = format!(
+                "{kind}/{}/{}",
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default()
+            );
             let seen = *first_seen.entry(title.clone()).or_insert(born);
             meta.uid.get_or_insert_with(|| uid(&title));
             if let (None, Ok(at)) = (&meta.creation_timestamp, Timestamp::from_millisecond(seen)) {
@@ -171,7 +176,11 @@ impl Objects {
             }
             let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
             if !conditions.iter().any(|c| c.type_ == "Ready") {
-                conditions.push(PodCondition { type_: "Ready".into(), status: "True".into(), ..Default::default() });
+                conditions.push(PodCondition {
+                    type_: "Ready".into(),
+                    status: "True".into(),
+                    ..Default::default()
+                });
             }
         }
     }
@@ -189,7 +198,8 @@ fn manifests(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn in_folder(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("{}: can't read the folder", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("{}: can't read the folder", folder.display()))?;
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("{}: can't list the folder", folder.display()))?.path();
@@ -266,7 +276,9 @@ fn sort(document: Value, objects: &mut Objects, complain: &mut impl FnMut(String
             Err(error) => complain(format!("{title}: {error}")),
         },
         ("v1", "Service") => {}
-        _ => complain(format!("{title}: apiVersion {api:?} with kind {kind:?} is not understood here, passed over")),
+        _ => complain(format!(
+            "{title}: apiVersion {api:?} with kind {kind:?} is not understood here, passed over"
+        )),
     }
 }
 

@@ -57,7 +57,11 @@ impl Election {
             lease_duration_seconds: Some(DURATION.as_secs() as i32),
             renew_time: Some(MicroTime(now)),
             acquire_time: same.map_or(Some(MicroTime(now)), |s| s.acquire_time.clone()),
-            lease_transitions: Some(if same.is_some() || old.is_none() { transitions } else { transitions + 1 }),
+            lease_transitions: Some(if same.is_some() || old.is_none() {
+                transitions
+            } else {
+                transitions + 1
+            }),
             ..Default::default()
         }
     }

@@ -32,7 +32,10 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Raw<K> {
         all.insert("apiVersion".into(), K::api_version(&()).into());
         all.insert("kind".into(), K::kind(&()).into());
         let metadata = serde_json::to_value(&self.metadata);
-        all.insert("metadata".into(), metadata.map_err(|e| ParseError { path: "metadata".into(), message: e.to_string() })?);
+        all.insert(
+            "metadata".into(),
+            metadata.map_err(|e| ParseError { path: "metadata".into(), message: e.to_string() })?,
+        );
         door::parse(Value::Object(all))
     }
 
@@ -51,7 +54,10 @@ impl<K> Clone for Raw<K> {
 
 impl<K> fmt::Debug for Raw<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Raw").field("namespace", &self.metadata.namespace).field("name", &self.metadata.name).finish()
+        f.debug_struct("Raw")
+            .field("namespace", &self.metadata.namespace)
+            .field("name", &self.metadata.name)
+            .finish()
     }
 }
 

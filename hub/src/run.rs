@@ -64,7 +64,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("signals", shutdown.clone().on_signal());
     watches::spawn(&mut tasks, &client, &feed, &readiness);
     tasks.spawn("graces", feed.clone().keep_time());
-    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
     tracing::info!(address = %listener.local_addr()?, "serving agents");
     tasks.spawn("feed", serve(feed.clone(), listener, shutdown.clone()));
     let writer = conditions::Writer::new(client, args.namespace, args.identity.unwrap_or_else(identity));

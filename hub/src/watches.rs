@@ -31,13 +31,19 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &R
     tasks.spawn("watch of pods", run(pods, config(), readiness.guard("pods"), strip_pod, Pods(feed.clone())));
     let nodes = Api::<KubeNode>::all(client.clone());
     let strip_node = |n: KubeNode| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
-    tasks.spawn("watch of nodes", run(nodes, config(), readiness.guard("nodes"), strip_node, Nodes(feed.clone())));
+    tasks.spawn(
+        "watch of nodes",
+        run(nodes, config(), readiness.guard("nodes"), strip_node, Nodes(feed.clone())),
+    );
     let proxies = Api::<Raw<NodeProxy>>::all(client.clone());
     let guard = readiness.guard("nodeproxies");
     tasks.spawn("watch of nodeproxies", run(proxies, config(), guard, Some, NodeProxies(feed.clone())));
     let services = Api::<Raw<VirtualService>>::all(client.clone());
     let guard = readiness.guard("virtualservices");
-    tasks.spawn("watch of virtualservices", run(services, config(), guard, Some, VirtualServices(feed.clone())));
+    tasks.spawn(
+        "watch of virtualservices",
+        run(services, config(), guard, Some, VirtualServices(feed.clone())),
+    );
 }
 
 struct Pods(Arc<Feed>);
@@ -91,7 +97,9 @@ impl NodeProxies {
     fn read(raw: &Raw<NodeProxy>) -> Option<NodeProxy> {
         match raw.read() {
             Ok((proxy, warnings)) => {
-                warnings.iter().for_each(|w| tracing::warn!(nodeproxy = title(raw), warning = w, "unusual field"));
+                warnings
+                    .iter()
+                    .for_each(|w| tracing::warn!(nodeproxy = title(raw), warning = w, "unusual field"));
                 let violations = proxy.validate();
                 violations.iter().for_each(|v| {
                     tracing::warn!(nodeproxy = title(raw), field = v.path, error = v.message, "not accepted");
@@ -131,7 +139,9 @@ impl VirtualServices {
     fn put(feed: &Feed, raw: &Raw<VirtualService>) {
         // Being deleted: what it asked for ends now, whatever its finalizers wait for.
         if raw.metadata.deletion_timestamp.is_some() {
-            feed.change(Kind::VirtualServices, revision(raw), |index, _| index.delete_virtual_service(&key(raw)));
+            feed.change(Kind::VirtualServices, revision(raw), |index, _| {
+                index.delete_virtual_service(&key(raw))
+            });
             if waits_for_us(raw) {
                 feed.depart(key(raw), Some(raw.finalizers().to_vec()));
             }
@@ -140,7 +150,9 @@ impl VirtualServices {
         let read = raw.read();
         feed.change(Kind::VirtualServices, revision(raw), |index, _| match &read {
             Ok((object, warnings)) => {
-                warnings.iter().for_each(|w| tracing::warn!(virtualservice = title(raw), warning = w, "unusual field"));
+                warnings
+                    .iter()
+                    .for_each(|w| tracing::warn!(virtualservice = title(raw), warning = w, "unusual field"));
                 index.apply_virtual_service(object);
             }
             Err(error) => {

@@ -68,7 +68,8 @@ impl FromStr for Watermark {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut read = Self::default();
         for part in text.split(',').filter(|p| !p.is_empty()) {
-            let (letters, revision) = part.split_once('=').ok_or_else(|| format!("{part:?} is not kind=revision"))?;
+            let (letters, revision) =
+                part.split_once('=').ok_or_else(|| format!("{part:?} is not kind=revision"))?;
             let revision = revision.parse().map_err(|e| format!("{part:?}: {e}"))?;
             if let Some(kind) = Kind::ALL.into_iter().find(|k| k.letters() == letters) {
                 read.raise(kind, revision);

@@ -41,7 +41,8 @@ pub struct Outcome {
 /// # Errors
 /// A socket can't be bound.
 pub async fn through(row: &Row) -> anyhow::Result<Outcome> {
-    let expected: Vec<String> = row.endpoints.iter().take(if row.keyed { 1 } else { usize::MAX }).cloned().collect();
+    let expected: Vec<String> =
+        row.endpoints.iter().take(if row.keyed { 1 } else { usize::MAX }).cloned().collect();
     let mut outcome = Outcome { silent: expected.clone(), ..Outcome::default() };
     for round in 1..=ROUNDS {
         let answers = send(row.port, round).await?;
@@ -105,7 +106,9 @@ pub async fn all(rows: &[Row]) -> anyhow::Result<Vec<String>> {
             wrong.push(format!("{}: it has no endpoint", row.listener));
         }
         let silent: BTreeSet<&String> = outcome.silent.iter().collect();
-        wrong.extend(silent.iter().map(|e| format!("{}: expected endpoint {e} answered nothing", row.listener)));
+        wrong.extend(
+            silent.iter().map(|e| format!("{}: expected endpoint {e} answered nothing", row.listener)),
+        );
     }
     Ok(wrong)
 }

@@ -54,7 +54,9 @@ pub fn rows(local: &Local) -> Vec<Row> {
                 let Some(plan) = world.plan(name) else { continue };
                 for listener in &plan.listeners {
                     let state = match contribution.denied.get(&listener.name) {
-                        Some(lost) => State::Denied(format!("port taken by {}/{}", lost.winner, lost.winner_listener)),
+                        Some(lost) => {
+                            State::Denied(format!("port taken by {}/{}", lost.winner, lost.winner_listener))
+                        }
                         None => state(proxy, answers.get(id), &format!("{name}/{}", listener.name)),
                     };
                     rows.push(row((id, proxy), name, plan, listener, state));
@@ -78,9 +80,20 @@ fn state(proxy: &Proxy, answers: Option<&portreeve_agent::local::Answers>, liste
     }
 }
 
-fn row((id, proxy): (&ProxyId, &Proxy), name: &str, plan: &plan::Plan, listener: &plan::Listener, state: State) -> Row {
+fn row(
+    (id, proxy): (&ProxyId, &Proxy),
+    name: &str,
+    plan: &plan::Plan,
+    listener: &plan::Listener,
+    state: State,
+) -> Row {
     let socket = listener.socket.clone().unwrap_or_default();
-    let cluster = listener.rules.first().and_then(|r| r.route.as_ref()).map(|r| r.destination.clone()).unwrap_or_default();
+    let cluster = listener
+        .rules
+        .first()
+        .and_then(|r| r.route.as_ref())
+        .map(|r| r.destination.clone())
+        .unwrap_or_default();
     let balancer = plan.clusters.iter().find(|c| c.name == cluster).and_then(|c| c.balancer.as_ref());
     let keyed = matches!(balancer.and_then(|b| b.policy.as_ref()), Some(plan::balancer::Policy::Key(_)));
     Row {
@@ -106,7 +119,9 @@ fn endpoints(proxy: &Proxy, cluster: &str) -> Vec<String> {
 
 fn address_of(host: &lb_endpoint::HostIdentifier) -> Option<String> {
     let lb_endpoint::HostIdentifier::Endpoint(endpoint) = host else { return None };
-    let address::Address::SocketAddress(socket) = endpoint.address.as_ref()?.address.as_ref()? else { return None };
+    let address::Address::SocketAddress(socket) = endpoint.address.as_ref()?.address.as_ref()? else {
+        return None;
+    };
     let socket_address::PortSpecifier::PortValue(port) = socket.port_specifier.as_ref()? else { return None };
     let colons = socket.address.contains(':');
     Some(if colons { format!("[{}]:{port}", socket.address) } else { format!("{}:{port}", socket.address) })

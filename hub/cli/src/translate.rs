@@ -86,7 +86,9 @@ fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> 
     for proxy in world.proxies().values().filter(|p| !p.plans.is_empty()) {
         println!("# node {node}, proxy {}", proxy.facts.title);
         for ty in EnvoyType::ALL {
-            proxy.view.snapshot(|s| s.iter(*ty).for_each(|(name, r)| println!("{}", show::text(*ty, name, &r.body()))));
+            proxy.view.snapshot(|s| {
+                s.iter(*ty).for_each(|(name, r)| println!("{}", show::text(*ty, name, &r.body())))
+            });
         }
         printed += 1;
     }

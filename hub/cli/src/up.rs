@@ -23,9 +23,9 @@ use portreeve_runtime::{Readiness, Shutdown, Tasks};
 use portreeve_xds::{Connect, routes, serve_unix};
 use tokio::sync::watch;
 
+use crate::check;
 use crate::table::{self, Row, State};
 use crate::workers::Workers;
-use crate::check;
 
 /// How often the folder is looked at when the system says nothing of changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -72,7 +72,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     complaints.iter().for_each(|c| eprintln!("{}: {}", c.file.display(), c.text));
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
-    let envoy = tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| eprintln!("{step}")));
+    let envoy =
+        tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| eprintln!("{step}")));
     let setup = Setup {
         node: node.clone(),
         hub: Connect::Unix(run_dir.join("hub.sock")),
@@ -125,7 +126,10 @@ fn list(names: &BTreeSet<&str>) -> String {
 }
 
 fn run_dir(given: Option<&Path>) -> PathBuf {
-    given.map_or_else(|| std::env::temp_dir().join(format!("portreeve-{}", std::process::id())), Path::to_path_buf)
+    given.map_or_else(
+        || std::env::temp_dir().join(format!("portreeve-{}", std::process::id())),
+        Path::to_path_buf,
+    )
 }
 
 /// The folder as the source of objects.
@@ -154,7 +158,8 @@ impl Source {
             match self.folder.read(now_ms()) {
                 Ok((objects, complaints)) => {
                     for complaint in complaints {
-                        let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
+                        let kept =
+                            if complaint.broken { " (its last good content stays in force)" } else { "" };
                         eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
                     }
                     self.put(&objects);
@@ -171,10 +176,14 @@ impl Source {
         for verdict in self.feed.take_verdicts() {
             let (namespace, name) = (&verdict.key.0, &verdict.key.1);
             if let Some(rejection) = &verdict.rejection {
-                let kept = if verdict.previous_in_force { "; the previous version stays in force" } else { "" };
+                let kept =
+                    if verdict.previous_in_force { "; the previous version stays in force" } else { "" };
                 eprintln!("VirtualService {namespace}/{name}: {rejection}{kept}");
             }
-            verdict.warnings.iter().for_each(|(_, text)| eprintln!("VirtualService {namespace}/{name}: {text}"));
+            verdict
+                .warnings
+                .iter()
+                .for_each(|(_, text)| eprintln!("VirtualService {namespace}/{name}: {text}"));
         }
     }
 }

@@ -28,7 +28,9 @@ impl Workers {
     /// Starts what the pods ask for, restarts what is asked for differently, ends the rest. Answers with complaints.
     pub fn follow(&mut self, pods: &[Pod]) -> Vec<String> {
         let mut wanted = BTreeMap::new();
-        for pod in pods.iter().filter(|p| p.annotations().get(ANNOTATION.0).is_some_and(|v| v == ANNOTATION.1)) {
+        for pod in
+            pods.iter().filter(|p| p.annotations().get(ANNOTATION.0).is_some_and(|v| v == ANNOTATION.1))
+        {
             for container in pod.spec.iter().flat_map(|s| &s.containers) {
                 let words = container.command.iter().chain(&container.args).flatten().cloned();
                 wanted.insert(format!("{}/{}", pod.name_any(), container.name), words.collect::<Vec<_>>());

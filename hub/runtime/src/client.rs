@@ -13,7 +13,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     let config = match kubeconfig {
         Some(path) => {
-            let read = Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
+            let read =
+                Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
             kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
         }
         None => kube::Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account")?,

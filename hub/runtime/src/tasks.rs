@@ -24,7 +24,11 @@ impl Tasks {
     }
 
     /// Starts a task that is dropped at the shutdown.
-    pub fn spawn(&mut self, name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+    pub fn spawn(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         let shutdown = self.shutdown.clone();
         self.spawn_graceful(name, async move {
             tokio::select! {

@@ -1,0 +1,211 @@
+//! Every row of API A's feature checklist (A1 to A27), and what stands for it: the tests that prove it, what it waits
+//! for, or how and why Portreeve does it differently. The tests named here must exist.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What stands for a row.
+enum Answer {
+    /// These tests prove it: file and function.
+    Proven(&'static [(&'static str, &'static str)]),
+    /// Part of it is proven; the rest waits for this.
+    Partly(&'static [(&'static str, &'static str)], &'static str),
+    /// It waits for this.
+    Later(&'static str),
+    /// It is done differently: how, why, and the tests that prove that.
+    Differs(&'static str, &'static [(&'static str, &'static str)]),
+}
+
+use Answer::{Differs, Later, Partly, Proven};
+
+const HEALTH: &str = "node-local health checks and verdicts";
+const DEPLOY: &str = "images and manifests for clusters";
+const REPORTS: &str = "reports of agents to the hub: Programmed, Healthy, events";
+
+/// Every row, in order.
+const ROWS: [Answer; 27] = [
+    // A1: the VirtualService CRD with every field.
+    Proven(&[
+        ("hub/api/tests/crds.rs", "the_written_definitions_are_the_generated_ones"),
+        ("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes"),
+    ]),
+    // A2: real validation.
+    Proven(&[(
+        "hub/src/resolve/a/tests.rs",
+        "bad_objects_are_rejected_with_the_field_and_good_ones_are_not",
+    )]),
+    // A3: proxies by pod labels, all of them; other namespaces defined.
+    Proven(&[
+        ("hub/src/index/tests/plans.rs", "pod_must_carry_all_labels_of_a_selector"),
+        ("hub/src/index/tests/plans.rs", "cluster_scope_matches_in_every_namespace"),
+        ("hub/src/index/tests/verdicts.rs", "endpoints_outside_of_the_namespace_are_named"),
+    ]),
+    // A4: node identity is the pod's UID.
+    Partly(
+        &[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")],
+        "identity by the kernel: until then node.id is believed",
+    ),
+    // A5: delta CDS, LDS and EDS on :18000; state of the world and ADS as well.
+    Differs(
+        "All of them are served, but over the Unix socket of the node's own agent: a central TCP port would put every \
+         proxy of the cluster behind one process, and could not tell who asks.",
+        &[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")],
+    ),
+    // A6: UDP listener on every address, to a cluster.
+    Proven(&[("agent/src/translate/tests/golden.rs", "keyed_gateway_with_three_pods")]),
+    // A7: constant key, Maglev.
+    Differs(
+        "Endpoints are ranked by rendezvous hash over key and address and put into priorities. Maglev with a constant \
+         key splits calls: 7 of 7 when a pod flaps, 3 of 30 when one is added (measured).",
+        &[
+            (
+                "agent/src/translate/tests/affinity.rs",
+                "four_pipes_of_a_call_agree_on_the_pod_and_on_its_runner_up",
+            ),
+            ("agent/src/translate/tests/affinity.rs", "scale_up_moves_no_older_call"),
+        ],
+    ),
+    // A8: clusters with equal keys agree on the pod, by the address.
+    Proven(&[
+        ("agent/src/translate/tests/affinity.rs", "calls_with_one_key_agree_across_objects"),
+        ("agent/src/translate/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
+    ]),
+    // A9: STRICT_DNS clusters with addresses, names and selectors, mixed.
+    Differs(
+        "strictdns is accepted and served by EDS: the agent resolves names, so that pods, names and addresses mix in \
+         one cluster and follow their changes.",
+        &[
+            ("hub/src/resolve/a/tests.rs", "strictdns_and_eds_are_served_alike"),
+            ("agent/src/translate/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
+        ],
+    ),
+    // A10: EDS clusters that follow pods.
+    Proven(&[
+        (
+            "hub/src/index/tests/endpoints.rs",
+            "endpoint_appears_when_ready_and_stays_while_it_terminates_and_then_vanishes",
+        ),
+        ("hub/src/index/tests/endpoints.rs", "endpoints_go_to_the_nodes_that_use_the_group_and_to_no_other"),
+    ]),
+    // A11: health checks.
+    Later(HEALTH),
+    // A12: no check means healthy; panic threshold 0; health ignored on removal.
+    Proven(&[
+        ("hub/src/resolve/a/tests.rs", "without_a_health_check_nothing_is_checked_nor_warned_of"),
+        ("agent/src/translate/tests/facts.rs", "silent_defaults_of_envoy_are_stated"),
+    ]),
+    // A13: a check without a port is warned of.
+    Proven(&[(
+        "hub/src/resolve/a/tests.rs",
+        "health_check_is_taken_with_the_seeds_figures_and_its_traps_are_told",
+    )]),
+    // A14: GET /healthcheck, as the deployed Envoys answer it.
+    Partly(&[("hub/src/resolve/a/tests.rs", "http_check_keeps_its_path")], HEALTH),
+    // A15: the same selectors for proxies and endpoints; gateway, sidecar, app.
+    Proven(&[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")]),
+    // A16: a proxy that joins late gets everything.
+    Proven(&[(
+        "agent/src/world/tests/proxies.rs",
+        "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod",
+    )]),
+    // A17: deletion, and the old clients' finalizer.
+    Proven(&[("hub/src/index/tests/plans.rs", "delete_takes_plan_and_groups_from_the_nodes")]),
+    // A18: update in place.
+    Proven(&[(
+        "hub/src/index/tests/plans.rs",
+        "update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none",
+    )]),
+    // A19: readiness gates endpoints; those that terminate take no new session; the last one leaves too.
+    Proven(&[
+        ("hub/src/index/tests/endpoints.rs", "last_endpoint_leaves_and_the_group_stays"),
+        ("agent/src/translate/tests/facts.rs", "terminating_pod_takes_no_new_session"),
+    ]),
+    // A20: an empty set of endpoints is said.
+    Proven(&[
+        ("agent/src/translate/tests/golden.rs", "empty_group_is_an_empty_assignment"),
+        ("agent/src/world/tests/feed.rs", "last_endpoint_leaves_and_the_empty_assignment_stays"),
+    ]),
+    // A21: a proxy's state goes with its pod.
+    Proven(&[(
+        "agent/src/world/tests/proxies.rs",
+        "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod",
+    )]),
+    // A22: names need not be unique; conflicts are told.
+    Partly(
+        &[
+            (
+                "hub/src/resolve/a/tests.rs",
+                "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
+            ),
+            ("agent/src/world/tests/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
+        ],
+        REPORTS,
+    ),
+    // A23: conditions, events, refusals of proxies.
+    Partly(
+        &[(
+            "hub/src/index/tests/verdicts.rs",
+            "rejected_update_keeps_the_previous_version_in_force_and_says_so",
+        )],
+        REPORTS,
+    ),
+    // A24: many objects on one proxy, many a second.
+    Proven(&[(
+        "hub/src/index/tests/endpoints.rs",
+        "objects_share_a_group_and_it_goes_with_the_last_of_them",
+    )]),
+    // A25: metrics, probes, leader election.
+    Partly(
+        &[("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over")],
+        "metrics",
+    ),
+    // A26: manifests.
+    Later(DEPLOY),
+    // A27: TCP listeners.
+    Proven(&[
+        ("hub/src/resolve/a/tests.rs", "tcp_listener_forwards_to_its_cluster"),
+        ("agent/src/translate/tests/golden.rs", "tcp_pipe"),
+    ]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Whether a file holds a test of that name.
+fn holds(text: &str, function: &str) -> bool {
+    text.contains(&format!("fn {function}()"))
+}
+
+#[test]
+fn every_row_names_tests_that_exist_or_says_why_not() {
+    let mut faults = Vec::new();
+    let mut counts = [0; 4];
+    for (row, answer) in ROWS.iter().enumerate() {
+        let (kind, tests, words) = match answer {
+            Proven(tests) => (0, *tests, None),
+            Partly(tests, rest) => (1, *tests, Some(*rest)),
+            Later(what) => (2, [].as_slice(), Some(*what)),
+            Differs(why, tests) => (3, *tests, Some(*why)),
+        };
+        counts[kind] += 1;
+        if kind != 2 && tests.is_empty() || words.is_some_and(str::is_empty) {
+            faults.push(format!("A{}: nothing stands for it", row + 1));
+        }
+        for (file, function) in tests {
+            let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+            if !holds(&text, function) {
+                faults.push(format!("A{}: {file} has no test {function}", row + 1));
+            }
+        }
+    }
+    let [proven, partly, later, differs] = counts;
+    println!("{proven} rows proven, {partly} partly, {later} to come, {differs} done differently");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_test_that_is_not_there_is_found_missing() {
+    assert!(holds("fn one_fact() {", "one_fact"));
+    assert!(!holds("fn one_fact_more() {", "one_fact"));
+}
