@@ -57,6 +57,9 @@ struct Args {
     /// Ports on 127.0.0.1 that become endpoints 0 and 1 of each cluster.
     #[arg(long, value_delimiter = ',')]
     real: Vec<u16>,
+    /// Connection time-out that the clusters begin with, milliseconds: another one makes them other clusters.
+    #[arg(long, default_value_t = 1000)]
+    timeout_ms: u64,
 }
 
 /// One endpoint of one cluster.
@@ -71,7 +74,7 @@ struct Host {
 struct Group {
     name: String,
     hosts: Vec<Host>,
-    /// Of the cluster's connection attempts, milliseconds; 1,000 and some.
+    /// Of the cluster's connection attempts, milliseconds.
     timeout_ms: u64,
 }
 
@@ -84,6 +87,10 @@ struct Bench {
     updated: AtomicU64,
     /// From the last update to each ACK of endpoints, ns.
     acks: Mutex<Vec<u64>>,
+    /// Wall clock of the last stream's beginning, ns.
+    opened: AtomicU64,
+    /// From the last update or the stream's beginning, whichever was later, to each ACK of clusters, ns.
+    cluster_acks: Mutex<Vec<u64>>,
 }
 
 #[tokio::main]
@@ -142,15 +149,21 @@ fn duration(ms: u64) -> Duration {
 
 impl Source<EnvoyType> for Bench {
     async fn open(&self, _hello: Hello) -> Result<Arc<View<EnvoyType>>, Status> {
+        self.opened.store(wall_ns(), Ordering::Relaxed);
         Ok(self.view.clone())
     }
 
     fn event(&self, _stream: &StreamInfo, event: &Event<EnvoyType>) {
-        if let Event::Acked { ty: EnvoyType::Endpoint, resources, .. } = event
-            && !resources.is_empty()
-        {
-            let took = wall_ns().saturating_sub(self.updated.load(Ordering::Relaxed));
-            self.acks.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+        let Event::Acked { ty, resources, .. } = event else { return };
+        let (updated, opened) = (self.updated.load(Ordering::Relaxed), self.opened.load(Ordering::Relaxed));
+        let (acks, since) = match ty {
+            EnvoyType::Endpoint => (&self.acks, updated),
+            EnvoyType::Cluster => (&self.cluster_acks, updated.max(opened)),
+            _ => return,
+        };
+        if !resources.is_empty() {
+            let took = wall_ns().saturating_sub(since);
+            acks.lock().unwrap_or_else(PoisonError::into_inner).push(took);
         }
     }
 
@@ -159,7 +172,7 @@ impl Source<EnvoyType> for Bench {
 
 impl Bench {
     fn new(args: &Args) -> Self {
-        let groups: Vec<Group> = (0..args.clusters).map(|at| Group::new(at, args.eps, &args.real)).collect();
+        let groups: Vec<Group> = (0..args.clusters).map(|at| Group::new(at, args)).collect();
         let mut snapshot = Snapshot::new();
         for group in &groups {
             snapshot.insert(EnvoyType::Cluster, group.cluster());
@@ -171,6 +184,8 @@ impl Bench {
             eps: args.eps,
             updated: AtomicU64::new(wall_ns()),
             acks: Mutex::default(),
+            opened: AtomicU64::new(0),
+            cluster_acks: Mutex::default(),
         }
     }
 
@@ -209,7 +224,8 @@ impl Bench {
                 self.apply(|| Ok((EnvoyType::Cluster, Group::named(name, self.eps).cluster())))
             }
             ["addcla", name] => self.apply(|| Ok((endpoint, Group::named(name, self.eps).assignment()))),
-            ["acks"] => Ok(self.take_acks()),
+            ["acks"] => Ok(take_acks(&self.acks)),
+            ["cdsacks"] => Ok(take_acks(&self.cluster_acks)),
             _ => bail!("unknown command {line:?}"),
         }
     }
@@ -236,19 +252,21 @@ impl Bench {
         self.view.apply(Changes { upsert, remove: Vec::new() });
         Ok(format!("{before} {}", wall_ns()))
     }
+}
 
-    /// How many ACKs came since the last call, and each one's time.
-    fn take_acks(&self) -> String {
-        let acks = std::mem::take(&mut *self.acks.lock().unwrap_or_else(PoisonError::into_inner));
-        let times = acks.iter().map(|took| format!(" {took}"));
-        std::iter::once(acks.len().to_string()).chain(times).collect()
-    }
+/// How many ACKs came since the last call, and each one's time.
+fn take_acks(acks: &Mutex<Vec<u64>>) -> String {
+    let acks = std::mem::take(&mut *acks.lock().unwrap_or_else(PoisonError::into_inner));
+    let times = acks.iter().map(|took| format!(" {took}"));
+    std::iter::once(acks.len().to_string()).chain(times).collect()
 }
 
 // === impl Group ===
 
 impl Group {
-    fn new(at: usize, eps: usize, real: &[u16]) -> Self {
+    fn new(at: usize, args: &Args) -> Self {
+        let Args { eps, real, timeout_ms, .. } = args;
+        let eps = *eps;
         let mut group = Self::named(&format!("cluster-{at:05}"), eps);
         for (place, host) in group.hosts.iter_mut().enumerate() {
             let [_, a, b, c] = u32::try_from(at * eps + place).unwrap_or_default().to_be_bytes();
@@ -262,7 +280,7 @@ impl Group {
                 None => group.hosts.push(host),
             }
         }
-        group
+        Self { timeout_ms: *timeout_ms, ..group }
     }
 
     fn named(name: &str, eps: usize) -> Self {
