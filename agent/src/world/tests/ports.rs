@@ -102,13 +102,23 @@ fn proxy_that_goes_leaves_its_ports_though_its_plan_was_never_complete() {
 }
 
 #[test]
-fn plan_that_waits_for_its_group_gives_up_a_port_that_it_lost() {
+fn plan_that_waits_for_its_group_gives_up_the_port_that_it_lost_and_keeps_the_rest() {
     let mut rig = Rig::new();
     rig.put_group(&[1]);
-    rig.put_plan(&mk_plan("young", 20, 2000, group()));
-    rig.put_plan(&mk_plan("young", 20, 2000, From::Group("ns/app=v".into())));
+    let two = |from| {
+        let mut plan = mk_plan("young", 20, 2000, from);
+        let mut second = plan.listeners[0].clone();
+        second.name = "kept".into();
+        second.socket.as_mut().unwrap().port = 2005;
+        plan.listeners.push(second);
+        plan
+    };
+    rig.put_plan(&two(group()));
+    rig.put_plan(&two(From::Group("ns/app=v".into())));
     let mut watched = rig.watch(EnvoyType::Listener);
     rig.put_plan(&mk_plan("old", 10, 2000, ip("10.0.0.9")));
     assert_eq!(watched.next(), [(vec!["A/ns/old/l".to_owned()], vec!["A/ns/young/l".to_owned()])]);
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/old/l", "A/ns/young/kept"]);
+    assert_eq!(rig.endpoints("young").unwrap(), ["10.0.1.1"], "its previous version is in force");
     assert_eq!(denied(&rig, &gateway(), "A/ns/young").len(), 1);
 }
