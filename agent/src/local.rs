@@ -150,7 +150,7 @@ impl Local {
 
     fn try_open(&self, id: &ProxyId, stream: u64) -> Option<Arc<View<EnvoyType>>> {
         let mut inner = self.lock();
-        if !inner.world.complete() {
+        if !inner.world.settled() {
             return None;
         }
         let view = inner.world.open(id)?;
@@ -207,7 +207,7 @@ impl Source<EnvoyType> for Local {
         let complete = async {
             let mut changes = self.changes();
             // The sender lives as long as self.
-            while !self.read(World::complete) && changes.changed().await.is_ok() {}
+            while !self.read(World::settled) && changes.changed().await.is_ok() {}
             tokio::time::sleep(UNKNOWN_PROXY).await;
         };
         tokio::select! {

@@ -66,6 +66,11 @@ impl Hosts {
         self.wanted.get(&(namespace.to_string(), name.to_string()))?.addresses.clone()
     }
 
+    /// Whether every wanted name has had its first answer.
+    pub fn all_answered(&self) -> bool {
+        self.wanted.values().all(|w| w.addresses.is_some())
+    }
+
     /// Every wanted name.
     pub fn wanted(&self) -> BTreeSet<Host> {
         self.wanted.keys().cloned().collect()

@@ -133,6 +133,12 @@ impl World {
         self.feed.complete()
     }
 
+    /// Whether a proxy that connects now would be told all that it is to have. After a restart of the agent a host
+    /// name without its first answer holds back a Plan that the proxy may run already: it would be taken away.
+    pub fn settled(&self) -> bool {
+        self.complete() && self.hosts.all_answered()
+    }
+
     /// The hub's resources that are held, for a reconnect.
     pub fn held(&self) -> &BTreeMap<(PlanType, Name), Version> {
         &self.feed.versions

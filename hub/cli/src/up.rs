@@ -19,7 +19,7 @@ use portreeve_hub::resolve::SelectorScope;
 use portreeve_hub::run::limits;
 use portreeve_hub::watermark::Kind;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Readiness, Shutdown, Tasks};
+use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks};
 use portreeve_xds::{Connect, routes, serve_unix};
 use tokio::sync::watch;
 
@@ -87,7 +87,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // Two steps: first the proxies end, which takes the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
     let mut tasks = Tasks::new(shutdown.clone());
-    let feed = Feed::new(Index::new(args.selector_scope, 1000), Readiness::default());
+    let readiness = Readiness::default();
+    let first = readiness.guard("folder");
+    let feed = Feed::new(Index::new(args.selector_scope, 1000), readiness);
     let listener = socket::bind(&run_dir.join("hub.sock"), "--run-dir")?;
     let served = routes(feed.clone(), limits());
     let until = shutdown.waiter();
@@ -96,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     println!("node {node}, Envoy started under {}", run_dir.display());
     let source = Source { folder, feed, node, workers: Workers::default(), agent: agent.local.clone() };
-    tasks.spawn("folder", source.run(objects, args.dir));
+    tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
     tasks.spawn("table", show(agent.local.clone(), args.check.then_some(verdict), asked.clone()));
@@ -144,11 +146,12 @@ struct Source {
 // === impl Source ===
 
 impl Source {
-    async fn run(mut self, first: Objects, dir: PathBuf) -> anyhow::Result<()> {
+    async fn run(mut self, first: Objects, guard: Guard, dir: PathBuf) -> anyhow::Result<()> {
         let (touched, mut touches) = watch::channel(0u64);
         let mut watcher = notify::recommended_watcher(move |_| touched.send_modify(|n| *n += 1))?;
         watcher.watch(&dir, RecursiveMode::NonRecursive).with_context(|| dir.display().to_string())?;
         self.put(&first);
+        drop(guard);
         loop {
             // Woken or not, look.
             let _ = tokio::time::timeout(LOOK_AGAIN, touches.changed()).await;

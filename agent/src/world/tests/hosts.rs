@@ -83,3 +83,16 @@ fn names_of_two_namespaces_are_two_names() {
     rig.world.set_host(&("far".into(), "echo".into()), addresses(&["10.0.0.7"]));
     assert_eq!((rig.endpoints("call"), rig.endpoints("far").unwrap()), (None, vec!["10.0.0.7".to_owned()]));
 }
+
+#[test]
+fn world_is_not_settled_before_every_wanted_name_had_an_answer() {
+    let mut rig = Rig::new();
+    for ty in PlanType::ALL {
+        rig.world.apply_feed(*ty, &[], &[]).unwrap();
+    }
+    assert!(rig.world.settled());
+    rig.put_plan(&named());
+    assert!(rig.world.complete() && !rig.world.settled());
+    rig.world.set_host(&host(), Vec::new());
+    assert!(rig.world.settled());
+}
