@@ -12,6 +12,7 @@ pub mod family;
 pub mod health_port;
 pub mod manifest;
 pub mod netns;
+pub mod pipe;
 pub mod process;
 pub mod relay;
 pub mod spawner;

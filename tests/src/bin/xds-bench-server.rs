@@ -220,6 +220,12 @@ impl Bench {
                 group.timeout_ms += 1;
                 Ok((EnvoyType::Cluster, group.cluster()))
             }),
+            // Without the promise that the assignment follows: what a server does that knows nothing of warming.
+            ["barecds", cluster] => self.change(cluster, |group| {
+                group.timeout_ms += 1;
+                let bare = Resource::new(EnvoyType::Cluster, group.name.as_str(), &group.encoded());
+                Ok((EnvoyType::Cluster, bare))
+            }),
             ["addcds", name] => {
                 self.apply(|| Ok((EnvoyType::Cluster, Group::named(name, self.eps).cluster())))
             }
@@ -297,6 +303,12 @@ impl Group {
 
     /// The EDS cluster, to be followed by its assignment.
     fn cluster(&self) -> Arc<Resource> {
+        let name = self.name.as_str();
+        Resource::with_companion(EnvoyType::Cluster, name, &self.encoded(), name)
+    }
+
+    /// The EDS cluster's bytes.
+    fn encoded(&self) -> Vec<u8> {
         let aggregated = ConfigSource {
             resource_api_version: ApiVersion::V3.into(),
             config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
@@ -310,8 +322,7 @@ impl Group {
             connect_timeout: Some(duration(self.timeout_ms)),
             ..Cluster::default()
         };
-        let name = self.name.as_str();
-        Resource::with_companion(EnvoyType::Cluster, name, &cluster.encode_to_vec(), name)
+        cluster.encode_to_vec()
     }
 
     fn assignment(&self) -> Arc<Resource> {
