@@ -36,6 +36,8 @@ pub struct Town {
     pub control: ControlPlane,
     /// Its network.
     pub bed: Bed,
+    /// Arguments of agents that are started from now on, beside the town's own.
+    pub agent_args: Vec<String>,
     hub_address: Option<SocketAddr>,
     family: Family,
     dir: TempDir,
@@ -64,6 +66,8 @@ pub struct Worker {
     pub uid: String,
     /// Its network.
     pub netns: Netns,
+    /// The addresses that its status says from the next [`Worker::set_ready`] on, the primary family first.
+    pub ips: Vec<IpAddr>,
     /// Its Envoy, if it has one.
     pub envoy: Option<Process>,
     /// The Envoy's admin socket.
@@ -100,8 +104,18 @@ impl Town {
         // Short: Unix sockets live in it.
         let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
         let (family, nodes) = (Family::new()?, nodes);
-        let mut town =
-            Self { nodes: Vec::new(), hub: None, client, control, bed, hub_address: None, family, dir, envoy };
+        let mut town = Self {
+            nodes: Vec::new(),
+            hub: None,
+            client,
+            control,
+            bed,
+            agent_args: Vec::new(),
+            hub_address: None,
+            family,
+            dir,
+            envoy,
+        };
         for number in 1..=nodes {
             town.add_node(number).await?;
         }
@@ -143,6 +157,7 @@ impl Town {
         let mut command = under_test::command_in(&node.netns, "agent")?;
         command.args(["run", "--node", &node.name, "--drain", "0"]);
         command.args(["--hub", &format!("http://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        command.args(&self.agent_args);
         command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
         command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
         self.family.mark(&mut command);
@@ -184,20 +199,38 @@ impl Town {
     /// The server refuses, or the Envoy can't be started.
     pub async fn worker(&self, i: u8, j: u8, labels: &str, sidecar: bool) -> Result<Worker> {
         let netns = self.bed.pod(i, j)?;
-        let name = format!("w{i}-{j}");
-        let pod = format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{{labels}}}}}\n\
-             spec: {{nodeName: n{i}, terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}]}}\n"
-        );
-        self.apply(&pod).await?;
-        let stored = Api::<Pod>::namespaced(self.client.clone(), "default").get(&name).await?;
-        let uid = stored.metadata.uid.context("a stored pod without uid")?;
-        let admin = Admin::new(self.dir.path().join(format!("{name}.admin")));
-        let mut worker = Worker { name, uid, netns, envoy: None, admin, client: self.client.clone() };
-        worker.set_ready(true).await?;
+        let mut worker = self.pod(&format!("w{i}-{j}"), netns, i, (labels, "")).await?;
         if sidecar {
             self.start_sidecar(&mut worker, usize::from(i) - 1)?;
         }
+        Ok(worker)
+    }
+
+    /// A running, ready pod on the network of node `i` with these labels, and an Envoy.
+    ///
+    /// # Errors
+    /// As for [`Town::worker`].
+    pub async fn host_worker(&self, i: u8, labels: &str) -> Result<Worker> {
+        let index = usize::from(i) - 1;
+        let netns = self.nodes[index].netns.clone();
+        let mut worker = self.pod(&format!("h{i}"), netns, i, (labels, "hostNetwork: true, ")).await?;
+        self.start_sidecar(&mut worker, index)?;
+        Ok(worker)
+    }
+
+    /// Creates a pod with these labels and this beginning of its specification.
+    async fn pod(&self, name: &str, netns: Netns, i: u8, (labels, spec): (&str, &str)) -> Result<Worker> {
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{{labels}}}}}\n\
+             spec: {{{spec}nodeName: n{i}, terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}]}}\n"
+        );
+        self.apply(&pod).await?;
+        let stored = Api::<Pod>::namespaced(self.client.clone(), "default").get(name).await?;
+        let uid = stored.metadata.uid.context("a stored pod without uid")?;
+        let admin = Admin::new(self.dir.path().join(format!("{name}.admin")));
+        let (name, ips) = (name.to_string(), vec![netns.v4()]);
+        let worker = Worker { name, uid, netns, ips, envoy: None, admin, client: self.client.clone() };
+        worker.set_ready(true).await?;
         Ok(worker)
     }
 
@@ -270,9 +303,9 @@ impl Node {
 // === impl Worker ===
 
 impl Worker {
-    /// The pod's address.
+    /// The pod's primary address.
     pub fn ip(&self) -> IpAddr {
-        self.netns.v4()
+        self.ips[0]
     }
 
     /// Writes the pod's status, as a kubelet would.
@@ -281,10 +314,12 @@ impl Worker {
     /// The server refuses.
     pub async fn set_ready(&self, ready: bool) -> Result<()> {
         let (ip, ready) = (self.ip(), if ready { "True" } else { "False" });
+        let ips: Vec<String> = self.ips.iter().map(|ip| format!("{{ip: '{ip}'}}")).collect();
         let status = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\nstatus: {{phase: Running, \
-             podIP: {ip}, podIPs: [{{ip: {ip}}}], conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
-            self.name
+             podIP: '{ip}', podIPs: [{}], conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
+            self.name,
+            ips.join(", ")
         );
         manifest::apply_status(&self.client, &status).await.map(drop)
     }

@@ -1,0 +1,237 @@
+//! A DNS server whose records and moods a test chooses. Entry point: [`Dns`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::netns::Netns;
+use crate::udp;
+
+/// How often the thread looks whether it should end.
+const LOOK: Duration = Duration::from_millis(20);
+/// Time to live of every record, in seconds.
+const TTL: u32 = 1;
+/// Bytes of a message's header.
+const HEADER: usize = 12;
+
+/// What the server does with questions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// Answers from its records; a name without any does not exist.
+    #[default]
+    Fine,
+    /// Answers SERVFAIL.
+    Failing,
+    /// Answers SERVFAIL for IPv4 addresses, and of IPv6 ones as when fine.
+    FailingV4,
+    /// Answers nothing.
+    Silent,
+}
+
+/// A server on UDP; ended when dropped.
+pub struct Dns {
+    /// Where it listens.
+    address: SocketAddr,
+    /// What it knows.
+    state: Arc<Mutex<State>>,
+    /// Tells the thread to end.
+    stop: Arc<AtomicBool>,
+    /// The thread, while it runs.
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    mood: Mood,
+    records: BTreeMap<String, Vec<IpAddr>>,
+    /// Questions by name, of all types and whatever became of them.
+    asked: BTreeMap<String, u64>,
+}
+
+/// A question: its name in lower case, its type, and where it ends in the message.
+#[derive(Debug, PartialEq, Eq)]
+struct Question {
+    name: String,
+    kind: u16,
+    end: usize,
+}
+
+// === impl Dns ===
+
+impl Dns {
+    /// A server without records, on a port of the kernel's choice.
+    ///
+    /// # Errors
+    /// The namespace can't be entered.
+    pub fn start(namespace: &Netns) -> Result<Self> {
+        let socket = udp::socket(namespace, SocketAddr::new(namespace.v4(), 0))?;
+        socket.set_read_timeout(Some(LOOK))?;
+        let (state, stop) = (Arc::<Mutex<State>>::default(), Arc::new(AtomicBool::new(false)));
+        let address = socket.local_addr()?;
+        let (known, told) = (state.clone(), stop.clone());
+        let thread = namespace.spawn(move || {
+            serve(&socket, &known, &told);
+            Ok(())
+        })?;
+        Ok(Self { address, state, stop, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives a name these addresses; none of them: it exists without.
+    pub fn set(&self, name: &str, addresses: &[IpAddr]) {
+        self.change(|state| state.records.insert(name.into(), addresses.to_vec()));
+    }
+
+    /// Lets a name not exist any more.
+    pub fn forget(&self, name: &str) {
+        self.change(|state| state.records.remove(name));
+    }
+
+    /// Changes its mood.
+    pub fn be(&self, mood: Mood) {
+        self.change(|state| state.mood = mood);
+    }
+
+    /// How often a name was asked for so far, whatever the answer.
+    pub fn asked(&self, name: &str) -> u64 {
+        self.change(|state| state.asked.get(name).copied().unwrap_or_default())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(socket: &UdpSocket, state: &Mutex<State>, stop: &AtomicBool) {
+    let mut buffer = [0; 1500];
+    while !stop.load(Ordering::Relaxed) {
+        // Nothing came, or an earlier asker is gone.
+        let Ok((length, asker)) = socket.recv_from(&mut buffer) else { continue };
+        let answer = state.lock().unwrap_or_else(PoisonError::into_inner).answer(&buffer[..length]);
+        if let Some(answer) = answer {
+            let _ = socket.send_to(&answer, asker);
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// The answer to a message; none: silence.
+    fn answer(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        let question = Question::read(message)?;
+        *self.asked.entry(question.name.clone()).or_default() += 1;
+        let (no_error, failure, unknown) = (0, 2, 3);
+        let v4 = question.kind == 1;
+        let code = match self.mood {
+            Mood::Silent => return None,
+            Mood::Failing => failure,
+            Mood::FailingV4 if v4 => failure,
+            Mood::Fine | Mood::FailingV4 if !self.records.contains_key(&question.name) => unknown,
+            Mood::Fine | Mood::FailingV4 => no_error,
+        };
+        let known = self.records.get(&question.name).filter(|_| code == no_error);
+        let wanted = |ip: &&IpAddr| (v4 && ip.is_ipv4()) || (question.kind == 28 && ip.is_ipv6());
+        let addresses: Vec<&IpAddr> = known.into_iter().flatten().filter(wanted).collect();
+        let mut answer = message[..2].to_vec();
+        // A response, with recursion desired and available.
+        answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::try_from(addresses.len()).ok()?, 0, 0, 0, 0]);
+        answer.extend(&message[HEADER..question.end]);
+        for address in addresses {
+            let bytes = match address {
+                IpAddr::V4(ip) => ip.octets().to_vec(),
+                IpAddr::V6(ip) => ip.octets().to_vec(),
+            };
+            // The name is the question's (a pointer to it); type, class IN, time to live, length.
+            answer.extend([0xc0, u8::try_from(HEADER).ok()?]);
+            answer.extend(question.kind.to_be_bytes());
+            answer.extend([0, 1]);
+            answer.extend(TTL.to_be_bytes());
+            answer.extend(u16::try_from(bytes.len()).ok()?.to_be_bytes());
+            answer.extend(bytes);
+        }
+        Some(answer)
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// The first question of a message; none: it has none, or is cut.
+    fn read(message: &[u8]) -> Option<Self> {
+        let (mut at, mut labels) = (HEADER, Vec::new());
+        loop {
+            let length = usize::from(*message.get(at)?);
+            at += 1;
+            if length == 0 {
+                break;
+            }
+            labels.push(String::from_utf8_lossy(message.get(at..at + length)?).to_lowercase());
+            at += length;
+        }
+        let kind = u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]);
+        (message.len() >= at + 4).then(|| Self { name: labels.join("."), kind, end: at + 4 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A question for `Ab.c`, as resolvers write it.
+    fn mk_question(kind: u8) -> Vec<u8> {
+        let mut message = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend(b"\x02Ab\x01c\0\0");
+        message.extend([kind, 0, 1]);
+        message
+    }
+
+    #[test]
+    fn question_is_read_in_lower_case() {
+        let question = Question::read(&mk_question(28)).unwrap();
+        assert_eq!((question.name.as_str(), question.kind, question.end), ("ab.c", 28, 22));
+        assert_eq!(Question::read(&mk_question(1)[..20]), None);
+    }
+
+    #[test]
+    fn moods_show_in_the_answers_code() {
+        let mut state = State::default();
+        let mut code = |state: &mut State, kind| state.answer(&mk_question(kind)).map(|answer| answer[3] & 15);
+        assert_eq!(code(&mut state, 1), Some(3));
+        state.records.insert("ab.c".into(), vec!["10.0.0.1".parse().unwrap()]);
+        assert_eq!(code(&mut state, 1), Some(0));
+        state.mood = Mood::FailingV4;
+        assert_eq!((code(&mut state, 1), code(&mut state, 28)), (Some(2), Some(0)));
+        state.mood = Mood::Silent;
+        assert_eq!(code(&mut state, 1), None);
+        assert_eq!(state.asked["ab.c"], 5);
+    }
+
+    #[test]
+    fn only_addresses_of_the_asked_family_are_told() {
+        let mut state = State::default();
+        state.records.insert("ab.c".into(), vec!["10.0.0.1".parse().unwrap(), "fd77::1".parse().unwrap()]);
+        let v4 = state.answer(&mk_question(1)).unwrap();
+        assert_eq!((v4[7], &v4[v4.len() - 4..]), (1, &[10, 0, 0, 1][..]));
+        let v6 = state.answer(&mk_question(28)).unwrap();
+        assert_eq!((v6[7], v6[v6.len() - 1]), (1, 1));
+    }
+}
