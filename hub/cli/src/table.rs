@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
-use portreeve_agent::local::Local;
+use portreeve_agent::local::{Answers, Local};
+use portreeve_agent::world::claims::Denied;
 use portreeve_agent::world::{Proxy, ProxyId};
 use portreeve_api::plan;
 use portreeve_xds::envoy::EnvoyType;
@@ -50,24 +51,22 @@ pub fn rows(local: &Local) -> Vec<Row> {
     local.read(|world| {
         let mut rows = Vec::new();
         for (id, proxy) in world.proxies() {
-            for (name, contribution) in &proxy.plans {
-                let Some(plan) = world.plan(name) else { continue };
-                for listener in &plan.listeners {
-                    let state = match contribution.denied.get(&listener.name) {
-                        Some(lost) => {
-                            State::Denied(format!("port taken by {}/{}", lost.winner, lost.winner_listener))
-                        }
-                        None => state(proxy, answers.get(id), &format!("{name}/{}", listener.name)),
-                    };
-                    rows.push(row((id, proxy), name, plan, listener, state));
-                }
+            for name in proxy.plans.keys() {
+                let plan = world.plan(name).cloned().unwrap_or_default();
+                rows.extend(
+                    plan.listeners.iter().map(|l| row((id, proxy), answers.get(id), (name, &plan), l)),
+                );
             }
         }
         rows
     })
 }
 
-fn state(proxy: &Proxy, answers: Option<&portreeve_agent::local::Answers>, listener: &str) -> State {
+fn denied(lost: &Denied) -> State {
+    State::Denied(format!("port taken by {}/{}", lost.winner, lost.winner_listener))
+}
+
+fn state(proxy: &Proxy, answers: Option<&Answers>, listener: &str) -> State {
     let key = (EnvoyType::Listener, listener.into());
     let wanted = proxy.view.snapshot(|s| s.get(EnvoyType::Listener, listener).map(|r| r.version()));
     let Some(answers) = answers else { return State::Pending };
@@ -82,11 +81,13 @@ fn state(proxy: &Proxy, answers: Option<&portreeve_agent::local::Answers>, liste
 
 fn row(
     (id, proxy): (&ProxyId, &Proxy),
-    name: &str,
-    plan: &plan::Plan,
+    answers: Option<&Answers>,
+    (name, plan): (&str, &plan::Plan),
     listener: &plan::Listener,
-    state: State,
 ) -> Row {
+    let lost = proxy.plans.get(name).and_then(|part| part.denied.get(&listener.name));
+    let full = format!("{name}/{}", listener.name);
+    let state = lost.map_or_else(|| state(proxy, answers, &full), denied);
     let socket = listener.socket.clone().unwrap_or_default();
     let cluster = listener
         .rules
@@ -99,7 +100,7 @@ fn row(
     Row {
         proxy: proxy.facts.title.clone(),
         on_host: matches!(id, ProxyId::Node(_)) || &*proxy.facts.netns == "host",
-        listener: format!("{name}/{}", listener.name),
+        listener: full,
         udp: socket.protocol() == plan::Protocol::Udp,
         port: socket.port,
         keyed,

@@ -13,7 +13,7 @@ use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::run::{Agent, Setup, spawn};
 use portreeve_agent::{names, socket};
 use portreeve_hub::feed::{Feed, now_ms};
-use portreeve_hub::files::{Folder, Objects};
+use portreeve_hub::files::{Complaint, Folder, Objects};
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
 use portreeve_hub::run::limits;
@@ -69,7 +69,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, Format::Text)?;
     let mut folder = Folder::new(&args.dir);
     let (objects, complaints) = folder.read(now_ms())?;
-    complaints.iter().for_each(|c| eprintln!("{}: {}", c.file.display(), c.text));
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
     let envoy =
@@ -97,7 +96,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("graces", feed.clone().keep_time());
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     println!("node {node}, Envoy started under {}", run_dir.display());
-    let source = Source { folder, feed, node, workers: Workers::default(), agent: agent.local.clone() };
+    let (workers, agent_state) = (Workers::default(), agent.local.clone());
+    let mut source = Source { folder, feed, node, workers, agent: agent_state, told: Vec::new() };
+    source.tell(complaints);
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
@@ -140,6 +141,7 @@ struct Source {
     feed: Arc<Feed>,
     node: String,
     workers: Workers,
+    told: Vec<Complaint>,
     agent: Arc<portreeve_agent::local::Local>,
 }
 
@@ -160,16 +162,21 @@ impl Source {
             self.workers.ended().iter().for_each(|text| eprintln!("{text}"));
             match self.folder.read(now_ms()) {
                 Ok((objects, complaints)) => {
-                    for complaint in complaints {
-                        let kept =
-                            if complaint.broken { " (its last good content stays in force)" } else { "" };
-                        eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
-                    }
+                    self.tell(complaints);
                     self.put(&objects);
                 }
                 Err(error) => eprintln!("{error:#}: the last good content stays in force"),
             }
         }
+    }
+
+    /// Says what was not said at the last reading.
+    fn tell(&mut self, complaints: Vec<Complaint>) {
+        for complaint in complaints.iter().filter(|c| !self.told.contains(c)) {
+            let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
+            eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
+        }
+        self.told = complaints;
     }
 
     fn put(&mut self, objects: &Objects) {

@@ -38,14 +38,11 @@ impl Workers {
         }
         self.running.retain(|title, (words, _)| wanted.get(title) == Some(words));
         let mut complaints = Vec::new();
+        wanted.retain(|title, _| !self.running.contains_key(title));
         for (title, words) in wanted {
-            if !self.running.contains_key(&title) {
-                match start(&words) {
-                    Ok(child) => {
-                        self.running.insert(title, (words, child));
-                    }
-                    Err(error) => complaints.push(format!("Pod {title}: {error:#}")),
-                }
+            match start(&words) {
+                Ok(child) => drop(self.running.insert(title, (words, child))),
+                Err(error) => complaints.push(format!("Pod {title}: {error:#}")),
             }
         }
         complaints
