@@ -5,6 +5,7 @@
 //! namespaces vanish with the last file descriptor, data lives in temporary directories, ports are the kernel's choice.
 
 pub mod assets;
+pub mod call;
 pub mod certs;
 pub mod controlplane;
 pub mod dns;

@@ -252,6 +252,8 @@ impl Town {
         std::fs::write(&path, bootstrap.render()?.to_string())?;
         let mut command = worker.netns.command(&self.envoy);
         command.arg("-c").arg(&path).args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]);
+        // Without it Envoy keeps what belongs to a removed listener for ten minutes.
+        command.args(["--drain-time-s", "1"]);
         worker.envoy = Some(Process::spawn(&format!("envoy-{}", worker.name), &command)?);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::assets::{self, Assets};
 use crate::certs::{self, Authority, Pair};
@@ -77,7 +77,10 @@ impl Site {
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n"
         );
         let path = self.directory.path().join(format!("{name}.kubeconfig"));
-        fs::write(&path, text)?;
+        // A process that was started with the same file may be reading it right now.
+        let whole = NamedTempFile::new_in(self.directory.path())?;
+        fs::write(whole.path(), text)?;
+        whole.persist(&path)?;
         Ok(path)
     }
 
