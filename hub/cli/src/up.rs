@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -73,6 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
     let envoy =
         tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| eprintln!("{step}")));
+    let given = names::Given::default();
     let setup = Setup {
         node: node.clone(),
         hub: Connect::Unix(run_dir.join("hub.sock")),
@@ -81,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         drain: Duration::from_secs(1),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,
-        names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None },
+        names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None, given: given.clone() },
     };
     // Two steps: first the proxies end, which takes the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
@@ -97,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     println!("node {node}, Envoy started under {}", run_dir.display());
     let (workers, agent_state) = (Workers::default(), agent.local.clone());
-    let mut source = Source { folder, feed, node, workers, agent: agent_state, told: Vec::new() };
+    let mut source = Source { folder, feed, node, workers, agent: agent_state, told: Vec::new(), given };
     source.tell(complaints);
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
@@ -142,6 +143,7 @@ struct Source {
     node: String,
     workers: Workers,
     told: Vec<Complaint>,
+    given: names::Given,
     agent: Arc<portreeve_agent::local::Local>,
 }
 
@@ -181,6 +183,7 @@ impl Source {
 
     fn put(&mut self, objects: &Objects) {
         self.workers.follow(&objects.pods).iter().for_each(|text| eprintln!("{text}"));
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = objects.names(names::DEFAULT_DOMAIN);
         self.agent.reset_pods(objects.pods_on(&self.node));
         self.feed.change(Kind::VirtualServices, 0, |index, now| objects.reset(index, now));
         for verdict in self.feed.take_verdicts() {
