@@ -1,9 +1,11 @@
 //! The writer of conditions: the leading hub says of every VirtualService what it thinks of it, once for each change.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -22,10 +24,45 @@ const MANAGER: &str = "portreeve-hub";
 /// How long a burst of verdicts is gathered before it is written.
 const GATHER: Duration = Duration::from_millis(100);
 
+/// Objects that are written before the lease is looked at again.
+const BATCH: usize = 64;
+
+/// Requests under way at once.
+const AT_ONCE: usize = 8;
+
 /// Writes conditions while this hub leads.
 pub struct Writer {
     client: Client,
     election: Election,
+}
+
+/// The newest verdict of each object that is not written yet.
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<Key, Verdict>,
+    failed: BTreeMap<Key, Verdict>,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Newer verdicts take the place of older ones.
+    fn add(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in verdicts {
+            self.failed.remove(&verdict.key);
+            self.waiting.insert(verdict.key.clone(), verdict);
+        }
+    }
+
+    /// Takes as many as that.
+    fn take(&mut self, count: usize) -> Vec<Verdict> {
+        std::iter::from_fn(|| self.waiting.pop_first().map(|(_, verdict)| verdict)).take(count).collect()
+    }
+
+    /// What failed waits again.
+    fn try_again(&mut self) {
+        self.waiting.append(&mut self.failed);
+    }
 }
 
 // === impl Writer ===
@@ -44,17 +81,24 @@ impl Writer {
     /// None that ends it: failures are logged and tried again.
     pub async fn run(self, feed: Arc<Feed>, readiness: Readiness) -> anyhow::Result<()> {
         readiness.ready().await;
-        let mut waiting: BTreeMap<Key, Verdict> = BTreeMap::new();
+        let mut queue = Queue::default();
         let mut leads = false;
         let mut renewal = tokio::time::interval(DURATION / 3);
         loop {
+            let busy = leads && !queue.waiting.is_empty();
             tokio::select! {
-                _ = renewal.tick() => leads = self.contend(leads).await,
+                // First: whatever there is to write, the lease must not run out meanwhile.
+                biased;
+                _ = renewal.tick() => {
+                    leads = self.contend(leads).await;
+                    queue.try_again();
+                }
+                () = std::future::ready(()), if busy => {}
                 () = feed.changed.notified() => tokio::time::sleep(GATHER).await,
             }
-            waiting.extend(feed.take_verdicts().into_iter().map(|v| (v.key.clone(), v)));
+            queue.add(feed.take_verdicts());
             if leads {
-                waiting = self.write_all(waiting).await;
+                self.write_some(&mut queue).await;
                 self.release(&feed).await;
             }
         }
@@ -71,22 +115,34 @@ impl Writer {
         leads
     }
 
-    /// Writes what it can and gives back what is to be tried again.
-    async fn write_all(&self, verdicts: BTreeMap<Key, Verdict>) -> BTreeMap<Key, Verdict> {
-        let mut again = BTreeMap::new();
-        for (key, verdict) in verdicts {
-            if let Err(error) = self.write(&verdict).await {
-                tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't write conditions, trying again");
-                again.insert(key, verdict);
+    /// Writes a batch of what waits.
+    async fn write_some(&self, queue: &mut Queue) {
+        let batch = stream::iter(queue.take(BATCH)).map(|verdict| async move {
+            let outcome = self.write(&verdict).await;
+            (verdict, outcome)
+        });
+        let mut written = pin!(batch.buffer_unordered(AT_ONCE));
+        while let Some((verdict, outcome)) = written.next().await {
+            if let Err(error) = outcome {
+                let (namespace, name) = (&*verdict.key.0, &*verdict.key.1);
+                tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
+                queue.failed.insert(verdict.key.clone(), verdict);
             }
         }
-        again
     }
 
     /// Takes the finalizer off objects whose configuration is withdrawn; what fails is tried again at the next turn.
     async fn release(&self, feed: &Feed) {
-        for (key, finalizers) in feed.take_departing() {
-            if let Err(error) = strip_finalizer(&self.client, &key, &finalizers).await {
+        let mut departing: Vec<_> = feed.take_departing().into_iter().collect();
+        let later = departing.split_off(departing.len().min(BATCH));
+        later.into_iter().for_each(|(key, finalizers)| feed.depart(key, Some(finalizers)));
+        let batch = stream::iter(departing).map(|(key, finalizers)| async move {
+            let outcome = strip_finalizer(&self.client, &key, &finalizers).await;
+            (key, finalizers, outcome)
+        });
+        let mut stripped = pin!(batch.buffer_unordered(AT_ONCE));
+        while let Some((key, finalizers, outcome)) = stripped.next().await {
+            if let Err(error) = outcome {
                 tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't take the finalizer off");
                 feed.depart(key, Some(finalizers));
             }
@@ -180,4 +236,45 @@ pub const FINALIZER: &str = "l7mp.io/delete";
 /// Whether an object is being deleted and waits for us.
 pub fn waits_for_us(object: &impl ResourceExt) -> bool {
     object.meta().deletion_timestamp.is_some() && object.finalizers().iter().any(|f| f == FINALIZER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(name: &str, generation: i64) -> Verdict {
+        Verdict {
+            key: ("ns".into(), name.into()),
+            uid: name.into(),
+            generation,
+            rejection: None,
+            previous_in_force: false,
+            warnings: Vec::new(),
+            refs: Refs::Resolved,
+        }
+    }
+
+    fn fail(queue: &mut Queue) {
+        for verdict in queue.take(BATCH) {
+            queue.failed.insert(verdict.key.clone(), verdict);
+        }
+    }
+
+    #[test]
+    fn a_newer_verdict_takes_the_place_of_one_that_could_not_be_written() {
+        let mut queue = Queue::default();
+        queue.add(vec![verdict("a", 1), verdict("b", 1)]);
+        fail(&mut queue);
+        assert!(queue.take(BATCH).is_empty(), "what failed waits for its turn");
+        queue.add(vec![verdict("a", 2)]);
+        queue.try_again();
+        assert_eq!(queue.take(BATCH).iter().map(|v| v.generation).collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn no_more_is_taken_than_asked_for_and_the_rest_stays() {
+        let mut queue = Queue::default();
+        queue.add((0..5).map(|i| verdict(&i.to_string(), 1)).collect());
+        assert_eq!((queue.take(3).len(), queue.take(3).len(), queue.take(3).len()), (3, 2, 0));
+    }
 }
