@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod};
 use kube::runtime::watcher;
@@ -19,6 +20,9 @@ use crate::index::{Key, Labels, Name};
 use crate::raw::Raw;
 use crate::resolve::Rejection;
 use crate::watermark::Kind;
+
+/// A hub that does not see changes is a hub that serves the past: it looks again soon.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts all watches. `readiness` is reached when each has its first complete list.
 pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &Readiness) {
@@ -57,6 +61,8 @@ struct VirtualServices(Arc<Feed>);
 // === impl Pods ===
 
 impl Verbs<(Pod, u64)> for Pods {
+    const LONGEST_PAUSE: Duration = PATIENCE;
+
     fn apply(&mut self, (pod, revision): (Pod, u64)) {
         self.0.change(Kind::Pods, revision, |index, now| index.apply_pod(pod, now));
     }
@@ -75,6 +81,8 @@ impl Verbs<(Pod, u64)> for Pods {
 // === impl Nodes ===
 
 impl Verbs<(Name, Labels, u64)> for Nodes {
+    const LONGEST_PAUSE: Duration = PATIENCE;
+
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
         self.0.change(Kind::Nodes, revision, |index, now| index.apply_node(name, labels, now));
     }
@@ -115,6 +123,8 @@ impl NodeProxies {
 }
 
 impl Verbs<Raw<NodeProxy>> for NodeProxies {
+    const LONGEST_PAUSE: Duration = PATIENCE;
+
     fn apply(&mut self, raw: Raw<NodeProxy>) {
         if let Some(proxy) = Self::read(&raw) {
             self.0.change(Kind::NodeProxies, revision(&raw), |index, now| index.apply_proxy(&proxy, now));
@@ -164,6 +174,8 @@ impl VirtualServices {
 }
 
 impl Verbs<Raw<VirtualService>> for VirtualServices {
+    const LONGEST_PAUSE: Duration = PATIENCE;
+
     fn apply(&mut self, raw: Raw<VirtualService>) {
         Self::put(&self.0, &raw);
     }

@@ -11,7 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 /// # Errors
 /// The file can't be read, or there is nothing to connect with.
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             let read =
                 Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
@@ -19,5 +19,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
         }
         None => kube::Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account")?,
     };
+    // An API server that comes back asks for 5 s of patience: watches have their own, shorter.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }

@@ -2,17 +2,33 @@
 
 use std::fmt::Debug;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
+use rand::Rng;
 use serde::de::DeserializeOwned;
 
 use crate::Guard;
 
+/// How long a failed watch rests the first time; each pause is spread over its upper half and doubles.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// The pauses between tries, from the shortest again after a success.
+struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
+
 /// What a watch does to somebody's state.
 pub trait Verbs<K>: Send {
+    /// How long a failed watch rests at most before it is tried again. A few hubs may be eager; an agent is one of
+    /// thousands that all miss the same API server.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
     /// An object was created or changed.
     fn apply(&mut self, object: K);
     /// An object is gone.
@@ -30,13 +46,13 @@ pub fn revision<K: Resource>(object: &K) -> u64 {
 /// from an object at once, so that a large list is never held whole.
 ///
 /// # Errors
-/// None that ends it: failures are logged and tried again with backoff (0.8 s to 30 s).
-pub async fn run<K, S>(
+/// None that ends it: failures are logged and tried again, at most [`Verbs::LONGEST_PAUSE`] later.
+pub async fn run<K, S, V: Verbs<S>>(
     api: Api<K>,
     config: watcher::Config,
     guard: Guard,
     strip: impl Fn(K) -> Option<S> + Send,
-    mut verbs: impl Verbs<S>,
+    mut verbs: V,
 ) -> anyhow::Result<()>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -45,7 +61,8 @@ where
 {
     let mut guard = Some(guard);
     let mut listed = Vec::new();
-    let mut events = pin!(watcher(api, config).default_backoff());
+    let pauses = Pauses { next: SHORTEST_PAUSE, longest: V::LONGEST_PAUSE };
+    let mut events = pin!(watcher(api, config).backoff(pauses));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => listed.clear(),
@@ -62,7 +79,41 @@ where
     anyhow::bail!("the watch's stream ended")
 }
 
+// === impl Pauses ===
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.next.min(self.longest);
+        self.next = (pause * 2).min(self.longest);
+        Some(pause.mul_f64(rand::rng().random_range(0.5..=1.0)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.next = SHORTEST_PAUSE;
+    }
+}
+
 /// Namespace and name for a log line.
 pub fn title<K: Resource>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_start_again_after_a_success() {
+        let mut pauses = Pauses { next: SHORTEST_PAUSE, longest: Duration::from_secs(1) };
+        for full in [200, 400, 800, 1000, 1000] {
+            let pause = pauses.next().unwrap().as_millis();
+            assert!((full / 2..=full).contains(&pause), "{pause} ms of {full}");
+        }
+        pauses.reset();
+        assert!(pauses.next().unwrap() <= SHORTEST_PAUSE);
+    }
 }
