@@ -1,0 +1,189 @@
+//! What a real API server takes and refuses by the definitions, and that the programs judge as it does. The samples
+//! are those of the API's own tests: each bad one opens with the path of its violation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use kube::Client;
+use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::node_report::NodeReport;
+use portreeve_api::virtual_service::VirtualService;
+use portreeve_tests::controlplane::ControlPlane;
+use serde_json::Value;
+
+/// A document of a file.
+struct Sample {
+    path: PathBuf,
+    first_line: String,
+    value: Value,
+}
+
+/// The server's answer to a creation that is not carried out.
+#[derive(Debug)]
+enum Answer {
+    /// Taken, with its warnings.
+    Taken(Vec<String>),
+    /// Refused: the fields at fault, and its words.
+    Refused(Vec<String>, String),
+}
+
+/// The documents of a directory's YAML files, and of its directories'.
+fn samples(directory: &str) -> Result<Vec<Sample>> {
+    let mut found = Vec::new();
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory), &mut found)?;
+    ensure!(!found.is_empty(), "{directory} is empty");
+    Ok(found)
+}
+
+fn gather(directory: &Path, found: &mut Vec<Sample>) -> Result<()> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            gather(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = fs::read_to_string(&path)?;
+            let first_line = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+            for document in serde_yaml::Deserializer::from_str(&text) {
+                let value = <Value as serde::Deserialize>::deserialize(document)?;
+                found.push(Sample { path: path.clone(), first_line: first_line.clone(), value });
+            }
+        }
+    }
+    Ok(())
+}
+
+// === impl Sample ===
+
+impl Sample {
+    fn title(&self) -> String {
+        format!("{} {}", self.path.display(), self.value["metadata"]["name"])
+    }
+
+    /// What the programs say: paths of violations, or a path that can't be read; and warnings.
+    fn judge(&self) -> (Vec<String>, Vec<String>) {
+        let value = self.value.clone();
+        let judged = match value["kind"].as_str() {
+            Some("VirtualService") => VirtualService::parse(value).map(|(object, warn)| (object.validate(), warn)),
+            Some("NodeProxy") => NodeProxy::parse(value).map(|(object, warn)| (object.validate(), warn)),
+            _ => NodeReport::parse(value).map(|(_, warn)| (Vec::new(), warn)),
+        };
+        match judged {
+            Ok((violations, warnings)) => (violations.into_iter().map(|v| v.path).collect(), warnings),
+            Err(error) => (vec![error.path], Vec::new()),
+        }
+    }
+
+    /// The collection that it belongs to, if its kind is one of ours.
+    fn collection(&self) -> Option<String> {
+        let namespace = self.value["metadata"]["namespace"].as_str().unwrap_or("default");
+        match self.value["kind"].as_str()? {
+            "VirtualService" => {
+                Some(format!("/apis/servicemesh.l7mp.io/v1/namespaces/{namespace}/virtualservices"))
+            }
+            "NodeProxy" => Some("/apis/portreeve.dev/v1alpha1/nodeproxies".into()),
+            "NodeReport" => Some("/apis/portreeve.dev/v1alpha1/nodereports".into()),
+            _ => None,
+        }
+    }
+
+    /// Asks the server, which stores nothing. `validation` of unknown fields: "Strict" or "Warn".
+    async fn ask(&self, client: &Client, validation: &str) -> Result<Answer> {
+        let collection = self.collection().with_context(|| self.title())?;
+        let uri = format!("{collection}?dryRun=All&fieldValidation={validation}");
+        let request = hyper::http::Request::post(uri)
+            .header("content-type", "application/json")
+            .body(kube::client::Body::from(serde_json::to_vec(&self.value)?))?;
+        let answer = client.send(request).await?;
+        let taken = answer.status().is_success();
+        let headers = answer.headers().get_all("warning").into_iter();
+        let warnings = headers.filter_map(|header| header.to_str().ok().map(str::to_owned)).collect();
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+        if taken {
+            return Ok(Answer::Taken(warnings));
+        }
+        let status: Value = serde_json::from_slice(&body)?;
+        let causes = status["details"]["causes"].as_array().cloned().unwrap_or_default();
+        let fields = causes.iter().filter_map(|cause| cause["field"].as_str().map(str::to_owned)).collect();
+        Ok(Answer::Refused(fields, status["message"].as_str().unwrap_or_default().to_owned()))
+    }
+}
+
+async fn server() -> Result<(ControlPlane, Client)> {
+    let plane = ControlPlane::start().await?;
+    plane.install_crds().await?;
+    let client = plane.client()?;
+    Ok((plane, client))
+}
+
+#[tokio::test]
+async fn the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_programs_do() -> Result<()> {
+    let (_plane, client) = server().await?;
+    let mut wrong = Vec::new();
+    let good = samples("hub/api/tests/samples/good")?;
+    for sample in &good {
+        match sample.ask(&client, "Strict").await? {
+            Answer::Taken(warnings) if warnings.is_empty() && sample.judge() == (vec![], vec![]) => {}
+            answer => wrong.push(format!("{}: {answer:?}, the programs say {:?}", sample.title(), sample.judge())),
+        }
+    }
+    let bad = samples("hub/api/tests/samples/bad")?;
+    for sample in &bad {
+        let mut ours = sample.judge().0;
+        ours.dedup();
+        let answer = sample.ask(&client, "Strict").await?;
+        let agreed = matches!(&answer, Answer::Refused(fields, _) if fields.contains(&sample.first_line));
+        if !agreed || ours != [sample.first_line.clone()] {
+            wrong.push(format!("{} at {}: {answer:?}, the programs say {ours:?}", sample.title(), sample.first_line));
+        }
+    }
+    println!("{} good samples, {} bad ones, judged differently: {}", good.len(), bad.len(), wrong.len());
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_example_of_our_kinds_is_taken_without_a_warning() -> Result<()> {
+    let (_plane, client) = server().await?;
+    let mut taken = 0;
+    for sample in samples("deploy/examples")?.iter().filter(|sample| sample.collection().is_some()) {
+        match sample.ask(&client, "Strict").await? {
+            Answer::Taken(warnings) => ensure!(warnings.is_empty(), "{}: {warnings:?}", sample.title()),
+            Answer::Refused(_, words) => bail!("{}: {words}", sample.title()),
+        }
+        ensure!(sample.judge() == (vec![], vec![]), "{}: {:?}", sample.title(), sample.judge());
+        taken += 1;
+    }
+    println!("{taken} objects of the examples taken");
+    ensure!(taken >= 5, "only {taken} objects of our kinds among the examples");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_strictly_and_otherwise_warned_of_as_the_programs_do() -> Result<()> {
+    let (_plane, client) = server().await?;
+    let mut sample = samples("hub/api/tests/samples/good")?
+        .into_iter()
+        .find(|sample| sample.path.ends_with("ingress.yaml"))
+        .context("no ingress.yaml")?;
+    sample.value["spec"]["listeners"][0]["udp"]["prot"] = 1.into();
+    let field = "spec.listeners[0].udp.prot";
+    match sample.ask(&client, "Warn").await? {
+        Answer::Taken(warnings) => {
+            println!("server: {warnings:?}, programs: {:?}", sample.judge().1);
+            ensure!(warnings.iter().any(|warning| warning.contains(field)), "{warnings:?}");
+        }
+        refused => bail!("{refused:?}"),
+    }
+    let (violations, warnings) = sample.judge();
+    ensure!(violations.is_empty() && warnings.len() == 1 && warnings[0].contains(field), "{warnings:?}");
+    match sample.ask(&client, "Strict").await? {
+        Answer::Refused(_, words) => ensure!(words.contains(field), "{words}"),
+        taken => bail!("{taken:?}"),
+    }
+    Ok(())
+}
