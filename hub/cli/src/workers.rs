@@ -68,7 +68,9 @@ fn start(words: &[String]) -> anyhow::Result<Child> {
         "portreeve" => std::env::current_exe()?,
         other => other.into(),
     };
-    let mut command = Command::new(&program);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    // Launched, so that the kernel ends it with this process, however that ends.
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["launch", "--parent", &std::process::id().to_string()]);
+    command.arg(&program).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command.spawn().with_context(|| program.display().to_string())
 }

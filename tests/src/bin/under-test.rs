@@ -12,6 +12,8 @@ fn main() -> ExitCode {
         Some("portreeve") => portreeve_cli::main_with(words),
         // The agent starts its own executable as these.
         Some("keep" | "launch") => portreeve_agent::main_with(std::env::args_os()),
+        // And `portreeve up` as the workers of a folder.
+        Some("echo") => portreeve_cli::main_with(std::env::args_os()),
         role => {
             eprintln!("under-test: no role {role:?}");
             ExitCode::from(2)
