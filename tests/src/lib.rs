@@ -12,6 +12,7 @@ pub mod dns;
 pub mod envoy;
 pub mod family;
 pub mod health_port;
+pub mod ledger;
 pub mod manifest;
 pub mod netns;
 pub mod path;

@@ -1,0 +1,43 @@
+//! Tests named by file and function, and whether they exist: for tables that say which test proves what.
+
+use std::fs;
+use std::path::Path;
+
+/// A test: its file, from the root of the project, and its function.
+pub type Proof = (&'static str, &'static str);
+
+/// What is wrong with the proofs of one row: each that doesn't exist, by name. Empty: nothing.
+pub fn missing(row: &str, proofs: &[Proof]) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let absent = proofs.iter().filter(|(file, function)| {
+        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+        !holds(&text, function)
+    });
+    absent.map(|(file, function)| format!("{row}: {file} has no test {function}")).collect()
+}
+
+/// Whether a file holds a test of that name: a function without arguments below a test attribute.
+fn holds(text: &str, function: &str) -> bool {
+    let Some((before, _)) = text.split_once(&format!("fn {function}()")) else { return false };
+    let attribute = before.rfind("test").map(|at| &before[at..]);
+    attribute.is_some_and(|text| !text.contains('}'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_test_of_that_name_counts() {
+        let text = "#[test]\nfn one_fact() {\n}\n\nfn no_test() {}\n";
+        assert!(holds(text, "one_fact"));
+        assert!(!holds(text, "one_fac") && !holds(text, "no_test") && !holds(text, "absent"));
+    }
+
+    #[test]
+    fn a_missing_test_is_named_with_its_row() {
+        let found =
+            missing("A1", &[("tests/src/ledger.rs", "only_a_test_of_that_name_counts"), ("x.rs", "y")]);
+        assert_eq!(found, ["A1: x.rs has no test y"]);
+    }
+}
