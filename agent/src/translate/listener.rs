@@ -49,6 +49,7 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
         plan::Protocol::Udp => {
             built.address =
                 Some(wildcard(request.families, core::socket_address::Protocol::Udp, socket.port));
+            built.socket_options = may_fragment(request.families);
             built.udp_listener_config = Some(envoy::UdpListenerConfig {
                 downstream_socket_config: Some(datagram_socket()),
                 ..Default::default()
@@ -95,6 +96,27 @@ fn wildcard(families: Families, protocol: core::socket_address::Protocol, port: 
         ..Default::default()
     };
     core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
+}
+
+/// Envoy forbids the fragmentation of what its UDP listeners send: an answer larger than the link's MTU would be lost.
+/// These are the kernel's own defaults (Linux's numbers), set after Envoy's option, which is set before the bind.
+fn may_fragment(families: Families) -> Vec<core::SocketOption> {
+    use core::socket_option::{SocketState, Value};
+    const PMTUDISC_WANT: i64 = 1;
+    let option = |description: &str, level, name| core::SocketOption {
+        description: description.into(),
+        level,
+        name,
+        value: Some(Value::IntValue(PMTUDISC_WANT)),
+        state: SocketState::StateBound.into(),
+        ..Default::default()
+    };
+    // Protocol numbers of IP and IPv6, with their options.
+    let mut options = vec![option("IP_MTU_DISCOVER", 0, 10)];
+    if families != Families::V4 {
+        options.push(option("IPV6_MTU_DISCOVER", 41, 23));
+    }
+    options
 }
 
 fn datagram_socket() -> core::UdpSocketConfig {

@@ -194,6 +194,7 @@ fn silent_defaults_of_envoy_are_stated() {
     let text = dump::text(&run(&plan, Families::V4, &mk_fixture(mk_pods(1))));
     let count = |wanted: &str| text.lines().filter(|line| line.trim() == wanted).count();
     assert_eq!(count("value: 9000,"), 2, "datagrams on both sides");
+    assert_eq!(count("name: 10,"), 1, "answers larger than the MTU");
     assert_eq!(text.matches("healthy_panic_threshold: Some(").count(), 1);
     assert_eq!(count("value: 0.0,"), 1, "no panic");
     assert_eq!(count("value: 1000000,"), 8, "four limits for each of two priorities");
