@@ -92,7 +92,12 @@ impl Service {
 ///
 /// # Errors
 /// It has not after `bound`.
-pub async fn said(client: &Client, name: &str, (kind, status): (&str, &str), bound: Duration) -> Result<String> {
+pub async fn said(
+    client: &Client,
+    name: &str,
+    (kind, status): (&str, &str),
+    bound: Duration,
+) -> Result<String> {
     let api = Api::<VirtualService>::namespaced(client.clone(), "default");
     let what = format!("{kind}={status} of {name}");
     wait::eventually(&what, bound, || async {
@@ -115,7 +120,8 @@ mod tests {
             .udp("gone", 5001, &[Host::Pods("app: w")], 6000)
             .without("gone")
             .udp("u", 5002, &[Host::Pods("app: w")], 6000);
-        let (object, warnings) = VirtualService::parse(serde_yaml::from_str(&service.yaml()).unwrap()).unwrap();
+        let (object, warnings) =
+            VirtualService::parse(serde_yaml::from_str(&service.yaml()).unwrap()).unwrap();
         assert!(object.validate().is_empty() && warnings.is_empty());
         let names: Vec<_> = object.spec.listeners.iter().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["t", "u"]);

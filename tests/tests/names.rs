@@ -64,7 +64,9 @@ impl Scene {
     fn says(&self, text: &str, host: &str, times: usize) -> Result<()> {
         let of_host = format!("host=\"{host}\"");
         let count = |log: &str| {
-            log.lines().filter(|l| l.contains(text) && l.contains(&of_host) && l.contains("namespace=\"default\"")).count()
+            log.lines()
+                .filter(|l| l.contains(text) && l.contains(&of_host) && l.contains("namespace=\"default\""))
+                .count()
         };
         let before = count(&self.agents_log()?);
         let what = format!("{text:?} of {host} in the agent's log");

@@ -77,7 +77,8 @@ async fn listeners_come_change_and_go_without_touching_the_sessions_of_others() 
     path::closes(root, at(5001), BOUND)?;
     untouched("the other object", other)?;
     let stats = gateway.stats().await?;
-    let count = |what: &str| stats.get(&format!("listener_manager.listener_{what}")).copied().unwrap_or_default();
+    let count =
+        |what: &str| stats.get(&format!("listener_manager.listener_{what}")).copied().unwrap_or_default();
     println!("added {}, modified {}, removed {}", count("added"), count("modified"), count("removed"));
     ensure!((count("added"), count("modified"), count("removed")) == (3, 1, 2));
     Ok(())
