@@ -83,7 +83,7 @@ impl Writer {
         readiness.ready().await;
         let mut queue = Queue::default();
         let mut leads = false;
-        let mut renewal = tokio::time::interval(DURATION / 3);
+        let mut renewal = tokio::time::interval(DURATION / 5);
         loop {
             let busy = leads && !queue.waiting.is_empty();
             tokio::select! {
