@@ -254,12 +254,14 @@ fn mistakes_are_said_with_what_to_do() -> Result<()> {
     refused("up DIR --check --envoy /nonexistent", &["/nonexistent"])?;
     refused(&format!("up DIR --check --run-dir /tmp/{}", "x".repeat(120)), &["--run-dir", "shorter"])?;
     refused("up DIR --check --node elsewhere", &["elsewhere", "here"])?;
-    refused("up /nonexistent --check", &["/nonexistent"])?;
+    refused("up /nonexistent --check", &["/nonexistent", "no such folder"])?;
     quickstart.add("second.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: there}\n")?;
     refused("up DIR --check", &["--node", "here, there"])?;
     fs::remove_file(quickstart.folder().join("second.yaml"))?;
     fs::remove_file(quickstart.folder().join("node.yaml"))?;
-    refused("up DIR --check", &["no Node"])
+    refused("up DIR --check", &["no Node"])?;
+    quickstart.add("node.yaml", "kind: [")?;
+    refused("up DIR --check", &["node.yaml", " line 1", "no Node"])
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use notify::{RecursiveMode, Watcher};
 use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::run::{Agent, Setup, spawn};
@@ -67,8 +67,11 @@ pub struct Args {
 /// What kept it from starting, or what the check found.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, Format::Text)?;
+    ensure!(args.dir.is_dir(), "{}: there is no such folder", args.dir.display());
     let mut folder = Folder::new(&args.dir);
     let (objects, complaints) = folder.read(now_ms())?;
+    // Before anything can fail: they may be the reason.
+    let told = tell(&[], complaints);
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
     let envoy =
@@ -98,8 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     println!("node {node}, Envoy started under {}", run_dir.display());
     let (workers, agent_state) = (Workers::default(), agent.local.clone());
-    let mut source = Source { folder, feed, node, workers, agent: agent_state, told: Vec::new(), given };
-    source.tell(complaints);
+    let source = Source { folder, feed, node, workers, agent: agent_state, told, given };
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
@@ -164,21 +166,12 @@ impl Source {
             self.workers.ended().iter().for_each(|text| eprintln!("{text}"));
             match self.folder.read(now_ms()) {
                 Ok((objects, complaints)) => {
-                    self.tell(complaints);
+                    self.told = tell(&self.told, complaints);
                     self.put(&objects);
                 }
                 Err(error) => eprintln!("{error:#}: the last good content stays in force"),
             }
         }
-    }
-
-    /// Says what was not said at the last reading.
-    fn tell(&mut self, complaints: Vec<Complaint>) {
-        for complaint in complaints.iter().filter(|c| !self.told.contains(c)) {
-            let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
-            eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
-        }
-        self.told = complaints;
     }
 
     fn put(&mut self, objects: &Objects) {
@@ -199,6 +192,15 @@ impl Source {
                 .for_each(|(_, text)| eprintln!("VirtualService {namespace}/{name}: {text}"));
         }
     }
+}
+
+/// Says what was not said at the last reading, and returns what is said by now.
+fn tell(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
+    for complaint in complaints.iter().filter(|complaint| !told.contains(complaint)) {
+        let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
+        eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
+    }
+    complaints
 }
 
 /// Prints the table when it differs and has settled; with a check, checks once all listeners are active.
