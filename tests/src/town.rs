@@ -128,8 +128,7 @@ impl Town {
     /// It doesn't say that it serves.
     pub fn start_hub(&mut self) -> Result<()> {
         let mut hub = self.spawn_hub("hub", self.hub_address)?;
-        hub.wait_log("serving agents", BOUND)?;
-        self.hub_address = Some(address_in(&hub.log())?);
+        self.hub_address = Some(serving_at(&mut hub)?);
         self.hub = Some(hub);
         Ok(())
     }
@@ -147,12 +146,19 @@ impl Town {
         Process::spawn(name, &command)
     }
 
-    /// Starts a node's agent (again).
+    /// Starts a node's agent (again), at the town's hub.
     ///
     /// # Errors
     /// It can't be started.
     pub fn start_agent(&mut self, index: usize) -> Result<()> {
-        let hub = self.hub_address.context("the hub must be started first")?;
+        self.start_agent_at(index, self.hub_address.context("the hub must be started first")?)
+    }
+
+    /// Starts a node's agent (again), at this hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_at(&mut self, index: usize, hub: SocketAddr) -> Result<()> {
         let node = &self.nodes[index];
         let mut command = under_test::command_in(&node.netns, "agent")?;
         command.args(["run", "--node", &node.name, "--drain", "0"]);
@@ -268,6 +274,12 @@ impl Town {
         self.hub_address
     }
 
+    /// What the agents started, and that started, as far as the command line holds `text`: keepers and Envoys, which
+    /// outlive agents.
+    pub fn descendants_with(&self, text: &str) -> Vec<u32> {
+        self.family.members_with(text)
+    }
+
     async fn add_node(&mut self, number: u8) -> Result<()> {
         let name = format!("n{number}");
         let labels = format!("{{node: {name}, role: gateway}}");
@@ -365,8 +377,13 @@ pub async fn listeners(admin: &Admin, wanted: &[&str], bound: Duration) -> Resul
     .await
 }
 
-/// The address in the hub's log line.
-fn address_in(log: &str) -> Result<SocketAddr> {
+/// Waits until a hub serves, and says where.
+///
+/// # Errors
+/// It doesn't say so in time.
+pub fn serving_at(hub: &mut Process) -> Result<SocketAddr> {
+    hub.wait_log("serving agents", BOUND)?;
+    let log = hub.log();
     let line = log.lines().rev().find(|line| line.contains("serving agents")).context("no line of the hub's address")?;
     let text = line.split("address=").nth(1).context("no address in the hub's line")?;
     Ok(text.split_whitespace().next().unwrap_or_default().parse()?)

@@ -1,0 +1,250 @@
+//! Parts of the control plane go away and come back, alone or together: two hubs, hubs without an API server, agents
+//! killed at any step of a proxy's life. And what the hub says of objects.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Api;
+use portreeve_api::virtual_service::VirtualService;
+use portreeve_tests::town::{BOUND, Town, listeners, serving_at};
+use portreeve_tests::udp::{Echo, Flow};
+use portreeve_tests::virtual_service::{Host, Service, said};
+use portreeve_tests::wait;
+
+/// The lease of a leader that is gone, and the time until somebody looks.
+const TAKE_OVER: Duration = Duration::from_secs(15);
+/// How long nothing must happen.
+const QUIET: Duration = Duration::from_secs(3);
+/// The NodeProxy of the town's gateways.
+const GATEWAY: &str = "
+apiVersion: portreeve.dev/v1alpha1
+kind: NodeProxy
+metadata: {name: gateway}
+spec: {nodeSelector: {role: gateway}, labels: {app: envoy-ingress}}
+";
+
+/// A VirtualService on the gateways with one listener of its own name, to the pods' port 10000.
+fn service(name: &str, port: u16) -> String {
+    Service::new(name, "app: envoy-ingress").udp(name, port, &[Host::Pods("app: worker")], 10_000).yaml()
+}
+
+async fn holder(town: &Town) -> Result<String> {
+    let leases = Api::<Lease>::namespaced(town.client.clone(), "default");
+    wait::eventually("a leader", BOUND, || async {
+        leases.get("portreeve-hub").await.ok()?.spec?.holder_identity
+    })
+    .await
+}
+
+async fn stored(town: &Town, name: &str) -> Result<VirtualService> {
+    Ok(Api::<VirtualService>::namespaced(town.client.clone(), "default").get(name).await?)
+}
+
+/// Waits until an object's condition is of its present generation.
+async fn condition(town: &Town, name: &str, kind: &str) -> Result<Condition> {
+    wait::eventually(&format!("{kind} of {name}"), BOUND, || async {
+        let object = stored(town, name).await.ok()?;
+        let generation = object.metadata.generation;
+        let mut conditions = object.status?.conditions.into_iter();
+        conditions.find(|c| c.type_ == kind && c.observed_generation == generation)
+    })
+    .await
+}
+
+/// Nothing writes an object for a while.
+async fn untouched(town: &Town, name: &str) -> Result<()> {
+    let before = stored(town, name).await?.metadata.resource_version;
+    let rewritten = wait::until("a rewrite", QUIET, || async {
+        stored(town, name).await.is_ok_and(|now| now.metadata.resource_version != before)
+    });
+    ensure!(rewritten.await.is_err(), "{name} was written again without need");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hubs_serve_one_of_them_writes_and_the_other_takes_over() -> Result<()> {
+    let mut town = Town::without_portreeve(2).await?;
+    town.start_hub()?;
+    let mut other = town.spawn_hub("other", None)?;
+    let elsewhere = serving_at(&mut other)?;
+    town.start_agent(0)?;
+    town.start_agent_at(1, elsewhere)?;
+    town.gateways().await?;
+    let _worker = town.worker(1, 1, "app: worker", false).await?;
+    town.apply(&service("before", 5000)).await?;
+    for node in &town.nodes {
+        listeners(&node.gateway(), &["before"], BOUND).await?;
+    }
+    println!("{}", said(&town.client, "before", ("Accepted", "True"), BOUND).await?);
+    condition(&town, "before", "ResolvedRefs").await?;
+    let leader = holder(&town).await?;
+    let mut first = town.hub.take().context("a hub was started")?;
+    let logs = [first.log(), other.log()];
+    let leading = logs.iter().filter(|log| log.contains("leads=true")).count();
+    ensure!(leading == 1, "{leading} hubs lead:\n{}", logs.join("\n"));
+    untouched(&town, "before").await?;
+    let then = stored(&town, "before").await?.metadata.resource_version;
+
+    let survivor = if leader == "other" { 0 } else { 1 };
+    match survivor {
+        0 => other.kill(),
+        _ => first.kill(),
+    }
+    let killed = Instant::now();
+    town.apply(&service("after", 5001)).await?;
+    listeners(&town.nodes[survivor].gateway(), &["after", "before"], BOUND).await?;
+    println!("the other hub serves {:.2?} after the leader's death", killed.elapsed());
+    said(&town.client, "after", ("Accepted", "True"), BOUND).await?;
+    let took = killed.elapsed();
+    println!("{leader} died, its successor wrote {took:.1?} later");
+    ensure!(took <= TAKE_OVER, "{took:?}");
+    ensure!(holder(&town).await? != leader, "the dead still leads");
+    untouched(&town, "before").await?;
+    ensure!(stored(&town, "before").await?.metadata.resource_version == then, "the successor wrote the same again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once() -> Result<()> {
+    let mut town = Town::without_portreeve(1).await?;
+    town.start_hub()?;
+    let _worker = town.worker(1, 1, "app: worker", false).await?;
+    let good = service("good", 5000);
+    let short = service("short", 5001)
+        .replace("        endpoints:\n", "        health_check: {interval: 200, protocol: TCP}\n        endpoints:\n")
+        .replace("port: 10000}", "port: 10000, health_check_port: 1233}");
+    let nowhere = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: nowhere}\n\
+                   spec: {selector: {app: envoy-ingress}, listeners: [{name: nowhere, tcp: {port: 5002}}]}\n";
+    let absent = Service::new("absent", "app: envoy-ingress").udp("absent", 5003, &[Host::Pods("app: nobody")], 1).yaml();
+    let far = Service::new("far", "app: envoy-ingress").udp("far", 5004, &[Host::Pods("app: far")], 1).yaml();
+    town.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: elsewhere}\n").await?;
+    town.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: distant, namespace: elsewhere, labels: {app: far}}\n\
+         spec: {nodeName: n1, containers: [{name: c, image: i}]}\n",
+    )
+    .await?;
+    town.apply(&[&good, &short, nowhere, &absent, &far].map(|text| text.trim_start_matches("---\n")).join("---\n"))
+        .await?;
+    let expected = [
+        ("good", "Accepted", "True", "Accepted", ""),
+        ("good", "ResolvedRefs", "True", "ResolvedRefs", ""),
+        ("short", "Accepted", "True", "ShortInterval", "listener short: health_check.interval 200 ms"),
+        ("nowhere", "Accepted", "False", "Invalid", "tcp needs a cluster"),
+        ("absent", "Accepted", "True", "Accepted", ""),
+        ("absent", "ResolvedRefs", "False", "NoEndpoints", "app=nobody"),
+        ("far", "ResolvedRefs", "False", "OutsideNamespace", "elsewhere/distant"),
+        ("far", "ResolvedRefs", "False", "OutsideNamespace", "--selector-scope=cluster"),
+    ];
+    for (name, kind, status, reason, message) in expected {
+        let found = condition(&town, name, kind).await?;
+        println!("{name} {kind}={} {}: {}", found.status, found.reason, found.message);
+        let said = (found.status.as_str(), found.reason.as_str());
+        ensure!(said == (status, reason) && found.message.contains(message), "{name} {kind}: {found:?}");
+    }
+    for name in ["good", "short", "nowhere", "absent", "far"] {
+        untouched(&town, name).await?;
+    }
+    // A new generation is said to be seen, and a selection that finds somebody to be resolved.
+    let since = condition(&town, "good", "Accepted").await?.last_transition_time;
+    town.apply(&good.replace("port: 5000", "port: 5009")).await?;
+    let renewed = condition(&town, "good", "Accepted").await?;
+    ensure!(renewed.observed_generation == Some(2) && renewed.last_transition_time == since, "{renewed:?}");
+    let _late = town.worker(1, 2, "app: nobody", false).await?;
+    println!("{}", said(&town.client, "absent", ("ResolvedRefs", "True"), BOUND).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_starts_without_the_api_server_serves_nobody_and_takes_nothing_away() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.gateways().await?;
+    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let _echo = Echo::start(&worker.netns, "w", SocketAddr::new(worker.ip(), 10_000))?;
+    town.apply(&service("steady", 5000)).await?;
+    let gateway = town.nodes[0].gateway();
+    listeners(&gateway, &["steady"], BOUND).await?;
+    wait::until("the endpoint", BOUND, || async {
+        gateway.clusters().await.is_ok_and(|text| text.contains(&format!("::{}:10000::", worker.ip())))
+    })
+    .await?;
+    let target = SocketAddr::new(town.nodes[0].address(), 5000);
+    let flow = Flow::to(target).sockets(4).rate(200).lasting(BOUND).start(town.bed.root())?;
+
+    town.control.kill();
+    town.hub = None;
+    town.start_hub()?;
+    let connected = wait::until("an agent that is served", QUIET, || async {
+        town.hub.as_ref().is_some_and(|hub| hub.log().contains("agent connected"))
+    });
+    ensure!(connected.await.is_err(), "a hub that knows nothing served an agent");
+    listeners(&gateway, &["steady"], BOUND).await?;
+
+    town.control.revive().await?;
+    town.apply(&service("later", 5001)).await?;
+    listeners(&gateway, &["later", "steady"], BOUND).await?;
+    let report = flow.stop()?;
+    println!("over a hub's restart without the API server: {report}");
+    report.lossless()?;
+    for line in &report.lines {
+        ensure!(line.upstreams().len() == 1, "sessions were made anew: {:?}", line.upstreams());
+    }
+    Ok(())
+}
+
+/// The Envoys that live.
+fn envoys(town: &Town) -> BTreeSet<u32> {
+    town.descendants_with("--base-id").into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_at_any_step_of_a_proxy_s_life_leaves_exactly_what_is_wanted() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    let _worker = town.worker(1, 1, "app: worker", false).await?;
+    town.apply(&service("call", 5000)).await?;
+    // Other moments in each round, from before the keeper is started until after Envoy is ready.
+    for (round, moment) in [0, 15, 40, 70, 110, 160, 220, 300, 400, 600].into_iter().enumerate() {
+        match round % 2 {
+            0 => town.apply(GATEWAY).await?,
+            _ => town.delete(GATEWAY).await?,
+        }
+        // When it is killed is what the test varies; nothing is waited for.
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        town.nodes[0].agent = None;
+        town.start_agent(0)?;
+    }
+    // The last round deleted.
+    wait::until("no Envoy and no keeper", BOUND, || async {
+        envoys(&town).is_empty() && town.descendants_with(" keep ").is_empty()
+    })
+    .await
+    .with_context(|| format!("left: {:?} {:?}", envoys(&town), town.descendants_with(" keep ")))?;
+    let left: Vec<_> = std::fs::read_dir(town.nodes[0].run_dir.join("keepers"))?.flatten().collect();
+    ensure!(left.is_empty(), "{left:?}");
+
+    for moment in [0, 30, 90, 200, 400] {
+        town.apply(GATEWAY).await?;
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        town.nodes[0].agent = None;
+        town.start_agent(0)?;
+    }
+    listeners(&town.nodes[0].gateway(), &["call"], BOUND).await?;
+    let before = envoys(&town);
+    ensure!(before.len() == 1, "{before:?}");
+    for port in 5001..5004 {
+        town.nodes[0].agent = None;
+        town.start_agent(0)?;
+        town.apply(&service("call", port)).await?;
+        wait::until(&format!("port {port}"), BOUND, || async {
+            let found = town.nodes[0].gateway().listeners().await.unwrap_or_default();
+            found.len() == 1 && found[0].1.ends_with(&format!(":{port}"))
+        })
+        .await?;
+    }
+    println!("15 kills in between, 3 after: the Envoys are {before:?}");
+    ensure!(envoys(&town) == before, "another Envoy: {:?}", envoys(&town));
+    Ok(())
+}
