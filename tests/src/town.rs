@@ -194,7 +194,10 @@ impl Town {
     pub async fn gateways(&self) -> Result<()> {
         self.apply(GATEWAY).await?;
         for node in &self.nodes {
-            node.gateway().wait_ready(BOUND).await.with_context(|| format!("the gateway of {}", node.name))?;
+            node.gateway()
+                .wait_ready(BOUND)
+                .await
+                .with_context(|| format!("the gateway of {}", node.name))?;
         }
         Ok(())
     }
@@ -283,7 +286,8 @@ impl Town {
     async fn add_node(&mut self, number: u8) -> Result<()> {
         let name = format!("n{number}");
         let labels = format!("{{node: {name}, role: gateway}}");
-        self.apply(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {labels}}}\n")).await?;
+        self.apply(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {labels}}}\n"))
+            .await?;
         let run_dir = self.dir.path().join(&name);
         let netns = self.bed.node(number)?;
         self.nodes.push(Node { number, name, netns, agent: None, run_dir });
@@ -353,7 +357,8 @@ impl Worker {
     /// # Errors
     /// The server refuses.
     pub async fn remove(&self) -> Result<()> {
-        let pod = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\n", self.name);
+        let pod =
+            format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\n", self.name);
         manifest::delete(&self.client, &pod).await
     }
 }
@@ -384,7 +389,11 @@ pub async fn listeners(admin: &Admin, wanted: &[&str], bound: Duration) -> Resul
 pub fn serving_at(hub: &mut Process) -> Result<SocketAddr> {
     hub.wait_log("serving agents", BOUND)?;
     let log = hub.log();
-    let line = log.lines().rev().find(|line| line.contains("serving agents")).context("no line of the hub's address")?;
+    let line = log
+        .lines()
+        .rev()
+        .find(|line| line.contains("serving agents"))
+        .context("no line of the hub's address")?;
     let text = line.split("address=").nth(1).context("no address in the hub's line")?;
     Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
 }
