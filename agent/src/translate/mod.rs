@@ -105,7 +105,7 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
     Some(done)
 }
 
-/// A name as the proxies know it: "<api>/<namespace>/<object>/<name>".
+/// A name as the proxies know it: `<api>/<namespace>/<object>/<name>`.
 pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
     format!("{}/{name}", names::plan_name(plan.origin.as_ref())).into()
 }

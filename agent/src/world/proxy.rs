@@ -25,7 +25,7 @@ pub enum ProxyId {
 /// What decides which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// For people: "nodeproxy/<name>" or "pod/<namespace>/<name>".
+    /// For people: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
     pub title: String,
     /// Labels that selectors are matched against.
     pub labels: BTreeMap<String, String>,

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use crate::plan::Origin;
 
-/// A Plan's name: "<api>/<namespace>/<object>". No origin (never sent by a hub) gives an empty name.
+/// A Plan's name: `<api>/<namespace>/<object>`. No origin (never sent by a hub) gives an empty name.
 pub fn plan_name(origin: Option<&Origin>) -> Arc<str> {
     origin.map_or_else(|| "".into(), |o| format!("{}/{}/{}", o.api, o.namespace, o.name).into())
 }
 
-/// The name of slice `index` of a group that is cut into `shards`: "<group>#<shards>.<index>".
+/// The name of slice `index` of a group that is cut into `shards`: `<group>#<shards>.<index>`.
 pub fn slice_name(group: &str, shards: usize, index: usize) -> Arc<str> {
     format!("{group}#{shards}.{index}").into()
 }
 
-/// The name in the node's `id` by which a supervised Envoy is told from a pod's: "nodeproxy/<name>".
+/// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
 pub const NODE_PROXY_ID: &str = "nodeproxy/";
 
 #[cfg(test)]

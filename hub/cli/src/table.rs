@@ -18,7 +18,7 @@ pub struct Row {
     pub proxy: String,
     /// Whether it shares this process's network.
     pub on_host: bool,
-    /// "<api>/<namespace>/<object>/<listener>".
+    /// `<api>/<namespace>/<object>/<listener>`.
     pub listener: String,
     /// True for UDP, false for TCP.
     pub udp: bool,

@@ -22,7 +22,7 @@ pub enum SelectorScope {
 /// A set of pods by selector, shared by all who ask for the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
-    /// Canonical and unique: "<namespace or *>/<selector>"; also the name of the Group.
+    /// Canonical and unique: `<namespace or *>/<selector>`; also the name of the Group.
     pub name: Name,
     /// The namespace that is looked in; none: all.
     pub namespace: Option<Name>,
