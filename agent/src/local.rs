@@ -130,7 +130,18 @@ impl Local {
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
-        let answer = change(&mut self.lock().world);
+        let mut inner = self.lock();
+        let answer = change(&mut inner.world);
+        let faults = inner.world.take_faults();
+        drop(inner);
+        for fault in faults {
+            tracing::warn!(
+                proxy = fault.proxy,
+                listener = &*fault.listener,
+                error = fault.text,
+                "listener not served"
+            );
+        }
         self.generation.send_modify(|n| *n += 1);
         answer
     }

@@ -110,6 +110,11 @@ pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
     format!("{}/{name}", names::plan_name(plan.origin.as_ref())).into()
 }
 
+/// The same from a Plan's own name.
+pub fn qualified_in(plan: &str, name: &str) -> Name {
+    format!("{plan}/{name}").into()
+}
+
 fn any(type_name: &str, message: &impl Message) -> Any {
     Any { type_url: format!("type.googleapis.com/{type_name}"), value: message.encode_to_vec() }
 }

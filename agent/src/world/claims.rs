@@ -2,6 +2,7 @@
 //! told who did. Envoy itself would bind both and split the traffic in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use portreeve_xds::Name;
 
@@ -59,6 +60,21 @@ pub struct Denied {
     pub winner_listener: String,
     /// The proxy that it is on.
     pub winner_proxy: ProxyId,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.port.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        let (number, winner, listener) = (self.port.number, &self.winner, &self.winner_listener);
+        write!(
+            f,
+            "{transport} port {number} is taken by the older {winner}/{listener} on {}",
+            self.winner_proxy
+        )
+    }
 }
 
 /// All claims on the node.

@@ -37,6 +37,18 @@ pub struct World {
     proxies: BTreeMap<ProxyId, Proxy>,
     hosts: Hosts,
     claims: Claims,
+    news: Vec<Fault>,
+}
+
+/// A listener that a proxy can't have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The proxy, as people know it.
+    pub proxy: String,
+    /// The listener's qualified name.
+    pub listener: Name,
+    /// What, why, and what to do.
+    pub text: String,
 }
 
 /// What the shell has to act on after a verb.
@@ -60,6 +72,7 @@ impl World {
             proxies: BTreeMap::new(),
             hosts: Hosts::default(),
             claims: Claims::default(),
+            news: Vec::new(),
         }
     }
 
@@ -142,6 +155,11 @@ impl World {
     /// The hub's resources that are held, for a reconnect.
     pub fn held(&self) -> &BTreeMap<(PlanType, Name), Version> {
         &self.feed.versions
+    }
+
+    /// Takes the faults that came since the last call.
+    pub fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.news)
     }
 
     /// The NodeProxies that this node is to run.
@@ -244,6 +262,7 @@ impl World {
     fn refresh_one(&mut self, id: &ProxyId, name: &Name, changes: &mut Changes<EnvoyType>) {
         let Some(proxy) = self.proxies.get_mut(id) else { return };
         let mut before = proxy.plans.remove(name).unwrap_or_default();
+        let told = before.faults();
         let now = match self.feed.plans.get(name).filter(|p| proxy.facts.takes(p)) {
             Some(plan) => {
                 let denied = self.claims.denied(&(id.clone(), name.clone()));
@@ -262,6 +281,10 @@ impl World {
         };
         changes.remove.extend(before.missing_in(&now));
         changes.upsert.extend(now.new_since(&before));
+        for (listener, text) in now.faults().difference(&told) {
+            let (proxy, listener) = (proxy.facts.title.clone(), translate::qualified_in(name, listener));
+            self.news.push(Fault { proxy, listener, text: text.clone() });
+        }
         if !now.is_empty() {
             proxy.plans.insert(name.clone(), now);
         }

@@ -154,6 +154,12 @@ impl Facts {
 // === impl Contribution ===
 
 impl Contribution {
+    /// The listeners that could not be had, each with the reason in words.
+    pub fn faults(&self) -> BTreeSet<(String, String)> {
+        let lost = self.denied.iter().map(|(listener, lost)| (listener.clone(), lost.to_string()));
+        lost.chain(self.remarks.iter().map(|r| (r.at.clone(), r.text.clone()))).collect()
+    }
+
     /// A contribution of these resources.
     pub fn of(outputs: Vec<Output>, remarks: Vec<Remark>) -> Self {
         let resources = outputs.into_iter().map(|(ty, r)| ((ty, r.name().clone()), r)).collect();

@@ -63,7 +63,7 @@ pub fn rows(local: &Local) -> Vec<Row> {
 }
 
 fn denied(lost: &Denied) -> State {
-    State::Denied(format!("port taken by {}/{}", lost.winner, lost.winner_listener))
+    State::Denied(lost.to_string())
 }
 
 fn state(proxy: &Proxy, answers: Option<&Answers>, listener: &str) -> State {

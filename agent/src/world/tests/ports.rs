@@ -122,3 +122,16 @@ fn plan_that_waits_for_its_group_gives_up_the_port_that_it_lost_and_keeps_the_re
     assert_eq!(rig.endpoints("young").unwrap(), ["10.0.1.1"], "its previous version is in force");
     assert_eq!(denied(&rig, &gateway(), "A/ns/young").len(), 1);
 }
+
+#[test]
+fn loser_of_a_port_is_a_fault_that_is_told_once() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("old", 1, 2000, ip("10.0.0.1")));
+    rig.put_plan(&mk_plan("young", 2, 2000, ip("10.0.0.2")));
+    let faults = rig.world.take_faults();
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert_eq!(&*fault.listener, "A/ns/young/l");
+    assert!(fault.text.starts_with("udp port 2000 is taken by the older A/ns/old/l on "), "{}", fault.text);
+    rig.put_plan(&mk_plan("young", 2, 2000, ip("10.0.0.3")));
+    assert_eq!(rig.world.take_faults(), []);
+}
