@@ -110,7 +110,9 @@ fn keyed(
     protocol: plan::Protocol,
 ) -> Vec<envoy::LocalityLbEndpoints> {
     found.retain(|c| c.terminating_ms == 0 || created_ms < c.terminating_ms);
-    rank::order(key, &mut found, |c| (c.created_ms > created_ms, c.ip));
+    // The API tells whole seconds, and no pod is ready in the second of its creation: one of the object's own second
+    // came after it. What has no time (addresses, a folder's first reading) was there before everything.
+    rank::order(key, &mut found, |c| (c.created_ms != 0 && c.created_ms >= created_ms, c.ip));
     let mut priorities: Vec<Vec<envoy::LbEndpoint>> = Vec::new();
     for (place, candidate) in found.iter().enumerate() {
         let priority = place.min(2);

@@ -77,6 +77,16 @@ fn scale_up_moves_no_older_call() {
 }
 
 #[test]
+fn pod_of_the_very_second_of_a_call_does_not_take_it() {
+    let before = mk_pods(PODS);
+    let mut after = mk_pods(PODS + 4);
+    after[usize::from(PODS)..].iter_mut().for_each(|pod| pod.created_ms = 200);
+    for call in 0..CALLS {
+        assert_eq!(ranking(call, &after)[0], ranking(call, &before)[0], "call {call}");
+    }
+}
+
+#[test]
 fn younger_call_uses_the_pods_of_a_scale_up() {
     let pods = mk_pods(PODS);
     let newest = &pods[7].ips[0];
