@@ -58,9 +58,9 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
         plan.listeners.push(listener);
     }
     if plan.listeners.is_empty() {
-        let message =
-            "no listener can be opened: tcp needs a cluster, without one there is nowhere to forward to";
-        return Err(Rejection { reason: Reason::Invalid, message: message.into() });
+        let why: Vec<_> = resolving.warnings.into_iter().map(|(_, text)| text).collect();
+        let message = format!("spec.listeners: none can be opened: {}", why.join("; "));
+        return Err(Rejection { reason: Reason::Invalid, message });
     }
     Ok(Resolved { plan, workload, groups: resolving.groups, warnings: resolving.warnings })
 }

@@ -219,7 +219,11 @@ fn tcp_listener_without_a_cluster_is_left_out_and_harms_no_other() {
     assert_eq!(both.warnings[0].0, Reason::Unsupported);
     assert!(both.warnings[0].1.contains("listener t"));
     let alone = read(json!({"selector": {"app": "gw"}, "listeners": [bare]}));
-    assert!(resolve(&alone, SelectorScope::Namespace).unwrap_err().message.contains("tcp needs a cluster"));
+    let rejected = resolve(&alone, SelectorScope::Namespace).unwrap_err().message;
+    assert!(
+        rejected.starts_with("spec.listeners: ") && rejected.contains("tcp has no cluster"),
+        "{rejected}"
+    );
 }
 
 fn destinations(plan: &plan::Plan) -> Vec<&str> {
