@@ -68,7 +68,9 @@ impl Sample {
     fn judge(&self) -> (Vec<String>, Vec<String>) {
         let value = self.value.clone();
         let judged = match value["kind"].as_str() {
-            Some("VirtualService") => VirtualService::parse(value).map(|(object, warn)| (object.validate(), warn)),
+            Some("VirtualService") => {
+                VirtualService::parse(value).map(|(object, warn)| (object.validate(), warn))
+            }
             Some("NodeProxy") => NodeProxy::parse(value).map(|(object, warn)| (object.validate(), warn)),
             _ => NodeReport::parse(value).map(|(_, warn)| (Vec::new(), warn)),
         };
@@ -128,7 +130,9 @@ async fn the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_
     for sample in &good {
         match sample.ask(&client, "Strict").await? {
             Answer::Taken(warnings) if warnings.is_empty() && sample.judge() == (vec![], vec![]) => {}
-            answer => wrong.push(format!("{}: {answer:?}, the programs say {:?}", sample.title(), sample.judge())),
+            answer => {
+                wrong.push(format!("{}: {answer:?}, the programs say {:?}", sample.title(), sample.judge()))
+            }
         }
     }
     let bad = samples("hub/api/tests/samples/bad")?;
@@ -138,7 +142,11 @@ async fn the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_
         let answer = sample.ask(&client, "Strict").await?;
         let agreed = matches!(&answer, Answer::Refused(fields, _) if fields.contains(&sample.first_line));
         if !agreed || ours != [sample.first_line.clone()] {
-            wrong.push(format!("{} at {}: {answer:?}, the programs say {ours:?}", sample.title(), sample.first_line));
+            wrong.push(format!(
+                "{} at {}: {answer:?}, the programs say {ours:?}",
+                sample.title(),
+                sample.first_line
+            ));
         }
     }
     println!("{} good samples, {} bad ones, judged differently: {}", good.len(), bad.len(), wrong.len());

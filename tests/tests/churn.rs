@@ -111,7 +111,12 @@ async fn nothing_left(admin: &Admin) -> Result<()> {
     ensure!(others.is_empty(), "{others:?}");
     let dump = admin.config_dump().await?;
     let named = named_in(&dump, "");
-    ensure!(named.is_empty(), "the configuration still names calls: {} times, {:?}", named.len(), &named[..1]);
+    ensure!(
+        named.is_empty(),
+        "the configuration still names calls: {} times, {:?}",
+        named.len(),
+        &named[..1]
+    );
     Ok(())
 }
 
@@ -151,7 +156,8 @@ async fn come_and_go(services: &Services, gateway: &Admin, worker: &Worker) -> R
     println!("{CALLS} calls deleted in {took:.1?}");
     let (outer, inner) = tokio::try_join!(count(gateway, 0, last), count(&worker.admin, 0, last))?;
     println!("last delete to no listener: gateway {outer:.2?}, sidecar {inner:.2?}");
-    wait::until("an empty API", LONG, || async { left(services).await.is_ok_and(|left| left.is_empty()) }).await?;
+    wait::until("an empty API", LONG, || async { left(services).await.is_ok_and(|left| left.is_empty()) })
+        .await?;
     println!("last delete to an empty API: {:.2?}", last.elapsed());
     Ok(())
 }
@@ -176,7 +182,8 @@ async fn calls_deleted_by_the_old_protocol_leave_nothing_behind() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_carries_the_finalizer_from_its_creation_is_served_until_it_is_deleted() -> Result<()> {
+async fn an_object_that_carries_the_finalizer_from_its_creation_is_served_until_it_is_deleted() -> Result<()>
+{
     let town = Town::start(1).await?;
     town.gateways().await?;
     let services = Services::namespaced(town.client.clone(), "default");
@@ -197,5 +204,6 @@ async fn an_object_that_carries_the_finalizer_from_its_creation_is_served_until_
     wait::until("the finalizer of others alone", BOUND, theirs).await?;
     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     services.patch("ingress-c1", &PatchParams::default(), &patch).await?;
-    wait::until("an empty API", BOUND, || async { left(&services).await.is_ok_and(|left| left.is_empty()) }).await
+    wait::until("an empty API", BOUND, || async { left(&services).await.is_ok_and(|left| left.is_empty()) })
+        .await
 }

@@ -104,7 +104,10 @@ async fn two_hubs_serve_one_of_them_writes_and_the_other_takes_over() -> Result<
     ensure!(took <= TAKE_OVER, "{took:?}");
     ensure!(holder(&town).await? != leader, "the dead still leads");
     untouched(&town, "before").await?;
-    ensure!(stored(&town, "before").await?.metadata.resource_version == then, "the successor wrote the same again");
+    ensure!(
+        stored(&town, "before").await?.metadata.resource_version == then,
+        "the successor wrote the same again"
+    );
     Ok(())
 }
 
@@ -115,11 +118,16 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
     let _worker = town.worker(1, 1, "app: worker", false).await?;
     let good = service("good", 5000);
     let short = service("short", 5001)
-        .replace("        endpoints:\n", "        health_check: {interval: 200, protocol: TCP}\n        endpoints:\n")
+        .replace(
+            "        endpoints:\n",
+            "        health_check: {interval: 200, protocol: TCP}\n        endpoints:\n",
+        )
         .replace("port: 10000}", "port: 10000, health_check_port: 1233}");
     let nowhere = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: nowhere}\n\
                    spec: {selector: {app: envoy-ingress}, listeners: [{name: nowhere, tcp: {port: 5002}}]}\n";
-    let absent = Service::new("absent", "app: envoy-ingress").udp("absent", 5003, &[Host::Pods("app: nobody")], 1).yaml();
+    let absent = Service::new("absent", "app: envoy-ingress")
+        .udp("absent", 5003, &[Host::Pods("app: nobody")], 1)
+        .yaml();
     let far = Service::new("far", "app: envoy-ingress").udp("far", 5004, &[Host::Pods("app: far")], 1).yaml();
     town.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: elsewhere}\n").await?;
     town.apply(
@@ -127,13 +135,21 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
          spec: {nodeName: n1, containers: [{name: c, image: i}]}\n",
     )
     .await?;
-    town.apply(&[&good, &short, nowhere, &absent, &far].map(|text| text.trim_start_matches("---\n")).join("---\n"))
-        .await?;
+    town.apply(
+        &[&good, &short, nowhere, &absent, &far].map(|text| text.trim_start_matches("---\n")).join("---\n"),
+    )
+    .await?;
     let expected = [
         ("good", "Accepted", "True", "Accepted", ""),
         ("good", "ResolvedRefs", "True", "ResolvedRefs", ""),
         ("short", "Accepted", "True", "ShortInterval", "listener short: health_check.interval 200 ms"),
-        ("nowhere", "Accepted", "False", "Invalid", "tcp needs a cluster"),
+        (
+            "nowhere",
+            "Accepted",
+            "False",
+            "Invalid",
+            "spec.listeners: none can be opened: listener nowhere: tcp",
+        ),
         ("absent", "Accepted", "True", "Accepted", ""),
         ("absent", "ResolvedRefs", "False", "NoEndpoints", "app=nobody"),
         ("far", "ResolvedRefs", "False", "OutsideNamespace", "elsewhere/distant"),
@@ -156,6 +172,31 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
     let _late = town.worker(1, 2, "app: nobody", false).await?;
     println!("{}", said(&town.client, "absent", ("ResolvedRefs", "True"), BOUND).await?);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_version_stays() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.gateways().await?;
+    let gateway = town.nodes[0].gateway();
+    town.apply(&service("call", 5000)).await?;
+    listeners(&gateway, &["call"], BOUND).await?;
+    // As a definition of another version may have let it in.
+    let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds/virtualservices.servicemesh.l7mp.io.yaml");
+    let tight = std::fs::read_to_string(crd)?;
+    let loose: Vec<&str> = tight.lines().filter(|line| !line.contains("maximum: 65535")).collect();
+    town.apply(&loose.join("\n")).await?;
+    let bad = service("call", 5000).replace("port: 5000", "port: 70000");
+    // The server needs a moment to go by the new definition.
+    wait::until("a looser schema", BOUND, || async { town.apply(&bad).await.is_ok() }).await?;
+    let found = condition(&town, "call", "Accepted").await?;
+    println!("{}: {}", found.reason, found.message);
+    ensure!((found.status.as_str(), found.reason.as_str()) == ("False", "Invalid"), "{found:?}");
+    for part in ["spec.listeners[0].udp.port", "the previous version stays in force"] {
+        ensure!(found.message.contains(part), "{found:?}");
+    }
+    town.apply(&service("other", 5001)).await?;
+    listeners(&gateway, &["call", "other"], BOUND).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

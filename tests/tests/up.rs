@@ -118,7 +118,9 @@ impl Quickstart {
     /// Waits until none of what was started, and of what that started, is left.
     fn all_gone(&self) -> Result<()> {
         let gone = wait::wait_until("the end of all", BOUND, || self.family.members().is_empty());
-        gone.with_context(|| format!("left: {:?}", self.family.members().into_iter().map(title).collect::<Vec<_>>()))
+        gone.with_context(|| {
+            format!("left: {:?}", self.family.members().into_iter().map(title).collect::<Vec<_>>())
+        })
     }
 }
 
@@ -133,7 +135,9 @@ fn the_check_of_the_quickstart_counts_the_answers_of_both_listeners() -> Result<
     let (status, text) = quickstart.finish("up DIR --check")?;
     println!("{text}");
     ensure!(status.code() == Some(0), "{status}");
-    for listener in ["call/keyed on udp 17000: 64 of 64 answered", "call/spread on udp 17001: 64 of 64 answered"] {
+    for listener in
+        ["call/keyed on udp 17000: 64 of 64 answered", "call/spread on udp 17001: 64 of 64 answered"]
+    {
         ensure!(text.contains(listener), "no {listener:?}");
     }
     let answering: Vec<&str> = text.lines().filter(|line| line.starts_with("  127.0.11.")).collect();
@@ -272,7 +276,10 @@ fn unknown_fields_and_kinds_are_spoken_of_and_passed_over() -> Result<()> {
     let (status, text) = quickstart.finish("up DIR --check")?;
     println!("{text}");
     ensure!(status.code() == Some(0), "{status}");
-    ensure!(text.contains("call.yaml") && text.contains("spec.listeners[1].udp.prot: unknown field"), "{text}");
+    ensure!(
+        text.contains("call.yaml") && text.contains("spec.listeners[1].udp.prot: unknown field"),
+        "{text}"
+    );
     ensure!(text.contains("gadget.yaml") && text.contains("Gadget g"), "{text}");
     Ok(())
 }
@@ -281,7 +288,8 @@ fn unknown_fields_and_kinds_are_spoken_of_and_passed_over() -> Result<()> {
 fn translation_prints_the_listeners_and_names_what_it_refuses() -> Result<()> {
     let quickstart = Quickstart::new()?;
     let (status, text) = quickstart.finish("translate DIR")?;
-    let listeners = text.lines().filter(|line| line.contains("A/default/call/") && line.contains("Listener")).count();
+    let listeners =
+        text.lines().filter(|line| line.contains("A/default/call/") && line.contains("Listener")).count();
     ensure!(status.code() == Some(0) && listeners == 2, "{status}, {listeners} listeners: {text}");
     quickstart.edit("call.yaml", "port: 17001", "port: 0")?;
     let (status, text) = quickstart.finish("translate DIR")?;
