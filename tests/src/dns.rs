@@ -214,8 +214,7 @@ mod tests {
     #[test]
     fn moods_show_in_the_answers_code() {
         let mut state = State::default();
-        let code =
-            |state: &mut State, kind| state.answer(&mk_question(kind)).map(|answer| answer[3] & 15);
+        let code = |state: &mut State, kind| state.answer(&mk_question(kind)).map(|answer| answer[3] & 15);
         assert_eq!(code(&mut state, 1), Some(3));
         state.records.insert("ab.c".into(), vec!["10.0.0.1".parse().unwrap()]);
         assert_eq!(code(&mut state, 1), Some(0));
