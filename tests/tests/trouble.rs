@@ -263,8 +263,11 @@ async fn an_agent_killed_at_any_step_of_a_proxy_s_life_leaves_exactly_what_is_wa
     })
     .await
     .with_context(|| format!("left: {:?} {:?}", envoys(&town), town.descendants_with(" keep ")))?;
-    let left: Vec<_> = std::fs::read_dir(town.nodes[0].run_dir.join("keepers"))?.flatten().collect();
-    ensure!(left.is_empty(), "{left:?}");
+    let keepers = town.nodes[0].run_dir.join("keepers");
+    wait::until("no keeper's directory", BOUND, || async {
+        std::fs::read_dir(&keepers).is_ok_and(|entries| entries.count() == 0)
+    })
+    .await?;
 
     for moment in [0, 30, 90, 200, 400] {
         town.apply(GATEWAY).await?;
