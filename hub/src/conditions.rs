@@ -14,7 +14,7 @@ use portreeve_api::virtual_service::VirtualService;
 use portreeve_runtime::Readiness;
 use serde_json::json;
 
-use crate::feed::Feed;
+use crate::feed::{Departing, Feed};
 use crate::index::{Key, Refs, Verdict};
 use crate::lease::{DURATION, Election};
 
@@ -135,16 +135,16 @@ impl Writer {
     async fn release(&self, feed: &Feed) {
         let mut departing: Vec<_> = feed.take_departing().into_iter().collect();
         let later = departing.split_off(departing.len().min(BATCH));
-        later.into_iter().for_each(|(key, finalizers)| feed.depart(key, Some(finalizers)));
-        let batch = stream::iter(departing).map(|(key, finalizers)| async move {
-            let outcome = strip_finalizer(&self.client, &key, &finalizers).await;
-            (key, finalizers, outcome)
+        later.into_iter().for_each(|(key, departing)| feed.depart_again(key, departing));
+        let batch = stream::iter(departing).map(|(key, departing)| async move {
+            let outcome = strip_finalizer(&self.client, &key, &departing).await;
+            (key, departing, outcome)
         });
         let mut stripped = pin!(batch.buffer_unordered(AT_ONCE));
-        while let Some((key, finalizers, outcome)) = stripped.next().await {
+        while let Some((key, departing, outcome)) = stripped.next().await {
             if let Err(error) = outcome {
                 tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't take the finalizer off");
-                feed.depart(key, Some(finalizers));
+                feed.depart_again(key, departing);
             }
         }
     }
@@ -219,10 +219,11 @@ pub fn said(verdict: &Verdict) -> Vec<conditions::Verdict> {
 }
 
 /// Takes off the finalizer by which old clients announce a deletion: what it waited for is done.
-async fn strip_finalizer(client: &Client, key: &Key, finalizers: &[String]) -> kube::Result<()> {
-    let kept: Vec<&String> = finalizers.iter().filter(|f| *f != FINALIZER).collect();
+async fn strip_finalizer(client: &Client, key: &Key, departing: &Departing) -> kube::Result<()> {
+    let kept: Vec<&String> = departing.finalizers.iter().filter(|f| *f != FINALIZER).collect();
     let api: Api<VirtualService> = Api::namespaced(client.clone(), &key.0);
-    let patch = json!({"metadata": {"finalizers": kept}});
+    // Of this version only: a finalizer that somebody added meanwhile must stay. The newer version comes by the watch.
+    let patch = json!({"metadata": {"resourceVersion": departing.revision, "finalizers": kept}});
     match api.patch_metadata(&key.1, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),

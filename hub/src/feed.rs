@@ -34,8 +34,17 @@ struct Inner {
     index: Index,
     views: HashMap<Name, Arc<View<PlanType>>>,
     streams: HashMap<u64, Name>,
-    /// Deleted objects that wait for the seed's finalizer to be taken off, with all their finalizers.
-    departing: BTreeMap<Key, Vec<String>>,
+    /// Deleted objects that wait for the seed's finalizer to be taken off.
+    departing: BTreeMap<Key, Departing>,
+}
+
+/// A deleted object that waits for its finalizer to be taken off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Departing {
+    /// All its finalizers.
+    pub finalizers: Vec<String>,
+    /// The version of the object that carried them: of no other is anything taken off.
+    pub revision: Option<String>,
 }
 
 // === impl Feed ===
@@ -69,17 +78,23 @@ impl Feed {
     }
 
     /// An object is being deleted and waits for its finalizer (or, none, waits no more).
-    pub fn depart(&self, key: Key, finalizers: Option<Vec<String>>) {
-        let departing = &mut self.lock().departing;
-        match finalizers {
-            Some(finalizers) => departing.insert(key, finalizers),
-            None => departing.remove(&key),
-        };
+    pub fn depart(&self, key: Key, departing: Option<Departing>) {
+        let all = &mut self.lock().departing;
+        match departing {
+            Some(departing) => drop(all.insert(key, departing)),
+            None => drop(all.remove(&key)),
+        }
+        self.changed.notify_one();
+    }
+
+    /// What could not be done waits again, unless something newer is known by now.
+    pub fn depart_again(&self, key: Key, departing: Departing) {
+        self.lock().departing.entry(key).or_insert(departing);
         self.changed.notify_one();
     }
 
     /// Takes the objects that wait for their finalizer.
-    pub fn take_departing(&self) -> BTreeMap<Key, Vec<String>> {
+    pub fn take_departing(&self) -> BTreeMap<Key, Departing> {
         std::mem::take(&mut self.lock().departing)
     }
 

@@ -15,7 +15,7 @@ use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Readiness, Tasks};
 
 use crate::conditions::waits_for_us;
-use crate::feed::Feed;
+use crate::feed::{Departing, Feed};
 use crate::index::{Key, Labels, Name};
 use crate::raw::Raw;
 use crate::resolve::Rejection;
@@ -153,7 +153,8 @@ impl VirtualServices {
                 index.delete_virtual_service(&key(raw))
             });
             if waits_for_us(raw) {
-                feed.depart(key(raw), Some(raw.finalizers().to_vec()));
+                let (finalizers, revision) = (raw.finalizers().to_vec(), raw.resource_version());
+                feed.depart(key(raw), Some(Departing { finalizers, revision }));
             }
             return;
         }

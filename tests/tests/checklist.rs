@@ -29,10 +29,13 @@ const ROWS: [Answer; 27] = [
         ("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes"),
     ]),
     // A2: real validation.
-    Proven(&[(
-        "hub/src/resolve/a/tests.rs",
-        "bad_objects_are_rejected_with_the_field_and_good_ones_are_not",
-    )]),
+    Proven(&[
+        (
+            "tests/tests/admission.rs",
+            "the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_programs_do",
+        ),
+        ("hub/src/resolve/a/tests.rs", "bad_objects_are_rejected_with_the_field_and_good_ones_are_not"),
+    ]),
     // A3: proxies by pod labels, all of them; other namespaces defined.
     Proven(&[
         ("hub/src/index/tests/plans.rs", "pod_must_carry_all_labels_of_a_selector"),
@@ -62,6 +65,11 @@ const ROWS: [Answer; 27] = [
                 "four_pipes_of_a_call_agree_on_the_pod_and_on_its_runner_up",
             ),
             ("agent/src/translate/tests/affinity.rs", "scale_up_moves_no_older_call"),
+            (
+                "tests/tests/affinity.rs",
+                "calls_are_spread_whole_and_a_pod_added_between_their_pipes_moves_none",
+            ),
+            ("tests/tests/affinity.rs", "a_pod_deleted_at_once_moves_its_own_calls_alone_and_whole"),
         ],
     ),
     // A8: clusters with equal keys agree on the pod, by the address.
@@ -76,6 +84,7 @@ const ROWS: [Answer; 27] = [
         &[
             ("hub/src/resolve/a/tests.rs", "strictdns_and_eds_are_served_alike"),
             ("agent/src/translate/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
+            ("tests/tests/names.rs", "endpoints_follow_the_name_and_outlive_a_server_that_fails"),
         ],
     ),
     // A10: EDS clusters that follow pods.
@@ -103,24 +112,39 @@ const ROWS: [Answer; 27] = [
     // A15: the same selectors for proxies and endpoints; gateway, sidecar, app.
     Proven(&[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")]),
     // A16: a proxy that joins late gets everything.
-    Proven(&[(
-        "agent/src/world/tests/proxies.rs",
-        "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod",
-    )]),
+    Proven(&[
+        (
+            "tests/tests/routing.rs",
+            "service_whose_selector_matches_nothing_is_accepted_and_waits_for_its_pod",
+        ),
+        ("agent/src/world/tests/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
+    ]),
     // A17: deletion, and the old clients' finalizer.
-    Proven(&[("hub/src/index/tests/plans.rs", "delete_takes_plan_and_groups_from_the_nodes")]),
+    Proven(&[
+        ("tests/tests/churn.rs", "calls_deleted_by_the_old_protocol_leave_nothing_behind"),
+        (
+            "tests/tests/churn.rs",
+            "an_object_that_carries_the_finalizer_from_its_creation_is_served_until_it_is_deleted",
+        ),
+        ("hub/src/index/tests/plans.rs", "delete_takes_plan_and_groups_from_the_nodes"),
+    ]),
     // A18: update in place.
-    Proven(&[(
-        "hub/src/index/tests/plans.rs",
-        "update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none",
-    )]),
+    Proven(&[
+        ("tests/tests/routing.rs", "listeners_come_change_and_go_without_touching_the_sessions_of_others"),
+        (
+            "hub/src/index/tests/plans.rs",
+            "update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none",
+        ),
+    ]),
     // A19: readiness gates endpoints; those that terminate take no new session; the last one leaves too.
     Proven(&[
+        ("tests/tests/affinity.rs", "a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one"),
         ("hub/src/index/tests/endpoints.rs", "last_endpoint_leaves_and_the_group_stays"),
         ("agent/src/translate/tests/facts.rs", "terminating_pod_takes_no_new_session"),
     ]),
     // A20: an empty set of endpoints is said.
     Proven(&[
+        ("tests/tests/routing.rs", "empty_cluster_is_served_and_follows_the_readiness_of_its_pods"),
         ("agent/src/translate/tests/golden.rs", "empty_group_is_an_empty_assignment"),
         ("agent/src/world/tests/feed.rs", "last_endpoint_leaves_and_the_empty_assignment_stays"),
     ]),
@@ -132,6 +156,7 @@ const ROWS: [Answer; 27] = [
     // A22: names need not be unique; conflicts are told.
     Partly(
         &[
+            ("tests/tests/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
             (
                 "hub/src/resolve/a/tests.rs",
                 "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
@@ -142,26 +167,37 @@ const ROWS: [Answer; 27] = [
     ),
     // A23: conditions, events, refusals of proxies.
     Partly(
-        &[(
-            "hub/src/index/tests/verdicts.rs",
-            "rejected_update_keeps_the_previous_version_in_force_and_says_so",
-        )],
+        &[
+            (
+                "tests/tests/trouble.rs",
+                "conditions_say_what_is_thought_of_which_generation_and_are_written_once",
+            ),
+            ("tests/tests/ports.rs", "port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free"),
+            (
+                "hub/src/index/tests/verdicts.rs",
+                "rejected_update_keeps_the_previous_version_in_force_and_says_so",
+            ),
+        ],
         REPORTS,
     ),
     // A24: many objects on one proxy, many a second.
-    Proven(&[(
-        "hub/src/index/tests/endpoints.rs",
-        "objects_share_a_group_and_it_goes_with_the_last_of_them",
-    )]),
+    Proven(&[
+        ("tests/tests/churn.rs", "calls_deleted_by_the_old_protocol_leave_nothing_behind"),
+        ("hub/src/index/tests/endpoints.rs", "objects_share_a_group_and_it_goes_with_the_last_of_them"),
+    ]),
     // A25: metrics, probes, leader election.
     Partly(
-        &[("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over")],
+        &[
+            ("tests/tests/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
+            ("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over"),
+        ],
         "metrics",
     ),
     // A26: manifests.
     Later(DEPLOY),
     // A27: TCP listeners.
     Proven(&[
+        ("tests/tests/routing.rs", "tcp_connections_are_carried_both_ways"),
         ("hub/src/resolve/a/tests.rs", "tcp_listener_forwards_to_its_cluster"),
         ("agent/src/translate/tests/golden.rs", "tcp_pipe"),
     ]),
