@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portreeve_api::names::NODE_PROXY_ID;
+use portreeve_api::names::{NODE_PROXY_ID, WATERMARK_KEY};
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_runtime::watch::Verbs;
@@ -19,9 +19,6 @@ use crate::world::{Effects, Host, ProxyId, World};
 
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
 const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
-
-/// Key in the node's metadata that says how far this agent has seen (see the hub's watermark).
-const WATERMARK_KEY: &str = "watermark";
 
 /// The agent's state, shared by its tasks.
 pub struct Local {

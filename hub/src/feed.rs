@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portreeve_api::PlanType;
+use portreeve_api::names::WATERMARK_KEY;
 use portreeve_runtime::Readiness;
 use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
@@ -17,9 +18,6 @@ use crate::watermark::{Kind, Watermark};
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
 const CATCH_UP: Duration = Duration::from_secs(2);
-
-/// Key in a node's metadata under which an agent says how far it has seen.
-pub const WATERMARK_KEY: &str = "watermark";
 
 /// The hub's state, shared by its watches and its streams.
 pub struct Feed {

@@ -17,6 +17,9 @@ pub fn slice_name(group: &str, shards: usize, index: usize) -> Arc<str> {
 /// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
 pub const NODE_PROXY_ID: &str = "nodeproxy/";
 
+/// Key in an agent's node metadata under which it tells the hub how far it has seen (the hub's watermark).
+pub const WATERMARK_KEY: &str = "watermark";
+
 #[cfg(test)]
 mod tests {
     use super::*;
