@@ -67,8 +67,8 @@ fn benchmark(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(pods), |b| {
             b.iter(|| {
                 // Readiness of the pods of the ten used groups in turn: each change reaches one gateway's node.
-                turn += 1;
                 let (i, ready) = (turn % 1_000, (turn / 1_000) % 2 == 1);
+                turn += 1;
                 index.apply_pod(pod(i, &format!("app-{}", i / 100), ready), 0);
                 let changes = black_box(index.take());
                 assert_eq!(changes.len(), 1);
