@@ -21,6 +21,7 @@ pub mod socket;
 pub mod translate;
 pub mod world;
 
+use portreeve_runtime::finish;
 use portreeve_runtime::logs::{self, Format};
 
 /// The agent's command line.
@@ -52,16 +53,5 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Role::Run(args) => portreeve_runtime::block_on(run::run(*args)),
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
-    }
-}
-
-/// The exit code of a role that runs outside the runtime; an error is printed with all its causes.
-pub fn finish(outcome: anyhow::Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -30,8 +30,6 @@ pub struct Local {
     proxies: watch::Sender<u64>,
     /// Counts the changes of the host names that are wanted.
     hosts: watch::Sender<u64>,
-    /// Whether a hub is connected.
-    connected: watch::Sender<bool>,
 }
 
 struct Inner {
@@ -70,7 +68,6 @@ impl Local {
             generation: watch::Sender::new(0),
             proxies: watch::Sender::new(0),
             hosts: watch::Sender::new(0),
-            connected: watch::Sender::new(false),
         })
     }
 
@@ -112,11 +109,6 @@ impl Local {
     /// Follows changes of the wanted host names.
     pub fn host_changes(&self) -> watch::Receiver<u64> {
         self.hosts.subscribe()
-    }
-
-    /// Follows whether a hub is connected.
-    pub fn connection(&self) -> watch::Receiver<bool> {
-        self.connected.subscribe()
     }
 
     /// The NodeProxies that this node runs; none while the hub has not said everything: an incomplete answer would
@@ -271,7 +263,13 @@ impl Sink<PlanType> for FeedSink {
     fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
         let upsert: Vec<(Name, Version, Bytes)> =
             delta.upsert.into_iter().map(|u| (u.name, u.version, u.body)).collect();
-        let effects = self.0.change(|world| world.apply_feed(delta.ty, &upsert, &delta.removed))?;
+        let effects = self.0.change(|world| {
+            let was_complete = world.complete();
+            let effects = world.apply_feed(delta.ty, &upsert, &delta.removed)?;
+            // What a complete word does not name is not wanted: that is news of the NodeProxies as well.
+            let completed = !was_complete && world.complete();
+            Ok::<_, String>(Effects { proxies: effects.proxies || completed, ..effects })
+        })?;
         if let Some(watermark) = delta.watermark {
             self.0.lock().watermark = Some(watermark);
         }
@@ -281,7 +279,6 @@ impl Sink<PlanType> for FeedSink {
 
     fn connected(&mut self, connected: bool) {
         tracing::info!(connected, "hub");
-        self.0.connected.send_replace(connected);
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Common {
 /// # Errors
 /// The directory of keepers can't be read.
 pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow::Result<()> {
-    let mut changes = local.changes();
+    let mut changes = local.proxy_changes();
     let mut wanted_before = None;
     loop {
         let wanted = local.node_proxies();

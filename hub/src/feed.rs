@@ -96,11 +96,6 @@ impl Feed {
         std::mem::take(&mut self.lock().departing)
     }
 
-    /// Nodes whose agents are connected.
-    pub fn connected(&self) -> Vec<Name> {
-        self.lock().views.keys().cloned().collect()
-    }
-
     /// Ends graces in time, for ever.
     pub async fn keep_time(self: Arc<Self>) -> anyhow::Result<()> {
         loop {

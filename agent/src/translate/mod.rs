@@ -107,7 +107,7 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
 
 /// A name as the proxies know it: `<api>/<namespace>/<object>/<name>`.
 pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
-    format!("{}/{name}", names::plan_name(plan.origin.as_ref())).into()
+    qualified_in(&names::plan_name(plan.origin.as_ref()), name)
 }
 
 /// The same from a Plan's own name.

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use portreeve_agent::{finish, roles};
-use portreeve_runtime::block_on;
+use portreeve_agent::roles;
 use portreeve_runtime::logs::{self, Format};
+use portreeve_runtime::{block_on, finish};
 
 pub mod check;
 pub mod crds;

@@ -25,6 +25,11 @@ pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process:
     let outcome = runtime.block_on(work);
     // Blocking work that still runs (a look-up, a read) must not hold up the end.
     runtime.shutdown_background();
+    finish(outcome)
+}
+
+/// The exit code of a process's work; an error is printed with all its causes.
+pub fn finish(outcome: anyhow::Result<()>) -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
