@@ -14,6 +14,8 @@ const CLUSTERS: [usize; 3] = [100, 1_000, 10_000];
 const STREAMS: [usize; 2] = [1, 50];
 /// The size of an assignment with ten endpoints, bytes.
 const BODY: usize = 400;
+/// Prime, so that every cluster has its turn and neighbours do not follow each other.
+const STRIDE: usize = 7_919;
 
 fn name(at: usize) -> String {
     format!("cluster-{at:05}")
@@ -73,7 +75,7 @@ fn change(criterion: &mut Criterion) {
                     turn += 1;
                     let mut body = [1; BODY];
                     body[..8].copy_from_slice(&turn.to_le_bytes());
-                    let changed = Resource::new(EnvoyType::Endpoint, name(turn % clusters), &body);
+                    let changed = Resource::new(EnvoyType::Endpoint, name(turn * STRIDE % clusters), &body);
                     let upsert = vec![(EnvoyType::Endpoint, changed)];
                     assert_eq!(view.apply(Changes { upsert, remove: Vec::new() }), 1);
                     let sent: usize = watches.iter_mut().map(|watch| settle(watch, &mut out)).sum();

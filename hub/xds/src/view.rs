@@ -2,12 +2,12 @@
 //!
 //! A change visits only the streams that are subscribed to a changed name, found by an index.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
 use crate::resource::{Name, ResourceType, position};
-use crate::session::Interest;
+use crate::session::{Interest, Place};
 use crate::snapshot::{Changes, Snapshot};
 
 /// A shared snapshot and the streams that watch it.
@@ -30,7 +30,8 @@ pub(crate) struct Inner<T> {
 #[derive(Clone, Default)]
 struct Subscribers {
     all: Vec<u32>,
-    by_name: HashMap<Name, Vec<u32>>,
+    /// With the place of the name in the stream's own list.
+    by_name: HashMap<Name, Vec<(u32, Place)>>,
 }
 
 /// Where a view leaves word for one stream.
@@ -40,7 +41,7 @@ pub(crate) struct Slot<T> {
 
 /// What a stream has not looked at yet: merged, so never longer than the names that exist.
 pub(crate) struct Mail<T> {
-    pub(crate) dirty: BTreeSet<(T, Name)>,
+    pub(crate) dirty: BTreeMap<(T, Name), Option<Place>>,
     pub(crate) closed: Option<Arc<str>>,
     pub(crate) waker: Option<Waker>,
 }
@@ -114,7 +115,7 @@ impl<T: ResourceType> View<T> {
     /// Adds a stream; returns its number and where it finds its mail.
     pub(crate) fn join(&self) -> (u32, Arc<Slot<T>>) {
         let mut inner = self.write();
-        let mail = Mail { dirty: BTreeSet::new(), closed: inner.closed.clone(), waker: None };
+        let mail = Mail { dirty: BTreeMap::new(), closed: inner.closed.clone(), waker: None };
         let slot = Arc::new(Slot { mail: Mutex::new(mail) });
         let place = inner.streams.iter().position(Option::is_none).unwrap_or(inner.streams.len());
         match inner.streams.get_mut(place) {
@@ -151,10 +152,11 @@ impl<T: ResourceType> Inner<T> {
         for (ty, name) in differ {
             let subscribers = &self.subscribers[position(*ty)];
             let named = subscribers.by_name.get(name).into_iter().flatten();
-            for id in subscribers.all.iter().chain(named) {
-                let Some(slot) = &self.streams[*id as usize] else { continue };
+            let named = named.map(|(id, place)| (*id, Some(*place)));
+            for (id, place) in subscribers.all.iter().map(|id| (*id, None)).chain(named) {
+                let Some(slot) = &self.streams[id as usize] else { continue };
                 let mut mail = slot.lock();
-                mail.dirty.insert((*ty, name.clone()));
+                mail.dirty.insert((*ty, name.clone()), place);
                 wake.extend(mail.waker.take());
             }
         }
@@ -163,15 +165,14 @@ impl<T: ResourceType> Inner<T> {
 
     /// Follows a stream's change of subscription.
     pub(crate) fn note(&mut self, id: u32, interest: Interest<T>) {
-        let (ty, name, on) = match interest {
-            Interest::Name(ty, name, on) => (ty, Some(name), on),
-            Interest::Wildcard(ty, on) => (ty, None, on),
-        };
-        let subscribers = &mut self.subscribers[position(ty)];
-        match (on, name) {
-            (true, Some(name)) => subscribers.by_name.entry(name).or_default().push(id),
-            (true, None) => subscribers.all.push(id),
-            (false, name) => subscribers.remove(id, name.as_ref()),
+        match interest {
+            Interest::Name(ty, name, Some(place)) => {
+                let streams = self.subscribers[position(ty)].by_name.entry(name).or_default();
+                streams.push((id, place));
+            }
+            Interest::Name(ty, name, None) => self.subscribers[position(ty)].remove(id, Some(&name)),
+            Interest::Wildcard(ty, true) => self.subscribers[position(ty)].all.push(id),
+            Interest::Wildcard(ty, false) => self.subscribers[position(ty)].remove(id, None),
         }
     }
 }
@@ -185,7 +186,7 @@ impl Subscribers {
             return;
         };
         let Some(ids) = self.by_name.get_mut(name) else { return };
-        if let Some(place) = ids.iter().position(|one| *one == id) {
+        if let Some(place) = ids.iter().position(|(one, _)| *one == id) {
             ids.swap_remove(place);
         }
         if ids.is_empty() {

@@ -44,8 +44,8 @@ impl<T: ResourceType> Watch<T> {
     pub fn next(&mut self, now: Instant) -> Option<Response<T>> {
         let inner = self.view.read();
         let dirty = std::mem::take(&mut self.slot.lock().dirty);
-        if !dirty.is_empty() {
-            self.session.changed(&dirty, &inner.snapshot, now);
+        for ((ty, name), place) in dirty {
+            self.session.changed_at(ty, &name, place);
         }
         let mut response = self.session.next(&inner.snapshot, now)?;
         response.system_version.clone_from(&inner.watermark);

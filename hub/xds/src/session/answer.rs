@@ -1,9 +1,11 @@
 //! ACK and NACK: what an answered response means for what the client has, and what is tried next.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::nack;
-use super::state::{Flight, Retry, Standing, TypeState};
+use super::entries::{Key, Place, Standing};
+use super::state::{Flight, Retry, TypeState};
 use super::{Event, Session};
 use crate::message::Variant;
 use crate::resource::{Name, Resource, ResourceType, Version};
@@ -38,8 +40,9 @@ impl<T: ResourceType> Session<T> {
     fn acked(&mut self, at: usize, flight: Flight) {
         let keep = self.variant == Variant::Sotw && self.types[at].ty.full_state();
         let state = &mut self.types[at];
-        for resource in &flight.resources {
-            state.confirm(resource, keep);
+        let places = flight.places.iter().copied().chain(std::iter::repeat(None));
+        for (resource, place) in flight.resources.iter().zip(places) {
+            state.confirm(resource, place, keep);
         }
         let resources = flight.resources.iter().map(|one| (one.name().clone(), one.version())).collect();
         self.events.push(Event::Acked { ty: state.ty, resources, removed: flight.removed });
@@ -80,11 +83,11 @@ impl<T: ResourceType> Session<T> {
 // === impl TypeState ===
 
 impl<T: ResourceType> TypeState<T> {
-    fn confirm(&mut self, resource: &std::sync::Arc<Resource>, keep: bool) {
+    fn confirm(&mut self, resource: &Arc<Resource>, place: Option<Place>, keep: bool) {
         if keep {
             self.good.insert(resource.name().clone(), resource.clone());
         }
-        if let Some(entry) = self.entries.get_mut(resource.name())
+        if let Some(entry) = self.entries.get_mut(Key { name: resource.name(), place })
             && entry.version == resource.version()
             && entry.standing != Standing::Absent
         {

@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::state::{Fate, Flight, Parting, Standing, TypeState, version_of};
+use super::entries::{Key, Place, Standing};
+use super::state::{Fate, Flight, Look, Parting, TypeState, version_of};
 use super::{COMPANION_WAIT, MAX_IN_FLIGHT, REMOVAL_GRACE, Session};
 use crate::message::{Response, Variant};
 use crate::resource::{Name, Resource, ResourceType, Version, position};
@@ -15,6 +16,8 @@ use crate::snapshot::Snapshot;
 #[derive(Default)]
 struct Draft {
     resources: Vec<Arc<Resource>>,
+    /// As in [`Flight::places`].
+    places: Vec<Option<Place>>,
     removed: Vec<Name>,
     trial: bool,
 }
@@ -22,6 +25,11 @@ struct Draft {
 // === impl Draft ===
 
 impl Draft {
+    fn add(&mut self, resource: Arc<Resource>, place: Option<Place>) {
+        self.resources.push(resource);
+        self.places.push(place);
+    }
+
     fn is_empty(&self) -> bool {
         self.resources.is_empty() && self.removed.is_empty()
     }
@@ -40,7 +48,7 @@ impl<T: ResourceType> Session<T> {
             return None;
         }
         while let Some(names) = self.types[at].trials.pop_front() {
-            let look = names.into_iter().map(|name| (name, true));
+            let look = names.into_iter().map(|name| (name, Look { force: true, place: None }));
             let draft = Draft { trial: true, ..self.draft(at, look, None, snap) };
             if !draft.is_empty() {
                 return Some(self.send(at, draft, snap, now));
@@ -62,7 +70,7 @@ impl<T: ResourceType> Session<T> {
             return None;
         }
         let parting = self.types[at].parting.take()?;
-        let look = parting.names.into_iter().map(|name| (name, false));
+        let look = parting.names.into_iter().map(|name| (name, Look::default()));
         let draft = self.draft(at, look, None, snap);
         (!draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
@@ -107,7 +115,7 @@ impl<T: ResourceType> Session<T> {
     fn draft(
         &mut self,
         at: usize,
-        names: impl IntoIterator<Item = (Name, bool)>,
+        names: impl IntoIterator<Item = (Name, Look)>,
         waiting_since: Option<Instant>,
         snap: &Snapshot<T>,
     ) -> Draft {
@@ -115,14 +123,15 @@ impl<T: ResourceType> Session<T> {
         let sotw = self.variant == Variant::Sotw;
         let state = &mut self.types[at];
         let mut draft = Draft::default();
-        for (name, force) in names {
-            let fate = state.decide(&name, force, snap);
+        for (name, Look { force, place }) in names {
+            let key = Key { name: &name, place };
+            let fate = state.decide(key, force, snap);
             state.awaited.remove(&name);
             match (fate, waits) {
                 (Fate::Nothing, _) => {}
-                (Fate::Send(resource), _) => draft.resources.push(resource),
-                (Fate::Vanish(_) | Fate::Gone, Some(since)) if state.has(&name) => state.part(name, since),
-                (Fate::Vanish(resource), _) => draft.resources.push(resource),
+                (Fate::Send(resource), _) => draft.add(resource, place),
+                (Fate::Vanish(_) | Fate::Gone, Some(since)) if state.has(key) => state.part(name, since),
+                (Fate::Vanish(resource), _) => draft.add(resource, place),
                 (Fate::Gone, _) if sotw => state.gone_silently(name, &mut draft),
                 (Fate::Gone, _) => draft.removed.push(name),
                 (Fate::Silent, _) => state.forget(&name),
@@ -144,6 +153,7 @@ impl<T: ResourceType> Session<T> {
             draft.resources.iter().filter_map(|one| one.companion().cloned()).collect();
         let version = if self.variant == Variant::Sotw && state.ty.full_state() {
             draft.resources = state.full_set(&draft, snap);
+            draft.places.clear();
             version_of(&draft.resources)
         } else {
             state.sent(&draft);
@@ -160,9 +170,9 @@ impl<T: ResourceType> Session<T> {
             resources: draft.resources.clone(),
             removed: if self.variant == Variant::Delta { draft.removed.clone() } else { Vec::new() },
         };
-        let Draft { resources, removed, trial } = draft;
+        let Draft { resources, places, removed, trial } = draft;
         let owner = state.ty.companion();
-        state.inflight.push_back(Flight { nonce, resources, removed, trial });
+        state.inflight.push_back(Flight { nonce, resources, places, removed, trial });
         if let Some(companion) = owner.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
             self.push_companions(position(companion), companions, now);
         }
@@ -198,15 +208,16 @@ impl<T: ResourceType> TypeState<T> {
         if self.ty.full_state() {
             draft.removed.push(name);
         } else if let Some(body) = self.ty.vanished_body(&name) {
-            draft.resources.push(Resource::new(self.ty, name, &body));
+            draft.add(Resource::new(self.ty, name, &body), None);
         } else {
             self.forget(&name);
         }
     }
 
     fn sent(&mut self, draft: &Draft) {
-        for resource in &draft.resources {
-            self.record(resource.name(), resource.version(), Standing::Sent);
+        for (resource, place) in draft.resources.iter().zip(&draft.places) {
+            let key = Key { name: resource.name(), place: *place };
+            self.record(key, resource.version(), Standing::Sent);
         }
         for name in &draft.removed {
             self.forget(name);
@@ -222,7 +233,7 @@ impl<T: ResourceType> TypeState<T> {
         let suspects: HashSet<&Name> =
             self.trials.iter().flatten().filter(|name| !trying.contains(*name)).collect();
         let mut set: Vec<Arc<Resource>> = Vec::new();
-        for (name, resource) in snap.iter(self.ty).filter(|(name, _)| self.subscribed(name)) {
+        for (name, resource) in snap.iter(self.ty).filter(|(name, _)| self.subscribed(*name)) {
             let bad = suspects.contains(name) || self.rejected(name, resource.version());
             set.extend(if bad { self.good.get(name) } else { Some(resource) }.cloned());
         }

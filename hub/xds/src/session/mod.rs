@@ -6,6 +6,7 @@
 
 mod answer;
 mod build;
+mod entries;
 mod nack;
 mod state;
 mod subscribe;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::message::{Event, Kind, Request, Response, Variant};
 use crate::resource::{Name, ResourceType, position};
 use crate::snapshot::Snapshot;
+pub(crate) use entries::Place;
 use state::TypeState;
 use unknown::UnknownTypes;
 
@@ -32,7 +34,8 @@ pub const COMPANION_WAIT: Duration = Duration::from_millis(250);
 /// A change of what a stream is subscribed to.
 #[derive(Debug)]
 pub(crate) enum Interest<T> {
-    Name(T, Name, bool),
+    /// Subscribed by name, with the place of its entry, or no longer.
+    Name(T, Name, Option<Place>),
     Wildcard(T, bool),
 }
 
@@ -88,12 +91,14 @@ impl<T: ResourceType> Session<T> {
     /// Marks names whose resource changed; the snapshot given from now on has the change.
     pub fn changed(&mut self, dirty: &BTreeSet<(T, Name)>, snap: &Snapshot<T>, now: Instant) {
         for (ty, name) in dirty {
-            let state = &mut self.types[position(*ty)];
-            if state.started && state.subscribed(name) {
-                state.look_at(name.clone(), false);
-            }
+            self.changed_at(*ty, name, None);
         }
         self.tick(snap, now);
+    }
+
+    /// As [`Session::changed`], of one name whose place may be known.
+    pub(crate) fn changed_at(&mut self, ty: T, name: &Name, place: Option<Place>) {
+        self.types[position(ty)].changed(name, place);
     }
 
     /// Lets time pass: rejected resources whose retry is due are put up again.

@@ -4,40 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::entries::{Entries, Entry, Key, Place, Standing};
 use crate::resource::{Name, Resource, ResourceType, Version};
 use crate::snapshot::Snapshot;
-
-/// How sure it is that the client has [`Entry::version`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// The client has nothing of this name.
-    Absent,
-    /// The client said so when it connected.
-    Claimed,
-    /// Sent; not answered, or answered by a rejection of another resource in the same response.
-    Sent,
-    /// Accepted.
-    Confirmed,
-    /// Rejected: not sent again at this version.
-    Withheld,
-    /// Rejected for a reason that may pass: sent again when its time comes.
-    Retrying,
-}
-
-/// One name on one stream. Kept small: there is one per name and stream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) version: Version,
-    pub(super) standing: Standing,
-    /// Subscribed by name.
-    pub(super) named: bool,
-}
 
 /// A response that the client has not answered.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) nonce: u64,
     pub(super) resources: Vec<Arc<Resource>>,
+    /// Where the entries of `resources` are, in the same order, as far as known.
+    pub(super) places: Vec<Option<Place>>,
     pub(super) removed: Vec<Name>,
     /// Sent to find or to spare the culprits of an earlier rejection.
     pub(super) trial: bool,
@@ -61,6 +38,14 @@ pub(super) struct Parting {
     pub(super) barrier: Option<u64>,
 }
 
+/// How to look at a name for the next response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    /// Send it whatever the client has.
+    pub(super) force: bool,
+    pub(super) place: Option<Place>,
+}
+
 /// The fate of one name in the response that is being built.
 pub(super) enum Fate {
     Nothing,
@@ -80,9 +65,9 @@ pub(super) struct TypeState<T> {
     pub(super) wildcard: bool,
     /// State of the world: names were given once, so no names no longer means all.
     pub(super) explicit: bool,
-    pub(super) entries: HashMap<Name, Entry>,
-    /// Names to look at, and whether to send them whatever the client has.
-    pub(super) pending: BTreeMap<Name, bool>,
+    pub(super) entries: Entries,
+    /// Names to look at.
+    pub(super) pending: BTreeMap<Name, Look>,
     /// State of the world: names from a request with a stale nonce, kept until the next answer.
     pub(super) later: Vec<Name>,
     /// A response must go out even if it is empty.
@@ -120,7 +105,7 @@ impl<T: ResourceType> TypeState<T> {
             started: false,
             wildcard: false,
             explicit: false,
-            entries: HashMap::new(),
+            entries: Entries::default(),
             pending: BTreeMap::new(),
             later: Vec::new(),
             owed: false,
@@ -140,32 +125,37 @@ impl<T: ResourceType> TypeState<T> {
         self.owed || !self.pending.is_empty() || !self.trials.is_empty()
     }
 
-    pub(super) fn subscribed(&self, name: &Name) -> bool {
-        self.wildcard || self.entries.get(name).is_some_and(|entry| entry.named)
+    pub(super) fn subscribed<'a>(&self, key: impl Into<Key<'a>>) -> bool {
+        self.wildcard || self.entries.get(key).is_some_and(|entry| entry.named)
     }
 
     /// Whether a body of this name has been sent to the client or claimed by it.
-    pub(super) fn has(&self, name: &Name) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.standing != Standing::Absent)
+    pub(super) fn has(&self, key: Key<'_>) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.standing != Standing::Absent)
     }
 
     /// Puts a name up for the next response.
     pub(super) fn look_at(&mut self, name: Name, force: bool) {
-        *self.pending.entry(name).or_default() |= force;
+        self.pending.entry(name).or_default().force |= force;
+    }
+
+    /// A subscribed name has changed.
+    pub(super) fn changed(&mut self, name: &Name, place: Option<Place>) {
+        if self.started && self.subscribed(Key { name, place }) {
+            self.pending.entry(name.clone()).or_default().place = place;
+        }
     }
 
     /// The client has, or is being sent, this version.
-    pub(super) fn record(&mut self, name: &Name, version: Version, standing: Standing) {
-        let new = Entry { version, standing, named: false };
-        self.sum = self.sum.wrapping_add(share(name, version));
-        if let Some(entry) = self.entries.get_mut(name) {
-            if entry.standing != Standing::Absent {
-                self.sum = self.sum.wrapping_sub(share(name, entry.version));
-            }
-            *entry = Entry { named: entry.named, ..new };
-        } else {
-            self.entries.insert(name.clone(), new);
+    pub(super) fn record<'a>(&mut self, key: impl Into<Key<'a>>, version: Version, standing: Standing) {
+        let key = key.into();
+        let (_, entry) = self.entries.put(key);
+        self.sum = self.sum.wrapping_add(share(key.name, version));
+        if entry.standing != Standing::Absent {
+            self.sum = self.sum.wrapping_sub(share(key.name, entry.version));
         }
+        entry.version = version;
+        entry.standing = standing;
     }
 
     /// The client has nothing of this name any more; a subscription by name stays.
@@ -182,11 +172,11 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// Subscribes by name; says whether that is new.
-    pub(super) fn name(&mut self, name: &Name) -> bool {
-        let new = Entry { version: Version(0), standing: Standing::Absent, named: false };
-        let entry = self.entries.entry(name.clone()).or_insert(new);
-        !std::mem::replace(&mut entry.named, true)
+    /// Subscribes by name; says where, if that is new.
+    pub(super) fn name(&mut self, name: &Name) -> Option<Place> {
+        let (place, entry) = self.entries.put(name);
+        let known = std::mem::replace(&mut entry.named, true);
+        (!known).then_some(place)
     }
 
     /// Ends a subscription by name; says whether there was one.
@@ -209,31 +199,31 @@ impl<T: ResourceType> TypeState<T> {
             self.forget(name);
         }
         let entries = &self.entries;
-        self.pending.retain(|name, _| entries.contains_key(name));
+        self.pending.retain(|name, _| entries.contains(name));
     }
 
     /// Whether this version was rejected and must not go out unchanged.
-    pub(super) fn rejected(&self, name: &Name, version: Version) -> bool {
-        self.entries.get(name).is_some_and(|entry| {
+    pub(super) fn rejected<'a>(&self, key: impl Into<Key<'a>>, version: Version) -> bool {
+        self.entries.get(key).is_some_and(|entry| {
             entry.version == version && matches!(entry.standing, Standing::Withheld | Standing::Retrying)
         })
     }
 
     /// What to do about one name.
-    pub(super) fn decide(&self, name: &Name, force: bool, snap: &Snapshot<T>) -> Fate {
-        if !self.subscribed(name) {
+    pub(super) fn decide(&self, key: Key<'_>, force: bool, snap: &Snapshot<T>) -> Fate {
+        if !self.subscribed(key) {
             return Fate::Nothing;
         }
-        let entry = self.entries.get(name).filter(|entry| entry.standing != Standing::Absent);
-        if let Some(resource) = snap.get(self.ty, name) {
+        let entry = self.entries.get(key).filter(|entry| entry.standing != Standing::Absent);
+        if let Some(resource) = snap.get(self.ty, key.name) {
             let same = entry.is_some_and(|entry| entry.version == resource.version());
-            return if self.rejected(name, resource.version()) || (same && !force) {
+            return if self.rejected(key, resource.version()) || (same && !force) {
                 Fate::Nothing
             } else {
                 Fate::Send(resource.clone())
             };
         }
-        self.decide_missing(name, force, entry)
+        self.decide_missing(key.name, force, entry)
     }
 
     fn decide_missing(&self, name: &Name, force: bool, entry: Option<&Entry>) -> Fate {
@@ -257,7 +247,7 @@ impl<T: ResourceType> TypeState<T> {
             true => snap.iter(self.ty).map(|(name, one)| (name.clone(), one.version())).collect(),
             false => {
                 let find = |name: &Name| snap.get(self.ty, name).map(|one| (name.clone(), one.version()));
-                self.entries.keys().filter_map(find).collect()
+                self.entries.iter().filter_map(|(name, _)| find(name)).collect()
             }
         };
         let sum = wanted.iter().fold(0u64, |sum, (name, version)| sum.wrapping_add(share(name, *version)));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use super::state::Standing;
+use super::entries::Standing;
 use super::{Interest, Session};
 use crate::message::Request;
 use crate::resource::{Name, ResourceType, Version};
@@ -68,8 +68,8 @@ impl<T: ResourceType> Session<T> {
     /// A name that is asked for is answered, whatever was sent before, unless the client just said that it has it.
     fn subscribe(&mut self, at: usize, name: &Name, claims: &Claims) {
         let state = &mut self.types[at];
-        if state.name(name) {
-            self.interest.push(Interest::Name(state.ty, name.clone(), true));
+        if let Some(place) = state.name(name) {
+            self.interest.push(Interest::Name(state.ty, name.clone(), Some(place)));
         }
         let claim = claims.get(name);
         if let Some(version) = claim {
@@ -84,7 +84,7 @@ impl<T: ResourceType> Session<T> {
         if !state.unname(name) {
             return;
         }
-        self.interest.push(Interest::Name(state.ty, name.clone(), false));
+        self.interest.push(Interest::Name(state.ty, name.clone(), None));
         if state.wildcard {
             // The client can't know whether the wildcard still covers the name: say so (spec, "one exception").
             state.look_at(name.clone(), true);
@@ -131,8 +131,8 @@ impl<T: ResourceType> Session<T> {
         let dropped = state.entries.iter().filter(|(name, entry)| entry.named && !asked.contains(*name));
         let dropped: Vec<Name> = dropped.map(|(name, _)| name.clone()).collect();
         for name in asked {
-            if state.name(&name) {
-                self.interest.push(Interest::Name(ty, name.clone(), true));
+            if let Some(place) = state.name(&name) {
+                self.interest.push(Interest::Name(ty, name.clone(), Some(place)));
                 new.push(name);
             }
         }
@@ -142,7 +142,7 @@ impl<T: ResourceType> Session<T> {
         }
         for name in dropped {
             state.unname(&name);
-            self.interest.push(Interest::Name(ty, name, false));
+            self.interest.push(Interest::Name(ty, name, None));
         }
         state.owed |= first && (wildcard || ty.full_state() && !new.is_empty());
         new
