@@ -1,8 +1,16 @@
-//! Compiles the plan's protobuf without a system protoc.
+//! Compiles the protobufs without a system protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=proto/plan.proto");
-    let files = protox::compile(["proto/plan.proto"], ["proto"])?;
-    prost_build::Config::new().btree_map(["."]).bytes(["."]).compile_fds(files)?;
+    println!("cargo:rerun-if-changed=proto");
+    let config = || {
+        let mut config = prost_build::Config::new();
+        config.btree_map(["."]).bytes(["."]);
+        config
+    };
+    config().compile_fds(protox::compile(["proto/plan.proto"], ["proto"])?)?;
+    // Messages only: whoever serves or calls the service makes its own stubs over them.
+    config()
+        .extern_path(".portreeve.plan.v1", "crate::plan")
+        .compile_fds(protox::compile(["proto/report.proto"], ["proto"])?)?;
     Ok(())
 }

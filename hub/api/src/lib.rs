@@ -10,6 +10,7 @@ pub mod node_report;
 pub mod plan;
 pub mod plan_type;
 pub mod pod;
+pub mod report;
 pub mod selector;
 pub mod violation;
 pub mod virtual_service;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::nack;
 use super::entries::{Key, Place, Standing};
+use super::nack;
 use super::state::{Flight, Retry, TypeState};
 use super::{Event, Session};
 use crate::message::Variant;
