@@ -12,14 +12,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::wait::wait_until;
 
 /// The bridge's address, and the one that servers in the bed's root namespace are reached at.
 pub const HUB_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The same for IPv6.
 pub const HUB_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+
+/// Generous: the machine may be busy.
+const CARRIER: Duration = Duration::from_secs(20);
 
 /// One network namespace. Clones are the same namespace.
 #[derive(Debug, Clone)]
@@ -262,7 +268,14 @@ impl Bed {
             format!("addr add {}/64 dev eth0 nodad", made.v6),
             "link set eth0 up".to_owned(),
         ])?;
+        // The kernel looks at a new carrier at most once a second; until it has, the port drops what it is given.
+        wait_until(&format!("port {name} to forward"), CARRIER, || self.forwards(name))?;
         Ok(made)
+    }
+
+    fn forwards(&self, name: &str) -> bool {
+        let shown = self.root.command("ip").args(["-d", "-o", "link", "show", "dev", name]).output();
+        shown.is_ok_and(|shown| String::from_utf8_lossy(&shown.stdout).contains("state forwarding"))
     }
 }
 
