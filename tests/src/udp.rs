@@ -13,10 +13,12 @@ use crate::netns::Netns;
 
 mod echo;
 mod flow;
+mod newcomers;
 mod report;
 
 pub use echo::{Echo, Seen};
 pub use flow::{Flow, Running};
+pub use newcomers::{Newcomer, Newcomers};
 pub use report::{Answer, Datagram, Line, Report};
 
 /// What every socket here asks for, in bytes: enough for a second of traffic while the machine is busy elsewhere.

@@ -1,0 +1,152 @@
+//! New senders all the time: each datagram comes from a socket of its own, so each is a new session for a proxy.
+//! Entry point: [`Newcomers`].
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::netns::Netns;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A newcomer's fate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newcomer {
+    /// When its datagram was sent.
+    pub sent: Instant,
+    /// Who answered; none: nobody did.
+    pub by: Option<String>,
+}
+
+/// Newcomers that keep coming until [`Newcomers::finish`]. Dropped, they end without a report.
+pub struct Newcomers {
+    /// Tells the thread to end.
+    stop: Arc<AtomicBool>,
+    /// The thread.
+    thread: Option<JoinHandle<Result<Vec<Newcomer>>>>,
+}
+
+/// The thread's state.
+struct Crowd {
+    /// Where they go.
+    target: SocketAddr,
+    /// Between two of them.
+    pause: Duration,
+    /// Those that wait for their answer, the oldest first.
+    waiting: VecDeque<(Instant, UdpSocket)>,
+    /// The others.
+    done: Vec<Newcomer>,
+}
+
+// === impl Newcomers ===
+
+impl Newcomers {
+    /// Starts sending to `target` from inside `namespace`, one every `pause`.
+    ///
+    /// # Errors
+    /// The thread can't be started.
+    pub fn start(namespace: &Netns, target: SocketAddr, pause: Duration) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let crowd = Crowd { target, pause, waiting: VecDeque::new(), done: Vec::new() };
+        let thread = namespace.spawn(move || crowd.run(&told))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stops, waits for the last answers, and tells what became of all, in the order of sending.
+    ///
+    /// # Errors
+    /// A socket could not be made.
+    pub fn finish(mut self) -> Result<Vec<Newcomer>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("newcomers finish once")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the newcomers' thread panicked"))?
+    }
+}
+
+impl Drop for Newcomers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+// === impl Crowd ===
+
+impl Crowd {
+    fn run(mut self, stop: &AtomicBool) -> std::io::Result<Vec<Newcomer>> {
+        let mut due = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            self.send()?;
+            due += self.pause;
+            while Instant::now() < due {
+                self.receive(due)?;
+            }
+        }
+        while let Some((sent, _)) = self.waiting.front() {
+            self.receive(*sent + PATIENCE)?;
+        }
+        self.done.sort_by_key(|newcomer| newcomer.sent);
+        Ok(self.done)
+    }
+
+    fn send(&mut self) -> std::io::Result<()> {
+        let any: SocketAddr = if self.target.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(self.target)?;
+        socket.set_nonblocking(true)?;
+        let sent = Instant::now();
+        // What can't be sent is lost like any other.
+        let _ = socket.send(b"0:0:x");
+        self.waiting.push_back((sent, socket));
+        Ok(())
+    }
+
+    /// Takes the answers that are there and gives up what waited too long; then waits a little, at most until `time`.
+    fn receive(&mut self, time: Instant) -> std::io::Result<()> {
+        let mut buffer = [0; 512];
+        let now = Instant::now();
+        for (sent, socket) in std::mem::take(&mut self.waiting) {
+            match socket.recv(&mut buffer) {
+                Ok(length) => self.done.push(Newcomer { sent, by: name(&buffer[..length]) }),
+                Err(_) if now >= sent + PATIENCE => self.done.push(Newcomer { sent, by: None }),
+                Err(_) => self.waiting.push_back((sent, socket)),
+            }
+        }
+        let left = time.saturating_duration_since(Instant::now());
+        nix::poll::ppoll(&mut [], Some(nix::sys::time::TimeSpec::from_duration(left.min(TICK))), None)?;
+        Ok(())
+    }
+}
+
+/// How often answers are looked for.
+const TICK: Duration = Duration::from_millis(2);
+
+/// The echo's name in an answer.
+fn name(answer: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(answer).ok()?;
+    text.split('|').nth(1).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::udp::Echo;
+
+    #[test]
+    fn every_newcomer_is_told_of_with_who_answered() {
+        let netns = Netns::new("alone").unwrap();
+        let echo = Echo::start(&netns, "e", SocketAddr::new(netns.v4(), 0)).unwrap();
+        let newcomers = Newcomers::start(&netns, echo.address(), Duration::from_millis(5)).unwrap();
+        crate::wait::wait_until("twenty datagrams", Duration::from_secs(20), || echo.seen().received >= 20)
+            .unwrap();
+        let told = newcomers.finish().unwrap();
+        assert!(told.len() >= 20 && told.iter().all(|one| one.by.as_deref() == Some("e")), "{told:?}");
+        assert_eq!(echo.seen().sources.len(), told.len(), "a socket was used twice");
+    }
+}
