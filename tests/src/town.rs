@@ -3,7 +3,7 @@
 //! There is no kubelet: a [`Worker`] writes its pod's status itself, and its Envoy (if it has one) is started as a
 //! sidecar would be, from the static bootstrap with the pod's uid as `node.id`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ use crate::manifest;
 use crate::netns::{Bed, Netns};
 use crate::process::Process;
 use crate::{under_test, wait};
+
+mod node;
+mod worker;
+
+pub use node::Node;
+pub use worker::Worker;
 
 /// Generous: the machine may be busy.
 pub const BOUND: Duration = Duration::from_secs(40);
@@ -42,37 +48,6 @@ pub struct Town {
     family: Family,
     dir: TempDir,
     envoy: PathBuf,
-}
-
-/// A node with its agent.
-pub struct Node {
-    /// Its number in the bed.
-    pub number: u8,
-    /// "n1" and so on.
-    pub name: String,
-    /// Its network.
-    pub netns: Netns,
-    /// Its agent, unless it was killed.
-    pub agent: Option<Process>,
-    /// The agent's run directory.
-    pub run_dir: PathBuf,
-}
-
-/// A pod of a node.
-pub struct Worker {
-    /// Its name, in namespace `default`.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its network.
-    pub netns: Netns,
-    /// The addresses that its status says from the next [`Worker::set_ready`] on, the primary family first.
-    pub ips: Vec<IpAddr>,
-    /// Its Envoy, if it has one.
-    pub envoy: Option<Process>,
-    /// The Envoy's admin socket.
-    pub admin: Admin,
-    client: Client,
 }
 
 // === impl Town ===
@@ -303,65 +278,6 @@ spec:
   nodeSelector: {role: gateway}
   labels: {app: envoy-ingress}
 ";
-
-// === impl Node ===
-
-impl Node {
-    /// The admin interface of the node's `gateway`.
-    pub fn gateway(&self) -> Admin {
-        Admin::new(self.run_dir.join("keepers/gateway/admin.sock"))
-    }
-
-    /// The node's address.
-    pub fn address(&self) -> IpAddr {
-        self.netns.v4()
-    }
-}
-
-// === impl Worker ===
-
-impl Worker {
-    /// The pod's primary address.
-    pub fn ip(&self) -> IpAddr {
-        self.ips[0]
-    }
-
-    /// Writes the pod's status, as a kubelet would.
-    ///
-    /// # Errors
-    /// The server refuses.
-    pub async fn set_ready(&self, ready: bool) -> Result<()> {
-        let (ip, ready) = (self.ip(), if ready { "True" } else { "False" });
-        let ips: Vec<String> = self.ips.iter().map(|ip| format!("{{ip: '{ip}'}}")).collect();
-        let status = format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\nstatus: {{phase: Running, \
-             podIP: '{ip}', podIPs: [{}], conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
-            self.name,
-            ips.join(", ")
-        );
-        manifest::apply_status(&self.client, &status).await.map(drop)
-    }
-
-    /// Deletes the pod with its grace period: it terminates, and stays until [`Worker::remove`].
-    ///
-    /// # Errors
-    /// The server refuses.
-    pub async fn terminate(&self) -> Result<()> {
-        let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
-        pods.delete(&self.name, &kube::api::DeleteParams::default()).await?;
-        Ok(())
-    }
-
-    /// Deletes the pod at once.
-    ///
-    /// # Errors
-    /// The server refuses.
-    pub async fn remove(&self) -> Result<()> {
-        let pod =
-            format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\n", self.name);
-        manifest::delete(&self.client, &pod).await
-    }
-}
 
 /// Waits until a proxy has exactly these listeners, by the name's last part, all of them bound.
 ///

@@ -1,0 +1,74 @@
+//! A pod of the town. There is no kubelet: its status is written by the test.
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+
+use crate::envoy::Admin;
+use crate::manifest;
+use crate::netns::Netns;
+use crate::process::Process;
+
+/// A pod of a node.
+pub struct Worker {
+    /// Its name, in namespace `default`.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its network.
+    pub netns: Netns,
+    /// The addresses that its status says from the next [`Worker::set_ready`] on, the primary family first.
+    pub ips: Vec<IpAddr>,
+    /// Its Envoy, if it has one.
+    pub envoy: Option<Process>,
+    /// The Envoy's admin socket.
+    pub admin: Admin,
+    pub(super) client: Client,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// The pod's primary address.
+    pub fn ip(&self) -> IpAddr {
+        self.ips[0]
+    }
+
+    /// Writes the pod's status, as a kubelet would.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn set_ready(&self, ready: bool) -> Result<()> {
+        let (ip, ready) = (self.ip(), if ready { "True" } else { "False" });
+        let ips: Vec<String> = self.ips.iter().map(|ip| format!("{{ip: '{ip}'}}")).collect();
+        let status = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\nstatus: {{phase: Running, \
+             podIP: '{ip}', podIPs: [{}], conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
+            self.name,
+            ips.join(", ")
+        );
+        manifest::apply_status(&self.client, &status).await.map(drop)
+    }
+
+    /// Deletes the pod with its grace period: it terminates, and stays until [`Worker::remove`].
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn terminate(&self) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
+        pods.delete(&self.name, &kube::api::DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Deletes the pod at once.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn remove(&self) -> Result<()> {
+        let pod =
+            format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\n", self.name);
+        manifest::delete(&self.client, &pod).await
+    }
+}
