@@ -12,6 +12,7 @@ pub mod envoy;
 pub mod families;
 pub mod keeper;
 pub mod keepers;
+pub mod link;
 pub mod local;
 pub mod names;
 pub mod proxies;

@@ -15,6 +15,7 @@ use portreeve_xds::{Delta, Event, Hello, Name, Node, Sink, Source, StreamInfo, V
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::link::Link;
 use crate::world::{Effects, Host, ProxyId, World};
 
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
@@ -50,8 +51,8 @@ pub struct Answers {
     pub refused: BTreeMap<(EnvoyType, Name), String>,
 }
 
-/// The feed's end in the agent.
-pub struct FeedSink(pub Arc<Local>);
+/// The feed's end in the agent, and how the agent proves to the hub whose it is.
+pub struct FeedSink(pub Arc<Local>, pub Link);
 
 /// The verbs of the pod watch.
 pub struct PodVerbs(pub Arc<Local>);
@@ -279,6 +280,10 @@ impl Sink<PlanType> for FeedSink {
 
     fn connected(&mut self, connected: bool) {
         tracing::info!(connected, "hub");
+    }
+
+    fn headers(&self) -> http::HeaderMap {
+        self.1.headers()
     }
 }
 

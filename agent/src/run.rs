@@ -17,6 +17,7 @@ use portreeve_runtime::{Readiness, Shutdown, Tasks, client, watch};
 use portreeve_xds::{Connect, Limits, routes, serve_unix};
 
 use crate::keepers::Keepers;
+use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::world::World;
 use crate::{envoy, families, names, proxies, socket};
@@ -27,9 +28,16 @@ pub struct RunArgs {
     /// This node's name.
     #[arg(long, env = "NODE_NAME")]
     pub node: String,
-    /// The hub, as http://host:port.
+    /// The hub, as https://host:port; as http://host:port only where it was started with --insecure.
     #[arg(long)]
     pub hub: http::Uri,
+    /// The hub's authority, in PEM; read anew for each connection.
+    #[arg(long, value_name = "FILE", default_value = "/var/run/portreeve/hub-ca/ca.crt")]
+    pub hub_ca: PathBuf,
+    /// The token of this agent's ServiceAccount, bound to its pod, for the audience portreeve-hub; read anew for each
+    /// connection.
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/portreeve/token")]
+    pub hub_token: PathBuf,
     /// Directory of the agent's socket and of its keepers.
     #[arg(long, default_value = "/run/portreeve")]
     pub run_dir: PathBuf,
@@ -62,6 +70,8 @@ pub struct Setup {
     pub node: String,
     /// The hub.
     pub hub: Connect,
+    /// How this agent proves to the hub whose it is.
+    pub link: Link,
     /// Directory of the socket and of the keepers.
     pub run_dir: PathBuf,
     /// Envoy's binary.
@@ -97,9 +107,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let envoy = tokio::task::spawn_blocking(move || {
         envoy::locate::locate(args.envoy.as_deref(), &mut |step| tracing::info!("{step}"))
     });
+    let files = link::Files { authority: args.hub_ca, token: args.hub_token };
+    let link = Link::of([&args.hub], files)?;
     let setup = Setup {
         node: args.node.clone(),
-        hub: Connect::Uri(args.hub),
+        hub: link.connect(args.hub),
+        link,
         run_dir: args.run_dir,
         envoy: envoy.await??,
         drain: Duration::from_secs(args.drain.into()),
@@ -136,7 +149,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     let served = routes(local.clone(), Limits::default()).add_service(keepers.service());
     let until = shutdown.waiter();
     tasks.spawn_graceful("socket", async move { Ok(serve_unix(listener, served, until).await?) });
-    let (sink, until) = (FeedSink(local.clone()), shutdown.waiter());
+    let (sink, until) = (FeedSink(local.clone(), setup.link), shutdown.waiter());
     let asked = shutdown.clone();
     tasks.spawn("feed", async move {
         portreeve_xds::run(setup.hub, sink, until).await;

@@ -20,6 +20,12 @@ pub const NODE_PROXY_ID: &str = "nodeproxy/";
 /// Key in an agent's node metadata under which it tells the hub how far it has seen (the hub's watermark).
 pub const WATERMARK_KEY: &str = "watermark";
 
+/// The name that the certificate of every hub replica is good for, whatever its address.
+pub const HUB_NAME: &str = "portreeve-hub";
+
+/// The audience of the tokens that agents show to the hub.
+pub const HUB_AUDIENCE: &str = "portreeve-hub";
+
 #[cfg(test)]
 mod tests {
     use super::*;

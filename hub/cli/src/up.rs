@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use notify::{RecursiveMode, Watcher};
 use portreeve_agent::envoy::locate::locate;
+use portreeve_agent::link::Link;
 use portreeve_agent::run::{Agent, Setup, spawn};
 use portreeve_agent::{names, socket};
 use portreeve_hub::feed::{Feed, now_ms};
@@ -79,7 +80,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let given = names::Given::default();
     let setup = Setup {
         node: node.clone(),
+        // A socket in a directory of this user's own: nobody else is there to be kept out.
         hub: Connect::Unix(run_dir.join("hub.sock")),
+        link: Link::Plain,
         run_dir: run_dir.clone(),
         envoy: envoy.await??,
         drain: Duration::from_secs(1),
