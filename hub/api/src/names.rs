@@ -14,6 +14,11 @@ pub fn slice_name(group: &str, shards: usize, index: usize) -> Arc<str> {
     format!("{group}#{shards}.{index}").into()
 }
 
+/// The name of a Probe: `<pod uid>:<port>[<path>]`, the path with its leading slash.
+pub fn probe_name(uid: &str, port: u32, path: &str) -> Arc<str> {
+    format!("{uid}:{port}{path}").into()
+}
+
 /// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
 pub const NODE_PROXY_ID: &str = "nodeproxy/";
 
@@ -36,5 +41,7 @@ mod tests {
             Origin { api: "A".into(), namespace: "ns".into(), name: "call".into(), ..Default::default() };
         assert_eq!(&*plan_name(Some(&origin)), "A/ns/call");
         assert_eq!(&*slice_name("ns/app=w", 4, 3), "ns/app=w#4.3");
+        assert_eq!(&*probe_name("u-1", 9, ""), "u-1:9");
+        assert_eq!(&*probe_name("u-1", 80, "/live"), "u-1:80/live");
     }
 }

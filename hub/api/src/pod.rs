@@ -68,13 +68,18 @@ impl Pod {
         })
     }
 
+    /// Whether the pod is an endpoint of the groups that select it.
+    pub fn is_endpoint(&self) -> bool {
+        let serves = !self.finished && (self.ready || self.terminating_ms != 0);
+        serves && !self.ips.is_empty()
+    }
+
     /// The pod as an endpoint of a group; none while it can't take traffic.
     ///
     /// A terminating pod stays an endpoint until it is gone: those who hold sessions on it need it. Whether it
     /// takes new ones is decided by whoever translates it.
     pub fn endpoint(&self) -> Option<plan::Endpoint> {
-        let serves = !self.finished && (self.ready || self.terminating_ms != 0);
-        if !serves || self.ips.is_empty() {
+        if !self.is_endpoint() {
             return None;
         }
         Some(plan::Endpoint {

@@ -13,6 +13,7 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::matches::Name;
+use super::places::{self, Counts, Places};
 
 /// Endpoints in a slice before the group grows, on average over its slices.
 const SLICE_TARGET: usize = 100;
@@ -21,13 +22,27 @@ const SLICE_TARGET: usize = 100;
 #[derive(Default)]
 pub struct Groups {
     groups: HashMap<Name, Group>,
+    /// Where their endpoints lie.
+    pub places: Places,
     visited: u64,
+}
+
+/// What one endpoint's change came to.
+#[derive(Default)]
+pub struct Moved {
+    /// The resources that differ.
+    pub changes: Changes<PlanType>,
+    /// The node on which the group had no endpoint before.
+    pub came: Option<Name>,
+    /// The node on which the group has no endpoint any more.
+    pub went: Option<Name>,
 }
 
 struct Group {
     resource: Arc<Resource>,
     slices: Vec<Slice>,
     size: usize,
+    nodes: Counts,
 }
 
 struct Slice {
@@ -42,25 +57,35 @@ impl Groups {
     pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>) {
         if !self.groups.contains_key(name) {
             let all = endpoints.map(|e| (Name::from(e.uid.as_str()), e)).collect();
-            self.groups.insert(name.clone(), Group::cut(name, all, 1));
+            let group = Group::cut(name, all, 1);
+            group.nodes.keys().for_each(|node| self.places.add(node, name));
+            self.groups.insert(name.clone(), group);
         }
     }
 
     /// Closes a group that no Plan refers to any more.
     pub fn close(&mut self, name: &Name) {
-        self.groups.remove(name);
+        let Some(group) = self.groups.remove(name) else { return };
+        group.nodes.keys().for_each(|node| self.places.remove(node, name));
     }
 
-    /// Puts, changes or (none) takes away one endpoint; answers with the resources that differ.
-    pub fn set(&mut self, name: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) -> Changes<PlanType> {
-        let mut changes = Changes::default();
-        let Some(group) = self.groups.get_mut(name) else { return changes };
+    /// Puts, changes or (none) takes away one endpoint.
+    pub fn set(&mut self, name: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) -> Moved {
+        let mut moved = Moved::default();
+        let Some(group) = self.groups.get_mut(name) else { return moved };
         let shards = group.slices.len();
         let index = slice_of(uid, shards);
         let slice = &mut group.slices[index];
         let before = slice.endpoints.get(uid);
         if before == endpoint.as_ref() {
-            return changes;
+            return moved;
+        }
+        let (old, new) = (before.map(|e| e.node.as_str()), endpoint.as_ref().map(|e| e.node.as_str()));
+        if old != new {
+            moved.came = new.and_then(|node| places::came(&mut group.nodes, node));
+            moved.went = old.and_then(|node| places::went(&mut group.nodes, node));
+            moved.came.iter().for_each(|node| self.places.add(node, name));
+            moved.went.iter().for_each(|node| self.places.remove(node, name));
         }
         self.visited += slice.endpoints.len() as u64;
         group.size = group.size + usize::from(endpoint.is_some()) - usize::from(before.is_some());
@@ -69,11 +94,17 @@ impl Groups {
             None => slice.endpoints.remove(uid),
         };
         if group.size > SLICE_TARGET * shards {
-            return self.grow(name);
+            moved.changes = self.grow(name);
+            return moved;
         }
         slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints);
-        changes.upsert.push((PlanType::Slice, slice.resource.clone()));
-        changes
+        moved.changes.upsert.push((PlanType::Slice, slice.resource.clone()));
+        moved
+    }
+
+    /// The nodes on which a group has endpoints.
+    pub fn nodes_of(&self, name: &Name) -> impl Iterator<Item = &Name> {
+        self.groups.get(name).into_iter().flat_map(|group| group.nodes.keys())
     }
 
     /// What a node that starts to use the group has to be sent.
@@ -107,7 +138,7 @@ impl Groups {
 impl Group {
     fn cut(name: &Name, all: BTreeMap<Name, plan::Endpoint>, least: usize) -> Self {
         let shards = least.max(all.len().div_ceil(SLICE_TARGET).next_power_of_two());
-        let size = all.len();
+        let (size, nodes) = (all.len(), places::count(all.values()));
         let mut parts = vec![BTreeMap::new(); shards];
         for (uid, endpoint) in all {
             parts[slice_of(&uid, shards)].insert(uid, endpoint);
@@ -118,7 +149,7 @@ impl Group {
         });
         let slices = slices.collect();
         let body = plan::Group { shards: shards as u32, description: String::new() }.encode_to_vec();
-        Self { resource: Resource::new(PlanType::Group, name.clone(), &body), slices, size }
+        Self { resource: Resource::new(PlanType::Group, name.clone(), &body), slices, size, nodes }
     }
 }
 
@@ -149,14 +180,14 @@ mod tests {
     }
 
     fn set(groups: &mut Groups, i: usize) -> Changes<PlanType> {
-        groups.set(&"g".into(), &format!("uid-{i}").into(), Some(endpoint(i)))
+        groups.set(&"g".into(), &format!("uid-{i}").into(), Some(endpoint(i))).changes
     }
 
     #[test]
     fn one_pods_change_moves_one_slice() {
         let mut groups = Groups::default();
         groups.open(&"g".into(), (0..400).map(endpoint));
-        let changed = groups.set(&"g".into(), &"uid-7".into(), None);
+        let changed = groups.set(&"g".into(), &"uid-7".into(), None).changes;
         assert_eq!((changed.upsert.len(), changed.remove.len()), (1, 0));
         assert_eq!(changed.upsert[0].0, PlanType::Slice);
         assert_eq!(size(&groups), 399);

@@ -3,7 +3,7 @@
 //! Pure and synchronous; the clock is passed in. No verb iterates all pods, nodes or custom resources: an event
 //! visits what shares a label with it, and the nodes that use what changed. [`Index::take`] is the way out.
 //! The verbs of pods are here, those of objects that become Plans in `plan_verbs`, those of NodeProxies and nodes
-//! in `proxy_verbs`.
+//! in `proxy_verbs`, that of the agents' word in `health_verbs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,10 +14,13 @@ use portreeve_xds::Changes;
 use crate::resolve::SelectorScope;
 
 mod groups;
+mod health_verbs;
 mod matches;
 mod missing;
 mod node_sets;
+mod places;
 mod plan_verbs;
+mod probes;
 mod proxies;
 mod proxy_verbs;
 mod selections;
@@ -31,6 +34,7 @@ pub use verdicts::{Refs, Verdict};
 use groups::Groups;
 use node_sets::NodeSets;
 use plan_verbs::PlanEntry;
+use probes::Probes;
 use proxies::Proxies;
 use selections::Selections;
 use verdicts::Verdicts;
@@ -47,6 +51,7 @@ pub struct Index {
     groups: Groups,
     plans: HashMap<Key, PlanEntry>,
     nodes: NodeSets,
+    probes: Probes,
     verdicts: Verdicts,
 }
 
@@ -63,6 +68,7 @@ impl Index {
             groups: Groups::default(),
             plans: HashMap::new(),
             nodes: NodeSets::default(),
+            probes: Probes::default(),
             verdicts: Verdicts::default(),
         }
     }
@@ -99,6 +105,7 @@ impl Index {
             }
             self.set_endpoint(&selection, &uid, endpoint.clone());
         }
+        self.refresh_probes(&uid);
     }
 
     /// A pod is gone.
@@ -108,6 +115,7 @@ impl Index {
             self.leave(&shift.selector, old.node.as_ref(), now_ms);
             self.set_endpoint(&shift.selector, uid, None);
         }
+        self.refresh_probes(uid);
         self.stir([&old.labels]);
     }
 
@@ -161,13 +169,20 @@ impl Index {
 
     /// Entries looked at since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
-        self.selections.visited() + self.groups.visited() + self.nodes.visited() + self.proxies.visited()
+        let kept = self.selections.visited() + self.groups.visited() + self.nodes.visited();
+        kept + self.proxies.visited() + self.probes.visited()
     }
 
     fn set_endpoint(&mut self, selection: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) {
-        let changes = self.groups.set(selection, uid, endpoint);
-        if !changes.is_empty() {
-            self.nodes.publish_group(selection, &changes);
+        let moved = self.groups.set(selection, uid, endpoint);
+        if !moved.changes.is_empty() {
+            self.nodes.publish_group(selection, &moved.changes);
+        }
+        if let Some(place) = &moved.came {
+            self.nodes.place_came(selection, place, &self.groups);
+        }
+        if let Some(place) = &moved.went {
+            self.nodes.place_went(selection, place, &self.groups);
         }
         if self.selections.turned(selection) {
             self.verdicts.touch(self.selections.holders_of(selection));

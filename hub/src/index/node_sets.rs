@@ -1,4 +1,5 @@
-//! What every node is to be sent: its Plans and NodeProxies and the Groups that they refer to, by reference count.
+//! What every node is to be sent: its Plans, NodeProxies and Probes, the Groups that they refer to, by reference count,
+//! and the Health of the nodes on which those groups have endpoints.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl NodeSets {
         self.release(node, plan, groups);
     }
 
-    /// Sends a resource that refers to nothing (a NodeProxy) to a node.
+    /// Sends a resource that refers to nothing (a NodeProxy, a Probe) to a node.
     pub fn put(&mut self, node: &Name, ty: PlanType, resource: Arc<Resource>) {
         self.visited += 1;
         let key = (ty, resource.name().clone());
@@ -87,6 +88,44 @@ impl NodeSets {
         }
     }
 
+    /// A group has its first endpoint on `place`: who uses the group is told of that node's health.
+    pub fn place_came(&mut self, group: &Name, place: &Name, groups: &Groups) {
+        let (Some(users), Some(health)) = (self.users.get(group), groups.places.health(place)) else {
+            return;
+        };
+        for node in users.iter().filter(|node| *node != place) {
+            self.visited += 1;
+            let key = (PlanType::Health, place.clone());
+            self.pending.entry(node.clone()).or_default().insert(key, Some(health.clone()));
+        }
+    }
+
+    /// A group has no endpoint on `place` any more: that node's health is taken from who needs it no longer.
+    pub fn place_went(&mut self, group: &Name, place: &Name, groups: &Groups) {
+        if groups.places.health(place).is_none() {
+            return;
+        }
+        let users: Vec<Name> = self.users.get(group).into_iter().flatten().cloned().collect();
+        for node in users {
+            self.unless_needed(&node, place, groups);
+        }
+    }
+
+    /// Sends what is known of a node's health (nothing: takes it away) to those who use an endpoint there.
+    pub fn publish_health(&mut self, place: &Name, groups: &Groups) {
+        let health = groups.places.health(place);
+        let mut concerned = BTreeSet::new();
+        for group in groups.places.groups_on(place).into_iter().flatten() {
+            let users = self.users.get(group).into_iter().flatten();
+            self.visited += users.clone().count() as u64;
+            concerned.extend(users.filter(|node| *node != place));
+        }
+        for node in concerned {
+            let key = (PlanType::Health, place.clone());
+            self.pending.entry(node.clone()).or_default().insert(key, health.cloned());
+        }
+    }
+
     /// The changes of each node since the last call.
     pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
         std::mem::take(&mut self.pending)
@@ -100,9 +139,13 @@ impl NodeSets {
         let mut changes = Changes::default();
         let Some(set) = self.sets.get(node) else { return changes };
         changes.upsert.extend(set.resources.iter().map(|((ty, _), r)| (*ty, r.clone())));
+        let mut places = BTreeSet::new();
         for group in set.groups.keys() {
             changes.upsert.extend(groups.resources(group));
+            places.extend(groups.nodes_of(group).filter(|place| *place != node));
         }
+        let health = places.into_iter().filter_map(|place| groups.places.health(place));
+        changes.upsert.extend(health.map(|health| (PlanType::Health, health.clone())));
         changes
     }
 
@@ -121,6 +164,12 @@ impl NodeSets {
         self.users.entry(group.clone()).or_default().insert(node.clone());
         let pending = self.pending.entry(node.clone()).or_default();
         pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), Some(r))));
+        for place in groups.nodes_of(group) {
+            self.visited += 1;
+            if let Some(health) = groups.places.health(place).filter(|_| place != node) {
+                pending.insert((PlanType::Health, place.clone()), Some(health.clone()));
+            }
+        }
     }
 
     /// Gives up one use of each of a Plan's groups. Its slices are still known to `groups` here: a group is
@@ -154,6 +203,31 @@ impl NodeSets {
         }
         let pending = self.pending.entry(node.clone()).or_default();
         pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), None)));
+        for place in groups.nodes_of(group).filter(|place| groups.places.health(place).is_some()) {
+            self.unless_needed(node, place, groups);
+        }
+    }
+
+    /// Takes the health of `place` from a node that uses no endpoint there.
+    fn unless_needed(&mut self, node: &Name, place: &Name, groups: &Groups) {
+        if node != place && !self.needs(node, place, groups) {
+            self.pending.entry(node.clone()).or_default().insert((PlanType::Health, place.clone()), None);
+        }
+    }
+
+    /// Whether a node uses a group with an endpoint on `place`. Looks through the shorter of the two lists.
+    fn needs(&mut self, node: &Name, place: &Name, groups: &Groups) -> bool {
+        self.visited += 1;
+        let (Some(set), Some(there)) = (self.sets.get(node), groups.places.groups_on(place)) else {
+            return false;
+        };
+        let mut looked = 0;
+        let found = match set.groups.len() < there.len() {
+            true => set.groups.keys().inspect(|_| looked += 1).any(|group| there.contains(group)),
+            false => there.iter().inspect(|_| looked += 1).any(|group| set.groups.contains_key(group)),
+        };
+        self.visited += looked;
+        found
     }
 
     fn forget_if_empty(&mut self, node: &Name) {

@@ -11,6 +11,7 @@ use prost::Message;
 
 use super::matches::Name;
 use super::node_sets::Encoded;
+use super::probes::{self, Checks};
 use super::selections::Role;
 use super::{Index, Key};
 use crate::resolve::{self, Rejection, Resolved, Selection};
@@ -23,6 +24,8 @@ pub(super) struct PlanEntry {
     pub(super) workload: Name,
     /// Which object it was: another one of the same name is no later version of it.
     uid: String,
+    /// What it wants checked.
+    checks: Checks,
 }
 
 // === impl Index ===
@@ -84,8 +87,13 @@ impl Index {
         self.hold(&resolved.workload, &key, Role::Workload);
         let groups: BTreeSet<Name> = resolved.groups.iter().map(|g| g.name.clone()).collect();
         let encoded = Encoded { resource, groups };
-        let entry = PlanEntry { encoded, workload: resolved.workload.name.clone(), uid: uid.to_owned() };
+        let workload = resolved.workload.name.clone();
+        let checks = probes::checks_of(&resolved.plan);
+        let entry = PlanEntry { encoded, workload, uid: uid.to_owned(), checks };
         self.spread(&entry, old.as_ref());
+        let before = old.as_ref().map(|old| old.checks.clone()).unwrap_or_default();
+        let touched = self.probes.set_plan(&key, &before, &entry.checks);
+        self.refresh_groups(touched);
         if let Some(old) = old {
             self.release_old(&key, &old, &entry);
         }
@@ -121,6 +129,8 @@ impl Index {
 
     fn withdraw_plan(&mut self, key: &Key) {
         let Some(entry) = self.plans.remove(key) else { return };
+        let touched = self.probes.set_plan(key, &entry.checks, &Checks::new());
+        self.refresh_groups(touched);
         for node in self.selections.nodes_of(&entry.workload) {
             self.nodes.drop_plan(&node, &entry.encoded, &self.groups);
         }

@@ -66,6 +66,11 @@ impl Proxies {
         self.nodes.remove_member(node)
     }
 
+    /// Whether there is such a node.
+    pub fn has_node(&self, node: &Name) -> bool {
+        self.names.contains(node)
+    }
+
     /// The nodes that a NodeProxy is on.
     pub fn nodes_of(&self, proxy: &Name) -> Vec<Name> {
         self.nodes.matched(proxy).iter().cloned().collect()

@@ -1,9 +1,10 @@
 //! What an event costs, counted in entries looked at: it must not grow with the cluster.
 
+use super::health::{mk_checked, mk_health};
 use super::*;
 
 const SERVICES: usize = 10;
-const PODS_OF_A_NODE: usize = 50;
+const PODS_OF_A_NODE: usize = 10;
 const PODS_OF_A_GROUP: usize = 100;
 
 fn member(i: usize, of: usize) -> Pod {
@@ -16,13 +17,18 @@ fn mk_cluster(pods: usize) -> Index {
     let mut index = mk_index();
     let nodes =
         (0..pods.div_ceil(PODS_OF_A_NODE)).map(|i| (format!("node-{i}").into(), mk_labels("kind=node")));
-    index.reset_nodes(nodes.collect(), 0);
+    // And one without pods, so that it is as far from the groups in every cluster.
+    index.reset_nodes(nodes.chain([("edge".into(), mk_labels("kind=node"))]).collect(), 0);
     index.reset_pods((0..pods).map(|i| member(i, pods)).collect(), 0);
     for i in 0..SERVICES {
         index.apply_virtual_service(&mk_vs(&format!("v{i}"), "role=gateway", &[&format!("app=app-{i}")]));
     }
     for i in 0..3 {
         index.apply_pod(mk_pod(&format!("gw-{i}"), "role=gateway", &format!("node-{i}")), 0);
+    }
+    for i in 0..pods.div_ceil(PODS_OF_A_NODE) {
+        let node = format!("node-{i}");
+        index.set_health(&node.as_str().into(), Some(&mk_health(&node, 1)));
     }
     index.take();
     index.take_verdicts();
@@ -38,6 +44,7 @@ fn costs(pods: usize) -> Vec<(&'static str, u64, usize)> {
         event(&mut index);
         costs.push((what, index.visited() - before, index.take().len()));
     };
+    measure("health of a node", &mut |i| i.set_health(&"node-0".into(), Some(&mk_health("node-0", 2))));
     measure("pod becomes unready", &mut |i| i.apply_pod(Pod { ready: false, ..member(3, pods) }, 0));
     measure("the same pod again", &mut |i| i.apply_pod(Pod { ready: false, ..member(3, pods) }, 0));
     measure("pod is deleted", &mut |i| i.delete_pod(&"pod-3".into(), 0));
@@ -49,11 +56,16 @@ fn costs(pods: usize) -> Vec<(&'static str, u64, usize)> {
         i.apply_virtual_service(&mk_vs("new", "role=gateway", &["app=app-5"]))
     });
     measure("deleted VirtualService", &mut |i| i.delete_virtual_service(&key("new")));
-    measure("node's label", &mut |i| i.apply_node("node-7".into(), mk_labels("kind=node,edge=yes"), 0));
+    measure("VirtualService with checks", &mut |i| {
+        i.apply_virtual_service(&mk_checked("checked", "app=app-6", &[(1000, 7)]))
+    });
+    measure("probed pod becomes unready", &mut |i| i.apply_pod(Pod { ready: false, ..member(6, pods) }, 0));
+    measure("probed pod becomes ready", &mut |i| i.apply_pod(member(6, pods), 0));
+    measure("node's label", &mut |i| i.apply_node("edge".into(), mk_labels("kind=node,edge=yes"), 0));
     measure("NodeProxy of one node", &mut |i| {
         i.apply_proxy(&mk_proxy("x", "edge=yes", "role=gateway", json!({"from": "All"})), 0)
     });
-    measure("node's label again", &mut |i| i.apply_node("node-7".into(), mk_labels("kind=node"), 0));
+    measure("node's label again", &mut |i| i.apply_node("edge".into(), mk_labels("kind=node"), 0));
     measure("end of grace", &mut |i| i.tick(10 * GRACE_MS));
     costs
 }
@@ -67,7 +79,16 @@ fn event_cost_does_not_grow_with_the_cluster() {
             of_large.abs_diff(*of_small) <= 8,
             "{what}: {of_small} entries at 1,000 pods, {of_large} at 100,000"
         );
-        assert!(*of_large <= 400, "{what}: {of_large} entries");
+        println!("{what}: {of_large} entries, sent to {nodes_of_large} nodes");
+        // Who is new to a group of 100 endpoints is told of the health of 100 nodes, and who leaves it forgets them.
+        let told = match *what {
+            "NodeProxy of one node" | "end of grace" => 2 * (SERVICES + 1) * PODS_OF_A_GROUP,
+            "changed VirtualService" | "new VirtualService" | "VirtualService with checks" => {
+                3 * PODS_OF_A_GROUP
+            }
+            _ => 0,
+        } as u64;
+        assert!(*of_large <= 400 + told, "{what}: {of_large} entries");
     }
     let cost_of =
         |what: &str| large.iter().find(|(w, ..)| *w == what).map(|(_, cost, nodes)| (*cost, *nodes)).unwrap();
@@ -75,6 +96,9 @@ fn event_cost_does_not_grow_with_the_cluster() {
     assert_eq!(cost_of("pod that nobody selects").1, 0);
     assert!(cost_of("pod that nobody selects").0 <= 2, "{large:?}");
     assert_eq!(cost_of("pod becomes unready").1, 3, "only to the gateways");
+    assert_eq!(cost_of("health of a node").1, 2, "only to the gateways, less the one on that node");
+    assert!(cost_of("health of a node").0 <= 40, "{large:?}");
+    assert_eq!(cost_of("probed pod becomes ready").1, 3, "the node itself is one of the gateways'");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::resolve::SelectorScope;
 
 mod cost;
 mod endpoints;
+mod health;
 mod plans;
 mod proxies;
 mod random;

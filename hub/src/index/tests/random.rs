@@ -1,6 +1,7 @@
 //! Random sequences of verbs with a fixed seed: what agents gather from changes equals what one that connects is sent,
 //! and what an index would say that only ever saw the final state.
 
+use super::health::{mk_checked, mk_health};
 use super::*;
 
 const NODES: [&str; 6] = ["n0", "n1", "n2", "n3", "n4", "n5"];
@@ -29,6 +30,7 @@ struct Model {
     services: BTreeMap<String, VirtualService>,
     proxies: BTreeMap<String, NodeProxy>,
     nodes: BTreeMap<&'static str, Labels>,
+    health: BTreeMap<&'static str, u64>,
 }
 
 const LABELS: [&str; 6] = ["app=a", "app=b", "app=c", "app=a,tier=x", "app=b,tier=x", "tier=x"];
@@ -50,9 +52,21 @@ fn random_proxy(dice: &mut Dice, name: &str) -> NodeProxy {
     mk_proxy(name, dice.pick(&["", "edge=yes", "edge=no"]), dice.pick(&LABELS), allowed)
 }
 
+fn random_service(dice: &mut Dice, name: &str, upstreams: &[&str; 2]) -> VirtualService {
+    let interval = 1000 * (1 + dice.roll(3) as u64);
+    match dice.roll(2) {
+        0 => mk_vs(name, dice.pick(&LABELS), &upstreams[..1 + dice.roll(2)]),
+        _ => {
+            let mut object = mk_checked(name, upstreams[0], &[(interval, 7), (2000, 8)][..1 + dice.roll(2)]);
+            object.spec.selector = mk_labels(dice.pick(&LABELS));
+            object
+        }
+    }
+}
+
 fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
     let number = dice.roll(12);
-    match dice.roll(12) {
+    match dice.roll(13) {
         0..=3 => {
             let pod = random_pod(dice, &format!("p{number}"));
             model.pods.insert(pod.uid.to_string(), pod.clone());
@@ -64,8 +78,7 @@ fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
         }
         5 | 6 => {
             let upstreams = [dice.pick(&LABELS), dice.pick(&LABELS)];
-            let object =
-                mk_vs(&format!("v{}", number % 6), dice.pick(&LABELS), &upstreams[..1 + dice.roll(2)]);
+            let object = random_service(dice, &format!("v{}", number % 6), &upstreams);
             index.apply_virtual_service(&object);
             model.services.insert(format!("v{}", number % 6), object);
         }
@@ -82,6 +95,11 @@ fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
         10 => {
             model.proxies.remove(&format!("x{}", number % 3));
             index.delete_proxy(&format!("x{}", number % 3).into(), now);
+        }
+        11 => {
+            let node = dice.pick(&NODES);
+            model.health.insert(node, number as u64);
+            index.set_health(&node.into(), Some(&mk_health(node, number as u64)));
         }
         _ => step_of_node(dice, model, index, now),
     }
@@ -107,6 +125,9 @@ fn from_scratch(model: &Model) -> Index {
     index.reset_pods(model.pods.values().cloned().collect(), 0);
     for object in model.services.values() {
         index.apply_virtual_service(object);
+    }
+    for (node, sequence) in &model.health {
+        index.set_health(&(*node).into(), Some(&mk_health(node, *sequence)));
     }
     index
 }
@@ -164,6 +185,10 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
     index.reset_pods(new.pods.values().cloned().collect(), 0);
     index.reset_proxies(&new.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_nodes(new.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
+    for node in NODES {
+        let health = new.health.get(node).map(|sequence| mk_health(node, *sequence));
+        index.set_health(&node.into(), health.as_ref());
+    }
     index.tick(10 * GRACE_MS);
     fleet.follow(&mut index);
     let fresh = from_scratch(&new);

@@ -1,0 +1,200 @@
+//! The Probes that the owner of an endpoint is asked to run: one for each (pod, port, path) that some Plan wants checked.
+//!
+//! Several Plans may want the same check at a different pace: it is run once, at the strictest of each. That is the
+//! shortest interval, the shortest timeout and the fewest failures (so every user hears of a failure within the time
+//! that it asked for) and the most successes before an endpoint counts as healthy again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use portreeve_api::{PlanType, names, plan};
+use portreeve_xds::Resource;
+use prost::Message;
+
+use super::Key;
+use super::matches::Name;
+use super::node_sets::NodeSets;
+
+/// What Plans want checked, and what the nodes were asked to check.
+#[derive(Default)]
+pub struct Probes {
+    /// Group → what is checked on each of its endpoints → at whose wish.
+    wanted: HashMap<Name, BTreeMap<Target, BTreeMap<Key, Pace>>>,
+    /// Pod → its node, and what that was asked to check.
+    asked: HashMap<Name, Asked>,
+    visited: u64,
+}
+
+/// What is checked on an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The port that is connected to.
+    port: u32,
+    /// Empty: a TCP connect; else HTTP GET of this path.
+    path: String,
+}
+
+/// How a check is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    interval_ms: u64,
+    timeout_ms: u64,
+    unhealthy_threshold: u32,
+    healthy_threshold: u32,
+}
+
+/// What one Plan wants checked on the endpoints of which group.
+pub type Checks = BTreeMap<(Name, Target), Pace>;
+
+struct Asked {
+    node: Name,
+    targets: BTreeMap<Target, Pace>,
+}
+
+// === impl Probes ===
+
+impl Probes {
+    /// A Plan wants `new` instead of `old`; answers with the groups whose endpoints are to be looked at again.
+    pub fn set_plan(&mut self, key: &Key, old: &Checks, new: &Checks) -> Vec<Name> {
+        let gone = old.keys().filter(|check| !new.contains_key(*check)).map(|check| (check, None));
+        let put = new.iter().map(|(check, pace)| (check, Some(*pace)));
+        let mut touched = Vec::new();
+        for ((group, target), pace) in gone.chain(put) {
+            self.visited += 1;
+            let before = self.pace(group, target);
+            self.set(group, target, key, pace);
+            if self.pace(group, target) != before && touched.last() != Some(group) {
+                touched.push(group.clone());
+            }
+        }
+        touched
+    }
+
+    /// Asks the node of a pod for what is wanted of it; `place` is none while the pod is no endpoint.
+    pub fn refresh(&mut self, uid: &Name, place: Option<(Name, Vec<Name>)>, nodes: &mut NodeSets) {
+        let Some((node, groups)) = place else {
+            if let Some(old) = self.asked.remove(uid) {
+                old.targets.keys().for_each(|target| old.take_away(uid, target, nodes));
+            }
+            return;
+        };
+        let targets = self.targets_of(&groups);
+        let old = self.asked.remove(uid);
+        let moved = old.as_ref().is_some_and(|old| old.node != node);
+        for (target, pace) in &targets {
+            let held = old.as_ref().filter(|_| !moved).and_then(|old| old.targets.get(target));
+            if held != Some(pace) {
+                nodes.put(&node, PlanType::Probe, resource(uid, target, *pace));
+            }
+        }
+        if let Some(old) = old {
+            let gone = old.targets.keys().filter(|target| moved || !targets.contains_key(*target));
+            gone.for_each(|target| old.take_away(uid, target, nodes));
+        }
+        if !targets.is_empty() {
+            self.asked.insert(uid.clone(), Asked { node, targets });
+        }
+    }
+
+    /// Entries looked at since the start, for the tests of cost.
+    pub fn visited(&self) -> u64 {
+        self.visited
+    }
+
+    fn targets_of(&mut self, groups: &[Name]) -> BTreeMap<Target, Pace> {
+        let mut targets: BTreeMap<Target, Pace> = BTreeMap::new();
+        for wanted in groups.iter().filter_map(|group| self.wanted.get(group)) {
+            for (target, users) in wanted {
+                self.visited += 1;
+                let Some(pace) = strictest(users.values().copied()) else { continue };
+                let merged = targets.get(target).map_or(pace, |other| pace.and(*other));
+                targets.insert(target.clone(), merged);
+            }
+        }
+        targets
+    }
+
+    fn pace(&self, group: &Name, target: &Target) -> Option<Pace> {
+        strictest(self.wanted.get(group)?.get(target)?.values().copied())
+    }
+
+    fn set(&mut self, group: &Name, target: &Target, key: &Key, pace: Option<Pace>) {
+        let wanted = self.wanted.entry(group.clone()).or_default();
+        let users = wanted.entry(target.clone()).or_default();
+        match pace {
+            Some(pace) => users.insert(key.clone(), pace),
+            None => users.remove(key),
+        };
+        if users.is_empty() {
+            wanted.remove(target);
+        }
+        if wanted.is_empty() {
+            self.wanted.remove(group);
+        }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn take_away(&self, uid: &Name, target: &Target, nodes: &mut NodeSets) {
+        nodes.take_away(&self.node, PlanType::Probe, name(uid, target));
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// The strictest of both in each respect.
+    fn and(self, other: Self) -> Self {
+        Self {
+            interval_ms: self.interval_ms.min(other.interval_ms),
+            timeout_ms: self.timeout_ms.min(other.timeout_ms),
+            unhealthy_threshold: self.unhealthy_threshold.min(other.unhealthy_threshold),
+            healthy_threshold: self.healthy_threshold.max(other.healthy_threshold),
+        }
+    }
+}
+
+fn strictest(paces: impl Iterator<Item = Pace>) -> Option<Pace> {
+    paces.reduce(Pace::and)
+}
+
+/// What a Plan wants checked: the endpoints of its groups that have a health port, in clusters with a health check.
+pub fn checks_of(plan: &plan::Plan) -> Checks {
+    use plan::endpoint_source::From;
+    let mut checks = Checks::new();
+    for cluster in &plan.clusters {
+        let Some(check) = &cluster.health_check else { continue };
+        for source in cluster.endpoints.iter().filter(|source| source.health_port != 0) {
+            let Some(From::Group(group)) = &source.from else { continue };
+            let target = Target { port: source.health_port, path: check.http_path.clone() };
+            let pace = Pace {
+                interval_ms: check.interval_ms,
+                timeout_ms: check.timeout_ms,
+                unhealthy_threshold: check.unhealthy_threshold,
+                healthy_threshold: check.healthy_threshold,
+            };
+            let merged = checks.entry((group.as_str().into(), target)).or_insert(pace);
+            *merged = merged.and(pace);
+        }
+    }
+    checks
+}
+
+fn name(uid: &Name, target: &Target) -> Name {
+    names::probe_name(uid, target.port, &target.path)
+}
+
+fn resource(uid: &Name, target: &Target, pace: Pace) -> Arc<Resource> {
+    let probe = plan::Probe {
+        uid: uid.to_string(),
+        port: target.port,
+        http_path: target.path.clone(),
+        interval_ms: pace.interval_ms,
+        timeout_ms: pace.timeout_ms,
+        unhealthy_threshold: pace.unhealthy_threshold,
+        healthy_threshold: pace.healthy_threshold,
+    };
+    Resource::new(PlanType::Probe, name(uid, target), &probe.encode_to_vec())
+}
