@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::index::{Index, Key, Name, Verdict};
+use crate::reports::News;
 use crate::watermark::{Kind, Watermark};
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
@@ -68,6 +69,24 @@ impl Feed {
         self.publish(&mut inner);
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// What agents said of their nodes' endpoints goes to those who use them.
+    pub fn tell_health(&self, news: impl IntoIterator<Item = News>) {
+        let mut news = news.into_iter().peekable();
+        if news.peek().is_none() {
+            return;
+        }
+        let mut inner = self.lock();
+        for (node, health) in news {
+            inner.index.set_health(&node, health.as_ref());
+        }
+        self.publish(&mut inner);
+    }
+
+    /// Whether there is such a node.
+    pub fn has_node(&self, name: &Name) -> bool {
+        self.lock().index.has_node(name)
     }
 
     /// The verdicts since the last call.

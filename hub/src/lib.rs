@@ -14,6 +14,7 @@ pub mod files;
 pub mod index;
 pub mod lease;
 pub mod raw;
+pub mod reports;
 pub mod resolve;
 pub mod run;
 pub mod services;

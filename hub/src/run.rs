@@ -10,9 +10,11 @@ use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Readiness, Shutdown, Tasks, admin, client};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 
 use crate::feed::Feed;
 use crate::index::Index;
+use crate::reports::Desk;
 use crate::resolve::SelectorScope;
 use crate::{conditions, watches};
 
@@ -67,7 +69,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
     tracing::info!(address = %listener.local_addr()?, "serving agents");
-    tasks.spawn("feed", serve(feed.clone(), listener, shutdown.clone()));
+    let desk = Desk::new(feed.clone());
+    tasks.spawn("leases", desk.clone().keep_leases());
+    tasks.spawn("feed", serve(services(&feed, &desk), listener, shutdown.clone()));
     let writer = conditions::Writer::new(client, args.namespace, args.identity.unwrap_or_else(identity));
     tasks.spawn("conditions", writer.run(feed, readiness.clone()));
     if let Some(address) = args.admin {
@@ -77,12 +81,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.run().await
 }
 
-/// Serves the feed on a listener until the shutdown.
+/// All that agents are served: the feed, and the desk at which they report.
+pub fn services(feed: &Arc<Feed>, desk: &Arc<Desk>) -> Routes {
+    routes(feed.clone(), limits()).add_service(desk.service())
+}
+
+/// Serves on a listener until the shutdown.
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(feed: Arc<Feed>, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    serve_tcp(listener, routes(feed, limits()), shutdown.waiter()).await?;
+pub async fn serve(services: Routes, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    serve_tcp(listener, services, shutdown.waiter()).await?;
     Ok(())
 }
 

@@ -16,12 +16,13 @@ use portreeve_agent::{names, socket};
 use portreeve_hub::feed::{Feed, now_ms};
 use portreeve_hub::files::{Complaint, Folder, Objects};
 use portreeve_hub::index::Index;
+use portreeve_hub::reports::Desk;
 use portreeve_hub::resolve::SelectorScope;
-use portreeve_hub::run::limits;
+use portreeve_hub::run::services;
 use portreeve_hub::watermark::Kind;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks};
-use portreeve_xds::{Connect, routes, serve_unix};
+use portreeve_xds::{Connect, serve_unix};
 use tokio::sync::watch;
 
 use crate::check;
@@ -97,7 +98,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let first = readiness.guard("folder");
     let feed = Feed::new(Index::new(args.selector_scope, 1000), readiness);
     let listener = socket::bind(&run_dir.join("hub.sock"), "--run-dir")?;
-    let served = routes(feed.clone(), limits());
+    let desk = Desk::new(feed.clone());
+    let served = services(&feed, &desk);
+    tasks.spawn("leases", desk.keep_leases());
     let until = shutdown.waiter();
     tasks.spawn_graceful("hub", async move { Ok(serve_unix(listener, served, until).await?) });
     tasks.spawn("graces", feed.clone().keep_time());

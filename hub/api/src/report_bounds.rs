@@ -1,0 +1,180 @@
+//! What a report may hold at most: the agent cuts its reports to it, the hub refuses what is beyond it ([`check`]).
+
+use crate::report::{PlanStatus, Report, Verdicts};
+
+/// Longest report, in bytes.
+pub const REPORT: usize = 4 << 20;
+/// Longest beat, in bytes.
+pub const BEAT: usize = 1 << 10;
+/// Unhealthy endpoints of one node.
+pub const UNHEALTHY: usize = 10_000;
+/// Plans that one node has a word on.
+pub const PLANS: usize = 20_000;
+/// Listeners of one Plan that lost their port.
+pub const CONFLICTS: usize = 100;
+/// Bytes of a name: of a Plan, of an endpoint, of a path.
+pub const NAME: usize = 1_024;
+/// Bytes of words for people: a reason, a refusal, a conflict.
+pub const WORDS: usize = 1_024;
+/// Latest epoch: there is always room for a later one.
+pub const EPOCH: u64 = 1 << 62;
+/// Bytes of a node's name (a DNS subdomain).
+const NODE: usize = 253;
+
+/// Says what is wrong with a report. `first` of its stream or not.
+///
+/// # Errors
+/// Which field, what is wrong with it, what it is to be.
+pub fn check(report: &Report, first: bool) -> Result<(), String> {
+    match (&report.hello, first) {
+        (Some(hello), true) => {
+            node(&hello.node)?;
+            longest("hello.agent_version", &hello.agent_version, WORDS)?;
+        }
+        (None, true) => return Err("hello is missing: a stream's first report says whose it is".into()),
+        (Some(_), false) => return Err("hello is said twice: a stream belongs to one agent".into()),
+        (None, false) => {}
+    }
+    most("plans", report.plans.len(), PLANS)?;
+    most("plans_gone", report.plans_gone.len(), PLANS)?;
+    report.verdicts.as_ref().map_or(Ok(()), verdicts)?;
+    report.plans.iter().try_for_each(status)?;
+    report.plans_gone.iter().try_for_each(|plan| name("plans_gone", plan))
+}
+
+/// At most so many bytes of a text, cut at a character's border.
+pub fn cut(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+    }
+}
+
+fn node(node: &str) -> Result<(), String> {
+    longest("hello.node", node, NODE)?;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    match !node.is_empty() && node.chars().all(fits) {
+        true => Ok(()),
+        false => Err(format!("hello.node: {node:?} is no node's name")),
+    }
+}
+
+fn verdicts(verdicts: &Verdicts) -> Result<(), String> {
+    if !(1..=EPOCH).contains(&verdicts.epoch) {
+        return Err(format!("verdicts.epoch: {} is not between 1 and {EPOCH}", verdicts.epoch));
+    }
+    most("verdicts.unhealthy", verdicts.unhealthy.len(), UNHEALTHY)?;
+    for (at, one) in verdicts.unhealthy.iter().enumerate() {
+        let field = |name: &str| format!("verdicts.unhealthy[{at}].{name}");
+        name(&field("uid"), &one.uid)?;
+        longest(&field("http_path"), &one.http_path, NAME)?;
+        longest(&field("reason"), &one.reason, WORDS)?;
+        if !(1..=65_535).contains(&one.port) {
+            return Err(format!("{}: {} is no port", field("port"), one.port));
+        }
+    }
+    Ok(())
+}
+
+fn status(status: &PlanStatus) -> Result<(), String> {
+    name("plans.plan", &status.plan)?;
+    let plan = &status.plan;
+    longest(&format!("plans[{plan}].refusal"), &status.refusal, WORDS)?;
+    most(&format!("plans[{plan}].conflicts"), status.conflicts.len(), CONFLICTS)?;
+    status.conflicts.iter().try_for_each(|text| longest(&format!("plans[{plan}].conflicts"), text, WORDS))
+}
+
+fn name(field: &str, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err(format!("{field}: it is empty"));
+    }
+    longest(field, text, NAME)
+}
+
+fn longest(field: &str, text: &str, bytes: usize) -> Result<(), String> {
+    match text.len() <= bytes {
+        true => Ok(()),
+        false => Err(format!("{field}: {} bytes, {bytes} are allowed", text.len())),
+    }
+}
+
+fn most(field: &str, count: usize, allowed: usize) -> Result<(), String> {
+    match count <= allowed {
+        true => Ok(()),
+        false => Err(format!("{field}: {count} entries, {allowed} are allowed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Unhealthy;
+    use crate::report::Hello;
+
+    fn first() -> Report {
+        let hello = Hello { node: "n-1.example".into(), agent_version: "0.1".into() };
+        Report { hello: Some(hello), ..Default::default() }
+    }
+
+    fn unhealthy(uid: &str, port: u32) -> Report {
+        let one = Unhealthy { uid: uid.into(), port, ..Default::default() };
+        let verdicts = Verdicts { epoch: 1, sequence: 0, unhealthy: vec![one] };
+        Report { verdicts: Some(verdicts), ..first() }
+    }
+
+    fn refused(report: &Report) -> String {
+        check(report, true).unwrap_err()
+    }
+
+    #[test]
+    fn whole_report_passes() {
+        let plan = PlanStatus { plan: "A/ns/call".into(), ..Default::default() };
+        let report = Report { plans: vec![plan], plans_gone: vec!["A/ns/old".into()], ..unhealthy("u", 7) };
+        assert_eq!(check(&report, true), Ok(()));
+        assert_eq!(check(&Report { hello: None, ..report }, false), Ok(()));
+    }
+
+    #[test]
+    fn hello_is_said_once_and_first() {
+        assert!(check(&first(), false).unwrap_err().starts_with("hello is said twice"));
+        assert!(refused(&Report::default()).starts_with("hello is missing"));
+    }
+
+    #[test]
+    fn broken_report_is_refused_by_its_field() {
+        let named = |node: &str| Report {
+            hello: Some(Hello { node: node.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let of_epoch = |epoch| Report { verdicts: Some(Verdicts { epoch, ..Default::default() }), ..first() };
+        let of_plan = |plan: PlanStatus| Report { plans: vec![plan], ..first() };
+        let long = "x".repeat(NAME + 1);
+        let status = PlanStatus { plan: "p".into(), ..Default::default() };
+        let cases = [
+            (named(""), "hello.node"),
+            (named("No Node"), "hello.node"),
+            (named(&"n".repeat(254)), "hello.node"),
+            (of_epoch(0), "verdicts.epoch"),
+            (of_epoch(u64::MAX), "verdicts.epoch"),
+            (unhealthy("", 7), "verdicts.unhealthy[0].uid"),
+            (unhealthy("u", 0), "verdicts.unhealthy[0].port"),
+            (unhealthy("u", 65_536), "verdicts.unhealthy[0].port"),
+            (of_plan(PlanStatus::default()), "plans.plan"),
+            (of_plan(PlanStatus { refusal: long.clone(), ..status.clone() }), "plans[p].refusal"),
+            (of_plan(PlanStatus { conflicts: vec![long.clone()], ..status.clone() }), "plans[p].conflicts"),
+            (of_plan(PlanStatus { conflicts: vec![String::new(); 101], ..status }), "plans[p].conflicts"),
+            (Report { plans_gone: vec![long], ..first() }, "plans_gone"),
+            (Report { plans_gone: vec!["p".into(); PLANS + 1], ..first() }, "plans_gone"),
+        ];
+        for (report, field) in cases {
+            let words = refused(&report);
+            assert!(words.starts_with(field), "{words:?}, wanted {field}");
+        }
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        let mut text = "aä".to_owned();
+        cut(&mut text, 2);
+        assert_eq!(text, "a");
+    }
+}

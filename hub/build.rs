@@ -1,0 +1,13 @@
+//! Makes the server's stubs of the reports over portreeve-api's messages, without a system protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=api/proto");
+    let files = protox::compile(["api/proto/report.proto"], ["api/proto"])?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .emit_rerun_if_changed(false)
+        .extern_path(".portreeve.report.v1", "::portreeve_api::report")
+        .extern_path(".portreeve.plan.v1", "::portreeve_api::plan")
+        .compile_fds(files)?;
+    Ok(())
+}

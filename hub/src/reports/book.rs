@@ -1,0 +1,247 @@
+//! What the agents of all nodes said ([`Book`]): their verdicts, when each was heard, and their Plans' statuses.
+//!
+//! Pure: the clock is passed in. The newest verdicts win by (epoch, sequence), whatever stream they came by. A node whose
+//! verdicts nobody renews for [`LEASE`] is stale: what it said stands, but is not fresh. A node that never said anything
+//! has no Health at all, and its absence means: keep what you had.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use portreeve_api::plan::{Health, Unhealthy};
+use portreeve_api::report::{Report, Verdicts};
+
+use super::statuses::Statuses;
+use crate::index::Name;
+
+/// A node that is unheard for this long is stale. Agents report twice as often.
+pub const LEASE: Duration = Duration::from_secs(1);
+
+/// How long a silent node is remembered before it is asked whether there is still such a node.
+pub const MEMORY: Duration = Duration::from_secs(600);
+
+/// Nodes at most; the feed serves no more streams either.
+const NODES: usize = 20_000;
+
+/// Streams of one node at a time: an agent and its successor, and what is left of broken connections.
+const STREAMS: usize = 8;
+
+/// All that was reported.
+#[derive(Default)]
+pub struct Book {
+    nodes: HashMap<Name, Node>,
+    /// How far each Plan is on each node.
+    pub statuses: Statuses,
+    /// Each node once, under the time at which it has to be looked at.
+    due: BTreeSet<(Instant, Name)>,
+    /// When time was last looked at.
+    looked: Option<Instant>,
+    /// No silence before this counts: this process did not listen.
+    deaf_until: Option<Instant>,
+    streams: u64,
+}
+
+/// One stream of reports.
+#[derive(Debug)]
+pub struct Attached {
+    /// Whose it is.
+    pub node: Name,
+    id: u64,
+    /// The epoch of the verdicts that it brought.
+    epoch: Option<u64>,
+}
+
+/// A change of a node's Health; none: it is forgotten.
+pub type News = (Name, Option<Health>);
+
+struct Node {
+    said: Option<Said>,
+    /// When any stream of it was last heard.
+    heard: Instant,
+    silent: bool,
+    streams: HashSet<u64>,
+    /// Whose word on Plans counts: the newest stream's.
+    newest: u64,
+    due: Instant,
+}
+
+struct Said {
+    epoch: u64,
+    sequence: u64,
+    unhealthy: Vec<Unhealthy>,
+    /// When a stream of this epoch was last heard.
+    renewed: Instant,
+    stale: bool,
+}
+
+// === impl Book ===
+
+impl Book {
+    /// Opens a stream by its first report, which was found to be in order.
+    ///
+    /// # Errors
+    /// In words: there are too many streams of this node, or too many nodes.
+    pub fn attach(&mut self, node: &str, now: Instant) -> Result<Attached, String> {
+        let full = self.nodes.len() >= NODES;
+        let name = Name::from(node);
+        if full && !self.nodes.contains_key(&name) {
+            return Err(format!("node {node}: this hub hears {NODES} nodes already and takes no more"));
+        }
+        let due = now + LEASE;
+        let entry = self.nodes.entry(name.clone()).or_insert_with(|| {
+            self.due.insert((due, name.clone()));
+            Node { said: None, heard: now, silent: false, streams: HashSet::new(), newest: 0, due }
+        });
+        if entry.streams.len() >= STREAMS {
+            return Err(format!("node {node} has {STREAMS} streams already: end some of its agents"));
+        }
+        self.streams += 1;
+        entry.streams.insert(self.streams);
+        entry.newest = self.streams;
+        Ok(Attached { node: name, id: self.streams, epoch: None })
+    }
+
+    /// A stream ended. What it said stays.
+    pub fn detach(&mut self, stream: &Attached) {
+        if let Some(node) = self.nodes.get_mut(&stream.node) {
+            node.streams.remove(&stream.id);
+        }
+    }
+
+    /// Takes one report in; answers with what is news of its node's Health. `first`: of its stream, so that it names all
+    /// Plans.
+    ///
+    /// # Errors
+    /// In words: it is too much. Nothing of it was taken in.
+    pub fn take(
+        &mut self,
+        stream: &mut Attached,
+        report: Report,
+        first: bool,
+        now: Instant,
+    ) -> Result<Option<News>, String> {
+        let Some(node) = self.nodes.get_mut(&stream.node) else {
+            return Err(format!("node {} was forgotten: report anew", stream.node));
+        };
+        if node.newest == stream.id {
+            self.statuses.take(&stream.node, report.plans, &report.plans_gone, first)?;
+        }
+        node.heard = now;
+        if std::mem::replace(&mut node.silent, false) {
+            self.statuses.touch(&stream.node);
+            self.due.remove(&(node.due, stream.node.clone()));
+            node.due = now + LEASE;
+            self.due.insert((node.due, stream.node.clone()));
+        }
+        stream.epoch = report.verdicts.as_ref().map(|said| said.epoch).or(stream.epoch);
+        let newer = report.verdicts.is_some_and(|said| node.hear(said, now));
+        let fresh = stream.epoch.is_some_and(|epoch| node.renew(epoch, now));
+        Ok((newer || fresh).then(|| (stream.node.clone(), node.health(&stream.node))))
+    }
+
+    /// The latest epoch of a node's verdicts; 0: none is known.
+    pub fn epoch_of(&self, node: &Name) -> u64 {
+        self.nodes.get(node).and_then(|node| node.said.as_ref()).map_or(0, |said| said.epoch)
+    }
+
+    /// When a node was last heard, and whether that is within its lease.
+    pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
+        self.nodes.get(node).map(|node| (node.heard, !node.silent))
+    }
+
+    /// Lets time pass: finds the nodes whose lease is over, and forgets those that were silent for long and are not
+    /// there any more (`exists`).
+    pub fn lapse(&mut self, now: Instant, exists: impl Fn(&Name) -> bool) -> Vec<News> {
+        // Who did not look at the time did not listen either: agents get a whole lease to be heard.
+        if self.looked.is_some_and(|looked| now.duration_since(looked) > LEASE) {
+            self.deaf_until = Some(now);
+        }
+        self.looked = Some(now);
+        let mut news = Vec::new();
+        while let Some((_, name)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
+            self.due.pop_first();
+            let Some(node) = self.nodes.get_mut(&name) else { continue };
+            let lapsed = node.lapse(now, self.deaf_until);
+            if lapsed.silent {
+                self.statuses.touch(&name);
+            }
+            if lapsed.stale {
+                news.push((name.clone(), node.health(&name)));
+            }
+            match node.streams.is_empty() && now.duration_since(node.heard) >= MEMORY && !exists(&name) {
+                true => news.extend(self.forget(&name)),
+                false => {
+                    self.due.insert((node.due, name));
+                }
+            }
+        }
+        news
+    }
+
+    /// When [`Book::lapse`] has something to do next.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn forget(&mut self, name: &Name) -> Option<News> {
+        self.statuses.forget(name);
+        let node = self.nodes.remove(name)?;
+        node.said.map(|_| (name.clone(), None))
+    }
+}
+
+/// What of a node ran out.
+struct Lapsed {
+    silent: bool,
+    stale: bool,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Takes verdicts that are newer than what is known; answers whether they are.
+    fn hear(&mut self, said: Verdicts, now: Instant) -> bool {
+        let known = self.said.as_ref().map(|known| (known.epoch, known.sequence));
+        if known.is_some_and(|known| known >= (said.epoch, said.sequence)) {
+            return false;
+        }
+        let mut unhealthy = said.unhealthy;
+        let key = |one: &Unhealthy| (one.uid.clone(), one.port, one.http_path.clone());
+        unhealthy.sort_by_key(key);
+        unhealthy.dedup_by_key(|one| key(one));
+        let (epoch, sequence) = (said.epoch, said.sequence);
+        self.said = Some(Said { epoch, sequence, unhealthy, renewed: now, stale: false });
+        true
+    }
+
+    /// A stream with verdicts of `epoch` was heard; answers whether that ends a staleness. An agent whose successor has
+    /// spoken renews nothing.
+    fn renew(&mut self, epoch: u64, now: Instant) -> bool {
+        let Some(said) = self.said.as_mut().filter(|said| said.epoch == epoch) else { return false };
+        said.renewed = now;
+        std::mem::replace(&mut said.stale, false)
+    }
+
+    fn lapse(&mut self, now: Instant, deaf_until: Option<Instant>) -> Lapsed {
+        let end = |since: Instant| deaf_until.map_or(since, |deaf| since.max(deaf)) + LEASE;
+        let over = |since: Instant| end(since) <= now;
+        let silent = over(self.heard) && !std::mem::replace(&mut self.silent, over(self.heard));
+        let said = self.said.as_mut();
+        let renewed = said.as_ref().map(|said| said.renewed);
+        let stale = said.is_some_and(|said| over(said.renewed) && !std::mem::replace(&mut said.stale, true));
+        // What is over already needs no further look, until the memory fades.
+        let ends = [Some(self.heard), renewed].into_iter().flatten().map(end).filter(|end| *end > now);
+        self.due = ends.min().unwrap_or(now + MEMORY);
+        Lapsed { silent, stale }
+    }
+
+    fn health(&self, node: &Name) -> Option<Health> {
+        let said = self.said.as_ref()?;
+        Some(Health {
+            node: node.to_string(),
+            epoch: said.epoch,
+            sequence: said.sequence,
+            unhealthy: said.unhealthy.clone(),
+            stale: said.stale,
+        })
+    }
+}

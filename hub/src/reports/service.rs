@@ -1,0 +1,99 @@
+//! The service `portreeve.report.v1.Reports`: one stream for each agent, a beat for each report ([`Desk::service`]).
+//!
+//! A report that breaks a rule ends its own stream with words and changes nothing. An agent that says nothing for
+//! [`SILENCE`] is left: it reports every half second, so its connection is half open, or it hangs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream::BoxStream;
+use portreeve_api::report::{Beat, Report};
+use portreeve_api::report_bounds;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::stubs::reports_server::{Reports, ReportsServer};
+use super::{Attached, Desk};
+
+/// How long a stream may be silent.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The service over a desk.
+pub struct Service(Arc<Desk>);
+
+/// One stream, until it is dropped.
+struct Talk {
+    desk: Arc<Desk>,
+    inbound: Streaming<Report>,
+    /// None before the first report.
+    attached: Option<Attached>,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// The service to be added to the feed's routes.
+    pub fn service(self: &Arc<Self>) -> ReportsServer<Service> {
+        ReportsServer::new(Service(self.clone())).max_decoding_message_size(report_bounds::REPORT)
+    }
+}
+
+// === impl Service ===
+
+#[tonic::async_trait]
+impl Reports for Service {
+    type AttachStream = BoxStream<'static, Result<Beat, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<Report>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let talk = Talk { desk: self.0.clone(), inbound: request.into_inner(), attached: None };
+        Ok(Response::new(Box::pin(talk.beats())))
+    }
+}
+
+// === impl Talk ===
+
+impl Talk {
+    /// A beat for each report, then the reason of the end, if there is one.
+    fn beats(self) -> impl Stream<Item = Result<Beat, Status>> {
+        futures::stream::unfold(Some(self), |talk| async {
+            let mut talk = talk?;
+            match talk.next().await {
+                Ok(Some(beat)) => Some((Ok(beat), Some(talk))),
+                Ok(None) => None,
+                Err(status) => {
+                    let node = talk.attached.as_ref().map_or("?", |a| &*a.node);
+                    tracing::info!(node, error = status.message(), "stream of reports ended");
+                    Some((Err(status), None))
+                }
+            }
+        })
+    }
+
+    /// Hears one report; none when the agent has hung up.
+    async fn next(&mut self) -> Result<Option<Beat>, Status> {
+        let heard = tokio::time::timeout(SILENCE, self.inbound.message()).await;
+        let heard = heard.map_err(|_| Status::deadline_exceeded(format!("no report for {SILENCE:?}")))?;
+        let Some(report) = heard? else { return Ok(None) };
+        let (beat, first) = (report.beat, self.attached.is_none());
+        report_bounds::check(&report, first).map_err(Status::invalid_argument)?;
+        if let (None, Some(hello)) = (&self.attached, &report.hello) {
+            let attached = self.desk.attach(&hello.node).map_err(Status::resource_exhausted)?;
+            tracing::info!(node = hello.node, version = hello.agent_version, "agent reports");
+            self.attached = Some(attached);
+        }
+        let Some(attached) = &mut self.attached else { return Ok(None) };
+        let epoch_seen = self.desk.take(attached, report, first).map_err(Status::resource_exhausted)?;
+        Ok(Some(Beat { beat, epoch_seen }))
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        if let Some(attached) = &self.attached {
+            self.desk.detach(attached);
+        }
+    }
+}

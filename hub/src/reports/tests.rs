@@ -1,0 +1,270 @@
+//! Tests of the pure state: whose verdicts stand, when they are stale, and which Plans have news.
+
+use portreeve_api::plan::{Health, Unhealthy};
+use portreeve_api::report::Verdicts;
+
+use super::*;
+
+/// The book with a clock that is turned by hand, in milliseconds.
+struct Rig {
+    book: Book,
+    start: Instant,
+    now_ms: u64,
+    nodes: Vec<&'static str>,
+}
+
+// === impl Rig ===
+
+impl Rig {
+    fn new() -> Self {
+        Self { book: Book::default(), start: Instant::now(), now_ms: 0, nodes: Vec::new() }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.now_ms)
+    }
+
+    fn attach(&mut self, node: &str) -> Attached {
+        self.book.attach(node, self.now()).unwrap()
+    }
+
+    /// A report; answers with the news of the node's Health.
+    fn hear(&mut self, stream: &mut Attached, report: Report) -> Option<Health> {
+        let news = self.book.take(stream, report, false, self.now()).unwrap();
+        news.and_then(|(node, health)| {
+            assert_eq!(node, stream.node);
+            health
+        })
+    }
+
+    fn beat(&mut self, stream: &mut Attached) -> Option<Health> {
+        self.hear(stream, Report::default())
+    }
+
+    /// Lets time pass as the task does; answers with the nodes whose Health changed, and how.
+    fn pass(&mut self, ms: u64) -> Vec<(String, Option<bool>)> {
+        let (end, mut news) = (self.now_ms + ms, Vec::new());
+        while self.now_ms < end {
+            self.now_ms = (self.now_ms + 50).min(end);
+            let nodes = self.nodes.clone();
+            news.extend(self.book.lapse(self.now(), |node| nodes.contains(&&**node)));
+        }
+        news.into_iter().map(|(node, health)| (node.to_string(), health.map(|h| h.stale))).collect()
+    }
+
+    fn changed(&mut self) -> Vec<String> {
+        self.book.statuses.take_changed().iter().map(ToString::to_string).collect()
+    }
+}
+
+fn verdicts(epoch: u64, sequence: u64, uids: &[&str]) -> Report {
+    let one = |uid: &&str| Unhealthy { uid: (*uid).into(), port: 7, ..Default::default() };
+    let verdicts = Verdicts { epoch, sequence, unhealthy: uids.iter().map(one).collect() };
+    Report { verdicts: Some(verdicts), ..Default::default() }
+}
+
+fn plans(named: &[(&str, u32)], gone: &[&str]) -> Report {
+    let status = |(plan, acked): &(&str, u32)| PlanStatus {
+        plan: (*plan).into(),
+        acked: *acked,
+        ..Default::default()
+    };
+    Report {
+        plans: named.iter().map(status).collect(),
+        plans_gone: gone.iter().map(|plan| (*plan).into()).collect(),
+        ..Default::default()
+    }
+}
+
+fn uids(health: &Health) -> Vec<&str> {
+    health.unhealthy.iter().map(|one| one.uid.as_str()).collect()
+}
+
+#[test]
+fn newest_verdicts_win_whatever_stream_they_come_by() {
+    // (stream, epoch, sequence, taken)
+    let table = [
+        (0, 5, 1, true),
+        (1, 5, 1, false),
+        (1, 5, 2, true),
+        (0, 5, 1, false),
+        (0, 4, 9, false),
+        (1, 6, 0, true),
+        (0, 5, 3, false),
+        (0, 6, 1, true),
+    ];
+    let mut rig = Rig::new();
+    let mut streams = [rig.attach("n"), rig.attach("n")];
+    for (at, (stream, epoch, sequence, taken)) in table.into_iter().enumerate() {
+        let news = rig.hear(&mut streams[stream], verdicts(epoch, sequence, &[&format!("u{at}")]));
+        assert_eq!(news.is_some(), taken, "row {at}");
+        if let Some(health) = news {
+            assert_eq!(
+                (health.epoch, health.sequence, uids(&health)),
+                (epoch, sequence, vec![&*format!("u{at}")])
+            );
+        }
+    }
+    assert_eq!(rig.book.epoch_of(&"n".into()), 6);
+}
+
+#[test]
+fn node_that_is_not_heard_for_its_lease_is_stale_until_it_is_heard_again() {
+    let mut rig = Rig::new();
+    let mut stream = rig.attach("n");
+    assert!(!rig.hear(&mut stream, verdicts(1, 1, &["u"])).unwrap().stale);
+    for _ in 0..10 {
+        assert!(rig.pass(900).is_empty());
+        assert!(rig.beat(&mut stream).is_none(), "a beat alone is no news");
+    }
+    assert_eq!(rig.pass(1100), [("n".into(), Some(true))]);
+    assert!(rig.pass(5000).is_empty(), "it is said once");
+    let again = rig.beat(&mut stream).unwrap();
+    assert!(!again.stale);
+    assert_eq!(uids(&again), ["u"], "what was said stands");
+    assert_eq!(rig.pass(1100), [("n".into(), Some(true))]);
+}
+
+#[test]
+fn node_that_said_nothing_has_no_health() {
+    let mut rig = Rig::new();
+    let mut stream = rig.attach("n");
+    assert!(rig.beat(&mut stream).is_none());
+    assert!(rig.pass(5000).is_empty());
+    assert_eq!(rig.book.epoch_of(&"n".into()), 0);
+}
+
+#[test]
+fn agent_that_has_not_probed_yet_renews_nothing_of_its_predecessor() {
+    let mut rig = Rig::new();
+    let mut old = rig.attach("n");
+    rig.hear(&mut old, verdicts(1, 1, &["u"]));
+    rig.book.detach(&old);
+    let mut new = rig.attach("n");
+    rig.beat(&mut new);
+    rig.pass(900);
+    rig.beat(&mut new);
+    assert_eq!(rig.pass(200), [("n".into(), Some(true))]);
+    assert!(!rig.hear(&mut new, verdicts(2, 0, &[])).unwrap().stale);
+}
+
+#[test]
+fn agent_whose_successor_has_spoken_renews_nothing() {
+    let mut rig = Rig::new();
+    let (mut old, mut new) = (rig.attach("n"), rig.attach("n"));
+    rig.hear(&mut old, verdicts(1, 1, &["u"]));
+    rig.hear(&mut new, verdicts(2, 1, &[]));
+    let mut stale = Vec::new();
+    for _ in 0..4 {
+        stale.extend(rig.pass(400));
+        rig.beat(&mut old);
+    }
+    assert_eq!(stale, [("n".into(), Some(true))]);
+}
+
+#[test]
+fn hub_that_did_not_listen_blames_nobody() {
+    let mut rig = Rig::new();
+    let mut stream = rig.attach("n");
+    rig.hear(&mut stream, verdicts(1, 1, &[]));
+    rig.pass(200);
+    rig.now_ms += 10_000;
+    assert!(rig.pass(50).is_empty(), "the process was stopped, not the agent");
+    assert_eq!(rig.pass(1100), [("n".into(), Some(true))]);
+}
+
+#[test]
+fn order_of_the_unhealthy_does_not_matter() {
+    let mut rig = Rig::new();
+    let (mut one, mut other) = (rig.attach("a"), rig.attach("b"));
+    let first = rig.hear(&mut one, verdicts(1, 1, &["u", "v", "u"])).unwrap();
+    let second = rig.hear(&mut other, verdicts(1, 1, &["v", "u"])).unwrap();
+    assert_eq!(first.unhealthy, second.unhealthy, "two replicas send the same bytes");
+}
+
+#[test]
+fn silent_node_is_forgotten_when_there_is_no_such_node() {
+    for (there, forgotten) in [(vec!["n"], false), (vec![], true)] {
+        let mut rig = Rig::new();
+        rig.nodes = there;
+        let mut stream = rig.attach("n");
+        rig.hear(&mut stream, verdicts(1, 1, &[]));
+        rig.hear(&mut stream, plans(&[("p", 1)], &[]));
+        rig.book.detach(&stream);
+        rig.pass(2000);
+        rig.changed();
+        let news = rig.pass(2_000_000);
+        assert_eq!(news == [("n".into(), None)], forgotten, "{news:?}");
+        assert_eq!(rig.changed() == ["p"], forgotten);
+        assert_eq!(rig.book.statuses.of("p").count() == 0, forgotten);
+    }
+}
+
+#[test]
+fn latest_word_on_a_plan_stands_until_it_is_gone() {
+    let mut rig = Rig::new();
+    let mut streams = [rig.attach("a"), rig.attach("b")];
+    rig.hear(&mut streams[0], plans(&[("p", 1), ("q", 1)], &[]));
+    rig.hear(&mut streams[1], plans(&[("p", 2)], &[]));
+    assert_eq!(rig.changed(), ["p", "q"]);
+    rig.hear(&mut streams[0], plans(&[("p", 1)], &[]));
+    assert!(rig.changed().is_empty(), "the same again is no news");
+    rig.hear(&mut streams[0], plans(&[("p", 3)], &["q"]));
+    assert_eq!(rig.changed(), ["p", "q"]);
+    let acked: Vec<_> = rig.book.statuses.of("p").map(|(node, s)| (node.to_string(), s.acked)).collect();
+    assert_eq!(acked, [("a".into(), 3), ("b".into(), 2)]);
+    assert_eq!(rig.book.statuses.of("q").count(), 0);
+}
+
+#[test]
+fn first_report_of_a_stream_names_all_plans() {
+    let mut rig = Rig::new();
+    let mut old = rig.attach("n");
+    rig.hear(&mut old, plans(&[("p", 1), ("q", 1)], &[]));
+    rig.changed();
+    let mut new = rig.attach("n");
+    rig.book.take(&mut new, plans(&[("q", 1)], &[]), true, rig.now()).unwrap();
+    assert_eq!(rig.changed(), ["p"]);
+    rig.hear(&mut old, plans(&[("p", 9)], &["q"]));
+    assert!(rig.changed().is_empty(), "the word of a stream that was replaced does not count");
+}
+
+#[test]
+fn plans_of_a_node_that_falls_silent_have_news() {
+    let mut rig = Rig::new();
+    let mut stream = rig.attach("n");
+    rig.hear(&mut stream, plans(&[("p", 1)], &[]));
+    rig.changed();
+    rig.pass(1100);
+    assert_eq!(rig.changed(), ["p"]);
+    assert_eq!(rig.book.heard(&"n".into()).map(|(_, reachable)| reachable), Some(false));
+    rig.beat(&mut stream);
+    assert_eq!(rig.changed(), ["p"]);
+    assert_eq!(rig.book.heard(&"n".into()).map(|(_, reachable)| reachable), Some(true));
+}
+
+#[test]
+fn too_much_is_refused_and_changes_nothing() {
+    let mut rig = Rig::new();
+    let mut stream = rig.attach("n");
+    rig.hear(&mut stream, plans(&[("p", 1)], &[]));
+    rig.changed();
+    let names: Vec<String> = (0..20_000).map(|i| format!("x{i}")).collect();
+    let many: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let report = Report { verdicts: verdicts(1, 1, &["u"]).verdicts, ..plans(&many, &[]) };
+    let words = rig.book.take(&mut stream, report, false, rig.now()).unwrap_err();
+    assert_eq!(words, "plans: node n has 20001 of them, 20000 are allowed");
+    assert!(rig.changed().is_empty());
+    assert_eq!(rig.book.epoch_of(&"n".into()), 0);
+}
+
+#[test]
+fn streams_of_a_node_are_bounded() {
+    let mut rig = Rig::new();
+    let streams: Vec<_> = (0..8).map(|_| rig.attach("n")).collect();
+    let words = rig.book.attach("n", rig.now()).unwrap_err();
+    assert_eq!(words, "node n has 8 streams already: end some of its agents");
+    rig.attach("other");
+    rig.book.detach(&streams[3]);
+    rig.attach("n");
+}
