@@ -46,9 +46,18 @@ pub struct Answers {
     /// Streams that are open now.
     pub streams: usize,
     /// The version of each resource that was last accepted.
-    pub accepted: HashMap<(EnvoyType, Name), Version>,
-    /// Resources that were refused, with the proxy's words.
-    pub refused: BTreeMap<(EnvoyType, Name), String>,
+    pub accepted: BTreeMap<(EnvoyType, Name), Version>,
+    /// Resources that were refused.
+    pub refused: BTreeMap<(EnvoyType, Name), Refusal>,
+}
+
+/// What a proxy refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The version that it refused: of a later one nothing is known yet.
+    pub version: Version,
+    /// The proxy's own words.
+    pub text: String,
 }
 
 /// The feed's end in the agent, and how the agent proves to the hub whose it is.
@@ -177,10 +186,11 @@ impl Local {
                     answers.accepted.remove(&(*ty, name.clone()));
                 }
             }
-            Event::Nacked { ty, names, detail, transient } => {
+            Event::Nacked { ty, names, versions, detail, transient } => {
                 tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
-                for name in names {
-                    answers.refused.insert((*ty, name.clone()), detail.clone());
+                for (name, version) in names.iter().zip(versions) {
+                    let refusal = Refusal { version: *version, text: detail.clone() };
+                    answers.refused.insert((*ty, name.clone()), refusal);
                 }
             }
             Event::Unknown { type_url } => {

@@ -70,8 +70,8 @@ fn state(proxy: &Proxy, answers: Option<&Answers>, listener: &str) -> State {
     let key = (EnvoyType::Listener, listener.into());
     let wanted = proxy.view.snapshot(|s| s.get(EnvoyType::Listener, listener).map(|r| r.version()));
     let Some(answers) = answers else { return State::Pending };
-    if let Some(text) = answers.refused.get(&key) {
-        return State::Refused(text.clone());
+    if let Some(refusal) = answers.refused.get(&key) {
+        return State::Refused(refusal.text.clone());
     }
     match wanted {
         Some(version) if answers.accepted.get(&key) == Some(&version) => State::Active,

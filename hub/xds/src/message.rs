@@ -82,7 +82,7 @@ pub struct Response<T> {
 /// What a stream learned from its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<T> {
-    /// The client applied these.
+    /// The client applied these, or said when it came (back) that it has them.
     Acked {
         /// The type of the response.
         ty: T,
@@ -97,6 +97,8 @@ pub enum Event<T> {
         ty: T,
         /// The culprits that are known for sure; empty while they are being isolated.
         names: Vec<Name>,
+        /// The version of each of them that was refused, in their order.
+        versions: Vec<Version>,
         /// The client's text, at most 1 KiB; a constant for secret types.
         detail: String,
         /// Whether the same bytes will be tried again.

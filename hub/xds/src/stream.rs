@@ -85,9 +85,10 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let view = source.open(self.hello).await?;
         let info = StreamInfo { id, node, peer, variant };
         let told = Told { source, info, types: std::marker::PhantomData };
-        let mut watch = Watch::new(view, variant, self.only);
-        watch.request(request, Instant::now());
-        Ok(Some(Box::new(Running { inbound: self.inbound, watch, told, _permit: self.permit })))
+        let watch = Watch::new(view, variant, self.only);
+        let mut running = Running { inbound: self.inbound, watch, told, _permit: self.permit };
+        running.take_in(request);
+        Ok(Some(Box::new(running)))
     }
 }
 

@@ -70,12 +70,15 @@ impl<T: ResourceType> Session<T> {
             state.reject(name, passing, now);
         }
         let names: Vec<Name> = named.into_iter().map(|(name, _)| name).collect();
+        let version =
+            |name: &Name| suspects.iter().find(|(sent, _)| sent == name).map(|(_, version)| *version);
+        let versions = names.iter().filter_map(version).collect();
         let rest: Vec<Name> =
             suspects.into_iter().map(|(name, _)| name).filter(|one| !names.contains(one)).collect();
         state.try_again(rest, flight.removed, !names.is_empty());
         if !names.is_empty() || !flight.trial {
             let detail = nack::detail(text, ty.secret());
-            self.events.push(Event::Nacked { ty, names, detail, transient });
+            self.events.push(Event::Nacked { ty, names, versions, detail, transient });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::entries::Standing;
 use super::{Interest, Session};
-use crate::message::Request;
+use crate::message::{Event, Request};
 use crate::resource::{Name, ResourceType, Version};
 use crate::snapshot::Snapshot;
 
@@ -27,6 +27,10 @@ impl<T: ResourceType> Session<T> {
             true => req.initial.iter().map(|(name, text)| (snap.intern(ty, name), claimed(text))).collect(),
             false => Claims::new(),
         };
+        if !claims.is_empty() {
+            let resources = claims.iter().map(|(name, version)| (name.clone(), *version)).collect();
+            self.events.push(Event::Acked { ty, resources, removed: Vec::new() });
+        }
         let asks_all = req.subscribe.iter().any(|name| name == WILDCARD);
         let drops_all = req.unsubscribe.iter().any(|name| name == WILDCARD);
         let legacy = first && req.subscribe.is_empty() && ty.legacy_wildcard();
@@ -100,6 +104,8 @@ impl<T: ResourceType> Session<T> {
         let new = self.set_names(at, &req.names, first, snap);
         let state = &mut self.types[at];
         if first && !req.version_info.is_empty() && state.resume(&req.version_info, snap) {
+            let (ty, (_, resources)) = (state.ty, state.current(snap));
+            self.events.push(Event::Acked { ty, resources, removed: Vec::new() });
             return;
         }
         if stale {

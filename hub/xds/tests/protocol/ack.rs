@@ -151,3 +151,22 @@ fn restarted_server_agrees_with_what_the_client_was_told() {
     let mut peer = peer.reconnected(Variant::Delta);
     assert_eq!(peer.says(Request { initial, ..about(Cluster) }), ["Cluster"]);
 }
+
+#[test]
+fn what_a_returning_client_says_it_has_counts_as_accepted() {
+    for variant in [Variant::Delta, Variant::Sotw] {
+        let mut peer = Peer::new(variant);
+        peer.change(vec![res(Listener, "a", "1")], &[]);
+        peer.session.request(about(Listener), &peer.snap, peer.now);
+        let told = peer.pull().remove(0);
+        assert!(peer.acked().is_empty(), "nothing was answered yet");
+        let mut peer = peer.reconnected(variant);
+        let version = told.resources[0].version();
+        let back = match variant {
+            Variant::Delta => Request { initial: vec![("a".into(), version.to_string())], ..about(Listener) },
+            Variant::Sotw => Request { version_info: told.version.to_string(), ..about(Listener) },
+        };
+        peer.says(back);
+        assert_eq!(peer.acked(), [("a".into(), version)], "{variant:?}");
+    }
+}

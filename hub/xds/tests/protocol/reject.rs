@@ -53,7 +53,10 @@ fn outcome(peer: &mut Peer) -> (BTreeSet<Name>, BTreeSet<Name>) {
     for event in peer.session.events() {
         match event {
             Event::Acked { resources, .. } => good.extend(resources.into_iter().map(|(name, _)| name)),
-            Event::Nacked { names, .. } => bad.extend(names),
+            Event::Nacked { names, versions, .. } => {
+                assert_eq!(names.len(), versions.len(), "each with its version");
+                bad.extend(names);
+            }
             Event::Unknown { .. } => panic!("no unknown type was asked for"),
         }
     }
