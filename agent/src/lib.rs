@@ -19,6 +19,7 @@ pub mod proxies;
 pub mod roles;
 pub mod run;
 pub mod socket;
+pub mod status;
 pub mod translate;
 pub mod world;
 

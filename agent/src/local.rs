@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::link::Link;
+use crate::status::{Book, Statuses, plan_of};
 use crate::world::{Effects, Host, ProxyId, World};
 
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
@@ -31,6 +32,8 @@ pub struct Local {
     proxies: watch::Sender<u64>,
     /// Counts the changes of the host names that are wanted.
     hosts: watch::Sender<u64>,
+    /// How far each Plan is.
+    statuses: watch::Sender<Statuses>,
 }
 
 struct Inner {
@@ -38,6 +41,7 @@ struct Inner {
     watermark: Option<Arc<str>>,
     streams: HashMap<u64, ProxyId>,
     answers: BTreeMap<ProxyId, Answers>,
+    book: Book,
 }
 
 /// What a proxy said of what it was sent.
@@ -71,13 +75,20 @@ pub struct PodVerbs(pub Arc<Local>);
 impl Local {
     /// The state of the agent of `node`.
     pub fn new(node: impl Into<String>, world: World) -> Arc<Self> {
-        let inner = Inner { world, watermark: None, streams: HashMap::new(), answers: BTreeMap::new() };
+        let inner = Inner {
+            world,
+            watermark: None,
+            streams: HashMap::new(),
+            answers: BTreeMap::new(),
+            book: Book::default(),
+        };
         Arc::new(Self {
             node: node.into(),
             inner: Mutex::new(inner),
             generation: watch::Sender::new(0),
             proxies: watch::Sender::new(0),
             hosts: watch::Sender::new(0),
+            statuses: watch::Sender::default(),
         })
     }
 
@@ -94,6 +105,17 @@ impl Local {
     /// What each proxy said.
     pub fn answers(&self) -> BTreeMap<ProxyId, Answers> {
         self.lock().answers.clone()
+    }
+
+    /// Looks at the world and at what the proxies said of it, at one moment.
+    pub fn survey<R>(&self, look: impl FnOnce(&World, &BTreeMap<ProxyId, Answers>) -> R) -> R {
+        let inner = self.lock();
+        look(&inner.world, &inner.answers)
+    }
+
+    /// How far each Plan is on this node: the newest word, published when one differs.
+    pub fn statuses(&self) -> watch::Receiver<Statuses> {
+        self.statuses.subscribe()
     }
 
     /// Replaces the node's pods.
@@ -132,6 +154,7 @@ impl Local {
         let mut inner = self.lock();
         let answer = change(&mut inner.world);
         let faults = inner.world.take_faults();
+        self.settle(&mut inner);
         drop(inner);
         for fault in faults {
             tracing::warn!(
@@ -143,6 +166,24 @@ impl Local {
         }
         self.generation.send_modify(|n| *n += 1);
         answer
+    }
+
+    /// Publishes the statuses that differ. Under the lock: what is published is never older than what was before.
+    fn settle(&self, inner: &mut Inner) {
+        inner.book.touch(inner.world.take_touched());
+        if !inner.book.is_clean() {
+            let Inner { world, answers, book, .. } = inner;
+            self.statuses.send_if_modified(|statuses| book.settle(world, answers, statuses));
+        }
+    }
+
+    /// All Plans of a proxy may stand differently.
+    fn touch_proxy(&self, inner: &mut Inner, id: &ProxyId) {
+        let Inner { world, book, .. } = &mut *inner;
+        if let Some(proxy) = world.proxies().get(id) {
+            book.touch(world.taken_by(&proxy.facts));
+        }
+        self.settle(inner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -166,6 +207,7 @@ impl Local {
         let view = inner.world.open(id)?;
         inner.streams.insert(stream, id.clone());
         inner.answers.entry(id.clone()).or_default().streams += 1;
+        self.touch_proxy(&mut inner, id);
         drop(inner);
         self.generation.send_modify(|n| *n += 1);
         Some(view)
@@ -174,9 +216,12 @@ impl Local {
     fn note(&self, stream: u64, event: &Event<EnvoyType>) {
         let mut inner = self.lock();
         let Some(id) = inner.streams.get(&stream).cloned() else { return };
-        let answers = inner.answers.entry(id.clone()).or_default();
+        let Inner { answers, book, .. } = &mut *inner;
+        let answers = answers.entry(id.clone()).or_default();
         match event {
             Event::Acked { ty, resources, removed } => {
+                let names = resources.iter().map(|(name, _)| name).chain(removed);
+                book.touch(names.map(|name| plan_of(name).into()));
                 for (name, version) in resources {
                     answers.refused.remove(&(*ty, name.clone()));
                     answers.accepted.insert((*ty, name.clone()), *version);
@@ -188,6 +233,7 @@ impl Local {
             }
             Event::Nacked { ty, names, versions, detail, transient } => {
                 tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
+                book.touch(names.iter().map(|name| plan_of(name).into()));
                 for (name, version) in names.iter().zip(versions) {
                     let refusal = Refusal { version: *version, text: detail.clone() };
                     answers.refused.insert((*ty, name.clone()), refusal);
@@ -197,6 +243,7 @@ impl Local {
                 tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve")
             }
         }
+        self.settle(&mut inner);
         drop(inner);
         self.generation.send_modify(|n| *n += 1);
     }
@@ -247,9 +294,12 @@ impl Source<EnvoyType> for Local {
             answers.streams = answers.streams.saturating_sub(1);
             // A proxy that comes back says anew what it accepts.
             if answers.streams == 0 {
-                inner.answers.remove(&id);
+                let gone = inner.answers.remove(&id).unwrap_or_default();
+                // Among them may be Plans that were withdrawn and waited for this proxy.
+                inner.book.touch(gone.accepted.keys().map(|(_, name)| plan_of(name).into()));
             }
         }
+        self.touch_proxy(&mut inner, &id);
         drop(inner);
         tracing::info!(proxy = %id, "proxy disconnected");
         self.generation.send_modify(|n| *n += 1);

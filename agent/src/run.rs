@@ -20,7 +20,7 @@ use crate::keepers::Keepers;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::world::World;
-use crate::{envoy, families, names, proxies, socket};
+use crate::{envoy, families, names, proxies, socket, status};
 
 /// The agent: keeps the proxies of its own node.
 #[derive(Clone, Debug, Args)]
@@ -125,6 +125,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         },
     };
     let agent = spawn(&mut tasks, setup, &shutdown)?;
+    let report = status::writer::run(client.clone(), agent.local.clone(), agent.keepers.clone());
+    tasks.spawn("node report", report);
     let pods = Api::<KubePod>::all(client);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", args.node));
     let guard = Readiness::default().guard("pods");

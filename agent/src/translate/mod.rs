@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::config::core::v3::HealthStatus;
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value, UInt64Value};
 use portreeve_api::{names, plan};
 use portreeve_xds::envoy::EnvoyType;
@@ -76,6 +78,19 @@ pub struct Translation {
     pub outputs: Vec<Output>,
     /// What could not be expressed.
     pub remarks: Vec<Remark>,
+    /// Its endpoints.
+    pub census: Census,
+}
+
+/// The endpoints of a Plan's clusters, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// All of them.
+    pub endpoints: u32,
+    /// Of them: those that are not known to be unhealthy.
+    pub healthy: u32,
+    /// Of them: those of clusters that are not checked.
+    pub unchecked: u32,
 }
 
 /// Translates a Plan for a proxy; none while a group or host name that it needs is not known yet.
@@ -98,11 +113,29 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
         let endpoints = assignment::candidates(request, cluster, lookup)?;
         let name = qualified(request.plan, &cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);
+        done.census.add(cluster, &body);
         done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name)));
         done.outputs
             .push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
     }
     Some(done)
+}
+
+// === impl Census ===
+
+impl Census {
+    fn add(&mut self, cluster: &plan::Cluster, built: &ClusterLoadAssignment) {
+        let all = built.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
+        let (mut total, mut bad) = (0, 0);
+        for endpoint in all {
+            total += 1;
+            bad += u32::from(endpoint.health_status() == HealthStatus::Unhealthy);
+        }
+        let checked = cluster.health_check.is_some() && cluster.endpoints.iter().any(|e| e.health_port != 0);
+        self.endpoints += total;
+        self.healthy += total - bad;
+        self.unchecked += if checked { 0 } else { total };
+    }
 }
 
 /// A name as the proxies know it: `<api>/<namespace>/<object>/<name>`.

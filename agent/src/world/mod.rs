@@ -38,6 +38,10 @@ pub struct World {
     hosts: Hosts,
     claims: Claims,
     news: Vec<Fault>,
+    /// Pods that never had a proxy of ours, as their proxy would be.
+    bare: HashMap<Name, Facts>,
+    /// Plans that may stand differently: see [`World::take_touched`].
+    touched: BTreeSet<Name>,
 }
 
 /// A listener that a proxy can't have.
@@ -73,6 +77,8 @@ impl World {
             hosts: Hosts::default(),
             claims: Claims::default(),
             news: Vec::new(),
+            bare: HashMap::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -91,6 +97,7 @@ impl World {
         for plan in &touched.plans {
             effects.hosts |= self.hosts.set_plan(plan, self.feed.plans.get(plan).map(Arc::as_ref));
         }
+        self.touched.extend(touched.plans.iter().cloned());
         for name in touched.proxies {
             self.follow_node_proxy(name);
         }
@@ -106,15 +113,17 @@ impl World {
         let uid = pod.uid.clone();
         let id = ProxyId::Pod(uid.clone());
         let facts = Facts::of_pod(&pod, self.host_families);
-        self.pods.insert(uid, pod);
-        if self.proxies.contains_key(&id) {
-            self.put_proxy(id, facts);
+        self.pods.insert(uid.clone(), pod);
+        match self.proxies.contains_key(&id) {
+            true => self.put_proxy(id, facts),
+            false => self.set_bare(uid, Some(facts)),
         }
     }
 
     /// A pod of this node is gone.
     pub fn delete_pod(&mut self, uid: &Name) {
         self.pods.remove(uid);
+        self.set_bare(uid.clone(), None);
         self.drop_proxy(&ProxyId::Pod(uid.clone()), "the pod is gone");
     }
 
@@ -136,6 +145,7 @@ impl World {
     pub fn open(&mut self, id: &ProxyId) -> Option<Arc<View<EnvoyType>>> {
         if let (ProxyId::Pod(uid), false) = (id, self.proxies.contains_key(id)) {
             let facts = Facts::of_pod(self.pods.get(uid)?, self.host_families);
+            self.set_bare(uid.clone(), None);
             self.put_proxy(id.clone(), facts);
         }
         self.proxies.get(id).map(|p| p.view.clone())
@@ -160,6 +170,16 @@ impl World {
     /// Takes the faults that came since the last call.
     pub fn take_faults(&mut self) -> Vec<Fault> {
         std::mem::take(&mut self.news)
+    }
+
+    /// Takes the Plans of which a proxy's part, or who is to have it, may differ since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<Name> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The pods that never had a proxy of ours, as their proxy would be.
+    pub fn bare_pods(&self) -> impl Iterator<Item = &Facts> {
+        self.bare.values()
     }
 
     /// The NodeProxies that this node is to run.
@@ -192,6 +212,24 @@ impl World {
         self.feed.plans.iter()
     }
 
+    /// Keeps the book of pods without a proxy, and touches the Plans that would be for them.
+    fn set_bare(&mut self, uid: Name, facts: Option<Facts>) {
+        let before = match facts.clone() {
+            Some(facts) => self.bare.insert(uid, facts),
+            None => self.bare.remove(&uid),
+        };
+        if before == facts {
+            return;
+        }
+        let concerned = before.iter().chain(&facts).flat_map(|one| self.taken_by(one)).collect::<Vec<_>>();
+        self.touched.extend(concerned);
+    }
+
+    /// The Plans that a proxy is to have.
+    pub fn taken_by<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = Name> + 'a {
+        self.feed.plans.iter().filter(|(_, plan)| facts.takes(plan)).map(|(name, _)| name.clone())
+    }
+
     fn follow_node_proxy(&mut self, name: Name) {
         let id = ProxyId::Node(name.clone());
         match self.feed.proxies.get(&name) {
@@ -211,12 +249,16 @@ impl World {
             Some(old) => (old.view, old.plans),
             None => (View::new(Snapshot::default()), BTreeMap::new()),
         };
+        let concerned = self.taken_by(&facts).collect::<Vec<_>>();
+        self.touched.extend(concerned);
         self.proxies.insert(id.clone(), Proxy { facts, view, plans });
         self.bring_up_to_date(self.feed.plans.keys().map(|plan| (id.clone(), plan.clone())).collect());
     }
 
     fn drop_proxy(&mut self, id: &ProxyId, reason: &str) {
         let Some(proxy) = self.proxies.remove(id) else { return };
+        let concerned = self.taken_by(&proxy.facts).collect::<Vec<_>>();
+        self.touched.extend(concerned);
         proxy.view.close(reason);
         let shifted = self.claims.drop_proxy(id);
         self.bring_up_to_date(shifted);
@@ -267,9 +309,10 @@ impl World {
             Some(plan) => {
                 let denied = self.claims.denied(&(id.clone(), name.clone()));
                 let names = denied.keys().cloned().collect();
+                let version = self.feed.versions.get(&(PlanType::Plan, name.clone())).copied();
                 let request = translate::Request { plan, families: proxy.facts.families, denied: &names };
                 match translate::translate(&request, &Known { feed: &self.feed, hosts: &self.hosts }) {
-                    Some(done) => Contribution { denied, ..Contribution::of(done.outputs, done.remarks) },
+                    Some(done) => Contribution { denied, made_of: version, ..Contribution::of(done) },
                     // What is not known completely leaves the previous version in force, but for its lost ports.
                     None => {
                         changes.remove.extend(before.deny(plan, denied));
@@ -284,6 +327,9 @@ impl World {
         for (listener, text) in now.faults().difference(&told) {
             let (proxy, listener) = (proxy.facts.title.clone(), translate::qualified_in(name, listener));
             self.news.push(Fault { proxy, listener, text: text.clone() });
+        }
+        if !told.is_empty() || !before.is_empty() || !now.is_empty() {
+            self.touched.insert(name.clone());
         }
         if !now.is_empty() {
             proxy.plans.insert(name.clone(), now);

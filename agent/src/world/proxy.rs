@@ -8,10 +8,10 @@ use std::sync::Arc;
 use portreeve_api::plan;
 use portreeve_api::pod::Pod;
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Name, Resource, View};
+use portreeve_xds::{Name, Resource, Version, View};
 
 use super::claims::{Denied, Port, Transport, Wish};
-use crate::translate::{self, Families, Output, Remark};
+use crate::translate::{self, Census, Families, Remark, Translation};
 
 /// A proxy of this node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,10 @@ pub struct Contribution {
     pub remarks: Vec<Remark>,
     /// Listeners that lost their port.
     pub denied: BTreeMap<String, Denied>,
+    /// The version of the Plan that it was made from.
+    pub made_of: Option<Version>,
+    /// The endpoints of its clusters.
+    pub census: Census,
 }
 
 // === impl ProxyId ===
@@ -160,10 +164,10 @@ impl Contribution {
         lost.chain(self.remarks.iter().map(|r| (r.at.clone(), r.text.clone()))).collect()
     }
 
-    /// A contribution of these resources.
-    pub fn of(outputs: Vec<Output>, remarks: Vec<Remark>) -> Self {
-        let resources = outputs.into_iter().map(|(ty, r)| ((ty, r.name().clone()), r)).collect();
-        Self { resources, remarks, denied: BTreeMap::new() }
+    /// What a translation contributes.
+    pub fn of(done: Translation) -> Self {
+        let resources = done.outputs.into_iter().map(|(ty, r)| ((ty, r.name().clone()), r)).collect();
+        Self { resources, remarks: done.remarks, census: done.census, ..Self::default() }
     }
 
     /// Takes the listeners away that lost their port, while nothing else can be said; answers with what is gone.

@@ -22,6 +22,19 @@ pub enum EnvoyType {
 
 // === impl EnvoyType ===
 
+impl EnvoyType {
+    /// The type as people say it.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Endpoint => "endpoints of",
+            Self::Listener => "listener",
+            Self::Route => "route",
+            Self::Secret => "secret",
+        }
+    }
+}
+
 impl ResourceType for EnvoyType {
     const ALL: &'static [Self] = &[Self::Cluster, Self::Endpoint, Self::Listener, Self::Route, Self::Secret];
 

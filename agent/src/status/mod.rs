@@ -1,0 +1,28 @@
+//! What this node has to say about its Plans and proxies. Pure: state in, words out; the shells are [`crate::local`],
+//! which keeps [`Book`] up to date, and [`writer`], which writes the node's report.
+
+mod book;
+pub mod node_report;
+mod plan;
+#[cfg(test)]
+mod tests;
+pub mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portreeve_api::report::PlanStatus;
+use portreeve_xds::Name;
+
+pub use book::Book;
+pub use plan::of_plan;
+
+/// How far each Plan is on this node. A Plan that is missing has nothing more to be said about: all its proxies
+/// confirmed that they are rid of it.
+pub type Statuses = BTreeMap<Name, Arc<PlanStatus>>;
+
+/// The Plan that a proxy's resource belongs to: the first three parts of its qualified name.
+pub fn plan_of(resource: &str) -> &str {
+    let end = resource.match_indices('/').nth(2).map_or(resource.len(), |(at, _)| at);
+    &resource[..end]
+}

@@ -1,0 +1,182 @@
+//! The node's report: what it says, and when it is worth a write. Pure, with the clock passed in. Entry points:
+//! [`said`] and [`Pace`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use portreeve_api::conditions::{self, ConditionType, Reason, Verdict};
+use portreeve_api::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
+use portreeve_xds::envoy::EnvoyType;
+
+use super::Statuses;
+use crate::keeper;
+use crate::keepers::{Status, Wanted};
+use crate::local::Answers;
+use crate::world::claims::{Denied, Transport};
+use crate::world::{Proxy, ProxyId, World};
+
+/// Between two writes, unless a phase changed.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A report that says nothing new is written this often: it shows that the agent lives.
+const LIVENESS: Duration = Duration::from_secs(60);
+
+/// What there is to report on.
+pub struct Facts<'a> {
+    /// Plans, pods and proxies.
+    pub world: &'a World,
+    /// What the proxies said.
+    pub answers: &'a BTreeMap<ProxyId, Answers>,
+    /// How far the Plans are.
+    pub statuses: &'a Statuses,
+    /// The proxies under keepers.
+    pub keepers: &'a BTreeMap<String, Status>,
+}
+
+/// The report, within its bounds; `before` is the last one, whose conditions keep the times of their transitions.
+pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> NodeReportStatus {
+    let mut proxies: Vec<ProxyReport> =
+        facts.keepers.iter().map(|(name, status)| kept(facts, name, status)).collect();
+    let others = facts.world.proxies().iter().filter(|(id, _)| matches!(id, ProxyId::Pod(_)));
+    proxies.extend(others.filter_map(|(id, proxy)| exception(proxy, facts.answers.get(id)?)));
+    let mut conditions = before.conditions.clone();
+    conditions::set(&mut conditions, programmed(facts.statuses), now);
+    let report = NodeReportStatus {
+        observed_at: None,
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        proxies,
+        conflicts: conflicts(facts.world),
+        conditions,
+    };
+    report.bounded()
+}
+
+/// A proxy under a keeper: always told of.
+fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
+    let id = ProxyId::Node(name.into());
+    let answers = facts.answers.get(&id);
+    let nack = facts.world.proxies().get(&id).zip(answers).and_then(|(proxy, answers)| nack(proxy, answers));
+    let mut report = ProxyReport { name: name.into(), nack, phase: Phase::Pending, ..ProxyReport::default() };
+    report.listeners = answers.map(|a| accepted(a, EnvoyType::Listener));
+    report.clusters = answers.map(|a| accepted(a, EnvoyType::Cluster));
+    if let Some(state) = &status.state {
+        report.phase = phase(state.phase);
+        report.pid = state.envoy_pid.and_then(|pid| i32::try_from(pid).ok());
+        report.epoch = i32::try_from(state.epoch).ok();
+        report.restarts = i32::try_from(state.restarts).ok();
+        report.last_exit = state.last_exit.as_ref().map(ToString::to_string);
+    } else if status.wanted == Wanted::Stopped {
+        report.phase = Phase::Stopped;
+    }
+    if let Some(fault) = &status.fault {
+        report.last_exit = Some(fault.clone());
+    }
+    report
+}
+
+/// A pod's proxy: told of only when it refuses something.
+fn exception(proxy: &Proxy, answers: &Answers) -> Option<ProxyReport> {
+    let nack = nack(proxy, answers)?;
+    let name = proxy.facts.title.strip_prefix("pod/").unwrap_or(&proxy.facts.title).to_owned();
+    let phase = if answers.streams > 0 { Phase::Running } else { Phase::Unknown };
+    Some(ProxyReport { name, phase, nack: Some(nack), ..ProxyReport::default() })
+}
+
+/// What a proxy refuses of what it is to have now.
+fn nack(proxy: &Proxy, answers: &Answers) -> Option<String> {
+    let wanted = |ty, name: &str| proxy.view.snapshot(|s| s.get(ty, name).map(|r| r.version()));
+    let mut refused = answers.refused.iter().filter(|((ty, name), r)| wanted(*ty, name) == Some(r.version));
+    let ((ty, name), refusal) = refused.next()?;
+    let more = refused.count();
+    let rest = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    Some(format!("{} {name}: {}{rest}", ty.noun(), refusal.text))
+}
+
+fn accepted(answers: &Answers, ty: EnvoyType) -> i32 {
+    i32::try_from(answers.accepted.keys().filter(|(of, _)| *of == ty).count()).unwrap_or(i32::MAX)
+}
+
+fn phase(phase: keeper::Phase) -> Phase {
+    match phase {
+        keeper::Phase::Starting => Phase::Starting,
+        keeper::Phase::Running => Phase::Running,
+        keeper::Phase::Draining => Phase::Draining,
+        keeper::Phase::Backoff => Phase::BackOff,
+        keeper::Phase::Stopped => Phase::Stopped,
+    }
+}
+
+fn conflicts(world: &World) -> Vec<Conflict> {
+    let parts = world.proxies().values().flat_map(|proxy| &proxy.plans);
+    let lost = parts.flat_map(|(plan, part)| part.denied.iter().map(move |lost| (plan, lost)));
+    let all = lost.map(|(plan, (listener, lost))| conflict(plan, listener, lost));
+    all.take(portreeve_api::node_report::MAX_CONFLICTS).collect()
+}
+
+fn conflict(plan: &str, listener: &str, lost: &Denied) -> Conflict {
+    Conflict {
+        object: plan.into(),
+        listener: listener.into(),
+        port: i32::try_from(lost.port.number).unwrap_or_default(),
+        protocol: match lost.port.transport {
+            Transport::Udp => "UDP".into(),
+            Transport::Tcp => "TCP".into(),
+        },
+        winner: lost.winner.to_string(),
+    }
+}
+
+/// Whether all of the node's proxies run all of its Plans.
+fn programmed(statuses: &Statuses) -> Verdict {
+    let lost = statuses.values().filter(|s| !s.conflicts.is_empty()).count();
+    let refused = statuses.values().find(|s| s.nacked > 0);
+    let done = statuses.values().filter(|s| s.acked == s.wanted && s.conflicts.is_empty()).count();
+    let counted = format!("{done} of {} Plans are on all their proxies", statuses.len());
+    let (reason, message) = match refused {
+        Some(status) => (Reason::Nacked, format!("{counted}; {}: {}", status.plan, status.refusal)),
+        None if lost > 0 => {
+            (Reason::PortConflict, format!("{counted}; {lost} lost a port to an older object"))
+        }
+        None if done < statuses.len() => (Reason::Pending, counted),
+        None => (Reason::Programmed, counted),
+    };
+    let status = (reason == Reason::Programmed).into();
+    Verdict { type_: ConditionType::Programmed, status, reason, message, generation: None }
+}
+
+/// When the report is written.
+#[derive(Debug, Default)]
+pub struct Pace {
+    last: Option<(Timestamp, NodeReportStatus)>,
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// How long `next` has to wait for its write; zero: it is due.
+    pub fn wait(&self, next: &NodeReportStatus, now: Timestamp) -> Duration {
+        let Some((at, last)) = &self.last else { return Duration::ZERO };
+        let since = Duration::try_from(now.duration_since(*at)).unwrap_or_default();
+        let pause = match (phases(last) == phases(next), last == next) {
+            (false, _) => Duration::ZERO,
+            (true, false) => PAUSE,
+            (true, true) => LIVENESS,
+        };
+        pause.saturating_sub(since)
+    }
+
+    /// It was written, or tried in vain: the next attempt keeps the same pace.
+    pub fn written(&mut self, report: NodeReportStatus, now: Timestamp) {
+        self.last = Some((now, report));
+    }
+
+    /// What was written last.
+    pub fn last(&self) -> NodeReportStatus {
+        self.last.as_ref().map(|(_, report)| report.clone()).unwrap_or_default()
+    }
+}
+
+fn phases(report: &NodeReportStatus) -> BTreeMap<&str, Phase> {
+    report.proxies.iter().map(|proxy| (proxy.name.as_str(), proxy.phase)).collect()
+}

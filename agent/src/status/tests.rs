@@ -1,0 +1,390 @@
+//! Statuses and reports as facts: a world, what its proxies said, and what follows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use portreeve_api::node_report::{NodeReportStatus, Phase};
+use portreeve_api::pod::Pod;
+use portreeve_api::report::PlanStatus;
+use portreeve_api::{PlanType, names, plan, selector};
+use portreeve_xds::Version;
+use portreeve_xds::envoy::EnvoyType;
+use prost::Message;
+
+use super::node_report::{Facts, Pace, said};
+use super::*;
+use crate::keeper::{self, State};
+use crate::keepers::{Status, Wanted};
+use crate::local::{Answers, Refusal};
+use crate::translate::Families;
+use crate::world::{ProxyId, World};
+
+/// A world, its proxies' answers, and the book over both.
+struct Rig {
+    world: World,
+    answers: BTreeMap<ProxyId, Answers>,
+    book: Book,
+    statuses: Statuses,
+}
+
+fn gateway(name: &str) -> ProxyId {
+    ProxyId::Node(name.into())
+}
+
+fn labels(app: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("app".to_owned(), app.to_owned())])
+}
+
+/// A Plan `A/ns/<name>` for proxies with `app=gw`: a UDP listener `l` on `port` with these endpoints.
+fn mk_plan(name: &str, port: u32, endpoints: &[&str]) -> plan::Plan {
+    let socket = |port| plan::Socket { protocol: plan::Protocol::Udp.into(), port, ..Default::default() };
+    let route = plan::Route { destination: "c".into(), ..Default::default() };
+    let source = |ip: &&str| plan::EndpointSource {
+        from: Some(plan::endpoint_source::From::Ip((*ip).into())),
+        port: 9,
+        ..Default::default()
+    };
+    let origin = plan::Origin {
+        api: "A".into(),
+        namespace: "ns".into(),
+        name: name.into(),
+        created_ms: i64::from(port),
+        ..Default::default()
+    };
+    plan::Plan {
+        workload: Some(plan::Workload {
+            namespace: "ns".into(),
+            selector: Some(selector::from_map(&labels("gw"))),
+            ..Default::default()
+        }),
+        listeners: vec![plan::Listener {
+            name: "l".into(),
+            socket: Some(socket(port)),
+            rules: vec![plan::Rule { route: Some(route), ..Default::default() }],
+            ..Default::default()
+        }],
+        clusters: vec![plan::Cluster {
+            name: "c".into(),
+            socket: Some(socket(0)),
+            endpoints: endpoints.iter().map(source).collect(),
+            balancer: Some(plan::Balancer { policy: Some(plan::balancer::Policy::SourceAddress(true)) }),
+            ..Default::default()
+        }],
+        dns_namespace: "ns".into(),
+        origin: Some(origin),
+        ..Default::default()
+    }
+}
+
+fn mk_pod(uid: &str, app: &str) -> Pod {
+    Pod {
+        uid: uid.into(),
+        namespace: "ns".into(),
+        name: uid.into(),
+        labels: labels(app),
+        node: Some("n".into()),
+        ips: vec![[10, 0, 0, 1].into()],
+        ready: true,
+        host_network: false,
+        created_ms: 10,
+        terminating_ms: 0,
+        finished: false,
+        node_proxy: None,
+        service_account: String::new(),
+    }
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// With one NodeProxy `gw`, whose proxy is connected.
+    fn new() -> Self {
+        let (answers, book, statuses) = (BTreeMap::new(), Book::default(), Statuses::new());
+        let mut rig = Self { world: World::new(Families::V4), answers, book, statuses };
+        rig.add_gateway("gw");
+        rig.connect(&gateway("gw"));
+        rig
+    }
+
+    fn add_gateway(&mut self, name: &str) {
+        let proxy = plan::NodeProxy { labels: labels("gw"), all_namespaces: true, ..Default::default() };
+        self.put(PlanType::NodeProxy, name, &proxy);
+    }
+
+    fn put(&mut self, ty: PlanType, name: &str, body: &impl Message) {
+        let body = body.encode_to_vec();
+        let upsert = [(name.into(), Version::of(&body), Bytes::from(body))];
+        self.world.apply_feed(ty, &upsert, &[]).unwrap();
+    }
+
+    fn put_plan(&mut self, plan: &plan::Plan) {
+        self.put(PlanType::Plan, &names::plan_name(plan.origin.as_ref()), plan);
+    }
+
+    fn connect(&mut self, id: &ProxyId) {
+        self.world.open(id).unwrap();
+        self.answers.entry(id.clone()).or_default().streams = 1;
+        self.touch_all();
+    }
+
+    /// The proxy accepts all that it is sent of these types.
+    fn accept(&mut self, id: &ProxyId, types: &[EnvoyType]) {
+        let view = self.world.open(id).unwrap();
+        let answers = self.answers.get_mut(id).unwrap();
+        for ty in types {
+            answers.accepted.retain(|(of, _), _| of != ty);
+            view.snapshot(|s| {
+                answers.accepted.extend(s.iter(*ty).map(|(name, r)| ((*ty, name.clone()), r.version())));
+            });
+        }
+        self.touch_all();
+    }
+
+    fn accept_all(&mut self, id: &ProxyId) {
+        self.accept(id, &[EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Listener]);
+    }
+
+    fn refuse(&mut self, id: &ProxyId, name: &str, text: &str) {
+        let view = self.world.open(id).unwrap();
+        let version = view.snapshot(|s| s.get(EnvoyType::Listener, name).unwrap().version());
+        let refusal = Refusal { version, text: text.into() };
+        self.answers.get_mut(id).unwrap().refused.insert((EnvoyType::Listener, name.into()), refusal);
+        self.touch_all();
+    }
+
+    fn touch_all(&mut self) {
+        let all: Vec<Name> =
+            self.world.plans().map(|(name, _)| name.clone()).chain(self.statuses.keys().cloned()).collect();
+        self.book.touch(all);
+    }
+
+    fn settle(&mut self) -> bool {
+        self.book.touch(self.world.take_touched());
+        self.book.settle(&self.world, &self.answers, &mut self.statuses)
+    }
+
+    fn status(&mut self, plan: &str) -> PlanStatus {
+        self.settle();
+        (**self.statuses.get(format!("A/ns/{plan}").as_str()).unwrap()).clone()
+    }
+
+    /// Wanted, acked, nacked, unreachable, without a proxy.
+    fn counts(&mut self, plan: &str) -> [u32; 5] {
+        let s = self.status(plan);
+        [s.wanted, s.acked, s.nacked, s.unreachable, s.without_proxy]
+    }
+
+    fn report(&mut self, keepers: &BTreeMap<String, Status>) -> NodeReportStatus {
+        self.settle();
+        let facts = Facts { world: &self.world, answers: &self.answers, statuses: &self.statuses, keepers };
+        said(&facts, &NodeReportStatus::default(), Timestamp::UNIX_EPOCH)
+    }
+}
+
+#[test]
+fn plan_is_acked_when_every_resource_is_accepted_at_the_version_that_is_served() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    assert_eq!(rig.counts("a"), [1, 0, 0, 0, 0]);
+    rig.accept(&gateway("gw"), &[EnvoyType::Cluster, EnvoyType::Listener]);
+    assert_eq!(rig.counts("a"), [1, 0, 0, 0, 0], "the assignment is still out");
+    rig.accept_all(&gateway("gw"));
+    assert_eq!(rig.counts("a"), [1, 1, 0, 0, 0]);
+    rig.put_plan(&mk_plan("a", 2, &["10.0.0.9"]));
+    assert_eq!(rig.counts("a"), [1, 0, 0, 0, 0], "another port is another version");
+}
+
+#[test]
+fn plan_that_leads_to_the_same_resources_is_acked_at_once() {
+    let mut rig = Rig::new();
+    let mut plan = mk_plan("a", 1, &["10.0.0.9"]);
+    rig.put_plan(&plan);
+    rig.accept_all(&gateway("gw"));
+    let before = rig.status("a");
+    plan.origin.as_mut().unwrap().kind = "Other".into();
+    rig.put_plan(&plan);
+    let after = rig.status("a");
+    assert_eq!((before.acked, after.acked), (1, 1));
+    assert_ne!(before.version, after.version);
+}
+
+#[test]
+fn plan_whose_group_is_not_complete_is_not_acked() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.accept_all(&gateway("gw"));
+    let mut next = mk_plan("a", 1, &["10.0.0.9"]);
+    next.clusters[0].endpoints[0].from = Some(plan::endpoint_source::From::Group("ns/app=w".into()));
+    rig.put_plan(&next);
+    rig.accept_all(&gateway("gw"));
+    assert_eq!(rig.counts("a"), [1, 0, 0, 0, 0], "what the proxy has is of the earlier version");
+}
+
+#[test]
+fn node_proxy_counts_whether_connected_or_not_and_a_pod_once_it_was() {
+    let mut rig = Rig::new();
+    rig.add_gateway("second");
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    rig.world.apply_pod(mk_pod("other", "x"));
+    assert_eq!(rig.counts("a"), [2, 0, 0, 1, 1]);
+    let pod = ProxyId::Pod("p".into());
+    rig.connect(&pod);
+    assert_eq!(rig.counts("a"), [3, 0, 0, 1, 0]);
+    rig.answers.remove(&pod);
+    rig.touch_all();
+    assert_eq!(rig.counts("a"), [3, 0, 0, 2, 0]);
+    rig.world.delete_pod(&"p".into());
+    assert_eq!(rig.counts("a"), [2, 0, 0, 1, 0], "without being asked to look");
+}
+
+#[test]
+fn refusal_is_told_in_the_proxys_words_until_the_version_changes() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.refuse(&gateway("gw"), "A/ns/a/l", &"no ".repeat(1000));
+    let status = rig.status("a");
+    assert_eq!((status.nacked, status.acked), (1, 0));
+    assert!(status.refusal.starts_with("nodeproxy/gw, listener A/ns/a/l: no no"), "{}", status.refusal);
+    assert!(status.refusal.len() <= 600);
+    rig.put_plan(&mk_plan("a", 2, &["10.0.0.9"]));
+    assert_eq!(rig.counts("a"), [1, 0, 0, 0, 0], "of the new version nothing is known yet");
+}
+
+#[test]
+fn lost_port_names_the_winner_and_blocks_no_other_plan() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("old", 1, &["10.0.0.9"]));
+    let mut young = mk_plan("young", 2, &["10.0.0.9"]);
+    young.listeners[0].socket.as_mut().unwrap().port = 1;
+    rig.put_plan(&young);
+    rig.accept_all(&gateway("gw"));
+    assert!(rig.status("old").conflicts.is_empty());
+    let conflicts = rig.status("young").conflicts;
+    assert!(conflicts.len() == 1 && conflicts[0].contains("A/ns/old/l"), "{conflicts:?}");
+    let report = rig.report(&BTreeMap::new());
+    assert_eq!((&*report.conflicts[0].object, &*report.conflicts[0].winner), ("A/ns/young", "A/ns/old"));
+    assert_eq!(report.conditions[0].reason, "PortConflict");
+}
+
+#[test]
+fn endpoints_are_counted_once_for_all_proxies_of_the_node() {
+    let mut rig = Rig::new();
+    rig.add_gateway("second");
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.8", "10.0.0.9"]));
+    let status = rig.status("a");
+    assert_eq!((status.endpoints, status.healthy, status.unchecked), (2, 2, 2));
+}
+
+#[test]
+fn withdrawn_plan_is_gone_when_no_proxy_runs_anything_of_it() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.accept_all(&gateway("gw"));
+    rig.settle();
+    rig.world.apply_feed(PlanType::Plan, &[], &["A/ns/a".into()]).unwrap();
+    assert!(!rig.settle(), "the proxy still runs it");
+    rig.accept(&gateway("gw"), &[EnvoyType::Listener]);
+    assert!(!rig.settle(), "and its cluster");
+    rig.accept_all(&gateway("gw"));
+    assert!(rig.settle());
+    assert!(rig.statuses.is_empty());
+}
+
+#[test]
+fn withdrawn_plan_is_gone_at_once_when_no_proxy_is_connected() {
+    let mut rig = Rig::new();
+    rig.answers.clear();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.settle();
+    rig.world.apply_feed(PlanType::Plan, &[], &["A/ns/a".into()]).unwrap();
+    assert!(rig.settle() && rig.statuses.is_empty());
+}
+
+#[test]
+fn change_of_one_plan_looks_at_one_plan() {
+    let mut rig = Rig::new();
+    for i in 0..100 {
+        rig.put_plan(&mk_plan(&format!("p{i}"), 1000 + i, &["10.0.0.9"]));
+    }
+    rig.settle();
+    let before = rig.book.looked_at();
+    rig.put_plan(&mk_plan("p7", 1007, &["10.0.0.7"]));
+    rig.settle();
+    assert_eq!(rig.book.looked_at() - before, 1);
+    rig.world.apply_pod(mk_pod("nobody", "x"));
+    rig.settle();
+    assert_eq!(rig.book.looked_at() - before, 1, "a pod that no Plan is for");
+}
+
+#[test]
+fn resource_tells_its_plan() {
+    assert_eq!(plan_of("A/ns/name/listener/with/slashes"), "A/ns/name");
+    assert_eq!(plan_of("A/ns/name"), "A/ns/name");
+}
+
+fn kept(phase: keeper::Phase) -> BTreeMap<String, Status> {
+    let state = State {
+        protocol: 1,
+        name: "gw".into(),
+        keeper_pid: 1,
+        envoy_pid: Some(7),
+        envoy_ticks: None,
+        epoch: 2,
+        base_id: None,
+        started_ms: None,
+        restarts: 3,
+        last_exit: Some(keeper::Exit::Signal(9)),
+        backoff_until_ms: None,
+        phase,
+        spec_hash: String::new(),
+        netns: 0,
+    };
+    let status =
+        Status { wanted: Wanted::Running, attached: true, current: true, state: Some(state), fault: None };
+    BTreeMap::from([("gw".to_owned(), status)])
+}
+
+#[test]
+fn report_names_kept_proxies_and_other_proxies_only_when_they_refuse_something() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    let pod = ProxyId::Pod("p".into());
+    rig.connect(&pod);
+    rig.accept_all(&pod);
+    rig.accept_all(&gateway("gw"));
+    let report = rig.report(&kept(keeper::Phase::Running));
+    let [proxy] = report.proxies.as_slice() else { panic!("{:?}", report.proxies) };
+    assert_eq!(
+        (proxy.name.as_str(), proxy.phase, proxy.pid, proxy.epoch),
+        ("gw", Phase::Running, Some(7), Some(2))
+    );
+    assert_eq!((proxy.restarts, proxy.last_exit.as_deref()), (Some(3), Some("signal 9")));
+    assert_eq!((proxy.listeners, proxy.clusters, proxy.nack.as_deref()), (Some(1), Some(1), None));
+    assert_eq!(report.conditions[0].reason, "Programmed");
+    rig.refuse(&pod, "A/ns/a/l", "no");
+    let report = rig.report(&kept(keeper::Phase::Running));
+    let told: Vec<_> = report.proxies.iter().map(|p| (p.name.as_str(), p.nack.as_deref())).collect();
+    assert_eq!(told, [("gw", None), ("ns/p", Some("listener A/ns/a/l: no"))]);
+    assert_eq!(report.conditions[0].reason, "Nacked");
+}
+
+#[test]
+fn report_is_written_at_once_for_a_phase_else_every_five_seconds_and_every_minute_without_news() {
+    let at = |s| Timestamp::from_second(s).unwrap();
+    let mut rig = Rig::new();
+    let first = rig.report(&kept(keeper::Phase::Running));
+    let mut pace = Pace::default();
+    assert_eq!(pace.wait(&first, at(100)), Duration::ZERO);
+    pace.written(first.clone(), at(100));
+    assert_eq!(pace.wait(&first, at(101)), Duration::from_secs(59));
+    let news = NodeReportStatus { agent_version: "next".into(), ..first.clone() };
+    assert_eq!(pace.wait(&news, at(101)), Duration::from_secs(4));
+    assert_eq!(pace.wait(&news, at(105)), Duration::ZERO);
+    let fallen = rig.report(&kept(keeper::Phase::Backoff));
+    assert_eq!(pace.wait(&fallen, at(101)), Duration::ZERO);
+    assert_eq!(pace.wait(&first, at(50)), Duration::from_secs(60), "a clock that was set back is no reason");
+}

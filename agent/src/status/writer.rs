@@ -1,0 +1,107 @@
+//! Writes the node's report to the API server, by server-side apply of this agent's own object. Entry point: [`run`].
+//! Without an API server the agent goes on, and the newest report is written when there is one again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use portreeve_api::node_report::{NodeReport, NodeReportStatus};
+use serde_json::{Value, json};
+
+use super::node_report::{Facts, Pace, said};
+use crate::keepers::Keepers;
+use crate::local::Local;
+
+/// Field manager of what is written.
+const MANAGER: &str = "portreeve-agent";
+
+/// How long news are gathered before they are looked at.
+const GATHER: Duration = Duration::from_millis(200);
+
+/// How long the API server may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Writes the report whenever it is due, for ever.
+///
+/// # Errors
+/// None that ends it: failures are logged once and tried again.
+pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow::Result<()> {
+    let (mut changes, mut proxies) = (local.changes(), keepers.watch());
+    let mut pace = Pace::default();
+    let mut failing = false;
+    loop {
+        let now = Timestamp::now();
+        let report = look(&local, &keepers, &pace.last(), now);
+        let wait = pace.wait(&report, now);
+        if wait.is_zero() {
+            let outcome = write(&client, local.node(), &report, now).await;
+            match &outcome {
+                Err(error) if !failing => {
+                    tracing::warn!(%error, "can't write the node's report, trying again")
+                }
+                _ => {}
+            }
+            failing = outcome.is_err();
+            // Of what was not written a later report must differ.
+            let kept =
+                if failing { NodeReportStatus { agent_version: String::new(), ..report } } else { report };
+            pace.written(kept, now);
+            continue;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = changes.changed() => tokio::time::sleep(GATHER).await,
+            _ = proxies.changed() => {}
+        }
+    }
+}
+
+fn look(local: &Local, keepers: &Keepers, before: &NodeReportStatus, now: Timestamp) -> NodeReportStatus {
+    let kept = keepers.status();
+    let statuses = local.statuses().borrow().clone();
+    local.survey(|world, answers| {
+        said(&Facts { world, answers, statuses: &statuses, keepers: &kept }, before, now)
+    })
+}
+
+async fn write(client: &Client, node: &str, report: &NodeReportStatus, now: Timestamp) -> anyhow::Result<()> {
+    let writing = async {
+        let status = NodeReportStatus { observed_at: Some(Time(now)), ..report.clone() };
+        let api: Api<NodeReport> = Api::all(client.clone());
+        let patch = object(node, json!({"status": status}));
+        let params = PatchParams::apply(MANAGER).force();
+        match api.patch_status(node, &params, &Patch::Apply(&patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                create(client, node).await?;
+                api.patch_status(node, &params, &Patch::Apply(&patch)).await
+            }
+            other => other,
+        }
+    };
+    tokio::time::timeout(ANSWER, writing).await??;
+    Ok(())
+}
+
+/// Creates the object, which goes with its Node.
+async fn create(client: &Client, node: &str) -> kube::Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let owner = nodes.get_opt(node).await.ok().flatten();
+    let owner = owner
+        .and_then(|found| found.uid())
+        .map(|uid| json!([{"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}]));
+    let metadata = owner.map_or(json!({}), |owner| json!({"ownerReferences": owner}));
+    let api: Api<NodeReport> = Api::all(client.clone());
+    let patch = object(node, json!({"metadata": metadata}));
+    api.patch(node, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&patch)).await.map(drop)
+}
+
+fn object(node: &str, mut rest: Value) -> Value {
+    rest["apiVersion"] = NodeReport::api_version(&()).into();
+    rest["kind"] = NodeReport::kind(&()).into();
+    rest["metadata"]["name"] = node.into();
+    rest
+}
