@@ -1,6 +1,6 @@
 //! The agent: keeps the proxies of its own node, and them alone.
 //!
-//! [`translate`] and [`world`] are pure; [`run`] feeds them from the hub, the node's pods and the resolver, and
+//! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods and the resolver, and
 //! serves what they say over a Unix socket; [`keepers`] and [`keeper`] supervise the Envoys.
 
 use std::ffi::OsString;
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 pub mod envoy;
 pub mod families;
+pub mod health;
 pub mod keeper;
 pub mod keepers;
 pub mod link;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use portreeve_api::names::{NODE_PROXY_ID, WATERMARK_KEY};
@@ -15,6 +15,7 @@ use portreeve_xds::{Delta, Event, Hello, Name, Node, Sink, Source, StreamInfo, V
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::health::Watched;
 use crate::link::Link;
 use crate::status::{Book, Statuses, plan_of};
 use crate::world::{Effects, Host, ProxyId, World};
@@ -34,6 +35,8 @@ pub struct Local {
     hosts: watch::Sender<u64>,
     /// How far each Plan is.
     statuses: watch::Sender<Statuses>,
+    /// What others follow of the health on this node.
+    pub health: Watched,
 }
 
 struct Inner {
@@ -74,7 +77,9 @@ pub struct PodVerbs(pub Arc<Local>);
 
 impl Local {
     /// The state of the agent of `node`.
-    pub fn new(node: impl Into<String>, world: World) -> Arc<Self> {
+    pub fn new(node: impl Into<String>, mut world: World) -> Arc<Self> {
+        let node = node.into();
+        world.set_node(&node);
         let inner = Inner {
             world,
             watermark: None,
@@ -83,12 +88,13 @@ impl Local {
             book: Book::default(),
         };
         Arc::new(Self {
-            node: node.into(),
+            node,
             inner: Mutex::new(inner),
             generation: watch::Sender::new(0),
             proxies: watch::Sender::new(0),
             hosts: watch::Sender::new(0),
             statuses: watch::Sender::default(),
+            health: Watched::default(),
         })
     }
 
@@ -150,11 +156,13 @@ impl Local {
         inner.world.complete().then(|| inner.world.node_proxies().clone())
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+    /// Changes the world, and tells everybody.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
         let mut inner = self.lock();
         let answer = change(&mut inner.world);
         let faults = inner.world.take_faults();
         self.settle(&mut inner);
+        self.health.follow(inner.world.health());
         drop(inner);
         for fault in faults {
             tracing::warn!(
@@ -340,6 +348,7 @@ impl Sink<PlanType> for FeedSink {
 
     fn connected(&mut self, connected: bool) {
         tracing::info!(connected, "hub");
+        self.0.change(|world| world.hub_connected(connected, Instant::now()));
     }
 
     fn headers(&self) -> http::HeaderMap {

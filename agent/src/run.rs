@@ -20,7 +20,7 @@ use crate::keepers::Keepers;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::world::World;
-use crate::{envoy, families, names, proxies, socket, status};
+use crate::{envoy, families, health, names, proxies, socket, status};
 
 /// The agent: keeps the proxies of its own node.
 #[derive(Clone, Debug, Args)]
@@ -159,6 +159,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         Ok(())
     });
     tasks.spawn("names", names::run(local.clone(), setup.names));
+    tasks.spawn("health", health::run(local.clone()));
     let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
     tasks.spawn("nodeproxies", proxies::run(local.clone(), keepers.clone(), common));
     let running = keepers.clone();

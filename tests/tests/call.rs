@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Result, ensure};
+use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow};
 
@@ -37,11 +38,14 @@ async fn two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes() -
     let town = Town::start(2).await?;
     town.gateways().await?;
     let mut workers = Vec::new();
-    let mut echoes = Vec::new();
+    let (mut echoes, mut healths) = (Vec::new(), Vec::new());
     for j in 1..=3 {
         let worker = town.worker(2, j, "app: worker", true).await?;
         worker.admin.wait_ready(BOUND).await?;
         echoes.extend(apps(&worker)?);
+        // Asked by the gateway's agent at the pod's address, and by the pod's own Envoy over loopback.
+        let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1233);
+        healths.push(HealthPort::open(&worker.netns, any)?);
         workers.push(worker);
     }
     let ingress = side("ingress", "envoy-ingress", "c1", "selector: {app: worker}", |p| (p, p + 20_000));

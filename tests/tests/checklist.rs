@@ -17,7 +17,6 @@ enum Answer {
 
 use Answer::{Differs, Later, Partly, Proven};
 
-const HEALTH: &str = "node-local health checks and verdicts";
 const DEPLOY: &str = "images and manifests for clusters";
 const REPORTS: &str = "reports of agents to the hub: Programmed, Healthy, events";
 
@@ -96,7 +95,23 @@ const ROWS: [Answer; 27] = [
         ("hub/src/index/tests/endpoints.rs", "endpoints_go_to_the_nodes_that_use_the_group_and_to_no_other"),
     ]),
     // A11: health checks.
-    Later(HEALTH),
+    Differs(
+        "Each endpoint is probed once, by the agent of its own node, and not by every proxy that uses it; who has no \
+         fresh word of that agent probes by itself. A proxy checks its own loopback by itself.",
+        &[
+            (
+                "tests/tests/health.rs",
+                "closed_port_of_the_same_node_moves_its_sessions_within_interval_and_timeout",
+            ),
+            (
+                "tests/tests/health.rs",
+                "silent_port_is_unhealthy_by_timeout_and_one_that_keeps_its_connections_is_not",
+            ),
+            ("tests/tests/health.rs", "without_owner_and_hub_endpoints_stay_in_use_and_are_probed_directly"),
+            ("tests/tests/health.rs", "neither_a_flap_of_a_second_nor_a_termination_splits_a_call"),
+            ("tests/tests/health.rs", "loopback_endpoint_is_checked_by_its_own_proxy"),
+        ],
+    ),
     // A12: no check means healthy; panic threshold 0; health ignored on removal.
     Proven(&[
         ("hub/src/resolve/a/tests.rs", "without_a_health_check_nothing_is_checked_nor_warned_of"),
@@ -108,7 +123,11 @@ const ROWS: [Answer; 27] = [
         "health_check_is_taken_with_the_seeds_figures_and_its_traps_are_told",
     )]),
     // A14: GET /healthcheck, as the deployed Envoys answer it.
-    Partly(&[("hub/src/resolve/a/tests.rs", "http_check_keeps_its_path")], HEALTH),
+    Proven(&[
+        ("hub/src/resolve/a/tests.rs", "http_check_keeps_its_path"),
+        ("agent/src/health/probe.rs", "http_answers_of_200_and_300_are_healthy_and_all_others_are_not"),
+        ("agent/tests/keeper_trouble.rs", "health_listener_answers_and_nothing_else_listens"),
+    ]),
     // A15: the same selectors for proxies and endpoints; gateway, sidecar, app.
     Proven(&[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")]),
     // A16: a proxy that joins late gets everything.

@@ -1,5 +1,6 @@
 //! Assignments: which endpoints a cluster has, in which priority and health.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -8,7 +9,7 @@ use envoy_types::pb::envoy::config::endpoint::v3 as envoy;
 use envoy_types::pb::google::protobuf::{Struct, Value, value};
 use portreeve_api::plan;
 
-use super::{Families, Lookup, Request, rank, u32_value};
+use super::{Families, Lookup, Request, check, rank, u32_value};
 
 /// With Envoy's default of 140 % a priority spills over when a third of it is down; this says: never while one is up.
 const OVERPROVISIONING: u32 = 100_000;
@@ -24,6 +25,10 @@ pub struct Candidate {
     pub created_ms: i64,
     /// When its pod was asked to go; 0 while it stays.
     pub terminating_ms: i64,
+    /// Its health check failed.
+    pub failed: bool,
+    /// The port at which the proxy checks it by itself; 0: it doesn't.
+    pub proxy_check: u32,
 }
 
 /// The endpoints of a cluster, each address and port once; none while a source is not known yet. Addresses that the
@@ -37,26 +42,35 @@ pub fn candidates(
     let families = request.families;
     let mut found: BTreeMap<(IpAddr, u32), Candidate> = BTreeMap::new();
     for source in &cluster.endpoints {
-        let mut add = |ip, created_ms, terminating_ms| {
-            let candidate = Candidate { ip, port: source.port, created_ms, terminating_ms };
-            let known = found.entry((ip, source.port)).or_insert_with(|| candidate.clone());
-            *known = known.clone().min_by_merit(candidate);
+        let mut add = |candidate: Candidate| {
+            let known = found.entry((candidate.ip, candidate.port)).or_insert_with(|| candidate.clone());
+            *known = known.clone().merged(candidate);
         };
+        let checked = Checked::of(cluster, source);
+        let of_ip = |ip| Candidate { failed: checked.address(lookup, ip), ..Candidate::new(ip, source) };
         match &source.from {
-            Some(From::Ip(ip)) => {
-                let ip: Option<IpAddr> =
-                    ip.parse().ok().filter(|ip: &IpAddr| ip.is_loopback() || usable(families, *ip));
-                ip.into_iter().for_each(|ip| add(ip, 0, 0));
+            Some(From::Ip(_)) if check::is_by_proxy(source) => {
+                let ip = address_of(source);
+                let proxy_check = checked.port;
+                ip.into_iter().for_each(|ip| add(Candidate { proxy_check, ..Candidate::new(ip, source) }));
+            }
+            Some(From::Ip(_)) => {
+                address_of(source)
+                    .filter(|ip| usable(families, *ip))
+                    .into_iter()
+                    .for_each(|ip| add(of_ip(ip)));
             }
             Some(From::Host(host)) => {
                 let ips = lookup.host(&request.plan.dns_namespace, host)?;
-                one_family(families, ips).into_iter().for_each(|ip| add(ip, 0, 0));
+                one_family(families, ips).into_iter().for_each(|ip| add(of_ip(ip)));
             }
             Some(From::Group(group)) => {
                 for endpoint in lookup.group(group)? {
-                    if let Some(ip) = pick(families, &endpoint.ips) {
-                        add(ip, endpoint.created_ms, endpoint.terminating_ms);
-                    }
+                    let Some(ip) = pick(families, &endpoint.ips) else { continue };
+                    let (created_ms, terminating_ms) = (endpoint.created_ms, endpoint.terminating_ms);
+                    let failed = checked.pod(lookup, endpoint);
+                    let known = Candidate::new(ip, source);
+                    add(Candidate { created_ms, terminating_ms, failed, ..known });
                 }
             }
             Some(From::Filename(_)) | None => {}
@@ -74,10 +88,13 @@ pub fn build(
 ) -> envoy::ClusterLoadAssignment {
     let policy = cluster.balancer.as_ref().and_then(|b| b.policy.as_ref());
     let created_ms = plan.origin.as_ref().map_or(0, |o| o.created_ms);
-    let protocol = cluster.socket.as_ref().map_or(plan::Protocol::Udp, plan::Socket::protocol);
+    let socket = Socket {
+        protocol: cluster.socket.as_ref().map_or(plan::Protocol::Udp, plan::Socket::protocol),
+        by_proxy: check::by_proxy(cluster).is_some(),
+    };
     let endpoints = match policy {
-        Some(plan::balancer::Policy::Key(key)) => keyed(key, created_ms, found, protocol),
-        _ => unkeyed(found, protocol),
+        Some(plan::balancer::Policy::Key(key)) => keyed(key, created_ms, found, socket),
+        _ => unkeyed(found, socket),
     };
     envoy::ClusterLoadAssignment {
         cluster_name: name.into(),
@@ -93,11 +110,63 @@ pub fn build(
 // === impl Candidate ===
 
 impl Candidate {
+    /// One of an address, about which nothing is known.
+    fn new(ip: IpAddr, source: &plan::EndpointSource) -> Self {
+        let (created_ms, terminating_ms) = (0, 0);
+        Self { ip, port: source.port, created_ms, terminating_ms, failed: false, proxy_check: 0 }
+    }
+
     /// Of two that share address and port (pods on the host network, an address that is named twice): the one that
-    /// stays, then the older, whatever the order in which they were found.
-    fn min_by_merit(self, other: Self) -> Self {
+    /// stays, then the older, whatever the order in which they were found. What is known against either of equals counts.
+    fn merged(self, other: Self) -> Self {
         let merit = |c: &Self| (c.terminating_ms != 0, c.created_ms, std::cmp::Reverse(c.terminating_ms));
-        if merit(&other) < merit(&self) { other } else { self }
+        match merit(&self).cmp(&merit(&other)) {
+            Ordering::Less => self,
+            Ordering::Greater => other,
+            Ordering::Equal => Self {
+                failed: self.failed || other.failed,
+                proxy_check: self.proxy_check.max(other.proxy_check),
+                ..self
+            },
+        }
+    }
+
+    /// What the proxy is told of it, when nothing is known against it: `good`.
+    fn status(&self, good: core::HealthStatus) -> core::HealthStatus {
+        if self.failed { core::HealthStatus::Unhealthy } else { good }
+    }
+}
+
+/// How a source's endpoints are checked.
+struct Checked<'a> {
+    /// 0: not at all.
+    port: u32,
+    path: &'a str,
+}
+
+// === impl Checked ===
+
+impl<'a> Checked<'a> {
+    fn of(cluster: &'a plan::Cluster, source: &plan::EndpointSource) -> Self {
+        match &cluster.health_check {
+            Some(check) => Self { port: source.health_port, path: &check.http_path },
+            None => Self { port: 0, path: "" },
+        }
+    }
+
+    fn pod(&self, lookup: &impl Lookup, endpoint: &plan::Endpoint) -> bool {
+        self.port != 0 && lookup.pod_failed(endpoint, self.port, self.path)
+    }
+
+    fn address(&self, lookup: &impl Lookup, ip: IpAddr) -> bool {
+        self.port != 0 && lookup.address_failed(ip, self.port, self.path)
+    }
+}
+
+fn address_of(source: &plan::EndpointSource) -> Option<IpAddr> {
+    match &source.from {
+        Some(plan::endpoint_source::From::Ip(ip)) => ip.parse().ok(),
+        _ => None,
     }
 }
 
@@ -107,7 +176,7 @@ fn keyed(
     key: &str,
     created_ms: i64,
     mut found: Vec<Candidate>,
-    protocol: plan::Protocol,
+    socket: Socket,
 ) -> Vec<envoy::LocalityLbEndpoints> {
     found.retain(|c| c.terminating_ms == 0 || created_ms < c.terminating_ms);
     // The API tells whole seconds, and no pod is ready in the second of its creation: one of the object's own second
@@ -119,7 +188,9 @@ fn keyed(
         if priorities.len() <= priority {
             priorities.push(Vec::new());
         }
-        priorities[priority].push(endpoint(candidate, core::HealthStatus::Unknown, protocol));
+        // A failed one keeps its place: all pipes of a call go to its runner-up together, and come back together.
+        let status = candidate.status(core::HealthStatus::Unknown);
+        priorities[priority].push(endpoint(candidate, status, socket));
     }
     let locality = |(priority, lb_endpoints)| envoy::LocalityLbEndpoints {
         priority: priority as u32,
@@ -130,7 +201,7 @@ fn keyed(
 }
 
 /// All in one priority. A pod that is to go is DEGRADED: it keeps its sessions and takes no new one.
-fn unkeyed(found: Vec<Candidate>, protocol: plan::Protocol) -> Vec<envoy::LocalityLbEndpoints> {
+fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoints> {
     if found.is_empty() {
         return Vec::new();
     }
@@ -138,8 +209,8 @@ fn unkeyed(found: Vec<Candidate>, protocol: plan::Protocol) -> Vec<envoy::Locali
     let distinct = addresses.len() == found.len();
     let build = |candidate: &Candidate| {
         let leaving = candidate.terminating_ms != 0;
-        let health = if leaving { core::HealthStatus::Degraded } else { core::HealthStatus::Unknown };
-        let mut built = endpoint(candidate, health, protocol);
+        let good = if leaving { core::HealthStatus::Degraded } else { core::HealthStatus::Unknown };
+        let mut built = endpoint(candidate, candidate.status(good), socket);
         // Hashing by bare address lets all listeners of a sender agree on the pod, whatever the ports.
         built.metadata = distinct.then(|| hash_key(candidate.ip));
         built
@@ -147,12 +218,22 @@ fn unkeyed(found: Vec<Candidate>, protocol: plan::Protocol) -> Vec<envoy::Locali
     vec![envoy::LocalityLbEndpoints { lb_endpoints: found.iter().map(build).collect(), ..Default::default() }]
 }
 
-fn endpoint(
-    candidate: &Candidate,
-    health: core::HealthStatus,
+/// What all endpoints of a cluster have in common.
+#[derive(Clone, Copy)]
+struct Socket {
     protocol: plan::Protocol,
-) -> envoy::LbEndpoint {
-    let protocol = match protocol {
+    /// The proxy itself checks some of them.
+    by_proxy: bool,
+}
+
+fn endpoint(candidate: &Candidate, health: core::HealthStatus, socket: Socket) -> envoy::LbEndpoint {
+    let check = envoy::endpoint::HealthCheckConfig {
+        port_value: candidate.proxy_check,
+        disable_active_health_check: candidate.proxy_check == 0,
+        ..Default::default()
+    };
+    let by_proxy = socket.by_proxy;
+    let protocol = match socket.protocol {
         plan::Protocol::Tcp => core::socket_address::Protocol::Tcp,
         _ => core::socket_address::Protocol::Udp,
     };
@@ -167,6 +248,7 @@ fn endpoint(
         health_status: health.into(),
         host_identifier: Some(envoy::lb_endpoint::HostIdentifier::Endpoint(envoy::Endpoint {
             address: Some(address),
+            health_check_config: by_proxy.then_some(check),
             ..Default::default()
         })),
         ..Default::default()
@@ -183,7 +265,7 @@ fn hash_key(ip: IpAddr) -> core::Metadata {
 }
 
 /// The address of an endpoint that a proxy uses: its own primary family first.
-fn pick(families: Families, ips: &[String]) -> Option<IpAddr> {
+pub(crate) fn pick(families: Families, ips: &[String]) -> Option<IpAddr> {
     one_family(families, ips.iter().filter_map(|ip| ip.parse().ok()).collect()).into_iter().next()
 }
 

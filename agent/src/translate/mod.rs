@@ -16,12 +16,15 @@ use portreeve_xds::{Name, Resource};
 use prost::Message;
 
 pub mod assignment;
+pub mod check;
 pub mod cluster;
 pub mod listener;
 pub mod rank;
 pub mod show;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use assignment::pick;
 
 /// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
 /// this later would recreate every session.
@@ -47,6 +50,10 @@ pub trait Lookup {
     fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>>;
     /// The addresses of a host name; none while nothing is known of it, empty when it does not exist.
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
+    /// Whether something is known against a pod that is checked at this port (with this HTTP path, if there is one).
+    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool;
+    /// The same for an address.
+    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool;
 }
 
 /// A Plan for one proxy.

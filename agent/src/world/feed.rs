@@ -26,12 +26,16 @@ pub struct Feed {
 }
 
 /// What a response changed.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Touched {
     /// Plans to translate anew (or to withdraw, when they are gone).
     pub plans: BTreeSet<Name>,
     /// NodeProxies that came, changed or went.
     pub proxies: BTreeSet<Name>,
+    /// What was said of the health of nodes; none: nothing any more.
+    pub health: Vec<(Name, Option<plan::Health>)>,
+    /// Probes that are asked for; none: not any more.
+    pub probes: Vec<(Name, Option<plan::Probe>)>,
 }
 
 // === impl Feed ===
@@ -100,6 +104,8 @@ impl Feed {
                 self.proxies.insert(name.clone(), proxy);
                 touched.proxies.insert(name.clone());
             }
+            Decoded::Health(health) => touched.health.push((name.clone(), Some(health))),
+            Decoded::Probe(probe) => touched.probes.push((name.clone(), Some(probe))),
             Decoded::Other => {}
         }
     }
@@ -122,7 +128,9 @@ impl Feed {
                 self.proxies.remove(name);
                 touched.proxies.insert(name.clone());
             }
-            PlanType::Health | PlanType::Probe | PlanType::Secret => {}
+            PlanType::Health => touched.health.push((name.clone(), None)),
+            PlanType::Probe => touched.probes.push((name.clone(), None)),
+            PlanType::Secret => {}
         }
     }
 
@@ -148,6 +156,8 @@ enum Decoded {
     Group(plan::Group),
     Slice(plan::EndpointSlice),
     NodeProxy(plan::NodeProxy),
+    Health(plan::Health),
+    Probe(plan::Probe),
     /// Kinds that nothing here uses yet: held by version only.
     Other,
 }
@@ -161,7 +171,9 @@ impl Decoded {
             PlanType::Group => plan::Group::decode(body.clone()).map(Self::Group),
             PlanType::Slice => plan::EndpointSlice::decode(body.clone()).map(Self::Slice),
             PlanType::NodeProxy => plan::NodeProxy::decode(body.clone()).map(Self::NodeProxy),
-            PlanType::Health | PlanType::Probe | PlanType::Secret => Ok(Self::Other),
+            PlanType::Health => plan::Health::decode(body.clone()).map(Self::Health),
+            PlanType::Probe => plan::Probe::decode(body.clone()).map(Self::Probe),
+            PlanType::Secret => Ok(Self::Other),
         };
         read.map_err(|error| format!("{name}: {error}"))
     }

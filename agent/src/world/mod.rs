@@ -13,10 +13,12 @@ use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Changes, Name, Snapshot, Version, View};
 
+use crate::health::Book;
 use crate::translate::{self, Families, Lookup};
 
 pub mod claims;
 mod feed;
+mod health;
 mod hosts;
 mod proxy;
 #[cfg(test)]
@@ -37,11 +39,15 @@ pub struct World {
     proxies: BTreeMap<ProxyId, Proxy>,
     hosts: Hosts,
     claims: Claims,
+    health: Book,
     news: Vec<Fault>,
     /// Pods that never had a proxy of ours, as their proxy would be.
     bare: HashMap<Name, Facts>,
     /// Plans that may stand differently: see [`World::take_touched`].
     touched: BTreeSet<Name>,
+    /// Translations so far.
+    #[cfg(test)]
+    translated: usize,
 }
 
 /// A listener that a proxy can't have.
@@ -76,9 +82,12 @@ impl World {
             proxies: BTreeMap::new(),
             hosts: Hosts::default(),
             claims: Claims::default(),
+            health: Book::default(),
             news: Vec::new(),
             bare: HashMap::new(),
             touched: BTreeSet::new(),
+            #[cfg(test)]
+            translated: 0,
         }
     }
 
@@ -92,11 +101,13 @@ impl World {
         upsert: &[(Name, Version, Bytes)],
         removed: &[Name],
     ) -> Result<Effects, String> {
-        let touched = self.feed.apply(ty, upsert, removed)?;
+        let mut touched = self.feed.apply(ty, upsert, removed)?;
         let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false };
         for plan in &touched.plans {
             effects.hosts |= self.hosts.set_plan(plan, self.feed.plans.get(plan).map(Arc::as_ref));
+            self.follow_uses(plan);
         }
+        touched.plans.extend(self.follow_health(touched.health, touched.probes));
         self.touched.extend(touched.plans.iter().cloned());
         for name in touched.proxies {
             self.follow_node_proxy(name);
@@ -138,6 +149,7 @@ impl World {
     /// A host name's addresses; empty when it does not exist.
     pub fn set_host(&mut self, host: &Host, addresses: Vec<IpAddr>) {
         let plans = self.hosts.set_addresses(host, addresses);
+        plans.iter().for_each(|plan| self.follow_uses(plan));
         self.refresh(plans);
     }
 
@@ -264,6 +276,10 @@ impl World {
         self.bring_up_to_date(shifted);
     }
 
+    fn known(&self) -> Known<'_> {
+        Known { feed: &self.feed, hosts: &self.hosts, health: &self.health, host: self.host_families }
+    }
+
     /// Brings every proxy up to date with these Plans.
     fn refresh(&mut self, plans: BTreeSet<Name>) {
         let of_all =
@@ -302,6 +318,12 @@ impl World {
     }
 
     fn refresh_one(&mut self, id: &ProxyId, name: &Name, changes: &mut Changes<EnvoyType>) {
+        #[cfg(test)]
+        {
+            self.translated += 1;
+        }
+        let known =
+            Known { feed: &self.feed, hosts: &self.hosts, health: &self.health, host: self.host_families };
         let Some(proxy) = self.proxies.get_mut(id) else { return };
         let mut before = proxy.plans.remove(name).unwrap_or_default();
         let told = before.faults();
@@ -311,7 +333,7 @@ impl World {
                 let names = denied.keys().cloned().collect();
                 let version = self.feed.versions.get(&(PlanType::Plan, name.clone())).copied();
                 let request = translate::Request { plan, families: proxy.facts.families, denied: &names };
-                match translate::translate(&request, &Known { feed: &self.feed, hosts: &self.hosts }) {
+                match translate::translate(&request, &known) {
                     Some(done) => Contribution { denied, made_of: version, ..Contribution::of(done) },
                     // What is not known completely leaves the previous version in force, but for its lost ports.
                     None => {
@@ -341,6 +363,8 @@ impl World {
 struct Known<'a> {
     feed: &'a Feed,
     hosts: &'a Hosts,
+    health: &'a Book,
+    host: Families,
 }
 
 // === impl Known ===
@@ -352,5 +376,13 @@ impl Lookup for Known<'_> {
 
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         self.hosts.addresses(namespace, name)
+    }
+
+    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
+        self.failed_pod(endpoint, port, path)
+    }
+
+    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
+        self.failed_address(ip, port, path)
     }
 }

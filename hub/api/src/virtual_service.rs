@@ -171,7 +171,7 @@ pub enum HealthProtocol {
 /// An HTTP GET over the health check's TCP connection.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct HttpCheck {
-    /// Path to get, for example `/healthcheck`; status 200 is healthy.
+    /// Path to get, for example `/healthcheck`; a status of 2xx or 3xx is healthy.
     #[schemars(length(min = 1, max = MAX_PATH), regex(pattern = r"^/[^\s]*$"))]
     pub path: String,
 }

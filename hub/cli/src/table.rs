@@ -114,7 +114,8 @@ fn endpoints(proxy: &Proxy, cluster: &str) -> Vec<String> {
     let body = proxy.view.snapshot(|s| s.get(EnvoyType::Endpoint, cluster).map(|r| r.body()));
     let Some(Ok(assignment)) = body.map(ClusterLoadAssignment::decode) else { return Vec::new() };
     let all = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
-    let usable = all.filter(|e| e.health_status() != HealthStatus::Degraded);
+    let unused = [HealthStatus::Degraded, HealthStatus::Unhealthy];
+    let usable = all.filter(|e| !unused.contains(&e.health_status()));
     usable.filter_map(|e| e.host_identifier.as_ref()).filter_map(address_of).collect()
 }
 

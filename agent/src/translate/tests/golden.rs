@@ -3,7 +3,7 @@
 use super::*;
 use std::path::Path;
 
-fn assert_golden(name: &str, done: &Translation) {
+pub(super) fn assert_golden(name: &str, done: &Translation) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/golden").join(format!("{name}.txt"));
     let text = dump::text(done);
     if std::env::var_os("UPDATE").is_some() {

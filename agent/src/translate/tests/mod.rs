@@ -14,6 +14,7 @@ use prost::Message;
 use super::*;
 
 mod affinity;
+mod checks;
 mod dump;
 mod facts;
 mod golden;
@@ -23,6 +24,8 @@ mod golden;
 struct Fixture {
     groups: BTreeMap<String, Vec<plan::Endpoint>>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Uids of pods and addresses that failed, with the port of their check: "uid-1:1233".
+    failed: BTreeSet<String>,
 }
 
 impl Lookup for Fixture {
@@ -33,6 +36,14 @@ impl Lookup for Fixture {
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         assert_eq!(namespace, "ns");
         self.hosts.get(name).cloned()
+    }
+
+    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
+        self.failed.contains(&format!("{}:{port}{path}", endpoint.uid))
+    }
+
+    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
+        self.failed.contains(&format!("{ip}:{port}{path}"))
     }
 }
 
@@ -113,7 +124,8 @@ fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
     translate(&request, lookup).expect("everything is known")
 }
 
-/// A cluster's endpoints as "priority address:port", "~" before what is DEGRADED, in the order sent.
+/// A cluster's endpoints as "priority address:port", "~" before what is DEGRADED and "!" before what is UNHEALTHY, in
+/// the order sent.
 fn shown(done: &Translation, cluster: &str) -> Vec<String> {
     let name = format!("A/ns/call/{cluster}");
     let mut found = done.outputs.iter().filter(|(ty, r)| *ty == EnvoyType::Endpoint && **r.name() == *name);
@@ -135,8 +147,12 @@ fn show_one(priority: u32, built: &endpoint::LbEndpoint) -> String {
     let Some(core::socket_address::PortSpecifier::PortValue(port)) = socket.port_specifier else {
         panic!("a port is a number");
     };
-    let degraded = if built.health_status() == core::HealthStatus::Degraded { "~" } else { "" };
-    format!("{priority} {degraded}{}:{port}", socket.address)
+    let mark = match built.health_status() {
+        core::HealthStatus::Degraded => "~",
+        core::HealthStatus::Unhealthy => "!",
+        _ => "",
+    };
+    format!("{priority} {mark}{}:{port}", socket.address)
 }
 
 /// The address part of what [`shown`] says.

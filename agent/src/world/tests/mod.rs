@@ -14,6 +14,7 @@ use prost::Message;
 use super::*;
 
 mod feed;
+mod health;
 mod hosts;
 mod ports;
 mod proxies;

@@ -1,0 +1,332 @@
+//! The state of health on this node: who uses which endpoint, what everybody said of it, and what follows.
+//!
+//! Every verb answers with the Plans that it changes; [`Book::targets`] says what this agent is to probe.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use portreeve_api::plan;
+use portreeve_xds::Name;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::verdicts::{Lease, Owner, compose, fresh};
+use super::{Aim, Failure, Host, Pace, Point, Target, Uses, Verdict, port_of};
+
+/// Names of Plans.
+type Plans = BTreeSet<Name>;
+
+/// What is known of the health of all endpoints that this node uses or owns.
+#[derive(Default)]
+pub struct Book {
+    /// This node.
+    node: Name,
+    points: HashMap<Point, Entry>,
+    by_target: HashMap<Target, BTreeSet<Point>>,
+    /// Points of other nodes.
+    by_node: BTreeMap<Name, BTreeSet<Point>>,
+    of_plan: HashMap<Name, Uses>,
+    owners: HashMap<Name, Owner>,
+    /// What the hub asks for, by resource.
+    asked: BTreeMap<Name, (Target, Pace)>,
+    results: HashMap<Target, Verdict>,
+    lease: Lease,
+    changes: u64,
+    /// Counts what may change [`Book::unhealthy_here`].
+    own_changes: u64,
+    /// Targets of this node that have no result yet.
+    unprobed: BTreeSet<Target>,
+}
+
+struct Entry {
+    plans: BTreeMap<Name, Pace>,
+    healthy: bool,
+}
+
+/// How a Plan's endpoints are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub endpoints: u32,
+    /// Those that nothing is known against.
+    pub healthy: u32,
+    /// Those that nobody checks; they count as healthy.
+    pub unchecked: u32,
+    /// Those that the proxies check by themselves; they count as healthy.
+    pub by_proxy: u32,
+}
+
+// === impl Book ===
+
+impl Book {
+    /// Says which node this is.
+    pub fn set_node(&mut self, node: &str) {
+        self.node = node.into();
+    }
+
+    /// What a Plan uses from now on; nothing, when it is gone.
+    pub fn set_plan(&mut self, plan: &Name, uses: Uses) {
+        let before = self.of_plan.remove(plan).unwrap_or_default();
+        if before.points != uses.points {
+            self.changes += 1;
+            for point in before.points.keys().filter(|point| !uses.points.contains_key(*point)) {
+                self.leave(plan, point);
+            }
+            for (point, pace) in &uses.points {
+                self.enter(plan, point, *pace);
+            }
+        }
+        if uses != Uses::default() {
+            self.of_plan.insert(plan.clone(), uses);
+        }
+    }
+
+    /// What the agent of a node says; none: nobody says anything of it any more.
+    pub fn set_health(&mut self, name: &Name, health: Option<&plan::Health>) -> Plans {
+        self.changes += 1;
+        match health {
+            Some(health) => {
+                self.owners.insert(name.clone(), Owner::new(health));
+            }
+            None if self.by_node.contains_key(name) => {
+                self.owners.entry(name.clone()).or_default().expire();
+            }
+            None => {
+                self.owners.remove(name);
+            }
+        }
+        self.judge(self.by_node.get(name).cloned().unwrap_or_default())
+    }
+
+    /// A probe that the hub asks for; none: not any more.
+    pub fn set_probe(&mut self, name: &Name, probe: Option<&plan::Probe>) {
+        self.changes += 1;
+        self.asked.remove(name);
+        let Some(probe) = probe else { return };
+        let Some(port) = port_of(probe.port) else { return };
+        let host = Host::Pod(probe.uid.as_str().into());
+        let target = Target { host, port, path: probe.http_path.as_str().into() };
+        self.asked.insert(name.clone(), (target, Pace::of_probe(probe)));
+    }
+
+    /// What this agent's own probes say.
+    pub fn note(&mut self, verdicts: Vec<(Target, Verdict)>) -> Plans {
+        let mut touched = BTreeSet::new();
+        for (target, verdict) in verdicts {
+            touched.extend(self.by_target.get(&target).into_iter().flatten().cloned());
+            let failed = verdict.failed_last();
+            let failed_before = self.results.get(&target).is_some_and(Verdict::failed_last);
+            match target.host {
+                Host::Pod(_) => {
+                    self.own_changes += 1;
+                    self.unprobed.remove(&target);
+                }
+                // The way to a node has broken, or is back.
+                Host::Address(_) => self.changes += u64::from(failed != failed_before),
+            }
+            self.results.insert(target, verdict);
+        }
+        self.judge(touched)
+    }
+
+    /// The feed from the hub began or ended.
+    pub fn connected(&mut self, connected: bool, now: Instant) -> Plans {
+        let lasted = self.lease.lasts();
+        self.lease.connected(connected, now);
+        if lasted { Plans::new() } else { self.judge_all() }
+    }
+
+    /// The hub was heard: its words on other nodes are fresh for a while.
+    pub fn hub_heard(&mut self, now: Instant) -> Plans {
+        let lasted = self.lease.lasts();
+        self.lease.heard(now);
+        if lasted { Plans::new() } else { self.judge_all() }
+    }
+
+    /// Ends the hub's lease, if it is over by now.
+    pub fn lease_over(&mut self, now: Instant) -> Plans {
+        if self.lease.end(now) { self.judge_all() } else { Plans::new() }
+    }
+
+    /// When the hub's lease ends by itself.
+    pub fn lease_deadline(&self) -> Option<Instant> {
+        self.lease.deadline()
+    }
+
+    /// Whether something is known against an endpoint.
+    pub fn failed(&self, point: &Point) -> bool {
+        self.points.get(point).is_some_and(|entry| !entry.healthy)
+    }
+
+    /// Counts what may change the targets.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How a Plan's endpoints are; two entries for the same endpoint are one.
+    pub fn counts(&self, plan: &str) -> Counts {
+        let Some(uses) = self.of_plan.get(plan) else { return Counts::default() };
+        let failed = uses.points.keys().filter(|point| self.failed(point)).count();
+        let checked = u32::try_from(uses.points.len()).unwrap_or(u32::MAX);
+        let endpoints = checked + uses.unchecked + uses.by_proxy;
+        let healthy = endpoints - u32::try_from(failed).unwrap_or(u32::MAX);
+        Counts { endpoints, healthy, unchecked: uses.unchecked, by_proxy: uses.by_proxy }
+    }
+
+    /// Counts what may change [`Book::unhealthy_here`].
+    pub fn own_changes(&self) -> u64 {
+        self.own_changes
+    }
+
+    /// Whether every target of this node has been probed.
+    pub fn complete(&self) -> bool {
+        self.unprobed.is_empty()
+    }
+
+    /// What is not healthy on this node, in a fixed order.
+    pub fn unhealthy_here(&self) -> Vec<plan::Unhealthy> {
+        let say = |(target, verdict): (&Target, &Verdict)| match (&target.host, verdict) {
+            (Host::Pod(uid), Verdict::Down(failure)) => Some(unhealthy(uid, target, failure)),
+            _ => None,
+        };
+        let mut all: Vec<_> = self.results.iter().filter_map(say).collect();
+        all.sort_by(|a, b| (&a.uid, a.port, &a.http_path).cmp(&(&b.uid, b.port, &b.http_path)));
+        all
+    }
+
+    /// What this agent is to probe; the results of everything else are forgotten. `address` says where a pod of this
+    /// node is.
+    pub fn targets(&mut self, address: impl Fn(&Name) -> Option<IpAddr>) -> BTreeMap<Target, Aim> {
+        let mut wanted = BTreeMap::new();
+        for (target, pace) in self.asked.values() {
+            let Host::Pod(uid) = &target.host else { continue };
+            if let Some(ip) = address(uid) {
+                add(&mut wanted, target.clone(), (ip, *pace));
+            }
+        }
+        for (point, entry) in self.points.iter().filter(|(p, _)| p.remote(&self.node).is_none()) {
+            let target = point.target(&self.node);
+            let local = if let Host::Pod(uid) = &target.host { address(uid) } else { None };
+            add(&mut wanted, target, (local.unwrap_or(point.ip()), entry.pace()));
+        }
+        for (node, points) in &self.by_node {
+            for point in self.direct(node, points) {
+                let Some(entry) = self.points.get(point) else { continue };
+                add(&mut wanted, point.target(&self.node), (point.ip(), entry.pace()));
+            }
+        }
+        let before = self.results.len();
+        self.results.retain(|target, _| wanted.contains_key(target));
+        self.own_changes += u64::from(self.results.len() != before);
+        let unprobed =
+            |target: &&Target| matches!(target.host, Host::Pod(_)) && !self.results.contains_key(*target);
+        self.unprobed = wanted.keys().filter(unprobed).cloned().collect();
+        wanted
+    }
+
+    /// The points of another node that are probed from here: while its agent's word is fresh one of those that it calls
+    /// healthy, so that a broken way there shows; when that, or any other, fails from here, and without a fresh word, all.
+    fn direct<'a>(&self, node: &Name, points: &'a BTreeSet<Point>) -> Vec<&'a Point> {
+        let Some(owner) = fresh(self.owners.get(node), &self.lease) else { return points.iter().collect() };
+        let good = || points.iter().filter(|point| !owner.denies(point));
+        let result = |point: &Point| self.results.get(&point.target(&self.node));
+        if good().any(|point| result(point).is_some_and(Verdict::failed_last)) {
+            return points.iter().collect();
+        }
+        // Other nodes choose others: together they look at more than one.
+        let place =
+            |point: &&Point| xxh3_64(format!("{} {}", self.node, point.target(&self.node)).as_bytes());
+        good().min_by_key(place).into_iter().collect()
+    }
+
+    fn enter(&mut self, plan: &Name, point: &Point, pace: Pace) {
+        if let Some(entry) = self.points.get_mut(point) {
+            entry.plans.insert(plan.clone(), pace);
+            return;
+        }
+        let healthy = self.compose(point).unwrap_or(true);
+        let entry = Entry { plans: BTreeMap::from([(plan.clone(), pace)]), healthy };
+        self.points.insert(point.clone(), entry);
+        self.by_target.entry(point.target(&self.node)).or_default().insert(point.clone());
+        if let Some(node) = point.remote(&self.node) {
+            self.by_node.entry(node.clone()).or_default().insert(point.clone());
+        }
+    }
+
+    fn leave(&mut self, plan: &Name, point: &Point) {
+        let Some(entry) = self.points.get_mut(point) else { return };
+        entry.plans.remove(plan);
+        if !entry.plans.is_empty() {
+            return;
+        }
+        self.points.remove(point);
+        let target = point.target(&self.node);
+        if let Some(points) = self.by_target.get_mut(&target) {
+            points.remove(point);
+            if points.is_empty() {
+                self.by_target.remove(&target);
+            }
+        }
+        let Some(node) = point.remote(&self.node) else { return };
+        if let Some(points) = self.by_node.get_mut(node) {
+            points.remove(point);
+            if points.is_empty() {
+                self.by_node.remove(node);
+            }
+        }
+    }
+
+    fn compose(&self, point: &Point) -> Option<bool> {
+        let direct = self.results.get(&point.target(&self.node));
+        let last = point.node().and_then(|node| self.owners.get(node));
+        // The own node's word is this agent's own: what it says now counts, and before that what it said last.
+        let fresh = point.remote(&self.node).and_then(|_| fresh(last, &self.lease));
+        compose(point, direct, fresh, last)
+    }
+
+    fn judge_all(&mut self) -> Plans {
+        self.changes += 1;
+        self.judge(self.by_node.values().flatten().cloned().collect())
+    }
+
+    fn judge(&mut self, points: BTreeSet<Point>) -> Plans {
+        let mut plans = Plans::new();
+        for point in points {
+            let Some(healthy) = self.compose(&point) else { continue };
+            let Some(entry) = self.points.get_mut(&point) else { continue };
+            if entry.healthy != healthy {
+                entry.healthy = healthy;
+                plans.extend(entry.plans.keys().cloned());
+            }
+        }
+        plans
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// The strictest of its users. There is one: an entry goes with the last.
+    fn pace(&self) -> Pace {
+        let all = self.plans.values().copied().reduce(Pace::stricter);
+        all.unwrap_or_else(|| Pace::of_probe(&plan::Probe::default()))
+    }
+}
+
+fn add(wanted: &mut BTreeMap<Target, Aim>, target: Target, (ip, pace): (IpAddr, Pace)) {
+    let address = SocketAddr::new(ip, target.port);
+    wanted
+        .entry(target)
+        .and_modify(|aim| aim.pace = aim.pace.stricter(pace))
+        .or_insert(Aim { address, pace });
+}
+
+fn unhealthy(uid: &Name, target: &Target, failure: &Failure) -> plan::Unhealthy {
+    plan::Unhealthy {
+        uid: uid.to_string(),
+        port: target.port.into(),
+        http_path: target.path.to_string(),
+        reason: failure.reason.to_string(),
+        since_ms: failure.since_ms,
+    }
+}

@@ -1,0 +1,246 @@
+//! One probe: a TCP connection from the host's network, and an HTTP request over it if a path is given. Entry point:
+//! [`probe`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::Job;
+
+/// Longest head of an HTTP answer, in bytes. The body is not read.
+const LONGEST_HEAD: usize = 8 << 10;
+
+/// What became of one probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered as it should be.
+    Up,
+    /// It was not: why.
+    Down(String),
+    /// This host could not ask: that says nothing of the endpoint.
+    Hampered(String),
+}
+
+/// Makes one probe. Its connection is aborted, not closed: nothing of it stays on either side, whatever the other does.
+pub async fn probe(job: Job) -> (Job, Outcome) {
+    let (address, timeout) = (job.aim.address, job.aim.pace.timeout);
+    let outcome = match tokio::time::timeout(timeout, attempt(address, &job.target.path)).await {
+        Ok(Ok(())) => Outcome::Up,
+        Ok(Err(outcome)) => outcome,
+        Err(_) => Outcome::Down(format!("{address} has not answered within {} ms", millis(timeout))),
+    };
+    (job, outcome)
+}
+
+async fn attempt(address: SocketAddr, path: &str) -> Result<(), Outcome> {
+    let socket = socket(address).map_err(|error| judge(address, &error))?;
+    let stream = socket.connect(address).await.map_err(|error| judge(address, &error))?;
+    // A closed port of this very host may be the one that the kernel takes for the near end: then it connects to itself.
+    if stream.local_addr().ok() == stream.peer_addr().ok() {
+        return Err(Outcome::Down(refused(address)));
+    }
+    if path.is_empty() { Ok(()) } else { get(stream, address, path).await }
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Without it every probe would leave a TIME_WAIT behind, and 28,000 of them are all ports that there are.
+    socket.set_zero_linger()?;
+    Ok(socket)
+}
+
+async fn get(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), Outcome> {
+    let down = |error: hyper::Error| Outcome::Down(format!("{address}{path}: {error}"));
+    let request = Request::get(path)
+        .header(header::HOST, address.to_string())
+        .header(header::USER_AGENT, "portreeve")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| Outcome::Hampered(format!("{path:?} can't be asked for: {error}")))?;
+    let handshake = http1::Builder::new().max_buf_size(LONGEST_HEAD).handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.map_err(down)?;
+    let answer = sender.send_request(request);
+    tokio::pin!(answer, connection);
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // The answer may have come with the end.
+        _ = &mut connection => answer.await,
+    };
+    let status = answer.map_err(down)?.status();
+    if status.is_success() || status.is_redirection() {
+        return Ok(());
+    }
+    Err(Outcome::Down(format!("{address}{path} answers {status}")))
+}
+
+/// What an error says: of the endpoint, or of this host.
+fn judge(address: SocketAddr, error: &io::Error) -> Outcome {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    match errno {
+        Some(Errno::ECONNREFUSED) => Outcome::Down(refused(address)),
+        Some(Errno::ECONNRESET) => Outcome::Down(format!("{address} resets the connection")),
+        Some(Errno::ETIMEDOUT) => Outcome::Down(format!("{address} has not answered")),
+        Some(Errno::EHOSTUNREACH | Errno::ENETUNREACH) => {
+            Outcome::Down(format!("{address} can't be reached from this node: {error}"))
+        }
+        Some(Errno::EACCES | Errno::EPERM) => {
+            Outcome::Down(format!("this node's firewall forbids connections to {address}"))
+        }
+        Some(Errno::EMFILE | Errno::ENFILE) => {
+            hampered(error, "raise the limit of open files of the agent, or find what holds them")
+        }
+        Some(Errno::EADDRNOTAVAIL | Errno::EAGAIN) => {
+            hampered(error, "widen net.ipv4.ip_local_port_range, or find what uses up the ports")
+        }
+        Some(Errno::ENOBUFS | Errno::ENOMEM) => hampered(error, "this node is short of memory"),
+        _ => Outcome::Down(format!("{address}: {error}")),
+    }
+}
+
+fn refused(address: SocketAddr) -> String {
+    format!("{address} refuses connections: nothing listens there")
+}
+
+fn hampered(error: &io::Error, remedy: &str) -> Outcome {
+    Outcome::Hampered(format!("{error}: {remedy}"))
+}
+
+fn millis(time: Duration) -> u128 {
+    time.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{Aim, Host, Pace, Schedule, Target};
+    use std::collections::BTreeMap;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Instant;
+
+    /// The one job of a schedule for this address.
+    fn job(address: SocketAddr, path: &str) -> Job {
+        let pace = Pace {
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_millis(300),
+            fall: 1,
+            rise: 1,
+        };
+        let target = Target { host: Host::Address(address.ip()), port: address.port(), path: path.into() };
+        let (mut schedule, now) = (Schedule::new(1), Instant::now());
+        schedule.set(&BTreeMap::from([(target, Aim { address, pace })]), now);
+        let due = schedule.next().unwrap();
+        schedule.take(due).unwrap()
+    }
+
+    async fn outcome(address: SocketAddr, path: &str) -> Outcome {
+        probe(job(address, path)).await.1
+    }
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// Answers one connection with this text.
+    fn answering(text: &'static str) -> SocketAddr {
+        let (listener, address) = listener();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 512];
+            let length = stream.read(&mut asked).unwrap();
+            assert!(asked[..length].starts_with(b"GET /healthcheck HTTP/1.1\r\n"));
+            let _ = stream.write_all(text.as_bytes());
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn port_that_accepts_and_says_nothing_is_healthy_and_leaves_nothing_behind() {
+        let (_listener, address) = listener();
+        for _ in 0..100 {
+            assert_eq!(outcome(address, "").await, Outcome::Up);
+        }
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let (port, time_wait) = (format!("0100007F:{:04X}", address.port()), " 06 ");
+        let left = table.lines().filter(|line| line.contains(&port) && line.contains(time_wait)).count();
+        assert_eq!(left, 0, "connections in TIME_WAIT");
+    }
+
+    #[tokio::test]
+    async fn closed_port_is_told_from_one_that_does_not_answer() {
+        let (listener, address) = listener();
+        drop(listener);
+        assert_eq!(outcome(address, "").await, Outcome::Down(refused(address)));
+        // A listener whose queue is full drops every further SYN.
+        let (full, address) = self::listener();
+        nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let mut held = Vec::new();
+        let mut last = Outcome::Up;
+        for _ in 0..4 {
+            let socket = TcpSocket::new_v4().unwrap();
+            held.push(tokio::time::timeout(Duration::from_millis(50), socket.connect(address)).await);
+            last = outcome(address, "").await;
+        }
+        assert_eq!(last, Outcome::Down(format!("{address} has not answered within 300 ms")));
+    }
+
+    #[tokio::test]
+    async fn http_answers_of_200_and_300_are_healthy_and_all_others_are_not() {
+        let path = "/healthcheck";
+        for (text, good) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", true),
+            ("HTTP/1.0 204 No Content\r\n\r\n", true),
+            ("HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n", true),
+            ("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", false),
+            ("HTTP/1.1 404 Not Found\r\n\r\n", false),
+            ("garbage\r\n\r\n", false),
+            ("", false),
+        ] {
+            let outcome = outcome(answering(text), path).await;
+            assert_eq!(outcome == Outcome::Up, good, "{text:?}: {outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn http_answer_that_never_ends_or_comes_is_not_waited_for() {
+        let (listener, address) = listener();
+        let held = thread::spawn(move || listener.accept());
+        let began = Instant::now();
+        let silent = outcome(address, "/healthcheck").await;
+        assert_eq!(silent, Outcome::Down(format!("{address} has not answered within 300 ms")));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(held);
+        let (listener, address) = self::listener();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+            while stream.write_all(b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n").is_ok() {}
+        });
+        assert!(matches!(outcome(address, "/healthcheck").await, Outcome::Down(_)));
+    }
+
+    #[test]
+    fn exhaustion_of_this_host_is_not_the_endpoints_fault() {
+        let address: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        let judged = |errno: Errno| judge(address, &io::Error::from_raw_os_error(errno as i32));
+        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL, Errno::ENOBUFS] {
+            assert!(matches!(judged(errno), Outcome::Hampered(_)), "{errno}");
+        }
+        for errno in [Errno::ECONNRESET, Errno::EHOSTUNREACH, Errno::ENETUNREACH, Errno::EPERM, Errno::EIO] {
+            let Outcome::Down(text) = judged(errno) else { panic!("{errno}") };
+            assert!(text.contains("10.0.0.1:1"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The task that probes. Entry point: [`run`].
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::{Job, Outcome, Schedule, Target, Verdict, probe};
+use crate::local::Local;
+
+/// Probes at once: with the default time-out of 100 ms they are 2,500 a second, if not one is answered.
+const LIMIT: usize = 256;
+
+struct Prober {
+    local: Arc<Local>,
+    schedule: Schedule,
+    running: FuturesUnordered<BoxFuture<'static, (Job, Outcome)>>,
+    /// Why this host could not probe the last time that it tried.
+    hampered: Option<String>,
+}
+
+/// Probes what is to be probed and says what comes of it, for ever.
+///
+/// # Errors
+/// None: it goes on whatever happens.
+pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
+    let mut changes = local.health.target_changes();
+    let schedule = Schedule::new(LIMIT);
+    let mut prober = Prober { local, schedule, running: FuturesUnordered::new(), hampered: None };
+    prober.follow();
+    loop {
+        let wake = prober.start();
+        tokio::select! {
+            Ok(()) = changes.changed() => prober.follow(),
+            Some(done) = prober.running.next() => prober.settle(done),
+            () = until(wake) => {}
+        }
+    }
+}
+
+// === impl Prober ===
+
+impl Prober {
+    fn follow(&mut self) {
+        let wanted = self.local.change(|world| world.health_targets());
+        self.schedule.set(&wanted, Instant::now());
+    }
+
+    /// Starts what is due, and ends the hub's lease if that is; answers with the time of the next thing to do.
+    fn start(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        while let Some(job) = self.schedule.take(now) {
+            self.running.push(Box::pin(probe(job)));
+        }
+        let lease = || self.local.read(|world| world.health().lease_deadline());
+        if lease().is_some_and(|until| until <= now) {
+            self.local.change(|world| world.lease_over(now));
+        }
+        [self.schedule.next(), lease()].into_iter().flatten().min()
+    }
+
+    /// Takes in a result, and all others that are there by now.
+    fn settle(&mut self, first: (Job, Outcome)) {
+        let mut news = Vec::new();
+        let mut next = Some(first);
+        while let Some((job, outcome)) = next {
+            self.mind(&outcome);
+            let verdict = self.schedule.finish(&job, &outcome, Instant::now(), now_ms());
+            if let Some(verdict) = verdict {
+                tell(&job.target, &verdict);
+                news.push((job.target, verdict));
+            }
+            next = futures::FutureExt::now_or_never(self.running.next()).flatten();
+        }
+        if !news.is_empty() {
+            self.local.change(|world| world.set_verdicts(news));
+        }
+    }
+
+    /// Says once when this host can't probe, and once when it can again.
+    fn mind(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Hampered(error) if self.hampered.as_ref() != Some(error) => {
+                tracing::error!(error, "this node can't probe: verdicts stay as they are");
+                self.hampered = Some(error.clone());
+            }
+            Outcome::Up if self.hampered.take().is_some() => tracing::info!("this node can probe again"),
+            _ => {}
+        }
+    }
+}
+
+fn tell(target: &Target, verdict: &Verdict) {
+    match verdict {
+        Verdict::Up => tracing::debug!(%target, "healthy"),
+        Verdict::Failing => tracing::debug!(%target, "a probe failed"),
+        Verdict::Down(failure) => tracing::warn!(%target, error = &*failure.reason, "not healthy"),
+    }
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,89 @@
+//! Tests of the book: whose word counts for an endpoint, and what is probed for that.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use portreeve_api::plan;
+
+use super::*;
+
+mod owners;
+mod wanted;
+
+/// Health of this many endpoints of nodes `own` and `far`, under a clock of the test's own.
+struct Rig {
+    book: Book,
+    now: Instant,
+}
+
+fn name(text: &str) -> Name {
+    text.into()
+}
+
+/// Pod `i` of a node, checked at 1233.
+fn pod(node: &str, i: u8) -> Point {
+    let place = Place::Pod { node: node.into(), uid: format!("{node}-{i}").into(), ip: [10, 0, 0, i].into() };
+    Point { place, port: 1233, path: "".into() }
+}
+
+fn mk_pace(interval_ms: u64) -> Pace {
+    Pace { interval: Duration::from_millis(interval_ms), timeout: TIMEOUT, fall: 1, rise: 1 }
+}
+
+fn mk_uses(points: &[Point]) -> Uses {
+    let points = points.iter().map(|point| (point.clone(), mk_pace(500))).collect();
+    Uses { points, ..Uses::default() }
+}
+
+fn down() -> Verdict {
+    Verdict::Down(Failure { reason: "refused".into(), since_ms: 7 })
+}
+
+// === impl Rig ===
+
+impl Rig {
+    fn new() -> Self {
+        let mut book = Book::default();
+        book.set_node("own");
+        Self { book, now: Instant::now() }
+    }
+
+    /// With a hub that is connected.
+    fn connected() -> Self {
+        let mut rig = Self::new();
+        rig.book.connected(true, rig.now);
+        rig
+    }
+
+    fn use_all(&mut self, plan: &str, points: &[Point]) {
+        self.book.set_plan(&name(plan), mk_uses(points));
+    }
+
+    /// What the agent of `far` says is not healthy.
+    fn far_says(&mut self, unhealthy: &[u8], stale: bool) -> Vec<String> {
+        let one = |i: &u8| plan::Unhealthy { uid: format!("far-{i}"), port: 1233, ..Default::default() };
+        let unhealthy = unhealthy.iter().map(one).collect();
+        let health = plan::Health { node: "far".into(), unhealthy, stale, ..Default::default() };
+        shown(self.book.set_health(&name("far"), Some(&health)))
+    }
+
+    /// This agent's own probe says so.
+    fn probed(&mut self, point: &Point, verdict: Verdict) -> Vec<String> {
+        shown(self.book.note(vec![(point.target("own"), verdict)]))
+    }
+
+    /// What is probed, by the last number of its address.
+    fn targets(&mut self) -> Vec<u8> {
+        let number = |aim: &Aim| match aim.address.ip() {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(_) => 0,
+        };
+        let mut all: Vec<u8> = self.book.targets(|_| None).values().map(number).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+fn shown(plans: BTreeSet<Name>) -> Vec<String> {
+    plans.iter().map(ToString::to_string).collect()
+}

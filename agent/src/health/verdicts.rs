@@ -1,0 +1,106 @@
+//! Whose word counts for an endpoint: its own node's agent while that word is fresh, this agent's own probe otherwise,
+//! and a failure that this agent sees itself in any case. Entry point: [`compose`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use portreeve_api::plan;
+use portreeve_xds::Name;
+
+use super::{Place, Point, Verdict, port_of};
+
+/// How long the hub's silence leaves the owners' words fresh.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// What a node's own agent said of its endpoints.
+#[derive(Debug, Default)]
+pub struct Owner {
+    /// The hub says that the word is fresh.
+    fresh: bool,
+    unhealthy: BTreeSet<(Name, u16, Arc<str>)>,
+}
+
+/// Until when the hub speaks for the owners.
+#[derive(Debug, Default)]
+pub struct Lease {
+    connected: bool,
+    until: Option<Instant>,
+}
+
+// === impl Owner ===
+
+impl Owner {
+    /// What a node's Health resource says.
+    pub fn new(health: &plan::Health) -> Self {
+        let key = |u: &plan::Unhealthy| {
+            Some((u.uid.as_str().into(), port_of(u.port)?, u.http_path.as_str().into()))
+        };
+        Self { fresh: !health.stale, unhealthy: health.unhealthy.iter().filter_map(key).collect() }
+    }
+
+    /// Nobody speaks for the node any more: what was said stands, but is not fresh.
+    pub fn expire(&mut self) {
+        self.fresh = false;
+    }
+
+    /// Whether it said that a point is not healthy.
+    pub fn denies(&self, point: &Point) -> bool {
+        let Place::Pod { uid, .. } = &point.place else { return false };
+        self.unhealthy.contains(&(uid.clone(), point.port, point.path.clone()))
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// The hub was heard.
+    pub fn heard(&mut self, now: Instant) {
+        self.until = Some(now + LEASE);
+    }
+
+    /// The feed from the hub began or ended; while it lasts the hub counts as heard.
+    pub fn connected(&mut self, connected: bool, now: Instant) {
+        self.connected = connected;
+        self.heard(now);
+    }
+
+    /// When it ends by itself; none: not as things are, or it is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.until.filter(|_| !self.connected)
+    }
+
+    /// Ends it if its time is over; whether it ended now.
+    pub fn end(&mut self, now: Instant) -> bool {
+        let over = self.deadline().is_some_and(|until| until <= now);
+        if over {
+            self.until = None;
+        }
+        over
+    }
+
+    /// Whether it lasts.
+    pub fn lasts(&self) -> bool {
+        self.until.is_some()
+    }
+}
+
+/// An owner's word, if it is fresh.
+pub fn fresh<'a>(owner: Option<&'a Owner>, lease: &Lease) -> Option<&'a Owner> {
+    owner.filter(|owner| owner.fresh && lease.lasts())
+}
+
+/// Whether a point is healthy; none: as it was. `direct` is what this agent's own probes say, `fresh` the fresh word of
+/// another node's agent, `last` the last word of the point's node, this one's before a restart among them.
+pub fn compose(
+    point: &Point,
+    direct: Option<&Verdict>,
+    fresh: Option<&Owner>,
+    last: Option<&Owner>,
+) -> Option<bool> {
+    let direct = direct.map(|verdict| !matches!(verdict, Verdict::Down(_)));
+    match fresh {
+        Some(owner) => Some(!owner.denies(point) && direct != Some(false)),
+        None => direct.or_else(|| last.map(|owner| !owner.denies(point))),
+    }
+}

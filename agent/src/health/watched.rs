@@ -1,0 +1,61 @@
+//! What others follow of the health on this node. Entry point: [`Watched`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portreeve_api::plan;
+use tokio::sync::watch;
+
+use super::Book;
+
+/// What is not healthy on this node, by its own agent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OwnHealth {
+    /// In a fixed order.
+    pub unhealthy: Arc<[plan::Unhealthy]>,
+    /// Counts the changes of `unhealthy`.
+    pub changes: u64,
+    /// Every target of this node has been probed: what is not listed is known to be healthy.
+    pub complete: bool,
+}
+
+/// Published on difference.
+#[derive(Debug, Default)]
+pub struct Watched {
+    targets: watch::Sender<u64>,
+    own: watch::Sender<OwnHealth>,
+    /// The book's count of own changes when it was last looked at.
+    seen: AtomicU64,
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// Publishes what is new in a book.
+    pub fn follow(&self, book: &Book) {
+        let changes = book.changes();
+        self.targets.send_if_modified(|known| std::mem::replace(known, changes) != changes);
+        let (seen, complete) = (book.own_changes(), book.complete());
+        self.own.send_if_modified(|own| {
+            let mut differs = std::mem::replace(&mut own.complete, complete) != complete;
+            if self.seen.swap(seen, Ordering::Relaxed) != seen {
+                let unhealthy = book.unhealthy_here();
+                if *own.unhealthy != *unhealthy {
+                    (own.unhealthy, own.changes) = (unhealthy.into(), own.changes + 1);
+                    differs = true;
+                }
+            }
+            differs
+        });
+    }
+
+    /// Follows the number of changes of what is to be probed.
+    pub fn target_changes(&self) -> watch::Receiver<u64> {
+        self.targets.subscribe()
+    }
+
+    /// Follows what is not healthy on this node.
+    pub fn own(&self) -> watch::Receiver<OwnHealth> {
+        self.own.subscribe()
+    }
+}

@@ -1,0 +1,98 @@
+//! The world's verbs of health: what it is told of endpoints, and the Plans that follow.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use portreeve_api::plan;
+use portreeve_xds::Name;
+
+use super::{Known, World};
+use crate::health::{self, Aim, Book, Point, Target, Uses, Verdict};
+use crate::translate::pick;
+
+// === impl World ===
+
+impl World {
+    /// Says which node this is: the endpoints of all others have another owner.
+    pub fn set_node(&mut self, node: &str) {
+        self.health.set_node(node);
+    }
+
+    /// What is known of health.
+    pub fn health(&self) -> &Book {
+        &self.health
+    }
+
+    /// What this agent's probes say.
+    pub fn set_verdicts(&mut self, verdicts: Vec<(Target, Verdict)>) {
+        let plans = self.health.note(verdicts);
+        self.refresh(plans);
+    }
+
+    /// The feed from the hub began or ended.
+    pub fn hub_connected(&mut self, connected: bool, now: Instant) {
+        let plans = self.health.connected(connected, now);
+        self.refresh(plans);
+    }
+
+    /// The hub was heard: what it says of other nodes is fresh for a while.
+    pub fn hub_heard(&mut self, now: Instant) {
+        let plans = self.health.hub_heard(now);
+        self.refresh(plans);
+    }
+
+    /// Ends the freshness of the hub's words, if it is over by now.
+    pub fn lease_over(&mut self, now: Instant) {
+        let plans = self.health.lease_over(now);
+        self.refresh(plans);
+    }
+
+    /// What is to be probed now. Results of anything else are forgotten.
+    pub fn health_targets(&mut self) -> BTreeMap<Target, Aim> {
+        let (pods, families) = (&self.pods, self.host_families);
+        self.health.targets(|uid: &Name| {
+            let ips: Vec<String> = pods.get(uid)?.ips.iter().map(IpAddr::to_string).collect();
+            pick(families, &ips)
+        })
+    }
+
+    /// Takes in what a Plan uses now. While that is not known completely its previous uses stay, as it does itself.
+    pub(super) fn follow_uses(&mut self, name: &Name) {
+        let uses = match self.feed.plans.get(name) {
+            Some(plan) => health::uses(plan, &self.known(), self.host_families),
+            None => Some(Uses::default()),
+        };
+        if let Some(uses) = uses {
+            self.health.set_plan(name, uses);
+        }
+    }
+
+    /// Takes in what the hub says of the health of other nodes, and what it asks to be probed here.
+    pub(super) fn follow_health(
+        &mut self,
+        health: Vec<(Name, Option<plan::Health>)>,
+        probes: Vec<(Name, Option<plan::Probe>)>,
+    ) -> Vec<Name> {
+        let mut plans = Vec::new();
+        for (name, health) in health {
+            plans.extend(self.health.set_health(&name, health.as_ref()));
+        }
+        for (name, probe) in probes {
+            self.health.set_probe(&name, probe.as_ref());
+        }
+        plans
+    }
+}
+
+// === impl Known ===
+
+impl Known<'_> {
+    pub(super) fn failed_pod(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
+        Point::of_pod(endpoint, port, path, self.host).is_some_and(|point| self.health.failed(&point))
+    }
+
+    pub(super) fn failed_address(&self, ip: IpAddr, port: u32, path: &str) -> bool {
+        Point::of_address(ip, port, path).is_some_and(|point| self.health.failed(&point))
+    }
+}
