@@ -98,9 +98,12 @@ pub fn compose(
     fresh: Option<&Owner>,
     last: Option<&Owner>,
 ) -> Option<bool> {
-    let direct = direct.map(|verdict| !matches!(verdict, Verdict::Down(_)));
-    match fresh {
-        Some(owner) => Some(!owner.denies(point) && direct != Some(false)),
-        None => direct.or_else(|| last.map(|owner| !owner.denies(point))),
+    match (fresh, direct) {
+        (Some(owner), direct) => Some(!owner.denies(point) && !matches!(direct, Some(Verdict::Down(_)))),
+        (None, Some(Verdict::Up)) => Some(true),
+        (None, Some(Verdict::Down(_))) => Some(false),
+        // Below the threshold nothing is known yet.
+        (None, Some(Verdict::Failing)) => None,
+        (None, None) => last.map(|owner| !owner.denies(point)),
     }
 }

@@ -53,6 +53,7 @@ fn without_a_fresh_word_the_own_probe_counts_once_there_is_one() {
     rig.use_all("a", &[pod("far", 1), pod("far", 2)]);
     rig.far_says(&[2], false);
     rig.far_says(&[2], true);
+    assert_eq!(rig.probed(&pod("far", 2), Verdict::Failing), [""; 0], "a failure is no recovery");
     assert_eq!(rig.probed(&pod("far", 2), Verdict::Up), ["a"]);
     assert_eq!(rig.probed(&pod("far", 1), Verdict::Failing), [""; 0], "below the threshold");
     assert_eq!(rig.probed(&pod("far", 1), down()), ["a"]);
