@@ -2,7 +2,7 @@
 //!
 //! The crate knows no Kubernetes. Without the feature `net` it is the pure core: [`Snapshot`] is state, [`Session`]
 //! is one stream's protocol as a synchronous struct, [`View`] is what one node sees and knows who watches it.
-//! With `net` it adds a tonic server and a client that reconnects.
+//! With `net` it adds a tonic server and a client that reconnects. (nix is for one socket option, SO_PEERPIDFD.)
 
 pub mod encode;
 pub mod envoy;
@@ -28,6 +28,8 @@ pub mod server;
 #[cfg(feature = "net")]
 mod stream;
 #[cfg(feature = "net")]
+pub mod unix;
+#[cfg(feature = "net")]
 pub mod wire;
 
 pub use envoy::EnvoyType;
@@ -43,6 +45,8 @@ pub use client::{ClientSession, Delta, Sink, Upsert};
 #[cfg(feature = "net")]
 pub use connect::{Connect, run};
 #[cfg(feature = "net")]
-pub use serve::{Keepalive, serve_incoming, serve_tcp, serve_unix};
+pub use serve::{Keepalive, serve_incoming, serve_tcp, serve_unix, serve_unix_gated};
 #[cfg(feature = "net")]
-pub use server::{Hello, Limits, Peer, Source, StreamInfo, routes};
+pub use server::{Hello, Limits, Peer, Source, StreamGuard, StreamInfo, routes};
+#[cfg(feature = "net")]
+pub use unix::{Gate, Pass};

@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
 use crate::cut::Cut;
+use crate::unix::{self, Gate};
 
 /// How a hung client is noticed: HTTP/2 pings while its streams are open.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +45,20 @@ pub async fn serve_unix(
     routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    serve_incoming(UnixListenerStream::new(listener), routes, Keepalive::default(), shutdown).await
+    serve_incoming(unix::incoming(listener, None), routes, Keepalive::default(), shutdown).await
+}
+
+/// The same, with only those connections that the gate lets pass; the others are closed without a word.
+///
+/// # Errors
+/// When the socket can't be served.
+pub async fn serve_unix_gated(
+    listener: UnixListener,
+    gate: Gate,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    serve_incoming(unix::incoming(listener, Some(gate)), routes, Keepalive::default(), shutdown).await
 }
 
 /// Serves on a TCP socket until `shutdown` is ready; then no connection is left.

@@ -1,9 +1,11 @@
 //! The gRPC services: aggregated discovery and the per-type services, in both variants, over any [`Source`].
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -20,11 +22,23 @@ use crate::frames::Frames;
 use crate::message::{Event, Node, Variant};
 use crate::resource::ResourceType;
 use crate::stream::{Opening, Stream};
+use crate::unix::Pass;
 use crate::view::View;
 use crate::wire::RequestDecoder;
 
+/// What a source holds for a stream from its first byte to its end.
+pub type StreamGuard = Box<dyn Any + Send>;
+
 /// Where the views come from, and who hears what streams tell.
 pub trait Source<T: ResourceType>: Send + Sync + 'static {
+    /// Lets a peer begin a stream, before anything of it is read: a refused one costs nothing but the answer.
+    ///
+    /// # Errors
+    /// The status that the peer is answered with.
+    fn admit(&self, _peer: &Peer) -> Result<StreamGuard, Status> {
+        Ok(Box::new(()))
+    }
+
     /// Finds the view of a new stream, once its first request is there. It may wait, until the state is complete for
     /// one thing: nothing is answered before. An error ends the stream with that status.
     fn open(&self, hello: Hello) -> impl Future<Output = Result<Arc<View<T>>, Status>> + Send;
@@ -39,14 +53,19 @@ pub trait Source<T: ResourceType>: Send + Sync + 'static {
 /// Who is at the other end, as the kernel says.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
-    /// Process, over a Unix socket.
+    /// Process, over a Unix socket; 0 when it has no number here (another pid namespace), none when it is gone.
     pub pid: Option<i32>,
+    /// The same process, held when the connection was accepted: its number may become another's, this does not.
+    /// None where the kernel has no such handles (before 6.5).
+    pub pidfd: Option<Arc<OwnedFd>>,
     /// User, over a Unix socket.
     pub uid: Option<u32>,
     /// Group, over a Unix socket.
     pub gid: Option<u32>,
     /// Address, over TCP.
     pub remote: Option<SocketAddr>,
+    /// What the gate gave, on a socket that has one.
+    pub pass: Option<Pass>,
 }
 
 /// What is known of a stream when it opens.
@@ -132,6 +151,25 @@ impl Drop for Permit {
     }
 }
 
+// === impl Peer ===
+
+impl Peer {
+    /// The other end of the connection that a request came over.
+    pub fn of(extensions: &http::Extensions) -> Self {
+        if let Some(peer) = extensions.get::<Self>() {
+            return peer.clone();
+        }
+        let unix = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        Self {
+            pid: unix.and_then(|cred| cred.pid()),
+            uid: unix.map(|cred| cred.uid()),
+            gid: unix.map(|cred| cred.gid()),
+            remote: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+            ..Self::default()
+        }
+    }
+}
+
 // === impl Shared ===
 
 impl<S> Shared<S> {
@@ -145,18 +183,20 @@ impl<S> Shared<S> {
     where
         S: Source<T>,
     {
-        let permit = self.admit()?;
         let (parts, body) = req.into_parts();
+        let peer = Peer::of(&parts.extensions);
+        let guard = self.source.admit(&peer)?;
+        let permit = self.admit()?;
         let hello = Hello {
             stream: self.next.fetch_add(1, Ordering::Relaxed),
             node: Node::default(),
-            peer: peer(&parts.extensions),
+            peer,
             variant,
             headers: parts.headers,
         };
         let decoder = RequestDecoder::<T>::new(variant);
         let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));
-        let opening = Opening { shared: self.clone(), only, hello, inbound, permit };
+        let opening = Opening { shared: self.clone(), only, hello, inbound, held: (permit, guard) };
         let responses = futures::stream::unfold(Stream::Opening(Box::new(opening)), Stream::step);
         let mut response = http::Response::new(Body::new(Frames::new(Box::pin(responses))));
         let content = http::HeaderValue::from_static("application/grpc");
@@ -249,15 +289,5 @@ impl<T: ResourceType, S: Source<T>, P: Service> tower::Service<http::Request<Bod
         };
         let response = self.shared.stream(req, variant, P::only::<T>());
         std::future::ready(Ok(response.unwrap_or_else(Status::into_http)))
-    }
-}
-
-fn peer(extensions: &http::Extensions) -> Peer {
-    let unix = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    Peer {
-        pid: unix.and_then(|cred| cred.pid()),
-        uid: unix.map(|cred| cred.uid()),
-        gid: unix.map(|cred| cred.gid()),
-        remote: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
     }
 }

@@ -9,7 +9,7 @@ use tonic::{Status, Streaming};
 
 use crate::message::{Request, Response};
 use crate::resource::ResourceType;
-use crate::server::{Hello, Permit, Shared, Source, StreamInfo};
+use crate::server::{Hello, Permit, Shared, Source, StreamGuard, StreamInfo};
 use crate::watch::Watch;
 
 /// A stream from its headers to its end.
@@ -26,15 +26,18 @@ pub(crate) struct Opening<T, S> {
     pub(crate) only: Option<T>,
     pub(crate) hello: Hello,
     pub(crate) inbound: Streaming<Request<T>>,
-    pub(crate) permit: Permit,
+    pub(crate) held: Held,
 }
+
+/// What a stream holds until its end.
+pub(crate) type Held = (Permit, StreamGuard);
 
 /// A stream on its view.
 pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     inbound: Streaming<Request<T>>,
     watch: Watch<T>,
     told: Told<T, S>,
-    _permit: Permit,
+    _held: Held,
 }
 
 /// Tells the source of the stream's end, however it ends.
@@ -86,7 +89,7 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let info = StreamInfo { id, node, peer, variant };
         let told = Told { source, info, types: std::marker::PhantomData };
         let watch = Watch::new(view, variant, self.only);
-        let mut running = Running { inbound: self.inbound, watch, told, _permit: self.permit };
+        let mut running = Running { inbound: self.inbound, watch, told, _held: self.held };
         running.take_in(request);
         Ok(Some(Box::new(running)))
     }

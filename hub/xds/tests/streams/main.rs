@@ -2,6 +2,7 @@
 
 mod calls;
 mod clients;
+mod gate;
 mod load;
 mod peers;
 mod stand;

@@ -1,0 +1,126 @@
+//! Connections over a Unix socket ([`incoming`]), with what the kernel says of their other ends. It is taken when a
+//! connection is accepted, and a gate may decide by it before a byte is read.
+
+use std::any::Any;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tonic::transport::server::Connected;
+
+use crate::server::Peer;
+
+/// What a gate knows of a connection, kept from its first byte to its end.
+pub type Pass = Arc<dyn Any + Send + Sync>;
+
+/// Decides who may connect: without a pass the connection is closed. Called between two accepts: must not block.
+pub type Gate = Arc<dyn Fn(&Peer) -> Option<Pass> + Send + Sync>;
+
+/// The pause after a failed accept. Without descriptors (EMFILE) each one fails at once, until some are closed.
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct UnixConnection {
+    io: UnixStream,
+    peer: Peer,
+}
+
+/// The connections of a socket, for ever: those that the gate lets pass, or without a gate all of them.
+pub fn incoming(
+    listener: UnixListener,
+    gate: Option<Gate>,
+) -> impl Stream<Item = io::Result<UnixConnection>> + Send {
+    futures::stream::unfold((listener, gate), |(listener, gate)| async move {
+        let connection = loop {
+            match listener.accept().await {
+                Ok((io, _)) => {
+                    if let Some(connection) = pass(io, gate.as_ref()) {
+                        break connection;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+        };
+        Some((Ok(connection), (listener, gate)))
+    })
+}
+
+fn pass(io: UnixStream, gate: Option<&Gate>) -> Option<UnixConnection> {
+    let mut peer = peer(&io);
+    if let Some(gate) = gate {
+        peer.pass = Some(gate(&peer)?);
+    }
+    Some(UnixConnection { io, peer })
+}
+
+/// The handle first: with it in hand, the number can be trusted for as long as the process lives. Without it the
+/// number is told only where the kernel has no handles at all: otherwise the process is gone already.
+fn peer(io: &UnixStream) -> Peer {
+    let handle = getsockopt(io, sockopt::PeerPidfd);
+    let numbered = matches!(handle, Ok(_) | Err(Errno::ENOPROTOOPT));
+    let cred = io.peer_cred().ok();
+    Peer {
+        pid: cred.filter(|_| numbered).and_then(|cred| cred.pid()),
+        pidfd: handle.ok().map(Arc::new),
+        uid: cred.map(|cred| cred.uid()),
+        gid: cred.map(|cred| cred.gid()),
+        ..Peer::default()
+    }
+}
+
+// === impl UnixConnection ===
+
+impl Connected for UnixConnection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for UnixConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for UnixConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
