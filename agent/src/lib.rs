@@ -1,7 +1,8 @@
 //! The agent: keeps the proxies of its own node, and them alone.
 //!
-//! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods and the resolver, and
-//! serves what they say over a Unix socket; [`keepers`] and [`keeper`] supervise the Envoys.
+//! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
+//! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`keepers`] and
+//! [`keeper`] supervise the Envoys.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use clap::{Parser, Subcommand};
 pub mod envoy;
 pub mod families;
 pub mod health;
+pub mod identity;
 pub mod keeper;
 pub mod keepers;
 pub mod link;

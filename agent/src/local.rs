@@ -6,16 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use portreeve_api::names::{NODE_PROXY_ID, WATERMARK_KEY};
+use portreeve_api::names::WATERMARK_KEY;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_runtime::watch::Verbs;
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Delta, Event, Hello, Name, Node, Sink, Source, StreamInfo, Version, View};
+use portreeve_xds::{
+    Delta, Event, Hello, Name, Node, Peer, Sink, Source, StreamGuard, StreamInfo, Version, View,
+};
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::health::Watched;
+use crate::identity::Door;
 use crate::link::Link;
 use crate::status::{Book, Statuses, plan_of};
 use crate::world::{Effects, Host, ProxyId, World};
@@ -26,6 +29,7 @@ const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
 /// The agent's state, shared by its tasks.
 pub struct Local {
     node: String,
+    door: Door,
     inner: Mutex<Inner>,
     /// Counts the changes of the world, for those who wait for something in it.
     generation: watch::Sender<u64>,
@@ -76,8 +80,8 @@ pub struct PodVerbs(pub Arc<Local>);
 // === impl Local ===
 
 impl Local {
-    /// The state of the agent of `node`.
-    pub fn new(node: impl Into<String>, mut world: World) -> Arc<Self> {
+    /// The state of the agent of `node`, with the door of its socket.
+    pub fn new(node: impl Into<String>, mut world: World, door: Door) -> Arc<Self> {
         let node = node.into();
         world.set_node(&node);
         let inner = Inner {
@@ -89,6 +93,7 @@ impl Local {
         };
         Arc::new(Self {
             node,
+            door,
             inner: Mutex::new(inner),
             generation: watch::Sender::new(0),
             proxies: watch::Sender::new(0),
@@ -101,6 +106,11 @@ impl Local {
     /// The node's name.
     pub fn node(&self) -> &str {
         &self.node
+    }
+
+    /// Who is let in, whose word counts for it, and how many were not.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Looks at the world.
@@ -258,8 +268,13 @@ impl Local {
 }
 
 impl Source<EnvoyType> for Local {
+    fn admit(&self, peer: &Peer) -> Result<StreamGuard, Status> {
+        self.door.begin(peer)
+    }
+
     async fn open(&self, hello: Hello) -> Result<Arc<View<EnvoyType>>, Status> {
-        let id = proxy_id(&hello.node.id);
+        let claimed = &*hello.node.id;
+        let id = self.door.proxy(&hello.peer, claimed)?;
         let mut changes = self.changes();
         // While the hub has not said everything there is no answer: an empty one would take listeners away.
         let known = async {
@@ -280,13 +295,12 @@ impl Source<EnvoyType> for Local {
         };
         tokio::select! {
             view = known => {
-                tracing::info!(proxy = %id, pid = hello.peer.pid, "proxy connected");
+                tracing::info!(proxy = %id, pid = hello.peer.pid, claimed, "proxy connected");
                 Ok(view)
             }
             () = complete => {
-                tracing::warn!(proxy = %id, pid = hello.peer.pid, "a stranger asked for configuration");
-                let text = format!("{id} is neither a pod of node {} nor a NodeProxy on it", self.node);
-                Err(Status::permission_denied(text))
+                let pid = hello.peer.pid.unwrap_or_default();
+                Err(self.door.deny(&format!("process {pid} of {id}, which is not known on this node")))
             }
         }
     }
@@ -369,13 +383,5 @@ impl Verbs<Pod> for PodVerbs {
 
     fn reset(&mut self, pods: Vec<Pod>) {
         self.0.reset_pods(pods);
-    }
-}
-
-/// Who a proxy says it is, by its `node.id`: "nodeproxy/<name>", else a pod's uid.
-fn proxy_id(node_id: &str) -> ProxyId {
-    match node_id.strip_prefix(NODE_PROXY_ID) {
-        Some(name) => ProxyId::Node(name.into()),
-        None => ProxyId::Pod(node_id.into()),
     }
 }

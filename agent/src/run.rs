@@ -14,8 +14,9 @@ use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Readiness, Shutdown, Tasks, client, watch};
-use portreeve_xds::{Connect, Limits, routes, serve_unix};
+use portreeve_xds::{Connect, Gate, Limits, routes, serve_unix_gated};
 
+use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
@@ -56,6 +57,9 @@ pub struct RunArgs {
     /// The only DNS server to ask for endpoints' names, as address:port; without it those of /etc/resolv.conf.
     #[arg(long, value_name = "IP:PORT")]
     pub dns_server: Option<SocketAddr>,
+    /// Whose word counts for who a proxy is: the kernel's, or its own (only where every process may be any proxy).
+    #[arg(long, value_enum, default_value_t)]
+    pub identity: Identity,
     /// Log filter.
     #[arg(long, default_value = "info")]
     pub log_level: String,
@@ -63,6 +67,10 @@ pub struct RunArgs {
     #[arg(long, default_value_t)]
     pub log_format: Format,
 }
+
+/// The door limits the streams of each proxy, so this is only beyond what a node full of pods can have.
+const LIMITS: Limits =
+    Limits { max_streams: 4096, max_request: 16 << 20, first_request: Duration::from_secs(10) };
 
 /// What an agent needs to run, wherever its pods come from.
 pub struct Setup {
@@ -82,6 +90,8 @@ pub struct Setup {
     pub keeper_command: Vec<OsString>,
     /// Keepers end with this process.
     pub with_parent: bool,
+    /// Whose word counts for who a proxy is.
+    pub identity: Identity,
     /// How endpoints' names are resolved.
     pub names: names::Settings,
 }
@@ -118,6 +128,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         drain: Duration::from_secs(args.drain.into()),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,
+        identity: args.identity,
         names: names::Settings {
             domain: args.cluster_domain,
             server: args.dns_server,
@@ -143,14 +154,17 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 /// The socket or the keepers' directory.
 pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Result<Agent> {
     let families = families::of_host();
-    let local = Local::new(setup.node, World::new(families));
     let path = setup.run_dir.join("agent.sock");
     let listener = socket::bind(&path, "--run-dir")?;
     let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
         .with_context(|| setup.run_dir.display().to_string())?;
-    let served = routes(local.clone(), Limits::default()).add_service(keepers.service());
+    let door = Door::new(setup.identity, &setup.node, keepers.clone());
+    let local = Local::new(setup.node, World::new(families), door);
+    let served = routes(local.clone(), LIMITS).add_service(keepers.service());
+    let at_door = local.clone();
+    let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));
     let until = shutdown.waiter();
-    tasks.spawn_graceful("socket", async move { Ok(serve_unix(listener, served, until).await?) });
+    tasks.spawn_graceful("socket", async move { Ok(serve_unix_gated(listener, gate, served, until).await?) });
     let (sink, until) = (FeedSink(local.clone(), setup.link), shutdown.waiter());
     let asked = shutdown.clone();
     tasks.spawn("feed", async move {

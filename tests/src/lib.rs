@@ -7,6 +7,7 @@
 pub mod assets;
 pub mod call;
 pub mod certs;
+pub mod cgroup;
 pub mod controlplane;
 pub mod dns;
 pub mod envoy;

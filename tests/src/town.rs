@@ -1,7 +1,7 @@
 //! A whole small cluster: an API server, hub and agents as separate processes, nodes and pods as namespaces.
 //!
 //! There is no kubelet: a [`Worker`] writes its pod's status itself, and its Envoy (if it has one) is started as a
-//! sidecar would be, from the static bootstrap with the pod's uid as `node.id`.
+//! sidecar would be, from the static bootstrap, in the pod's cgroup.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use kube::{Api, Client};
 use portreeve_agent::envoy::{Bootstrap, Family as Wildcard, locate};
 use tempfile::TempDir;
 
+use crate::cgroup::Cgroups;
 use crate::controlplane::ControlPlane;
 use crate::envoy::Admin;
 use crate::family::Family;
@@ -44,6 +45,8 @@ pub struct Town {
     pub bed: Bed,
     /// Arguments of agents that are started from now on, beside the town's own.
     pub agent_args: Vec<String>,
+    /// Where the pods' cgroups are, if they can be made.
+    pub cgroups: Option<Cgroups>,
     hub_address: Option<SocketAddr>,
     family: Family,
     dir: TempDir,
@@ -86,6 +89,7 @@ impl Town {
             control,
             bed,
             agent_args: Vec::new(),
+            cgroups: cgroups(),
             hub_address: None,
             family,
             dir,
@@ -138,6 +142,9 @@ impl Town {
         let mut command = under_test::command_in(&node.netns, "agent")?;
         command.args(["run", "--node", &node.name, "--drain", "0"]);
         command.args(["--hub", &format!("http://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        if self.cgroups.is_none() {
+            command.args(["--identity", "claimed"]);
+        }
         command.args(&self.agent_args);
         command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
         command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
@@ -183,11 +190,20 @@ impl Town {
     /// The server refuses, or the Envoy can't be started.
     pub async fn worker(&self, i: u8, j: u8, labels: &str, sidecar: bool) -> Result<Worker> {
         let netns = self.bed.pod(i, j)?;
-        let mut worker = self.pod(&format!("w{i}-{j}"), netns, i, (labels, "")).await?;
+        let bound = format!("nodeName: n{i}, ");
+        let mut worker = self.pod(&format!("w{i}-{j}"), netns, labels, &bound).await?;
         if sidecar {
             self.start_sidecar(&mut worker, usize::from(i) - 1)?;
         }
         Ok(worker)
+    }
+
+    /// A pod `j` on the network of node `i` that no node was chosen for yet, see [`Worker::bind`].
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn unbound_worker(&self, i: u8, j: u8, labels: &str) -> Result<Worker> {
+        self.pod(&format!("w{i}-{j}"), self.bed.pod(i, j)?, labels, "").await
     }
 
     /// A running, ready pod on the network of node `i` with these labels, and an Envoy.
@@ -197,23 +213,26 @@ impl Town {
     pub async fn host_worker(&self, i: u8, labels: &str) -> Result<Worker> {
         let index = usize::from(i) - 1;
         let netns = self.nodes[index].netns.clone();
-        let mut worker = self.pod(&format!("h{i}"), netns, i, (labels, "hostNetwork: true, ")).await?;
+        let bound = format!("hostNetwork: true, nodeName: n{i}, ");
+        let mut worker = self.pod(&format!("h{i}"), netns, labels, &bound).await?;
         self.start_sidecar(&mut worker, index)?;
         Ok(worker)
     }
 
     /// Creates a pod with these labels and this beginning of its specification.
-    async fn pod(&self, name: &str, netns: Netns, i: u8, (labels, spec): (&str, &str)) -> Result<Worker> {
+    async fn pod(&self, name: &str, netns: Netns, labels: &str, spec: &str) -> Result<Worker> {
         let pod = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{{labels}}}}}\n\
-             spec: {{{spec}nodeName: n{i}, terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}]}}\n"
+             spec: {{{spec}terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}]}}\n"
         );
         self.apply(&pod).await?;
         let stored = Api::<Pod>::namespaced(self.client.clone(), "default").get(name).await?;
         let uid = stored.metadata.uid.context("a stored pod without uid")?;
         let admin = Admin::new(self.dir.path().join(format!("{name}.admin")));
         let (name, ips) = (name.to_string(), vec![netns.v4()]);
-        let worker = Worker { name, uid, netns, ips, envoy: None, admin, client: self.client.clone() };
+        let container = self.cgroups.as_ref().map(|cgroups| cgroups.container(&uid)).transpose()?;
+        let client = self.client.clone();
+        let worker = Worker { name, uid, netns, ips, envoy: None, admin, container, client };
         worker.set_ready(true).await?;
         Ok(worker)
     }
@@ -223,9 +242,18 @@ impl Town {
     /// # Errors
     /// It can't be started.
     pub fn start_sidecar(&self, worker: &mut Worker, index: usize) -> Result<()> {
+        let uid = worker.uid.clone();
+        self.start_sidecar_as(worker, index, &uid)
+    }
+
+    /// The same with an Envoy that says `node_id` of itself.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_sidecar_as(&self, worker: &mut Worker, index: usize, node_id: &str) -> Result<()> {
         let admin = self.dir.path().join(format!("{}.admin", worker.name));
         let bootstrap = Bootstrap {
-            node_id: worker.uid.clone(),
+            node_id: node_id.into(),
             node_cluster: "default".into(),
             ads_socket: self.nodes[index].run_dir.join("agent.sock"),
             admin_socket: admin,
@@ -234,7 +262,10 @@ impl Town {
         };
         let path = self.dir.path().join(format!("{}.json", worker.name));
         std::fs::write(&path, bootstrap.render()?.to_string())?;
-        let mut command = worker.netns.command(&self.envoy);
+        let mut command = match &worker.container {
+            Some(container) => container.command(&worker.netns, &self.envoy),
+            None => worker.netns.command(&self.envoy),
+        };
         command.arg("-c").arg(&path).args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]);
         // Without it Envoy keeps what belongs to a removed listener for ten minutes.
         command.args(["--drain-time-s", "1"]);
@@ -268,6 +299,15 @@ impl Town {
         self.nodes.push(Node { number, name, netns, agent: None, run_dir });
         Ok(())
     }
+}
+
+/// Cgroups for pods, where the test may make them.
+fn cgroups() -> Option<Cgroups> {
+    let cgroups = Cgroups::new();
+    if cgroups.is_none() {
+        eprintln!("no cgroup can be written here: agents run with --identity=claimed");
+    }
+    cgroups
 }
 
 const GATEWAY: &str = "

@@ -9,7 +9,7 @@ mod child;
 pub mod dir;
 mod link;
 pub mod machine;
-mod predecessor;
+pub(crate) mod predecessor;
 mod run;
 pub mod spec;
 pub mod state;

@@ -29,7 +29,7 @@ pub(super) async fn gone(state: &State) {
 }
 
 /// When the process `pid` started, in ticks since boot; [`None`] when there is none, or only its unreaped remains.
-pub(super) fn start_ticks(pid: u32) -> Option<u64> {
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
+
+use portreeve_xds::Peer;
 
 use crate::keeper::State;
 use crate::keeper::spec::is_name;
@@ -61,9 +62,7 @@ impl keepers_server::Keepers for Attachments {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let info = request.extensions().get::<UdsConnectInfo>();
-        let peer = info.and_then(|info| info.peer_cred).and_then(|cred| cred.pid());
-        let peer = peer.and_then(|pid| u32::try_from(pid).ok());
+        let peer = Peer::of(request.extensions()).pid.and_then(|pid| u32::try_from(pid).ok());
         let mut reports = request.into_inner();
         let first = timeout(FIRST_REPORT, reports.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no report"))??;

@@ -195,9 +195,13 @@ impl Keepers {
     /// The proxy that the process `pid` is: the one whose living keeper is the process's parent. The kernel's word, not the
     /// keeper's report, so it holds from the process's first moment.
     pub fn proxy_of(&self, pid: u32) -> Option<String> {
-        let parent = attest::parent_of(pid)?;
+        self.keeper_of(attest::parent_of(pid)?)
+    }
+
+    /// The proxy whose living keeper the process `pid` is, by the kernel's word.
+    pub fn keeper_of(&self, pid: u32) -> Option<String> {
         let names = self.found().ok()?;
-        names.into_iter().find(|name| attest::holds_lock(parent, &self.shared.dir(name)))
+        names.into_iter().find(|name| attest::holds_lock(pid, &self.shared.dir(name)))
     }
 }
 

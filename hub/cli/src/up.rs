@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use notify::{RecursiveMode, Watcher};
 use portreeve_agent::envoy::locate::locate;
+use portreeve_agent::identity::Identity;
 use portreeve_agent::link::Link;
 use portreeve_agent::run::{Agent, Setup, spawn};
 use portreeve_agent::{names, socket};
@@ -89,6 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         drain: Duration::from_secs(1),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,
+        identity: Identity::Kernel,
         names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None, given: given.clone() },
     };
     // Two steps: first the proxies end, which takes the agent's socket, then everything else.

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 
+use crate::cgroup::Container;
 use crate::envoy::Admin;
 use crate::manifest;
 use crate::netns::Netns;
@@ -25,6 +26,8 @@ pub struct Worker {
     pub envoy: Option<Process>,
     /// The Envoy's admin socket.
     pub admin: Admin,
+    /// The cgroup of its container, where cgroups can be made. Behind the Envoy: it is removed after it.
+    pub container: Option<Container>,
     pub(super) client: Client,
 }
 
@@ -50,6 +53,22 @@ impl Worker {
             ips.join(", ")
         );
         manifest::apply_status(&self.client, &status).await.map(drop)
+    }
+
+    /// Chooses its node, as a scheduler would.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn bind(&self, node: &str) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
+        let binding = serde_json::json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": self.name},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let parameters = kube::api::PostParams::default();
+        let bound: kube::Result<serde_json::Value> =
+            pods.create_subresource("binding", &self.name, &parameters, &binding).await;
+        bound.map(drop).with_context(|| format!("binding {} to {node}", self.name))
     }
 
     /// Deletes the pod with its grace period: it terminates, and stays until [`Worker::remove`].

@@ -1,0 +1,336 @@
+//! The door of the agent's socket: who may connect, who may begin a stream, and which proxy he is. [`Door`].
+
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use portreeve_api::names::NODE_PROXY_ID;
+use portreeve_xds::{Name, Pass, Peer, StreamGuard};
+use tonic::Status;
+
+use super::cgroup::{self, Place};
+use super::peer::witnessed;
+use super::refusals::{Refusals, Refused};
+use super::seats::{Seat, Seats};
+use super::{Identity, peer};
+use crate::keepers::Keepers;
+use crate::world::ProxyId;
+
+/// Connections of one pod, of one NodeProxy, or of one keeper at a time. An Envoy has one, two while it restarts hot.
+const CONNECTIONS: usize = 16;
+
+/// Connections of all strangers together: enough to be told why, too few to take descriptors from others.
+const STRANGERS: usize = 32;
+
+/// Streams of one proxy at a time.
+const STREAMS: usize = 8;
+
+/// Characters of a cgroup's path that are told.
+const TOLD: usize = 160;
+
+/// What the kernel says of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A process of this pod.
+    Pod(Name),
+    /// The Envoy of this NodeProxy, under its keeper.
+    Proxy(Name),
+    /// The keeper of this NodeProxy.
+    Keeper(Name),
+    /// Nobody that is served here; who, in words.
+    Stranger(String),
+}
+
+/// Those who share a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Guest {
+    Pod(Name),
+    Proxy(Name),
+    Keeper(Name),
+    Stranger,
+}
+
+/// A connection's other end, for as long as it is open.
+struct Caller {
+    who: Who,
+    _seat: Option<Seat<Guest>>,
+}
+
+/// The door.
+pub struct Door {
+    identity: Identity,
+    node: String,
+    keepers: Keepers,
+    /// The agent's own pod, whose processes are not the pod's Envoy: only a keeper's child among them is a proxy.
+    own: Option<String>,
+    connections: Seats<Guest>,
+    streams: Seats<Guest>,
+    refusals: Mutex<Refusals>,
+}
+
+// === impl Door ===
+
+impl Door {
+    /// The door of the agent of `node`, whose NodeProxies are under `keepers`.
+    pub fn new(identity: Identity, node: &str, keepers: Keepers) -> Self {
+        if identity == Identity::Claimed {
+            tracing::warn!(
+                "--identity=claimed: every process that reaches the socket may pose as any proxy of this node"
+            );
+        }
+        let own = match fs::read_to_string("/proc/self/cgroup").map(|text| cgroup::place(&text)) {
+            Ok(Place::Pod(uid)) => Some(uid),
+            _ => None,
+        };
+        let refusals = Mutex::default();
+        let (connections, streams) = (Seats::default(), Seats::default());
+        Self { identity, node: node.to_string(), keepers, own, connections, streams, refusals }
+    }
+
+    /// Whose word counts here.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// How often somebody was refused.
+    pub fn refused(&self) -> Refused {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).counted()
+    }
+
+    /// Somebody connects: his pass, or none when his kind has too many connections.
+    pub fn connect(&self, peer: &Peer) -> Option<Pass> {
+        if self.identity == Identity::Claimed {
+            return Some(Arc::new(()));
+        }
+        let who = self.who(peer);
+        let guest = who.guest();
+        let limit = if guest == Guest::Stranger { STRANGERS } else { CONNECTIONS };
+        let Some(seat) = self.connections.take(&guest, limit) else {
+            let text = format!("{}: more than {limit} connections", who.title());
+            self.tell(|refused| refused.unanswered += 1, &text);
+            return None;
+        };
+        Some(Arc::new(Caller { who, _seat: Some(seat) }))
+    }
+
+    /// Somebody begins a stream: what is held for it.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED for strangers, RESOURCE_EXHAUSTED for a proxy that has too many.
+    pub fn begin(&self, peer: &Peer) -> Result<StreamGuard, Status> {
+        if self.identity == Identity::Claimed {
+            return Ok(Box::new(()));
+        }
+        let caller = self.caller(peer);
+        if let Err(text) = caller.who.proxy() {
+            return Err(self.deny(&text));
+        }
+        match self.streams.take(&caller.who.guest(), STREAMS) {
+            Some(seat) => Ok(Box::new(seat)),
+            None => {
+                let text = format!("{} has {STREAMS} streams already", caller.who.title());
+                self.tell(|refused| refused.crowded += 1, &text);
+                Err(Status::resource_exhausted(text))
+            }
+        }
+    }
+
+    /// Which proxy a stream's other end is. `claimed` is its own word, which counts only where it is to.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED for strangers.
+    pub fn proxy(&self, peer: &Peer, claimed: &str) -> Result<ProxyId, Status> {
+        match self.identity {
+            Identity::Kernel => self.caller(peer).who.proxy().map_err(|text| self.deny(&text)),
+            Identity::Claimed => Ok(match claimed.strip_prefix(NODE_PROXY_ID) {
+                Some(name) => ProxyId::Node(name.into()),
+                None => ProxyId::Pod(claimed.into()),
+            }),
+        }
+    }
+
+    /// Refuses somebody; `text` says who he is.
+    pub fn deny(&self, text: &str) -> Status {
+        let text = format!(
+            "{text}: neither a pod of node {} nor a proxy under a keeper of its agent, so it gets no configuration",
+            self.node
+        );
+        self.tell(|refused| refused.strangers += 1, &text);
+        Status::permission_denied(text)
+    }
+
+    fn tell(&self, count: impl FnOnce(&mut Refused), text: &str) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = refusals.tell(count, Instant::now());
+        drop(refusals);
+        if let Some(suppressed) = told {
+            tracing::warn!(error = text, suppressed, "a stranger asked for configuration");
+        }
+    }
+
+    fn caller(&self, peer: &Peer) -> Arc<Caller> {
+        let known = peer.pass.clone().and_then(|pass| pass.downcast::<Caller>().ok());
+        known.unwrap_or_else(|| Arc::new(Caller { who: self.who(peer), _seat: None }))
+    }
+
+    fn who(&self, peer: &Peer) -> Who {
+        let described = |what: &dyn std::fmt::Display| {
+            let user = peer.uid.map(|uid| format!(", user {uid}")).unwrap_or_default();
+            Who::Stranger(format!("{what}{user}"))
+        };
+        match witnessed(peer, |pid| self.look(pid)) {
+            Ok(Ok(who)) => who,
+            Ok(Err(text)) => described(&text),
+            Err(unseen @ (peer::Unseen::Elsewhere | peer::Unseen::Ended)) => described(&unseen),
+        }
+    }
+
+    /// What is to be seen of a process; its description, when it is nobody.
+    fn look(&self, pid: u32) -> Result<Who, String> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .map_err(|error| format!("process {pid}, whose cgroup can't be read ({error})"))?;
+        match cgroup::place(&text) {
+            Place::Pod(uid) if self.own.as_ref() != Some(&uid) => return Ok(Who::Pod(uid.into())),
+            Place::Torn(one, other) => {
+                return Err(format!(
+                    "process {pid}, which its cgroups place in pod {one} and in pod {other}"
+                ));
+            }
+            Place::Pod(_) | Place::Outside => {}
+        }
+        if let Some(name) = self.keepers.proxy_of(pid) {
+            return Ok(Who::Proxy(name.into()));
+        }
+        if let Some(name) = self.keepers.keeper_of(pid) {
+            return Ok(Who::Keeper(name.into()));
+        }
+        // The last line is the unified hierarchy's, where there is one.
+        let last: String = text.lines().last().unwrap_or_default().escape_debug().take(TOLD).collect();
+        Err(format!("process {pid} in cgroup {last}"))
+    }
+}
+
+// === impl Who ===
+
+impl Who {
+    /// The proxy that this is, or who it is instead.
+    fn proxy(&self) -> Result<ProxyId, String> {
+        match self {
+            Self::Pod(uid) => Ok(ProxyId::Pod(uid.clone())),
+            Self::Proxy(name) => Ok(ProxyId::Node(name.clone())),
+            Self::Keeper(_) => Err(self.title()),
+            Self::Stranger(text) => Err(text.clone()),
+        }
+    }
+
+    fn guest(&self) -> Guest {
+        match self {
+            Self::Pod(uid) => Guest::Pod(uid.clone()),
+            Self::Proxy(name) => Guest::Proxy(name.clone()),
+            Self::Keeper(name) => Guest::Keeper(name.clone()),
+            Self::Stranger(_) => Guest::Stranger,
+        }
+    }
+
+    fn title(&self) -> String {
+        match self {
+            Self::Pod(uid) => format!("pod {uid}"),
+            Self::Proxy(name) => format!("NodeProxy {name}"),
+            Self::Keeper(name) => format!("the keeper of NodeProxy {name}"),
+            Self::Stranger(text) => text.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use portreeve_xds::{Pass, Peer};
+    use tonic::Code;
+
+    use super::{CONNECTIONS, Caller, Door, Refused, STRANGERS, STREAMS, Who};
+    use crate::identity::Identity;
+    use crate::keepers::Keepers;
+    use crate::world::ProxyId;
+
+    fn mk_door(dir: &tempfile::TempDir, identity: Identity) -> Door {
+        let run_dir = dir.path().to_path_buf();
+        let socket = run_dir.join("agent.sock");
+        Door::new(identity, "n1", Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap())
+    }
+
+    /// A peer that the kernel has been asked about already.
+    fn mk_peer(who: Who) -> Peer {
+        Peer { pass: Some(Arc::new(Caller { who, _seat: None })), ..Peer::default() }
+    }
+
+    fn own_process() -> Peer {
+        Peer { pid: i32::try_from(std::process::id()).ok(), uid: Some(7), ..Peer::default() }
+    }
+
+    #[test]
+    fn stranger_is_told_who_he_is_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = mk_door(&dir, Identity::Kernel);
+        let status = door.begin(&own_process()).err().unwrap();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        let words = format!("process {} in cgroup ", std::process::id());
+        assert!(status.message().starts_with(&words), "{status}");
+        assert!(status.message().contains("user 7: neither a pod of node n1 nor a proxy under"), "{status}");
+        assert!(door.proxy(&own_process(), "nodeproxy/gateway").is_err(), "his own word does not count");
+        assert_eq!(door.refused(), Refused { strangers: 2, ..Refused::default() });
+    }
+
+    #[test]
+    fn a_proxy_is_who_the_kernel_says_whatever_it_claims() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = mk_door(&dir, Identity::Kernel);
+        let claimed = |who, claim| door.proxy(&mk_peer(who), claim).ok();
+        assert_eq!(claimed(Who::Pod("a".into()), "b"), Some(ProxyId::Pod("a".into())));
+        assert_eq!(claimed(Who::Pod("a".into()), "nodeproxy/x"), Some(ProxyId::Pod("a".into())));
+        assert_eq!(claimed(Who::Proxy("x".into()), "b"), Some(ProxyId::Node("x".into())));
+        assert_eq!(claimed(Who::Keeper("x".into()), "nodeproxy/x"), None);
+    }
+
+    #[test]
+    fn claims_are_believed_only_where_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = mk_door(&dir, Identity::Claimed);
+        assert!(door.begin(&own_process()).is_ok() && door.connect(&own_process()).is_some());
+        let claimed = |claim| door.proxy(&own_process(), claim).ok();
+        assert_eq!(claimed("nodeproxy/x"), Some(ProxyId::Node("x".into())));
+        assert_eq!(claimed("b"), Some(ProxyId::Pod("b".into())));
+        assert_eq!(door.identity(), Identity::Claimed);
+    }
+
+    #[test]
+    fn ninth_stream_of_a_pod_is_refused_until_one_of_the_eight_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = mk_door(&dir, Identity::Kernel);
+        let pod = mk_peer(Who::Pod("a".into()));
+        let mut held: Vec<_> = (0..STREAMS).map(|_| door.begin(&pod).unwrap()).collect();
+        let status = door.begin(&pod).err().unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "pod a has 8 streams already");
+        assert!(door.begin(&mk_peer(Who::Pod("b".into()))).is_ok());
+        held.pop();
+        assert!(door.begin(&pod).is_ok());
+        assert_eq!(door.refused(), Refused { crowded: 1, ..Refused::default() });
+    }
+
+    #[test]
+    fn strangers_share_their_connections_and_take_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = mk_door(&dir, Identity::Kernel);
+        let held: Vec<Pass> = (0..STRANGERS).map(|_| door.connect(&own_process()).unwrap()).collect();
+        for _ in 0..1000 {
+            assert!(door.connect(&own_process()).is_none());
+        }
+        assert_eq!(door.refused(), Refused { unanswered: 1000, ..Refused::default() });
+        let pod = Who::Pod("a".into()).guest();
+        assert!(door.connections.take(&pod, CONNECTIONS).is_some());
+        drop(held);
+        assert!(door.connect(&own_process()).is_some());
+    }
+}
