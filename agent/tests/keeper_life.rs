@@ -150,6 +150,40 @@ fn two_proxies_have_different_base_ids_and_are_told_apart_by_pid() {
 }
 
 #[test]
+fn memory_and_processor_time_of_a_running_envoy_are_reported() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let used = |state: &portreeve_agent::keeper::State| {
+        state.usage.filter(|u| u.resident > 10 << 20 && u.cpu_ms > 0)
+    };
+    let state = agent.until("gateway", |_, state| used(state).is_some());
+    println!("{:?}", state.usage);
+    assert!(used(&state).unwrap().resident < 1 << 30);
+    assert_eq!(rig.state("gateway").unwrap().usage, None);
+}
+
+#[test]
+fn foreign_envoy_with_base_id_0_and_ours_do_not_clash() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    let spec = rig.spec("gateway");
+    let sockets = || std::fs::read_to_string("/proc/net/unix").unwrap();
+    let base_ids = || portreeve_agent::envoy::base_id::in_use(&sockets());
+    // Without --base-id it takes 0. If another has that here already, this one ends and the other is the foreigner.
+    let mut foreign = Command::new(&spec.envoy).args(["--config-yaml", "{}", "-l", "off"]).spawn().unwrap();
+    wait_for("a foreign Envoy", BOUND, || base_ids().contains(&0).then_some(()));
+    agent.keepers.ensure(spec).unwrap();
+    let first = agent.running("gateway");
+    assert!(base_ids().contains(&0) && first.base_id.is_some_and(|id| id > 0), "{first:?}");
+    send(first.envoy_pid.unwrap(), Signal::SIGKILL);
+    let again = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
+    assert_eq!(again.base_id, first.base_id);
+    foreign.kill().unwrap();
+    foreign.wait().unwrap();
+}
+
+#[test]
 fn keeper_with_a_parent_ends_with_it() {
     let rig = Rig::new();
     let agent = rig.agent_that(Part::RunAndServe, true);

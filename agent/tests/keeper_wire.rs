@@ -6,7 +6,7 @@ use std::path::Path;
 
 use portreeve_agent::envoy::Family;
 use portreeve_agent::keeper::wire::proto::{self, Instruction, Report, instruction::What};
-use portreeve_agent::keeper::{Exit, Order, Phase, Spec, State};
+use portreeve_agent::keeper::{Exit, Order, Phase, Spec, State, Usage};
 use prost::Message;
 
 fn mk_state() -> State {
@@ -25,6 +25,9 @@ fn mk_state() -> State {
         phase: Phase::Backoff,
         spec_hash: "a8ad7fcae0ecda3c".into(),
         netns: 4_026_531_840,
+        memory_kills: 0,
+        memory_limit: None,
+        usage: None,
     }
 }
 
@@ -61,6 +64,20 @@ fn report_has_the_golden_bytes_and_comes_back() {
     assert_eq!(hex(&bytes), hex(&golden("report.hex")));
     let read = State::try_from(Report::decode(&bytes[..]).unwrap()).unwrap();
     assert_eq!(read, mk_state());
+}
+
+#[test]
+fn memory_and_usage_come_back_and_are_nothing_from_an_older_keeper() {
+    let usage = Some(Usage { resident: 70 << 20, cpu_ms: 12_345 });
+    let state = State { memory_kills: 2, memory_limit: Some(1 << 28), usage, ..mk_state() };
+    let bytes = Report::from(&state).encode_to_vec();
+    assert_eq!(State::try_from(Report::decode(&bytes[..]).unwrap()).unwrap(), state);
+    let file = serde_json::to_value(&state).unwrap();
+    assert_eq!(file.get("usage"), None, "the file would be written with every report");
+    let mut older = file.as_object().unwrap().clone();
+    older.retain(|key, _| !key.starts_with("memory"));
+    let read: State = serde_json::from_value(older.into()).unwrap();
+    assert_eq!((read.memory_kills, read.memory_limit, read.usage), (0, None, None));
 }
 
 #[test]

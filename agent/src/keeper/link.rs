@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Endpoint;
 
 use super::state::State;
+use super::usage;
 use super::wire::proto::keepers_client::KeepersClient;
 use super::wire::proto::{Instruction, Report};
 
@@ -69,7 +70,9 @@ fn reports(mut states: watch::Receiver<State>) -> impl Stream<Item = Report> {
     futures::stream::unfold(Some(states), |states| async {
         let mut states = states?;
         let changed = timeout(HEARTBEAT, states.changed()).await;
-        let report = Report::from(&*states.borrow_and_update());
+        let mut state = states.borrow_and_update().clone();
+        state.usage = state.envoy_pid.and_then(usage::of);
+        let report = Report::from(&state);
         match changed {
             Ok(Err(_writer_is_gone)) => None,
             Ok(Ok(())) | Err(_) => Some((report, Some(states))),

@@ -9,12 +9,14 @@ mod child;
 pub mod dir;
 mod link;
 pub mod machine;
+pub mod memory;
 pub(crate) mod predecessor;
 mod run;
 pub mod spec;
 pub mod state;
+mod usage;
 pub mod wire;
 
 pub use run::{Settings, run};
 pub use spec::{Order, Spec, SpecError};
-pub use state::{Exit, Phase, State};
+pub use state::{Exit, Phase, State, Usage};

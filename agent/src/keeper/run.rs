@@ -18,6 +18,7 @@ use tokio::time::{interval, sleep, sleep_until, timeout};
 
 use super::dir::{Dir, bound_log, replace};
 use super::machine::{Action, Event, Machine};
+use super::memory::Memory;
 use super::spec::Order;
 use super::state::{Exit, PROTOCOL, Phase, State};
 use super::wire::proto::Instruction;
@@ -51,6 +52,7 @@ struct Keeper {
     states: watch::Sender<State>,
     epoch: (Instant, u64),
     restarts_before: u64,
+    memory: Option<Memory>,
 }
 
 /// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
@@ -116,6 +118,9 @@ impl Keeper {
             phase: Phase::Starting,
             spec_hash: machine.order().hash.clone(),
             netns: netns()?,
+            memory_kills: before.as_ref().map_or(0, |before| before.memory_kills),
+            memory_limit: None,
+            usage: None,
         };
         Ok(Self {
             dir,
@@ -124,6 +129,7 @@ impl Keeper {
             states: watch::Sender::new(state.clone()),
             state,
             epoch: (Instant::now(), unix_ms()),
+            memory: Memory::own(),
             restarts_before: before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some())),
         })
     }
@@ -166,6 +172,7 @@ impl Keeper {
     async fn handle(&mut self, event: Event) -> anyhow::Result<bool> {
         if let Event::Exited(exit) = &event {
             tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
+            self.look_for_kills(exit);
             self.envoy = None;
         }
         let mut action = self.machine.on(event, Instant::now());
@@ -183,6 +190,19 @@ impl Keeper {
         }
         self.publish()?;
         Ok(false)
+    }
+
+    /// Another process in the same cgroup may be the one that was killed; together with Envoy's own SIGKILL that is unlikely.
+    fn look_for_kills(&mut self, exit: &Exit) {
+        let killed = self.memory.as_mut().is_some_and(Memory::killed);
+        if killed && *exit == Exit::Signal(Signal::SIGKILL as i32) {
+            self.state.memory_kills += 1;
+            let limit = self.memory.as_ref().and_then(Memory::limit);
+            tracing::error!(
+                limit,
+                "the kernel ended Envoy for want of memory: raise the limit of its cgroup"
+            );
+        }
     }
 
     fn instructed(&self, instruction: Instruction) -> Event {
@@ -269,6 +289,7 @@ impl Keeper {
             self.state.envoy_ticks = None;
             self.state.started_ms = None;
         }
+        self.state.memory_limit = self.memory.as_ref().and_then(Memory::limit);
         self.state.restarts = self.restarts_before + self.machine.restarts();
         self.state.phase = self.machine.phase();
         self.state.last_exit = self.machine.last_exit().or(self.state.last_exit.as_ref()).cloned();

@@ -67,6 +67,24 @@ pub struct State {
     pub spec_hash: String,
     /// The inode of the keeper's network namespace.
     pub netns: u64,
+    /// How often the kernel ended this proxy's Envoy for want of memory.
+    #[serde(default)]
+    pub memory_kills: u64,
+    /// The memory limit of the cgroup that the keeper and its Envoy are in, in bytes, if it has one.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
+    /// What the running Envoy uses. Taken for each report, never written down: it always differs.
+    #[serde(skip)]
+    pub usage: Option<Usage>,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory, in bytes.
+    pub resident: u64,
+    /// Processor time so far, in milliseconds.
+    pub cpu_ms: u64,
 }
 
 // === impl Exit ===

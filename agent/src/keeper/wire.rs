@@ -1,7 +1,7 @@
 //! The keeper's protocol: the generated messages, and the way between them and this crate's types.
 
 use super::spec::{Order, Spec};
-use super::state::{Exit, Phase, State};
+use super::state::{Exit, Phase, State, Usage};
 use crate::envoy::Family;
 
 /// The generated code of `proto/keeper.proto`.
@@ -44,6 +44,9 @@ impl From<&State> for proto::Report {
             spec_hash: state.spec_hash.clone(),
             base_id: state.base_id.unwrap_or_default(),
             netns: state.netns,
+            memory_kills: state.memory_kills,
+            memory_limit: state.memory_limit.unwrap_or_default(),
+            usage: state.usage.map(|Usage { resident, cpu_ms }| proto::Usage { resident, cpu_ms }),
         }
     }
 }
@@ -68,6 +71,9 @@ impl TryFrom<proto::Report> for State {
             phase,
             spec_hash: report.spec_hash,
             netns: report.netns,
+            memory_kills: report.memory_kills,
+            memory_limit: some(report.memory_limit),
+            usage: report.usage.map(|proto::Usage { resident, cpu_ms }| Usage { resident, cpu_ms }),
         })
     }
 }

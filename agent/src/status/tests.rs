@@ -341,6 +341,9 @@ fn kept(phase: keeper::Phase) -> BTreeMap<String, Status> {
         phase,
         spec_hash: String::new(),
         netns: 0,
+        memory_kills: 0,
+        memory_limit: None,
+        usage: None,
     };
     let status =
         Status { wanted: Wanted::Running, attached: true, current: true, state: Some(state), fault: None };

@@ -1,0 +1,75 @@
+//! An Envoy that the kernel ends for want of memory, in a real cgroup with a limit.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod keeper_rig;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use keeper_rig::{AGENT, BOUND, Part, Rig, send, wait_for};
+use nix::sys::signal::Signal;
+use portreeve_agent::keeper::Exit;
+use portreeve_agent::keeper::memory::{Memory, directories};
+
+/// Too little for any Envoy, enough for a keeper.
+const LIMIT: u64 = 8 << 20;
+
+/// A memory cgroup with a limit, below the test's own; removed when it is dropped.
+struct Limited(PathBuf);
+
+impl Limited {
+    fn new() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let name = format!("portreeve-keeper-{}", std::process::id());
+        directories(&mounts, &own).into_iter().find_map(|parent| Self::at(parent.join(&name)))
+    }
+
+    fn at(directory: PathBuf) -> Option<Self> {
+        fs::create_dir(&directory).ok()?;
+        let made = Self(directory);
+        let files = ["memory.max", "memory.limit_in_bytes"].map(|file| made.0.join(file));
+        let limited = files.iter().any(|file| file.exists() && fs::write(file, LIMIT.to_string()).is_ok());
+        (limited && Memory::at(&made.0).is_some()).then_some(made)
+    }
+
+    fn keeper(&self, dir: &Path, socket: &Path) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo $$ >"$1" && shift && exec "$@""#, "sh"]);
+        command.arg(self.0.join("cgroup.procs")).args([AGENT, "keep", "--dir"]).arg(dir);
+        command.arg("--agent-socket").arg(socket).stdin(Stdio::null()).spawn().unwrap()
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        wait_for("an empty cgroup", BOUND, || fs::remove_dir(&self.0).is_ok().then_some(()));
+    }
+}
+
+#[test]
+fn envoy_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_killed() {
+    let Some(limited) = Limited::new() else { return eprintln!("no memory cgroup can be made here") };
+    let rig = Rig::new();
+    let agent = rig.agent_that(Part::Nothing, false);
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let mut keeper = limited.keeper(rig.dir("gateway").path(), &rig.socket());
+    let state = wait_for("a kill", BOUND * 3, || rig.state("gateway").filter(|state| state.memory_kills > 0));
+    assert_eq!(
+        (state.last_exit.clone(), state.memory_limit),
+        (Some(Exit::Signal(9)), Some(LIMIT)),
+        "{state:?}"
+    );
+    send(keeper.id(), Signal::SIGTERM);
+    keeper.wait().unwrap();
+
+    // One that somebody killed is not counted.
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.running("gateway");
+    send(before.envoy_pid.unwrap(), Signal::SIGKILL);
+    let after = agent.until("gateway", |_, state| state.restarts == 1);
+    assert_eq!((after.last_exit, after.memory_kills), (Some(Exit::Signal(9)), 0));
+}
