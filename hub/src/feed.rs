@@ -2,10 +2,11 @@
 //!
 //! Every change enters by [`Feed::change`], which publishes to the agents concerned before it returns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
 use portreeve_runtime::Readiness;
@@ -15,6 +16,7 @@ use tonic::Status;
 
 use crate::index::{Index, Key, Name, Verdict};
 use crate::reports::News;
+use crate::status::Subject;
 use crate::watermark::{Kind, Watermark};
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
@@ -35,6 +37,8 @@ struct Inner {
     streams: HashMap<u64, Name>,
     /// Deleted objects that wait for the seed's finalizer to be taken off.
     departing: BTreeMap<Key, Departing>,
+    /// The newest conditions of objects that were seen since the writer looked.
+    observed: BTreeMap<Key, Vec<Condition>>,
 }
 
 /// A deleted object that waits for its finalizer to be taken off.
@@ -51,8 +55,13 @@ pub struct Departing {
 impl Feed {
     /// A feed that serves nobody before `readiness` is reached: an incomplete answer would delete.
     pub fn new(index: Index, readiness: Readiness) -> Arc<Self> {
-        let inner =
-            Inner { index, views: HashMap::new(), streams: HashMap::new(), departing: BTreeMap::new() };
+        let inner = Inner {
+            index,
+            views: HashMap::new(),
+            streams: HashMap::new(),
+            departing: BTreeMap::new(),
+            observed: BTreeMap::new(),
+        };
         let seen = watch::Sender::new(Watermark::default());
         Arc::new(Self { inner: Mutex::new(inner), seen, readiness, changed: Notify::new() })
     }
@@ -94,6 +103,27 @@ impl Feed {
         self.lock().index.take_verdicts()
     }
 
+    /// The objects with news since the last call: see [`Index::take_stirred`].
+    pub fn take_stirred(&self) -> BTreeSet<Key> {
+        self.lock().index.take_stirred()
+    }
+
+    /// How an object stands.
+    pub fn subject(&self, key: &Key) -> Option<Subject> {
+        self.lock().index.subject(key)
+    }
+
+    /// The conditions that an object was seen with.
+    pub fn observe(&self, key: Key, conditions: Vec<Condition>) {
+        self.lock().observed.insert(key, conditions);
+        self.changed.notify_one();
+    }
+
+    /// Takes what was observed since the last call.
+    pub fn take_observed(&self) -> BTreeMap<Key, Vec<Condition>> {
+        std::mem::take(&mut self.lock().observed)
+    }
+
     /// An object is being deleted and waits for its finalizer (or, none, waits no more).
     pub fn depart(&self, key: Key, departing: Option<Departing>) {
         let all = &mut self.lock().departing;
@@ -108,6 +138,11 @@ impl Feed {
     pub fn depart_again(&self, key: Key, departing: Departing) {
         self.lock().departing.entry(key).or_insert(departing);
         self.changed.notify_one();
+    }
+
+    /// What has to wait for proxies waits, unless something newer is known by now. Their next report wakes the writer.
+    pub fn keep_departing(&self, key: Key, departing: Departing) {
+        self.lock().departing.entry(key).or_insert(departing);
     }
 
     /// Takes the objects that wait for their finalizer.

@@ -49,6 +49,20 @@ impl Election {
         settled(self.api.replace(NAME, &PostParams::default(), &lease).await)
     }
 
+    /// Gives the lease up, if it is ours: another hub takes it at its next look instead of waiting for its end.
+    ///
+    /// # Errors
+    /// The API server can't be reached or refuses: the lease then runs out.
+    pub async fn release(&self) -> kube::Result<()> {
+        let Some(mut lease) = self.api.get_opt(NAME).await? else { return Ok(()) };
+        let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
+        if spec.holder_identity.as_deref() != Some(&self.identity) {
+            return Ok(());
+        }
+        spec.holder_identity = None;
+        settled(self.api.replace(NAME, &PostParams::default(), &lease).await).map(drop)
+    }
+
     fn spec(&self, old: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
         let same = old.filter(|o| o.holder_identity.as_deref() == Some(&self.identity));
         let transitions = old.and_then(|o| o.lease_transitions).unwrap_or(0);
@@ -104,5 +118,7 @@ mod tests {
         assert!(free(Some(&held("me", 995)), "me", now));
         assert!(!free(Some(&held("other", 990)), "me", now));
         assert!(free(Some(&held("other", 989)), "me", now));
+        let given_up = LeaseSpec { holder_identity: None, ..held("other", 1000) };
+        assert!(free(Some(&given_up), "me", now), "at once");
     }
 }

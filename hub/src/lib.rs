@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub mod conditions;
+pub mod events;
 pub mod feed;
 pub mod files;
 pub mod index;
@@ -18,8 +19,10 @@ pub mod reports;
 pub mod resolve;
 pub mod run;
 pub mod services;
+pub mod status;
 pub mod watches;
 pub mod watermark;
+pub mod writer;
 
 /// Runs the hub with a command line of its own (the first word is the program's name).
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -16,7 +16,8 @@ use crate::feed::Feed;
 use crate::index::Index;
 use crate::reports::Desk;
 use crate::resolve::SelectorScope;
-use crate::{conditions, watches};
+use crate::watches;
+use crate::writer::Writer;
 
 /// The hub: serves every node's agent just what concerns it.
 #[derive(Clone, Debug, Parser)]
@@ -72,8 +73,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let desk = Desk::new(feed.clone());
     tasks.spawn("leases", desk.clone().keep_leases());
     tasks.spawn("feed", serve(services(&feed, &desk), listener, shutdown.clone()));
-    let writer = conditions::Writer::new(client, args.namespace, args.identity.unwrap_or_else(identity));
-    tasks.spawn("conditions", writer.run(feed, readiness.clone()));
+    let claim = (args.namespace, args.identity.unwrap_or_else(identity));
+    let writer = Writer::new(client, claim, feed, desk);
+    tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
     if let Some(address) = args.admin {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
         tasks.spawn("admin", admin::serve(listener, readiness, shutdown.clone()));

@@ -158,6 +158,7 @@ impl VirtualServices {
             }
             return;
         }
+        feed.observe(key(raw), raw.conditions());
         let read = raw.read();
         feed.change(Kind::VirtualServices, revision(raw), |index, _| match &read {
             Ok((object, warnings)) => {

@@ -41,9 +41,15 @@ pub const MAX_TEXT: usize = 1024;
     printcolumn(
         name = "Programmed",
         type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
+        json_path = r#".status.conditions[?(@.type=="Programmed")].reason"#
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = "1",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].message"#
+    )
 )]
 pub struct NodeReportSpec {}
 

@@ -49,12 +49,12 @@ pub const MIN_INTERVAL_MS: i32 = 100;
     printcolumn(
         name = "Programmed",
         type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Programmed")].status"#
+        json_path = r#".status.conditions[?(@.type=="Programmed")].reason"#
     ),
     printcolumn(
         name = "Healthy",
         type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Healthy")].status"#
+        json_path = r#".status.conditions[?(@.type=="Healthy")].reason"#
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(

@@ -24,6 +24,7 @@ mod probes;
 mod proxies;
 mod proxy_verbs;
 mod selections;
+mod subjects;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -53,6 +54,8 @@ pub struct Index {
     nodes: NodeSets,
     probes: Probes,
     verdicts: Verdicts,
+    /// Objects whose Plan, or its nodes, changed.
+    stirred: BTreeSet<Key>,
 }
 
 // === impl Index ===
@@ -70,6 +73,7 @@ impl Index {
             nodes: NodeSets::default(),
             probes: Probes::default(),
             verdicts: Verdicts::default(),
+            stirred: BTreeSet::new(),
         }
     }
 
@@ -197,7 +201,12 @@ impl Index {
     }
 
     fn join(&mut self, selection: &Name, node: Option<&Name>) {
-        if !self.selections.join(selection, node) {
+        let was_present = self.selections.is_present(selection, node);
+        let new = self.selections.join(selection, node);
+        if !was_present {
+            self.stirred.extend(self.selections.plans_of(selection));
+        }
+        if !new {
             return;
         }
         let Some(node) = node else { return };
@@ -210,5 +219,8 @@ impl Index {
 
     fn leave(&mut self, selection: &Name, node: Option<&Name>, now_ms: i64) {
         self.selections.leave(selection, node, now_ms);
+        if !self.selections.is_present(selection, node) {
+            self.stirred.extend(self.selections.plans_of(selection));
+        }
     }
 }

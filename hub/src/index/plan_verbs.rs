@@ -22,6 +22,8 @@ pub(super) struct PlanEntry {
     pub(super) encoded: Encoded,
     /// The selection of the proxies that it is for.
     pub(super) workload: Name,
+    /// The object's latest generation that means this Plan.
+    pub(super) generation: i64,
     /// Which object it was: another one of the same name is no later version of it.
     uid: String,
     /// What it wants checked.
@@ -46,6 +48,7 @@ impl Index {
     /// A VirtualService is gone.
     pub fn delete_virtual_service(&mut self, key: &Key) {
         self.verdicts.remove(key);
+        self.stirred.insert(key.clone());
         self.withdraw_plan(key);
     }
 
@@ -67,7 +70,10 @@ impl Index {
         match outcome {
             Ok(resolved) => {
                 self.verdicts.accept(&key, meta, &resolved);
-                self.put_plan(key, resolved, uid);
+                self.put_plan(key.clone(), resolved, uid);
+                if let Some(entry) = self.plans.get_mut(&key) {
+                    entry.generation = meta.generation.unwrap_or(0);
+                }
             }
             Err(rejection) => self.verdicts.reject(&key, meta, rejection, self.plans.contains_key(&key)),
         }
@@ -89,7 +95,7 @@ impl Index {
         let encoded = Encoded { resource, groups };
         let workload = resolved.workload.name.clone();
         let checks = probes::checks_of(&resolved.plan);
-        let entry = PlanEntry { encoded, workload, uid: uid.to_owned(), checks };
+        let entry = PlanEntry { encoded, workload, generation: 0, uid: uid.to_owned(), checks };
         self.spread(&entry, old.as_ref());
         let before = old.as_ref().map(|old| old.checks.clone()).unwrap_or_default();
         let touched = self.probes.set_plan(&key, &before, &entry.checks);
@@ -97,6 +103,7 @@ impl Index {
         if let Some(old) = old {
             self.release_old(&key, &old, &entry);
         }
+        self.stirred.insert(key.clone());
         self.plans.insert(key, entry);
     }
 

@@ -150,6 +150,18 @@ impl Selections {
         }
     }
 
+    /// Whether a node has members of the selection now.
+    pub fn is_present(&self, name: &Name, node: Option<&Name>) -> bool {
+        let presence = node.and_then(|node| self.known.get(name)?.nodes.get(node));
+        presence.is_some_and(|presence| presence.members > 0)
+    }
+
+    /// Nodes with members now: without those that are only kept for the grace.
+    pub fn present_nodes_of(&self, name: &Name) -> BTreeSet<Name> {
+        let nodes = self.known.get(name).map(|state| &state.nodes).into_iter().flatten();
+        nodes.filter(|(_, presence)| presence.members > 0).map(|(node, _)| node.clone()).collect()
+    }
+
     /// Takes the (selection, node) pairs whose grace is over.
     pub fn expired(&mut self, now_ms: i64) -> Vec<(Name, Name)> {
         let mut over = Vec::new();

@@ -87,6 +87,11 @@ impl Verdicts {
         self.news.remove(key);
     }
 
+    /// The verdict on an object, as it was given out last.
+    pub fn get(&self, key: &Key) -> Option<&Verdict> {
+        self.known.get(key).map(|known| &known.verdict)
+    }
+
     /// Something that these objects refer to changed.
     pub fn touch(&mut self, keys: Vec<Key>) {
         self.news.extend(keys);

@@ -1,0 +1,158 @@
+//! Events for what a person must see: a proxy refuses, a port is lost, nothing is healthy, and that it is over. They
+//! follow from the conditions before and after a write, so that none is told twice. Entry point: [`publish`].
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::core::ObjectMeta;
+use kube::{Api, Client, Resource};
+use portreeve_api::conditions::Reason;
+use portreeve_api::virtual_service::VirtualService;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::index::Key;
+
+/// Who reports.
+const CONTROLLER: &str = "portreeve.dev/hub";
+
+/// Bytes of a note at most: the API server's own limit is 1,024.
+const MAX_NOTE: usize = 1000;
+
+/// Reasons that a person must see.
+const ALARMS: [Reason; 3] = [Reason::Nacked, Reason::PortConflict, Reason::Unhealthy];
+
+/// A change to be told.
+#[derive(Debug, PartialEq, Eq)]
+struct News {
+    warning: bool,
+    reason: String,
+    note: String,
+    generation: i64,
+}
+
+/// Publishes what a change of conditions means. An event that is there already is not told again; one that can't be
+/// written is lost: the conditions say the same.
+pub async fn publish(
+    client: &Client,
+    (key, uid, identity): (&Key, &str, &str),
+    before: &[Condition],
+    after: &[Condition],
+) {
+    for news in news(before, after) {
+        let event = event(key, uid, identity, news);
+        let api: Api<Event> = Api::namespaced(client.clone(), &key.0);
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => {
+                tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't publish an event")
+            }
+        }
+    }
+}
+
+fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {
+    let changed = |new: &Condition| {
+        let old = before.iter().find(|old| old.type_ == new.type_).map_or("", |old| old.reason.as_str());
+        let reason = match (is_alarm(old), is_alarm(&new.reason)) {
+            (_, true) if old != new.reason => new.reason.clone(),
+            (true, false) if new.status == "True" => "Recovered".to_owned(),
+            _ => return None,
+        };
+        let note = cut(format!("{}: {}", new.type_, new.message));
+        let generation = new.observed_generation.unwrap_or(0);
+        Some(News { warning: is_alarm(&new.reason), reason, note, generation })
+    };
+    after.iter().filter_map(changed).collect()
+}
+
+fn is_alarm(reason: &str) -> bool {
+    ALARMS.iter().any(|alarm| alarm.as_str() == reason)
+}
+
+fn event(key: &Key, uid: &str, identity: &str, news: News) -> Event {
+    // The same news of the same version is the same event: the API server takes it once.
+    let hash = xxh3_64(format!("{uid} {} {} {}", news.generation, news.reason, news.note).as_bytes());
+    let (namespace, name) = (key.0.to_string(), key.1.to_string());
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{hash:016x}")),
+            namespace: Some(namespace.clone()),
+            ..Default::default()
+        },
+        action: Some("Program".into()),
+        event_time: Some(MicroTime(Timestamp::now())),
+        note: Some(news.note),
+        reason: Some(news.reason),
+        regarding: Some(ObjectReference {
+            api_version: Some(VirtualService::api_version(&()).into()),
+            kind: Some(VirtualService::kind(&()).into()),
+            name: Some(name),
+            namespace: Some(namespace),
+            uid: Some(uid.into()),
+            ..Default::default()
+        }),
+        reporting_controller: Some(CONTROLLER.into()),
+        reporting_instance: Some(identity.chars().take(128).collect()),
+        type_: Some(if news.warning { "Warning" } else { "Normal" }.into()),
+        ..Default::default()
+    }
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_NOTE));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    fn condition(type_: &str, status: &str, reason: &str) -> Condition {
+        Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: "m".into(),
+            observed_generation: Some(1),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn only_alarms_and_their_end_are_told() {
+        // (before, after, told)
+        let table = [
+            ("", "Pending", None),
+            ("Pending", "Programmed", None),
+            ("Pending", "Nacked", Some("Nacked")),
+            ("Nacked", "Nacked", None),
+            ("Nacked", "PortConflict", Some("PortConflict")),
+            ("Nacked", "Pending", None),
+            ("Nacked", "Programmed", Some("Recovered")),
+            ("Unreachable", "Programmed", None),
+        ];
+        for (before, after, told) in table {
+            let status = if after == "Programmed" { "True" } else { "False" };
+            let before = match before {
+                "" => vec![],
+                reason => vec![condition("Programmed", "False", reason)],
+            };
+            let found = news(&before, &[condition("Programmed", status, after)]);
+            assert_eq!(found.first().map(|n| n.reason.as_str()), told, "{before:?} → {after}");
+        }
+    }
+
+    #[test]
+    fn same_news_of_the_same_version_is_the_same_event() {
+        let key: Key = ("ns".into(), "call".into());
+        let one = |generation| News { warning: true, reason: "Nacked".into(), note: "n".into(), generation };
+        let name = |generation| event(&key, "uid", "hub", one(generation)).metadata.name;
+        assert_eq!(name(1), name(1));
+        assert_ne!(name(1), name(2));
+    }
+}

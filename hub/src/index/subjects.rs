@@ -1,0 +1,30 @@
+//! What the writer of conditions asks: which objects have news, and how one stands.
+
+use std::collections::BTreeSet;
+
+use super::{Index, Key};
+use crate::status::{Served, Subject};
+
+// === impl Index ===
+
+impl Index {
+    /// The objects that were judged anew, whose Plan changed, or whose Plan went to other nodes, since the last call.
+    pub fn take_stirred(&mut self) -> BTreeSet<Key> {
+        let judged = self.take_verdicts().into_iter().map(|verdict| verdict.key);
+        let mut stirred = std::mem::take(&mut self.stirred);
+        stirred.extend(judged);
+        stirred
+    }
+
+    /// How an object stands; none when there is no such object.
+    pub fn subject(&self, key: &Key) -> Option<Subject> {
+        let verdict = self.verdicts.get(key)?.clone();
+        let served = self.plans.get(key).map(|entry| Served {
+            plan: entry.encoded.resource.name().clone(),
+            version: entry.encoded.resource.version().0,
+            generation: entry.generation,
+            nodes: self.selections.present_nodes_of(&entry.workload),
+        });
+        Some(Subject { verdict, served })
+    }
+}

@@ -1,0 +1,87 @@
+//! What is said of an object's way to its proxies: `Programmed` and `Healthy`, from what the agents of all its nodes
+//! reported. Pure; the clock is passed in. Entry point: [`Subject::said`]; when it is written: [`Board`].
+
+mod board;
+mod healthy;
+mod programmed;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portreeve_api::conditions::{self, Reason};
+use portreeve_api::report::PlanStatus;
+
+use crate::index::{Name, Verdict};
+
+pub use board::Board;
+
+/// How long a node may leave a new version of a Plan unanswered before it counts as unreachable.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An object, as the hub serves it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// Whether it is accepted, and what it refers to.
+    pub verdict: Verdict,
+    /// Its Plan, if a version of it is served.
+    pub served: Option<Served>,
+}
+
+/// A Plan that is served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// Its resource's name.
+    pub plan: Name,
+    /// Its resource's version: an edit without effect leaves it as it was.
+    pub version: u64,
+    /// The generation of the object that it was made of, or that would make it anew.
+    pub generation: i64,
+    /// The nodes with a workload for it.
+    pub nodes: BTreeSet<Name>,
+}
+
+/// A node's latest word on a Plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// The node.
+    pub node: Name,
+    /// What its agent said.
+    pub status: Arc<PlanStatus>,
+    /// Its agent is heard: what it says is of now.
+    pub reachable: bool,
+}
+
+/// What an object's conditions are to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Said {
+    /// The conditions.
+    pub conditions: Vec<conditions::Verdict>,
+    /// Proxies have yet to answer: another word is sure to come.
+    pub pending: bool,
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// All conditions. `waited` is how long the present version has been served, or the nodes have been as they are.
+    pub fn said(&self, words: &[Word], waited: Duration) -> Said {
+        let mut conditions = crate::conditions::said(&self.verdict);
+        let Some(served) = &self.served else {
+            conditions.push(programmed::nothing_served(self.verdict.generation));
+            return Said { conditions, pending: false };
+        };
+        let programmed = programmed::programmed(served, words, waited);
+        let pending = programmed.reason == Reason::Pending;
+        conditions.push(programmed);
+        conditions.extend(healthy::healthy(served, words));
+        Said { conditions, pending }
+    }
+}
+
+/// Whether proxies still run something of a Plan that was withdrawn and can be waited for.
+pub fn lingers(words: &[Word]) -> bool {
+    words.iter().any(|word| word.reachable && word.status.wanted > word.status.unreachable)
+}

@@ -1,0 +1,148 @@
+//! `Programmed`: every wanted proxy on every node that is to have the Plan confirmed its present version, or why not.
+
+use std::time::Duration;
+
+use portreeve_api::conditions::{ConditionType, Reason, Verdict};
+
+use super::{PATIENCE, Served, Word};
+
+/// Proxies of all nodes by what they said.
+#[derive(Default)]
+struct Tally {
+    wanted: u32,
+    acked: u32,
+    nacked: u32,
+    unreachable: u32,
+    without_proxy: u32,
+    /// Nodes that have yet to answer.
+    silent: u32,
+    /// Nodes that have not answered for too long.
+    lost: Vec<String>,
+    refusal: Option<String>,
+    conflict: Option<String>,
+}
+
+/// The condition of a Plan that is served.
+pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> Verdict {
+    let mut tally = Tally::default();
+    for word in words {
+        tally.hear(word, served, waited);
+    }
+    for node in &served.nodes {
+        if !words.iter().any(|word| word.node == *node) {
+            tally.miss(node, waited);
+        }
+    }
+    let (reason, detail) = tally.judge();
+    let message = match detail {
+        Some(detail) => format!("{}; {detail}", tally.counts()),
+        None => tally.counts(),
+    };
+    condition(reason, message, served.generation)
+}
+
+/// The condition of an object of which nothing is served.
+pub(super) fn nothing_served(generation: i64) -> Verdict {
+    let message = "the object is not accepted, and no earlier version of it is served".to_owned();
+    condition(Reason::Invalid, message, generation)
+}
+
+fn condition(reason: Reason, message: String, generation: i64) -> Verdict {
+    Verdict {
+        type_: ConditionType::Programmed,
+        status: (reason == Reason::Programmed).into(),
+        reason,
+        message,
+        generation: Some(generation),
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    /// Counts a node's word. One about another version says nothing about this one, but who is to confirm it.
+    fn hear(&mut self, word: &Word, served: &Served, waited: Duration) {
+        let status = &word.status;
+        self.without_proxy += status.without_proxy;
+        if status.version != served.version {
+            if word.reachable || waited < PATIENCE {
+                self.wanted += status.wanted;
+                self.silent += u32::from(status.wanted > 0 || served.nodes.contains(&word.node));
+            } else if served.nodes.contains(&word.node) {
+                self.wanted += status.wanted.max(1);
+                self.unreachable += status.wanted.max(1);
+                self.lost.push(word.node.to_string());
+            }
+            return;
+        }
+        self.wanted += status.wanted;
+        self.acked += status.acked;
+        self.nacked += status.nacked;
+        self.unreachable += status.unreachable;
+        if status.unreachable > 0 {
+            self.lost.push(word.node.to_string());
+        }
+        if status.nacked > 0 && self.refusal.is_none() {
+            self.refusal = Some(format!("node {}: {}", word.node, status.refusal));
+        }
+        if let (Some(lost), None) = (status.conflicts.first(), &self.conflict) {
+            self.conflict = Some(format!("node {}: {lost}", word.node));
+        }
+    }
+
+    /// A node that is to have the Plan and never said a word about it. How many proxies it has is not known.
+    fn miss(&mut self, node: &str, waited: Duration) {
+        if waited < PATIENCE {
+            self.silent += 1;
+            return;
+        }
+        self.wanted += 1;
+        self.unreachable += 1;
+        self.lost.push(node.to_owned());
+    }
+
+    /// What weighs most, and the words for it.
+    fn judge(&self) -> (Reason, Option<String>) {
+        let lost = || Some(format!("not reached on {}", some(&self.lost)));
+        let answered = self.acked + self.nacked + self.unreachable;
+        if self.nacked > 0 {
+            return (Reason::Nacked, self.refusal.clone());
+        }
+        if self.conflict.is_some() {
+            return (Reason::PortConflict, self.conflict.clone());
+        }
+        match (self.unreachable > 0, self.silent > 0 || answered < self.wanted, self.wanted == 0) {
+            (true, ..) => (Reason::Unreachable, lost()),
+            (_, true, _) => (Reason::Pending, None),
+            (.., true) => (Reason::NoProxy, Some(NO_PROXY.to_owned())),
+            _ => (Reason::Programmed, None),
+        }
+    }
+
+    fn counts(&self) -> String {
+        let mut text = format!("wanted {}, acked {}", self.wanted, self.acked);
+        for (count, word) in [
+            (self.nacked, "refused"),
+            (self.unreachable, "unreachable"),
+            (self.without_proxy, "pods without a proxy"),
+        ] {
+            if count > 0 {
+                text = format!("{text}, {word} {count}");
+            }
+        }
+        text
+    }
+}
+
+const NO_PROXY: &str =
+    "no proxy serves it: its selector matches no NodeProxy on a node, and no pod with a proxy";
+
+/// A few of these, and how many more there are.
+fn some(names: &[String]) -> String {
+    const MOST: usize = 5;
+    let shown = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,276 @@
+//! What is said of objects, as tables; and when it is written, with a clock that is turned by hand.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use portreeve_api::conditions::{ConditionType, Status, Verdict as Condition};
+
+use super::board::{FIRST, JITTER};
+use super::*;
+use crate::index::{Key, Refs};
+
+const VERSION: u64 = 7;
+
+fn mk_served(nodes: &[&str]) -> Served {
+    let nodes = nodes.iter().map(|node| Name::from(*node)).collect();
+    Served { plan: "A/ns/o".into(), version: VERSION, generation: 3, nodes }
+}
+
+fn mk_subject(nodes: &[&str]) -> Subject {
+    let verdict = Verdict {
+        key: ("ns".into(), "o".into()),
+        uid: "u".into(),
+        generation: 3,
+        rejection: None,
+        previous_in_force: false,
+        warnings: Vec::new(),
+        refs: Refs::Resolved,
+    };
+    Subject { verdict, served: Some(mk_served(nodes)) }
+}
+
+/// A word on the present version: wanted, acked, refused, unreachable.
+fn word(node: &str, [wanted, acked, nacked, unreachable]: [u32; 4]) -> Word {
+    let refusal = if nacked > 0 { "nodeproxy/gw, listener A/ns/o/l: no".into() } else { String::new() };
+    let status = PlanStatus {
+        plan: "A/ns/o".into(),
+        version: VERSION,
+        wanted,
+        acked,
+        nacked,
+        unreachable,
+        refusal,
+        ..PlanStatus::default()
+    };
+    Word { node: node.into(), status: Arc::new(status), reachable: true }
+}
+
+fn with(mut word: Word, change: impl FnOnce(&mut PlanStatus)) -> Word {
+    change(Arc::make_mut(&mut word.status));
+    word
+}
+
+fn unheard(word: Word) -> Word {
+    Word { reachable: false, ..word }
+}
+
+fn condition(said: &Said, type_: ConditionType) -> &Condition {
+    said.conditions.iter().find(|one| one.type_ == type_).unwrap()
+}
+
+#[test]
+fn programmed_is_true_only_when_every_wanted_proxy_of_every_node_acked_this_version() {
+    let old = |w| with(w, |s| s.version = 1);
+    let conflict = |w| with(w, |s| s.conflicts = vec!["udp port 5 is taken by the older A/ns/x/l".into()]);
+    let bare = |w| with(w, |s| s.without_proxy = 2);
+    let soon = Duration::from_millis(10);
+    let late = PATIENCE;
+    // (nodes, words, waited, reason, part of the message)
+    let table: Vec<(&[&str], Vec<Word>, Duration, Reason, &str)> = vec![
+        (
+            &["a", "b"],
+            vec![word("a", [2, 2, 0, 0]), word("b", [1, 1, 0, 0])],
+            soon,
+            Reason::Programmed,
+            "wanted 3, acked 3",
+        ),
+        (
+            &["a", "b"],
+            vec![word("a", [2, 2, 0, 0]), word("b", [1, 0, 0, 0])],
+            late,
+            Reason::Pending,
+            "wanted 3, acked 2",
+        ),
+        (&["a", "b"], vec![word("a", [2, 2, 0, 0])], soon, Reason::Pending, "wanted 2, acked 2"),
+        (&["a", "b"], vec![word("a", [2, 2, 0, 0])], late, Reason::Unreachable, "not reached on b"),
+        (&["a"], vec![old(word("a", [1, 1, 0, 0]))], late, Reason::Pending, "wanted 1, acked 0"),
+        (&["a"], vec![unheard(old(word("a", [1, 1, 0, 0])))], soon, Reason::Pending, "wanted 1, acked 0"),
+        (
+            &["a"],
+            vec![unheard(old(word("a", [2, 2, 0, 0])))],
+            late,
+            Reason::Unreachable,
+            "wanted 2, acked 0, unreachable 2; not reached on a",
+        ),
+        (&["a"], vec![unheard(word("a", [1, 1, 0, 0]))], late, Reason::Programmed, "wanted 1, acked 1"),
+        (&["a"], vec![word("a", [2, 1, 0, 1])], soon, Reason::Unreachable, "unreachable 1"),
+        (
+            &["a"],
+            vec![word("a", [4, 3, 1, 0])],
+            soon,
+            Reason::Nacked,
+            "wanted 4, acked 3, refused 1; node a: nodeproxy/gw, listener A/ns/o/l: no",
+        ),
+        (&["a"], vec![conflict(word("a", [1, 1, 0, 0]))], soon, Reason::PortConflict, "A/ns/x/l"),
+        (&["a"], vec![conflict(word("a", [2, 1, 1, 0]))], soon, Reason::Nacked, "refused 1"),
+        (&[], vec![], soon, Reason::NoProxy, "no proxy serves it"),
+        (&["a"], vec![bare(word("a", [0, 0, 0, 0]))], soon, Reason::NoProxy, "pods without a proxy 2"),
+        (&[], vec![word("grace", [1, 1, 0, 0])], soon, Reason::Programmed, "wanted 1"),
+        (&[], vec![unheard(old(word("gone", [1, 1, 0, 0])))], late, Reason::NoProxy, ""),
+    ];
+    for (row, (nodes, words, waited, reason, part)) in table.into_iter().enumerate() {
+        let said = mk_subject(nodes).said(&words, waited);
+        let found = condition(&said, ConditionType::Programmed);
+        assert_eq!((found.reason, found.generation), (reason, Some(3)), "row {row}: {found:?}");
+        assert!(found.message.contains(part), "row {row}: {}", found.message);
+        assert_eq!(found.status == Status::True, reason == Reason::Programmed, "row {row}");
+        assert_eq!(said.pending, reason == Reason::Pending, "row {row}");
+    }
+}
+
+#[test]
+fn healthy_is_as_the_node_sees_it_that_sees_the_fewest() {
+    let seen = |node: &str, endpoints, healthy, unchecked| {
+        with(word(node, [1, 1, 0, 0]), |s| {
+            (s.endpoints, s.healthy, s.unchecked) = (endpoints, healthy, unchecked)
+        })
+    };
+    let table = vec![
+        (vec![seen("a", 3, 3, 0), seen("b", 3, 3, 0)], Reason::Healthy, true, "3 of 3"),
+        (
+            vec![seen("a", 3, 3, 0), seen("b", 3, 2, 0)],
+            Reason::Degraded,
+            true,
+            "2 of 3 endpoints healthy (as seen from node b)",
+        ),
+        (vec![seen("a", 3, 0, 0), seen("b", 3, 2, 0)], Reason::Unhealthy, false, "0 of 3"),
+        (vec![seen("a", 3, 3, 3)], Reason::Unchecked, true, "3 of them unchecked"),
+        (vec![seen("a", 3, 3, 1)], Reason::Healthy, true, "1 of them unchecked"),
+        (vec![seen("a", 0, 0, 0)], Reason::NoEndpoints, false, "no endpoint"),
+    ];
+    for (row, (words, reason, holds, part)) in table.into_iter().enumerate() {
+        let said = mk_subject(&["a", "b"]).said(&words, Duration::ZERO);
+        let found = condition(&said, ConditionType::Healthy);
+        assert_eq!((found.reason, found.status == Status::True), (reason, holds), "row {row}: {found:?}");
+        assert!(found.message.contains(part), "row {row}: {}", found.message);
+    }
+    assert!(
+        mk_subject(&["a"])
+            .said(&[], Duration::ZERO)
+            .conditions
+            .iter()
+            .all(|c| c.type_ != ConditionType::Healthy)
+    );
+}
+
+#[test]
+fn object_of_which_nothing_is_served_says_so_and_one_with_an_earlier_version_speaks_of_that() {
+    let mut subject = mk_subject(&["a"]);
+    subject.verdict.generation = 4;
+    subject.verdict.rejection =
+        Some(crate::resolve::Rejection { reason: Reason::Invalid, message: "bad".into() });
+    let said = subject.said(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
+    let found = condition(&said, ConditionType::Programmed);
+    assert_eq!((found.reason, found.generation), (Reason::Programmed, Some(3)));
+    subject.served = None;
+    let said = subject.said(&[], Duration::ZERO);
+    let found = condition(&said, ConditionType::Programmed);
+    assert_eq!((found.reason, found.generation, said.pending), (Reason::Invalid, Some(4), false));
+}
+
+#[test]
+fn withdrawn_plan_lingers_while_a_proxy_that_can_be_reached_runs_it() {
+    assert!(!lingers(&[]));
+    assert!(lingers(&[word("a", [1, 1, 0, 0])]));
+    assert!(!lingers(&[word("a", [1, 0, 0, 1])]), "its proxies are away");
+    assert!(!lingers(&[unheard(word("a", [1, 1, 0, 0]))]), "its agent is away");
+    assert!(lingers(&[unheard(word("a", [1, 1, 0, 0])), word("b", [1, 1, 0, 0])]));
+}
+
+/// A board with one object.
+struct Desk {
+    board: Board,
+    key: Key,
+    start: Instant,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    fn new() -> Self {
+        Self { board: Board::default(), key: ("ns".into(), "o".into()), start: Instant::now() }
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    /// This is to stand there, of the first version.
+    fn say(&mut self, ms: u64, words: &[Word]) {
+        let now = self.at(ms);
+        let waited = self.board.waited(&self.key, (3, Some(VERSION)), now);
+        self.board.say(&self.key, mk_subject(&["a"]).said(words, waited), now);
+    }
+
+    /// What is due is written; answers with its reason.
+    fn write(&mut self, ms: u64) -> Option<Reason> {
+        let now = self.at(ms);
+        let (key, said) = self.board.take(1, now).pop()?;
+        let reason = condition(&said, ConditionType::Programmed).reason;
+        self.board.written(&key, said, now);
+        Some(reason)
+    }
+}
+
+#[test]
+fn first_word_is_written_at_the_last_ack_or_after_300_ms() {
+    let mut desk = Desk::new();
+    desk.say(0, &[]);
+    assert_eq!(desk.write(299), None);
+    desk.say(299, &[word("a", [1, 1, 0, 0])]);
+    assert_eq!(desk.write(299), Some(Reason::Programmed), "at once");
+    assert_eq!(desk.board.deadline(), None, "one write");
+    let mut desk = Desk::new();
+    desk.say(0, &[]);
+    assert_eq!(desk.write(FIRST.as_millis() as u64), Some(Reason::Pending));
+    desk.say(400, &[word("a", [2, 1, 0, 0])]);
+    assert_eq!(desk.write(1400), None, "a count on its way is worth no write");
+    desk.say(1500, &[word("a", [2, 2, 0, 0])]);
+    assert_eq!(desk.write(1500), Some(Reason::Programmed), "the answer that was waited for");
+    assert_eq!(desk.board.deadline(), None, "two writes");
+}
+
+#[test]
+fn later_changes_are_spread_and_those_that_pass_are_not_written() {
+    let mut desk = Desk::new();
+    desk.say(0, &[word("a", [1, 1, 0, 0])]);
+    desk.write(0);
+    desk.say(10, &[word("a", [1, 0, 1, 0])]);
+    let due = desk.board.deadline().unwrap();
+    assert!(due > desk.at(10) && due <= desk.at(10) + JITTER);
+    desk.say(20, &[word("a", [1, 1, 0, 0])]);
+    assert_eq!(desk.board.deadline(), None, "it is as it was");
+    desk.say(30, &[word("a", [1, 0, 0, 0])]);
+    assert!(
+        desk.board.deadline().unwrap() > desk.at(30) + JITTER,
+        "mostly over before anybody could read of it"
+    );
+}
+
+#[test]
+fn overwritten_conditions_are_restored() {
+    let mut desk = Desk::new();
+    desk.say(0, &[word("a", [1, 1, 0, 0])]);
+    let said = mk_subject(&["a"]).said(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
+    let mut stands = Vec::new();
+    for one in said.conditions {
+        conditions::set(&mut stands, one, Timestamp::UNIX_EPOCH);
+    }
+    desk.write(0);
+    desk.board.observe(&desk.key.clone(), &stands, desk.at(10));
+    assert_eq!(desk.board.deadline(), None, "our own words");
+    stands[0].status = "False".into();
+    desk.board.observe(&desk.key.clone(), &stands, desk.at(10));
+    assert_eq!(desk.write(10 + JITTER.as_millis() as u64), Some(Reason::Programmed));
+}
+
+#[test]
+fn what_failed_is_tried_again_and_what_is_gone_is_not() {
+    let mut desk = Desk::new();
+    desk.say(0, &[word("a", [1, 1, 0, 0])]);
+    let (key, _) = desk.board.take(1, desk.at(0)).pop().unwrap();
+    desk.board.failed(&key, desk.at(0));
+    assert!(desk.board.deadline().is_some_and(|at| at > desk.at(1000)));
+    desk.board.forget(&key);
+    assert_eq!(desk.board.deadline(), None);
+}

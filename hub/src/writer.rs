@@ -1,0 +1,320 @@
+//! The writer of conditions: the leading hub says of every VirtualService what it thinks of it, and how far its proxies
+//! are, in one patch with all conditions. Entry point: [`Writer::run`].
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use portreeve_api::conditions::{self, ConditionType, find};
+use portreeve_api::names;
+use portreeve_api::plan::Origin;
+use portreeve_api::virtual_service::VirtualService;
+use portreeve_runtime::{Readiness, Shutdown};
+use serde_json::json;
+
+use crate::conditions::FINALIZER;
+use crate::events;
+use crate::feed::{Departing, Feed};
+use crate::index::{Key, Name};
+use crate::lease::{DURATION, Election};
+use crate::raw::Raw;
+use crate::reports::Desk;
+use crate::resolve::a::API;
+use crate::status::{Board, Said, Word, lingers};
+
+/// Field manager of what is written.
+const MANAGER: &str = "portreeve-hub";
+
+/// How long news are gathered before they are looked at.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Objects that are written before the lease is looked at again.
+const BATCH: usize = 64;
+
+/// Requests under way at once.
+const AT_ONCE: usize = 8;
+
+/// How long agents have to report to a hub that starts: before that it takes nobody's `Programmed` away, and no
+/// finalizer off.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// How long the lease may take to be given up at the end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Writes conditions while this hub leads.
+pub struct Writer {
+    client: Client,
+    election: Election,
+    identity: String,
+    feed: Arc<Feed>,
+    desk: Arc<Desk>,
+    board: Board,
+    /// Objects whose proxies have yet to answer: time alone changes what is said of them.
+    pending: BTreeSet<Key>,
+    started: Instant,
+}
+
+/// What became of a write.
+enum Outcome {
+    /// It stands there.
+    Stands,
+    /// The object is gone, or has changed: its own news follow.
+    Passed,
+    /// It is too early to say so.
+    Early,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// A writer that contends for the lease in `namespace` under `identity`.
+    pub fn new(
+        client: Client,
+        (namespace, identity): (String, String),
+        feed: Arc<Feed>,
+        desk: Arc<Desk>,
+    ) -> Self {
+        let election = Election::new(client.clone(), &namespace, identity.clone());
+        let (board, pending, started) = (Board::default(), BTreeSet::new(), Instant::now());
+        Self { client, election, identity, feed, desk, board, pending, started }
+    }
+
+    /// Runs until the shutdown, and then gives the lease up. News wait while another hub leads: they are this hub's own
+    /// view of the same objects, and are written when it takes over, where they differ from what stands there.
+    ///
+    /// # Errors
+    /// None that ends it: failures are logged and tried again.
+    pub async fn run(mut self, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
+        tokio::select! {
+            () = readiness.ready() => self.started = Instant::now(),
+            () = shutdown.wait() => return Ok(()),
+        }
+        let mut leads = false;
+        tokio::select! {
+            () = self.write_for_ever(&mut leads) => {}
+            () = shutdown.wait() => {}
+        }
+        if leads {
+            // What can't be given up runs out by itself.
+            let _ = tokio::time::timeout(FAREWELL, self.election.release()).await;
+        }
+        Ok(())
+    }
+
+    async fn write_for_ever(&mut self, leads: &mut bool) {
+        let mut renewal = tokio::time::interval(DURATION / 5);
+        let (feed, mut reports) = (self.feed.clone(), self.desk.changes());
+        loop {
+            let due = self.board.deadline().filter(|_| *leads);
+            tokio::select! {
+                // First: whatever there is to write, the lease must not run out meanwhile.
+                biased;
+                _ = renewal.tick() => {
+                    *leads = self.contend(*leads).await;
+                    let pending = std::mem::take(&mut self.pending);
+                    pending.iter().for_each(|key| self.look(key));
+                }
+                () = sleep_until(due) => {}
+                () = feed.changed.notified() => tokio::time::sleep(GATHER).await,
+                _ = reports.changed() => tokio::time::sleep(GATHER).await,
+            }
+            self.take_in();
+            if *leads {
+                self.write_some().await;
+                self.release().await;
+            }
+        }
+    }
+
+    async fn contend(&self, led: bool) -> bool {
+        let leads = self.election.contend().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "can't renew the leader's lease");
+            false
+        });
+        if leads != led {
+            tracing::info!(leads, "leadership changed");
+        }
+        leads
+    }
+
+    /// Looks at every object with news.
+    fn take_in(&mut self) {
+        let mut keys = self.feed.take_stirred();
+        keys.extend(self.desk.take_changed().iter().filter_map(|plan| key_of(plan)));
+        keys.iter().for_each(|key| self.look(key));
+        let now = Instant::now();
+        for (key, stands) in self.feed.take_observed() {
+            self.board.observe(&key, &stands, now);
+        }
+    }
+
+    fn look(&mut self, key: &Key) {
+        let now = Instant::now();
+        let Some(subject) = self.feed.subject(key) else {
+            self.pending.remove(key);
+            return self.board.forget(key);
+        };
+        let words = subject.served.as_ref().map(|served| self.words(&served.plan)).unwrap_or_default();
+        let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
+        let waited = self.board.waited(key, version, now);
+        let said = subject.said(&words, waited);
+        match said.pending {
+            true => self.pending.insert(key.clone()),
+            false => self.pending.remove(key),
+        };
+        self.board.say(key, said, now);
+    }
+
+    fn words(&self, plan: &str) -> Vec<Word> {
+        let said = self.desk.statuses_of(plan).into_iter();
+        said.map(|one| Word { node: one.node, status: one.status, reachable: one.reachable }).collect()
+    }
+
+    /// Writes a batch of what is due.
+    async fn write_some(&mut self) {
+        let due = self.board.take(BATCH, Instant::now());
+        let young = self.started.elapsed() < YOUNG;
+        let this = &*self;
+        let batch = stream::iter(due).map(|(key, said)| async move {
+            let outcome = this.write(&key, &said, young).await;
+            (key, said, outcome)
+        });
+        let written: Vec<_> = pin!(batch.buffer_unordered(AT_ONCE)).collect().await;
+        let now = Instant::now();
+        for (key, said, outcome) in written {
+            match outcome {
+                Ok(Outcome::Stands) => self.board.written(&key, said, now),
+                Ok(Outcome::Passed) => {}
+                Ok(Outcome::Early) => self.board.failed(&key, now),
+                Err(error) => {
+                    let (namespace, name) = (&*key.0, &*key.1);
+                    tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
+                    self.board.failed(&key, now);
+                }
+            }
+        }
+    }
+
+    /// Takes the finalizer off objects whose configuration is withdrawn, once no proxy that can be reached runs anything
+    /// of it; what waits or fails is looked at again.
+    async fn release(&self) {
+        if self.started.elapsed() < YOUNG {
+            return;
+        }
+        let departing = self.feed.take_departing().into_iter();
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            departing.partition(|(key, _)| lingers(&self.words(&plan_of(key))));
+        waiting.into_iter().for_each(|(key, departing)| self.feed.keep_departing(key, departing));
+        let mut ready = ready;
+        let later = ready.split_off(ready.len().min(BATCH));
+        later.into_iter().for_each(|(key, departing)| self.feed.depart_again(key, departing));
+        let batch = stream::iter(ready).map(|(key, departing)| async move {
+            let outcome = strip_finalizer(&self.client, &key, &departing).await;
+            (key, departing, outcome)
+        });
+        let mut stripped = pin!(batch.buffer_unordered(AT_ONCE));
+        while let Some((key, departing, outcome)) = stripped.next().await {
+            if let Err(error) = outcome {
+                tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't take the finalizer off");
+                self.feed.depart_again(key, departing);
+            }
+        }
+    }
+
+    async fn write(&self, key: &Key, said: &Said, young: bool) -> kube::Result<Outcome> {
+        let (namespace, name) = key;
+        let Some(subject) = self.feed.subject(key) else { return Ok(Outcome::Passed) };
+        let verdict = &subject.verdict;
+        let raw: Api<Raw<VirtualService>> = Api::namespaced(self.client.clone(), namespace);
+        let Some(object) = raw.get_opt(name).await? else { return Ok(Outcome::Passed) };
+        // Judged meanwhile in another version, or another object of that name: its own news follow.
+        let other = object.metadata.uid.as_deref() != Some(&verdict.uid);
+        if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
+            return Ok(Outcome::Passed);
+        }
+        let before = object.conditions();
+        if young && said.pending && is_programmed(&before, verdict.generation) {
+            return Ok(Outcome::Early);
+        }
+        let (mut after, now) = (before.clone(), Timestamp::now());
+        let mut differs = false;
+        for condition in &said.conditions {
+            differs |= conditions::set(&mut after, condition.clone(), now);
+        }
+        if !differs {
+            return Ok(Outcome::Stands);
+        }
+        let patch = json!({
+            "apiVersion": VirtualService::api_version(&()),
+            "kind": VirtualService::kind(&()),
+            "metadata": {"uid": verdict.uid},
+            "status": {"conditions": after},
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        let api: Api<VirtualService> = Api::namespaced(self.client.clone(), namespace);
+        match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
+            Ok(_) => {
+                let regarding = (key, verdict.uid.as_str(), self.identity.as_str());
+                events::publish(&self.client, regarding, &before, &after).await;
+                Ok(Outcome::Stands)
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Outcome::Passed),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_programmed(stands: &[Condition], generation: i64) -> bool {
+    let found = find(stands, ConditionType::Programmed);
+    found.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
+}
+
+/// The object behind a Plan, by the Plan's name.
+fn key_of(plan: &str) -> Option<Key> {
+    let (namespace, name) = plan.strip_prefix(API)?.strip_prefix('/')?.split_once('/')?;
+    Some((namespace.into(), name.into()))
+}
+
+fn plan_of(key: &Key) -> Name {
+    let (namespace, name) = (key.0.to_string(), key.1.to_string());
+    names::plan_name(Some(&Origin { api: API.into(), namespace, name, ..Default::default() }))
+}
+
+/// Takes off the finalizer by which old clients announce a deletion: what it waited for is done.
+async fn strip_finalizer(client: &Client, key: &Key, departing: &Departing) -> kube::Result<()> {
+    let kept: Vec<&String> = departing.finalizers.iter().filter(|f| *f != FINALIZER).collect();
+    let api: Api<VirtualService> = Api::namespaced(client.clone(), &key.0);
+    // Of this version only: a finalizer that somebody added meanwhile must stay. The newer version comes by the watch.
+    let patch = json!({"metadata": {"resourceVersion": departing.revision, "finalizers": kept}});
+    match api.patch_metadata(&key.1, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plan_and_object_name_each_other() {
+        let key: Key = ("ns".into(), "call".into());
+        assert_eq!(&*plan_of(&key), "A/ns/call");
+        assert_eq!(key_of("A/ns/call"), Some(key));
+        assert_eq!(key_of("B/ns/call"), None);
+    }
+}
