@@ -1,8 +1,17 @@
-//! Compiles the keeper's protobuf without a system protoc.
+//! Compiles the keeper's protobuf and the client's stubs of the reports (their messages are portreeve-api's), without a
+//! system protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/keeper.proto");
+    println!("cargo:rerun-if-changed=../hub/api/proto");
     let files = protox::compile(["proto/keeper.proto"], ["proto"])?;
     tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(files)?;
+    let files = protox::compile(["../hub/api/proto/report.proto"], ["../hub/api/proto"])?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .emit_rerun_if_changed(false)
+        .extern_path(".portreeve.report.v1", "::portreeve_api::report")
+        .extern_path(".portreeve.plan.v1", "::portreeve_api::plan")
+        .compile_fds(files)?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The agent: keeps the proxies of its own node, and them alone.
 //!
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
-//! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`keepers`] and
-//! [`keeper`] supervise the Envoys.
+//! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`reports`] tells
+//! every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`] supervise the Envoys.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,6 +19,8 @@ pub mod link;
 pub mod local;
 pub mod names;
 pub mod proxies;
+pub mod replicas;
+pub mod reports;
 pub mod roles;
 pub mod run;
 pub mod socket;

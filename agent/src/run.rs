@@ -14,14 +14,16 @@ use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Readiness, Shutdown, Tasks, client, watch};
-use portreeve_xds::{Connect, Gate, Limits, routes, serve_unix_gated};
+use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 
 use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
+use crate::replicas::{Places, Replicas, run_feed};
+use crate::reports::Reports;
 use crate::world::World;
-use crate::{envoy, families, health, names, proxies, socket, status};
+use crate::{envoy, families, health, names, proxies, reports, socket, status};
 
 /// The agent: keeps the proxies of its own node.
 #[derive(Clone, Debug, Args)]
@@ -29,9 +31,10 @@ pub struct RunArgs {
     /// This node's name.
     #[arg(long, env = "NODE_NAME")]
     pub node: String,
-    /// The hub, as https://host:port; as http://host:port only where it was started with --insecure.
-    #[arg(long)]
-    pub hub: http::Uri,
+    /// The hub, as https://host:port; as http://host:port only where it was started with --insecure. A name may stand for
+    /// several replicas, as a headless Service's does; several can also be given, by commas or by repeating the flag.
+    #[arg(long, required = true, value_delimiter = ',')]
+    pub hub: Vec<http::Uri>,
     /// The hub's authority, in PEM; read anew for each connection.
     #[arg(long, value_name = "FILE", default_value = "/var/run/portreeve/hub-ca/ca.crt")]
     pub hub_ca: PathBuf,
@@ -76,8 +79,8 @@ const LIMITS: Limits =
 pub struct Setup {
     /// This node's name.
     pub node: String,
-    /// The hub.
-    pub hub: Connect,
+    /// Where the hub's replicas are.
+    pub hub: Places,
     /// How this agent proves to the hub whose it is.
     pub link: Link,
     /// Directory of the socket and of the keepers.
@@ -102,6 +105,10 @@ pub struct Agent {
     pub local: Arc<Local>,
     /// Its proxies.
     pub keepers: Keepers,
+    /// What it tells every replica of the hub.
+    pub reports: Reports,
+    /// The hub's replicas.
+    pub replicas: Replicas,
 }
 
 /// Runs an agent on a cluster until it is asked to end. Its proxies go on.
@@ -118,10 +125,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         envoy::locate::locate(args.envoy.as_deref(), &mut |step| tracing::info!("{step}"))
     });
     let files = link::Files { authority: args.hub_ca, token: args.hub_token };
-    let link = Link::of([&args.hub], files)?;
+    let link = Link::of(&args.hub, files)?;
     let setup = Setup {
         node: args.node.clone(),
-        hub: link.connect(args.hub),
+        hub: Places::Uris(args.hub),
         link,
         run_dir: args.run_dir,
         envoy: envoy.await??,
@@ -159,17 +166,21 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
         .with_context(|| setup.run_dir.display().to_string())?;
     let door = Door::new(setup.identity, &setup.node, keepers.clone());
-    let local = Local::new(setup.node, World::new(families), door);
+    let local = Local::new(setup.node.clone(), World::new(families), door);
     let served = routes(local.clone(), LIMITS).add_service(keepers.service());
     let at_door = local.clone();
     let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));
     let until = shutdown.waiter();
     tasks.spawn_graceful("socket", async move { Ok(serve_unix_gated(listener, gate, served, until).await?) });
-    let (sink, until) = (FeedSink(local.clone(), setup.link), shutdown.waiter());
-    let asked = shutdown.clone();
+    let replicas = Replicas::new(&setup.node, setup.link.clone());
+    let reports = Reports::new(reports::epoch_now());
+    tasks.spawn("hub's addresses", setup.hub.follow(replicas.clone()));
+    tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
+    tasks.spawn("what is reported", reports::follow(reports.clone(), local.clone()));
+    let (fed, link) = (local.clone(), setup.link);
+    let (feeding, asked) = (replicas.clone(), shutdown.clone());
     tasks.spawn("feed", async move {
-        portreeve_xds::run(setup.hub, sink, until).await;
-        asked.wait().await;
+        run_feed(feeding, || FeedSink(fed.clone(), link.clone()), asked).await;
         Ok(())
     });
     tasks.spawn("names", names::run(local.clone(), setup.names));
@@ -181,5 +192,5 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         running.run().await;
         Ok(())
     });
-    Ok(Agent { local, keepers })
+    Ok(Agent { local, keepers, reports, replicas })
 }

@@ -12,6 +12,7 @@ use notify::{RecursiveMode, Watcher};
 use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::identity::Identity;
 use portreeve_agent::link::Link;
+use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{Agent, Setup, spawn};
 use portreeve_agent::{names, socket};
 use portreeve_hub::feed::{Feed, now_ms};
@@ -23,7 +24,7 @@ use portreeve_hub::run::services;
 use portreeve_hub::watermark::Kind;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks};
-use portreeve_xds::{Connect, serve_unix};
+use portreeve_xds::serve_unix;
 use tokio::sync::watch;
 
 use crate::check;
@@ -83,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let setup = Setup {
         node: node.clone(),
         // A socket in a directory of this user's own: nobody else is there to be kept out.
-        hub: Connect::Unix(run_dir.join("hub.sock")),
+        hub: Places::Unix(run_dir.join("hub.sock")),
         link: Link::Plain,
         run_dir: run_dir.clone(),
         envoy: envoy.await??,

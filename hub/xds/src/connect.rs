@@ -82,7 +82,11 @@ pub fn endpoint(uri: http::Uri) -> Endpoint {
         .initial_connection_window_size(WINDOW)
 }
 
-async fn unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
+/// Connects to a Unix socket, with the keepalive of [`endpoint`].
+///
+/// # Errors
+/// Nobody listens there.
+pub async fn unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
     let path = path.to_path_buf();
     let connector = tower::service_fn(move |_: http::Uri| {
         let path = path.clone();
