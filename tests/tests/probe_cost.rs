@@ -1,7 +1,7 @@
 //! What 1,000 probed endpoints cost the agent: printed, not asserted. The prober has a thread of its own here, and that
 //! thread's time on the processor is read from the kernel; on loopback it holds both ends' part of each handshake.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -64,6 +64,16 @@ fn world(port: u16) -> Result<World> {
     Ok(world)
 }
 
+/// What the kernel alone takes to make a connection and close it, on the calling thread.
+fn floor(port: u16) -> std::io::Result<Duration> {
+    let before = on_cpu()?;
+    for i in 0..TARGETS {
+        let [high, low] = i.to_be_bytes();
+        TcpStream::connect(SocketAddr::from(([127, 1, high, low], port)))?;
+    }
+    Ok((on_cpu()? - before) / u32::from(TARGETS))
+}
+
 /// Time that the calling thread has had on a processor.
 fn on_cpu() -> std::io::Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
@@ -91,16 +101,19 @@ fn a_thousand_targets_twice_a_second() -> Result<()> {
     let mut own = local.health.own();
     let prober = netns.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let floor = floor(port)?;
+        let before = on_cpu()?;
         let _ = runtime.block_on(async { tokio::time::timeout(RUN, health::run(local)).await });
-        on_cpu()
+        Ok((on_cpu()? - before, floor))
     })?;
     wait_until("a first result of each", Duration::from_secs(20), || own.borrow_and_update().complete)?;
     let (began, before) = (Instant::now(), accepted.load(Ordering::Relaxed));
-    let used = prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))??;
+    let (used, floor) = prober.join().map_err(|_| anyhow::anyhow!("the prober panicked"))??;
     let rate = (accepted.load(Ordering::Relaxed) - before) as f64 / began.elapsed().as_secs_f64();
     let share = used.as_secs_f64() / RUN.as_secs_f64() * 100.0;
     println!("{TARGETS} targets, {rate:.0} probes/s: {share:.1} % of a core");
-    println!("{:.0} us each, {} healthy", used.as_secs_f64() * 1e6 / (RUN.as_secs_f64() * rate), TARGETS);
+    let each = used.as_secs_f64() * 1e6 / (RUN.as_secs_f64() * rate);
+    println!("{each:.0} us for a probe; the kernel alone takes {floor:.0?} to connect and close");
     let unhealthy = own.borrow().unhealthy.first().cloned();
     ensure!(unhealthy.is_none(), "{:?}", unhealthy.context("an unhealthy endpoint"));
     Ok(())

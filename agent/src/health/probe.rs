@@ -44,7 +44,7 @@ async fn attempt(address: SocketAddr, path: &str) -> Result<(), Outcome> {
     let socket = socket(address).map_err(|error| judge(address, &error))?;
     let stream = socket.connect(address).await.map_err(|error| judge(address, &error))?;
     // A closed port of this very host may be the one that the kernel takes for the near end: then it connects to itself.
-    if stream.local_addr().ok() == stream.peer_addr().ok() {
+    if stream.local_addr().is_ok_and(|near| near == address) {
         return Err(Outcome::Down(refused(address)));
     }
     if path.is_empty() { Ok(()) } else { get(stream, address, path).await }
