@@ -1,8 +1,9 @@
 //! The agent: keeps the proxies of its own node, and them alone.
 //!
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
-//! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`reports`] tells
-//! every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`] supervise the Envoys.
+//! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it for
+//! the next agent; [`reports`] tells every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`]
+//! supervise the Envoys.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,15 +22,18 @@ pub mod names;
 pub mod proxies;
 pub mod replicas;
 pub mod reports;
+pub mod restore;
 pub mod roles;
 pub mod run;
 pub mod socket;
 pub mod status;
+pub mod store;
 pub mod translate;
 pub mod world;
 
 use portreeve_runtime::finish;
 use portreeve_runtime::logs::{self, Format};
+use translate::Defaults;
 
 /// The agent's command line.
 #[derive(Parser)]
@@ -52,12 +56,17 @@ enum Role {
 /// Runs the agent, or another role of its binary, with a command line of its own (the first word is the program's
 /// name).
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    main_with_defaults(args, Defaults::default())
+}
+
+/// The same with other defaults in its translations: the tests' agent of another version.
+pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: Defaults) -> ExitCode {
     let role = match Cli::try_parse_from(args) {
         Ok(cli) => cli.role,
         Err(error) => error.exit(),
     };
     match role {
-        Role::Run(args) => portreeve_runtime::block_on(run::run(*args)),
+        Role::Run(args) => portreeve_runtime::block_on(run::run(*args, defaults)),
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }

@@ -1,27 +1,30 @@
-//! The agent's world behind its lock, with what wakes the tasks around it: the feed's sink and the proxies' source.
+//! The agent's world behind its lock, with what wakes the tasks around it, and the proxies' source. Entry point:
+//! [`Local`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use portreeve_api::names::WATERMARK_KEY;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
-use portreeve_runtime::watch::Verbs;
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{
-    Delta, Event, Hello, Name, Node, Peer, Sink, Source, StreamGuard, StreamInfo, Version, View,
-};
+use portreeve_xds::{Event, Hello, Name, Peer, Source, StreamGuard, StreamInfo, View};
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::health::Watched;
 use crate::identity::Door;
-use crate::link::Link;
+use crate::restore;
 use crate::status::{Book, Statuses, plan_of};
+use crate::store::{Content, Key, Problem, Restored, Saver};
 use crate::world::{Effects, Host, ProxyId, World};
+
+mod answers;
+mod verbs;
+
+pub use answers::{Answers, Refusal};
+pub use verbs::{FeedSink, PodVerbs};
 
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
 const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
@@ -41,56 +44,41 @@ pub struct Local {
     statuses: watch::Sender<Statuses>,
     /// What others follow of the health on this node.
     pub health: Watched,
+    /// Where what is learned is kept. Used under the lock, so that the newest is what is kept.
+    saver: Saver,
 }
 
 struct Inner {
     world: World,
     watermark: Option<Arc<str>>,
+    /// A kept NodeProxy can't be read.
+    doubtful: bool,
     streams: HashMap<u64, ProxyId>,
     answers: BTreeMap<ProxyId, Answers>,
     book: Book,
 }
 
-/// What a proxy said of what it was sent.
-#[derive(Clone, Debug, Default)]
-pub struct Answers {
-    /// Streams that are open now.
-    pub streams: usize,
-    /// The version of each resource that was last accepted.
-    pub accepted: BTreeMap<(EnvoyType, Name), Version>,
-    /// Resources that were refused.
-    pub refused: BTreeMap<(EnvoyType, Name), Refusal>,
-}
-
-/// What a proxy refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The version that it refused: of a later one nothing is known yet.
-    pub version: Version,
-    /// The proxy's own words.
-    pub text: String,
-}
-
-/// The feed's end in the agent, and how the agent proves to the hub whose it is.
-pub struct FeedSink(pub Arc<Local>, pub Link);
-
-/// The verbs of the pod watch.
-pub struct PodVerbs(pub Arc<Local>);
-
 // === impl Local ===
 
 impl Local {
-    /// The state of the agent of `node`, with the door of its socket.
-    pub fn new(node: impl Into<String>, mut world: World, door: Door) -> Arc<Self> {
+    /// The state of the agent of `node`, with the door of its socket. Nothing is kept.
+    pub fn new(node: impl Into<String>, world: World, door: Door) -> Arc<Self> {
+        Self::restored(node, world, door, Default::default())
+    }
+
+    /// The same, as an earlier agent kept it, until hub and API server say otherwise.
+    pub fn restored(
+        node: impl Into<String>,
+        mut world: World,
+        door: Door,
+        (saver, kept): (Saver, Restored),
+    ) -> Arc<Self> {
         let node = node.into();
         world.set_node(&node);
-        let inner = Inner {
-            world,
-            watermark: None,
-            streams: HashMap::new(),
-            answers: BTreeMap::new(),
-            book: Book::default(),
-        };
+        let (watermark, doubtful) = (kept.watermark.clone(), kept.lost_any(PlanType::NodeProxy));
+        restore::restore(&mut world, kept, &saver);
+        let (streams, answers, book) = (HashMap::new(), BTreeMap::new(), Book::default());
+        let inner = Inner { world, watermark, doubtful, streams, answers, book };
         Arc::new(Self {
             node,
             door,
@@ -100,7 +88,13 @@ impl Local {
             hosts: watch::Sender::new(0),
             statuses: watch::Sender::default(),
             health: Watched::default(),
+            saver,
         })
+    }
+
+    /// What is wrong with the store.
+    pub fn store_problems(&self) -> Vec<Problem> {
+        self.saver.problems()
     }
 
     /// The node's name.
@@ -136,12 +130,30 @@ impl Local {
 
     /// Replaces the node's pods.
     pub fn reset_pods(&self, pods: Vec<Pod>) {
-        self.change(|world| world.reset_pods(pods));
+        self.change(|world| {
+            let listed: BTreeSet<Name> = pods.iter().map(|pod| pod.uid.clone()).collect();
+            let gone = world.pods().filter(|uid| !listed.contains(*uid));
+            gone.for_each(|uid| self.saver.remove(Key::Pod(uid.clone())));
+            pods.iter().for_each(|pod| self.save_pod(pod));
+            world.reset_pods(pods);
+        });
     }
 
     /// A host name's addresses.
     pub fn set_host(&self, host: &Host, addresses: Vec<IpAddr>) {
-        self.change(|world| world.set_host(host, addresses));
+        self.change(|world| {
+            world.set_host(host, addresses);
+            if let Some(known) = world.addresses_of(host) {
+                self.saver.put(Key::Host(host.clone()), Content::Host(known));
+            }
+        });
+    }
+
+    fn save_pod(&self, pod: &Pod) {
+        match pod.finished {
+            true => self.saver.remove(Key::Pod(pod.uid.clone())),
+            false => self.saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone())),
+        }
     }
 
     /// Follows changes of anything.
@@ -159,11 +171,12 @@ impl Local {
         self.hosts.subscribe()
     }
 
-    /// The NodeProxies that this node runs; none while the hub has not said everything: an incomplete answer would
-    /// end proxies that are wanted.
+    /// The NodeProxies that this node runs; none while the hub has not said everything, or one that was kept can't be
+    /// read: an incomplete answer would end proxies that are wanted.
     pub fn node_proxies(&self) -> Option<BTreeMap<Name, plan::NodeProxy>> {
         let inner = self.lock();
-        inner.world.complete().then(|| inner.world.node_proxies().clone())
+        let known = inner.world.complete() && (!inner.doubtful || inner.world.heard_node_proxies());
+        known.then(|| inner.world.node_proxies().clone())
     }
 
     /// Changes the world, and tells everybody.
@@ -171,6 +184,8 @@ impl Local {
         let mut inner = self.lock();
         let answer = change(&mut inner.world);
         let faults = inner.world.take_faults();
+        restore::save(&mut inner.world, &self.saver);
+        inner.clear_refusals();
         self.settle(&mut inner);
         self.health.follow(inner.world.health());
         drop(inner);
@@ -217,14 +232,18 @@ impl Local {
         }
     }
 
-    fn try_open(&self, id: &ProxyId, stream: u64) -> Option<Arc<View<EnvoyType>>> {
+    fn try_open(&self, id: &ProxyId, hello: &Hello) -> Option<Arc<View<EnvoyType>>> {
         let mut inner = self.lock();
         if !inner.world.settled() {
             return None;
         }
         let view = inner.world.open(id)?;
-        inner.streams.insert(stream, id.clone());
-        inner.answers.entry(id.clone()).or_default().streams += 1;
+        // Beside a process that still has sessions, a new one gets what that one has.
+        if hello.fresh && !inner.answers.contains_key(id) {
+            inner.world.restarted(id);
+        }
+        inner.welcome(hello.stream, id);
+        restore::save(&mut inner.world, &self.saver);
         self.touch_proxy(&mut inner, id);
         drop(inner);
         self.generation.send_modify(|n| *n += 1);
@@ -234,33 +253,8 @@ impl Local {
     fn note(&self, stream: u64, event: &Event<EnvoyType>) {
         let mut inner = self.lock();
         let Some(id) = inner.streams.get(&stream).cloned() else { return };
-        let Inner { answers, book, .. } = &mut *inner;
-        let answers = answers.entry(id.clone()).or_default();
-        match event {
-            Event::Acked { ty, resources, removed } => {
-                let names = resources.iter().map(|(name, _)| name).chain(removed);
-                book.touch(names.map(|name| plan_of(name).into()));
-                for (name, version) in resources {
-                    answers.refused.remove(&(*ty, name.clone()));
-                    answers.accepted.insert((*ty, name.clone()), *version);
-                }
-                for name in removed {
-                    answers.refused.remove(&(*ty, name.clone()));
-                    answers.accepted.remove(&(*ty, name.clone()));
-                }
-            }
-            Event::Nacked { ty, names, versions, detail, transient } => {
-                tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
-                book.touch(names.iter().map(|name| plan_of(name).into()));
-                for (name, version) in names.iter().zip(versions) {
-                    let refusal = Refusal { version: *version, text: detail.clone() };
-                    answers.refused.insert((*ty, name.clone()), refusal);
-                }
-            }
-            Event::Unknown { type_url } => {
-                tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve")
-            }
-        }
+        inner.take(&id, event);
+        restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
         drop(inner);
         self.generation.send_modify(|n| *n += 1);
@@ -279,7 +273,7 @@ impl Source<EnvoyType> for Local {
         // While the hub has not said everything there is no answer: an empty one would take listeners away.
         let known = async {
             loop {
-                if let Some(view) = self.try_open(&id, hello.stream) {
+                if let Some(view) = self.try_open(&id, &hello) {
                     return view;
                 }
                 if changes.changed().await.is_err() {
@@ -325,63 +319,5 @@ impl Source<EnvoyType> for Local {
         drop(inner);
         tracing::info!(proxy = %id, "proxy disconnected");
         self.generation.send_modify(|n| *n += 1);
-    }
-}
-
-// === impl FeedSink ===
-
-impl Sink<PlanType> for FeedSink {
-    fn node(&self) -> Node {
-        let mut node = Node { id: self.0.node.clone(), ..Node::default() };
-        if let Some(watermark) = &self.0.lock().watermark {
-            node.metadata.insert(WATERMARK_KEY.into(), watermark.to_string());
-        }
-        node
-    }
-
-    fn known(&self) -> Vec<(PlanType, Name, Version)> {
-        self.0.lock().world.held().iter().map(|((ty, name), version)| (*ty, name.clone(), *version)).collect()
-    }
-
-    fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
-        let upsert: Vec<(Name, Version, Bytes)> =
-            delta.upsert.into_iter().map(|u| (u.name, u.version, u.body)).collect();
-        let effects = self.0.change(|world| {
-            let was_complete = world.complete();
-            let effects = world.apply_feed(delta.ty, &upsert, &delta.removed)?;
-            // What a complete word does not name is not wanted: that is news of the NodeProxies as well.
-            let completed = !was_complete && world.complete();
-            Ok::<_, String>(Effects { proxies: effects.proxies || completed, ..effects })
-        })?;
-        if let Some(watermark) = delta.watermark {
-            self.0.lock().watermark = Some(watermark);
-        }
-        self.0.react(&effects);
-        Ok(())
-    }
-
-    fn connected(&mut self, connected: bool) {
-        tracing::info!(connected, "hub");
-        self.0.change(|world| world.hub_connected(connected, Instant::now()));
-    }
-
-    fn headers(&self) -> http::HeaderMap {
-        self.1.headers()
-    }
-}
-
-// === impl PodVerbs ===
-
-impl Verbs<Pod> for PodVerbs {
-    fn apply(&mut self, pod: Pod) {
-        self.0.change(|world| world.apply_pod(pod));
-    }
-
-    fn delete(&mut self, pod: Pod) {
-        self.0.change(|world| world.delete_pod(&pod.uid));
-    }
-
-    fn reset(&mut self, pods: Vec<Pod>) {
-        self.0.reset_pods(pods);
     }
 }

@@ -22,8 +22,13 @@ use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::replicas::{Places, Replicas, run_feed};
 use crate::reports::Reports;
+use crate::store::{self, Saver};
+use crate::translate::Defaults;
 use crate::world::World;
 use crate::{envoy, families, health, names, proxies, reports, socket, status};
+
+/// How long the disk is waited for at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The agent: keeps the proxies of its own node.
 #[derive(Clone, Debug, Args)]
@@ -45,6 +50,9 @@ pub struct RunArgs {
     /// Directory of the agent's socket and of its keepers.
     #[arg(long, default_value = "/run/portreeve")]
     pub run_dir: PathBuf,
+    /// Directory of the last known good; without it `state` in the run directory. It must outlive the agent.
+    #[arg(long)]
+    pub state_dir: Option<PathBuf>,
     /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
@@ -85,6 +93,8 @@ pub struct Setup {
     pub link: Link,
     /// Directory of the socket and of the keepers.
     pub run_dir: PathBuf,
+    /// Directory of the last known good; none: it is not kept.
+    pub state_dir: Option<PathBuf>,
     /// Envoy's binary.
     pub envoy: PathBuf,
     /// How long listeners drain before a proxy ends.
@@ -97,6 +107,8 @@ pub struct Setup {
     pub identity: Identity,
     /// How endpoints' names are resolved.
     pub names: names::Settings,
+    /// What is stated where a resource says nothing.
+    pub defaults: Defaults,
 }
 
 /// A running agent's handles.
@@ -115,7 +127,7 @@ pub struct Agent {
 ///
 /// # Errors
 /// The first task that failed, by name.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
     let shutdown = Shutdown::default();
     let mut tasks = Tasks::new(shutdown.clone());
@@ -130,6 +142,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         node: args.node.clone(),
         hub: Places::Uris(args.hub),
         link,
+        state_dir: Some(args.state_dir.unwrap_or_else(|| args.run_dir.join("state"))),
         run_dir: args.run_dir,
         envoy: envoy.await??,
         drain: Duration::from_secs(args.drain.into()),
@@ -141,6 +154,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             server: args.dns_server,
             given: names::Given::default(),
         },
+        defaults,
     };
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     let report = status::writer::run(client.clone(), agent.local.clone(), agent.keepers.clone());
@@ -161,12 +175,16 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 /// The socket or the keepers' directory.
 pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Result<Agent> {
     let families = families::of_host();
+    // Before the socket: whoever connects is told the last known good.
+    let (saver, kept) = setup.state_dir.as_deref().map(store::open).transpose()?.unwrap_or_default();
+    tasks.spawn_graceful("store", keep_last_words(saver.clone(), shutdown.waiter()));
     let path = setup.run_dir.join("agent.sock");
     let listener = socket::bind(&path, "--run-dir")?;
     let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
         .with_context(|| setup.run_dir.display().to_string())?;
     let door = Door::new(setup.identity, &setup.node, keepers.clone());
-    let local = Local::new(setup.node.clone(), World::new(families), door);
+    let world = World::new(families).with_defaults(setup.defaults);
+    let local = Local::restored(setup.node.clone(), world, door, (saver, kept));
     let served = routes(local.clone(), LIMITS).add_service(keepers.service());
     let at_door = local.clone();
     let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));
@@ -193,4 +211,11 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         Ok(())
     });
     Ok(Agent { local, keepers, reports, replicas })
+}
+
+/// Waits for the end, and then for the disk. What can't be written was said already.
+async fn keep_last_words(saver: Saver, until: impl Future<Output = ()>) -> anyhow::Result<()> {
+    until.await;
+    let _ = tokio::task::spawn_blocking(move || saver.flush(LAST_WORDS)).await;
+    Ok(())
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use portreeve_api::conditions::{self, ConditionType, Reason, Verdict};
 use portreeve_api::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
+use portreeve_xds::Name;
 use portreeve_xds::envoy::EnvoyType;
 
-use super::Statuses;
+use super::{Statuses, plan_of};
 use crate::keeper;
 use crate::keepers::{Status, Wanted};
 use crate::local::Answers;
@@ -85,8 +86,8 @@ fn exception(proxy: &Proxy, answers: &Answers) -> Option<ProxyReport> {
 
 /// What a proxy refuses of what it is to have now.
 fn nack(proxy: &Proxy, answers: &Answers) -> Option<String> {
-    let wanted = |ty, name: &str| proxy.view.snapshot(|s| s.get(ty, name).map(|r| r.version()));
-    let mut refused = answers.refused.iter().filter(|((ty, name), r)| wanted(*ty, name) == Some(r.version));
+    let wanted = |key: &(EnvoyType, Name)| proxy.plans.get(plan_of(&key.1)).and_then(|part| part.wanted(key));
+    let mut refused = answers.refused.iter().filter(|(key, r)| wanted(key) == Some(r.version));
     let ((ty, name), refusal) = refused.next()?;
     let more = refused.count();
     let rest = if more == 0 { String::new() } else { format!(" (and {more} more)") };

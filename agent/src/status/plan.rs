@@ -57,8 +57,8 @@ fn standing(
     // Its groups or names are not known completely: what it has is of an earlier version.
     let Some(part) = part.filter(|part| part.made_of == Some(version)) else { return Standing::Pending };
     let title = &proxy.facts.title;
-    let refused = part.resources.iter().find_map(|(key, resource)| {
-        let refusal = answers.refused.get(key).filter(|refusal| refusal.version == resource.version())?;
+    let refused = part.resources.keys().find_map(|key| {
+        let refusal = answers.refused.get(key).filter(|refusal| Some(refusal.version) == part.wanted(key))?;
         Some(format!("{title}, {} {}: {}", key.0.noun(), key.1, refusal.text))
     });
     let inexpressible = || part.remarks.first().map(|r| format!("{title}, {}: {}", r.at, r.text));

@@ -10,7 +10,7 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::{check, duration, u32_value, u64_value};
+use super::{Defaults, check, duration, u32_value, u64_value};
 
 /// Sessions, connections and requests that one cluster may hold. Envoy's default of 1,024 drops the 1,025th UDP
 /// session in silence.
@@ -19,11 +19,8 @@ const CIRCUIT_LIMIT: u32 = 1_000_000;
 /// Entries of a Maglev table: a prime; the default of 65,537 costs 3 s of start and 70 kB a cluster.
 const MAGLEV_TABLE: u64 = 16_381;
 
-/// How long a TCP connection to an endpoint may take when the Plan doesn't say, in milliseconds.
-const CONNECT_TIMEOUT_MS: u64 = 5_000;
-
 /// Builds a cluster; its assignment has the same name.
-pub fn build(cluster: &plan::Cluster, name: &Name) -> Arc<Resource> {
+pub fn build(cluster: &plan::Cluster, name: &Name, defaults: &Defaults) -> Arc<Resource> {
     let limits = |priority: core::RoutingPriority| envoy::circuit_breakers::Thresholds {
         priority: priority.into(),
         max_connections: u32_value(CIRCUIT_LIMIT),
@@ -32,8 +29,10 @@ pub fn build(cluster: &plan::Cluster, name: &Name) -> Arc<Resource> {
         max_retries: u32_value(CIRCUIT_LIMIT),
         ..Default::default()
     };
-    let timeout =
-        if cluster.connect_timeout_ms == 0 { CONNECT_TIMEOUT_MS } else { cluster.connect_timeout_ms };
+    let timeout = match cluster.connect_timeout_ms {
+        0 => defaults.connect_timeout_ms,
+        stated => stated,
+    };
     let mut built = envoy::Cluster {
         name: name.to_string(),
         connect_timeout: duration(timeout),

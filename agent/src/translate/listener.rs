@@ -15,13 +15,6 @@ use prost::Message;
 
 use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, u64_value};
 
-/// How long a UDP session may be silent, in milliseconds, when the resource doesn't say (Envoy's own default,
-/// stated because a default that changes would recreate every session).
-const UDP_IDLE_MS: u64 = 60_000;
-
-/// How long a TCP connection may be silent, in milliseconds (Envoy's own default, stated).
-const TCP_IDLE_MS: u64 = 3_600_000;
-
 const UDP_PROXY: &str = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig";
 const UDP_ROUTE: &str = "envoy.extensions.filters.udp.udp_proxy.v3.Route";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -54,13 +47,13 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
                 downstream_socket_config: Some(datagram_socket()),
                 ..Default::default()
             });
-            let idle = if idle == 0 { UDP_IDLE_MS } else { idle };
+            let idle = if idle == 0 { request.defaults.udp_idle_ms } else { idle };
             built.listener_filters.push(udp_filter(&name, &target, cluster.balancer.as_ref(), idle));
         }
         plan::Protocol::Tcp => {
             built.address =
                 Some(wildcard(request.families, core::socket_address::Protocol::Tcp, socket.port));
-            let idle = if idle == 0 { TCP_IDLE_MS } else { idle };
+            let idle = if idle == 0 { request.defaults.tcp_idle_ms } else { idle };
             built.filter_chains.push(tcp_chain(&name, &target, cluster.balancer.as_ref(), idle));
         }
         other => return Err(format!("an Envoy can't open a {} listener", other.as_str_name())),

@@ -44,6 +44,25 @@ pub enum Families {
     DualV6First,
 }
 
+/// What is stated where a Plan says nothing, in milliseconds. A change of these reaches a listener only when its Plan
+/// changes or its proxy starts anew: it would end every session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// How long a UDP session may be silent.
+    pub udp_idle_ms: u64,
+    /// How long a TCP connection may be silent.
+    pub tcp_idle_ms: u64,
+    /// How long a TCP connection to an endpoint may take.
+    pub connect_timeout_ms: u64,
+}
+
+impl Default for Defaults {
+    /// Envoy's own: a minute, an hour, 5 s.
+    fn default() -> Self {
+        Self { udp_idle_ms: 60_000, tcp_idle_ms: 3_600_000, connect_timeout_ms: 5_000 }
+    }
+}
+
 /// What a Plan's endpoint sources stand for right now. Pure look-ups.
 pub trait Lookup {
     /// The endpoints of a Group, in any order; none while it is not complete.
@@ -64,6 +83,8 @@ pub struct Request<'a> {
     pub families: Families,
     /// Names of the Plan's listeners that lost their port to an older object.
     pub denied: &'a BTreeSet<String>,
+    /// What is stated where the Plan says nothing.
+    pub defaults: Defaults,
 }
 
 /// One resource of a proxy.
@@ -121,7 +142,7 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
         let name = qualified(request.plan, &cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);
         done.census.add(cluster, &body);
-        done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name)));
+        done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name, &request.defaults)));
         done.outputs
             .push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
     }

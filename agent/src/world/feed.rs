@@ -21,9 +21,14 @@ pub struct Feed {
     users: HashMap<Name, BTreeSet<Name>>,
     /// What is held, for a reconnect.
     pub versions: BTreeMap<(PlanType, Name), Version>,
-    /// Types whose first response came.
+    /// Types of which everything was said: by the hub, or to an earlier agent that kept it.
     seen: BTreeSet<PlanType>,
+    /// Types whose first response came from the hub.
+    heard: BTreeSet<PlanType>,
 }
+
+/// A resource as the hub sent it.
+pub type Sent = (Name, Version, Bytes);
 
 /// What a response changed.
 #[derive(Debug, Default, PartialEq)]
@@ -45,12 +50,7 @@ impl Feed {
     ///
     /// # Errors
     /// The name of the resource and what is wrong with it.
-    pub fn apply(
-        &mut self,
-        ty: PlanType,
-        upsert: &[(Name, Version, Bytes)],
-        removed: &[Name],
-    ) -> Result<Touched, String> {
+    pub fn apply(&mut self, ty: PlanType, upsert: &[Sent], removed: &[Name]) -> Result<Touched, String> {
         let decoded: Result<Vec<_>, _> =
             upsert.iter().map(|(name, _, body)| Decoded::read(ty, name, body)).collect();
         let decoded = decoded?;
@@ -63,7 +63,38 @@ impl Feed {
             self.put(name, decoded, &mut touched);
         }
         self.seen.insert(ty);
+        self.heard.insert(ty);
         Ok(touched)
+    }
+
+    /// Takes in what an earlier agent kept; answers with what it changed, and with the errors of what can't be decoded
+    /// and is left out.
+    pub fn restore(
+        &mut self,
+        kept: &BTreeMap<PlanType, Vec<Sent>>,
+        complete: bool,
+    ) -> (Touched, Vec<String>) {
+        let (mut touched, mut errors) = (Touched::default(), Vec::new());
+        for (ty, resources) in kept {
+            for (name, version, body) in resources {
+                match Decoded::read(*ty, name, body) {
+                    Ok(decoded) => {
+                        self.versions.insert((*ty, name.clone()), *version);
+                        self.put(name, decoded, &mut touched);
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        if complete {
+            self.seen.extend(<PlanType as portreeve_xds::ResourceType>::ALL);
+        }
+        (touched, errors)
+    }
+
+    /// Whether the hub itself has said everything of a type.
+    pub fn heard(&self, ty: PlanType) -> bool {
+        self.heard.contains(&ty)
     }
 
     /// Whether every type has had its first response: before that nothing is known to be absent.

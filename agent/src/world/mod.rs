@@ -7,39 +7,49 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Changes, Name, Snapshot, Version, View};
 
 use crate::health::Book;
-use crate::translate::{self, Families, Lookup};
+use crate::translate::{self, Defaults, Families, Lookup};
 
 pub mod claims;
 mod feed;
 mod health;
 mod hosts;
+mod ledger;
 mod proxy;
+mod restore;
 #[cfg(test)]
 mod tests;
 
+pub use claims::Owner;
+pub use feed::Sent;
 pub use hosts::Host;
+pub use ledger::Accepted;
 pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};
 
-use claims::{Claims, Owner};
+use claims::Claims;
 use feed::Feed;
 use hosts::Hosts;
+use ledger::Ledger;
 
 /// Everything that the agent knows.
 pub struct World {
     host_families: Families,
+    defaults: Defaults,
     feed: Feed,
     pods: HashMap<Name, Pod>,
     proxies: BTreeMap<ProxyId, Proxy>,
     hosts: Hosts,
     claims: Claims,
     health: Book,
+    /// What each proxy accepted, also of proxies that have not connected yet.
+    ledgers: BTreeMap<ProxyId, Ledger>,
+    /// Whose entry in its ledger is another than the one that was taken last.
+    unsaved: BTreeSet<Owner>,
     news: Vec<Fault>,
     /// Pods that never had a proxy of ours, as their proxy would be.
     bare: HashMap<Name, Facts>,
@@ -77,12 +87,15 @@ impl World {
     pub fn new(host_families: Families) -> Self {
         Self {
             host_families,
+            defaults: Defaults::default(),
             feed: Feed::default(),
             pods: HashMap::new(),
             proxies: BTreeMap::new(),
             hosts: Hosts::default(),
             claims: Claims::default(),
             health: Book::default(),
+            ledgers: BTreeMap::new(),
+            unsaved: BTreeSet::new(),
             news: Vec::new(),
             bare: HashMap::new(),
             touched: BTreeSet::new(),
@@ -91,17 +104,27 @@ impl World {
         }
     }
 
+    /// The same world with other defaults in its translations.
+    #[must_use]
+    pub fn with_defaults(self, defaults: Defaults) -> Self {
+        Self { defaults, ..self }
+    }
+
     /// One response of the hub.
     ///
     /// # Errors
     /// The resource that can't be decoded; nothing of the response was taken.
-    pub fn apply_feed(
-        &mut self,
-        ty: PlanType,
-        upsert: &[(Name, Version, Bytes)],
-        removed: &[Name],
-    ) -> Result<Effects, String> {
+    pub fn apply_feed(&mut self, ty: PlanType, upsert: &[Sent], removed: &[Name]) -> Result<Effects, String> {
+        let first = !self.feed.heard(ty);
         let mut touched = self.feed.apply(ty, upsert, removed)?;
+        if first {
+            touched.plans.extend(self.confirm_ledgers(ty));
+        }
+        Ok(self.follow(touched))
+    }
+
+    /// Follows a change of the feed.
+    fn follow(&mut self, mut touched: feed::Touched) -> Effects {
         let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false };
         for plan in &touched.plans {
             effects.hosts |= self.hosts.set_plan(plan, self.feed.plans.get(plan).map(Arc::as_ref));
@@ -113,7 +136,7 @@ impl World {
             self.follow_node_proxy(name);
         }
         self.refresh(touched.plans);
-        Ok(effects)
+        effects
     }
 
     /// A pod of this node was created or changed.
@@ -143,6 +166,7 @@ impl World {
         let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
         let gone: Vec<Name> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
         gone.iter().for_each(|uid| self.delete_pod(uid));
+        self.keep_ledgers(|id| !matches!(id, ProxyId::Pod(uid) if !listed.contains(uid)));
         pods.into_iter().for_each(|pod| self.apply_pod(pod));
     }
 
@@ -209,6 +233,11 @@ impl World {
         self.hosts.addresses(&host.0, &host.1)
     }
 
+    /// The uids of this node's pods.
+    pub fn pods(&self) -> impl Iterator<Item = &Name> {
+        self.pods.keys()
+    }
+
     /// The proxies, for status.
     pub fn proxies(&self) -> &BTreeMap<ProxyId, Proxy> {
         &self.proxies
@@ -264,10 +293,13 @@ impl World {
         let concerned = self.taken_by(&facts).collect::<Vec<_>>();
         self.touched.extend(concerned);
         self.proxies.insert(id.clone(), Proxy { facts, view, plans });
-        self.bring_up_to_date(self.feed.plans.keys().map(|plan| (id.clone(), plan.clone())).collect());
+        let accepted = self.ledgers.get(&id).into_iter().flat_map(Ledger::plans);
+        let plans = self.feed.plans.keys().chain(accepted);
+        self.bring_up_to_date(plans.map(|plan| (id.clone(), plan.clone())).collect());
     }
 
     fn drop_proxy(&mut self, id: &ProxyId, reason: &str) {
+        self.keep_ledgers(|kept| kept != id);
         let Some(proxy) = self.proxies.remove(id) else { return };
         let concerned = self.taken_by(&proxy.facts).collect::<Vec<_>>();
         self.touched.extend(concerned);
@@ -322,39 +354,59 @@ impl World {
         {
             self.translated += 1;
         }
-        let known =
-            Known { feed: &self.feed, hosts: &self.hosts, health: &self.health, host: self.host_families };
         let Some(proxy) = self.proxies.get_mut(id) else { return };
-        let mut before = proxy.plans.remove(name).unwrap_or_default();
-        let told = before.faults();
-        let now = match self.feed.plans.get(name).filter(|p| proxy.facts.takes(p)) {
-            Some(plan) => {
-                let denied = self.claims.denied(&(id.clone(), name.clone()));
-                let names = denied.keys().cloned().collect();
-                let version = self.feed.versions.get(&(PlanType::Plan, name.clone())).copied();
-                let request = translate::Request { plan, families: proxy.facts.families, denied: &names };
-                match translate::translate(&request, &known) {
-                    Some(done) => Contribution { denied, made_of: version, ..Contribution::of(done) },
-                    // What is not known completely leaves the previous version in force, but for its lost ports.
-                    None => {
-                        changes.remove.extend(before.deny(plan, denied));
-                        before.clone()
-                    }
-                }
+        let before = proxy.plans.remove(name).unwrap_or_default();
+        let facts = proxy.facts.clone();
+        let owner = (id.clone(), name.clone());
+        let now = match self.feed.plans.get(name).cloned() {
+            Some(plan) if facts.takes(&plan) => self.contribution(&owner, &facts, &plan, &before),
+            None if !self.feed.heard(PlanType::Plan) => self.last_accepted(&owner),
+            _ => {
+                self.forget_accepted(&owner);
+                Contribution::default()
             }
-            None => Contribution::default(),
         };
         changes.remove.extend(before.missing_in(&now));
         changes.upsert.extend(now.new_since(&before));
-        for (listener, text) in now.faults().difference(&told) {
-            let (proxy, listener) = (proxy.facts.title.clone(), translate::qualified_in(name, listener));
+        for (listener, text) in now.faults().difference(&before.faults()) {
+            let (proxy, listener) = (facts.title.clone(), translate::qualified_in(name, listener));
             self.news.push(Fault { proxy, listener, text: text.clone() });
         }
-        if !told.is_empty() || !before.is_empty() || !now.is_empty() {
+        if !before.is_empty() || !now.is_empty() {
             self.touched.insert(name.clone());
         }
-        if !now.is_empty() {
+        if let (false, Some(proxy)) = (now.is_empty(), self.proxies.get_mut(id)) {
             proxy.plans.insert(name.clone(), now);
+        }
+    }
+
+    /// A Plan's part of a proxy that takes it.
+    fn contribution(
+        &mut self,
+        owner: &Owner,
+        facts: &Facts,
+        plan: &plan::Plan,
+        before: &Contribution,
+    ) -> Contribution {
+        let denied = self.claims.denied(owner);
+        let names = denied.keys().cloned().collect();
+        let request =
+            translate::Request { plan, families: facts.families, denied: &names, defaults: self.defaults };
+        match translate::translate(&request, &self.known()) {
+            Some(done) => {
+                let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();
+                let made = Contribution { denied, made_of, ..Contribution::of(done) };
+                self.amended(owner, facts.families, made)
+            }
+            // What is not known completely leaves the previous version in force, but for its lost ports.
+            None => {
+                let mut last = before.clone();
+                if last.resources.is_empty() {
+                    last = self.last_accepted(owner);
+                }
+                last.deny(plan, denied);
+                last
+            }
         }
     }
 }

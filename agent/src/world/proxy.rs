@@ -72,6 +72,8 @@ pub struct Contribution {
     pub remarks: Vec<Remark>,
     /// Listeners that lost their port.
     pub denied: BTreeMap<String, Denied>,
+    /// Versions that the proxy refused: in `resources` is what it last accepted.
+    pub refused: BTreeMap<(EnvoyType, Name), Version>,
     /// The version of the Plan that it was made from.
     pub made_of: Option<Version>,
     /// The endpoints of its clusters.
@@ -170,12 +172,17 @@ impl Contribution {
         Self { resources, remarks: done.remarks, census: done.census, ..Self::default() }
     }
 
-    /// Takes the listeners away that lost their port, while nothing else can be said; answers with what is gone.
-    pub fn deny(&mut self, plan: &plan::Plan, denied: BTreeMap<String, Denied>) -> Vec<(EnvoyType, Name)> {
-        let lost = denied.keys().map(|listener| (EnvoyType::Listener, translate::qualified(plan, listener)));
-        let gone = lost.filter(|key| self.resources.remove(key).is_some()).collect();
+    /// The version of a resource that the Plan asks for, also where the proxy refused it.
+    pub fn wanted(&self, key: &(EnvoyType, Name)) -> Option<Version> {
+        self.refused.get(key).copied().or_else(|| self.resources.get(key).map(|resource| resource.version()))
+    }
+
+    /// Takes the listeners away that lost their port, while nothing else can be said.
+    pub fn deny(&mut self, plan: &plan::Plan, denied: BTreeMap<String, Denied>) {
+        for listener in denied.keys() {
+            self.resources.remove(&(EnvoyType::Listener, translate::qualified(plan, listener)));
+        }
         self.denied = denied;
-        gone
     }
 
     /// Whether there is nothing to hold or to tell.

@@ -14,6 +14,7 @@ use portreeve_agent::identity::Identity;
 use portreeve_agent::link::Link;
 use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{Agent, Setup, spawn};
+use portreeve_agent::translate::Defaults;
 use portreeve_agent::{names, socket};
 use portreeve_hub::feed::{Feed, now_ms};
 use portreeve_hub::files::{Complaint, Folder, Objects};
@@ -87,12 +88,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         hub: Places::Unix(run_dir.join("hub.sock")),
         link: Link::Plain,
         run_dir: run_dir.clone(),
+        // The folder is at hand whenever the agent is.
+        state_dir: None,
         envoy: envoy.await??,
         drain: Duration::from_secs(1),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,
         identity: Identity::Kernel,
         names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None, given: given.clone() },
+        defaults: Defaults::default(),
     };
     // Two steps: first the proxies end, which takes the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());

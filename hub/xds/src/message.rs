@@ -138,3 +138,12 @@ impl<T> Request<T> {
         }
     }
 }
+
+impl<T: ResourceType> Request<T> {
+    /// Whether a stream's first request is that of a client that has nothing: it begins with a type that it asks for
+    /// as a whole, and names no version. (Envoy that comes back in the middle of a change may begin with others.)
+    pub fn begins_anew(&self) -> bool {
+        let whole = matches!(self.kind, Kind::Known(ty) if ty.legacy_wildcard());
+        whole && self.initial.is_empty() && self.version_info.is_empty()
+    }
+}

@@ -81,6 +81,8 @@ pub struct Hello {
     pub variant: Variant,
     /// The request's headers (`authorization`, for one).
     pub headers: http::HeaderMap,
+    /// The client has nothing yet, see [`Request::begins_anew`](crate::Request::begins_anew).
+    pub fresh: bool,
 }
 
 /// A stream, for as long as it lives.
@@ -193,6 +195,7 @@ impl<S> Shared<S> {
             peer,
             variant,
             headers: parts.headers,
+            fresh: false,
         };
         let decoder = RequestDecoder::<T>::new(variant);
         let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));

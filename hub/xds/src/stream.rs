@@ -82,6 +82,7 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let first = tokio::time::timeout(self.shared.limits.first_request, self.inbound.message());
         let first = first.await.map_err(|_| Status::deadline_exceeded("no request came"))?;
         let Some(mut request) = first? else { return Ok(None) };
+        self.hello.fresh = request.begins_anew();
         self.hello.node = request.node.take().unwrap_or_default();
         let Hello { stream: id, node, peer, variant, .. } = self.hello.clone();
         let source = self.shared.source.clone();

@@ -47,7 +47,12 @@ fn every_cluster_has_its_assignment_as_companion() {
 fn nothing_is_said_while_a_group_or_a_name_is_unknown() {
     for source in [group(), From::Host("echo".into())] {
         let plan = mk_udp(key("k"), vec![(From::Ip("10.0.0.1".into()), 9), (source, 9)]);
-        let request = Request { plan: &plan, families: Families::V4, denied: &BTreeSet::new() };
+        let request = Request {
+            plan: &plan,
+            families: Families::V4,
+            denied: &BTreeSet::new(),
+            defaults: Defaults::default(),
+        };
         assert!(translate(&request, &Fixture::default()).is_none());
     }
 }
@@ -57,7 +62,8 @@ fn denied_listener_takes_its_cluster_along_unless_another_uses_it() {
     let mut plan = mk_udp(key("k"), vec![(group(), 9)]);
     let names = |plan: &plan::Plan| {
         let denied = BTreeSet::from(["rtp-l".to_owned()]);
-        let request = Request { plan, families: Families::V4, denied: &denied };
+        let request =
+            Request { plan, families: Families::V4, denied: &denied, defaults: Defaults::default() };
         let done = translate(&request, &mk_fixture(mk_pods(1))).unwrap();
         done.outputs.iter().map(|(ty, r)| format!("{ty:?} {}", r.name())).collect::<Vec<_>>()
     };

@@ -120,7 +120,7 @@ fn mk_udp(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
 }
 
 fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
-    let request = Request { plan, families, denied: &BTreeSet::new() };
+    let request = Request { plan, families, denied: &BTreeSet::new(), defaults: Defaults::default() };
     translate(&request, lookup).expect("everything is known")
 }
 

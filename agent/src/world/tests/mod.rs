@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
 use portreeve_api::plan::endpoint_source::From;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, names, plan};
@@ -18,6 +19,7 @@ mod health;
 mod hosts;
 mod ports;
 mod proxies;
+mod restore;
 
 const W: &str = "ns/app=w";
 

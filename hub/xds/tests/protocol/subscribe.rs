@@ -21,6 +21,15 @@ fn endpoints_asked_first_are_answered_before_any_cluster_was_seen() {
 }
 
 #[test]
+fn client_that_begins_with_nothing_is_told_from_one_that_comes_back() {
+    assert!(about(Cluster).begins_anew() && about(Listener).begins_anew());
+    let comes_back = Request { initial: vec![("a".into(), "1".into())], ..about(Cluster) };
+    assert!(!comes_back.begins_anew());
+    assert!(!Request { version_info: "1".into(), ..about(Cluster) }.begins_anew());
+    assert!(!subscribe(Endpoint, &["a"]).begins_anew(), "in the middle of a change endpoints come first");
+}
+
+#[test]
 fn first_empty_subscription_of_clusters_and_listeners_means_all() {
     let mut peer = with_clusters(&["a", "b"]);
     peer.change(vec![res(Listener, "l", "1")], &[]);

@@ -1,0 +1,93 @@
+//! The verbs by which hub and pod watch enter: [`FeedSink`] and [`PodVerbs`]. What enters is kept.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use portreeve_api::PlanType;
+use portreeve_api::names::WATERMARK_KEY;
+use portreeve_api::pod::Pod;
+use portreeve_runtime::watch::Verbs;
+use portreeve_xds::{Delta, Name, Node, Sink, Version};
+
+use super::Local;
+use crate::link::Link;
+use crate::restore;
+use crate::store::{Content, Key};
+use crate::world::Effects;
+
+/// The feed's end in the agent, and how the agent proves to the hub whose it is.
+pub struct FeedSink(pub Arc<Local>, pub Link);
+
+/// The verbs of the pod watch.
+pub struct PodVerbs(pub Arc<Local>);
+
+// === impl FeedSink ===
+
+impl Sink<PlanType> for FeedSink {
+    fn node(&self) -> Node {
+        let mut node = Node { id: self.0.node.clone(), ..Node::default() };
+        if let Some(watermark) = &self.0.lock().watermark {
+            node.metadata.insert(WATERMARK_KEY.into(), watermark.to_string());
+        }
+        node
+    }
+
+    fn known(&self) -> Vec<(PlanType, Name, Version)> {
+        self.0.lock().world.held().iter().map(|((ty, name), version)| (*ty, name.clone(), *version)).collect()
+    }
+
+    fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
+        let upsert: Vec<(Name, Version, Bytes)> =
+            delta.upsert.into_iter().map(|u| (u.name, u.version, u.body)).collect();
+        let effects = self.0.change(|world| {
+            let before = (world.complete(), world.heard_node_proxies());
+            let hosts = world.wanted_hosts();
+            let effects = world.apply_feed(delta.ty, &upsert, &delta.removed)?;
+            // Before what it speaks of: the store must never be newer than its watermark.
+            if let Some(watermark) = &delta.watermark {
+                self.0.saver.put(Key::Watermark, Content::Watermark(watermark.clone()));
+            }
+            restore::save_feed(world, &self.0.saver, delta.ty, (&upsert, &delta.removed), &hosts);
+            // What a complete word does not name is not wanted: that is news of the NodeProxies as well.
+            let completed = before != (world.complete(), world.heard_node_proxies());
+            Ok::<_, String>(Effects { proxies: effects.proxies || completed, ..effects })
+        })?;
+        if let Some(watermark) = delta.watermark {
+            self.0.lock().watermark = Some(watermark);
+        }
+        self.0.react(&effects);
+        Ok(())
+    }
+
+    fn connected(&mut self, connected: bool) {
+        tracing::info!(connected, "hub");
+        self.0.change(|world| world.hub_connected(connected, Instant::now()));
+    }
+
+    fn headers(&self) -> http::HeaderMap {
+        self.1.headers()
+    }
+}
+
+// === impl PodVerbs ===
+
+impl Verbs<Pod> for PodVerbs {
+    fn apply(&mut self, pod: Pod) {
+        self.0.change(|world| {
+            self.0.save_pod(&pod);
+            world.apply_pod(pod);
+        });
+    }
+
+    fn delete(&mut self, pod: Pod) {
+        self.0.change(|world| {
+            self.0.saver.remove(Key::Pod(pod.uid.clone()));
+            world.delete_pod(&pod.uid);
+        });
+    }
+
+    fn reset(&mut self, pods: Vec<Pod>) {
+        self.0.reset_pods(pods);
+    }
+}

@@ -1,0 +1,88 @@
+//! Between the world and its store: what was kept goes into the world at a start ([`restore`]), what the world learns
+//! goes to the store ([`save`], [`save_feed`]).
+
+use std::collections::BTreeSet;
+
+use portreeve_api::PlanType;
+use portreeve_xds::Name;
+
+use crate::store::{Content, Key, Restored, Saver};
+use crate::world::{Host, ProxyId, Sent, World};
+
+/// Fills an empty world with what an earlier agent kept. What nothing refers to any more is not kept on.
+pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
+    let plans: BTreeSet<&Name> = names(&kept, PlanType::Plan);
+    let proxies: BTreeSet<&Name> = names(&kept, PlanType::NodeProxy);
+    for (owner, all) in &kept.accepted {
+        let proxy = match &owner.0 {
+            ProxyId::Node(name) => {
+                proxies.contains(name) || kept.lost(&Key::Resource(PlanType::NodeProxy, name.clone()))
+            }
+            ProxyId::Pod(uid) => {
+                kept.pods.iter().any(|pod| pod.uid == *uid) || kept.lost(&Key::Pod(uid.clone()))
+            }
+        };
+        // A Plan whose file is lost is served as the proxy accepted it; one that was not kept is gone.
+        let plan = &owner.1;
+        let wanted = plans.contains(plan) || kept.lost(&Key::Resource(PlanType::Plan, plan.clone()));
+        match proxy && wanted {
+            true => world.restore_accepted(owner.clone(), all.clone()),
+            false => saver.remove(Key::Accepted(owner.clone())),
+        }
+    }
+    let (_, errors) = world.restore_feed(&kept.resources, kept.complete);
+    for error in errors {
+        tracing::warn!(error, "a kept resource can't be decoded, the hub will send it again");
+    }
+    kept.pods.iter().for_each(|pod| world.apply_pod(pod.clone()));
+    let wanted = world.wanted_hosts();
+    for (host, addresses) in kept.hosts {
+        if wanted.contains(&host) {
+            world.set_host(&host, addresses);
+        } else {
+            saver.remove(Key::Host(host));
+        }
+    }
+    save(world, saver);
+    if kept.complete {
+        tracing::info!(
+            plans = world.plans().count(),
+            pods = world.pods().count(),
+            "the last known good is in force"
+        );
+    }
+}
+
+fn names(kept: &Restored, ty: PlanType) -> BTreeSet<&Name> {
+    kept.resources.get(&ty).into_iter().flatten().map(|(name, ..)| name).collect()
+}
+
+/// Keeps what proxies accepted since the last call.
+pub fn save(world: &mut World, saver: &Saver) {
+    for (owner, all) in world.take_unsaved() {
+        match all.is_empty() {
+            true => saver.remove(Key::Accepted(owner)),
+            false => saver.put(Key::Accepted(owner), Content::Accepted(all)),
+        }
+    }
+}
+
+/// Keeps a response of the hub that the world has taken. `hosts` are the names that were wanted before it.
+pub fn save_feed(
+    world: &World,
+    saver: &Saver,
+    ty: PlanType,
+    (upsert, removed): (&[Sent], &[Name]),
+    hosts: &BTreeSet<Host>,
+) {
+    for (name, version, body) in upsert {
+        saver.put(Key::Resource(ty, name.clone()), Content::Resource(*version, body.clone()));
+    }
+    removed.iter().for_each(|name| saver.remove(Key::Resource(ty, name.clone())));
+    for host in hosts.difference(&world.wanted_hosts()) {
+        saver.remove(Key::Host(host.clone()));
+    }
+    if world.complete() {
+        saver.put(Key::Complete, Content::Complete);
+    }
+}

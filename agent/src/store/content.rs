@@ -1,0 +1,247 @@
+//! What is in the files ([`Content`]), and all of it as it is found at a start ([`Restored`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portreeve_api::PlanType;
+use portreeve_api::pod::Pod;
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Version};
+use prost::Message;
+
+use super::key::Key;
+use crate::world::{Accepted, Host, Owner, Sent};
+
+/// What is to be kept under a key. Encoded by the writer's thread, not by who has it.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A resource of the hub: its version there, and its bytes.
+    Resource(Version, Bytes),
+    /// A watermark's text.
+    Watermark(Arc<str>),
+    /// The word that the hub has said everything.
+    Complete,
+    /// A pod.
+    Pod(Pod),
+    /// A host name's addresses.
+    Host(Vec<IpAddr>),
+    /// What a proxy accepted of a Plan.
+    Accepted(Vec<Accepted>),
+}
+
+/// Everything that a store holds.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// The hub's resources.
+    pub resources: BTreeMap<PlanType, Vec<Sent>>,
+    /// The highest watermark that was seen.
+    pub watermark: Option<Arc<str>>,
+    /// The hub had said everything.
+    pub complete: bool,
+    /// The node's pods.
+    pub pods: Vec<Pod>,
+    /// Addresses of host names.
+    pub hosts: Vec<(Host, Vec<IpAddr>)>,
+    /// What each proxy had accepted of each Plan.
+    pub accepted: Vec<(Owner, Vec<Accepted>)>,
+    /// Names of files that were there and can't be used.
+    pub lost: BTreeSet<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ResourceRecord {
+    #[prost(fixed64, tag = "1")]
+    version: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    body: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PodRecord {
+    #[prost(string, tag = "1")]
+    uid: String,
+    #[prost(string, tag = "2")]
+    namespace: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    labels: BTreeMap<String, String>,
+    #[prost(string, optional, tag = "5")]
+    node: Option<String>,
+    #[prost(string, repeated, tag = "6")]
+    ips: Vec<String>,
+    #[prost(bool, tag = "7")]
+    ready: bool,
+    #[prost(bool, tag = "8")]
+    host_network: bool,
+    #[prost(int64, tag = "9")]
+    created_ms: i64,
+    #[prost(int64, tag = "10")]
+    terminating_ms: i64,
+    #[prost(bool, tag = "11")]
+    finished: bool,
+    #[prost(string, optional, tag = "12")]
+    node_proxy: Option<String>,
+    #[prost(string, tag = "13")]
+    service_account: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct HostRecord {
+    #[prost(string, repeated, tag = "1")]
+    addresses: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AcceptedRecord {
+    #[prost(message, repeated, tag = "1")]
+    resources: Vec<AcceptedResource>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AcceptedResource {
+    /// 1 cluster, 2 assignment, 3 listener.
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(string, tag = "2")]
+    name: String,
+    #[prost(fixed64, tag = "3")]
+    inputs: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    body: Bytes,
+}
+
+// === impl Content ===
+
+impl Content {
+    /// The bytes under the header.
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Resource(version, body) => ResourceRecord { version: version.0, body }.encode_to_vec(),
+            Self::Watermark(text) => text.as_bytes().to_vec(),
+            Self::Complete => Vec::new(),
+            Self::Pod(pod) => PodRecord::from(pod).encode_to_vec(),
+            Self::Host(ips) => {
+                HostRecord { addresses: ips.iter().map(IpAddr::to_string).collect() }.encode_to_vec()
+            }
+            Self::Accepted(all) => {
+                AcceptedRecord { resources: all.iter().filter_map(AcceptedResource::of).collect() }
+                    .encode_to_vec()
+            }
+        }
+    }
+}
+
+// === impl Restored ===
+
+impl Restored {
+    /// Takes a file's content in; none: it can't be understood.
+    pub fn take(&mut self, key: &Key, content: &[u8]) -> Option<()> {
+        match key {
+            Key::Watermark => self.watermark = Some(std::str::from_utf8(content).ok()?.into()),
+            Key::Complete => self.complete = true,
+            Key::Resource(ty, name) => {
+                let ResourceRecord { version, body } = ResourceRecord::decode(content).ok()?;
+                self.resources.entry(*ty).or_default().push((name.clone(), Version(version), body));
+            }
+            Key::Pod(_) => self.pods.push(PodRecord::decode(content).ok()?.try_into().ok()?),
+            Key::Host(host) => {
+                let record = HostRecord::decode(content).ok()?;
+                self.hosts.push((host.clone(), addresses(&record.addresses)?));
+            }
+            Key::Accepted(owner) => {
+                let record = AcceptedRecord::decode(content).ok()?;
+                let all: Option<Vec<Accepted>> =
+                    record.resources.into_iter().map(AcceptedResource::read).collect();
+                self.accepted.push((owner.clone(), all?));
+            }
+        }
+        Some(())
+    }
+
+    /// Whether there was a file of a resource of this type that can't be used.
+    pub fn lost_any(&self, ty: PlanType) -> bool {
+        let word = Key::Resource(ty, "".into()).word();
+        self.lost.iter().any(|file| file.split('-').next() == Some(word))
+    }
+
+    /// Whether there was a file under this key that can't be used.
+    pub fn lost(&self, key: &Key) -> bool {
+        self.lost.contains(&key.file())
+    }
+}
+
+// === impl AcceptedResource ===
+
+impl AcceptedResource {
+    fn of(one: &Accepted) -> Option<Self> {
+        let kind = match one.ty {
+            EnvoyType::Cluster => 1,
+            EnvoyType::Endpoint => 2,
+            EnvoyType::Listener => 3,
+            EnvoyType::Route | EnvoyType::Secret => return None,
+        };
+        let (name, body) = (one.resource.name().to_string(), one.resource.body());
+        Some(Self { kind, name, inputs: one.inputs, body })
+    }
+
+    fn read(self) -> Option<Accepted> {
+        let ty = match self.kind {
+            1 => EnvoyType::Cluster,
+            2 => EnvoyType::Endpoint,
+            3 => EnvoyType::Listener,
+            _ => return None,
+        };
+        Some(Accepted::new(ty, Name::from(self.name), self.inputs, &self.body))
+    }
+}
+
+// === impl PodRecord ===
+
+impl From<Pod> for PodRecord {
+    fn from(pod: Pod) -> Self {
+        Self {
+            uid: pod.uid.to_string(),
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            labels: pod.labels,
+            node: pod.node.map(|node| node.to_string()),
+            ips: pod.ips.iter().map(IpAddr::to_string).collect(),
+            ready: pod.ready,
+            host_network: pod.host_network,
+            created_ms: pod.created_ms,
+            terminating_ms: pod.terminating_ms,
+            finished: pod.finished,
+            node_proxy: pod.node_proxy,
+            service_account: pod.service_account,
+        }
+    }
+}
+
+impl TryFrom<PodRecord> for Pod {
+    type Error = ();
+
+    fn try_from(record: PodRecord) -> Result<Self, ()> {
+        Ok(Self {
+            uid: record.uid.into(),
+            namespace: record.namespace.into(),
+            name: record.name.into(),
+            labels: record.labels,
+            node: record.node.map(Into::into),
+            ips: addresses(&record.ips).ok_or(())?,
+            ready: record.ready,
+            host_network: record.host_network,
+            created_ms: record.created_ms,
+            terminating_ms: record.terminating_ms,
+            finished: record.finished,
+            node_proxy: record.node_proxy,
+            service_account: record.service_account,
+        })
+    }
+}
+
+fn addresses(texts: &[String]) -> Option<Vec<IpAddr>> {
+    texts.iter().map(|text| text.parse().ok()).collect()
+}

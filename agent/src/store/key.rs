@@ -1,0 +1,158 @@
+//! What the store holds one file for ([`Key`]), and how that file is called.
+
+use portreeve_api::PlanType;
+use portreeve_xds::Name;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::world::{Host, Owner, ProxyId};
+
+/// What a file is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The highest watermark that was seen. First of all: a resource on disk must never be newer than it.
+    Watermark,
+    /// A resource of the hub.
+    Resource(PlanType, Name),
+    /// A pod of this node, by its uid.
+    Pod(Name),
+    /// A host name's addresses.
+    Host(Host),
+    /// What a proxy accepted of a Plan.
+    Accepted(Owner),
+    /// The hub has said everything once. Last of all: it is a word about the others.
+    Complete,
+}
+
+/// Between the parts of a key's text; no name holds it.
+const SEPARATOR: char = '\0';
+
+// === impl Key ===
+
+impl Key {
+    /// The number of its kind in a file's header. Numbers are never reused.
+    pub fn kind(&self) -> u32 {
+        match self {
+            Self::Watermark => 1,
+            Self::Complete => 2,
+            Self::Pod(_) => 3,
+            Self::Host(_) => 4,
+            Self::Accepted(_) => 5,
+            Self::Resource(ty, _) => match ty {
+                PlanType::Secret => 16,
+                PlanType::Health => 17,
+                PlanType::Slice => 18,
+                PlanType::Group => 19,
+                PlanType::Probe => 20,
+                PlanType::NodeProxy => 21,
+                PlanType::Plan => 22,
+            },
+        }
+    }
+
+    /// Its text within its kind.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Watermark | Self::Complete => String::new(),
+            Self::Resource(_, name) | Self::Pod(name) => name.to_string(),
+            Self::Host((namespace, host)) => format!("{namespace}{SEPARATOR}{host}"),
+            Self::Accepted((ProxyId::Node(name), plan)) => format!("node{SEPARATOR}{name}{SEPARATOR}{plan}"),
+            Self::Accepted((ProxyId::Pod(uid), plan)) => format!("pod{SEPARATOR}{uid}{SEPARATOR}{plan}"),
+        }
+    }
+
+    /// The key of a kind and a text; none: there is no such kind, or the text is not one of it.
+    pub fn read(kind: u32, text: &str) -> Option<Self> {
+        let resource = |ty| Some(Self::Resource(ty, text.into()));
+        match kind {
+            1 => Some(Self::Watermark),
+            2 => Some(Self::Complete),
+            3 => Some(Self::Pod(text.into())),
+            4 => text.split_once(SEPARATOR).map(|(ns, host)| Self::Host((ns.into(), host.into()))),
+            5 => owner(text).map(Self::Accepted),
+            16 => resource(PlanType::Secret),
+            17 => resource(PlanType::Health),
+            18 => resource(PlanType::Slice),
+            19 => resource(PlanType::Group),
+            20 => resource(PlanType::Probe),
+            21 => resource(PlanType::NodeProxy),
+            22 => resource(PlanType::Plan),
+            _ => None,
+        }
+    }
+
+    /// The file's name: the kind in words, and a hash of the text (names may hold slashes, and be long).
+    pub fn file(&self) -> String {
+        format!("{}-{:032x}", self.word(), xxh3_128(self.text().as_bytes()))
+    }
+
+    /// Its kind in words.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Watermark => "watermark",
+            Self::Complete => "complete",
+            Self::Pod(_) => "pod",
+            Self::Host(_) => "host",
+            Self::Accepted(_) => "accepted",
+            Self::Resource(ty, _) => match ty {
+                PlanType::Secret => "secret",
+                PlanType::Health => "health",
+                PlanType::Slice => "slice",
+                PlanType::Group => "group",
+                PlanType::Probe => "probe",
+                PlanType::NodeProxy => "nodeproxy",
+                PlanType::Plan => "plan",
+            },
+        }
+    }
+}
+
+fn owner(text: &str) -> Option<Owner> {
+    let mut parts = text.splitn(3, SEPARATOR);
+    let (kind, name, plan) = (parts.next()?, parts.next()?, parts.next()?);
+    let id = match kind {
+        "node" => ProxyId::Node(name.into()),
+        "pod" => ProxyId::Pod(name.into()),
+        _ => return None,
+    };
+    Some((id, plan.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portreeve_xds::ResourceType;
+    use std::collections::BTreeSet;
+
+    fn all() -> Vec<Key> {
+        let mut keys: Vec<Key> = PlanType::ALL.iter().map(|ty| Key::Resource(*ty, "A/ns/n".into())).collect();
+        let owner = |id: fn(Name) -> ProxyId| Key::Accepted((id("gw".into()), "A/ns/n".into()));
+        keys.extend([owner(ProxyId::Node), owner(ProxyId::Pod)]);
+        keys.extend([Key::Watermark, Key::Complete, Key::Pod("uid".into())]);
+        keys.push(Key::Host(("ns".into(), "host".into())));
+        keys
+    }
+
+    #[test]
+    fn every_key_is_read_back_and_has_a_file_of_its_own() {
+        let mut files = BTreeSet::new();
+        for key in all() {
+            assert_eq!(Key::read(key.kind(), &key.text()), Some(key.clone()));
+            assert!(files.insert(key.file()), "{key:?}");
+            assert!(key.file().len() < 64, "{}", key.file());
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        for (kind, text) in [(0, "x"), (4, "no separator"), (5, "node\0gw"), (5, "what\0gw\0plan")] {
+            assert_eq!(Key::read(kind, text), None, "{kind} {text:?}");
+        }
+    }
+
+    #[test]
+    fn watermark_is_written_first_and_completeness_last() {
+        let mut keys = all();
+        keys.sort();
+        assert_eq!((keys.first(), keys.last()), (Some(&Key::Watermark), Some(&Key::Complete)));
+    }
+}
