@@ -22,6 +22,7 @@ use crate::netns::{Bed, Netns};
 use crate::process::Process;
 use crate::{under_test, wait};
 
+mod agents;
 mod node;
 mod worker;
 
@@ -123,34 +124,6 @@ impl Town {
         command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
         command.env("NO_COLOR", "1");
         Process::spawn(name, &command)
-    }
-
-    /// Starts a node's agent (again), at the town's hub.
-    ///
-    /// # Errors
-    /// It can't be started.
-    pub fn start_agent(&mut self, index: usize) -> Result<()> {
-        self.start_agent_at(index, self.hub_address.context("the hub must be started first")?)
-    }
-
-    /// Starts a node's agent (again), at this hub.
-    ///
-    /// # Errors
-    /// It can't be started.
-    pub fn start_agent_at(&mut self, index: usize, hub: SocketAddr) -> Result<()> {
-        let node = &self.nodes[index];
-        let mut command = under_test::command_in(&node.netns, "agent")?;
-        command.args(["run", "--node", &node.name, "--drain", "0"]);
-        command.args(["--hub", &format!("http://{hub}")]).arg("--run-dir").arg(&node.run_dir);
-        if self.cgroups.is_none() {
-            command.args(["--identity", "claimed"]);
-        }
-        command.args(&self.agent_args);
-        command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
-        command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
-        self.family.mark(&mut command);
-        self.nodes[index].agent = Some(Process::spawn(&format!("agent-{}", node.name), &command)?);
-        Ok(())
     }
 
     /// Applies manifests as the administrator.

@@ -3,12 +3,20 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use portreeve_agent::translate::Defaults;
+
+fn changed() -> Defaults {
+    Defaults { udp_idle_ms: 90_000, connect_timeout_ms: 4_000, ..Defaults::default() }
+}
+
 fn main() -> ExitCode {
     // The role stands where a program's name does.
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match words.first().and_then(|role| role.to_str()) {
         Some("hub") => portreeve_hub::main_with(words),
         Some("agent") => portreeve_agent::main_with(words),
+        // An agent of another version: what it makes of a Plan that says nothing of time is another listener.
+        Some("agent-changed") => portreeve_agent::main_with_defaults(words, changed()),
         Some("portreeve") => portreeve_cli::main_with(words),
         // The agent starts its own executable as these.
         Some("keep" | "launch") => portreeve_agent::main_with(std::env::args_os()),

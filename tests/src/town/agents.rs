@@ -1,0 +1,90 @@
+//! Starting a town's agents: as they are, of another version, or with a small disk.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Town;
+use crate::process::Process;
+use crate::under_test;
+
+// === impl Town ===
+
+impl Town {
+    /// Starts a node's agent (again), at the town's hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent(&mut self, index: usize) -> Result<()> {
+        self.start_agent_at(index, self.hub_address.context("the hub must be started first")?)
+    }
+
+    /// Starts a node's agent (again), at this hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_at(&mut self, index: usize, hub: SocketAddr) -> Result<()> {
+        let command = under_test::command_in(&self.nodes[index].netns, "agent")?;
+        self.start_agent_by(index, hub, command)
+    }
+
+    /// Starts a node's agent of another version, at the town's hub: what it states where a resource says nothing
+    /// differs.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_changed_agent(&mut self, index: usize) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let command = under_test::command_in(&self.nodes[index].netns, "agent-changed")?;
+        self.start_agent_by(index, hub, command)
+    }
+
+    /// Starts a node's agent whose state directory is a disk of its own of so many KiB, at the town's hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_with_disk(&mut self, index: usize, kib: u32) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let state = self.state_dir(index);
+        std::fs::create_dir_all(&state)?;
+        let script = format!("mount -t tmpfs -o size={kib}k none \"$0\" && exec \"$@\"");
+        let mut command = self.nodes[index].netns.command("unshare");
+        command.args(["-m", "sh", "-c", &script]).arg(state).arg(under_test::binary()?).arg("agent");
+        self.start_agent_by(index, hub, command)
+    }
+
+    /// Gives the disk of [`Town::start_agent_with_disk`] another size.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn resize_disk(&self, index: usize, kib: u32) -> Result<()> {
+        let agent = self.nodes[index].agent.as_ref().context("no agent")?;
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &agent.pid().to_string(), "-m", "mount", "-o", &format!("remount,size={kib}k")]);
+        let done = command.arg(self.state_dir(index)).output()?;
+        anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    }
+
+    /// Where a node's agent keeps the last known good, unless its arguments say otherwise.
+    pub fn state_dir(&self, index: usize) -> PathBuf {
+        self.nodes[index].run_dir.join("state")
+    }
+
+    fn start_agent_by(&mut self, index: usize, hub: SocketAddr, mut command: Command) -> Result<()> {
+        let node = &self.nodes[index];
+        command.args(["run", "--node", &node.name, "--drain", "0"]);
+        command.args(["--hub", &format!("http://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        if self.cgroups.is_none() {
+            command.args(["--identity", "claimed"]);
+        }
+        command.args(&self.agent_args);
+        command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
+        command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
+        self.family.mark(&mut command);
+        self.nodes[index].agent = Some(Process::spawn(&format!("agent-{}", node.name), &command)?);
+        Ok(())
+    }
+}
