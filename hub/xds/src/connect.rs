@@ -104,16 +104,17 @@ pub async fn run<T: ResourceType, K: Sink<T>>(
     shutdown: impl Future<Output = ()>,
 ) {
     let forever = async {
-        let mut pause = BACKOFF_FIRST;
+        let (mut pause, mut said) = (BACKOFF_FIRST, String::new());
         loop {
             let mut answered = false;
             let ended = stream(&connect, &mut sink, &mut answered).await;
             if answered {
                 sink.connected(false);
                 pause = BACKOFF_FIRST;
+                said.clear();
             }
             if let Err(error) = ended {
-                tracing::debug!(error = %error, "stream ended");
+                say(error.to_string(), &mut said);
             }
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(BACKOFF_LONGEST);
@@ -122,6 +123,14 @@ pub async fn run<T: ResourceType, K: Sink<T>>(
     tokio::select! {
         () = forever => {}
         () = shutdown => {}
+    }
+}
+
+/// Logs why a stream ended: once, until something else happens.
+fn say(error: String, said: &mut String) {
+    if error != *said {
+        tracing::warn!(error, "no stream from the server, trying again");
+        *said = error;
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -48,6 +48,12 @@ pub trait Source<T: ResourceType>: Send + Sync + 'static {
 
     /// Hears that an opened stream has ended.
     fn closed(&self, stream: &StreamInfo);
+
+    /// Until when an opened stream may last (its credentials, for one); asked once. Then it ends with UNAVAILABLE, so
+    /// that the client comes again.
+    fn until(&self, _stream: &StreamInfo) -> Option<Instant> {
+        None
+    }
 }
 
 /// Who is at the other end, as the kernel says.

@@ -37,6 +37,7 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     inbound: Streaming<Request<T>>,
     watch: Watch<T>,
     told: Told<T, S>,
+    until: Option<Instant>,
     _held: Held,
 }
 
@@ -90,7 +91,8 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let info = StreamInfo { id, node, peer, variant };
         let told = Told { source, info, types: std::marker::PhantomData };
         let watch = Watch::new(view, variant, self.only);
-        let mut running = Running { inbound: self.inbound, watch, told, _held: self.held };
+        let until = told.source.until(&told.info);
+        let mut running = Running { inbound: self.inbound, watch, told, until, _held: self.held };
         running.take_in(request);
         Ok(Some(Box::new(running)))
     }
@@ -111,6 +113,11 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
             if let Some(reason) = self.watch.closed() {
                 return Err(Status::unavailable(&*reason));
             }
+            if self.until.is_some_and(|until| until <= Instant::now()) {
+                return Err(Status::unavailable(
+                    "the stream's credentials have expired: come again with newer ones",
+                ));
+            }
             if let Some(response) = self.watch.next(Instant::now()) {
                 return Ok(Some(response));
             }
@@ -122,7 +129,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
 
     /// Waits for a request, a change or the clock; returns what the inbound side gave.
     async fn wait(&mut self) -> Result<Option<Option<Request<T>>>, Status> {
-        let deadline = self.watch.deadline();
+        let deadline = [self.watch.deadline(), self.until].into_iter().flatten().min();
         let clock = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,

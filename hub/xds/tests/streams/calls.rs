@@ -56,6 +56,20 @@ async fn nothing_is_answered_before_the_source_is_ready() {
 }
 
 #[tokio::test]
+async fn stream_whose_time_is_over_is_answered_and_then_ends_with_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    let lasts = Some(Duration::from_millis(100));
+    let stand = Stand::start(dir.path(), One { lasts, ..One::new(View::new(clusters(1, 10))) });
+    let mut caller = Caller::ads(&stand.sock).await;
+    caller.send(subscribe(Cluster, &[])).await;
+    let status = caller.end().await;
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("expired"), "{status:?}");
+    until("the end", || stand.source.heard().closed.len() == 1).await;
+    stand.stop().await;
+}
+
+#[tokio::test]
 async fn refusal_of_the_source_ends_the_stream_with_its_status() {
     let dir = tempfile::tempdir().unwrap();
     let refuse = Some(Status::permission_denied("not a pod of this node"));

@@ -32,6 +32,8 @@ pub struct One {
     /// Opening a stream takes one of these.
     pub ready: Semaphore,
     pub refuse: Option<Status>,
+    /// How long a stream may last.
+    pub lasts: Option<Duration>,
     pub heard: Mutex<Heard>,
 }
 
@@ -46,7 +48,7 @@ pub struct Heard {
 
 impl One {
     pub fn new(view: Arc<View<EnvoyType>>) -> Self {
-        Self { view, ready: Semaphore::new(10_000), refuse: None, heard: Mutex::default() }
+        Self { view, ready: Semaphore::new(10_000), refuse: None, lasts: None, heard: Mutex::default() }
     }
 
     pub fn heard(&self) -> Heard {
@@ -77,6 +79,10 @@ impl Source<EnvoyType> for One {
 
     fn closed(&self, stream: &StreamInfo) {
         self.note(|heard| heard.closed.push(stream.id));
+    }
+
+    fn until(&self, _stream: &StreamInfo) -> Option<Instant> {
+        Some(Instant::now() + self.lasts?)
     }
 }
 
