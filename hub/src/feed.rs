@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
@@ -14,6 +14,7 @@ use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
+use crate::auth::{Door, Pass};
 use crate::index::{Index, Key, Name, Verdict};
 use crate::reports::News;
 use crate::status::Subject;
@@ -27,6 +28,7 @@ pub struct Feed {
     inner: Mutex<Inner>,
     seen: watch::Sender<Watermark>,
     readiness: Readiness,
+    door: Door,
     /// Woken when there are verdicts to take or a deadline may have moved.
     pub changed: Notify,
 }
@@ -34,7 +36,7 @@ pub struct Feed {
 struct Inner {
     index: Index,
     views: HashMap<Name, Arc<View<PlanType>>>,
-    streams: HashMap<u64, Name>,
+    streams: HashMap<u64, (Name, Pass)>,
     /// Deleted objects that wait for the seed's finalizer to be taken off.
     departing: BTreeMap<Key, Departing>,
     /// The newest conditions of objects that were seen since the writer looked.
@@ -53,8 +55,9 @@ pub struct Departing {
 // === impl Feed ===
 
 impl Feed {
-    /// A feed that serves nobody before `readiness` is reached: an incomplete answer would delete.
-    pub fn new(index: Index, readiness: Readiness) -> Arc<Self> {
+    /// A feed that serves whom `door` lets in, and nobody before `readiness` is reached: an incomplete answer would
+    /// delete.
+    pub fn new(index: Index, readiness: Readiness, door: Door) -> Arc<Self> {
         let inner = Inner {
             index,
             views: HashMap::new(),
@@ -63,7 +66,7 @@ impl Feed {
             observed: BTreeMap::new(),
         };
         let seen = watch::Sender::new(Watermark::default());
-        Arc::new(Self { inner: Mutex::new(inner), seen, readiness, changed: Notify::new() })
+        Arc::new(Self { inner: Mutex::new(inner), seen, readiness, door, changed: Notify::new() })
     }
 
     /// Changes the index and publishes what differs. `revision` is the change's own, 0 where there is none.
@@ -179,9 +182,9 @@ impl Feed {
         }
     }
 
-    fn attach(&self, node: &Name, stream: u64) -> Arc<View<PlanType>> {
+    fn attach(&self, node: &Name, stream: u64, pass: Pass) -> Arc<View<PlanType>> {
         let mut inner = self.lock();
-        inner.streams.insert(stream, node.clone());
+        inner.streams.insert(stream, (node.clone(), pass));
         if let Some(view) = inner.views.get(node) {
             return view.clone();
         }
@@ -220,10 +223,11 @@ impl Source<PlanType> for Feed {
         if hello.node.id.is_empty() {
             return Err(Status::invalid_argument("the agent's node.id is empty: it must be its node's name"));
         }
+        let pass = self.door.admit(&hello.headers, &hello.node.id).await?;
         self.readiness.ready().await;
         self.catch_up(&hello).await?;
         tracing::info!(node = hello.node.id, "agent connected");
-        Ok(self.attach(&hello.node.id.as_str().into(), hello.stream))
+        Ok(self.attach(&hello.node.id.as_str().into(), hello.stream, pass))
     }
 
     fn event(&self, stream: &StreamInfo, event: &Event<PlanType>) {
@@ -234,11 +238,17 @@ impl Source<PlanType> for Feed {
 
     fn closed(&self, stream: &StreamInfo) {
         let mut inner = self.lock();
-        let Some(node) = inner.streams.remove(&stream.id) else { return };
-        if !inner.streams.values().any(|n| *n == node) {
+        let Some((node, _)) = inner.streams.remove(&stream.id) else { return };
+        if !inner.streams.values().any(|(n, _)| *n == node) {
             inner.views.remove(&node);
         }
         tracing::info!(node = &*node, "agent disconnected");
+    }
+
+    fn until(&self, stream: &StreamInfo) -> Option<Instant> {
+        let inner = self.lock();
+        let (_, pass) = inner.streams.get(&stream.id)?;
+        pass.until.map(tokio::time::Instant::into_std)
     }
 }
 

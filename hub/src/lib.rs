@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub mod auth;
 pub mod conditions;
 pub mod events;
 pub mod feed;
@@ -20,6 +21,7 @@ pub mod resolve;
 pub mod run;
 pub mod services;
 pub mod status;
+pub mod tls;
 pub mod watches;
 pub mod watermark;
 pub mod writer;

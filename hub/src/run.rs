@@ -6,18 +6,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use kube::Client;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Readiness, Shutdown, Tasks, admin, client};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
+use crate::auth::{Account, Door};
 use crate::feed::Feed;
 use crate::index::Index;
 use crate::reports::Desk;
 use crate::resolve::SelectorScope;
-use crate::watches;
 use crate::writer::Writer;
+use crate::{tls, watches};
 
 /// The hub: serves every node's agent just what concerns it.
 #[derive(Clone, Debug, Parser)]
@@ -41,9 +43,15 @@ pub struct Args {
     /// Identity in the leader's lease; the host's name and the process id without it.
     #[arg(long)]
     pub identity: Option<String>,
-    /// Namespace of the leader's lease.
-    #[arg(long, default_value = "default")]
+    /// The hub's own namespace: of the leader's lease, and of the certificate that the hubs share.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "portreeve")]
     pub namespace: String,
+    /// The ServiceAccount of the agents, as namespace/name: tokens of others are refused.
+    #[arg(long, value_name = "NAMESPACE/NAME", default_value = "portreeve/portreeve-agent")]
+    pub agent_service_account: Account,
+    /// Its certificate.
+    #[command(flatten)]
+    pub tls: tls::Args,
     /// Log filter.
     #[arg(long, default_value = "info")]
     pub log_level: String,
@@ -62,17 +70,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::default();
     let readiness = Readiness::default();
     let index = Index::new(args.selector_scope, i64::from(args.grace) * 1000);
-    let feed = Feed::new(index, readiness.clone());
     let mut tasks = Tasks::new(shutdown.clone());
+    let door = door(&mut tasks, &client, &args);
+    let feed = Feed::new(index, readiness.clone(), door);
     tasks.spawn("signals", shutdown.clone().on_signal());
     watches::spawn(&mut tasks, &client, &feed, &readiness);
     tasks.spawn("graces", feed.clone().keep_time());
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "serving agents");
     let desk = Desk::new(feed.clone());
     tasks.spawn("leases", desk.clone().keep_leases());
-    tasks.spawn("feed", serve(services(&feed, &desk), listener, shutdown.clone()));
+    let (served, address) = (services(&feed, &desk), listener.local_addr()?);
+    if args.tls.insecure {
+        tasks.spawn("feed", serve_plain(served, listener, shutdown.clone()));
+    } else {
+        let shown = tls::spawn(&mut tasks, &client, (args.tls, &args.namespace), &readiness).await?;
+        tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
+    }
+    tracing::info!(%address, "serving agents");
     let claim = (args.namespace, args.identity.unwrap_or_else(identity));
     let writer = Writer::new(client, claim, feed, desk);
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
@@ -88,12 +103,21 @@ pub fn services(feed: &Arc<Feed>, desk: &Arc<Desk>) -> Routes {
     routes(feed.clone(), limits()).add_service(desk.service())
 }
 
-/// Serves on a listener until the shutdown.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(services: Routes, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    serve_tcp(listener, services, shutdown.waiter()).await?;
+/// Who is let in.
+fn door(tasks: &mut Tasks, client: &Client, args: &Args) -> Door {
+    if !args.tls.insecure {
+        return Door::guarded(tasks, client, args.agent_service_account.clone());
+    }
+    tracing::warn!(
+        "--insecure: agents are served in the clear and believed whatever they say; whoever reaches this port reads \
+         every node's configuration"
+    );
+    Door::Open
+}
+
+/// Serves agents in the clear until the shutdown.
+async fn serve_plain(routes: Routes, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    serve_tcp(listener, routes, shutdown.waiter()).await?;
     Ok(())
 }
 
@@ -105,4 +129,24 @@ pub fn limits() -> Limits {
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}-{}", host.trim(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_fit_together() {
+        Args::command().debug_assert();
+        let read = |words: &[&str]| Args::try_parse_from([&["hub"], words].concat());
+        assert!(read(&["--insecure"]).unwrap().tls.insecure);
+        assert!(read(&["--tls-cert", "a", "--tls-key", "b"]).is_ok());
+        for wrong in [&["--tls-cert", "a"][..], &["--tls-key", "a"], &["--insecure", "--tls-name", "a"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(read(&["--insecure", "--tls-cert", "a", "--tls-key", "b"]).is_err());
+        assert!(read(&["--agent-service-account", "only-a-name"]).is_err());
+    }
 }

@@ -96,9 +96,17 @@ impl ControlPlane {
     /// # Errors
     /// There is no such user.
     pub fn client_of(&self, user: &str) -> Result<Client> {
+        self.client_with(token(user)?)
+    }
+
+    /// A new client with a given bearer token.
+    ///
+    /// # Errors
+    /// None is expected: the configuration is ours.
+    pub fn client_with(&self, token: &str) -> Result<Client> {
         let mut config = Config::new(self.url().parse()?);
         config.root_cert = Some(vec![self.site.authority.der()]);
-        config.auth_info.token = Some(token(user)?.into());
+        config.auth_info.token = Some(token.into());
         Ok(Client::try_from(config)?)
     }
 
@@ -119,8 +127,8 @@ impl ControlPlane {
     }
 
     /// A kubeconfig for processes in the servers' namespace and on the nodes of its bed. Users are `admin`, `hub`
-    /// and `agent`; the latter two are the ServiceAccounts of that name in namespace `portreeve`, without any right
-    /// until RBAC objects give them some.
+    /// and `agent`; the latter two are the ServiceAccounts `portreeve-hub` and `portreeve-agent` in namespace
+    /// `portreeve`, without any right until RBAC objects (`deploy/rbac`) give them some.
     ///
     /// # Errors
     /// There is no such user.
@@ -144,15 +152,38 @@ impl ControlPlane {
     /// The server refuses.
     pub async fn bound_token(&self, account: &str, pod: &str, audience: &str) -> Result<String> {
         let (namespace, pod) = pod.split_once('/').context("the pod is given as namespace/name")?;
+        let bound = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "name": pod});
+        self.token((namespace, account), audience, bound).await
+    }
+
+    /// A token of a ServiceAccount (namespace, name) that is bound to nothing.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn unbound_token(&self, account: (&str, &str), audience: &str) -> Result<String> {
+        self.token(account, audience, serde_json::Value::Null).await
+    }
+
+    async fn token(
+        &self,
+        (namespace, account): (&str, &str),
+        audience: &str,
+        bound: serde_json::Value,
+    ) -> Result<String> {
         let order: TokenRequest = serde_json::from_value(serde_json::json!({
-            "spec": {
-                "audiences": [audience], "expirationSeconds": 3600,
-                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod},
-            },
+            "spec": {"audiences": [audience], "expirationSeconds": 3600, "boundObjectRef": bound},
         }))?;
         let accounts = Api::<ServiceAccount>::namespaced(self.client()?, namespace);
         let answer = accounts.create_token_request(account, &PostParams::default(), &order).await?;
         Ok(answer.status.context("a token request without an answer")?.token)
+    }
+
+    /// Signs any claims as the API server itself would: tokens that it never gave out, expired ones for instance.
+    ///
+    /// # Errors
+    /// The claims are none.
+    pub fn signed_token(&self, claims: &serde_json::Value) -> Result<String> {
+        crate::token::sign(&self.site.signing_key()?, claims)
     }
 
     /// Applies every document of `yaml` as the administrator.

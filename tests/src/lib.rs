@@ -21,6 +21,7 @@ pub mod pipe;
 pub mod process;
 pub mod relay;
 pub mod spawner;
+pub mod token;
 pub mod town;
 pub mod udp;
 pub mod under_test;

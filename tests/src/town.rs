@@ -24,9 +24,11 @@ use crate::{under_test, wait};
 
 mod agents;
 mod node;
+pub mod trust;
 mod worker;
 
 pub use node::Node;
+pub use trust::Trust;
 pub use worker::Worker;
 
 /// Generous: the machine may be busy.
@@ -48,6 +50,8 @@ pub struct Town {
     pub agent_args: Vec<String>,
     /// Where the pods' cgroups are, if they can be made.
     pub cgroups: Option<Cgroups>,
+    /// What hub and agents prove themselves with.
+    pub trust: Trust,
     hub_address: Option<SocketAddr>,
     family: Family,
     dir: TempDir,
@@ -78,10 +82,10 @@ impl Town {
         let envoy = locate(None, &mut |step| eprintln!("{step}"))?;
         let bed = Bed::new()?;
         let control = ControlPlane::start_in(&bed).await?;
-        control.install_crds().await?;
         let client = control.client()?;
         // Short: Unix sockets live in it.
         let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
+        let (_, trust) = tokio::try_join!(control.install_crds(), Trust::establish(&client, dir.path()))?;
         let (family, nodes) = (Family::new()?, nodes);
         let mut town = Self {
             nodes: Vec::new(),
@@ -91,6 +95,7 @@ impl Town {
             bed,
             agent_args: Vec::new(),
             cgroups: cgroups(),
+            trust,
             hub_address: None,
             family,
             dir,
@@ -121,8 +126,8 @@ impl Town {
         let mut command = under_test::command_in(self.bed.root(), "hub")?;
         let any = SocketAddr::new(self.bed.root().v4(), 0);
         command.args(["--listen", &address.unwrap_or(any).to_string(), "--grace", "2", "--identity", name]);
-        command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
-        command.env("NO_COLOR", "1");
+        command.arg("--kubeconfig").arg(self.control.kubeconfig("hub")?);
+        command.args(&self.trust.hub_args).env("NO_COLOR", "1");
         Process::spawn(name, &command)
     }
 
@@ -268,8 +273,9 @@ impl Town {
         self.apply(&format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {labels}}}\n"))
             .await?;
         let run_dir = self.dir.path().join(&name);
+        let (kubeconfig, token) = trust::agent(&self.control, &self.client, (&name, self.dir.path())).await?;
         let netns = self.bed.node(number)?;
-        self.nodes.push(Node { number, name, netns, agent: None, run_dir });
+        self.nodes.push(Node { number, name, netns, agent: None, run_dir, kubeconfig, token });
         Ok(())
     }
 }

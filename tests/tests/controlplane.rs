@@ -97,7 +97,7 @@ async fn processes_in_a_bed_reach_the_api_server_with_rights_of_their_own() -> R
         anyhow::Ok((version.git_version, refused.map(drop).unwrap_err().to_string()))
     })??;
     assert_eq!(answered.0, "v1.34.4");
-    assert!(answered.1.contains("system:serviceaccount:portreeve:hub"), "{}", answered.1);
+    assert!(answered.1.contains("system:serviceaccount:portreeve:portreeve-hub"), "{}", answered.1);
     Ok(())
 }
 

@@ -33,7 +33,7 @@ fn service(name: &str, port: u16) -> String {
 }
 
 async fn holder(town: &Town) -> Result<String> {
-    let leases = Api::<Lease>::namespaced(town.client.clone(), "default");
+    let leases = Api::<Lease>::namespaced(town.client.clone(), "portreeve");
     wait::eventually("a leader", BOUND, || async {
         leases.get("portreeve-hub").await.ok()?.spec?.holder_identity
     })

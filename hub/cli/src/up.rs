@@ -16,6 +16,7 @@ use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{Agent, Setup, spawn};
 use portreeve_agent::translate::Defaults;
 use portreeve_agent::{names, socket};
+use portreeve_hub::auth::Door;
 use portreeve_hub::feed::{Feed, now_ms};
 use portreeve_hub::files::{Complaint, Folder, Objects};
 use portreeve_hub::index::Index;
@@ -103,7 +104,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     let readiness = Readiness::default();
     let first = readiness.guard("folder");
-    let feed = Feed::new(Index::new(args.selector_scope, 1000), readiness);
+    let feed = Feed::new(Index::new(args.selector_scope, 1000), readiness, Door::Open);
     let listener = socket::bind(&run_dir.join("hub.sock"), "--run-dir")?;
     let desk = Desk::new(feed.clone());
     let served = services(&feed, &desk);

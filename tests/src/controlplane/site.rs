@@ -18,10 +18,14 @@ const NAMES: [&str; 6] =
 /// Users with a fixed token, their names and groups. Only `admin` may do anything by itself.
 const USERS: [(&str, &str, &str); 3] = [
     ("admin", "admin", "system:masters"),
-    ("hub", "system:serviceaccount:portreeve:hub", "system:serviceaccounts,system:serviceaccounts:portreeve"),
+    (
+        "hub",
+        "system:serviceaccount:portreeve:portreeve-hub",
+        "system:serviceaccounts,system:serviceaccounts:portreeve",
+    ),
     (
         "agent",
-        "system:serviceaccount:portreeve:agent",
+        "system:serviceaccount:portreeve:portreeve-agent",
         "system:serviceaccounts,system:serviceaccounts:portreeve",
     ),
 ];
@@ -82,6 +86,11 @@ impl Site {
         fs::write(whole.path(), text)?;
         whole.persist(&path)?;
         Ok(path)
+    }
+
+    /// The key that signs tokens.
+    pub(super) fn signing_key(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.directory.path().join("sa.key"))?)
     }
 
     /// A file of the data directory, for a command line.

@@ -76,12 +76,13 @@ impl Town {
     fn start_agent_by(&mut self, index: usize, hub: SocketAddr, mut command: Command) -> Result<()> {
         let node = &self.nodes[index];
         command.args(["run", "--node", &node.name, "--drain", "0"]);
-        command.args(["--hub", &format!("http://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        command.args(["--hub", &format!("https://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        command.arg("--hub-ca").arg(&self.trust.authority).arg("--hub-token").arg(&node.token);
+        command.arg("--kubeconfig").arg(&node.kubeconfig);
         if self.cgroups.is_none() {
             command.args(["--identity", "claimed"]);
         }
         command.args(&self.agent_args);
-        command.arg("--kubeconfig").arg(self.control.kubeconfig("admin")?);
         command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
         self.family.mark(&mut command);
         self.nodes[index].agent = Some(Process::spawn(&format!("agent-{}", node.name), &command)?);

@@ -19,6 +19,10 @@ pub struct Node {
     pub agent: Option<Process>,
     /// The agent's run directory.
     pub run_dir: PathBuf,
+    /// Its agent's way to the API server, with the token of its agent's pod.
+    pub kubeconfig: PathBuf,
+    /// The token of its agent's pod for the hub.
+    pub token: PathBuf,
 }
 
 // === impl Node ===

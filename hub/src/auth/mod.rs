@@ -1,0 +1,268 @@
+//! Who is let in: every stream shows the token of its agent's pod, and sees what its node may see ([`Door::admit`]).
+//!
+//! The API server is asked whose the token is. While it is away the token's signature is held against the issuer's keys
+//! that were fetched before, so that an agent that restarts in an outage is not locked out. A stream ends with its
+//! token: it is cut with UNAVAILABLE and the agent, whose file the kubelet renewed long before, connects again at
+//! once. (Nothing is sent anew then, since content hashes agree; a second stream beside the first would save 50 ms in
+//! which nothing is lost, once a token's life.)
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use kube::Client;
+use portreeve_runtime::Tasks;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::feed::now_ms;
+
+pub mod cache;
+pub mod claims;
+mod issuer;
+pub mod keys;
+pub mod refusal;
+pub mod review;
+pub mod tally;
+
+pub use claims::Account;
+
+use cache::Cache;
+use claims::{Identity, Parts};
+use keys::{Keys, Signature};
+use refusal::{Refusal, shortened};
+use review::Answer;
+use tally::Tally;
+
+/// Reviews that are under way at a time; the others wait.
+const REVIEWS: usize = 32;
+
+/// How long an API server that did not answer is not asked again: thousands of agents may come back at once.
+const AWAY: i64 = 2_000;
+
+/// What every stream passes.
+#[derive(Clone)]
+pub enum Door {
+    /// Everybody is who he says: `--insecure`, and sockets that only this user reaches.
+    Open,
+    /// Tokens are looked at.
+    Guarded(Arc<Warden>),
+}
+
+/// Looks at tokens.
+pub struct Warden {
+    client: Client,
+    account: Account,
+    keys: watch::Receiver<Option<Arc<Keys>>>,
+    cache: Mutex<Cache>,
+    tally: Mutex<Tally>,
+    reviews: Semaphore,
+    /// Until when the API server is not asked, milliseconds since the Unix epoch.
+    away: AtomicI64,
+}
+
+/// A stream's leave to be here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// When the stream has to end; none: never.
+    pub until: Option<Instant>,
+}
+
+// === impl Door ===
+
+impl Door {
+    /// A door for agents of this account. The tasks keep the issuer's keys.
+    pub fn guarded(tasks: &mut Tasks, client: &Client, account: Account) -> Self {
+        let (sender, keys) = watch::channel(None);
+        tasks.spawn("keys of the token issuer", issuer::follow(client.clone(), sender));
+        Self::Guarded(Arc::new(Warden {
+            client: client.clone(),
+            account,
+            keys,
+            cache: Mutex::default(),
+            tally: Mutex::default(),
+            reviews: Semaphore::new(REVIEWS),
+            away: AtomicI64::new(0),
+        }))
+    }
+
+    /// Lets in a stream with these request headers whose first message says that it is of node `said`.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED for somebody else's token, UNAUTHENTICATED for a bad one, UNAVAILABLE when nobody can say; the
+    /// message says why, and what to do.
+    pub async fn admit(&self, headers: &HeaderMap, said: &str) -> Result<Pass, Status> {
+        match self {
+            Self::Open => Ok(Pass { until: None }),
+            Self::Guarded(warden) => warden.admit(headers, said).await,
+        }
+    }
+
+    /// How many were refused since the start, by reason.
+    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        match self {
+            Self::Open => BTreeMap::new(),
+            Self::Guarded(warden) => lock(&warden.tally).totals(),
+        }
+    }
+}
+
+// === impl Warden ===
+
+impl Warden {
+    async fn admit(&self, headers: &HeaderMap, said: &str) -> Result<Pass, Status> {
+        let now = now_ms();
+        let refusal = match self.judge(headers, said, now).await {
+            Ok(identity) => return Ok(pass(&identity, now)),
+            Err(refusal) => refusal,
+        };
+        if let Some(line) = lock(&self.tally).note(refusal.reason(), now / 1000) {
+            tracing::warn!(
+                node = shortened(said),
+                reason = refusal.reason(),
+                error = %refusal,
+                total = line.total,
+                unsaid = line.unsaid,
+                "agent refused"
+            );
+        }
+        Err(refusal.into())
+    }
+
+    async fn judge(&self, headers: &HeaderMap, said: &str, now: i64) -> Result<Identity, Refusal> {
+        let token = bearer(headers)?;
+        let parts = Parts::read(token)?;
+        let identity = parts.claims.identity(&self.account, now / 1000)?;
+        identity.is_node(said)?;
+        if !lock(&self.cache).holds(token, now / 1000) {
+            self.prove(token, &parts, &identity, now).await?;
+        }
+        Ok(identity)
+    }
+
+    /// Finds out whether the token is genuine.
+    async fn prove(
+        &self,
+        token: &str,
+        parts: &Parts<'_>,
+        identity: &Identity,
+        now: i64,
+    ) -> Result<(), Refusal> {
+        let keys = self.keys.borrow().clone();
+        // Forgeries cost the API server nothing.
+        if let Some(Signature::Bad(why)) = keys.as_ref().map(|keys| keys.signature(parts)) {
+            return Err(Refusal::Forged(why));
+        }
+        let why = match self.ask(token, identity, now).await {
+            Answer::Good => {
+                lock(&self.cache).put(token, now / 1000);
+                return Ok(());
+            }
+            Answer::Refused(refusal) => return Err(refusal),
+            Answer::Away(why) => why,
+        };
+        let Some(keys) = keys else {
+            return Err(Refusal::Unknown(format!("{why}, and its keys were never fetched")));
+        };
+        keys.prove(parts)?;
+        tracing::info!(
+            node = identity.node,
+            pod = identity.pod,
+            error = why,
+            "agent admitted by its token's signature"
+        );
+        Ok(())
+    }
+
+    async fn ask(&self, token: &str, identity: &Identity, now: i64) -> Answer {
+        let away = || now < self.away.load(Ordering::Relaxed);
+        let _permit = match away() {
+            true => None,
+            // The semaphore is never closed.
+            false => self.reviews.acquire().await.ok(),
+        };
+        if away() {
+            return Answer::Away("the API server did not answer a moment ago".into());
+        }
+        let answer = review::ask(&self.client, token, &self.account, identity).await;
+        if let Answer::Away(_) = answer {
+            self.away.store(now_ms() + AWAY, Ordering::Relaxed);
+        }
+        answer
+    }
+}
+
+// === impl Pass ===
+
+impl Pass {
+    /// Resolves when the stream has to end, with the status to end it with.
+    pub async fn ended(&self) -> Status {
+        match self.until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+        ended()
+    }
+}
+
+/// How a stream ends whose token is over.
+pub fn ended() -> Status {
+    Status::unavailable("the token that this stream began with has expired: connect again with a newer one")
+}
+
+fn pass(identity: &Identity, now: i64) -> Pass {
+    let left = identity.until.saturating_mul(1000).saturating_sub(now);
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+    // A token of more years than the clock can count has no end.
+    Pass { until: Instant::now().checked_add(left) }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let value = headers.get(AUTHORIZATION).ok_or(Refusal::Missing)?;
+    let text = value.to_str().map_err(|_| Refusal::Malformed("the authorization header is no text"))?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Refusal::Malformed("the authorization header holds no bearer token")),
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn token_is_what_follows_the_scheme() {
+        assert_eq!(bearer(&headers("Bearer abc")), Ok("abc"));
+        assert_eq!(bearer(&headers("bearer abc")), Ok("abc"));
+        assert_eq!(bearer(&HeaderMap::new()), Err(Refusal::Missing));
+        for wrong in ["abc", "Basic abc", "Bearer"] {
+            assert_eq!(bearer(&headers(wrong)).unwrap_err().reason(), "malformed", "{wrong}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pass_ends_with_its_token() {
+        let identity = Identity { node: "n".into(), pod: "a/b".into(), until: 100 };
+        let begun = Instant::now();
+        let status = pass(&identity, 90_000).ended().await;
+        assert_eq!((begun.elapsed(), status.code()), (Duration::from_secs(10), tonic::Code::Unavailable));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pass_of_an_open_door_never_ends() {
+        let pass = Door::Open.admit(&HeaderMap::new(), "n").await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1_000_000), pass.ended()).await.is_err());
+    }
+}

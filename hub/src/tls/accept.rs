@@ -1,0 +1,110 @@
+//! Accepting TLS connections ([`serve`]). Handshakes go on beside each other and have an end, so that one that hangs keeps
+//! nobody waiting.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use portreeve_runtime::Shutdown;
+use portreeve_xds::{Keepalive, serve_incoming};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::service::Routes;
+
+use super::Shown;
+use crate::auth::tally::Tally;
+use crate::feed::now_ms;
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Handshakes at a time; more wait in the listener's own queue.
+const HANDSHAKES: usize = 1024;
+
+/// The rest after an accept that failed: out of file descriptors, for one.
+const REST: Duration = Duration::from_millis(100);
+
+/// A handshake's outcome.
+type Shaken = io::Result<TlsStream<TcpStream>>;
+
+/// A listener and the handshakes under way.
+struct Accepting {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    pending: JoinSet<Shaken>,
+    tally: Tally,
+}
+
+/// Serves agents over TLS until the shutdown.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    shown: Arc<Shown>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let incoming = Box::pin(incoming(listener, shown.config()?));
+    serve_incoming(incoming, routes, Keepalive::default(), shutdown.waiter()).await?;
+    Ok(())
+}
+
+fn incoming(listener: TcpListener, config: ServerConfig) -> impl Stream<Item = Shaken> {
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let accepting = Accepting { listener, acceptor, pending: JoinSet::new(), tally: Tally::default() };
+    futures::stream::unfold(accepting, |mut accepting| async move {
+        let stream = accepting.next().await;
+        Some((Ok(stream), accepting))
+    })
+}
+
+// === impl Accepting ===
+
+impl Accepting {
+    /// The next connection whose handshake is done.
+    async fn next(&mut self) -> TlsStream<TcpStream> {
+        loop {
+            tokio::select! {
+                Some(done) = self.pending.join_next() => match done {
+                    Ok(Ok(stream)) => return stream,
+                    Ok(Err(error)) => self.failed(&error),
+                    Err(error) => tracing::warn!(%error, "a handshake's task failed"),
+                },
+                accepted = self.listener.accept(), if self.pending.len() < HANDSHAKES => match accepted {
+                    Ok((stream, _)) => self.shake(stream),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection can't be accepted");
+                        tokio::time::sleep(REST).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn shake(&mut self, stream: TcpStream) {
+        let acceptor = self.acceptor.clone();
+        self.pending.spawn(async move {
+            stream.set_nodelay(true)?;
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(shaken) => shaken,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        });
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        // A port probe opens and closes: that is nobody's fault.
+        let Some(line) = self.tally.note("handshake", now_ms() / 1000) else { return };
+        tracing::warn!(
+            %error,
+            total = line.total,
+            unsaid = line.unsaid,
+            "TLS handshake failed: agents connect with https:// and trust this hub's authority"
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! A certificate that the hubs make themselves ([`Material`]): what it is, when it is renewed ([`Material::due`]), and how.
+//! No clock and no API server here.
+//!
+//! The authority is renewed in two steps, so that an agent which has not read the new one yet still trusts the hub: the new
+//! authority is published beside the old one, which signs once more; the certificate after that, two months later, is
+//! the new one's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, ensure};
+use portreeve_api::names::HUB_NAME;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use serde::{Deserialize, Serialize};
+
+/// Days that an authority and a certificate live.
+const AUTHORITY_DAYS: i64 = 3650;
+const SERVING_DAYS: i64 = 90;
+
+const DAY: i64 = 86_400;
+
+/// So much earlier a life begins, seconds: clocks differ.
+const EARLIER: i64 = 3600;
+
+/// Everything that the hubs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Material {
+    /// The authorities to trust in PEM, the newest first.
+    pub authorities: String,
+    /// The newest authority's key in PEM.
+    pub authority_key: String,
+    /// The certificate in PEM.
+    pub certificate: String,
+    /// Its key in PEM.
+    pub key: String,
+    /// When they live, and for whom the certificate is.
+    pub terms: Terms,
+}
+
+/// What is written beside the certificates, so that they need not be taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The newest authority's life.
+    pub authority: Life,
+    /// The certificate's life.
+    pub serving: Life,
+    /// Names that the certificate is good for.
+    pub names: BTreeSet<String>,
+}
+
+/// From when until when, seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Its first second.
+    pub from: i64,
+    /// Its last.
+    pub until: i64,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing.
+    Nothing,
+    /// A new certificate.
+    Serving,
+    /// A new authority, and a last certificate of the old one.
+    Authority,
+}
+
+// === impl Life ===
+
+impl Life {
+    fn of_days(days: i64, now: i64) -> Self {
+        Self { from: now - EARLIER, until: now + days * DAY }
+    }
+
+    /// Whether less than a third is left.
+    fn ends(self, now: i64) -> bool {
+        (self.until - now) * 3 < self.until - self.from
+    }
+}
+
+// === impl Material ===
+
+impl Material {
+    /// A new authority and its first certificate, good for [`HUB_NAME`] and `names`.
+    ///
+    /// # Errors
+    /// A name can't stand in a certificate.
+    pub fn new(names: &BTreeSet<String>, now: i64) -> anyhow::Result<Self> {
+        let (authorities, authority_key, authority) = new_authority(now)?;
+        let key = KeyPair::from_pem(&authority_key)?;
+        Self::signed((authorities, authority_key), key, Terms::new(authority, names, now))
+    }
+
+    /// What there is to do at `now` for hubs of these names.
+    pub fn due(&self, names: &BTreeSet<String>, now: i64) -> Due {
+        if self.terms.authority.ends(now) {
+            return Due::Authority;
+        }
+        let covered = names.is_subset(&self.terms.names);
+        if self.terms.serving.ends(now) || !covered { Due::Serving } else { Due::Nothing }
+    }
+
+    /// Does it. Names are never taken away: another hub may have asked for them.
+    ///
+    /// # Errors
+    /// A key can't be read, or a name can't stand in a certificate.
+    pub fn renewed(&self, due: Due, names: &BTreeSet<String>, now: i64) -> anyhow::Result<Self> {
+        let names: BTreeSet<String> = self.terms.names.union(names).cloned().collect();
+        let old = KeyPair::from_pem(&self.authority_key).context("the authority's key")?;
+        match due {
+            Due::Nothing => Ok(self.clone()),
+            Due::Serving => {
+                let terms = Terms::new(self.terms.authority, &names, now);
+                Self::signed((self.authorities.clone(), self.authority_key.clone()), old, terms)
+            }
+            Due::Authority => {
+                let (new, key, authority) = new_authority(now)?;
+                let authorities = format!("{new}{}", first(&self.authorities));
+                Self::signed((authorities, key), old, Terms::new(authority, &names, now))
+            }
+        }
+    }
+
+    /// The form in which it is kept.
+    ///
+    /// # Errors
+    /// None is expected: the terms are plain.
+    pub fn to_data(&self) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+        let terms = serde_json::to_string(&self.terms)?;
+        let entries = [
+            ("ca.crt", &self.authorities),
+            ("ca.key", &self.authority_key),
+            ("tls.crt", &self.certificate),
+            ("tls.key", &self.key),
+            ("terms.json", &terms),
+        ];
+        Ok(entries.into_iter().map(|(name, text)| (name.to_string(), text.clone().into_bytes())).collect())
+    }
+
+    /// Reads that form.
+    ///
+    /// # Errors
+    /// Something is missing or can't be read; what it holds is not quoted.
+    pub fn from_data(data: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<Self> {
+        let text = |name: &str| -> anyhow::Result<String> {
+            let bytes = data.get(name).with_context(|| format!("there is no {name} in it"))?;
+            String::from_utf8(bytes.clone()).ok().with_context(|| format!("its {name} is no text"))
+        };
+        let terms = serde_json::from_str(&text("terms.json")?).context("its terms.json")?;
+        let (authorities, authority_key) = (text("ca.crt")?, text("ca.key")?);
+        ensure!(authorities.contains("BEGIN CERTIFICATE"), "its ca.crt holds no certificate");
+        Ok(Self { authorities, authority_key, certificate: text("tls.crt")?, key: text("tls.key")?, terms })
+    }
+
+    fn signed(
+        (authorities, authority_key): (String, String),
+        by: KeyPair,
+        terms: Terms,
+    ) -> anyhow::Result<Self> {
+        let names: Vec<String> = terms.names.iter().cloned().collect();
+        let mut params =
+            CertificateParams::new(names).context("the names of the certificate (--tls-name)")?;
+        live(&mut params, terms.serving);
+        params.distinguished_name = Default::default();
+        params.distinguished_name.push(DnType::CommonName, HUB_NAME);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let issuer = Issuer::new(authority_params(terms.authority), by);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &issuer)?.pem();
+        Ok(Self { authorities, authority_key, certificate, key: key.serialize_pem(), terms })
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    fn new(authority: Life, names: &BTreeSet<String>, now: i64) -> Self {
+        let mut names = names.clone();
+        names.insert(HUB_NAME.into());
+        Self { authority, serving: Life::of_days(SERVING_DAYS, now), names }
+    }
+}
+
+/// Certificate, key, life.
+fn new_authority(now: i64) -> anyhow::Result<(String, String, Life)> {
+    let life = Life::of_days(AUTHORITY_DAYS, now);
+    let key = KeyPair::generate()?;
+    let certificate = authority_params(life).self_signed(&key)?;
+    Ok((certificate.pem(), key.serialize_pem(), life))
+}
+
+/// The same name for every authority: which of several is meant, the key says.
+fn authority_params(life: Life) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.distinguished_name = Default::default();
+    params.distinguished_name.push(DnType::CommonName, "portreeve-hub authority");
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    live(&mut params, life);
+    params
+}
+
+fn live(params: &mut CertificateParams, life: Life) {
+    let at =
+        |second: i64| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(second).unwrap_or_default());
+    params.not_before = at(life.from).into();
+    params.not_after = at(life.until).into();
+}
+
+/// The first certificate of a bundle.
+fn first(bundle: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----";
+    bundle.find(END).map_or(bundle, |at| &bundle[..at + END.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::RootCertStore;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier as _;
+    use rustls::crypto::ring::default_provider;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn names(list: &[&str]) -> BTreeSet<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether somebody who trusts `authorities` believes the certificate under a name at a time.
+    fn believed(authorities: &str, certificate: &str, name: &str, at: i64) -> bool {
+        let mut roots = RootCertStore::empty();
+        for one in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+            roots.add(one.unwrap()).unwrap();
+        }
+        let provider = Arc::new(default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let name = ServerName::try_from(name.to_string()).unwrap();
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(at as u64));
+        verifier.verify_server_cert(&certificate, &[], &name, &[], time).is_ok()
+    }
+
+    #[test]
+    fn own_certificate_is_good_for_its_names_and_its_time() {
+        let made = Material::new(&names(&["10.0.0.1", "hub.example"]), NOW).unwrap();
+        let good = |name: &str, at: i64| believed(&made.authorities, &made.certificate, name, at);
+        for name in [HUB_NAME, "10.0.0.1", "hub.example"] {
+            assert!(good(name, NOW - EARLIER + 1) && good(name, NOW + SERVING_DAYS * DAY - 1), "{name}");
+        }
+        assert!(!good("other", NOW) && !good(HUB_NAME, NOW + SERVING_DAYS * DAY + 1));
+        let other = Material::new(&names(&[]), NOW).unwrap();
+        assert!(!believed(&other.authorities, &made.certificate, HUB_NAME, NOW), "another authority");
+    }
+
+    #[test]
+    fn renewal_is_due_when_less_than_a_third_is_left() {
+        let (none, some) = (names(&[]), names(&["more"]));
+        let made = Material::new(&none, NOW).unwrap();
+        assert_eq!(made.due(&none, NOW), Due::Nothing);
+        assert_eq!(made.due(&some, NOW), Due::Serving, "a hub of another name came");
+        assert_eq!(made.due(&none, NOW + SERVING_DAYS * DAY * 2 / 3 - DAY), Due::Nothing);
+        assert_eq!(made.due(&none, NOW + SERVING_DAYS * DAY * 2 / 3 + DAY), Due::Serving);
+        assert_eq!(made.due(&none, NOW + AUTHORITY_DAYS * DAY * 2 / 3 + DAY), Due::Authority);
+        let wider = made.renewed(Due::Serving, &some, NOW).unwrap();
+        assert_eq!((wider.due(&none, NOW), wider.due(&some, NOW)), (Due::Nothing, Due::Nothing));
+    }
+
+    #[test]
+    fn agent_that_has_not_read_the_new_authority_yet_is_not_locked_out() {
+        let none = names(&[]);
+        let first = Material::new(&none, NOW).unwrap();
+        let late = NOW + AUTHORITY_DAYS * DAY * 2 / 3 + DAY;
+        let second = first.renewed(Due::Authority, &none, late).unwrap();
+        assert_eq!(second.due(&none, late), Due::Nothing);
+        for trusted in [&first.authorities, &second.authorities] {
+            assert!(believed(trusted, &second.certificate, HUB_NAME, late));
+        }
+        let later = late + SERVING_DAYS * DAY * 2 / 3 + DAY;
+        let third = second.renewed(Due::Serving, &none, later).unwrap();
+        assert!(believed(&second.authorities, &third.certificate, HUB_NAME, later));
+        assert!(!believed(&first.authorities, &third.certificate, HUB_NAME, later), "the new one signs now");
+    }
+
+    #[test]
+    fn kept_form_is_read_back_and_a_broken_one_names_its_part() {
+        let made = Material::new(&names(&[]), NOW).unwrap();
+        let data = made.to_data().unwrap();
+        assert_eq!(Material::from_data(&data).unwrap(), made);
+        for name in data.keys() {
+            let mut broken = data.clone();
+            broken.remove(name);
+            let error = format!("{:#}", Material::from_data(&broken).unwrap_err());
+            assert!(error.contains(name.as_str()), "{error}");
+        }
+    }
+}
