@@ -101,6 +101,11 @@ impl Feed {
         self.lock().index.has_node(name)
     }
 
+    /// Who is let in.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
     /// The verdicts since the last call.
     pub fn take_verdicts(&self) -> Vec<Verdict> {
         self.lock().index.take_verdicts()
@@ -219,6 +224,10 @@ impl Feed {
 }
 
 impl Source<PlanType> for Feed {
+    fn glance(&self, headers: &http::HeaderMap) -> Result<(), Status> {
+        self.door.glance(headers)
+    }
+
     async fn open(&self, hello: Hello) -> Result<Arc<View<PlanType>>, Status> {
         if hello.node.id.is_empty() {
             return Err(Status::invalid_argument("the agent's node.id is empty: it must be its node's name"));

@@ -121,9 +121,10 @@ async fn serve_plain(routes: Routes, listener: TcpListener, shutdown: Shutdown) 
     Ok(())
 }
 
-/// One stream for each node, and room for reconnects that overlap.
+/// One stream for each node, and room for reconnects that overlap. A request names at most what a node holds: 50,000
+/// resources fit.
 pub fn limits() -> Limits {
-    Limits { max_streams: 20_000, ..Limits::default() }
+    Limits { max_streams: 20_000, max_request: 4 << 20, ..Limits::default() }
 }
 
 fn identity() -> String {

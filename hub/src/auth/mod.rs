@@ -102,6 +102,17 @@ impl Door {
         }
     }
 
+    /// Refuses a call whose headers alone say that [`Door::admit`] will, before anything of it is read. Asks nobody.
+    ///
+    /// # Errors
+    /// As of [`Door::admit`].
+    pub fn glance(&self, headers: &HeaderMap) -> Result<(), Status> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Guarded(warden) => warden.glance(headers),
+        }
+    }
+
     /// How many were refused since the start, by reason.
     pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
         match self {
@@ -116,10 +127,20 @@ impl Door {
 impl Warden {
     async fn admit(&self, headers: &HeaderMap, said: &str) -> Result<Pass, Status> {
         let now = now_ms();
-        let refusal = match self.judge(headers, said, now).await {
-            Ok(identity) => return Ok(pass(&identity, now)),
-            Err(refusal) => refusal,
-        };
+        match self.judge(headers, said, now).await {
+            Ok(identity) => Ok(pass(&identity, now)),
+            Err(refusal) => Err(self.refuse(refusal, said, now)),
+        }
+    }
+
+    fn glance(&self, headers: &HeaderMap) -> Result<(), Status> {
+        let now = now_ms();
+        let judged = self.read(headers, now).and_then(|(_, parts, _)| self.not_forged(&parts));
+        judged.map_err(|refusal| self.refuse(refusal, "", now))
+    }
+
+    /// Counts a refusal, and logs it if it is time for a line.
+    fn refuse(&self, refusal: Refusal, said: &str, now: i64) -> Status {
         if let Some(line) = lock(&self.tally).note(refusal.reason(), now / 1000) {
             tracing::warn!(
                 node = shortened(said),
@@ -130,13 +151,27 @@ impl Warden {
                 "agent refused"
             );
         }
-        Err(refusal.into())
+        refusal.into()
     }
 
-    async fn judge(&self, headers: &HeaderMap, said: &str, now: i64) -> Result<Identity, Refusal> {
+    /// The token, its parts, and whose it claims to be.
+    fn read<'h>(&self, headers: &'h HeaderMap, now: i64) -> Result<(&'h str, Parts<'h>, Identity), Refusal> {
         let token = bearer(headers)?;
         let parts = Parts::read(token)?;
         let identity = parts.claims.identity(&self.account, now / 1000)?;
+        Ok((token, parts, identity))
+    }
+
+    /// Forgeries cost the API server nothing.
+    fn not_forged(&self, parts: &Parts<'_>) -> Result<(), Refusal> {
+        match self.keys.borrow().as_ref().map(|keys| keys.signature(parts)) {
+            Some(Signature::Bad(why)) => Err(Refusal::Forged(why)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn judge(&self, headers: &HeaderMap, said: &str, now: i64) -> Result<Identity, Refusal> {
+        let (token, parts, identity) = self.read(headers, now)?;
         identity.is_node(said)?;
         if !lock(&self.cache).holds(token, now / 1000) {
             self.prove(token, &parts, &identity, now).await?;
@@ -152,11 +187,7 @@ impl Warden {
         identity: &Identity,
         now: i64,
     ) -> Result<(), Refusal> {
-        let keys = self.keys.borrow().clone();
-        // Forgeries cost the API server nothing.
-        if let Some(Signature::Bad(why)) = keys.as_ref().map(|keys| keys.signature(parts)) {
-            return Err(Refusal::Forged(why));
-        }
+        self.not_forged(parts)?;
         let why = match self.ask(token, identity, now).await {
             Answer::Good => {
                 lock(&self.cache).put(token, now / 1000);
@@ -165,7 +196,7 @@ impl Warden {
             Answer::Refused(refusal) => return Err(refusal),
             Answer::Away(why) => why,
         };
-        let Some(keys) = keys else {
+        let Some(keys) = self.keys.borrow().clone() else {
             return Err(Refusal::Unknown(format!("{why}, and its keys were never fetched")));
         };
         keys.prove(parts)?;

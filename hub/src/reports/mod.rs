@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use portreeve_api::report::{PlanStatus, Report};
 use tokio::sync::watch;
 
+use crate::auth::Door;
 use crate::feed::Feed;
 use crate::index::Name;
 
@@ -104,6 +105,11 @@ impl Desk {
             let news = book.lapse(Instant::now(), |node| self.feed.has_node(node));
             self.publish(&book, news);
         }
+    }
+
+    /// Who may report: whoever may have the feed, and of its own node alone.
+    fn door(&self) -> &Door {
+        self.feed.door()
     }
 
     fn attach(&self, node: &str) -> Result<Attached, String> {

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::BoxStream;
+use http::HeaderMap;
 use portreeve_api::report::{Beat, Report};
 use portreeve_api::report_bounds;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::stubs::reports_server::{Reports, ReportsServer};
 use super::{Attached, Desk};
+use crate::auth::Pass;
 
 /// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -25,6 +27,8 @@ pub struct Service(Arc<Desk>);
 struct Talk {
     desk: Arc<Desk>,
     inbound: Streaming<Report>,
+    headers: HeaderMap,
+    pass: Pass,
     /// None before the first report.
     attached: Option<Attached>,
 }
@@ -48,7 +52,10 @@ impl Reports for Service {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let talk = Talk { desk: self.0.clone(), inbound: request.into_inner(), attached: None };
+        let headers = request.metadata().clone().into_headers();
+        self.0.door().glance(&headers)?;
+        let (desk, inbound) = (self.0.clone(), request.into_inner());
+        let talk = Talk { desk, inbound, headers, pass: Pass { until: None }, attached: None };
         Ok(Response::new(Box::pin(talk.beats())))
     }
 }
@@ -74,12 +81,16 @@ impl Talk {
 
     /// Hears one report; none when the agent has hung up.
     async fn next(&mut self) -> Result<Option<Beat>, Status> {
-        let heard = tokio::time::timeout(SILENCE, self.inbound.message()).await;
+        let heard = tokio::select! {
+            heard = tokio::time::timeout(SILENCE, self.inbound.message()) => heard,
+            status = self.pass.ended() => return Err(status),
+        };
         let heard = heard.map_err(|_| Status::deadline_exceeded(format!("no report for {SILENCE:?}")))?;
         let Some(report) = heard? else { return Ok(None) };
         let (beat, first) = (report.beat, self.attached.is_none());
         report_bounds::check(&report, first).map_err(Status::invalid_argument)?;
         if let (None, Some(hello)) = (&self.attached, &report.hello) {
+            self.pass = self.desk.door().admit(&self.headers, &hello.node).await?;
             let attached = self.desk.attach(&hello.node).map_err(Status::resource_exhausted)?;
             tracing::info!(node = hello.node, version = hello.agent_version, "agent reports");
             self.attached = Some(attached);

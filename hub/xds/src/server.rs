@@ -31,6 +31,14 @@ pub type StreamGuard = Box<dyn Any + Send>;
 
 /// Where the views come from, and who hears what streams tell.
 pub trait Source<T: ResourceType>: Send + Sync + 'static {
+    /// Looks at a call's headers before anything of its body is read: a stranger's first request costs no memory then.
+    ///
+    /// # Errors
+    /// The call is refused with this status.
+    fn glance(&self, _headers: &http::HeaderMap) -> Result<(), Status> {
+        Ok(())
+    }
+
     /// Lets a peer begin a stream, before anything of it is read: a refused one costs nothing but the answer.
     ///
     /// # Errors
@@ -191,6 +199,7 @@ impl<S> Shared<S> {
     where
         S: Source<T>,
     {
+        self.source.glance(req.headers())?;
         let (parts, body) = req.into_parts();
         let peer = Peer::of(&parts.extensions);
         let guard = self.source.admit(&peer)?;

@@ -5,12 +5,13 @@ use std::time::Duration;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use portreeve_xds::EnvoyType::{Cluster, Endpoint};
-use portreeve_xds::wire::MessageCodec;
+use portreeve_xds::wire::{ClientCodec, MessageCodec};
 use portreeve_xds::{Event, Limits, ResourceType, Variant, View};
 use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
-use crate::stand::{Caller, One, Stand, call, clusters, node, subscribe, until, within};
+use crate::stand::{ADS_DELTA, Caller, One, Stand, call, clusters, node, request, subscribe, until, within};
 
 const CDS_DELTA: &str = "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters";
 const CDS_FETCH: &str = "/envoy.service.cluster.v3.ClusterDiscoveryService/FetchClusters";
@@ -52,6 +53,19 @@ async fn nothing_is_answered_before_the_source_is_ready() {
     assert!(early.is_err(), "answered too early: {early:?}");
     stand.source.ready.add_permits(1);
     assert_eq!(caller.next().await.resources.len(), 1);
+    stand.stop().await;
+}
+
+#[tokio::test]
+async fn refusal_by_headers_comes_before_anything_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let stand = Stand::start(dir.path(), One::new(View::new(clusters(1, 10))));
+    let (_requests, outbound) = mpsc::channel(1);
+    let mut call = tonic::Request::new(ReceiverStream::new(outbound));
+    call.metadata_mut().insert("x-refuse", "yes".parse().unwrap());
+    let refused = within("the refusal", request(&stand.sock, ADS_DELTA, call, ClientCodec::default())).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+    assert!(stand.source.heard().hellos.is_empty());
     stand.stop().await;
 }
 

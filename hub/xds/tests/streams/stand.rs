@@ -61,6 +61,13 @@ impl One {
 }
 
 impl Source<EnvoyType> for One {
+    fn glance(&self, headers: &http::HeaderMap) -> Result<(), Status> {
+        match headers.contains_key("x-refuse") {
+            true => Err(Status::unauthenticated("refused by its headers")),
+            false => Ok(()),
+        }
+    }
+
     async fn open(&self, hello: Hello) -> Result<Arc<View<EnvoyType>>, Status> {
         self.note(|heard| heard.hellos.push(hello));
         match (&self.refuse, self.ready.acquire().await) {
@@ -181,9 +188,18 @@ pub async fn call<E: Message + 'static, D: Message + Default + 'static>(
     outbound: mpsc::Receiver<E>,
     codec: MessageCodec<E, D>,
 ) -> Result<Streaming<D>, Status> {
+    request(sock, path, tonic::Request::new(ReceiverStream::new(outbound)), codec).await
+}
+
+/// The same with headers.
+pub async fn request<E: Message + 'static, D: Message + Default + 'static>(
+    sock: &Path,
+    path: &'static str,
+    request: tonic::Request<ReceiverStream<E>>,
+    codec: MessageCodec<E, D>,
+) -> Result<Streaming<D>, Status> {
     let mut grpc = tonic::client::Grpc::new(channel(sock).await).max_decoding_message_size(64 << 20);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    let request = tonic::Request::new(ReceiverStream::new(outbound));
     let path = http::uri::PathAndQuery::from_static(path);
     grpc.streaming(request, path, codec).await.map(tonic::Response::into_inner)
 }
