@@ -82,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("leases", desk.clone().keep_leases());
     let (served, address) = (services(&feed, &desk), listener.local_addr()?);
     if args.tls.insecure {
-        tasks.spawn("feed", serve_plain(served, listener, shutdown.clone()));
+        tasks.spawn("feed", serve(served, listener, shutdown.clone()));
     } else {
         let shown = tls::spawn(&mut tasks, &client, (args.tls, &args.namespace), &readiness).await?;
         tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
@@ -116,7 +116,10 @@ fn door(tasks: &mut Tasks, client: &Client, args: &Args) -> Door {
 }
 
 /// Serves agents in the clear until the shutdown.
-async fn serve_plain(routes: Routes, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(routes: Routes, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
     serve_tcp(listener, routes, shutdown.waiter()).await?;
     Ok(())
 }

@@ -33,16 +33,16 @@ impl Pair {
         let root = town.bed.root().clone();
         let target = town.control.address();
         let link = root.enter(|| Relay::start(&root, target))??;
-        let config = std::fs::read_to_string(town.control.kubeconfig("admin")?)?;
+        let config = std::fs::read_to_string(town.control.kubeconfig("hub")?)?;
         let path = town.dir().join("other.kubeconfig");
         std::fs::write(&path, config.replace(&target.to_string(), &link.address().to_string()))?;
         let mut command: Command = under_test::command_in(&root, "hub")?;
         let any = SocketAddr::new(root.v4(), 0);
         command.args(["--listen", &any.to_string(), "--grace", "2", "--identity", "other"]);
-        command.arg("--kubeconfig").arg(&path).env("NO_COLOR", "1");
+        command.arg("--kubeconfig").arg(&path).args(&town.trust.hub_args).env("NO_COLOR", "1");
         let mut other = Process::spawn("other", &command)?;
         let elsewhere = serving_at(&mut other)?;
-        town.agent_args = vec!["--hub".into(), format!("http://{elsewhere}")];
+        town.agent_args = vec!["--hub".into(), format!("https://{elsewhere}")];
         for index in 0..town.nodes.len() {
             town.start_agent(index)?;
         }
@@ -65,7 +65,7 @@ impl Pair {
         let log = self.agent(index)?.log();
         let line =
             log.lines().rev().find(|line| line.contains("fed by")).context("an agent without a hub")?;
-        let address = line.split("hub=http://").nth(1).context("no address in the agent's line")?;
+        let address = line.split("hub=https://").nth(1).context("no address in the agent's line")?;
         Ok(address.split_whitespace().next().unwrap_or_default().parse()?)
     }
 
@@ -128,7 +128,7 @@ async fn hub_that_hangs_is_left_within_two_seconds() -> Result<()> {
     let hung = pair.town.hub_address().context("a hub was started")?;
     pair.town.hub.as_mut().context("a hub was started")?.stop()?;
     let begun = Instant::now();
-    let words = format!("no reports to this hub hub=http://{hung} error=\"it does not answer any more");
+    let words = format!("no reports to this hub hub=https://{hung} error=\"it does not answer any more");
     for index in 0..2 {
         pair.agent(index)?.wait_log(&words, BOUND)?;
     }

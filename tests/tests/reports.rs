@@ -14,6 +14,7 @@ use portreeve_agent::reports::stubs::reports_client::ReportsClient;
 use portreeve_api::PlanType;
 use portreeve_api::plan::{Health, Unhealthy};
 use portreeve_api::report::{Beat, Hello, PlanStatus, Report, Verdicts};
+use portreeve_hub::auth::Door;
 use portreeve_hub::feed::Feed;
 use portreeve_hub::files::Folder;
 use portreeve_hub::index::Index;
@@ -97,7 +98,7 @@ impl Hub {
         std::fs::write(dir.path().join("all.yaml"), OBJECTS)?;
         let (objects, complaints) = Folder::new(dir.path()).read(1)?;
         anyhow::ensure!(complaints.is_empty(), "{complaints:?}");
-        let feed = Feed::new(Index::new(SelectorScope::Namespace, 1000), Readiness::default());
+        let feed = Feed::new(Index::new(SelectorScope::Namespace, 1000), Readiness::default(), Door::Open);
         feed.change(Kind::Pods, 0, |index, now| objects.reset(index, now));
         let (desk, shutdown) = (Desk::new(feed.clone()), Shutdown::default());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
