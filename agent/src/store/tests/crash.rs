@@ -102,7 +102,7 @@ fn crash_while_files_are_put_aside_costs_nothing_else() {
         let broken = changes[0].0.file();
         disk.remove(&broken).unwrap();
         disk.create(&broken, b"prstate\nnot much").unwrap();
-        disk.sync(&[broken.clone()]).unwrap();
+        disk.sync(std::slice::from_ref(&broken)).unwrap();
         disk.sync_names().unwrap();
         disk.crash_after(StdRng::seed_from_u64(seed).random_range(5..9));
         load(&mut disk, Path::new("state"));
