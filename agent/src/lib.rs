@@ -3,7 +3,7 @@
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
 //! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it for
 //! the next agent; [`reports`] tells every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`]
-//! supervise the Envoys.
+//! supervise the Envoys. (rustix, there already for others, is for capabilities, which nix does not have.)
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,7 +10,8 @@ use std::process::Command;
 use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::{getppid, setsid};
+use nix::unistd::{geteuid, getppid, setsid};
+use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use tokio::net::unix::pipe;
 
 use crate::keeper;
@@ -67,8 +68,21 @@ pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
 pub fn launch(args: LaunchArgs) -> anyhow::Result<Infallible> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
     anyhow::ensure!(getppid().as_raw() == args.parent, "the parent {} is dead", args.parent);
+    keep_low_ports().context("CAP_NET_BIND_SERVICE")?;
     let error = Command::new(&args.program).args(&args.arguments).exec();
     anyhow::bail!("{}: {error}", args.program.display())
+}
+
+/// Has the permission for ports under 1024, where this process has it, survive the exec of a program that is not root's:
+/// only ambient capabilities do. (Root's programs have it without.)
+fn keep_low_ports() -> rustix::io::Result<()> {
+    let mut sets = capabilities(None)?;
+    if geteuid().is_root() || !sets.permitted.contains(CapabilitySet::NET_BIND_SERVICE) {
+        return Ok(());
+    }
+    sets.inheritable |= CapabilitySet::NET_BIND_SERVICE;
+    set_capabilities(None, sets)?;
+    configure_capability_in_ambient_set(CapabilitySet::NET_BIND_SERVICE, true)
 }
 
 fn parents_pipe() -> anyhow::Result<pipe::Receiver> {
