@@ -27,3 +27,4 @@ pub mod udp;
 pub mod under_test;
 pub mod virtual_service;
 pub mod wait;
+pub mod writes;

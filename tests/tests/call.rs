@@ -6,6 +6,8 @@ use anyhow::{Result, ensure};
 use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow};
+use portreeve_tests::virtual_service::said;
+use portreeve_tests::writes::Writes;
 
 /// Ports of a call's four pipes: RTP and RTCP of two parties.
 const PIPES: [u16; 4] = [10_000, 10_001, 10_002, 10_003];
@@ -48,6 +50,7 @@ async fn two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes() -
         healths.push(HealthPort::open(&worker.netns, any)?);
         workers.push(worker);
     }
+    let writes = Writes::of(&town.client);
     let ingress = side("ingress", "envoy-ingress", "c1", "selector: {app: worker}", |p| (p, p + 20_000));
     let sidecar = side("worker", "worker", "c1", "address: 127.0.0.1", |p| (p + 20_000, p));
     town.apply(&format!("{ingress}---\n{sidecar}")).await?;
@@ -70,6 +73,9 @@ async fn two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes() -
         }
     }
     ensure!(answered.len() == 1, "the call was split over {answered:?}");
+    for name in ["ingress-c1", "worker-c1"] {
+        println!("{}", said(&town.client, name, ("Programmed", "True"), BOUND).await?);
+    }
     town.delete(&format!("{ingress}---\n{sidecar}")).await?;
     for node in &town.nodes {
         listeners(&node.gateway(), &[], BOUND).await?;
@@ -77,5 +83,5 @@ async fn two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes() -
     for worker in &workers {
         listeners(&worker.admin, &[], BOUND).await?;
     }
-    Ok(())
+    writes.at_most(2)
 }

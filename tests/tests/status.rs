@@ -1,0 +1,176 @@
+//! What the status says is so: of the proxies on their way, of those that refuse, of those that can't be reached.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Api;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
+use portreeve_api::virtual_service::VirtualService;
+use portreeve_tests::town::{BOUND, Town};
+use portreeve_tests::virtual_service::{Host, Service};
+use portreeve_tests::wait;
+
+/// Edits that land while Envoy is stopped.
+const RACES: u16 = 10;
+
+const ENDPOINT: [Host<'static>; 1] = [Host::At("10.9.9.9")];
+
+/// A VirtualService with one UDP listener for the gateways.
+fn service(name: &str, port: u16) -> Service {
+    Service::new(name, "app: envoy-ingress").udp("l", port, &ENDPOINT, 6000)
+}
+
+/// Applies it; its generation.
+async fn apply(town: &Town, yaml: &str, name: &str) -> Result<i64> {
+    town.apply(yaml).await?;
+    let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+    api.get(name).await?.metadata.generation.context("a generation")
+}
+
+async fn programmed(town: &Town, name: &str) -> Option<Condition> {
+    let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+    let conditions = api.get(name).await.ok()?.status?.conditions;
+    conditions.into_iter().find(|one| one.type_ == "Programmed")
+}
+
+/// Waits until `Programmed` has this reason for this generation; its message.
+async fn says(town: &Town, name: &str, generation: i64, reason: &str) -> Result<String> {
+    let what = format!("Programmed={reason} of {name} in generation {generation}");
+    let found = wait::eventually(&what, BOUND, || async {
+        let found = programmed(town, name).await?;
+        (found.observed_generation == Some(generation) && found.reason == reason).then_some(found)
+    });
+    match found.await {
+        Ok(found) => Ok(found.message),
+        Err(error) => Err(error.context(format!("it is {:?}", programmed(town, name).await))),
+    }
+}
+
+async fn report(town: &Town, node: &str) -> Option<NodeReport> {
+    Api::<NodeReport>::all(town.client.clone()).get(node).await.ok()
+}
+
+/// The node's gateway, as its report says, once it runs.
+async fn gateway(town: &Town, node: &str) -> Result<ProxyReport> {
+    wait::eventually("the running gateway in the node's report", BOUND, || async {
+        let proxies = report(town, node).await?.status?.proxies;
+        proxies.into_iter().find(|p| p.name == "gateway" && p.phase == Phase::Running && p.pid.is_some())
+    })
+    .await
+}
+
+async fn event(town: &Town, name: &str, reason: &str) -> Result<String> {
+    let api = Api::<Event>::namespaced(town.client.clone(), "default");
+    wait::eventually(&format!("the event {reason} of {name}"), BOUND, || async {
+        let found = api.list(&Default::default()).await.ok()?.items.into_iter();
+        let mut of_it =
+            found.filter(|e| e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(name)));
+        of_it.find(|e| e.reason.as_deref() == Some(reason))?.note
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programmed_is_true_only_after_the_proxys_ack_however_the_edit_races() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.gateways().await?;
+    let generation = apply(&town, &service("race", 5000).yaml(), "race").await?;
+    println!("{}", says(&town, "race", generation, "Programmed").await?);
+    let pid = Pid::from_raw(gateway(&town, "n1").await?.pid.context("a pid")?);
+    let mut slowest = Duration::ZERO;
+    for race in 1..=RACES {
+        kill(pid, Signal::SIGSTOP)?;
+        let edited = service("race", 5000 + race).yaml();
+        let generation = apply(&town, &edited, "race").await?;
+        let message = says(&town, "race", generation, "Pending").await;
+        // An edit without effect on top is no more programmed than what it is on top of.
+        let idle = edited.replace("strictdns", "eds");
+        let generation = apply(&town, &idle, "race").await?;
+        let still = says(&town, "race", generation, "Pending").await;
+        kill(pid, Signal::SIGCONT)?;
+        let begun = Instant::now();
+        println!("{}; {}", message?, still?);
+        says(&town, "race", generation, "Programmed").await?;
+        slowest = slowest.max(begun.elapsed());
+    }
+    println!("programmed at most {slowest:?} after the proxy went on");
+    // While the proxy is stopped: what it runs already is programmed at once.
+    kill(pid, Signal::SIGSTOP)?;
+    let generation = apply(&town, &service("race", 5000 + RACES).yaml(), "race").await?;
+    let at_once = says(&town, "race", generation, "Programmed").await;
+    kill(pid, Signal::SIGCONT)?;
+    println!("an edit without effect: {}", at_once?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_an_object_from_its_proxies_is_named() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.gateways().await?;
+    let stranger = town.nodes[0].netns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5001)))??;
+    let taken = apply(&town, &service("taken", 5001).yaml(), "taken").await?;
+    let message = says(&town, "taken", taken, "Nacked").await?;
+    println!("{message}");
+    ensure!(message.contains("nodeproxy/gateway") && message.contains("in use"), "{message}");
+    println!("event: {}", event(&town, "taken", "Nacked").await?);
+    let report = wait::eventually("the refusal in the node's report", BOUND, || async {
+        let found = report(&town, "n1").await?;
+        let nacked = found.status.as_ref()?.proxies.iter().any(|p| p.nack.is_some());
+        nacked.then_some(found)
+    });
+    let report = report.await?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    ensure!(report.metadata.owner_references.is_some_and(|owners| owners[0].kind == "Node"));
+    drop(stranger);
+    says(&town, "taken", taken, "Programmed").await?;
+    println!("event: {}", event(&town, "taken", "Recovered").await?);
+    let young = apply(&town, &service("z-young", 5001).yaml(), "z-young").await?;
+    let message = says(&town, "z-young", young, "PortConflict").await?;
+    println!("{message}");
+    ensure!(message.contains("A/default/taken/l"), "{message}");
+    let nobody = Service::new("nobody", "app: nobody").udp("l", 5002, &ENDPOINT, 6000);
+    let nobody = apply(&town, &nobody.yaml(), "nobody").await.map(|generation| ("nobody", generation))?;
+    println!("{}", says(&town, nobody.0, nobody.1, "NoProxy").await?);
+    says(&town, "taken", taken, "Programmed").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxy_without_its_agent_is_unreachable_for_what_is_new_and_keeps_what_it_acked() -> Result<()> {
+    let mut town = Town::start(2).await?;
+    town.gateways().await?;
+    let first = apply(&town, &service("one", 5000).yaml(), "one").await?;
+    let message = says(&town, "one", first, "Programmed").await?;
+    ensure!(message.contains("wanted 2, acked 2"), "{message}");
+    let pid = Pid::from_raw(gateway(&town, "n2").await?.pid.context("a pid")?);
+    town.nodes[1].agent.take().context("the agent runs")?.kill();
+    kill(pid, Signal::SIGKILL)?;
+    let second = apply(&town, &service("one", 5001).yaml(), "one").await?;
+    let message = says(&town, "one", second, "Unreachable").await?;
+    println!("{message}");
+    ensure!(message.contains("n2") && message.contains("acked 1"), "{message}");
+    town.start_agent(1)?;
+    println!("{}", says(&town, "one", second, "Programmed").await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_that_ends_gives_its_lease_up_at_once() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.gateways().await?;
+    let mut second = town.spawn_hub("second", None)?;
+    let first = apply(&town, &service("one", 5000).yaml(), "one").await?;
+    says(&town, "one", first, "Programmed").await?;
+    ensure!(!second.log().contains("leads=true"), "the second hub leads already");
+    town.hub.as_mut().context("the hub runs")?.terminate()?;
+    let begun = Instant::now();
+    second.wait_log("leads=true", BOUND)?;
+    println!("the second hub leads after {:?}", begun.elapsed());
+    ensure!(begun.elapsed() < Duration::from_secs(8), "it waited for the lease to run out");
+    Ok(())
+}
