@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
@@ -154,6 +154,17 @@ impl Local {
             true => self.saver.remove(Key::Pod(pod.uid.clone())),
             false => self.saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone())),
         }
+    }
+
+    /// The hub that feeds this agent was heard then.
+    pub fn hub_heard(&self, at: Instant) {
+        let mut inner = self.lock();
+        // Twice a second, and mostly nothing but a later end of the lease: nobody has to be told of that.
+        if inner.world.health().lease_deadline().is_some() {
+            return inner.world.hub_heard(at);
+        }
+        drop(inner);
+        self.change(|world| world.hub_heard(at));
     }
 
     /// Follows changes of anything.

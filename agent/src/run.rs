@@ -203,6 +203,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     });
     tasks.spawn("names", names::run(local.clone(), setup.names));
     tasks.spawn("health", health::run(local.clone()));
+    tasks.spawn("the hub's lease", health::follow_hub(local.clone(), replicas.clone()));
     let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
     tasks.spawn("nodeproxies", proxies::run(local.clone(), keepers.clone(), common));
     let running = keepers.clone();

@@ -50,10 +50,17 @@ impl Drop for Limited {
 
 #[test]
 fn envoy_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_killed() {
-    let Some(limited) = Limited::new() else { return eprintln!("no memory cgroup can be made here") };
+    let Some(limited) = Limited::new() else {
+        assert!(std::env::var_os("CI").is_none(), "no memory cgroup can be made here");
+        return eprintln!("not run: no memory cgroup can be made here");
+    };
     let rig = Rig::new();
     let agent = rig.agent_that(Part::Nothing, false);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let spec = rig.spec("gateway");
+    // In the page cache, on this process's account: Envoy's own pages would be dropped and read again under the limit, for
+    // ever, and nobody would be killed.
+    assert!(fs::read(&spec.envoy).unwrap().len() > 1 << 20);
+    agent.keepers.ensure(spec).unwrap();
     let mut keeper = limited.keeper(rig.dir("gateway").path(), &rig.socket());
     let state = wait_for("a kill", BOUND * 3, || rig.state("gateway").filter(|state| state.memory_kills > 0));
     assert_eq!(

@@ -76,12 +76,13 @@ impl Stage {
         listeners(&self.town.nodes[0].gateway(), &["keyed", "spread"], BOUND).await
     }
 
-    /// Waits until the disk has both Plans, both pods, the gateway's accepted bytes, and the word that it is all.
+    /// Waits until the disk has both Plans, three pods (with the agent's), the gateway's accepted bytes, and the word
+    /// that it is all.
     async fn kept(&self) -> Result<()> {
         let state = self.town.state_dir(0);
         wait::until("a whole store", BOUND, || async {
             let count = |kind| files(&state, kind).len();
-            count("plan") == 2 && count("pod") == 2 && count("accepted") == 1 && count("complete") == 1
+            count("plan") == 2 && count("pod") == 3 && count("accepted") == 1 && count("complete") == 1
         })
         .await?;
         // The gateway answers for its listeners last of all.

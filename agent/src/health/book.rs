@@ -129,17 +129,10 @@ impl Book {
         self.judge(touched)
     }
 
-    /// The feed from the hub began or ended.
-    pub fn connected(&mut self, connected: bool, now: Instant) -> Plans {
+    /// The hub was heard then: its words on other nodes are fresh for a while.
+    pub fn hub_heard(&mut self, at: Instant) -> Plans {
         let lasted = self.lease.lasts();
-        self.lease.connected(connected, now);
-        if lasted { Plans::new() } else { self.judge_all() }
-    }
-
-    /// The hub was heard: its words on other nodes are fresh for a while.
-    pub fn hub_heard(&mut self, now: Instant) -> Plans {
-        let lasted = self.lease.lasts();
-        self.lease.heard(now);
+        self.lease.heard(at);
         if lasted { Plans::new() } else { self.judge_all() }
     }
 

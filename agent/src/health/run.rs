@@ -8,6 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::{Job, Outcome, Schedule, Target, Verdict, probe};
 use crate::local::Local;
+use crate::replicas::Replicas;
 
 /// Probes at once: with the default time-out of 100 ms they are 2,500 a second, if not one is answered.
 const LIMIT: usize = 256;
@@ -36,6 +37,20 @@ pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
             Some(done) = prober.running.next() => prober.settle(done),
             () = until(wake) => {}
         }
+    }
+}
+
+/// Keeps the lease of the replica that feeds this agent: what it says of other nodes is as fresh as its last answer.
+///
+/// # Errors
+/// None is expected: the replicas live as long as it does.
+pub async fn follow_hub(local: Arc<Local>, replicas: Replicas) -> anyhow::Result<()> {
+    let mut answers = replicas.heard_at();
+    loop {
+        if let Some(at) = replicas.feed_heard() {
+            local.hub_heard(at);
+        }
+        answers.changed().await?;
     }
 }
 

@@ -24,7 +24,6 @@ pub struct Owner {
 /// Until when the hub speaks for the owners.
 #[derive(Debug, Default)]
 pub struct Lease {
-    connected: bool,
     until: Option<Instant>,
 }
 
@@ -54,20 +53,14 @@ impl Owner {
 // === impl Lease ===
 
 impl Lease {
-    /// The hub was heard.
-    pub fn heard(&mut self, now: Instant) {
-        self.until = Some(now + LEASE);
+    /// The hub was heard then.
+    pub fn heard(&mut self, at: Instant) {
+        self.until = self.until.max(Some(at + LEASE));
     }
 
-    /// The feed from the hub began or ended; while it lasts the hub counts as heard.
-    pub fn connected(&mut self, connected: bool, now: Instant) {
-        self.connected = connected;
-        self.heard(now);
-    }
-
-    /// When it ends by itself; none: not as things are, or it is over.
+    /// When it ends; none: it is over.
     pub fn deadline(&self) -> Option<Instant> {
-        self.until.filter(|_| !self.connected)
+        self.until
     }
 
     /// Ends it if its time is over; whether it ended now.

@@ -1,7 +1,6 @@
 //! The verbs by which hub and pod watch enter: [`FeedSink`] and [`PodVerbs`]. What enters is kept.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use portreeve_api::PlanType;
@@ -62,7 +61,6 @@ impl Sink<PlanType> for FeedSink {
 
     fn connected(&mut self, connected: bool) {
         tracing::info!(connected, "hub");
-        self.0.change(|world| world.hub_connected(connected, Instant::now()));
     }
 
     fn headers(&self) -> http::HeaderMap {

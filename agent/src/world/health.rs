@@ -30,15 +30,9 @@ impl World {
         self.refresh(plans);
     }
 
-    /// The feed from the hub began or ended.
-    pub fn hub_connected(&mut self, connected: bool, now: Instant) {
-        let plans = self.health.connected(connected, now);
-        self.refresh(plans);
-    }
-
-    /// The hub was heard: what it says of other nodes is fresh for a while.
-    pub fn hub_heard(&mut self, now: Instant) {
-        let plans = self.health.hub_heard(now);
+    /// The hub was heard then: what it says of other nodes is fresh for a while.
+    pub fn hub_heard(&mut self, at: Instant) {
+        let plans = self.health.hub_heard(at);
         self.refresh(plans);
     }
 

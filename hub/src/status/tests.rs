@@ -66,7 +66,8 @@ fn programmed_is_true_only_when_every_wanted_proxy_of_every_node_acked_this_vers
     let soon = Duration::from_millis(10);
     let late = PATIENCE;
     // (nodes, words, waited, reason, part of the message)
-    let table: Vec<(&[&str], Vec<Word>, Duration, Reason, &str)> = vec![
+    type Row = (&'static [&'static str], Vec<Word>, Duration, Reason, &'static str);
+    let table: Vec<Row> = vec![
         (
             &["a", "b"],
             vec![word("a", [2, 2, 0, 0]), word("b", [1, 1, 0, 0])],

@@ -48,10 +48,10 @@ impl Rig {
         Self { book, now: Instant::now() }
     }
 
-    /// With a hub that is connected.
+    /// With a hub that was heard just now.
     fn connected() -> Self {
         let mut rig = Self::new();
-        rig.book.connected(true, rig.now);
+        rig.book.hub_heard(rig.now);
         rig
     }
 

@@ -82,7 +82,6 @@ fn nodes_without_a_fresh_word_and_addresses_are_probed_directly() {
     rig.book.set_health(&name("other"), Some(&health));
     rig.far_says(&[], false);
     assert_eq!(rig.targets().len(), 3);
-    rig.book.connected(false, rig.now);
     rig.book.lease_over(rig.now + LEASE);
     assert_eq!(rig.targets(), [1, 2, 3, 4, 77]);
 }
@@ -110,7 +109,7 @@ fn changes_are_counted_when_they_may_change_the_targets() {
     assert!(!changed(&rig), "the same again");
     rig.far_says(&[], false);
     assert!(changed(&rig));
-    rig.book.connected(false, rig.now);
+    rig.book.hub_heard(rig.now);
     assert!(!changed(&rig));
     rig.book.lease_over(rig.now + LEASE);
     assert!(changed(&rig));

@@ -91,7 +91,7 @@ fn pod_of_this_node_is_probed_where_the_pod_watch_says_that_it_is() {
 fn word_of_another_nodes_agent_comes_with_the_feed() {
     let mut rig = Rig::new();
     rig.world.set_node("n");
-    rig.world.hub_connected(true, Instant::now());
+    rig.world.hub_heard(Instant::now());
     let mut slice = mk_slice(&[1, 2]);
     slice.endpoints.iter_mut().for_each(|e| e.node = "far".into());
     rig.put(PlanType::Slice, &names::slice_name(W, 1, 0), &slice);
