@@ -44,7 +44,7 @@ impl Inner {
     /// A proxy said something.
     pub(super) fn take(&mut self, id: &ProxyId, event: &Event<EnvoyType>) {
         match event {
-            Event::Acked { ty, resources, removed } => {
+            Event::Acked { ty, resources, removed, .. } => {
                 let names = resources.iter().map(|(name, _)| name).chain(removed);
                 self.book.touch(names.map(|name| plan_of(name).into()));
                 self.world.accepted(id, *ty, resources);

@@ -90,6 +90,8 @@ pub enum Event<T> {
         resources: Vec<(Name, Version)>,
         /// Names whose removal was accepted.
         removed: Vec<Name>,
+        /// It answers no response of this stream: the client said so when it came (back).
+        claimed: bool,
     },
     /// The client refused a response.
     Nacked {

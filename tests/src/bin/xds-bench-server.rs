@@ -154,7 +154,7 @@ impl Source<EnvoyType> for Bench {
     }
 
     fn event(&self, _stream: &StreamInfo, event: &Event<EnvoyType>) {
-        let Event::Acked { ty, resources, .. } = event else { return };
+        let Event::Acked { ty, resources, claimed: false, .. } = event else { return };
         let (updated, opened) = (self.updated.load(Ordering::Relaxed), self.opened.load(Ordering::Relaxed));
         let (acks, since) = match ty {
             EnvoyType::Endpoint => (&self.acks, updated),

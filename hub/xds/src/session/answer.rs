@@ -45,7 +45,7 @@ impl<T: ResourceType> Session<T> {
             state.confirm(resource, place, keep);
         }
         let resources = flight.resources.iter().map(|one| (one.name().clone(), one.version())).collect();
-        self.events.push(Event::Acked { ty: state.ty, resources, removed: flight.removed });
+        self.events.push(Event::Acked { ty: state.ty, resources, removed: flight.removed, claimed: false });
     }
 
     fn nacked(&mut self, at: usize, flight: Flight, text: &str, now: Instant) {

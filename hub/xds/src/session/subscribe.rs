@@ -29,7 +29,7 @@ impl<T: ResourceType> Session<T> {
         };
         if !claims.is_empty() {
             let resources = claims.iter().map(|(name, version)| (name.clone(), *version)).collect();
-            self.events.push(Event::Acked { ty, resources, removed: Vec::new() });
+            self.events.push(Event::Acked { ty, resources, removed: Vec::new(), claimed: true });
         }
         let asks_all = req.subscribe.iter().any(|name| name == WILDCARD);
         let drops_all = req.unsubscribe.iter().any(|name| name == WILDCARD);
@@ -105,7 +105,7 @@ impl<T: ResourceType> Session<T> {
         let state = &mut self.types[at];
         if first && !req.version_info.is_empty() && state.resume(&req.version_info, snap) {
             let (ty, (_, resources)) = (state.ty, state.current(snap));
-            self.events.push(Event::Acked { ty, resources, removed: Vec::new() });
+            self.events.push(Event::Acked { ty, resources, removed: Vec::new(), claimed: true });
             return;
         }
         if stale {

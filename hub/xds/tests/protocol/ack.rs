@@ -34,7 +34,10 @@ fn removal_is_acked_by_name() {
     peer.change(vec![], &[(Listener, "l")]);
     assert_eq!(peer.settle(), ["Listener -l"]);
     let removed = vec!["l".into()];
-    assert_eq!(peer.session.events(), [Event::Acked { ty: Listener, resources: vec![], removed }]);
+    assert_eq!(
+        peer.session.events(),
+        [Event::Acked { ty: Listener, resources: vec![], removed, claimed: false }]
+    );
 }
 
 #[test]
