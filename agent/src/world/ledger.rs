@@ -25,7 +25,7 @@ const OFFERED: usize = 4;
 pub struct Accepted {
     /// Its type.
     pub ty: EnvoyType,
-    /// What it was made from, see [`inputs`].
+    /// What it was made from, see `inputs`.
     pub inputs: u64,
     /// The resource.
     pub resource: Arc<Resource>,

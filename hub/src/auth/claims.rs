@@ -1,4 +1,4 @@
-//! What a ServiceAccount token says of itself ([`Claims::read`]), and whether that is an agent's ([`Claims::identity`]).
+//! What a ServiceAccount token says of itself ([`Parts::read`]), and whether that is an agent's ([`Claims::identity`]).
 //!
 //! Nothing here is proof: the signature is checked by the API server or by the issuer's keys. What is refused here need
 //! not bother either.
