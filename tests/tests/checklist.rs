@@ -18,7 +18,6 @@ enum Answer {
 use Answer::{Differs, Later, Partly, Proven};
 
 const DEPLOY: &str = "images and manifests for clusters";
-const REPORTS: &str = "reports of agents to the hub: Programmed, Healthy, events";
 
 /// Every row, in order.
 const ROWS: [Answer; 27] = [
@@ -42,10 +41,10 @@ const ROWS: [Answer; 27] = [
         ("hub/src/index/tests/verdicts.rs", "endpoints_outside_of_the_namespace_are_named"),
     ]),
     // A4: node identity is the pod's UID.
-    Partly(
-        &[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")],
-        "identity by the kernel: until then node.id is believed",
-    ),
+    Proven(&[
+        ("tests/tests/identity.rs", "envoy_gets_what_is_meant_for_its_own_pod_whatever_it_claims"),
+        ("tests/tests/identity.rs", "envoy_of_a_keeper_is_its_node_proxy_whatever_it_claims"),
+    ]),
     // A5: delta CDS, LDS and EDS on :18000; state of the world and ADS as well.
     Differs(
         "All of them are served, but over the Unix socket of the node's own agent: a central TCP port would put every \
@@ -173,32 +172,26 @@ const ROWS: [Answer; 27] = [
         "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod",
     )]),
     // A22: names need not be unique; conflicts are told.
-    Partly(
-        &[
-            ("tests/tests/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
-            (
-                "hub/src/resolve/a/tests.rs",
-                "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
-            ),
-            ("agent/src/world/tests/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
-        ],
-        REPORTS,
-    ),
+    Proven(&[
+        ("tests/tests/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
+        (
+            "hub/src/resolve/a/tests.rs",
+            "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
+        ),
+        ("agent/src/world/tests/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
+        ("tests/tests/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
+    ]),
     // A23: conditions, events, refusals of proxies.
-    Partly(
-        &[
-            (
-                "tests/tests/trouble.rs",
-                "conditions_say_what_is_thought_of_which_generation_and_are_written_once",
-            ),
-            ("tests/tests/ports.rs", "port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free"),
-            (
-                "hub/src/index/tests/verdicts.rs",
-                "rejected_update_keeps_the_previous_version_in_force_and_says_so",
-            ),
-        ],
-        REPORTS,
-    ),
+    Proven(&[
+        ("tests/tests/trouble.rs", "conditions_say_what_is_thought_of_which_generation_and_are_written_once"),
+        ("tests/tests/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
+        ("tests/tests/status.rs", "programmed_is_true_only_after_the_proxys_ack_however_the_edit_races"),
+        ("tests/tests/ports.rs", "port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free"),
+        (
+            "hub/src/index/tests/verdicts.rs",
+            "rejected_update_keeps_the_previous_version_in_force_and_says_so",
+        ),
+    ]),
     // A24: many objects on one proxy, many a second.
     Proven(&[
         ("tests/tests/churn.rs", "calls_deleted_by_the_old_protocol_leave_nothing_behind"),
