@@ -8,21 +8,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-/// An I/O object that ends when its token is cancelled.
-pub(crate) struct Cut<IO> {
+/// An I/O object that ends when its token is cancelled, with what is known of its other end.
+pub(crate) struct Cut<IO, I> {
     io: IO,
+    info: I,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 // === impl Cut ===
 
-impl<IO> Cut<IO> {
-    pub(crate) fn new(io: IO, token: &CancellationToken) -> Self {
-        Self { io, cut: Box::pin(token.clone().cancelled_owned()) }
+impl<IO, I> Cut<IO, I> {
+    pub(crate) fn new((io, info): (IO, I), token: &CancellationToken) -> Self {
+        Self { io, info, cut: Box::pin(token.clone().cancelled_owned()) }
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Cut<IO> {
+impl<IO: AsyncRead + Unpin, I: Unpin> AsyncRead for Cut<IO, I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -36,7 +37,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Cut<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Cut<IO> {
+impl<IO: AsyncWrite + Unpin, I: Unpin> AsyncWrite for Cut<IO, I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -62,10 +63,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Cut<IO> {
     }
 }
 
-impl<IO: Connected> Connected for Cut<IO> {
-    type ConnectInfo = IO::ConnectInfo;
+impl<IO, I: Clone + Send + Sync + 'static> Connected for Cut<IO, I> {
+    type ConnectInfo = I;
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
+    fn connect_info(&self) -> I {
+        self.info.clone()
     }
 }

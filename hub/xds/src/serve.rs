@@ -45,7 +45,7 @@ pub async fn serve_unix(
     routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    serve_incoming(unix::incoming(listener, None), routes, Keepalive::default(), shutdown).await
+    serve(unix::incoming(listener, None), routes, Keepalive::default(), shutdown).await
 }
 
 /// The same, with only those connections that the gate lets pass; the others are closed without a word.
@@ -58,7 +58,7 @@ pub async fn serve_unix_gated(
     routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    serve_incoming(unix::incoming(listener, Some(gate)), routes, Keepalive::default(), shutdown).await
+    serve(unix::incoming(listener, Some(gate)), routes, Keepalive::default(), shutdown).await
 }
 
 /// Serves on a TCP socket until `shutdown` is ready; then no connection is left.
@@ -88,6 +88,27 @@ pub async fn serve_incoming<I, IO, E>(
 where
     I: Stream<Item = Result<IO, E>>,
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    IO::ConnectInfo: Unpin,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let told = |io: IO| {
+        let info = io.connect_info();
+        (io, info)
+    };
+    serve(incoming.map(|io| io.map(told)), routes, keepalive, shutdown).await
+}
+
+/// Serves connections that come with what is known of their other ends.
+async fn serve<S, IO, I, E>(
+    incoming: S,
+    routes: Routes,
+    keepalive: Keepalive,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = Result<(IO, I), E>>,
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: Clone + Send + Sync + Unpin + 'static,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let (asked, cut) = (CancellationToken::new(), CancellationToken::new());

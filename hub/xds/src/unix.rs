@@ -3,17 +3,13 @@
 
 use std::any::Any;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tonic::transport::server::Connected;
 
 use crate::server::Peer;
 
@@ -26,18 +22,11 @@ pub type Gate = Arc<dyn Fn(&Peer) -> Option<Pass> + Send + Sync>;
 /// The pause after a failed accept. Without descriptors (EMFILE) each one fails at once, until some are closed.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-/// An accepted connection.
-#[derive(Debug)]
-pub struct UnixConnection {
-    io: UnixStream,
-    peer: Peer,
-}
-
 /// The connections of a socket, for ever: those that the gate lets pass, or without a gate all of them.
 pub fn incoming(
     listener: UnixListener,
     gate: Option<Gate>,
-) -> impl Stream<Item = io::Result<UnixConnection>> + Send {
+) -> impl Stream<Item = io::Result<(UnixStream, Peer)>> + Send {
     futures::stream::unfold((listener, gate), |(listener, gate)| async move {
         let connection = loop {
             match listener.accept().await {
@@ -56,12 +45,12 @@ pub fn incoming(
     })
 }
 
-fn pass(io: UnixStream, gate: Option<&Gate>) -> Option<UnixConnection> {
+fn pass(io: UnixStream, gate: Option<&Gate>) -> Option<(UnixStream, Peer)> {
     let mut peer = peer(&io);
     if let Some(gate) = gate {
         peer.pass = Some(gate(&peer)?);
     }
-    Some(UnixConnection { io, peer })
+    Some((io, peer))
 }
 
 /// The handle first: with it in hand, the number can be trusted for as long as the process lives. Without it the
@@ -76,51 +65,5 @@ fn peer(io: &UnixStream) -> Peer {
         uid: cred.map(|cred| cred.uid()),
         gid: cred.map(|cred| cred.gid()),
         ..Peer::default()
-    }
-}
-
-// === impl UnixConnection ===
-
-impl Connected for UnixConnection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for UnixConnection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for UnixConnection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }
