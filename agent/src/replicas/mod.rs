@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http::{HeaderMap, Uri};
@@ -25,6 +25,9 @@ pub use choice::Heard;
 use choice::{Choice, Sight};
 pub use feed::run as run_feed;
 pub use places::Places;
+
+/// How long a connection waits for a first address of the hub.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 
 /// One replica of the hub, by its address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,12 +160,20 @@ impl Replicas {
         self.shared.heard.send_if_modified(|all| all.remove(replica).is_some());
     }
 
+    /// Waits a moment for the first word of where replicas are: at an agent's start nobody has looked yet.
+    async fn first_word(&self) {
+        let mut known = self.known();
+        // Nobody knows any: the next try says so.
+        let _ = tokio::time::timeout(FIRST_WORD, known.wait_for(|known| !known.is_empty())).await;
+    }
+
     /// Connects the feed: to another replica with each try that failed.
     fn connect(&self) -> Connect {
         let replicas = self.clone();
         Connect::Custom(Arc::new(move || {
             let replicas = replicas.clone();
             Box::pin(async move {
+                replicas.first_word().await;
                 let replica = replicas.choose().context("no address of the hub is known")?;
                 tracing::debug!(hub = %replica, "connecting");
                 Ok(replicas.channel(&replica).await?)

@@ -10,6 +10,7 @@ pub mod message;
 pub mod resource;
 pub mod session;
 pub mod snapshot;
+mod table;
 pub mod view;
 pub mod watch;
 

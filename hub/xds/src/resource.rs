@@ -168,6 +168,12 @@ impl Resource {
         &self.name
     }
 
+    /// Takes another allocation of the same name.
+    pub(crate) fn share_name(&mut self, name: &Name) {
+        debug_assert_eq!(self.name, *name);
+        self.name = name.clone();
+    }
+
     /// The content hash of the body.
     pub fn version(&self) -> Version {
         self.version

@@ -1,15 +1,16 @@
 //! A set of resources by type and name ([`Snapshot`]) and what differs between two of them ([`Changes`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::resource::{Name, Resource, ResourceType, position};
+use crate::table::Table;
 
 /// Resources by type and name.
 #[derive(Clone, Debug)]
 pub struct Snapshot<T> {
-    /// One map per type, in the order of [`ResourceType::ALL`].
-    maps: Vec<HashMap<Name, Arc<Resource>>>,
+    /// One per type, in the order of [`ResourceType::ALL`].
+    tables: Vec<Table>,
     types: std::marker::PhantomData<T>,
 }
 
@@ -41,7 +42,7 @@ impl<T> Changes<T> {
 
 impl<T: ResourceType> Default for Snapshot<T> {
     fn default() -> Self {
-        Self { maps: vec![HashMap::new(); T::ALL.len()], types: std::marker::PhantomData }
+        Self { tables: vec![Table::default(); T::ALL.len()], types: std::marker::PhantomData }
     }
 }
 
@@ -53,12 +54,12 @@ impl<T: ResourceType> Snapshot<T> {
 
     /// Adds or replaces one resource; says whether its version differs from what was there.
     pub fn insert(&mut self, ty: T, resource: Arc<Resource>) -> bool {
-        self.put(ty, resource).is_some()
+        self.table_mut(ty).put(resource).is_some()
     }
 
     /// Removes one resource.
     pub fn remove(&mut self, ty: T, name: &str) -> Option<Arc<Resource>> {
-        self.maps[position(ty)].remove(name)
+        self.table_mut(ty).remove(name).map(|(_, resource)| resource)
     }
 
     /// Applies one transaction and returns the names that really differ.
@@ -72,51 +73,43 @@ impl<T: ResourceType> Snapshot<T> {
         };
         for (ty, name) in &changes.remove {
             if !upserted.contains(&(*ty, name))
-                && let Some((name, _)) = self.maps[position(*ty)].remove_entry(name)
+                && let Some((name, _)) = self.table_mut(*ty).remove(name)
             {
                 differ.push((*ty, name));
             }
         }
         for (ty, resource) in changes.upsert {
-            if let Some(name) = self.put(ty, resource) {
+            if let Some(name) = self.table_mut(ty).put(resource) {
                 differ.push((ty, name));
             }
         }
         differ
     }
 
-    /// Stores a resource; returns its name, as the allocation that all streams share, if its version differs.
-    fn put(&mut self, ty: T, resource: Arc<Resource>) -> Option<Name> {
-        use std::collections::hash_map::Entry;
-        match self.maps[position(ty)].entry(resource.name().clone()) {
-            Entry::Vacant(free) => {
-                let name = free.key().clone();
-                free.insert(resource);
-                Some(name)
-            }
-            Entry::Occupied(mut held) => {
-                let same = held.get().version() == resource.version();
-                if !same || held.get().companion() != resource.companion() {
-                    held.insert(resource);
-                }
-                (!same).then(|| held.key().clone())
-            }
-        }
-    }
-
     /// The shared allocation of a name, or a new one if the snapshot does not have it.
     pub(crate) fn intern(&self, ty: T, name: &str) -> Name {
-        self.maps[position(ty)].get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
+        self.table(ty).intern(name)
+    }
+
+    /// The resources of a type, and who follows them.
+    pub(crate) fn table(&self, ty: T) -> &Table {
+        &self.tables[position(ty)]
+    }
+
+    /// See [`Snapshot::table`].
+    pub(crate) fn table_mut(&mut self, ty: T) -> &mut Table {
+        &mut self.tables[position(ty)]
     }
 
     /// What turns `old` into `new`.
     pub fn diff(old: &Self, new: &Self) -> Changes<T> {
         let mut changes = Changes::default();
         for (at, ty) in T::ALL.iter().enumerate() {
-            let (before, after) = (&old.maps[at], &new.maps[at]);
+            let (before, after) = (&old.tables[at], &new.tables[at]);
             let differs = |one: &&Arc<Resource>| before.get(one.name()).is_none_or(|was| was != *one);
-            changes.upsert.extend(after.values().filter(differs).map(|one| (*ty, one.clone())));
-            let gone = before.keys().filter(|name| !after.contains_key(*name));
+            let values = after.iter().map(|(_, one)| one);
+            changes.upsert.extend(values.filter(differs).map(|one| (*ty, one.clone())));
+            let gone = before.iter().map(|(name, _)| name).filter(|name| after.get(name).is_none());
             changes.remove.extend(gone.map(|name| (*ty, name.clone())));
         }
         changes
@@ -124,21 +117,21 @@ impl<T: ResourceType> Snapshot<T> {
 
     /// One resource.
     pub fn get(&self, ty: T, name: &str) -> Option<&Arc<Resource>> {
-        self.maps[position(ty)].get(name)
+        self.table(ty).get(name)
     }
 
     /// All resources of a type, in no particular order.
     pub fn iter(&self, ty: T) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {
-        self.maps[position(ty)].iter()
+        self.table(ty).iter()
     }
 
     /// The number of resources of a type.
     pub fn len(&self, ty: T) -> usize {
-        self.maps[position(ty)].len()
+        self.table(ty).len()
     }
 
     /// Whether there is no resource of any type.
     pub fn is_empty(&self) -> bool {
-        self.maps.iter().all(HashMap::is_empty)
+        self.tables.iter().all(|table| table.len() == 0)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A change visits only the streams that are subscribed to a changed name, found by an index.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
@@ -22,16 +22,8 @@ pub(crate) struct Inner<T> {
     closed: Option<Arc<str>>,
     /// By stream number; a free place is used again.
     streams: Vec<Option<Arc<Slot<T>>>>,
-    /// Streams by what they are subscribed to, one place per type.
-    subscribers: Vec<Subscribers>,
-}
-
-/// The streams that are subscribed to one type.
-#[derive(Clone, Default)]
-struct Subscribers {
-    all: Vec<u32>,
-    /// With the place of the name in the stream's own list.
-    by_name: HashMap<Name, Vec<(u32, Place)>>,
+    /// The streams that are subscribed to all of a type, one place per type. Those of a name are beside its resource.
+    wildcards: Vec<Vec<u32>>,
 }
 
 /// Where a view leaves word for one stream.
@@ -56,7 +48,7 @@ impl<T: ResourceType> View<T> {
             watermark: None,
             closed: None,
             streams: Vec::new(),
-            subscribers: vec![Subscribers::default(); T::ALL.len()],
+            wildcards: vec![Vec::new(); T::ALL.len()],
         };
         Arc::new(Self { inner: RwLock::new(inner) })
     }
@@ -129,7 +121,7 @@ impl<T: ResourceType> View<T> {
     pub(crate) fn leave<'n>(&self, id: u32, subscriptions: impl Iterator<Item = (T, Option<&'n Name>)>) {
         let mut inner = self.write();
         for (ty, name) in subscriptions {
-            inner.subscribers[position(ty)].remove(id, name);
+            inner.unsubscribe(id, ty, name);
         }
         inner.streams[id as usize] = None;
     }
@@ -150,10 +142,9 @@ impl<T: ResourceType> Inner<T> {
     fn post(&self, differ: &[(T, Name)]) -> Vec<Waker> {
         let mut wake = Vec::new();
         for (ty, name) in differ {
-            let subscribers = &self.subscribers[position(*ty)];
-            let named = subscribers.by_name.get(name).into_iter().flatten();
-            let named = named.map(|(id, place)| (*id, Some(*place)));
-            for (id, place) in subscribers.all.iter().map(|id| (*id, None)).chain(named) {
+            let wildcards = self.wildcards[position(*ty)].iter().map(|id| (*id, None));
+            let named = self.snapshot.table(*ty).followers(name).iter();
+            for (id, place) in wildcards.chain(named.map(|(id, place)| (*id, Some(*place)))) {
                 let Some(slot) = &self.streams[id as usize] else { continue };
                 let mut mail = slot.lock();
                 mail.dirty.insert((*ty, name.clone()), place);
@@ -166,31 +157,18 @@ impl<T: ResourceType> Inner<T> {
     /// Follows a stream's change of subscription.
     pub(crate) fn note(&mut self, id: u32, interest: Interest<T>) {
         match interest {
-            Interest::Name(ty, name, Some(place)) => {
-                let streams = self.subscribers[position(ty)].by_name.entry(name).or_default();
-                streams.push((id, place));
-            }
-            Interest::Name(ty, name, None) => self.subscribers[position(ty)].remove(id, Some(&name)),
-            Interest::Wildcard(ty, true) => self.subscribers[position(ty)].all.push(id),
-            Interest::Wildcard(ty, false) => self.subscribers[position(ty)].remove(id, None),
+            Interest::Name(ty, name, Some(place)) => self.snapshot.table_mut(ty).follow(name, (id, place)),
+            Interest::Name(ty, name, None) => self.unsubscribe(id, ty, Some(&name)),
+            Interest::Wildcard(ty, true) => self.wildcards[position(ty)].push(id),
+            Interest::Wildcard(ty, false) => self.unsubscribe(id, ty, None),
         }
     }
-}
 
-// === impl Subscribers ===
-
-impl Subscribers {
-    fn remove(&mut self, id: u32, name: Option<&Name>) {
-        let Some(name) = name else {
-            self.all.retain(|one| *one != id);
-            return;
-        };
-        let Some(ids) = self.by_name.get_mut(name) else { return };
-        if let Some(place) = ids.iter().position(|(one, _)| *one == id) {
-            ids.swap_remove(place);
-        }
-        if ids.is_empty() {
-            self.by_name.remove(name);
+    /// Takes a stream from a name; none: from the wildcard.
+    fn unsubscribe(&mut self, id: u32, ty: T, name: Option<&Name>) {
+        match name {
+            Some(name) => self.snapshot.table_mut(ty).unfollow(name, id),
+            None => self.wildcards[position(ty)].retain(|one| *one != id),
         }
     }
 }

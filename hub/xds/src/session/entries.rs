@@ -37,7 +37,7 @@ pub(super) struct Entry {
 }
 
 /// Where the entry of a name is, for as long as it is there: a later one in the same place is not taken for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     at: u32,
     round: u32,

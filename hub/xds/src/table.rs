@@ -1,0 +1,217 @@
+//! The resources of one type, each beside the streams that follow its name ([`Table`]).
+//!
+//! A change finds both in one place: with thousands of names each look-up visits cold memory.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::mem::take;
+use std::sync::Arc;
+
+use crate::resource::{Name, Resource};
+use crate::session::Place;
+
+/// A stream's number, and where it keeps what it knows of the name.
+pub(crate) type Follower = (u32, Place);
+
+/// Resources by name, and who follows which name.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: HashMap<Name, Row>,
+    /// How many rows have a resource.
+    held: usize,
+}
+
+/// What is kept of a name: never neither.
+#[derive(Debug, Default)]
+struct Row {
+    resource: Option<Arc<Resource>>,
+    followers: Followers,
+}
+
+/// The streams of one name. Most names have one: it takes no memory of its own.
+#[derive(Debug, Default)]
+enum Followers {
+    #[default]
+    Nobody,
+    One(Follower),
+    Many(Vec<Follower>),
+}
+
+// === impl Table ===
+
+impl Clone for Table {
+    /// The resources: nobody follows a copy.
+    fn clone(&self) -> Self {
+        let row = |one: &Arc<Resource>| Row { resource: Some(one.clone()), ..Row::default() };
+        let rows = self.iter().map(|(name, one)| (name.clone(), row(one))).collect();
+        Self { rows, held: self.held }
+    }
+}
+
+impl Table {
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        self.rows.get(name)?.resource.as_ref()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {
+        self.rows.iter().filter_map(|(name, row)| Some((name, row.resource.as_ref()?)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held
+    }
+
+    /// The shared allocation of a name, or a new one if there is none yet.
+    pub(crate) fn intern(&self, name: &str) -> Name {
+        self.rows.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
+    }
+
+    /// Stores a resource; returns its name, as the allocation that all streams share, if its version differs.
+    pub(crate) fn put(&mut self, mut resource: Arc<Resource>) -> Option<Name> {
+        let mut entry = match self.rows.entry(resource.name().clone()) {
+            Entry::Vacant(free) => free.insert_entry(Row::default()),
+            Entry::Occupied(held) => held,
+        };
+        let name = entry.key().clone();
+        let row = entry.get_mut();
+        let held = row.resource.as_ref();
+        let same = held.is_some_and(|held| held.version() == resource.version());
+        if same && held.is_some_and(|held| held.companion() == resource.companion()) {
+            return None;
+        }
+        self.held += usize::from(held.is_none());
+        // One name for all versions: the old one goes without a visit to a name of its own.
+        if let Some(own) = Arc::get_mut(&mut resource) {
+            own.share_name(&name);
+        }
+        row.resource = Some(resource);
+        (!same).then_some(name)
+    }
+
+    /// Takes a resource out, with the shared allocation of its name.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<(Name, Arc<Resource>)> {
+        let row = self.rows.get_mut(name)?;
+        let resource = row.resource.take()?;
+        self.held -= 1;
+        let name = self.intern(name);
+        self.sweep(&name);
+        Some((name, resource))
+    }
+
+    /// The streams that follow a name.
+    pub(crate) fn followers(&self, name: &str) -> &[Follower] {
+        self.rows.get(name).map_or(&[], |row| row.followers.as_slice())
+    }
+
+    /// A stream follows a name from now on, whether or not there is such a resource.
+    pub(crate) fn follow(&mut self, name: Name, follower: Follower) {
+        self.rows.entry(name).or_default().followers.add(follower);
+    }
+
+    /// A stream follows a name no more.
+    pub(crate) fn unfollow(&mut self, name: &Name, stream: u32) {
+        let Some(row) = self.rows.get_mut(name) else { return };
+        row.followers.remove(stream);
+        self.sweep(name);
+    }
+
+    /// Forgets a name that has neither resource nor followers.
+    fn sweep(&mut self, name: &Name) {
+        let idle = |row: &Row| row.resource.is_none() && row.followers.as_slice().is_empty();
+        if self.rows.get(name).is_some_and(idle) {
+            self.rows.remove(name);
+        }
+    }
+}
+
+// === impl Followers ===
+
+impl Followers {
+    fn as_slice(&self) -> &[Follower] {
+        match self {
+            Self::Nobody => &[],
+            Self::One(follower) => std::slice::from_ref(follower),
+            Self::Many(followers) => followers,
+        }
+    }
+
+    fn add(&mut self, follower: Follower) {
+        *self = match take(self) {
+            Self::Nobody => Self::One(follower),
+            Self::One(first) => Self::Many(vec![first, follower]),
+            Self::Many(mut followers) => {
+                followers.push(follower);
+                Self::Many(followers)
+            }
+        };
+    }
+
+    fn remove(&mut self, stream: u32) {
+        match self {
+            Self::One((id, _)) if *id == stream => *self = Self::Nobody,
+            Self::Many(followers) => {
+                if let Some(at) = followers.iter().position(|(id, _)| *id == stream) {
+                    followers.swap_remove(at);
+                }
+            }
+            Self::Nobody | Self::One(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EnvoyType;
+    use crate::session::Place;
+
+    fn resource(body: &[u8]) -> Arc<Resource> {
+        Resource::new(EnvoyType::Endpoint, "name", body)
+    }
+
+    fn streams(table: &Table) -> Vec<u32> {
+        table.followers("name").iter().map(|(id, _)| *id).collect()
+    }
+
+    #[test]
+    fn followers_outlive_the_resource_and_the_resource_its_followers() {
+        let mut table = Table::default();
+        let name: Name = "name".into();
+        for stream in [7, 8, 9] {
+            table.follow(name.clone(), (stream, Place::default()));
+        }
+        assert_eq!((table.len(), table.iter().count(), table.get("name")), (0, 0, None));
+        assert!(table.put(resource(b"1")).is_some());
+        table.unfollow(&name, 7);
+        table.unfollow(&name, 7);
+        assert_eq!(streams(&table), [9, 8]);
+        assert!(table.remove("name").is_some() && table.remove("name").is_none());
+        assert_eq!((table.len(), streams(&table).len()), (0, 2));
+        table.put(resource(b"2"));
+        table.unfollow(&name, 8);
+        table.unfollow(&name, 9);
+        assert_eq!((table.len(), streams(&table).len(), table.rows.len()), (1, 0, 1));
+        table.remove("name");
+        assert!(table.rows.is_empty(), "a name that nobody needs is kept");
+    }
+
+    #[test]
+    fn all_versions_share_one_name() {
+        let mut table = Table::default();
+        let first = table.put(resource(b"1")).map(|name| name.as_ptr());
+        let second = table.put(resource(b"2")).map(|name| name.as_ptr());
+        assert_eq!(first, second);
+        assert_eq!(table.get("name").map(|one| one.name().as_ptr()), first);
+        assert_eq!(table.put(resource(b"2")), None);
+    }
+
+    #[test]
+    fn a_copy_is_followed_by_nobody() {
+        let mut table = Table::default();
+        table.put(resource(b"1"));
+        table.follow("name".into(), (1, Place::default()));
+        table.follow("other".into(), (1, Place::default()));
+        let copy = table.clone();
+        assert_eq!((copy.len(), copy.rows.len(), streams(&copy).len()), (1, 1, 0));
+    }
+}
