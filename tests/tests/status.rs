@@ -16,7 +16,9 @@ use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
 /// Edits that land while Envoy is stopped.
-const RACES: u16 = 10;
+const RACES: u16 = 100;
+/// Objects that are edited at a time.
+const OBJECTS: u16 = 5;
 
 const ENDPOINT: [Host<'static>; 1] = [Host::At("10.9.9.9")];
 
@@ -75,36 +77,62 @@ async fn event(town: &Town, name: &str, reason: &str) -> Result<String> {
     .await
 }
 
+/// One of the raced objects, in its state of a round.
+fn raced(object: u16, round: u16) -> (String, String) {
+    let name = format!("race-{object}");
+    let yaml = service(&name, 5000 + object * 100 + round).yaml();
+    (name, yaml)
+}
+
+/// Edits all raced objects at once, and waits until each says this of its new generation.
+async fn race(town: &Town, round: u16, edit: fn(&str) -> String, reason: &str) -> Result<Vec<String>> {
+    let all = (0..OBJECTS).map(|object| async move {
+        let (name, yaml) = raced(object, round);
+        let generation = apply(town, &edit(&yaml), &name).await?;
+        says(town, &name, generation, reason).await
+    });
+    futures::future::try_join_all(all).await
+}
+
+/// Waits until all raced objects say this of the generation that they are in.
+async fn all_say(town: &Town, reason: &str) -> Result<()> {
+    let all = (0..OBJECTS).map(|object| async move {
+        let (name, _) = raced(object, 0);
+        let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+        let generation = api.get(&name).await?.metadata.generation.context("a generation")?;
+        says(town, &name, generation, reason).await
+    });
+    futures::future::try_join_all(all).await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn programmed_is_true_only_after_the_proxys_ack_however_the_edit_races() -> Result<()> {
     let town = Town::start(1).await?;
     town.gateways().await?;
-    let generation = apply(&town, &service("race", 5000).yaml(), "race").await?;
-    println!("{}", says(&town, "race", generation, "Programmed").await?);
+    println!("{:?}", race(&town, 0, str::to_owned, "Programmed").await?);
     let pid = Pid::from_raw(gateway(&town, "n1").await?.pid.context("a pid")?);
     let mut slowest = Duration::ZERO;
-    for race in 1..=RACES {
+    for round in 1..=RACES / OBJECTS {
         kill(pid, Signal::SIGSTOP)?;
-        let edited = service("race", 5000 + race).yaml();
-        let generation = apply(&town, &edited, "race").await?;
-        let message = says(&town, "race", generation, "Pending").await;
+        let pending = race(&town, round, str::to_owned, "Pending").await;
         // An edit without effect on top is no more programmed than what it is on top of.
-        let idle = edited.replace("strictdns", "eds");
-        let generation = apply(&town, &idle, "race").await?;
-        let still = says(&town, "race", generation, "Pending").await;
+        let still = race(&town, round, |yaml| yaml.replace("strictdns", "eds"), "Pending").await;
+        // What is said once stays said until the proxy answers.
+        let stays = all_say(&town, "Pending").await;
         kill(pid, Signal::SIGCONT)?;
         let begun = Instant::now();
-        println!("{}; {}", message?, still?);
-        says(&town, "race", generation, "Programmed").await?;
+        let message = |said: Result<Vec<String>>| said.map(|all| all.first().cloned().unwrap_or_default());
+        println!("{}; {}", message(pending)?, message(still)?);
+        stays?;
+        all_say(&town, "Programmed").await?;
         slowest = slowest.max(begun.elapsed());
     }
-    println!("programmed at most {slowest:?} after the proxy went on");
+    println!("{RACES} races; programmed at most {slowest:?} after the proxy went on");
     // While the proxy is stopped: what it runs already is programmed at once.
     kill(pid, Signal::SIGSTOP)?;
-    let generation = apply(&town, &service("race", 5000 + RACES).yaml(), "race").await?;
-    let at_once = says(&town, "race", generation, "Programmed").await;
+    let at_once = race(&town, RACES / OBJECTS, str::to_owned, "Programmed").await;
     kill(pid, Signal::SIGCONT)?;
-    println!("an edit without effect: {}", at_once?);
+    println!("an edit without effect: {:?}", at_once?);
     Ok(())
 }
 
