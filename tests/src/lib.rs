@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod netns;
 pub mod path;
+pub mod picture;
 pub mod pipe;
 pub mod process;
 pub mod relay;

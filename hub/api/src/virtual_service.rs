@@ -58,6 +58,12 @@ pub const MIN_INTERVAL_MS: i32 = 100;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
+        name = "Endpoints",
+        type_ = "string",
+        priority = "1",
+        json_path = r#".status.conditions[?(@.type=="Healthy")].message"#
+    ),
+    printcolumn(
         name = "Message",
         type_ = "string",
         priority = "1",

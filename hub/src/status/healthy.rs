@@ -5,16 +5,19 @@ use portreeve_api::report::PlanStatus;
 
 use super::{Served, Word};
 
-/// The condition; none while no node has said anything about this version.
-pub(super) fn healthy(served: &Served, words: &[Word]) -> Option<Verdict> {
-    let told = words.iter().filter(|w| w.status.version == served.version && w.status.wanted > 0);
+/// The condition; none while no node has said anything about this version. `unresolved` is why there are no endpoints, if
+/// that is known.
+pub(super) fn healthy(served: &Served, words: &[Word], unresolved: Option<String>) -> Option<Verdict> {
+    // A proxy whose listeners have all lost their ports uses no endpoint, and knows nothing of them.
+    let knows = |w: &PlanStatus| w.wanted > 0 && (w.endpoints > 0 || w.conflicts.is_empty());
+    let told = words.iter().filter(|w| w.status.version == served.version && knows(&w.status));
     let worst = told.reduce(|one, other| if better(&one.status, &other.status) { other } else { one })?;
     let PlanStatus { endpoints, healthy, unchecked, .. } = *worst.status;
     let unchecked_too =
         if unchecked == 0 { String::new() } else { format!(", {unchecked} of them unchecked") };
     let counts = format!("{healthy} of {endpoints} endpoints healthy{unchecked_too}");
     let (reason, message) = match (endpoints, healthy) {
-        (0, _) => (Reason::NoEndpoints, "there is no endpoint".to_owned()),
+        (0, _) => (Reason::NoEndpoints, unresolved.unwrap_or_else(|| "there is no endpoint".to_owned())),
         (_, 0) => (Reason::Unhealthy, format!("{counts} (as seen from node {})", worst.node)),
         _ if healthy < endpoints => {
             (Reason::Degraded, format!("{counts} (as seen from node {})", worst.node))

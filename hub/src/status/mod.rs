@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve_api::conditions::{self, Reason};
+use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 use portreeve_api::report::PlanStatus;
 
 use crate::index::{Name, Verdict};
@@ -70,13 +70,15 @@ impl Subject {
     pub fn said(&self, words: &[Word], waited: Duration) -> Said {
         let mut conditions = crate::conditions::said(&self.verdict);
         let Some(served) = &self.served else {
-            conditions.push(programmed::nothing_served(self.verdict.generation));
+            conditions.push(programmed::nothing_served(&self.verdict));
             return Said { conditions, pending: false };
         };
         let programmed = programmed::programmed(served, words, waited);
         let pending = programmed.reason == Reason::Pending;
+        let unresolved = conditions.iter().find(|one| one.type_ == ConditionType::ResolvedRefs);
+        let unresolved = unresolved.filter(|one| one.status == Status::False).map(|one| one.message.clone());
         conditions.push(programmed);
-        conditions.extend(healthy::healthy(served, words));
+        conditions.extend(healthy::healthy(served, words, unresolved));
         Said { conditions, pending }
     }
 }

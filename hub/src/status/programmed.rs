@@ -42,9 +42,10 @@ pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> V
 }
 
 /// The condition of an object of which nothing is served.
-pub(super) fn nothing_served(generation: i64) -> Verdict {
-    let message = "the object is not accepted, and no earlier version of it is served".to_owned();
-    condition(Reason::Invalid, message, generation)
+pub(super) fn nothing_served(verdict: &crate::index::Verdict) -> Verdict {
+    let why = verdict.rejection.as_ref().map_or("it is not accepted", |rejection| &rejection.message);
+    let message = format!("nothing is served, there is no earlier version: {why}");
+    condition(Reason::Invalid, message, verdict.generation)
 }
 
 fn condition(reason: Reason, message: String, generation: i64) -> Verdict {

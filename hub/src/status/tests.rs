@@ -167,6 +167,22 @@ fn object_of_which_nothing_is_served_says_so_and_one_with_an_earlier_version_spe
     let said = subject.said(&[], Duration::ZERO);
     let found = condition(&said, ConditionType::Programmed);
     assert_eq!((found.reason, found.generation, said.pending), (Reason::Invalid, Some(4), false));
+    assert!(found.message.ends_with(": bad"), "{}", found.message);
+}
+
+#[test]
+fn lack_of_endpoints_is_told_with_its_cause_and_not_of_listeners_that_lost_their_port() {
+    let mut subject = mk_subject(&["a"]);
+    subject.verdict.refs = Refs::Empty("app=wroker".into());
+    let mut empty = word("a", [1, 1, 0, 0]);
+    Arc::make_mut(&mut empty.status).endpoints = 0;
+    let said = subject.said(std::slice::from_ref(&empty), Duration::ZERO);
+    let found = condition(&said, ConditionType::Healthy);
+    assert_eq!(found.reason, Reason::NoEndpoints);
+    assert!(found.message.contains("app=wroker"), "{}", found.message);
+    Arc::make_mut(&mut empty.status).conflicts.push("listener l: taken".into());
+    let said = subject.said(&[empty], Duration::ZERO);
+    assert!(said.conditions.iter().all(|c| c.type_ != ConditionType::Healthy));
 }
 
 #[test]
