@@ -18,6 +18,7 @@ pub mod keeper;
 pub mod keepers;
 pub mod link;
 pub mod local;
+pub mod metrics;
 pub mod names;
 pub mod proxies;
 pub mod replicas;

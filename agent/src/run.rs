@@ -13,8 +13,9 @@ use kube::Api;
 use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Readiness, Shutdown, Tasks, client, watch};
+use portreeve_runtime::{Guard, Metrics, Readiness, Shutdown, Tasks, admin, client, watch};
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
+use tokio::net::TcpListener;
 
 use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
@@ -25,7 +26,7 @@ use crate::reports::Reports;
 use crate::store::{self, Saver};
 use crate::translate::Defaults;
 use crate::world::World;
-use crate::{envoy, families, health, names, proxies, reports, socket, status};
+use crate::{envoy, families, health, metrics, names, proxies, reports, socket, status};
 
 /// How long the disk is waited for at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -68,6 +69,9 @@ pub struct RunArgs {
     /// The only DNS server to ask for endpoints' names, as address:port; without it those of /etc/resolv.conf.
     #[arg(long, value_name = "IP:PORT")]
     pub dns_server: Option<SocketAddr>,
+    /// Address and port of /livez, /readyz and /metrics; none is opened without it.
+    #[arg(long)]
+    pub admin: Option<SocketAddr>,
     /// Whose word counts for who a proxy is: the kernel's, or its own (only where every process may be any proxy).
     #[arg(long, value_enum, default_value_t)]
     pub identity: Identity,
@@ -161,12 +165,26 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     tasks.spawn("node report", report);
     let pods = Api::<KubePod>::all(client);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", args.node));
-    let guard = Readiness::default().guard("pods");
-    tasks.spawn(
-        "watch of this node's pods",
-        watch::run(pods, config, guard, Pod::from_kube, PodVerbs(agent.local)),
-    );
+    let readiness = Readiness::default();
+    let guard = readiness.guard("this node's pods");
+    let verbs = PodVerbs(agent.local.clone());
+    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, verbs));
+    tasks.spawn("completeness", told_all(agent.local.clone(), readiness.guard("the hub")));
+    if let Some(address) = args.admin {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
+        tracing::info!(address = %listener.local_addr()?, "serving metrics");
+        let metrics = Metrics::new("agent", move || metrics::of(&agent));
+        tasks.spawn("admin", admin::serve(listener, (readiness, metrics), shutdown));
+    }
     tasks.run().await
+}
+
+/// Lets the guard go once the hub, or the last known good, has told all that concerns this node.
+async fn told_all(local: Arc<Local>, guard: Guard) -> anyhow::Result<()> {
+    let mut changes = local.changes();
+    while !local.read(World::complete) && changes.changed().await.is_ok() {}
+    drop(guard);
+    std::future::pending().await
 }
 
 /// Starts an agent's tasks, all but the source of its pods.

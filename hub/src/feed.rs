@@ -10,12 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
 use portreeve_runtime::Readiness;
-use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
+use portreeve_xds::{Event, Hello, ResourceType, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::auth::{Door, Pass};
-use crate::index::{Index, Key, Name, Verdict};
+use crate::index::{Census, Index, Key, Name, Verdict};
 use crate::reports::News;
 use crate::status::Subject;
 use crate::watermark::{Kind, Watermark};
@@ -35,12 +35,27 @@ pub struct Feed {
 
 struct Inner {
     index: Index,
+    /// Resources that were published to agents since the start.
+    pushed: u64,
     views: HashMap<Name, Arc<View<PlanType>>>,
     streams: HashMap<u64, (Name, Pass)>,
     /// Deleted objects that wait for the seed's finalizer to be taken off.
     departing: BTreeMap<Key, Departing>,
     /// The newest conditions of objects that were seen since the writer looked.
     observed: BTreeMap<Key, Vec<Condition>>,
+}
+
+/// How much a hub serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// What there is.
+    pub census: Census,
+    /// The resources of each node with a connected agent.
+    pub agents: BTreeMap<Name, usize>,
+    /// Resources that were published to agents since the start.
+    pub pushed: u64,
+    /// How far this hub has seen.
+    pub seen: Watermark,
 }
 
 /// A deleted object that waits for its finalizer to be taken off.
@@ -60,6 +75,7 @@ impl Feed {
     pub fn new(index: Index, readiness: Readiness, door: Door) -> Arc<Self> {
         let inner = Inner {
             index,
+            pushed: 0,
             views: HashMap::new(),
             streams: HashMap::new(),
             departing: BTreeMap::new(),
@@ -99,6 +115,16 @@ impl Feed {
     /// Whether there is such a node.
     pub fn has_node(&self, name: &Name) -> bool {
         self.lock().index.has_node(name)
+    }
+
+    /// How much this hub serves.
+    pub fn served(&self) -> Served {
+        let inner = self.lock();
+        let count =
+            |view: &View<PlanType>| view.snapshot(|s| PlanType::ALL.iter().map(|ty| s.len(*ty)).sum());
+        let agents = inner.views.iter().map(|(node, view)| (node.clone(), count(view))).collect();
+        let (census, seen) = (inner.index.census(), *self.seen.borrow());
+        Served { census, agents, pushed: inner.pushed, seen }
     }
 
     /// Who is let in.
@@ -182,7 +208,7 @@ impl Feed {
         for (node, changes) in changes {
             if let Some(view) = inner.views.get(&node) {
                 view.set_watermark(watermark.clone());
-                view.apply(changes);
+                inner.pushed += view.apply(changes) as u64;
             }
         }
     }

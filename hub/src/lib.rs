@@ -15,6 +15,7 @@ pub mod feed;
 pub mod files;
 pub mod index;
 pub mod lease;
+pub mod metrics;
 pub mod raw;
 pub mod reports;
 pub mod resolve;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::Client;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Readiness, Shutdown, Tasks, admin, client};
+use portreeve_runtime::{Metrics, Readiness, Shutdown, Tasks, admin, client};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -19,7 +19,7 @@ use crate::index::Index;
 use crate::reports::Desk;
 use crate::resolve::SelectorScope;
 use crate::writer::Writer;
-use crate::{tls, watches};
+use crate::{metrics, tls, watches};
 
 /// The hub: serves every node's agent just what concerns it.
 #[derive(Clone, Debug, Parser)]
@@ -28,7 +28,7 @@ pub struct Args {
     /// Address and port that agents connect to.
     #[arg(long, default_value = "0.0.0.0:18100")]
     pub listen: SocketAddr,
-    /// Address and port of /livez and /readyz; none is opened without it.
+    /// Address and port of /livez, /readyz and /metrics; none is opened without it.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
     /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
@@ -89,11 +89,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     tracing::info!(%address, "serving agents");
     let claim = (args.namespace, args.identity.unwrap_or_else(identity));
-    let writer = Writer::new(client, claim, feed, desk);
+    let writer = Writer::new(client, claim, feed.clone(), desk.clone());
+    let leads = writer.leads();
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
     if let Some(address) = args.admin {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
-        tasks.spawn("admin", admin::serve(listener, readiness, shutdown.clone()));
+        let metrics = Metrics::new("hub", move || metrics::of(&feed, &desk, *leads.borrow()));
+        tracing::info!(address = %listener.local_addr()?, "serving metrics");
+        tasks.spawn("admin", admin::serve(listener, (readiness, metrics), shutdown.clone()));
     }
     tasks.run().await
 }

@@ -45,6 +45,11 @@ impl Watermark {
         *seen = revision.max(*seen);
     }
 
+    /// The revision of each kind, by its letters.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Kind::ALL.into_iter().map(|kind| (kind.letters(), self.0[kind as usize]))
+    }
+
     /// Whether all that `other` has seen was seen here as well.
     pub fn covers(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(mine, theirs)| *mine >= theirs)

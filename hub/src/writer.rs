@@ -17,6 +17,7 @@ use portreeve_api::plan::Origin;
 use portreeve_api::virtual_service::VirtualService;
 use portreeve_runtime::{Readiness, Shutdown};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::conditions::FINALIZER;
 use crate::events;
@@ -58,6 +59,7 @@ pub struct Writer {
     /// Objects whose proxies have yet to answer: time alone changes what is said of them.
     pending: BTreeSet<Key>,
     started: Instant,
+    leads: watch::Sender<bool>,
 }
 
 /// What became of a write.
@@ -82,7 +84,13 @@ impl Writer {
     ) -> Self {
         let election = Election::new(client.clone(), &namespace, identity.clone());
         let (board, pending, started) = (Board::default(), BTreeSet::new(), Instant::now());
-        Self { client, election, identity, feed, desk, board, pending, started }
+        let leads = watch::Sender::new(false);
+        Self { client, election, identity, feed, desk, board, pending, started, leads }
+    }
+
+    /// Follows whether this hub leads.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
     }
 
     /// Runs until the shutdown, and then gives the lease up. News wait while another hub leads: they are this hub's own
@@ -139,6 +147,7 @@ impl Writer {
         });
         if leads != led {
             tracing::info!(leads, "leadership changed");
+            self.leads.send_replace(leads);
         }
         leads
     }

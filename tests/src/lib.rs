@@ -13,6 +13,7 @@ pub mod dns;
 pub mod envoy;
 pub mod family;
 pub mod health_port;
+pub mod http;
 pub mod ledger;
 pub mod manifest;
 pub mod netns;

@@ -198,13 +198,12 @@ const ROWS: [Answer; 27] = [
         ("hub/src/index/tests/endpoints.rs", "objects_share_a_group_and_it_goes_with_the_last_of_them"),
     ]),
     // A25: metrics, probes, leader election.
-    Partly(
-        &[
-            ("tests/tests/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
-            ("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over"),
-        ],
-        "metrics",
-    ),
+    Proven(&[
+        ("tests/tests/metrics.rs", "hub_and_agent_tell_what_they_serve_and_when_they_are_ready"),
+        ("tests/tests/metrics.rs", "agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for"),
+        ("tests/tests/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
+        ("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over"),
+    ]),
     // A26: manifests.
     Later(DEPLOY),
     // A27: TCP listeners.

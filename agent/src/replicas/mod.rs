@@ -108,6 +108,12 @@ impl Replicas {
         self.shared.heard.borrow().get(&feeding).map(|heard| heard.last)
     }
 
+    /// How many replicas answered their last report in time.
+    pub fn answering(&self) -> usize {
+        let heard = self.shared.heard.borrow();
+        heard.values().filter(|one| one.since.is_some() && one.last.elapsed() <= choice::UNHEARD).count()
+    }
+
     /// Connects to a replica.
     ///
     /// # Errors

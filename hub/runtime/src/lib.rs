@@ -1,14 +1,16 @@
-//! Being a good process: logs, tasks that end loudly, watches, readiness, shutdown.
+//! Being a good process: logs, tasks that end loudly, watches, readiness, metrics, shutdown.
 
 pub mod admin;
 pub mod client;
 pub mod logs;
+pub mod metrics;
 pub mod ready;
 pub mod shutdown;
 pub mod tasks;
 pub mod watch;
 
 pub use client::client;
+pub use metrics::Metrics;
 pub use ready::{Guard, Readiness};
 pub use shutdown::Shutdown;
 pub use tasks::Tasks;

@@ -53,6 +53,11 @@ struct Slice {
 // === impl Groups ===
 
 impl Groups {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Opens a group with its first endpoints; one that is open stays as it is.
     pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>) {
         if !self.groups.contains_key(name) {

@@ -13,6 +13,7 @@ use portreeve_xds::Changes;
 
 use crate::resolve::SelectorScope;
 
+mod census;
 mod groups;
 mod health_verbs;
 mod matches;
@@ -29,6 +30,7 @@ mod subjects;
 mod tests;
 mod verdicts;
 
+pub use census::Census;
 pub use matches::{Labels, Name};
 pub use verdicts::{Refs, Verdict};
 

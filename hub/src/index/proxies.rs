@@ -71,6 +71,11 @@ impl Proxies {
         self.names.contains(node)
     }
 
+    /// How many nodes there are, and how many NodeProxies.
+    pub fn count(&self) -> (usize, usize) {
+        (self.names.len(), self.known.len())
+    }
+
     /// The nodes that a NodeProxy is on.
     pub fn nodes_of(&self, proxy: &Name) -> Vec<Name> {
         self.nodes.matched(proxy).iter().cloned().collect()

@@ -69,6 +69,12 @@ impl Refs {
 // === impl Verdicts ===
 
 impl Verdicts {
+    /// How many objects there are, and how many of them are refused.
+    pub fn count(&self) -> (usize, usize) {
+        let refused = self.known.values().filter(|known| known.verdict.rejection.is_some());
+        (self.known.len(), refused.count())
+    }
+
     /// An object was accepted.
     pub fn accept(&mut self, key: &Key, meta: &ObjectMeta, resolved: &Resolved) {
         let warnings = resolved.warnings.clone();

@@ -143,6 +143,12 @@ impl Book {
         self.nodes.get(node).and_then(|node| node.said.as_ref()).map_or(0, |said| said.epoch)
     }
 
+    /// How many nodes are heard, and how many are silent.
+    pub fn count(&self) -> (usize, usize) {
+        let silent = self.nodes.values().filter(|node| node.silent).count();
+        (self.nodes.len() - silent, silent)
+    }
+
     /// When a node was last heard, and whether that is within its lease.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.nodes.get(node).map(|node| (node.heard, !node.silent))

@@ -59,6 +59,25 @@ pub struct NodeStatus {
     pub reachable: bool,
 }
 
+/// What was reported, in numbers. A proxy counts once for each Plan that it is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Nodes whose agents are heard.
+    pub heard: usize,
+    /// Nodes whose agents were heard once and are silent.
+    pub silent: usize,
+    /// Proxies that are to have a Plan.
+    pub wanted: u64,
+    /// Of them: those that accepted it.
+    pub acked: u64,
+    /// Of them: those that refused something of it.
+    pub refused: u64,
+    /// Of them: those without a stream.
+    pub unreachable: u64,
+    /// Listeners that lost their port.
+    pub conflicts: u64,
+}
+
 // === impl Desk ===
 
 impl Desk {
@@ -80,6 +99,21 @@ impl Desk {
     /// When a node's agent was last heard, and whether that is within the lease; none: never, by this replica.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.lock().heard(node)
+    }
+
+    /// What was reported, in numbers.
+    pub fn tally(&self) -> Tally {
+        let book = self.lock();
+        let (heard, silent) = book.count();
+        let mut tally = Tally { heard, silent, ..Tally::default() };
+        for status in book.statuses.all() {
+            tally.wanted += u64::from(status.wanted);
+            tally.acked += u64::from(status.acked);
+            tally.refused += u64::from(status.nacked);
+            tally.unreachable += u64::from(status.unreachable);
+            tally.conflicts += status.conflicts.len() as u64;
+        }
+        tally
     }
 
     /// The names of the Plans with news since the last call: for one reader.

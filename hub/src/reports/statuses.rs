@@ -49,6 +49,11 @@ impl Statuses {
         Ok(())
     }
 
+    /// Every node's latest word on every Plan.
+    pub fn all(&self) -> impl Iterator<Item = &PlanStatus> {
+        self.plans.values().flat_map(BTreeMap::values).map(|status| &**status)
+    }
+
     /// The latest word of each node on a Plan.
     pub fn of(&self, plan: &str) -> impl Iterator<Item = (&Name, &Arc<PlanStatus>)> {
         self.plans.get(plan).into_iter().flatten()

@@ -1,0 +1,127 @@
+//! What an agent tells Prometheus: taken from its state when it asks. Entry point: [`of`].
+
+use std::collections::BTreeMap;
+
+use portreeve_api::report::PlanStatus;
+use portreeve_runtime::metrics::Family;
+
+use crate::identity::Refused;
+use crate::keeper::Phase;
+use crate::keepers::Status;
+use crate::local::{Answers, Local};
+use crate::run::Agent;
+use crate::status::Statuses;
+use crate::world::ProxyId;
+
+/// All families of an agent.
+pub fn of(agent: &Agent) -> Vec<Family> {
+    let mut all = node(&agent.local);
+    let replicas = [
+        ("known", agent.replicas.known().borrow().len()),
+        ("answering", agent.replicas.answering()),
+        ("feeding", usize::from(agent.replicas.feeding().borrow().is_some())),
+    ];
+    let replicas = replicas.map(|(state, count)| (state, count as f64));
+    all.push(
+        Family::gauge("portreeve_agent_hubs", "Replicas of the hub by what they are to this agent")
+            .each("state", replicas),
+    );
+    all.extend(kept(&agent.keepers.status()));
+    all.extend(agent.local.survey(|_, answers| answered(answers)));
+    all.extend(plans(&agent.local.statuses().borrow()));
+    all.push(refused(agent.local.door().refused()));
+    all
+}
+
+/// The node and what it was told.
+fn node(local: &Local) -> Vec<Family> {
+    let (complete, pods) = local.read(|world| (world.complete(), world.pods().count()));
+    let own = local.health.own().borrow().clone();
+    let (changes, unhealthy) = (own.changes as f64, own.unhealthy.len() as f64);
+    vec![
+        Family::gauge(
+            "portreeve_agent_complete",
+            "1 once the hub has told this agent all that concerns its node",
+        )
+        .value(f64::from(u8::from(complete))),
+        Family::gauge("portreeve_agent_pods", "Pods of this node").value(pods as f64),
+        Family::gauge("portreeve_agent_unhealthy_endpoints", "Endpoints of this node that are not healthy")
+            .value(unhealthy),
+        Family::counter("portreeve_agent_verdict_changes", "Changes of what is not healthy on this node")
+            .value(changes),
+        Family::gauge("portreeve_agent_store_problems", "What is wrong with the last known good on disk")
+            .value(local.store_problems().len() as f64),
+    ]
+}
+
+/// Proxies under keepers.
+fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
+    let mut phases = BTreeMap::from(
+        ["Starting", "Running", "Draining", "BackOff", "Stopped", "Unknown"].map(|p| (p, 0.0)),
+    );
+    for status in all.values() {
+        *phases.entry(phase(status)).or_default() += 1.0;
+    }
+    let states = || all.iter().filter_map(|(name, status)| Some((name, status.state.as_ref()?)));
+    let usage = || states().filter_map(|(name, state)| Some((name, state.usage?)));
+    vec![
+        Family::gauge("portreeve_agent_proxies", "Proxies under a keeper").each("phase", phases),
+        Family::counter("portreeve_agent_proxy_restarts", "Starts after an end that nobody asked for")
+            .each("proxy", states().map(|(name, state)| (name, state.restarts as f64))),
+        Family::counter("portreeve_agent_proxy_memory_kills", "Ends for want of memory")
+            .each("proxy", states().map(|(name, state)| (name, state.memory_kills as f64))),
+        Family::gauge("portreeve_agent_proxy_resident_memory_bytes", "Resident memory of the running Envoy")
+            .each("proxy", usage().map(|(name, usage)| (name, usage.resident as f64))),
+    ]
+}
+
+fn phase(status: &Status) -> &'static str {
+    match status.state.as_ref().map(|state| state.phase) {
+        Some(Phase::Starting) => "Starting",
+        Some(Phase::Running) => "Running",
+        Some(Phase::Draining) => "Draining",
+        Some(Phase::Backoff) => "BackOff",
+        Some(Phase::Stopped) => "Stopped",
+        None => "Unknown",
+    }
+}
+
+/// What all proxies said, those of pods included.
+fn answered(answers: &BTreeMap<ProxyId, Answers>) -> Vec<Family> {
+    let of = |count: fn(&Answers) -> usize| {
+        answers.iter().map(move |(id, one)| (id.to_string(), count(one) as f64))
+    };
+    vec![
+        Family::gauge("portreeve_agent_proxy_streams", "Open streams").each("proxy", of(|one| one.streams)),
+        Family::gauge("portreeve_agent_proxy_resources", "Resources that the proxy has accepted")
+            .each("proxy", of(|one| one.accepted.len())),
+        Family::gauge("portreeve_agent_proxy_refused_resources", "Resources that the proxy refuses")
+            .each("proxy", of(|one| one.refused.len())),
+    ]
+}
+
+fn plans(statuses: &Statuses) -> Vec<Family> {
+    let count =
+        |which: fn(&PlanStatus) -> bool| statuses.values().filter(|status| which(status)).count() as f64;
+    let states = [
+        ("programmed", count(|s| s.acked == s.wanted && s.conflicts.is_empty())),
+        ("refused", count(|s| s.nacked > 0)),
+        ("conflict", count(|s| !s.conflicts.is_empty())),
+        ("unreachable", count(|s| s.unreachable > 0)),
+    ];
+    vec![
+        Family::gauge("portreeve_agent_plans", "Plans of this node").value(statuses.len() as f64),
+        Family::gauge(
+            "portreeve_agent_plans_by_state",
+            "Plans of this node by how far they are; one may be in several",
+        )
+        .each("state", states),
+    ]
+}
+
+fn refused(refused: Refused) -> Family {
+    let reasons =
+        [("stranger", refused.strangers), ("unanswered", refused.unanswered), ("crowded", refused.crowded)];
+    Family::counter("portreeve_agent_refused_connections", "Connections and streams that were turned away")
+        .each("reason", reasons.map(|(reason, count)| (reason, count as f64)))
+}

@@ -1,0 +1,68 @@
+//! What a hub tells Prometheus: taken from its state when it asks. Entry point: [`of`].
+
+use portreeve_runtime::metrics::Family;
+
+use crate::feed::{Feed, Served};
+use crate::reports::{Desk, Tally};
+
+/// All families of a hub; `leads`: it holds the lease.
+pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
+    let refused = feed.door().refusals().into_iter().map(|(reason, count)| (reason, count as f64));
+    let mut all = vec![
+        Family::gauge("portreeve_hub_leader", "1 for the hub that writes conditions")
+            .value(f64::from(u8::from(leads))),
+        Family::counter("portreeve_hub_refused_agents", "Agents that were not let in, by reason")
+            .each("reason", refused),
+    ];
+    all.extend(served(&feed.served()));
+    all.extend(reported(desk.tally()));
+    all
+}
+
+fn served(served: &Served) -> Vec<Family> {
+    let census = &served.census;
+    let objects = [
+        ("virtualservice", census.virtual_services),
+        ("nodeproxy", census.node_proxies),
+        ("pod", census.pods),
+        ("node", census.nodes),
+    ];
+    let objects = objects.map(|(kind, count)| (kind, count as f64));
+    let nodes = served.agents.iter().map(|(node, count)| (node.to_string(), *count as f64));
+    let seen = served.seen.parts().map(|(kind, revision)| (kind, revision as f64));
+    vec![
+        Family::gauge("portreeve_hub_objects", "Watched objects").each("kind", objects),
+        Family::gauge("portreeve_hub_refused_objects", "VirtualServices whose newest version is refused")
+            .value(census.refused as f64),
+        Family::gauge("portreeve_hub_plans", "Plans in force").value(census.plans as f64),
+        Family::gauge("portreeve_hub_groups", "Groups of endpoints").value(census.groups as f64),
+        Family::gauge("portreeve_hub_agents", "Nodes whose agent this hub feeds")
+            .value(served.agents.len() as f64),
+        Family::gauge("portreeve_hub_node_resources", "Resources that a node is served").each("node", nodes),
+        Family::counter("portreeve_hub_published_resources", "Resources published to agents")
+            .value(served.pushed as f64),
+        Family::gauge("portreeve_hub_watermark", "Highest resourceVersion seen of each watched kind")
+            .each("kind", seen),
+    ]
+}
+
+fn reported(tally: Tally) -> Vec<Family> {
+    let nodes = [("heard", tally.heard), ("silent", tally.silent)].map(|(state, n)| (state, n as f64));
+    let proxies = [
+        ("wanted", tally.wanted),
+        ("acked", tally.acked),
+        ("refused", tally.refused),
+        ("unreachable", tally.unreachable),
+    ];
+    let proxies = proxies.map(|(state, count)| (state, count as f64));
+    vec![
+        Family::gauge("portreeve_hub_nodes", "Nodes by whether their agent reports").each("state", nodes),
+        Family::gauge(
+            "portreeve_hub_plan_proxies",
+            "Proxies by how far they are, once for each of their Plans",
+        )
+        .each("state", proxies),
+        Family::gauge("portreeve_hub_port_conflicts", "Listeners that lost their port to an older object")
+            .value(tally.conflicts as f64),
+    ]
+}

@@ -1,0 +1,28 @@
+//! A GET by hand over one connection, made inside a namespace. Entry point: [`get`].
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::netns::Netns;
+
+/// How long the other side may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The status and the body of `http://<address><path>`, asked for from inside `netns`.
+///
+/// # Errors
+/// It does not answer, or not by HTTP.
+pub fn get(netns: &Netns, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = netns.enter(|| TcpStream::connect_timeout(&address, PATIENCE))??;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // In 1.0 the body ends with the connection, in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").context("no HTTP")?;
+    let status = head.split_whitespace().nth(1).context("no status")?;
+    Ok((status.parse()?, body.to_owned()))
+}
