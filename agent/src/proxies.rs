@@ -1,7 +1,7 @@
 //! NodeProxies become keepers: what the hub wants on this node runs, what it does not want any more is drained.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::translate::Families;
 /// What all Envoys of this node have in common.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// Envoy's binary.
-    pub envoy: PathBuf,
+    /// Envoy's binary, if there is one.
+    pub envoy: Option<PathBuf>,
     /// The socket that serves them.
     pub ads_socket: PathBuf,
     /// How long their listeners drain before they end.
@@ -40,7 +40,11 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
             let mut names = BTreeSet::new();
             for (name, proxy) in wanted {
                 names.insert(name.to_string());
-                if let Err(error) = keepers.ensure(spec(local.node(), name, proxy, &common)) {
+                let Some(envoy) = &common.envoy else {
+                    tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
+                    continue;
+                };
+                if let Err(error) = keepers.ensure(spec(local.node(), (name, proxy), envoy, &common)) {
                     tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
                 }
             }
@@ -57,11 +61,11 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
     }
 }
 
-fn spec(node: &str, name: &str, proxy: &plan::NodeProxy, common: &Common) -> Spec {
+fn spec(node: &str, (name, proxy): (&str, &plan::NodeProxy), envoy: &Path, common: &Common) -> Spec {
     let settings = proxy.envoy.clone().unwrap_or_default();
     Spec {
         name: name.to_string(),
-        envoy: common.envoy.clone(),
+        envoy: envoy.to_owned(),
         node_id: format!("{NODE_PROXY_ID}{name}"),
         node_cluster: node.to_string(),
         ads_socket: common.ads_socket.clone(),

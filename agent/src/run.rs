@@ -57,7 +57,8 @@ pub struct RunArgs {
     /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
-    /// Envoy's binary; without it $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package.
+    /// Envoy's binary; without it $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package. Where there is none, no NodeProxy
+    /// runs, and proxies in pods are served.
     #[arg(long)]
     pub envoy: Option<PathBuf>,
     /// Seconds that the listeners of a proxy drain before it ends.
@@ -99,8 +100,8 @@ pub struct Setup {
     pub run_dir: PathBuf,
     /// Directory of the last known good; none: it is not kept.
     pub state_dir: Option<PathBuf>,
-    /// Envoy's binary.
-    pub envoy: PathBuf,
+    /// Envoy's binary; none: NodeProxies can't run here.
+    pub envoy: Option<PathBuf>,
     /// How long listeners drain before a proxy ends.
     pub drain: Duration,
     /// Starts a binary that has the roles `keep` and `launch`.
@@ -137,8 +138,9 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("signals", shutdown.clone().on_signal());
     let client = client(args.kubeconfig.as_deref()).await?;
+    let (named, given) = (args.envoy.is_some(), args.envoy);
     let envoy = tokio::task::spawn_blocking(move || {
-        envoy::locate::locate(args.envoy.as_deref(), &mut |step| tracing::info!("{step}"))
+        envoy::locate::locate(given.as_deref(), &mut |step| tracing::info!("{step}"))
     });
     let files = link::Files { authority: args.hub_ca, token: args.hub_token };
     let link = Link::of(&args.hub, files)?;
@@ -148,7 +150,13 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
         link,
         state_dir: Some(args.state_dir.unwrap_or_else(|| args.run_dir.join("state"))),
         run_dir: args.run_dir,
-        envoy: envoy.await??,
+        envoy: match envoy.await? {
+            Err(error) if !named => {
+                tracing::warn!(%error, "no NodeProxy can run here; proxies in pods are served");
+                None
+            }
+            found => Some(found?),
+        },
         drain: Duration::from_secs(args.drain.into()),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,

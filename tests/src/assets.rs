@@ -1,5 +1,5 @@
-//! The control plane's binaries: found in `KUBEBUILDER_ASSETS`, or built once from `tests/controlplane` into the
-//! user's cache. Entry point: [`control_plane`].
+//! Programs that are built once into the user's cache, from Go modules that pin their versions: the control plane's
+//! ([`control_plane`], unless `KUBEBUILDER_ASSETS` has them) and those that read manifests ([`kustomize`]).
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,15 +11,32 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
-/// The module that names the versions; part of the cache's key.
-const GO_MOD: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane/go.mod"));
-/// The checksums of that module; part of the cache's key.
-const GO_SUM: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane/go.sum"));
-/// Where that module is.
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane");
-/// Stripped, and telling clients the version that the module pins.
-const LD_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
-    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34";
+/// A Go module whose tools are built.
+struct Module {
+    /// Where it is; the last part is its name in the cache.
+    directory: &'static str,
+    /// What names the versions, and their checksums: parts of the cache's key.
+    go_mod: &'static str,
+    go_sum: &'static str,
+    /// Flags for the linker.
+    flags: &'static str,
+}
+
+const CONTROL_PLANE: Module = Module {
+    directory: concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane"),
+    go_mod: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane/go.mod")),
+    go_sum: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane/go.sum")),
+    // Stripped, and telling clients the version that the module pins.
+    flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+        -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
+};
+
+const MANIFESTS: Module = Module {
+    directory: concat!(env!("CARGO_MANIFEST_DIR"), "/manifests"),
+    go_mod: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/go.mod")),
+    go_sum: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/go.sum")),
+    flags: "-s -w",
+};
 
 /// The control plane's programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +58,20 @@ pub fn control_plane() -> Result<Assets> {
     if let Some(given) = std::env::var_os("KUBEBUILDER_ASSETS") {
         return given_assets(Path::new(&given));
     }
-    let directory = cache_dir()?.join(format!("controlplane-{}", key(GO_MOD, GO_SUM)));
-    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+    let directory = CONTROL_PLANE.cache()?;
+    let built = |name, package| built(&directory, name, (&CONTROL_PLANE, package));
     Ok(Assets {
-        etcd: built(&directory, "etcd", "go.etcd.io/etcd/server/v3")?,
-        apiserver: built(&directory, "kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")?,
+        etcd: built("etcd", "go.etcd.io/etcd/server/v3")?,
+        apiserver: built("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver")?,
     })
+}
+
+/// kustomize, built when there is none: 20 seconds.
+///
+/// # Errors
+/// As for [`control_plane`].
+pub fn kustomize() -> Result<PathBuf> {
+    built(&MANIFESTS.cache()?, "kustomize", (&MANIFESTS, "sigs.k8s.io/kustomize/kustomize/v5"))
 }
 
 /// The harness' cache: `$XDG_CACHE_HOME/portreeve` or `~/.cache/portreeve`.
@@ -71,7 +96,7 @@ fn given_assets(directory: &Path) -> Result<Assets> {
 }
 
 /// The cached program, built under the lock of its directory when it is not there yet.
-fn built(directory: &Path, name: &str, package: &str) -> Result<PathBuf> {
+fn built(directory: &Path, name: &str, from: (&Module, &str)) -> Result<PathBuf> {
     let program = directory.join(name);
     if program.is_file() {
         return Ok(program);
@@ -79,27 +104,28 @@ fn built(directory: &Path, name: &str, package: &str) -> Result<PathBuf> {
     let lock = File::create(directory.join("lock"))?;
     let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
     if !program.is_file() {
-        build(&program, package)?;
+        build(&program, from)?;
     }
     Ok(program)
 }
 
 /// Builds under a temporary name and renames, so that a killed build leaves nothing that looks finished.
-fn build(program: &Path, package: &str) -> Result<()> {
+fn build(program: &Path, (module, package): (&Module, &str)) -> Result<()> {
     let unfinished = program.with_extension("unfinished");
     tell(&format!("building {package} into {} (once; minutes)", program.display()));
     let started = Instant::now();
     let status = Command::new("go")
-        .args(["build", "-mod=readonly", "-trimpath", "-ldflags", LD_FLAGS, "-o"])
+        .args(["build", "-mod=readonly", "-trimpath", "-ldflags", module.flags, "-o"])
         .arg(&unfinished)
         .arg(package)
-        .current_dir(MODULE)
+        .current_dir(module.directory)
         .env("CGO_ENABLED", "0")
         .status();
     match status {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-            "the tests need the real {package}: install Go (see tests/controlplane/go.mod for its version) or let \
-             KUBEBUILDER_ASSETS name a directory with etcd and kube-apiserver"
+            "the tests need the real {package}: install Go (see {}/go.mod for its version); for etcd and kube-apiserver \
+             KUBEBUILDER_ASSETS may name a directory instead",
+            module.directory
         ),
         Err(error) => return Err(error).context("running go"),
         Ok(status) => ensure!(status.success(), "go build {package}: {status}"),
@@ -114,10 +140,23 @@ fn tell(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }
 
+// === impl Module ===
+
+impl Module {
+    /// Its directory in the cache, made if need be.
+    fn cache(&self) -> Result<PathBuf> {
+        let name = self.directory.rsplit('/').next().unwrap_or_default();
+        let key = key([self.go_mod, self.go_sum, self.flags]);
+        let directory = cache_dir()?.join(format!("{name}-{key}"));
+        fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        Ok(directory)
+    }
+}
+
 /// The first 16 hex digits of a hash over what decides how the programs come out.
-fn key(go_mod: &str, go_sum: &str) -> String {
+fn key(parts: [&str; 3]) -> String {
     let mut hash = Sha256::new();
-    for part in [go_mod, go_sum, LD_FLAGS] {
+    for part in parts {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
@@ -130,9 +169,9 @@ mod tests {
 
     #[test]
     fn another_version_has_another_key() {
-        assert_ne!(key("etcd 1", "sum"), key("etcd 2", "sum"));
-        assert_ne!(key("ab", "c"), key("a", "bc"));
-        assert_eq!(key("a", "b"), key("a", "b"));
+        assert_ne!(key(["etcd 1", "sum", ""]), key(["etcd 2", "sum", ""]));
+        assert_ne!(key(["ab", "c", ""]), key(["a", "bc", ""]));
+        assert_eq!(key(["a", "b", "c"]), key(["a", "b", "c"]));
     }
 
     #[test]
@@ -149,7 +188,7 @@ mod tests {
     fn a_cached_program_is_not_built_again() {
         let directory = tempfile::tempdir().unwrap();
         File::create(directory.path().join("etcd")).unwrap();
-        let found = built(directory.path(), "etcd", "no.such/package").unwrap();
+        let found = built(directory.path(), "etcd", (&CONTROL_PLANE, "no.such/package")).unwrap();
         assert_eq!(found, directory.path().join("etcd"));
     }
 }

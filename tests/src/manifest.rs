@@ -22,7 +22,19 @@ const MANAGER: &str = "portreeve-tests";
 pub async fn apply(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut stored = Vec::new();
     for object in objects(yaml)? {
-        stored.push(put(client, &object, false).await?);
+        stored.push(put(client, &object, &params()).await?);
+    }
+    Ok(stored)
+}
+
+/// The same by a server that refuses fields that it doesn't know.
+///
+/// # Errors
+/// As for [`apply`].
+pub async fn apply_strictly(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
+    let mut stored = Vec::new();
+    for object in objects(yaml)? {
+        stored.push(put(client, &object, &params().validation_strict()).await?);
     }
     Ok(stored)
 }
@@ -34,7 +46,9 @@ pub async fn apply(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
 pub async fn apply_status(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut stored = Vec::new();
     for object in objects(yaml)? {
-        stored.push(put(client, &object, true).await?);
+        let api = api_of(client, &object).await?;
+        let answer = api.patch_status(&object.name_any(), &params(), &Patch::Apply(&object)).await;
+        stored.push(answer.with_context(|| format!("applying the status of {}", title(&object)))?);
     }
     Ok(stored)
 }
@@ -89,16 +103,14 @@ fn objects(yaml: &str) -> Result<Vec<DynamicObject>> {
 }
 
 /// Sends one object.
-async fn put(client: &Client, object: &DynamicObject, status: bool) -> Result<DynamicObject> {
+async fn put(client: &Client, object: &DynamicObject, params: &PatchParams) -> Result<DynamicObject> {
     let api = api_of(client, object).await?;
-    let name = object.name_any();
-    let params = PatchParams::apply(MANAGER).force();
-    let patch = Patch::Apply(object);
-    let answer = match status {
-        true => api.patch_status(&name, &params, &patch).await,
-        false => api.patch(&name, &params, &patch).await,
-    };
+    let answer = api.patch(&object.name_any(), params, &Patch::Apply(object)).await;
     answer.with_context(|| format!("applying {}", title(object)))
+}
+
+fn params() -> PatchParams {
+    PatchParams::apply(MANAGER).force()
 }
 
 /// The API of the object's kind, in the object's namespace.

@@ -275,3 +275,18 @@ async fn strangers_that_connect_a_thousand_times_a_second_do_not_disturb_served_
     ensure!(disconnected == 0, "{disconnected} served proxies lost their stream");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_without_an_envoy_serves_the_envoys_of_pods() -> Result<()> {
+    let mut town = Town::without_portreeve(1).await?;
+    town.start_hub()?;
+    town.start_agent_without_envoy(0)?;
+    let worker = town.worker(1, 1, "app: side", true).await?;
+    let gateway = "apiVersion: portreeve.dev/v1alpha1\nkind: NodeProxy\nmetadata: {name: gateway}\n\
+                   spec: {labels: {app: envoy-ingress}}\n---\n";
+    town.apply(&format!("{gateway}{}", service("side", "app: side", 5000))).await?;
+    listeners(&worker.admin, &["side"], BOUND).await?;
+    let agent = town.nodes[0].agent.as_mut().context("an agent")?;
+    agent.wait_log("no NodeProxy can run here", BOUND)?;
+    agent.wait_log("this agent has no Envoy nodeproxy=\"gateway\"", BOUND)
+}

@@ -91,7 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         run_dir: run_dir.clone(),
         // The folder is at hand whenever the agent is.
         state_dir: None,
-        envoy: envoy.await??,
+        envoy: Some(envoy.await??),
         drain: Duration::from_secs(1),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,

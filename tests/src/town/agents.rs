@@ -41,6 +41,18 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
+    /// Starts a node's agent that finds no Envoy and can fetch none, at the town's hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_without_envoy(&mut self, index: usize) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let mut command = self.nodes[index].netns.command("env");
+        command.arg("PATH=").arg(format!("XDG_CACHE_HOME={}", self.dir.path().join("nothing").display()));
+        command.arg(under_test::binary()?).arg("agent");
+        self.start_agent_with(index, hub, command)
+    }
+
     /// Starts a node's agent whose state directory is a disk of its own of so many KiB, at the town's hub.
     ///
     /// # Errors
@@ -74,6 +86,11 @@ impl Town {
     }
 
     fn start_agent_by(&mut self, index: usize, hub: SocketAddr, mut command: Command) -> Result<()> {
+        command.env("PORTREEVE_ENVOY", &self.envoy);
+        self.start_agent_with(index, hub, command)
+    }
+
+    fn start_agent_with(&mut self, index: usize, hub: SocketAddr, mut command: Command) -> Result<()> {
         let node = &self.nodes[index];
         command.args(["run", "--node", &node.name, "--drain", "0"]);
         command.args(["--hub", &format!("https://{hub}")]).arg("--run-dir").arg(&node.run_dir);
@@ -83,7 +100,7 @@ impl Town {
             command.args(["--identity", "claimed"]);
         }
         command.args(&self.agent_args);
-        command.arg("--envoy").arg(&self.envoy).env("NO_COLOR", "1");
+        command.env("NO_COLOR", "1");
         self.family.mark(&mut command);
         self.nodes[index].agent = Some(Process::spawn(&format!("agent-{}", node.name), &command)?);
         Ok(())

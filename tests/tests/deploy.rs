@@ -1,0 +1,98 @@
+//! The manifests of `deploy/`: built by kustomize, taken by a real API server that refuses what it doesn't know, and in
+//! step with the programs that they start.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use kube::Api;
+use portreeve_agent::run::RunArgs;
+use portreeve_hub::run::Args as HubArgs;
+use portreeve_tests::controlplane::ControlPlane;
+use portreeve_tests::{assets, manifest};
+
+/// The namespace of it all.
+const NAMESPACE: &str = "portreeve";
+
+#[derive(Parser)]
+enum Agent {
+    Run(Box<AgentRun>),
+}
+
+#[derive(Args)]
+struct AgentRun {
+    #[command(flatten)]
+    args: RunArgs,
+}
+
+fn built() -> Result<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let done = Command::new(assets::kustomize()?).arg("build").arg(directory).output()?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// The words that a container is started with, its variables as a kubelet would put them in.
+fn words(program: &str, container: &Container) -> Vec<String> {
+    let given = container.args.iter().flatten().map(|word| word.replace("$(POD_NAME)", "pod-1"));
+    std::iter::once(program.to_owned()).chain(given).collect()
+}
+
+/// What every container of ours is to be.
+fn is_confined(pod: &PodSpec) -> Result<&Container> {
+    let [container] = pod.containers.as_slice() else {
+        anyhow::bail!("one container, not {:?}", pod.containers)
+    };
+    let context = container.security_context.as_ref().context("a security context")?;
+    ensure!(context.read_only_root_filesystem == Some(true), "its root can be written");
+    ensure!(context.allow_privilege_escalation == Some(false), "it may get more rights");
+    let dropped = context.capabilities.as_ref().and_then(|caps| caps.drop.clone()).unwrap_or_default();
+    let added = context.capabilities.as_ref().and_then(|caps| caps.add.clone()).unwrap_or_default();
+    ensure!(dropped == ["ALL"] && added.is_empty(), "capabilities: {context:?}");
+    let seccomp = pod.security_context.as_ref().and_then(|context| context.seccomp_profile.clone());
+    ensure!(seccomp.is_some_and(|profile| profile.type_ == "RuntimeDefault"), "seccomp");
+    Ok(container)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_understand() -> Result<()> {
+    let control = ControlPlane::start().await?;
+    let client = control.client()?;
+    let stored = manifest::apply_strictly(&client, &built()?).await?;
+    manifest::established(&client, &stored, std::time::Duration::from_secs(40)).await?;
+    println!("{} objects", stored.len());
+
+    let hub = Api::<Deployment>::namespaced(client.clone(), NAMESPACE).get("portreeve-hub").await?;
+    let hub = hub.spec.and_then(|spec| spec.template.spec).context("a pod")?;
+    let container = is_confined(&hub)?;
+    ensure!(
+        hub.security_context.as_ref().is_some_and(|context| context.run_as_non_root == Some(true)),
+        "the hub is root"
+    );
+    let args = HubArgs::try_parse_from(words("portreeve-hub", container))?;
+    let ports: Vec<i32> = container.ports.iter().flatten().map(|port| port.container_port).collect();
+    let admin = args.admin.context("--admin")?;
+    ensure!(ports == [i32::from(args.listen.port()), i32::from(admin.port())], "{ports:?}");
+
+    let agent = Api::<DaemonSet>::namespaced(client, NAMESPACE).get("portreeve-agent").await?;
+    let agent = agent.spec.and_then(|spec| spec.template.spec).context("a pod")?;
+    let container = is_confined(&agent)?;
+    let mut given = words("portreeve-agent", container);
+    // From the environment, where a kubelet puts it.
+    given.push("--node=n1".into());
+    let Agent::Run(run) = Agent::try_parse_from(given)?;
+    let hub = run.args.hub.first().context("--hub")?;
+    ensure!(hub.port_u16() == Some(args.listen.port()) && hub.scheme_str() == Some("https"), "{hub}");
+    let mounted: Vec<&str> =
+        container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
+    for path in [&run.args.run_dir, run.args.state_dir.as_ref().context("--state-dir")?] {
+        ensure!(mounted.iter().any(|mount| path == Path::new(mount)), "{} is no mount", path.display());
+    }
+    for file in [&run.args.hub_ca, &run.args.hub_token] {
+        ensure!(mounted.iter().any(|mount| file.parent() == Some(Path::new(mount))), "{}", file.display());
+    }
+    Ok(())
+}
