@@ -1,0 +1,393 @@
+//! The agent is killed and restarted, and upgraded to another build, under traffic through a gateway and a sidecar: nothing
+//! is lost, and no session is made anew. In half of the trials the new agent finds neither hub nor API server.
+//!
+//! A trial is over when the new agent has shown that it is in force: both proxies are at it, and they take a verdict of its
+//! own probes from it, which needs nobody else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use portreeve_tests::envoy::Admin;
+use portreeve_tests::health_port::HealthPort;
+use portreeve_tests::pipe::{Pipe, virtual_service};
+use portreeve_tests::town::{BOUND, Town, Worker, listeners};
+use portreeve_tests::udp::{Echo, Flow, Report, Running};
+use portreeve_tests::wait;
+
+/// Trials of each kind.
+const TRIALS: usize = 20;
+/// How often a trial may be repeated because the test's own sockets dropped datagrams.
+const REPEATS: usize = 2;
+/// Datagrams per second through each listener.
+const RATE: u32 = 1000;
+/// Sessions of each listener.
+const SOCKETS: u32 = 10;
+/// Where the pods answer.
+const PORT: u16 = 5000;
+/// Where the canary's health is asked for.
+const HEALTH: u16 = 1233;
+/// Proxies of the gateways' VirtualServices.
+const GATEWAYS: &str = "app: envoy-ingress";
+/// What Envoy counts of changed listeners and clusters.
+const MODIFIED: [&str; 2] = ["listener_manager.listener_modified", "cluster_manager.cluster_modified"];
+
+/// Which agent it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Build {
+    Original,
+    /// One of its defaults is another.
+    Changed,
+}
+
+/// How hub and API server are away; the hub is killed in any case.
+#[derive(Clone, Copy, Debug)]
+enum Away {
+    /// The API server is killed.
+    Killed,
+    /// The API server is stopped: it takes connections, and never answers.
+    Stopped,
+}
+
+/// One death of the agent.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The other build comes after it.
+    upgrade: bool,
+    away: Option<Away>,
+}
+
+/// A trial that is over.
+struct Done {
+    title: String,
+    /// From the start of the new agent until it was shown to be in force.
+    took: Duration,
+    until: Instant,
+    /// Datagrams that the kernel dropped at sockets of the test: if there are any, the trial is void.
+    dropped: u64,
+    sent: usize,
+    lost: usize,
+}
+
+/// A flow through one listener.
+struct Traffic {
+    title: &'static str,
+    started: Instant,
+    running: Running,
+}
+
+/// The town and what answers in it.
+struct Stage {
+    town: Town,
+    side: Worker,
+    workers: Vec<Worker>,
+    echoes: Vec<Echo>,
+    /// A pod whose health the agent probes for both proxies; no traffic goes there.
+    canary: Worker,
+    health: Option<HealthPort>,
+    /// The agent that is there.
+    build: Build,
+    /// [`MODIFIED`] of both proxies before the first trial.
+    modified: Vec<BTreeMap<&'static str, u64>>,
+    done: Vec<Done>,
+}
+
+// === impl Build ===
+
+impl Build {
+    fn other(self) -> Self {
+        if self == Self::Original { Self::Changed } else { Self::Original }
+    }
+}
+
+// === impl Trial ===
+
+impl Trial {
+    /// First the restarts, then the upgrades, each to the other build.
+    fn all() -> Vec<Self> {
+        let away = |i: usize| match i % 4 {
+            1 => Some(Away::Killed),
+            2 => Some(Away::Stopped),
+            _ => None,
+        };
+        let some = |upgrade| (0..TRIALS).map(move |i| Self { upgrade, away: away(i) });
+        some(false).chain(some(true)).collect()
+    }
+}
+
+// === impl Done ===
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { title, took, dropped, sent, lost, .. } = self;
+        write!(f, "{title}: {lost} of {sent} lost, {dropped} dropped at the test's own sockets, ")?;
+        write!(f, "in force after {took:.2?}")
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// A gateway, a sidecar and their pods, all in place.
+    async fn new() -> Result<Self> {
+        let town = Town::start(1).await?;
+        town.gateways().await?;
+        let (mut workers, mut echoes) = (Vec::new(), Vec::new());
+        for j in [1, 2] {
+            let worker = town.worker(1, j, "app: worker", false).await?;
+            echoes.push(Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), PORT))?);
+            workers.push(worker);
+        }
+        let side = town.worker(1, 3, "app: side", true).await?;
+        let canary = town.worker(1, 4, "app: canary", false).await?;
+        let (modified, done) = (Vec::new(), Vec::new());
+        let (health, build) = (None, Build::Original);
+        let mut made = Self { town, side, workers, echoes, canary, health, build, modified, done };
+        made.open_health()?;
+        made.town.apply(&objects()).await?;
+        listeners(&made.town.nodes[0].gateway(), &["keyed", "spread", "canary"], BOUND).await?;
+        listeners(&made.side.admin, &["side", "canary"], BOUND).await?;
+        made.canary_is(true).await?;
+        made.modified = made.count_modified().await?;
+        Ok(made)
+    }
+
+    /// Traffic through the gateway's two listeners and the sidecar's.
+    fn traffic(&self) -> Result<Vec<Traffic>> {
+        let (gateway, side) = (self.town.nodes[0].address(), self.side.ip());
+        let targets = [("keyed", gateway, 4000), ("spread", gateway, 4001), ("side", side, 4100)];
+        let start = |(title, ip, port)| {
+            let flow = Flow::to(SocketAddr::new(ip, port)).sockets(SOCKETS).rate(RATE);
+            let running = flow.lasting(Duration::from_secs(3600)).start(self.town.bed.root())?;
+            Ok(Traffic { title, started: Instant::now(), running })
+        };
+        targets.into_iter().map(start).collect()
+    }
+
+    /// One trial, again when the test's own sockets dropped something.
+    async fn trial(&mut self, number: usize, trial: Trial) -> Result<()> {
+        for _ in 0..=REPEATS {
+            let before = self.drops()?;
+            let took = self.attempt(trial).await.with_context(|| format!("trial {number}, {trial:?}"))?;
+            let (until, dropped) = (Instant::now(), self.drops()?.saturating_sub(before));
+            let title = format!("{number:2} {trial:?} {:?}", self.build);
+            self.done.push(Done { title, took, until, dropped, sent: 0, lost: 0 });
+            if dropped == 0 {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the test's own sockets dropped datagrams in {} trials in a row", REPEATS + 1)
+    }
+
+    /// Answers with the time until the new agent is in force.
+    async fn attempt(&mut self, trial: Trial) -> Result<Duration> {
+        if let Some(away) = trial.away {
+            self.leave(away)?;
+        }
+        self.town.nodes[0].agent.take().context("no agent")?.kill();
+        let start = Instant::now();
+        if trial.upgrade {
+            self.build = self.build.other();
+        }
+        match self.build {
+            Build::Original => self.town.start_agent(0)?,
+            Build::Changed => self.town.start_changed_agent(0)?,
+        }
+        self.in_force().await?;
+        let took = start.elapsed();
+        if let Some(away) = trial.away {
+            ensure!(!self.log().contains("connected=true"), "there is a hub:\n{}", self.log());
+            self.come_back(away).await?;
+        }
+        let agent = self.town.nodes[0].agent.as_mut().context("no agent")?;
+        agent.wait_log("connected=true", BOUND)?;
+        let now = self.count_modified().await?;
+        ensure!(now == self.modified, "before all trials {:?}, now {now:?}", self.modified);
+        Ok(took)
+    }
+
+    /// Takes hub and API server away.
+    fn leave(&mut self, away: Away) -> Result<()> {
+        self.town.hub.take().context("no hub")?.kill();
+        match away {
+            Away::Killed => self.town.control.kill(),
+            Away::Stopped => self.town.control.apiserver().context("no API server")?.stop()?,
+        }
+        Ok(())
+    }
+
+    async fn come_back(&mut self, away: Away) -> Result<()> {
+        match away {
+            Away::Killed => self.town.control.revive().await?,
+            Away::Stopped => self.town.control.apiserver().context("no API server")?.cont()?,
+        }
+        self.town.start_hub()
+    }
+
+    /// Waits until both proxies are at the new agent, and until each was told, and shows, what that has probed: first that
+    /// the canary is not healthy, then that it is.
+    async fn in_force(&mut self) -> Result<()> {
+        wait::until("both proxies", BOUND, || async { self.log().matches("proxy connected").count() >= 2 })
+            .await?;
+        self.health = None;
+        self.canary_is(false).await?;
+        self.open_health()?;
+        self.canary_is(true).await
+    }
+
+    fn open_health(&mut self) -> Result<()> {
+        let address = SocketAddr::new(self.canary.ip(), HEALTH);
+        self.health = Some(HealthPort::open(&self.canary.netns, address)?);
+        Ok(())
+    }
+
+    async fn canary_is(&self, healthy: bool) -> Result<()> {
+        for (name, admin) in self.proxies() {
+            wait::until(&format!("a canary with healthy={healthy} at the {name}"), BOUND, || async {
+                admin.clusters().await.is_ok_and(|text| health_of_canary(&text) == Some(healthy))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    fn proxies(&self) -> [(&'static str, Admin); 2] {
+        [("gateway", self.town.nodes[0].gateway()), ("sidecar", self.side.admin.clone())]
+    }
+
+    async fn count_modified(&self) -> Result<Vec<BTreeMap<&'static str, u64>>> {
+        let mut counted = Vec::new();
+        for (_, admin) in self.proxies() {
+            let stats = admin.stats().await?;
+            counted.push(MODIFIED.map(|name| (name, stats.get(name).copied().unwrap_or_default())).into());
+        }
+        Ok(counted)
+    }
+
+    fn log(&self) -> String {
+        self.town.nodes[0].agent.as_ref().map(|agent| agent.log()).unwrap_or_default()
+    }
+
+    /// Datagrams that the kernel dropped at sockets of the test.
+    fn drops(&self) -> Result<u64> {
+        let mut dropped = self.town.bed.root().udp_sockets()?.iter().map(|socket| socket.drops).sum();
+        for worker in &self.workers {
+            dropped += worker.netns.udp_sockets()?.iter().map(|socket| socket.drops).sum::<u64>();
+        }
+        Ok(dropped)
+    }
+
+    /// And at sockets of the proxies: they are none of the test's, and what is dropped there is lost.
+    fn drops_of_proxies(&self) -> Result<u64> {
+        let sockets = [self.town.nodes[0].netns.udp_sockets()?, self.side.netns.udp_sockets()?];
+        Ok(sockets.iter().flatten().map(|socket| socket.drops).sum())
+    }
+
+    /// Books a flow's datagrams under the trials in which they were sent. What follows the last is nobody's.
+    fn book(&mut self, started: Instant, report: &Report) {
+        for datagram in report.lines.iter().flat_map(|line| &line.datagrams) {
+            let at = self.done.partition_point(|done| done.until < started + datagram.sent);
+            if let Some(done) = self.done.get_mut(at) {
+                done.sent += 1;
+                done.lost += usize::from(datagram.answer.is_none());
+            }
+        }
+    }
+
+    /// An object that comes while the changed agent is there shows that it makes other listeners of the same, and that it
+    /// leaves those that are there as they are.
+    async fn other_build(&self) -> Result<()> {
+        let gateway = self.town.nodes[0].gateway();
+        self.town.apply(&virtual_service("later", GATEWAYS, &[Pipe::new("later", 4003, PORT)])).await?;
+        listeners(&gateway, &["keyed", "spread", "canary", "later"], BOUND).await?;
+        let dump = gateway.config_dump().await?;
+        let (later, spread) = (idle(&dump, "later"), idle(&dump, "spread"));
+        ensure!((later, spread) == (Some("90s"), Some("60s")), "later: {later:?}, spread: {spread:?}");
+        Ok(())
+    }
+}
+
+/// The VirtualServices of both proxies.
+fn objects() -> String {
+    let pipes = [Pipe::new("keyed", 4000, PORT).keyed("call"), Pipe::new("spread", 4001, PORT)];
+    let gateways = virtual_service("gateways", GATEWAYS, &pipes);
+    let side = virtual_service("side", "app: side", &[Pipe::new("side", 4100, PORT)]);
+    [gateways, side, canary("one", GATEWAYS, 4002), canary("two", "app: side", 4102)].join("---\n")
+}
+
+/// A VirtualService whose one endpoint is probed five times a second.
+fn canary(name: &str, selector: &str, port: u16) -> String {
+    format!(
+        "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: default}}\n\
+         spec:\n  selector: {{{selector}}}\n  listeners:\n  - name: canary\n    udp:\n      port: {port}\n      \
+         cluster:\n        name: canary-out\n        service_discovery: eds\n        \
+         health_check: {{interval: 200, protocol: TCP}}\n        endpoints:\n        - name: e\n          \
+         host: {{selector: {{app: canary}}}}\n          port: {PORT}\n          health_check_port: {HEALTH}\n"
+    )
+}
+
+/// What a proxy thinks of the canary; none: it has none.
+fn health_of_canary(clusters: &str) -> Option<bool> {
+    let line = clusters.lines().find(|line| line.contains("canary") && line.contains("::health_flags::"))?;
+    Some(line.ends_with("::healthy"))
+}
+
+/// The idle time-out of a listener, by the last part of its name.
+fn idle<'a>(dump: &'a serde_json::Value, name: &str) -> Option<&'a str> {
+    let parts = dump["configs"].as_array()?.iter();
+    let mut states = parts.filter_map(|part| part["dynamic_listeners"].as_array()).flatten();
+    let ours = |state: &&serde_json::Value| {
+        state["name"].as_str().is_some_and(|found| found.ends_with(&format!("/{name}")))
+    };
+    let listener = &states.find(ours)?["active_state"]["listener"];
+    listener["listener_filters"][0]["typed_config"]["idle_timeout"].as_str()
+}
+
+/// What is wrong with the trials that are over, by name.
+fn faults(done: &[Done]) -> Vec<String> {
+    // What the test's own sockets dropped in a void trial is its own loss, but no more than that.
+    let bad = |done: &&Done| done.lost as u64 > done.dropped || done.sent == 0;
+    done.iter().filter(bad).map(ToString::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_restarted_and_upgraded_forty_times_loses_no_datagram_and_no_session() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let traffic = stage.traffic()?;
+    let (begun, mut told_apart) = (Instant::now(), false);
+    for (number, trial) in Trial::all().into_iter().enumerate() {
+        stage.trial(number + 1, trial).await?;
+        if stage.build == Build::Changed && !told_apart {
+            stage.other_build().await?;
+            told_apart = true;
+        }
+    }
+    let (lasted, mut faults_found) = (begun.elapsed(), Vec::new());
+    for Traffic { title, started, running } in traffic {
+        let report = running.stop()?;
+        println!("{title}: {report}");
+        stage.book(started, &report);
+        let due = lasted.as_secs_f64() * f64::from(RATE);
+        ensure!(report.sent() as f64 > 0.9 * due, "{title}: {} sent, {due:.0} were due", report.sent());
+        let sessions = report.lines.iter().map(|line| (line.source, line.upstreams()));
+        let anew = sessions.filter(|(_, upstreams)| upstreams.len() != 1);
+        faults_found.extend(anew.map(|(source, from)| format!("{title}: {source} came from {from:?}")));
+    }
+    stage.done.iter().for_each(|done| println!("{done}"));
+    faults_found.extend(faults(&stage.done));
+    let void = stage.done.iter().filter(|done| done.dropped > 0).count();
+    let (sent, lost) = stage.done.iter().fold((0, 0), |(sent, lost), d| (sent + d.sent, lost + d.lost));
+    println!(
+        "{} trials ({void} void) in {lasted:.0?}: {lost} of {sent} lost, {} dropped at the proxies' sockets, modified {:?}",
+        stage.done.len(),
+        stage.drops_of_proxies()?,
+        stage.modified
+    );
+    println!("answered: {:?}", stage.echoes.iter().map(|echo| echo.seen().received).collect::<Vec<_>>());
+    ensure!(told_apart, "the changed agent was never there");
+    ensure!(stage.done.len() - void == 2 * TRIALS, "{} trials count", stage.done.len() - void);
+    ensure!(faults_found.is_empty(), "{}", faults_found.join("\n"));
+    Ok(())
+}
