@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
@@ -204,20 +204,22 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     // Before the socket: whoever connects is told the last known good.
     let (saver, kept) = setup.state_dir.as_deref().map(store::open).transpose()?.unwrap_or_default();
     tasks.spawn_graceful("store", keep_last_words(saver.clone(), shutdown.waiter()));
+    let epoch = reports::next_epoch(kept.epoch, now_ms());
     let path = setup.run_dir.join("agent.sock");
     let listener = socket::bind(&path, "--run-dir")?;
     let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
         .with_context(|| setup.run_dir.display().to_string())?;
     let door = Door::new(setup.identity, &setup.node, keepers.clone());
     let world = World::new(families).with_defaults(setup.defaults);
-    let local = Local::restored(setup.node.clone(), world, door, (saver, kept));
+    let local = Local::restored(setup.node.clone(), world, door, (saver.clone(), kept));
     let served = routes(local.clone(), LIMITS).add_service(keepers.service());
     let at_door = local.clone();
     let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));
     let until = shutdown.waiter();
     tasks.spawn_graceful("socket", async move { Ok(serve_unix_gated(listener, gate, served, until).await?) });
     let replicas = Replicas::new(&setup.node, setup.link.clone());
-    let reports = Reports::new(reports::epoch_now());
+    let reports = Reports::new(epoch);
+    tasks.spawn("epoch", reports::keep_epoch(reports.clone(), saver));
     tasks.spawn("hub's addresses", setup.hub.follow(replicas.clone()));
     tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
     tasks.spawn("what is reported", reports::follow(reports.clone(), local.clone()));
@@ -238,6 +240,11 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         Ok(())
     });
     Ok(Agent { local, keepers, reports, replicas })
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 /// Waits for the end, and then for the disk. What can't be written was said already.

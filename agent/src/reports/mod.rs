@@ -2,13 +2,13 @@
 //! Entry point: [`Reports`].
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use portreeve_api::plan::Unhealthy;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::replicas::{Replica, Replicas};
+use crate::store::{Content, Key, Saver};
 
 pub mod outbox;
 mod sources;
@@ -40,7 +40,7 @@ pub struct Reports {
 
 impl Reports {
     /// Nothing to report yet. `epoch` has to be later than any that an agent of this node used before; what a replica
-    /// has heard of is made good by itself. See [`epoch_now`].
+    /// has heard of is made good by itself. See [`next_epoch`].
     pub fn new(epoch: u64) -> Self {
         Self { outbox: watch::Sender::new(Outbox::new(epoch)) }
     }
@@ -92,8 +92,80 @@ impl Reports {
     }
 }
 
-/// An epoch that is later than every earlier agent's, as far as the clock is right: milliseconds since the Unix epoch.
-pub fn epoch_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(1)
+/// The epoch of an agent that starts at `now_ms` (since the Unix epoch): later than the one that an earlier agent of this
+/// node kept, even if the clock went back. Where nothing is kept the clock has to be right.
+pub fn next_epoch(kept: Option<u64>, now_ms: u64) -> u64 {
+    now_ms.max(kept.map_or(1, |kept| kept.saturating_add(1)))
+}
+
+/// Keeps the epoch for the next agent, now and whenever it is raised, for ever.
+///
+/// # Errors
+/// None is expected: the reports live as long as it does.
+pub async fn keep_epoch(reports: Reports, saver: Saver) -> anyhow::Result<()> {
+    let mut outbox = reports.outbox.subscribe();
+    loop {
+        let epoch = outbox.borrow_and_update().epoch();
+        // What is kept already is not written again.
+        saver.put(Key::Epoch, Content::Number(epoch));
+        outbox.changed().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn epoch_of_the_next_agent_is_later_whatever_the_clock_says() {
+        let cases = [
+            (None, 1000, 1000),
+            (None, 0, 1),
+            (Some(500), 1000, 1000),
+            (Some(1000), 1000, 1001),
+            (Some(5000), 1000, 5001),
+            (Some(u64::MAX), 1000, u64::MAX),
+        ];
+        for (kept, now, epoch) in cases {
+            assert_eq!(next_epoch(kept, now), epoch, "kept {kept:?}, now {now}");
+        }
+    }
+
+    #[test]
+    fn agents_that_follow_each_other_under_a_clock_that_goes_back_have_later_and_later_epochs() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut last = 0;
+        for now in [9000, 8000, 8000, 1, 9001, 20_000] {
+            let (saver, kept) = store::open(directory.path()).unwrap();
+            let epoch = next_epoch(kept.epoch, now);
+            assert!(epoch > last, "{epoch} after {last}");
+            saver.put(Key::Epoch, Content::Number(epoch));
+            saver.flush(Duration::from_secs(20)).unwrap();
+            last = epoch;
+        }
+        assert_eq!(last, 20_000);
+    }
+
+    #[tokio::test]
+    async fn epoch_that_a_replica_made_us_raise_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (saver, _) = store::open(directory.path()).unwrap();
+        let reports = Reports::new(7);
+        let keeping = tokio::spawn(keep_epoch(reports.clone(), saver.clone()));
+        reports.outbox.send_if_modified(|outbox| outbox.heard_of(99, Instant::now()));
+        let kept = async {
+            loop {
+                saver.flush(Duration::from_secs(20)).unwrap();
+                let (_, restored) = store::open(directory.path()).unwrap();
+                if restored.epoch == Some(100) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), kept).await.unwrap();
+        keeping.abort();
+    }
 }

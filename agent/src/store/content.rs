@@ -29,6 +29,8 @@ pub enum Content {
     Host(Vec<IpAddr>),
     /// What a proxy accepted of a Plan.
     Accepted(Vec<Accepted>),
+    /// A number.
+    Number(u64),
 }
 
 /// Everything that a store holds.
@@ -46,6 +48,8 @@ pub struct Restored {
     pub hosts: Vec<(Host, Vec<IpAddr>)>,
     /// What each proxy had accepted of each Plan.
     pub accepted: Vec<(Owner, Vec<Accepted>)>,
+    /// The latest epoch that was reported under.
+    pub epoch: Option<u64>,
     /// Names of files that were there and can't be used.
     pub lost: BTreeSet<String>,
 }
@@ -130,6 +134,7 @@ impl Content {
                 AcceptedRecord { resources: all.iter().filter_map(AcceptedResource::of).collect() }
                     .encode_to_vec()
             }
+            Self::Number(number) => number.to_le_bytes().to_vec(),
         }
     }
 }
@@ -157,6 +162,7 @@ impl Restored {
                     record.resources.into_iter().map(AcceptedResource::read).collect();
                 self.accepted.push((owner.clone(), all?));
             }
+            Key::Epoch => self.epoch = Some(u64::from_le_bytes(content.try_into().ok()?)),
         }
         Some(())
     }

@@ -19,6 +19,8 @@ pub enum Key {
     Host(Host),
     /// What a proxy accepted of a Plan.
     Accepted(Owner),
+    /// The epoch of what this node's agents reported last.
+    Epoch,
     /// The hub has said everything once. Last of all: it is a word about the others.
     Complete,
 }
@@ -37,6 +39,7 @@ impl Key {
             Self::Pod(_) => 3,
             Self::Host(_) => 4,
             Self::Accepted(_) => 5,
+            Self::Epoch => 6,
             Self::Resource(ty, _) => match ty {
                 PlanType::Secret => 16,
                 PlanType::Health => 17,
@@ -52,7 +55,7 @@ impl Key {
     /// Its text within its kind.
     pub fn text(&self) -> String {
         match self {
-            Self::Watermark | Self::Complete => String::new(),
+            Self::Watermark | Self::Epoch | Self::Complete => String::new(),
             Self::Resource(_, name) | Self::Pod(name) => name.to_string(),
             Self::Host((namespace, host)) => format!("{namespace}{SEPARATOR}{host}"),
             Self::Accepted((ProxyId::Node(name), plan)) => format!("node{SEPARATOR}{name}{SEPARATOR}{plan}"),
@@ -69,6 +72,7 @@ impl Key {
             3 => Some(Self::Pod(text.into())),
             4 => text.split_once(SEPARATOR).map(|(ns, host)| Self::Host((ns.into(), host.into()))),
             5 => owner(text).map(Self::Accepted),
+            6 => Some(Self::Epoch),
             16 => resource(PlanType::Secret),
             17 => resource(PlanType::Health),
             18 => resource(PlanType::Slice),
@@ -93,6 +97,7 @@ impl Key {
             Self::Pod(_) => "pod",
             Self::Host(_) => "host",
             Self::Accepted(_) => "accepted",
+            Self::Epoch => "epoch",
             Self::Resource(ty, _) => match ty {
                 PlanType::Secret => "secret",
                 PlanType::Health => "health",
@@ -127,7 +132,7 @@ mod tests {
         let mut keys: Vec<Key> = PlanType::ALL.iter().map(|ty| Key::Resource(*ty, "A/ns/n".into())).collect();
         let owner = |id: fn(Name) -> ProxyId| Key::Accepted((id("gw".into()), "A/ns/n".into()));
         keys.extend([owner(ProxyId::Node), owner(ProxyId::Pod)]);
-        keys.extend([Key::Watermark, Key::Complete, Key::Pod("uid".into())]);
+        keys.extend([Key::Watermark, Key::Epoch, Key::Complete, Key::Pod("uid".into())]);
         keys.push(Key::Host(("ns".into(), "host".into())));
         keys
     }
