@@ -27,6 +27,7 @@ pub mod restore;
 pub mod roles;
 pub mod run;
 pub mod socket;
+pub mod staleness;
 pub mod status;
 pub mod store;
 pub mod translate;

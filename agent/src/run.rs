@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
@@ -23,10 +23,14 @@ use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::replicas::{Places, Replicas, run_feed};
 use crate::reports::Reports;
+use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
 use crate::translate::Defaults;
 use crate::world::World;
 use crate::{envoy, families, health, metrics, names, proxies, reports, socket, status};
+
+/// Seconds that the hub's last word may be relied on when nobody says otherwise.
+pub const MAX_STALE: u32 = 3600;
 
 /// How long the disk is waited for at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -73,6 +77,10 @@ pub struct RunArgs {
     /// Address and port of /livez, /readyz and /metrics; none is opened without it.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
+    /// Seconds after which the hub's last word is too old: then pods of other nodes that nobody checks keep their sessions
+    /// and take no new one.
+    #[arg(long, value_name = "SECONDS", default_value_t = MAX_STALE)]
+    pub max_stale: u32,
     /// Whose word counts for who a proxy is: the kernel's, or its own (only where every process may be any proxy).
     #[arg(long, value_enum, default_value_t)]
     pub identity: Identity,
@@ -112,6 +120,8 @@ pub struct Setup {
     pub identity: Identity,
     /// How endpoints' names are resolved.
     pub names: names::Settings,
+    /// How long the hub's last word may be relied on.
+    pub max_stale: Duration,
     /// What is stated where a resource says nothing.
     pub defaults: Defaults,
 }
@@ -161,6 +171,7 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,
         identity: args.identity,
+        max_stale: Duration::from_secs(args.max_stale.into()),
         names: names::Settings {
             domain: args.cluster_domain,
             server: args.dns_server,
@@ -205,6 +216,8 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     let (saver, kept) = setup.state_dir.as_deref().map(store::open).transpose()?.unwrap_or_default();
     tasks.spawn_graceful("store", keep_last_words(saver.clone(), shutdown.waiter()));
     let epoch = reports::next_epoch(kept.epoch, now_ms());
+    let age = staleness::age(kept.heard_ms, now_ms());
+    let staleness = Staleness::new(setup.max_stale, age, Instant::now());
     let path = setup.run_dir.join("agent.sock");
     let listener = socket::bind(&path, "--run-dir")?;
     let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
@@ -219,7 +232,9 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     tasks.spawn_graceful("socket", async move { Ok(serve_unix_gated(listener, gate, served, until).await?) });
     let replicas = Replicas::new(&setup.node, setup.link.clone());
     let reports = Reports::new(epoch);
-    tasks.spawn("epoch", reports::keep_epoch(reports.clone(), saver));
+    tasks.spawn("epoch", reports::keep_epoch(reports.clone(), saver.clone()));
+    let aging = staleness::run(staleness, local.clone(), replicas.clone(), saver);
+    tasks.spawn("age of the hub's word", aging);
     tasks.spawn("hub's addresses", setup.hub.follow(replicas.clone()));
     tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
     tasks.spawn("what is reported", reports::follow(reports.clone(), local.clone()));
@@ -242,7 +257,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     Ok(Agent { local, keepers, reports, replicas })
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
 }

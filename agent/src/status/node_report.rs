@@ -23,6 +23,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// A report that says nothing new is written this often: it shows that the agent lives.
 const LIVENESS: Duration = Duration::from_secs(60);
 
+/// What a node says that has had no hub for too long.
+const STALE: &str = "no hub was heard for longer than --max-stale: pods of other nodes that nobody checks take no new \
+                     session";
+
 /// What there is to report on.
 pub struct Facts<'a> {
     /// Plans, pods and proxies.
@@ -42,7 +46,7 @@ pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> Nod
     let others = facts.world.proxies().iter().filter(|(id, _)| matches!(id, ProxyId::Pod(_)));
     proxies.extend(others.filter_map(|(id, proxy)| exception(proxy, facts.answers.get(id)?)));
     let mut conditions = before.conditions.clone();
-    conditions::set(&mut conditions, programmed(facts.statuses), now);
+    conditions::set(&mut conditions, programmed(facts.statuses, facts.world.stale()), now);
     let report = NodeReportStatus {
         observed_at: None,
         agent_version: env!("CARGO_PKG_VERSION").into(),
@@ -128,13 +132,14 @@ fn conflict(plan: &str, listener: &str, lost: &Denied) -> Conflict {
     }
 }
 
-/// Whether all of the node's proxies run all of its Plans.
-fn programmed(statuses: &Statuses) -> Verdict {
+/// Whether all of the node's proxies run all of its Plans, and whether those may be relied on.
+fn programmed(statuses: &Statuses, stale: bool) -> Verdict {
     let lost = statuses.values().filter(|s| !s.conflicts.is_empty()).count();
     let refused = statuses.values().find(|s| s.nacked > 0);
     let done = statuses.values().filter(|s| s.acked == s.wanted && s.conflicts.is_empty()).count();
     let counted = format!("{done} of {} Plans are on all their proxies", statuses.len());
     let (reason, message) = match refused {
+        _ if stale => (Reason::Stale, format!("{STALE}; {counted}")),
         Some(status) => (Reason::Nacked, format!("{counted}; {}: {}", status.plan, status.refusal)),
         None if lost > 0 => {
             (Reason::PortConflict, format!("{counted}; {lost} lost a port to an older object"))

@@ -241,6 +241,21 @@ fn node_proxy_counts_whether_connected_or_not_and_a_pod_once_it_was() {
 }
 
 #[test]
+fn node_whose_word_of_the_hub_is_too_old_says_so() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.accept_all(&gateway("gw"));
+    for (stale, status, reason) in [(true, "False", "Stale"), (false, "True", "Programmed")] {
+        rig.world.set_stale(stale);
+        let report = rig.report(&BTreeMap::new());
+        let found = &report.conditions[0];
+        assert_eq!((&*found.status, &*found.reason), (status, reason));
+        assert_eq!(found.message.contains("--max-stale"), stale, "{}", found.message);
+        assert!(found.message.contains("1 of 1 Plans"), "{}", found.message);
+    }
+}
+
+#[test]
 fn refusal_is_told_in_the_proxys_words_until_the_version_changes() {
     let mut rig = Rig::new();
     rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));

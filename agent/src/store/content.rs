@@ -50,6 +50,8 @@ pub struct Restored {
     pub accepted: Vec<(Owner, Vec<Accepted>)>,
     /// The latest epoch that was reported under.
     pub epoch: Option<u64>,
+    /// When the hub was heard last, in ms since the Unix epoch.
+    pub heard_ms: Option<u64>,
     /// Names of files that were there and can't be used.
     pub lost: BTreeSet<String>,
 }
@@ -162,7 +164,8 @@ impl Restored {
                     record.resources.into_iter().map(AcceptedResource::read).collect();
                 self.accepted.push((owner.clone(), all?));
             }
-            Key::Epoch => self.epoch = Some(u64::from_le_bytes(content.try_into().ok()?)),
+            Key::Epoch => self.epoch = Some(number(content)?),
+            Key::Heard => self.heard_ms = Some(number(content)?),
         }
         Some(())
     }
@@ -246,6 +249,10 @@ impl TryFrom<PodRecord> for Pod {
             service_account: record.service_account,
         })
     }
+}
+
+fn number(content: &[u8]) -> Option<u64> {
+    Some(u64::from_le_bytes(content.try_into().ok()?))
 }
 
 fn addresses(texts: &[String]) -> Option<Vec<IpAddr>> {

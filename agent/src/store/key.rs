@@ -21,6 +21,8 @@ pub enum Key {
     Accepted(Owner),
     /// The epoch of what this node's agents reported last.
     Epoch,
+    /// When the hub was heard last.
+    Heard,
     /// The hub has said everything once. Last of all: it is a word about the others.
     Complete,
 }
@@ -40,6 +42,7 @@ impl Key {
             Self::Host(_) => 4,
             Self::Accepted(_) => 5,
             Self::Epoch => 6,
+            Self::Heard => 7,
             Self::Resource(ty, _) => match ty {
                 PlanType::Secret => 16,
                 PlanType::Health => 17,
@@ -55,7 +58,7 @@ impl Key {
     /// Its text within its kind.
     pub fn text(&self) -> String {
         match self {
-            Self::Watermark | Self::Epoch | Self::Complete => String::new(),
+            Self::Watermark | Self::Epoch | Self::Heard | Self::Complete => String::new(),
             Self::Resource(_, name) | Self::Pod(name) => name.to_string(),
             Self::Host((namespace, host)) => format!("{namespace}{SEPARATOR}{host}"),
             Self::Accepted((ProxyId::Node(name), plan)) => format!("node{SEPARATOR}{name}{SEPARATOR}{plan}"),
@@ -73,6 +76,7 @@ impl Key {
             4 => text.split_once(SEPARATOR).map(|(ns, host)| Self::Host((ns.into(), host.into()))),
             5 => owner(text).map(Self::Accepted),
             6 => Some(Self::Epoch),
+            7 => Some(Self::Heard),
             16 => resource(PlanType::Secret),
             17 => resource(PlanType::Health),
             18 => resource(PlanType::Slice),
@@ -98,6 +102,7 @@ impl Key {
             Self::Host(_) => "host",
             Self::Accepted(_) => "accepted",
             Self::Epoch => "epoch",
+            Self::Heard => "heard",
             Self::Resource(ty, _) => match ty {
                 PlanType::Secret => "secret",
                 PlanType::Health => "health",
@@ -132,7 +137,7 @@ mod tests {
         let mut keys: Vec<Key> = PlanType::ALL.iter().map(|ty| Key::Resource(*ty, "A/ns/n".into())).collect();
         let owner = |id: fn(Name) -> ProxyId| Key::Accepted((id("gw".into()), "A/ns/n".into()));
         keys.extend([owner(ProxyId::Node), owner(ProxyId::Pod)]);
-        keys.extend([Key::Watermark, Key::Epoch, Key::Complete, Key::Pod("uid".into())]);
+        keys.extend([Key::Watermark, Key::Epoch, Key::Heard, Key::Complete, Key::Pod("uid".into())]);
         keys.push(Key::Host(("ns".into(), "host".into())));
         keys
     }

@@ -27,6 +27,8 @@ pub struct Candidate {
     pub terminating_ms: i64,
     /// Its health check failed.
     pub failed: bool,
+    /// Nobody checks it, and it may be gone for long.
+    pub stale: bool,
     /// The port at which the proxy checks it by itself; 0: it doesn't.
     pub proxy_check: u32,
 }
@@ -69,8 +71,9 @@ pub fn candidates(
                     let Some(ip) = pick(families, &endpoint.ips) else { continue };
                     let (created_ms, terminating_ms) = (endpoint.created_ms, endpoint.terminating_ms);
                     let failed = checked.pod(lookup, endpoint);
+                    let stale = checked.port == 0 && lookup.stale(endpoint);
                     let known = Candidate::new(ip, source);
-                    add(Candidate { created_ms, terminating_ms, failed, ..known });
+                    add(Candidate { created_ms, terminating_ms, failed, stale, ..known });
                 }
             }
             Some(From::Filename(_)) | None => {}
@@ -113,7 +116,8 @@ impl Candidate {
     /// One of an address, about which nothing is known.
     fn new(ip: IpAddr, source: &plan::EndpointSource) -> Self {
         let (created_ms, terminating_ms) = (0, 0);
-        Self { ip, port: source.port, created_ms, terminating_ms, failed: false, proxy_check: 0 }
+        let (failed, stale, proxy_check) = (false, false, 0);
+        Self { ip, port: source.port, created_ms, terminating_ms, failed, stale, proxy_check }
     }
 
     /// Of two that share address and port (pods on the host network, an address that is named twice): the one that
@@ -125,6 +129,7 @@ impl Candidate {
             Ordering::Greater => other,
             Ordering::Equal => Self {
                 failed: self.failed || other.failed,
+                stale: self.stale && other.stale,
                 proxy_check: self.proxy_check.max(other.proxy_check),
                 ..self
             },
@@ -171,7 +176,8 @@ fn address_of(source: &plan::EndpointSource) -> Option<IpAddr> {
 }
 
 /// The winner alone in priority 0, the runner-up in 1, the rest in 2. A pod that is to go keeps the calls that are
-/// older than its termination and is not shown to younger ones.
+/// older than its termination and is not shown to younger ones. Old knowledge changes nothing: without a hub there are no
+/// younger calls.
 fn keyed(
     key: &str,
     created_ms: i64,
@@ -200,16 +206,23 @@ fn keyed(
     priorities.into_iter().enumerate().map(locality).collect()
 }
 
-/// All in one priority. A pod that is to go is DEGRADED: it keeps its sessions and takes no new one.
+/// All in one priority. A pod that is to go is DEGRADED: it keeps its sessions and takes no new one. So is one that may be
+/// gone for long, while there is another; where there is none it is UNHEALTHY: a session that has nowhere else to go stays,
+/// and no new one is made.
 fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoints> {
     if found.is_empty() {
         return Vec::new();
     }
     let addresses: BTreeSet<IpAddr> = found.iter().map(|c| c.ip).collect();
     let distinct = addresses.len() == found.len();
+    let other = found.iter().any(|c| !c.stale && !c.failed);
     let build = |candidate: &Candidate| {
         let leaving = candidate.terminating_ms != 0;
-        let good = if leaving { core::HealthStatus::Degraded } else { core::HealthStatus::Unknown };
+        let good = match candidate.stale {
+            true if !other => core::HealthStatus::Unhealthy,
+            stale if stale || leaving => core::HealthStatus::Degraded,
+            _ => core::HealthStatus::Unknown,
+        };
         let mut built = endpoint(candidate, candidate.status(good), socket);
         // Hashing by bare address lets all listeners of a sender agree on the pod, whatever the ports.
         built.metadata = distinct.then(|| hash_key(candidate.ip));

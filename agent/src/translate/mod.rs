@@ -73,6 +73,8 @@ pub trait Lookup {
     fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool;
     /// The same for an address.
     fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool;
+    /// Whether what is known of a pod is too old to be relied on without a check: its address may be another's by now.
+    fn stale(&self, endpoint: &plan::Endpoint) -> bool;
 }
 
 /// A Plan for one proxy.

@@ -16,12 +16,25 @@ use crate::translate::pick;
 impl World {
     /// Says which node this is: the endpoints of all others have another owner.
     pub fn set_node(&mut self, node: &str) {
+        self.node = node.into();
         self.health.set_node(node);
     }
 
     /// What is known of health.
     pub fn health(&self) -> &Book {
         &self.health
+    }
+
+    /// The hub's last word is older than it may be, or no longer so.
+    pub fn set_stale(&mut self, stale: bool) {
+        if std::mem::replace(&mut self.stale, stale) != stale {
+            self.refresh(self.feed.plans.keys().cloned().collect());
+        }
+    }
+
+    /// Whether the hub's last word is older than it may be.
+    pub fn stale(&self) -> bool {
+        self.stale
     }
 
     /// What this agent's probes say.

@@ -38,6 +38,7 @@ use ledger::Ledger;
 
 /// Everything that the agent knows.
 pub struct World {
+    node: Name,
     host_families: Families,
     defaults: Defaults,
     feed: Feed,
@@ -46,6 +47,8 @@ pub struct World {
     hosts: Hosts,
     claims: Claims,
     health: Book,
+    /// The hub's last word is older than it may be.
+    stale: bool,
     /// What each proxy accepted, also of proxies that have not connected yet.
     ledgers: BTreeMap<ProxyId, Ledger>,
     /// Whose entry in its ledger is another than the one that was taken last.
@@ -86,6 +89,7 @@ impl World {
     /// An empty world on a host with these address families.
     pub fn new(host_families: Families) -> Self {
         Self {
+            node: Name::default(),
             host_families,
             defaults: Defaults::default(),
             feed: Feed::default(),
@@ -94,6 +98,7 @@ impl World {
             hosts: Hosts::default(),
             claims: Claims::default(),
             health: Book::default(),
+            stale: false,
             ledgers: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             news: Vec::new(),
@@ -309,7 +314,9 @@ impl World {
     }
 
     fn known(&self) -> Known<'_> {
-        Known { feed: &self.feed, hosts: &self.hosts, health: &self.health, host: self.host_families }
+        let stale_but = self.stale.then_some(&*self.node);
+        let Self { feed, hosts, health, host_families: host, .. } = self;
+        Known { feed, hosts, health, host: *host, stale_but }
     }
 
     /// Brings every proxy up to date with these Plans.
@@ -417,6 +424,8 @@ struct Known<'a> {
     hosts: &'a Hosts,
     health: &'a Book,
     host: Families,
+    /// The pods of all nodes but this one are as the hub knew them too long ago.
+    stale_but: Option<&'a str>,
 }
 
 // === impl Known ===
@@ -436,5 +445,9 @@ impl Lookup for Known<'_> {
 
     fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
         self.failed_address(ip, port, path)
+    }
+
+    fn stale(&self, endpoint: &plan::Endpoint) -> bool {
+        self.stale_but.is_some_and(|own| endpoint.node != own)
     }
 }

@@ -13,7 +13,7 @@ use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::identity::Identity;
 use portreeve_agent::link::Link;
 use portreeve_agent::replicas::Places;
-use portreeve_agent::run::{Agent, Setup, spawn};
+use portreeve_agent::run::{Agent, MAX_STALE, Setup, spawn};
 use portreeve_agent::translate::Defaults;
 use portreeve_agent::{names, socket};
 use portreeve_hub::auth::Door;
@@ -96,6 +96,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,
         identity: Identity::Kernel,
+        max_stale: Duration::from_secs(MAX_STALE.into()),
         names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None, given: given.clone() },
         defaults: Defaults::default(),
     };

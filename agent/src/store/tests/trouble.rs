@@ -64,6 +64,7 @@ fn everything_is_read_back_as_it_was_saved() {
     saver.put(Key::Watermark, Content::Watermark("vs=7".into()));
     saver.put(Key::Complete, Content::Complete);
     saver.put(Key::Epoch, Content::Number(1 << 40));
+    saver.put(Key::Heard, Content::Number(3));
     saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone()));
     saver.put(Key::Host(host.clone()), Content::Host(pod.ips.clone()));
     saver.put(Key::Accepted(owner.clone()), Content::Accepted(accepted.to_vec()));
@@ -71,7 +72,7 @@ fn everything_is_read_back_as_it_was_saved() {
     let (saver, restored) = open(directory.path()).unwrap();
     assert_eq!(plans(&restored), [("a".to_owned(), "one".to_owned())]);
     assert_eq!((restored.watermark.as_deref(), restored.complete), (Some("vs=7"), true));
-    assert_eq!(restored.epoch, Some(1 << 40));
+    assert_eq!((restored.epoch, restored.heard_ms), (Some(1 << 40), Some(3)));
     assert_eq!((&restored.pods, &restored.hosts), (&vec![pod.clone()], &vec![(host, pod.ips)]));
     assert_eq!(restored.accepted, [(owner, accepted.to_vec())]);
     assert_eq!(restored.accepted[0].1[0].resource.companion().map(|name| &**name), Some("a/x"));

@@ -47,6 +47,42 @@ fn failed_endpoint_takes_no_session_even_while_its_pod_terminates() {
 }
 
 #[test]
+fn pods_that_nobody_checks_take_no_new_session_once_what_is_known_of_them_is_too_old() {
+    let spread = Policy::SourceAddress(true);
+    // Stale, terminating, and what is shown of the three.
+    let cases = [
+        (vec![], None, ["0 10.0.0.1:9", "0 10.0.0.2:9", "0 10.0.0.3:9"]),
+        // While there is another they keep their sessions by being DEGRADED; alone, by having nowhere else to go.
+        (vec![1, 2], None, ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),
+        (vec![1, 2, 3], None, ["0 !10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
+        (vec![1, 2], Some(300), ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 ~10.0.0.3:9"]),
+        (vec![1, 2, 3], Some(300), ["0 !10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
+    ];
+    for (stale, leaving, expected) in cases {
+        let mut pods = mk_pods(3);
+        pods[2].terminating_ms = leaving.unwrap_or_default();
+        let mut fixture = mk_fixture(pods);
+        fixture.stale = stale.iter().map(|i: &u8| format!("uid-{i}")).collect();
+        let plain = mk_udp(spread.clone(), vec![(group(), 9)]);
+        assert_eq!(shown(&run(&plain, Families::V4, &fixture), "rtp-c"), expected, "{stale:?} {leaving:?}");
+    }
+}
+
+#[test]
+fn checked_pods_addresses_and_calls_are_as_good_however_old_the_word_is() {
+    let (spread, all) = (Policy::SourceAddress(true), ["uid-1", "uid-2", "uid-3"]);
+    let checked = mk_checked(spread.clone(), vec![(group(), 9)]);
+    let call = mk_udp(key("call-1"), vec![(group(), 9)]);
+    let address = mk_udp(spread, vec![(From::Ip("10.0.0.1".into()), 9)]);
+    for plan in [checked, call, address] {
+        let fresh = mk_fixture(mk_pods(3));
+        let stale = Fixture { stale: all.map(String::from).into(), ..mk_fixture(mk_pods(3)) };
+        let of = |fixture| shown(&run(&plan, Families::V4, fixture), "rtp-c");
+        assert_eq!(of(&stale), of(&fresh));
+    }
+}
+
+#[test]
 fn terminating_pod_of_an_older_object_stays_healthy_until_its_check_fails() {
     let mut pods = mk_pods(1);
     pods[0].terminating_ms = 300;

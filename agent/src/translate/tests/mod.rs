@@ -26,6 +26,8 @@ struct Fixture {
     hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Uids of pods and addresses that failed, with the port of their check: "uid-1:1233".
     failed: BTreeSet<String>,
+    /// Uids of pods of which too little was heard lately.
+    stale: BTreeSet<String>,
 }
 
 impl Lookup for Fixture {
@@ -44,6 +46,10 @@ impl Lookup for Fixture {
 
     fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
         self.failed.contains(&format!("{ip}:{port}{path}"))
+    }
+
+    fn stale(&self, endpoint: &plan::Endpoint) -> bool {
+        self.stale.contains(&endpoint.uid)
     }
 }
 

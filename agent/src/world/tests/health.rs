@@ -57,6 +57,27 @@ fn verdict_translates_the_plans_that_use_the_endpoint_and_no_other() {
 }
 
 #[test]
+fn word_that_is_too_old_takes_unchecked_pods_of_other_nodes_out_until_the_hub_is_heard_again() {
+    let mut rig = Rig::new();
+    // The group's pods name no node.
+    for (node, expected) in [("n", vec!["10.0.1.1", "10.0.1.2"]), ("", vec![])] {
+        rig.world.set_node(node);
+        rig.put_group(&[1, 2]);
+        rig.put_plan(&mk_plan("unchecked", 1, 2001, group()));
+        rig.put_plan(&checked("call", 2000, group()));
+        rig.world.set_stale(true);
+        assert!(rig.world.stale());
+        assert_eq!(unhealthy(&mut rig, "unchecked"), expected, "this node is {node:?}");
+        assert!(unhealthy(&mut rig, "call").is_empty());
+        let before = rig.world.translated;
+        rig.world.set_stale(true);
+        assert_eq!(rig.world.translated, before, "the same again");
+        rig.world.set_stale(false);
+        assert!(unhealthy(&mut rig, "unchecked").is_empty());
+    }
+}
+
+#[test]
 fn verdict_changes_the_assignment_alone() {
     let mut rig = Rig::new();
     rig.put_plan(&checked("call", 2000, ip("10.0.0.9")));

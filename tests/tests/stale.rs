@@ -1,0 +1,166 @@
+//! The hub is away for longer than its word may be relied on: what a node does with endpoints that nobody checks.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use kube::Api;
+use portreeve_api::node_report::NodeReport;
+use portreeve_tests::health_port::HealthPort;
+use portreeve_tests::netns::Netns;
+use portreeve_tests::pipe::{Pipe, virtual_service};
+use portreeve_tests::town::{BOUND, Town, Worker, listeners};
+use portreeve_tests::udp::{Echo, Flow, Report, Running};
+use portreeve_tests::wait;
+
+/// Seconds.
+const MAX_STALE: u64 = 3;
+/// Where the pods answer, and where their health is asked for.
+const PORT: u16 = 5000;
+const HEALTH: u16 = 1233;
+/// The listeners of the gateway: to one pod of another node, the same with a key, the same with a check, and to a pod of
+/// each node.
+const FAR: u16 = 4000;
+const CALL: u16 = 4001;
+const CHECKED: u16 = 4002;
+const MIXED: u16 = 4003;
+
+/// One node with its gateway, and pods on it and on another.
+struct Stage {
+    town: Town,
+    _workers: Vec<Worker>,
+    _echoes: Vec<Echo>,
+    _health: HealthPort,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    async fn new() -> Result<Self> {
+        let mut town = Town::without_portreeve(1).await?;
+        town.agent_args = ["--max-stale".to_owned(), MAX_STALE.to_string()].into();
+        town.start_hub()?;
+        town.start_agent(0)?;
+        town.gateways().await?;
+        let (mut workers, mut echoes) = (Vec::new(), Vec::new());
+        // There is no node 2: nobody speaks for its pods.
+        for (i, j, labels) in [(2, 1, "app: far"), (2, 2, "app: mixed"), (1, 1, "app: mixed")] {
+            let worker = town.worker(i, j, labels, false).await?;
+            echoes.push(Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), PORT))?);
+            workers.push(worker);
+        }
+        let far = &workers[0];
+        let health = HealthPort::open(&far.netns, SocketAddr::new(far.ip(), HEALTH))?;
+        town.apply(&objects()).await?;
+        listeners(&town.nodes[0].gateway(), &["far", "call", "checked", "mixed"], BOUND).await?;
+        let stage = Self { town, _workers: workers, _echoes: echoes, _health: health };
+        for port in [FAR, CALL, CHECKED, MIXED] {
+            stage.answers(port).await?;
+        }
+        Ok(stage)
+    }
+
+    fn flow(&self, from: &Netns, port: u16, lasting: Duration) -> Result<Running> {
+        let target = SocketAddr::new(self.town.nodes[0].address(), port);
+        Flow::to(target).sockets(4).rate(200).lasting(lasting).start(from)
+    }
+
+    /// What becomes of four new sessions.
+    fn newcomers(&self, port: u16) -> Result<Report> {
+        self.flow(self.town.bed.root(), port, Duration::from_millis(200))?.finish()
+    }
+
+    /// Waits until new sessions lose nothing.
+    async fn answers(&self, port: u16) -> Result<()> {
+        wait::until(&format!("answers through port {port}"), BOUND, || async {
+            self.newcomers(port).is_ok_and(|report| report.lossless().is_ok())
+        })
+        .await
+    }
+
+    /// Waits until the node's report says this.
+    async fn reported(&self, reason: &str) -> Result<String> {
+        let reports = Api::<NodeReport>::all(self.town.client.clone());
+        wait::eventually(&format!("{reason} in the node's report"), BOUND, || async {
+            let status = reports.get("n1").await.ok()?.status?;
+            let found = status.conditions.into_iter().find(|c| c.type_ == "Programmed")?;
+            (found.reason == reason).then_some(found.message)
+        })
+        .await
+    }
+
+    fn log(&mut self, text: &str) -> Result<()> {
+        self.town.nodes[0].agent.as_mut().context("no agent")?.wait_log(text, BOUND)
+    }
+}
+
+fn objects() -> String {
+    let to = |name, port, pods: &str| Pipe { pods: pods.to_owned(), ..Pipe::new(name, port, PORT) };
+    let pipes = [
+        to("far", FAR, "app: far"),
+        to("call", CALL, "app: far").keyed("call"),
+        to("mixed", MIXED, "app: mixed"),
+    ];
+    let checked = format!(
+        "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\n\
+         metadata: {{name: checked, namespace: default}}\nspec:\n  selector: {{app: envoy-ingress}}\n  listeners:\n  \
+         - name: checked\n    udp:\n      port: {CHECKED}\n      cluster:\n        name: checked-out\n        \
+         service_discovery: eds\n        health_check: {{interval: 200, protocol: TCP}}\n        endpoints:\n        \
+         - name: e\n          host: {{selector: {{app: far}}}}\n          port: {PORT}\n          \
+         health_check_port: {HEALTH}\n"
+    );
+    [virtual_service("plain", "app: envoy-ingress", &pipes), checked].join("---\n")
+}
+
+/// Nothing lost, and each session is the one that it was.
+fn undisturbed(title: &str, flow: Running) -> Result<Report> {
+    let report = flow.stop()?;
+    println!("{title}: {report}");
+    report.lossless().with_context(|| title.to_owned())?;
+    for line in &report.lines {
+        ensure!(line.upstreams().len() == 1, "{title}: {} came from {:?}", line.source, line.upstreams());
+    }
+    Ok(report)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_hub_for_too_long_unchecked_pods_of_other_nodes_keep_sessions_and_take_none() -> Result<()>
+{
+    let mut stage = Stage::new().await?;
+    let long = Duration::from_secs(600);
+    let far = stage.flow(stage.town.bed.root(), FAR, long)?;
+    // Senders of other addresses are at other pods.
+    let clients = (1..=4).map(|j| stage.town.bed.pod(9, j)).collect::<Result<Vec<_>>>()?;
+    let mixed = clients.iter().map(|c| stage.flow(c, MIXED, long)).collect::<Result<Vec<_>>>()?;
+    // The flows have their sessions before the outage.
+    stage.answers(FAR).await?;
+
+    stage.town.hub.take().context("no hub")?.kill();
+    let killed = Instant::now();
+    stage.log("no hub was heard for too long")?;
+    let took = killed.elapsed();
+    println!("told after {took:.2?}: {}", stage.reported("Stale").await?);
+    ensure!(took > Duration::from_secs(MAX_STALE - 1), "told too early: {took:?}");
+    let refused = wait::eventually("no answer to anybody new", BOUND, || async {
+        stage.newcomers(FAR).ok().filter(|report| report.received() == 0)
+    });
+    println!("new sessions to what is not checked: {}", refused.await?);
+    for (port, by) in [(CALL, "w2-1"), (CHECKED, "w2-1"), (MIXED, "w1-1")] {
+        let report = stage.newcomers(port)?;
+        println!("new sessions through port {port}: {report}");
+        report.lossless()?;
+        ensure!(report.answered_by().keys().eq([by]), "port {port}: {:?}", report.answered_by());
+    }
+
+    stage.town.start_hub()?;
+    stage.log("a hub is heard again")?;
+    stage.answers(FAR).await?;
+    println!("and back: {}", stage.reported("Programmed").await?);
+    undisturbed("far", far)?;
+    let mut by = Vec::new();
+    for flow in mixed {
+        by.extend(undisturbed("mixed", flow)?.answered_by().into_keys());
+    }
+    ensure!(by.iter().any(|name| name == "w2-2"), "no session was with the pod that became stale: {by:?}");
+    Ok(())
+}
