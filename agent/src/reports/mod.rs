@@ -153,19 +153,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (saver, _) = store::open(directory.path()).unwrap();
         let reports = Reports::new(7);
-        let keeping = tokio::spawn(keep_epoch(reports.clone(), saver.clone()));
-        reports.outbox.send_if_modified(|outbox| outbox.heard_of(99, Instant::now()));
-        let kept = async {
-            loop {
-                saver.flush(Duration::from_secs(20)).unwrap();
-                let (_, restored) = store::open(directory.path()).unwrap();
-                if restored.epoch == Some(100) {
-                    return;
-                }
-                tokio::task::yield_now().await;
+        let kept = async |epoch| loop {
+            saver.flush(Duration::from_secs(20)).unwrap();
+            if store::open(directory.path()).unwrap().1.epoch == Some(epoch) {
+                return;
             }
+            tokio::task::yield_now().await;
         };
-        tokio::time::timeout(Duration::from_secs(20), kept).await.unwrap();
-        keeping.abort();
+        let raised = async {
+            kept(7).await;
+            reports.outbox.send_if_modified(|outbox| outbox.heard_of(99, Instant::now()));
+            kept(100).await;
+        };
+        tokio::select! {
+            ended = keep_epoch(reports.clone(), saver.clone()) => panic!("{ended:?}"),
+            done = tokio::time::timeout(Duration::from_secs(20), raised) => done.unwrap(),
+        }
     }
 }
