@@ -15,6 +15,8 @@ pub struct Pipe {
     pub key: Option<String>,
     /// `idle_timeout` in milliseconds, if any.
     pub idle_ms: Option<u32>,
+    /// The pods' TCP port that is probed five times a second, if any.
+    pub health: Option<u16>,
 }
 
 // === impl Pipe ===
@@ -29,7 +31,20 @@ impl Pipe {
             pods: "app: worker".to_owned(),
             key: None,
             idle_ms: None,
+            health: None,
         }
+    }
+
+    /// The same to pods with these labels.
+    #[must_use]
+    pub fn to_pods(self, labels: &str) -> Self {
+        Self { pods: labels.to_owned(), ..self }
+    }
+
+    /// The same with a check of the pods' health.
+    #[must_use]
+    pub fn checked(self, port: u16) -> Self {
+        Self { health: Some(port), ..self }
     }
 
     /// The same with a key: all its sessions reach one pod.
@@ -43,10 +58,12 @@ impl Pipe {
         let Self { name, listen, forward, pods, .. } = self;
         let idle = self.idle_ms.map(|ms| format!("idle_timeout: {ms}, ")).unwrap_or_default();
         let key = self.key.as_ref().map(|key| format!("hash_key: {key}, ")).unwrap_or_default();
+        let check = self.health.map(|_| "health_check: {interval: 200, protocol: TCP}, ").unwrap_or_default();
+        let health = self.health.map(|port| format!(", health_check_port: {port}")).unwrap_or_default();
         format!(
-            "  - name: {name}\n    udp: {{port: {listen}, {idle}cluster: {{name: {name}-out, {key}\
+            "  - name: {name}\n    udp: {{port: {listen}, {idle}cluster: {{name: {name}-out, {key}{check}\
              service_discovery: strictdns, endpoints: [{{name: {name}-pods, host: {{selector: {{{pods}}}}}, \
-             port: {forward}}}]}}}}\n"
+             port: {forward}{health}}}]}}}}\n"
         )
     }
 }
@@ -66,12 +83,15 @@ mod tests {
 
     #[test]
     fn a_virtual_service_of_pipes_is_one_that_the_api_takes() {
-        let pipe = Pipe { idle_ms: Some(9000), ..Pipe::new("a", 4000, 5000).keyed("k") };
+        let pipe = Pipe { idle_ms: Some(9000), ..Pipe::new("a", 4000, 5000).keyed("k").checked(1233) };
         let text = virtual_service("v", "app: x", &[pipe, Pipe::new("b", 4001, 5001)]);
         let read: serde_json::Value = serde_yaml::from_str(&text).unwrap();
         let udp = &read["spec"]["listeners"][0]["udp"];
         assert_eq!((&udp["port"], &udp["idle_timeout"]), (&4000.into(), &9000.into()));
         assert_eq!(udp["cluster"]["hash_key"], "k");
+        let cluster = &udp["cluster"];
+        assert_eq!(cluster["health_check"]["interval"], 200);
+        assert_eq!(cluster["endpoints"][0]["health_check_port"], 1233);
         let second = &read["spec"]["listeners"][1]["udp"]["cluster"];
         assert_eq!(second["endpoints"][0]["port"], 5001);
         assert!(second.get("hash_key").is_none(), "{second}");

@@ -95,21 +95,13 @@ impl Stage {
 }
 
 fn objects() -> String {
-    let to = |name, port, pods: &str| Pipe { pods: pods.to_owned(), ..Pipe::new(name, port, PORT) };
     let pipes = [
-        to("far", FAR, "app: far"),
-        to("call", CALL, "app: far").keyed("call"),
-        to("mixed", MIXED, "app: mixed"),
+        Pipe::new("far", FAR, PORT).to_pods("app: far"),
+        Pipe::new("call", CALL, PORT).to_pods("app: far").keyed("call"),
+        Pipe::new("checked", CHECKED, PORT).to_pods("app: far").checked(HEALTH),
+        Pipe::new("mixed", MIXED, PORT).to_pods("app: mixed"),
     ];
-    let checked = format!(
-        "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\n\
-         metadata: {{name: checked, namespace: default}}\nspec:\n  selector: {{app: envoy-ingress}}\n  listeners:\n  \
-         - name: checked\n    udp:\n      port: {CHECKED}\n      cluster:\n        name: checked-out\n        \
-         service_discovery: eds\n        health_check: {{interval: 200, protocol: TCP}}\n        endpoints:\n        \
-         - name: e\n          host: {{selector: {{app: far}}}}\n          port: {PORT}\n          \
-         health_check_port: {HEALTH}\n"
-    );
-    [virtual_service("plain", "app: envoy-ingress", &pipes), checked].join("---\n")
+    virtual_service("all", "app: envoy-ingress", &pipes)
 }
 
 /// Nothing lost, and each session is the one that it was.
