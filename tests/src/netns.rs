@@ -168,6 +168,15 @@ impl Netns {
         self.enter(own_udp_sockets)?
     }
 
+    /// Datagrams that the kernel dropped at all of them: mostly whoever has the socket had no processor for so long that its
+    /// buffer was full.
+    ///
+    /// # Errors
+    /// The namespace can't be entered.
+    pub fn udp_drops(&self) -> Result<u64> {
+        Ok(self.udp_sockets()?.iter().map(|socket| socket.drops).sum())
+    }
+
     /// Runs `ip` inside with one command per line.
     ///
     /// # Errors

@@ -300,13 +300,11 @@ impl Stage {
     }
 
     fn count_drops(&self) -> Result<Drops> {
-        let count = |namespaces: &[&Netns]| -> Result<u64> {
-            let sockets = namespaces.iter().map(|namespace| namespace.udp_sockets());
-            Ok(sockets.collect::<Result<Vec<_>>>()?.iter().flatten().map(|socket| socket.drops).sum())
-        };
+        let sum = |namespaces: &[&Netns]| namespaces.iter().map(|namespace| namespace.udp_drops()).sum();
         let [one, two] = [0, 1].map(|i: usize| &self.workers[i].netns);
-        let own = count(&[self.town.bed.root(), one, two])?;
-        Ok(Drops { own, proxies: count(&[&self.town.nodes[0].netns, &self.side.netns])? })
+        let own: Result<u64> = sum(&[self.town.bed.root(), one, two]);
+        let proxies: Result<u64> = sum(&[&self.town.nodes[0].netns, &self.side.netns]);
+        Ok(Drops { own: own?, proxies: proxies? })
     }
 
     /// Books a flow's datagrams under the trials in which they were sent. What follows the last is nobody's.

@@ -90,6 +90,22 @@ impl Report {
         ensure!(self.lost() == 0, "{self}");
         Ok(())
     }
+
+    /// Nothing lost but what the kernel dropped at the proxies' sockets (see [`crate::netns::Netns::udp_drops`]) and at the
+    /// flow's own, no more than a tenth of all, and every session the one that it was; or says what is not so.
+    ///
+    /// # Errors
+    /// More was lost, a session was made anew, or nothing was sent.
+    pub fn undisturbed(&self, dropped: u64) -> Result<()> {
+        ensure!(self.sent() > 0, "nothing was sent");
+        let excused = (dropped + self.drops).min(self.sent() as u64 / 10);
+        ensure!(self.lost() as u64 <= excused, "{dropped} dropped by the kernel, {self}");
+        for line in &self.lines {
+            let upstreams = line.upstreams();
+            ensure!(upstreams.len() == 1, "the session of {} came from {upstreams:?}", line.source);
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Report {
@@ -202,6 +218,29 @@ mod tests {
         });
         let source = SocketAddr::from(([10, 0, 0, 2], 1));
         Line { source, datagrams: datagrams.collect(), refused: 0, stray: 0 }
+    }
+
+    #[test]
+    fn a_flow_is_undisturbed_without_losses_of_its_own_and_in_one_session() {
+        let answered = |upstream| Some((1, "a", upstream));
+        let mk = |lost: u64, upstream: u16| {
+            let datagrams = (0..30).map(|i| (i, answered(7).filter(|_| i >= lost)));
+            let mut datagrams: Vec<Mk<'_>> = datagrams.collect();
+            datagrams.push((30, answered(upstream)));
+            Report { lines: vec![mk_line(&datagrams)], drops: 0 }
+        };
+        for (lost, upstream, dropped, good) in [
+            (0, 7, 0, true),
+            (1, 7, 0, false),
+            (3, 7, 3, true),
+            (3, 7, 2, false),
+            (4, 7, 9, false),
+            (0, 8, 0, false),
+        ] {
+            let said = mk(lost, upstream).undisturbed(dropped);
+            assert_eq!(said.is_ok(), good, "{lost} {upstream} {dropped}: {said:?}");
+        }
+        assert!(Report::default().undisturbed(0).is_err(), "nothing was sent");
     }
 
     #[test]
