@@ -42,7 +42,9 @@ impl Sink<PlanType> for FeedSink {
         let effects = self.0.change(|world| {
             let before = (world.complete(), world.heard_node_proxies());
             let hosts = world.wanted_hosts();
-            let effects = world.apply_feed(delta.ty, &upsert, &delta.removed)?;
+            let effects = world
+                .apply_feed(delta.ty, &upsert, &delta.removed)
+                .inspect_err(|error| tracing::warn!(error, "a response of the hub is refused"))?;
             // Before what it speaks of: the store must never be newer than its watermark.
             if let Some(watermark) = &delta.watermark {
                 self.0.saver.put(Key::Watermark, Content::Watermark(watermark.clone()));

@@ -1,7 +1,7 @@
 //! Starting a town's agents: as they are, of another version, or with a small disk.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -30,6 +30,17 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
+    /// Starts a node's agent (again), at the town's hub in the clear: that has to be one with `--insecure`.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_in_the_clear(&mut self, index: usize) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let command = under_test::command_in(&self.nodes[index].netns, "agent")?;
+        let envoy = self.envoy.clone();
+        self.start_agent_of(index, (&format!("http://{hub}"), Some(&envoy)), command)
+    }
+
     /// Starts a node's agent of another version, at the town's hub: what it states where a resource says nothing
     /// differs.
     ///
@@ -50,7 +61,7 @@ impl Town {
         let mut command = self.nodes[index].netns.command("env");
         command.arg("PATH=").arg(format!("XDG_CACHE_HOME={}", self.dir.path().join("nothing").display()));
         command.arg(under_test::binary()?).arg("agent");
-        self.start_agent_with(index, hub, command)
+        self.start_agent_of(index, (&format!("https://{hub}"), None), command)
     }
 
     /// Starts a node's agent whose state directory is a disk of its own of so many KiB, at the town's hub.
@@ -85,15 +96,24 @@ impl Town {
         self.nodes[index].run_dir.join("state")
     }
 
-    fn start_agent_by(&mut self, index: usize, hub: SocketAddr, mut command: Command) -> Result<()> {
-        command.env("PORTREEVE_ENVOY", &self.envoy);
-        self.start_agent_with(index, hub, command)
+    fn start_agent_by(&mut self, index: usize, hub: SocketAddr, command: Command) -> Result<()> {
+        let (hub, envoy) = (format!("https://{hub}"), self.envoy.clone());
+        self.start_agent_of(index, (&hub, Some(&envoy)), command)
     }
 
-    fn start_agent_with(&mut self, index: usize, hub: SocketAddr, mut command: Command) -> Result<()> {
+    /// With this Envoy, or one of its own finding.
+    fn start_agent_of(
+        &mut self,
+        index: usize,
+        (hub, envoy): (&str, Option<&Path>),
+        mut command: Command,
+    ) -> Result<()> {
+        if let Some(envoy) = envoy {
+            command.env("PORTREEVE_ENVOY", envoy);
+        }
         let node = &self.nodes[index];
         command.args(["run", "--node", &node.name, "--drain", "0"]);
-        command.args(["--hub", &format!("https://{hub}")]).arg("--run-dir").arg(&node.run_dir);
+        command.args(["--hub", hub]).arg("--run-dir").arg(&node.run_dir);
         command.arg("--hub-ca").arg(&self.trust.authority).arg("--hub-token").arg(&node.token);
         command.arg("--kubeconfig").arg(&node.kubeconfig);
         if self.cgroups.is_none() {
