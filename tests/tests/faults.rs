@@ -232,6 +232,43 @@ async fn address_that_becomes_another_pods_is_nobody_elses_once_the_api_says_so(
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_that_ends_while_the_hub_is_away_leaves_its_own_node_s_proxies() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.gateways().await?;
+    let (ends, stays) = (Endpoint::start(&town, 1, 1).await?, Endpoint::start(&town, 1, 2).await?);
+    town.apply(&virtual_service("call", GATEWAYS, &[Pipe::new("call", 4000, PORT)])).await?;
+    let gateway = town.nodes[0].gateway();
+    listeners(&gateway, &["call"], BOUND).await?;
+    for endpoint in [&ends, &stays] {
+        endpoint.becomes(Some(true), &gateway).await?;
+    }
+    let state = town.state_dir(0);
+    wait::until("a kept Plan that was accepted", BOUND, || async {
+        let files = std::fs::read_dir(&state).into_iter().flatten().flatten();
+        let names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+        let has = |kind| names.iter().any(|name| name.starts_with(kind) && !name.contains('.'));
+        has("plan-") && has("accepted-")
+    })
+    .await?;
+    town.hub.take().context("no hub")?.kill();
+    ends.worker.remove().await?;
+    println!("it has left after {:.2?}", ends.becomes(None, &gateway).await?);
+    // An agent that starts now has it in its store, and not in its pods.
+    town.nodes[0].agent = None;
+    town.start_agent(0)?;
+    town.nodes[0].agent.as_mut().context("no agent")?.wait_log("proxy connected", BOUND)?;
+    let started = Instant::now();
+    wait::until("a second", BOUND, || async { started.elapsed() > Duration::from_secs(1) }).await?;
+    ends.becomes(None, &gateway).await?;
+    ensure!(stays.seen_by(&gateway).await == Some(true), "the other pod has left as well");
+    town.start_hub()?;
+    let later = Endpoint::start(&town, 1, 3).await?;
+    later.becomes(Some(true), &gateway).await?;
+    ensure!(ends.seen_by(&gateway).await.is_none(), "the hub has brought it back");
+    Ok(())
+}
+
 /// A hub in a namespace of its own, which can be cut off alone.
 fn hub_in(town: &Town, netns: &Netns) -> Result<(Process, SocketAddr)> {
     let mut command = under_test::command_in(netns, "hub")?;

@@ -1,6 +1,6 @@
 //! What the hub sent, decoded: Plans, their groups and the NodeProxies of this node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +17,8 @@ pub struct Feed {
     pub proxies: BTreeMap<Name, plan::NodeProxy>,
     shards: HashMap<Name, usize>,
     slices: HashMap<Name, Vec<plan::Endpoint>>,
+    /// Uids of pods of this node that are gone and that a slice still has.
+    buried: HashSet<String>,
     /// Group → Plans that name it.
     users: HashMap<Name, BTreeSet<Name>>,
     /// What is held, for a reconnect.
@@ -108,9 +110,43 @@ impl Feed {
         let shards = *self.shards.get(name).filter(|shards| **shards > 0)?;
         let mut all = Vec::new();
         for index in 0..shards {
-            all.extend(self.slices.get(&names::slice_name(name, shards, index))?);
+            let slice = self.slices.get(&names::slice_name(name, shards, index))?;
+            all.extend(slice.iter().filter(|endpoint| !self.buried.contains(&endpoint.uid)));
         }
         Some(all)
+    }
+
+    /// A pod is gone, whatever the hub said of it: it may be away, and a uid never comes back. Answers with the Plans that
+    /// have the pod.
+    pub fn bury(&mut self, uid: &str) -> BTreeSet<Name> {
+        let plans = self.plans_with(uid);
+        if !plans.is_empty() {
+            self.buried.insert(uid.to_owned());
+        }
+        plans
+    }
+
+    /// A pod is there after all (a folder's pods have the uids that their files give them).
+    pub fn unearth(&mut self, uid: &str) -> BTreeSet<Name> {
+        if self.buried.remove(uid) { self.plans_with(uid) } else { BTreeSet::new() }
+    }
+
+    /// The uids of all pods that are said to be on a node.
+    pub fn pods_of<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a str> {
+        let endpoints = self.slices.values().flatten();
+        endpoints.filter(move |endpoint| endpoint.node == node).map(|endpoint| endpoint.uid.as_str())
+    }
+
+    fn plans_with(&self, uid: &str) -> BTreeSet<Name> {
+        let slices = self.slices.iter().filter(|(_, slice)| slice.iter().any(|endpoint| endpoint.uid == uid));
+        let users = slices.filter_map(|(name, _)| self.users.get(group_of(name)));
+        users.flatten().cloned().collect()
+    }
+
+    /// Forgets the buried that no slice has any more.
+    fn prune(&mut self) {
+        let slices = &self.slices;
+        self.buried.retain(|uid| slices.values().flatten().any(|endpoint| endpoint.uid == *uid));
     }
 
     fn put(&mut self, name: &Name, decoded: Decoded, touched: &mut Touched) {
@@ -129,6 +165,7 @@ impl Feed {
             }
             Decoded::Slice(slice) => {
                 self.slices.insert(name.clone(), slice.endpoints);
+                self.prune();
                 self.touch_users(group_of(name), touched);
             }
             Decoded::NodeProxy(proxy) => {
@@ -154,6 +191,7 @@ impl Feed {
             }
             PlanType::Slice => {
                 self.slices.remove(name);
+                self.prune();
             }
             PlanType::NodeProxy => {
                 self.proxies.remove(name);

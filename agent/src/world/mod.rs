@@ -153,6 +153,8 @@ impl World {
         let id = ProxyId::Pod(uid.clone());
         let facts = Facts::of_pod(&pod, self.host_families);
         self.pods.insert(uid.clone(), pod);
+        let plans = self.feed.unearth(&uid);
+        self.follow_endpoints(plans);
         match self.proxies.contains_key(&id) {
             true => self.put_proxy(id, facts),
             false => self.set_bare(uid, Some(facts)),
@@ -162,6 +164,8 @@ impl World {
     /// A pod of this node is gone.
     pub fn delete_pod(&mut self, uid: &Name) {
         self.pods.remove(uid);
+        let plans = self.feed.bury(uid);
+        self.follow_endpoints(plans);
         self.set_bare(uid.clone(), None);
         self.drop_proxy(&ProxyId::Pod(uid.clone()), "the pod is gone");
     }
@@ -169,7 +173,12 @@ impl World {
     /// The complete list of this node's pods.
     pub fn reset_pods(&mut self, pods: Vec<Pod>) {
         let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
-        let gone: Vec<Name> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        let mut known: BTreeSet<Name> = self.pods.keys().cloned().collect();
+        // What an earlier agent kept is older than any list; what the hub says now may be newer than this one.
+        if !self.feed.heard(PlanType::Slice) {
+            known.extend(self.feed.pods_of(&self.node).map(Name::from));
+        }
+        let gone: Vec<Name> = known.difference(&listed).cloned().collect();
         gone.iter().for_each(|uid| self.delete_pod(uid));
         self.keep_ledgers(|id| !matches!(id, ProxyId::Pod(uid) if !listed.contains(uid)));
         pods.into_iter().for_each(|pod| self.apply_pod(pod));
@@ -178,6 +187,11 @@ impl World {
     /// A host name's addresses; empty when it does not exist.
     pub fn set_host(&mut self, host: &Host, addresses: Vec<IpAddr>) {
         let plans = self.hosts.set_addresses(host, addresses);
+        self.follow_endpoints(plans);
+    }
+
+    /// These Plans have other endpoints.
+    fn follow_endpoints(&mut self, plans: BTreeSet<Name>) {
         plans.iter().for_each(|plan| self.follow_uses(plan));
         self.refresh(plans);
     }

@@ -43,6 +43,58 @@ fn last_endpoint_leaves_and_the_empty_assignment_stays() {
 }
 
 #[test]
+fn pod_that_its_own_node_saw_go_leaves_without_the_hub_and_comes_back_with_its_uid_alone() {
+    let mut rig = Rig::new();
+    rig.world.set_node("n");
+    rig.put_group(&[1, 2]);
+    rig.put_plan(&mk_plan("call", 1, 2000, group()));
+    rig.world.apply_pod(mk_pod("uid-1", "w"));
+    rig.world.delete_pod(&"uid-1".into());
+    assert_eq!(rig.endpoints("call").unwrap(), ["10.0.1.2"]);
+    // A hub that has not heard of it yet does not bring it back.
+    rig.put_group(&[1, 2, 3]);
+    assert_eq!(rig.endpoints("call").unwrap(), ["10.0.1.2", "10.0.1.3"]);
+    rig.world.apply_pod(mk_pod("uid-1", "w"));
+    assert_eq!(rig.endpoints("call").unwrap(), ["10.0.1.1", "10.0.1.2", "10.0.1.3"]);
+    rig.world.delete_pod(&"uid-1".into());
+    rig.put_group(&[2]);
+    rig.put_group(&[1, 2]);
+    assert_eq!(
+        rig.endpoints("call").unwrap(),
+        ["10.0.1.1", "10.0.1.2"],
+        "once the hub has taken it out, its word counts"
+    );
+    let before = rig.world.translated;
+    rig.world.delete_pod(&"uid-7".into());
+    assert_eq!(rig.world.translated, before, "nobody uses it");
+}
+
+#[test]
+fn list_of_the_nodes_pods_is_newer_than_what_was_kept_and_older_than_what_the_hub_says() {
+    let kept = |node: &str| {
+        let mut slice = mk_slice(&[1, 2]);
+        slice.endpoints.iter_mut().for_each(|endpoint| endpoint.node = node.into());
+        slice.encode_to_vec()
+    };
+    // Node of the pods, whether the hub says it again, and what is left when the list is empty.
+    for (node, heard, left) in [("n", false, 0), ("other", false, 2), ("n", true, 2)] {
+        let mut rig = Rig::new();
+        rig.world.set_node("n");
+        rig.put_plan(&mk_plan("call", 1, 2000, group()));
+        rig.put(PlanType::Group, W, &plan::Group { shards: 1, ..Default::default() });
+        let (name, body) = (names::slice_name(W, 1, 0), Bytes::from(kept(node)));
+        let sent = vec![(name, Version::of(&body), body)];
+        match heard {
+            true => drop(rig.world.apply_feed(PlanType::Slice, &sent, &[])),
+            false => drop(rig.world.restore_feed(&BTreeMap::from([(PlanType::Slice, sent)]), true)),
+        }
+        assert_eq!(rig.endpoints("call").unwrap().len(), 2);
+        rig.world.reset_pods(Vec::new());
+        assert_eq!(rig.endpoints("call").unwrap().len(), left, "{node} {heard}");
+    }
+}
+
+#[test]
 fn growth_over_two_responses_publishes_nothing_in_between() {
     let mut rig = Rig::new();
     rig.put_group(&[1, 2, 3]);
