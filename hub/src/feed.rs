@@ -200,6 +200,14 @@ impl Feed {
     }
 
     fn publish(&self, inner: &mut Inner) {
+        self.publish_changes(inner);
+        // Behind the changes: what is withheld no longer may have come with them.
+        if let Some(withheld) = inner.index.take_withheld() {
+            inner.views.values().for_each(|view| view.withhold(withheld.clone()));
+        }
+    }
+
+    fn publish_changes(&self, inner: &mut Inner) {
         let changes = inner.index.take();
         if changes.is_empty() {
             return;
@@ -221,6 +229,7 @@ impl Feed {
         }
         let mut snapshot = Snapshot::default();
         snapshot.apply(inner.index.all_of(node));
+        snapshot.withhold(inner.index.withheld());
         let view = View::new(snapshot);
         view.set_watermark(self.seen.borrow().to_string().into());
         inner.views.insert(node.clone(), view.clone());

@@ -126,9 +126,11 @@ impl Verbs<Raw<NodeProxy>> for NodeProxies {
     const LONGEST_PAUSE: Duration = PATIENCE;
 
     fn apply(&mut self, raw: Raw<NodeProxy>) {
-        if let Some(proxy) = Self::read(&raw) {
-            self.0.change(Kind::NodeProxies, revision(&raw), |index, now| index.apply_proxy(&proxy, now));
-        }
+        let read = Self::read(&raw);
+        self.0.change(Kind::NodeProxies, revision(&raw), |index, now| match &read {
+            Some(proxy) => index.apply_proxy(proxy, now),
+            None => index.reject_proxy(&raw.name_any().into()),
+        });
     }
 
     fn delete(&mut self, raw: Raw<NodeProxy>) {
@@ -137,9 +139,9 @@ impl Verbs<Raw<NodeProxy>> for NodeProxies {
     }
 
     fn reset(&mut self, raws: Vec<Raw<NodeProxy>>) {
-        let revision = raws.iter().map(revision).max().unwrap_or(0);
-        let proxies: Vec<NodeProxy> = raws.iter().filter_map(Self::read).collect();
-        self.0.change(Kind::NodeProxies, revision, |index, now| index.reset_proxies(&proxies, now));
+        let listed: BTreeSet<Name> = raws.iter().map(|raw| raw.name_any().into()).collect();
+        self.0.change(Kind::NodeProxies, 0, |index, now| index.keep_proxies(&listed, now));
+        raws.into_iter().for_each(|raw| self.apply(raw));
     }
 }
 

@@ -12,8 +12,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use portreeve_api::conditions::{self, ConditionType, find};
-use portreeve_api::names;
-use portreeve_api::plan::Origin;
 use portreeve_api::virtual_service::VirtualService;
 use portreeve_runtime::{Readiness, Shutdown};
 use serde_json::json;
@@ -22,11 +20,11 @@ use tokio::sync::watch;
 use crate::conditions::FINALIZER;
 use crate::events;
 use crate::feed::{Departing, Feed};
-use crate::index::{Key, Name};
+use crate::index::Key;
 use crate::lease::{DURATION, Election};
 use crate::raw::Raw;
 use crate::reports::Desk;
-use crate::resolve::a::API;
+use crate::resolve::a::{API, plan_of};
 use crate::status::{Board, Said, Word, lingers};
 
 /// Field manager of what is written.
@@ -295,11 +293,6 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
 fn key_of(plan: &str) -> Option<Key> {
     let (namespace, name) = plan.strip_prefix(API)?.strip_prefix('/')?.split_once('/')?;
     Some((namespace.into(), name.into()))
-}
-
-fn plan_of(key: &Key) -> Name {
-    let (namespace, name) = (key.0.to_string(), key.1.to_string());
-    names::plan_name(Some(&Origin { api: API.into(), namespace, name, ..Default::default() }))
 }
 
 /// Takes off the finalizer by which old clients announce a deletion: what it waited for is done.

@@ -297,3 +297,52 @@ async fn full_disk_is_told_and_the_newest_is_kept_once_it_has_room() -> Result<(
     stage.log("the store can be written again")?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proxy_keeps_what_the_disk_does_not_know_until_the_hub_has_spoken() -> Result<()> {
+    let mut stage = Stage::new().await?;
+    let (state, gateway) = (stage.town.state_dir(0), stage.town.nodes[0].gateway());
+    // The agent is killed before the disk has the newest object.
+    let older = stage.town.dir().join("older");
+    copy(&state, &older)?;
+    let newest = virtual_service("newest", GATEWAYS, &[Pipe::new("newest", 4002, PORT)]);
+    stage.town.apply(&newest).await?;
+    let target = SocketAddr::new(stage.town.nodes[0].address(), 4002);
+    forwards(stage.town.bed.root(), target).await?;
+    let flow = Flow::to(target).sockets(4).rate(RATE / 2).lasting(Duration::from_secs(600));
+    let flow = flow.start(stage.town.bed.root())?;
+    stage.kill_centre()?;
+    stage.kill_agent()?;
+    fs::remove_dir_all(&state)?;
+    copy(&older, &state)?;
+    stage.town.start_agent(0)?;
+    stage.log("the last known good is in force")?;
+    stage.log("proxy connected")?;
+    let gone = wait::until("a listener that is taken away", Duration::from_secs(2), || async {
+        gateway.listeners().await.is_ok_and(|found| found.len() < 3)
+    });
+    ensure!(gone.await.is_err(), "what the disk does not know was taken away");
+
+    stage.town.control.revive().await?;
+    stage.town.start_hub()?;
+    stage.log("fed by")?;
+    stage.town.apply(&virtual_service("last", GATEWAYS, &[Pipe::new("last", 4003, PORT)])).await?;
+    listeners(&gateway, &["keyed", "spread", "newest", "last"], BOUND).await?;
+    let report = flow.stop()?;
+    println!("{report}");
+    report.lossless()?;
+    stage.town.delete(&newest).await?;
+    listeners(&gateway, &["keyed", "spread", "last"], BOUND).await
+}
+
+/// Copies a directory of files.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().context("a file's name")?))?;
+        }
+    }
+    Ok(())
+}

@@ -179,8 +179,10 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_version_stays() -> Result<()> {
-    let town = Town::start(1).await?;
+    let mut town = Town::start(1).await?;
     town.gateways().await?;
+    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let _echo = Echo::start(&worker.netns, "w", SocketAddr::new(worker.ip(), 10_000))?;
     let gateway = town.nodes[0].gateway();
     town.apply(&service("call", 5000)).await?;
     listeners(&gateway, &["call"], BOUND).await?;
@@ -199,7 +201,37 @@ async fn an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_ve
         ensure!(found.message.contains(part), "{found:?}");
     }
     town.apply(&service("other", 5001)).await?;
-    listeners(&gateway, &["call", "other"], BOUND).await
+    listeners(&gateway, &["call", "other"], BOUND).await?;
+
+    // A hub that never saw the good version, and an agent that comes back to it, take nothing away either.
+    let target = SocketAddr::new(town.nodes[0].address(), 5000);
+    let flow = Flow::to(target).sockets(4).rate(200).lasting(BOUND).start(town.bed.root())?;
+    for _ in 0..2 {
+        town.hub = None;
+        town.nodes[0].agent = None;
+        town.start_hub()?;
+        town.start_agent(0)?;
+        town.nodes[0].agent.as_mut().context("an agent")?.wait_log("fed by", BOUND)?;
+        let late = service("late", 5002);
+        town.apply(&late).await?;
+        listeners(&gateway, &["call", "other", "late"], BOUND).await?;
+        town.delete(&late).await?;
+        listeners(&gateway, &["call", "other"], BOUND).await?;
+    }
+    let message = said(&town.client, "call", ("Programmed", "False"), BOUND).await?;
+    ensure!(message.contains("keeps it") && message.contains("spec.listeners[0].udp.port"), "{message}");
+    let report = flow.stop()?;
+    println!("over two restarts of hub and agent with an invalid object: {report}");
+    report.lossless()?;
+
+    // What is valid again is served, and what is gone goes.
+    town.apply(&service("call", 5003)).await?;
+    println!("{}", said(&town.client, "call", ("Programmed", "True"), BOUND).await?);
+    town.apply(&bad).await?;
+    town.hub = None;
+    town.start_hub()?;
+    town.delete(&bad).await?;
+    listeners(&gateway, &["other"], BOUND).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,6 +99,11 @@ impl Feed {
         self.heard.contains(&ty)
     }
 
+    /// Whether the hub itself has said everything of every type.
+    pub fn heard_all(&self) -> bool {
+        self.heard.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()
+    }
+
     /// Whether every type has had its first response: before that nothing is known to be absent.
     pub fn complete(&self) -> bool {
         self.seen.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()

@@ -7,7 +7,8 @@ use std::time::Instant;
 use portreeve_api::plan;
 use portreeve_xds::Name;
 
-use super::{Known, World};
+use super::World;
+use super::refresh::Known;
 use crate::health::{self, Aim, Book, Point, Target, Uses, Verdict};
 use crate::translate::pick;
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Changes, Name, Snapshot, Version, View};
+use portreeve_xds::{Name, Snapshot, Version, View, Withheld};
 
 use crate::health::Book;
-use crate::translate::{self, Defaults, Families, Lookup};
+use crate::translate::{Defaults, Families};
 
 pub mod claims;
 mod feed;
@@ -21,6 +21,7 @@ mod health;
 mod hosts;
 mod ledger;
 mod proxy;
+mod refresh;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,8 @@ pub struct World {
     health: Book,
     /// The hub's last word is older than it may be.
     stale: bool,
+    /// What is missing here is known to be gone: see [`World::be_sure`].
+    sure: bool,
     /// What each proxy accepted, also of proxies that have not connected yet.
     ledgers: BTreeMap<ProxyId, Ledger>,
     /// Whose entry in its ledger is another than the one that was taken last.
@@ -99,6 +102,7 @@ impl World {
             claims: Claims::default(),
             health: Book::default(),
             stale: false,
+            sure: false,
             ledgers: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             news: Vec::new(),
@@ -125,7 +129,9 @@ impl World {
         if first {
             touched.plans.extend(self.confirm_ledgers(ty));
         }
-        Ok(self.follow(touched))
+        let effects = self.follow(touched);
+        self.be_sure();
+        Ok(effects)
     }
 
     /// Follows a change of the feed.
@@ -188,6 +194,7 @@ impl World {
     pub fn set_host(&mut self, host: &Host, addresses: Vec<IpAddr>) {
         let plans = self.hosts.set_addresses(host, addresses);
         self.follow_endpoints(plans);
+        self.be_sure();
     }
 
     /// These Plans have other endpoints.
@@ -307,7 +314,7 @@ impl World {
         }
         let (view, plans) = match self.proxies.remove(&id) {
             Some(old) => (old.view, old.plans),
-            None => (View::new(Snapshot::default()), BTreeMap::new()),
+            None => (self.new_view(), BTreeMap::new()),
         };
         let concerned = self.taken_by(&facts).collect::<Vec<_>>();
         self.touched.extend(concerned);
@@ -315,6 +322,24 @@ impl World {
         let accepted = self.ledgers.get(&id).into_iter().flat_map(Ledger::plans);
         let plans = self.feed.plans.keys().chain(accepted);
         self.bring_up_to_date(plans.map(|plan| (id.clone(), plan.clone())).collect());
+    }
+
+    /// What a proxy sees that is new here. Until the hub itself has said everything, what it has is not known to be gone: the
+    /// last known good may be older than the proxy's.
+    fn new_view(&self) -> Arc<View<EnvoyType>> {
+        let mut snapshot = Snapshot::default();
+        if !self.sure {
+            snapshot.withhold(Withheld::all());
+        }
+        View::new(snapshot)
+    }
+
+    /// Once the hub has said everything, and all of it can be served, what is missing is gone.
+    fn be_sure(&mut self) {
+        if !self.sure && self.feed.heard_all() && self.hosts.all_answered() {
+            self.sure = true;
+            self.proxies.values().for_each(|proxy| proxy.view.withhold(Withheld::default()));
+        }
     }
 
     fn drop_proxy(&mut self, id: &ProxyId, reason: &str) {
@@ -325,143 +350,5 @@ impl World {
         proxy.view.close(reason);
         let shifted = self.claims.drop_proxy(id);
         self.bring_up_to_date(shifted);
-    }
-
-    fn known(&self) -> Known<'_> {
-        let stale_but = self.stale.then_some(&*self.node);
-        let Self { feed, hosts, health, host_families: host, .. } = self;
-        Known { feed, hosts, health, host: *host, stale_but }
-    }
-
-    /// Brings every proxy up to date with these Plans.
-    fn refresh(&mut self, plans: BTreeSet<Name>) {
-        let of_all =
-            |plan: &Name| self.proxies.keys().map(|id| (id.clone(), plan.clone())).collect::<Vec<_>>();
-        self.bring_up_to_date(plans.iter().flat_map(of_all).collect());
-    }
-
-    /// Brings these up to date, and those whose ports they free or take.
-    fn bring_up_to_date(&mut self, mut dirty: BTreeSet<Owner>) {
-        // First all claims, so that no translation sees a port as taken that this very change frees.
-        for owner in dirty.clone() {
-            dirty.extend(self.claim(&owner));
-        }
-        let mut changes: BTreeMap<ProxyId, Changes<EnvoyType>> = BTreeMap::new();
-        for (id, plan) in dirty {
-            let part = changes.entry(id.clone()).or_default();
-            self.refresh_one(&id, &plan, part);
-        }
-        for (id, changes) in changes {
-            if let Some(proxy) = self.proxies.get(&id) {
-                proxy.view.apply(changes);
-            }
-        }
-    }
-
-    fn claim(&mut self, owner: &Owner) -> BTreeSet<Owner> {
-        let (id, name) = owner;
-        let wanted = match (self.proxies.get(id), self.feed.plans.get(name)) {
-            (Some(proxy), Some(plan)) if proxy.facts.takes(plan) => {
-                Some((plan.origin.as_ref().map_or(0, |o| o.created_ms), proxy.facts.wishes(plan)))
-            }
-            _ => None,
-        };
-        let (created_ms, wishes) = wanted.unwrap_or_default();
-        self.claims.set(owner, created_ms, wishes)
-    }
-
-    fn refresh_one(&mut self, id: &ProxyId, name: &Name, changes: &mut Changes<EnvoyType>) {
-        #[cfg(test)]
-        {
-            self.translated += 1;
-        }
-        let Some(proxy) = self.proxies.get_mut(id) else { return };
-        let before = proxy.plans.remove(name).unwrap_or_default();
-        let facts = proxy.facts.clone();
-        let owner = (id.clone(), name.clone());
-        let now = match self.feed.plans.get(name).cloned() {
-            Some(plan) if facts.takes(&plan) => self.contribution(&owner, &facts, &plan, &before),
-            None if !self.feed.heard(PlanType::Plan) => self.last_accepted(&owner),
-            _ => {
-                self.forget_accepted(&owner);
-                Contribution::default()
-            }
-        };
-        changes.remove.extend(before.missing_in(&now));
-        changes.upsert.extend(now.new_since(&before));
-        for (listener, text) in now.faults().difference(&before.faults()) {
-            let (proxy, listener) = (facts.title.clone(), translate::qualified_in(name, listener));
-            self.news.push(Fault { proxy, listener, text: text.clone() });
-        }
-        if !before.is_empty() || !now.is_empty() {
-            self.touched.insert(name.clone());
-        }
-        if let (false, Some(proxy)) = (now.is_empty(), self.proxies.get_mut(id)) {
-            proxy.plans.insert(name.clone(), now);
-        }
-    }
-
-    /// A Plan's part of a proxy that takes it.
-    fn contribution(
-        &mut self,
-        owner: &Owner,
-        facts: &Facts,
-        plan: &plan::Plan,
-        before: &Contribution,
-    ) -> Contribution {
-        let denied = self.claims.denied(owner);
-        let names = denied.keys().cloned().collect();
-        let request =
-            translate::Request { plan, families: facts.families, denied: &names, defaults: self.defaults };
-        match translate::translate(&request, &self.known()) {
-            Some(done) => {
-                let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();
-                let made = Contribution { denied, made_of, ..Contribution::of(done) };
-                self.amended(owner, facts.families, made)
-            }
-            // What is not known completely leaves the previous version in force, but for its lost ports.
-            None => {
-                let mut last = before.clone();
-                if last.resources.is_empty() {
-                    last = self.last_accepted(owner);
-                }
-                last.deny(plan, denied);
-                last
-            }
-        }
-    }
-}
-
-/// The look-ups that translation needs.
-struct Known<'a> {
-    feed: &'a Feed,
-    hosts: &'a Hosts,
-    health: &'a Book,
-    host: Families,
-    /// The pods of all nodes but this one are as the hub knew them too long ago.
-    stale_but: Option<&'a str>,
-}
-
-// === impl Known ===
-
-impl Lookup for Known<'_> {
-    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
-        self.feed.group(name)
-    }
-
-    fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
-        self.hosts.addresses(namespace, name)
-    }
-
-    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
-        self.failed_pod(endpoint, port, path)
-    }
-
-    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
-        self.failed_address(ip, port, path)
-    }
-
-    fn stale(&self, endpoint: &plan::Endpoint) -> bool {
-        self.stale_but.is_some_and(|own| endpoint.node != own)
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
-use portreeve_xds::Changes;
+use portreeve_xds::{Changes, Withheld};
 
 use crate::resolve::SelectorScope;
 
@@ -19,6 +19,7 @@ mod health_verbs;
 mod matches;
 mod missing;
 mod node_sets;
+mod orphans;
 mod places;
 mod plan_verbs;
 mod probes;
@@ -36,6 +37,7 @@ pub use verdicts::{Refs, Verdict};
 
 use groups::Groups;
 use node_sets::NodeSets;
+use orphans::Orphans;
 use plan_verbs::PlanEntry;
 use probes::Probes;
 use proxies::Proxies;
@@ -56,6 +58,7 @@ pub struct Index {
     nodes: NodeSets,
     probes: Probes,
     verdicts: Verdicts,
+    orphans: Orphans,
     /// Objects whose Plan, or its nodes, changed.
     stirred: BTreeSet<Key>,
 }
@@ -75,6 +78,7 @@ impl Index {
             nodes: NodeSets::default(),
             probes: Probes::default(),
             verdicts: Verdicts::default(),
+            orphans: Orphans::default(),
             stirred: BTreeSet::new(),
         }
     }
@@ -151,6 +155,16 @@ impl Index {
     /// When [`Index::tick`] has something to do next, in milliseconds since the Unix epoch.
     pub fn deadline(&self) -> Option<i64> {
         self.selections.deadline()
+    }
+
+    /// What every node is to keep although it is not served: see [`Withheld`].
+    pub fn withheld(&self) -> Withheld<PlanType> {
+        self.orphans.withheld()
+    }
+
+    /// The same, if it has changed since the last call.
+    pub fn take_withheld(&mut self) -> Option<Withheld<PlanType>> {
+        self.orphans.take()
     }
 
     /// Each node's changes since the last call.

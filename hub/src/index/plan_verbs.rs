@@ -50,6 +50,7 @@ impl Index {
         self.verdicts.remove(key);
         self.stirred.insert(key.clone());
         self.withdraw_plan(key);
+        self.orphans.set(PlanType::Plan, resolve::a::plan_of(key), false);
     }
 
     /// The complete list of VirtualServices (readable or not): every other one is gone.
@@ -77,6 +78,7 @@ impl Index {
             }
             Err(rejection) => self.verdicts.reject(&key, meta, rejection, self.plans.contains_key(&key)),
         }
+        self.orphans.set(PlanType::Plan, resolve::a::plan_of(&key), !self.plans.contains_key(&key));
     }
 
     fn put_plan(&mut self, key: Key, resolved: Resolved, uid: &str) {

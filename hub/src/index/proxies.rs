@@ -112,9 +112,14 @@ impl Proxies {
         self.names.iter().filter(|n| !listed.contains(n)).cloned().collect()
     }
 
-    /// Names of NodeProxies that are not in a list.
-    pub fn names_except(&self, listed: &BTreeSet<&str>) -> Vec<Name> {
-        self.known.keys().filter(|n| !listed.contains(n.as_ref())).cloned().collect()
+    /// The names of all NodeProxies.
+    pub fn all(&self) -> impl Iterator<Item = &Name> {
+        self.known.keys()
+    }
+
+    /// Whether there is such a NodeProxy.
+    pub fn knows(&self, name: &Name) -> bool {
+        self.known.contains_key(name)
     }
 
     /// Entries looked at since the start, for the tests of cost.

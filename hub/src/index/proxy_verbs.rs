@@ -36,10 +36,11 @@ impl Index {
 
     /// A NodeProxy was created or changed.
     pub fn apply_proxy(&mut self, proxy: &NodeProxy, now_ms: i64) {
+        let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
+        self.orphans.set(PlanType::NodeProxy, name.clone(), false);
         if self.proxies.holds(proxy) {
             return;
         }
-        let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
         let before = self.proxies.nodes_of(&name);
         self.withdraw_proxy(&name, now_ms);
         self.proxies.set(proxy);
@@ -58,26 +59,36 @@ impl Index {
         }
     }
 
+    /// A NodeProxy can't be read, or is invalid: it is left as it was.
+    pub fn reject_proxy(&mut self, name: &Name) {
+        let orphaned = !self.proxies.knows(name);
+        self.orphans.set(PlanType::NodeProxy, name.clone(), orphaned);
+    }
+
     /// A NodeProxy is gone.
     pub fn delete_proxy(&mut self, name: &Name, now_ms: i64) {
         let nodes = self.proxies.nodes_of(name);
         self.withdraw_proxy(name, now_ms);
         self.proxies.remove(name);
+        self.orphans.set(PlanType::NodeProxy, name.clone(), false);
         self.selections.remove_proxy(name);
         for node in nodes {
             self.nodes.take_away(&node, PlanType::NodeProxy, name.clone());
         }
     }
 
-    /// The complete list of NodeProxies.
+    /// The complete list of NodeProxies, readable or not: every other one is gone.
+    pub fn keep_proxies(&mut self, listed: &BTreeSet<Name>, now_ms: i64) {
+        let known = self.proxies.all().chain(self.orphans.of(PlanType::NodeProxy));
+        let gone: BTreeSet<Name> = known.filter(|name| !listed.contains(*name)).cloned().collect();
+        gone.iter().for_each(|name| self.delete_proxy(name, now_ms));
+    }
+
+    /// The complete list of NodeProxies, all of them valid.
     pub fn reset_proxies(&mut self, proxies: &[NodeProxy], now_ms: i64) {
-        let listed: BTreeSet<&str> = proxies.iter().filter_map(|p| p.metadata.name.as_deref()).collect();
-        for name in self.proxies.names_except(&listed) {
-            self.delete_proxy(&name, now_ms);
-        }
-        for proxy in proxies {
-            self.apply_proxy(proxy, now_ms);
-        }
+        let listed = proxies.iter().filter_map(|p| p.metadata.name.as_deref()).map(Name::from).collect();
+        self.keep_proxies(&listed, now_ms);
+        proxies.iter().for_each(|proxy| self.apply_proxy(proxy, now_ms));
     }
 
     fn shift_nodes(&mut self, shifts: Vec<Shift<Name, Name>>, now_ms: i64) {

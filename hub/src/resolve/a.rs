@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use portreeve_api::conditions::Reason;
-use portreeve_api::plan;
 use portreeve_api::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
+use portreeve_api::{names, plan};
+
+use portreeve_xds::Name;
 
 use super::{Rejection, Resolved, Selection, SelectorScope};
 
@@ -17,6 +19,12 @@ mod tests;
 
 /// The letter of this API in qualified names.
 pub const API: &str = "A";
+
+/// The name of an object's Plan.
+pub fn plan_of((namespace, name): &(Name, Name)) -> Name {
+    let (namespace, name) = (namespace.to_string(), name.to_string());
+    names::plan_name(Some(&plan::Origin { api: API.into(), namespace, name, ..Default::default() }))
+}
 
 /// Probes run at most this often without a remark, in milliseconds.
 const SHORT_INTERVAL_MS: u64 = 500;

@@ -37,7 +37,7 @@ pub use envoy::EnvoyType;
 pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};
 pub use session::Session;
-pub use snapshot::{Changes, Snapshot};
+pub use snapshot::{Changes, Snapshot, Withheld};
 pub use view::View;
 pub use watch::Watch;
 

@@ -1,6 +1,6 @@
 //! A set of resources by type and name ([`Snapshot`]) and what differs between two of them ([`Changes`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::resource::{Name, Resource, ResourceType, position};
@@ -11,7 +11,19 @@ use crate::table::Table;
 pub struct Snapshot<T> {
     /// One per type, in the order of [`ResourceType::ALL`].
     tables: Vec<Table>,
+    withheld: Withheld<T>,
     types: std::marker::PhantomData<T>,
+}
+
+/// Names that are not known to be absent although a snapshot does not have them: a client that says that it has one keeps it,
+/// and is told neither that it is right nor that it is gone. In the incremental variant only: the state of the world has no
+/// way to say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld<T> {
+    /// All names of these types.
+    pub types: BTreeSet<T>,
+    /// These names.
+    pub names: BTreeSet<(T, Name)>,
 }
 
 /// One transaction on a [`Snapshot`].
@@ -21,6 +33,21 @@ pub struct Changes<T> {
     pub upsert: Vec<(T, Arc<Resource>)>,
     /// Names to remove; a name that does not exist is passed over.
     pub remove: Vec<(T, Name)>,
+}
+
+// === impl Withheld ===
+
+impl<T> Default for Withheld<T> {
+    fn default() -> Self {
+        Self { types: BTreeSet::new(), names: BTreeSet::new() }
+    }
+}
+
+impl<T: ResourceType> Withheld<T> {
+    /// Every name.
+    pub fn all() -> Self {
+        Self { types: T::ALL.iter().copied().collect(), names: BTreeSet::new() }
+    }
 }
 
 // === impl Changes ===
@@ -42,7 +69,11 @@ impl<T> Changes<T> {
 
 impl<T: ResourceType> Default for Snapshot<T> {
     fn default() -> Self {
-        Self { tables: vec![Table::default(); T::ALL.len()], types: std::marker::PhantomData }
+        Self {
+            tables: vec![Table::default(); T::ALL.len()],
+            withheld: Withheld::default(),
+            types: std::marker::PhantomData,
+        }
     }
 }
 
@@ -99,6 +130,19 @@ impl<T: ResourceType> Snapshot<T> {
     /// See [`Snapshot::table`].
     pub(crate) fn table_mut(&mut self, ty: T) -> &mut Table {
         &mut self.tables[position(ty)]
+    }
+
+    /// Sets what is withheld; says whether that differs.
+    pub fn withhold(&mut self, withheld: Withheld<T>) -> bool {
+        let differs = self.withheld != withheld;
+        self.withheld = withheld;
+        differs
+    }
+
+    /// Whether nothing is said of this name, should it be missing.
+    pub fn withholds(&self, ty: T, name: &Name) -> bool {
+        let Withheld { types, names } = &self.withheld;
+        types.contains(&ty) || (!names.is_empty() && names.contains(&(ty, name.clone())))
     }
 
     /// What turns `old` into `new`.

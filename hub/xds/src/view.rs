@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use crate::resource::{Name, ResourceType, position};
 use crate::session::{Interest, Place};
-use crate::snapshot::{Changes, Snapshot};
+use crate::snapshot::{Changes, Snapshot, Withheld};
 
 /// A shared snapshot and the streams that watch it.
 pub struct View<T> {
@@ -34,6 +34,8 @@ pub(crate) struct Slot<T> {
 /// What a stream has not looked at yet: merged, so never longer than the names that exist.
 pub(crate) struct Mail<T> {
     pub(crate) dirty: BTreeMap<(T, Name), Option<Place>>,
+    /// What is withheld has changed.
+    pub(crate) recheck: bool,
     pub(crate) closed: Option<Arc<str>>,
     pub(crate) waker: Option<Waker>,
 }
@@ -67,6 +69,22 @@ impl<T: ResourceType> View<T> {
     pub fn replace(&self, new: Snapshot<T>) -> usize {
         let changes = Snapshot::diff(&self.read().snapshot, &new);
         self.apply(changes)
+    }
+
+    /// Sets what is withheld: names that it no longer covers are looked at again on all streams.
+    pub fn withhold(&self, withheld: Withheld<T>) {
+        let mut inner = self.write();
+        if !inner.snapshot.withhold(withheld) {
+            return;
+        }
+        let mut wake = Vec::new();
+        for slot in inner.streams.iter().flatten() {
+            let mut mail = slot.lock();
+            mail.recheck = true;
+            wake.extend(mail.waker.take());
+        }
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
     }
 
     /// Sets the text that goes out as `system_version_info` with later responses. It sends nothing by itself.
@@ -107,7 +125,7 @@ impl<T: ResourceType> View<T> {
     /// Adds a stream; returns its number and where it finds its mail.
     pub(crate) fn join(&self) -> (u32, Arc<Slot<T>>) {
         let mut inner = self.write();
-        let mail = Mail { dirty: BTreeMap::new(), closed: inner.closed.clone(), waker: None };
+        let mail = Mail { dirty: BTreeMap::new(), recheck: false, closed: inner.closed.clone(), waker: None };
         let slot = Arc::new(Slot { mail: Mutex::new(mail) });
         let place = inner.streams.iter().position(Option::is_none).unwrap_or(inner.streams.len());
         match inner.streams.get_mut(place) {

@@ -43,7 +43,12 @@ impl<T: ResourceType> Watch<T> {
     /// The next response, if there is something to say now.
     pub fn next(&mut self, now: Instant) -> Option<Response<T>> {
         let inner = self.view.read();
-        let dirty = std::mem::take(&mut self.slot.lock().dirty);
+        let mut mail = self.slot.lock();
+        let (dirty, recheck) = (std::mem::take(&mut mail.dirty), std::mem::take(&mut mail.recheck));
+        drop(mail);
+        if recheck {
+            self.session.recheck(&inner.snapshot);
+        }
         for ((ty, name), place) in dirty {
             self.session.changed_at(ty, &name, place);
         }
@@ -70,7 +75,7 @@ impl<T: ResourceType> Watch<T> {
     /// Ready when the view changed something for this stream, or was closed.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut mail = self.slot.lock();
-        if !mail.dirty.is_empty() || mail.closed.is_some() {
+        if !mail.dirty.is_empty() || mail.recheck || mail.closed.is_some() {
             return Poll::Ready(());
         }
         mail.waker = Some(cx.waker().clone());

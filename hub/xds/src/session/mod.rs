@@ -101,6 +101,17 @@ impl<T: ResourceType> Session<T> {
         self.types[position(ty)].changed(name, place);
     }
 
+    /// What is withheld has changed: looks again at what the client claims and the snapshot does not have.
+    pub fn recheck(&mut self, snap: &Snapshot<T>) {
+        for state in &mut self.types {
+            let claimed =
+                state.entries.iter().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
+            let missing = claimed.filter(|(name, _)| snap.get(state.ty, name).is_none());
+            let missing: Vec<Name> = missing.map(|(name, _)| name.clone()).collect();
+            missing.into_iter().for_each(|name| state.look_at(name, false));
+        }
+    }
+
     /// Lets time pass: rejected resources whose retry is due are put up again.
     pub fn tick(&mut self, _snap: &Snapshot<T>, now: Instant) {
         for state in &mut self.types {

@@ -223,6 +223,11 @@ impl<T: ResourceType> TypeState<T> {
                 Fate::Send(resource.clone())
             };
         }
+        // What the client says that it has, and nobody knows to be gone.
+        if entry.is_some_and(|entry| entry.standing == Standing::Claimed) && snap.withholds(self.ty, key.name)
+        {
+            return Fate::Nothing;
+        }
         self.decide_missing(key.name, force, entry)
     }
 

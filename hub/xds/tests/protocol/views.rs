@@ -6,7 +6,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
-use portreeve_xds::{Changes, EnvoyType, Resource, Snapshot, Variant, View, Watch};
+use portreeve_xds::{Changes, EnvoyType, Kind, Request, Resource, Snapshot, Variant, View, Watch, Withheld};
 
 use crate::peer::{about, ack, res, show, subscribe, unsubscribe};
 
@@ -155,4 +155,52 @@ fn stream_that_does_not_read_merges_its_changes_and_disturbs_no_other() {
     let last = stuck.next(Instant::now()).unwrap();
     assert_eq!(&last.resources[0].body()[..], b"199");
     assert!(stuck.next(Instant::now()).is_none());
+}
+
+/// A stream whose client says that it has these already.
+fn returning(view: &Arc<View<EnvoyType>>, ty: EnvoyType, has: &[(&str, &str)]) -> Watch<EnvoyType> {
+    let mut watch = watch(view);
+    let initial = has.iter().map(|(name, version)| ((*name).into(), (*version).into())).collect();
+    let subscribe = match ty {
+        Endpoint => has.iter().map(|(name, _)| (*name).into()).collect(),
+        _ => Vec::new(),
+    };
+    watch.request(Request { initial, subscribe, ..Request::new(Kind::Known(ty)) }, Instant::now());
+    watch
+}
+
+#[test]
+fn what_is_withheld_is_neither_confirmed_nor_taken_away_until_it_is_known_to_be_gone() {
+    let view = View::new(Snapshot::new());
+    view.withhold(Withheld::all());
+    let held = [("known", "0"), ("unsure", "0"), ("gone", "0")];
+    let mut listeners = returning(&view, Listener, &held);
+    let mut endpoints = returning(&view, Endpoint, &[("unsure", "0")]);
+    assert_eq!(settle(&mut listeners), ["Listener"], "nothing to say, but an answer");
+    assert!(settle(&mut endpoints).is_empty());
+    view.apply(upsert(vec![res(Listener, "known", "1")]));
+    assert_eq!(settle(&mut listeners), ["Listener +known"]);
+
+    let one = Withheld { names: [(Listener, "unsure".into())].into(), ..Withheld::default() };
+    let bell = rings(&mut listeners);
+    view.withhold(one.clone());
+    view.withhold(one);
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+    assert_eq!(settle(&mut listeners), ["Listener -gone"]);
+    view.withhold(Withheld::default());
+    assert_eq!(settle(&mut listeners), ["Listener -unsure"]);
+    assert_eq!(settle(&mut endpoints).len(), 1, "its body says that it is empty");
+    assert!(settle(&mut listeners).is_empty() && settle(&mut endpoints).is_empty());
+}
+
+#[test]
+fn withheld_name_that_comes_is_sent_and_one_that_was_sent_is_taken_away() {
+    let view = View::new(Snapshot::new());
+    view.withhold(Withheld::all());
+    let mut listeners = returning(&view, Listener, &[("a", "0")]);
+    settle(&mut listeners);
+    view.apply(upsert(vec![res(Listener, "a", "1")]));
+    assert_eq!(settle(&mut listeners), ["Listener +a"]);
+    view.apply(Changes { upsert: vec![], remove: vec![(Listener, "a".into())] });
+    assert_eq!(settle(&mut listeners), ["Listener -a"], "this server knows that it is gone");
 }

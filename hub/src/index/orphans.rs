@@ -1,0 +1,74 @@
+//! Objects that are there and of which this hub knows no version that it could serve ([`Orphans`]): it was started after an
+//! invalid version was stored. Nodes that run an earlier version keep it.
+
+use std::collections::BTreeSet;
+
+use portreeve_api::PlanType;
+use portreeve_xds::Withheld;
+
+use super::matches::Name;
+
+/// The names of what can't be served.
+#[derive(Default)]
+pub struct Orphans {
+    names: BTreeSet<(PlanType, Name)>,
+    changed: bool,
+}
+
+// === impl Orphans ===
+
+impl Orphans {
+    /// A resource can't be served, or can.
+    pub fn set(&mut self, ty: PlanType, name: Name, orphaned: bool) {
+        self.changed |= match orphaned {
+            true => self.names.insert((ty, name)),
+            false => self.names.remove(&(ty, name)),
+        };
+    }
+
+    /// Those of a type.
+    pub fn of(&self, ty: PlanType) -> impl Iterator<Item = &Name> {
+        self.names.iter().filter(move |(of, _)| *of == ty).map(|(_, name)| name)
+    }
+
+    /// What nodes are to keep, if they have it: the names, and what they may refer to.
+    pub fn withheld(&self) -> Withheld<PlanType> {
+        let mut withheld = Withheld { names: self.names.clone(), ..Withheld::default() };
+        if !self.names.is_empty() {
+            withheld.types.extend([PlanType::Secret, PlanType::Slice, PlanType::Group, PlanType::Probe]);
+        }
+        // Which Plans go to its nodes is not known either.
+        if self.names.iter().any(|(ty, _)| *ty == PlanType::NodeProxy) {
+            withheld.types.insert(PlanType::Plan);
+        }
+        withheld
+    }
+
+    /// The same, if it has changed since the last call.
+    pub fn take(&mut self) -> Option<Withheld<PlanType>> {
+        std::mem::take(&mut self.changed).then(|| self.withheld())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_withheld_with_what_they_may_refer_to_and_told_once() {
+        let mut orphans = Orphans::default();
+        orphans.set(PlanType::Plan, "A/ns/o".into(), false);
+        assert_eq!((orphans.take(), orphans.withheld()), (None, Withheld::default()));
+        orphans.set(PlanType::Plan, "A/ns/o".into(), true);
+        orphans.set(PlanType::Plan, "A/ns/o".into(), true);
+        let withheld = orphans.take().unwrap();
+        assert!(withheld.names.contains(&(PlanType::Plan, "A/ns/o".into())));
+        assert!(withheld.types.contains(&PlanType::Group) && !withheld.types.contains(&PlanType::Plan));
+        assert_eq!(orphans.take(), None);
+        orphans.set(PlanType::NodeProxy, "gw".into(), true);
+        assert!(orphans.take().unwrap().types.contains(&PlanType::Plan));
+        orphans.set(PlanType::NodeProxy, "gw".into(), false);
+        orphans.set(PlanType::Plan, "A/ns/o".into(), false);
+        assert_eq!(orphans.take(), Some(Withheld::default()));
+    }
+}
