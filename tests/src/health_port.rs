@@ -1,12 +1,16 @@
-//! A TCP port that answers a health check by being open. Entry point: [`HealthPort`].
+//! TCP ports that answer a health check by being open. Entry points: [`HealthPort`], and [`HealthPorts`] for many.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::netns::Netns;
 
@@ -14,12 +18,23 @@ use crate::netns::Netns;
 pub struct HealthPort {
     /// Where it is.
     address: SocketAddr,
-    /// The connections so far.
-    accepted: Arc<AtomicU64>,
+    /// The connections so far, by who made them.
+    seen: Arc<Mutex<Sources>>,
+    /// Ends the thread: then, or at once when it is dropped.
+    stop: Option<oneshot::Sender<Instant>>,
+    /// The thread; it tells when it closed the port.
+    thread: Option<JoinHandle<Result<Instant>>>,
+}
+
+/// Connections by the address that they came from.
+pub type Sources = BTreeMap<IpAddr, u64>;
+
+/// Many open TCP ports of one address, served by one thread. Closed soon after they are dropped.
+pub struct HealthPorts {
+    /// The connections so far, by port.
+    accepted: Arc<[AtomicU64]>,
     /// Ends the thread.
-    stop: Option<oneshot::Sender<()>>,
-    /// The thread.
-    thread: Option<JoinHandle<Result<()>>>,
+    _stop: oneshot::Sender<()>,
 }
 
 // === impl HealthPort ===
@@ -30,17 +45,16 @@ impl HealthPort {
     /// # Errors
     /// The port is taken.
     pub fn open(namespace: &Netns, address: SocketAddr) -> Result<Self> {
-        let listener = namespace.enter(|| TcpListener::bind(address))??;
-        listener.set_nonblocking(true)?;
+        let listener = listen(namespace, address)?;
         let address = listener.local_addr()?;
-        let accepted = Arc::new(AtomicU64::new(0));
+        let seen = Arc::<Mutex<Sources>>::default();
         let (stop, stopped) = oneshot::channel();
-        let counter = accepted.clone();
+        let sources = seen.clone();
         let thread = namespace.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(accept(listener, &counter, stopped))
+            runtime.block_on(accept(listener, &sources, stopped))
         })?;
-        Ok(Self { address, accepted, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, seen, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it is.
@@ -50,7 +64,22 @@ impl HealthPort {
 
     /// The connections so far.
     pub fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
+        self.sources().values().sum()
+    }
+
+    /// The connections so far, by who made them.
+    pub fn sources(&self) -> Sources {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes the port at that time, and tells when it did so.
+    ///
+    /// # Errors
+    /// The thread has ended before.
+    pub fn close_at(mut self, at: Instant) -> Result<Instant> {
+        let _ = self.stop.take().context("a port closes once")?.send(at);
+        let thread = self.thread.take().context("a port closes once")?;
+        thread.join().map_err(|_| anyhow::anyhow!("the thread of {} panicked", self.address))?
     }
 }
 
@@ -64,20 +93,117 @@ impl Drop for HealthPort {
     }
 }
 
-/// Accepts until told to stop, or until the other end is dropped.
+// === impl HealthPorts ===
+
+impl HealthPorts {
+    /// Opens `ports` of `ip` inside `namespace`.
+    ///
+    /// # Errors
+    /// A port is taken.
+    pub fn open(namespace: &Netns, ip: IpAddr, ports: Range<u16>) -> Result<Self> {
+        let open = |port| listen(namespace, SocketAddr::new(ip, port));
+        let listeners: Vec<TcpListener> = ports.map(open).collect::<Result<_>>()?;
+        let accepted: Arc<[AtomicU64]> = listeners.iter().map(|_| AtomicU64::new(0)).collect();
+        let (stop, stopped) = oneshot::channel();
+        let counters = accepted.clone();
+        namespace.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(accept_all(listeners, counters, stopped))
+        })?;
+        Ok(Self { accepted, _stop: stop })
+    }
+
+    /// The connections so far, by port.
+    pub fn accepted(&self) -> Vec<u64> {
+        self.accepted.iter().map(|counter| counter.load(Ordering::Relaxed)).collect()
+    }
+}
+
+fn listen(namespace: &Netns, address: SocketAddr) -> Result<TcpListener> {
+    let listener = namespace.enter(|| TcpListener::bind(address))?.with_context(|| address.to_string())?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Accepts until it is to be closed, or until the other end is dropped; tells when that was.
 async fn accept(
     listener: TcpListener,
-    accepted: &AtomicU64,
-    mut stopped: oneshot::Receiver<()>,
-) -> std::io::Result<()> {
+    seen: &Mutex<Sources>,
+    stopped: oneshot::Receiver<Instant>,
+) -> std::io::Result<Instant> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let closing = async {
+        if let Ok(at) = stopped.await {
+            tokio::time::sleep_until(at.into()).await;
+        }
+    };
+    tokio::pin!(closing);
     loop {
         tokio::select! {
             connection = listener.accept() => {
-                connection?;
-                accepted.fetch_add(1, Ordering::Relaxed);
+                let (_, from) = connection?;
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                *seen.entry(from.ip()).or_default() += 1;
             }
-            _ = &mut stopped => return Ok(()),
+            () = &mut closing => break,
         }
+    }
+    let closed = Instant::now();
+    drop(listener);
+    Ok(closed)
+}
+
+/// Accepts at all of them until the other end is dropped.
+async fn accept_all(
+    listeners: Vec<TcpListener>,
+    accepted: Arc<[AtomicU64]>,
+    stopped: oneshot::Receiver<()>,
+) -> std::io::Result<()> {
+    let mut tasks = JoinSet::new();
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (listener, counters) = (tokio::net::TcpListener::from_std(listener)?, accepted.clone());
+        tasks.spawn(async move {
+            while listener.accept().await.is_ok() {
+                counters[number].fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    // Dropped, or told: it is over.
+    let _ = stopped.await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wait::wait_until;
+
+    #[test]
+    fn port_is_open_until_its_time_and_says_who_came() {
+        let netns = Netns::new("door").unwrap();
+        let port = HealthPort::open(&netns, SocketAddr::new(netns.v4(), 0)).unwrap();
+        let address = port.address();
+        let knock = || netns.enter(|| TcpStream::connect(address).is_ok()).unwrap();
+        assert!(knock() && knock());
+        wait_until("two visits", Duration::from_secs(20), || port.accepted() == 2).unwrap();
+        assert_eq!(port.sources(), Sources::from([(Ipv4Addr::LOCALHOST.into(), 2)]));
+        let at = Instant::now() + Duration::from_millis(50);
+        assert!(port.close_at(at).unwrap() >= at);
+        assert!(!knock());
+    }
+
+    #[test]
+    fn each_of_many_ports_is_open_and_counted_by_itself() {
+        let netns = Netns::new("doors").unwrap();
+        let ports = HealthPorts::open(&netns, netns.v4(), 7000..7020).unwrap();
+        for port in (7000..7020).chain(7003..7004) {
+            assert!(netns.enter(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()).unwrap());
+        }
+        let total = || ports.accepted().iter().sum::<u64>() == 21;
+        wait_until("every visit", Duration::from_secs(20), total).unwrap();
+        assert_eq!(ports.accepted()[2..5], [1, 2, 1]);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,10 @@ pub struct Newcomer {
 pub struct Newcomers {
     /// Tells the thread to end.
     stop: Arc<AtomicBool>,
+    /// Those whose fate is known.
+    done: Arc<Mutex<Vec<Newcomer>>>,
     /// The thread.
-    thread: Option<JoinHandle<Result<Vec<Newcomer>>>>,
+    thread: Option<JoinHandle<Result<()>>>,
 }
 
 /// The thread's state.
@@ -41,7 +43,7 @@ struct Crowd {
     /// Those that wait for their answer, the oldest first.
     waiting: VecDeque<(Instant, UdpSocket)>,
     /// The others.
-    done: Vec<Newcomer>,
+    done: Arc<Mutex<Vec<Newcomer>>>,
 }
 
 // === impl Newcomers ===
@@ -54,9 +56,17 @@ impl Newcomers {
     pub fn start(namespace: &Netns, target: SocketAddr, pause: Duration) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
-        let crowd = Crowd { target, pause, waiting: VecDeque::new(), done: Vec::new() };
+        let done = Arc::<Mutex<Vec<Newcomer>>>::default();
+        let crowd = Crowd { target, pause, waiting: VecDeque::new(), done: done.clone() };
         let thread = namespace.spawn(move || crowd.run(&told))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, done, thread: Some(thread) })
+    }
+
+    /// Those whose fate is known by now, in the order of sending.
+    pub fn so_far(&self) -> Vec<Newcomer> {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        done.sort_by_key(|newcomer| newcomer.sent);
+        done
     }
 
     /// Stops, waits for the last answers, and tells what became of all, in the order of sending.
@@ -66,7 +76,8 @@ impl Newcomers {
     pub fn finish(mut self) -> Result<Vec<Newcomer>> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("newcomers finish once")?;
-        thread.join().map_err(|_| anyhow::anyhow!("the newcomers' thread panicked"))?
+        thread.join().map_err(|_| anyhow::anyhow!("the newcomers' thread panicked"))??;
+        Ok(self.so_far())
     }
 }
 
@@ -79,7 +90,7 @@ impl Drop for Newcomers {
 // === impl Crowd ===
 
 impl Crowd {
-    fn run(mut self, stop: &AtomicBool) -> std::io::Result<Vec<Newcomer>> {
+    fn run(mut self, stop: &AtomicBool) -> std::io::Result<()> {
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             self.send()?;
@@ -91,8 +102,7 @@ impl Crowd {
         while let Some((sent, _)) = self.waiting.front() {
             self.receive(*sent + PATIENCE)?;
         }
-        self.done.sort_by_key(|newcomer| newcomer.sent);
-        Ok(self.done)
+        Ok(())
     }
 
     fn send(&mut self) -> std::io::Result<()> {
@@ -113,14 +123,18 @@ impl Crowd {
         let now = Instant::now();
         for (sent, socket) in std::mem::take(&mut self.waiting) {
             match socket.recv(&mut buffer) {
-                Ok(length) => self.done.push(Newcomer { sent, by: name(&buffer[..length]) }),
-                Err(_) if now >= sent + PATIENCE => self.done.push(Newcomer { sent, by: None }),
+                Ok(length) => self.settle(sent, name(&buffer[..length])),
+                Err(_) if now >= sent + PATIENCE => self.settle(sent, None),
                 Err(_) => self.waiting.push_back((sent, socket)),
             }
         }
         let left = time.saturating_duration_since(Instant::now());
         nix::poll::ppoll(&mut [], Some(nix::sys::time::TimeSpec::from_duration(left.min(TICK))), None)?;
         Ok(())
+    }
+
+    fn settle(&self, sent: Instant, by: Option<String>) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(Newcomer { sent, by });
     }
 }
 
