@@ -237,7 +237,10 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     tasks.spawn("age of the hub's word", aging);
     tasks.spawn("hub's addresses", setup.hub.follow(replicas.clone()));
     tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
-    tasks.spawn("what is reported", reports::follow(reports.clone(), local.clone()));
+    tasks.spawn(
+        "what is reported",
+        reports::follow(reports.clone(), local.clone(), (keepers.clone(), setup.envoy.is_some())),
+    );
     let (fed, link) = (local.clone(), setup.link);
     let (feeding, asked) = (replicas.clone(), shutdown.clone());
     tasks.spawn("feed", async move {

@@ -9,10 +9,11 @@ use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource};
 use portreeve_api::conditions::Reason;
+use portreeve_api::node_proxy::NodeProxy;
 use portreeve_api::virtual_service::VirtualService;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::index::Key;
+use crate::status::{Of, Subject};
 
 /// Who reports.
 const CONTROLLER: &str = "portreeve.dev/hub";
@@ -21,7 +22,7 @@ const CONTROLLER: &str = "portreeve.dev/hub";
 const MAX_NOTE: usize = 1000;
 
 /// Reasons that a person must see.
-const ALARMS: [Reason; 3] = [Reason::Nacked, Reason::PortConflict, Reason::Unhealthy];
+const ALARMS: [Reason; 4] = [Reason::Nacked, Reason::PortConflict, Reason::Unhealthy, Reason::NotRunning];
 
 /// A change to be told.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,13 +37,15 @@ struct News {
 /// written is lost: the conditions say the same.
 pub async fn publish(
     client: &Client,
-    (key, uid, identity): (&Key, &str, &str),
+    (subject, identity): (&Subject, &str),
     before: &[Condition],
     after: &[Condition],
 ) {
+    let key = &subject.verdict.key;
     for news in news(before, after) {
-        let event = event(key, uid, identity, news);
-        let api: Api<Event> = Api::namespaced(client.clone(), &key.0);
+        let event = event(subject, identity, news);
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<Event> = Api::namespaced(client.clone(), namespace);
         match api.create(&PostParams::default(), &event).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 409 => {}
@@ -72,14 +75,21 @@ fn is_alarm(reason: &str) -> bool {
     ALARMS.iter().any(|alarm| alarm.as_str() == reason)
 }
 
-fn event(key: &Key, uid: &str, identity: &str, news: News) -> Event {
+fn event(subject: &Subject, identity: &str, news: News) -> Event {
+    let (uid, (namespace, name)) = (&subject.verdict.uid, &subject.verdict.key);
     // The same news of the same version is the same event: the API server takes it once.
     let hash = xxh3_64(format!("{uid} {} {} {}", news.generation, news.reason, news.note).as_bytes());
-    let (namespace, name) = (key.0.to_string(), key.1.to_string());
+    let (version, kind) = match subject.of {
+        Of::VirtualService => (VirtualService::api_version(&()), VirtualService::kind(&())),
+        Of::NodeProxy => (NodeProxy::api_version(&()), NodeProxy::kind(&())),
+    };
+    let of = Some(namespace.to_string()).filter(|namespace| !namespace.is_empty());
+    // Of what has no namespace the API server wants to hear in this one.
+    let (name, place) = (name.to_string(), of.clone().unwrap_or_else(|| "default".into()));
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{hash:016x}")),
-            namespace: Some(namespace.clone()),
+            namespace: Some(place),
             ..Default::default()
         },
         action: Some("Program".into()),
@@ -87,11 +97,11 @@ fn event(key: &Key, uid: &str, identity: &str, news: News) -> Event {
         note: Some(news.note),
         reason: Some(news.reason),
         regarding: Some(ObjectReference {
-            api_version: Some(VirtualService::api_version(&()).into()),
-            kind: Some(VirtualService::kind(&()).into()),
+            api_version: Some(version.into()),
+            kind: Some(kind.into()),
             name: Some(name),
-            namespace: Some(namespace),
-            uid: Some(uid.into()),
+            namespace: of,
+            uid: Some(uid.clone()),
             ..Default::default()
         }),
         reporting_controller: Some(CONTROLLER.into()),
@@ -147,11 +157,33 @@ mod tests {
         }
     }
 
+    fn subject(of: Of, namespace: &str) -> Subject {
+        let verdict = crate::index::Verdict {
+            key: (namespace.into(), "call".into()),
+            uid: "uid".into(),
+            generation: 1,
+            rejection: None,
+            previous_in_force: false,
+            warnings: Vec::new(),
+            refs: crate::index::Refs::Resolved,
+        };
+        Subject { of, verdict, served: None }
+    }
+
+    #[test]
+    fn event_of_an_object_without_namespace_is_in_default() {
+        let news = News { warning: true, reason: "NotRunning".into(), note: "n".into(), generation: 1 };
+        let event = event(&subject(Of::NodeProxy, ""), "hub", news);
+        assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
+        let regarding = event.regarding.unwrap();
+        assert_eq!((regarding.kind.as_deref(), regarding.namespace), (Some("NodeProxy"), None));
+    }
+
     #[test]
     fn same_news_of_the_same_version_is_the_same_event() {
-        let key: Key = ("ns".into(), "call".into());
         let one = |generation| News { warning: true, reason: "Nacked".into(), note: "n".into(), generation };
-        let name = |generation| event(&key, "uid", "hub", one(generation)).metadata.name;
+        let subject = subject(Of::VirtualService, "ns");
+        let name = |generation| event(&subject, "hub", one(generation)).metadata.name;
         assert_eq!(name(1), name(1));
         assert_ne!(name(1), name(2));
     }

@@ -101,22 +101,19 @@ impl Verbs<(Name, Labels, u64)> for Nodes {
 // === impl NodeProxies ===
 
 impl NodeProxies {
-    /// A NodeProxy that can't be read or is invalid is left as it was.
-    fn read(raw: &Raw<NodeProxy>) -> Option<NodeProxy> {
-        match raw.read() {
-            Ok((proxy, warnings)) => {
-                warnings
-                    .iter()
-                    .for_each(|w| tracing::warn!(nodeproxy = title(raw), warning = w, "unusual field"));
-                let violations = proxy.validate();
-                violations.iter().for_each(|v| {
-                    tracing::warn!(nodeproxy = title(raw), field = v.path, error = v.message, "not accepted");
-                });
-                violations.is_empty().then_some(proxy)
-            }
-            Err(error) => {
-                tracing::warn!(nodeproxy = title(raw), %error, "not accepted");
-                None
+    /// A NodeProxy, or why it is not accepted.
+    fn read(raw: &Raw<NodeProxy>) -> Result<NodeProxy, Rejection> {
+        let invalid = |message| {
+            tracing::warn!(nodeproxy = title(raw), error = message, "not accepted");
+            Rejection { reason: Reason::Invalid, message }
+        };
+        let (proxy, warnings) = raw.read().map_err(|error| invalid(error.to_string()))?;
+        warnings.iter().for_each(|w| tracing::warn!(nodeproxy = title(raw), warning = w, "unusual field"));
+        match proxy.validate().as_slice() {
+            [] => Ok(proxy),
+            wrong => {
+                let words = wrong.iter().map(|v| format!("{}: {}", v.path, v.message));
+                Err(invalid(words.collect::<Vec<_>>().join("; ")))
             }
         }
     }
@@ -126,10 +123,11 @@ impl Verbs<Raw<NodeProxy>> for NodeProxies {
     const LONGEST_PAUSE: Duration = PATIENCE;
 
     fn apply(&mut self, raw: Raw<NodeProxy>) {
+        self.0.observe(("".into(), raw.name_any().into()), raw.conditions());
         let read = Self::read(&raw);
-        self.0.change(Kind::NodeProxies, revision(&raw), |index, now| match &read {
-            Some(proxy) => index.apply_proxy(proxy, now),
-            None => index.reject_proxy(&raw.name_any().into()),
+        self.0.change(Kind::NodeProxies, revision(&raw), |index, now| match read {
+            Ok(proxy) => index.apply_proxy(&proxy, now),
+            Err(rejection) => index.reject_proxy(&raw.metadata, rejection),
         });
     }
 

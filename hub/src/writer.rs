@@ -1,7 +1,8 @@
 //! The writer of conditions: the leading hub says of every VirtualService what it thinks of it, and how far its proxies
-//! are, in one patch with all conditions. Entry point: [`Writer::run`].
+//! are, and of every NodeProxy where it runs, in one patch with all conditions. Entry point: [`Writer::run`].
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,8 +13,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use portreeve_api::conditions::{self, ConditionType, find};
+use portreeve_api::names::NODE_PROXY_ID;
+use portreeve_api::node_proxy::NodeProxy;
 use portreeve_api::virtual_service::VirtualService;
 use portreeve_runtime::{Readiness, Shutdown};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -25,7 +29,7 @@ use crate::lease::{DURATION, Election};
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::resolve::a::{API, plan_of};
-use crate::status::{Board, Said, Word, lingers};
+use crate::status::{Board, Of, Said, Subject, Word, lingers};
 
 /// Field manager of what is written.
 const MANAGER: &str = "portreeve-hub";
@@ -235,10 +239,28 @@ impl Writer {
     }
 
     async fn write(&self, key: &Key, said: &Said, young: bool) -> kube::Result<Outcome> {
-        let (namespace, name) = key;
         let Some(subject) = self.feed.subject(key) else { return Ok(Outcome::Passed) };
-        let verdict = &subject.verdict;
-        let raw: Api<Raw<VirtualService>> = Api::namespaced(self.client.clone(), namespace);
+        let (client, word) = (self.client.clone(), (&subject, said, young));
+        match subject.of {
+            Of::VirtualService => {
+                let raw: Api<Raw<VirtualService>> = Api::namespaced(client.clone(), &key.0);
+                self.put(raw, Api::<VirtualService>::namespaced(client, &key.0), word).await
+            }
+            Of::NodeProxy => {
+                let raw: Api<Raw<NodeProxy>> = Api::all(client.clone());
+                self.put(raw, Api::<NodeProxy>::all(client), word).await
+            }
+        }
+    }
+
+    /// Writes all conditions of an object in one patch, if any differs from what stands there.
+    async fn put<K: Object>(
+        &self,
+        raw: Api<Raw<K>>,
+        api: Api<K>,
+        (subject, said, young): (&Subject, &Said, bool),
+    ) -> kube::Result<Outcome> {
+        let (verdict, name) = (&subject.verdict, &subject.verdict.key.1);
         let Some(object) = raw.get_opt(name).await? else { return Ok(Outcome::Passed) };
         // Judged meanwhile in another version, or another object of that name: its own news follow.
         let other = object.metadata.uid.as_deref() != Some(&verdict.uid);
@@ -257,18 +279,19 @@ impl Writer {
         if !differs {
             return Ok(Outcome::Stands);
         }
-        let patch = json!({
-            "apiVersion": VirtualService::api_version(&()),
-            "kind": VirtualService::kind(&()),
+        let mut patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
             "metadata": {"uid": verdict.uid},
             "status": {"conditions": after},
         });
+        if let Some((nodes, ready)) = said.nodes {
+            (patch["status"]["nodes"], patch["status"]["ready"]) = (nodes.into(), ready.into());
+        }
         let params = PatchParams::apply(MANAGER).force();
-        let api: Api<VirtualService> = Api::namespaced(self.client.clone(), namespace);
         match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
             Ok(_) => {
-                let regarding = (key, verdict.uid.as_str(), self.identity.as_str());
-                events::publish(&self.client, regarding, &before, &after).await;
+                events::publish(&self.client, (subject, &self.identity), &before, &after).await;
                 Ok(Outcome::Stands)
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Outcome::Passed),
@@ -276,6 +299,11 @@ impl Writer {
         }
     }
 }
+
+/// A kind whose conditions are written.
+trait Object: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {}
+
+impl<K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug> Object for K {}
 
 async fn sleep_until(at: Option<Instant>) {
     match at {
@@ -289,8 +317,11 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
     found.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
 }
 
-/// The object behind a Plan, by the Plan's name.
+/// The object behind a Plan, or behind what is reported of a NodeProxy, by its name there.
 fn key_of(plan: &str) -> Option<Key> {
+    if let Some(name) = plan.strip_prefix(NODE_PROXY_ID) {
+        return Some(("".into(), name.into()));
+    }
     let (namespace, name) = plan.strip_prefix(API)?.strip_prefix('/')?.split_once('/')?;
     Some((namespace.into(), name.into()))
 }
@@ -318,5 +349,6 @@ mod tests {
         assert_eq!(&*plan_of(&key), "A/ns/call");
         assert_eq!(key_of("A/ns/call"), Some(key));
         assert_eq!(key_of("B/ns/call"), None);
+        assert_eq!(key_of("nodeproxy/gw"), Some(("".into(), "gw".into())));
     }
 }

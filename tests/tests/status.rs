@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use portreeve_api::node_proxy::NodeProxy;
 use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_api::virtual_service::VirtualService;
 use portreeve_tests::town::{BOUND, Town};
@@ -200,5 +201,59 @@ async fn leader_that_ends_gives_its_lease_up_at_once() -> Result<()> {
     second.wait_log("leads=true", BOUND)?;
     println!("the second hub leads after {:?}", begun.elapsed());
     ensure!(begun.elapsed() < Duration::from_secs(8), "it waited for the lease to run out");
+    Ok(())
+}
+
+/// Waits until a NodeProxy says this; its message and how many of its nodes run it.
+async fn proxy_says(town: &Town, name: &str, reason: &str) -> Result<(String, Option<i32>, Option<i32>)> {
+    let api = Api::<NodeProxy>::all(town.client.clone());
+    let what = format!("Programmed={reason} of the NodeProxy {name}");
+    let found = wait::eventually(&what, BOUND, || async {
+        let object = api.get(name).await.ok()?;
+        let (generation, status) = (object.metadata.generation, object.status?);
+        let found = status.conditions.iter().find(|one| one.type_ == "Programmed")?;
+        let now = found.reason == reason && found.observed_generation == generation;
+        now.then(|| (found.message.clone(), status.nodes, status.ready))
+    });
+    match found.await {
+        Ok(found) => Ok(found),
+        Err(error) => Err(error.context(format!("it is {:?}", api.get(name).await.map(|one| one.status)))),
+    }
+}
+
+fn node_proxy(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: portreeve.dev/v1alpha1\nkind: NodeProxy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_proxy_says_where_it_runs_and_why_it_does_not() -> Result<()> {
+    let mut town = Town::start(2).await?;
+    town.gateways().await?;
+    let (message, nodes, ready) = proxy_says(&town, "gateway", "Programmed").await?;
+    ensure!((message.as_str(), nodes, ready) == ("runs on 2 of 2 nodes", Some(2), Some(2)), "{message}");
+    town.apply(&node_proxy("nowhere", "nodeSelector: {role: nothing}")).await?;
+    println!("{:?}", proxy_says(&town, "nowhere", "NoNode").await?);
+    town.apply(&node_proxy("broken", "nodeSelector: {node: n1}, envoy: {extraArgs: [--no-such-flag]}"))
+        .await?;
+    let (message, nodes, ready) = proxy_says(&town, "broken", "NotRunning").await?;
+    println!("{message}");
+    ensure!((nodes, ready) == (Some(1), Some(0)), "{nodes:?} {ready:?}");
+    ensure!(message.contains("node n1: Envoy ends by itself") && message.contains("exit"), "{message}");
+    println!("event: {}", event(&town, "broken", "NotRunning").await?);
+    town.apply(&node_proxy("broken", "nodeSelector: {node: n1}")).await?;
+    println!("{}", proxy_says(&town, "broken", "Programmed").await?.0);
+
+    // An agent that is away takes nothing back; what comes meanwhile it can't confirm.
+    town.nodes[1].agent.take().context("the agent runs")?.kill();
+    town.apply(&node_proxy("late", "nodeSelector: {role: gateway}")).await?;
+    let (message, _, ready) = proxy_says(&town, "late", "Unreachable").await?;
+    ensure!(message.contains("n2") && ready == Some(1), "{message}");
+    println!("{message}");
+    ensure!(proxy_says(&town, "gateway", "Programmed").await?.2 == Some(2), "the gateway of n2 goes on");
+    town.start_agent_without_envoy(1)?;
+    let (message, ..) = proxy_says(&town, "late", "NotRunning").await?;
+    ensure!(message.contains("node n2: the agent has no Envoy"), "{message}");
     Ok(())
 }

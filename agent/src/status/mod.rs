@@ -4,6 +4,7 @@
 mod book;
 pub mod node_report;
 mod plan;
+mod proxies;
 #[cfg(test)]
 mod tests;
 pub mod writer;
@@ -16,6 +17,7 @@ use portreeve_xds::Name;
 
 pub use book::Book;
 pub use plan::of_plan;
+pub use proxies::of_proxies;
 
 /// How far each Plan is on this node. A Plan that is missing has nothing more to be said about: all its proxies
 /// confirmed that they are rid of it.
@@ -25,4 +27,14 @@ pub type Statuses = BTreeMap<Name, Arc<PlanStatus>>;
 pub fn plan_of(resource: &str) -> &str {
     let end = resource.match_indices('/').nth(2).map_or(resource.len(), |(at, _)| at);
     &resource[..end]
+}
+
+/// Characters of a refusal, or of one conflict, at most.
+const MAX_TEXT: usize = 600;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+    }
+    text
 }

@@ -6,11 +6,9 @@ use portreeve_api::PlanType;
 use portreeve_api::report::PlanStatus;
 use portreeve_xds::{Name, Version};
 
+use super::cut;
 use crate::local::Answers;
 use crate::world::{Contribution, Proxy, ProxyId, World};
-
-/// Characters of a refusal, or of one conflict, at most.
-const MAX_TEXT: usize = 600;
 
 /// Conflicts at most.
 const MAX_CONFLICTS: usize = 16;
@@ -109,11 +107,4 @@ impl Count for PlanStatus {
 
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn cut(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
-        text.truncate(end);
-    }
-    text
 }

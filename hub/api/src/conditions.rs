@@ -89,6 +89,10 @@ reasons! {
     Nacked,
     /// A proxy or its agent can't be reached.
     Unreachable,
+    /// A NodeProxy's selector matches no node.
+    NoNode,
+    /// A proxy does not run on a node that is to have it.
+    NotRunning,
     /// Every endpoint is healthy.
     Healthy,
     /// Some endpoints are healthy.

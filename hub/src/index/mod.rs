@@ -58,6 +58,8 @@ pub struct Index {
     nodes: NodeSets,
     probes: Probes,
     verdicts: Verdicts,
+    /// Those on NodeProxies, by their name in no namespace.
+    proxy_verdicts: Verdicts,
     orphans: Orphans,
     /// Objects whose Plan, or its nodes, changed.
     stirred: BTreeSet<Key>,
@@ -78,6 +80,7 @@ impl Index {
             nodes: NodeSets::default(),
             probes: Probes::default(),
             verdicts: Verdicts::default(),
+            proxy_verdicts: Verdicts::default(),
             orphans: Orphans::default(),
             stirred: BTreeSet::new(),
         }

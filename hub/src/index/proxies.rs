@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
 use portreeve_api::{PlanType, plan, selector};
 use portreeve_xds::Resource;
 use prost::Message;
 
 use super::matches::{Labels, Matches, Name, Shift};
+use crate::status::Served;
 
 /// All NodeProxies and nodes.
 #[derive(Default)]
@@ -20,6 +22,8 @@ pub struct Proxies {
 
 struct Proxy {
     spec: NodeProxySpec,
+    /// The object's generation with this spec.
+    generation: i64,
     /// With `from: Selector`: what a namespace's labels have to meet, as far as it can be told here.
     namespaces: Option<plan::Selector>,
     resource: Arc<Resource>,
@@ -37,6 +41,12 @@ impl Proxies {
         known.is_some_and(|k| k.spec == proxy.spec && k.resource == resource(proxy))
     }
 
+    /// The generation of an object that says what is known.
+    pub fn confirm(&mut self, proxy: &NodeProxy) {
+        let known = proxy.metadata.name.as_deref().and_then(|name| self.known.get_mut(name));
+        known.into_iter().for_each(|known| known.generation = proxy.metadata.generation.unwrap_or(0));
+    }
+
     /// Adds or changes a NodeProxy.
     pub fn set(&mut self, proxy: &NodeProxy) {
         let resource = resource(proxy);
@@ -45,7 +55,8 @@ impl Proxies {
         let wanted = selector::from_map(&proxy.spec.node_selector);
         self.nodes.add_selector(name.clone(), None, wanted);
         let namespaces = namespaces(&proxy.spec);
-        self.known.insert(name, Proxy { spec: proxy.spec.clone(), namespaces, resource });
+        let generation = proxy.metadata.generation.unwrap_or(0);
+        self.known.insert(name, Proxy { spec: proxy.spec.clone(), generation, namespaces, resource });
     }
 
     /// Takes a NodeProxy away.
@@ -110,6 +121,17 @@ impl Proxies {
     /// Names of nodes that are not in a list.
     pub fn nodes_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
         self.names.iter().filter(|n| !listed.contains(n)).cloned().collect()
+    }
+
+    /// How a NodeProxy is served.
+    pub fn served(&self, name: &Name) -> Option<Served> {
+        let known = self.known.get(name)?;
+        Some(Served {
+            plan: format!("{NODE_PROXY_ID}{name}").into(),
+            version: known.resource.version().0,
+            generation: known.generation,
+            nodes: self.nodes_of(name).into_iter().collect(),
+        })
     }
 
     /// The names of all NodeProxies.

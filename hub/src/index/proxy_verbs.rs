@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use kube::core::ObjectMeta;
 use portreeve_api::PlanType;
 use portreeve_api::node_proxy::NodeProxy;
 
-use super::Index;
 use super::matches::{Labels, Name, Shift};
+use super::{Index, Key};
+use crate::resolve::Rejection;
 
 // === impl Index ===
 
@@ -38,8 +40,10 @@ impl Index {
     pub fn apply_proxy(&mut self, proxy: &NodeProxy, now_ms: i64) {
         let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
+        self.proxy_verdicts.accept_plain(&key(&name), &proxy.metadata);
+        self.stirred.insert(key(&name));
         if self.proxies.holds(proxy) {
-            return;
+            return self.proxies.confirm(proxy);
         }
         let before = self.proxies.nodes_of(&name);
         self.withdraw_proxy(&name, now_ms);
@@ -60,8 +64,11 @@ impl Index {
     }
 
     /// A NodeProxy can't be read, or is invalid: it is left as it was.
-    pub fn reject_proxy(&mut self, name: &Name) {
+    pub fn reject_proxy(&mut self, meta: &ObjectMeta, rejection: Rejection) {
+        let name = &Name::from(meta.name.as_deref().unwrap_or_default());
         let orphaned = !self.proxies.knows(name);
+        self.proxy_verdicts.reject(&key(name), meta, rejection, !orphaned);
+        self.stirred.insert(key(name));
         self.orphans.set(PlanType::NodeProxy, name.clone(), orphaned);
     }
 
@@ -70,6 +77,8 @@ impl Index {
         let nodes = self.proxies.nodes_of(name);
         self.withdraw_proxy(name, now_ms);
         self.proxies.remove(name);
+        self.proxy_verdicts.remove(&key(name));
+        self.stirred.insert(key(name));
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
         self.selections.remove_proxy(name);
         for node in nodes {
@@ -95,6 +104,7 @@ impl Index {
         for shift in shifts {
             let (proxy, node) = (&shift.selector, &shift.member);
             let Some(resource) = self.proxies.resource(proxy) else { continue };
+            self.stirred.insert(key(proxy));
             match shift.joined {
                 true => self.nodes.put(node, PlanType::NodeProxy, resource),
                 false => self.nodes.take_away(node, PlanType::NodeProxy, proxy.clone()),
@@ -124,4 +134,9 @@ impl Index {
             }
         }
     }
+}
+
+/// A NodeProxy as an object: it has no namespace.
+fn key(name: &Name) -> Key {
+    ("".into(), name.clone())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Index, Key};
-use crate::status::{Served, Subject};
+use crate::status::{Of, Served, Subject};
 
 // === impl Index ===
 
@@ -16,8 +16,12 @@ impl Index {
         stirred
     }
 
-    /// How an object stands; none when there is no such object.
+    /// How an object stands, a NodeProxy if its key has no namespace; none when there is no such object.
     pub fn subject(&self, key: &Key) -> Option<Subject> {
+        if key.0.is_empty() {
+            let verdict = self.proxy_verdicts.get(key)?.clone();
+            return Some(Subject { of: Of::NodeProxy, verdict, served: self.proxies.served(&key.1) });
+        }
         let verdict = self.verdicts.get(key)?.clone();
         let served = self.plans.get(key).map(|entry| Served {
             plan: entry.encoded.resource.name().clone(),
@@ -25,6 +29,6 @@ impl Index {
             generation: entry.generation,
             nodes: self.selections.present_nodes_of(&entry.workload),
         });
-        Some(Subject { verdict, served })
+        Some(Subject { of: Of::VirtualService, verdict, served })
     }
 }

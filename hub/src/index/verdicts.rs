@@ -81,6 +81,11 @@ impl Verdicts {
         self.put(Verdict { warnings, ..Verdict::new(key, meta) });
     }
 
+    /// An object without references was accepted.
+    pub fn accept_plain(&mut self, key: &Key, meta: &ObjectMeta) {
+        self.put(Verdict::new(key, meta));
+    }
+
     /// An object was not accepted.
     pub fn reject(&mut self, key: &Key, meta: &ObjectMeta, rejection: Rejection, in_force: bool) {
         let rejection = Some(rejection);

@@ -4,6 +4,7 @@
 mod board;
 mod healthy;
 mod programmed;
+mod running;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,20 @@ pub use board::Board;
 /// How long a node may leave a new version of a Plan unanswered before it counts as unreachable.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// A VirtualService of API A.
+    VirtualService,
+    /// A NodeProxy: its nodes report on it as they do on Plans.
+    NodeProxy,
+}
+
 /// An object, as the hub serves it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
+    /// What it is.
+    pub of: Of,
     /// Whether it is accepted, and what it refers to.
     pub verdict: Verdict,
     /// Its Plan, if a version of it is served.
@@ -61,6 +73,8 @@ pub struct Said {
     pub conditions: Vec<conditions::Verdict>,
     /// Proxies have yet to answer: another word is sure to come.
     pub pending: bool,
+    /// Of a NodeProxy: its nodes, and those of them on which it runs.
+    pub nodes: Option<(usize, usize)>,
 }
 
 // === impl Subject ===
@@ -71,15 +85,22 @@ impl Subject {
         let mut conditions = crate::conditions::said(&self.verdict);
         let Some(served) = &self.served else {
             conditions.push(programmed::nothing_served(&self.verdict));
-            return Said { conditions, pending: false };
+            return Said { conditions, ..Said::default() };
         };
+        if self.of == Of::NodeProxy {
+            conditions.retain(|one| one.type_ != ConditionType::ResolvedRefs);
+            let (runs, ready) = running::running(served, words, waited);
+            let pending = runs.reason == Reason::Pending;
+            conditions.push(runs);
+            return Said { conditions, pending, nodes: Some((served.nodes.len(), ready)) };
+        }
         let programmed = programmed::programmed(served, words, waited);
         let pending = programmed.reason == Reason::Pending;
         let unresolved = conditions.iter().find(|one| one.type_ == ConditionType::ResolvedRefs);
         let unresolved = unresolved.filter(|one| one.status == Status::False).map(|one| one.message.clone());
         conditions.push(programmed);
         conditions.extend(healthy::healthy(served, words, unresolved));
-        Said { conditions, pending }
+        Said { conditions, pending, nodes: None }
     }
 }
 

@@ -26,7 +26,7 @@ fn mk_subject(nodes: &[&str]) -> Subject {
         warnings: Vec::new(),
         refs: Refs::Resolved,
     };
-    Subject { verdict, served: Some(mk_served(nodes)) }
+    Subject { of: Of::VirtualService, verdict, served: Some(mk_served(nodes)) }
 }
 
 /// A word on the present version: wanted, acked, refused, unreachable.
@@ -192,6 +192,42 @@ fn withdrawn_plan_lingers_while_a_proxy_that_can_be_reached_runs_it() {
     assert!(!lingers(&[word("a", [1, 0, 0, 1])]), "its proxies are away");
     assert!(!lingers(&[unheard(word("a", [1, 1, 0, 0]))]), "its agent is away");
     assert!(lingers(&[unheard(word("a", [1, 1, 0, 0])), word("b", [1, 1, 0, 0])]));
+}
+
+#[test]
+fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
+    let subject = Subject { of: Of::NodeProxy, ..mk_subject(&["a", "b"]) };
+    let (runs, fails) = ([1, 1, 0, 0], [1, 0, 1, 0]);
+    let old = |node| with(word(node, runs), |status| status.version = VERSION - 1);
+    let cases = [
+        (vec![word("a", runs), word("b", runs)], 0, Reason::Programmed, 2, "runs on 2 of 2 nodes"),
+        (vec![word("a", runs)], 0, Reason::Pending, 1, "runs on 1 of 2 nodes"),
+        (vec![word("a", runs), old("b")], 0, Reason::Pending, 1, "runs on 1 of 2 nodes"),
+        (vec![word("a", runs)], 9, Reason::Unreachable, 1, "not heard of on 1: b"),
+        (
+            vec![word("a", runs), word("b", fails)],
+            0,
+            Reason::NotRunning,
+            1,
+            "fails on 1; node b: nodeproxy/gw",
+        ),
+        // What a node said of this version stands while its agent is away: the proxy goes on.
+        (vec![word("a", runs), unheard(word("b", runs))], 9, Reason::Programmed, 2, "2 of 2"),
+        (vec![word("a", runs), word("b", runs), word("c", fails)], 0, Reason::Programmed, 2, "2 of 2"),
+    ];
+    for (words, waited, reason, ready, message) in cases {
+        let said = subject.said(&words, Duration::from_secs(waited));
+        let found = condition(&said, ConditionType::Programmed);
+        assert_eq!((found.reason, said.nodes), (reason, Some((2, ready))), "{found:?}");
+        assert!(found.message.contains(message), "{}", found.message);
+        assert_eq!(said.pending, reason == Reason::Pending);
+        assert_eq!(said.conditions.len(), 2, "Accepted and Programmed");
+    }
+    let nowhere = Subject { of: Of::NodeProxy, ..mk_subject(&[]) };
+    assert_eq!(
+        condition(&nowhere.said(&[], Duration::ZERO), ConditionType::Programmed).reason,
+        Reason::NoNode
+    );
 }
 
 /// A board with one object.

@@ -1,0 +1,38 @@
+//! `Programmed` of a NodeProxy: it runs on every node that is to have it, or why not.
+
+use std::time::Duration;
+
+use portreeve_api::conditions::{ConditionType, Reason, Verdict};
+
+use super::{PATIENCE, Served, Word};
+
+/// The condition, and on how many nodes it runs.
+pub(super) fn running(served: &Served, words: &[Word], waited: Duration) -> (Verdict, usize) {
+    let (mut ready, mut away, mut failing) = (0, Vec::new(), Vec::new());
+    let nodes = served.nodes.len();
+    for node in &served.nodes {
+        let word = words.iter().find(|word| word.node == *node && word.status.version == served.version);
+        match word {
+            Some(word) if word.status.acked > 0 => ready += 1,
+            Some(word) if word.status.nacked > 0 => {
+                failing.push(format!("node {node}: {}", word.status.refusal))
+            }
+            Some(word) if word.reachable => {}
+            _ if waited < PATIENCE => {}
+            _ => away.push(node.to_string()),
+        }
+    }
+    let counted = format!("runs on {ready} of {nodes} nodes");
+    let (reason, message) = match (failing.first(), away.first()) {
+        _ if nodes == 0 => (Reason::NoNode, "its nodeSelector matches no node".to_owned()),
+        (Some(first), _) => (Reason::NotRunning, format!("{counted}, fails on {}; {first}", failing.len())),
+        (_, Some(first)) => {
+            (Reason::Unreachable, format!("{counted}; not heard of on {}: {first}", away.len()))
+        }
+        _ if ready < nodes => (Reason::Pending, counted),
+        _ => (Reason::Programmed, counted),
+    };
+    let status = (reason == Reason::Programmed).into();
+    let generation = Some(served.generation);
+    (Verdict { type_: ConditionType::Programmed, status, reason, message, generation }, ready)
+}
