@@ -137,6 +137,9 @@ async fn silent_port_is_unhealthy_by_timeout_and_one_that_keeps_its_connections_
     let agent = town.nodes[0].agent.as_ref().context("no agent")?;
     let told = || agent.log().contains("has not answered within 100 ms");
     wait::until("a time-out in the agent's log", MOVED, || async { told() }).await?;
+    let gateway = town.nodes[0].gateway();
+    let healthy = || async { gateway.stat("cluster.A/default/call/call.membership_healthy").await.ok() };
+    wait::until("the verdict at the gateway", MOVED, || async { healthy().await == Some(1) }).await?;
     let fresh = Pipe::open(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5000))?;
     answered(&fresh, |by| by != home)?;
     town.bed.mend(&netns)?;
