@@ -24,7 +24,7 @@ mod watched;
 
 pub use book::{Book, Counts};
 pub use counter::{Counter, Failure, Verdict};
-pub use probe::{Outcome, probe};
+pub use probe::{Outcome, Sockets, probe};
 pub use run::{follow_hub, run};
 pub use schedule::{Job, Schedule};
 pub use targets::{Place, Point, Uses, uses};

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::{Job, Outcome, Schedule, Target, Verdict, probe};
+use super::{Job, Outcome, Schedule, Sockets, Target, Verdict, probe};
 use crate::local::Local;
 use crate::replicas::Replicas;
 
@@ -17,6 +17,7 @@ struct Prober {
     local: Arc<Local>,
     schedule: Schedule,
     running: FuturesUnordered<BoxFuture<'static, (Job, Outcome)>>,
+    sockets: Sockets,
     /// Why this host could not probe the last time that it tried.
     hampered: Option<String>,
 }
@@ -28,7 +29,8 @@ struct Prober {
 pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
     let mut changes = local.health.target_changes();
     let schedule = Schedule::new(LIMIT);
-    let mut prober = Prober { local, schedule, running: FuturesUnordered::new(), hampered: None };
+    let (running, sockets) = (FuturesUnordered::new(), Sockets::default());
+    let mut prober = Prober { local, schedule, running, sockets, hampered: None };
     prober.follow();
     loop {
         let wake = prober.start();
@@ -66,7 +68,7 @@ impl Prober {
     fn start(&mut self) -> Option<Instant> {
         let now = Instant::now();
         while let Some(job) = self.schedule.take(now) {
-            self.running.push(Box::pin(probe(job)));
+            self.running.push(Box::pin(probe(job, self.sockets.clone())));
         }
         let lease = || self.local.read(|world| world.health().lease_deadline());
         if lease().is_some_and(|until| until <= now) {
