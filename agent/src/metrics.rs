@@ -72,6 +72,8 @@ fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
             .each("proxy", states().map(|(name, state)| (name, state.memory_kills as f64))),
         Family::gauge("portreeve_agent_proxy_resident_memory_bytes", "Resident memory of the running Envoy")
             .each("proxy", usage().map(|(name, usage)| (name, usage.resident as f64))),
+        Family::counter("portreeve_agent_proxy_cpu_seconds", "Time of the running Envoy on a processor")
+            .each("proxy", usage().map(|(name, usage)| (name, usage.cpu_ms as f64 / 1000.0))),
     ]
 }
 

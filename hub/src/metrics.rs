@@ -55,6 +55,7 @@ fn reported(tally: Tally) -> Vec<Family> {
         ("unreachable", tally.unreachable),
     ];
     let proxies = proxies.map(|(state, count)| (state, count as f64));
+    let kept = [("running", tally.running), ("failing", tally.failing)].map(|(state, n)| (state, n as f64));
     vec![
         Family::gauge("portreeve_hub_nodes", "Nodes by whether their agent reports").each("state", nodes),
         Family::gauge(
@@ -62,6 +63,11 @@ fn reported(tally: Tally) -> Vec<Family> {
             "Proxies by how far they are, once for each of their Plans",
         )
         .each("state", proxies),
+        Family::gauge(
+            "portreeve_hub_node_proxies",
+            "NodeProxies by how they are, once for each of their nodes",
+        )
+        .each("state", kept),
         Family::gauge("portreeve_hub_port_conflicts", "Listeners that lost their port to an older object")
             .value(tally.conflicts as f64),
     ]

@@ -22,6 +22,8 @@ const FORWARD: u16 = 10_000;
 const INTERVAL: u64 = 200;
 /// How long an unanswered check is waited for.
 const TIMEOUT: Duration = Duration::from_millis(100);
+/// How much later one of two gateways hears of a flap.
+const APART: Duration = Duration::from_millis(300);
 /// Wide: the machine may be busy.
 const MOVED: Duration = Duration::from_secs(10);
 
@@ -200,9 +202,19 @@ async fn without_owner_and_hub_endpoints_stay_in_use_and_are_probed_directly() -
     Ok(())
 }
 
-/// Pipes of calls `0..calls`, in the order of the calls.
+/// Pipes of calls `0..calls` through the first gateway, in the order of the calls.
 fn open(town: &Town, calls: std::ops::Range<u16>, pipes: std::ops::Range<u16>) -> Result<Vec<Vec<Pipe>>> {
-    let at = |call: u16, pipe| SocketAddr::new(town.nodes[0].address(), 20_000 + call * PIPES + pipe);
+    open_at(town, 0, calls, pipes)
+}
+
+/// The same through the gateway of node `index` (from 0).
+fn open_at(
+    town: &Town,
+    index: usize,
+    calls: std::ops::Range<u16>,
+    pipes: std::ops::Range<u16>,
+) -> Result<Vec<Vec<Pipe>>> {
+    let at = |call: u16, pipe| SocketAddr::new(town.nodes[index].address(), 20_000 + call * PIPES + pipe);
     let of_call = |call| pipes.clone().map(|pipe| Pipe::open(town.bed.root(), at(call, pipe))).collect();
     calls.map(of_call).collect()
 }
@@ -226,7 +238,10 @@ async fn write_calls(town: &Town, calls: std::ops::Range<u16>) -> Result<()> {
         }
     }
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
-    listeners(&town.nodes[0].gateway(), &wanted, BOUND).await
+    for node in &town.nodes {
+        listeners(&node.gateway(), &wanted, BOUND).await?;
+    }
+    Ok(())
 }
 
 /// The pod of each call; an error, if a call is split.
@@ -280,6 +295,55 @@ async fn neither_a_flap_of_a_second_nor_a_termination_splits_a_call() -> Result<
     let new = pods(&open(&town, 12..24, 0..PIPES)?)?;
     println!("pods of the new calls: {new:?}");
     ensure!(!new.contains(&victim), "a new call on the terminating pod {victim}: {new:?}");
+    Ok(())
+}
+
+/// Stops the agent of node `index` for as long as its gateway is to hear later.
+async fn delayed(town: &mut Town, index: usize, change: impl FnOnce()) -> Result<()> {
+    let agent = town.nodes[index].agent.as_mut().context("no agent")?;
+    agent.stop()?;
+    change();
+    // How far apart is what the test is about; nothing is waited for.
+    tokio::time::sleep(APART).await;
+    agent.cont()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_that_hear_of_a_flap_apart_agree_on_every_call_again() -> Result<()> {
+    let mut town = Town::start(2).await?;
+    town.gateways().await?;
+    let mut endpoints = Vec::new();
+    for j in 1..=2 {
+        endpoints.push(Endpoint::start(&town, 1, j).await?);
+        endpoints.push(Endpoint::start(&town, 2, j).await?);
+    }
+    write_calls(&town, 0..12).await?;
+    let (first, second) = (open_at(&town, 0, 0..12, 0..2)?, open_at(&town, 1, 0..12, 2..PIPES)?);
+    let homes = pods(&first)?;
+    ensure!(pods(&second)? == homes, "the gateways differ from the start");
+    let victim = homes[0].clone();
+    // The gateway that hears later is the one of the other node: the owner's own agent has to see the port.
+    let owner = usize::from(victim.starts_with("w2"));
+    let at = |gateway: usize| [&first, &second][gateway];
+    delayed(&mut town, 1 - owner, || {
+        endpoints.iter_mut().filter(|e| e.worker.name == victim).for_each(Endpoint::close)
+    })
+    .await?;
+    for gateway in [0, 1] {
+        answered(&at(gateway)[0][0], |by| by != victim)?;
+    }
+    let away = pods(&first)?;
+    ensure!(pods(&second)? == away, "the gateways moved calls to different pods");
+    ensure!(
+        away.iter().zip(&homes).all(|(now, home)| now == home || *home == victim),
+        "{homes:?} -> {away:?}"
+    );
+    of(&mut endpoints, &victim)?.open()?;
+    delayed(&mut town, 1 - owner, || {}).await?;
+    for gateway in [0, 1] {
+        answered(&at(gateway)[0][0], |by| by == victim)?;
+    }
+    ensure!(pods(&first)? == homes && pods(&second)? == homes, "a flap heard of apart has split calls");
     Ok(())
 }
 

@@ -71,6 +71,8 @@ async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<
             ("portreeve_hub_nodes{state=\"heard\"}", 1.0),
             ("portreeve_hub_plan_proxies{state=\"acked\"}", 1.0),
             ("portreeve_hub_plan_proxies{state=\"refused\"}", 0.0),
+            ("portreeve_hub_node_proxies{state=\"running\"}", 1.0),
+            ("portreeve_hub_node_proxies{state=\"failing\"}", 0.0),
         ],
     )
     .await?;

@@ -1,6 +1,6 @@
 //! What the status says is so: of the proxies on their way, of those that refuse, of those that can't be reached.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,9 @@ use nix::unistd::Pid;
 use portreeve_api::node_proxy::NodeProxy;
 use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_api::virtual_service::VirtualService;
+use portreeve_tests::call::Pipe;
 use portreeve_tests::town::{BOUND, Town};
+use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
@@ -256,4 +258,32 @@ async fn node_proxy_says_where_it_runs_and_why_it_does_not() -> Result<()> {
     let (message, ..) = proxy_says(&town, "late", "NotRunning").await?;
     ensure!(message.contains("node n2: the agent has no Envoy"), "{message}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_left_on_a_terminating_pod_are_told_until_it_is_gone() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.gateways().await?;
+    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let _echo = Echo::start(&worker.netns, "w", SocketAddr::new(worker.ip(), 6000))?;
+    let one = Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
+    let generation = apply(&town, &one.yaml(), "one").await?;
+    says(&town, "one", generation, "Programmed").await?;
+    let target = SocketAddr::new(town.nodes[0].address(), 5000);
+    let pipes = [Pipe::open(town.bed.root(), target)?, Pipe::open(town.bed.root(), target)?];
+    for pipe in &pipes {
+        ensure!(pipe.ask()? == "w");
+    }
+    worker.terminate().await?;
+    let leaving = |wanted: &'static [(&str, i32)]| {
+        let town = &town;
+        wait::until("the endpoints that leave", BOUND, move || async move {
+            let status = report(town, "n1").await.and_then(|report| report.status).unwrap_or_default();
+            let found = status.leaving.iter().map(|one| (one.pod.as_str(), one.sessions));
+            found.eq(wanted.iter().copied())
+        })
+    };
+    leaving(&[("default/w1-1", 2)]).await?;
+    worker.remove().await?;
+    leaving(&[]).await
 }

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -327,8 +329,20 @@ impl Stage {
         let dump = gateway.config_dump().await?;
         let (later, spread) = (idle(&dump, "later"), idle(&dump, "spread"));
         ensure!((later, spread) == (Some("90s"), Some("60s")), "later: {later:?}, spread: {spread:?}");
-        Ok(())
+        // An agent that is killed before the disk has what a proxy accepted can only make it anew.
+        let state = self.town.state_dir(0);
+        wait::until("the new listener on the disk", BOUND, || async { is_kept(&state, "/later") }).await
     }
+}
+
+/// Whether a proxy's accepted resources are kept with one whose name ends so.
+fn is_kept(state: &Path, name: &str) -> bool {
+    let files = fs::read_dir(state).into_iter().flatten().flatten();
+    let mut accepted = files.filter(|file| file.file_name().to_string_lossy().starts_with("accepted-"));
+    accepted.any(|file| {
+        let bytes = fs::read(file.path()).unwrap_or_default();
+        bytes.windows(name.len()).any(|part| part == name.as_bytes())
+    })
 }
 
 /// The VirtualServices of both proxies.

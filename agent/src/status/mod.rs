@@ -2,6 +2,7 @@
 //! which keeps [`Book`] up to date, and [`writer`], which writes the node's report.
 
 mod book;
+mod leaving;
 pub mod node_report;
 mod plan;
 mod proxies;

@@ -10,6 +10,7 @@ use portreeve_api::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport}
 use portreeve_xds::Name;
 use portreeve_xds::envoy::EnvoyType;
 
+use super::leaving::{Sockets, leaving};
 use super::{Statuses, plan_of};
 use crate::keeper;
 use crate::keepers::{Status, Wanted};
@@ -37,6 +38,8 @@ pub struct Facts<'a> {
     pub statuses: &'a Statuses,
     /// The proxies under keepers.
     pub keepers: &'a BTreeMap<String, Status>,
+    /// The node's connected UDP sockets.
+    pub sockets: &'a Sockets,
 }
 
 /// The report, within its bounds; `before` is the last one, whose conditions keep the times of their transitions.
@@ -52,6 +55,7 @@ pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> Nod
         agent_version: env!("CARGO_PKG_VERSION").into(),
         proxies,
         conflicts: conflicts(facts.world),
+        leaving: leaving(facts.world.terminating(), facts.sockets),
         conditions,
     };
     report.bounded()

@@ -178,7 +178,14 @@ impl Rig {
 
     fn report(&mut self, keepers: &BTreeMap<String, Status>) -> NodeReportStatus {
         self.settle();
-        let facts = Facts { world: &self.world, answers: &self.answers, statuses: &self.statuses, keepers };
+        let sockets = Default::default();
+        let facts = Facts {
+            world: &self.world,
+            answers: &self.answers,
+            statuses: &self.statuses,
+            keepers,
+            sockets: &sockets,
+        };
         said(&facts, &NodeReportStatus::default(), Timestamp::UNIX_EPOCH)
     }
 }

@@ -12,6 +12,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
+use super::leaving;
 use super::node_report::{Facts, Pace, said};
 use crate::keepers::Keepers;
 use crate::local::Local;
@@ -21,6 +22,9 @@ const MANAGER: &str = "portreeve-agent";
 
 /// How long news are gathered before they are looked at.
 const GATHER: Duration = Duration::from_millis(200);
+
+/// While endpoints terminate, their sessions are counted this often.
+const LEAVING: Duration = Duration::from_secs(5);
 
 /// How long the API server may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -36,7 +40,11 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
     loop {
         let now = Timestamp::now();
         let report = look(&local, &keepers, &pace.last(), now);
-        let wait = pace.wait(&report, now);
+        let mut wait = pace.wait(&report, now);
+        // Nobody says when a session ends.
+        if local.read(|world| world.terminating().next().is_some()) {
+            wait = wait.min(LEAVING);
+        }
         if wait.is_zero() {
             let outcome = write(&client, local.node(), &report, now).await;
             match &outcome {
@@ -64,7 +72,12 @@ fn look(local: &Local, keepers: &Keepers, before: &NodeReportStatus, now: Timest
     let kept = keepers.status();
     let statuses = local.statuses().borrow().clone();
     local.survey(|world, answers| {
-        said(&Facts { world, answers, statuses: &statuses, keepers: &kept }, before, now)
+        let sockets = match world.terminating().next() {
+            Some(_) => leaving::sockets(),
+            None => leaving::Sockets::default(),
+        };
+        let facts = Facts { world, answers, statuses: &statuses, keepers: &kept, sockets: &sockets };
+        said(&facts, before, now)
     })
 }
 

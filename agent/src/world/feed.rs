@@ -109,6 +109,11 @@ impl Feed {
         self.seen.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()
     }
 
+    /// The endpoints that are to go.
+    pub fn terminating(&self) -> impl Iterator<Item = &plan::Endpoint> {
+        self.slices.values().flatten().filter(|endpoint| endpoint.terminating_ms > 0)
+    }
+
     /// A group's endpoints; none while one of its slices is missing. A group that is empty has a slice that says so:
     /// one that claims to have no slices is not known.
     pub fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {

@@ -239,6 +239,11 @@ impl World {
         std::mem::take(&mut self.touched)
     }
 
+    /// The endpoints that are to go, once for each of their groups.
+    pub fn terminating(&self) -> impl Iterator<Item = &plan::Endpoint> {
+        self.feed.terminating()
+    }
+
     /// The pods that never had a proxy of ours, as their proxy would be.
     pub fn bare_pods(&self) -> impl Iterator<Item = &Facts> {
         self.bare.values()

@@ -14,6 +14,8 @@ use crate::door::{self, ParseError};
 pub const MAX_PROXIES: usize = 128;
 /// Conflicts of one report at most.
 pub const MAX_CONFLICTS: usize = 128;
+/// Terminating endpoints of one report at most.
+pub const MAX_LEAVING: usize = 64;
 /// Bytes of a report's JSON at most.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Conditions of one report at most.
@@ -74,6 +76,11 @@ pub struct NodeReportStatus {
     #[schemars(length(max = MAX_CONFLICTS))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub conflicts: Vec<Conflict>,
+    /// Endpoints that terminate and that proxies on the host's network still have UDP sessions to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_LEAVING))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["pod".into()]))]
+    pub leaving: Vec<Leaving>,
     /// The agent's own conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = MAX_CONDITIONS))]
@@ -156,6 +163,16 @@ pub struct Conflict {
     pub winner: String,
 }
 
+/// A terminating endpoint that is still in use.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leaving {
+    /// The pod, as `namespace/name`.
+    #[schemars(length(min = 1, max = MAX_NAME))]
+    pub pod: String,
+    /// UDP sessions to it.
+    pub sessions: i32,
+}
+
 // The schema says `string` without an enumeration: an agent may be newer than the CRD.
 impl schemars::JsonSchema for Phase {
     fn inline_schema() -> bool {
@@ -187,7 +204,8 @@ impl NodeReport {
 
 impl NodeReportStatus {
     /// The same report within the bounds of the schema and of [`MAX_BYTES`]: texts are cut at their limit, then lists at their
-    /// end; conditions have the first claim on the bytes, then proxies, then conflicts.
+    /// end; conditions have the first claim on the bytes, then proxies, conflicts
+    /// and terminating endpoints.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         cut(&mut self.agent_version, MAX_NAME);
@@ -198,6 +216,8 @@ impl NodeReportStatus {
         fit(&mut self.conditions, MAX_CONDITIONS, &mut left);
         fit(&mut self.proxies, MAX_PROXIES, &mut left);
         fit(&mut self.conflicts, MAX_CONFLICTS, &mut left);
+        self.leaving.iter_mut().for_each(|one| cut(&mut one.pod, MAX_NAME));
+        fit(&mut self.leaving, MAX_LEAVING, &mut left);
         self
     }
 }

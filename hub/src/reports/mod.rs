@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::report::{PlanStatus, Report};
 use tokio::sync::watch;
 
@@ -76,6 +77,10 @@ pub struct Tally {
     pub unreachable: u64,
     /// Listeners that lost their port.
     pub conflicts: u64,
+    /// NodeProxies that run, once for each node.
+    pub running: u64,
+    /// NodeProxies that are to run and can't.
+    pub failing: u64,
 }
 
 // === impl Desk ===
@@ -107,6 +112,11 @@ impl Desk {
         let (heard, silent) = book.count();
         let mut tally = Tally { heard, silent, ..Tally::default() };
         for status in book.statuses.all() {
+            if status.plan.starts_with(NODE_PROXY_ID) {
+                tally.running += u64::from(status.acked);
+                tally.failing += u64::from(status.nacked);
+                continue;
+            }
             tally.wanted += u64::from(status.wanted);
             tally.acked += u64::from(status.acked);
             tally.refused += u64::from(status.nacked);
