@@ -47,9 +47,13 @@ fn mk_order() -> Order {
     Order { hash: "a8ad7fcae0ecda3c".into(), spec }
 }
 
-fn golden(name: &str) -> Vec<u8> {
+fn text(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keeper_golden").join(name);
-    let text = fs::read_to_string(path).unwrap();
+    fs::read_to_string(path).unwrap()
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let text = text(name);
     let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
     digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
@@ -89,6 +93,17 @@ fn instructions_have_the_golden_bytes_and_come_back() {
     assert_eq!(Order::try_from(read).unwrap(), mk_order());
     let stop = Instruction { what: Some(What::Stop(proto::Stop { drain_s: 30 })) };
     assert_eq!(hex(&stop.encode_to_vec()), "1202081e");
+}
+
+/// An agent finds the state of a keeper of the first release, and a keeper the order of such an agent; the other way round
+/// they find what they would have written themselves.
+#[test]
+fn files_have_the_golden_text_and_are_read() {
+    let state = State { envoy_ticks: Some(4711), ..mk_state() };
+    assert_eq!(serde_json::to_string_pretty(&state).unwrap(), text("state.json").trim_end());
+    assert_eq!(serde_json::from_str::<State>(&text("state.json")).unwrap(), state);
+    assert_eq!(serde_json::to_string_pretty(&mk_order()).unwrap(), text("order.json").trim_end());
+    assert_eq!(serde_json::from_str::<Order>(&text("order.json")).unwrap(), mk_order());
 }
 
 #[test]
