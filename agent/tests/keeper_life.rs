@@ -119,23 +119,6 @@ fn sigterm_to_the_keeper_ends_it_and_its_envoy() {
 }
 
 #[test]
-fn changed_spec_restarts_envoy_under_the_same_keeper() {
-    let rig = Rig::new();
-    let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
-    let before = agent.running("gateway");
-    let mut spec = rig.spec("gateway");
-    spec.extra_args = vec!["-l".into(), "warning".into()];
-    agent.keepers.ensure(spec.clone()).unwrap();
-    let after = agent.until("gateway", |status, state| {
-        status.current && state.phase == Phase::Running && state.envoy_pid != before.envoy_pid
-    });
-    assert_eq!((after.keeper_pid, after.restarts), (before.keeper_pid, 1));
-    agent.keepers.ensure(spec).unwrap();
-    assert_eq!(agent.running("gateway").envoy_pid, after.envoy_pid);
-}
-
-#[test]
 fn two_proxies_have_different_base_ids_and_are_told_apart_by_pid() {
     let rig = Rig::new();
     let agent = rig.agent();

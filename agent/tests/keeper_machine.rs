@@ -37,6 +37,23 @@ fn mk_running() -> Life {
     life
 }
 
+/// One with an heir that was just started for order "two".
+fn mk_with_heir() -> Life {
+    let mut life = mk_running();
+    life.on(Event::Live);
+    assert_eq!(life.on(Event::Ordered(mk_order("two", 5))), Some(Action::SpawnHeir));
+    assert!(life.machine.awaits_heir());
+    life
+}
+
+fn crash() -> Event {
+    Event::Exited(Exit::Signal(11))
+}
+
+fn heir_fails() -> Event {
+    Event::HeirExited(Exit::Error("no such field".into()))
+}
+
 impl Life {
     fn on(&mut self, event: Event) -> Option<Action> {
         self.machine.on(event, self.now)
@@ -112,7 +129,7 @@ fn stop_in_backoff_finishes_at_once() {
 }
 
 #[test]
-fn same_order_changes_nothing_and_another_drains_with_the_old_ones_time_and_restarts() {
+fn same_order_changes_nothing_and_another_drains_one_that_has_nothing_to_hand_over_and_restarts() {
     let mut life = mk_running();
     assert_eq!(life.on(Event::Ordered(mk_order("one", 99))), None);
     assert_eq!(life.machine.phase(), Phase::Running);
@@ -149,4 +166,136 @@ fn envoy_that_cannot_be_started_is_backed_off_like_a_crash() {
     assert_eq!(life.on(Event::Tick), Some(Action::Spawn));
     assert_eq!(life.on(Event::Exited(Exit::Error("no fork".into()))), None);
     assert_eq!(life.wake(), (Duration::from_millis(100), Some(Action::Spawn)));
+}
+
+#[test]
+fn live_envoy_hands_over_to_an_heir_that_is_live_and_is_the_proxy_until_it_ends() {
+    let mut life = mk_with_heir();
+    assert_eq!((life.machine.wake(), life.machine.phase()), (None, Phase::Running));
+    assert_eq!(life.on(Event::HeirLive), None);
+    assert!(!life.machine.awaits_heir());
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Inherit));
+    assert_eq!(
+        (life.machine.phase(), life.machine.restarts(), life.machine.is_live()),
+        (Phase::Running, 0, true)
+    );
+    assert_eq!(life.machine.wake(), None);
+    // And again.
+    assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), Some(Action::SpawnHeir));
+}
+
+#[test]
+fn elder_that_ends_as_told_before_the_heir_was_seen_live_has_handed_over() {
+    let mut life = mk_with_heir();
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Inherit));
+}
+
+#[test]
+fn elder_that_does_not_end_is_terminated_after_the_overlap_and_killed() {
+    let mut life = mk_with_heir();
+    life.on(Event::HeirLive);
+    assert_eq!(life.wake(), (Duration::from_secs(5 + 1) + TERM_GRACE, Some(Action::Terminate)));
+    assert_eq!(life.wake(), (TERM_GRACE, Some(Action::Kill)));
+    assert_eq!(life.machine.wake(), None);
+    assert_eq!(life.on(Event::Exited(Exit::Signal(9))), Some(Action::Inherit));
+}
+
+#[test]
+fn heir_that_fails_is_tried_again_later_each_time_while_the_elder_serves() {
+    let mut life = mk_with_heir();
+    for milliseconds in [100, 200, 400] {
+        assert_eq!(life.on(heir_fails()), None);
+        assert_eq!((life.machine.phase(), life.machine.restarts()), (Phase::Running, 0));
+        assert_eq!(life.machine.last_exit(), Some(&Exit::Error("no such field".into())));
+        assert_eq!(life.wake(), (Duration::from_millis(milliseconds), Some(Action::SpawnHeir)));
+    }
+    // A better order has not to wait, and one that takes everything back ends the attempts.
+    life.on(heir_fails());
+    assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), Some(Action::SpawnHeir));
+    life.on(heir_fails());
+    assert_eq!(life.on(Event::Ordered(mk_order("one", 5))), None);
+    assert_eq!(life.machine.wake(), None);
+}
+
+#[test]
+fn heir_of_an_outdated_order_is_killed_and_followed_by_one_of_the_newest() {
+    let mut life = mk_with_heir();
+    assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), Some(Action::KillHeir));
+    assert_eq!(life.on(Event::Ordered(mk_order("four", 5))), None);
+    assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), Some(Action::SpawnHeir));
+    // Taken back: none follows.
+    assert_eq!(life.on(Event::Ordered(mk_order("one", 5))), Some(Action::KillHeir));
+    assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), None);
+    assert_eq!((life.machine.wake(), life.machine.phase()), (None, Phase::Running));
+}
+
+#[test]
+fn order_that_comes_while_the_heir_takes_over_follows_it() {
+    let mut life = mk_with_heir();
+    life.on(Event::HeirLive);
+    assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), None);
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Inherit));
+    assert_eq!(life.wake(), (Duration::ZERO, Some(Action::SpawnHeir)));
+}
+
+#[test]
+fn elder_that_crashes_takes_the_heir_along_and_a_plain_start_follows_both() {
+    for live in [false, true] {
+        let mut life = mk_with_heir();
+        if live {
+            life.on(Event::HeirLive);
+        }
+        assert_eq!(life.on(crash()), Some(Action::KillHeir), "{live}");
+        assert_eq!((life.machine.phase(), life.machine.wake()), (Phase::Backoff, None));
+        // The heir's end is waited for, and the backoff.
+        assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), None);
+        assert_eq!(life.wake(), (Duration::from_millis(100), Some(Action::Spawn)));
+        assert_eq!((life.machine.order().hash.as_str(), life.machine.restarts()), ("two", 1));
+    }
+}
+
+#[test]
+fn stop_kills_the_heir_first_and_waits_for_both() {
+    let mut life = mk_with_heir();
+    assert_eq!(life.on(Event::Stop(Duration::from_secs(7))), Some(Action::KillHeir));
+    assert_eq!(life.on(Event::Tick), Some(Action::Drain));
+    assert_eq!(life.wake(), (Duration::from_secs(7), Some(Action::Terminate)));
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), None);
+    assert_eq!(life.machine.phase(), Phase::Draining);
+    assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), Some(Action::Finish));
+}
+
+#[test]
+fn envoy_that_can_hand_over_to_nobody_is_drained_and_restarted() {
+    let other = |change: fn(&mut Spec)| {
+        let mut order = mk_order("two", 5);
+        change(&mut order.spec);
+        Event::Ordered(order)
+    };
+    for event in [
+        other(|spec| spec.concurrency = 2),
+        other(|spec| spec.extra_args = vec!["--base-id=7".into()]),
+        other(|spec| spec.extra_args = vec!["--disable-hot-restart".into()]),
+    ] {
+        let mut life = mk_running();
+        life.on(Event::Live);
+        assert_eq!(life.on(event.clone()), Some(Action::Drain), "{event:?}");
+        assert_eq!(life.wake(), (Duration::from_secs(5), Some(Action::Terminate)));
+        assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Spawn));
+    }
+    let mut life = mk_with_heir();
+    assert_eq!(life.on(Event::Strangers), Some(Action::Drain));
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Spawn));
+}
+
+#[test]
+fn envoy_whose_file_was_replaced_hands_over_once() {
+    let mut life = mk_running();
+    assert_eq!(life.on(Event::Renewed), None, "it has nothing to hand over yet");
+    assert_eq!(life.on(Event::Live), Some(Action::SpawnHeir));
+    assert_eq!(life.on(Event::Renewed), None);
+    life.on(Event::HeirLive);
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Inherit));
+    assert_eq!(life.machine.wake(), None);
+    assert_eq!(life.on(Event::Renewed), Some(Action::SpawnHeir));
 }

@@ -3,18 +3,31 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The arguments of an Envoy with the given bootstrap, base id, worker threads and drain time, `extra` last so that they win.
+/// The place of an Envoy among those of its network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// What it shares with the Envoys that it takes over from, and with no other.
+    pub base_id: u32,
+    /// Zero, or one more than that of the Envoy that it takes over from.
+    pub epoch: u32,
+    /// How long that Envoy serves on after this one is there, in seconds; of no account in epoch 0.
+    pub overlap_s: u32,
+}
+
+/// The arguments of an Envoy with the given bootstrap, place, worker threads and drain time, `extra` last.
 ///
 /// There is no `--log-path`: the log goes to standard error, which its parent opens for appending and can bound.
 pub fn arguments(
     bootstrap: &Path,
-    base_id: u32,
+    place: Place,
     concurrency: u32,
     drain_s: u32,
     extra: &[String],
 ) -> Vec<OsString> {
-    let numbers = [("--base-id", base_id), ("--concurrency", concurrency), ("--drain-time-s", drain_s)];
-    let numbers = numbers.into_iter().flat_map(|(flag, value)| [flag.into(), value.to_string().into()]);
+    let always = [("--base-id", place.base_id), ("--concurrency", concurrency), ("--drain-time-s", drain_s)];
+    let later = [("--restart-epoch", place.epoch), ("--parent-shutdown-time-s", place.overlap_s)];
+    let numbers = always.into_iter().chain(later.into_iter().filter(|_| place.epoch > 0));
+    let numbers = numbers.flat_map(|(flag, value)| [flag.into(), value.to_string().into()]);
     let config = ["-c".into(), bootstrap.as_os_str().to_owned()];
     config.into_iter().chain(numbers).chain(extra.iter().map(Into::into)).collect()
 }
@@ -23,13 +36,17 @@ pub fn arguments(
 mod tests {
     use std::path::Path;
 
-    use super::arguments;
+    use super::{Place, arguments};
 
     #[test]
-    fn extra_arguments_come_last() {
-        let arguments = arguments(Path::new("/d/bootstrap.json"), 7, 2, 5, &["-l".into(), "debug".into()]);
-        let text: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-        let expected = "-c /d/bootstrap.json --base-id 7 --concurrency 2 --drain-time-s 5 -l debug";
-        assert_eq!(text.join(" "), expected);
+    fn extra_arguments_come_last_and_only_a_later_epoch_names_itself() {
+        let text = |epoch| {
+            let place = Place { base_id: 7, epoch, overlap_s: 6 };
+            let all = arguments(Path::new("/d/bootstrap.json"), place, 2, 5, &["-l".into(), "debug".into()]);
+            all.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        let first = "-c /d/bootstrap.json --base-id 7 --concurrency 2 --drain-time-s 5";
+        assert_eq!(text(0), format!("{first} -l debug"));
+        assert_eq!(text(3), format!("{first} --restart-epoch 3 --parent-shutdown-time-s 6 -l debug"));
     }
 }

@@ -1,4 +1,4 @@
-//! Envoy's admin interface over its Unix socket: the two requests that a keeper makes.
+//! Envoy's admin interface over its Unix socket: the requests that a keeper makes.
 
 use std::io;
 use std::path::Path;
@@ -13,20 +13,36 @@ use tokio::net::UnixStream;
 /// Envoy's main thread answers; it may be loading a large configuration.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether Envoy answers at all, in whatever state it is.
-pub(super) async fn answers(socket: &Path) -> bool {
-    request(socket, Method::GET, "/ready").await.is_ok()
+/// What the interface shows of the Envoy that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Its restart epoch: in a hot restart the interface passes from one Envoy to the next.
+    pub(super) epoch: u32,
+    /// It has its configuration and serves.
+    pub(super) live: bool,
+}
+
+/// Looks at the Envoy that has the interface; none when nobody answers.
+pub(super) async fn look(socket: &Path) -> Option<Standing> {
+    let (_, body) = request(socket, Method::GET, "/server_info").await.ok()?;
+    standing(&body)
+}
+
+fn standing(server_info: &[u8]) -> Option<Standing> {
+    let said: serde_json::Value = serde_json::from_slice(server_info).ok()?;
+    let epoch = said["command_line_options"]["restart_epoch"].as_u64().unwrap_or_default();
+    Some(Standing { epoch: u32::try_from(epoch).ok()?, live: said["state"] == "LIVE" })
 }
 
 /// Has Envoy drain its listeners gracefully, for the `--drain-time-s` it was started with.
 pub(super) async fn drain_listeners(socket: &Path) -> io::Result<()> {
-    match request(socket, Method::POST, "/drain_listeners?graceful").await? {
+    match request(socket, Method::POST, "/drain_listeners?graceful").await?.0 {
         StatusCode::OK => Ok(()),
         other => Err(io::Error::other(format!("drain_listeners: {other}"))),
     }
 }
 
-async fn request(socket: &Path, method: Method, path: &str) -> io::Result<StatusCode> {
+async fn request(socket: &Path, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
     let exchange = async {
         let stream = UnixStream::connect(socket).await?;
         let (mut sender, connection) =
@@ -36,10 +52,24 @@ async fn request(socket: &Path, method: Method, path: &str) -> io::Result<Status
         let answer = async move {
             let response = sender.send_request(request).await?;
             let status = response.status();
-            response.into_body().collect().await.map(|_| status)
+            response.into_body().collect().await.map(|body| (status, body.to_bytes()))
         };
         let (answer, _closed) = tokio::join!(answer, connection);
         answer.map_err(io::Error::other)
     };
     tokio::time::timeout(TIMEOUT, exchange).await.map_err(io::Error::from)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Standing, standing};
+
+    #[test]
+    fn epoch_and_state_are_read_from_what_envoy_prints() {
+        let starting = br#"{"state": "PRE_INITIALIZING", "command_line_options": {"restart_epoch": 3}}"#;
+        assert_eq!(standing(starting), Some(Standing { epoch: 3, live: false }));
+        let live = br#"{"state": "LIVE", "command_line_options": {"restart_epoch": 0}}"#;
+        assert_eq!(standing(live), Some(Standing { epoch: 0, live: true }));
+        assert_eq!(standing(b"no healthy upstream"), None);
+    }
 }

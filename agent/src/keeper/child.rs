@@ -1,38 +1,65 @@
-//! Starting Envoy so that it cannot outlive its keeper.
+//! Starting Envoy so that it cannot outlive its keeper, and waiting for its end. Entry point: [`spawn`].
 
 use std::fs;
 use std::io;
-use std::process::Stdio;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
-use tokio::process::{Child, Command};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::envoy::args::{self, Place};
 use crate::envoy::locate::is_executable;
-use crate::envoy::{args, base_id};
 
 use super::dir::{Dir, replace};
+use super::predecessor;
 use super::spec::Spec;
+use super::state::Exit;
 
 /// The running binary, also when its file was replaced by an upgrade meanwhile.
 const OWN_BINARY: &str = "/proc/self/exe";
-const SOCKETS: &str = "/proc/net/unix";
 
-/// Writes the bootstrap and starts Envoy through the role `launch`; the process, and the base id it was given.
+/// An Envoy that is this process's child.
+#[derive(Debug)]
+pub(super) struct Envoy {
+    pub(super) pid: u32,
+    /// When it started, in the kernel's ticks.
+    pub(super) ticks: Option<u64>,
+    pub(super) place: Place,
+    /// When it started, in milliseconds since 1970.
+    pub(super) started_ms: u64,
+    /// Its file as it was then.
+    pub(super) file: Option<Stamp>,
+    /// Length of its log before it.
+    pub(super) log: u64,
+}
+
+/// What tells a file from another of the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+}
+
+/// Writes the bootstrap and starts Envoy through the role `launch`.
 ///
 /// The kernel kills Envoy when the *thread* that started it ends, so this runs on the keeper's only thread.
-pub(super) fn spawn(dir: &Dir, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<(Child, u32)> {
+pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envoy> {
     let executable = is_executable(&spec.envoy).with_context(|| spec.envoy.display().to_string())?;
     anyhow::ensure!(executable, "{} is not an executable file", spec.envoy.display());
+    let file = Stamp::of(&spec.envoy);
     let bootstrap = spec.bootstrap(dir).render()?;
     replace(&dir.bootstrap(), format!("{bootstrap:#}\n").as_bytes())
         .with_context(|| dir.bootstrap().display().to_string())?;
-    remove_if_there(&dir.admin()).with_context(|| dir.admin().display().to_string())?;
-    let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
-    let key = dir.path().to_string_lossy();
-    let base_id = base_id::choose(&sockets, &key, preferred).context("no base id is free")?;
     let log = dir.open_log(&dir.envoy_log()).with_context(|| dir.envoy_log().display().to_string())?;
+    let length = log.metadata().map_or(0, |metadata| metadata.len());
     let arguments =
-        args::arguments(&dir.bootstrap(), base_id, spec.concurrency, spec.drain_s, &spec.extra_args);
+        args::arguments(&dir.bootstrap(), place, spec.concurrency, spec.drain_s, &spec.extra_args);
     let child = Command::new(OWN_BINARY)
         .args(["launch", "--parent", &std::process::id().to_string(), "--"])
         .arg(&spec.envoy)
@@ -42,17 +69,89 @@ pub(super) fn spawn(dir: &Dir, spec: &Spec, preferred: Option<u32>) -> anyhow::R
         .stderr(log)
         .spawn()
         .context("starting the launcher")?;
-    Ok((child, base_id))
+    let pid = child.id();
+    let ticks = predecessor::start_ticks(pid);
+    Ok(Envoy { pid, ticks, place, started_ms: super::run::unix_ms(), file, log: length })
 }
 
-/// Removes the shared memory that an Envoy of epoch 0 leaves behind.
-pub(super) fn remove_shared_memory(base_id: u32) -> io::Result<()> {
-    remove_if_there(format!("/dev/shm/envoy_shared_memory_{}", u64::from(base_id) * 10).as_ref())
-}
-
-fn remove_if_there(path: &std::path::Path) -> io::Result<()> {
+/// Removes a socket, or nothing.
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+// === impl Envoy ===
+
+impl Envoy {
+    /// Waits for its end.
+    pub(super) async fn ended(&self) -> Exit {
+        loop {
+            // Before the look: what ends after it is heard.
+            let mut ends = match signal(SignalKind::child()) {
+                Ok(ends) => ends,
+                Err(error) => return Exit::Error(error.to_string()),
+            };
+            if let Some(exit) = self.try_wait() {
+                return exit;
+            }
+            ends.recv().await;
+        }
+    }
+
+    fn try_wait(&self) -> Option<Exit> {
+        match waitpid(self.pid(), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, code)) => Some(Exit::Code(code)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(Exit::Signal(signal as i32)),
+            Ok(_) => None,
+            Err(error) => Some(Exit::Error(error.to_string())),
+        }
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Err(error) = kill(self.pid(), signal) {
+            tracing::warn!(pid = self.pid, %error, %signal, "Envoy takes no signal");
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        // The kernel's numbers are far below.
+        Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
+    }
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    /// That of the file at `path`, if there is one.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok()?;
+        Some(Self {
+            inode: (found.dev(), found.ino()),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Stamp;
+
+    #[test]
+    fn replaced_file_has_another_stamp_and_the_same_file_the_same() {
+        let temp = tempfile::tempdir().unwrap();
+        let [path, other] = ["envoy", "new"].map(|name| temp.path().join(name));
+        fs::write(&path, "one").unwrap();
+        let before = Stamp::of(&path);
+        assert!(before.is_some() && before == Stamp::of(&path));
+        fs::write(&other, "one").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_ne!(before, Stamp::of(&path));
+        assert_eq!(Stamp::of(&other), None);
     }
 }

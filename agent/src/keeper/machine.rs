@@ -1,10 +1,14 @@
-//! The life of one Envoy as a synchronous struct: events in, one action out. Entry point: [`Machine::on`].
+//! The life of one proxy as a synchronous struct: events in, one action out. Entry point: [`Machine::on`].
 //!
-//! It holds no process, no socket and no clock; [`super::run()`] carries out its actions and brings it the time.
+//! A proxy is one Envoy, and for the time of a hot restart two: the one that serves, and its heir, which has the same base id
+//! and the next restart epoch. The heir gets its configuration while the elder serves on, then has the elder drain and end.
+//! Until then the elder is the proxy. It holds no process, no socket and no clock; [`super::run()`] carries out its actions
+//! and brings it the time.
 
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::heir::Heir;
 use super::spec::Order;
 use super::state::{Exit, Phase};
 
@@ -20,6 +24,16 @@ pub enum Event {
     Exited(Exit),
     /// Envoy's admin interface answered.
     Answered,
+    /// Envoy has its configuration and serves.
+    Live,
+    /// The heir ended, or could not be started.
+    HeirExited(Exit),
+    /// The heir has its configuration, and tells the elder to end.
+    HeirLive,
+    /// No heir can take over from the Envoy that runs: their hot restarts are not of the same kind.
+    Strangers,
+    /// Envoy's file is another one than that which runs.
+    Renewed,
     /// The agent wants this.
     Ordered(Order),
     /// The agent, the keeper's parent or a signal wants the end, with so long a drain.
@@ -31,6 +45,12 @@ pub enum Event {
 pub enum Action {
     /// Start Envoy with the order in use.
     Spawn,
+    /// Start an heir beside it, with the order in use.
+    SpawnHeir,
+    /// SIGKILL to the heir.
+    KillHeir,
+    /// The heir is the proxy now: the elder is gone.
+    Inherit,
     /// Ask Envoy to drain its listeners.
     Drain,
     /// SIGTERM to Envoy.
@@ -41,12 +61,18 @@ pub enum Action {
     Finish,
 }
 
-/// One Envoy's life.
+/// One proxy's life.
 #[derive(Debug)]
 pub struct Machine {
     order: Order,
+    /// What the Envoy that serves was started with.
+    running: Order,
+    /// Its file was replaced.
+    renewed: bool,
     life: Life,
+    heir: Heir,
     backoff: Backoff,
+    heirs_backoff: Backoff,
     starts: u64,
     last_exit: Option<Exit>,
 }
@@ -54,15 +80,27 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Unborn,
-    Alive { since: Instant, answered: bool },
-    Leaving { next: Leave, then: Then },
-    Waiting { until: Instant },
+    Alive {
+        since: Instant,
+        answered: bool,
+        live: bool,
+    },
+    Leaving {
+        next: Leave,
+        then: Then,
+    },
+    /// Envoy is gone, its killed heir is not.
+    Ending(Then),
+    Waiting {
+        until: Instant,
+    },
     Over,
 }
 
 /// What is done next to an Envoy that is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leave {
+    Begin(Instant, Duration),
     Terminate(Instant),
     Kill(Instant),
     Reap,
@@ -79,7 +117,17 @@ enum Then {
 impl Machine {
     /// A machine that starts Envoy with `order` at its first [`Event::Tick`].
     pub fn new(order: Order) -> Self {
-        Self { order, life: Life::Unborn, backoff: Backoff::default(), starts: 0, last_exit: None }
+        Self {
+            running: order.clone(),
+            order,
+            renewed: false,
+            life: Life::Unborn,
+            heir: Heir::None,
+            backoff: Backoff::default(),
+            heirs_backoff: Backoff::default(),
+            starts: 0,
+            last_exit: None,
+        }
     }
 
     /// The order in use, for the next start at the latest.
@@ -87,7 +135,7 @@ impl Machine {
         &self.order
     }
 
-    /// How often Envoy was started again.
+    /// How often Envoy was started again; hot restarts are counted by its epoch.
     pub fn restarts(&self) -> u64 {
         self.starts.saturating_sub(1)
     }
@@ -102,10 +150,20 @@ impl Machine {
         match self.life {
             Life::Unborn | Life::Alive { answered: false, .. } => Phase::Starting,
             Life::Alive { answered: true, .. } => Phase::Running,
-            Life::Leaving { .. } => Phase::Draining,
+            Life::Leaving { .. } | Life::Ending(_) => Phase::Draining,
             Life::Waiting { .. } => Phase::Backoff,
             Life::Over => Phase::Stopped,
         }
+    }
+
+    /// Whether Envoy serves, as far as it was seen.
+    pub fn is_live(&self) -> bool {
+        matches!(self.life, Life::Alive { live: true, .. })
+    }
+
+    /// Whether an heir is waited for that is to get its configuration.
+    pub fn awaits_heir(&self) -> bool {
+        matches!(self.heir, Heir::Starting { .. })
     }
 
     /// When Envoy is started again, in [`Phase::Backoff`].
@@ -119,9 +177,12 @@ impl Machine {
     /// When the next [`Event::Tick`] is due at the latest; [`None`] while only another event can change anything.
     pub fn wake(&self) -> Option<Instant> {
         match self.life {
-            Life::Waiting { until } => Some(until),
-            Life::Leaving { next: Leave::Terminate(at) | Leave::Kill(at), .. } => Some(at),
-            Life::Unborn | Life::Alive { .. } | Life::Leaving { .. } | Life::Over => None,
+            Life::Alive { .. } => self.heir.wake(),
+            Life::Waiting { until } => (!self.heir.is_there()).then_some(until),
+            Life::Leaving { next: Leave::Begin(at, _) | Leave::Terminate(at) | Leave::Kill(at), .. } => {
+                Some(at)
+            }
+            Life::Unborn | Life::Leaving { .. } | Life::Ending(_) | Life::Over => None,
         }
     }
 
@@ -130,7 +191,21 @@ impl Machine {
         match event {
             Event::Tick => self.tick(now),
             Event::Exited(exit) => self.exited(exit, now),
-            Event::Answered => self.answered(),
+            Event::Answered => self.answered(false, now),
+            Event::Live => self.answered(true, now),
+            Event::HeirExited(exit) => self.heir_exited(exit, now),
+            Event::HeirLive => {
+                self.heir.live(now);
+                None
+            }
+            Event::Strangers => {
+                self.heir = Heir::None;
+                self.leave(self.running.spec.drain(), Then::Restart, now)
+            }
+            Event::Renewed if !std::mem::replace(&mut self.renewed, true) && self.is_live() => {
+                self.change(now)
+            }
+            Event::Renewed => None,
             Event::Ordered(order) => self.ordered(order, now),
             Event::Stop(drain) => self.stop(drain, now),
         }
@@ -139,7 +214,9 @@ impl Machine {
     fn tick(&mut self, now: Instant) -> Option<Action> {
         match self.life {
             Life::Unborn => self.spawn(now),
-            Life::Waiting { until } if now >= until => self.spawn(now),
+            Life::Waiting { until } if now >= until && !self.heir.is_there() => self.spawn(now),
+            Life::Alive { .. } => self.tick_heir(now),
+            Life::Leaving { next: Leave::Begin(_, drain), then } => self.leave(drain, then, now),
             Life::Leaving { next: Leave::Terminate(at), then } if now >= at => {
                 self.life = Life::Leaving { next: Leave::Kill(now + TERM_GRACE), then };
                 Some(Action::Terminate)
@@ -152,53 +229,134 @@ impl Machine {
         }
     }
 
+    fn tick_heir(&mut self, now: Instant) -> Option<Action> {
+        match self.heir {
+            Heir::Due(at) if now >= at => self.beget(now),
+            _ => self.heir.press(now),
+        }
+    }
+
     fn exited(&mut self, exit: Exit, now: Instant) -> Option<Action> {
+        let told = exit == Exit::Code(0);
         self.last_exit = Some(exit);
         match self.life {
+            Life::Alive { .. } if self.heir.inherits(told) => self.inherit(now),
             Life::Alive { since, .. } => {
                 let until = now + self.backoff.after(now.saturating_duration_since(since));
                 self.life = Life::Waiting { until };
+                self.heir.disown().then_some(Action::KillHeir)
+            }
+            Life::Leaving { then, .. } if self.heir.is_there() => {
+                self.life = Life::Ending(then);
                 None
             }
-            Life::Leaving { then: Then::Restart, .. } => self.spawn(now),
-            Life::Leaving { then: Then::Finish, .. } => self.finish(),
-            Life::Unborn | Life::Waiting { .. } | Life::Over => None,
+            Life::Leaving { then, .. } => self.conclude(then, now),
+            Life::Unborn | Life::Ending(_) | Life::Waiting { .. } | Life::Over => None,
         }
     }
 
-    fn answered(&mut self) -> Option<Action> {
-        if let Life::Alive { answered, .. } = &mut self.life {
-            *answered = true;
+    fn inherit(&mut self, now: Instant) -> Option<Action> {
+        let (Heir::Starting { order, since } | Heir::Live { order, since, .. }) = &self.heir else {
+            return None;
+        };
+        self.life = Life::Alive { since: *since, answered: true, live: true };
+        self.running = order.clone();
+        self.renewed = false;
+        self.heirs_backoff = Backoff::default();
+        self.heir = if self.outdated() { Heir::Due(now) } else { Heir::None };
+        Some(Action::Inherit)
+    }
+
+    fn heir_exited(&mut self, exit: Exit, now: Instant) -> Option<Action> {
+        match (std::mem::replace(&mut self.heir, Heir::None), self.life) {
+            (Heir::Starting { since, .. } | Heir::Live { since, .. }, Life::Alive { .. }) => {
+                self.last_exit = Some(exit);
+                self.heir = Heir::Due(now + self.heirs_backoff.after(now.saturating_duration_since(since)));
+                None
+            }
+            (_, Life::Alive { .. }) if self.outdated() => self.change(now),
+            (_, Life::Waiting { until }) if now >= until => self.spawn(now),
+            (_, Life::Ending(then)) => self.conclude(then, now),
+            _ => None,
         }
-        None
+    }
+
+    fn answered(&mut self, serves: bool, now: Instant) -> Option<Action> {
+        if let Life::Alive { answered, live, .. } = &mut self.life {
+            *answered = true;
+            *live |= serves;
+        }
+        (self.is_live() && self.outdated()).then(|| self.change(now)).flatten()
     }
 
     fn ordered(&mut self, order: Order, now: Instant) -> Option<Action> {
-        if order.hash == self.order.hash || matches!(self.life, Life::Leaving { then: Then::Finish, .. }) {
+        if order.hash == self.order.hash || self.is_finishing() {
             return None;
         }
-        let before = std::mem::replace(&mut self.order, order);
+        self.order = order;
         match self.life {
-            Life::Alive { .. } => self.leave(before.spec.drain(), Then::Restart, now),
+            Life::Alive { .. } => self.change(now),
             // What made the old one fail may be what was changed.
             Life::Waiting { .. } => {
                 self.backoff = Backoff::default();
-                self.spawn(now)
+                self.life = Life::Waiting { until: now };
+                self.tick(now)
             }
-            Life::Unborn | Life::Leaving { .. } | Life::Over => None,
+            Life::Unborn | Life::Leaving { .. } | Life::Ending(_) | Life::Over => None,
         }
+    }
+
+    /// Something else is wanted of the Envoy that is there: an heir where one can take over, else a restart.
+    fn change(&mut self, now: Instant) -> Option<Action> {
+        if matches!(self.heir, Heir::Live { .. } | Heir::Dying) {
+            // Looked at again when the elder, or the heir, is gone.
+            return None;
+        }
+        self.heirs_backoff = Backoff::default();
+        if self.heir.disown() {
+            return Some(Action::KillHeir);
+        }
+        if self.outdated() { self.beget(now) } else { None }
+    }
+
+    fn beget(&mut self, now: Instant) -> Option<Action> {
+        if self.is_live() && self.running.spec.can_hand_over_to(&self.order.spec) {
+            self.heir = Heir::begin(self.order.clone(), now);
+            return Some(Action::SpawnHeir);
+        }
+        self.leave(self.running.spec.drain(), Then::Restart, now)
+    }
+
+    fn outdated(&self) -> bool {
+        self.renewed || self.order.hash != self.running.hash
+    }
+
+    fn is_finishing(&self) -> bool {
+        matches!(
+            self.life,
+            Life::Leaving { then: Then::Finish, .. } | Life::Ending(Then::Finish) | Life::Over
+        )
     }
 
     fn stop(&mut self, drain: Duration, now: Instant) -> Option<Action> {
         match self.life {
-            Life::Unborn | Life::Waiting { .. } => self.finish(),
+            Life::Waiting { .. } if self.heir.is_there() => {
+                self.life = Life::Ending(Then::Finish);
+                None
+            }
+            Life::Unborn | Life::Waiting { .. } => self.conclude(Then::Finish, now),
             Life::Alive { .. } => self.leave(drain, Then::Finish, now),
             Life::Leaving { next, .. } => {
                 let next = match next {
+                    Leave::Begin(at, before) => Leave::Begin(at, before.min(drain)),
                     Leave::Terminate(at) => Leave::Terminate(at.min(now + drain)),
                     other => other,
                 };
                 self.life = Life::Leaving { next, then: Then::Finish };
+                None
+            }
+            Life::Ending(_) => {
+                self.life = Life::Ending(Then::Finish);
                 None
             }
             Life::Over => None,
@@ -206,12 +364,19 @@ impl Machine {
     }
 
     fn spawn(&mut self, now: Instant) -> Option<Action> {
-        self.life = Life::Alive { since: now, answered: false };
+        self.life = Life::Alive { since: now, answered: false, live: false };
+        self.running = self.order.clone();
+        self.renewed = false;
+        self.heir = Heir::None;
         self.starts += 1;
         Some(Action::Spawn)
     }
 
     fn leave(&mut self, drain: Duration, then: Then, now: Instant) -> Option<Action> {
+        if self.heir.disown() {
+            self.life = Life::Leaving { next: Leave::Begin(now, drain), then };
+            return Some(Action::KillHeir);
+        }
         if drain.is_zero() {
             self.life = Life::Leaving { next: Leave::Kill(now + TERM_GRACE), then };
             return Some(Action::Terminate);
@@ -220,8 +385,14 @@ impl Machine {
         Some(Action::Drain)
     }
 
-    fn finish(&mut self) -> Option<Action> {
-        self.life = Life::Over;
-        Some(Action::Finish)
+    /// No process is left.
+    fn conclude(&mut self, then: Then, now: Instant) -> Option<Action> {
+        match then {
+            Then::Restart => self.spawn(now),
+            Then::Finish => {
+                self.life = Life::Over;
+                Some(Action::Finish)
+            }
+        }
     }
 }

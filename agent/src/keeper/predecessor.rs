@@ -7,15 +7,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::{Instant, sleep};
 
-use super::state::State;
+use super::state::{Note, Process, State};
 
 /// How long the kernel has to end the old Envoy before it is killed once more.
 const PATIENCE: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(5);
 
-/// Waits until the Envoy of `state` is gone, and kills it if it lingers.
-pub(super) async fn gone(state: &State) {
-    let (Some(pid), Some(ticks)) = (state.envoy_pid, state.envoy_ticks) else { return };
+/// Waits until the Envoys of `note` are gone, and kills them if they linger.
+pub(super) async fn gone(note: &Note<State>) {
+    let State { envoy_pid, envoy_ticks, .. } = &note.state;
+    let envoy = envoy_pid.zip(*envoy_ticks).map(|(pid, ticks)| Process { pid, ticks });
+    for process in envoy.into_iter().chain(note.heir) {
+        ended(process).await;
+    }
+}
+
+async fn ended(Process { pid, ticks }: Process) {
     let mut deadline = Instant::now() + PATIENCE;
     while start_ticks(pid) == Some(ticks) {
         if Instant::now() >= deadline {

@@ -3,14 +3,11 @@
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tokio::net::unix::pipe;
-use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,14 +16,15 @@ use tokio::time::{interval, sleep, sleep_until, timeout};
 use super::dir::{Dir, bound_log, replace};
 use super::machine::{Action, Event, Machine};
 use super::memory::Memory;
+use super::pair::Pair;
 use super::spec::Order;
-use super::state::{Exit, PROTOCOL, Phase, State};
+use super::state::{Exit, Note, PROTOCOL, Phase, Process, State};
 use super::wire::proto::Instruction;
 use super::wire::proto::instruction::What;
-use super::{admin, child, link, predecessor};
+use super::{admin, link, predecessor, shm};
 
-const LOG_CHECK: Duration = Duration::from_secs(5);
-const ADMIN_POLL: Duration = Duration::from_millis(50);
+/// How often the log's length, and Envoy's file, are looked at.
+const FILE_CHECK: Duration = Duration::from_secs(5);
 /// How long the agent has to take the last report.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// A lock may be looked at by an agent for a moment; whoever has it longer is a keeper.
@@ -47,12 +45,14 @@ pub struct Settings {
 struct Keeper {
     dir: Dir,
     machine: Machine,
-    envoy: Option<Child>,
+    pair: Pair,
     state: State,
     states: watch::Sender<State>,
     epoch: (Instant, u64),
     restarts_before: u64,
     memory: Option<Memory>,
+    /// As it was written down last.
+    heir: Option<Process>,
 }
 
 /// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
@@ -98,10 +98,11 @@ async fn lock(dir: &Dir) -> io::Result<Option<super::dir::Lock>> {
 impl Keeper {
     async fn new(dir: Dir, order: Order) -> anyhow::Result<Self> {
         let before = std::fs::read(dir.state()).ok();
-        let before = before.and_then(|text| serde_json::from_slice::<State>(&text).ok());
+        let before = before.and_then(|text| serde_json::from_slice::<Note<State>>(&text).ok());
         if let Some(before) = &before {
             predecessor::gone(before).await;
         }
+        let before = before.map(|note| note.state);
         let machine = Machine::new(order);
         let state = State {
             protocol: PROTOCOL,
@@ -123,13 +124,14 @@ impl Keeper {
             usage: None,
         };
         Ok(Self {
+            pair: Pair::new(dir.clone()),
             dir,
             machine,
-            envoy: None,
             states: watch::Sender::new(state.clone()),
             state,
             epoch: (Instant::now(), unix_ms()),
             memory: Memory::own(),
+            heir: None,
             restarts_before: before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some())),
         })
     }
@@ -142,7 +144,7 @@ impl Keeper {
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut log_check = interval(LOG_CHECK);
+        let mut file_check = interval(FILE_CHECK);
         let parent = closed(parent);
         tokio::pin!(parent);
         let mut parent_lives = true;
@@ -150,9 +152,8 @@ impl Keeper {
         while !self.handle(event).await? {
             let drain = self.machine.order().spec.drain();
             let wake = self.machine.wake();
-            let starting = self.envoy.is_some() && self.machine.phase() == Phase::Starting;
             event = tokio::select! {
-                exit = ended(&mut self.envoy) => Event::Exited(exit),
+                ended = self.pair.ended() => ended,
                 () = due(wake) => Event::Tick,
                 Some(instruction) = instructions.recv() => self.instructed(instruction),
                 _ = terminate.recv() => Event::Stop(drain),
@@ -161,8 +162,8 @@ impl Keeper {
                     parent_lives = false;
                     Event::Stop(drain)
                 }
-                () = answering(&self.dir), if starting => Event::Answered,
-                _ = log_check.tick() => self.check_log(),
+                seen = self.pair.seen(&self.machine) => seen,
+                _ = file_check.tick() => self.check_files(),
             };
         }
         Ok(())
@@ -170,18 +171,17 @@ impl Keeper {
 
     /// Takes one event and what follows from it; true when the keeper's work is done.
     async fn handle(&mut self, event: Event) -> anyhow::Result<bool> {
-        if let Event::Exited(exit) = &event {
-            tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
-            self.look_for_kills(exit);
-            self.envoy = None;
-        }
+        let event = self.note(event);
         let mut action = self.machine.on(event, Instant::now());
         while let Some(now) = action.take() {
             match now {
                 Action::Spawn => action = self.spawn(),
+                Action::SpawnHeir => action = self.spawn_heir().await,
+                Action::KillHeir => self.pair.kill_heir(),
+                Action::Inherit => self.pair.inherit(),
                 Action::Drain => self.drain().await,
-                Action::Terminate => self.signal(Signal::SIGTERM),
-                Action::Kill => self.signal(Signal::SIGKILL),
+                Action::Terminate => self.pair.signal(Signal::SIGTERM),
+                Action::Kill => self.pair.signal(Signal::SIGKILL),
                 Action::Finish => {
                     self.finish()?;
                     return Ok(true);
@@ -190,6 +190,24 @@ impl Keeper {
         }
         self.publish()?;
         Ok(false)
+    }
+
+    /// Takes note of processes that are gone.
+    fn note(&mut self, event: Event) -> Event {
+        match event {
+            Event::Exited(exit) => {
+                tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
+                self.look_for_kills(&exit);
+                self.pair.envoy = None;
+                Event::Exited(exit)
+            }
+            Event::HeirExited(exit) => Event::HeirExited(self.pair.bury_heir(exit)),
+            Event::Live => {
+                tracing::info!("Envoy is live");
+                Event::Live
+            }
+            other => other,
+        }
     }
 
     /// Another process in the same cgroup may be the one that was killed; together with Envoy's own SIGKILL that is unlikely.
@@ -230,23 +248,15 @@ impl Keeper {
             tracing::warn!(
                 from = self.state.spec_hash,
                 to = order.hash,
-                "new spec: Envoy is drained and restarted"
+                "new spec: Envoy is restarted, hot if that can be"
             );
         }
         Ok(order)
     }
 
     fn spawn(&mut self) -> Option<Action> {
-        match child::spawn(&self.dir, &self.machine.order().spec, self.state.base_id) {
-            Ok((envoy, base_id)) => {
-                tracing::info!(pid = envoy.id(), base_id, "Envoy started");
-                self.state.base_id = Some(base_id);
-                self.state.envoy_pid = envoy.id();
-                self.state.envoy_ticks = envoy.id().and_then(predecessor::start_ticks);
-                self.state.started_ms = Some(unix_ms());
-                self.envoy = Some(envoy);
-                None
-            }
+        match self.pair.spawn(&self.machine.order().spec, self.state.base_id) {
+            Ok(()) => None,
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(error, "Envoy cannot be started");
@@ -255,28 +265,38 @@ impl Keeper {
         }
     }
 
+    async fn spawn_heir(&mut self) -> Option<Action> {
+        let event = match self.pair.beget(&self.machine.order().spec).await {
+            Ok(true) => return None,
+            Ok(false) => Event::Strangers,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "no heir can be started; Envoy serves on");
+                Event::HeirExited(Exit::Error(error))
+            }
+        };
+        self.machine.on(event, Instant::now())
+    }
+
     async fn drain(&mut self) {
         if let Err(error) = admin::drain_listeners(&self.dir.admin()).await {
             tracing::warn!(%error, "Envoy does not drain");
         }
     }
 
-    fn signal(&mut self, signal: Signal) {
-        let pid = self.envoy.as_ref().and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
-        if let Some(Err(error)) = pid.map(|pid| kill(Pid::from_raw(pid), signal)) {
-            tracing::warn!(%error, %signal, "Envoy takes no signal");
-        }
-    }
-
-    fn check_log(&self) -> Event {
+    fn check_files(&mut self) -> Event {
         if let Err(error) = bound_log(&self.dir.envoy_log()) {
             tracing::warn!(%error, "Envoy's log cannot be set aside");
+        }
+        if self.pair.is_renewed(&self.machine.order().spec.envoy) {
+            tracing::warn!("Envoy's file is another one than that which runs: Envoy is restarted");
+            return Event::Renewed;
         }
         Event::Tick
     }
 
     fn finish(&mut self) -> anyhow::Result<()> {
-        if let Some(Err(error)) = self.state.base_id.map(child::remove_shared_memory) {
+        if let Some(Err(error)) = self.state.base_id.map(shm::remove) {
             tracing::warn!(%error, "shared memory is left");
         }
         self.publish()
@@ -284,21 +304,26 @@ impl Keeper {
 
     /// Writes down and reports the state, when it differs.
     fn publish(&mut self) -> anyhow::Result<()> {
-        if self.envoy.is_none() {
-            self.state.envoy_pid = None;
-            self.state.envoy_ticks = None;
-            self.state.started_ms = None;
+        let envoy = self.pair.envoy.as_ref();
+        self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
+        self.state.envoy_ticks = envoy.and_then(|envoy| envoy.ticks);
+        self.state.started_ms = envoy.map(|envoy| envoy.started_ms);
+        if let Some(place) = envoy.map(|envoy| envoy.place) {
+            (self.state.base_id, self.state.epoch) = (Some(place.base_id), place.epoch);
         }
+        let heir =
+            self.pair.heir.as_ref().and_then(|heir| Some(Process { pid: heir.pid, ticks: heir.ticks? }));
         self.state.memory_limit = self.memory.as_ref().and_then(Memory::limit);
         self.state.restarts = self.restarts_before + self.machine.restarts();
         self.state.phase = self.machine.phase();
         self.state.last_exit = self.machine.last_exit().or(self.state.last_exit.as_ref()).cloned();
         self.state.spec_hash.clone_from(&self.machine.order().hash);
         self.state.backoff_until_ms = self.machine.backoff_until().map(|until| self.at_ms(until));
-        if *self.states.borrow() == self.state && self.dir.state().exists() {
+        if *self.states.borrow() == self.state && self.heir == heir && self.dir.state().exists() {
             return Ok(());
         }
-        let text = serde_json::to_vec_pretty(&self.state)?;
+        self.heir = heir;
+        let text = serde_json::to_vec_pretty(&Note { state: &self.state, heir })?;
         if let Err(error) = replace(&self.dir.state(), &text) {
             // A full disk is no reason to let go of a proxy that runs.
             tracing::error!(%error, "the state cannot be written");
@@ -314,25 +339,10 @@ impl Keeper {
     }
 }
 
-async fn ended(envoy: &mut Option<Child>) -> Exit {
-    let Some(envoy) = envoy else { return pending().await };
-    envoy.wait().await.map_or_else(|error| Exit::Error(error.to_string()), <Exit as From<ExitStatus>>::from)
-}
-
 async fn due(wake: Option<Instant>) {
     match wake {
         Some(at) => sleep_until(at.into()).await,
         None => pending().await,
-    }
-}
-
-async fn answering(dir: &Dir) {
-    let socket = dir.admin();
-    loop {
-        sleep(ADMIN_POLL).await;
-        if admin::answers(&socket).await {
-            return;
-        }
     }
 }
 
@@ -355,7 +365,7 @@ fn netns() -> anyhow::Result<u64> {
     Ok(std::fs::metadata(path).context(path)?.ino())
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

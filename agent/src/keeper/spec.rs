@@ -11,6 +11,19 @@ use crate::envoy::{Bootstrap, BootstrapError, Family};
 
 use super::dir::Dir;
 
+/// Arguments of Envoy with which, given by hand, there is no hot restart.
+const KEEPERS_OWN: [&str; 9] = [
+    "--base-id",
+    "--use-dynamic-base-id",
+    "--restart-epoch",
+    "--disable-hot-restart",
+    "--socket-path",
+    "--parent-shutdown-time-s",
+    "--concurrency",
+    "--cpuset-threads",
+    "--mode",
+];
+
 /// One supervised proxy, as its agent wants it.
 ///
 /// A field that is added later is left out of the JSON while it has its default: the hash of an old spec must not change, for
@@ -107,6 +120,14 @@ impl Spec {
             health_listener: self.health_listener,
             wildcard: self.wildcard,
         }
+    }
+
+    /// Whether an Envoy of `next` can take over from one of this spec in a hot restart. Each worker thread hands its UDP
+    /// sockets to the one of the same number, so there must be as many; and what the keeper gives must be its own to give.
+    pub fn can_hand_over_to(&self, next: &Self) -> bool {
+        let name = |argument: &String| argument.split('=').next().unwrap_or_default().to_owned();
+        let mut names = self.extra_args.iter().chain(&next.extra_args).map(name);
+        self.concurrency == next.concurrency && !names.any(|name| KEEPERS_OWN.contains(&name.as_str()))
     }
 
     /// How long Envoy's listeners drain.

@@ -87,6 +87,26 @@ pub struct Usage {
     pub cpu_ms: u64,
 }
 
+/// `state.json` as its writer's successor has to know it: what is left of two Envoys must be gone before there is a third.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note<S> {
+    /// The state.
+    #[serde(flatten)]
+    pub state: S,
+    /// The Envoy beside the one that serves, in a hot restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heir: Option<Process>,
+}
+
+/// A process, for ever: no other has this pid and start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in the kernel's ticks since boot.
+    pub ticks: u64,
+}
+
 // === impl Exit ===
 
 impl From<ExitStatus> for Exit {

@@ -38,6 +38,7 @@ pub(crate) struct Rig {
 pub(crate) struct Agent {
     runtime: Option<Runtime>,
     pub(crate) keepers: Keepers,
+    keepers_dir: PathBuf,
 }
 
 /// What an agent does of its work.
@@ -104,7 +105,7 @@ impl Rig {
             let running = keepers.clone();
             runtime.handle().spawn(async move { running.run().await });
         }
-        Agent { keepers, runtime: Some(runtime) }
+        Agent { keepers, keepers_dir: self.temp.path().join("keepers"), runtime: Some(runtime) }
     }
 
     /// What the keeper of `name` wrote down last.
@@ -180,6 +181,17 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// The same, and waits until its keeper has seen that it has its configuration: it could hand over.
+    pub(crate) fn live(&self, name: &str) -> State {
+        let state = self.running(name);
+        let log =
+            || fs::read_to_string(Dir::new(self.keepers_dir.join(name)).keeper_log()).unwrap_or_default();
+        wait_for("a live Envoy", BOUND, || log().contains("Envoy is live").then_some(()));
+        state
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         // Waits for a pass that is under way: it may be starting a keeper.
@@ -224,6 +236,17 @@ pub(crate) fn wait_for<T>(what: &str, bound: Duration, mut condition: impl FnMut
         assert!(Instant::now() < deadline, "{what}: not within {bound:?}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// What an Envoy's admin interface answers; none while nobody does.
+pub(crate) fn get(socket: &Path, path: &str) -> Option<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(BOUND)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 /// Whether a process is there and not only its remains.

@@ -1,0 +1,216 @@
+//! A proxy's processes: the Envoy that serves and, in a hot restart, its heir. Entry point: [`Pair`].
+
+use std::fs;
+use std::future::pending;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use crate::envoy::args::Place;
+use crate::envoy::base_id;
+
+use super::child::{self, Envoy, Stamp};
+use super::dir::Dir;
+use super::heir::overlap_s;
+use super::machine::{Event, Machine};
+use super::spec::Spec;
+use super::state::Exit;
+use super::{admin, shm};
+
+const SOCKETS: &str = "/proc/net/unix";
+const ADMIN_POLL: Duration = Duration::from_millis(50);
+/// Of an Envoy that waits for its configuration, maybe for an agent that is away.
+const PATIENT_POLL: Duration = Duration::from_millis(200);
+/// How long a binary has to say its version.
+const VERSION: Duration = Duration::from_secs(5);
+/// Bytes of the log that are searched for an Envoy's last words.
+const WORDS_FROM: u64 = 64 * 1024;
+/// Characters of an Envoy's last words.
+const WORDS: usize = 400;
+
+/// The processes.
+#[derive(Debug)]
+pub(super) struct Pair {
+    dir: Dir,
+    pub(super) envoy: Option<Envoy>,
+    pub(super) heir: Option<Envoy>,
+    /// The file that was last seen in place of Envoy's, and whether that was told.
+    other_file: Option<(Stamp, bool)>,
+}
+
+// === impl Pair ===
+
+impl Pair {
+    pub(super) fn new(dir: Dir) -> Self {
+        Self { dir, envoy: None, heir: None, other_file: None }
+    }
+
+    /// Starts Envoy in epoch 0; the base id `preferred` if it is free.
+    pub(super) fn spawn(&mut self, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<()> {
+        let admin = self.dir.admin();
+        child::remove_if_there(&admin).with_context(|| admin.display().to_string())?;
+        let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
+        let key = self.dir.path().to_string_lossy();
+        let base_id = base_id::choose(&sockets, &key, preferred).context("no base id is free")?;
+        let envoy = child::spawn(&self.dir, spec, Place { base_id, epoch: 0, overlap_s: 0 })?;
+        tracing::info!(pid = envoy.pid, base_id, "Envoy started");
+        self.envoy = Some(envoy);
+        Ok(())
+    }
+
+    /// Starts an heir; false when it could not take over.
+    pub(super) async fn beget(&mut self, spec: &Spec) -> anyhow::Result<bool> {
+        let elder = self.envoy.as_ref().context("no Envoy is there to take over from")?.place;
+        let shared = shm::version(elder.base_id).context("Envoy's shared memory")?;
+        let own = hot_restart_version(&spec.envoy).await?;
+        if own != shared {
+            tracing::warn!(
+                from = shared,
+                to = own,
+                "hot restarts of another kind: Envoy is drained and restarted"
+            );
+            return Ok(false);
+        }
+        let overlap_s = overlap_s(spec.drain_s);
+        let place = Place { epoch: elder.epoch.saturating_add(1), overlap_s, ..elder };
+        let heir = child::spawn(&self.dir, spec, place)?;
+        tracing::info!(pid = heir.pid, base_id = place.base_id, epoch = place.epoch, "heir started");
+        self.heir = Some(heir);
+        Ok(true)
+    }
+
+    /// The elder is gone: the heir is the proxy.
+    pub(super) fn inherit(&mut self) {
+        self.envoy = self.heir.take();
+        tracing::info!(pid = self.envoy.as_ref().map(|envoy| envoy.pid), "the heir took over");
+    }
+
+    /// Sends a signal to the Envoy that serves.
+    pub(super) fn signal(&self, signal: Signal) {
+        if let Some(envoy) = &self.envoy {
+            envoy.signal(signal);
+        }
+    }
+
+    /// Kills the heir.
+    pub(super) fn kill_heir(&self) {
+        if let Some(heir) = &self.heir {
+            tracing::info!(pid = heir.pid, "the heir is killed: it is not wanted any more");
+            heir.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Waits until one of them ends.
+    pub(super) async fn ended(&self) -> Event {
+        let of = |envoy: &'_ Option<Envoy>| envoy.is_some();
+        tokio::select! {
+            exit = ended(self.envoy.as_ref()), if of(&self.envoy) => Event::Exited(exit),
+            exit = ended(self.heir.as_ref()), if of(&self.heir) => Event::HeirExited(exit),
+            else => pending().await,
+        }
+    }
+
+    /// The heir is gone without having taken over: what is to be said of it, and the way is free for another.
+    pub(super) fn bury_heir(&mut self, exit: Exit) -> Exit {
+        let Some(heir) = self.heir.take() else { return exit };
+        if let Err(error) = shm::forget_start(heir.place.base_id) {
+            tracing::warn!(%error, "Envoy's shared memory cannot be written");
+        }
+        let (epoch, words) = (heir.place.epoch, last_words(&self.dir.envoy_log(), heir.log));
+        let told = format!("Envoy of restart epoch {epoch}: {exit}{words}; the one before it serves on");
+        tracing::warn!(pid = heir.pid, told, "the heir ended before it took over");
+        Exit::Error(told)
+    }
+
+    /// Waits until the admin interface shows something new of what `machine` wants to know.
+    pub(super) async fn seen(&self, machine: &Machine) -> Event {
+        let (heir, envoy) = (machine.awaits_heir().then_some(&self.heir), &self.envoy);
+        let answered = machine.phase() == super::Phase::Running;
+        let awaited = match (heir.and_then(Option::as_ref), envoy) {
+            (Some(heir), _) => heir,
+            (None, Some(envoy)) if !machine.is_live() => envoy,
+            _ => return pending().await,
+        };
+        loop {
+            sleep(if answered { PATIENT_POLL } else { ADMIN_POLL }).await;
+            let standing = admin::look(&self.dir.admin()).await;
+            match standing.filter(|standing| standing.epoch == awaited.place.epoch) {
+                Some(standing) if standing.live && heir.is_some() => return Event::HeirLive,
+                Some(standing) if standing.live => return Event::Live,
+                Some(_) if !answered => return Event::Answered,
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the file at `path` is another than that which was started, the same at two looks, and was not told of yet.
+    pub(super) fn is_renewed(&mut self, path: &Path) -> bool {
+        let newest = self.heir.as_ref().or(self.envoy.as_ref());
+        let started = newest.and_then(|envoy| envoy.file);
+        let now = Stamp::of(path).filter(|now| started.is_some_and(|started| started != *now));
+        let before = self.other_file;
+        self.other_file = now.map(|now| (now, before.is_some_and(|(stamp, _)| stamp == now)));
+        matches!((before, self.other_file), (Some((_, false)), Some((_, true))))
+    }
+}
+
+async fn ended(envoy: Option<&Envoy>) -> Exit {
+    match envoy {
+        Some(envoy) => envoy.ended().await,
+        None => pending().await,
+    }
+}
+
+/// What tells whether two builds of Envoy can restart hot one after the other.
+async fn hot_restart_version(envoy: &Path) -> anyhow::Result<String> {
+    let mut command = Command::new(envoy);
+    command.arg("--hot-restart-version").kill_on_drop(true);
+    let said = timeout(VERSION, command.output()).await.context("Envoy does not say its version")?;
+    let said = said.with_context(|| envoy.display().to_string())?;
+    // Envoy 1.40 says it on standard error.
+    let text = [said.stdout, said.stderr].concat();
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+/// Why an Envoy ended, from what it wrote after `from` bytes of its log; with a colon before it, or nothing.
+fn last_words(log: &Path, from: u64) -> String {
+    let read = || {
+        let mut file = fs::File::open(log)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(WORDS_FROM).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let text = read().unwrap_or_default();
+    let words = words(&String::from_utf8_lossy(&text));
+    if words.is_empty() { words } else { format!(": {words}") }
+}
+
+/// `[time][thread][critical][main] [file:line] words`; a broken command line is told without the brackets. The offending
+/// configuration, which Envoy adds in full, is left out.
+fn words(log: &str) -> String {
+    let critical = log.lines().find(|line| line.contains("[critical]"));
+    let said = critical.and_then(|line| line.splitn(3, "] ").nth(2));
+    let said =
+        said.or_else(|| log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with('[')));
+    let said = said.unwrap_or_default().split(" initializing config '").next().unwrap_or_default();
+    said.trim().chars().take(WORDS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn last_words_are_the_reason_without_the_configuration() {
+        let told = "[t][1][info][main] [s.cc:1] fine\n[t][1][critical][main] [s.cc:449] error `no such field: 'x'` \
+                    initializing config 'goo.gle/debugstr node {}'\n[t][1][info][main] [s.cc:2] exiting\nno such field\n";
+        assert_eq!(words(told), "error `no such field: 'x'`");
+        assert_eq!(words("PARSE ERROR: Argument: --nonsense\n\n"), "PARSE ERROR: Argument: --nonsense");
+        assert_eq!(words("[t][1][info][main] [s.cc:1] fine\n"), "");
+    }
+}

@@ -1,0 +1,122 @@
+//! Keepers and real Envoys through hot restarts.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod keeper_rig;
+
+use std::fs;
+
+use keeper_rig::{BOUND, Part, Rig, alive, send, wait_for};
+use nix::sys::signal::Signal;
+use portreeve_agent::keeper::{Exit, Phase, Spec};
+
+fn talkative(mut spec: Spec) -> Spec {
+    spec.extra_args = vec!["-l".into(), "warning".into()];
+    spec
+}
+
+#[test]
+fn changed_spec_restarts_envoy_hot_under_the_same_keeper() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.live("gateway");
+    let spec = talkative(rig.spec("gateway"));
+    agent.keepers.ensure(spec.clone()).unwrap();
+    // Two Envoys of one keeper, and both are the proxy.
+    let both = wait_for("an heir", BOUND, || Some(rig.envoys("gateway")).filter(|pids| pids.len() == 2));
+    for pid in both {
+        assert_eq!(agent.keepers.proxy_of(pid).as_deref(), Some("gateway"));
+    }
+    let after = agent.until("gateway", |status, state| status.current && state.epoch == 1);
+    assert_eq!((after.keeper_pid, after.base_id, after.restarts), (before.keeper_pid, before.base_id, 0));
+    assert_eq!((after.phase, after.last_exit), (Phase::Running, Some(Exit::Code(0))));
+    assert_eq!(rig.envoys("gateway"), [after.envoy_pid.unwrap()]);
+    agent.keepers.ensure(spec).unwrap();
+    assert_eq!(agent.running("gateway").envoy_pid, after.envoy_pid);
+    // A crash begins again at epoch 0.
+    send(after.envoy_pid.unwrap(), Signal::SIGKILL);
+    let again = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
+    assert_eq!((again.epoch, again.base_id), (0, before.base_id));
+}
+
+#[test]
+fn heir_that_fails_is_told_of_and_the_next_one_takes_over() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.live("gateway");
+    let mut broken = rig.spec("gateway");
+    broken.extra_args = vec!["--config-yaml".into(), "{nonsense: 1}".into()];
+    agent.keepers.ensure(broken).unwrap();
+    let told = agent.until("gateway", |_, state| state.last_exit.is_some());
+    let words = told.last_exit.unwrap().to_string();
+    println!("{words}");
+    assert!(words.starts_with("not started: Envoy of restart epoch 1: exit code 1: error"), "{words}");
+    assert!(words.contains("nonsense") && words.ends_with("; the one before it serves on"), "{words}");
+    assert_eq!((told.envoy_pid, told.phase, told.epoch), (before.envoy_pid, Phase::Running, 0));
+    agent.keepers.ensure(talkative(rig.spec("gateway"))).unwrap();
+    let after = agent.until("gateway", |_, state| state.epoch == 1);
+    assert_eq!((after.restarts, after.base_id, alive(before.envoy_pid.unwrap())), (0, before.base_id, false));
+}
+
+#[test]
+fn heir_without_an_agent_waits_and_the_elder_serves_on() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.live("gateway");
+    drop(agent);
+    // The keepers' agent is there, what it serves proxies from is not.
+    let away = rig.agent_that(Part::RunAndServe, false);
+    let mut spec = rig.spec("gateway");
+    spec.ads_socket = rig.socket().with_file_name("nobody.sock");
+    away.keepers.ensure(spec).unwrap();
+    let both = wait_for("an heir", BOUND, || Some(rig.envoys("gateway")).filter(|pids| pids.len() == 2));
+    let admin = rig.dir("gateway").admin();
+    wait_for("the heir's admin interface", BOUND, || {
+        keeper_rig::get(&admin, "/server_info").filter(|text| text.contains("PRE_INITIALIZING"))
+    });
+    let state = rig.state("gateway").unwrap();
+    assert_eq!((state.envoy_pid, state.epoch, state.phase), (before.envoy_pid, 0, Phase::Running));
+    // A killed keeper leaves none of the two, and its successor starts one.
+    send(before.keeper_pid, Signal::SIGKILL);
+    let after = away.until("gateway", |_, state| {
+        state.keeper_pid != before.keeper_pid && state.envoy_pid.is_some() && state.phase == Phase::Running
+    });
+    assert!(!both.iter().any(|pid| alive(*pid)) && after.epoch == 0, "{after:?}");
+    assert_eq!(rig.envoys("gateway"), [after.envoy_pid.unwrap()]);
+}
+
+#[test]
+fn elder_that_crashes_takes_its_heir_along_and_one_envoy_is_left() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    let mut spec = rig.spec("gateway");
+    spec.drain_s = 60;
+    agent.keepers.ensure(spec.clone()).unwrap();
+    let before = agent.live("gateway");
+    agent.keepers.ensure(talkative(spec)).unwrap();
+    wait_for("an heir", BOUND, || (rig.envoys("gateway").len() == 2).then_some(()));
+    send(before.envoy_pid.unwrap(), Signal::SIGKILL);
+    let after = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
+    assert_eq!((after.epoch, rig.envoys("gateway")), (0, vec![after.envoy_pid.unwrap()]));
+}
+
+#[test]
+fn envoy_whose_file_is_replaced_is_restarted_hot() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    let mut spec = rig.spec("gateway");
+    let own = rig.socket().with_file_name("envoy");
+    let copy = own.with_file_name("copy");
+    fs::copy(&spec.envoy, &own).unwrap();
+    fs::copy(&spec.envoy, &copy).unwrap();
+    spec.envoy = own.clone();
+    agent.keepers.ensure(spec).unwrap();
+    let before = agent.live("gateway");
+    fs::rename(&copy, &own).unwrap();
+    let after = agent.until("gateway", |_, state| state.epoch == 1);
+    assert_eq!((after.restarts, after.spec_hash), (0, before.spec_hash));
+    let running = fs::read_link(format!("/proc/{}/exe", after.envoy_pid.unwrap())).unwrap();
+    assert_eq!(running, own, "the old file's link would end with (deleted)");
+}
