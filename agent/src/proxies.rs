@@ -77,5 +77,7 @@ fn spec(node: &str, (name, proxy): (&str, &plan::NodeProxy), envoy: &Path, commo
             Families::V4 => Family::V4,
             Families::V6 | Families::Dual | Families::DualV6First => Family::Dual,
         },
+        memory_limit: Some(settings.memory_limit).filter(|bytes| *bytes != 0),
+        extra_bootstrap: Some(settings.extra_bootstrap).filter(|text| !text.is_empty()),
     }
 }

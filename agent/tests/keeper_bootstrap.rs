@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portreeve_agent::envoy::{Bootstrap, BootstrapError, Family, locate};
+use portreeve_agent::keeper::Spec;
+use portreeve_agent::keeper::dir::Dir;
 use serde_json::Value;
 
 fn mk_bootstrap(health_listener: Option<u16>) -> Bootstrap {
@@ -47,6 +49,37 @@ fn envoy_accepts_the_bootstrap() {
         assert!(output.status.success(), "{health_listener:?} {wildcard:?}: {log}");
         assert!(!log.to_lowercase().contains("deprecated"), "{log}");
     }
+}
+
+#[test]
+fn envoy_accepts_a_memory_limit_and_what_is_merged_into_its_bootstrap() {
+    let envoy = locate(None, &mut |step| eprintln!("{step:?}")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let extra = r#"{"stats_flush_interval": "10s", "staticResources": {"clusters": [
+        {"name": "metrics", "type": "STATIC", "connect_timeout": "1s"}]}}"#;
+    let spec = Spec {
+        name: "gateway".into(),
+        envoy: envoy.clone(),
+        node_id: "n".into(),
+        node_cluster: "c".into(),
+        ads_socket: "/run/portreeve/agent.sock".into(),
+        concurrency: 1,
+        extra_args: vec![],
+        health_listener: Some(1233),
+        drain_s: 5,
+        wildcard: Family::V4,
+        memory_limit: Some(512 << 20),
+        extra_bootstrap: Some(extra.into()),
+    };
+    let bootstrap = spec.bootstrap(&Dir::new("/run/portreeve/keepers/gateway".into())).unwrap();
+    assert_eq!(bootstrap["static_resources"]["clusters"].as_array().unwrap().len(), 2);
+    let path = dir.path().join("bootstrap.json");
+    fs::write(&path, bootstrap.to_string()).unwrap();
+    let mut command = Command::new(&envoy);
+    let output = command.args(["--mode", "validate", "--disable-hot-restart", "-c"]).arg(&path).output();
+    let output = output.unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !log.to_lowercase().contains("deprecated"), "{log}");
 }
 
 #[test]

@@ -24,6 +24,8 @@ fn mk_order(hash: &str, drain_s: u32) -> Order {
         health_listener: None,
         drain_s,
         wildcard: Family::V4,
+        memory_limit: None,
+        extra_bootstrap: None,
     };
     Order { hash: hash.into(), spec }
 }

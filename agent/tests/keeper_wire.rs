@@ -43,6 +43,8 @@ fn mk_order() -> Order {
         health_listener: Some(1233),
         drain_s: 5,
         wildcard: Family::Dual,
+        memory_limit: None,
+        extra_bootstrap: None,
     };
     Order { hash: "a8ad7fcae0ecda3c".into(), spec }
 }
@@ -104,6 +106,20 @@ fn files_have_the_golden_text_and_are_read() {
     assert_eq!(serde_json::from_str::<State>(&text("state.json")).unwrap(), state);
     assert_eq!(serde_json::to_string_pretty(&mk_order()).unwrap(), text("order.json").trim_end());
     assert_eq!(serde_json::from_str::<Order>(&text("order.json")).unwrap(), mk_order());
+}
+
+/// What is new since the first release: a keeper of it passes over what it does not know.
+#[test]
+fn memory_limit_and_extra_bootstrap_follow_the_bytes_of_the_first_release() {
+    let mut order = mk_order();
+    order.spec.memory_limit = Some(512 << 20);
+    order.spec.extra_bootstrap = Some("{}".into());
+    let bytes = proto::Spec::from(&order).encode_to_vec();
+    let before = proto::Spec::from(&mk_order()).encode_to_vec();
+    assert_eq!(hex(&bytes), format!("{}60808080800{}", hex(&before), "26a027b7d"));
+    assert_eq!(Order::try_from(proto::Spec::decode(&bytes[..]).unwrap()).unwrap(), order);
+    let text = serde_json::to_string(&order).unwrap();
+    assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order);
 }
 
 #[test]

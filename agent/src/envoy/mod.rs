@@ -3,6 +3,7 @@
 pub mod args;
 pub mod base_id;
 pub mod bootstrap;
+pub mod extra;
 mod fetch;
 pub mod locate;
 

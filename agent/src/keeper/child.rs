@@ -53,7 +53,7 @@ pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envo
     let executable = is_executable(&spec.envoy).with_context(|| spec.envoy.display().to_string())?;
     anyhow::ensure!(executable, "{} is not an executable file", spec.envoy.display());
     let file = Stamp::of(&spec.envoy);
-    let bootstrap = spec.bootstrap(dir).render()?;
+    let bootstrap = spec.bootstrap(dir)?;
     replace(&dir.bootstrap(), format!("{bootstrap:#}\n").as_bytes())
         .with_context(|| dir.bootstrap().display().to_string())?;
     let log = dir.open_log(&dir.envoy_log()).with_context(|| dir.envoy_log().display().to_string())?;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::envoy::extra::{self, ExtraError};
 use crate::envoy::{Bootstrap, BootstrapError, Family};
 
 use super::dir::Dir;
@@ -53,6 +55,12 @@ pub struct Spec {
     /// The families that the health listener binds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wildcard: Family,
+    /// Bytes of Envoy's heap at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
+    /// A JSON object that is merged into the bootstrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_bootstrap: Option<String>,
 }
 
 /// A [`Spec`] under the hash that its agent gave it.
@@ -76,6 +84,9 @@ pub enum SpecError {
     /// The sockets' paths do not fit.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// What is to be merged into the bootstrap.
+    #[error(transparent)]
+    Extra(#[from] ExtraError),
     /// The file cannot be read.
     #[error("{path}: {source}", path = path.display())]
     Read {
@@ -111,15 +122,28 @@ pub fn is_name(name: &str) -> bool {
 
 impl Spec {
     /// The bootstrap of this spec's Envoy, whose admin socket is in `dir`.
-    pub fn bootstrap(&self, dir: &Dir) -> Bootstrap {
-        Bootstrap {
+    ///
+    /// # Errors
+    /// [`SpecError`]: a socket's path, or what is to be merged.
+    pub fn bootstrap(&self, dir: &Dir) -> Result<Value, SpecError> {
+        let bootstrap = Bootstrap {
             node_id: self.node_id.clone(),
             node_cluster: self.node_cluster.clone(),
             ads_socket: self.ads_socket.clone(),
             admin_socket: dir.admin(),
             health_listener: self.health_listener,
             wildcard: self.wildcard,
+        };
+        let mut rendered = bootstrap.render()?;
+        if let Value::Object(fields) = &mut rendered {
+            if let Some(limit) = self.memory_limit {
+                extra::limit_heap(fields, limit);
+            }
+            if let Some(text) = &self.extra_bootstrap {
+                extra::merge(fields, extra::parse(text)?);
+            }
         }
+        Ok(rendered)
     }
 
     /// Whether an Envoy of `next` can take over from one of this spec in a hot restart. Each worker thread hands its UDP
@@ -146,8 +170,7 @@ impl Spec {
         if !self.envoy.is_absolute() || self.envoy.to_str().is_none() {
             return Err(SpecError::Envoy(self.envoy.clone()));
         }
-        self.bootstrap(dir).render()?;
-        Ok(())
+        self.bootstrap(dir).map(drop)
     }
 }
 
@@ -193,6 +216,8 @@ mod tests {
             health_listener: None,
             drain_s: 5,
             wildcard: Family::V4,
+            memory_limit: None,
+            extra_bootstrap: None,
         }
     }
 
@@ -206,7 +231,7 @@ mod tests {
     #[test]
     fn every_field_changes_the_hash() {
         let dir = Dir::new("/run/x".into());
-        let changes: [fn(&mut Spec); 10] = [
+        let changes: [fn(&mut Spec); 12] = [
             |spec| spec.name = "other".into(),
             |spec| spec.envoy = "/other".into(),
             |spec| spec.node_id = "other".into(),
@@ -217,6 +242,8 @@ mod tests {
             |spec| spec.health_listener = Some(1233),
             |spec| spec.drain_s = 6,
             |spec| spec.wildcard = Family::Dual,
+            |spec| spec.memory_limit = Some(1),
+            |spec| spec.extra_bootstrap = Some("{}".into()),
         ];
         let mut hashes = std::collections::BTreeSet::from([Order::new(mk_spec(), &dir).unwrap().hash]);
         for change in changes {
@@ -241,5 +268,22 @@ mod tests {
         let spec = Spec { envoy: "envoy".into(), ..mk_spec() };
         let error = Order::new(spec, &Dir::new("/run/x".into())).unwrap_err();
         assert_eq!(error.to_string(), "envoy: Envoy's path must be absolute and UTF-8");
+    }
+
+    #[test]
+    fn memory_limit_and_extra_bootstrap_are_in_the_bootstrap_and_the_extra_has_the_last_word() {
+        let dir = Dir::new("/run/x".into());
+        let extra = r#"{"stats_flush_interval": "10s", "overload_manager": {"refresh_interval": "1s"}}"#;
+        let spec = Spec { memory_limit: Some(1 << 29), extra_bootstrap: Some(extra.into()), ..mk_spec() };
+        let bootstrap = spec.bootstrap(&dir).unwrap();
+        assert_eq!(bootstrap["stats_flush_interval"], "10s");
+        let manager = &bootstrap["overload_manager"];
+        assert_eq!(manager["refresh_interval"], "1s");
+        let monitor = &manager["resource_monitors"][0]["typed_config"];
+        assert_eq!(monitor["max_heap_size_bytes"], 1 << 29);
+        assert_eq!(bootstrap["node"], mk_spec().bootstrap(&dir).unwrap()["node"]);
+        let stolen = Spec { extra_bootstrap: Some(r#"{"node": {"id": "x"}}"#.into()), ..mk_spec() };
+        let error = Order::new(stolen, &dir).unwrap_err().to_string();
+        assert_eq!(error, "the extra bootstrap must not give node: that is the agent's");
     }
 }

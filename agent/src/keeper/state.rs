@@ -6,8 +6,8 @@ use std::process::ExitStatus;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the keeper's protocol and files that this code writes.
-pub const PROTOCOL: u32 = 1;
+/// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts.
+pub const PROTOCOL: u32 = 2;
 
 /// Where a proxy stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

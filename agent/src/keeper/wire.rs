@@ -140,6 +140,8 @@ impl From<&Order> for proto::Spec {
             health_listener: spec.health_listener.unwrap_or_default().into(),
             drain_s: spec.drain_s,
             dual_stack: spec.wildcard == Family::Dual,
+            memory_limit: spec.memory_limit.unwrap_or_default(),
+            extra_bootstrap: spec.extra_bootstrap.clone().unwrap_or_default(),
         }
     }
 }
@@ -162,6 +164,8 @@ impl TryFrom<proto::Spec> for Order {
                 health_listener: some(port),
                 drain_s: spec.drain_s,
                 wildcard: if spec.dual_stack { Family::Dual } else { Family::V4 },
+                memory_limit: some(spec.memory_limit),
+                extra_bootstrap: some(spec.extra_bootstrap),
             },
         })
     }

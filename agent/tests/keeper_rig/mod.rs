@@ -78,6 +78,8 @@ impl Rig {
             health_listener: None,
             drain_s: 0,
             wildcard: Family::V4,
+            memory_limit: None,
+            extra_bootstrap: None,
         }
     }
 

@@ -10,6 +10,7 @@ pub mod node_report;
 pub mod plan;
 pub mod plan_type;
 pub mod pod;
+pub mod quantity;
 pub mod report;
 pub mod report_bounds;
 pub mod selector;

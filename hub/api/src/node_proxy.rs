@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::door::{self, ParseError};
+use crate::quantity;
 use crate::selector;
 use crate::violation::{Checks, Violation};
 
@@ -24,7 +25,11 @@ pub const MAX_ARGS: usize = 64;
 /// Worker threads of a proxy at most.
 pub const MAX_CONCURRENCY: i32 = 1024;
 
+/// Fields of Envoy's bootstrap that only the agent gives, as Envoy's JSON may write them.
+pub const AGENTS_OWN: [&str; 4] = ["node", "admin", "dynamic_resources", "dynamicResources"];
+
 const LIST_RULE: &str = "names must be given for from: List, and only then";
+const BOOTSTRAP_RULE: &str = "node, admin and dynamic_resources are the agent's and cannot be given";
 const SELECTOR_RULE: &str = "selector must be given for from: Selector, and only then";
 
 /// Where the proxy runs, whom it serves, and how it is started.
@@ -124,6 +129,16 @@ pub struct Envoy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub health_listener: Option<i32>,
+    /// Heap of the proxy at most, in bytes or as `512Mi`, `2G`. Near it the proxy gives memory back, and takes no new TCP
+    /// connections and HTTP requests; UDP sessions go on. The hard limit is that of the cgroup it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = quantity::PATTERN), length(max = quantity::MAX_LENGTH))]
+    pub memory_limit: Option<String>,
+    /// What is merged into the proxy's bootstrap: Envoy's own fields. Objects are merged, lists joined, other values replaced;
+    /// `node`, `admin` and `dynamic_resources` are the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "extra_bootstrap")]
+    pub extra_bootstrap: Option<Map<String, Value>>,
 }
 
 /// What the hub says about the object.
@@ -146,11 +161,36 @@ fn one() -> i32 {
     1
 }
 
+/// Envoy's fields are not ours to list; those that are refused are, so that the rule can see them.
+fn extra_bootstrap(_: &mut SchemaGenerator) -> Schema {
+    let refused = |name: &&str| {
+        let schema = json!({
+            "type": "object",
+            "description": "Not to be given: it is the agent's.",
+            "x-kubernetes-preserve-unknown-fields": true,
+        });
+        ((*name).to_owned(), schema)
+    };
+    let rule = AGENTS_OWN.map(|name| format!("!has(self.{name})")).join(" && ");
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": AGENTS_OWN.iter().map(refused).collect::<Map<_, _>>(),
+        "x-kubernetes-validations": [{"rule": rule, "message": BOOTSTRAP_RULE}],
+    })
+}
+
 // === impl Envoy ===
 
 impl Default for Envoy {
     fn default() -> Self {
-        Self { concurrency: one(), extra_args: Vec::new(), health_listener: None }
+        Self {
+            concurrency: one(),
+            extra_args: Vec::new(),
+            health_listener: None,
+            memory_limit: None,
+            extra_bootstrap: None,
+        }
     }
 }
 
@@ -160,6 +200,14 @@ impl Envoy {
         checks.count(self.extra_args.len(), (0, MAX_ARGS), &format!("{path}.extraArgs"));
         if let Some(port) = self.health_listener {
             checks.port(port, &format!("{path}.healthListener"));
+        }
+        if let Some(limit) = &self.memory_limit {
+            let message = format!("must be a number of bytes such as 512Mi, is {limit:?}");
+            checks.must(quantity::bytes(limit).is_some(), format!("{path}.memoryLimit"), message);
+        }
+        if let Some(extra) = &self.extra_bootstrap {
+            let free = !AGENTS_OWN.iter().any(|name| extra.contains_key(*name));
+            checks.must(free, format!("{path}.extraBootstrap"), BOOTSTRAP_RULE);
         }
     }
 }

@@ -97,6 +97,7 @@ fn rules_of_the_definition_reject_the_samples_that_break_them() {
         "both-udp-and-tcp",
         "neither-address-nor-selector",
         "neither-udp-nor-tcp",
+        "node-proxy-extra-bootstrap-node",
         "node-proxy-list-without-names",
         "node-proxy-names-without-list",
         "node-proxy-selector-missing",

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
-use portreeve_api::{PlanType, plan, selector};
+use portreeve_api::{PlanType, plan, quantity, selector};
 use portreeve_xds::Resource;
 use prost::Message;
+use serde_json::{Map, Value};
 
 use super::matches::{Labels, Matches, Name, Shift};
 use crate::status::Served;
@@ -164,6 +165,13 @@ fn resource(proxy: &NodeProxy) -> Arc<Resource> {
     Resource::new(PlanType::NodeProxy, name, &message(proxy).encode_to_vec())
 }
 
+/// The same text for the same object, however its fields are ordered: another text restarts proxies.
+fn sorted(extra: Map<String, Value>) -> String {
+    let mut value = Value::Object(extra);
+    value.sort_all_objects();
+    value.to_string()
+}
+
 fn message(proxy: &NodeProxy) -> plan::NodeProxy {
     let spec = &proxy.spec;
     let envoy = &spec.envoy;
@@ -178,6 +186,8 @@ fn message(proxy: &NodeProxy) -> plan::NodeProxy {
             concurrency: u32::try_from(envoy.concurrency).unwrap_or(1),
             extra_args: envoy.extra_args.clone(),
             health_listener: envoy.health_listener.map_or(0, |p| p as u32),
+            memory_limit: envoy.memory_limit.as_deref().and_then(quantity::bytes).unwrap_or_default(),
+            extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
         }),
         created_ms: proxy.metadata.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
     }

@@ -21,6 +21,16 @@ impl Town {
         self.start_agent_at(index, self.hub_address.context("the hub must be started first")?)
     }
 
+    /// Gives agents that are started from now on another Envoy.
+    pub fn set_envoy(&mut self, envoy: PathBuf) {
+        self.envoy = envoy;
+    }
+
+    /// The Envoy that agents are given.
+    pub fn envoy(&self) -> &Path {
+        &self.envoy
+    }
+
     /// Starts a node's agent (again), at this hub.
     ///
     /// # Errors
