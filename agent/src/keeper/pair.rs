@@ -191,14 +191,16 @@ fn last_words(log: &Path, from: u64) -> String {
 }
 
 /// `[time][thread][critical][main] [file:line] words`; a broken command line is told without the brackets. The offending
-/// configuration, which Envoy adds in full, is left out.
+/// configuration, which Envoy adds in full, is left out, and the spaces that it doubles at random, so that the same words are the same
+/// text.
 fn words(log: &str) -> String {
     let critical = log.lines().find(|line| line.contains("[critical]"));
     let said = critical.and_then(|line| line.splitn(3, "] ").nth(2));
     let said =
         said.or_else(|| log.lines().rev().find(|line| !line.trim().is_empty() && !line.starts_with('[')));
     let said = said.unwrap_or_default().split(" initializing config '").next().unwrap_or_default();
-    said.trim().chars().take(WORDS).collect()
+    let said: Vec<_> = said.split_whitespace().collect();
+    said.join(" ").chars().take(WORDS).collect()
 }
 
 #[cfg(test)]
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn last_words_are_the_reason_without_the_configuration() {
-        let told = "[t][1][info][main] [s.cc:1] fine\n[t][1][critical][main] [s.cc:449] error `no such field: 'x'` \
+        let told = "[t][1][info][main] [s.cc:1] fine\n[t][1][critical][main] [s.cc:449] error `no such  field:   'x'` \
                     initializing config 'goo.gle/debugstr node {}'\n[t][1][info][main] [s.cc:2] exiting\nno such field\n";
         assert_eq!(words(told), "error `no such field: 'x'`");
         assert_eq!(words("PARSE ERROR: Argument: --nonsense\n\n"), "PARSE ERROR: Argument: --nonsense");
