@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -13,7 +13,7 @@ use kube::Api;
 use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Guard, Metrics, Readiness, Shutdown, Tasks, admin, client, watch};
+use portreeve_runtime::{Guard, Metrics, Readiness, Shutdown, Tasks, admin, client, now_ms, watch};
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 use tokio::net::TcpListener;
 
@@ -215,8 +215,8 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     // Before the socket: whoever connects is told the last known good.
     let (saver, kept) = setup.state_dir.as_deref().map(store::open).transpose()?.unwrap_or_default();
     tasks.spawn_graceful("store", keep_last_words(saver.clone(), shutdown.waiter()));
-    let epoch = reports::next_epoch(kept.epoch, now_ms());
-    let age = staleness::age(kept.heard_ms, now_ms());
+    let epoch = reports::next_epoch(kept.epoch, now_ms().unsigned_abs());
+    let age = staleness::age(kept.heard_ms, now_ms().unsigned_abs());
     let staleness = Staleness::new(setup.max_stale, age, Instant::now());
     let path = setup.run_dir.join("agent.sock");
     let listener = socket::bind(&path, "--run-dir")?;
@@ -258,11 +258,6 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         Ok(())
     });
     Ok(Agent { local, keepers, reports, replicas })
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 /// Waits for the end, and then for the disk. What can't be written was said already.

@@ -80,7 +80,7 @@ pub async fn run(
         if let Some(at) = replicas.feed_heard() {
             staleness.heard(at);
             if staleness.keep(Instant::now()) {
-                saver.put(Key::Heard, Content::Number(crate::run::now_ms()));
+                saver.put(Key::Heard, Content::Number(portreeve_runtime::now_ms().unsigned_abs()));
             }
         }
         if let Some(stale) = staleness.turned(Instant::now()) {

@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
-use portreeve_runtime::Readiness;
+use portreeve_runtime::{Readiness, now_ms};
 use portreeve_xds::{Event, Hello, ResourceType, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
@@ -294,11 +294,4 @@ impl Source<PlanType> for Feed {
         let (_, pass) = inner.streams.get(&stream.id)?;
         pass.until.map(tokio::time::Instant::into_std)
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }

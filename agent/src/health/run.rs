@@ -1,10 +1,11 @@
 //! The task that probes. Entry point: [`run`].
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use portreeve_runtime::now_ms;
 
 use super::{Job, Outcome, Schedule, Sockets, Target, Verdict, probe};
 use crate::local::Local;
@@ -121,9 +122,4 @@ async fn until(wake: Option<Instant>) {
         Some(wake) => tokio::time::sleep_until(wake.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -17,7 +17,7 @@ use portreeve_agent::run::{Agent, MAX_STALE, Setup, spawn};
 use portreeve_agent::translate::Defaults;
 use portreeve_agent::{names, socket};
 use portreeve_hub::auth::Door;
-use portreeve_hub::feed::{Feed, now_ms};
+use portreeve_hub::feed::Feed;
 use portreeve_hub::files::{Complaint, Folder, Objects};
 use portreeve_hub::index::Index;
 use portreeve_hub::reports::Desk;
@@ -25,7 +25,7 @@ use portreeve_hub::resolve::SelectorScope;
 use portreeve_hub::run::services;
 use portreeve_hub::watermark::Kind;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks};
+use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, now_ms};
 use portreeve_xds::serve_unix;
 use tokio::sync::watch;
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod clock;
 pub mod logs;
 pub mod metrics;
 pub mod ready;
@@ -10,6 +11,7 @@ pub mod tasks;
 pub mod watch;
 
 pub use client::client;
+pub use clock::now_ms;
 pub use metrics::Metrics;
 pub use ready::{Guard, Readiness};
 pub use shutdown::Shutdown;

@@ -14,12 +14,10 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use kube::Client;
-use portreeve_runtime::Tasks;
+use portreeve_runtime::{Tasks, now_ms};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tonic::Status;
-
-use crate::feed::now_ms;
 
 pub mod cache;
 pub mod claims;

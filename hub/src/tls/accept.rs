@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use portreeve_runtime::Shutdown;
+use portreeve_runtime::{Shutdown, now_ms};
 use portreeve_xds::{Keepalive, serve_incoming};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +17,6 @@ use tonic::service::Routes;
 
 use super::Shown;
 use crate::auth::tally::Tally;
-use crate::feed::now_ms;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);

@@ -10,11 +10,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use portreeve_runtime::Guard;
+use portreeve_runtime::{Guard, now_ms};
 
 use super::Shown;
 use super::own::{Due, Material};
-use crate::feed::now_ms;
 
 /// Name of the Secret.
 const SECRET: &str = "portreeve-hub-tls";
