@@ -28,6 +28,9 @@ pub struct KeepArgs {
     /// End with the parent: when standard input, a pipe from it, closes.
     #[arg(long)]
     pub with_parent: bool,
+    /// Go on with the Envoy of the build of this program that this process was; standard input is its lock.
+    #[arg(long, hide = true, conflicts_with = "with_parent")]
+    pub adopt: bool,
 }
 
 /// Become PROGRAM, and die with the parent; started by the keeper.
@@ -57,7 +60,10 @@ pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let parent = args.with_parent.then(parents_pipe).transpose()?;
-        keeper::run(keeper::Settings { dir: args.dir, agent_socket: args.agent_socket, parent }).await
+        let inherited = args.adopt.then(|| std::io::stdin().as_fd().try_clone_to_owned()).transpose()?;
+        let (dir, agent_socket) = (args.dir, args.agent_socket);
+        keeper::run(keeper::Settings { dir, agent_socket, parent, inherited: inherited.map(Into::into) })
+            .await
     })
 }
 

@@ -4,8 +4,10 @@
 mod keeper_rig;
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
-use keeper_rig::{BOUND, Part, Rig, alive, send, wait_for};
+use keeper_rig::{AGENT, BOUND, Part, Rig, alive, send, wait_for};
 use nix::sys::signal::Signal;
 use portreeve_agent::keeper::{Exit, Phase, Spec};
 
@@ -119,4 +121,51 @@ fn envoy_whose_file_is_replaced_is_restarted_hot() {
     assert_eq!((after.restarts, after.spec_hash), (0, before.spec_hash));
     let running = fs::read_link(format!("/proc/{}/exe", after.envoy_pid.unwrap())).unwrap();
     assert_eq!(running, own, "the old file's link would end with (deleted)");
+}
+
+#[test]
+fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.live("gateway");
+    drop(agent);
+    let newer = rig.socket().with_file_name("newer");
+    fs::copy(AGENT, &newer).unwrap();
+    let exe = || fs::read_link(format!("/proc/{}/exe", before.keeper_pid)).unwrap();
+    assert_eq!(exe(), Path::new(AGENT));
+    let agent = rig.agent_of(&newer, Part::RunAndServe, false);
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    wait_for("another build", BOUND, || (exe() == newer).then_some(()));
+    let after = agent.running("gateway");
+    assert_eq!((after.keeper_pid, after.envoy_pid), (before.keeper_pid, before.envoy_pid));
+    assert_eq!((after.epoch, after.restarts, after.started_ms), (0, 0, before.started_ms));
+    assert!(rig.dir("gateway").is_locked().unwrap() && !rig.dir("gateway").handover().exists());
+    // It is the Envoy's parent in every way: it hands it over, sees it crash, and ends it.
+    agent.keepers.ensure(talkative(rig.spec("gateway"))).unwrap();
+    let hot = agent.until("gateway", |_, state| state.epoch == 1);
+    assert_eq!((hot.restarts, hot.keeper_pid), (0, before.keeper_pid));
+    send(hot.envoy_pid.unwrap(), Signal::SIGKILL);
+    agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
+    let left = agent.block_on(agent.keepers.stop_all(Duration::ZERO));
+    assert!(left.is_empty() && rig.envoys("gateway").is_empty() && !alive(before.keeper_pid), "{left:?}");
+}
+
+#[test]
+fn keeper_that_cannot_become_what_it_is_told_stays_what_it_is() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.live("gateway");
+    drop(agent);
+    let garbage = rig.socket().with_file_name("garbage");
+    fs::write(&garbage, "not a program").unwrap();
+    let agent = rig.agent_of(&garbage, Part::RunAndServe, false);
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let log = || fs::read_to_string(rig.dir("gateway").keeper_log()).unwrap();
+    wait_for("a complaint", BOUND, || log().contains("this process stays what it is").then_some(()));
+    let after = agent.running("gateway");
+    assert_eq!((after.keeper_pid, after.envoy_pid), (before.keeper_pid, before.envoy_pid));
+    send(before.envoy_pid.unwrap(), Signal::SIGKILL);
+    agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
 }

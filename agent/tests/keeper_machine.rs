@@ -215,6 +215,7 @@ fn heir_that_fails_is_tried_again_later_each_time_while_the_elder_serves() {
     life.on(heir_fails());
     assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), Some(Action::SpawnHeir));
     life.on(heir_fails());
+    assert_eq!(life.machine.settled(), Some(&mk_order("one", 5)));
     assert_eq!(life.on(Event::Ordered(mk_order("one", 5))), None);
     assert_eq!(life.machine.wake(), None);
 }
@@ -300,4 +301,25 @@ fn envoy_whose_file_was_replaced_hands_over_once() {
     assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Inherit));
     assert_eq!(life.machine.wake(), None);
     assert_eq!(life.on(Event::Renewed), Some(Action::SpawnHeir));
+}
+
+#[test]
+fn adopted_envoy_serves_hands_over_and_is_restarted_like_any_other() {
+    let now = Instant::now();
+    let mut life = Life { machine: Machine::adopted(mk_order("one", 5), now), now };
+    assert_eq!(
+        (life.machine.phase(), life.machine.wake(), life.machine.restarts()),
+        (Phase::Running, None, 0)
+    );
+    assert_eq!(life.machine.settled(), Some(&mk_order("one", 5)));
+    assert_eq!(life.on(Event::Tick), None);
+    assert_eq!(life.on(Event::Ordered(mk_order("two", 5))), Some(Action::SpawnHeir));
+    assert_eq!(life.machine.settled(), None);
+    life.on(Event::HeirLive);
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Inherit));
+    assert_eq!(life.machine.settled(), Some(&mk_order("two", 5)));
+    life.crash();
+    assert_eq!(life.wake(), (Duration::from_millis(100), Some(Action::Spawn)));
+    assert_eq!(life.machine.restarts(), 1);
+    assert_eq!(life.machine.settled(), None);
 }

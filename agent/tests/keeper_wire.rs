@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use portreeve_agent::envoy::Family;
+use portreeve_agent::keeper::handover::Handover;
 use portreeve_agent::keeper::wire::proto::{self, Instruction, Report, instruction::What};
 use portreeve_agent::keeper::{Exit, Order, Phase, Spec, State, Usage};
 use prost::Message;
@@ -120,6 +121,17 @@ fn memory_limit_and_extra_bootstrap_follow_the_bytes_of_the_first_release() {
     assert_eq!(Order::try_from(proto::Spec::decode(&bytes[..]).unwrap()).unwrap(), order);
     let text = serde_json::to_string(&order).unwrap();
     assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order);
+}
+
+#[test]
+fn renewal_has_the_golden_bytes_and_its_file_the_golden_text() {
+    let renew = proto::Renew { command: vec!["/a".into(), "b".into()] };
+    let bytes = Instruction { what: Some(What::Renew(renew.clone())) }.encode_to_vec();
+    assert_eq!(hex(&bytes), "1a070a022f610a0162");
+    assert_eq!(Instruction::decode(&bytes[..]).unwrap().what, Some(What::Renew(renew)));
+    let handover = Handover { order: mk_order(), state: State { envoy_ticks: Some(4711), ..mk_state() } };
+    assert_eq!(serde_json::to_string_pretty(&handover).unwrap(), text("handover.json").trim_end());
+    assert_eq!(serde_json::from_str::<Handover>(&text("handover.json")).unwrap(), handover);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_tests::pipe::{Pipe, virtual_service};
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow, Newcomer, Newcomers, Report, Running};
-use portreeve_tests::wait;
+use portreeve_tests::{under_test, wait};
 
 /// How often a trial may be repeated because the kernel dropped datagrams at sockets that nobody read for a while.
 const REPEATS: usize = 3;
@@ -40,6 +40,8 @@ enum Change {
     Settings(String),
     /// The agent is restarted with this Envoy.
     Binary(PathBuf),
+    /// The agent is another build's: this copy of the programs.
+    Agent(PathBuf),
 }
 
 /// Traffic through both listeners.
@@ -152,12 +154,23 @@ impl Stage {
                 self.town.nodes[0].agent.take().context("no agent")?.kill();
                 self.town.start_agent(0)
             }
+            Change::Agent(program) => {
+                self.town.nodes[0].agent.take().context("no agent")?.kill();
+                self.town.start_agent_from(0, program)
+            }
         }
     }
 
     /// The pids of the gateway's Envoys.
     fn envoys(&self) -> Vec<u32> {
         self.town.descendants_with("gateway/bootstrap.json")
+    }
+
+    /// The pids of the gateway's keepers.
+    fn keepers(&self) -> Vec<u32> {
+        let (mut found, envoys) = (self.town.descendants_with("keepers/gateway"), self.envoys());
+        found.retain(|pid| !envoys.contains(pid));
+        found
     }
 
     /// What the node's report says of the gateway.
@@ -248,6 +261,40 @@ async fn another_bootstrap_binary_and_limit_lose_no_datagram_and_no_newcomer() -
         stage.town.nodes[0].gateway().config_dump().await?["configs"][0]["bootstrap"]["overload_manager"]
             .to_string();
     ensure!(limit.contains("fixed_heap"), "{limit}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeper_becomes_the_new_agents_build_and_its_envoy_goes_on_and_can_still_be_restarted_hot()
+-> Result<()> {
+    let mut stage = Stage::new().await?;
+    let (before, keepers) = (stage.envoys(), stage.keepers());
+    ensure!(keepers.len() == 1, "{keepers:?}");
+    for number in 0..=REPEATS {
+        let copy = stage.town.dir().join(format!("programs-{number}"));
+        std::fs::copy(under_test::binary()?, &copy)?;
+        let traffic = stage.traffic()?;
+        stage.lasting(AROUND).await?;
+        stage.apply(&Change::Agent(copy.clone())).await?;
+        let exe = PathBuf::from(format!("/proc/{}/exe", keepers[0]));
+        let is_other = || async { std::fs::read_link(&exe).is_ok_and(|program| program == copy) };
+        wait::until("another keeper in the same process", BOUND, is_other).await?;
+        stage.town.nodes[0].agent.as_mut().context("no agent")?.wait_log("proxy connected", BOUND)?;
+        stage.lasting(AROUND).await?;
+        let fate = stage.end(traffic)?;
+        ensure!(
+            (stage.envoys(), stage.keepers()) == (before.clone(), keepers.clone()),
+            "{:?}",
+            stage.envoys()
+        );
+        if fate.drops == 0 {
+            fate.lossless(0)?;
+            break;
+        }
+        ensure!(number < REPEATS, "the kernel dropped datagrams in {} trials in a row", REPEATS + 1);
+    }
+    stage.trial(|number| Change::Settings(format!("memoryLimit: {}Mi", 512 + number))).await?;
+    ensure!(stage.keepers() == keepers, "{:?}", stage.keepers());
     Ok(())
 }
 

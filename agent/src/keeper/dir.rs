@@ -15,7 +15,16 @@ pub struct Dir(PathBuf);
 /// The lock of a directory; held until dropped, or until the kernel ends its holder.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+// === impl Lock ===
+
+impl Lock {
+    /// The locked file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 // === impl Dir ===
@@ -44,6 +53,11 @@ impl Dir {
     /// The state, written by the keeper.
     pub fn state(&self) -> PathBuf {
         self.0.join("state.json")
+    }
+
+    /// What a keeper leaves for the build of itself that it becomes.
+    pub fn handover(&self) -> PathBuf {
+        self.0.join("handover.json")
     }
 
     /// Envoy's bootstrap.
@@ -88,9 +102,26 @@ impl Dir {
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // Somebody may have removed the directory between opening and locking; that lock excludes nobody.
-        let same =
-            fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()));
-        Ok(same.then_some(Lock { _file: file }))
+        Ok(self.lock_of(file))
+    }
+
+    /// The lock that `file` is, as it was left by another program of this process; none when it is no lock of this directory.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn inherited_lock(&self, file: File) -> io::Result<Option<Lock>> {
+        // Of one's own lock this is nothing but a look.
+        match file.try_lock() {
+            Ok(()) => Ok(self.lock_of(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn lock_of(&self, file: File) -> Option<Lock> {
+        let now = fs::metadata(self.lock_file()).ok()?;
+        let same = file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (now.dev(), now.ino()));
+        same.then_some(Lock { file })
     }
 
     /// Whether a living process holds the lock.

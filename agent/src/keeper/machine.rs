@@ -8,58 +8,13 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+pub use super::event::{Action, Event};
 use super::heir::Heir;
 use super::spec::Order;
 use super::state::{Exit, Phase};
 
 /// How long Envoy has between SIGTERM and SIGKILL.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Time passed; due at [`Machine::wake`].
-    Tick,
-    /// Envoy ended, or could not be started.
-    Exited(Exit),
-    /// Envoy's admin interface answered.
-    Answered,
-    /// Envoy has its configuration and serves.
-    Live,
-    /// The heir ended, or could not be started.
-    HeirExited(Exit),
-    /// The heir has its configuration, and tells the elder to end.
-    HeirLive,
-    /// No heir can take over from the Envoy that runs: their hot restarts are not of the same kind.
-    Strangers,
-    /// Envoy's file is another one than that which runs.
-    Renewed,
-    /// The agent wants this.
-    Ordered(Order),
-    /// The agent, the keeper's parent or a signal wants the end, with so long a drain.
-    Stop(Duration),
-}
-
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Start Envoy with the order in use.
-    Spawn,
-    /// Start an heir beside it, with the order in use.
-    SpawnHeir,
-    /// SIGKILL to the heir.
-    KillHeir,
-    /// The heir is the proxy now: the elder is gone.
-    Inherit,
-    /// Ask Envoy to drain its listeners.
-    Drain,
-    /// SIGTERM to Envoy.
-    Terminate,
-    /// SIGKILL to Envoy.
-    Kill,
-    /// No Envoy is left and none is wanted: the keeper ends.
-    Finish,
-}
 
 /// One proxy's life.
 #[derive(Debug)]
@@ -128,6 +83,17 @@ impl Machine {
             starts: 0,
             last_exit: None,
         }
+    }
+
+    /// One whose Envoy was started with `order` by an earlier build of this program, and serves.
+    pub fn adopted(order: Order, now: Instant) -> Self {
+        let life = Life::Alive { since: now, answered: true, live: true };
+        Self { life, starts: 1, ..Self::new(order) }
+    }
+
+    /// What the Envoy that serves was started with, where there is no other process: an heir may be due.
+    pub fn settled(&self) -> Option<&Order> {
+        (self.is_live() && !self.heir.is_there()).then_some(&self.running)
     }
 
     /// The order in use, for the next start at the latest.

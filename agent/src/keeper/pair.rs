@@ -19,7 +19,7 @@ use super::dir::Dir;
 use super::heir::overlap_s;
 use super::machine::{Event, Machine};
 use super::spec::Spec;
-use super::state::Exit;
+use super::state::{Exit, State};
 use super::{admin, shm};
 
 const SOCKETS: &str = "/proc/net/unix";
@@ -48,6 +48,17 @@ pub(super) struct Pair {
 impl Pair {
     pub(super) fn new(dir: Dir) -> Self {
         Self { dir, envoy: None, heir: None, other_file: None }
+    }
+
+    /// Takes over the Envoy that an earlier build of this program started in this process, as `state` has it.
+    pub(super) fn adopt(&mut self, state: &State) -> anyhow::Result<()> {
+        let (pid, base_id) = (state.envoy_pid.context("no process")?, state.base_id.context("no base id")?);
+        let place = Place { base_id, epoch: state.epoch, overlap_s: 0 };
+        let file = Stamp::of(&Path::new("/proc").join(pid.to_string()).join("exe"));
+        let (ticks, started_ms) = (state.envoy_ticks, state.started_ms.unwrap_or_default());
+        tracing::info!(pid, base_id, epoch = state.epoch, "Envoy adopted");
+        self.envoy = Some(Envoy { pid, ticks, place, started_ms, file, log: 0 });
+        Ok(())
     }
 
     /// Starts Envoy in epoch 0; the base id `preferred` if it is free.

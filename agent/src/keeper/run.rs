@@ -1,9 +1,10 @@
 //! The keeper's loop: carries out what the [`Machine`] says and writes down what comes of it. Entry point: [`run`].
 
+use std::fs::File;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
@@ -13,15 +14,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until, timeout};
 
-use super::dir::{Dir, bound_log, replace};
+use super::dir::{Dir, Lock, bound_log, replace};
+use super::handover::{self, Handover};
 use super::machine::{Action, Event, Machine};
 use super::memory::Memory;
 use super::pair::Pair;
 use super::spec::Order;
-use super::state::{Exit, Note, PROTOCOL, Phase, Process, State};
+use super::state::{Exit, Note, PROTOCOL, Process, State, netns, unix_ms};
 use super::wire::proto::Instruction;
 use super::wire::proto::instruction::What;
-use super::{admin, link, predecessor, shm};
+use super::{admin, link, parent, predecessor, shm};
 
 /// How often the log's length, and Envoy's file, are looked at.
 const FILE_CHECK: Duration = Duration::from_secs(5);
@@ -40,6 +42,8 @@ pub struct Settings {
     pub agent_socket: PathBuf,
     /// A pipe whose closing ends the keeper: its other end is the parent's.
     pub parent: Option<pipe::Receiver>,
+    /// The lock of the build of this program that this process was: its Envoy is gone on with.
+    pub inherited: Option<File>,
 }
 
 struct Keeper {
@@ -53,6 +57,10 @@ struct Keeper {
     memory: Option<Memory>,
     /// As it was written down last.
     heir: Option<Process>,
+    /// What the next build of this program needs of this one; none in a keeper that ends with its parent.
+    heritage: Option<(Lock, PathBuf)>,
+    /// The program that this process is to become.
+    next_build: Option<Vec<String>>,
 }
 
 /// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
@@ -64,26 +72,41 @@ struct Keeper {
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let dir = Dir::new(settings.dir);
     dir.create().with_context(|| dir.path().display().to_string())?;
-    let Some(_lock) = lock(&dir).await.with_context(|| dir.lock_file().display().to_string())? else {
+    let adopts = settings.inherited.is_some();
+    let lock = match settings.inherited {
+        Some(file) => dir.inherited_lock(file),
+        None => lock(&dir).await,
+    };
+    let Some(lock) = lock.with_context(|| dir.lock_file().display().to_string())? else {
         tracing::info!(dir = %dir.path().display(), "another keeper is alive");
         return Ok(());
     };
-    let order = Order::read(&dir.spec())?;
-    order.spec.check(&dir).with_context(|| dir.spec().display().to_string())?;
-    let of_dir = dir.path().file_name().is_some_and(|name| name == order.spec.name.as_str());
-    anyhow::ensure!(of_dir, "{}: the directory is not that of {:?}", dir.spec().display(), order.spec.name);
-    let mut keeper = Keeper::new(dir, order).await?;
+    let mut keeper = Keeper::new(dir, adopts).await?;
     let (orders, instructions) = mpsc::channel(4);
     let mut link = JoinSet::new();
-    link.spawn(link::run(settings.agent_socket, keeper.states.subscribe(), orders));
-    keeper.live(instructions, settings.parent).await?;
+    link.spawn(link::run(settings.agent_socket.clone(), keeper.states.subscribe(), orders));
+    if settings.parent.is_none() {
+        keeper.heritage = Some((lock, settings.agent_socket));
+        keeper.live(instructions, None).await?;
+    } else {
+        keeper.live(instructions, settings.parent).await?;
+        drop(lock);
+    }
     drop(keeper);
     // The last report is a courtesy; an agent that misses it sees the free lock.
     let _ = timeout(FAREWELL, link.join_next()).await;
     Ok(())
 }
 
-async fn lock(dir: &Dir) -> io::Result<Option<super::dir::Lock>> {
+fn order(dir: &Dir) -> anyhow::Result<Order> {
+    let order = Order::read(&dir.spec())?;
+    order.spec.check(dir).with_context(|| dir.spec().display().to_string())?;
+    let of_dir = dir.path().file_name().is_some_and(|name| name == order.spec.name.as_str());
+    anyhow::ensure!(of_dir, "{}: the directory is not that of {:?}", dir.spec().display(), order.spec.name);
+    Ok(order)
+}
+
+async fn lock(dir: &Dir) -> io::Result<Option<Lock>> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match dir.try_lock()? {
@@ -96,44 +119,46 @@ async fn lock(dir: &Dir) -> io::Result<Option<super::dir::Lock>> {
 // === impl Keeper ===
 
 impl Keeper {
-    async fn new(dir: Dir, order: Order) -> anyhow::Result<Self> {
+    /// A keeper that goes on with the Envoy of the program that this process was, or that starts one.
+    async fn new(dir: Dir, adopts: bool) -> anyhow::Result<Self> {
+        match adopts.then(|| Handover::take(&dir)) {
+            Some(Ok(Handover { order, state })) => {
+                let mut keeper = Self::with(dir, Machine::adopted(order, Instant::now()), state);
+                keeper.pair.adopt(&keeper.state)?;
+                keeper.restarts_before = keeper.state.restarts;
+                return Ok(keeper);
+            }
+            Some(Err(error)) => tracing::error!(error = format!("{error:#}"), "no Envoy to go on with"),
+            None => {}
+        }
+        let order = order(&dir)?;
         let before = std::fs::read(dir.state()).ok();
         let before = before.and_then(|text| serde_json::from_slice::<Note<State>>(&text).ok());
         if let Some(before) = &before {
             predecessor::gone(before).await;
         }
         let before = before.map(|note| note.state);
-        let machine = Machine::new(order);
-        let state = State {
-            protocol: PROTOCOL,
-            name: machine.order().spec.name.clone(),
-            keeper_pid: std::process::id(),
-            envoy_pid: None,
-            envoy_ticks: None,
-            epoch: 0,
-            base_id: before.as_ref().and_then(|before| before.base_id),
-            started_ms: None,
-            restarts: 0,
-            last_exit: before.as_ref().and_then(|before| before.last_exit.clone()),
-            backoff_until_ms: None,
-            phase: Phase::Starting,
-            spec_hash: machine.order().hash.clone(),
-            netns: netns()?,
-            memory_kills: before.as_ref().map_or(0, |before| before.memory_kills),
-            memory_limit: None,
-            usage: None,
-        };
-        Ok(Self {
+        let state = State::begun(&order, before.as_ref(), netns()?);
+        let mut keeper = Self::with(dir, Machine::new(order), state);
+        keeper.restarts_before =
+            before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some()));
+        Ok(keeper)
+    }
+
+    fn with(dir: Dir, machine: Machine, state: State) -> Self {
+        Self {
             pair: Pair::new(dir.clone()),
             dir,
             machine,
             states: watch::Sender::new(state.clone()),
-            state,
+            state: State { protocol: PROTOCOL, ..state },
             epoch: (Instant::now(), unix_ms()),
             memory: Memory::own(),
             heir: None,
-            restarts_before: before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some())),
-        })
+            restarts_before: 0,
+            heritage: None,
+            next_build: None,
+        }
     }
 
     /// Runs until the machine is finished.
@@ -145,11 +170,12 @@ impl Keeper {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut file_check = interval(FILE_CHECK);
-        let parent = closed(parent);
+        let parent = parent::closed(parent);
         tokio::pin!(parent);
         let mut parent_lives = true;
         let mut event = Event::Tick;
         while !self.handle(event).await? {
+            self.renew();
             let drain = self.machine.order().spec.drain();
             let wake = self.machine.wake();
             event = tokio::select! {
@@ -223,8 +249,12 @@ impl Keeper {
         }
     }
 
-    fn instructed(&self, instruction: Instruction) -> Event {
+    fn instructed(&mut self, instruction: Instruction) -> Event {
         match instruction.what {
+            Some(What::Renew(renew)) => {
+                self.next_build = Some(renew.command);
+                Event::Tick
+            }
             Some(What::Stop(stop)) => Event::Stop(Duration::from_secs(stop.drain_s.into())),
             Some(What::Spec(spec)) => match self.accepted(spec) {
                 Ok(order) => Event::Ordered(order),
@@ -238,6 +268,27 @@ impl Keeper {
                 Event::Tick
             }
         }
+    }
+
+    /// Becomes the next build, when there is one and nothing is under way. Returns when that fails, or is not due.
+    fn renew(&mut self) {
+        let (Some((lock, agent_socket)), Some(order)) = (&self.heritage, self.machine.settled()) else {
+            return;
+        };
+        let Some(command) = self.next_build.take() else { return };
+        // Told by an agent in another mount namespace, this may be the program that runs already.
+        let is_other = |program: &String| handover::runs("self", program.as_ref()).is_ok_and(|same| !same);
+        if !command.first().is_some_and(is_other) {
+            return tracing::debug!(?command, "no other build of this program");
+        }
+        tracing::info!(?command, "becoming another build of this program");
+        let handover = Handover {
+            order: order.clone(),
+            state: State { spec_hash: order.hash.clone(), ..self.state.clone() },
+        };
+        let written = handover.write(&self.dir).map_err(std::io::Error::other);
+        let failed = written.map(|()| handover::become_next(&command, (&self.dir, agent_socket), lock));
+        tracing::error!(error = %failed.unwrap_or_else(|error| error), "this process stays what it is");
     }
 
     fn accepted(&self, spec: super::wire::proto::Spec) -> anyhow::Result<Order> {
@@ -344,28 +395,4 @@ async fn due(wake: Option<Instant>) {
         Some(at) => sleep_until(at.into()).await,
         None => pending().await,
     }
-}
-
-/// Ends when the other end of the pipe is closed; never without a pipe.
-async fn closed(parent: Option<pipe::Receiver>) {
-    let Some(parent) = parent else { return pending().await };
-    let mut byte = [0; 1];
-    while parent.readable().await.is_ok() {
-        match parent.try_read(&mut byte) {
-            Ok(1) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => return,
-        }
-    }
-}
-
-fn netns() -> anyhow::Result<u64> {
-    use std::os::unix::fs::MetadataExt as _;
-    let path = "/proc/self/ns/net";
-    Ok(std::fs::metadata(path).context(path)?.ino())
-}
-
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,10 +1,16 @@
 //! What a keeper observes, and its file.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
 
 use serde::{Deserialize, Serialize};
+
+use super::spec::Order;
 
 /// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts.
 pub const PROTOCOL: u32 = 2;
@@ -107,6 +113,33 @@ pub struct Process {
     pub ticks: u64,
 }
 
+// === impl State ===
+
+impl State {
+    /// That of a keeper that begins with `order` in the network namespace `netns`, after what an earlier one left.
+    pub fn begun(order: &Order, before: Option<&Self>, netns: u64) -> Self {
+        Self {
+            protocol: PROTOCOL,
+            name: order.spec.name.clone(),
+            keeper_pid: std::process::id(),
+            envoy_pid: None,
+            envoy_ticks: None,
+            epoch: 0,
+            base_id: before.and_then(|before| before.base_id),
+            started_ms: None,
+            restarts: 0,
+            last_exit: before.and_then(|before| before.last_exit.clone()),
+            backoff_until_ms: None,
+            phase: Phase::Starting,
+            spec_hash: order.hash.clone(),
+            netns,
+            memory_kills: before.map_or(0, |before| before.memory_kills),
+            memory_limit: None,
+            usage: None,
+        }
+    }
+}
+
 // === impl Exit ===
 
 impl From<ExitStatus> for Exit {
@@ -127,4 +160,16 @@ impl fmt::Display for Exit {
             Self::Error(reason) => write!(f, "not started: {reason}"),
         }
     }
+}
+
+/// The inode of this process's network namespace.
+pub(super) fn netns() -> anyhow::Result<u64> {
+    let path = "/proc/self/ns/net";
+    Ok(std::fs::metadata(path).context(path)?.ino())
+}
+
+/// Now, in milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

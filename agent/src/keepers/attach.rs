@@ -20,6 +20,8 @@ use super::{Shared, attest};
 
 /// How long a keeper has for its first report.
 const FIRST_REPORT: Duration = Duration::from_secs(5);
+/// Keepers of this protocol and later ones can become another build of themselves.
+const RENEWABLE: u32 = 2;
 /// Instructions on their way to one keeper.
 const INSTRUCTIONS: usize = 4;
 
@@ -70,7 +72,9 @@ impl keepers_server::Keepers for Attachments {
         self.attest(&state.name, peer)?;
         let (sender, instructions) = mpsc::channel(INSTRUCTIONS);
         let name = state.name.clone();
-        let id = self.shared.book().attach(state, sender);
+        let outdated =
+            state.protocol >= RENEWABLE && peer.is_some_and(|pid| self.shared.config.is_other_build(pid));
+        let id = self.shared.book().attach(state, sender, outdated);
         self.shared.wake.notify_one();
         tracing::info!(name, peer, "keeper attached");
         let attached = Attached { shared: self.shared.clone(), name, id };

@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) id: u64,
     pub(super) sender: mpsc::Sender<Instruction>,
     pub(super) told: Option<Wish>,
+    /// The keeper is of another build than this agent, and can become of this one.
+    pub(super) outdated: bool,
 }
 
 /// One proxy.
@@ -72,10 +74,10 @@ impl Book {
     }
 
     /// Attaches a keeper, in place of an older session of the same name; the session's id.
-    pub(super) fn attach(&mut self, state: State, sender: mpsc::Sender<Instruction>) -> u64 {
+    pub(super) fn attach(&mut self, state: State, sender: mpsc::Sender<Instruction>, outdated: bool) -> u64 {
         self.sessions += 1;
         let entry = self.entries.entry(state.name.clone()).or_default();
-        entry.session = Some(Session { id: self.sessions, sender, told: None });
+        entry.session = Some(Session { id: self.sessions, sender, told: None, outdated });
         entry.state = Some(state);
         entry.alone_since = None;
         entry.fault = None;

@@ -1,7 +1,9 @@
 //! One look at every proxy, and one step for each. Entry point: [`Shared::pass`].
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,9 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use crate::keeper::dir::Dir;
-use crate::keeper::{Exit, State};
+use crate::keeper::wire::proto::instruction::What;
+use crate::keeper::wire::proto::{Instruction, Renew};
+use crate::keeper::{Exit, State, handover};
 
 use super::book::{Entry, Wish};
 use super::step::{Step, There, next};
@@ -33,6 +37,9 @@ impl Shared {
         book.entries.retain(|name, entry| {
             let dir = self.dir(name);
             let step = entry.look(&dir);
+            if step == Step::Wait {
+                entry.renew(&self.config.exe_command);
+            }
             if entry.session.is_none() {
                 pause = SOON;
             }
@@ -146,12 +153,34 @@ impl Entry {
         }
     }
 
+    /// Has a keeper of another build become one of this agent's; once in a session.
+    fn renew(&mut self, exe_command: &[OsString]) {
+        let wanted = matches!(self.wish, Some(Wish::Run(_)));
+        let Some(session) = self.session.as_mut().filter(|session| wanted && session.outdated) else {
+            return;
+        };
+        let command: Option<Vec<_>> =
+            exe_command.iter().map(|word| word.to_str().map(ToOwned::to_owned)).collect();
+        session.outdated = command.is_some_and(|command| {
+            let renew = Instruction { what: Some(What::Renew(Renew { command })) };
+            session.sender.try_send(renew).is_err()
+        });
+    }
+
     fn complain(&mut self, name: &str, fault: String) {
         if self.fault.as_ref() != Some(&fault) {
             tracing::error!(name, fault, "no keeper");
         }
         self.not_before = Some(Instant::now() + self.backoff.after(Duration::ZERO));
         self.fault = Some(fault);
+    }
+}
+
+impl Config {
+    /// Whether the keeper `pid` runs another program than those that this agent starts; false when that can't be seen.
+    pub(super) fn is_other_build(&self, pid: u32) -> bool {
+        let program = self.exe_command.first().map(Path::new).filter(|_| !self.with_parent);
+        program.is_some_and(|program| handover::runs(&pid.to_string(), program).is_ok_and(|same| !same))
     }
 }
 

@@ -88,9 +88,14 @@ impl Rig {
     }
 
     pub(crate) fn agent_that(&self, part: Part, with_parent: bool) -> Agent {
+        self.agent_of(AGENT.as_ref(), part, with_parent)
+    }
+
+    /// One whose keepers are of this program.
+    pub(crate) fn agent_of(&self, program: &Path, part: Part, with_parent: bool) -> Agent {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let command = vec![OsString::from(AGENT)];
+        let command = vec![OsString::from(program)];
         let keepers = Keepers::new(self.temp.path().to_owned(), command, self.socket(), with_parent).unwrap();
         let _entered = runtime.enter();
         if part == Part::RunAndServe {

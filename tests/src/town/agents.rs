@@ -62,6 +62,17 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
+    /// Starts a node's agent from this copy of the programs, at the town's hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_from(&mut self, index: usize, program: &Path) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let mut command = self.nodes[index].netns.command(program);
+        command.arg("agent");
+        self.start_agent_by(index, hub, command)
+    }
+
     /// Starts a node's agent that finds no Envoy and can fetch none, at the town's hub.
     ///
     /// # Errors
