@@ -13,6 +13,9 @@ use crate::keeper::{Order, State};
 
 use super::{Status, Wanted};
 
+/// Keepers of this protocol and later ones know a memory limit and an extra bootstrap.
+const WITH_SETTINGS: u32 = 2;
+
 /// What is wanted of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -136,6 +139,61 @@ impl Entry {
         };
         let attached = self.session.is_some();
         let current = attached && self.has_wanted_spec();
-        Status { wanted, attached, current, state: self.state.clone(), fault: self.fault.clone() }
+        let fault = self.fault.clone().or_else(|| self.passed_over());
+        Status { wanted, attached, current, state: self.state.clone(), fault }
+    }
+
+    /// What of the wish its keeper does not know.
+    fn passed_over(&self) -> Option<String> {
+        let (Some(Wish::Run(Order { spec, .. })), Some(state)) = (&self.wish, &self.state) else {
+            return None;
+        };
+        let more = spec.memory_limit.is_some() || spec.extra_bootstrap.is_some();
+        let unknown = self.session.is_some() && more && state.protocol < WITH_SETTINGS;
+        unknown.then(|| {
+            "the keeper is of an earlier version, which knows no memoryLimit and no extraBootstrap".to_owned()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::{Book, Wish};
+    use crate::envoy::Family;
+    use crate::keeper::{Order, Spec, State};
+
+    fn mk_order(memory_limit: Option<u64>) -> Order {
+        let spec = Spec {
+            name: "gateway".into(),
+            envoy: "/envoy".into(),
+            node_id: String::new(),
+            node_cluster: String::new(),
+            ads_socket: "/x".into(),
+            concurrency: 1,
+            extra_args: vec![],
+            health_listener: None,
+            drain_s: 0,
+            wildcard: Family::V4,
+            memory_limit,
+            extra_bootstrap: None,
+        };
+        Order { hash: "one".into(), spec }
+    }
+
+    #[test]
+    fn keeper_that_does_not_know_a_setting_is_told_of() {
+        for (protocol, limit, told) in
+            [(1, Some(1), true), (1, None, false), (2, Some(1), false), (2, None, false)]
+        {
+            let (mut book, (sender, _instructions)) = (Book::default(), mpsc::channel(1));
+            let order = mk_order(limit);
+            let state = State { protocol, ..State::begun(&order, None, 0) };
+            book.wish("gateway", Wish::Run(order));
+            book.attach(state, sender, false);
+            let fault = book.status()["gateway"].fault.clone();
+            assert_eq!(fault.is_some_and(|text| text.contains("memoryLimit")), told, "{protocol} {limit:?}");
+        }
     }
 }
