@@ -71,7 +71,7 @@ pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envo
         .context("starting the launcher")?;
     let pid = child.id();
     let ticks = predecessor::start_ticks(pid);
-    Ok(Envoy { pid, ticks, place, started_ms: super::state::unix_ms(), file, log: length })
+    Ok(Envoy { pid, ticks, place, started_ms: portreeve_runtime::now_ms().unsigned_abs(), file, log: length })
 }
 
 /// Removes a socket, or nothing.

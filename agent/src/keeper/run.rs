@@ -20,7 +20,7 @@ use super::machine::{Action, Event, Machine};
 use super::memory::Memory;
 use super::pair::Pair;
 use super::spec::Order;
-use super::state::{Exit, Note, PROTOCOL, Process, State, netns, unix_ms};
+use super::state::{Exit, Note, PROTOCOL, Process, State, netns};
 use super::wire::proto::Instruction;
 use super::wire::proto::instruction::What;
 use super::{admin, link, parent, predecessor, shm};
@@ -152,7 +152,7 @@ impl Keeper {
             machine,
             states: watch::Sender::new(state.clone()),
             state: State { protocol: PROTOCOL, ..state },
-            epoch: (Instant::now(), unix_ms()),
+            epoch: (Instant::now(), portreeve_runtime::now_ms().unsigned_abs()),
             memory: Memory::own(),
             heir: None,
             restarts_before: 0,

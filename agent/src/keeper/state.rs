@@ -4,7 +4,6 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
@@ -166,10 +165,4 @@ impl fmt::Display for Exit {
 pub(super) fn netns() -> anyhow::Result<u64> {
     let path = "/proc/self/ns/net";
     Ok(std::fs::metadata(path).context(path)?.ino())
-}
-
-/// Now, in milliseconds since 1970.
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
