@@ -1,6 +1,6 @@
-//! Amounts of memory as Kubernetes writes them: a whole number of bytes, or of a unit. Entry point: [`bytes`].
+//! Amounts of memory as Kubernetes writes them: a whole number of bytes, or of a unit. Entry point: [`bytes()`].
 
-/// What [`bytes`] reads, as a schema says it.
+/// What [`bytes()`] reads, as a schema says it.
 pub const PATTERN: &str = "^[1-9][0-9]*(k|M|G|T|Ki|Mi|Gi|Ti)?$";
 /// Characters of a quantity at most.
 pub const MAX_LENGTH: usize = 16;
