@@ -140,7 +140,9 @@ fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
     let after = agent.running("gateway");
     assert_eq!((after.keeper_pid, after.envoy_pid), (before.keeper_pid, before.envoy_pid));
     assert_eq!((after.epoch, after.restarts, after.started_ms), (0, 0, before.started_ms));
-    assert!(rig.dir("gateway").is_locked().unwrap() && !rig.dir("gateway").handover().exists());
+    assert!(rig.dir("gateway").is_locked().unwrap());
+    let handover = rig.dir("gateway").handover();
+    wait_for("the other build's first look", BOUND, || (!handover.exists()).then_some(()));
     // It is the Envoy's parent in every way: it hands it over, sees it crash, and ends it.
     agent.keepers.ensure(talkative(rig.spec("gateway"))).unwrap();
     let hot = agent.until("gateway", |_, state| state.epoch == 1);
@@ -148,7 +150,8 @@ fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
     send(hot.envoy_pid.unwrap(), Signal::SIGKILL);
     agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
     let left = agent.block_on(agent.keepers.stop_all(Duration::ZERO));
-    assert!(left.is_empty() && rig.envoys("gateway").is_empty() && !alive(before.keeper_pid), "{left:?}");
+    assert!(left.is_empty() && rig.envoys("gateway").is_empty(), "{left:?}");
+    wait_for("the keeper's end", BOUND, || (!alive(before.keeper_pid)).then_some(()));
 }
 
 #[test]

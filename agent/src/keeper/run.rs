@@ -85,16 +85,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (orders, instructions) = mpsc::channel(4);
     let mut link = JoinSet::new();
     link.spawn(link::run(settings.agent_socket.clone(), keeper.states.subscribe(), orders));
+    let mut held = Some(lock);
     if settings.parent.is_none() {
-        keeper.heritage = Some((lock, settings.agent_socket));
-        keeper.live(instructions, None).await?;
-    } else {
-        keeper.live(instructions, settings.parent).await?;
-        drop(lock);
+        keeper.heritage = held.take().map(|lock| (lock, settings.agent_socket));
     }
+    keeper.live(instructions, settings.parent).await?;
+    let heritage = keeper.heritage.take();
     drop(keeper);
     // The last report is a courtesy; an agent that misses it sees the free lock.
     let _ = timeout(FAREWELL, link.join_next()).await;
+    // Not before: to whoever finds the lock free, this process is gone.
+    drop((held, heritage));
     Ok(())
 }
 
