@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use portreeve_api::node_report::Phase;
 use portreeve_api::report::PlanStatus;
 use portreeve_runtime::metrics::Family;
 
 use crate::identity::Refused;
-use crate::keeper::Phase;
 use crate::keepers::Status;
 use crate::local::{Answers, Local};
 use crate::run::Agent;
 use crate::status::Statuses;
+use crate::status::node_report::phase;
 use crate::world::ProxyId;
 
 /// All families of an agent.
@@ -56,12 +57,14 @@ fn node(local: &Local) -> Vec<Family> {
 
 /// Proxies under keepers.
 fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
-    let mut phases = BTreeMap::from(
-        ["Starting", "Running", "Draining", "BackOff", "Stopped", "Unknown"].map(|p| (p, 0.0)),
-    );
+    let known =
+        [Phase::Starting, Phase::Running, Phase::Draining, Phase::BackOff, Phase::Stopped, Phase::Unknown];
+    let mut phases = BTreeMap::from(known.map(|phase| (phase, 0.0)));
     for status in all.values() {
-        *phases.entry(phase(status)).or_default() += 1.0;
+        let found = status.state.as_ref().map_or(Phase::Unknown, |state| phase(state.phase));
+        *phases.entry(found).or_default() += 1.0;
     }
+    let phases = phases.into_iter().map(|(phase, count)| (format!("{phase:?}"), count));
     let states = || all.iter().filter_map(|(name, status)| Some((name, status.state.as_ref()?)));
     let usage = || states().filter_map(|(name, state)| Some((name, state.usage?)));
     vec![
@@ -75,17 +78,6 @@ fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
         Family::counter("portreeve_agent_proxy_cpu_seconds", "Time of the running Envoy on a processor")
             .each("proxy", usage().map(|(name, usage)| (name, usage.cpu_ms as f64 / 1000.0))),
     ]
-}
-
-fn phase(status: &Status) -> &'static str {
-    match status.state.as_ref().map(|state| state.phase) {
-        Some(Phase::Starting) => "Starting",
-        Some(Phase::Running) => "Running",
-        Some(Phase::Draining) => "Draining",
-        Some(Phase::Backoff) => "BackOff",
-        Some(Phase::Stopped) => "Stopped",
-        None => "Unknown",
-    }
 }
 
 /// What all proxies said, those of pods included.

@@ -125,12 +125,7 @@ impl Stage {
     async fn new() -> Result<Self> {
         let town = Town::start(1).await?;
         town.gateways().await?;
-        let (mut workers, mut echoes) = (Vec::new(), Vec::new());
-        for j in [1, 2] {
-            let worker = town.worker(1, j, "app: worker", false).await?;
-            echoes.push(Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), PORT))?);
-            workers.push(worker);
-        }
+        let (workers, echoes) = town.answering_workers(1, 2, PORT).await?;
         let [keyed, spread] = PIPES.map(|(name, port)| Pipe::new(name, port, PORT));
         town.apply(&virtual_service("call", "app: envoy-ingress", &[keyed.keyed("call"), spread])).await?;
         let made = Self { town, _workers: workers, echoes };

@@ -164,12 +164,7 @@ impl Stage {
     async fn new() -> Result<Self> {
         let town = Town::start(1).await?;
         town.gateways().await?;
-        let (mut workers, mut echoes) = (Vec::new(), Vec::new());
-        for j in [1, 2] {
-            let worker = town.worker(1, j, "app: worker", false).await?;
-            echoes.push(Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), PORT))?);
-            workers.push(worker);
-        }
+        let (workers, echoes) = town.answering_workers(1, 2, PORT).await?;
         let side = town.worker(1, 3, "app: side", true).await?;
         let canary = town.worker(1, 4, "app: canary", false).await?;
         let (modified, drops, done) = (Vec::new(), Drops::default(), Vec::new());

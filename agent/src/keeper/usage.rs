@@ -1,17 +1,12 @@
 //! What a process uses. Entry point: [`of`].
 
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use portreeve_runtime::process;
 
 use super::state::Usage;
 
 /// Of the process `pid`; none when there is none.
 pub(super) fn of(pid: u32) -> Option<Usage> {
-    let pid = Pid::from_u32(pid);
-    let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
-    let mut system = System::new().ok()?;
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
-    let process = system.process(pid)?;
-    Some(Usage { resident: process.memory(), cpu_ms: process.accumulated_cpu_time() })
+    process::look(pid, |found| Usage { resident: found.memory(), cpu_ms: found.accumulated_cpu_time() })
 }
 
 #[cfg(test)]

@@ -106,7 +106,8 @@ fn accepted(answers: &Answers, ty: EnvoyType) -> i32 {
     i32::try_from(answers.accepted.keys().filter(|(of, _)| *of == ty).count()).unwrap_or(i32::MAX)
 }
 
-fn phase(phase: keeper::Phase) -> Phase {
+/// How a keeper's word on its proxy is told.
+pub(crate) fn phase(phase: keeper::Phase) -> Phase {
     match phase {
         keeper::Phase::Starting => Phase::Starting,
         keeper::Phase::Running => Phase::Running,

@@ -39,10 +39,10 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
     let mut failing = false;
     loop {
         let now = Timestamp::now();
-        let report = look(&local, &keepers, &pace.last(), now);
+        let (report, leaving) = look(&local, &keepers, &pace.last(), now);
         let mut wait = pace.wait(&report, now);
         // Nobody says when a session ends.
-        if local.read(|world| world.terminating().next().is_some()) {
+        if leaving {
             wait = wait.min(LEAVING);
         }
         if wait.is_zero() {
@@ -68,16 +68,20 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
     }
 }
 
-fn look(local: &Local, keepers: &Keepers, before: &NodeReportStatus, now: Timestamp) -> NodeReportStatus {
+/// The report as it is to be now, and whether endpoints are on their way out.
+fn look(
+    local: &Local,
+    keepers: &Keepers,
+    before: &NodeReportStatus,
+    now: Timestamp,
+) -> (NodeReportStatus, bool) {
     let kept = keepers.status();
     let statuses = local.statuses().borrow().clone();
     local.survey(|world, answers| {
-        let sockets = match world.terminating().next() {
-            Some(_) => leaving::sockets(),
-            None => leaving::Sockets::default(),
-        };
+        let leaving = world.terminating().next().is_some();
+        let sockets = if leaving { leaving::sockets() } else { leaving::Sockets::default() };
         let facts = Facts { world, answers, statuses: &statuses, keepers: &kept, sockets: &sockets };
-        said(&facts, before, now)
+        (said(&facts, before, now), leaving)
     })
 }
 

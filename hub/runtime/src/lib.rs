@@ -5,6 +5,7 @@ pub mod client;
 pub mod clock;
 pub mod logs;
 pub mod metrics;
+pub mod process;
 pub mod ready;
 pub mod shutdown;
 pub mod tasks;

@@ -10,7 +10,6 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -128,22 +127,19 @@ impl Metrics {
 
 /// What this process uses, under the names that Prometheus gives to it everywhere.
 fn process() -> Vec<Family> {
-    let pid = Pid::from_u32(std::process::id());
-    let Ok(mut system) = System::new() else { return Vec::new() };
-    let wanted = ProcessRefreshKind::nothing().with_memory().with_cpu();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, wanted);
-    let Some(found) = system.process(pid) else { return Vec::new() };
-    let mut all = vec![
-        Family::gauge("process_resident_memory_bytes", "Resident memory").value(found.memory() as f64),
-        Family::gauge("process_start_time_seconds", "When it started, since 1970")
-            .value(found.start_time() as f64),
-        Family::counter("process_cpu_seconds", "Time on a processor")
-            .value(found.accumulated_cpu_time() as f64 / 1000.0),
-    ];
-    if let Some(open) = found.open_files() {
-        all.push(Family::gauge("process_open_fds", "Open files").value(open as f64));
-    }
-    all
+    let all = crate::process::look(std::process::id(), |found| {
+        let started = found.start_time() as f64;
+        let mut all = vec![
+            Family::gauge("process_resident_memory_bytes", "Resident memory").value(found.memory() as f64),
+            Family::gauge("process_start_time_seconds", "When it started, since 1970").value(started),
+            Family::counter("process_cpu_seconds", "Time on a processor")
+                .value(found.accumulated_cpu_time() as f64 / 1000.0),
+        ];
+        let open = |open| Family::gauge("process_open_fds", "Open files").value(open as f64);
+        all.extend(found.open_files().map(open));
+        all
+    });
+    all.unwrap_or_default()
 }
 
 // === impl Source ===

@@ -1,0 +1,12 @@
+//! What a process uses, as the kernel tells it. Entry point: [`look`].
+
+use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Looks at the memory and the processor time of the process `pid`; none when there is none.
+pub fn look<R>(pid: u32, look: impl FnOnce(&Process) -> R) -> Option<R> {
+    let pid = Pid::from_u32(pid);
+    let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
+    let mut system = System::new().ok()?;
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    system.process(pid).map(look)
+}
