@@ -17,6 +17,7 @@ pub mod http;
 pub mod ledger;
 pub mod manifest;
 pub mod netns;
+pub mod packages;
 pub mod path;
 pub mod picture;
 pub mod pipe;

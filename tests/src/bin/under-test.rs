@@ -1,6 +1,8 @@
-//! The programs under test in one binary, so that the tests build and link them once: `under-test <role> <arguments>`.
+//! The programs under test in one binary, so that the tests build and link them once: `under-test <role> <arguments>`, or,
+//! in an image, a copy of it by the name of a program: `portreeve-hub`, `portreeve-agent`.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use portreeve_agent::translate::Defaults;
@@ -10,6 +12,15 @@ fn changed() -> Defaults {
 }
 
 fn main() -> ExitCode {
+    let called = std::env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_name().and_then(|name| name.to_str()) {
+        Some("portreeve-hub") => portreeve_hub::main_with(std::env::args_os()),
+        Some("portreeve-agent") => portreeve_agent::main_with(std::env::args_os()),
+        _ => role(),
+    }
+}
+
+fn role() -> ExitCode {
     // The role stands where a program's name does.
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match words.first().and_then(|role| role.to_str()) {
