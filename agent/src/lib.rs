@@ -51,6 +51,8 @@ enum Role {
     Run(Box<run::RunArgs>),
     /// Keep one proxy; started by the agent.
     Keep(roles::KeepArgs),
+    Gateway(roles::GatewayArgs),
+    Ready(roles::ReadyArgs),
     #[command(hide = true)]
     Launch(roles::LaunchArgs),
 }
@@ -70,6 +72,8 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
     match role {
         Role::Run(args) => portreeve_runtime::block_on(run::run(*args, defaults)),
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
+        Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
+        Role::Ready(args) => finish(keeper::ready(args.dir)),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }
 }

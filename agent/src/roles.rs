@@ -33,6 +33,31 @@ pub struct KeepArgs {
     pub adopt: bool,
 }
 
+/// Keep the Envoy of a gateway's pod, as its first process; what to run the agent of the node says.
+#[derive(Debug, clap::Args)]
+pub struct GatewayArgs {
+    /// The NodeProxy that the pod embodies, as its annotation says.
+    #[arg(long, env = "NODE_PROXY")]
+    pub proxy: String,
+    /// A directory of the pod's own.
+    #[arg(long, value_name = "DIR", default_value = "/run/keeper")]
+    pub dir: PathBuf,
+    /// The agent's Unix socket.
+    #[arg(long, value_name = "PATH", default_value = "/run/portreeve/agent.sock")]
+    pub agent_socket: PathBuf,
+    /// The pod's Envoy.
+    #[arg(long, value_name = "FILE", default_value = "/usr/local/bin/envoy")]
+    pub envoy: PathBuf,
+}
+
+/// Say by the exit code whether a gateway's pod does what it is to do.
+#[derive(Debug, clap::Args)]
+pub struct ReadyArgs {
+    /// The keeper's directory.
+    #[arg(long, value_name = "DIR", default_value = "/run/keeper")]
+    pub dir: PathBuf,
+}
+
 /// Become PROGRAM, and die with the parent; started by the keeper.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
@@ -65,6 +90,16 @@ pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
         keeper::run(keeper::Settings { dir, agent_socket, parent, inherited: inherited.map(Into::into) })
             .await
     })
+}
+
+/// The role `gateway`: runs until SIGTERM. Call it on the main thread, outside any runtime.
+///
+/// # Errors
+/// As of [`keeper::run_in_pod()`].
+pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
+    let GatewayArgs { proxy, dir, agent_socket, envoy } = args;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(keeper::run_in_pod(keeper::PodSettings { proxy, dir, agent_socket, envoy }))
 }
 
 /// The role `launch`: has the kernel kill this process when its parent's thread ends, and becomes the program.

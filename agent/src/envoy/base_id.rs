@@ -27,6 +27,14 @@ pub fn choose(proc_net_unix: &str, key: &str, preferred: Option<u32>) -> Option<
     preferred.into_iter().chain(from_hash).find(|id| !taken.contains(id))
 }
 
+/// Whether the Envoy of this base id and restart epoch is there, for a later one to take over from.
+pub fn is_bound(proc_net_unix: &str, base_id: u32, epoch: u32) -> bool {
+    let number = u64::from(base_id) * 10 + u64::from(epoch % 3);
+    let name = format!("@envoy_domain_socket_parent_{number}");
+    let of = |line: &str| Some(line.split_ascii_whitespace().nth(7)?.trim_end_matches('@') == name);
+    proc_net_unix.lines().any(|line| of(line) == Some(true))
+}
+
 fn base_id_of_line(line: &str) -> Option<u32> {
     let name = line.split_ascii_whitespace().nth(7)?.strip_prefix("@envoy_domain_socket_")?;
     let number = NAMES.iter().find_map(|kind| name.strip_prefix(kind))?;
@@ -37,7 +45,7 @@ fn base_id_of_line(line: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX, choose, in_use};
+    use super::{MAX, choose, in_use, is_bound};
 
     const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
 
@@ -62,6 +70,17 @@ mod tests {
             let text = format!("{HEAD}{}", mk_line(path));
             assert_eq!(in_use(&text).into_iter().next(), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn elder_is_there_while_the_socket_for_its_heir_is() {
+        let text = format!("{HEAD}{}", mk_line("@envoy_domain_socket_parent_71@@@"));
+        for (base_id, epoch, expected) in
+            [(7, 1, true), (7, 4, true), (7, 0, false), (7, 2, false), (8, 1, false)]
+        {
+            assert_eq!(is_bound(&text, base_id, epoch), expected, "{base_id} {epoch}");
+        }
+        assert!(!is_bound(&mk_line("@envoy_domain_socket_child_71"), 7, 1));
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub enum Event {
     Renewed,
     /// The agent wants this.
     Ordered(Order),
+    /// Envoy ended because one that another keeper keeps has taken over from it.
+    Succeeded,
+    /// The end is wanted, and one that another keeper keeps is about to take over: Envoy is left to end by that.
+    Yield,
     /// The agent, the keeper's parent or a signal wants the end, with so long a drain.
     Stop(Duration),
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 pub use super::event::{Action, Event};
-use super::heir::Heir;
+use super::heir::{Heir, overlap_s};
 use super::spec::Order;
 use super::state::{Exit, Phase};
 
@@ -96,6 +96,11 @@ impl Machine {
         (self.is_live() && !self.heir.is_there()).then_some(&self.running)
     }
 
+    /// What the Envoy that serves was started with.
+    pub fn running(&self) -> &Order {
+        &self.running
+    }
+
     /// The order in use, for the next start at the latest.
     pub fn order(&self) -> &Order {
         &self.order
@@ -173,6 +178,8 @@ impl Machine {
             }
             Event::Renewed => None,
             Event::Ordered(order) => self.ordered(order, now),
+            Event::Succeeded => self.succeeded(now),
+            Event::Yield => self.give_way(now),
             Event::Stop(drain) => self.stop(drain, now),
         }
     }
@@ -326,6 +333,29 @@ impl Machine {
                 None
             }
             Life::Over => None,
+        }
+    }
+
+    fn succeeded(&mut self, now: Instant) -> Option<Action> {
+        match self.life {
+            Life::Alive { .. } | Life::Leaving { .. } if !self.heir.is_there() => {
+                self.last_exit = Some(Exit::Code(0));
+                self.conclude(Then::Finish, now)
+            }
+            _ => self.exited(Exit::Code(0), now),
+        }
+    }
+
+    /// As [`Self::stop`], but what ends Envoy is its successor; only when that does not come is it ended.
+    fn give_way(&mut self, now: Instant) -> Option<Action> {
+        let spec = &self.running.spec;
+        match self.life {
+            Life::Alive { .. } if !self.heir.is_there() => {
+                let at = now + Duration::from_secs(overlap_s(spec.drain_s).into()) + TERM_GRACE;
+                self.life = Life::Leaving { next: Leave::Terminate(at), then: Then::Finish };
+                None
+            }
+            _ => self.stop(spec.drain(), now),
         }
     }
 

@@ -23,6 +23,6 @@ pub mod state;
 mod usage;
 pub mod wire;
 
-pub use run::{Settings, run};
+pub use run::{PodSettings, Settings, ready, run, run_in_pod};
 pub use spec::{Order, Spec, SpecError};
 pub use state::{Exit, Phase, State, Usage};

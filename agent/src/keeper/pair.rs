@@ -33,12 +33,23 @@ const WORDS_FROM: u64 = 64 * 1024;
 /// Characters of an Envoy's last words.
 const WORDS: usize = 400;
 
+/// An Envoy that another keeper keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Elder {
+    pub(super) base_id: u32,
+    pub(super) epoch: u32,
+    /// Its worker threads.
+    pub(super) concurrency: u32,
+}
+
 /// The processes.
 #[derive(Debug)]
 pub(super) struct Pair {
     dir: Dir,
     pub(super) envoy: Option<Envoy>,
     pub(super) heir: Option<Envoy>,
+    /// The Envoy of another keeper that the next one takes over from.
+    pub(super) elder: Option<Elder>,
     /// The file that was last seen in place of Envoy's, and whether that was told.
     other_file: Option<(Stamp, bool)>,
 }
@@ -47,7 +58,7 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(dir: Dir) -> Self {
-        Self { dir, envoy: None, heir: None, other_file: None }
+        Self { dir, envoy: None, heir: None, elder: None, other_file: None }
     }
 
     /// Takes over the Envoy that an earlier build of this program started in this process, as `state` has it.
@@ -61,17 +72,66 @@ impl Pair {
         Ok(())
     }
 
-    /// Starts Envoy in epoch 0; the base id `preferred` if it is free.
-    pub(super) fn spawn(&mut self, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<()> {
+    /// Starts Envoy behind its elder, where it can take over from that, else in epoch 0; the base id `preferred` if it is free.
+    pub(super) async fn spawn(&mut self, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<()> {
         let admin = self.dir.admin();
         child::remove_if_there(&admin).with_context(|| admin.display().to_string())?;
-        let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
-        let key = self.dir.path().to_string_lossy();
-        let base_id = base_id::choose(&sockets, &key, preferred).context("no base id is free")?;
-        let envoy = child::spawn(&self.dir, spec, Place { base_id, epoch: 0, overlap_s: 0 })?;
-        tracing::info!(pid = envoy.pid, base_id, "Envoy started");
+        let place = match self.behind_elder(spec).await? {
+            Some(place) => place,
+            None => {
+                let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
+                let key = self.dir.path().to_string_lossy();
+                let base_id = base_id::choose(&sockets, &key, preferred).context("no base id is free")?;
+                Place { base_id, epoch: 0, overlap_s: 0 }
+            }
+        };
+        let envoy = child::spawn(&self.dir, spec, place)?;
+        tracing::info!(pid = envoy.pid, base_id = place.base_id, epoch = place.epoch, "Envoy started");
         self.envoy = Some(envoy);
         Ok(())
+    }
+
+    /// The place behind the elder; none when there is none, or this Envoy could not take over from it.
+    async fn behind_elder(&self, spec: &Spec) -> anyhow::Result<Option<Place>> {
+        let Some(Elder { base_id, epoch, concurrency }) = self.elder else { return Ok(None) };
+        let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
+        if !base_id::is_bound(&sockets, base_id, epoch) {
+            tracing::info!(base_id, epoch, "the Envoy to take over from is gone");
+            return Ok(None);
+        }
+        let own = hot_restart_version(&spec.envoy).await?;
+        let shared = shm::version(base_id).context("its shared memory: is /dev/shm the host's?");
+        match shared {
+            Ok(shared) if shared == own && concurrency == spec.concurrency => Ok(Some(Place {
+                base_id,
+                epoch: epoch.saturating_add(1),
+                overlap_s: overlap_s(spec.drain_s),
+            })),
+            other => {
+                let other = other.map_err(|error| format!("{error:#}"));
+                tracing::warn!(
+                    ?other,
+                    own,
+                    concurrency,
+                    "it cannot be taken over from: Envoy starts beside it"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether an Envoy that another keeper keeps takes over from the one of this place.
+    pub(super) fn has_successor(base_id: u32, epoch: u32) -> bool {
+        fs::read_to_string(SOCKETS)
+            .is_ok_and(|sockets| base_id::is_bound(&sockets, base_id, epoch.saturating_add(1)))
+    }
+
+    /// An Envoy that was to take over died before it served: the way is free for another.
+    pub(super) fn forget_start(&self) {
+        let place = self.envoy.as_ref().map(|envoy| envoy.place).filter(|place| place.epoch > 0);
+        if let Some(Err(error)) = place.map(|place| shm::forget_start(place.base_id)) {
+            tracing::warn!(%error, "Envoy's shared memory cannot be written");
+        }
     }
 
     /// Starts an heir; false when it could not take over.

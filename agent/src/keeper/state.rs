@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::Order;
 
-/// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts.
-pub const PROTOCOL: u32 = 2;
+/// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts. 3: keepers of pods,
+/// which take over from one another.
+pub const PROTOCOL: u32 = 3;
 
 /// Where a proxy stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,12 @@ pub struct State {
     /// The memory limit of the cgroup that the keeper and its Envoy are in, in bytes, if it has one.
     #[serde(default)]
     pub memory_limit: Option<u64>,
+    /// Envoy has its configuration and serves.
+    #[serde(default)]
+    pub serves: bool,
+    /// Worker threads of the running Envoy.
+    #[serde(default)]
+    pub concurrency: u32,
     /// What the running Envoy uses. Taken for each report, never written down: it always differs.
     #[serde(skip)]
     pub usage: Option<Usage>,
@@ -118,22 +125,35 @@ impl State {
     /// That of a keeper that begins with `order` in the network namespace `netns`, after what an earlier one left.
     pub fn begun(order: &Order, before: Option<&Self>, netns: u64) -> Self {
         Self {
+            base_id: before.and_then(|before| before.base_id),
+            last_exit: before.and_then(|before| before.last_exit.clone()),
+            spec_hash: order.hash.clone(),
+            memory_kills: before.map_or(0, |before| before.memory_kills),
+            ..Self::untold(&order.spec.name, netns)
+        }
+    }
+
+    /// That of a keeper in a pod, which has not been told yet what to run.
+    pub fn untold(name: &str, netns: u64) -> Self {
+        Self {
             protocol: PROTOCOL,
-            name: order.spec.name.clone(),
+            name: name.to_owned(),
             keeper_pid: std::process::id(),
             envoy_pid: None,
             envoy_ticks: None,
             epoch: 0,
-            base_id: before.and_then(|before| before.base_id),
+            base_id: None,
             started_ms: None,
             restarts: 0,
-            last_exit: before.and_then(|before| before.last_exit.clone()),
+            last_exit: None,
             backoff_until_ms: None,
             phase: Phase::Starting,
-            spec_hash: order.hash.clone(),
+            spec_hash: String::new(),
             netns,
-            memory_kills: before.map_or(0, |before| before.memory_kills),
+            memory_kills: 0,
             memory_limit: None,
+            serves: false,
+            concurrency: 0,
             usage: None,
         }
     }

@@ -46,6 +46,8 @@ impl From<&State> for proto::Report {
             netns: state.netns,
             memory_kills: state.memory_kills,
             memory_limit: state.memory_limit.unwrap_or_default(),
+            serves: state.serves,
+            concurrency: state.concurrency,
             usage: state.usage.map(|Usage { resident, cpu_ms }| proto::Usage { resident, cpu_ms }),
         }
     }
@@ -73,6 +75,8 @@ impl TryFrom<proto::Report> for State {
             netns: report.netns,
             memory_kills: report.memory_kills,
             memory_limit: some(report.memory_limit),
+            serves: report.serves,
+            concurrency: report.concurrency,
             usage: report.usage.map(|proto::Usage { resident, cpu_ms }| Usage { resident, cpu_ms }),
         })
     }
@@ -142,6 +146,7 @@ impl From<&Order> for proto::Spec {
             dual_stack: spec.wildcard == Family::Dual,
             memory_limit: spec.memory_limit.unwrap_or_default(),
             extra_bootstrap: spec.extra_bootstrap.clone().unwrap_or_default(),
+            elder: None,
         }
     }
 }

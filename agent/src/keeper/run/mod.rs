@@ -14,16 +14,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, sleep_until, timeout};
 
-use super::dir::{Dir, Lock, bound_log, replace};
-use super::handover::{self, Handover};
-use super::machine::{Action, Event, Machine};
-use super::memory::Memory;
-use super::pair::Pair;
-use super::spec::Order;
-use super::state::{Exit, Note, PROTOCOL, Process, State, netns};
-use super::wire::proto::Instruction;
-use super::wire::proto::instruction::What;
-use super::{admin, link, parent, predecessor, shm};
+use crate::keeper::dir::{Dir, Lock, bound_log};
+use crate::keeper::handover::{self, Handover};
+use crate::keeper::machine::{Action, Event, Machine};
+use crate::keeper::memory::Memory;
+use crate::keeper::pair::Pair;
+use crate::keeper::spec::Order;
+use crate::keeper::state::{Exit, Note, PROTOCOL, Process, State, netns};
+use crate::keeper::wire::proto::instruction::What;
+use crate::keeper::wire::proto::{Instruction, Spec};
+use crate::keeper::{admin, link, parent, predecessor};
+
+mod pod;
+mod publish;
+
+use pod::Own;
+pub use pod::{PodSettings, ready, run_in_pod};
 
 /// How often the log's length, and Envoy's file, are looked at.
 const FILE_CHECK: Duration = Duration::from_secs(5);
@@ -61,6 +67,8 @@ struct Keeper {
     heritage: Option<(Lock, PathBuf)>,
     /// The program that this process is to become.
     next_build: Option<Vec<String>>,
+    /// What is the pod's own of what is to run; none outside of pods.
+    pod: Option<Own>,
 }
 
 /// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
@@ -82,14 +90,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         return Ok(());
     };
     let mut keeper = Keeper::new(dir, adopts).await?;
-    let (orders, instructions) = mpsc::channel(4);
+    let (orders, mut instructions) = mpsc::channel(4);
     let mut link = JoinSet::new();
     link.spawn(link::run(settings.agent_socket.clone(), keeper.states.subscribe(), orders));
     let mut held = Some(lock);
     if settings.parent.is_none() {
         keeper.heritage = held.take().map(|lock| (lock, settings.agent_socket));
     }
-    keeper.live(instructions, settings.parent).await?;
+    keeper.live(&mut instructions, settings.parent).await?;
     let heritage = keeper.heritage.take();
     drop(keeper);
     // The last report is a courtesy; an agent that misses it sees the free lock.
@@ -159,13 +167,14 @@ impl Keeper {
             restarts_before: 0,
             heritage: None,
             next_build: None,
+            pod: None,
         }
     }
 
     /// Runs until the machine is finished.
     async fn live(
         &mut self,
-        mut instructions: mpsc::Receiver<Instruction>,
+        instructions: &mut mpsc::Receiver<Instruction>,
         parent: Option<pipe::Receiver>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -183,8 +192,8 @@ impl Keeper {
                 ended = self.pair.ended() => ended,
                 () = due(wake) => Event::Tick,
                 Some(instruction) = instructions.recv() => self.instructed(instruction),
-                _ = terminate.recv() => Event::Stop(drain),
-                _ = interrupt.recv() => Event::Stop(drain),
+                _ = terminate.recv() => self.dismissed(drain),
+                _ = interrupt.recv() => self.dismissed(drain),
                 () = &mut parent, if parent_lives => {
                     parent_lives = false;
                     Event::Stop(drain)
@@ -202,7 +211,7 @@ impl Keeper {
         let mut action = self.machine.on(event, Instant::now());
         while let Some(now) = action.take() {
             match now {
-                Action::Spawn => action = self.spawn(),
+                Action::Spawn => action = self.spawn().await,
                 Action::SpawnHeir => action = self.spawn_heir().await,
                 Action::KillHeir => self.pair.kill_heir(),
                 Action::Inherit => self.pair.inherit(),
@@ -225,8 +234,12 @@ impl Keeper {
             Event::Exited(exit) => {
                 tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
                 self.look_for_kills(&exit);
+                if self.pod.is_some() && !self.machine.is_live() {
+                    self.pair.forget_start();
+                }
                 self.pair.envoy = None;
-                Event::Exited(exit)
+                let succeeded = exit == Exit::Code(0) && self.has_successor();
+                if succeeded { Event::Succeeded } else { Event::Exited(exit) }
             }
             Event::HeirExited(exit) => Event::HeirExited(self.pair.bury_heir(exit)),
             Event::Live => {
@@ -292,8 +305,13 @@ impl Keeper {
         tracing::error!(error = %failed.unwrap_or_else(|error| error), "this process stays what it is");
     }
 
-    fn accepted(&self, spec: super::wire::proto::Spec) -> anyhow::Result<Order> {
-        let order = Order::try_from(spec)?;
+    fn accepted(&mut self, spec: Spec) -> anyhow::Result<Order> {
+        let elder = spec.elder.map(Into::into);
+        let mut order = Order::try_from(spec)?;
+        if let Some(own) = &self.pod {
+            own.put_into(&mut order.spec);
+            self.pair.elder = elder;
+        }
         anyhow::ensure!(order.spec.name == self.state.name, "it is for {:?}", order.spec.name);
         order.spec.check(&self.dir)?;
         if order.hash != self.state.spec_hash {
@@ -306,8 +324,8 @@ impl Keeper {
         Ok(order)
     }
 
-    fn spawn(&mut self) -> Option<Action> {
-        match self.pair.spawn(&self.machine.order().spec, self.state.base_id) {
+    async fn spawn(&mut self) -> Option<Action> {
+        match self.pair.spawn(&self.machine.order().spec, self.state.base_id).await {
             Ok(()) => None,
             Err(error) => {
                 let error = format!("{error:#}");
@@ -345,49 +363,6 @@ impl Keeper {
             return Event::Renewed;
         }
         Event::Tick
-    }
-
-    fn finish(&mut self) -> anyhow::Result<()> {
-        if let Some(Err(error)) = self.state.base_id.map(shm::remove) {
-            tracing::warn!(%error, "shared memory is left");
-        }
-        self.publish()
-    }
-
-    /// Writes down and reports the state, when it differs.
-    fn publish(&mut self) -> anyhow::Result<()> {
-        let envoy = self.pair.envoy.as_ref();
-        self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
-        self.state.envoy_ticks = envoy.and_then(|envoy| envoy.ticks);
-        self.state.started_ms = envoy.map(|envoy| envoy.started_ms);
-        if let Some(place) = envoy.map(|envoy| envoy.place) {
-            (self.state.base_id, self.state.epoch) = (Some(place.base_id), place.epoch);
-        }
-        let heir =
-            self.pair.heir.as_ref().and_then(|heir| Some(Process { pid: heir.pid, ticks: heir.ticks? }));
-        self.state.memory_limit = self.memory.as_ref().and_then(Memory::limit);
-        self.state.restarts = self.restarts_before + self.machine.restarts();
-        self.state.phase = self.machine.phase();
-        self.state.last_exit = self.machine.last_exit().or(self.state.last_exit.as_ref()).cloned();
-        self.state.spec_hash.clone_from(&self.machine.order().hash);
-        self.state.backoff_until_ms = self.machine.backoff_until().map(|until| self.at_ms(until));
-        if *self.states.borrow() == self.state && self.heir == heir && self.dir.state().exists() {
-            return Ok(());
-        }
-        self.heir = heir;
-        let text = serde_json::to_vec_pretty(&Note { state: &self.state, heir })?;
-        if let Err(error) = replace(&self.dir.state(), &text) {
-            // A full disk is no reason to let go of a proxy that runs.
-            tracing::error!(%error, "the state cannot be written");
-        }
-        self.states.send_replace(self.state.clone());
-        Ok(())
-    }
-
-    fn at_ms(&self, instant: Instant) -> u64 {
-        let (begun, begun_ms) = self.epoch;
-        let since = instant.saturating_duration_since(begun).as_millis();
-        begun_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
     }
 }
 

@@ -1,0 +1,61 @@
+//! What a keeper writes down and reports.
+
+use std::time::Instant;
+
+use super::Keeper;
+use crate::keeper::dir::replace;
+use crate::keeper::memory::Memory;
+use crate::keeper::shm;
+use crate::keeper::state::{Note, Process};
+
+// === impl Keeper ===
+
+impl Keeper {
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        if self.has_successor() {
+            return self.publish();
+        }
+        if let Some(Err(error)) = self.state.base_id.map(shm::remove) {
+            tracing::warn!(%error, "shared memory is left");
+        }
+        self.publish()
+    }
+
+    /// Writes down and reports the state, when it differs.
+    pub(super) fn publish(&mut self) -> anyhow::Result<()> {
+        let envoy = self.pair.envoy.as_ref();
+        self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
+        self.state.envoy_ticks = envoy.and_then(|envoy| envoy.ticks);
+        self.state.started_ms = envoy.map(|envoy| envoy.started_ms);
+        if let Some(place) = envoy.map(|envoy| envoy.place) {
+            (self.state.base_id, self.state.epoch) = (Some(place.base_id), place.epoch);
+        }
+        let heir =
+            self.pair.heir.as_ref().and_then(|heir| Some(Process { pid: heir.pid, ticks: heir.ticks? }));
+        self.state.serves = self.machine.is_live();
+        self.state.concurrency = self.machine.running().spec.concurrency;
+        self.state.memory_limit = self.memory.as_ref().and_then(Memory::limit);
+        self.state.restarts = self.restarts_before + self.machine.restarts();
+        self.state.phase = self.machine.phase();
+        self.state.last_exit = self.machine.last_exit().or(self.state.last_exit.as_ref()).cloned();
+        self.state.spec_hash.clone_from(&self.machine.order().hash);
+        self.state.backoff_until_ms = self.machine.backoff_until().map(|until| self.at_ms(until));
+        if *self.states.borrow() == self.state && self.heir == heir && self.dir.state().exists() {
+            return Ok(());
+        }
+        self.heir = heir;
+        let text = serde_json::to_vec_pretty(&Note { state: &self.state, heir })?;
+        if let Err(error) = replace(&self.dir.state(), &text) {
+            // A full disk is no reason to let go of a proxy that runs.
+            tracing::error!(%error, "the state cannot be written");
+        }
+        self.states.send_replace(self.state.clone());
+        Ok(())
+    }
+
+    fn at_ms(&self, instant: Instant) -> u64 {
+        let (begun, begun_ms) = self.epoch;
+        let since = instant.saturating_duration_since(begun).as_millis();
+        begun_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+}
