@@ -15,6 +15,7 @@ use tonic::Status;
 
 use crate::health::Watched;
 use crate::identity::Door;
+use crate::keepers::pods::Embodiment;
 use crate::restore;
 use crate::status::{Book, Statuses, plan_of};
 use crate::store::{Content, Key, Problem, Restored, Saver};
@@ -272,6 +273,28 @@ impl Local {
     }
 }
 
+/// The NodeProxy that a pod embodies, in its place.
+fn embodied(world: &World, id: &ProxyId) -> ProxyId {
+    match id {
+        ProxyId::Pod(uid) => {
+            world.embodied_by(uid).map_or_else(|| id.clone(), |name| ProxyId::Node(name.into()))
+        }
+        ProxyId::Node(_) => id.clone(),
+    }
+}
+
+impl Embodiment for Local {
+    fn pod_of(&self, peer: &Peer) -> Option<(Name, String)> {
+        let uid = self.door.pod(peer)?;
+        let proxy = self.read(|world| world.embodied_by(&uid).map(ToOwned::to_owned))?;
+        Some((uid, proxy))
+    }
+
+    fn leaders(&self) -> BTreeMap<String, Name> {
+        self.read(World::leaders)
+    }
+}
+
 impl Source<EnvoyType> for Local {
     fn admit(&self, peer: &Peer) -> Result<StreamGuard, Status> {
         self.door.begin(peer)
@@ -284,8 +307,9 @@ impl Source<EnvoyType> for Local {
         // While the hub has not said everything there is no answer: an empty one would take listeners away.
         let known = async {
             loop {
+                let id = self.read(|world| embodied(world, &id));
                 if let Some(view) = self.try_open(&id, &hello) {
-                    return view;
+                    return (id, view);
                 }
                 if changes.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -299,7 +323,7 @@ impl Source<EnvoyType> for Local {
             tokio::time::sleep(UNKNOWN_PROXY).await;
         };
         tokio::select! {
-            view = known => {
+            (id, view) = known => {
                 tracing::info!(proxy = %id, pid = hello.peer.pid, claimed, "proxy connected");
                 Ok(view)
             }

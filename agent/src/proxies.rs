@@ -27,19 +27,20 @@ pub struct Common {
     pub families: Families,
 }
 
-/// Follows the wanted NodeProxies, for ever.
+/// Follows the wanted NodeProxies, and the keepers that there are, for ever.
 ///
 /// # Errors
 /// The directory of keepers can't be read.
 pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow::Result<()> {
-    let mut changes = local.proxy_changes();
+    let (mut changes, mut kept) = (local.proxy_changes(), keepers.watch());
     let mut wanted_before = None;
     loop {
         let wanted = local.node_proxies();
-        if let Some(wanted) = wanted.as_ref().filter(|w| wanted_before.as_ref() != Some(*w)) {
-            let mut names = BTreeSet::new();
-            for (name, proxy) in wanted {
-                names.insert(name.to_string());
+        kept.borrow_and_update();
+        if let Some(wanted) = &wanted {
+            let names: BTreeSet<String> = wanted.keys().map(ToString::to_string).collect();
+            let news = wanted_before.as_ref() != Some(wanted);
+            for (name, proxy) in wanted.iter().filter(|_| news) {
                 let Some(envoy) = &common.envoy else {
                     tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
                     continue;
@@ -48,7 +49,7 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
                     tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
                 }
             }
-            // Also those that an earlier agent started and nobody wants any more.
+            // Also those that an earlier agent started, and those in pods, that nobody wants.
             for name in keepers.found()?.into_iter().chain(keepers.status().into_keys()) {
                 if !names.contains(&name) {
                     keepers.stop(&name, common.drain);
@@ -56,8 +57,11 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
             }
             wanted_before = Some(wanted.clone());
         }
-        // The sender lives as long as the agent.
-        let _ = changes.changed().await;
+        // The senders live as long as the agent.
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = kept.changed() => {}
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
+use crate::keepers::pods::Embodiment;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::replicas::{Places, Replicas, run_feed};
@@ -26,11 +27,14 @@ use crate::reports::Reports;
 use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
 use crate::translate::Defaults;
-use crate::world::World;
+use crate::world::{Account, World};
 use crate::{envoy, families, health, metrics, names, proxies, reports, socket, status};
 
 /// Seconds that the hub's last word may be relied on when nobody says otherwise.
 pub const MAX_STALE: u32 = 3600;
+
+/// What stands in orders for Envoy's path: each keeper in a pod has its own.
+const ENVOY_IN_PODS: &str = "/usr/local/bin/envoy";
 
 /// How long the disk is waited for at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -65,6 +69,10 @@ pub struct RunArgs {
     /// runs, and proxies in pods are served.
     #[arg(long)]
     pub envoy: Option<PathBuf>,
+    /// NodeProxies run in pods of this ServiceAccount, as NAMESPACE/NAME, which name theirs by the annotation
+    /// portreeve.dev/node-proxy; without it this agent starts them itself.
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "envoy")]
+    pub gateways: Option<Account>,
     /// Seconds that the listeners of a proxy drain before it ends.
     #[arg(long, default_value_t = 5)]
     pub drain: u32,
@@ -108,6 +116,8 @@ pub struct Setup {
     pub run_dir: PathBuf,
     /// Directory of the last known good; none: it is not kept.
     pub state_dir: Option<PathBuf>,
+    /// Whose pods run the NodeProxies, where pods do.
+    pub gateways: Option<Account>,
     /// Envoy's binary; none: NodeProxies can't run here.
     pub envoy: Option<PathBuf>,
     /// How long listeners drain before a proxy ends.
@@ -148,10 +158,10 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("signals", shutdown.clone().on_signal());
     let client = client(args.kubeconfig.as_deref()).await?;
-    let (named, given) = (args.envoy.is_some(), args.envoy);
-    let envoy = tokio::task::spawn_blocking(move || {
-        envoy::locate::locate(given.as_deref(), &mut |step| tracing::info!("{step}"))
-    });
+    let envoy = match &args.gateways {
+        Some(_) => Some(PathBuf::from(ENVOY_IN_PODS)),
+        None => locate(args.envoy).await?,
+    };
     let files = link::Files { authority: args.hub_ca, token: args.hub_token };
     let link = Link::of(&args.hub, files)?;
     let setup = Setup {
@@ -160,13 +170,8 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
         link,
         state_dir: Some(args.state_dir.unwrap_or_else(|| args.run_dir.join("state"))),
         run_dir: args.run_dir,
-        envoy: match envoy.await? {
-            Err(error) if !named => {
-                tracing::warn!(%error, "no NodeProxy can run here; proxies in pods are served");
-                None
-            }
-            found => Some(found?),
-        },
+        envoy,
+        gateways: args.gateways,
         drain: Duration::from_secs(args.drain.into()),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: false,
@@ -198,6 +203,21 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     tasks.run().await
 }
 
+/// Envoy's binary, which need not be there unless it was named.
+async fn locate(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    let named = given.is_some();
+    let found = tokio::task::spawn_blocking(move || {
+        envoy::locate::locate(given.as_deref(), &mut |step| tracing::info!("{step}"))
+    });
+    match found.await? {
+        Err(error) if !named => {
+            tracing::warn!(%error, "no NodeProxy can run here; proxies in pods are served");
+            Ok(None)
+        }
+        found => Ok(Some(found?)),
+    }
+}
+
 /// Lets the guard go once the hub, or the last known good, has told all that concerns this node.
 async fn told_all(local: Arc<Local>, guard: Guard) -> anyhow::Result<()> {
     let mut changes = local.changes();
@@ -223,8 +243,13 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
         .with_context(|| setup.run_dir.display().to_string())?;
     let door = Door::new(setup.identity, &setup.node, keepers.clone());
-    let world = World::new(families).with_defaults(setup.defaults);
+    let in_pods = setup.gateways.is_some();
+    let world = World::new(families).with_defaults(setup.defaults).with_gateways(setup.gateways);
     let local = Local::restored(setup.node.clone(), world, door, (saver.clone(), kept));
+    if in_pods {
+        let pods: Arc<dyn Embodiment> = local.clone();
+        keepers.in_pods(Arc::downgrade(&pods));
+    }
     let served = routes(local.clone(), LIMITS).add_service(keepers.service());
     let at_door = local.clone();
     let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));

@@ -149,6 +149,14 @@ impl Door {
         }
     }
 
+    /// The uid of the pod that a peer is a process of, by the kernel's word.
+    pub fn pod(&self, peer: &Peer) -> Option<Name> {
+        match &self.caller(peer).who {
+            Who::Pod(uid) => Some(uid.clone()),
+            Who::Proxy(_) | Who::Keeper(_) | Who::Stranger(_) => None,
+        }
+    }
+
     /// Refuses somebody; `text` says who he is.
     pub fn deny(&self, text: &str) -> Status {
         let text = format!(

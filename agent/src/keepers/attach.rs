@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use portreeve_xds::Peer;
+use portreeve_xds::{Name, Peer};
 
 use crate::keeper::State;
 use crate::keeper::spec::is_name;
@@ -26,7 +26,6 @@ const RENEWABLE: u32 = 2;
 const INSTRUCTIONS: usize = 4;
 
 /// The gRPC service `portreeve.keeper.v1.Keepers`.
-#[derive(Debug)]
 pub struct Attachments {
     shared: Arc<Shared>,
 }
@@ -35,6 +34,8 @@ pub struct Attachments {
 struct Attached {
     shared: Arc<Shared>,
     name: String,
+    /// The pod that the keeper is in; none for one that this agent, or an earlier one, started.
+    pod: Option<Name>,
     id: u64,
 }
 
@@ -64,20 +65,32 @@ impl keepers_server::Keepers for Attachments {
         &self,
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let peer = Peer::of(request.extensions()).pid.and_then(|pid| u32::try_from(pid).ok());
+        let peer = Peer::of(request.extensions());
+        let embodied = self.shared.pods().and_then(|pods| pods.pod_of(&peer));
+        let peer = peer.pid.and_then(|pid| u32::try_from(pid).ok());
         let mut reports = request.into_inner();
         let first = timeout(FIRST_REPORT, reports.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no report"))??;
         let state = first.ok_or_else(|| Status::cancelled("no report")).and_then(parse)?;
-        self.attest(&state.name, peer)?;
+        let pod = match embodied {
+            Some((pod, proxy)) if proxy == state.name => Some(pod),
+            Some((pod, proxy)) => {
+                let text = format!("pod {pod} embodies NodeProxy {proxy}, and not {}", state.name);
+                return Err(Status::permission_denied(text));
+            }
+            None => self.attest(&state.name, peer).map(|()| None)?,
+        };
         let (sender, instructions) = mpsc::channel(INSTRUCTIONS);
         let name = state.name.clone();
         let outdated =
             state.protocol >= RENEWABLE && peer.is_some_and(|pid| self.shared.config.is_other_build(pid));
-        let id = self.shared.book().attach(state, sender, outdated);
+        let id = match &pod {
+            Some(pod) => self.shared.book().attach_pod(pod.clone(), state, sender),
+            None => self.shared.book().attach(state, sender, outdated),
+        };
         self.shared.wake.notify_one();
-        tracing::info!(name, peer, "keeper attached");
-        let attached = Attached { shared: self.shared.clone(), name, id };
+        tracing::info!(name, peer, pod = pod.as_deref(), "keeper attached");
+        let attached = Attached { shared: self.shared.clone(), name, pod, id };
         Ok(Response::new(Box::pin(stream(attached, reports, instructions))))
     }
 }
@@ -108,7 +121,10 @@ fn parse(report: Report) -> Result<State, Status> {
 impl Attached {
     fn report(&self, report: Report) {
         match State::try_from(report) {
-            Ok(state) if state.name == self.name => self.shared.book().report(self.id, state),
+            Ok(state) if state.name == self.name => match &self.pod {
+                Some(pod) => self.shared.book().report_pod(pod, self.id, state),
+                None => self.shared.book().report(self.id, state),
+            },
             Ok(state) => tracing::warn!(name = self.name, other = state.name, "a report for another proxy"),
             Err(error) => tracing::warn!(name = self.name, %error, "a report that means nothing"),
         }
@@ -118,8 +134,11 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        tracing::info!(name = self.name, "keeper detached");
-        self.shared.book().detach(&self.name, self.id);
+        tracing::info!(name = self.name, pod = self.pod.as_deref(), "keeper detached");
+        match &self.pod {
+            Some(pod) => self.shared.book().detach_pod(&self.name, pod, self.id),
+            None => self.shared.book().detach(&self.name, self.id),
+        }
         self.shared.wake.notify_one();
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use portreeve_xds::Name;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
@@ -11,7 +12,11 @@ use crate::keeper::wire::proto::instruction::What;
 use crate::keeper::wire::proto::{Instruction, Stop};
 use crate::keeper::{Order, State};
 
+use super::pods::PodKeeper;
 use super::{Status, Wanted};
+
+/// The way to a keeper.
+pub(super) type Teller = mpsc::Sender<Instruction>;
 
 /// Keepers of this protocol and later ones know a memory limit and an extra bootstrap.
 const WITH_SETTINGS: u32 = 2;
@@ -27,7 +32,7 @@ pub(super) enum Wish {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
-    pub(super) sender: mpsc::Sender<Instruction>,
+    pub(super) sender: Teller,
     pub(super) told: Option<Wish>,
     /// The keeper is of another build than this agent, and can become of this one.
     pub(super) outdated: bool,
@@ -38,6 +43,8 @@ pub(super) struct Session {
 pub(super) struct Entry {
     pub(super) wish: Option<Wish>,
     pub(super) session: Option<Session>,
+    /// Keepers in pods, by the pods' uids.
+    pub(super) pods: BTreeMap<Name, PodKeeper>,
     pub(super) child: Option<(Child, Instant)>,
     pub(super) backoff: Backoff,
     pub(super) not_before: Option<Instant>,
@@ -77,13 +84,18 @@ impl Book {
     }
 
     /// Attaches a keeper, in place of an older session of the same name; the session's id.
-    pub(super) fn attach(&mut self, state: State, sender: mpsc::Sender<Instruction>, outdated: bool) -> u64 {
-        self.sessions += 1;
+    pub(super) fn attach(&mut self, state: State, sender: Teller, outdated: bool) -> u64 {
+        let id = self.next_session();
         let entry = self.entries.entry(state.name.clone()).or_default();
-        entry.session = Some(Session { id: self.sessions, sender, told: None, outdated });
+        entry.session = Some(Session { id, sender, told: None, outdated });
         entry.state = Some(state);
         entry.alone_since = None;
         entry.fault = None;
+        id
+    }
+
+    pub(super) fn next_session(&mut self) -> u64 {
+        self.sessions += 1;
         self.sessions
     }
 
@@ -137,10 +149,12 @@ impl Entry {
             Some(Wish::Stop(_)) => Wanted::Stopped,
             None => Wanted::Unknown,
         };
-        let attached = self.session.is_some();
-        let current = attached && self.has_wanted_spec();
+        let attached = self.session.is_some() || !self.pods.is_empty();
+        let state = self.foremost().or_else(|| self.state.clone());
+        let has_spec = |order: &Order| state.as_ref().is_some_and(|state| order.hash == state.spec_hash);
+        let current = attached && matches!(&self.wish, Some(Wish::Run(order)) if has_spec(order));
         let fault = self.fault.clone().or_else(|| self.passed_over());
-        Status { wanted, attached, current, state: self.state.clone(), fault }
+        Status { wanted, attached, current, state, fault }
     }
 
     /// What of the wish its keeper does not know.

@@ -7,6 +7,7 @@ mod attach;
 mod attest;
 mod book;
 mod pass;
+pub mod pods;
 mod step;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -27,6 +28,7 @@ use crate::keeper::{Order, Spec, SpecError, State};
 
 pub use attach::Attachments;
 use book::{Book, Wish};
+use pods::Embodiment;
 
 /// How long [`Keepers::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
 const STOP_MARGIN: Duration = Duration::from_secs(8);
@@ -82,16 +84,17 @@ struct Config {
     with_parent: bool,
 }
 
-#[derive(Debug)]
 struct Shared {
     config: Config,
     book: Mutex<Book>,
     status: watch::Sender<BTreeMap<String, Status>>,
     wake: Notify,
+    /// Who knows the pods that the keepers are in, where they are in pods.
+    pods: OnceLock<Weak<dyn Embodiment>>,
 }
 
 /// All keepers of one agent. Clones are the same.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Keepers {
     shared: Arc<Shared>,
 }
@@ -114,8 +117,15 @@ impl Keepers {
         Dir::new(keepers.clone()).create()?;
         let config = Config { keepers, exe_command, agent_socket, with_parent };
         let status = watch::Sender::new(BTreeMap::new());
-        let shared = Shared { config, book: Mutex::default(), status, wake: Notify::new() };
+        let pods = OnceLock::new();
+        let shared = Shared { config, book: Mutex::default(), status, wake: Notify::new(), pods };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Has NodeProxies run in pods: this agent starts no keeper. Once, before [`Self::run`].
+    pub fn in_pods(&self, pods: Weak<dyn Embodiment>) {
+        // What was said first holds.
+        let _ = self.shared.pods.set(pods);
     }
 
     /// The gRPC service that keepers attach to, for the server on the agent's socket.
@@ -141,7 +151,9 @@ impl Keepers {
         let order = Order::new(spec, &dir)?;
         let name = order.spec.name.clone();
         let mut book = self.shared.book();
-        self.shared.write(&dir, &order)?;
+        if self.shared.pods.get().is_none() {
+            self.shared.write(&dir, &order)?;
+        }
         book.wish(&name, Wish::Run(order));
         drop(book);
         self.shared.wake.notify_one();
@@ -208,6 +220,11 @@ impl Keepers {
 // === impl Shared ===
 
 impl Shared {
+    /// Who knows the pods, where keepers are in pods.
+    fn pods(&self) -> Option<Arc<dyn Embodiment>> {
+        self.pods.get()?.upgrade()
+    }
+
     fn dir(&self, name: &str) -> Dir {
         Dir::new(self.config.keepers.join(name))
     }

@@ -16,7 +16,7 @@ use crate::keeper::wire::proto::instruction::What;
 use crate::keeper::wire::proto::{Instruction, Renew};
 use crate::keeper::{Exit, State, handover};
 
-use super::book::{Entry, Wish};
+use super::book::{Book, Entry, Wish};
 use super::step::{Step, There, next};
 use super::{Config, Shared, attest};
 
@@ -32,6 +32,12 @@ const LATER: Duration = Duration::from_secs(1);
 impl Shared {
     /// Takes one step for every proxy, and publishes what came of it; how long to wait for the next pass.
     pub(super) fn pass(&self) -> Duration {
+        if let Some(pods) = self.pods() {
+            // Before the book is opened: whoever knows the pods may be asked of keepers.
+            let leaders = pods.leaders();
+            self.lead(&leaders);
+            return LATER;
+        }
         let mut book = self.book();
         let mut pause = LATER;
         book.entries.retain(|name, entry| {
@@ -51,14 +57,18 @@ impl Shared {
                 }
             }
         });
+        self.publish(&book);
+        pause
+    }
+
+    /// Tells how all proxies are, if that is news.
+    pub(super) fn publish(&self, book: &Book) {
         let status = book.status();
-        drop(book);
         self.status.send_if_modified(|before| {
             let differs = *before != status;
             *before = status;
             differs
         });
-        pause
     }
 
     /// Takes one step; whether the proxy stays in the book.

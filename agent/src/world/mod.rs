@@ -17,6 +17,7 @@ use crate::translate::{Defaults, Families};
 
 pub mod claims;
 mod feed;
+pub mod gateways;
 mod health;
 mod hosts;
 mod ledger;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use claims::Owner;
 pub use feed::Sent;
+pub use gateways::Account;
 pub use hosts::Host;
 pub use ledger::Accepted;
 pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};
@@ -48,6 +50,8 @@ pub struct World {
     hosts: Hosts,
     claims: Claims,
     health: Book,
+    /// Whose pods embody NodeProxies.
+    gateways: Option<Account>,
     /// The hub's last word is older than it may be.
     stale: bool,
     /// What is missing here is known to be gone: see [`World::be_sure`].
@@ -101,6 +105,7 @@ impl World {
             hosts: Hosts::default(),
             claims: Claims::default(),
             health: Book::default(),
+            gateways: None,
             stale: false,
             sure: false,
             ledgers: BTreeMap::new(),
@@ -163,6 +168,8 @@ impl World {
         self.follow_endpoints(plans);
         match self.proxies.contains_key(&id) {
             true => self.put_proxy(id, facts),
+            // What embodies a NodeProxy has that one's configuration.
+            false if self.embodied_by(&uid).is_some() => {}
             false => self.set_bare(uid, Some(facts)),
         }
     }

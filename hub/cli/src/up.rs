@@ -84,6 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| eprintln!("{step}")));
     let given = names::Given::default();
     let setup = Setup {
+        gateways: None,
         node: node.clone(),
         // A socket in a directory of this user's own: nobody else is there to be kept out.
         hub: Places::Unix(run_dir.join("hub.sock")),

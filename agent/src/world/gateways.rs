@@ -1,0 +1,82 @@
+//! Gateways in pods: which NodeProxy a pod embodies ([`World::embodied_by`]), and which of its pods is to run it
+//! ([`World::leaders`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use portreeve_api::pod::Pod;
+use portreeve_xds::Name;
+
+use super::World;
+
+/// The ServiceAccount under which a pod is believed to embody the NodeProxy that it names: whoever may create pods under it may
+/// pose as any NodeProxy. Written `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    namespace: String,
+    name: String,
+}
+
+/// No ServiceAccount.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not namespace/name of a ServiceAccount")]
+pub struct NoAccount(String);
+
+// === impl Account ===
+
+impl Account {
+    /// The NodeProxy that a pod embodies.
+    fn embodied_by<'a>(&self, pod: &'a Pod) -> Option<&'a str> {
+        let own = *pod.namespace == *self.namespace && pod.service_account == self.name;
+        pod.node_proxy.as_deref().filter(|_| own)
+    }
+}
+
+impl FromStr for Account {
+    type Err = NoAccount;
+
+    fn from_str(text: &str) -> Result<Self, NoAccount> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(NoAccount(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+// === impl World ===
+
+impl World {
+    /// The same world, where pods of this ServiceAccount embody NodeProxies.
+    #[must_use]
+    pub fn with_gateways(self, gateways: Option<Account>) -> Self {
+        Self { gateways, ..self }
+    }
+
+    /// The NodeProxy that this pod of the node embodies.
+    pub fn embodied_by(&self, uid: &str) -> Option<&str> {
+        self.gateways.as_ref()?.embodied_by(self.pods.get(uid)?)
+    }
+
+    /// For each NodeProxy the pod that is to run it: the youngest, of those that are to stay if there is one.
+    pub fn leaders(&self) -> BTreeMap<String, Name> {
+        let mut leaders: BTreeMap<String, &Pod> = BTreeMap::new();
+        let rank = |pod: &Pod| (pod.terminating_ms == 0, pod.created_ms, pod.uid.clone());
+        let Some(account) = &self.gateways else { return BTreeMap::new() };
+        for (pod, proxy) in self.pods.values().filter_map(|pod| Some((pod, account.embodied_by(pod)?))) {
+            let leader = leaders.entry(proxy.to_owned()).or_insert(pod);
+            if rank(pod) > rank(leader) {
+                *leader = pod;
+            }
+        }
+        leaders.into_iter().map(|(proxy, pod)| (proxy, pod.uid.clone())).collect()
+    }
+}
