@@ -12,6 +12,7 @@ pub mod controlplane;
 pub mod dns;
 pub mod envoy;
 pub mod family;
+pub mod hand_over;
 pub mod health_port;
 pub mod http;
 pub mod ledger;

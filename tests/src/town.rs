@@ -152,7 +152,7 @@ impl Town {
     /// # Errors
     /// The server refuses, or an Envoy is not ready in time.
     pub async fn gateways(&self) -> Result<()> {
-        self.apply(GATEWAY).await?;
+        self.gateways_wanted().await?;
         for node in &self.nodes {
             node.gateway()
                 .wait_ready(BOUND)
@@ -160,6 +160,22 @@ impl Town {
                 .with_context(|| format!("the gateway of {}", node.name))?;
         }
         Ok(())
+    }
+
+    /// The same NodeProxy, whoever runs it.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn gateways_wanted(&self) -> Result<()> {
+        self.apply(GATEWAY).await
+    }
+
+    /// It is gone again.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn gateways_unwanted(&self) -> Result<()> {
+        self.delete(GATEWAY).await
     }
 
     /// A running, ready pod `j` on node `i` (numbers from 1) with these labels, and an Envoy if `sidecar`.

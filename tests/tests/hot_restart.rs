@@ -1,44 +1,21 @@
 //! A gateway's Envoy is restarted hot under traffic: by another bootstrap, by another binary, by a limit of its memory, and by
 //! a bootstrap with which it does not start. New sessions are taken at all times, and nothing is lost but what Envoy itself loses.
-//!
-//! What Envoy does of itself: until the elder ends it serves every session, old and new; then each session goes on from a new
-//! upstream port, once, to the same pod.
 
-use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;
 use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
-use portreeve_tests::pipe::{Pipe, virtual_service};
-use portreeve_tests::town::{BOUND, Town, Worker, listeners};
-use portreeve_tests::udp::{Echo, Flow, Newcomer, Newcomers, Report, Running};
+use portreeve_tests::hand_over::{AROUND, Fate, Stage as Common};
+use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::{under_test, wait};
 
 /// How often a trial may be repeated because the kernel dropped datagrams at sockets that nobody read for a while.
 const REPEATS: usize = 3;
-/// Datagrams per second through each listener.
-const RATE: u32 = 1000;
-/// Sessions of each listener.
-const SOCKETS: u32 = 10;
-/// Between two new sessions.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Traffic before and after a restart.
-const AROUND: Duration = Duration::from_secs(1);
-/// The listeners and their ports.
-const PIPES: [(&str, u16); 2] = [("keyed", 4000), ("spread", 4001)];
-/// Where the pods answer.
-const PORT: u16 = 5000;
 /// How long the elder serves beside its heir: one second of drain at least, and one more.
 const OVERLAP: Duration = Duration::from_secs(2);
-/// Datagrams of a flow that Envoy may lose in the instant in which the elder ends: they have reached it, and no pod. That is
-/// Envoy 1.40 itself, and mostly it loses none: without Portreeve, at 2,000 datagrams a second, 32 restarts with two workers
-/// (with its session handoff and without) lost 17 of 343,997 in 6 of these instants, 8 in one at most; 8 restarts with one
-/// worker none of 85,999. A plain restart loses 40 to 60 of 1,000.
-const EXCUSED: usize = 10;
-/// How long that instant is.
-const INSTANT: Duration = Duration::from_millis(100);
 
 /// What is done to the gateway.
 #[derive(Clone, Debug)]
@@ -51,33 +28,6 @@ enum Change {
     Agent(PathBuf),
 }
 
-/// Traffic through both listeners.
-struct Traffic {
-    flows: Vec<Running>,
-    newcomers: Newcomers,
-    drops: u64,
-    /// Datagrams that had reached a pod before.
-    reached: u64,
-}
-
-/// What became of it.
-struct Fate {
-    flows: Vec<Report>,
-    newcomers: Vec<Newcomer>,
-    /// Datagrams that the kernel dropped at the sockets of test and proxy, because whoever has them had no processor. If there
-    /// are any, the trial is void.
-    drops: u64,
-    /// Datagrams that reached a pod.
-    reached: u64,
-}
-
-/// The town and what answers in it.
-struct Stage {
-    town: Town,
-    _workers: Vec<Worker>,
-    echoes: Vec<Echo>,
-}
-
 fn gateway(envoy: &str) -> String {
     format!(
         "apiVersion: portreeve.dev/v1alpha1\nkind: NodeProxy\nmetadata: {{name: gateway}}\nspec:\n  \
@@ -85,91 +35,36 @@ fn gateway(envoy: &str) -> String {
     )
 }
 
-// === impl Fate ===
+/// A gateway under the keeper of its agent.
+struct Stage(Common);
 
-impl Fate {
-    /// Each session was made anew so many times, to its own pod; nothing was lost but what is excused in the instant in which
-    /// that is done, and of the newcomers no more than one.
-    fn is_good(&self, anew: usize) -> Result<()> {
-        let excused = anew * EXCUSED;
-        let mut again = Vec::new();
-        for report in &self.flows {
-            println!("{report}");
-            let mut lost: Vec<_> =
-                report.lines.iter().flat_map(|line| line.lost()).map(|datagram| datagram.sent).collect();
-            lost.sort_unstable();
-            ensure!(report.sent() > 0 && lost.len() <= excused, "{report}");
-            let span = lost.last().zip(lost.first()).map(|(last, first)| *last - *first);
-            ensure!(span.is_none_or(|span| span < INSTANT), "{report}");
-            for line in &report.lines {
-                let (upstreams, echoes) = (line.upstreams(), line.echoes());
-                ensure!(
-                    !upstreams.is_empty() && upstreams.len() <= 1 + anew,
-                    "the session of {} came from {upstreams:?}",
-                    line.source
-                );
-                again.extend((upstreams.len() <= anew).then_some(line.source));
-                ensure!(echoes.len() == 1, "the session of {} went to {echoes:?}", line.source);
-            }
-        }
-        let sent = self.flows.iter().map(Report::sent).sum::<usize>() + self.newcomers.len();
-        println!("{} of {sent} datagrams reached a pod", self.reached);
-        // The elder is gone, so that each socket is another: the kernel chooses from 28,000 ports, now and then the same.
-        ensure!(again.len() <= 1, "sessions with fewer upstream ports than {}: {again:?}", 1 + anew);
-        let ignored = self.newcomers.iter().filter(|newcomer| newcomer.by.is_none()).count();
-        println!("{ignored} of {} newcomers ignored", self.newcomers.len());
-        ensure!(ignored <= anew && self.newcomers.len() > 20, "{ignored} newcomers were ignored");
-        Ok(())
+// === impl Stage ===
+
+impl Deref for Stage {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.0
     }
 }
 
-// === impl Stage ===
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Common {
+        &mut self.0
+    }
+}
 
 impl Stage {
     async fn new() -> Result<Self> {
         let town = Town::start(1).await?;
         town.gateways().await?;
-        let (workers, echoes) = town.answering_workers(1, 2, PORT).await?;
-        let [keyed, spread] = PIPES.map(|(name, port)| Pipe::new(name, port, PORT));
-        town.apply(&virtual_service("call", "app: envoy-ingress", &[keyed.keyed("call"), spread])).await?;
-        let made = Self { town, _workers: workers, echoes };
-        made.serves().await?;
+        let made = Self(Common::new(town).await?);
+        made.is_served().await?;
         Ok(made)
     }
 
-    async fn serves(&self) -> Result<()> {
-        listeners(&self.town.nodes[0].gateway(), &PIPES.map(|(name, _)| name), BOUND).await
-    }
-
-    fn traffic(&self) -> Result<Traffic> {
-        let (root, address) = (self.town.bed.root(), self.town.nodes[0].address());
-        let (drops, reached) = (self.drops()?, self.reached());
-        let flow = |(_, port)| {
-            let flow = Flow::to(SocketAddr::new(address, port)).sockets(SOCKETS).rate(RATE);
-            flow.lasting(Duration::from_secs(300)).start(root)
-        };
-        let newcomers = Newcomers::start(root, SocketAddr::new(address, PIPES[1].1), PAUSE)?;
-        let flows = PIPES.into_iter().map(flow).collect::<Result<_>>()?;
-        Ok(Traffic { flows, newcomers, drops, reached })
-    }
-
-    fn end(&self, traffic: Traffic) -> Result<Fate> {
-        let newcomers = traffic.newcomers.finish()?;
-        let flows = traffic.flows.into_iter().map(Running::stop).collect::<Result<Vec<_>>>()?;
-        let own: u64 = flows.iter().map(|report| report.drops).sum();
-        let drops = own + self.drops()?.saturating_sub(traffic.drops);
-        Ok(Fate { flows, newcomers, drops, reached: self.reached() - traffic.reached })
-    }
-
-    /// What the kernel dropped at the sockets of proxies and pods so far.
-    fn drops(&self) -> Result<u64> {
-        let pods: u64 = self.echoes.iter().map(Echo::drops).sum::<Result<u64>>()?;
-        Ok(pods + self.town.nodes[0].netns.udp_drops()?)
-    }
-
-    /// How many datagrams reached a pod so far.
-    fn reached(&self) -> u64 {
-        self.echoes.iter().map(|echo| echo.seen().received).sum()
+    async fn is_served(&self) -> Result<()> {
+        self.serves(&self.town.nodes[0].gateway()).await
     }
 
     async fn apply(&mut self, change: &Change) -> Result<()> {
@@ -212,12 +107,6 @@ impl Stage {
 
     async fn epoch(&self) -> Result<u64> {
         self.town.nodes[0].gateway().stat("server.hot_restart_epoch").await
-    }
-
-    /// Has traffic go on for so long.
-    async fn lasting(&self, time: Duration) -> Result<()> {
-        let end = Instant::now() + time;
-        wait::until("some traffic", time + BOUND, || async { Instant::now() >= end }).await
     }
 
     /// One hot restart under traffic.
@@ -331,7 +220,7 @@ async fn two_workers_hand_over_too_and_another_number_of_them_is_a_plain_restart
     stage.apply(&Change::Settings("concurrency: 2".into())).await?;
     wait::until("another Envoy", BOUND, || async { stage.envoys().len() == 1 && stage.envoys() != before })
         .await?;
-    stage.serves().await?;
+    stage.is_served().await?;
     ensure!(stage.epoch().await? == 0, "hot with another number of workers");
     let report = stage.reported("the restart", |report| report.restarts == Some(1)).await?;
     ensure!(report.epoch == Some(0), "{report:?}");
@@ -372,5 +261,5 @@ async fn bootstrap_with_which_envoy_does_not_start_costs_nothing_and_is_told_of(
     stage.apply(&Change::Settings("extraBootstrap: {stats_flush_interval: 10s}".into())).await?;
     stage.reported("the first epoch", |report| report.epoch == Some(1)).await?;
     ensure!(stage.envoys().len() == 1 && stage.envoys() != before, "{:?}", stage.envoys());
-    stage.serves().await
+    stage.is_served().await
 }

@@ -1,0 +1,165 @@
+//! A gateway in a pod, and the pod that replaces it: Envoy takes over from Envoy, and the agent starts none itself. There is no kubelet:
+//! each keeper is started in the cgroup of its pod, as a container's first process would be.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
+use nix::sys::signal::Signal;
+use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
+use portreeve_tests::cgroup::Container;
+use portreeve_tests::envoy::Admin;
+use portreeve_tests::hand_over::{AROUND, Stage};
+use portreeve_tests::process::Process;
+use portreeve_tests::town::{BOUND, Town};
+use portreeve_tests::{under_test, wait};
+
+/// Trials whose datagrams the kernel may drop before the test gives up.
+const REPEATS: usize = 3;
+const NAMESPACE: &str = "portreeve";
+const ACCOUNT: &str = "portreeve-gateway";
+
+/// A pod with a keeper in it.
+struct Gateway {
+    name: String,
+    dir: PathBuf,
+    keeper: Process,
+    _container: Container,
+}
+
+/// The beginning of a pod's definition.
+fn pod(name: &str, account: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\n  \
+         annotations: {{portreeve.dev/node-proxy: gateway}}\n\
+         spec: {{nodeName: n1, hostNetwork: true, serviceAccountName: {account}, terminationGracePeriodSeconds: 30, \
+         containers: [{{name: gateway, image: i}}]}}\n"
+    )
+}
+
+async fn start(town: &Town, name: &str, account: &str) -> Result<Gateway> {
+    town.apply(&pod(name, account)).await?;
+    let pods = Api::<Pod>::namespaced(town.client.clone(), NAMESPACE);
+    let uid = pods.get(name).await?.uid().context("a stored pod without uid")?;
+    let container =
+        town.cgroups.as_ref().context("this test needs cgroups that it may write")?.container(&uid)?;
+    let dir = town.dir().join(name);
+    let mut command = container.command(&town.nodes[0].netns, &under_test::binary()?);
+    command.args(["agent", "gateway", "--proxy", "gateway"]).arg("--dir").arg(&dir);
+    command.arg("--agent-socket").arg(town.nodes[0].run_dir.join("agent.sock"));
+    command.arg("--envoy").arg(town.envoy());
+    let keeper = Process::spawn(name, &command)?;
+    Ok(Gateway { name: name.into(), dir, keeper, _container: container })
+}
+
+async fn town() -> Result<Town> {
+    let mut town = Town::without_portreeve(1).await?;
+    town.agent_args.extend(["--gateways".into(), format!("{NAMESPACE}/{ACCOUNT}")]);
+    town.apply(&format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {ACCOUNT}, namespace: {NAMESPACE}}}\n"
+    ))
+    .await?;
+    town.start_hub()?;
+    town.start_agent(0)?;
+    Ok(town)
+}
+
+async fn report(town: &Town) -> Option<ProxyReport> {
+    let report = Api::<NodeReport>::all(town.client.clone()).get("n1").await.ok()?;
+    report.status?.proxies.into_iter().find(|proxy| proxy.name == "gateway")
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    fn admin(&self) -> Admin {
+        Admin::new(self.dir.join("admin.sock"))
+    }
+
+    /// What the readiness probe of its container says.
+    fn is_ready(&self) -> bool {
+        let probe = under_test::command("agent")
+            .and_then(|mut command| Ok(command.arg("ready").arg("--dir").arg(&self.dir).output()?));
+        probe.is_ok_and(|output| output.status.success())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let ready = wait::until("a ready gateway", BOUND, || async { self.is_ready() }).await;
+        ready.with_context(|| self.keeper.log())
+    }
+
+    /// As a kubelet does with a pod that was deleted.
+    async fn end(mut self, town: &Town) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(town.client.clone(), NAMESPACE);
+        pods.delete(&self.name, &DeleteParams::default()).await?;
+        self.keeper.signal(Signal::SIGTERM)?;
+        let keeper = &mut self.keeper;
+        keeper.wait_exit(BOUND)?;
+        pods.delete(&self.name, &DeleteParams::default().grace_period(0)).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_pod_is_replaced_under_traffic_and_its_agent_restarted_in_between() -> Result<()> {
+    let town = town().await?;
+    let mut gateway = start(&town, "gateway-0", ACCOUNT).await?;
+    town.gateways_wanted().await?;
+    let mut stage = Stage::new(town).await?;
+    gateway.ready().await?;
+    stage.serves(&gateway.admin()).await?;
+    for number in 1..=REPEATS + 1 {
+        let epoch = gateway.admin().stat("server.hot_restart_epoch").await?;
+        let traffic = stage.traffic()?;
+        stage.lasting(AROUND).await?;
+        let next = start(&stage.town, &format!("gateway-{number}"), ACCOUNT).await?;
+        next.ready().await?;
+        let began = Instant::now();
+        gateway.end(&stage.town).await?;
+        println!("the elder has ended {:.2?} after its end was wanted", began.elapsed());
+        // Whoever tells the keepers what to run comes back, and has nothing to tell.
+        stage.town.nodes[0].agent.take().context("no agent")?.kill();
+        stage.town.start_agent(0)?;
+        stage.lasting(AROUND).await?;
+        let fate = stage.end(traffic)?;
+        gateway = next;
+        ensure!(gateway.is_ready(), "{}", gateway.keeper.log());
+        ensure!(gateway.admin().stat("server.hot_restart_epoch").await? == epoch + 1, "not hot");
+        if fate.drops == 0 {
+            fate.is_good(1)?;
+            let shown = |report: &ProxyReport| report.epoch == i32::try_from(epoch + 1).ok();
+            let told =
+                wait::eventually("the report", BOUND, || async { report(&stage.town).await.filter(shown) })
+                    .await?;
+            return ensure_told(&told, &stage.town);
+        }
+        println!("void: {} dropped by the kernel", fate.drops);
+    }
+    anyhow::bail!("the kernel dropped datagrams in each trial")
+}
+
+fn ensure_told(report: &ProxyReport, town: &Town) -> Result<()> {
+    ensure!((report.phase, report.restarts, report.pid) == (Phase::Running, Some(0), None), "{report:?}");
+    ensure!(town.descendants_with("keepers/gateway").is_empty(), "the agent has started a keeper itself");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_of_another_account_runs_nothing_and_an_unwanted_proxy_ends_while_its_pod_stays() -> Result<()> {
+    let town = town().await?;
+    town.gateways_wanted().await?;
+    let stranger = start(&town, "stranger", "default").await?;
+    let gateway = start(&town, "gateway-0", ACCOUNT).await?;
+    gateway.ready().await?;
+    ensure!(!stranger.is_ready() && !stranger.admin().is_ready().await, "{}", stranger.keeper.log());
+
+    town.gateways_unwanted().await?;
+    wait::until("no Envoy", BOUND, || async { gateway.admin().listeners().await.is_err() }).await?;
+    gateway.ready().await?;
+    town.gateways_wanted().await?;
+    gateway.admin().wait_ready(BOUND).await?;
+    gateway.ready().await
+}
