@@ -323,3 +323,25 @@ fn adopted_envoy_serves_hands_over_and_is_restarted_like_any_other() {
     assert_eq!(life.machine.restarts(), 1);
     assert_eq!(life.machine.settled(), None);
 }
+
+#[test]
+fn envoy_that_was_succeeded_is_not_started_again() {
+    let mut life = mk_running();
+    life.on(Event::Live);
+    assert_eq!(life.on(Event::Succeeded), Some(Action::Finish));
+    assert_eq!((life.machine.phase(), life.machine.wake()), (Phase::Stopped, None));
+    assert_eq!(life.machine.restarts(), 0);
+}
+
+#[test]
+fn envoy_gives_way_to_its_successor_and_is_ended_only_when_that_does_not_come() {
+    let mut life = mk_running();
+    life.on(Event::Live);
+    assert_eq!(life.on(Event::Yield), None, "no drain: sessions stay until the successor takes over");
+    assert_eq!(life.wake(), (Duration::from_secs(6) + TERM_GRACE, Some(Action::Terminate)));
+    let mut life = mk_running();
+    life.on(Event::Yield);
+    assert_eq!(life.on(Event::Succeeded), Some(Action::Finish));
+    // With an heir of its own there is nobody to give way to.
+    assert_eq!(mk_with_heir().on(Event::Yield), Some(Action::KillHeir));
+}

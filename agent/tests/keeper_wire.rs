@@ -28,6 +28,8 @@ fn mk_state() -> State {
         netns: 4_026_531_840,
         memory_kills: 0,
         memory_limit: None,
+        serves: false,
+        concurrency: 0,
         usage: None,
     }
 }

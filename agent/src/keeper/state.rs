@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::Order;
+use super::spec::{Order, is_default};
 
 /// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts. 3: keepers of pods,
 /// which take over from one another.
@@ -80,10 +80,10 @@ pub struct State {
     #[serde(default)]
     pub memory_limit: Option<u64>,
     /// Envoy has its configuration and serves.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub serves: bool,
     /// Worker threads of the running Envoy.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub concurrency: u32,
     /// What the running Envoy uses. Taken for each report, never written down: it always differs.
     #[serde(skip)]

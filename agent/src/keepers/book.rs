@@ -171,14 +171,14 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::sync::mpsc;
 
     use super::{Book, Wish};
     use crate::envoy::Family;
     use crate::keeper::{Order, Spec, State};
 
-    fn mk_order(memory_limit: Option<u64>) -> Order {
+    pub(in crate::keepers) fn mk_order(memory_limit: Option<u64>) -> Order {
         let spec = Spec {
             name: "gateway".into(),
             envoy: "/envoy".into(),

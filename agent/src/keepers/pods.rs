@@ -124,7 +124,9 @@ impl PodKeeper {
         let under_way = self.session.told.as_ref() == Some(wish) && self.elder == elder;
         let done = match wish {
             Wish::Run(order) => {
-                order.hash == self.state.spec_hash && (self.state.serves || self.elder == elder)
+                !matches!(self.session.told, Some(Wish::Stop(_)))
+                    && order.hash == self.state.spec_hash
+                    && (self.state.serves || self.elder == elder)
             }
             Wish::Stop(_) => false,
         };
@@ -140,5 +142,123 @@ impl PodKeeper {
             self.session.told = Some(wish.clone());
             self.elder = elder;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_xds::Name;
+    use tokio::sync::mpsc::{Receiver, channel};
+
+    use super::super::book::tests::mk_order;
+    use super::super::book::{Book, Wish};
+    use crate::keeper::State;
+    use crate::keeper::wire::proto::instruction::What;
+    use crate::keeper::wire::proto::{Elder, Instruction};
+
+    struct Rig {
+        book: Book,
+        wish: Wish,
+    }
+
+    fn untold(netns: u64) -> State {
+        State::untold("gateway", netns)
+    }
+
+    /// One that serves with what is wanted.
+    fn serving(epoch: u32) -> State {
+        let state =
+            State { serves: true, base_id: Some(7), epoch, concurrency: 2, envoy_pid: Some(9), ..untold(1) };
+        State { spec_hash: "one".into(), started_ms: Some(u64::from(epoch)), ..state }
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let mut book = Book::default();
+            let wish = Wish::Run(mk_order(None));
+            book.wish("gateway", wish.clone());
+            Self { book, wish }
+        }
+
+        fn attach(&mut self, pod: &str, state: State) -> (u64, Receiver<Instruction>) {
+            let (sender, receiver) = channel(4);
+            (self.book.attach_pod(pod.into(), state, sender), receiver)
+        }
+
+        fn lead(&mut self, leader: &str) -> bool {
+            let leader = Name::from(leader);
+            self.book.entries.get_mut("gateway").is_some_and(|entry| entry.lead(Some(&leader)))
+        }
+    }
+
+    /// What a keeper is told: the elder of a spec, or that nothing is wanted.
+    fn told(instructions: &mut Receiver<Instruction>) -> Option<Option<Elder>> {
+        match instructions.try_recv().ok()?.what? {
+            What::Spec(spec) => Some(spec.elder),
+            What::Stop(_) => Some(None),
+            What::Renew(_) => None,
+        }
+    }
+
+    #[test]
+    fn only_the_leader_is_told_and_once() {
+        let mut rig = Rig::new();
+        let ((_, mut old), (young, mut new)) = (rig.attach("old", untold(1)), rig.attach("young", untold(1)));
+        assert!(rig.lead("young") && rig.lead("young"));
+        assert_eq!((told(&mut old), told(&mut new), told(&mut new)), (None, Some(None), None));
+        rig.book.report_pod(&"young".into(), young, serving(0));
+        assert!(rig.lead("young"));
+        assert_eq!(told(&mut new), None);
+    }
+
+    #[test]
+    fn leader_is_told_whom_to_take_over_from_and_anew_when_that_changes_before_it_serves() {
+        let mut rig = Rig::new();
+        let ((old, mut elder), (young, mut heir)) =
+            (rig.attach("old", serving(3)), rig.attach("young", untold(1)));
+        rig.lead("young");
+        let of = |epoch| Some(Elder { base_id: 7, epoch, concurrency: 2 });
+        assert_eq!((told(&mut heir), told(&mut elder)), (Some(of(3)), None));
+        rig.book.report_pod(&"old".into(), old, serving(0));
+        rig.lead("young");
+        assert_eq!(told(&mut heir), Some(of(0)));
+        rig.book.report_pod(&"young".into(), young, serving(1));
+        rig.book.report_pod(
+            &"old".into(),
+            old,
+            State { spec_hash: String::new(), serves: false, ..serving(0) },
+        );
+        rig.lead("young");
+        assert_eq!((told(&mut heir), told(&mut elder)), (None, None));
+        // The rollout is taken back: the old pod leads again, behind the young one.
+        rig.lead("old");
+        assert_eq!(told(&mut elder), Some(of(1)));
+    }
+
+    #[test]
+    fn envoy_of_another_network_is_nobodys_elder() {
+        let mut rig = Rig::new();
+        let (_, mut heir) = (rig.attach("old", serving(3)), rig.attach("young", untold(2)).1);
+        rig.lead("young");
+        assert_eq!(told(&mut heir), Some(None));
+    }
+
+    #[test]
+    fn keeper_that_is_back_with_what_is_wanted_is_told_nothing_and_all_are_told_to_stop() {
+        let mut rig = Rig::new();
+        let ((_, mut old), (id, mut new)) = (rig.attach("old", serving(0)), rig.attach("young", serving(1)));
+        rig.lead("young");
+        assert_eq!((told(&mut old), told(&mut new)), (None, None));
+        assert_eq!(
+            rig.book.status()["gateway"].state.as_ref().map(|state| (state.epoch, state.envoy_pid)),
+            Some((1, None))
+        );
+        rig.book.wish("gateway", Wish::Stop(std::time::Duration::ZERO));
+        assert!(rig.lead("young") && told(&mut old).is_some() && told(&mut new).is_some());
+        rig.book.detach_pod("gateway", &"young".into(), id);
+        assert!(rig.lead("young"), "one is left");
+        rig.book.wish("gateway", rig.wish.clone());
+        rig.lead("old");
+        assert!(told(&mut old).is_some(), "wanted again");
     }
 }

@@ -348,25 +348,9 @@ fn resource_tells_its_plan() {
 }
 
 fn kept(phase: keeper::Phase) -> BTreeMap<String, Status> {
-    let state = State {
-        protocol: 1,
-        name: "gw".into(),
-        keeper_pid: 1,
-        envoy_pid: Some(7),
-        envoy_ticks: None,
-        epoch: 2,
-        base_id: None,
-        started_ms: None,
-        restarts: 3,
-        last_exit: Some(keeper::Exit::Signal(9)),
-        backoff_until_ms: None,
-        phase,
-        spec_hash: String::new(),
-        netns: 0,
-        memory_kills: 0,
-        memory_limit: None,
-        usage: None,
-    };
+    let last_exit = Some(keeper::Exit::Signal(9));
+    let state =
+        State { envoy_pid: Some(7), epoch: 2, restarts: 3, last_exit, phase, ..State::untold("gw", 0) };
     let status =
         Status { wanted: Wanted::Running, attached: true, current: true, state: Some(state), fault: None };
     BTreeMap::from([("gw".to_owned(), status)])

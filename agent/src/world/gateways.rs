@@ -80,3 +80,17 @@ impl World {
         leaders.into_iter().map(|(proxy, pod)| (proxy, pod.uid.clone())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Account;
+
+    #[test]
+    fn account_is_namespace_and_name() {
+        let account: Account = "portreeve/gateway".parse().unwrap();
+        assert_eq!(account.to_string(), "portreeve/gateway");
+        for bad in ["", "gateway", "/gateway", "portreeve/", "a/b/c"] {
+            assert!(bad.parse::<Account>().is_err(), "{bad}");
+        }
+    }
+}

@@ -76,6 +76,34 @@ fn node_proxy_is_told_of_and_goes_when_the_hub_takes_it_away() {
     assert_eq!(rig.world.node_proxies().len(), 1);
 }
 
+fn mk_gateway(uid: &str, created_ms: i64, terminating_ms: i64) -> Pod {
+    let (node_proxy, service_account) = (Some("gw".to_owned()), "gateway".to_owned());
+    Pod { created_ms, terminating_ms, node_proxy, service_account, ..mk_pod(uid, "gw") }
+}
+
+#[test]
+fn pods_of_one_account_embody_the_node_proxy_that_they_name_and_the_youngest_that_stays_leads() {
+    let mut rig = Rig::new();
+    rig.world.apply_pod(mk_gateway("old", 1, 0));
+    assert_eq!(rig.world.embodied_by("old"), None, "nobody said whose pods do");
+    rig.world =
+        std::mem::replace(&mut rig.world, World::new(Families::V4)).with_gateways("ns/gateway".parse().ok());
+    rig.world.apply_pod(mk_gateway("old", 1, 0));
+    rig.world.apply_pod(Pod { service_account: "other".into(), ..mk_gateway("thief", 9, 0) });
+    rig.world.apply_pod(Pod { namespace: "far".into(), ..mk_gateway("far", 9, 0) });
+    rig.world.apply_pod(mk_pod("plain", "gw"));
+    let embodied = ["old", "thief", "far", "plain"].map(|uid| rig.world.embodied_by(uid).is_some());
+    assert_eq!(embodied, [true, false, false, false]);
+    let leader = |rig: &Rig| rig.world.leaders().remove("gw");
+    assert_eq!(leader(&rig).as_deref(), Some("old"));
+    rig.world.apply_pod(mk_gateway("young", 2, 0));
+    assert_eq!(leader(&rig).as_deref(), Some("young"));
+    rig.world.apply_pod(mk_gateway("young", 2, 5));
+    assert_eq!(leader(&rig).as_deref(), Some("old"), "the rollout was taken back");
+    rig.world.apply_pod(mk_gateway("old", 1, 5));
+    assert_eq!(leader(&rig).as_deref(), Some("young"), "both end");
+}
+
 #[test]
 fn pod_takes_the_plans_of_its_namespace_and_those_that_look_everywhere() {
     let mut rig = Rig::new();
