@@ -8,8 +8,11 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
+use portreeve_agent::roles::GatewayArgs;
 use portreeve_agent::run::RunArgs;
+use portreeve_api::pod::NODE_PROXY_ANNOTATION;
 use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::{assets, manifest};
@@ -20,6 +23,7 @@ const NAMESPACE: &str = "portreeve";
 #[derive(Parser)]
 enum Agent {
     Run(Box<AgentRun>),
+    Gateway(GatewayArgs),
 }
 
 #[derive(Args)]
@@ -77,13 +81,13 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     let admin = args.admin.context("--admin")?;
     ensure!(ports == [i32::from(args.listen.port()), i32::from(admin.port())], "{ports:?}");
 
-    let agent = Api::<DaemonSet>::namespaced(client, NAMESPACE).get("portreeve-agent").await?;
+    let agent = Api::<DaemonSet>::namespaced(client.clone(), NAMESPACE).get("portreeve-agent").await?;
     let agent = agent.spec.and_then(|spec| spec.template.spec).context("a pod")?;
     let container = is_confined(&agent)?;
     let mut given = words("portreeve-agent", container);
     // From the environment, where a kubelet puts it.
     given.push("--node=n1".into());
-    let Agent::Run(run) = Agent::try_parse_from(given)?;
+    let Agent::Run(run) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
     let hub = run.args.hub.first().context("--hub")?;
     ensure!(hub.port_u16() == Some(args.listen.port()) && hub.scheme_str() == Some("https"), "{hub}");
     let mounted: Vec<&str> =
@@ -94,5 +98,41 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     for file in [&run.args.hub_ca, &run.args.hub_token] {
         ensure!(mounted.iter().any(|mount| file.parent() == Some(Path::new(mount))), "{}", file.display());
     }
+
+    let gateway = Api::<DaemonSet>::namespaced(client, NAMESPACE).get("portreeve-gateway").await?;
+    is_gateway(&gateway, &run.args)
+}
+
+/// Whether a DaemonSet runs the pods that an agent with `args` takes for gateways', and can replace each beside itself.
+fn is_gateway(set: &DaemonSet, args: &RunArgs) -> Result<()> {
+    let spec = set.spec.as_ref().context("a specification")?;
+    let surge =
+        spec.update_strategy.as_ref().and_then(|update| update.rolling_update.clone()).context("surge")?;
+    ensure!(
+        (surge.max_surge, surge.max_unavailable) == (Some(IntOrString::Int(1)), Some(IntOrString::Int(0))),
+        "surge"
+    );
+    let pod = spec.template.spec.as_ref().context("a pod")?;
+    let container = is_confined(pod)?;
+    ensure!(container.ports.iter().flatten().count() == 0, "a declared port: no second pod fits on the node");
+    ensure!(pod.host_network == Some(true) && pod.host_pid.is_none(), "{pod:?}");
+    let user = pod.security_context.as_ref().context("a user")?;
+    ensure!((user.run_as_non_root, user.run_as_user) == (Some(true), Some(101)), "{user:?}");
+    let account = format!("{NAMESPACE}/{}", pod.service_account_name.as_deref().unwrap_or_default());
+    ensure!(
+        args.gateways.as_ref().map(ToString::to_string) == Some(account),
+        "another account than the agent's"
+    );
+    let annotations =
+        spec.template.metadata.as_ref().and_then(|meta| meta.annotations.clone()).unwrap_or_default();
+    let proxy = annotations.get(NODE_PROXY_ANNOTATION).context("it names no NodeProxy")?;
+    let given = words("portreeve-agent", container).into_iter().chain([format!("--proxy={proxy}")]);
+    let Agent::Gateway(gateway) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
+    let mounts: Vec<_> = container.volume_mounts.iter().flatten().collect();
+    let at = |path: &Path| mounts.iter().find(|mount| Path::new(&mount.mount_path) == path);
+    ensure!(at(&gateway.dir).is_some() && at(Path::new("/dev/shm")).is_some(), "{mounts:?}");
+    let socket = gateway.agent_socket.parent().and_then(at).context("the agent's socket is not mounted")?;
+    ensure!(socket.read_only == Some(true), "a gateway could replace the agent's socket");
+    ensure!(gateway.agent_socket.parent() == Some(&args.run_dir), "another socket than the agent's");
     Ok(())
 }
