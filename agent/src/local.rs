@@ -329,7 +329,9 @@ impl Source<EnvoyType> for Local {
             }
             () = complete => {
                 let pid = hello.peer.pid.unwrap_or_default();
-                Err(self.door.deny(&format!("process {pid} of {id}, which is not known on this node")))
+                let named = self.read(|world| embodied(world, &id));
+                let of = if named == id { id.to_string() } else { format!("{id}, which embodies {named}") };
+                Err(self.door.deny(&format!("process {pid} of {of}, which is not known on this node")))
             }
         }
     }

@@ -22,14 +22,19 @@ const CONNECT: Duration = Duration::from_secs(1);
 
 /// Keeps a stream to the agent on `socket` until `states` has lost its writer and the last one was sent.
 pub(super) async fn run(socket: PathBuf, states: watch::Receiver<State>, orders: mpsc::Sender<Instruction>) {
-    let mut wait = FIRST_WAIT;
+    let (mut wait, mut told) = (FIRST_WAIT, String::new());
     while states.has_changed().is_ok() {
         let begun = Instant::now();
         if let Err(error) = attach(&socket, states.clone(), &orders).await {
-            tracing::debug!(error = format!("{error:#}"), "no agent");
+            let error = format!("{error:#}");
+            // The same for as long as it is away.
+            if error != told {
+                tracing::warn!(error, "no agent; trying again");
+                told = error;
+            }
         }
         if begun.elapsed() > LONGEST_WAIT {
-            wait = FIRST_WAIT;
+            (wait, told) = (FIRST_WAIT, String::new());
         }
         tokio::select! {
             () = sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),

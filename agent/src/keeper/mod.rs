@@ -20,6 +20,7 @@ mod run;
 mod shm;
 pub mod spec;
 pub mod state;
+mod tail;
 mod usage;
 pub mod wire;
 

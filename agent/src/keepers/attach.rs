@@ -53,7 +53,13 @@ impl Attachments {
             return Ok(());
         }
         tracing::warn!(name, peer, "a process that is not its keeper");
-        Err(Status::permission_denied(format!("process {peer} does not hold the lock of keeper {name:?}")))
+        let why = match self.shared.pods() {
+            Some(_) => "is in no pod that embodies it: such a pod is on this node, under the ServiceAccount that the agent's \
+                        --gateways names, and has the annotation portreeve.dev/node-proxy"
+                .to_owned(),
+            None => format!("does not hold the lock of keeper {name:?}"),
+        };
+        Err(Status::permission_denied(format!("process {peer} {why}")))
     }
 }
 

@@ -28,11 +28,13 @@ use crate::keeper::{admin, link, parent, predecessor};
 mod pod;
 mod publish;
 
-use pod::Own;
+use pod::InPod;
 pub use pod::{PodSettings, ready, run_in_pod};
 
 /// How often the log's length, and Envoy's file, are looked at.
 const FILE_CHECK: Duration = Duration::from_secs(5);
+/// In a pod Envoy's log is told on as often.
+const LOG_CHECK: Duration = Duration::from_secs(1);
 /// How long the agent has to take the last report.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// A lock may be looked at by an agent for a moment; whoever has it longer is a keeper.
@@ -67,8 +69,8 @@ struct Keeper {
     heritage: Option<(Lock, PathBuf)>,
     /// The program that this process is to become.
     next_build: Option<Vec<String>>,
-    /// What is the pod's own of what is to run; none outside of pods.
-    pod: Option<Own>,
+    /// None outside of pods.
+    pod: Option<InPod>,
 }
 
 /// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
@@ -179,7 +181,7 @@ impl Keeper {
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut file_check = interval(FILE_CHECK);
+        let mut file_check = interval(if self.pod.is_some() { LOG_CHECK } else { FILE_CHECK });
         let parent = parent::closed(parent);
         tokio::pin!(parent);
         let mut parent_lives = true;
@@ -234,6 +236,7 @@ impl Keeper {
             Event::Exited(exit) => {
                 tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
                 self.look_for_kills(&exit);
+                self.tell_log();
                 if self.pod.is_some() && !self.machine.is_live() {
                     self.pair.forget_start();
                 }
@@ -308,7 +311,7 @@ impl Keeper {
     fn accepted(&mut self, spec: Spec) -> anyhow::Result<Order> {
         let elder = spec.elder.map(Into::into);
         let mut order = Order::try_from(spec)?;
-        if let Some(own) = &self.pod {
+        if let Some(own) = self.own() {
             own.put_into(&mut order.spec);
             self.pair.elder = elder;
         }
@@ -355,6 +358,7 @@ impl Keeper {
     }
 
     fn check_files(&mut self) -> Event {
+        self.tell_log();
         if let Err(error) = bound_log(&self.dir.envoy_log()) {
             tracing::warn!(%error, "Envoy's log cannot be set aside");
         }

@@ -18,6 +18,7 @@ use crate::keeper::dir::{Dir, replace};
 use crate::keeper::machine::{Event, Machine};
 use crate::keeper::pair::{Elder, Pair};
 use crate::keeper::state::{Note, Phase, State, netns};
+use crate::keeper::tail::Tail;
 use crate::keeper::wire::proto::instruction::What;
 use crate::keeper::wire::proto::{self, Instruction};
 use crate::keeper::{Order, Spec, link};
@@ -40,6 +41,12 @@ pub struct PodSettings {
 pub(super) struct Own {
     envoy: PathBuf,
     ads_socket: PathBuf,
+}
+
+/// What of a keeper is there in pods only.
+pub(super) struct InPod {
+    own: Own,
+    log: Tail,
 }
 
 /// A keeper that has nothing to keep.
@@ -136,7 +143,9 @@ impl Idle {
         keeper.states = self.states.clone();
         keeper.pair.elder = elder;
         keeper.restarts_before = self.state.restarts;
-        keeper.pod = Some(self.own.clone());
+        // What is there already was told by the keeper before.
+        let log = Tail::from_end_of(self.dir.envoy_log());
+        keeper.pod = Some(InPod { own: self.own.clone(), log });
         Ok(keeper)
     }
 
@@ -175,6 +184,18 @@ impl From<proto::Elder> for Elder {
 // === impl Keeper ===
 
 impl Keeper {
+    /// What is the pod's own of what is to run.
+    pub(super) fn own(&self) -> Option<&Own> {
+        self.pod.as_ref().map(|pod| &pod.own)
+    }
+
+    /// Tells on what Envoy wrote.
+    pub(super) fn tell_log(&mut self) {
+        if let Some(Err(error)) = self.pod.as_mut().map(|pod| pod.log.tell(&mut std::io::stderr())) {
+            tracing::warn!(%error, "Envoy's log cannot be told on");
+        }
+    }
+
     /// Whether an Envoy of another pod takes over from this one's.
     pub(super) fn has_successor(&self) -> bool {
         let place = self.pod.as_ref().and(self.state.base_id);
