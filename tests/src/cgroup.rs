@@ -50,7 +50,7 @@ impl Cgroups {
         let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut roots = Vec::new();
         for base in bases().unwrap_or_default() {
-            sweep(&base);
+            sweep(&base, PREFIX);
             let root = base.join(&name);
             if fs::create_dir(&root).is_ok() {
                 roots.push(root);
@@ -109,7 +109,7 @@ impl Drop for Trees {
 }
 
 /// Removes a cgroup with all below it; whether it is gone. (The files in it are the kernel's and go with it.)
-fn remove(directory: &Path) -> bool {
+pub(crate) fn remove(directory: &Path) -> bool {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove(&entry.path());
@@ -119,11 +119,11 @@ fn remove(directory: &Path) -> bool {
     !directory.exists()
 }
 
-/// Removes what killed tests left.
-fn sweep(base: &Path) {
+/// Removes what killed tests left under names that begin with `prefix` and go on with their pid.
+pub(crate) fn sweep(base: &Path, prefix: &str) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let maker = name.to_str().and_then(|name| name.strip_prefix(prefix)?.split('-').next());
         if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             remove(&entry.path());
         }

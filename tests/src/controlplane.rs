@@ -23,7 +23,7 @@ use crate::wait;
 
 mod site;
 
-use site::{Site, token};
+use site::{Kind, Site};
 
 /// How long the API server may take to be ready; measured 3.5 s on an idle machine.
 const READY: Duration = Duration::from_secs(90);
@@ -47,7 +47,7 @@ impl ControlPlane {
     /// # Errors
     /// The programs are missing and can't be built, or are not ready in time; their output is printed.
     pub async fn start() -> Result<Self> {
-        Self::start_at(None).await
+        Self::start_at(None, Kind::Alone).await
     }
 
     /// Starts inside `bed`'s root namespace: processes on its nodes reach it at 10.77.0.1, the test through a relay.
@@ -55,15 +55,24 @@ impl ControlPlane {
     /// # Errors
     /// As for [`ControlPlane::start`].
     pub async fn start_in(bed: &Bed) -> Result<Self> {
-        Self::start_at(Some(bed.root().clone())).await
+        Self::start_at(Some(bed.root().clone()), Kind::Alone).await
+    }
+
+    /// Starts inside `bed` for nodes of these names and for controllers (which [`crate::cluster`] starts): nodes are held to
+    /// their own objects, pods have ServiceAccounts, and pods reach the API server as the Service `kubernetes`.
+    ///
+    /// # Errors
+    /// As for [`ControlPlane::start`].
+    pub async fn start_for(bed: &Bed, nodes: Vec<String>) -> Result<Self> {
+        Self::start_at(Some(bed.root().clone()), Kind::Cluster(nodes)).await
     }
 
     /// Starts at `namespace`. A port that somebody took between its choice and its use is a reason to choose again.
-    async fn start_at(namespace: Option<Netns>) -> Result<Self> {
+    async fn start_at(namespace: Option<Netns>, kind: Kind) -> Result<Self> {
         let mut attempts = 3;
         loop {
             attempts -= 1;
-            let mut plane = Self::launch(Site::new(namespace.clone())?)?;
+            let mut plane = Self::launch(Site::new(namespace.clone(), kind.clone())?)?;
             match plane.wait_ready().await {
                 Ok(()) => return Ok(plane),
                 Err(error) if attempts > 0 && plane.lost_a_port() => eprintln!("starting anew: {error:#}"),
@@ -96,7 +105,7 @@ impl ControlPlane {
     /// # Errors
     /// There is no such user.
     pub fn client_of(&self, user: &str) -> Result<Client> {
-        self.client_with(token(user)?)
+        self.client_with(self.site.token(user)?)
     }
 
     /// A new client with a given bearer token.
@@ -112,8 +121,11 @@ impl ControlPlane {
 
     /// Where the test's own clients reach the API server.
     pub fn url(&self) -> String {
-        let address = self.relay.as_ref().map_or(self.site.address, Relay::address);
-        format!("https://{address}")
+        format!("https://{}", self.reached_at())
+    }
+
+    fn reached_at(&self) -> SocketAddr {
+        self.relay.as_ref().map_or(self.site.address, Relay::address)
     }
 
     /// Where processes in the servers' namespace, and on the nodes of its bed, reach the API server.
@@ -133,7 +145,7 @@ impl ControlPlane {
     /// # Errors
     /// There is no such user.
     pub fn kubeconfig(&self, user: &str) -> Result<PathBuf> {
-        self.kubeconfig_with(user, token(user)?)
+        self.kubeconfig_with(user, self.site.token(user)?)
     }
 
     /// A kubeconfig with a given bearer token, for instance one of [`ControlPlane::bound_token`]. `name` names the
@@ -142,7 +154,23 @@ impl ControlPlane {
     /// # Errors
     /// The data directory can't be written.
     pub fn kubeconfig_with(&self, name: &str, token: &str) -> Result<PathBuf> {
-        self.site.kubeconfig(name, token)
+        self.site.kubeconfig((name, token), self.site.address)
+    }
+
+    /// The administrator's kubeconfig for processes beside the test, which reach the server where the test does.
+    ///
+    /// # Errors
+    /// The data directory can't be written.
+    pub fn kubeconfig_outside(&self) -> Result<PathBuf> {
+        self.site.kubeconfig(("outside", self.site.token("admin")?), self.reached_at())
+    }
+
+    /// A command of the control plane's own namespace with the server's keys: `flags` name files of its directory by
+    /// `{directory}`.
+    pub(crate) fn companion(&self, program: &Path, flags: &[&str]) -> std::process::Command {
+        let mut command = self.site.command(program);
+        command.args(flags.iter().map(|flag| flag.replace("{directory}", &self.site.path(""))));
+        command
     }
 
     /// A token of a ServiceAccount, bound to a pod: what the kubelet projects into it, the node's name included.

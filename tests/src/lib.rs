@@ -8,6 +8,7 @@ pub mod assets;
 pub mod call;
 pub mod certs;
 pub mod cgroup;
+pub mod cluster;
 pub mod controlplane;
 pub mod dns;
 pub mod envoy;

@@ -80,6 +80,16 @@ impl Netns {
         Ok(made)
     }
 
+    /// The namespace that a process of this machine is in; `v4` is its address there.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn of(pid: u32, name: &str, v4: Ipv4Addr) -> Result<Self> {
+        let path = format!("/proc/{pid}/ns/net");
+        let handle = File::open(&path).with_context(|| format!("the network of {name}: {path}"))?;
+        Ok(Self { name: name.into(), handle: Arc::new(handle), v4, v6: Ipv6Addr::LOCALHOST })
+    }
+
     /// Its name, for messages.
     pub fn name(&self) -> &str {
         &self.name

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::assets::{self, Assets};
@@ -15,8 +17,9 @@ use crate::netns::Netns;
 /// The names that the server's certificate is good for.
 const NAMES: [&str; 6] =
     ["localhost", "127.0.0.1", "10.77.0.1", "fd77::1", "10.96.0.1", "kubernetes.default.svc"];
-/// Users with a fixed token, their names and groups. Only `admin` may do anything by itself.
-const USERS: [(&str, &str, &str); 3] = [
+/// Users with a fixed token, their names and groups. Only `admin` may do anything by itself; Kubernetes' own parts have the
+/// rights that every cluster gives them.
+const USERS: [(&str, &str, &str); 6] = [
     ("admin", "admin", "system:masters"),
     (
         "hub",
@@ -28,7 +31,19 @@ const USERS: [(&str, &str, &str); 3] = [
         "system:serviceaccount:portreeve:portreeve-agent",
         "system:serviceaccounts,system:serviceaccounts:portreeve",
     ),
+    ("controller-manager", "system:kube-controller-manager", ""),
+    ("scheduler", "system:kube-scheduler", ""),
+    ("proxy", "system:kube-proxy", ""),
 ];
+
+/// What an API server is part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// There are no nodes and no controllers: what they would make is made by the test.
+    Alone,
+    /// There are controllers, and nodes of these names, which are held to their own objects.
+    Cluster(Vec<String>),
+}
 
 /// Everything that stays when the API server goes.
 pub(super) struct Site {
@@ -36,6 +51,8 @@ pub(super) struct Site {
     directory: TempDir,
     /// The programs.
     assets: Assets,
+    /// What else there is.
+    kind: Kind,
     /// Where the servers run; the test's own namespace when there is none.
     pub(super) namespace: Option<Netns>,
     /// Who signed the serving certificate.
@@ -54,29 +71,29 @@ pub(super) struct Site {
 
 impl Site {
     /// A new data directory, and ports that are free now.
-    pub(super) fn new(namespace: Option<Netns>) -> Result<Self> {
+    pub(super) fn new(namespace: Option<Netns>, kind: Kind) -> Result<Self> {
         let assets = assets::control_plane()?;
         let directory = TempDir::with_prefix("portreeve-controlplane-")?;
         let authority = Authority::new("control plane of a test")?;
         let serving = authority.serving(directory.path(), &NAMES)?;
         fs::write(directory.path().join("ca.pem"), authority.pem())?;
         certs::signing_key(directory.path())?;
-        fs::write(directory.path().join("tokens.csv"), tokens())?;
+        fs::write(directory.path().join("tokens.csv"), kind.tokens())?;
         let ip = namespace.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::v4);
         let [etcd, peer, port] = match &namespace {
             Some(namespace) => namespace.enter(|| free_ports(ip))??,
             None => free_ports(ip)?,
         };
         let address = SocketAddr::new(ip, port);
-        Ok(Self { directory, assets, namespace, authority, serving, etcd, peer, address })
+        Ok(Self { directory, assets, kind, namespace, authority, serving, etcd, peer, address })
     }
 
-    /// Writes a kubeconfig for the servers' address.
-    pub(super) fn kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf> {
-        let (address, authority) = (self.address, self.path("ca.pem"));
+    /// Writes a kubeconfig for a user (the name of the file and the token) of the server at `address`.
+    pub(super) fn kubeconfig(&self, (name, token): (&str, &str), address: SocketAddr) -> Result<PathBuf> {
+        let authority = BASE64_STANDARD.encode(self.authority.pem());
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: 'https://{address}', certificate-authority: '{authority}'}}}}]\n\
+             clusters: [{{name: test, cluster: {{server: 'https://{address}', certificate-authority-data: '{authority}'}}}}]\n\
              users: [{{name: test, user: {{token: '{token}'}}}}]\n\
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n"
         );
@@ -93,13 +110,21 @@ impl Site {
         Ok(fs::read_to_string(self.directory.path().join("sa.key"))?)
     }
 
+    /// The token of a fixed user or a node. No secret: the server is this test's alone.
+    pub(super) fn token<'a>(&self, user: &'a str) -> Result<&'a str> {
+        let known =
+            USERS.iter().any(|(name, ..)| *name == user) || self.kind.nodes().iter().any(|node| node == user);
+        ensure!(known, "no user {user}: there are admin, hub, agent and Kubernetes' own");
+        Ok(user)
+    }
+
     /// A file of the data directory, for a command line.
-    fn path(&self, file: &str) -> String {
+    pub(super) fn path(&self, file: &str) -> String {
         self.directory.path().join(file).display().to_string()
     }
 
     /// A program in the servers' namespace.
-    fn command(&self, program: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path) -> Command {
         match &self.namespace {
             Some(namespace) => namespace.command(program),
             None => Command::new(program),
@@ -136,13 +161,10 @@ impl Site {
             .arg(format!("--service-account-key-file={}", self.path("sa.pub")))
             .arg(format!("--service-account-signing-key-file={}", self.path("sa.key")))
             .arg(format!("--cert-dir={}", self.path("certs")))
+            .args(self.kind.apiserver_flags())
             .args([
                 "--service-account-issuer=https://kubernetes.default.svc",
-                "--authorization-mode=RBAC",
-                // Nobody makes the default ServiceAccounts that it would ask for.
-                "--disable-admission-plugins=ServiceAccount",
                 "--service-cluster-ip-range=10.96.0.0/16",
-                "--endpoint-reconciler-type=none",
                 "--enable-priority-and-fairness=false",
                 "--allow-privileged=true",
                 "--profiling=false",
@@ -158,14 +180,39 @@ fn free_ports(ip: IpAddr) -> Result<[u16; 3]> {
     Ok([etcd.local_addr()?.port(), peer.local_addr()?.port(), port.local_addr()?.port()])
 }
 
-/// The token of a fixed user. No secret: the server is this test's alone.
-pub(super) fn token(user: &str) -> Result<&str> {
-    let known = USERS.iter().any(|(name, ..)| *name == user);
-    ensure!(known, "no user {user}: there are admin, hub and agent");
-    Ok(user)
-}
+// === impl Kind ===
 
-/// The API server's token file.
-fn tokens() -> String {
-    USERS.iter().map(|(token, user, groups)| format!("{token},{user},{token},\"{groups}\"\n")).collect()
+impl Kind {
+    /// The nodes' names.
+    fn nodes(&self) -> &[String] {
+        match self {
+            Self::Alone => &[],
+            Self::Cluster(nodes) => nodes,
+        }
+    }
+
+    /// The API server's token file.
+    fn tokens(&self) -> String {
+        let fixed =
+            USERS.iter().map(|(token, user, groups)| format!("{token},{user},{token},\"{groups}\"\n"));
+        let nodes =
+            self.nodes().iter().map(|node| format!("{node},system:node:{node},{node},\"system:nodes\"\n"));
+        fixed.chain(nodes).collect()
+    }
+
+    fn apiserver_flags(&self) -> &'static [&'static str] {
+        match self {
+            Self::Alone => &[
+                "--authorization-mode=RBAC",
+                // Nobody makes the default ServiceAccounts that it would ask for.
+                "--disable-admission-plugins=ServiceAccount",
+                "--endpoint-reconciler-type=none",
+            ],
+            Self::Cluster(_) => &[
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+                "--kubelet-preferred-address-types=InternalIP",
+            ],
+        }
+    }
 }

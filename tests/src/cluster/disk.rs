@@ -1,0 +1,125 @@
+//! The disk of a node: a directory with what its programs are configured by and what they keep ([`Disk`]).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+/// What the pods of all nodes have their addresses from.
+const PODS: &str = "10.244.0.0/16";
+/// The image of the process that holds a pod's namespaces.
+pub(super) const PAUSE: &str = "portreeve.test/pause:1";
+/// The programs that write a log.
+const LOGS: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
+
+/// A node's disk; removed when dropped.
+pub(super) struct Disk {
+    directory: TempDir,
+}
+
+/// The pods' network on one node.
+pub(super) fn pods(number: u8) -> String {
+    format!("10.244.{number}.0/24")
+}
+
+// === impl Disk ===
+
+impl Disk {
+    /// A new disk for the node with this number.
+    pub(super) fn new(number: u8) -> Result<Self> {
+        let disk = Self { directory: TempDir::with_prefix("portreeve-node-")? };
+        fs::create_dir(disk.path().join("log"))?;
+        disk.write("init.sh", include_str!("init.sh"))?;
+        disk.write("containerd.toml", &containerd())?;
+        disk.write("cni.conflist", &cni(number))?;
+        disk.write("kubelet.yaml", KUBELET)?;
+        disk.write("proxy.yaml", &proxy())?;
+        Ok(disk)
+    }
+
+    /// Where it is, for the machine. On the node it is `/run/node`.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Gives the node its ways to the API server, which its kubelet waits for.
+    pub(super) fn admit(&self, kubelet: &Path, proxy: &Path) -> Result<()> {
+        fs::copy(proxy, self.path().join("proxy.kubeconfig"))?;
+        // Under another name first: the node looks for the file.
+        let unfinished = self.path().join("kubeconfig.unfinished");
+        fs::copy(kubelet, &unfinished)?;
+        Ok(fs::rename(unfinished, self.path().join("kubeconfig"))?)
+    }
+
+    /// The programs' logs, each with its name.
+    pub(super) fn logs(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        let directory = self.path().join("log");
+        LOGS.iter().map(move |name| (*name, directory.join(name)))
+    }
+
+    /// Where the kubelet keeps what containers write: a directory for each pod, `<namespace>_<name>_<uid>`.
+    pub(super) fn pod_logs(&self) -> PathBuf {
+        self.path().join("changes/var/log/pods")
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path().join(name);
+        fs::write(&path, text).with_context(|| path.display().to_string())
+    }
+}
+
+/// containerd of Debian, all paths its defaults. A process without CAP_SYS_RESOURCE can't lower an OOM score.
+fn containerd() -> String {
+    format!(
+        "version = 2\n\
+         [plugins.\"io.containerd.grpc.v1.cri\"]\n\
+         sandbox_image = \"{PAUSE}\"\n\
+         restrict_oom_score_adj = true\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".cni]\n\
+         bin_dir = \"/usr/lib/cni\"\n"
+    )
+}
+
+/// A bridge. Without the hairpin a pod does not reach itself through its Service.
+fn cni(number: u8) -> String {
+    let pods = pods(number);
+    format!(
+        r#"{{"cniVersion": "0.4.0", "name": "pods", "plugins": [
+  {{"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+    "ipam": {{"type": "host-local", "ranges": [[{{"subnet": "{pods}"}}]], "routes": [{{"dst": "0.0.0.0/0"}}]}}}},
+  {{"type": "portmap", "capabilities": {{"portMappings": true}}}}]}}
+"#
+    )
+}
+
+/// Its server is open to everybody: only the node's own network reaches it. Nothing is evicted or removed for a full disk,
+/// which is the machine's. Leases are short, so that a dead node is seen in seconds.
+const KUBELET: &str = "\
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
+authorization: {mode: AlwaysAllow}
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+cgroupDriver: cgroupfs
+failCgroupV1: false
+failSwapOn: false
+resolvConf: /run/resolv.conf
+nodeStatusUpdateFrequency: 1s
+nodeLeaseDurationSeconds: 4
+imageGCHighThresholdPercent: 100
+evictionHard: {memory.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%}
+shutdownGracePeriod: 0s
+";
+
+/// The limits of the kernel's connection table are the machine's, not the node's: they are left alone.
+fn proxy() -> String {
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
+         kind: KubeProxyConfiguration\n\
+         mode: iptables\n\
+         clusterCIDR: {PODS}\n\
+         clientConnection: {{kubeconfig: /run/node/proxy.kubeconfig}}\n\
+         conntrack: {{maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}\n"
+    )
+}

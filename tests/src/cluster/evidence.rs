@@ -1,0 +1,58 @@
+//! What is shown when something fails: the ends of logs, at a bounded length.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many lines of a log are evidence.
+const LINES: usize = 15;
+/// How much of a line is.
+const WIDTH: usize = 400;
+/// How many logs of one pod.
+const LOGS: usize = 6;
+
+/// The end of a log under its title; nothing for a log without a line.
+pub(super) fn tail(title: &str, path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("--- {title}\n{}\n", lines[lines.len().saturating_sub(LINES)..].join("\n"))
+}
+
+/// The ends of the logs of the pod with this uid.
+pub(super) fn pod(directory: &Path, uid: &str) -> String {
+    let mut found = Vec::new();
+    for pod in below(directory).filter(|path| path.to_string_lossy().ends_with(&format!("_{uid}"))) {
+        found.extend(below(&pod).flat_map(|container| below(&container).collect::<Vec<_>>()));
+    }
+    found.sort();
+    found.iter().rev().take(LOGS).map(|path| tail(&named(path, directory), path)).collect()
+}
+
+/// `<namespace>_<name>_<uid>/<container>/<restarts>.log`.
+fn named(path: &Path, directory: &Path) -> String {
+    path.strip_prefix(directory).unwrap_or(path).display().to_string()
+}
+
+fn below(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_each_container_are_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let container = directory.path().join("default_echo_uid-1/main");
+        fs::create_dir_all(&container).unwrap();
+        let lines: Vec<_> = (1..=20).map(|number| format!("line {number}")).collect();
+        fs::write(container.join("0.log"), lines.join("\n")).unwrap();
+        let shown = pod(directory.path(), "uid-1");
+        assert!(shown.starts_with("--- default_echo_uid-1/main/0.log\nline 6\n"), "{shown}");
+        assert!(shown.ends_with("line 20\n") && pod(directory.path(), "uid-2").is_empty(), "{shown}");
+    }
+}

@@ -1,0 +1,96 @@
+//! What a cluster is waited for: nodes, rollouts, pods that go.
+
+use std::future::Future;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use kube::api::{Api, ListParams};
+use kube::runtime::wait::{Condition, await_condition, conditions};
+use kube::{Client, ResourceExt};
+
+/// Waits for all of the nodes to be Ready, or for all of them not to be.
+pub(super) async fn nodes(client: &Client, names: &[String], ready: bool) -> Result<()> {
+    let api = Api::<Node>::all(client.clone());
+    let all = names.iter().map(|name| {
+        await_condition(api.clone(), name, move |node: Option<&Node>| node.map(is_ready) == Some(ready))
+    });
+    futures::future::try_join_all(all).await.context("watching the nodes")?;
+    Ok(())
+}
+
+/// Waits for what a pod needs of its namespace: its ServiceAccount.
+pub(super) async fn namespace(client: &Client, name: &str) -> Result<()> {
+    let api = Api::<ServiceAccount>::namespaced(client.clone(), name);
+    let there = |account: Option<&ServiceAccount>| account.is_some();
+    await_condition(api, "default", there).await.context("watching ServiceAccounts")?;
+    Ok(())
+}
+
+/// Waits until all pods of a workload are of its newest template and available.
+pub(super) async fn workload(client: &Client, (kind, ns, name): (&str, &str, &str)) -> Result<()> {
+    match kind {
+        "daemonset" => holds(Api::namespaced(client.clone(), ns), name, daemon_set).await,
+        "deployment" => holds(Api::namespaced(client.clone(), ns), name, deployment).await,
+        "statefulset" => holds(Api::namespaced(client.clone(), ns), name, stateful_set).await,
+        _ => bail!("{kind} is not known here: there are daemonset, deployment and statefulset"),
+    }
+}
+
+/// Waits until there is no pod with these labels.
+pub(super) async fn no_pods(client: &Client, ns: &str, labels: &str) -> Result<()> {
+    let api = Api::<Pod>::namespaced(client.clone(), ns);
+    loop {
+        let pods = api.list(&ListParams::default().labels(labels)).await?;
+        let Some(pod) = pods.items.first() else { return Ok(()) };
+        let uid = pod.uid().unwrap_or_default();
+        await_condition(api.clone(), &pod.name_any(), conditions::is_deleted(&uid)).await?;
+    }
+}
+
+/// Waits for a workload's state.
+fn holds<K>(api: Api<K>, name: &str, state: fn(&K) -> Option<bool>) -> impl Future<Output = Result<()>>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
+    K: serde::de::DeserializeOwned,
+{
+    let condition = move |object: Option<&K>| object.and_then(state).unwrap_or_default();
+    watched(api, name.to_owned(), condition)
+}
+
+async fn watched<K>(api: Api<K>, name: String, condition: impl Condition<K>) -> Result<()>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
+    K: serde::de::DeserializeOwned,
+{
+    await_condition(api, &name, condition).await.with_context(|| format!("watching {name}"))?;
+    Ok(())
+}
+
+fn daemon_set(object: &DaemonSet) -> Option<bool> {
+    let status = object.status.as_ref()?;
+    let desired = status.desired_number_scheduled;
+    let seen = status.observed_generation == object.metadata.generation;
+    let all = [status.updated_number_scheduled, status.number_available];
+    Some(seen && desired > 0 && all.iter().all(|number| *number == Some(desired)))
+}
+
+fn deployment(object: &Deployment) -> Option<bool> {
+    let (desired, status) = (object.spec.as_ref()?.replicas, object.status.as_ref()?);
+    let seen = status.observed_generation == object.metadata.generation;
+    let all = [status.updated_replicas, status.available_replicas, status.replicas];
+    Some(seen && all.iter().all(|number| number.unwrap_or_default() == desired.unwrap_or(1)))
+}
+
+fn stateful_set(object: &StatefulSet) -> Option<bool> {
+    let (desired, status) = (object.spec.as_ref()?.replicas.unwrap_or(1), object.status.as_ref()?);
+    let seen = status.observed_generation == object.metadata.generation;
+    let all = [status.updated_replicas, status.available_replicas];
+    Some(seen && status.replicas == desired && all.iter().all(|number| number.unwrap_or_default() == desired))
+}
+
+/// Whether a node says that it is Ready.
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
