@@ -84,7 +84,10 @@ impl Cluster {
         let programs = assets::nodes()?;
         let bed = Bed::new()?;
         let names: Vec<String> = (0..nodes).map(|index| format!("node-{index}")).collect();
-        let starting = start_nodes(&bed, &names, &programs)?;
+        let pause = TempDir::new()?;
+        let archive = pause.path().join("pause.tar");
+        Image::busybox(disk::PAUSE).write(&archive)?;
+        let starting = start_nodes(&bed, &names, (&programs, &archive))?;
         let outside = bed.node(OUTSIDE)?;
         let plane = ControlPlane::start_for(&bed, names).await?;
         let controllers = [controller_manager(&plane, &programs)?, scheduler(&plane, &programs)?];
@@ -102,10 +105,6 @@ impl Cluster {
         for node in &self.nodes {
             node.admit(&self.plane.kubeconfig(node.name())?, &proxy)?;
         }
-        let pause = TempDir::new()?;
-        let archive = pause.path().join("pause.tar");
-        Image::busybox(disk::PAUSE).write(&archive)?;
-        self.import(&archive)?;
         self.nodes_ready(READY).await?;
         let client = self.client()?;
         self.within("the ServiceAccount of namespace default", READY, rollout::namespace(&client, "default"))
@@ -323,8 +322,12 @@ const UNREADY: &str = "go-template={{range .items}}{{$ready := false}}{{range .s
 /// A node that is being started.
 type Starting = tokio::task::JoinHandle<Result<Node>>;
 
-/// Wires the nodes up and begins to start them, all at once.
-fn start_nodes(bed: &Bed, names: &[String], programs: &NodeAssets) -> Result<Vec<Starting>> {
+/// Wires the nodes up and begins to start them, all at once and each with the image that every pod needs.
+fn start_nodes(
+    bed: &Bed,
+    names: &[String],
+    (programs, pause): (&NodeAssets, &Path),
+) -> Result<Vec<Starting>> {
     let programs = programs.kubelet.parent().context("a program is in a directory")?;
     let numbers: Vec<u8> = (1..).take(names.len()).collect();
     let netns = numbers.iter().map(|number| bed.node(*number)).collect::<Result<Vec<_>>>()?;
@@ -336,8 +339,12 @@ fn start_nodes(bed: &Bed, names: &[String], programs: &NodeAssets) -> Result<Vec
         // Services' addresses have no route of their own: without this one nothing is sent that could be translated.
         let default = format!("route add default via {}", crate::netns::HUB_V4);
         netns.ip(&others.chain([default]).collect::<Vec<_>>())?;
-        let (name, programs) = (name.clone(), programs.to_owned());
-        starting.push(tokio::task::spawn_blocking(move || Node::new(name, number, (netns, &programs))));
+        let (name, programs, pause) = (name.clone(), programs.to_owned(), pause.to_owned());
+        starting.push(tokio::task::spawn_blocking(move || {
+            let node = Node::new(name, number, (netns, &programs))?;
+            node.import(&pause)?;
+            Ok(node)
+        }));
     }
     Ok(starting)
 }
@@ -359,6 +366,9 @@ fn controller_manager(plane: &ControlPlane, programs: &NodeAssets) -> Result<Pro
             "--root-ca-file={directory}ca.pem",
             "--leader-elect=false",
             "--secure-port=0",
+            // Each controller asks for a token first: at the usual 20 requests per second that takes 4 s.
+            "--kube-api-qps=500",
+            "--kube-api-burst=500",
             "--node-monitor-period=1s",
             "--node-monitor-grace-period=15s",
         ],

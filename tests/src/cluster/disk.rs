@@ -120,6 +120,7 @@ fn proxy() -> String {
          mode: iptables\n\
          clusterCIDR: {PODS}\n\
          clientConnection: {{kubeconfig: /run/node/proxy.kubeconfig}}\n\
+         iptables: {{minSyncPeriod: 100ms}}\n\
          conntrack: {{maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}\n"
     )
 }

@@ -52,7 +52,7 @@ struct Running {
 impl Node {
     /// Starts the node with this number on the bed; its kubelet waits until it is admitted.
     pub(super) fn new(name: String, number: u8, (netns, programs): (Netns, &Path)) -> Result<Self> {
-        let (cgroups, disk) = (Cgroups::new()?, Disk::new(number)?);
+        let disk = Disk::new(number)?;
         let mut node = Self { name, netns, running: None, programs: programs.to_owned(), disk };
         node.start()?;
         Ok(node)
