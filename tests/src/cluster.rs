@@ -7,10 +7,9 @@
 //! It needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2; on version 2
 //! alone it has not run yet. Nothing is left when it is dropped; when the test is killed, cgroups stay until the next one.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,12 +24,14 @@ use crate::process::Process;
 
 mod archive;
 mod cgroups;
+mod controllers;
 mod disk;
 mod evidence;
 mod image;
 mod node;
 mod pod;
 mod rollout;
+mod wiring;
 
 pub use image::{BUSYBOX, Image};
 pub use node::Node;
@@ -87,10 +88,10 @@ impl Cluster {
         let pause = TempDir::new()?;
         let archive = pause.path().join("pause.tar");
         Image::busybox(disk::PAUSE).write(&archive)?;
-        let starting = start_nodes(&bed, &names, (&programs, &archive))?;
+        let starting = wiring::start(&bed, &names, (&programs, &archive))?;
         let outside = bed.node(OUTSIDE)?;
         let plane = ControlPlane::start_for(&bed, names).await?;
-        let controllers = [controller_manager(&plane, &programs)?, scheduler(&plane, &programs)?];
+        let controllers = controllers::start(&plane, &programs)?;
         let started = futures::future::join_all(starting).await.into_iter();
         let nodes = started.map(|node| node?).collect::<Result<Vec<Node>>>()?;
         let troubled = AtomicBool::new(false);
@@ -223,66 +224,6 @@ impl Cluster {
         self.plane.apply(yaml).await
     }
 
-    /// Waits until all nodes that are on are Ready.
-    ///
-    /// # Errors
-    /// One is not after `bound`.
-    pub async fn nodes_ready(&self, bound: Duration) -> Result<()> {
-        let names: Vec<_> =
-            self.nodes.iter().filter(|node| node.is_on()).map(|node| node.name().to_owned()).collect();
-        let client = self.client()?;
-        self.within("Ready nodes", bound, rollout::nodes(&client, &names, true)).await
-    }
-
-    /// Waits until the control plane knows that a node is gone (about 15 s after its last sign of life).
-    ///
-    /// # Errors
-    /// It does not after `bound`.
-    pub async fn node_lost(&self, index: usize, bound: Duration) -> Result<()> {
-        let (client, name) = (self.client()?, [self.node(index).name().to_owned()]);
-        self.within(&format!("{} not to be Ready", name[0]), bound, rollout::nodes(&client, &name, false))
-            .await
-    }
-
-    /// Waits until all pods of a `daemonset`, `deployment` or `statefulset` are of its newest template and available.
-    ///
-    /// # Errors
-    /// They are not after `bound`.
-    pub async fn rolled_out(&self, kind: &str, ns: &str, name: &str, bound: Duration) -> Result<()> {
-        let client = self.client()?;
-        self.within(&format!("{kind} {ns}/{name}"), bound, rollout::workload(&client, (kind, ns, name))).await
-    }
-
-    /// Waits until there is no pod with these labels.
-    ///
-    /// # Errors
-    /// There is one after `bound`.
-    pub async fn pods_gone(&self, ns: &str, labels: &str, bound: Duration) -> Result<()> {
-        let client = self.client()?;
-        let waiting = rollout::no_pods(&client, ns, labels);
-        self.within(&format!("the end of pods {labels} in {ns}"), bound, waiting).await
-    }
-
-    /// Waits for anything with a bound, and shows the cluster when it does not come.
-    ///
-    /// # Errors
-    /// It failed, or has not come after `bound`.
-    pub async fn within<T>(
-        &self,
-        what: &str,
-        bound: Duration,
-        coming: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let outcome = match tokio::time::timeout(bound, coming).await {
-            Ok(outcome) => outcome.with_context(|| format!("waiting for {what}")),
-            Err(_) => Err(anyhow::anyhow!("waited {bound:?} in vain for {what}")),
-        };
-        if outcome.is_err() {
-            self.troubled.store(true, Ordering::Relaxed);
-        }
-        outcome
-    }
-
     /// The state of things for a reader: nodes, pods, the latest events, and what pods that are not ready have written.
     pub fn evidence(&self) -> String {
         let brief = ["--request-timeout", "5s"];
@@ -318,67 +259,3 @@ impl Drop for Cluster {
 const UNREADY: &str = "go-template={{range .items}}{{$ready := false}}{{range .status.conditions}}\
                        {{if and (eq .type \"Ready\") (eq .status \"True\")}}{{$ready = true}}{{end}}{{end}}\
                        {{if not $ready}}{{.metadata.uid}} {{end}}{{end}}";
-
-/// A node that is being started.
-type Starting = tokio::task::JoinHandle<Result<Node>>;
-
-/// Wires the nodes up and begins to start them, all at once and each with the image that every pod needs.
-fn start_nodes(
-    bed: &Bed,
-    names: &[String],
-    (programs, pause): (&NodeAssets, &Path),
-) -> Result<Vec<Starting>> {
-    let programs = programs.kubelet.parent().context("a program is in a directory")?;
-    let numbers: Vec<u8> = (1..).take(names.len()).collect();
-    let netns = numbers.iter().map(|number| bed.node(*number)).collect::<Result<Vec<_>>>()?;
-    let routes: Vec<_> = numbers.iter().map(|number| (*number, route(*number))).collect();
-    bed.root().ip(&routes.iter().map(|(_, line)| line.clone()).collect::<Vec<_>>())?;
-    let mut starting = Vec::new();
-    for ((number, netns), name) in numbers.into_iter().zip(netns).zip(names) {
-        let others = routes.iter().filter(|(other, _)| *other != number).map(|(_, line)| line.clone());
-        // Services' addresses have no route of their own: without this one nothing is sent that could be translated.
-        let default = format!("route add default via {}", crate::netns::HUB_V4);
-        netns.ip(&others.chain([default]).collect::<Vec<_>>())?;
-        let (name, programs, pause) = (name.clone(), programs.to_owned(), pause.to_owned());
-        starting.push(tokio::task::spawn_blocking(move || {
-            let node = Node::new(name, number, (netns, &programs))?;
-            node.import(&pause)?;
-            Ok(node)
-        }));
-    }
-    Ok(starting)
-}
-
-/// The way to a node's pods.
-fn route(number: u8) -> String {
-    format!("route add {} via {}", disk::pods(number), Ipv4Addr::new(10, 77, number, 1))
-}
-
-/// Nodes are looked at often, so that a dead one is seen in seconds.
-fn controller_manager(plane: &ControlPlane, programs: &NodeAssets) -> Result<Process> {
-    let kubeconfig = format!("--kubeconfig={}", plane.kubeconfig("controller-manager")?.display());
-    let command = plane.companion(
-        &programs.controller_manager,
-        &[
-            &kubeconfig,
-            "--use-service-account-credentials",
-            "--service-account-private-key-file={directory}sa.key",
-            "--root-ca-file={directory}ca.pem",
-            "--leader-elect=false",
-            "--secure-port=0",
-            // Each controller asks for a token first: at the usual 20 requests per second that takes 4 s.
-            "--kube-api-qps=500",
-            "--kube-api-burst=500",
-            "--node-monitor-period=1s",
-            "--node-monitor-grace-period=15s",
-        ],
-    );
-    Process::spawn("controller-manager", &command)
-}
-
-fn scheduler(plane: &ControlPlane, programs: &NodeAssets) -> Result<Process> {
-    let kubeconfig = format!("--kubeconfig={}", plane.kubeconfig("scheduler")?.display());
-    let command =
-        plane.companion(&programs.scheduler, &[&kubeconfig, "--leader-elect=false", "--secure-port=0"]);
-    Process::spawn("scheduler", &command)
-}

@@ -41,7 +41,8 @@ pub struct Netns {
 }
 
 /// A bridge in a namespace of its own (`root`), to which nodes and pods are attached: 10.77.0.0/16 and fd77::/64,
-/// one link, MTU 1500, no routing and no way out. Numbers are 1 to 99.
+/// one link, MTU 1500, no routing and no way out. Numbers are 1 to 99. Clones are the same bed.
+#[derive(Debug, Clone)]
 pub struct Bed {
     /// The namespace of the bridge, 10.77.0.1 and fd77::1.
     root: Netns,
@@ -226,7 +227,7 @@ impl Bed {
         // A bridge without an address of its own takes its lowest port's, and so changes it under its neighbours.
         root.ip(&[
             "link add br0 type bridge mcast_snooping 0".to_owned(),
-            "link set br0 address 02:77:00:00:00:01".to_owned(),
+            "link set br0 address 02:77:00:00:00:00".to_owned(),
             format!("addr add {HUB_V4}/16 dev br0"),
             format!("addr add {HUB_V6}/64 dev br0 nodad"),
             "link set br0 up".to_owned(),
@@ -273,6 +274,14 @@ impl Bed {
         self.root.ip(&[format!("link set {} master br0", namespace.name)])
     }
 
+    /// Takes a node or pod off, for good: its `eth0` is gone, and its place is free.
+    ///
+    /// # Errors
+    /// It is not of this bed, or was taken off before.
+    pub fn detach(&self, namespace: &Netns) -> Result<()> {
+        self.root.ip(&[format!("link delete {}", namespace.name)])
+    }
+
     /// Makes a namespace with an `eth0` on the bridge.
     fn attach(&self, name: &str, i: u8, host: u8) -> Result<Netns> {
         ensure!((1..100).contains(&i), "nodes are numbered 1 to 99");
@@ -283,6 +292,8 @@ impl Bed {
             format!("link set {name} master br0 up"),
         ])?;
         made.ip(&[
+            // Its neighbours remember it when it is taken off and attached again.
+            format!("link set eth0 address 02:77:00:00:{i:02x}:{host:02x}"),
             format!("addr add {}/16 dev eth0", made.v4),
             format!("addr add {}/64 dev eth0 nodad", made.v6),
             "link set eth0 up".to_owned(),

@@ -243,6 +243,10 @@ async fn a_killed_node_comes_back_with_its_pods(cluster: &mut Cluster) -> Result
     cluster.node_mut(1).kill()?;
     ensure!(pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "some of {pids:?} live on");
     eprintln!("a node is dead after {:.1?}", begun.elapsed());
+    // A dead machine is silent: nothing of it refuses.
+    let silence = dial((cluster.outside(), (cluster.node(1).address(), PORT).into()));
+    let silence = silence.err().context("a dead node answers")?;
+    ensure!(!format!("{silence:#}").contains("refused"), "{silence:#}");
     cluster.node_lost(1, BOUND).await?;
     eprintln!("and known to be after {:.1?}", begun.elapsed());
 

@@ -1,9 +1,10 @@
 //! The disk of a node: a directory with what its programs are configured by and what they keep ([`Disk`]).
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 /// What the pods of all nodes have their addresses from.
@@ -13,9 +14,16 @@ pub(super) const PAUSE: &str = "portreeve.test/pause:1";
 /// The programs that write a log.
 const LOGS: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 
-/// A node's disk; removed when dropped.
+/// What every disk is called, followed by letters of chance.
+const PREFIX: &str = "portreeve-node-";
+/// Locked as long as the disk is somebody's.
+const LOCK: &str = "lock";
+
+/// A node's disk; removed when dropped. Images make it large, so that of a killed test is removed by the next one.
 pub(super) struct Disk {
     directory: TempDir,
+    /// Tells those who look for disks of killed tests.
+    _lock: Flock<File>,
 }
 
 /// The pods' network on one node.
@@ -28,7 +36,14 @@ pub(super) fn pods(number: u8) -> String {
 impl Disk {
     /// A new disk for the node with this number.
     pub(super) fn new(number: u8) -> Result<Self> {
-        let disk = Self { directory: TempDir::with_prefix("portreeve-node-")? };
+        sweep(&std::env::temp_dir());
+        let directory = TempDir::with_prefix(PREFIX)?;
+        // Under another name first: what can be locked is taken for a dead test's.
+        let unlocked = directory.path().join("lock.unfinished");
+        let lock =
+            Flock::lock(File::create(&unlocked)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        fs::rename(unlocked, directory.path().join(LOCK))?;
+        let disk = Self { directory, _lock: lock };
         fs::create_dir(disk.path().join("log"))?;
         disk.write("init.sh", include_str!("init.sh"))?;
         disk.write("containerd.toml", &containerd())?;
@@ -66,6 +81,17 @@ impl Disk {
     fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path().join(name);
         fs::write(&path, text).with_context(|| path.display().to_string())
+    }
+}
+
+/// Removes the disks of killed tests.
+fn sweep(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let Some(lock) = ours.then(|| File::open(entry.path().join(LOCK)).ok()).flatten() else { continue };
+        if Flock::lock(lock, FlockArg::LockExclusiveNonblock).is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -123,4 +149,19 @@ fn proxy() -> String {
          iptables: {{minSyncPeriod: 100ms}}\n\
          conntrack: {{maxPerCore: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_of_a_killed_test_is_removed_and_no_other() {
+        let (dead, alive) = (TempDir::with_prefix(PREFIX).unwrap(), Disk::new(1).unwrap());
+        sweep(&std::env::temp_dir());
+        assert!(dead.path().is_dir(), "one that is not locked yet is being made");
+        fs::write(dead.path().join(LOCK), "").unwrap();
+        sweep(&std::env::temp_dir());
+        assert!(!dead.path().exists() && alive.path().is_dir());
+    }
 }

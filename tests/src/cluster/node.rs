@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::cgroups::Cgroups;
 use super::disk::Disk;
 use super::evidence;
-use crate::netns::Netns;
+use crate::netns::{Bed, Netns};
 use crate::process::Process;
 use crate::wait::{wait_for, wait_until};
 
@@ -27,14 +27,30 @@ const DOWN: Duration = Duration::from_secs(20);
 pub struct Node {
     /// What the cluster knows it as.
     name: String,
+    /// Its number on the bed.
+    number: u8,
+    /// What it is plugged into.
+    bed: Bed,
     /// Its network.
     netns: Netns,
+    /// The ways to the other nodes' pods, and out.
+    routes: Vec<String>,
     /// Its first process, seen from outside: the parent that ends with it. None while the node is off.
     running: Option<Running>,
     /// Where its programs are.
     programs: PathBuf,
     /// What it starts from.
     disk: Disk,
+}
+
+/// What a node is told when it is made.
+pub(super) struct Place {
+    pub(super) name: String,
+    /// Which node of the bed it is.
+    pub(super) number: u8,
+    pub(super) bed: Bed,
+    /// Lines for `ip` inside.
+    pub(super) routes: Vec<String>,
 }
 
 /// A node that is on.
@@ -51,10 +67,11 @@ struct Running {
 
 impl Node {
     /// Starts the node with this number on the bed; its kubelet waits until it is admitted.
-    pub(super) fn new(name: String, number: u8, (netns, programs): (Netns, &Path)) -> Result<Self> {
-        let disk = Disk::new(number)?;
-        let mut node = Self { name, netns, running: None, programs: programs.to_owned(), disk };
-        node.start()?;
+    pub(super) fn new(place: Place, programs: &Path) -> Result<Self> {
+        let Place { name, number, bed, routes } = place;
+        let (netns, disk, programs) = (bed.node(number)?, Disk::new(number)?, programs.to_owned());
+        let mut node = Self { name, number, bed, netns, routes, running: None, programs, disk };
+        node.run()?;
         Ok(node)
     }
 
@@ -71,7 +88,7 @@ impl Node {
         }
     }
 
-    /// Its network, which stays when the node is off.
+    /// Its network: a new one whenever it is switched on, the last one while it is off.
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
@@ -158,6 +175,8 @@ impl Node {
     /// The kernel does not end it in time.
     pub fn kill(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
+        // Silence first: what ends must not say goodbye.
+        self.bed.detach(&self.netns)?;
         // The kernel ends whatever else is in the namespace first, then the parent is told.
         let _ = kill(Pid::from_raw(i32::try_from(running.init)?), Signal::SIGKILL);
         running.parent.wait_exit(DOWN)?;
@@ -165,12 +184,20 @@ impl Node {
         wait_until("the end of a node's last process", DOWN, || cgroups.processes().is_empty())
     }
 
-    /// Switches it on, with the disk as it is, and waits for containerd.
+    /// Switches it on, with the disk as it is, and waits for containerd. Until its kubelet reports, the control plane knows
+    /// what it knew last: that the node is Ready, unless [`super::Cluster::node_lost`] was waited for.
     ///
     /// # Errors
     /// It is on; containerd does not listen in time.
     pub fn start(&mut self) -> Result<()> {
         ensure!(!self.is_on(), "{} is on", self.name);
+        self.netns = self.bed.node(self.number)?;
+        self.run()
+    }
+
+    /// Starts its first process in the network that it has.
+    fn run(&mut self) -> Result<()> {
+        self.netns.ip(&self.routes)?;
         let cgroups = Cgroups::new()?;
         let mut parent = Process::spawn(&self.name, &self.first(&cgroups))?;
         let init = match wait_for("a node's first process", UP, || first_child(&mut parent)) {

@@ -1,6 +1,8 @@
 //! What a cluster is waited for: nodes, rollouts, pods that go.
 
 use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -9,8 +11,73 @@ use kube::api::{Api, ListParams};
 use kube::runtime::wait::{Condition, await_condition, conditions};
 use kube::{Client, ResourceExt};
 
+use super::Cluster;
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Waits until all nodes that are on are Ready.
+    ///
+    /// # Errors
+    /// One is not after `bound`.
+    pub async fn nodes_ready(&self, bound: Duration) -> Result<()> {
+        let names: Vec<_> =
+            self.nodes.iter().filter(|node| node.is_on()).map(|node| node.name().to_owned()).collect();
+        let client = self.client()?;
+        self.within("Ready nodes", bound, nodes(&client, &names, true)).await
+    }
+
+    /// Waits until the control plane knows that a node is gone (about 15 s after its last sign of life).
+    ///
+    /// # Errors
+    /// It does not after `bound`.
+    pub async fn node_lost(&self, index: usize, bound: Duration) -> Result<()> {
+        let (client, name) = (self.client()?, [self.node(index).name().to_owned()]);
+        self.within(&format!("{} not to be Ready", name[0]), bound, nodes(&client, &name, false)).await
+    }
+
+    /// Waits until all pods of a `daemonset`, `deployment` or `statefulset` are of its newest template and available.
+    ///
+    /// # Errors
+    /// They are not after `bound`.
+    pub async fn rolled_out(&self, kind: &str, ns: &str, name: &str, bound: Duration) -> Result<()> {
+        let client = self.client()?;
+        self.within(&format!("{kind} {ns}/{name}"), bound, workload(&client, (kind, ns, name))).await
+    }
+
+    /// Waits until there is no pod with these labels.
+    ///
+    /// # Errors
+    /// There is one after `bound`.
+    pub async fn pods_gone(&self, ns: &str, labels: &str, bound: Duration) -> Result<()> {
+        let client = self.client()?;
+        let waiting = no_pods(&client, ns, labels);
+        self.within(&format!("the end of pods {labels} in {ns}"), bound, waiting).await
+    }
+
+    /// Waits for anything with a bound, and shows the cluster when it does not come.
+    ///
+    /// # Errors
+    /// It failed, or has not come after `bound`.
+    pub async fn within<T>(
+        &self,
+        what: &str,
+        bound: Duration,
+        coming: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let outcome = match tokio::time::timeout(bound, coming).await {
+            Ok(outcome) => outcome.with_context(|| format!("waiting for {what}")),
+            Err(_) => Err(anyhow::anyhow!("waited {bound:?} in vain for {what}")),
+        };
+        if outcome.is_err() {
+            self.troubled.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
 /// Waits for all of the nodes to be Ready, or for all of them not to be.
-pub(super) async fn nodes(client: &Client, names: &[String], ready: bool) -> Result<()> {
+async fn nodes(client: &Client, names: &[String], ready: bool) -> Result<()> {
     let api = Api::<Node>::all(client.clone());
     let all = names.iter().map(|name| {
         await_condition(api.clone(), name, move |node: Option<&Node>| node.map(is_ready) == Some(ready))
@@ -28,7 +95,7 @@ pub(super) async fn namespace(client: &Client, name: &str) -> Result<()> {
 }
 
 /// Waits until all pods of a workload are of its newest template and available.
-pub(super) async fn workload(client: &Client, (kind, ns, name): (&str, &str, &str)) -> Result<()> {
+async fn workload(client: &Client, (kind, ns, name): (&str, &str, &str)) -> Result<()> {
     match kind {
         "daemonset" => holds(Api::namespaced(client.clone(), ns), name, daemon_set).await,
         "deployment" => holds(Api::namespaced(client.clone(), ns), name, deployment).await,
@@ -38,7 +105,7 @@ pub(super) async fn workload(client: &Client, (kind, ns, name): (&str, &str, &st
 }
 
 /// Waits until there is no pod with these labels.
-pub(super) async fn no_pods(client: &Client, ns: &str, labels: &str) -> Result<()> {
+async fn no_pods(client: &Client, ns: &str, labels: &str) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), ns);
     loop {
         let pods = api.list(&ListParams::default().labels(labels)).await?;
