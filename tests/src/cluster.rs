@@ -53,6 +53,14 @@ const READY: Duration = Duration::from_secs(120);
 /// How many pods that are not ready are shown.
 const SHOWN: usize = 6;
 
+/// Asks for what went wrong, the latest last.
+const EVENTS: [&str; 7] =
+    ["get", "events", "-A", "--no-headers", "--sort-by=.lastTimestamp", "--field-selector", "type=Warning"];
+/// The uids of pods that are not Ready.
+const UNREADY: &str = "go-template={{range .items}}{{$ready := false}}{{range .status.conditions}}\
+                       {{if and (eq .type \"Ready\") (eq .status \"True\")}}{{$ready = true}}{{end}}{{end}}\
+                       {{if not $ready}}{{.metadata.uid}} {{end}}{{end}}";
+
 /// A running cluster; ended and removed when dropped.
 pub struct Cluster {
     /// The nodes. First, since they end before what they depend on.
@@ -224,15 +232,14 @@ impl Cluster {
         self.plane.apply(yaml).await
     }
 
-    /// The state of things for a reader: nodes, pods, the latest events, and what pods that are not ready have written.
+    /// The state of things for a reader: nodes, pods, the latest warnings, and what pods that are not ready have written.
     pub fn evidence(&self) -> String {
         let brief = ["--request-timeout", "5s"];
         let ask = |words: &[&str]| {
             self.kubectl(&[&brief, words].concat()).unwrap_or_else(|error| format!("{error:#}\n"))
         };
-        let events = ask(&["get", "events", "-A", "--sort-by=.lastTimestamp", "--no-headers"]);
         let mut shown = ask(&["get", "nodes", "-o", "wide"]) + &ask(&["get", "pods", "-A", "-o", "wide"]);
-        shown.extend(events.lines().rev().take(20).map(|line| format!("{line}\n")));
+        shown += &evidence::warnings(&ask(&EVENTS));
         let uids = ask(&["get", "pods", "-A", "-o", UNREADY]);
         for uid in uids.split_whitespace().take(SHOWN) {
             shown.extend(self.nodes.iter().map(|node| node.log_of_pod(uid)));
@@ -254,8 +261,3 @@ impl Drop for Cluster {
         });
     }
 }
-
-/// The uids of pods that have a container that is not ready, or none yet.
-const UNREADY: &str = "go-template={{range .items}}{{$ready := false}}{{range .status.conditions}}\
-                       {{if and (eq .type \"Ready\") (eq .status \"True\")}}{{$ready = true}}{{end}}{{end}}\
-                       {{if not $ready}}{{.metadata.uid}} {{end}}{{end}}";

@@ -2,6 +2,7 @@
 //!
 //! Entry points: [`ControlPlane::start`] on the machine's loopback, [`ControlPlane::start_in`] inside a bed. There is
 //! no controller manager: nothing fills Endpoints, deletes namespaces or makes ServiceAccounts; pods stay as written.
+//! (With [`ControlPlane::start_for`] there are all of these: see [`crate::cluster`].)
 
 use std::fs;
 use std::net::SocketAddr;

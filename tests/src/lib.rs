@@ -1,4 +1,4 @@
-//! The harness: a real API server, network namespaces, processes under test, UDP flows and the Envoy admin client
+//! The harness: a real API server, real nodes, network namespaces, processes under test, UDP flows and the Envoy admin client
 //! that the scenarios and the benchmarks of this crate are written with.
 //!
 //! Everything here starts real things and ends them: children die with the test process (`PR_SET_PDEATHSIG`),

@@ -10,6 +10,13 @@ const WIDTH: usize = 400;
 /// How many logs of one pod.
 const LOGS: usize = 6;
 
+/// The last lines of a list of events, without those that every pod has here.
+pub(super) fn warnings(events: &str) -> String {
+    let lines = events.lines().filter(|line| !line.contains("MissingClusterDNS"));
+    let lines: Vec<String> = lines.map(|line| line.chars().take(WIDTH).collect()).collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("{line}\n")).collect()
+}
+
 /// The end of a log under its title; nothing for a log without a line.
 pub(super) fn tail(title: &str, path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
@@ -43,6 +50,13 @@ fn below(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_latest_warnings_are_shown() {
+        let events: String = (1..=20).map(|number| format!("event {number}\n")).collect();
+        let shown = warnings(&(events + "1s MissingClusterDNS pod/x\n"));
+        assert!(shown.starts_with("event 6\n") && shown.ends_with("event 20\n"), "{shown}");
+    }
 
     #[test]
     fn the_last_lines_of_each_container_are_shown() {
