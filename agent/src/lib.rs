@@ -53,6 +53,8 @@ enum Role {
     Keep(roles::KeepArgs),
     Gateway(roles::GatewayArgs),
     Ready(roles::ReadyArgs),
+    /// Fetch the Envoy of the pinned release into the user's cache, and print its path.
+    FetchEnvoy,
     #[command(hide = true)]
     Launch(roles::LaunchArgs),
 }
@@ -74,6 +76,7 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
         Role::Ready(args) => finish(keeper::ready(args.dir)),
+        Role::FetchEnvoy => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_envoy())),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }
 }

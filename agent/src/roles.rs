@@ -1,4 +1,4 @@
-//! The roles that both binaries take on beside their own: a proxy's keeper, and the launcher of its Envoy.
+//! The roles that both binaries take on beside their own: a proxy's keeper, the launcher of its Envoy, and who fetches that.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use nix::unistd::{geteuid, getppid, setsid};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use tokio::net::unix::pipe;
 
+use crate::envoy::locate::Surroundings;
 use crate::keeper;
 
 /// Keep one proxy running; started by the agent.
@@ -100,6 +101,16 @@ pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     let GatewayArgs { proxy, dir, agent_socket, envoy } = args;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(keeper::run_in_pod(keeper::PodSettings { proxy, dir, agent_socket, envoy }))
+}
+
+/// The role `fetch-envoy`: has the pinned Envoy in the user's cache, and prints where.
+///
+/// # Errors
+/// It can't be fetched.
+pub fn fetch_envoy() -> anyhow::Result<()> {
+    let envoy = Surroundings::of_process().pinned(&mut |step| tracing::info!("{step}"))?;
+    println!("{}", envoy.display());
+    Ok(())
 }
 
 /// The role `launch`: has the kernel kill this process when its parent's thread ends, and becomes the program.

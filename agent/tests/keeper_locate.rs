@@ -102,12 +102,11 @@ fn second_process_waits_for_the_first_and_takes_what_it_fetched() {
 #[test]
 fn pinned_release_is_fetched_once_and_runs() {
     let mut surroundings = Surroundings::of_process();
-    surroundings.path = None;
-    surroundings.portreeve_envoy = None;
-    let envoy = surroundings.locate(None, &mut |step| eprintln!("{step:?}")).unwrap();
+    surroundings.portreeve_envoy = Some("/nonexistent/envoy".into());
+    let envoy = surroundings.pinned(&mut |step| eprintln!("{step:?}")).unwrap();
     let output = Command::new(&envoy).arg("--version").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(&format!("/{VERSION}/")), "{text}");
-    let again = surroundings.locate(None, &mut |step| panic!("nothing left to do: {step:?}")).unwrap();
+    let again = surroundings.pinned(&mut |step| panic!("nothing left to do: {step:?}")).unwrap();
     assert_eq!(again, envoy);
 }

@@ -111,6 +111,14 @@ impl Surroundings {
         if let Some(found) = self.on_path() {
             return Ok(found);
         }
+        self.pinned(progress)
+    }
+
+    /// Envoy of the pinned release ([`VERSION`]), whatever else this machine has: from the cache, or fetched into it.
+    ///
+    /// # Errors
+    /// [`LocateError::Fetch`].
+    pub fn pinned(&self, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, LocateError> {
         fetch::cached_or_fetched(self, progress)
             .map_err(|error| LocateError::Fetch { reason: error.to_string() })
     }
