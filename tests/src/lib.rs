@@ -16,6 +16,7 @@ pub mod family;
 pub mod hand_over;
 pub mod health_port;
 pub mod http;
+pub mod images;
 pub mod ledger;
 pub mod manifest;
 pub mod netns;

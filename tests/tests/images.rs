@@ -1,0 +1,263 @@
+//! The images: the same bytes from the same inputs, and in them what the programs need and nothing else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use portreeve_agent::envoy::locate::VERSION;
+use portreeve_agent::envoy::{Bootstrap, Family};
+use portreeve_tests::images::{self, Images, run};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+/// One image: its archive, and what is to be in it.
+struct Expected<'a> {
+    archive: &'a Path,
+    user: &'a str,
+    command: Value,
+    /// All programs in it; libraries aside.
+    programs: &'static [&'static str],
+    tag: String,
+}
+
+const HUB: &str = "/usr/local/bin/portreeve-hub";
+const AGENT: &str = "/usr/local/bin/portreeve-agent";
+const ENVOY: &str = "/usr/local/bin/envoy";
+
+fn expected(images: &Images) -> [Expected<'_>; 4] {
+    let ours = env!("CARGO_PKG_VERSION");
+    let both = format!("{ours}-envoy{VERSION}");
+    let sidecar = json!(["envoy", "-c", "/etc/envoy/bootstrap.yaml", "--disable-hot-restart"]);
+    let of = |archive, user, command, programs: &'static [_], tag| Expected {
+        archive,
+        user,
+        command,
+        programs,
+        tag,
+    };
+    [
+        of(&images.hub, "65532:65532", json!(["portreeve-hub"]), &[HUB], ours.to_owned()),
+        of(&images.agent, "0:0", json!(["portreeve-agent"]), &[AGENT], ours.to_owned()),
+        of(&images.gateway, "101:101", json!(["portreeve-agent", "keep"]), &[ENVOY, AGENT], both),
+        of(&images.sidecar, "101:101", sidecar, &[ENVOY], format!("envoy{VERSION}")),
+    ]
+}
+
+fn config(archive: &Path) -> Result<Value> {
+    let manifest = images::manifest(archive)?;
+    let name = manifest["Config"].as_str().context("a configuration")?;
+    Ok(serde_json::from_str(&images::member(archive, name)?)?)
+}
+
+fn layers(archive: &Path) -> Result<Vec<String>> {
+    let manifest = images::manifest(archive)?;
+    Ok(serde_json::from_value(manifest["Layers"].clone())?)
+}
+
+/// The image's file system, its layers on top of one another.
+fn unpacked(archive: &Path) -> Result<TempDir> {
+    let (held, root) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(held.path()))?;
+    for layer in layers(archive)? {
+        let layer = held.path().join(layer);
+        run(Command::new("tar")
+            .arg("--keep-directory-symlink")
+            .arg("-xpf")
+            .arg(layer)
+            .arg("-C")
+            .arg(root.path()))?;
+    }
+    Ok(root)
+}
+
+/// Every regular file that may be executed, libraries aside.
+fn programs(root: &Path) -> Result<BTreeSet<String>> {
+    let found =
+        run(Command::new("find").arg(root).args(["-type", "f", "-perm", "/111", "-printf", "/%P\n"]))?;
+    let library = |path: &&str| path.starts_with("/usr/lib/") && path.contains(".so.");
+    Ok(found.lines().filter(|path| !library(path)).map(str::to_owned).collect())
+}
+
+/// What a program prints that has nothing but the image.
+fn run_inside(root: &Path, words: &[&str]) -> Result<String> {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--root"]).arg(root).args(words);
+    run(command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))
+}
+
+#[test]
+fn an_image_holds_its_programs_and_no_shell() -> Result<()> {
+    let images = images::built()?;
+    for image in expected(&images) {
+        let (root, config) = (unpacked(image.archive)?, config(image.archive)?);
+        let wanted: BTreeSet<String> = image.programs.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(programs(root.path())?, wanted, "{}", image.archive.display());
+        assert_eq!(config["config"]["User"], image.user, "{config}");
+        let words = ["Entrypoint", "Cmd"].map(|part| config["config"][part].as_array().cloned());
+        assert_eq!(Value::from(words.into_iter().flatten().flatten().collect::<Vec<_>>()), image.command);
+        let name = images::reference(image.archive)?;
+        assert!(name.ends_with(&format!(":{}", image.tag)), "{name}");
+        let said = &config["config"]["Labels"]["dev.portreeve.packages"];
+        assert!(said.as_str().is_some_and(|packages| packages.contains("libc6=")), "{config}");
+    }
+    Ok(())
+}
+
+#[test]
+fn programs_start_with_nothing_but_their_image() -> Result<()> {
+    let images = images::built()?;
+    for image in expected(&images) {
+        let root = unpacked(image.archive)?;
+        for program in image.programs {
+            let words = run_inside(root.path(), &[program, "--version"])?;
+            let version = if program.ends_with("envoy") { VERSION } else { env!("CARGO_PKG_VERSION") };
+            assert!(words.contains(version), "{program}: {words}");
+        }
+    }
+    let hub = unpacked(&images.hub)?;
+    assert!(run_inside(hub.path(), &["/usr/local/bin/portreeve-hub", "--help"])?.contains("--listen"));
+    let sidecar = unpacked(&images.sidecar)?;
+    let validate = ["/usr/local/bin/envoy", "--mode", "validate", "-c", "/etc/envoy/bootstrap.yaml"];
+    run_inside(sidecar.path(), &validate)?;
+    Ok(())
+}
+
+#[test]
+fn nothing_in_an_image_can_be_changed_but_by_root() -> Result<()> {
+    let images = images::built()?;
+    for image in expected(&images) {
+        let held = tempfile::tempdir()?;
+        run(Command::new("tar").arg("-xf").arg(image.archive).arg("-C").arg(held.path()))?;
+        for layer in layers(image.archive)? {
+            let listing =
+                run(Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(held.path().join(layer)))?;
+            for line in listing.lines() {
+                let mut words = line.split_whitespace();
+                let (mode, owner) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                assert_eq!(owner, "0/0", "{line}");
+                // A link has no mode of its own. The rest is for all to read, and for none but root to write.
+                let modes = ["drwxr-xr-x", "-rwxr-xr-x", "-rw-r--r--"];
+                assert!(modes.contains(&mode) || mode.starts_with('l'), "{line}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_layers_are_shared() -> Result<()> {
+    let images = images::built()?;
+    let [hub, agent, gateway, sidecar] =
+        [&images.hub, &images.agent, &images.gateway, &images.sidecar].map(|archive| layers(archive));
+    let (hub, agent, gateway, sidecar) = (hub?, agent?, gateway?, sidecar?);
+    assert!([&agent, &gateway, &sidecar].iter().all(|layers| layers[0] == hub[0]), "the root");
+    assert_eq!(gateway[1], sidecar[1], "Envoy");
+    assert_eq!(gateway[2], agent[1], "the agent's program");
+    Ok(())
+}
+
+#[test]
+fn the_same_inputs_make_the_same_bytes() -> Result<()> {
+    let images = images::built()?;
+    let elsewhere = tempfile::tempdir()?;
+    let [programs, cache, out] = ["programs", "cache", "out"].map(|name| elsewhere.path().join(name));
+    fs::create_dir(&programs)?;
+    for program in ["portreeve-hub", "portreeve-agent"] {
+        fs::copy(images.programs.join(program), programs.join(program))?;
+        fs::set_permissions(programs.join(program), fs::Permissions::from_mode(0o700))?;
+    }
+    // Another place, another time, another mask, another language, and a root made anew.
+    let mut build = images::build(&programs, &out);
+    build.arg("--envoy").arg(&images.envoy);
+    let mut masked = Command::new("sh");
+    masked.args(["-c", "umask 077 && exec \"$@\"", "sh"]).arg(build.get_program()).args(build.get_args());
+    let words = run(masked.env("XDG_CACHE_HOME", &cache).env("TZ", "Asia/Tokyo").env("LANG", "C.UTF-8"))?;
+    println!("{words}");
+    for image in expected(&images) {
+        let again = out.join(image.archive.file_name().context("a name")?);
+        assert_eq!(digest(&again)?, digest(image.archive)?, "{}", again.display());
+        assert!(words.contains(&images::reference(image.archive)?), "{words}");
+    }
+    Ok(())
+}
+
+#[test]
+fn without_an_envoy_the_pinned_one_is_taken() -> Result<()> {
+    let (images, out) = (images::built()?, tempfile::tempdir()?);
+    let mut build = images::build(&images.programs, out.path());
+    let words = run(build.args(["--repository", "registry.example/p", "--tag", "mine", "sidecar"]))?;
+    assert!(words.starts_with("registry.example/p/sidecar:mine sha256:"), "{words}");
+    let built = out.path().join("sidecar.tar");
+    assert_eq!(images::reference(&built)?, "registry.example/p/sidecar:mine");
+    assert_eq!(layers(&built)?, layers(&images.sidecar)?);
+    assert!(!out.path().join("hub.tar").exists());
+    Ok(())
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    std::io::copy(&mut fs::File::open(path)?, &mut hash)?;
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[test]
+fn a_second_call_builds_nothing() -> Result<()> {
+    let first = images::built()?;
+    let made = fs::metadata(&first.gateway)?.modified()?;
+    let begun = std::time::Instant::now();
+    assert_eq!(images::built()?, first);
+    println!("found in {:?}", begun.elapsed());
+    assert_eq!(fs::metadata(&first.gateway)?.modified()?, made);
+    Ok(())
+}
+
+#[test]
+fn the_manifests_name_the_tags_that_are_built() -> Result<()> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/kustomization.yaml"))?;
+    let kustomization: Value = serde_yaml::from_str(&text)?;
+    let images = images::built()?;
+    for (part, archive) in [("hub", &images.hub), ("agent", &images.agent), ("gateway", &images.gateway)] {
+        let all = kustomization["images"].as_array().context("images")?;
+        let one = all.iter().find(|image| image["name"] == format!("portreeve-{part}").as_str());
+        let one = one.with_context(|| format!("no image portreeve-{part} in {text}"))?;
+        let [name, tag] = ["newName", "newTag"].map(|field| one[field].as_str().unwrap_or_default());
+        let built = images::reference(archive)?;
+        assert!(built.ends_with(&format!("/{name}:{tag}")), "{name}:{tag} is not {built}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_sidecars_bootstrap_is_that_of_a_gateway_without_admin() -> Result<()> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../images/bootstrap.yaml"))?;
+    let ours = Bootstrap {
+        node_id: "sidecar".into(),
+        node_cluster: "portreeve".into(),
+        ads_socket: PathBuf::from("/run/portreeve/agent.sock"),
+        admin_socket: PathBuf::from("/unused"),
+        health_listener: None,
+        wildcard: Family::V4,
+    };
+    let mut wanted = ours.render()?;
+    wanted.as_object_mut().context("an object")?.remove("admin");
+    assert_eq!(serde_yaml::from_str::<Value>(&text)?, wanted);
+    Ok(())
+}
+
+#[test]
+fn missing_tools_are_named_with_the_command_that_brings_them() -> Result<()> {
+    let path = tempfile::tempdir()?;
+    for tool in ["bash", "dirname", "tar", "flock", "realpath"] {
+        let found = run(Command::new("sh").args(["-c", "command -v \"$0\"", tool]))?;
+        std::os::unix::fs::symlink(found.trim(), path.path().join(tool))?;
+    }
+    let mut build = images::build(Path::new("/"), path.path());
+    let error = run(build.env("PATH", path.path())).err().context("built without its tools")?.to_string();
+    let wanted = "images/build needs the packages apt dpkg: apt-get install --no-install-recommends apt dpkg";
+    ensure!(error.contains(wanted), "{error}");
+    Ok(())
+}
