@@ -1,6 +1,6 @@
 //! Programs that are built once into the user's cache, from Go modules that pin their versions: the control plane's
 //! ([`control_plane`], unless `KUBEBUILDER_ASSETS` has them), those of a cluster with nodes ([`nodes`]) and those that read
-//! manifests ([`kustomize`]).
+//! manifests ([`kustomize`], [`helm`]).
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -36,7 +36,9 @@ const MANIFESTS: Module = Module {
     directory: concat!(env!("CARGO_MANIFEST_DIR"), "/manifests"),
     go_mod: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/go.mod")),
     go_sum: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/go.sum")),
-    flags: "-s -w",
+    // Helm renders for the version that the control plane has.
+    flags: "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
+        -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34",
 };
 
 /// The control plane's programs.
@@ -109,6 +111,14 @@ pub fn nodes() -> Result<NodeAssets> {
 /// As for [`control_plane`].
 pub fn kustomize() -> Result<PathBuf> {
     built(&MANIFESTS.cache()?, "kustomize", (&MANIFESTS, "sigs.k8s.io/kustomize/kustomize/v5"))
+}
+
+/// Helm, built when there is none: a minute.
+///
+/// # Errors
+/// As for [`control_plane`].
+pub fn helm() -> Result<PathBuf> {
+    built(&MANIFESTS.cache()?, "helm", (&MANIFESTS, "helm.sh/helm/v3/cmd/helm"))
 }
 
 /// The harness' cache: `$XDG_CACHE_HOME/portreeve` or `~/.cache/portreeve`.

@@ -11,6 +11,7 @@ use portreeve_agent::envoy;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::process::run;
 use crate::{packages, under_test};
 
 /// What makes images: all of the programs' description.
@@ -105,16 +106,6 @@ pub fn manifest(archive: &Path) -> Result<Value> {
 /// There is no such file.
 pub fn member(archive: &Path, name: &str) -> Result<String> {
     run(Command::new("tar").args(["--extract", "--to-stdout", "--file"]).arg(archive).arg(name))
-}
-
-/// What a command prints.
-///
-/// # Errors
-/// It failed: with what it said.
-pub fn run(command: &mut Command) -> Result<String> {
-    let done = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(done.status.success(), "{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8(done.stdout)?)
 }
 
 /// What decides how the images come out, as the name of a directory.

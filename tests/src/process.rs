@@ -170,6 +170,16 @@ impl Drop for Process {
     }
 }
 
+/// Runs a command to its end, and returns what it printed.
+///
+/// # Errors
+/// It failed: with what it said.
+pub fn run(command: &mut Command) -> Result<String> {
+    let done = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(done.status.success(), "{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
+    Ok(String::from_utf8(done.stdout)?)
+}
+
 /// What any process of this machine has used so far (`/proc/<pid>/status` and `stat`).
 ///
 /// # Errors

@@ -1,0 +1,244 @@
+//! The chart of `deploy/chart`: the same objects as the kustomize base, values that have an effect, nonsense refused by name,
+//! and a real install, upgrade and removal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use portreeve_tests::assets;
+use portreeve_tests::controlplane::ControlPlane;
+use portreeve_tests::process::run;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+/// What an object is called: its version, kind, namespace and name.
+type Title = [String; 4];
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// Helm, with nothing of the user's.
+fn helm(words: &[&str]) -> Result<Command> {
+    let mut command = Command::new(assets::helm()?);
+    let home = assets::cache_dir()?.join("helm");
+    command
+        .args(words)
+        .env("HELM_CACHE_HOME", &home)
+        .env("HELM_CONFIG_HOME", &home)
+        .env("HELM_DATA_HOME", &home);
+    command.env("KUBECONFIG", "/dev/null");
+    Ok(command)
+}
+
+fn template(namespace: &str, values: &[&str]) -> Result<Command> {
+    let mut command = helm(&["template", "portreeve"])?;
+    command.arg(deploy().join("chart")).args(["--namespace", namespace, "--include-crds"]);
+    command.args(values.iter().flat_map(|value| ["--set", value]));
+    Ok(command)
+}
+
+fn rendered(namespace: &str, values: &[&str]) -> Result<BTreeMap<Title, Value>> {
+    objects(&run(&mut template(namespace, values)?)?)
+}
+
+fn objects(yaml: &str) -> Result<BTreeMap<Title, Value>> {
+    let mut found = BTreeMap::new();
+    for document in serde_yaml::Deserializer::from_str(yaml) {
+        let object = whole(Value::deserialize(document)?);
+        if object.is_null() {
+            continue;
+        }
+        let words = ["/apiVersion", "/kind", "/metadata/namespace", "/metadata/name"];
+        let title =
+            words.map(|word| object.pointer(word).and_then(Value::as_str).unwrap_or_default().to_owned());
+        ensure!(found.insert(title.clone(), object).is_none(), "{title:?} is there twice");
+    }
+    Ok(found)
+}
+
+/// The same with whole numbers written as such: kustomize writes 1 where a definition has 1.0.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 => json!(float as i64),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, whole(value))).collect(),
+        other => other,
+    }
+}
+
+/// The only object of a kind and name.
+fn one<'a>(objects: &'a BTreeMap<Title, Value>, kind: &str, name: &str) -> Result<&'a Value> {
+    let found = objects.iter().find(|([_, is, _, called], _)| is == kind && called == name);
+    Ok(found.with_context(|| format!("no {kind} {name}"))?.1)
+}
+
+fn pod<'a>(objects: &'a BTreeMap<Title, Value>, kind: &str, name: &str) -> Result<&'a Value> {
+    Ok(&one(objects, kind, name)?["spec"]["template"]["spec"])
+}
+
+#[test]
+fn default_objects_are_those_of_the_base() -> Result<()> {
+    let base = objects(&run(Command::new(assets::kustomize()?).arg("build").arg(deploy()))?)?;
+    let chart = rendered("portreeve", &[])?;
+    let titles = |objects: &BTreeMap<Title, Value>| objects.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(titles(&chart), titles(&base));
+    for (title, object) in &base {
+        ensure!(
+            &chart[title] == object,
+            "{title:?} is by the chart\n{}\nand by the base\n{object}",
+            chart[title]
+        );
+    }
+    println!("{} objects", base.len());
+    Ok(())
+}
+
+#[test]
+fn definitions_are_not_a_copy_and_go_into_the_package() -> Result<()> {
+    let (chart, out) = (deploy().join("chart"), tempfile::tempdir()?);
+    assert_eq!(chart.join("crds").canonicalize()?, deploy().join("crds").canonicalize()?);
+    run(helm(&["lint", "--strict"])?.arg(&chart))?;
+    run(helm(&["package"])?.arg(&chart).arg("--destination").arg(out.path()))?;
+    let package = out.path().join(format!("portreeve-{}.tgz", env!("CARGO_PKG_VERSION")));
+    let listed = run(Command::new("tar").arg("-tzf").arg(package))?;
+    let definitions = listed.lines().filter(|name| name.starts_with("portreeve/crds/")).count();
+    assert_eq!(definitions, std::fs::read_dir(deploy().join("crds"))?.count(), "{listed}");
+    Ok(())
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_programs() -> Result<()> {
+    let chart: Value = serde_yaml::from_str(&std::fs::read_to_string(deploy().join("chart/Chart.yaml"))?)?;
+    assert_eq!([&chart["version"], &chart["appVersion"]], [env!("CARGO_PKG_VERSION"); 2]);
+    Ok(())
+}
+
+#[test]
+fn nonsense_is_refused_by_name() -> Result<()> {
+    let cases = [
+        ("hub.replicaz=3", "'replicaz' not allowed"),
+        ("agents.image.tag=1", "'agents' not allowed"),
+        ("hub.replicas=many", "hub/replicas"),
+        ("hub.replicas=-1", "hub/replicas"),
+        ("hub.image.pullPolicy=Sometimes", "hub/image/pullPolicy"),
+        ("hub.image.tag=", "hub/image/tag"),
+        ("hub.image=portreeve/hub:1", "hub/image"),
+        ("agent.tolerations.operator=Exists", "agent/tolerations"),
+        ("agent.tolerations[0].efect=NoSchedule", "'efect' not allowed"),
+        ("agent.maxUnavailable=some", "agent/maxUnavailable"),
+        ("agent.resources.request.cpu=1", "'request' not allowed"),
+        ("agent.nodeSelector.a=1", "agent/nodeSelector/a"),
+        ("namespace=maybe", "namespace"),
+        ("clusterDomain=a b", "clusterDomain"),
+    ];
+    for (value, named) in cases {
+        let error =
+            run(&mut template("portreeve", &[value])?).err().with_context(|| format!("{value} is taken"))?;
+        let text = error.to_string();
+        assert!(text.contains("schema") && text.contains(named), "{value}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn changed_values_have_effect() -> Result<()> {
+    let chart = rendered(
+        "portreeve",
+        &[
+            "hub.replicas=5",
+            "hub.image.repository=registry.example/p/hub",
+            "hub.image.tag=v2",
+            "hub.image.pullPolicy=Always",
+            "hub.nodeSelector.disk=fast",
+            "hub.tolerations[0].key=dedicated",
+            "hub.tolerations[0].operator=Exists",
+            "hub.resources.limits.memory=1Gi",
+            "hub.extraArgs[0]=--log-level=debug",
+            "hub.priorityClassName=",
+            "agent.image.tag=v3",
+            "agent.tolerations=null",
+            "agent.maxUnavailable=1",
+            "agent.extraArgs[0]=--max-stale=60",
+            "imagePullSecrets[0].name=pull",
+            "clusterDomain=example",
+        ],
+    )?;
+    let hub = pod(&chart, "Deployment", "portreeve-hub")?;
+    assert_eq!(one(&chart, "Deployment", "portreeve-hub")?["spec"]["replicas"], 5);
+    assert_eq!(hub["containers"][0]["image"], "registry.example/p/hub:v2");
+    assert_eq!(hub["containers"][0]["imagePullPolicy"], "Always");
+    assert_eq!(hub["nodeSelector"], json!({"disk": "fast"}));
+    assert_eq!(hub["tolerations"], json!([{"key": "dedicated", "operator": "Exists"}]));
+    let resources = json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}});
+    assert_eq!(hub["containers"][0]["resources"], resources);
+    assert_eq!(last(&hub["containers"][0]["args"]), "--log-level=debug");
+    assert_eq!(
+        (&hub["priorityClassName"], &hub["imagePullSecrets"]),
+        (&Value::Null, &json!([{"name": "pull"}]))
+    );
+    let agent = pod(&chart, "DaemonSet", "portreeve-agent")?;
+    assert_eq!(agent["containers"][0]["image"], "portreeve/agent:v3");
+    assert_eq!(agent["tolerations"], Value::Null);
+    assert_eq!(last(&agent["containers"][0]["args"]), "--max-stale=60");
+    assert!(agent["containers"][0]["args"].to_string().contains("portreeve-hub.portreeve.svc.example:18100"));
+    let update = &one(&chart, "DaemonSet", "portreeve-agent")?["spec"]["updateStrategy"]["rollingUpdate"];
+    assert_eq!(update, &json!({"maxUnavailable": 1}));
+    Ok(())
+}
+
+fn last(words: &Value) -> &str {
+    words.as_array().and_then(|words| words.last()?.as_str()).unwrap_or_default()
+}
+
+#[test]
+fn another_namespace_is_named_everywhere() -> Result<()> {
+    let chart = rendered("elsewhere", &[])?;
+    for ([_, kind, namespace, name], object) in &chart {
+        ensure!(namespace.is_empty() || namespace == "elsewhere", "{kind} {name} is in {namespace}");
+        let text = object.to_string();
+        for left in [
+            "portreeve/portreeve-agent",
+            "serviceaccount:portreeve:",
+            ".portreeve.svc",
+            "\"namespace\":\"portreeve\"",
+        ] {
+            ensure!(!text.contains(left), "{kind} {name} names the other namespace: {left}");
+        }
+    }
+    let hub = pod(&chart, "Deployment", "portreeve-hub")?;
+    assert_eq!(last(&hub["containers"][0]["args"]), "--agent-service-account=elsewhere/portreeve-agent");
+    one(&chart, "Namespace", "elsewhere")?;
+    assert!(one(&rendered("elsewhere", &["namespace=never"])?, "Namespace", "elsewhere").is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_installs_upgrades_and_removes() -> Result<()> {
+    let control = ControlPlane::start().await?;
+    let (kubeconfig, chart) = (control.kubeconfig("admin")?, deploy().join("chart"));
+    let deployments = Api::<Deployment>::namespaced(control.client()?, "calls");
+    let namespaces = Api::<Namespace>::all(control.client()?);
+    let call = |words: &[&str]| -> Result<String> {
+        run(helm(words)?.arg("--kubeconfig").arg(&kubeconfig).args(["--namespace", "calls"]))
+    };
+    let chart = chart.to_str().context("a path")?;
+    let notes = call(&["install", "portreeve", chart, "--create-namespace"])?;
+    ensure!(notes.contains("2 hubs") && notes.contains("label namespace calls"), "{notes}");
+    let replicas = |hub: Deployment| hub.spec.and_then(|spec| spec.replicas);
+    assert_eq!(replicas(deployments.get("portreeve-hub").await?), Some(2));
+    // The namespace is Helm's, not the release's: neither an upgrade nor a removal takes it away.
+    call(&["upgrade", "portreeve", chart, "--set", "hub.replicas=3"])?;
+    assert_eq!(replicas(deployments.get("portreeve-hub").await?), Some(3));
+    call(&["uninstall", "portreeve"])?;
+    assert!(deployments.get_opt("portreeve-hub").await?.is_none());
+    assert!(namespaces.get("calls").await?.metadata.deletion_timestamp.is_none());
+    Ok(())
+}
