@@ -2,7 +2,7 @@
 //!
 //! Entry point: [`Cluster::start`]. Everything is on a [`Bed`] of its own, so several clusters can run at once: 10.77.0.1 is
 //! the API server, node `i` (from 0) is 10.77.(i+1).1 with pods from 10.244.(i+1).0/24, Services are from 10.96.0.0/16 and
-//! [`Cluster::outside`] is 10.77.99.1. There is no name server: pods reach Services by address.
+//! [`Cluster::outside`] is 10.77.99.1. Pods are told Services' names by a name server of the harness' own, at 10.77.0.1.
 //!
 //! It needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2; on version 2
 //! alone it has not run yet. Nothing is left when it is dropped; when the test is killed, cgroups stay until the next one.
@@ -28,6 +28,7 @@ mod controllers;
 mod disk;
 mod evidence;
 mod image;
+mod names;
 mod node;
 mod pod;
 mod rollout;
@@ -69,6 +70,8 @@ pub struct Cluster {
     _controllers: [Process; 2],
     /// The API server and its store.
     plane: ControlPlane,
+    /// Who knows the Services' names.
+    _names: names::Names,
     /// A client beside the cluster.
     outside: Netns,
     /// Whether something was waited for in vain.
@@ -99,11 +102,13 @@ impl Cluster {
         let starting = wiring::start(&bed, &names, (&programs, &archive))?;
         let outside = bed.node(OUTSIDE)?;
         let plane = ControlPlane::start_for(&bed, names).await?;
+        let names = names::Names::start(bed.root(), plane.client()?)?;
         let controllers = controllers::start(&plane, &programs)?;
         let started = futures::future::join_all(starting).await.into_iter();
         let nodes = started.map(|node| node?).collect::<Result<Vec<Node>>>()?;
         let troubled = AtomicBool::new(false);
-        let cluster = Self { nodes, _controllers: controllers, plane, outside, troubled, programs, bed };
+        let (_controllers, _names) = (controllers, names);
+        let cluster = Self { nodes, _controllers, plane, _names, outside, troubled, programs, bed };
         cluster.settle().await?;
         Ok(cluster)
     }

@@ -69,7 +69,15 @@ impl Dns {
     /// # Errors
     /// The namespace can't be entered.
     pub fn start(namespace: &Netns) -> Result<Self> {
-        let socket = udp::socket(namespace, SocketAddr::new(namespace.v4(), 0))?;
+        Self::start_at(namespace, 0)
+    }
+
+    /// The same on this port.
+    ///
+    /// # Errors
+    /// The namespace can't be entered, or the port is taken.
+    pub fn start_at(namespace: &Netns, port: u16) -> Result<Self> {
+        let socket = udp::socket(namespace, SocketAddr::new(namespace.v4(), port))?;
         socket.set_read_timeout(Some(LOOK))?;
         let (state, stop) = (Arc::<Mutex<State>>::default(), Arc::new(AtomicBool::new(false)));
         let address = socket.local_addr()?;

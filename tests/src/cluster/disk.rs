@@ -131,6 +131,8 @@ cgroupDriver: cgroupfs
 failCgroupV1: false
 failSwapOn: false
 resolvConf: /run/resolv.conf
+clusterDNS: [10.77.0.1]
+clusterDomain: cluster.local
 nodeStatusUpdateFrequency: 1s
 nodeLeaseDurationSeconds: 4
 imageGCHighThresholdPercent: 100
