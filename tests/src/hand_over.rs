@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::envoy::Admin;
+use crate::netns::Netns;
 use crate::pipe::{Pipe, virtual_service};
 use crate::town::{BOUND, Town, Worker, listeners};
 use crate::udp::{Echo, Flow, Newcomer, Newcomers, Report, Running};
@@ -18,6 +19,8 @@ use crate::wait;
 const RATE: u32 = 1000;
 /// Sessions of each listener.
 const SOCKETS: u32 = 10;
+/// No traffic goes on for longer.
+const LONGEST: Duration = Duration::from_secs(300);
 /// Between two new sessions.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Traffic before and after a hand-over.
@@ -52,6 +55,18 @@ pub struct Fate {
     pub drops: u64,
     /// Datagrams that reached a pod.
     reached: u64,
+}
+
+/// The way that traffic takes.
+pub struct Path<'a> {
+    /// Where it comes from.
+    pub from: &'a Netns,
+    /// Where it goes to.
+    pub listeners: Vec<SocketAddr>,
+    /// Where the proxies are.
+    pub nodes: Vec<&'a Netns>,
+    /// Who answers.
+    pub echoes: &'a [Echo],
 }
 
 /// The town and what answers in it.
@@ -103,6 +118,50 @@ impl Fate {
     }
 }
 
+// === impl Path ===
+
+impl Path<'_> {
+    /// Begins traffic through all listeners; new sessions come to the last one.
+    ///
+    /// # Errors
+    /// A socket can't be had.
+    pub fn traffic(&self) -> Result<Traffic> {
+        let (drops, reached) = (self.drops()?, self.reached());
+        let flow = |to: &SocketAddr| {
+            let flow = Flow::to(*to).sockets(SOCKETS).rate(RATE);
+            flow.lasting(LONGEST).start(self.from)
+        };
+        let last = self.listeners.last().context("no listener")?;
+        let newcomers = Newcomers::start(self.from, *last, PAUSE)?;
+        let flows = self.listeners.iter().map(flow).collect::<Result<_>>()?;
+        Ok(Traffic { flows, newcomers, drops, reached })
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// A thread of it failed.
+    pub fn end(&self, traffic: Traffic) -> Result<Fate> {
+        let newcomers = traffic.newcomers.finish()?;
+        let flows = traffic.flows.into_iter().map(Running::stop).collect::<Result<Vec<_>>>()?;
+        let own: u64 = flows.iter().map(|report| report.drops).sum();
+        let drops = own + self.drops()?.saturating_sub(traffic.drops);
+        Ok(Fate { flows, newcomers, drops, reached: self.reached() - traffic.reached })
+    }
+
+    /// What the kernel dropped at the sockets of proxies and pods so far.
+    fn drops(&self) -> Result<u64> {
+        let pods: u64 = self.echoes.iter().map(Echo::drops).sum::<Result<u64>>()?;
+        let nodes: u64 = self.nodes.iter().map(|node| node.udp_drops()).sum::<Result<u64>>()?;
+        Ok(pods + nodes)
+    }
+
+    /// How many datagrams reached a pod so far.
+    fn reached(&self) -> u64 {
+        self.echoes.iter().map(|echo| echo.seen().received).sum()
+    }
+}
+
 // === impl Stage ===
 
 impl Stage {
@@ -130,15 +189,7 @@ impl Stage {
     /// # Errors
     /// A socket can't be had.
     pub fn traffic(&self) -> Result<Traffic> {
-        let (root, address) = (self.town.bed.root(), self.town.nodes[0].address());
-        let (drops, reached) = (self.drops()?, self.reached());
-        let flow = |(_, port)| {
-            let flow = Flow::to(SocketAddr::new(address, port)).sockets(SOCKETS).rate(RATE);
-            flow.lasting(Duration::from_secs(300)).start(root)
-        };
-        let newcomers = Newcomers::start(root, SocketAddr::new(address, PIPES[1].1), PAUSE)?;
-        let flows = PIPES.into_iter().map(flow).collect::<Result<_>>()?;
-        Ok(Traffic { flows, newcomers, drops, reached })
+        self.path().traffic()
     }
 
     /// Ends it.
@@ -146,22 +197,13 @@ impl Stage {
     /// # Errors
     /// A thread of it failed.
     pub fn end(&self, traffic: Traffic) -> Result<Fate> {
-        let newcomers = traffic.newcomers.finish()?;
-        let flows = traffic.flows.into_iter().map(Running::stop).collect::<Result<Vec<_>>>()?;
-        let own: u64 = flows.iter().map(|report| report.drops).sum();
-        let drops = own + self.drops()?.saturating_sub(traffic.drops);
-        Ok(Fate { flows, newcomers, drops, reached: self.reached() - traffic.reached })
+        self.path().end(traffic)
     }
 
-    /// What the kernel dropped at the sockets of proxies and pods so far.
-    fn drops(&self) -> Result<u64> {
-        let pods: u64 = self.echoes.iter().map(Echo::drops).sum::<Result<u64>>()?;
-        Ok(pods + self.town.nodes[0].netns.udp_drops()?)
-    }
-
-    /// How many datagrams reached a pod so far.
-    fn reached(&self) -> u64 {
-        self.echoes.iter().map(|echo| echo.seen().received).sum()
+    fn path(&self) -> Path<'_> {
+        let node = &self.town.nodes[0];
+        let listeners = PIPES.map(|(_, port)| SocketAddr::new(node.address(), port)).to_vec();
+        Path { from: self.town.bed.root(), listeners, nodes: vec![&node.netns], echoes: &self.echoes }
     }
 
     /// Has traffic go on for so long.

@@ -43,6 +43,24 @@ pub struct Images {
     pub envoy: PathBuf,
 }
 
+// === impl Images ===
+
+impl Images {
+    /// The archive of the image with this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(&self, name: &str) -> Result<&Path> {
+        match name {
+            "hub" => Ok(&self.hub),
+            "agent" => Ok(&self.agent),
+            "gateway" => Ok(&self.gateway),
+            "sidecar" => Ok(&self.sidecar),
+            _ => anyhow::bail!("no image {name}"),
+        }
+    }
+}
+
 /// The images of the programs under test, built (6 s, later 3 s) where they are not there yet. They are kept beside the
 /// programs, those of this build alone. Processes that come while another one builds wait for it.
 ///

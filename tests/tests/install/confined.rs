@@ -1,0 +1,59 @@
+//! Every container of ours runs with the rights that the README claims, by the kernel's word.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::site::Site;
+
+/// A part and the user that it runs as.
+const PARTS: [(&str, u32); 3] = [("hub", 65532), ("agent", 0), ("gateway", 101)];
+
+/// What `/proc/<pid>/status` says of a process without rights: no capability, none to be had, and filtered system calls.
+const NOTHING: [(&str, &str); 5] = [
+    ("CapEff", "0000000000000000"),
+    ("CapPrm", "0000000000000000"),
+    ("CapBnd", "0000000000000000"),
+    ("NoNewPrivs", "1"),
+    ("Seccomp", "2"),
+];
+
+pub async fn all_parts(site: &Site) -> Result<()> {
+    for (part, user) in PARTS {
+        let pods = site.cluster.pods("portreeve", &format!("app.kubernetes.io/component={part}")).await?;
+        ensure!(pods.len() == 2, "{part}: {pods:?}");
+        for pod in pods {
+            let node = site.cluster.node_named(&pod.node)?;
+            let ours = |pid: &u32| command(*pid).contains("portreeve-") || command(*pid).contains("envoy");
+            let pids: Vec<u32> = node.pids_of_pod(&pod.uid).into_iter().filter(ours).collect();
+            ensure!(pids.len() == if part == "gateway" { 2 } else { 1 }, "{}: {pids:?}", pod.name);
+            for pid in pids {
+                is_confined(pid, user).with_context(|| format!("{}: {}", pod.name, command(pid)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn command(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+fn is_confined(pid: u32, user: u32) -> Result<()> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim).with_context(|| format!("no {name}"))
+    };
+    for (name, wanted) in NOTHING {
+        ensure!(field(name)? == wanted, "{name} is {}", field(name)?);
+    }
+    let users: Vec<u32> = field("Uid")?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(users == [user; 4], "users {users:?} instead of {user}");
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).context("no root")?;
+    let options = root.split(' ').nth(5).unwrap_or_default();
+    ensure!(options.split(',').any(|option| option == "ro"), "its root can be written: {root}");
+    Ok(())
+}

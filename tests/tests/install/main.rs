@@ -1,0 +1,26 @@
+//! What a user installs, on real nodes: the manifests as they are shipped and the images of this tree, in one cluster from the first
+//! command to the last.
+
+mod confined;
+mod convergence;
+mod site;
+
+use anyhow::Result;
+use site::{PORTS, Site, call};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> Result<()> {
+    let site = Site::install().await?;
+    for (number, port) in PORTS.into_iter().enumerate() {
+        site.cluster.apply(&call(&format!("call-{number}"), port)).await?;
+    }
+    for number in 0..PORTS.len() {
+        site.programmed(&format!("call-{number}")).await?;
+    }
+    site.every_pod_answers_through_every_gateway()?;
+    confined::all_parts(&site).await?;
+    convergence::of_a_hundred_calls(&site).await?;
+    site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;
+    site.replaced(("daemonset", "portreeve-gateway"), &site.next("gateway")?, 1).await?;
+    site.replaced(("deployment", "portreeve-hub"), &site.next("hub")?, 0).await
+}

@@ -1,0 +1,208 @@
+//! A cluster on which everything is installed as it is shipped, with workers and calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+use portreeve_tests::cluster::{Cluster, Image, Node, PodSite};
+use portreeve_tests::images::{self, Images};
+use portreeve_tests::process::run;
+use portreeve_tests::udp::{Echo, Flow};
+use portreeve_tests::{hand_over, wait};
+
+/// Generous: the machine may be busy.
+pub const BOUND: Duration = Duration::from_secs(90);
+/// The image of the workers.
+const BOX: &str = "portreeve.test/box:1";
+/// Trials whose datagrams the kernel may drop before the test gives up.
+const REPEATS: usize = 3;
+/// Where the calls' listeners are.
+pub const PORTS: [u16; 8] = [4000, 4001, 4002, 4003, 4004, 4005, 4006, 4007];
+/// Where workers answer.
+const PORT: u16 = 7000;
+
+const WORKERS: &str = "
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: worker, namespace: default}
+spec:
+  selector: {matchLabels: {app: worker}}
+  template:
+    metadata: {labels: {app: worker}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: worker, image: 'portreeve.test/box:1'}
+";
+
+const NODE_PROXY: &str = "
+apiVersion: portreeve.dev/v1alpha1
+kind: NodeProxy
+metadata: {name: gateway}
+spec:
+  labels: {app: envoy-ingress}
+";
+
+/// A call by this key: which pod gets it, is for all gateways the same.
+pub fn call(name: &str, port: u16) -> String {
+    format!(
+        "
+apiVersion: servicemesh.l7mp.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: default}}
+spec:
+  selector: {{app: envoy-ingress}}
+  listeners:
+  - name: rtp
+    udp:
+      port: {port}
+      cluster:
+        name: rtp
+        service_discovery: eds
+        hash_key: {name}
+        endpoints:
+        - {{name: workers, host: {{selector: {{app: worker}}}}, port: {PORT}}}
+"
+    )
+}
+
+/// A cluster with everything on it.
+pub struct Site {
+    pub cluster: Cluster,
+    archives: Images,
+    pub workers: Vec<PodSite>,
+    echoes: Vec<Echo>,
+}
+
+// === impl Site ===
+
+impl Site {
+    pub async fn install() -> Result<Self> {
+        let begun = Instant::now();
+        let images = images::built()?;
+        println!("images after {:.1?}", begun.elapsed());
+        let cluster = Cluster::start(2).await?;
+        println!("nodes after {:.1?}", begun.elapsed());
+        for archive in [&images.hub, &images.agent, &images.gateway, &images.sidecar] {
+            cluster.import(archive)?;
+        }
+        cluster.load(&[Image::busybox(BOX)])?;
+        println!("images on the nodes after {:.1?}", begun.elapsed());
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        cluster.kubectl(&["apply", "-k", &deploy.to_string_lossy()])?;
+        cluster.apply(WORKERS).await?;
+        cluster.rolled_out("deployment", "portreeve", "portreeve-hub", BOUND).await?;
+        cluster.rolled_out("daemonset", "portreeve", "portreeve-agent", BOUND).await?;
+        cluster.rolled_out("daemonset", "portreeve", "portreeve-gateway", BOUND).await?;
+        cluster.rolled_out("daemonset", "default", "worker", BOUND).await?;
+        println!("rolled out after {:.1?}", begun.elapsed());
+        let workers = cluster.pods("default", "app=worker").await?;
+        let echo =
+            |pod: &PodSite| Echo::start(&pod.netns, &pod.name, SocketAddr::new(pod.address.into(), PORT));
+        let echoes = workers.iter().map(echo).collect::<Result<_>>()?;
+        cluster.apply(NODE_PROXY).await?;
+        Ok(Self { cluster, archives: images, workers, echoes })
+    }
+
+    /// Names for the next images of a part, each of which is the one that is there, on every node.
+    pub fn next(&self, part: &str) -> Result<Vec<String>> {
+        let reference = images::reference(self.archives.of(part)?)?;
+        let names: Vec<String> = (1..=REPEATS).map(|number| format!("{reference}-next{number}")).collect();
+        for (node, name) in
+            self.cluster.nodes().iter().flat_map(|node| names.iter().map(move |name| (node, name)))
+        {
+            run(node.command("ctr")?.args(["--namespace", "k8s.io", "images", "tag", &reference, name]))?;
+        }
+        Ok(names)
+    }
+
+    /// Waits until there is no pod of a part but those that are to stay.
+    async fn settled(&self, part: &str) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.cluster.client()?, "portreeve");
+        let labels = ListParams::default().labels(&format!("app.kubernetes.io/component={part}"));
+        wait::until(&format!("the end of every replaced {part}"), BOUND, || async {
+            let listed = pods.list(&labels).await;
+            listed.is_ok_and(|pods| pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()))
+        })
+        .await
+        .with_context(|| self.cluster.evidence())
+    }
+
+    /// Each key has its pod, the same behind every gateway; all pods have some.
+    pub fn every_pod_answers_through_every_gateway(&self) -> Result<()> {
+        let mut homes = BTreeMap::new();
+        for (port, node) in
+            PORTS.iter().flat_map(|port| self.cluster.nodes().iter().map(move |node| (port, node)))
+        {
+            let flow = Flow::to(SocketAddr::new(node.address().into(), *port)).sockets(4).rate(200);
+            let report = flow.lasting(Duration::from_millis(500)).start(self.cluster.outside())?.finish()?;
+            report.lossless()?;
+            let by: Vec<String> = report.answered_by().into_keys().collect();
+            ensure!(
+                by.len() == 1 && homes.entry(port).or_insert(by.clone()) == &by,
+                "{port}: {homes:?}, {report}"
+            );
+        }
+        let used: BTreeSet<&String> = homes.values().flatten().collect();
+        ensure!(used.len() == self.workers.len(), "{homes:?}");
+        Ok(())
+    }
+
+    /// What the listener at `port` of every node's gateway is.
+    pub fn path(&self, port: u16) -> hand_over::Path<'_> {
+        let at = |node: &Node| SocketAddr::new(node.address().into(), port);
+        let nodes = self.cluster.nodes();
+        hand_over::Path {
+            from: self.cluster.outside(),
+            listeners: nodes.iter().map(at).collect(),
+            nodes: nodes.iter().map(Node::netns).collect(),
+            echoes: &self.echoes,
+        }
+    }
+
+    /// Replaces a part under traffic, each session of which is then made anew so many times; again when the kernel dropped
+    /// datagrams. `image` is its next image.
+    pub async fn replaced(&self, (kind, name): (&str, &str), images: &[String], anew: usize) -> Result<()> {
+        let container = name.trim_start_matches("portreeve-");
+        for image in images {
+            let path = self.path(PORTS[0]);
+            let traffic = path.traffic()?;
+            let begun = Instant::now();
+            self.cluster.kubectl(&[
+                "-n",
+                "portreeve",
+                "set",
+                "image",
+                &format!("{kind}/{name}"),
+                &format!("{container}={image}"),
+            ])?;
+            self.cluster.rolled_out(kind, "portreeve", name, BOUND).await?;
+            let replaced = begun.elapsed();
+            self.settled(container).await?;
+            let fate = path.end(traffic)?;
+            println!("{name} replaced in {replaced:.1?}, settled after {:.1?}", begun.elapsed());
+            if fate.drops == 0 {
+                return fate.is_good(anew);
+            }
+            println!("void: {} dropped by the kernel", fate.drops);
+        }
+        anyhow::bail!("the kernel dropped datagrams each time")
+    }
+
+    /// Waits until all gateways have what a VirtualService wants.
+    pub async fn programmed(&self, name: &str) -> Result<()> {
+        let path = "jsonpath={.status.conditions[?(@.type=='Programmed')].status}";
+        wait::until(&format!("{name} to be Programmed"), BOUND, || async {
+            self.cluster
+                .kubectl(&["get", "virtualservice", name, "-o", path])
+                .is_ok_and(|status| status == "True")
+        })
+        .await
+        .with_context(|| self.cluster.evidence())
+    }
+}
