@@ -4,8 +4,8 @@
 //! the API server, node `i` (from 0) is 10.77.(i+1).1 with pods from 10.244.(i+1).0/24, Services are from 10.96.0.0/16 and
 //! [`Cluster::outside`] is 10.77.99.1. Pods are told Services' names by a name server of the harness' own, at 10.77.0.1.
 //!
-//! It needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2; on version 2
-//! alone it has not run yet. Nothing is left when it is dropped; when the test is killed, cgroups stay until the next one.
+//! It needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2 ([`View`]); on a
+//! machine whose version 2 has all controllers it has not run yet. Nothing is left when it is dropped; when the test is killed, cgroups stay until the next one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,12 +34,14 @@ mod pod;
 mod rollout;
 mod wiring;
 
+pub use cgroups::View;
 pub use image::{BUSYBOX, Image};
 pub use node::Node;
 pub use pod::PodSite;
 
 /// What the nodes and their images are made of.
-const NEEDED: [Wanted<'_>; 6] = [
+const NEEDED: [Wanted<'_>; 7] = [
+    ("python3", "python3-minimal"),
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -90,17 +92,27 @@ impl Cluster {
     /// # Errors
     /// A program is missing and can't be had, this is not root, or something is not ready in time: logs are printed.
     pub async fn start(nodes: usize) -> Result<Self> {
-        ensure!((1..=90).contains(&nodes), "1 to 90 nodes are possible");
+        Self::start_with(&vec![View::Machine; nodes]).await
+    }
+
+    /// The same, with a node for each of these views of the machine's cgroups.
+    ///
+    /// # Errors
+    /// As for [`Cluster::start`].
+    pub async fn start_with(views: &[View]) -> Result<Self> {
+        ensure!((1..=90).contains(&views.len()), "1 to 90 nodes are possible");
         ensure!(nix::unistd::geteuid().is_root(), "nodes need root of the machine: run this test as root");
         packages::need(&NEEDED)?;
         let programs = assets::nodes()?;
         let bed = Bed::new()?;
-        let names: Vec<String> = (0..nodes).map(|index| format!("node-{index}")).collect();
+        let nodes: Vec<_> =
+            views.iter().enumerate().map(|(index, view)| (format!("node-{index}"), *view)).collect();
         let pause = TempDir::new()?;
         let archive = pause.path().join("pause.tar");
         Image::busybox(disk::PAUSE).write(&archive)?;
-        let starting = wiring::start(&bed, &names, (&programs, &archive))?;
+        let starting = wiring::start(&bed, &nodes, (&programs, &archive))?;
         let outside = bed.node(OUTSIDE)?;
+        let names = nodes.into_iter().map(|(name, _)| name).collect();
         let plane = ControlPlane::start_for(&bed, names).await?;
         let names = names::Names::start(bed.root(), plane.client()?)?;
         let controllers = controllers::start(&plane, &programs)?;

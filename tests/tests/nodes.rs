@@ -11,7 +11,8 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use portreeve_tests::cluster::{Cluster, Image, Node, PodSite};
+use portreeve_agent::identity::cgroup::{Place, place};
+use portreeve_tests::cluster::{Cluster, Image, Node, PodSite, View};
 use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::netns::Netns;
 use portreeve_tests::udp::{Echo, Flow};
@@ -100,7 +101,7 @@ struct Traces {
 #[tokio::test]
 async fn nodes_run_pods_as_machines_of_their_own_do() -> Result<()> {
     let begun = Instant::now();
-    let mut cluster = Cluster::start(2).await?;
+    let mut cluster = Cluster::start_with(&[View::Machine, View::Unified]).await?;
     eprintln!("two nodes are Ready after {:.1?}", begun.elapsed());
     cluster.load(&[Image::busybox(IMAGE)])?;
     cluster.apply(PODS).await?;
@@ -111,6 +112,7 @@ async fn nodes_run_pods_as_machines_of_their_own_do() -> Result<()> {
 
     pods_exchange_udp_and_tcp(&cluster).await?;
     a_node_is_the_pods_host(&cluster).await?;
+    a_pods_cgroup_names_it(&cluster).await?;
     accounts_have_tokens(&cluster).await?;
     a_namespace_goes_with_its_pods(&cluster).await?;
     a_program_that_ends_is_started_again(&cluster).await?;
@@ -192,6 +194,23 @@ async fn a_node_is_the_pods_host(cluster: &Cluster) -> Result<()> {
         ensure!(kubelets.len() == 1, "{kubelets:?} are kubelets");
     }
     ensure!(!Path::new("/run/portreeve-nodes").exists(), "a pod's directory is on the machine");
+    Ok(())
+}
+
+/// What a pod with `hostPID` sees of another one, whatever the node's cgroups are. With version 2 alone it looks out of a
+/// cgroup namespace of its own.
+async fn a_pods_cgroup_names_it(cluster: &Cluster) -> Result<()> {
+    let pods = cluster.pods("default", "app=box").await?;
+    for (host, pod) in cluster.pods("default", "app=host").await?.iter().zip(&pods) {
+        let look = format!(
+            "for process in /proc/[0-9]*; do cat $process/cgroup; echo; done | grep -m 1 {}",
+            pod.uid
+        );
+        let line = cluster.kubectl(&["exec", &host.name, "--", "/bin/sh", "-c", &look])?;
+        ensure!(place(&line) == Place::Pod(pod.uid.clone()), "on {}: {line}", host.node);
+        let alone = host.node == "node-1" || Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        ensure!(line.trim().starts_with("0::/../") == alone, "on {}: {line}", host.node);
+    }
     Ok(())
 }
 

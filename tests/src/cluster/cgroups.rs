@@ -28,22 +28,36 @@ const ENTER: &str = r#"for root in "$@"; do [ "$root" = -- ] && break; echo $$ >
 exec unshare --cgroup sh -c '
 while [ "$1" != -- ]; do echo $$ >"$1/init/cgroup.procs" || exit 125; shift; done; shift; exec "$@"' sh "$@""#;
 
+/// Which hierarchies a node sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// What the machine has.
+    Machine,
+    /// Version 2 alone, also beside version 1. Its containers have cgroup namespaces of their own, as they have on most
+    /// machines of today. Where the machine keeps the controllers in version 1 they have no limits.
+    Unified,
+}
+
 /// A node's cgroups; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     /// One in each hierarchy.
     roots: Vec<PathBuf>,
+    /// The one of them below which containers are.
+    counted: PathBuf,
 }
 
 // === impl Cgroups ===
 
 impl Cgroups {
     /// New ones, at the top of every hierarchy.
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(view: View) -> Result<Self> {
         let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mountinfo")?);
         ensure!(!hierarchies.is_empty(), "no cgroups are mounted here: a node can't be had");
-        let mut made = Self { roots: Vec::new() };
+        let counted =
+            counted(&hierarchies, view).with_context(|| format!("no hierarchy here for {view:?}"))?;
+        let mut made = Self { roots: Vec::new(), counted: counted.join(&name) };
         for hierarchy in hierarchies {
             sweep(&hierarchy, PREFIX);
             let root = hierarchy.join(&name);
@@ -71,11 +85,8 @@ impl Cgroups {
 
     /// The processes inside, by the machine's numbers, each with its cgroup.
     pub(super) fn processes(&self) -> Vec<(u32, PathBuf)> {
-        // Every process is somewhere in every hierarchy, and a container's where the runtime put it: in those that limit.
-        let limiting = |root: &&PathBuf| root.parent().is_some_and(|parent| parent.ends_with("pids"));
-        let root = self.roots.iter().find(limiting).or(self.roots.first());
         let mut found = Vec::new();
-        root.into_iter().for_each(|root| collect(root, &mut found));
+        collect(&self.counted, &mut found);
         found
     }
 
@@ -94,6 +105,25 @@ impl Drop for Cgroups {
         if let Err(error) = gone {
             eprintln!("{error:#}: {roots:?} stay, until a later test finds them");
         }
+    }
+}
+
+/// Whether containers on a node with this view have the controllers that a kubelet sets limits with.
+pub(super) fn limits(view: View) -> Result<bool> {
+    let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mountinfo")?);
+    let Some(counted) = counted(&hierarchies, view) else { return Ok(false) };
+    let controllers = fs::read_to_string(counted.join("cgroup.controllers"));
+    Ok(controllers.map_or(true, |there| ["cpu", "memory", "pids"].iter().all(|name| there.contains(name))))
+}
+
+/// The hierarchy that tells a node's containers apart: every process is somewhere in every one, and a container's where
+/// the runtime put it.
+fn counted(hierarchies: &[PathBuf], view: View) -> Option<&PathBuf> {
+    let unified = || hierarchies.iter().find(|path| path.join("cgroup.controllers").exists());
+    let limiting = || hierarchies.iter().find(|path| path.ends_with("pids"));
+    match view {
+        View::Machine => limiting().or_else(unified),
+        View::Unified => unified(),
     }
 }
 

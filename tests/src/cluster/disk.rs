@@ -1,6 +1,7 @@
 //! The disk of a node: a directory with what its programs are configured by and what they keep ([`Disk`]).
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -34,8 +35,8 @@ pub(super) fn pods(number: u8) -> String {
 // === impl Disk ===
 
 impl Disk {
-    /// A new disk for the node with this number.
-    pub(super) fn new(number: u8) -> Result<Self> {
+    /// A new disk for the node with this number, whose containers have limits or can't.
+    pub(super) fn new(number: u8, limits: bool) -> Result<Self> {
         sweep(&std::env::temp_dir());
         let directory = TempDir::with_prefix(PREFIX)?;
         // Under another name first: what can be locked is taken for a dead test's.
@@ -46,9 +47,13 @@ impl Disk {
         let disk = Self { directory, _lock: lock };
         fs::create_dir(disk.path().join("log"))?;
         disk.write("init.sh", include_str!("init.sh"))?;
-        disk.write("containerd.toml", &containerd())?;
+        let (runtime, kubelet) =
+            if limits { ("", "") } else { (RUNTIME_WITHOUT_LIMITS, KUBELET_WITHOUT_LIMITS) };
+        disk.write("containerd.toml", &(containerd() + runtime))?;
+        disk.write("runc", include_str!("runc.py"))?;
+        fs::set_permissions(disk.path().join("runc"), Permissions::from_mode(0o755))?;
         disk.write("cni.conflist", &cni(number))?;
-        disk.write("kubelet.yaml", KUBELET)?;
+        disk.write("kubelet.yaml", &(KUBELET.to_owned() + kubelet))?;
         disk.write("proxy.yaml", &proxy())?;
         Ok(disk)
     }
@@ -107,6 +112,14 @@ fn containerd() -> String {
     )
 }
 
+/// See `runc.py`.
+const RUNTIME_WITHOUT_LIMITS: &str = "\
+[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]
+runtime_type = \"io.containerd.runc.v2\"
+[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]
+BinaryName = \"/run/node/runc\"
+";
+
 /// A bridge. Without the hairpin a pod does not reach itself through its Service.
 fn cni(number: u8) -> String {
     let pods = pods(number);
@@ -140,6 +153,12 @@ evictionHard: {memory.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%
 shutdownGracePeriod: 0s
 ";
 
+/// No cgroups for pods, which it could not set up.
+const KUBELET_WITHOUT_LIMITS: &str = "\
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
+";
+
 /// The limits of the kernel's connection table are the machine's, not the node's: they are left alone.
 fn proxy() -> String {
     format!(
@@ -159,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_disk_of_a_killed_test_is_removed_and_no_other() {
-        let (dead, alive) = (TempDir::with_prefix(PREFIX).unwrap(), Disk::new(1).unwrap());
+        let (dead, alive) = (TempDir::with_prefix(PREFIX).unwrap(), Disk::new(1, true).unwrap());
         sweep(&std::env::temp_dir());
         assert!(dead.path().is_dir(), "one that is not locked yet is being made");
         fs::write(dead.path().join(LOCK), "").unwrap();

@@ -59,7 +59,8 @@ impl Image {
 
     /// busybox with the names of some of its tools; it waits until it is ended.
     pub fn busybox(name: &str) -> Self {
-        let tools = ["sh", "sleep", "nc", "httpd", "cat", "echo", "ls", "wget", "id", "hostname", "nslookup"];
+        let tools =
+            ["sh", "sleep", "nc", "httpd", "cat", "echo", "grep", "ls", "wget", "id", "hostname", "nslookup"];
         let image = Self::new(name).copy(Path::new(BUSYBOX), "/bin/busybox");
         let image = tools.iter().fold(image, |image, tool| image.link("busybox", &format!("/bin/{tool}")));
         image.command(&["/bin/sh", "-c", WAITING])

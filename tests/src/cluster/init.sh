@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first process of a node, in namespaces of its own: NODE is its name, DISK its disk (a directory that outlives it) and
-# PROGRAMS where kubelet and kube-proxy are. Everything that it mounts goes with it.
+# The first process of a node, in namespaces of its own: NODE is its name, ADDRESS its address, DISK its disk (a directory that
+# outlives it), PROGRAMS where kubelet and kube-proxy are, and VIEW which cgroups it sees. Everything that it mounts goes with it.
 set -eu
 
 mount --make-rprivate /
@@ -21,9 +21,9 @@ echo 1 >/proc/sys/net/ipv4/ip_forward
 echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables || echo "no br_netfilter: a Service does not reach pods of its client's node"
 
 # The node's own view of the cgroups, whose roots are its own.
-pure=$([ -e /sys/fs/cgroup/cgroup.controllers ] && echo yes || echo no)
+[ ! -e /sys/fs/cgroup/cgroup.controllers ] || VIEW=Unified
 mount -t sysfs sysfs /sys
-if [ "$pure" = yes ]; then
+if [ "$VIEW" = Unified ]; then
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 else
     mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup

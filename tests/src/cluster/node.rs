@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::cgroups::Cgroups;
+use super::cgroups::{self, Cgroups, View};
 use super::disk::Disk;
 use super::evidence;
 use crate::netns::{Bed, Netns};
@@ -35,6 +35,8 @@ pub struct Node {
     netns: Netns,
     /// The ways to the other nodes' pods, and out.
     routes: Vec<String>,
+    /// Which cgroups it sees.
+    view: View,
     /// Its first process, seen from outside: the parent that ends with it. None while the node is off.
     running: Option<Running>,
     /// Where its programs are.
@@ -51,6 +53,7 @@ pub(super) struct Place {
     pub(super) bed: Bed,
     /// Lines for `ip` inside.
     pub(super) routes: Vec<String>,
+    pub(super) view: View,
 }
 
 /// A node that is on.
@@ -68,9 +71,13 @@ struct Running {
 impl Node {
     /// Starts the node with this number on the bed; its kubelet waits until it is admitted.
     pub(super) fn new(place: Place, programs: &Path) -> Result<Self> {
-        let Place { name, number, bed, routes } = place;
-        let (netns, disk, programs) = (bed.node(number)?, Disk::new(number)?, programs.to_owned());
-        let mut node = Self { name, number, bed, netns, routes, running: None, programs, disk };
+        let Place { name, number, bed, routes, view } = place;
+        let limits = cgroups::limits(view)?;
+        if !limits {
+            eprintln!("{name}: version 2 of cgroups has no controllers here, so its pods have no limits");
+        }
+        let (netns, disk, programs) = (bed.node(number)?, Disk::new(number, limits)?, programs.to_owned());
+        let mut node = Self { name, number, bed, netns, routes, view, running: None, programs, disk };
         node.run()?;
         Ok(node)
     }
@@ -198,7 +205,7 @@ impl Node {
     /// Starts its first process in the network that it has.
     fn run(&mut self) -> Result<()> {
         self.netns.ip(&self.routes)?;
-        let cgroups = Cgroups::new()?;
+        let cgroups = Cgroups::new(self.view)?;
         let mut parent = Process::spawn(&self.name, &self.first(&cgroups))?;
         let init = match wait_for("a node's first process", UP, || first_child(&mut parent)) {
             Ok(Some(init)) => init,
@@ -222,6 +229,7 @@ impl Node {
     /// The command of its first process.
     fn first(&self, cgroups: &Cgroups) -> Command {
         let mut command = self.netns.command("env");
+        command.arg(format!("VIEW={:?}", self.view));
         command.arg(format!("NODE={}", self.name)).arg(format!("ADDRESS={}", self.address()));
         command.arg(format!("DISK={}", self.disk.path().display()));
         command.arg(format!("PROGRAMS={}", self.programs.display()));
