@@ -4,6 +4,8 @@
 //! the API server, node `i` (from 0) is 10.77.(i+1).1 with pods from 10.244.(i+1).0/24, Services are from 10.96.0.0/16 and
 //! [`Cluster::outside`] is 10.77.99.1. Pods are told Services' names by a name server of the harness' own, at 10.77.0.1.
 //!
+//! A node takes 45 MB of memory and 14 MB for each pod, a control plane 460 MB.
+//!
 //! It needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2 ([`View`]); on a
 //! machine whose version 2 has all controllers it has not run yet. Nothing is left when it is dropped; when the test is killed, cgroups stay until the next one.
 
@@ -51,7 +53,7 @@ const NEEDED: [Wanted<'_>; 7] = [
 ];
 /// Where the client outside of the cluster is on the bed.
 const OUTSIDE: u8 = 99;
-/// How long the nodes may take to be Ready; measured 5 s.
+/// How long the nodes may take to be Ready; measured 4 s from nothing for one to three, and 13 s on a machine with a load of 9.
 const READY: Duration = Duration::from_secs(120);
 /// How many pods that are not ready are shown.
 const SHOWN: usize = 6;
@@ -132,9 +134,7 @@ impl Cluster {
             node.admit(&self.plane.kubeconfig(node.name())?, &proxy)?;
         }
         self.nodes_ready(READY).await?;
-        let client = self.client()?;
-        self.within("the ServiceAccount of namespace default", READY, rollout::namespace(&client, "default"))
-            .await
+        self.namespace_ready("default", READY).await
     }
 
     /// A new client for the administrator. It keeps connections, so it belongs to the runtime that made it.

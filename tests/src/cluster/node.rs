@@ -199,7 +199,7 @@ impl Node {
     pub fn start(&mut self) -> Result<()> {
         ensure!(!self.is_on(), "{} is on", self.name);
         self.netns = self.bed.node(self.number)?;
-        self.run()
+        self.run().inspect_err(|_| drop(self.bed.detach(&self.netns)))
     }
 
     /// Starts its first process in the network that it has.

@@ -36,6 +36,15 @@ impl Cluster {
         self.within(&format!("{} not to be Ready", name[0]), bound, nodes(&client, &name, false)).await
     }
 
+    /// Waits until pods may be made in a namespace: until then a pod by itself is refused for want of its ServiceAccount.
+    ///
+    /// # Errors
+    /// They may not after `bound`.
+    pub async fn namespace_ready(&self, name: &str, bound: Duration) -> Result<()> {
+        let client = self.client()?;
+        self.within(&format!("the ServiceAccount of namespace {name}"), bound, namespace(&client, name)).await
+    }
+
     /// Waits until all pods of a `daemonset`, `deployment` or `statefulset` are of its newest template and available.
     ///
     /// # Errors
@@ -87,7 +96,7 @@ async fn nodes(client: &Client, names: &[String], ready: bool) -> Result<()> {
 }
 
 /// Waits for what a pod needs of its namespace: its ServiceAccount.
-pub(super) async fn namespace(client: &Client, name: &str) -> Result<()> {
+async fn namespace(client: &Client, name: &str) -> Result<()> {
     let api = Api::<ServiceAccount>::namespaced(client.clone(), name);
     let there = |account: Option<&ServiceAccount>| account.is_some();
     await_condition(api, "default", there).await.context("watching ServiceAccounts")?;
