@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 pub mod envoy;
 pub mod families;
+pub mod forget;
 pub mod health;
 pub mod identity;
 pub mod keeper;
@@ -53,6 +54,8 @@ enum Role {
     Keep(roles::KeepArgs),
     Gateway(roles::GatewayArgs),
     Ready(roles::ReadyArgs),
+    /// Take away what an agent left on this node.
+    Forget(forget::ForgetArgs),
     /// Fetch the Envoy of the pinned release into the user's cache, and print its path.
     FetchEnvoy,
     #[command(hide = true)]
@@ -76,6 +79,7 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
         Role::Ready(args) => finish(keeper::ready(args.dir)),
+        Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
         Role::FetchEnvoy => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_envoy())),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }

@@ -13,8 +13,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::{geteuid, getppid, setsid};
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::envoy::locate::Surroundings;
+use crate::forget::{self, ForgetArgs};
 use crate::keeper;
 
 /// Keep one proxy running; started by the agent.
@@ -111,6 +113,23 @@ pub fn fetch_envoy() -> anyhow::Result<()> {
     let envoy = Surroundings::of_process().pinned(&mut |step| tracing::info!("{step}"))?;
     println!("{}", envoy.display());
     Ok(())
+}
+
+/// The role `forget`.
+///
+/// # Errors
+/// As of [`forget::forget`].
+pub fn forget(args: &ForgetArgs) -> anyhow::Result<()> {
+    forget::forget(&args.run_dir, &args.state_dir)?;
+    if !args.stay {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        terminate.recv().await;
+        Ok(())
+    })
 }
 
 /// The role `launch`: has the kernel kill this process when its parent's thread ends, and becomes the program.

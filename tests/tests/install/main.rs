@@ -4,6 +4,7 @@
 mod confined;
 mod convergence;
 mod site;
+mod uninstall;
 
 use anyhow::Result;
 use site::{PORTS, Site, call};
@@ -22,5 +23,6 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
     convergence::of_a_hundred_calls(&site).await?;
     site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;
     site.replaced(("daemonset", "portreeve-gateway"), &site.next("gateway")?, 1).await?;
-    site.replaced(("deployment", "portreeve-hub"), &site.next("hub")?, 0).await
+    site.replaced(("deployment", "portreeve-hub"), &site.next("hub")?, 0).await?;
+    uninstall::leaves_nothing(&site).await
 }

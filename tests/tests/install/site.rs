@@ -71,6 +71,12 @@ spec:
     )
 }
 
+/// A directory of the manifests.
+pub fn deploy(directory: &str) -> String {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(directory);
+    deploy.to_string_lossy().into_owned()
+}
+
 /// A cluster with everything on it.
 pub struct Site {
     pub cluster: Cluster,
@@ -93,8 +99,7 @@ impl Site {
         }
         cluster.load(&[Image::busybox(BOX)])?;
         println!("images on the nodes after {:.1?}", begun.elapsed());
-        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-        cluster.kubectl(&["apply", "-k", &deploy.to_string_lossy()])?;
+        cluster.kubectl(&["apply", "-k", &deploy("")])?;
         cluster.apply(WORKERS).await?;
         cluster.rolled_out("deployment", "portreeve", "portreeve-hub", BOUND).await?;
         cluster.rolled_out("daemonset", "portreeve", "portreeve-agent", BOUND).await?;

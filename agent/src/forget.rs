@@ -1,0 +1,77 @@
+//! What an agent leaves on its node is taken away: the last step of an uninstall. Entry point: [`forget`].
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+/// Where an agent was.
+#[derive(Debug, clap::Args)]
+pub struct ForgetArgs {
+    /// Directory of the agent's socket and of its keepers.
+    #[arg(long, default_value = "/run/portreeve")]
+    pub run_dir: PathBuf,
+    /// Directory of the last known good.
+    #[arg(long, default_value = "/var/lib/portreeve")]
+    pub state_dir: PathBuf,
+    /// Stay afterwards, until SIGTERM: as the container of a DaemonSet has to.
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// Empties both directories. (They may be mounted, and so stay themselves.)
+///
+/// # Errors
+/// An agent is still there, or something can't be removed.
+pub fn forget(run_dir: &Path, state_dir: &Path) -> anyhow::Result<()> {
+    let socket = run_dir.join("agent.sock");
+    let there = UnixStream::connect(&socket).is_ok();
+    anyhow::ensure!(!there, "{}: an agent answers; remove it first", socket.display());
+    for directory in [run_dir, state_dir] {
+        empty(directory).with_context(|| directory.display().to_string())?;
+        tracing::info!(directory = %directory.display(), "nothing is left");
+    }
+    Ok(())
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::forget;
+
+    #[test]
+    fn everything_goes_but_not_under_an_agent_that_answers() {
+        let temp = tempfile::tempdir().unwrap();
+        let (run, state) = (temp.path().join("run"), temp.path().join("state"));
+        fs::create_dir_all(run.join("keepers/gateway")).unwrap();
+        fs::create_dir_all(&state).unwrap();
+        fs::write(state.join("plan"), "x").unwrap();
+        let listener = UnixListener::bind(run.join("agent.sock")).unwrap();
+        let error = forget(&run, &state).unwrap_err().to_string();
+        assert!(error.ends_with("an agent answers; remove it first"), "{error}");
+        assert!(state.join("plan").exists());
+        drop(listener);
+        forget(&run, &state).unwrap();
+        assert_eq!([&run, &state].map(|dir| fs::read_dir(dir).unwrap().count()), [0, 0]);
+        forget(&run.join("never"), &state).unwrap();
+    }
+}

@@ -1,0 +1,69 @@
+//! The way out: what the README says, and nothing is left.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use portreeve_tests::cluster::Node;
+use portreeve_tests::wait;
+
+use crate::site::{BOUND, Site, call, deploy};
+
+/// What nobody but us has.
+const OURS: [&str; 3] = ["portreeve-hub", "portreeve-agent", "/usr/local/bin/envoy"];
+/// The directories on a node.
+const DIRECTORIES: [&str; 2] = ["/run/portreeve", "/var/lib/portreeve"];
+
+pub async fn leaves_nothing(site: &Site) -> Result<()> {
+    let cluster = &site.cluster;
+    // One as the seed's controllers make them.
+    let guarded = call("guarded", 6000)
+        .replace("namespace: default", "namespace: default, finalizers: [l7mp.io/delete]");
+    cluster.apply(&guarded).await?;
+    site.programmed("guarded").await?;
+    ensure!(
+        cluster.nodes().iter().all(|node| node.path("/run/portreeve/agent.sock").exists()),
+        "no socket to lose"
+    );
+
+    cluster.kubectl(&["delete", "virtualservices", "--all", "--all-namespaces", "--timeout=60s"])?;
+    cluster.kubectl(&["delete", "nodeproxies", "--all", "--timeout=60s"])?;
+    cluster.kubectl(&["delete", "-k", &deploy(""), "--timeout=120s"])?;
+    for node in cluster.nodes() {
+        wait::until("the end of our processes", BOUND, || async { processes(node).is_empty() })
+            .await
+            .with_context(|| format!("{}: {:?}", node.name(), processes(node)))?;
+    }
+    let uninstall = deploy("uninstall");
+    cluster.kubectl(&["apply", "-k", &uninstall])?;
+    cluster.rolled_out("daemonset", "portreeve-uninstall", "portreeve-uninstall", BOUND).await?;
+    cluster.kubectl(&["delete", "-k", &uninstall, "--timeout=120s"])?;
+
+    let left = cluster.kubectl(&["get", LISTED, "--all-namespaces", "-o", "name"])?;
+    let left: Vec<&str> =
+        left.lines().filter(|name| name.contains("portreeve") || name.contains("l7mp")).collect();
+    ensure!(left.is_empty(), "in the cluster: {left:?}");
+    cluster.nodes().iter().try_for_each(is_clean)
+}
+
+/// Kinds of which there might be one of ours.
+const LISTED: &str = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,priorityclasses,csidrivers,\
+    validatingadmissionpolicies,validatingadmissionpolicybindings,pods,serviceaccounts,leases";
+
+/// Our processes on a node.
+fn processes(node: &Node) -> Vec<u32> {
+    node.pids(|line| OURS.iter().any(|program| line.contains(program)))
+}
+
+fn is_clean(node: &Node) -> Result<()> {
+    for directory in DIRECTORIES {
+        let left: Vec<_> = fs::read_dir(node.path(directory)).into_iter().flatten().flatten().collect();
+        ensure!(left.is_empty(), "{} has {left:?} in {directory}", node.name());
+    }
+    let left = fs::read_dir(node.path("/dev/shm"))?.flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with("envoy")).collect();
+    ensure!(left.is_empty(), "{} has {left:?} in its shared memory", node.name());
+    let sockets = node.netns().enter(|| fs::read_to_string("/proc/thread-self/net/unix"))??;
+    let left: Vec<&str> = sockets.lines().filter(|line| line.contains("envoy_domain_socket")).collect();
+    ensure!(left.is_empty(), "{}: {left:?}", node.name());
+    Ok(())
+}
