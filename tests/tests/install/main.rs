@@ -3,6 +3,7 @@
 
 mod confined;
 mod convergence;
+mod faults;
 mod site;
 mod uninstall;
 
@@ -11,7 +12,7 @@ use site::{PORTS, Site, call};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> Result<()> {
-    let site = Site::install().await?;
+    let mut site = Site::install().await?;
     for (number, port) in PORTS.into_iter().enumerate() {
         site.cluster.apply(&call(&format!("call-{number}"), port)).await?;
     }
@@ -19,10 +20,13 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
         site.programmed(&format!("call-{number}")).await?;
     }
     site.every_pod_answers_through_every_gateway()?;
+    site.connections_are_answered().await?;
     confined::all_parts(&site).await?;
     convergence::of_a_hundred_calls(&site).await?;
     site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;
     site.replaced(("daemonset", "portreeve-gateway"), &site.next("gateway")?, 1).await?;
     site.replaced(("deployment", "portreeve-hub"), &site.next("hub")?, 0).await?;
+    faults::hubs_are_evicted(&site).await?;
+    faults::node_dies_and_comes_back(&mut site).await?;
     uninstall::leaves_nothing(&site).await
 }

@@ -1,7 +1,8 @@
 //! A cluster on which everything is installed as it is shipped, with workers and calls.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ const BOX: &str = "portreeve.test/box:1";
 const REPEATS: usize = 3;
 /// Where the calls' listeners are.
 pub const PORTS: [u16; 8] = [4000, 4001, 4002, 4003, 4004, 4005, 4006, 4007];
+/// Where the TCP listener is.
+const TCP: u16 = 4100;
 /// Where workers answer.
 const PORT: u16 = 7000;
 
@@ -106,12 +109,50 @@ impl Site {
         cluster.rolled_out("daemonset", "portreeve", "portreeve-gateway", BOUND).await?;
         cluster.rolled_out("daemonset", "default", "worker", BOUND).await?;
         println!("rolled out after {:.1?}", begun.elapsed());
-        let workers = cluster.pods("default", "app=worker").await?;
-        let echo =
-            |pod: &PodSite| Echo::start(&pod.netns, &pod.name, SocketAddr::new(pod.address.into(), PORT));
-        let echoes = workers.iter().map(echo).collect::<Result<_>>()?;
         cluster.apply(NODE_PROXY).await?;
-        Ok(Self { cluster, archives: images, workers, echoes })
+        let mut site = Self { cluster, archives: images, workers: Vec::new(), echoes: Vec::new() };
+        site.answer().await?;
+        Ok(site)
+    }
+
+    /// Has the workers that there are now answer, as containers of theirs would.
+    pub async fn answer(&mut self) -> Result<()> {
+        self.echoes.clear();
+        self.workers = self.cluster.pods("default", "app=worker").await?;
+        for pod in &self.workers {
+            let at = SocketAddr::new(pod.address.into(), PORT);
+            self.echoes.push(Echo::start(&pod.netns, &pod.name, at)?);
+            let listener = match pod.netns.enter(|| TcpListener::bind(at))? {
+                // It answers since it was met first.
+                Err(error) if error.kind() == ErrorKind::AddrInUse => continue,
+                listener => listener?,
+            };
+            let name = pod.name.clone();
+            // It ends with the test's process.
+            pod.netns.spawn(move || {
+                loop {
+                    listener.accept()?.0.write_all(name.as_bytes())?;
+                }
+                #[allow(unreachable_code, reason = "names the type")]
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Who answers each call through the gateway of this node.
+    pub fn homes(&self, node: usize) -> Result<Vec<String>> {
+        let address = self.cluster.node(node).address();
+        let home = |port: &u16| {
+            let flow = Flow::to(SocketAddr::new(address.into(), *port)).sockets(4).rate(200);
+            let report = flow.lasting(Duration::from_millis(300)).start(self.cluster.outside())?.finish()?;
+            report.lossless()?;
+            let mut by = report.answered_by().into_keys();
+            let first = by.next().with_context(|| format!("nobody answers at {port}"))?;
+            ensure!(by.next().is_none(), "{port}: {report}");
+            Ok(first)
+        };
+        PORTS.iter().map(home).collect()
     }
 
     /// Names for the next images of a part, each of which is the one that is there, on every node.
@@ -140,21 +181,28 @@ impl Site {
 
     /// Each key has its pod, the same behind every gateway; all pods have some.
     pub fn every_pod_answers_through_every_gateway(&self) -> Result<()> {
-        let mut homes = BTreeMap::new();
-        for (port, node) in
-            PORTS.iter().flat_map(|port| self.cluster.nodes().iter().map(move |node| (port, node)))
-        {
-            let flow = Flow::to(SocketAddr::new(node.address().into(), *port)).sockets(4).rate(200);
-            let report = flow.lasting(Duration::from_millis(500)).start(self.cluster.outside())?.finish()?;
-            report.lossless()?;
-            let by: Vec<String> = report.answered_by().into_keys().collect();
-            ensure!(
-                by.len() == 1 && homes.entry(port).or_insert(by.clone()) == &by,
-                "{port}: {homes:?}, {report}"
-            );
+        let homes = self.homes(0)?;
+        for node in 1..self.cluster.nodes().len() {
+            ensure!(self.homes(node)? == homes, "node {node}: {:?}, and not {homes:?}", self.homes(node)?);
         }
-        let used: BTreeSet<&String> = homes.values().flatten().collect();
+        let used: BTreeSet<&String> = homes.iter().collect();
         ensure!(used.len() == self.workers.len(), "{homes:?}");
+        Ok(())
+    }
+
+    /// TCP takes the same way.
+    pub async fn connections_are_answered(&self) -> Result<()> {
+        let text = call("tcp", TCP)
+            .replace("udp:", "tcp:")
+            .replace("service_discovery: eds\n        hash_key: tcp", "service_discovery: eds");
+        self.cluster.apply(&text).await?;
+        self.programmed("tcp").await?;
+        for node in self.cluster.nodes() {
+            let at = SocketAddr::new(node.address().into(), TCP);
+            let mut said = String::new();
+            self.cluster.outside().enter(|| TcpStream::connect(at)?.read_to_string(&mut said))??;
+            ensure!(self.workers.iter().any(|pod| pod.name == said), "{said:?} through {}", node.name());
+        }
         Ok(())
     }
 

@@ -1,0 +1,68 @@
+//! What happens to clusters: hubs are evicted, and a node dies and comes back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Api;
+use kube::api::EvictParams;
+use portreeve_tests::wait;
+
+use crate::site::{BOUND, PORTS, Site};
+
+/// The control plane takes 15 s to notice that a node is gone.
+const NOTICED: Duration = Duration::from_secs(90);
+
+/// One hub at a time may be evicted, and nobody notices.
+pub async fn hubs_are_evicted(site: &Site) -> Result<()> {
+    let path = site.path(PORTS[0]);
+    let traffic = path.traffic()?;
+    let pods = Api::<Pod>::namespaced(site.cluster.client()?, "portreeve");
+    let hubs = site.cluster.pods("portreeve", "app.kubernetes.io/component=hub").await?;
+    for hub in &hubs {
+        // The server refuses it as long as the one before has no successor, and the client asks again.
+        pods.evict(&hub.name, &EvictParams::default()).await?;
+        let budget = Api::<PodDisruptionBudget>::namespaced(site.cluster.client()?, "portreeve");
+        let left = budget.get("portreeve-hub").await?.status.map(|status| status.disruptions_allowed);
+        ensure!(left == Some(0), "{left:?} more hubs may go while one is away");
+    }
+    site.cluster.rolled_out("deployment", "portreeve", "portreeve-hub", BOUND).await?;
+    path.end(traffic)?.is_good(0)
+}
+
+/// The calls of the node's pods are answered by those of others, and its gateway serves again when it is back.
+pub async fn node_dies_and_comes_back(site: &mut Site) -> Result<()> {
+    let (lost, left) = (1, 0);
+    let others: Vec<String> =
+        site.workers.iter().filter(|pod| pod.node != "node-1").map(|pod| pod.name.clone()).collect();
+    let begun = Instant::now();
+    site.cluster.node_mut(lost).kill()?;
+    site.cluster.node_lost(lost, NOTICED).await?;
+    println!("the node is known to be dead after {:.1?}", begun.elapsed());
+    wait::until("the pods that are left to answer every call", BOUND, || async {
+        site.homes(left).is_ok_and(|homes| homes.iter().all(|by| others.contains(by)))
+    })
+    .await
+    .with_context(|| format!("{:?}, of {others:?}", site.homes(left)))?;
+    println!("and nobody relies on it after {:.1?}", begun.elapsed());
+
+    let begun = Instant::now();
+    site.cluster.node_mut(lost).start()?;
+    site.cluster.nodes_ready(BOUND).await?;
+    for (kind, name) in [
+        ("daemonset", "portreeve-agent"),
+        ("daemonset", "portreeve-gateway"),
+        ("deployment", "portreeve-hub"),
+    ] {
+        site.cluster.rolled_out(kind, "portreeve", name, BOUND).await?;
+    }
+    site.cluster.rolled_out("daemonset", "default", "worker", BOUND).await?;
+    site.answer().await?;
+    wait::until("calls to be spread over all pods by all gateways", BOUND, || async {
+        site.every_pod_answers_through_every_gateway().is_ok()
+    })
+    .await?;
+    println!("the node is back, and used, after {:.1?}", begun.elapsed());
+    Ok(())
+}
