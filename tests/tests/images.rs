@@ -43,7 +43,7 @@ fn expected(images: &Images) -> [Expected<'_>; 4] {
     [
         of(&images.hub, "65532:65532", json!(["portreeve-hub"]), &[HUB], ours.to_owned()),
         of(&images.agent, "0:0", json!(["portreeve-agent"]), &[AGENT], ours.to_owned()),
-        of(&images.gateway, "101:101", json!(["portreeve-agent", "keep"]), &[ENVOY, AGENT], both),
+        of(&images.gateway, "101:101", json!(["portreeve-agent", "gateway"]), &[ENVOY, AGENT], both),
         of(&images.sidecar, "101:101", sidecar, &[ENVOY], format!("envoy{VERSION}")),
     ]
 }
@@ -252,7 +252,7 @@ fn the_sidecars_bootstrap_is_that_of_a_gateway_without_admin() -> Result<()> {
         node_cluster: "portreeve".into(),
         ads_socket: PathBuf::from("/run/portreeve/agent.sock"),
         admin_socket: PathBuf::from("/unused"),
-        health_listener: None,
+        health_listener: Some(1233),
         wildcard: Family::V4,
     };
     let mut wanted = ours.render()?;

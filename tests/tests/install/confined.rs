@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::site::Site;
 
 /// A part and the user that it runs as.
-const PARTS: [(&str, u32); 3] = [("hub", 65532), ("agent", 0), ("gateway", 101)];
+const PARTS: [(&str, u32); 4] = [("hub", 65532), ("agent", 0), ("gateway", 101), ("sidecar", 101)];
 
 /// What `/proc/<pid>/status` says of a process without rights: no capability, none to be had, and filtered system calls.
 const NOTHING: [(&str, &str); 5] = [
@@ -20,7 +20,10 @@ const NOTHING: [(&str, &str); 5] = [
 
 pub async fn all_parts(site: &Site) -> Result<()> {
     for (part, user) in PARTS {
-        let pods = site.cluster.pods("portreeve", &format!("app.kubernetes.io/component={part}")).await?;
+        let pods = match part {
+            "sidecar" => site.workers.clone(),
+            _ => site.cluster.pods("portreeve", &format!("app.kubernetes.io/component={part}")).await?,
+        };
         ensure!(pods.len() == 2, "{part}: {pods:?}");
         for pod in pods {
             let node = site.cluster.node_named(&pod.node)?;

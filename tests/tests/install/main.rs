@@ -4,6 +4,7 @@
 mod confined;
 mod convergence;
 mod faults;
+mod sidecars;
 mod site;
 mod uninstall;
 
@@ -21,6 +22,7 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
     }
     site.every_pod_answers_through_every_gateway()?;
     site.connections_are_answered().await?;
+    sidecars::take_a_call(&site).await?;
     confined::all_parts(&site).await?;
     convergence::of_a_hundred_calls(&site).await?;
     site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;

@@ -41,6 +41,17 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
       - {name: worker, image: 'portreeve.test/box:1'}
+      - name: sidecar
+        image: portreeve/sidecar:SIDECAR
+        securityContext:
+          runAsNonRoot: true
+          allowPrivilegeEscalation: false
+          readOnlyRootFilesystem: true
+          capabilities: {drop: [ALL]}
+          seccompProfile: {type: RuntimeDefault}
+        volumeMounts: [{name: agent, mountPath: /run/portreeve, readOnly: true}]
+      volumes:
+      - {name: agent, hostPath: {path: /run/portreeve, type: DirectoryOrCreate}}
 ";
 
 const NODE_PROXY: &str = "
@@ -103,7 +114,9 @@ impl Site {
         cluster.load(&[Image::busybox(BOX)])?;
         println!("images on the nodes after {:.1?}", begun.elapsed());
         cluster.kubectl(&["apply", "-k", &deploy("")])?;
-        cluster.apply(WORKERS).await?;
+        let sidecar = images::reference(&images.sidecar)?;
+        let tag = sidecar.rsplit(':').next().unwrap_or_default();
+        cluster.apply(&WORKERS.replace("SIDECAR", tag)).await?;
         cluster.rolled_out("deployment", "portreeve", "portreeve-hub", BOUND).await?;
         cluster.rolled_out("daemonset", "portreeve", "portreeve-agent", BOUND).await?;
         cluster.rolled_out("daemonset", "portreeve", "portreeve-gateway", BOUND).await?;
