@@ -10,14 +10,14 @@ use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Event, Hello, Name, Peer, Source, StreamGuard, StreamInfo, View};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::health::Watched;
 use crate::identity::Door;
 use crate::keepers::pods::Embodiment;
 use crate::restore;
-use crate::status::{Book, Statuses, plan_of};
+use crate::status::{Book, Statuses};
 use crate::store::{Content, Key, Problem, Restored, Saver};
 use crate::world::{Effects, Host, ProxyId, World};
 
@@ -39,6 +39,8 @@ pub struct Local {
     generation: watch::Sender<u64>,
     /// Counts the changes of the NodeProxies that this node runs.
     proxies: watch::Sender<u64>,
+    /// Told when a presumption begins.
+    presumptions: Notify,
     /// Counts the changes of the host names that are wanted.
     hosts: watch::Sender<u64>,
     /// How far each Plan is.
@@ -56,6 +58,8 @@ struct Inner {
     doubtful: bool,
     streams: HashMap<u64, ProxyId>,
     answers: BTreeMap<ProxyId, Answers>,
+    /// Until when proxies without a stream are presumed to run what they accepted.
+    presumed: BTreeMap<ProxyId, Instant>,
     book: Book,
 }
 
@@ -78,14 +82,19 @@ impl Local {
         world.set_node(&node);
         let (watermark, doubtful) = (kept.watermark.clone(), kept.lost_any(PlanType::NodeProxy));
         restore::restore(&mut world, kept, &saver);
-        let (streams, answers, book) = (HashMap::new(), BTreeMap::new(), Book::default());
-        let inner = Inner { world, watermark, doubtful, streams, answers, book };
+        let (streams, answers, presumed, book) = Default::default();
+        let mut inner = Inner { world, watermark, doubtful, streams, answers, presumed, book };
+        // The proxies that an earlier agent served are on their way to this one.
+        let accepted: Vec<_> = inner.world.all_accepted().map(|(id, all)| (id.clone(), all)).collect();
+        let now = Instant::now();
+        accepted.into_iter().for_each(|(id, all)| inner.presume(id, all, now));
         Arc::new(Self {
             node,
             door,
             inner: Mutex::new(inner),
             generation: watch::Sender::new(0),
             proxies: watch::Sender::new(0),
+            presumptions: Notify::new(),
             hosts: watch::Sender::new(0),
             statuses: watch::Sender::default(),
             health: Watched::default(),
@@ -191,6 +200,28 @@ impl Local {
         known.then(|| inner.world.node_proxies().clone())
     }
 
+    /// Ends the presumptions that proxies without a stream are there, in time, for ever.
+    pub async fn keep_presumptions(&self) {
+        loop {
+            let due = self.lock().presumed.values().min().copied();
+            let over = async {
+                match due {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.presumptions.notified() => continue,
+                () = over => {}
+            }
+            let mut inner = self.lock();
+            let alone = inner.presume_no_more(Instant::now());
+            alone.iter().for_each(|id| self.touch_proxy(&mut inner, id));
+            drop(inner);
+            self.generation.send_modify(|n| *n += 1);
+        }
+    }
+
     /// Changes the world, and tells everybody.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
         let mut inner = self.lock();
@@ -251,8 +282,10 @@ impl Local {
         }
         let view = inner.world.open(id)?;
         // Beside a process that still has sessions, a new one gets what that one has.
-        if hello.fresh && !inner.answers.contains_key(id) {
+        if hello.fresh && inner.answers.get(id).is_none_or(|answers| answers.streams == 0) {
             inner.world.restarted(id);
+            // Another process: it runs nothing yet.
+            inner.answers.remove(id);
         }
         inner.welcome(hello.stream, id);
         restore::save(&mut inner.world, &self.saver);
@@ -343,17 +376,12 @@ impl Source<EnvoyType> for Local {
     fn closed(&self, stream: &StreamInfo) {
         let mut inner = self.lock();
         let Some(id) = inner.streams.remove(&stream.id) else { return };
-        if let Some(answers) = inner.answers.get_mut(&id) {
-            answers.streams = answers.streams.saturating_sub(1);
-            // A proxy that comes back says anew what it accepts.
-            if answers.streams == 0 {
-                let gone = inner.answers.remove(&id).unwrap_or_default();
-                // Among them may be Plans that were withdrawn and waited for this proxy.
-                inner.book.touch(gone.accepted.keys().map(|(_, name)| plan_of(name).into()));
-            }
-        }
+        let alone = inner.part(&id, Instant::now());
         self.touch_proxy(&mut inner, &id);
         drop(inner);
+        if alone {
+            self.presumptions.notify_one();
+        }
         tracing::info!(proxy = %id, "proxy disconnected");
         self.generation.send_modify(|n| *n += 1);
     }

@@ -273,6 +273,11 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         Ok(())
     });
     tasks.spawn("names", names::run(local.clone(), setup.names));
+    let presumed = local.clone();
+    tasks.spawn("presumptions", async move {
+        presumed.keep_presumptions().await;
+        Ok(())
+    });
     tasks.spawn("health", health::run(local.clone()));
     tasks.spawn("the hub's lease", health::follow_hub(local.clone(), replicas.clone()));
     let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };

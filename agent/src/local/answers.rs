@@ -1,6 +1,7 @@
 //! What proxies say of what they are sent: [`Answers`], and what follows for world and book.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Event, Name, Version};
@@ -9,6 +10,9 @@ use super::Inner;
 use crate::status::plan_of;
 use crate::world::ProxyId;
 
+/// How long a proxy that lost its stream, or whose agent is new, has to come back: Envoy tries every second.
+const ON_ITS_WAY: Duration = Duration::from_secs(3);
+
 /// What a proxy said of what it was sent.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
@@ -16,6 +20,9 @@ pub struct Answers {
     pub streams: usize,
     /// The version of each resource that was last accepted.
     pub accepted: BTreeMap<(EnvoyType, Name), Version>,
+    /// What a proxy without a stream accepted last. For a moment it is taken to run that still: it goes on without an agent,
+    /// and is on its way back to one.
+    pub presumed: BTreeMap<(EnvoyType, Name), Version>,
     /// Resources that were refused, also where what was accepted before has taken their place.
     pub refused: BTreeMap<(EnvoyType, Name), Refusal>,
 }
@@ -29,6 +36,23 @@ pub struct Refusal {
     pub text: String,
 }
 
+// === impl Answers ===
+
+impl Answers {
+    /// Whether the proxy is there, as far as is known or to be presumed.
+    pub fn is_there(&self) -> bool {
+        self.streams > 0 || !self.presumed.is_empty()
+    }
+
+    /// Whether this version is what it runs. Without a stream, of assignments its word is not known: they go with their
+    /// clusters.
+    pub fn runs(&self, key: &(EnvoyType, Name), version: Version) -> bool {
+        let presumed = || self.presumed.get(key) == Some(&version);
+        let unsaid = || self.streams == 0 && key.0 == EnvoyType::Endpoint;
+        self.accepted.get(key) == Some(&version) || presumed() || unsaid()
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
@@ -39,6 +63,44 @@ impl Inner {
         let answers = self.answers.entry(id.clone()).or_default();
         answers.streams += 1;
         answers.refused.extend(refusals);
+    }
+
+    /// A stream of a proxy has ended; whether it was the last one, so that the proxy is there by presumption only.
+    pub(super) fn part(&mut self, id: &ProxyId, now: Instant) -> bool {
+        let Some(answers) = self.answers.get_mut(id) else { return false };
+        answers.streams = answers.streams.saturating_sub(1);
+        if answers.streams > 0 {
+            return false;
+        }
+        // A proxy that comes back says anew what it accepts.
+        let gone = std::mem::take(answers);
+        // Among them may be Plans that were withdrawn and waited for this proxy.
+        self.book.touch(gone.accepted.keys().map(|(_, name)| plan_of(name).into()));
+        self.presume(id.clone(), gone.accepted, now);
+        true
+    }
+
+    /// Takes it for a moment that a proxy runs this.
+    pub(super) fn presume(
+        &mut self,
+        id: ProxyId,
+        presumed: BTreeMap<(EnvoyType, Name), Version>,
+        now: Instant,
+    ) {
+        self.answers.entry(id.clone()).or_default().presumed = presumed;
+        self.presumed.insert(id, now + ON_ITS_WAY);
+    }
+
+    /// Ends the presumptions that have lasted long enough; answers with the proxies that they were about.
+    pub(super) fn presume_no_more(&mut self, now: Instant) -> Vec<ProxyId> {
+        let over: Vec<_> = self.presumed.extract_if(.., |_, until| *until <= now).map(|(id, _)| id).collect();
+        for id in &over {
+            if let Some(answers) = self.answers.get_mut(id) {
+                answers.presumed.clear();
+            }
+            self.answers.retain(|one, answers| one != id || answers.streams > 0);
+        }
+        over
     }
 
     /// A proxy said something.
@@ -90,5 +152,58 @@ impl Inner {
                 answers.refused.remove(&(ty, name));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Instant;
+
+    use portreeve_xds::envoy::EnvoyType;
+    use portreeve_xds::{Name, Version};
+
+    use super::super::Inner;
+    use super::ON_ITS_WAY;
+    use crate::status::Book;
+    use crate::translate::Families;
+    use crate::world::{ProxyId, World};
+
+    fn mk_inner() -> Inner {
+        let (streams, answers, presumed) = Default::default();
+        let (world, book) = (World::new(Families::V4), Book::default());
+        Inner { world, watermark: None, doubtful: false, streams, answers, presumed, book }
+    }
+
+    #[test]
+    fn proxy_without_a_stream_is_taken_for_a_moment_to_run_what_it_accepted() {
+        let (mut inner, id, now) = (mk_inner(), ProxyId::Node("gw".into()), Instant::now());
+        let listener = (EnvoyType::Listener, Name::from("A/ns/call/l"));
+        inner.welcome(1, &id);
+        inner.acked(&id, EnvoyType::Listener, &[(listener.1.clone(), Version(7))], &[]);
+        let runs = |inner: &Inner, version| {
+            inner.answers.get(&id).is_some_and(|a| a.is_there() && a.runs(&listener, Version(version)))
+        };
+        assert!(runs(&inner, 7) && !runs(&inner, 8));
+        inner.welcome(2, &id);
+        assert!(!inner.part(&id, now), "it has another");
+        assert!(inner.part(&id, now) && runs(&inner, 7) && !runs(&inner, 8));
+        assert!(inner.answers[&id].accepted.is_empty(), "nothing that was withdrawn waits for it");
+        assert!(inner.presume_no_more(now).is_empty() && runs(&inner, 7));
+        assert_eq!(inner.presume_no_more(now + ON_ITS_WAY), [id.clone()]);
+        assert!(!runs(&inner, 7) && !inner.answers.contains_key(&id));
+    }
+
+    #[test]
+    fn proxy_that_is_back_in_time_is_no_presumption_and_one_that_accepted_nothing_is_not_there() {
+        let (mut inner, id, now) = (mk_inner(), ProxyId::Node("gw".into()), Instant::now());
+        let listener = (EnvoyType::Listener, Name::from("A/ns/call/l"));
+        inner.presume(id.clone(), BTreeMap::from([(listener.clone(), Version(7))]), now);
+        inner.welcome(1, &id);
+        inner.acked(&id, EnvoyType::Listener, &[(listener.1.clone(), Version(8))], &[]);
+        inner.presume_no_more(now + ON_ITS_WAY);
+        assert!(inner.answers[&id].is_there() && !inner.answers[&id].runs(&listener, Version(7)));
+        inner.presume(ProxyId::Node("other".into()), BTreeMap::new(), now);
+        assert!(!inner.answers[&ProxyId::Node("other".into())].is_there());
     }
 }

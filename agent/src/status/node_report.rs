@@ -64,7 +64,7 @@ pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> Nod
 /// A proxy under a keeper: always told of.
 fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
     let id = ProxyId::Node(name.into());
-    let answers = facts.answers.get(&id);
+    let answers = facts.answers.get(&id).filter(|answers| answers.streams > 0);
     let nack = facts.world.proxies().get(&id).zip(answers).and_then(|(proxy, answers)| nack(proxy, answers));
     let mut report = ProxyReport { name: name.into(), nack, phase: Phase::Pending, ..ProxyReport::default() };
     report.listeners = answers.map(|a| accepted(a, EnvoyType::Listener));

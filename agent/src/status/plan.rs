@@ -21,7 +21,7 @@ enum Standing {
     Refused(String),
     /// It has yet to answer.
     Pending,
-    /// It has no stream.
+    /// It has no stream, and has had none for a while.
     Unreachable,
 }
 
@@ -51,7 +51,7 @@ fn standing(
     answers: Option<&Answers>,
     version: Version,
 ) -> Standing {
-    let Some(answers) = answers.filter(|answers| answers.streams > 0) else { return Standing::Unreachable };
+    let Some(answers) = answers.filter(|answers| answers.is_there()) else { return Standing::Unreachable };
     // Its groups or names are not known completely: what it has is of an earlier version.
     let Some(part) = part.filter(|part| part.made_of == Some(version)) else { return Standing::Pending };
     let title = &proxy.facts.title;
@@ -63,10 +63,10 @@ fn standing(
     if let Some(text) = refused.or_else(inexpressible) {
         return Standing::Refused(cut(text));
     }
-    let accepted = |(key, resource): (&_, &std::sync::Arc<portreeve_xds::Resource>)| {
-        answers.accepted.get(key) == Some(&resource.version())
+    let runs = |(key, resource): (&_, &std::sync::Arc<portreeve_xds::Resource>)| {
+        answers.runs(key, resource.version())
     };
-    if part.resources.iter().all(accepted) { Standing::Acked } else { Standing::Pending }
+    if part.resources.iter().all(runs) { Standing::Acked } else { Standing::Pending }
 }
 
 /// What counts in a status.

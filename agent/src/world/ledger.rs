@@ -105,6 +105,12 @@ impl Ledger {
         self.pages.entry(plan).or_default().lines.extend(lines);
     }
 
+    /// The versions that were accepted last.
+    pub fn accepted(&self) -> impl Iterator<Item = (Key, Version)> {
+        let lines = self.pages.values().flat_map(|page| &page.lines);
+        lines.map(|(key, line)| (key.clone(), line.accepted.resource.version()))
+    }
+
     /// The Plans that something was accepted of.
     pub fn plans(&self) -> impl Iterator<Item = &Name> {
         self.pages.keys()

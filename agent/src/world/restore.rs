@@ -135,6 +135,11 @@ impl World {
         }
     }
 
+    /// What each proxy accepted last, in the life of an earlier agent too.
+    pub fn all_accepted(&self) -> impl Iterator<Item = (&ProxyId, BTreeMap<(EnvoyType, Name), Version>)> {
+        self.ledgers.iter().map(|(id, ledger)| (id, ledger.accepted().collect()))
+    }
+
     /// The hub's first word on a type: what it does not know is gone, also for ledgers. Answers with the Plans of
     /// ledgers that are to be looked at.
     pub(super) fn confirm_ledgers(&mut self, ty: PlanType) -> BTreeSet<Name> {

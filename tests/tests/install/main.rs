@@ -1,6 +1,7 @@
 //! What a user installs, on real nodes: the manifests as they are shipped and the images of this tree, in one cluster from the first
 //! command to the last.
 
+mod conditions;
 mod confined;
 mod convergence;
 mod faults;

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::conditions::Said;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -237,7 +238,7 @@ impl Site {
         let container = name.trim_start_matches("portreeve-");
         for image in images {
             let path = self.path(PORTS[0]);
-            let traffic = path.traffic()?;
+            let (traffic, said) = (path.traffic()?, Said::of(self, "call-0")?);
             let begun = Instant::now();
             self.cluster.kubectl(&[
                 "-n",
@@ -251,6 +252,8 @@ impl Site {
             let replaced = begun.elapsed();
             self.settled(container).await?;
             let fate = path.end(traffic)?;
+            println!("its status meanwhile: {:#?}", said.so_far());
+            ensure!(said.so_far().iter().all(|said| said.starts_with("True")), "nothing was wrong");
             println!("{name} replaced in {replaced:.1?}, settled after {:.1?}", begun.elapsed());
             if fate.drops == 0 {
                 return fate.is_good(anew);
