@@ -190,7 +190,7 @@ mod tests {
         assert!(inner.part(&id, now) && runs(&inner, 7) && !runs(&inner, 8));
         assert!(inner.answers[&id].accepted.is_empty(), "nothing that was withdrawn waits for it");
         assert!(inner.presume_no_more(now).is_empty() && runs(&inner, 7));
-        assert_eq!(inner.presume_no_more(now + ON_ITS_WAY), [id.clone()]);
+        assert_eq!(inner.presume_no_more(now + ON_ITS_WAY), std::slice::from_ref(&id));
         assert!(!runs(&inner, 7) && !inner.answers.contains_key(&id));
     }
 
