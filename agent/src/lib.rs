@@ -3,13 +3,15 @@
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
 //! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it for
 //! the next agent; [`reports`] tells every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`]
-//! supervise the Envoys. (rustix, there already for others, is for capabilities, which nix does not have.)
+//! supervise the Envoys; [`csi`] brings the socket to pods that may have no directory of the host. (rustix, there already
+//! for others, is for capabilities, which nix does not have.)
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod csi;
 pub mod envoy;
 pub mod families;
 pub mod forget;
@@ -56,6 +58,8 @@ enum Role {
     Ready(roles::ReadyArgs),
     /// Take away what an agent left on this node.
     Forget(forget::ForgetArgs),
+    Csi(csi::CsiArgs),
+    CsiProbe(csi::CsiProbeArgs),
     /// Fetch the Envoy of the pinned release into the user's cache, and print its path.
     FetchEnvoy,
     #[command(hide = true)]
@@ -80,6 +84,11 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
         Role::Ready(args) => finish(keeper::ready(args.dir)),
         Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
+        Role::Csi(args) => match csi::confine() {
+            Ok(()) => portreeve_runtime::block_on(csi::run(args)),
+            refused => finish(refused),
+        },
+        Role::CsiProbe(args) => portreeve_runtime::block_on(csi::probe(args)),
         Role::FetchEnvoy => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_envoy())),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }

@@ -1,6 +1,7 @@
 //! The agent's socket: bound under a temporary name and renamed over the old one, so that there is never a moment
 //! without one. It is not unlinked at exit: the next agent's may stand there already.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,14 @@ pub const PATH_LIMIT: usize = 107;
 /// # Errors
 /// A path that is too long (naming `flag`), or what the system said.
 pub fn bind(path: &Path, flag: &str) -> anyhow::Result<UnixListener> {
+    bind_with(path, flag, 0o666)
+}
+
+/// The same for those whom the mode lets connect.
+///
+/// # Errors
+/// As for [`bind`].
+pub fn bind_with(path: &Path, flag: &str, mode: u32) -> anyhow::Result<UnixListener> {
     let length = path.as_os_str().len();
     anyhow::ensure!(
         length <= PATH_LIMIT,
@@ -28,19 +37,22 @@ pub fn bind(path: &Path, flag: &str) -> anyhow::Result<UnixListener> {
     // Left by an agent that was killed between its bind and its rename.
     let _ = fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).with_context(|| temporary.display().to_string())?;
-    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o666))?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
     fs::rename(&temporary, path).with_context(|| path.display().to_string())?;
     Ok(listener)
 }
 
-/// A sibling no longer than the path itself, for paths at the limit.
+/// A sibling no longer than the path itself, for paths at the limit. Its name begins with a dot: a kubelet takes every other
+/// socket in its directory for a plugin's.
 fn temporary(path: &Path, length: usize) -> PathBuf {
     let pid = std::process::id().to_string();
     let room = PATH_LIMIT - length;
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    if pid.len() < room {
-        name.push(format!(".{pid}"));
-        return path.with_file_name(name);
+    let name = path.file_name().unwrap_or_default();
+    if pid.len() + 1 < room {
+        let mut longer = OsString::from(".");
+        longer.push(name);
+        longer.push(format!(".{pid}"));
+        return path.with_file_name(longer);
     }
     let keep = name.len();
     path.with_file_name(format!(".{pid:.keep$}", keep = keep.saturating_sub(1)))
