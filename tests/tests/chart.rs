@@ -138,6 +138,10 @@ fn nonsense_is_refused_by_name() -> Result<()> {
         ("agent.nodeSelector.a=1", "agent/nodeSelector/a"),
         ("namespace=maybe", "namespace"),
         ("clusterDomain=a b", "clusterDomain"),
+        ("csi.enabled=perhaps", "csi/enabled"),
+        ("csi.kubeletDir=kubelet", "csi/kubeletDir"),
+        ("csi.kubeletDir=/var/lib/kubelet/", "csi/kubeletDir"),
+        ("csi.kubelet=/x", "'kubelet' not allowed"),
     ];
     for (value, named) in cases {
         let error =
@@ -191,6 +195,21 @@ fn changed_values_have_effect() -> Result<()> {
     assert!(agent["containers"][0]["args"].to_string().contains("portreeve-hub.portreeve.svc.example:18100"));
     let update = &one(&chart, "DaemonSet", "portreeve-agent")?["spec"]["updateStrategy"]["rollingUpdate"];
     assert_eq!(update, &json!({"maxUnavailable": 1}));
+    Ok(())
+}
+
+#[test]
+fn the_driver_goes_where_the_kubelet_is_or_not_at_all() -> Result<()> {
+    let chart = rendered("portreeve", &["csi.kubeletDir=/srv/kubelet", "csi.image.tag=v4"])?;
+    let driver = pod(&chart, "DaemonSet", "portreeve-csi")?;
+    assert_eq!(driver["containers"][0]["image"], "portreeve/agent:v4");
+    let text = driver.to_string();
+    ensure!(!text.contains("/var/lib/kubelet"), "{text}");
+    assert_eq!(text.matches("--kubelet-dir=/srv/kubelet\"").count(), 3, "{text}");
+    assert_eq!(driver["containers"][0]["volumeMounts"][1]["mountPath"], "/srv/kubelet/pods");
+    let without = rendered("portreeve", &["csi.enabled=false"])?;
+    let left: Vec<_> = without.keys().filter(|[_, _, _, name]| name.contains("csi")).collect();
+    ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }
 

@@ -8,8 +8,10 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::storage::v1::CSIDriver;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
+use portreeve_agent::csi::{self, CsiArgs, CsiProbeArgs};
 use portreeve_agent::roles::GatewayArgs;
 use portreeve_agent::run::RunArgs;
 use portreeve_api::pod::NODE_PROXY_ANNOTATION;
@@ -24,6 +26,8 @@ const NAMESPACE: &str = "portreeve";
 enum Agent {
     Run(Box<AgentRun>),
     Gateway(GatewayArgs),
+    Csi(CsiArgs),
+    CsiProbe(CsiProbeArgs),
 }
 
 #[derive(Args)]
@@ -99,8 +103,58 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
         ensure!(mounted.iter().any(|mount| file.parent() == Some(Path::new(mount))), "{}", file.display());
     }
 
-    let gateway = Api::<DaemonSet>::namespaced(client, NAMESPACE).get("portreeve-gateway").await?;
-    is_gateway(&gateway, &run.args)
+    let gateway = Api::<DaemonSet>::namespaced(client.clone(), NAMESPACE).get("portreeve-gateway").await?;
+    is_gateway(&gateway, &run.args)?;
+
+    let driver = Api::<DaemonSet>::namespaced(client.clone(), NAMESPACE).get("portreeve-csi").await?;
+    is_driver(&driver, &run.args)?;
+    let object = Api::<CSIDriver>::all(client).get(csi::NAME).await?.spec;
+    ensure!(object.volume_lifecycle_modes.as_deref() == Some(&["Ephemeral".to_owned()]), "{object:?}");
+    ensure!((object.pod_info_on_mount, object.attach_required) == (Some(true), Some(false)), "{object:?}");
+    ensure!(object.fs_group_policy.as_deref() == Some("None"), "{object:?}");
+    Ok(())
+}
+
+/// Whether a DaemonSet runs the driver of what an agent with `args` serves, with mounts that reach the host where they have to,
+/// and there alone.
+fn is_driver(set: &DaemonSet, args: &RunArgs) -> Result<()> {
+    let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).context("a pod")?;
+    let [container] = pod.containers.as_slice() else { anyhow::bail!("{:?}", pod.containers) };
+    ensure!(pod.host_network.is_none() && pod.host_pid.is_none(), "{pod:?}");
+    ensure!(pod.automount_service_account_token == Some(false), "the driver has a token");
+    let context = container.security_context.as_ref().context("a security context")?;
+    ensure!(
+        (context.privileged, context.read_only_root_filesystem) == (Some(true), Some(true)),
+        "{context:?}"
+    );
+    let given = words("portreeve-agent", container).into_iter().chain(["--node=n1".to_owned()]);
+    let Agent::Csi(driver) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
+    ensure!(driver.run_dir == args.run_dir, "another directory than the agent's");
+    let probes = [&container.liveness_probe, &container.readiness_probe];
+    for probe in probes {
+        let given =
+            probe.as_ref().and_then(|probe| probe.exec.as_ref()?.command.clone()).context("a probe")?;
+        let Agent::CsiProbe(probe) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
+        ensure!(probe.kubelet_dir == driver.kubelet_dir, "{probe:?}");
+    }
+    let mounts: Vec<_> = container.volume_mounts.iter().flatten().collect();
+    let at = |path: &Path| mounts.iter().find(|mount| Path::new(&mount.mount_path) == path);
+    let shared = mounts.iter().filter(|mount| mount.mount_propagation.is_some());
+    let shared: Vec<&str> = shared.map(|mount| mount.mount_path.as_str()).collect();
+    ensure!(shared == [driver.kubelet_dir.join("pods").to_string_lossy()], "{shared:?}");
+    let run = at(&driver.run_dir).context("the agent's directory is not mounted")?;
+    ensure!(run.read_only == Some(true), "the driver could replace the agent's socket");
+    for file in [csi::endpoint(&driver.kubelet_dir), csi::registration::socket(&driver.kubelet_dir)] {
+        ensure!(file.parent().and_then(at).is_some(), "{} is no mount", file.display());
+    }
+    // What the driver sees is where the kubelet says.
+    let paths = pod.volumes.iter().flatten().map(|volume| (&volume.name, &volume.host_path));
+    let moved = paths.filter(|(name, path)| {
+        let mount = mounts.iter().find(|mount| &mount.name == *name).map(|mount| &mount.mount_path);
+        mount != path.as_ref().map(|path| &path.path)
+    });
+    ensure!(moved.count() == 0, "{pod:?}");
+    Ok(())
 }
 
 /// Whether a DaemonSet runs the pods that an agent with `args` takes for gateways', and can replace each beside itself.
