@@ -245,6 +245,18 @@ fn the_manifests_name_the_tags_that_are_built() -> Result<()> {
 }
 
 #[test]
+fn the_sidecars_component_names_the_image_and_has_its_bootstrap() -> Result<()> {
+    let read = |file: &str| fs::read_to_string(format!("{}/../{file}", env!("CARGO_MANIFEST_DIR")));
+    let component: Value = serde_yaml::from_str(&read("deploy/components/sidecar/kustomization.yaml")?)?;
+    let [name, tag] = ["newName", "newTag"].map(|field| component["images"][0][field].as_str());
+    let named = format!("/{}:{}", name.context("a name")?, tag.context("a tag")?);
+    let built = images::reference(&images::built()?.sidecar)?;
+    ensure!(built.ends_with(&named), "{named} is not {built}");
+    assert_eq!(read("deploy/components/sidecar/bootstrap.yaml")?, read("images/bootstrap.yaml")?);
+    Ok(())
+}
+
+#[test]
 fn the_sidecars_bootstrap_is_that_of_a_gateway_without_admin() -> Result<()> {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../images/bootstrap.yaml"))?;
     let ours = Bootstrap {
