@@ -1,0 +1,205 @@
+//! The agent's socket in a restricted namespace, on a real node: the kubelet registers the driver, mounts the volumes of pods and
+//! takes them away. The agent is the test itself, by a socket on the node.
+
+use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{UnixCredentials, getsockopt, sockopt};
+use portreeve_tests::cluster::{Cluster, Image, Node, PodSite};
+use portreeve_tests::process::run;
+use portreeve_tests::wait::{wait_for, wait_until};
+use portreeve_tests::{assets, images};
+
+/// Generous: the machine may be busy, and a kubelet that failed once waits before it tries again.
+const BOUND: Duration = Duration::from_secs(90);
+/// The image of pods without an Envoy.
+const IMAGE: &str = "portreeve.test/box:1";
+/// Who an Envoy is.
+const ENVOY: u32 = 101;
+/// Where a pod sees the agent's directory.
+const RUN: &str = "/run/portreeve";
+
+/// A pod's template in the namespace of the example; VOLUME is what it mounts.
+const POD: &str = "
+    metadata: {name: box, namespace: calls, labels: {app: box}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: box
+        image: portreeve.test/box:1
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+        volumeMounts: [{name: portreeve, mountPath: /run/portreeve}]
+      volumes: [{name: portreeve, VOLUME}]
+";
+/// The beginning of its Deployment.
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: box, namespace: calls}
+spec:
+  selector: {matchLabels: {app: box}}
+  template:";
+const VOLUME: &str = "csi: {driver: csi.portreeve.dev, readOnly: true}";
+const HOST: &str = "hostPath: {path: /run/portreeve, type: Directory}";
+
+/// The documents that kustomize makes of a directory in `deploy`, those of which `wanted` says so.
+fn built(directory: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(directory);
+    let text = run(Command::new(assets::kustomize()?).arg("build").arg(directory))?;
+    Ok(text.split("\n---\n").filter(|document| wanted(document)).collect::<Vec<_>>().join("\n---\n"))
+}
+
+/// What the node has mounted for pods by drivers: place and options.
+fn mounts(node: &Node) -> Result<Vec<(String, String)>> {
+    let table = fs::read_to_string(node.path("").with_file_name("mountinfo"))?;
+    let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let volumes = fields.filter(|fields| fields.get(4).is_some_and(|at| at.contains("kubernetes.io~csi")));
+    Ok(volumes.map(|fields| (fields[4].to_owned(), fields[5].to_owned())).collect())
+}
+
+/// Takes the place of the node's agent: a socket under another name first, then renamed over the old one.
+fn bind(node: &Node, number: u8) -> Result<UnixListener> {
+    let unfinished = node.path(&format!("{RUN}/agent.{number}"));
+    let listener = UnixListener::bind(&unfinished)?;
+    fs::set_permissions(&unfinished, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+    fs::rename(unfinished, node.path(&format!("{RUN}/agent.sock")))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Who has connected, once somebody has.
+fn caller(listener: &UnixListener) -> Result<UnixCredentials> {
+    let accepted = wait_for("a connection", BOUND, || listener.accept().ok())?;
+    Ok(getsockopt(&accepted.0, sockopt::PeerCredentials)?)
+}
+
+/// The agent's socket as the pod sees it.
+fn socket(node: &Node, pod: &PodSite) -> Result<PathBuf> {
+    let seen = |pid: u32| PathBuf::from(format!("/proc/{pid}/root{RUN}/agent.sock"));
+    // The process that holds the pod's namespaces has no volumes.
+    let mut sockets = node.pids_of_pod(&pod.uid).into_iter().map(seen);
+    sockets.find(|path| path.exists()).with_context(|| format!("{} sees no socket", pod.name))
+}
+
+async fn the_only(cluster: &Cluster, ns: &str, labels: &str) -> Result<PodSite> {
+    let mut pods = cluster.pods(ns, labels).await?;
+    ensure!(pods.len() == 1, "{pods:?}");
+    Ok(pods.remove(0))
+}
+
+#[tokio::test]
+async fn restricted_pods_reach_the_agent_and_leave_no_mount() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let images = images::built()?;
+    cluster.import(&images.agent)?;
+    cluster.import(&images.sidecar)?;
+    cluster.load(&[Image::busybox(IMAGE)])?;
+    the_kubelet_registers_the_driver(&cluster).await?;
+    let first = bind(cluster.node(0), 1)?;
+
+    let namespace = built("examples/sidecar", |document| document.contains("kind: Namespace"))?;
+    cluster.apply(&namespace).await?;
+    let begun = Instant::now();
+    cluster.apply(&format!("{DEPLOYMENT}{}", POD.replace("VOLUME", VOLUME))).await?;
+    cluster.rolled_out("deployment", "calls", "box", BOUND).await?;
+    eprintln!("a pod has its volume after {:.1?}", begun.elapsed());
+    a_pod_reaches_whoever_is_the_agent(&cluster, first).await?;
+    a_directory_of_the_host_is_refused(&cluster).await?;
+    a_sidecar_asks_the_agent_and_the_next_one(&cluster).await?;
+    volumes_go_with_their_pods(&cluster).await
+}
+
+async fn the_kubelet_registers_the_driver(cluster: &Cluster) -> Result<()> {
+    let ours = |document: &str| {
+        ["name: portreeve-csi\n", "name: csi.portreeve.dev\n", "kind: Namespace"]
+            .iter()
+            .any(|words| document.contains(words))
+    };
+    let begun = Instant::now();
+    cluster.apply(&built(".", ours)?).await?;
+    cluster.rolled_out("daemonset", "portreeve", "portreeve-csi", BOUND).await?;
+    eprintln!("the driver is ready after {:.1?}", begun.elapsed());
+    let drivers =
+        ["get", "csinode", "node-0", "-o", "jsonpath={.spec.drivers[*].name}={.spec.drivers[*].nodeID}"];
+    let drivers = cluster.kubectl(&drivers)?;
+    ensure!(drivers == "csi.portreeve.dev=node-0", "{drivers}");
+    Ok(())
+}
+
+async fn a_pod_reaches_whoever_is_the_agent(cluster: &Cluster, first: UnixListener) -> Result<()> {
+    let (node, pod) = (cluster.node(0), the_only(cluster, "calls", "app=box").await?);
+    let seen = socket(node, &pod)?;
+    UnixStream::connect(&seen)?;
+    caller(&first)?;
+    let second = bind(node, 2)?;
+    UnixStream::connect(&seen)?;
+    caller(&second)?;
+    ensure!(first.accept().is_err(), "the former agent was reached");
+    let mounted = mounts(node)?;
+    let [(at, options)] = mounted.as_slice() else { anyhow::bail!("{mounted:?}") };
+    let restricted = ["ro", "nosuid", "nodev", "noexec"];
+    ensure!(restricted.iter().all(|word| options.split(',').any(|option| option == *word)), "{options}");
+    ensure!(at.contains(&pod.uid), "{at} is not the pod's");
+    let write = format!("echo mine >{RUN}/mine");
+    let written = cluster.kubectl(&["exec", "-n", "calls", &pod.name, "--", "/bin/sh", "-c", &write]);
+    let refused = written.err().context("a pod writes where the agent is")?.to_string();
+    ensure!(refused.contains("Read-only file system"), "{refused}");
+    Ok(())
+}
+
+async fn a_directory_of_the_host_is_refused(cluster: &Cluster) -> Result<()> {
+    let pod = POD.replace("\n    ", "\n").replace("name: box, n", "name: host, n").replace("VOLUME", HOST);
+    let refused = cluster.apply(&format!("apiVersion: v1\nkind: Pod{pod}")).await;
+    let refused = format!("{:#}", refused.err().context("hostPath is allowed")?);
+    ensure!(
+        refused.contains("violates PodSecurity \"restricted") && refused.contains("hostPath"),
+        "{refused}"
+    );
+    Ok(())
+}
+
+/// The example, with real Envoys.
+async fn a_sidecar_asks_the_agent_and_the_next_one(cluster: &Cluster) -> Result<()> {
+    let node = cluster.node(0);
+    let third = bind(node, 3)?;
+    let example = built("examples/sidecar", |document| !document.contains("kind: VirtualService"))?;
+    cluster.apply(&example.replace("busybox:1.37", IMAGE).replace("replicas: 2", "replicas: 1")).await?;
+    cluster.rolled_out("deployment", "calls", "caller", BOUND).await?;
+    let pod = the_only(cluster, "calls", "app=caller").await?;
+    let fourth = {
+        let asked = caller(&third)?;
+        let pids = node.pids_of_pod(&pod.uid);
+        ensure!(asked.uid() == ENVOY && pids.contains(&u32::try_from(asked.pid())?), "{asked:?} of {pids:?}");
+        bind(node, 4)?
+    };
+    // Its connection is gone with the former agent, and it comes to the socket that is there now.
+    drop(third);
+    let asked = caller(&fourth)?;
+    ensure!(asked.uid() == ENVOY, "{asked:?}");
+    cluster.kubectl(&["delete", "deployment", "-n", "calls", "caller", "--wait=false"])?;
+    cluster.pods_gone("calls", "app=caller", BOUND).await
+}
+
+/// Also where the driver was another one in between.
+async fn volumes_go_with_their_pods(cluster: &Cluster) -> Result<()> {
+    let (node, pod) = (cluster.node(0), the_only(cluster, "calls", "app=box").await?);
+    let mounted = mounts(node)?;
+    ensure!(mounted.len() == 1 && mounted[0].0.contains(&pod.uid), "{mounted:?}");
+    let driver = the_only(cluster, "portreeve", "app.kubernetes.io/component=csi").await?;
+    cluster.kubectl(&["delete", "pod", "-n", "portreeve", &driver.name])?;
+    ensure!(socket(node, &pod)?.exists(), "the volume has gone with its driver");
+    let begun = Instant::now();
+    cluster.kubectl(&["delete", "deployment", "-n", "calls", "box", "--wait=false"])?;
+    cluster.pods_gone("calls", "app=box", BOUND).await?;
+    wait_until("the end of all mounts", BOUND, || mounts(node).is_ok_and(|mounts| mounts.is_empty()))?;
+    eprintln!("a volume is gone, with another driver, after {:.1?}", begun.elapsed());
+    let left = node.path(&format!("/var/lib/kubelet/pods/{}", pod.uid));
+    wait_until("the end of the pod's directory", BOUND, || !left.exists())?;
+    ensure!(node.path(&format!("{RUN}/agent.sock")).exists(), "what was shown is gone");
+    Ok(())
+}
