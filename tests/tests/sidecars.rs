@@ -1,0 +1,115 @@
+//! `kubectl apply -k deploy`, and then `deploy/examples/sidecar`, on a real node: datagrams of a restricted pod go through the Envoy
+//! beside it, which is told by the node's agent where they go, and by the next agent too.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use portreeve_tests::cluster::{Cluster, Image, PodSite};
+use portreeve_tests::process::run;
+use portreeve_tests::udp::{Echo, Flow};
+use portreeve_tests::wait::wait_until;
+use portreeve_tests::{assets, images, manifest};
+
+/// Generous: the machine may be busy.
+const BOUND: Duration = Duration::from_secs(120);
+/// The image of pods without an Envoy.
+const IMAGE: &str = "portreeve.test/box:1";
+/// Where the example's workers listen.
+const WORKER: u16 = 22000;
+/// Where its Envoys do, and where they do later.
+const PORTS: [u16; 2] = [2000, 2001];
+
+/// Who the example sends to.
+const WORKERS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: worker, namespace: calls}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: worker}}
+  template:
+    metadata: {labels: {app: worker}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: box
+        image: portreeve.test/box:1
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+";
+
+/// What kustomize makes of a directory in `deploy`.
+fn built(directory: &str) -> Result<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(directory);
+    run(Command::new(assets::kustomize()?).arg("build").arg(directory))
+}
+
+/// All of the base but the gateways, which nobody here wants.
+async fn install(cluster: &Cluster) -> Result<()> {
+    let images = images::built()?;
+    for archive in [&images.hub, &images.agent, &images.sidecar] {
+        cluster.import(archive)?;
+    }
+    cluster.load(&[Image::busybox(IMAGE)])?;
+    let base = built(".")?;
+    let wanted = base.split("\n---\n").filter(|document| !document.contains("image: portreeve/gateway"));
+    let client = cluster.client()?;
+    let stored = manifest::apply(&client, &wanted.collect::<Vec<_>>().join("\n---\n")).await?;
+    manifest::established(&client, &stored, BOUND).await?;
+    for (kind, name) in [("deployment", "hub"), ("daemonset", "agent"), ("daemonset", "csi")] {
+        cluster.rolled_out(kind, "portreeve", &format!("portreeve-{name}"), BOUND).await?;
+    }
+    Ok(())
+}
+
+/// Waits until all datagrams that the pod sends to its own Envoy are answered, by one worker.
+fn answered(pod: &PodSite, port: u16, echoes: &[Echo]) -> Result<()> {
+    let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let flow = Flow::to(to).sockets(4).rate(200).lasting(Duration::from_millis(200));
+    let lossless = || flow.clone().start(&pod.netns).and_then(|running| running.finish()?.lossless());
+    wait_until(&format!("answers at port {port}"), BOUND, || lossless().is_ok())?;
+    let reached = echoes.iter().filter(|echo| !echo.seen().sources.is_empty()).count();
+    ensure!(reached == 1, "{reached} workers have a call that is one's");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restricted_pods_send_through_their_own_envoys() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let begun = Instant::now();
+    install(&cluster).await?;
+    eprintln!("all of Portreeve is ready after {:.1?}", begun.elapsed());
+    let example = built("examples/sidecar")?.replace("busybox:1.37", IMAGE);
+    cluster.apply(&format!("{example}\n---\n{WORKERS}")).await?;
+    for name in ["caller", "worker"] {
+        cluster.rolled_out("deployment", "calls", name, BOUND).await?;
+    }
+    let (callers, workers) =
+        (cluster.pods("calls", "app=caller").await?, cluster.pods("calls", "app=worker").await?);
+    let echo =
+        |pod: &PodSite| Echo::start(&pod.netns, &pod.name, SocketAddr::new(pod.address.into(), WORKER));
+    let echoes = workers.iter().map(echo).collect::<Result<Vec<_>>>()?;
+    ensure!((callers.len(), echoes.len()) == (2, 2), "{callers:?} {workers:?}");
+    for caller in &callers {
+        answered(caller, PORTS[0], &echoes)?;
+    }
+    eprintln!("its pods' datagrams are answered after {:.1?}", begun.elapsed());
+
+    // What is changed after that comes from another agent, through the same volume.
+    let agents = ["-n", "portreeve", "-l", "app.kubernetes.io/component=agent"];
+    cluster.kubectl(&[&["delete", "pod"], agents.as_slice()].concat())?;
+    cluster.rolled_out("daemonset", "portreeve", "portreeve-agent", BOUND).await?;
+    let port =
+        format!(r#"[{{"op": "replace", "path": "/spec/listeners/0/udp/port", "value": {}}}]"#, PORTS[1]);
+    cluster.kubectl(&["patch", "vsvc", "-n", "calls", "call", "--type=json", "-p", &port])?;
+    for caller in &callers {
+        answered(caller, PORTS[1], &echoes)?;
+    }
+    let told = ["get", "vsvc", "-n", "calls", "call", "-o", "jsonpath={.status.conditions[*].message}"];
+    wait_until("the word of all proxies", BOUND, || {
+        cluster.kubectl(&told).is_ok_and(|words| words.contains("wanted 2, acked 2"))
+    })
+}
