@@ -8,7 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{UnixCredentials, getsockopt, sockopt};
+use nix::unistd::Pid;
 use portreeve_tests::cluster::{Cluster, Image, Node, PodSite};
 use portreeve_tests::process::run;
 use portreeve_tests::wait::{wait_for, wait_until};
@@ -185,19 +187,25 @@ async fn a_sidecar_asks_the_agent_and_the_next_one(cluster: &Cluster) -> Result<
     cluster.pods_gone("calls", "app=caller", BOUND).await
 }
 
-/// Also where the driver was another one in between.
+/// Also where driver and kubelet were others in between.
 async fn volumes_go_with_their_pods(cluster: &Cluster) -> Result<()> {
     let (node, pod) = (cluster.node(0), the_only(cluster, "calls", "app=box").await?);
     let mounted = mounts(node)?;
     ensure!(mounted.len() == 1 && mounted[0].0.contains(&pod.uid), "{mounted:?}");
     let driver = the_only(cluster, "portreeve", "app.kubernetes.io/component=csi").await?;
     cluster.kubectl(&["delete", "pod", "-n", "portreeve", &driver.name])?;
+    let kubelet = || node.pids(|line| line.starts_with("/run/programs/kubelet"));
+    let before = kubelet();
+    for pid in &before {
+        kill(Pid::from_raw(i32::try_from(*pid)?), Signal::SIGKILL)?;
+    }
+    wait_until("another kubelet", BOUND, || kubelet().iter().any(|pid| !before.contains(pid)))?;
     ensure!(socket(node, &pod)?.exists(), "the volume has gone with its driver");
     let begun = Instant::now();
     cluster.kubectl(&["delete", "deployment", "-n", "calls", "box", "--wait=false"])?;
     cluster.pods_gone("calls", "app=box", BOUND).await?;
     wait_until("the end of all mounts", BOUND, || mounts(node).is_ok_and(|mounts| mounts.is_empty()))?;
-    eprintln!("a volume is gone, with another driver, after {:.1?}", begun.elapsed());
+    eprintln!("a volume is gone, with another driver and kubelet, after {:.1?}", begun.elapsed());
     let left = node.path(&format!("/var/lib/kubelet/pods/{}", pod.uid));
     wait_until("the end of the pod's directory", BOUND, || !left.exists())?;
     ensure!(node.path(&format!("{RUN}/agent.sock")).exists(), "what was shown is gone");
