@@ -15,7 +15,9 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::auth::{Door, Pass};
+use crate::convergence::Course;
 use crate::index::{Census, Index, Key, Name, Verdict};
+use crate::pulse::Pulse;
 use crate::reports::News;
 use crate::status::Subject;
 use crate::watermark::{Kind, Watermark};
@@ -29,6 +31,7 @@ pub struct Feed {
     seen: watch::Sender<Watermark>,
     readiness: Readiness,
     door: Door,
+    course: Mutex<Course>,
     /// Woken when there are verdicts to take or a deadline may have moved.
     pub changed: Notify,
 }
@@ -37,6 +40,9 @@ struct Inner {
     index: Index,
     /// Resources that were published to agents since the start.
     pushed: u64,
+    /// Changes of one node's resources that were published since the start.
+    pushes: u64,
+    pulse: Pulse,
     views: HashMap<Name, Arc<View<PlanType>>>,
     streams: HashMap<u64, (Name, Pass)>,
     /// Deleted objects that wait for the seed's finalizer to be taken off.
@@ -50,12 +56,27 @@ struct Inner {
 pub struct Served {
     /// What there is.
     pub census: Census,
-    /// The resources of each node with a connected agent.
-    pub agents: BTreeMap<Name, usize>,
+    /// What each node with a connected agent has.
+    pub agents: BTreeMap<Name, Share>,
     /// Resources that were published to agents since the start.
     pub pushed: u64,
+    /// Changes of one node's resources that were published since the start.
+    pub pushes: u64,
+    /// Streams of agents.
+    pub streams: usize,
+    /// How the watches are.
+    pub pulse: Pulse,
     /// How far this hub has seen.
     pub seen: Watermark,
+}
+
+/// What one node is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// How many resources.
+    pub resources: usize,
+    /// How many bytes they have as they go out.
+    pub bytes: usize,
 }
 
 /// A deleted object that waits for its finalizer to be taken off.
@@ -76,19 +97,24 @@ impl Feed {
         let inner = Inner {
             index,
             pushed: 0,
+            pushes: 0,
+            pulse: Pulse::default(),
             views: HashMap::new(),
             streams: HashMap::new(),
             departing: BTreeMap::new(),
             observed: BTreeMap::new(),
         };
         let seen = watch::Sender::new(Watermark::default());
-        Arc::new(Self { inner: Mutex::new(inner), seen, readiness, door, changed: Notify::new() })
+        let course = Mutex::default();
+        Arc::new(Self { inner: Mutex::new(inner), seen, readiness, door, course, changed: Notify::new() })
     }
 
     /// Changes the index and publishes what differs. `revision` is the change's own, 0 where there is none.
     pub fn change(&self, kind: Kind, revision: u64, change: impl FnOnce(&mut Index, i64)) {
         let mut inner = self.lock();
-        change(&mut inner.index, now_ms());
+        let now = now_ms();
+        inner.pulse.heard(kind, now);
+        change(&mut inner.index, now);
         self.seen.send_if_modified(|seen| {
             let before = *seen;
             seen.raise(kind, revision);
@@ -97,6 +123,16 @@ impl Feed {
         self.publish(&mut inner);
         drop(inner);
         self.changed.notify_one();
+    }
+
+    /// A watch failed, and is tried again.
+    pub fn watch_failed(&self, kind: Kind) {
+        self.lock().pulse.failed(kind);
+    }
+
+    /// Looks at how long changes take, or adds to it.
+    pub fn course<R>(&self, look: impl FnOnce(&mut Course) -> R) -> R {
+        look(&mut self.course.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What agents said of their nodes' endpoints goes to those who use them.
@@ -120,11 +156,10 @@ impl Feed {
     /// How much this hub serves.
     pub fn served(&self) -> Served {
         let inner = self.lock();
-        let count =
-            |view: &View<PlanType>| view.snapshot(|s| PlanType::ALL.iter().map(|ty| s.len(*ty)).sum());
-        let agents = inner.views.iter().map(|(node, view)| (node.clone(), count(view))).collect();
+        let agents = inner.views.iter().map(|(node, view)| (node.clone(), Share::of(view))).collect();
         let (census, seen) = (inner.index.census(), *self.seen.borrow());
-        Served { census, agents, pushed: inner.pushed, seen }
+        let Inner { pushed, pushes, pulse, .. } = *inner;
+        Served { census, agents, pushed, pushes, streams: inner.streams.len(), pulse, seen }
     }
 
     /// Who is let in.
@@ -216,7 +251,9 @@ impl Feed {
         for (node, changes) in changes {
             if let Some(view) = inner.views.get(&node) {
                 view.set_watermark(watermark.clone());
-                inner.pushed += view.apply(changes) as u64;
+                let differ = view.apply(changes);
+                inner.pushed += differ as u64;
+                inner.pushes += u64::from(differ > 0);
             }
         }
     }
@@ -255,6 +292,19 @@ impl Feed {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    fn of(view: &View<PlanType>) -> Self {
+        view.snapshot(|all| {
+            let sum = |count: fn(&Snapshot<PlanType>, PlanType) -> usize| {
+                PlanType::ALL.iter().map(|ty| count(all, *ty)).sum()
+            };
+            Self { resources: sum(Snapshot::len), bytes: sum(Snapshot::bytes) }
+        })
     }
 }
 

@@ -10,12 +10,14 @@ use clap::Parser;
 
 pub mod auth;
 pub mod conditions;
+pub mod convergence;
 pub mod events;
 pub mod feed;
 pub mod files;
 pub mod index;
 pub mod lease;
 pub mod metrics;
+pub mod pulse;
 pub mod raw;
 pub mod reports;
 pub mod resolve;

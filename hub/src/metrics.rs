@@ -2,7 +2,7 @@
 
 use portreeve_runtime::metrics::Family;
 
-use crate::feed::{Feed, Served};
+use crate::feed::{Feed, Served, Share};
 use crate::reports::{Desk, Tally};
 
 /// All families of a hub; `leads`: it holds the lease.
@@ -14,12 +14,25 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
         Family::counter("portreeve_hub_refused_agents", "Agents that were not let in, by reason")
             .each("reason", refused),
     ];
-    all.extend(served(&feed.served()));
-    all.extend(reported(desk.tally()));
+    let (served, tally) = (feed.served(), desk.tally());
+    let streams = [("feed", served.streams), ("reports", tally.streams)];
+    let streams = streams.map(|(kind, count)| (kind, count as f64));
+    all.push(
+        Family::gauge("portreeve_hub_streams", "Streams of agents, by what they carry").each("kind", streams),
+    );
+    all.push(Family::histogram(
+        "portreeve_hub_convergence_seconds",
+        "From a VirtualService's new generation to its last wanted proxy's acknowledgement",
+        feed.course(|course| course.spent().clone()),
+    ));
+    all.extend(published(&served));
+    all.extend(watched(&served));
+    all.extend(reported(tally));
     all
 }
 
-fn served(served: &Served) -> Vec<Family> {
+/// What there is, and how this hub came to know of it.
+fn watched(served: &Served) -> Vec<Family> {
     let census = &served.census;
     let objects = [
         ("virtualservice", census.virtual_services),
@@ -28,21 +41,43 @@ fn served(served: &Served) -> Vec<Family> {
         ("node", census.nodes),
     ];
     let objects = objects.map(|(kind, count)| (kind, count as f64));
-    let nodes = served.agents.iter().map(|(node, count)| (node.to_string(), *count as f64));
     let seen = served.seen.parts().map(|(kind, revision)| (kind, revision as f64));
+    let heard = served.pulse.beats().map(|(kind, beat)| (kind, beat.heard_ms as f64 / 1000.0));
+    let failures = served.pulse.beats().map(|(kind, beat)| (kind, beat.failures as f64));
     vec![
         Family::gauge("portreeve_hub_objects", "Watched objects").each("kind", objects),
         Family::gauge("portreeve_hub_refused_objects", "VirtualServices whose newest version is refused")
             .value(census.refused as f64),
-        Family::gauge("portreeve_hub_plans", "Plans in force").value(census.plans as f64),
-        Family::gauge("portreeve_hub_groups", "Groups of endpoints").value(census.groups as f64),
-        Family::gauge("portreeve_hub_agents", "Nodes whose agent this hub feeds")
-            .value(served.agents.len() as f64),
-        Family::gauge("portreeve_hub_node_resources", "Resources that a node is served").each("node", nodes),
-        Family::counter("portreeve_hub_published_resources", "Resources published to agents")
-            .value(served.pushed as f64),
         Family::gauge("portreeve_hub_watermark", "Highest resourceVersion seen of each watched kind")
             .each("kind", seen),
+        Family::gauge(
+            "portreeve_hub_watch_last_event_timestamp_seconds",
+            "When the watch of a kind last brought something, since 1970",
+        )
+        .each("kind", heard),
+        Family::counter("portreeve_hub_watch_failures", "Failures of the watch of a kind")
+            .each("kind", failures),
+    ]
+}
+
+/// What agents are told.
+fn published(served: &Served) -> Vec<Family> {
+    let of = |count: fn(&Share) -> usize| {
+        served.agents.iter().map(move |(node, share)| (node.to_string(), count(share) as f64))
+    };
+    vec![
+        Family::gauge("portreeve_hub_plans", "Plans in force").value(served.census.plans as f64),
+        Family::gauge("portreeve_hub_groups", "Groups of endpoints").value(served.census.groups as f64),
+        Family::gauge("portreeve_hub_agents", "Nodes whose agent this hub feeds")
+            .value(served.agents.len() as f64),
+        Family::gauge("portreeve_hub_node_resources", "Resources that a node is served")
+            .each("node", of(|share| share.resources)),
+        Family::gauge("portreeve_hub_node_resource_bytes", "Size of the resources that a node is served")
+            .each("node", of(|share| share.bytes)),
+        Family::counter("portreeve_hub_published_resources", "Resources published to agents")
+            .value(served.pushed as f64),
+        Family::counter("portreeve_hub_pushes", "Changes of one node's resources that were published")
+            .value(served.pushes as f64),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod};
 use kube::runtime::watcher;
@@ -63,6 +63,10 @@ struct VirtualServices(Arc<Feed>);
 impl Verbs<(Pod, u64)> for Pods {
     const LONGEST_PAUSE: Duration = PATIENCE;
 
+    fn failed(&mut self) {
+        self.0.watch_failed(Kind::Pods);
+    }
+
     fn apply(&mut self, (pod, revision): (Pod, u64)) {
         self.0.change(Kind::Pods, revision, |index, now| index.apply_pod(pod, now));
     }
@@ -82,6 +86,10 @@ impl Verbs<(Pod, u64)> for Pods {
 
 impl Verbs<(Name, Labels, u64)> for Nodes {
     const LONGEST_PAUSE: Duration = PATIENCE;
+
+    fn failed(&mut self) {
+        self.0.watch_failed(Kind::Nodes);
+    }
 
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
         self.0.change(Kind::Nodes, revision, |index, now| index.apply_node(name, labels, now));
@@ -122,6 +130,10 @@ impl NodeProxies {
 impl Verbs<Raw<NodeProxy>> for NodeProxies {
     const LONGEST_PAUSE: Duration = PATIENCE;
 
+    fn failed(&mut self) {
+        self.0.watch_failed(Kind::NodeProxies);
+    }
+
     fn apply(&mut self, raw: Raw<NodeProxy>) {
         self.0.observe(("".into(), raw.name_any().into()), raw.conditions());
         let read = Self::read(&raw);
@@ -146,7 +158,8 @@ impl Verbs<Raw<NodeProxy>> for NodeProxies {
 // === impl VirtualServices ===
 
 impl VirtualServices {
-    fn put(feed: &Feed, raw: &Raw<VirtualService>) {
+    /// Takes one in; `began` is when it came as news.
+    fn put(feed: &Feed, raw: &Raw<VirtualService>, began: Option<Instant>) {
         // Being deleted: what it asked for ends now, whatever its finalizers wait for.
         if raw.metadata.deletion_timestamp.is_some() {
             feed.change(Kind::VirtualServices, revision(raw), |index, _| {
@@ -159,6 +172,8 @@ impl VirtualServices {
             return;
         }
         feed.observe(key(raw), raw.conditions());
+        let version = (raw.metadata.uid.as_deref().unwrap_or_default(), raw.metadata.generation.unwrap_or(0));
+        feed.course(|course| course.seen(&key(raw), version, began));
         let read = raw.read();
         feed.change(Kind::VirtualServices, revision(raw), |index, _| match &read {
             Ok((object, warnings)) => {
@@ -178,20 +193,26 @@ impl VirtualServices {
 impl Verbs<Raw<VirtualService>> for VirtualServices {
     const LONGEST_PAUSE: Duration = PATIENCE;
 
+    fn failed(&mut self) {
+        self.0.watch_failed(Kind::VirtualServices);
+    }
+
     fn apply(&mut self, raw: Raw<VirtualService>) {
-        Self::put(&self.0, &raw);
+        Self::put(&self.0, &raw, Some(Instant::now()));
     }
 
     fn delete(&mut self, raw: Raw<VirtualService>) {
         let key = key(&raw);
+        self.0.course(|course| course.forget(&key));
         self.0.change(Kind::VirtualServices, revision(&raw), |index, _| index.delete_virtual_service(&key));
         self.0.depart(key, None);
     }
 
     fn reset(&mut self, raws: Vec<Raw<VirtualService>>) {
         let listed: BTreeSet<Key> = raws.iter().map(key).collect();
+        self.0.course(|course| course.keep(&listed));
         self.0.change(Kind::VirtualServices, 0, |index, _| index.keep_virtual_services(&listed));
-        raws.iter().for_each(|raw| Self::put(&self.0, raw));
+        raws.iter().for_each(|raw| Self::put(&self.0, raw, None));
     }
 }
 

@@ -24,9 +24,11 @@ pub struct Watermark([u64; Kind::ALL.len()]);
 // === impl Kind ===
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::VirtualServices, Kind::NodeProxies, Kind::Pods, Kind::Nodes];
+    /// Every kind, in the order of its number.
+    pub const ALL: [Kind; 4] = [Kind::VirtualServices, Kind::NodeProxies, Kind::Pods, Kind::Nodes];
 
-    fn letters(self) -> &'static str {
+    /// How it is called in a watermark and in metrics.
+    pub fn letters(self) -> &'static str {
         match self {
             Kind::VirtualServices => "vs",
             Kind::NodeProxies => "npx",

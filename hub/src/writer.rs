@@ -1,7 +1,7 @@
 //! The writer of conditions: the leading hub says of every VirtualService what it thinks of it, and how far its proxies
 //! are, and of every NodeProxy where it runs, in one patch with all conditions. Entry point: [`Writer::run`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -122,19 +122,26 @@ impl Writer {
         let (feed, mut reports) = (self.feed.clone(), self.desk.changes());
         loop {
             let due = self.board.deadline().filter(|_| *leads);
-            tokio::select! {
+            let gather = || async {
+                let woken = Instant::now();
+                tokio::time::sleep(GATHER).await;
+                woken
+            };
+            let woken = tokio::select! {
                 // First: whatever there is to write, the lease must not run out meanwhile.
                 biased;
                 _ = renewal.tick() => {
                     *leads = self.contend(*leads).await;
                     let pending = std::mem::take(&mut self.pending);
-                    pending.iter().for_each(|key| self.look(key));
+                    let now = Instant::now();
+                    pending.iter().for_each(|key| self.look(key, now));
+                    now
                 }
-                () = sleep_until(due) => {}
-                () = feed.changed.notified() => tokio::time::sleep(GATHER).await,
-                _ = reports.changed() => tokio::time::sleep(GATHER).await,
-            }
-            self.take_in();
+                () = sleep_until(due) => Instant::now(),
+                () = feed.changed.notified() => gather().await,
+                _ = reports.changed() => gather().await,
+            };
+            self.take_in(woken);
             if *leads {
                 self.write_some().await;
                 self.release().await;
@@ -154,18 +161,21 @@ impl Writer {
         leads
     }
 
-    /// Looks at every object with news.
-    fn take_in(&mut self) {
-        let mut keys = self.feed.take_stirred();
-        keys.extend(self.desk.take_changed().iter().filter_map(|plan| key_of(plan)));
-        keys.iter().for_each(|key| self.look(key));
+    /// Looks at every object with news, that were there when this task was woken.
+    fn take_in(&mut self, woken: Instant) {
+        let stirred = self.feed.take_stirred().into_iter().map(|key| (key, woken));
+        let mut news: BTreeMap<Key, Instant> = stirred.collect();
+        let reported = self.desk.take_changed().into_iter();
+        news.extend(reported.filter_map(|(plan, at)| Some((key_of(&plan)?, at))));
+        news.iter().for_each(|(key, at)| self.look(key, *at));
         let now = Instant::now();
         for (key, stands) in self.feed.take_observed() {
             self.board.observe(&key, &stands, now);
         }
     }
 
-    fn look(&mut self, key: &Key) {
+    /// Looks at an object with news that came then.
+    fn look(&mut self, key: &Key, at: Instant) {
         let now = Instant::now();
         let Some(subject) = self.feed.subject(key) else {
             self.pending.remove(key);
@@ -175,6 +185,9 @@ impl Writer {
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
         let said = subject.said(&words, waited);
+        if let Some(generation) = said.programmed().filter(|_| subject.of == Of::VirtualService) {
+            self.feed.course(|course| course.programmed(key, generation, at));
+        }
         match said.pending {
             true => self.pending.insert(key.clone()),
             false => self.pending.remove(key),

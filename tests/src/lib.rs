@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod controlplane;
 pub mod dns;
 pub mod envoy;
+pub mod exporter;
 pub mod family;
 pub mod hand_over;
 pub mod health_port;

@@ -1,47 +1,32 @@
 //! What hub and agents tell Prometheus and a kubelet, over their own HTTP endpoints.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use portreeve_tests::exporter::{admin, scrape, shows};
 use portreeve_tests::http;
-use portreeve_tests::netns::Netns;
-use portreeve_tests::process::Process;
 use portreeve_tests::town::{BOUND, Town, listeners};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
-/// Where a process says that it tells its metrics.
-fn admin(process: &mut Process) -> Result<SocketAddr> {
-    process.wait_log("serving metrics", BOUND)?;
-    let log = process.log();
-    let line = log.lines().find(|line| line.contains("serving metrics")).context("no such line")?;
-    let text = line.split("address=").nth(1).context("no address in the line")?;
-    Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
-}
-
-/// The samples of `/metrics`, by name and labels as they are written.
-fn scrape(netns: &Netns, address: SocketAddr) -> Result<BTreeMap<String, f64>> {
-    let (status, text) = http::get(netns, address, "/metrics")?;
-    ensure!(status == 200 && text.ends_with("# EOF\n"), "{status}: {text}");
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let sample = |line: &str| {
-        let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line}"))?;
-        Ok((name.to_owned(), value.parse()?))
-    };
-    lines.map(sample).collect()
-}
-
-/// Waits until these samples have these values.
-async fn shows(netns: &Netns, address: SocketAddr, wanted: &[(&str, f64)]) -> Result<()> {
-    let shown = || {
-        let found = scrape(netns, address).unwrap_or_default();
-        wanted.iter().all(|(name, value)| found.get(*name) == Some(value))
-    };
-    match wait::until("the samples", BOUND, || async { shown() }).await {
-        Ok(()) => Ok(()),
-        Err(error) => Err(error.context(format!("wanted {wanted:?}, found {:#?}", scrape(netns, address)))),
+/// Whether the numbers are there that nobody knows beforehand.
+async fn tells_how_much(town: &Town, hub: SocketAddr) -> Result<()> {
+    let counted = [
+        ("portreeve_hub_streams{kind=\"feed\"}", 1.0),
+        ("portreeve_hub_streams{kind=\"reports\"}", 1.0),
+        ("portreeve_hub_watch_failures_total{kind=\"vs\"}", 0.0),
+        ("portreeve_hub_convergence_seconds_count", 1.0),
+    ];
+    shows(town.bed.root(), hub, &counted).await?;
+    let (told, node) = (scrape(town.bed.root(), hub)?, &town.nodes[0].name);
+    for name in ["resources", "resource_bytes"] {
+        let name = format!("portreeve_hub_node_{name}{{node=\"{node}\"}}");
+        ensure!(told[&name] >= 3.0, "{name}: {told:?}");
     }
+    let heard = told["portreeve_hub_watch_last_event_timestamp_seconds{kind=\"vs\"}"];
+    ensure!(heard > told["process_start_time_seconds"] - 1.0, "{heard}: {told:?}");
+    ensure!(told["portreeve_hub_pushes_total"] >= 1.0, "{told:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,6 +84,8 @@ async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<
         }
     }
 
+    tells_how_much(&town, hub).await?;
+
     // A refusal is counted on both, and a hub that is away makes no ready agent unready.
     town.trust.hub_args.clear();
     town.hub = None;
@@ -122,4 +109,39 @@ async fn agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for
     .await?;
     ensure!(http::get(&root, agent, "/livez")?.0 == 200, "it lives");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_change_counts_once_from_its_watch_event_to_its_last_answer() -> Result<()> {
+    let mut town = Town::without_portreeve(2).await?;
+    let root = town.bed.root().clone();
+    town.trust.hub_args.push(format!("--admin={}", SocketAddr::new(root.v4(), 0)));
+    town.start_hub()?;
+    town.start_agent(0)?;
+    town.start_agent(1)?;
+    town.gateways().await?;
+    let hub = admin(town.hub.as_mut().context("a hub")?)?;
+    let (count, sum) = ("portreeve_hub_convergence_seconds_count", "portreeve_hub_convergence_seconds_sum");
+    let acked = "portreeve_hub_plan_proxies{state=\"acked\"}";
+    let mk = |port| {
+        Service::new("one", "app: envoy-ingress").udp("l", port, &[Host::Pods("app: worker")], 6000).yaml()
+    };
+    shows(&root, hub, &[(count, 0.0)]).await?;
+    for (changes, port) in [(1.0, 5000), (2.0, 5001), (3.0, 5002)] {
+        town.apply(&mk(port)).await?;
+        shows(&root, hub, &[(count, changes), (acked, 2.0)]).await?;
+    }
+    let found = scrape(&root, hub)?;
+    println!("3 changes on 2 nodes: {:.1} ms each", found[sum] / 3.0 * 1000.0);
+    ensure!(found[sum] > 0.0 && found[sum] < 3.0 * BOUND.as_secs_f64(), "{found:?}");
+    ensure!(found["portreeve_hub_convergence_seconds_bucket{le=\"+Inf\"}"] == 3.0, "{found:?}");
+
+    // What was there when a hub starts has no known beginning; its next change has.
+    town.hub = None;
+    town.start_hub()?;
+    let hub = admin(town.hub.as_mut().context("a hub")?)?;
+    shows(&root, hub, &[(acked, 2.0), ("portreeve_hub_leader", 1.0)]).await?;
+    ensure!(scrape(&root, hub)?[count] == 0.0, "{:?}", scrape(&root, hub)?);
+    town.apply(&mk(5003)).await?;
+    shows(&root, hub, &[(count, 1.0), (acked, 2.0)]).await
 }

@@ -37,7 +37,7 @@ async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
 }
 
 async fn scrape(State(metrics): State<Metrics>) -> Response {
-    match metrics.text() {
+    match metrics.text().await {
         Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

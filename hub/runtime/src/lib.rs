@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod client;
 pub mod clock;
+mod histogram;
 pub mod logs;
 pub mod metrics;
 pub mod process;

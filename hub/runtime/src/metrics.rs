@@ -1,15 +1,21 @@
 //! What a process tells Prometheus ([`Metrics`]): families of samples ([`Family`]) that are taken when it asks, so that
-//! nothing is counted for it on a hot path; and of every process its build, memory, processor time and files.
+//! nothing is counted for it on a hot path; and of every process its build, memory, processor time and files. What is
+//! counted as it happens is a [`Histogram`].
 //!
 //! Written by prometheus-client, in the OpenMetrics text format.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use futures::future::BoxFuture;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+
+pub use crate::histogram::Histogram;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,16 +27,20 @@ pub enum Kind {
     Gauge,
     /// They count since the process started; `_total` is written behind the name.
     Counter,
+    /// They are distributions.
+    Histogram,
+    /// Nobody says: the name is written as it is.
+    Unknown,
 }
 
 /// Samples under one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
     /// Its name, with its unit and without `_total`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it is, for a person.
-    pub help: &'static str,
-    /// Gauge or counter.
+    pub help: Cow<'static, str>,
+    /// Gauge, counter or histogram.
     pub kind: Kind,
     /// Each with its labels.
     pub samples: Vec<Sample>,
@@ -40,32 +50,55 @@ pub struct Family {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Names and values, in the order in which they are written.
-    pub labels: Vec<(&'static str, String)>,
-    /// The value, in the unit of the family's name.
-    pub value: f64,
+    pub labels: Vec<(Cow<'static, str>, String)>,
+    /// The value.
+    pub value: Value,
+}
+
+/// What a sample says, in the unit of the family's name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a gauge, a counter, or what nobody knows.
+    Number(f64),
+    /// Of a histogram.
+    Distribution(Histogram),
 }
 
 /// All that a process has to tell.
 #[derive(Clone)]
 pub struct Metrics {
-    registry: Arc<Registry>,
+    component: &'static str,
+    look: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
+    ask: Arc<dyn Fn() -> BoxFuture<'static, Vec<Family>> + Send + Sync>,
 }
 
-type Look = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
-
-struct Source(Look);
+/// The families of one answer.
+#[derive(Debug)]
+struct Taken(Vec<Family>);
 
 // === impl Family ===
 
 impl Family {
+    /// A family without samples yet.
+    pub fn new(kind: Kind, name: impl Into<Cow<'static, str>>, help: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), help: help.into(), kind, samples: Vec::new() }
+    }
+
     /// A gauge without samples yet.
     pub fn gauge(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, kind: Kind::Gauge, samples: Vec::new() }
+        Self::new(Kind::Gauge, name, help)
     }
 
     /// A counter without samples yet.
     pub fn counter(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, kind: Kind::Counter, samples: Vec::new() }
+        Self::new(Kind::Counter, name, help)
+    }
+
+    /// A histogram with its only distribution.
+    pub fn histogram(name: &'static str, help: &'static str, distribution: Histogram) -> Self {
+        let mut family = Self::new(Kind::Histogram, name, help);
+        family.samples.push(Sample { labels: Vec::new(), value: Value::Distribution(distribution) });
+        family
     }
 
     /// With its only value.
@@ -77,7 +110,7 @@ impl Family {
     /// With a value under one label.
     #[must_use]
     pub fn with(self, label: &'static str, name: impl Into<String>, value: f64) -> Self {
-        self.sample(vec![(label, name.into())], value)
+        self.sample(vec![(label.into(), name.into())], value)
     }
 
     /// With one value for each entry, under one label.
@@ -88,8 +121,8 @@ impl Family {
 
     /// With a value under these labels.
     #[must_use]
-    pub fn sample(mut self, labels: Vec<(&'static str, String)>, value: f64) -> Self {
-        self.samples.push(Sample { labels, value });
+    pub fn sample(mut self, labels: Vec<(Cow<'static, str>, String)>, value: f64) -> Self {
+        self.samples.push(Sample { labels, value: Value::Number(value) });
         self
     }
 }
@@ -99,28 +132,36 @@ impl Family {
 impl Metrics {
     /// What `look` finds each time, and the process's own part; `component` names the program.
     pub fn new(component: &'static str, look: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(Source(Box::new(move || {
-            let build =
-                vec![("component", component.to_owned()), ("version", env!("CARGO_PKG_VERSION").into())];
-            let mut all = vec![
-                Family::gauge("portreeve_build_info", "Which program of which version this is")
-                    .sample(build, 1.0),
-            ];
-            all.extend(process());
-            all.extend(look());
-            all
-        }))));
-        Self { registry: Arc::new(registry) }
+        let nobody = || -> BoxFuture<'static, Vec<Family>> { Box::pin(async { Vec::new() }) };
+        Self { component, look: Arc::new(look), ask: Arc::new(nobody) }
+    }
+
+    /// With what others answer each time, behind the rest: `ask` bounds how long it waits for them.
+    #[must_use]
+    pub fn asking(self, ask: impl Fn() -> BoxFuture<'static, Vec<Family>> + Send + Sync + 'static) -> Self {
+        Self { ask: Arc::new(ask), ..self }
     }
 
     /// All of it, in [`CONTENT_TYPE`].
     ///
     /// # Errors
     /// A family can't be written.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub async fn text(&self) -> Result<String, fmt::Error> {
+        // Others are asked first: what is said of having asked them is in this answer.
+        let answered = (self.ask)().await;
+        let labels = [("component", self.component), ("version", env!("CARGO_PKG_VERSION"))];
+        let labels = labels.map(|(name, value)| (name.into(), value.to_owned()));
+        let mut all = vec![
+            Family::gauge("portreeve_build_info", "Which program of which version this is")
+                .sample(labels.into(), 1.0),
+        ];
+        all.extend(process());
+        all.extend((self.look)());
+        all.extend(answered);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Taken(all)));
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        text::encode(&mut out, &registry)?;
         Ok(out)
     }
 }
@@ -142,26 +183,22 @@ fn process() -> Vec<Family> {
     all.unwrap_or_default()
 }
 
-// === impl Source ===
+// === impl Taken ===
 
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Source")
-    }
-}
-
-impl Collector for Source {
+impl Collector for Taken {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for family in (self.0)() {
+        for family in &self.0 {
             let kind = match family.kind {
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Counter => MetricType::Counter,
+                Kind::Histogram => MetricType::Histogram,
+                Kind::Unknown => MetricType::Unknown,
             };
-            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, kind)?;
             for Sample { labels, value } in &family.samples {
                 match labels.is_empty() {
-                    true => write(&mut metric, family.kind, *value)?,
-                    false => write(&mut metric.encode_family(labels)?, family.kind, *value)?,
+                    true => write(&mut metric, family.kind, value)?,
+                    false => write(&mut metric.encode_family(labels)?, family.kind, value)?,
                 }
             }
         }
@@ -169,10 +206,15 @@ impl Collector for Source {
     }
 }
 
-fn write(metric: &mut MetricEncoder<'_>, kind: Kind, value: f64) -> fmt::Result {
-    match kind {
-        Kind::Gauge => metric.encode_gauge(&value),
-        Kind::Counter => metric.encode_counter::<NoLabelSet, _, f64>(&value, None),
+fn write(metric: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> fmt::Result {
+    match value {
+        Value::Number(value) if kind == Kind::Counter => {
+            metric.encode_counter::<NoLabelSet, _, f64>(value, None)
+        }
+        Value::Number(value) => metric.encode_gauge(value),
+        Value::Distribution(found) => {
+            metric.encode_histogram::<NoLabelSet>(found.sum(), found.count(), &found.buckets(), None)
+        }
     }
 }
 
@@ -180,8 +222,8 @@ fn write(metric: &mut MetricEncoder<'_>, kind: Kind, value: f64) -> fmt::Result 
 mod tests {
     use super::*;
 
-    #[test]
-    fn families_are_taken_anew_each_time_and_written_with_their_labels() {
+    #[tokio::test]
+    async fn families_are_taken_anew_each_time_and_written_with_their_labels() {
         let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let counter = asked.clone();
         let metrics = Metrics::new("test", move || {
@@ -192,8 +234,13 @@ mod tests {
                 Family::gauge("nothing", "None of it"),
             ]
         });
-        metrics.text().unwrap();
-        let text = metrics.text().unwrap();
+        let metrics = metrics.asking(|| {
+            let spent = Histogram::new(&[0.5, 1.0]).with(0.7);
+            let odd = Family::new(Kind::Unknown, format!("odd_{}", "name"), "What somebody else counts");
+            Box::pin(async { vec![odd.value(3.0), Family::histogram("spent_seconds", "Time", spent)] })
+        });
+        metrics.text().await.unwrap();
+        let text = metrics.text().await.unwrap();
         for line in [
             "# TYPE asked counter",
             "asked_total 2.0",
@@ -201,6 +248,14 @@ mod tests {
             "colours{name=\"bl\\\"ue\"} 2.5",
             "portreeve_build_info{component=\"test\",version=\"0.1.0\"} 1.0",
             "# TYPE process_cpu_seconds counter",
+            "# TYPE odd_name unknown",
+            "odd_name 3.0",
+            "# TYPE spent_seconds histogram",
+            "spent_seconds_sum 0.7",
+            "spent_seconds_count 1",
+            "spent_seconds_bucket{le=\"0.5\"} 0",
+            "spent_seconds_bucket{le=\"1.0\"} 1",
+            "spent_seconds_bucket{le=\"+Inf\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -35,6 +35,8 @@ pub trait Verbs<K>: Send {
     fn delete(&mut self, object: K);
     /// The complete list: what is not in it is gone.
     fn reset(&mut self, objects: Vec<K>);
+    /// The watch failed, and is tried again.
+    fn failed(&mut self) {}
 }
 
 /// The highest resourceVersion in a watch, for watermarks; objects without a numeric one count as 0.
@@ -73,7 +75,10 @@ where
             }
             Ok(Event::Apply(object)) => strip(object).into_iter().for_each(|o| verbs.apply(o)),
             Ok(Event::Delete(object)) => strip(object).into_iter().for_each(|o| verbs.delete(o)),
-            Err(error) => tracing::warn!(%error, "watch failed, trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "watch failed, trying again");
+                verbs.failed();
+            }
         }
     }
     anyhow::bail!("the watch's stream ended")

@@ -123,11 +123,11 @@ impl Book {
             return Err(format!("node {} was forgotten: report anew", stream.node));
         };
         if node.newest == stream.id {
-            self.statuses.take(&stream.node, report.plans, &report.plans_gone, first)?;
+            self.statuses.take(&stream.node, (report.plans, &report.plans_gone), first, now)?;
         }
         node.heard = now;
         if std::mem::replace(&mut node.silent, false) {
-            self.statuses.touch(&stream.node);
+            self.statuses.touch(&stream.node, now);
             self.due.remove(&(node.due, stream.node.clone()));
             node.due = now + LEASE;
             self.due.insert((node.due, stream.node.clone()));
@@ -149,6 +149,11 @@ impl Book {
         (self.nodes.len() - silent, silent)
     }
 
+    /// How many streams there are.
+    pub fn streams(&self) -> usize {
+        self.nodes.values().map(|node| node.streams.len()).sum()
+    }
+
     /// When a node was last heard, and whether that is within its lease.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.nodes.get(node).map(|node| (node.heard, !node.silent))
@@ -168,13 +173,13 @@ impl Book {
             let Some(node) = self.nodes.get_mut(&name) else { continue };
             let lapsed = node.lapse(now, self.deaf_until);
             if lapsed.silent {
-                self.statuses.touch(&name);
+                self.statuses.touch(&name, now);
             }
             if lapsed.stale {
                 news.push((name.clone(), node.health(&name)));
             }
             match node.streams.is_empty() && now.duration_since(node.heard) >= MEMORY && !exists(&name) {
-                true => news.extend(self.forget(&name)),
+                true => news.extend(self.forget(&name, now)),
                 false => {
                     self.due.insert((node.due, name));
                 }
@@ -188,8 +193,8 @@ impl Book {
         self.due.first().map(|(at, _)| *at)
     }
 
-    fn forget(&mut self, name: &Name) -> Option<News> {
-        self.statuses.forget(name);
+    fn forget(&mut self, name: &Name, now: Instant) -> Option<News> {
+        self.statuses.forget(name, now);
         let node = self.nodes.remove(name)?;
         node.said.map(|_| (name.clone(), None))
     }

@@ -4,7 +4,7 @@
 //! the writer of conditions, who is told which Plans have news. A replica that starts knows nothing and says nothing: every
 //! agent tells every replica all that it has when it connects.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,8 @@ pub struct NodeStatus {
 pub struct Tally {
     /// Nodes whose agents are heard.
     pub heard: usize,
+    /// Streams of reports.
+    pub streams: usize,
     /// Nodes whose agents were heard once and are silent.
     pub silent: usize,
     /// Proxies that are to have a Plan.
@@ -110,7 +112,7 @@ impl Desk {
     pub fn tally(&self) -> Tally {
         let book = self.lock();
         let (heard, silent) = book.count();
-        let mut tally = Tally { heard, silent, ..Tally::default() };
+        let mut tally = Tally { heard, silent, streams: book.streams(), ..Tally::default() };
         for status in book.statuses.all() {
             if status.plan.starts_with(NODE_PROXY_ID) {
                 tally.running += u64::from(status.acked);
@@ -126,8 +128,8 @@ impl Desk {
         tally
     }
 
-    /// The names of the Plans with news since the last call: for one reader.
-    pub fn take_changed(&self) -> BTreeSet<Name> {
+    /// The names of the Plans with news since the last call, and when the newest came: for one reader.
+    pub fn take_changed(&self) -> BTreeMap<Name, Instant> {
         self.lock().statuses.take_changed()
     }
 

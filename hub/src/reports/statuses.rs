@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use portreeve_api::report::PlanStatus;
 use portreeve_api::report_bounds;
@@ -13,7 +14,8 @@ use crate::index::Name;
 pub struct Statuses {
     plans: HashMap<Name, BTreeMap<Name, Arc<PlanStatus>>>,
     of_node: HashMap<Name, BTreeSet<Name>>,
-    changed: BTreeSet<Name>,
+    /// With the time of the newest news.
+    changed: BTreeMap<Name, Instant>,
 }
 
 // === impl Statuses ===
@@ -26,9 +28,9 @@ impl Statuses {
     pub fn take(
         &mut self,
         node: &Name,
-        plans: Vec<PlanStatus>,
-        gone: &[String],
+        (plans, gone): (Vec<PlanStatus>, &[String]),
         all: bool,
+        now: Instant,
     ) -> Result<(), String> {
         let known = self.of_node.get(node);
         let news =
@@ -42,10 +44,10 @@ impl Statuses {
             let named: BTreeSet<&str> = plans.iter().map(|status| status.plan.as_str()).collect();
             let old = known.into_iter().flatten().filter(|plan| !named.contains(&***plan));
             let old: Vec<Name> = old.cloned().collect();
-            old.iter().for_each(|plan| self.drop(node, plan));
+            old.iter().for_each(|plan| self.drop(node, plan, now));
         }
-        gone.iter().for_each(|plan| self.drop(node, plan));
-        plans.into_iter().for_each(|status| self.put(node, status));
+        gone.iter().for_each(|plan| self.drop(node, plan, now));
+        plans.into_iter().for_each(|status| self.put(node, status, now));
         Ok(())
     }
 
@@ -60,19 +62,20 @@ impl Statuses {
     }
 
     /// A node fell silent or was heard again: that is news of all its Plans.
-    pub fn touch(&mut self, node: &Name) {
-        self.changed.extend(self.of_node.get(node).into_iter().flatten().cloned());
+    pub fn touch(&mut self, node: &Name, now: Instant) {
+        let plans = self.of_node.get(node).into_iter().flatten();
+        self.changed.extend(plans.map(|plan| (plan.clone(), now)));
     }
 
     /// A node is gone, with all that it said.
-    pub fn forget(&mut self, node: &Name) {
+    pub fn forget(&mut self, node: &Name, now: Instant) {
         for plan in self.of_node.remove(node).into_iter().flatten() {
-            self.remove(node, &plan);
+            self.remove(node, &plan, now);
         }
     }
 
-    /// The Plans with news since the last call.
-    pub fn take_changed(&mut self) -> BTreeSet<Name> {
+    /// The Plans with news since the last call, with the time of the newest of each.
+    pub fn take_changed(&mut self) -> BTreeMap<Name, Instant> {
         std::mem::take(&mut self.changed)
     }
 
@@ -81,7 +84,7 @@ impl Statuses {
         !self.changed.is_empty()
     }
 
-    fn put(&mut self, node: &Name, status: PlanStatus) {
+    fn put(&mut self, node: &Name, status: PlanStatus, now: Instant) {
         let plan = match self.plans.get_key_value(status.plan.as_str()) {
             Some((plan, _)) => plan.clone(),
             None => Name::from(status.plan.as_str()),
@@ -92,25 +95,25 @@ impl Statuses {
         }
         of_plan.insert(node.clone(), Arc::new(status));
         self.of_node.entry(node.clone()).or_default().insert(plan.clone());
-        self.changed.insert(plan);
+        self.changed.insert(plan, now);
     }
 
-    fn drop(&mut self, node: &Name, plan: &str) {
+    fn drop(&mut self, node: &Name, plan: &str, now: Instant) {
         let Some(plans) = self.of_node.get_mut(node) else { return };
         let Some(plan) = plans.take(plan) else { return };
         if plans.is_empty() {
             self.of_node.remove(node);
         }
-        self.remove(node, &plan);
+        self.remove(node, &plan, now);
     }
 
-    fn remove(&mut self, node: &Name, plan: &Name) {
+    fn remove(&mut self, node: &Name, plan: &Name, now: Instant) {
         if let Some(of_plan) = self.plans.get_mut(plan) {
             of_plan.remove(node);
             if of_plan.is_empty() {
                 self.plans.remove(plan);
             }
         }
-        self.changed.insert(plan.clone());
+        self.changed.insert(plan.clone(), now);
     }
 }

@@ -53,7 +53,7 @@ impl Rig {
     }
 
     fn changed(&mut self) -> Vec<String> {
-        self.book.statuses.take_changed().iter().map(ToString::to_string).collect()
+        self.book.statuses.take_changed().keys().map(ToString::to_string).collect()
     }
 }
 

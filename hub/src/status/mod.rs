@@ -104,6 +104,16 @@ impl Subject {
     }
 }
 
+// === impl Said ===
+
+impl Said {
+    /// The generation that all proxies have, if they have one.
+    pub fn programmed(&self) -> Option<i64> {
+        let found = self.conditions.iter().find(|one| one.type_ == ConditionType::Programmed)?;
+        found.generation.filter(|_| found.status == Status::True)
+    }
+}
+
 /// Whether proxies still run something of a Plan that was withdrawn and can be waited for.
 pub fn lingers(words: &[Word]) -> bool {
     words.iter().any(|word| word.reachable && word.status.wanted > word.status.unreachable)

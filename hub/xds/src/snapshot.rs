@@ -174,6 +174,11 @@ impl<T: ResourceType> Snapshot<T> {
         self.table(ty).len()
     }
 
+    /// How many bytes the resources of a type have as they go out.
+    pub fn bytes(&self, ty: T) -> usize {
+        self.table(ty).bytes()
+    }
+
     /// Whether there is no resource of any type.
     pub fn is_empty(&self) -> bool {
         self.tables.iter().all(|table| table.len() == 0)

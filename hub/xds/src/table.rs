@@ -19,6 +19,8 @@ pub(crate) struct Table {
     rows: HashMap<Name, Row>,
     /// How many rows have a resource.
     held: usize,
+    /// How many bytes they have as they go out.
+    bytes: usize,
 }
 
 /// What is kept of a name: never neither.
@@ -44,7 +46,7 @@ impl Clone for Table {
     fn clone(&self) -> Self {
         let row = |one: &Arc<Resource>| Row { resource: Some(one.clone()), ..Row::default() };
         let rows = self.iter().map(|(name, one)| (name.clone(), row(one))).collect();
-        Self { rows, held: self.held }
+        Self { rows, held: self.held, bytes: self.bytes }
     }
 }
 
@@ -59,6 +61,10 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.held
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The shared allocation of a name, or a new one if there is none yet.
@@ -80,6 +86,8 @@ impl Table {
             return None;
         }
         self.held += usize::from(held.is_none());
+        self.bytes -= held.map_or(0, |held| held.delta_bytes().len());
+        self.bytes += resource.delta_bytes().len();
         // One name for all versions: the old one goes without a visit to a name of its own.
         if let Some(own) = Arc::get_mut(&mut resource) {
             own.share_name(&name);
@@ -93,6 +101,7 @@ impl Table {
         let row = self.rows.get_mut(name)?;
         let resource = row.resource.take()?;
         self.held -= 1;
+        self.bytes -= resource.delta_bytes().len();
         let name = self.intern(name);
         self.sweep(&name);
         Some((name, resource))
@@ -182,11 +191,14 @@ mod tests {
         }
         assert_eq!((table.len(), table.iter().count(), table.get("name")), (0, 0, None));
         assert!(table.put(resource(b"1")).is_some());
+        assert_eq!(table.bytes(), resource(b"1").delta_bytes().len());
+        table.put(resource(b"much more"));
+        assert_eq!(table.bytes(), resource(b"much more").delta_bytes().len());
         table.unfollow(&name, 7);
         table.unfollow(&name, 7);
         assert_eq!(streams(&table), [9, 8]);
         assert!(table.remove("name").is_some() && table.remove("name").is_none());
-        assert_eq!((table.len(), streams(&table).len()), (0, 2));
+        assert_eq!((table.len(), table.bytes(), streams(&table).len()), (0, 0, 2));
         table.put(resource(b"2"));
         table.unfollow(&name, 8);
         table.unfollow(&name, 9);
