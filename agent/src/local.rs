@@ -24,7 +24,7 @@ use crate::world::{Effects, Host, ProxyId, World};
 mod answers;
 mod verbs;
 
-pub use answers::{Answers, Refusal};
+pub use answers::{Answers, Refusal, Tally};
 pub use verbs::{FeedSink, PodVerbs};
 
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
@@ -60,6 +60,7 @@ struct Inner {
     answers: BTreeMap<ProxyId, Answers>,
     /// Until when proxies without a stream are presumed to run what they accepted.
     presumed: BTreeMap<ProxyId, Instant>,
+    tally: Tally,
     book: Book,
 }
 
@@ -82,8 +83,8 @@ impl Local {
         world.set_node(&node);
         let (watermark, doubtful) = (kept.watermark.clone(), kept.lost_any(PlanType::NodeProxy));
         restore::restore(&mut world, kept, &saver);
-        let (streams, answers, presumed, book) = Default::default();
-        let mut inner = Inner { world, watermark, doubtful, streams, answers, presumed, book };
+        let (streams, answers, presumed, tally, book) = Default::default();
+        let mut inner = Inner { world, watermark, doubtful, streams, answers, presumed, tally, book };
         // The proxies that an earlier agent served are on their way to this one.
         let accepted: Vec<_> = inner.world.all_accepted().map(|(id, all)| (id.clone(), all)).collect();
         let now = Instant::now();
@@ -125,6 +126,11 @@ impl Local {
     /// What each proxy said.
     pub fn answers(&self) -> BTreeMap<ProxyId, Answers> {
         self.lock().answers.clone()
+    }
+
+    /// What all proxies said, in numbers.
+    pub fn tally(&self) -> Tally {
+        self.lock().tally
     }
 
     /// Looks at the world and at what the proxies said of it, at one moment.

@@ -1,11 +1,15 @@
-//! What an agent tells Prometheus: taken from its state when it asks. Entry point: [`of`].
+//! What an agent tells Prometheus: taken from its state when it asks. Entry points: [`of`], and [`told`] with what its
+//! Envoys tell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use portreeve_api::node_report::Phase;
 use portreeve_api::report::PlanStatus;
+use portreeve_runtime::Metrics;
 use portreeve_runtime::metrics::Family;
 
+use crate::envoy::stats::{Prefix, Stats};
 use crate::identity::Refused;
 use crate::keepers::Status;
 use crate::local::{Answers, Local};
@@ -13,6 +17,15 @@ use crate::run::Agent;
 use crate::status::Statuses;
 use crate::status::node_report::phase;
 use crate::world::ProxyId;
+
+/// What an agent tells, with those of its Envoys' own statistics whose names begin so.
+pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
+    let (stats, keepers) = (Arc::new(Stats::of(chosen)), agent.keepers.clone());
+    Metrics::new("agent", move || of(&agent)).asking(move || {
+        let (stats, keepers) = (stats.clone(), keepers.clone());
+        Box::pin(async move { stats.ask(keepers.admin_sockets()).await })
+    })
+}
 
 /// All families of an agent.
 pub fn of(agent: &Agent) -> Vec<Family> {
@@ -38,6 +51,9 @@ pub fn of(agent: &Agent) -> Vec<Family> {
 fn node(local: &Local) -> Vec<Family> {
     let (complete, pods) = local.read(|world| (world.complete(), world.pods().count()));
     let own = local.health.own().borrow().clone();
+    let probes = local.health.probes().map(|(outcome, count)| (outcome, count as f64));
+    let tally = local.tally();
+    let answers = [("ack", tally.acks as f64), ("nack", tally.nacks as f64)];
     let (changes, unhealthy) = (own.changes as f64, own.unhealthy.len() as f64);
     vec![
         Family::gauge(
@@ -50,6 +66,12 @@ fn node(local: &Local) -> Vec<Family> {
             .value(unhealthy),
         Family::counter("portreeve_agent_verdict_changes", "Changes of what is not healthy on this node")
             .value(changes),
+        Family::counter("portreeve_agent_probes", "Probes of endpoints, by what became of them")
+            .each("outcome", probes),
+        Family::counter("portreeve_agent_xds_streams", "Streams that proxies have opened")
+            .value(tally.streams as f64),
+        Family::counter("portreeve_agent_xds_answers", "What proxies said to what they were sent")
+            .each("answer", answers),
         Family::gauge("portreeve_agent_store_problems", "What is wrong with the last known good on disk")
             .value(local.store_problems().len() as f64),
     ]

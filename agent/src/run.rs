@@ -13,10 +13,11 @@ use kube::Api;
 use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Guard, Metrics, Readiness, Shutdown, Tasks, admin, client, now_ms, watch};
+use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, admin, client, now_ms, watch};
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 use tokio::net::TcpListener;
 
+use crate::envoy::stats::Prefix;
 use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
 use crate::keepers::pods::Embodiment;
@@ -85,6 +86,17 @@ pub struct RunArgs {
     /// Address and port of /livez, /readyz and /metrics; none is opened without it.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
+    /// Statistics of the Envoys that this agent's own keepers run, to be added to /metrics with the label proxy: those whose
+    /// names, as Envoy's documentation has them, begin so (cluster. or udp., say), by commas. At most 5,000 samples; a proxy
+    /// that is silent for a second is left out.
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        value_delimiter = ',',
+        requires = "admin",
+        conflicts_with = "gateways"
+    )]
+    pub envoy_metrics: Vec<Prefix>,
     /// Seconds after which the hub's last word is too old: then pods of other nodes that nobody checks keep their sessions
     /// and take no new one.
     #[arg(long, value_name = "SECONDS", default_value_t = MAX_STALE)]
@@ -197,7 +209,7 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     if let Some(address) = args.admin {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
         tracing::info!(address = %listener.local_addr()?, "serving metrics");
-        let metrics = Metrics::new("agent", move || metrics::of(&agent));
+        let metrics = metrics::told(agent, args.envoy_metrics);
         tasks.spawn("admin", admin::serve(listener, (readiness, metrics), shutdown));
     }
     tasks.run().await

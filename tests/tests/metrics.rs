@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_tests::exporter::{admin, scrape, shows};
+use portreeve_tests::exporter::{admin, names, scrape, shows};
 use portreeve_tests::http;
 use portreeve_tests::town::{BOUND, Town, listeners};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
 /// Whether the numbers are there that nobody knows beforehand.
-async fn tells_how_much(town: &Town, hub: SocketAddr) -> Result<()> {
+async fn tells_how_much(town: &Town, hub: SocketAddr, agent: SocketAddr) -> Result<()> {
     let counted = [
         ("portreeve_hub_streams{kind=\"feed\"}", 1.0),
         ("portreeve_hub_streams{kind=\"reports\"}", 1.0),
@@ -26,6 +26,8 @@ async fn tells_how_much(town: &Town, hub: SocketAddr) -> Result<()> {
     let heard = told["portreeve_hub_watch_last_event_timestamp_seconds{kind=\"vs\"}"];
     ensure!(heard > told["process_start_time_seconds"] - 1.0, "{heard}: {told:?}");
     ensure!(told["portreeve_hub_pushes_total"] >= 1.0, "{told:?}");
+    let told = scrape(town.bed.root(), agent)?;
+    ensure!(told["portreeve_agent_xds_answers_total{answer=\"ack\"}"] >= 2.0, "{told:?}");
     Ok(())
 }
 
@@ -73,6 +75,9 @@ async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<
             ("portreeve_agent_proxy_streams{proxy=\"nodeproxy/gateway\"}", 1.0),
             ("portreeve_agent_plans_by_state{state=\"programmed\"}", 1.0),
             ("portreeve_agent_store_problems", 0.0),
+            ("portreeve_agent_xds_streams_total", 1.0),
+            ("portreeve_agent_xds_answers_total{answer=\"nack\"}", 0.0),
+            ("portreeve_agent_probes_total{outcome=\"down\"}", 0.0),
         ],
     )
     .await?;
@@ -84,7 +89,7 @@ async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<
         }
     }
 
-    tells_how_much(&town, hub).await?;
+    tells_how_much(&town, hub, agent).await?;
 
     // A refusal is counted on both, and a hub that is away makes no ready agent unready.
     town.trust.hub_args.clear();
@@ -108,6 +113,8 @@ async fn agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for
     })
     .await?;
     ensure!(http::get(&root, agent, "/livez")?.0 == 200, "it lives");
+    let told = scrape(&root, agent)?;
+    ensure!(!told.keys().any(|name| name.contains("envoy")), "nobody chose Envoy's statistics: {told:?}");
     Ok(())
 }
 
@@ -144,4 +151,33 @@ async fn each_change_counts_once_from_its_watch_event_to_its_last_answer() -> Re
     ensure!(scrape(&root, hub)?[count] == 0.0, "{:?}", scrape(&root, hub)?);
     town.apply(&mk(5003)).await?;
     shows(&root, hub, &[(count, 1.0), (acked, 2.0)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoys_statistics_are_told_with_their_proxy_when_they_are_chosen() -> Result<()> {
+    let mut town = Town::without_portreeve(1).await?;
+    let root = town.bed.root().clone();
+    town.start_hub()?;
+    town.agent_args = vec![
+        format!("--admin={}", SocketAddr::new(town.nodes[0].address(), 0)),
+        "--envoy-metrics=server.live,listener_manager.".into(),
+    ];
+    town.start_agent(0)?;
+    town.gateways().await?;
+    let agent = admin(town.nodes[0].agent.as_mut().context("an agent")?)?;
+    let one = Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
+    town.apply(&one.yaml()).await?;
+    listeners(&town.nodes[0].gateway(), &["l"], BOUND).await?;
+    let live = "envoy_server_live{proxy=\"gateway\"}";
+    shows(&root, agent, &[(live, 1.0), ("portreeve_agent_envoy_samples_left_out_total", 0.0)]).await?;
+    let told = scrape(&root, agent)?;
+    let of_envoy: Vec<_> = told.keys().filter(|name| name.starts_with("envoy_")).collect();
+    println!("{of_envoy:#?}");
+    let chosen =
+        |name: &str| name.starts_with("envoy_server_live") || name.starts_with("envoy_listener_manager_");
+    ensure!(of_envoy.len() > 2 && of_envoy.iter().all(|name| chosen(name)), "{of_envoy:?}");
+    ensure!(names(&root, agent)?.contains("portreeve_agent_envoy_scrapes_total"), "{told:?}");
+    let made = told.iter().find(|(name, _)| name.contains("listener_create_success"));
+    ensure!(made.is_some_and(|(_, value)| *value >= 1.0), "{told:?}");
+    Ok(())
 }

@@ -6,6 +6,7 @@ pub mod bootstrap;
 pub mod extra;
 mod fetch;
 pub mod locate;
+pub mod stats;
 
 pub use bootstrap::{Bootstrap, BootstrapError, Family};
 pub use locate::{LocateError, Progress, locate};

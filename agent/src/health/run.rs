@@ -84,6 +84,7 @@ impl Prober {
         let mut next = Some(first);
         while let Some((job, outcome)) = next {
             self.mind(&outcome);
+            self.local.health.probed(&outcome);
             let verdict = self.schedule.finish(&job, &outcome, Instant::now(), now_ms());
             if let Some(verdict) = verdict {
                 tell(&job.target, &verdict);

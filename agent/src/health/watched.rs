@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portreeve_api::plan;
 use tokio::sync::watch;
 
-use super::Book;
+use super::{Book, Outcome};
 
 /// What is not healthy on this node, by its own agent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +26,8 @@ pub struct Watched {
     own: watch::Sender<OwnHealth>,
     /// The book's count of own changes when it was last looked at.
     seen: AtomicU64,
+    /// Probes that were answered, those that were not, and those that this host could not make.
+    probes: [AtomicU64; 3],
 }
 
 // === impl Watched ===
@@ -47,6 +49,22 @@ impl Watched {
             }
             differs
         });
+    }
+
+    /// A probe was made.
+    pub fn probed(&self, outcome: &Outcome) {
+        let place = match outcome {
+            Outcome::Up => 0,
+            Outcome::Down(_) => 1,
+            Outcome::Hampered(_) => 2,
+        };
+        self.probes[place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many probes were made since the start, by what became of them.
+    pub fn probes(&self) -> [(&'static str, u64); 3] {
+        let count = |place: usize| self.probes[place].load(Ordering::Relaxed);
+        [("up", count(0)), ("down", count(1)), ("hampered", count(2))]
     }
 
     /// Follows the number of changes of what is to be probed.

@@ -1,4 +1,4 @@
-//! Envoy's admin interface over its Unix socket: the requests that a keeper makes.
+//! Envoy's admin interface over its Unix socket: the requests that a keeper makes, and that of the agent ([`get`]).
 
 use std::io;
 use std::path::Path;
@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 /// Envoy's main thread answers; it may be loading a large configuration.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer to a keeper: Envoy tells its whole command line.
+const SHORT: usize = 1 << 20;
 
 /// What the interface shows of the Envoy that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub(super) struct Standing {
 
 /// Looks at the Envoy that has the interface; none when nobody answers.
 pub(super) async fn look(socket: &Path) -> Option<Standing> {
-    let (_, body) = request(socket, Method::GET, "/server_info").await.ok()?;
+    let (_, body) = request(socket, (Method::GET, "/server_info"), SHORT).await.ok()?;
     standing(&body)
 }
 
@@ -36,13 +39,25 @@ fn standing(server_info: &[u8]) -> Option<Standing> {
 
 /// Has Envoy drain its listeners gracefully, for the `--drain-time-s` it was started with.
 pub(super) async fn drain_listeners(socket: &Path) -> io::Result<()> {
-    match request(socket, Method::POST, "/drain_listeners?graceful").await?.0 {
+    match request(socket, (Method::POST, "/drain_listeners?graceful"), SHORT).await?.0 {
         StatusCode::OK => Ok(()),
         other => Err(io::Error::other(format!("drain_listeners: {other}"))),
     }
 }
 
-async fn request(socket: &Path, method: Method, path: &str) -> io::Result<(StatusCode, Bytes)> {
+/// What the interface answers to a GET; `longest` bytes at most.
+pub(crate) async fn get(socket: &Path, path: &str, longest: usize) -> io::Result<Bytes> {
+    match request(socket, (Method::GET, path), longest).await? {
+        (StatusCode::OK, body) => Ok(body),
+        (other, _) => Err(io::Error::other(format!("{path}: {other}"))),
+    }
+}
+
+async fn request(
+    socket: &Path,
+    (method, path): (Method, &str),
+    longest: usize,
+) -> io::Result<(StatusCode, Bytes)> {
     let exchange = async {
         let stream = UnixStream::connect(socket).await?;
         let (mut sender, connection) =
@@ -50,12 +65,13 @@ async fn request(socket: &Path, method: Method, path: &str) -> io::Result<(Statu
         let request = Request::builder().method(method).uri(path).header("host", "envoy");
         let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
         let answer = async move {
-            let response = sender.send_request(request).await?;
+            let response = sender.send_request(request).await.map_err(io::Error::other)?;
             let status = response.status();
-            response.into_body().collect().await.map(|body| (status, body.to_bytes()))
+            let body = Limited::new(response.into_body(), longest).collect().await;
+            body.map(|body| (status, body.to_bytes())).map_err(io::Error::other)
         };
         let (answer, _closed) = tokio::join!(answer, connection);
-        answer.map_err(io::Error::other)
+        answer
     };
     tokio::time::timeout(TIMEOUT, exchange).await.map_err(io::Error::from)?
 }

@@ -3,7 +3,7 @@
 //! A keeper owns one directory. The kernel's lock on the file `lock` in it is the only truth about "a keeper is alive"; all
 //! other files are notes: `spec.json` (wanted, written by the agent) and `state.json` (observed, written by the keeper).
 
-mod admin;
+pub(crate) mod admin;
 pub mod backoff;
 mod child;
 pub mod dir;

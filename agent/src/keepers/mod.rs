@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use crate::keeper::dir::{Dir, replace};
 use crate::keeper::spec::is_name;
 use crate::keeper::wire::proto::keepers_server::KeepersServer;
-use crate::keeper::{Order, Spec, SpecError, State};
+use crate::keeper::{Order, Phase, Spec, SpecError, State};
 
 pub use attach::Attachments;
 use book::{Book, Wish};
@@ -190,6 +190,16 @@ impl Keepers {
     /// [`Self::status`] as it changes.
     pub fn watch(&self) -> watch::Receiver<BTreeMap<String, Status>> {
         self.shared.status.subscribe()
+    }
+
+    /// The admin sockets of the proxies whose keepers are in this agent's own directories and say that Envoy runs.
+    pub fn admin_sockets(&self) -> BTreeMap<String, PathBuf> {
+        if self.shared.pods.get().is_some() {
+            return BTreeMap::new();
+        }
+        let runs = |status: &Status| status.state.as_ref().is_some_and(|state| state.phase == Phase::Running);
+        let running = self.status().into_iter().filter(|(_, status)| runs(status));
+        running.map(|(name, _)| (name.clone(), self.shared.dir(&name).admin())).collect()
     }
 
     /// The names of the keepers' directories that are there, whoever made them: what an agent that starts has to want or stop.

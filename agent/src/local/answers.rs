@@ -27,6 +27,17 @@ pub struct Answers {
     pub refused: BTreeMap<(EnvoyType, Name), Refusal>,
 }
 
+/// What all proxies of a node said since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Streams that were opened.
+    pub streams: u64,
+    /// Responses that were accepted.
+    pub acks: u64,
+    /// Responses that were refused.
+    pub nacks: u64,
+}
+
 /// What a proxy refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -59,6 +70,7 @@ impl Inner {
     /// A stream of a proxy has opened.
     pub(super) fn welcome(&mut self, stream: u64, id: &ProxyId) {
         self.streams.insert(stream, id.clone());
+        self.tally.streams += 1;
         let refusals = self.world.refusals(id).map(|(key, version, text)| (key, Refusal { version, text }));
         let answers = self.answers.entry(id.clone()).or_default();
         answers.streams += 1;
@@ -107,6 +119,7 @@ impl Inner {
     pub(super) fn take(&mut self, id: &ProxyId, event: &Event<EnvoyType>) {
         match event {
             Event::Acked { ty, resources, removed, .. } => {
+                self.tally.acks += 1;
                 let names = resources.iter().map(|(name, _)| name).chain(removed);
                 self.book.touch(names.map(|name| plan_of(name).into()));
                 self.world.accepted(id, *ty, resources);
@@ -114,6 +127,7 @@ impl Inner {
             }
             Event::Nacked { ty, names, versions, detail, transient } => {
                 tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
+                self.tally.nacks += 1;
                 self.book.touch(names.iter().map(|name| plan_of(name).into()));
                 let refused: Vec<_> = names.iter().cloned().zip(versions.iter().copied()).collect();
                 if !transient {
@@ -170,9 +184,9 @@ mod tests {
     use crate::world::{ProxyId, World};
 
     fn mk_inner() -> Inner {
-        let (streams, answers, presumed) = Default::default();
+        let (streams, answers, presumed, tally) = Default::default();
         let (world, book) = (World::new(Families::V4), Book::default());
-        Inner { world, watermark: None, doubtful: false, streams, answers, presumed, book }
+        Inner { world, watermark: None, doubtful: false, streams, answers, presumed, tally, book }
     }
 
     #[test]

@@ -1,0 +1,329 @@
+//! Envoys' own counters and gauges among the agent's metrics: those that were chosen ([`Choice`]), of each proxy that
+//! answers, with the label `proxy`. Entry point: [`Stats::ask`].
+//!
+//! Names are Envoy's, as if it were asked itself. Its histograms are left out: each is twenty samples of every cluster.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::join_all;
+use portreeve_runtime::metrics::{Family, Kind};
+
+use crate::keeper::admin;
+
+/// Samples of all proxies in one answer.
+pub const MOST: usize = 5_000;
+
+/// Bytes of one proxy's answer: 20,000 samples of 200.
+const LONGEST: usize = 4 << 20;
+
+/// The beginning of names of Envoy's statistics, as its documentation has them: `cluster.` or `udp.`, say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(String);
+
+/// Whose statistics are chosen, and what was left out of them since the start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    chosen: Vec<Prefix>,
+    most: usize,
+    answered: AtomicU64,
+    silent: AtomicU64,
+    left_out: AtomicU64,
+}
+
+/// What is read of all proxies.
+#[derive(Default)]
+struct Gathered {
+    families: BTreeMap<String, Family>,
+    samples: usize,
+    left_out: u64,
+}
+
+// === impl Prefix ===
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+        match !text.is_empty() && text.chars().all(fits) {
+            true => Ok(Self(text.to_owned())),
+            false => {
+                Err(format!("{text:?} is no beginning of a name: letters, digits and . _ - / may be in it"))
+            }
+        }
+    }
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// Statistics whose names begin with one of `chosen`.
+    pub fn of(chosen: Vec<Prefix>) -> Self {
+        Self { chosen, most: MOST, ..Self::default() }
+    }
+
+    /// Whether nothing is chosen.
+    pub fn is_off(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// Asks all proxies at once, each by the socket of its admin interface, for a second at most. One that does not answer
+    /// is left out and counted, and so is what is beyond [`MOST`] samples.
+    pub async fn ask(&self, proxies: BTreeMap<String, PathBuf>) -> Vec<Family> {
+        if self.is_off() {
+            return Vec::new();
+        }
+        let path = self.path();
+        let answers = proxies.into_iter().map(|(name, socket)| {
+            let path = &path;
+            async move { (name, text(&socket, path).await) }
+        });
+        let mut all = Gathered::default();
+        for (proxy, answer) in join_all(answers).await {
+            let counter = if answer.is_some() { &self.answered } else { &self.silent };
+            counter.fetch_add(1, Ordering::Relaxed);
+            all.read(answer.as_deref().unwrap_or_default(), &proxy, self.most);
+        }
+        self.left_out.fetch_add(all.left_out, Ordering::Relaxed);
+        let mut families = self.own();
+        families.extend(all.families.into_values());
+        families
+    }
+
+    /// What becomes of asking.
+    fn own(&self) -> Vec<Family> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let asked = [("answered", count(&self.answered)), ("silent", count(&self.silent))];
+        vec![
+            Family::counter(
+                "portreeve_agent_envoy_scrapes",
+                "How often proxies were asked for their statistics",
+            )
+            .each("outcome", asked),
+            Family::counter(
+                "portreeve_agent_envoy_samples_left_out",
+                "Samples of proxies beyond what is allowed",
+            )
+            .value(count(&self.left_out)),
+        ]
+    }
+
+    /// What Envoy is asked for. Its pattern need not match all of a name.
+    fn path(&self) -> String {
+        let escaped = self.chosen.iter().map(|prefix| prefix.0.replace('.', "%5C."));
+        format!("/stats/prometheus?filter=%5E%28{}%29", escaped.collect::<Vec<_>>().join("%7C"))
+    }
+}
+
+async fn text(socket: &Path, path: &str) -> Option<String> {
+    let answer = admin::get(socket, path, LONGEST).await;
+    let told = answer.and_then(|body| String::from_utf8(body.into()).map_err(std::io::Error::other));
+    told.inspect_err(|error| tracing::debug!(socket = %socket.display(), %error, "no statistics")).ok()
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    /// Reads what one proxy printed.
+    fn read(&mut self, text: &str, proxy: &str, most: usize) {
+        let mut kind = None;
+        for line in text.lines() {
+            if let Some(said) = line.strip_prefix("# TYPE ") {
+                kind = said.split_once(' ').and_then(|(name, kind)| kind_of(name, kind));
+                continue;
+            }
+            let Some((kind, (name, labels, value))) = kind.zip(sample(line)) else { continue };
+            if self.samples >= most {
+                self.left_out += 1;
+                continue;
+            }
+            let bare = if kind == Kind::Counter { name.trim_end_matches("_total") } else { name };
+            let new = || Family::new(kind, bare.to_owned(), "Envoy's own");
+            let family = self.families.entry(bare.to_owned()).or_insert_with(new);
+            if family.kind != kind {
+                self.left_out += 1;
+                continue;
+            }
+            let own = labels.into_iter().filter(|(name, _)| name != "proxy");
+            let labels = own.map(|(name, value)| (name.into(), value));
+            let labels = labels.chain([("proxy".into(), proxy.to_owned())]).collect();
+            *family = std::mem::replace(family, Family::new(kind, "", "")).sample(labels, value);
+            self.samples += 1;
+        }
+    }
+}
+
+/// What the samples of a family are here; none: they are not taken.
+fn kind_of(name: &str, said: &str) -> Option<Kind> {
+    match said {
+        // Every counter has this ending in our format, and Envoy's names stay what they are.
+        "counter" if name.ends_with("_total") => Some(Kind::Counter),
+        "counter" => Some(Kind::Unknown),
+        "gauge" => Some(Kind::Gauge),
+        _ => None,
+    }
+}
+
+type Labels = Vec<(String, String)>;
+
+/// Name, labels and value of a line; none for what is no sample.
+fn sample(line: &str) -> Option<(&str, Labels, f64)> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let (head, value) = line.rsplit_once(' ')?;
+    let value = value.parse().ok()?;
+    let Some((name, labels)) = head.split_once('{') else { return Some((head, Vec::new(), value)) };
+    let labels = labels.strip_suffix('}')?;
+    Some((name, read_labels(labels)?, value))
+}
+
+/// Reads `a="b",c="d"`.
+fn read_labels(mut text: &str) -> Option<Labels> {
+    let mut labels = Vec::new();
+    while !text.is_empty() {
+        let (name, rest) = text.split_once("=\"")?;
+        let (value, rest) = quoted(rest)?;
+        labels.push((name.to_owned(), value));
+        text = rest.strip_prefix(',').unwrap_or(rest);
+    }
+    Some(labels)
+}
+
+/// The text up to the closing quote, and what is behind it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, &text[at + 1..])),
+            '\\' => match characters.next()?.1 {
+                'n' => value.push('\n'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    const PRINTED: &str = "\
+# TYPE envoy_cluster_upstream_cx_total counter
+envoy_cluster_upstream_cx_total{envoy_cluster_name=\"a,\\\"b}\"} 7
+
+# TYPE envoy_cluster_assignment_stale counter
+envoy_cluster_assignment_stale{envoy_cluster_name=\"a\"} 1
+
+# TYPE envoy_server_live gauge
+envoy_server_live{} 1
+# TYPE envoy_length_ms histogram
+envoy_length_ms_bucket{le=\"0.5\"} 0
+envoy_length_ms_sum{} 0
+# TYPE broken gauge
+broken{a=\"b 1
+broken x
+";
+
+    fn told(most: usize) -> (Vec<Family>, u64) {
+        let mut all = Gathered::default();
+        all.read(PRINTED, "one", most);
+        all.read(PRINTED, "two", most);
+        (all.families.into_values().collect(), all.left_out)
+    }
+
+    #[test]
+    fn counters_and_gauges_keep_their_names_and_labels_and_get_their_proxy() {
+        let (families, left_out) = told(100);
+        let kinds: Vec<_> = families.iter().map(|one| (&*one.name, one.kind, one.samples.len())).collect();
+        let wanted = [
+            ("envoy_cluster_assignment_stale", Kind::Unknown, 2),
+            ("envoy_cluster_upstream_cx", Kind::Counter, 2),
+            ("envoy_server_live", Kind::Gauge, 2),
+        ];
+        assert_eq!((kinds, left_out), (wanted.to_vec(), 0));
+        let labels = [("envoy_cluster_name", "a,\"b}"), ("proxy", "two")];
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| ((*name).into(), (*value).to_owned())).collect();
+        assert_eq!(families[1].samples[1].labels, labels);
+    }
+
+    #[test]
+    fn what_is_too_much_is_left_out_and_counted() {
+        for (most, kept) in [(0, 0), (1, 1), (4, 4), (6, 6)] {
+            let (families, left_out) = told(most);
+            let found: usize = families.iter().map(|family| family.samples.len()).sum();
+            assert_eq!((found, left_out), (kept, 6 - kept as u64), "{most}");
+        }
+    }
+
+    #[test]
+    fn beginnings_are_what_they_read_and_nothing_of_a_pattern_gets_through() {
+        for text in ["cluster.", "udp.A/default/one", "server.live", "http.in-gress_1"] {
+            assert_eq!(text.parse::<Prefix>().map(|prefix| prefix.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "a b", "a|b", ".*", "a&text", "%2e"] {
+            assert!(text.parse::<Prefix>().is_err(), "{text}");
+        }
+        let stats = Stats::of(["udp.", "server.live"].map(|text| text.parse().unwrap()).into());
+        assert_eq!(stats.path(), "/stats/prometheus?filter=%5E%28udp%5C.%7Cserver%5C.live%29");
+    }
+
+    /// An admin interface that answers one request with this, or with nothing.
+    fn admin(path: PathBuf, answer: Option<String>) -> impl Future<Output = ()> {
+        let listener = UnixListener::bind(&path).unwrap();
+        async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 512];
+            let length = stream.read(&mut asked).await.unwrap();
+            assert!(
+                asked[..length].starts_with(b"GET /stats/prometheus?filter=%5E%28server%5C.%29 HTTP/1.1\r\n")
+            );
+            match answer {
+                // It may be too long for the other side.
+                Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
+                // Until the other side has had enough.
+                None => assert_eq!(stream.read(&mut asked).await.unwrap_or_default(), 0),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn proxy_that_does_not_answer_is_left_out_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        let talks = admin(path("talks"), Some(format!("{}{PRINTED}", head(PRINTED.len()))));
+        let silent = admin(path("silent"), None);
+        let endless = admin(path("endless"), Some(head(LONGEST + 1) + &"x".repeat(LONGEST + 1)));
+        let refuses =
+            admin(path("refuses"), Some("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".into()));
+        let stats = Stats::of(vec!["server.".parse().unwrap()]);
+        let all =
+            ["talks", "silent", "endless", "refuses", "absent"].map(|name| (name.to_owned(), path(name)));
+        let (families, ..) = tokio::join!(stats.ask(all.into()), talks, silent, endless, refuses);
+        let outcomes = families[0].samples.iter().map(|sample| &sample.value).collect::<Vec<_>>();
+        let number = |value: f64| portreeve_runtime::metrics::Value::Number(value);
+        assert_eq!(outcomes, [&number(1.0), &number(4.0)]);
+        let proxies =
+            families.iter().skip(2).flat_map(|family| &family.samples).filter_map(|one| one.labels.last());
+        assert!(proxies.clone().count() == 3 && proxies.into_iter().all(|(_, proxy)| proxy == "talks"));
+        assert!(Stats::default().ask(BTreeMap::new()).await.is_empty());
+    }
+}
