@@ -1,6 +1,6 @@
 //! Programs that are built once into the user's cache, from Go modules that pin their versions: the control plane's
 //! ([`control_plane`], unless `KUBEBUILDER_ASSETS` has them), those of a cluster with nodes ([`nodes`]) and those that read
-//! manifests ([`kustomize`], [`helm`]).
+//! manifests ([`kustomize`], [`helm`]) and alert rules ([`promtool`]).
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -39,6 +39,13 @@ const MANIFESTS: Module = Module {
     // Helm renders for the version that the control plane has.
     flags: "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
         -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34",
+};
+
+const MONITORING: Module = Module {
+    directory: concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring"),
+    go_mod: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/go.mod")),
+    go_sum: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/monitoring/go.sum")),
+    flags: "-s -w",
 };
 
 /// The control plane's programs.
@@ -119,6 +126,14 @@ pub fn kustomize() -> Result<PathBuf> {
 /// As for [`control_plane`].
 pub fn helm() -> Result<PathBuf> {
     built(&MANIFESTS.cache()?, "helm", (&MANIFESTS, "helm.sh/helm/v3/cmd/helm"))
+}
+
+/// promtool, which reads and tests the rules of Prometheus, built when there is none: two minutes.
+///
+/// # Errors
+/// As for [`control_plane`].
+pub fn promtool() -> Result<PathBuf> {
+    built(&MONITORING.cache()?, "promtool", (&MONITORING, "github.com/prometheus/prometheus/cmd/promtool"))
 }
 
 /// The harness' cache: `$XDG_CACHE_HOME/portreeve` or `~/.cache/portreeve`.
