@@ -125,6 +125,11 @@ impl Feed {
         self.changed.notify_one();
     }
 
+    /// All of a kind was seen up to this revision.
+    pub fn seen_up_to(&self, kind: Kind, revision: u64) {
+        self.change(kind, revision, |_, _| ());
+    }
+
     /// A watch failed, and is tried again.
     pub fn watch_failed(&self, kind: Kind) {
         self.lock().pulse.failed(kind);

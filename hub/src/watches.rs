@@ -62,9 +62,14 @@ struct VirtualServices(Arc<Feed>);
 
 impl Verbs<(Pod, u64)> for Pods {
     const LONGEST_PAUSE: Duration = PATIENCE;
+    const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
         self.0.watch_failed(Kind::Pods);
+    }
+
+    fn up_to(&mut self, revision: u64) {
+        self.0.seen_up_to(Kind::Pods, revision);
     }
 
     fn apply(&mut self, (pod, revision): (Pod, u64)) {
@@ -86,9 +91,14 @@ impl Verbs<(Pod, u64)> for Pods {
 
 impl Verbs<(Name, Labels, u64)> for Nodes {
     const LONGEST_PAUSE: Duration = PATIENCE;
+    const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
         self.0.watch_failed(Kind::Nodes);
+    }
+
+    fn up_to(&mut self, revision: u64) {
+        self.0.seen_up_to(Kind::Nodes, revision);
     }
 
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
@@ -129,9 +139,14 @@ impl NodeProxies {
 
 impl Verbs<Raw<NodeProxy>> for NodeProxies {
     const LONGEST_PAUSE: Duration = PATIENCE;
+    const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
         self.0.watch_failed(Kind::NodeProxies);
+    }
+
+    fn up_to(&mut self, revision: u64) {
+        self.0.seen_up_to(Kind::NodeProxies, revision);
     }
 
     fn apply(&mut self, raw: Raw<NodeProxy>) {
@@ -192,9 +207,14 @@ impl VirtualServices {
 
 impl Verbs<Raw<VirtualService>> for VirtualServices {
     const LONGEST_PAUSE: Duration = PATIENCE;
+    const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
         self.0.watch_failed(Kind::VirtualServices);
+    }
+
+    fn up_to(&mut self, revision: u64) {
+        self.0.seen_up_to(Kind::VirtualServices, revision);
     }
 
     fn apply(&mut self, raw: Raw<VirtualService>) {

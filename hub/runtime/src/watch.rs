@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
+use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -29,12 +30,18 @@ pub trait Verbs<K>: Send {
     /// thousands that all miss the same API server.
     const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+    /// Whether the collection's revision is asked for before each list, for [`Verbs::up_to`].
+    const ASKS_REVISION: bool = false;
+
     /// An object was created or changed.
     fn apply(&mut self, object: K);
     /// An object is gone.
     fn delete(&mut self, object: K);
     /// The complete list: what is not in it is gone.
     fn reset(&mut self, objects: Vec<K>);
+    /// The list that was complete last holds everything up to this revision of the collection, deletions included: no object
+    /// tells of those.
+    fn up_to(&mut self, _revision: u64) {}
     /// The watch failed, and is tried again.
     fn failed(&mut self) {}
 }
@@ -62,15 +69,20 @@ where
     S: Send,
 {
     let mut guard = Some(guard);
-    let mut listed = Vec::new();
+    let (mut listed, mut revision) = (Vec::new(), None);
     let pauses = Pauses { next: SHORTEST_PAUSE, longest: V::LONGEST_PAUSE };
-    let mut events = pin!(watcher(api, config).backoff(pauses));
+    let mut events = pin!(watcher(api.clone(), config).backoff(pauses));
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Init) => listed.clear(),
+            // The list is not asked for before the next event is.
+            Ok(Event::Init) => {
+                listed.clear();
+                revision = if V::ASKS_REVISION { of_collection(&api).await } else { None };
+            }
             Ok(Event::InitApply(object)) => listed.extend(strip(object)),
             Ok(Event::InitDone) => {
                 verbs.reset(std::mem::take(&mut listed));
+                revision.take().into_iter().for_each(|revision| verbs.up_to(revision));
                 drop(guard.take());
             }
             Ok(Event::Apply(object)) => strip(object).into_iter().for_each(|o| verbs.apply(o)),
@@ -82,6 +94,20 @@ where
         }
     }
     anyhow::bail!("the watch's stream ended")
+}
+
+/// The collection's revision now.
+async fn of_collection<K>(api: &Api<K>) -> Option<u64>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(list) => list.metadata.resource_version?.parse().ok(),
+        Err(error) => {
+            tracing::warn!(%error, "the revision of what is watched is not known until it changes");
+            None
+        }
+    }
 }
 
 // === impl Pauses ===
