@@ -33,6 +33,7 @@ pub mod socket;
 pub mod staleness;
 pub mod status;
 pub mod store;
+pub mod traces;
 pub mod translate;
 pub mod world;
 

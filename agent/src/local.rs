@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_api::pod::Pod;
@@ -19,6 +19,7 @@ use crate::keepers::pods::Embodiment;
 use crate::restore;
 use crate::status::{Book, Statuses};
 use crate::store::{Content, Key, Problem, Restored, Saver};
+use crate::traces::Tracer;
 use crate::world::{Effects, Host, ProxyId, World};
 
 mod answers;
@@ -49,6 +50,8 @@ pub struct Local {
     pub health: Watched,
     /// Where what is learned is kept. Used under the lock, so that the newest is what is kept.
     saver: Saver,
+    /// Who tells what becomes of changes, if anybody wants to know.
+    tracer: OnceLock<Tracer>,
 }
 
 struct Inner {
@@ -100,7 +103,13 @@ impl Local {
             statuses: watch::Sender::default(),
             health: Watched::default(),
             saver,
+            tracer: OnceLock::new(),
         })
+    }
+
+    /// Has changes traced. What was said first holds.
+    pub fn trace(&self, tracer: Tracer) {
+        let _ = self.tracer.set(tracer);
     }
 
     /// What is wrong with the store.
@@ -308,6 +317,7 @@ impl Local {
         restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
         drop(inner);
+        self.tracer.get().inspect(|tracer| tracer.answered(&id, event));
         self.generation.send_modify(|n| *n += 1);
     }
 }

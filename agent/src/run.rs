@@ -13,7 +13,7 @@ use kube::Api;
 use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, admin, client, now_ms, watch};
+use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, watch};
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 use tokio::net::TcpListener;
 
@@ -27,6 +27,7 @@ use crate::replicas::{Places, Replicas, run_feed};
 use crate::reports::Reports;
 use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
+use crate::traces::Tracer;
 use crate::translate::Defaults;
 use crate::world::{Account, World};
 use crate::{envoy, families, health, metrics, names, proxies, reports, socket, status};
@@ -104,6 +105,10 @@ pub struct RunArgs {
     /// Whose word counts for who a proxy is: the kernel's, or its own (only where every process may be any proxy).
     #[arg(long, value_enum, default_value_t)]
     pub identity: Identity,
+    /// An OpenTelemetry collector, as http://host:port of its OTLP port for gRPC, that is told what becomes of each change;
+    /// nothing is traced without it.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<otlp::Endpoint>,
     /// Log filter.
     #[arg(long, default_value = "info")]
     pub log_level: String,
@@ -197,6 +202,10 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
         defaults,
     };
     let agent = spawn(&mut tasks, setup, &shutdown)?;
+    let traces = Traces::spawn(&mut tasks, ("agent", args.node.clone()), args.otlp_endpoint, &shutdown);
+    if traces.is_on() {
+        agent.local.trace(Tracer::new(traces, args.node.clone()));
+    }
     let report = status::writer::run(client.clone(), agent.local.clone(), agent.keepers.clone());
     tasks.spawn("node report", report);
     let pods = Api::<KubePod>::all(client);

@@ -37,13 +37,14 @@ impl Course {
     }
 
     /// An object was seen in this version; `began` is when, if it came as news. News of a version that is known (of its
-    /// status, that is) change nothing.
-    pub fn seen(&mut self, key: &Key, (uid, generation): (&str, i64), began: Option<Instant>) {
+    /// status, that is) change nothing. Answers whether it is a new one.
+    pub fn seen(&mut self, key: &Key, (uid, generation): (&str, i64), began: Option<Instant>) -> bool {
         let known = self.known.get(key);
         if known.is_some_and(|known| known.uid == uid && known.generation == generation) {
-            return;
+            return false;
         }
         self.known.insert(key.clone(), Known { uid: uid.to_owned(), generation, began });
+        true
     }
 
     /// These objects are all that there are.
@@ -135,8 +136,8 @@ mod tests {
             for (at, step) in steps {
                 let now = start + Duration::from_millis(*at);
                 match step {
-                    Listed(uid, generation) => course.seen(&key, (uid, *generation), None),
-                    News(uid, generation) => course.seen(&key, (uid, *generation), Some(now)),
+                    Listed(uid, generation) => assert!(course.seen(&key, (uid, *generation), None)),
+                    News(uid, generation) => drop(course.seen(&key, (uid, *generation), Some(now))),
                     Programmed(generation) => course.programmed(&key, *generation, now),
                     Gone => course.forget(&key),
                     Relisted(still) => course.keep(&still.then(|| key.clone()).into_iter().collect()),

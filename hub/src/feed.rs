@@ -3,8 +3,8 @@
 //! Every change enters by [`Feed::change`], which publishes to the agents concerned before it returns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
@@ -20,6 +20,7 @@ use crate::index::{Census, Index, Key, Name, Verdict};
 use crate::pulse::Pulse;
 use crate::reports::News;
 use crate::status::Subject;
+use crate::traces::{Moments, Tracer};
 use crate::watermark::{Kind, Watermark};
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
@@ -32,6 +33,8 @@ pub struct Feed {
     readiness: Readiness,
     door: Door,
     course: Mutex<Course>,
+    /// Who tells what becomes of changes, if anybody wants to know.
+    tracer: OnceLock<Tracer>,
     /// Woken when there are verdicts to take or a deadline may have moved.
     pub changed: Notify,
 }
@@ -105,16 +108,27 @@ impl Feed {
             observed: BTreeMap::new(),
         };
         let seen = watch::Sender::new(Watermark::default());
-        let course = Mutex::default();
-        Arc::new(Self { inner: Mutex::new(inner), seen, readiness, door, course, changed: Notify::new() })
+        let (course, tracer) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+            seen,
+            readiness,
+            door,
+            course,
+            tracer,
+            changed: Notify::new(),
+        })
     }
 
     /// Changes the index and publishes what differs. `revision` is the change's own, 0 where there is none.
-    pub fn change(&self, kind: Kind, revision: u64, change: impl FnOnce(&mut Index, i64)) {
+    /// Answers with when it did what.
+    pub fn change(&self, kind: Kind, revision: u64, change: impl FnOnce(&mut Index, i64)) -> Moments {
+        let begun = SystemTime::now();
         let mut inner = self.lock();
         let now = now_ms();
         inner.pulse.heard(kind, now);
         change(&mut inner.index, now);
+        let resolved = SystemTime::now();
         self.seen.send_if_modified(|seen| {
             let before = *seen;
             seen.raise(kind, revision);
@@ -123,6 +137,17 @@ impl Feed {
         self.publish(&mut inner);
         drop(inner);
         self.changed.notify_one();
+        Moments { begun, resolved, published: SystemTime::now() }
+    }
+
+    /// Has changes traced. What was said first holds.
+    pub fn trace(&self, tracer: Tracer) {
+        let _ = self.tracer.set(tracer);
+    }
+
+    /// Who traces changes, if anybody does.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.get()
     }
 
     /// All of a kind was seen up to this revision.

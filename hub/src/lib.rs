@@ -25,6 +25,7 @@ pub mod run;
 pub mod services;
 pub mod status;
 pub mod tls;
+pub mod traces;
 pub mod watches;
 pub mod watermark;
 pub mod writer;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::Client;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Metrics, Readiness, Shutdown, Tasks, admin, client};
+use portreeve_runtime::{Metrics, Readiness, Shutdown, Tasks, Traces, admin, client, otlp};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -18,6 +18,7 @@ use crate::feed::Feed;
 use crate::index::Index;
 use crate::reports::Desk;
 use crate::resolve::SelectorScope;
+use crate::traces::Tracer;
 use crate::writer::Writer;
 use crate::{metrics, tls, watches};
 
@@ -52,6 +53,10 @@ pub struct Args {
     /// Its certificate.
     #[command(flatten)]
     pub tls: tls::Args,
+    /// An OpenTelemetry collector, as http://host:port of its OTLP port for gRPC, that is told what becomes of each change;
+    /// nothing is traced without it.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<otlp::Endpoint>,
     /// Log filter.
     #[arg(long, default_value = "info")]
     pub log_level: String,
@@ -74,6 +79,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let door = door(&mut tasks, &client, &args);
     let feed = Feed::new(index, readiness.clone(), door);
     tasks.spawn("signals", shutdown.clone().on_signal());
+    let me = args.identity.unwrap_or_else(identity);
+    let traces = Traces::spawn(&mut tasks, ("hub", me.clone()), args.otlp_endpoint, &shutdown);
+    if traces.is_on() {
+        feed.trace(Tracer::new(traces, me.clone()));
+    }
     watches::spawn(&mut tasks, &client, &feed, &readiness);
     tasks.spawn("graces", feed.clone().keep_time());
     let listener =
@@ -88,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
     }
     tracing::info!(%address, "serving agents");
-    let claim = (args.namespace, args.identity.unwrap_or_else(identity));
+    let claim = (args.namespace, me);
     let writer = Writer::new(client, claim, feed.clone(), desk.clone());
     let leads = writer.leads();
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod};
 use kube::runtime::watcher;
@@ -19,6 +19,7 @@ use crate::feed::{Departing, Feed};
 use crate::index::{Key, Labels, Name};
 use crate::raw::Raw;
 use crate::resolve::Rejection;
+use crate::traces::{Moments, Tracer};
 use crate::watermark::Kind;
 
 /// A hub that does not see changes is a hub that serves the past: it looks again soon.
@@ -188,20 +189,29 @@ impl VirtualServices {
         }
         feed.observe(key(raw), raw.conditions());
         let version = (raw.metadata.uid.as_deref().unwrap_or_default(), raw.metadata.generation.unwrap_or(0));
-        feed.course(|course| course.seen(&key(raw), version, began));
-        let read = raw.read();
-        feed.change(Kind::VirtualServices, revision(raw), |index, _| match &read {
-            Ok((object, warnings)) => {
-                warnings
-                    .iter()
-                    .for_each(|w| tracing::warn!(virtualservice = title(raw), warning = w, "unusual field"));
-                index.apply_virtual_service(object);
+        let fresh = feed.course(|course| course.seen(&key(raw), version, began));
+        let began = began.filter(|_| fresh).map(|_| SystemTime::now());
+        let (read, mut trace) = (raw.read(), None);
+        let moments = feed.change(Kind::VirtualServices, revision(raw), |index, _| {
+            match &read {
+                Ok((object, warnings)) => {
+                    warnings.iter().for_each(|w| {
+                        tracing::warn!(virtualservice = title(raw), warning = w, "unusual field")
+                    });
+                    index.apply_virtual_service(object);
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    index.reject(&raw.metadata, Rejection { reason: Reason::Invalid, message });
+                }
             }
-            Err(error) => {
-                let message = error.to_string();
-                index.reject(&raw.metadata, Rejection { reason: Reason::Invalid, message });
-            }
+            // Before it is published: an answer must find it.
+            let look = |tracer: &Tracer| tracer.resolved(&key(raw), index.subject(&key(raw)), began);
+            trace = feed.tracer().filter(|_| fresh).and_then(look);
         });
+        if let (Some(tracer), Some(trace), Some(begun)) = (feed.tracer(), trace, began) {
+            tracer.published(trace, &key(raw), Moments { begun, ..moments });
+        }
     }
 }
 
@@ -224,6 +234,7 @@ impl Verbs<Raw<VirtualService>> for VirtualServices {
     fn delete(&mut self, raw: Raw<VirtualService>) {
         let key = key(&raw);
         self.0.course(|course| course.forget(&key));
+        self.0.tracer().inspect(|tracer| tracer.forget(&key));
         self.0.change(Kind::VirtualServices, revision(&raw), |index, _| index.delete_virtual_service(&key));
         self.0.depart(key, None);
     }

@@ -187,6 +187,8 @@ impl Writer {
         let said = subject.said(&words, waited);
         if let Some(generation) = said.programmed().filter(|_| subject.of == Of::VirtualService) {
             self.feed.course(|course| course.programmed(key, generation, at));
+            let leads = *self.leads.borrow();
+            self.feed.tracer().inspect(|tracer| tracer.programmed(key, (generation, at), leads));
         }
         match said.pending {
             true => self.pending.insert(key.clone()),

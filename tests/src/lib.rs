@@ -9,6 +9,7 @@ pub mod call;
 pub mod certs;
 pub mod cgroup;
 pub mod cluster;
+pub mod collector;
 pub mod controlplane;
 pub mod dns;
 pub mod envoy;

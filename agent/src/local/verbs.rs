@@ -1,6 +1,7 @@
 //! The verbs by which hub and pod watch enter: [`FeedSink`] and [`PodVerbs`]. What enters is kept.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use portreeve_api::PlanType;
@@ -39,12 +40,16 @@ impl Sink<PlanType> for FeedSink {
     fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
         let upsert: Vec<(Name, Version, Bytes)> =
             delta.upsert.into_iter().map(|u| (u.name, u.version, u.body)).collect();
+        let begun = SystemTime::now();
+        let mut tracer = self.0.tracer.get().filter(|_| delta.ty == PlanType::Plan);
         let effects = self.0.change(|world| {
+            tracer = tracer.filter(|_| world.complete());
             let before = (world.complete(), world.heard_node_proxies());
             let hosts = world.wanted_hosts();
             let effects = world
                 .apply_feed(delta.ty, &upsert, &delta.removed)
                 .inspect_err(|error| tracing::warn!(error, "a response of the hub is refused"))?;
+            tracer.inspect(|tracer| tracer.translated(&upsert, (begun, SystemTime::now())));
             // Before what it speaks of: the store must never be newer than its watermark.
             if let Some(watermark) = &delta.watermark {
                 self.0.saver.put(Key::Watermark, Content::Watermark(watermark.clone()));
@@ -58,6 +63,7 @@ impl Sink<PlanType> for FeedSink {
             self.0.lock().watermark = Some(watermark);
         }
         self.0.react(&effects);
+        tracer.inspect(|tracer| tracer.applied(&upsert, &delta.removed, (begun, SystemTime::now())));
         Ok(())
     }
 

@@ -6,10 +6,12 @@ pub mod clock;
 mod histogram;
 pub mod logs;
 pub mod metrics;
+pub mod otlp;
 pub mod process;
 pub mod ready;
 pub mod shutdown;
 pub mod tasks;
+pub mod traces;
 pub mod watch;
 
 pub use client::client;
@@ -18,6 +20,7 @@ pub use metrics::Metrics;
 pub use ready::{Guard, Readiness};
 pub use shutdown::Shutdown;
 pub use tasks::Tasks;
+pub use traces::Traces;
 
 /// Runs a process's work on a multi-threaded runtime; an error is printed with all its causes.
 pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process::ExitCode {

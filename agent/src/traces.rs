@@ -1,0 +1,108 @@
+//! The agent's part of a change's trace ([`Tracer`]): `apply` of what the hub sent, with `translate` in it, and for each
+//! proxy and type of resource the first `acknowledge` (or `refuse`) of what came of it, from when it could be sent on.
+//!
+//! What comes with the hub's first complete word is no change, and has no trace.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use portreeve_api::plan::Plan;
+use portreeve_runtime::Traces;
+use portreeve_runtime::traces::{Span, SpanId, TraceId};
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Event, Name};
+use prost::Message;
+
+use crate::status::plan_of;
+use crate::world::{ProxyId, Sent};
+
+/// An answer that comes later than this is that of a proxy that came later.
+const LATE: Duration = Duration::from_secs(60);
+
+/// Tells spans, and remembers what proxies have yet to answer.
+pub struct Tracer {
+    traces: Traces,
+    node: String,
+    /// By Plan.
+    sent: Mutex<HashMap<Name, Pending>>,
+}
+
+/// A Plan on its way to the proxies.
+struct Pending {
+    trace: TraceId,
+    /// The agent's `apply`.
+    parent: SpanId,
+    since: SystemTime,
+    answered: BTreeSet<(ProxyId, EnvoyType)>,
+}
+
+// === impl Tracer ===
+
+impl Tracer {
+    /// Tells `traces` what happens on this node.
+    pub fn new(traces: Traces, node: String) -> Self {
+        Self { traces, node, sent: Mutex::default() }
+    }
+
+    /// The proxies' configuration follows these Plans of the hub: since `translated`, begun at `begun`.
+    pub fn translated(&self, plans: &[Sent], (begun, translated): (SystemTime, SystemTime)) {
+        for (name, version, body) in plans {
+            let Some(trace) = trace_of(body, version.0) else { continue };
+            let parent = SpanId::of(trace, "apply", &self.node);
+            let times = (begun, translated);
+            self.traces.tell(Span::new((trace, Some(parent)), ("translate", &self.node), times));
+            let pending = Pending { trace, parent, since: translated, answered: BTreeSet::new() };
+            self.lock(|sent| sent.insert(name.clone(), pending));
+        }
+    }
+
+    /// The agent is done with these Plans of the hub, and these are gone.
+    pub fn applied(&self, plans: &[Sent], gone: &[Name], times: (SystemTime, SystemTime)) {
+        self.lock(|sent| gone.iter().for_each(|name| drop(sent.remove(name))));
+        for (name, version, body) in plans {
+            let Some(trace) = trace_of(body, version.0) else { continue };
+            let span = Span::new((trace, Some(trace.whole())), ("apply", &self.node), times);
+            self.traces.tell(span.with("plan", &**name).with("node", &*self.node));
+        }
+    }
+
+    /// A proxy said something.
+    pub fn answered(&self, proxy: &ProxyId, event: &Event<EnvoyType>) {
+        let (name, ty, names, failure): (_, _, Vec<&Name>, _) = match event {
+            Event::Acked { ty, resources, claimed: false, .. } => {
+                ("acknowledge", *ty, resources.iter().map(|(name, _)| name).collect(), None)
+            }
+            Event::Nacked { ty, names, detail, .. } => ("refuse", *ty, names.iter().collect(), Some(detail)),
+            _ => return,
+        };
+        let now = SystemTime::now();
+        let plans: BTreeSet<&str> = names.into_iter().map(|name| plan_of(name)).collect();
+        let of_plan = |sent: &mut HashMap<Name, Pending>, plan: &str| {
+            let pending = sent.get_mut(plan)?;
+            if now.duration_since(pending.since).unwrap_or_default() > LATE {
+                sent.remove(plan);
+                return None;
+            }
+            let first = pending.answered.insert((proxy.clone(), ty));
+            first.then_some((pending.trace, pending.parent, pending.since))
+        };
+        for plan in plans {
+            let Some((trace, parent, since)) = self.lock(|sent| of_plan(sent, plan)) else { continue };
+            let place = format!("{} {proxy} {ty:?}", self.node);
+            let span = Span::new((trace, Some(parent)), (name, &place), (since, now));
+            let span = span.with("proxy", proxy.to_string()).with("type", format!("{ty:?}"));
+            self.traces.tell(Span { failure: failure.cloned(), ..span.with("node", &*self.node) });
+        }
+    }
+
+    fn lock<R>(&self, look: impl FnOnce(&mut HashMap<Name, Pending>) -> R) -> R {
+        look(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The trace of the change that a Plan came with.
+fn trace_of(plan: &[u8], version: u64) -> Option<TraceId> {
+    let origin = Plan::decode(plan).ok()?.origin?;
+    Some(TraceId::of(&origin.uid, version))
+}

@@ -1,0 +1,216 @@
+//! The part of OpenTelemetry's protocol (OTLP over gRPC, opentelemetry-proto 1.x) that carries spans: [`Client::send`].
+//!
+//! A dozen fields, so they stand here: the numbers are the protocol's, and a test has its own library read what is sent.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use http::Uri;
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic_prost::ProstCodec;
+
+use crate::traces::Span;
+
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// SPAN_KIND_INTERNAL.
+const INTERNAL: i32 = 1;
+
+/// STATUS_CODE_ERROR.
+const FAILED: i32 = 2;
+
+/// Where a collector is: `http://host:port`, its OTLP port for gRPC. There is no TLS: a collector is a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(Uri);
+
+/// A collector, and who sends to it.
+pub struct Client {
+    grpc: Grpc<Channel>,
+    resource: ResourceMessage,
+    /// It did not take what was sent last.
+    failing: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExportRequest {
+    #[prost(message, repeated, tag = "1")]
+    resource_spans: Vec<ResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExportResponse {}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResourceSpans {
+    #[prost(message, optional, tag = "1")]
+    resource: Option<ResourceMessage>,
+    #[prost(message, repeated, tag = "2")]
+    scope_spans: Vec<ScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResourceMessage {
+    #[prost(message, repeated, tag = "1")]
+    attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ScopeSpans {
+    #[prost(message, repeated, tag = "2")]
+    spans: Vec<SpanMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SpanMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    name: String,
+    #[prost(int32, tag = "6")]
+    kind: i32,
+    #[prost(fixed64, tag = "7")]
+    start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "8")]
+    end_time_unix_nano: u64,
+    #[prost(message, repeated, tag = "9")]
+    attributes: Vec<KeyValue>,
+    #[prost(message, optional, tag = "15")]
+    status: Option<StatusMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatusMessage {
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(int32, tag = "3")]
+    code: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct KeyValue {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AnyValue {
+    #[prost(string, optional, tag = "1")]
+    string_value: Option<String>,
+}
+
+// === impl Endpoint ===
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uri: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+        match (uri.scheme_str(), uri.port_u16()) {
+            (Some("http"), Some(_)) => Ok(Self(uri)),
+            _ => Err(format!("{text:?} is not of the form http://host:port")),
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// The collector at `endpoint`, which need not be there yet.
+    pub fn new(endpoint: &Endpoint, component: &str, instance: &str) -> Self {
+        let channel = tonic::transport::Endpoint::from(endpoint.0.clone()).timeout(TIMEOUT).connect_lazy();
+        let version = env!("CARGO_PKG_VERSION");
+        let name = format!("portreeve-{component}");
+        let service = [("name", &*name), ("instance.id", instance), ("version", version)];
+        let attributes = service.map(|(key, value)| pair(&format!("service.{key}"), value)).into();
+        Self { grpc: Grpc::new(channel), resource: ResourceMessage { attributes }, failing: false }
+    }
+
+    /// Sends spans. What is not taken is lost, which is said once.
+    pub async fn send(&mut self, spans: Vec<Span>) {
+        if spans.is_empty() {
+            return;
+        }
+        let count = spans.len();
+        let error = self.export(spans).await.err();
+        let failed = error.is_some();
+        match error {
+            Some(error) if !self.failing => {
+                tracing::warn!(error = error.message(), count, "the collector takes no spans: they are lost");
+            }
+            None if self.failing => tracing::info!("the collector takes spans again"),
+            _ => {}
+        }
+        self.failing = failed;
+    }
+
+    async fn export(&mut self, spans: Vec<Span>) -> Result<(), tonic::Status> {
+        let spans = spans.into_iter().map(message).collect();
+        let (resource, scope_spans) = (Some(self.resource.clone()), vec![ScopeSpans { spans }]);
+        let request = ExportRequest { resource_spans: vec![ResourceSpans { resource, scope_spans }] };
+        let away = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
+        self.grpc.ready().await.map_err(away)?;
+        let codec: ProstCodec<ExportRequest, ExportResponse> = ProstCodec::default();
+        self.grpc.unary(Request::new(request), PathAndQuery::from_static(EXPORT), codec).await?;
+        Ok(())
+    }
+}
+
+fn message(span: Span) -> SpanMessage {
+    let failed = |message| StatusMessage { message, code: FAILED };
+    SpanMessage {
+        trace_id: span.trace.0.into(),
+        span_id: span.id.0.into(),
+        parent_span_id: span.parent.map(|parent| parent.0.into()).unwrap_or_default(),
+        name: span.name.into(),
+        kind: INTERNAL,
+        start_time_unix_nano: nanos(span.begun),
+        // Clocks may be set back meanwhile.
+        end_time_unix_nano: nanos(span.ended.max(span.begun)),
+        attributes: span.attributes.iter().map(|(key, value)| pair(key, value)).collect(),
+        status: span.failure.map(failed),
+    }
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn pair(key: &str, value: &str) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { string_value: Some(value.to_owned()) }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_is_plain_http_with_a_port_and_reads_what_it_writes() {
+        for text in ["http://collector.tracing:4317/", "http://127.0.0.1:4317/", "http://[::1]:4317/"] {
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "collector:4317", "https://collector:4317", "http://collector", "grpc://a:1"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The hub's part of a change's trace ([`Tracer`]): `apply` from the watch event on, with `resolve` and `publish` in it, told by
+//! every hub; and `change`, the whole until the last answer, told by the hub that leads.
+//!
+//! What was there when this hub listed the objects has no trace, nor has an edit that leaves the Plan as it is.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use portreeve_runtime::Traces;
+use portreeve_runtime::traces::{CHANGE, Span, TraceId};
+
+use crate::index::Key;
+use crate::status::Subject;
+
+/// Tells spans, and remembers which change is whose.
+pub struct Tracer {
+    traces: Traces,
+    /// Which hub this is.
+    place: String,
+    changes: Mutex<HashMap<Key, Change>>,
+}
+
+/// The newest change of an object.
+struct Change {
+    trace: TraceId,
+    generation: i64,
+    /// None: it has ended, or was there before this hub.
+    began: Option<SystemTime>,
+}
+
+/// When a change of the index went from one step to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// It began.
+    pub begun: SystemTime,
+    /// The index had it.
+    pub resolved: SystemTime,
+    /// The agents concerned were on their way to have it.
+    pub published: SystemTime,
+}
+
+// === impl Tracer ===
+
+impl Tracer {
+    /// Tells `traces` what happens at `place`.
+    pub fn new(traces: Traces, place: String) -> Self {
+        Self { traces, place, changes: Mutex::default() }
+    }
+
+    /// The index has an object; `began` is when its version came, if that was news. Answers with the trace that begins.
+    pub fn resolved(
+        &self,
+        key: &Key,
+        subject: Option<Subject>,
+        began: Option<SystemTime>,
+    ) -> Option<TraceId> {
+        let subject = subject?;
+        let served = subject.served?;
+        let trace = TraceId::of(&subject.verdict.uid, served.version);
+        let (generation, mut changes) = (served.generation, self.lock());
+        if let Some(known) = changes.get_mut(key).filter(|known| known.trace == trace) {
+            known.generation = generation;
+            return None;
+        }
+        changes.insert(key.clone(), Change { trace, generation, began });
+        began.map(|_| trace)
+    }
+
+    /// A trace's first steps are done.
+    pub fn published(&self, trace: TraceId, key: &Key, moments: Moments) {
+        let Moments { begun, resolved, published } = moments;
+        let span = |parent, name, times| {
+            let span = Span::new((trace, Some(parent)), (name, &self.place), times);
+            span.with("namespace", &*key.0).with("name", &*key.1)
+        };
+        let apply = span(trace.whole(), "apply", (begun, published));
+        let steps = [("resolve", (begun, resolved)), ("publish", (resolved, published))];
+        steps.into_iter().for_each(|(name, times)| self.traces.tell(span(apply.id, name, times)));
+        self.traces.tell(apply);
+    }
+
+    /// All proxies have this generation of an object since then; `leads`: it is for this hub to say so.
+    pub fn programmed(&self, key: &Key, (generation, at): (i64, Instant), leads: bool) {
+        let mut changes = self.lock();
+        let Some(change) = changes.get_mut(key).filter(|change| change.generation == generation) else {
+            return;
+        };
+        let Some(began) = change.began.take().filter(|_| leads) else { return };
+        let ended = SystemTime::now() - at.elapsed();
+        let span = Span::new((change.trace, None), (CHANGE, ""), (began, ended));
+        debug_assert_eq!(span.id, change.trace.whole());
+        let span = span.with("namespace", &*key.0).with("name", &*key.1);
+        self.traces.tell(span.with("generation", generation.to_string()));
+    }
+
+    /// An object is gone.
+    pub fn forget(&self, key: &Key) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
