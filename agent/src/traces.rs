@@ -106,3 +106,73 @@ fn trace_of(plan: &[u8], version: u64) -> Option<TraceId> {
     let origin = Plan::decode(plan).ok()?.origin?;
     Some(TraceId::of(&origin.uid, version))
 }
+
+#[cfg(test)]
+mod tests {
+    use portreeve_api::plan::Origin;
+    use portreeve_xds::Version;
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+
+    fn mk_plan(version: u64) -> Vec<Sent> {
+        let origin = Origin { uid: "u".into(), ..Origin::default() };
+        let plan = Plan { origin: Some(origin), ..Plan::default() };
+        vec![("A/ns/one".into(), Version(version), plan.encode_to_vec().into())]
+    }
+
+    fn mk_ack(name: &str, claimed: bool) -> Event<EnvoyType> {
+        let resources = vec![(name.into(), Version(1))];
+        Event::Acked { ty: EnvoyType::Listener, resources, removed: Vec::new(), claimed }
+    }
+
+    fn mk_nack(name: &str) -> Event<EnvoyType> {
+        let (names, versions, detail) = (vec![name.into()], vec![Version(1)], "no".to_owned());
+        Event::Nacked { ty: EnvoyType::Cluster, names, versions, detail, transient: false }
+    }
+
+    fn told(spans: &mut Receiver<Span>) -> Vec<(&'static str, Option<String>)> {
+        std::iter::from_fn(|| spans.try_recv().ok()).map(|span| (span.name, span.failure)).collect()
+    }
+
+    #[test]
+    fn first_answer_of_each_proxy_and_type_is_told_with_its_change() {
+        let (traces, mut spans) = Traces::channel();
+        let (tracer, now) = (Tracer::new(traces, "n1".into()), SystemTime::now());
+        let proxy = |name: &str| ProxyId::Node(name.into());
+        tracer.answered(&proxy("a"), &mk_ack("A/ns/one/l", false));
+        assert!(told(&mut spans).is_empty(), "nothing has changed");
+        let trace = TraceId::of("u", 1);
+        tracer.translated(&mk_plan(1), (now, now));
+        tracer.applied(&mk_plan(1), &[], (now, now));
+        let found: Vec<_> = std::iter::from_fn(|| spans.try_recv().ok()).collect();
+        let parents = [Some(SpanId::of(trace, "apply", "n1")), Some(trace.whole())];
+        assert_eq!(found.iter().map(|span| span.parent).collect::<Vec<_>>(), parents);
+        assert_eq!(found[0].parent, Some(found[1].id));
+        for (event, name, wanted) in [
+            (mk_ack("A/ns/one/l", true), "a", None),
+            (mk_ack("A/ns/other/l", false), "a", None),
+            (mk_ack("A/ns/one/l", false), "a", Some(("acknowledge", None))),
+            (mk_ack("A/ns/one/l", false), "a", None),
+            (mk_ack("A/ns/one/l", false), "b", Some(("acknowledge", None))),
+            (mk_nack("A/ns/one/c"), "a", Some(("refuse", Some("no".to_owned())))),
+        ] {
+            tracer.answered(&proxy(name), &event);
+            assert_eq!(told(&mut spans), Vec::from_iter(wanted), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn answers_that_come_late_or_to_what_is_gone_are_not_told() {
+        let (traces, mut spans) = Traces::channel();
+        let (tracer, now) = (Tracer::new(traces, "n1".into()), SystemTime::now());
+        let late = now - LATE - Duration::from_secs(1);
+        tracer.translated(&mk_plan(1), (late, late));
+        tracer.answered(&ProxyId::Node("a".into()), &mk_ack("A/ns/one/l", false));
+        tracer.translated(&mk_plan(2), (now, now));
+        tracer.applied(&[], &["A/ns/one".into()], (now, now));
+        tracer.answered(&ProxyId::Node("a".into()), &mk_ack("A/ns/one/l", false));
+        assert_eq!(told(&mut spans), [("translate", None), ("translate", None)]);
+        tracer.lock(|sent| assert!(sent.is_empty()));
+    }
+}

@@ -103,3 +103,63 @@ impl Tracer {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use kube::core::ObjectMeta;
+    use tokio::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::index::{Refs, Verdict};
+    use crate::status::{Of, Served};
+
+    fn mk_subject(generation: i64, version: u64) -> Option<Subject> {
+        let meta = ObjectMeta { uid: Some("u".into()), ..ObjectMeta::default() };
+        let verdict = Verdict {
+            key: key(),
+            uid: meta.uid.unwrap_or_default(),
+            generation,
+            rejection: None,
+            previous_in_force: false,
+            warnings: Vec::new(),
+            refs: Refs::Resolved,
+        };
+        let served = Served { plan: "A/ns/one".into(), version, generation, nodes: BTreeSet::new() };
+        Some(Subject { of: Of::VirtualService, verdict, served: Some(served) })
+    }
+
+    fn key() -> Key {
+        ("ns".into(), "one".into())
+    }
+
+    fn told(spans: &mut Receiver<Span>) -> Vec<&'static str> {
+        std::iter::from_fn(|| spans.try_recv().ok()).map(|span| span.name).collect()
+    }
+
+    #[test]
+    fn changes_that_came_as_news_are_told_once_and_the_whole_by_the_leader_alone() {
+        let (traces, mut spans) = Traces::channel();
+        let (tracer, now) = (Tracer::new(traces, "h1".into()), SystemTime::now());
+        let whole = |generation, leads| tracer.programmed(&key(), (generation, Instant::now()), leads);
+        assert_eq!(tracer.resolved(&key(), mk_subject(1, 10), None), None, "it was there");
+        whole(1, true);
+        let trace = tracer.resolved(&key(), mk_subject(2, 20), Some(now)).unwrap();
+        tracer.published(trace, &key(), Moments { begun: now, resolved: now, published: now });
+        assert_eq!(told(&mut spans), ["resolve", "publish", "apply"]);
+        assert_eq!(tracer.resolved(&key(), mk_subject(3, 20), Some(now)), None, "an edit without effect");
+        whole(2, true);
+        assert!(told(&mut spans).is_empty(), "a generation that was overtaken");
+        whole(3, true);
+        whole(3, true);
+        assert_eq!(told(&mut spans), [CHANGE]);
+        assert!(tracer.resolved(&key(), mk_subject(4, 40), Some(now)).is_some());
+        whole(4, false);
+        whole(4, true);
+        assert!(told(&mut spans).is_empty(), "another hub leads");
+        tracer.forget(&key());
+        assert_eq!(tracer.resolved(&key(), None, Some(now)), None, "gone");
+        assert!(tracer.lock().is_empty());
+    }
+}

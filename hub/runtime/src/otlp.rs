@@ -137,7 +137,8 @@ impl FromStr for Endpoint {
 impl Client {
     /// The collector at `endpoint`, which need not be there yet.
     pub fn new(endpoint: &Endpoint, component: &str, instance: &str) -> Self {
-        let channel = tonic::transport::Endpoint::from(endpoint.0.clone()).timeout(TIMEOUT).connect_lazy();
+        let channel =
+            tonic::transport::Endpoint::from(endpoint.0.clone()).connect_timeout(TIMEOUT).connect_lazy();
         let version = env!("CARGO_PKG_VERSION");
         let name = format!("portreeve-{component}");
         let service = [("name", &*name), ("instance.id", instance), ("version", version)];
@@ -151,7 +152,9 @@ impl Client {
             return;
         }
         let count = spans.len();
-        let error = self.export(spans).await.err();
+        let silent = |_| tonic::Status::deadline_exceeded(format!("no answer within {TIMEOUT:?}"));
+        let answer = tokio::time::timeout(TIMEOUT, self.export(spans)).await.map_err(silent);
+        let error = answer.flatten().err();
         let failed = error.is_some();
         match error {
             Some(error) if !self.failing => {
@@ -212,5 +215,28 @@ mod tests {
         for text in ["", "collector:4317", "https://collector:4317", "http://collector", "grpc://a:1"] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn collector_that_is_away_holds_nobody_up_and_is_tried_again() {
+        let (now, trace) = (SystemTime::now(), crate::traces::TraceId::of("a", 1));
+        let spans = || vec![Span::new((trace, None), ("apply", ""), (now, now))];
+        // The port was free a moment ago.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let endpoint = format!("http://{address}").parse().unwrap();
+        let mut client = Client::new(&endpoint, "test", "one");
+        for failing in [true, true] {
+            client.send(spans()).await;
+            assert_eq!(client.failing, failing);
+        }
+    }
+
+    #[test]
+    fn span_that_ends_before_it_begins_takes_no_time() {
+        let (now, trace) = (SystemTime::now(), crate::traces::TraceId::of("a", 1));
+        let before = now - Duration::from_secs(1);
+        let span = message(Span::new((trace, None), ("apply", ""), (now, before)));
+        assert_eq!(span.start_time_unix_nano, span.end_time_unix_nano);
+        assert!(span.start_time_unix_nano > 1_600_000_000_000_000_000 && span.parent_span_id.is_empty());
     }
 }

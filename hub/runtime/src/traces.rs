@@ -126,10 +126,16 @@ impl Traces {
         shutdown: &Shutdown,
     ) -> Self {
         let Some(endpoint) = endpoint else { return Self::default() };
-        let (out, spans) = mpsc::channel(WAITING);
+        let (this, spans) = Self::channel();
         let client = move || Client::new(&endpoint, component, &instance);
         tasks.spawn_graceful("traces", run(client, spans, shutdown.waiter()));
-        Self { out: Some(out) }
+        this
+    }
+
+    /// Gives spans to whoever has the other end.
+    pub fn channel() -> (Self, mpsc::Receiver<Span>) {
+        let (out, spans) = mpsc::channel(WAITING);
+        (Self { out: Some(out) }, spans)
     }
 
     /// Whether somebody wants spans.
