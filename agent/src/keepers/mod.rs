@@ -205,9 +205,12 @@ impl Keepers {
     /// The names of the keepers' directories that are there, whoever made them: what an agent that starts has to want or stop.
     ///
     /// # Errors
-    /// The directory of directories cannot be read.
+    /// The directory of directories cannot be read. That there is none (any more, as when its agent ends) is no error.
     pub fn found(&self) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(&self.shared.config.keepers)?.filter_map(Result::ok);
+        let entries = match fs::read_dir(&self.shared.config.keepers) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?.filter_map(Result::ok),
+        };
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.retain(|name| is_name(name));
         names.sort();
@@ -258,5 +261,23 @@ impl Shared {
         let text = serde_json::to_vec_pretty(order)
             .map_err(|source| SpecError::Parse { path: path.clone(), source })?;
         replace(&path, &text).map_err(at(&path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keepers_are_found_by_their_directories_and_none_without_any() {
+        let run_dir = tempfile::tempdir().unwrap();
+        let socket = run_dir.path().join("agent.sock");
+        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        for name in ["b", "a", "no name"] {
+            fs::create_dir(run_dir.path().join("keepers").join(name)).unwrap();
+        }
+        assert_eq!(keepers.found().unwrap(), ["a", "b"]);
+        fs::remove_dir_all(run_dir.path().join("keepers")).unwrap();
+        assert!(keepers.found().unwrap().is_empty());
     }
 }
