@@ -15,7 +15,6 @@ use tonic::Status;
 
 use crate::health::Watched;
 use crate::identity::Door;
-use crate::keepers::pods::Embodiment;
 use crate::restore;
 use crate::status::{Book, Statuses};
 use crate::store::{Content, Key, Problem, Restored, Saver};
@@ -23,7 +22,10 @@ use crate::traces::Tracer;
 use crate::world::{Effects, Host, ProxyId, World};
 
 mod answers;
+mod presence;
 mod verbs;
+
+use presence::embodied;
 
 pub use answers::{Answers, Refusal, Tally};
 pub use verbs::{FeedSink, PodVerbs};
@@ -215,28 +217,6 @@ impl Local {
         known.then(|| inner.world.node_proxies().clone())
     }
 
-    /// Ends the presumptions that proxies without a stream are there, in time, for ever.
-    pub async fn keep_presumptions(&self) {
-        loop {
-            let due = self.lock().presumed.values().min().copied();
-            let over = async {
-                match due {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = self.presumptions.notified() => continue,
-                () = over => {}
-            }
-            let mut inner = self.lock();
-            let alone = inner.presume_no_more(Instant::now());
-            alone.iter().for_each(|id| self.touch_proxy(&mut inner, id));
-            drop(inner);
-            self.generation.send_modify(|n| *n += 1);
-        }
-    }
-
     /// Changes the world, and tells everybody.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
         let mut inner = self.lock();
@@ -319,28 +299,6 @@ impl Local {
         drop(inner);
         self.tracer.get().inspect(|tracer| tracer.answered(&id, event));
         self.generation.send_modify(|n| *n += 1);
-    }
-}
-
-/// The NodeProxy that a pod embodies, in its place.
-fn embodied(world: &World, id: &ProxyId) -> ProxyId {
-    match id {
-        ProxyId::Pod(uid) => {
-            world.embodied_by(uid).map_or_else(|| id.clone(), |name| ProxyId::Node(name.into()))
-        }
-        ProxyId::Node(_) => id.clone(),
-    }
-}
-
-impl Embodiment for Local {
-    fn pod_of(&self, peer: &Peer) -> Option<(Name, String)> {
-        let uid = self.door.pod(peer)?;
-        let proxy = self.read(|world| world.embodied_by(&uid).map(ToOwned::to_owned))?;
-        Some((uid, proxy))
-    }
-
-    fn leaders(&self) -> BTreeMap<String, Name> {
-        self.read(World::leaders)
     }
 }
 

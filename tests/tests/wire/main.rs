@@ -31,8 +31,10 @@ fn fields(proto: &str) -> BTreeSet<String> {
             ["rpc", ..] => {
                 found.insert(format!("{} {}", path(&within), words.join(" ")));
             }
-            [kind @ .., name, "=", number] => {
-                found.insert(format!("{}.{name} = {number} {}", path(&within), kind.join(" ")).trim_end().to_owned());
+            [kind @ .., name, "=", number] if !within.is_empty() => {
+                found.insert(
+                    format!("{}.{name} = {number} {}", path(&within), kind.join(" ")).trim_end().to_owned(),
+                );
             }
             ["}"] => drop(within.pop()),
             _ => {}
@@ -99,6 +101,12 @@ fn a_number_belongs_to_one_field_only() -> Result<()> {
 fn fields_are_found_in_messages_enums_and_oneofs() {
     let text = "message A {\n  // 1: no = 9;\n  repeated B b = 1; // b\n  oneof c {\n    string d = 2;\n  }\n  map<string, string> e = 3;\n}\n\
                 enum F {\n  F_NONE = 0;\n}\nservice S {\n  rpc Do(stream A) returns (B);\n}\n";
-    let expected = ["A.b = 1 repeated B", "A.d = 2 string", "A.e = 3 map<string, string>", "F.F_NONE = 0", "S rpc Do(stream A) returns (B)"];
+    let expected = [
+        "A.b = 1 repeated B",
+        "A.d = 2 string",
+        "A.e = 3 map<string, string>",
+        "F.F_NONE = 0",
+        "S rpc Do(stream A) returns (B)",
+    ];
     assert_eq!(fields(text), expected.map(str::to_owned).into());
 }
