@@ -110,7 +110,7 @@ pub fn reference(archive: &Path) -> Result<String> {
 /// What an archive says of its only image: its names, its configuration's file and those of its layers.
 ///
 /// # Errors
-/// As for [`reference`].
+/// As for [`reference()`].
 pub fn manifest(archive: &Path) -> Result<Value> {
     let text = member(archive, "manifest.json")?;
     let mut images: Vec<Value> = serde_json::from_str(&text)?;

@@ -1,7 +1,7 @@
 //! The manifests of `deploy/`: built by kustomize, taken by a real API server that refuses what it doesn't know, and in
 //! step with the programs that they start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -14,10 +14,13 @@ use kube::Api;
 use portreeve_agent::csi::{self, CsiArgs, CsiProbeArgs};
 use portreeve_agent::roles::GatewayArgs;
 use portreeve_agent::run::RunArgs;
+use portreeve_api::names::HUB_NAME;
 use portreeve_api::pod::NODE_PROXY_ANNOTATION;
 use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
+use portreeve_tests::process::run;
 use portreeve_tests::{assets, manifest};
+use serde::Deserialize as _;
 
 /// The namespace of it all.
 const NAMESPACE: &str = "portreeve";
@@ -188,5 +191,58 @@ fn is_gateway(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     let socket = gateway.agent_socket.parent().and_then(at).context("the agent's socket is not mounted")?;
     ensure!(socket.read_only == Some(true), "a gateway could replace the agent's socket");
     ensure!(gateway.agent_socket.parent() == Some(&args.run_dir), "another socket than the agent's");
+    Ok(())
+}
+
+/// The base with a component, built as a user's own overlay.
+fn with_component(name: &str) -> Result<Vec<serde_json::Value>> {
+    let overlay = tempfile::tempdir()?;
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").canonicalize()?;
+    // A kustomization names others by relative paths only.
+    let up: PathBuf = overlay.path().canonicalize()?.components().skip(1).map(|_| "..").collect();
+    let deploy = up.join(deploy.strip_prefix("/")?);
+    let text = format!(
+        "resources: [{}]\ncomponents: [{}]\n",
+        deploy.display(),
+        deploy.join("components").join(name).display()
+    );
+    std::fs::write(overlay.path().join("kustomization.yaml"), text)?;
+    let yaml = run(Command::new(assets::kustomize()?).arg("build").arg(overlay.path()))?;
+    let documents = serde_yaml::Deserializer::from_str(&yaml);
+    Ok(documents.map(serde_json::Value::deserialize).collect::<Result<_, _>>()?)
+}
+
+#[test]
+fn certificates_of_cert_manager_are_where_hubs_and_agents_look() -> Result<()> {
+    let objects = with_component("cert-manager")?;
+    let one = |kind: &str, name: &str| {
+        let mut found =
+            objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+        found.next().with_context(|| format!("no {kind} {name}"))
+    };
+    let certificate = &one("Certificate", "portreeve-hub")?["spec"];
+    ensure!(certificate["dnsNames"] == serde_json::json!([HUB_NAME]), "{certificate}");
+    let hub: Deployment = serde_json::from_value(one("Deployment", "portreeve-hub")?.clone())?;
+    let hub = hub.spec.and_then(|spec| spec.template.spec).context("a pod")?;
+    let container = is_confined(&hub)?;
+    let args = HubArgs::try_parse_from(words("portreeve-hub", container))?;
+    let mount = container.volume_mounts.iter().flatten().next().context("no mount")?;
+    for (file, given) in [("tls.crt", args.tls.tls_cert), ("tls.key", args.tls.tls_key)] {
+        ensure!(given == Some(Path::new(&mount.mount_path).join(file)), "{file}");
+    }
+    let agent: DaemonSet = serde_json::from_value(one("DaemonSet", "portreeve-agent")?.clone())?;
+    let agent = agent.spec.and_then(|spec| spec.template.spec).context("a pod")?;
+    let secret = |pod: &PodSpec, name: &str| {
+        let volume = pod.volumes.iter().flatten().find(|volume| volume.name == name)?;
+        volume.secret.clone().filter(|_| volume.config_map.is_none())
+    };
+    let (tls, authority) =
+        (secret(&hub, &mount.name).context("tls")?, secret(&agent, "hub-ca").context("hub-ca")?);
+    ensure!(
+        tls.secret_name == authority.secret_name
+            && certificate["secretName"] == tls.secret_name.as_deref().unwrap_or_default()
+    );
+    let shown: Vec<String> = authority.items.into_iter().flatten().map(|item| item.path).collect();
+    ensure!(shown == ["ca.crt"], "an agent sees {shown:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Envoys' own counters and gauges among the agent's metrics: those that were chosen ([`Choice`]), of each proxy that
+//! Envoys' own counters and gauges among the agent's metrics: those that were chosen ([`Prefix`]), of each proxy that
 //! answers, with the label `proxy`. Entry point: [`Stats::ask`].
 //!
 //! Names are Envoy's, as if it were asked itself. Its histograms are left out: each is twenty samples of every cluster.

@@ -7,7 +7,12 @@ use anyhow::{Context, Result, ensure};
 use crate::site::Site;
 
 /// A part and the user that it runs as.
-const PARTS: [(&str, u32); 4] = [("hub", 65532), ("agent", 0), ("gateway", 101), ("sidecar", 101)];
+const PARTS: [(&str, u32); 5] =
+    [("hub", 65532), ("agent", 0), ("gateway", 101), ("sidecar", 101), ("csi", 0)];
+
+/// The driver of volumes mounts: CAP_SYS_ADMIN, and nothing else that it began with.
+const DRIVER: [(&str, &str); 3] =
+    [("CapEff", "0000000000200000"), ("CapPrm", "0000000000200000"), ("NoNewPrivs", "1")];
 
 /// What `/proc/<pid>/status` says of a process without rights: no capability, none to be had, and filtered system calls.
 const NOTHING: [(&str, &str); 5] = [
@@ -31,7 +36,8 @@ pub async fn all_parts(site: &Site) -> Result<()> {
             let pids: Vec<u32> = node.pids_of_pod(&pod.uid).into_iter().filter(ours).collect();
             ensure!(pids.len() == if part == "gateway" { 2 } else { 1 }, "{}: {pids:?}", pod.name);
             for pid in pids {
-                is_confined(pid, user).with_context(|| format!("{}: {}", pod.name, command(pid)))?;
+                let rights = if part == "csi" { &DRIVER[..] } else { &NOTHING };
+                is_confined(pid, user, rights).with_context(|| format!("{}: {}", pod.name, command(pid)))?;
             }
         }
     }
@@ -43,14 +49,14 @@ fn command(pid: u32) -> String {
     String::from_utf8_lossy(&line).replace('\0', " ")
 }
 
-fn is_confined(pid: u32, user: u32) -> Result<()> {
+fn is_confined(pid: u32, user: u32, rights: &[(&str, &str)]) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.map(str::trim).with_context(|| format!("no {name}"))
     };
-    for (name, wanted) in NOTHING {
-        ensure!(field(name)? == wanted, "{name} is {}", field(name)?);
+    for (name, wanted) in rights {
+        ensure!(field(name)? == *wanted, "{name} is {}", field(name)?);
     }
     let users: Vec<u32> = field("Uid")?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     ensure!(users == [user; 4], "users {users:?} instead of {user}");
