@@ -150,9 +150,13 @@ impl Feed {
         self.tracer.get()
     }
 
-    /// All of a kind was seen up to this revision.
+    /// A list of a kind was complete up to this revision.
     pub fn seen_up_to(&self, kind: Kind, revision: u64) {
-        self.change(kind, revision, |_, _| ());
+        self.seen.send_if_modified(|seen| {
+            let before = *seen;
+            seen.list(kind, revision);
+            *seen != before
+        });
     }
 
     /// A watch failed, and is tried again.

@@ -19,7 +19,13 @@ pub enum Kind {
 
 /// The highest resourceVersion seen of each kind; 0: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watermark([u64; Kind::ALL.len()]);
+pub struct Watermark {
+    /// Of objects and their deletions: what others are held to.
+    seen: [u64; Kind::ALL.len()],
+    /// Of lists, which hold all that was before them. A replica that listed earlier, and has had nothing to see since, does not
+    /// know that it is as far: so nobody is held to these.
+    listed: [u64; Kind::ALL.len()],
+}
 
 // === impl Kind ===
 
@@ -43,18 +49,25 @@ impl Kind {
 impl Watermark {
     /// Records a revision of a kind; an older one changes nothing.
     pub fn raise(&mut self, kind: Kind, revision: u64) {
-        let seen = &mut self.0[kind as usize];
+        let seen = &mut self.seen[kind as usize];
         *seen = revision.max(*seen);
+    }
+
+    /// Records the revision of a kind's complete list.
+    pub fn list(&mut self, kind: Kind, revision: u64) {
+        let listed = &mut self.listed[kind as usize];
+        *listed = revision.max(*listed);
     }
 
     /// The revision of each kind, by its letters.
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Kind::ALL.into_iter().map(|kind| (kind.letters(), self.0[kind as usize]))
+        Kind::ALL.into_iter().map(|kind| (kind.letters(), self.seen[kind as usize]))
     }
 
     /// Whether all that `other` has seen was seen here as well.
     pub fn covers(&self, other: &Self) -> bool {
-        self.0.iter().zip(other.0).all(|(mine, theirs)| *mine >= theirs)
+        let mine = self.seen.iter().zip(self.listed).map(|(seen, listed)| listed.max(*seen));
+        mine.zip(other.seen).all(|(mine, theirs)| mine >= theirs)
     }
 }
 
@@ -62,7 +75,7 @@ impl fmt::Display for Watermark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, kind) in Kind::ALL.into_iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{}={}", kind.letters(), self.0[kind as usize])?;
+            write!(f, "{comma}{}={}", kind.letters(), self.seen[kind as usize])?;
         }
         Ok(())
     }
@@ -107,5 +120,18 @@ mod tests {
         let lagging: Watermark = "vs=9,pods=6".parse().unwrap();
         assert!(!lagging.covers(&ahead));
         assert!(ahead.covers(&"vs=3".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_list_covers_deletions_before_it_and_holds_nobody_to_itself() {
+        let mut later = Watermark::default();
+        later.raise(Kind::VirtualServices, 3);
+        later.list(Kind::VirtualServices, 9);
+        assert!(later.covers(&"vs=8".parse().unwrap()), "the deletion of what it never saw");
+        assert!(!later.covers(&"vs=10".parse().unwrap()));
+        assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0");
+        // One that listed when 3 was the newest, and has had nothing to see since, is as far.
+        let earlier: Watermark = "vs=3".parse().unwrap();
+        assert!(earlier.covers(&later));
     }
 }

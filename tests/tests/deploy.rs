@@ -246,3 +246,26 @@ fn certificates_of_cert_manager_are_where_hubs_and_agents_look() -> Result<()> {
     ensure!(shown == ["ca.crt"], "an agent sees {shown:?}");
     Ok(())
 }
+
+#[test]
+fn workers_that_migrate_get_a_sidecar_and_their_controllers_the_clients_role() -> Result<()> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/migration");
+    let built = run(Command::new(assets::kustomize()?).arg("build").arg(&example))?;
+    let objects: Vec<serde_json::Value> = serde_yaml::Deserializer::from_str(&built)
+        .map(serde_json::Value::deserialize)
+        .collect::<Result<_, _>>()?;
+    let of = |kind: &str| {
+        objects.iter().find(|object| object["kind"] == kind).with_context(|| format!("no {kind}"))
+    };
+    let pod = &of("Deployment")?["spec"]["template"]["spec"];
+    ensure!(pod["initContainers"][0]["restartPolicy"] == "Always", "no sidecar in {pod}");
+    let role = &of("RoleBinding")?["roleRef"]["name"];
+    let roles = std::fs::read_to_string(example.join("../../rbac/client.yaml"))?;
+    ensure!(roles.contains(&format!("name: {}", role.as_str().unwrap_or_default())), "{role}");
+    let proxy: serde_json::Value =
+        serde_yaml::from_str(&std::fs::read_to_string(example.join("node-proxy.yaml"))?)?;
+    let ingress = std::fs::read_to_string(example.join("../seed-a/ingress.yaml"))?;
+    let label = proxy["spec"]["labels"]["app"].as_str().context("a label")?;
+    ensure!(ingress.contains(&format!("app: {label}")), "the sample selects another label than {label}");
+    Ok(())
+}
