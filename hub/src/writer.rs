@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
-use portreeve_api::conditions::{self, ConditionType, find};
+use portreeve_api::conditions::{self, ConditionType, Reason, find};
 use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::node_proxy::NodeProxy;
 use portreeve_api::virtual_service::VirtualService;
@@ -43,9 +43,12 @@ const BATCH: usize = 64;
 /// Requests under way at once.
 const AT_ONCE: usize = 8;
 
-/// How long agents have to report to a hub that starts: before that it takes nobody's `Programmed` away, and no
-/// finalizer off.
+/// How long agents have to report to a hub that starts before it takes a finalizer off.
 const YOUNG: Duration = Duration::from_secs(5);
+
+/// How long a hub that starts takes nobody's `Programmed` away because agents have not reported to it: those that reach it by a name
+/// learn of it only when they ask for that again.
+const UNHEARD: Duration = Duration::from_secs(15);
 
 /// How long the lease may take to be given up at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -205,7 +208,7 @@ impl Writer {
     /// Writes a batch of what is due.
     async fn write_some(&mut self) {
         let due = self.board.take(BATCH, Instant::now());
-        let young = self.started.elapsed() < YOUNG;
+        let young = self.started.elapsed() < UNHEARD;
         let this = &*self;
         let batch = stream::iter(due).map(|(key, said)| async move {
             let outcome = this.write(&key, &said, young).await;
@@ -283,7 +286,7 @@ impl Writer {
             return Ok(Outcome::Passed);
         }
         let before = object.conditions();
-        if young && said.pending && is_programmed(&before, verdict.generation) {
+        if young && is_unheard(said) && is_programmed(&before, verdict.generation) {
             return Ok(Outcome::Early);
         }
         let (mut after, now) = (before.clone(), Timestamp::now());
@@ -339,6 +342,12 @@ fn key_of(plan: &str) -> Option<Key> {
     }
     let (namespace, name) = plan.strip_prefix(API)?.strip_prefix('/')?.split_once('/')?;
     Some((namespace.into(), name.into()))
+}
+
+/// Whether what is said comes of what was not heard.
+fn is_unheard(said: &Said) -> bool {
+    let mut programmed = said.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
+    programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable))
 }
 
 /// Takes off the finalizer by which old clients announce a deletion: what it waited for is done.
