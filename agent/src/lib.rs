@@ -15,6 +15,7 @@ pub mod csi;
 pub mod envoy;
 pub mod families;
 pub mod forget;
+mod generated;
 pub mod health;
 pub mod identity;
 pub mod keeper;

@@ -34,17 +34,9 @@ pub const NAME: &str = "csi.portreeve.dev";
 /// The flag that decides how long the paths of the sockets are.
 const DIR_FLAG: &str = "--kubelet-dir";
 
-/// The generated code of `proto/csi.proto`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::excessive_nesting,
-    clippy::too_many_lines,
-    clippy::wildcard_imports
-)]
-pub mod proto {
-    tonic::include_proto!("csi.v1");
+crate::generated::generated! {
+    /// The generated code of `proto/csi.proto`.
+    "csi.v1"
 }
 
 /// Show the agent's socket to pods as a volume, the driver csi.portreeve.dev; as root, with CAP_SYS_ADMIN.

@@ -16,17 +16,9 @@ use super::NAME;
 use proto::registration_server::{Registration, RegistrationServer};
 use proto::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 
-/// The generated code of `proto/pluginregistration.proto`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::excessive_nesting,
-    clippy::too_many_lines,
-    clippy::wildcard_imports
-)]
-pub mod proto {
-    tonic::include_proto!("pluginregistration");
+crate::generated::generated! {
+    /// The generated code of `proto/pluginregistration.proto`.
+    "pluginregistration"
 }
 
 /// Of the Container Storage Interface; a kubelet takes any 1.x.

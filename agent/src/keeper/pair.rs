@@ -102,11 +102,9 @@ impl Pair {
         let own = hot_restart_version(&spec.envoy).await?;
         let shared = shm::version(base_id).context("its shared memory: is /dev/shm the host's?");
         match shared {
-            Ok(shared) if shared == own && concurrency == spec.concurrency => Ok(Some(Place {
-                base_id,
-                epoch: epoch.saturating_add(1),
-                overlap_s: overlap_s(spec.drain_s),
-            })),
+            Ok(shared) if shared == own && concurrency == spec.concurrency => {
+                Ok(Some(behind(base_id, epoch, spec)))
+            }
             other => {
                 let other = other.map_err(|error| format!("{error:#}"));
                 tracing::warn!(
@@ -129,9 +127,7 @@ impl Pair {
     /// An Envoy that was to take over died before it served: the way is free for another.
     pub(super) fn forget_start(&self) {
         let place = self.envoy.as_ref().map(|envoy| envoy.place).filter(|place| place.epoch > 0);
-        if let Some(Err(error)) = place.map(|place| shm::forget_start(place.base_id)) {
-            tracing::warn!(%error, "Envoy's shared memory cannot be written");
-        }
+        place.into_iter().for_each(forget_start);
     }
 
     /// Starts an heir; false when it could not take over.
@@ -147,8 +143,7 @@ impl Pair {
             );
             return Ok(false);
         }
-        let overlap_s = overlap_s(spec.drain_s);
-        let place = Place { epoch: elder.epoch.saturating_add(1), overlap_s, ..elder };
+        let place = behind(elder.base_id, elder.epoch, spec);
         let heir = child::spawn(&self.dir, spec, place)?;
         tracing::info!(pid = heir.pid, base_id = place.base_id, epoch = place.epoch, "heir started");
         self.heir = Some(heir);
@@ -189,9 +184,7 @@ impl Pair {
     /// The heir is gone without having taken over: what is to be said of it, and the way is free for another.
     pub(super) fn bury_heir(&mut self, exit: Exit) -> Exit {
         let Some(heir) = self.heir.take() else { return exit };
-        if let Err(error) = shm::forget_start(heir.place.base_id) {
-            tracing::warn!(%error, "Envoy's shared memory cannot be written");
-        }
+        forget_start(heir.place);
         let (epoch, words) = (heir.place.epoch, last_words(&self.dir.envoy_log(), heir.log));
         let told = format!("Envoy of restart epoch {epoch}: {exit}{words}; the one before it serves on");
         tracing::warn!(pid = heir.pid, told, "the heir ended before it took over");
@@ -227,6 +220,18 @@ impl Pair {
         let before = self.other_file;
         self.other_file = now.map(|now| (now, before.is_some_and(|(stamp, _)| stamp == now)));
         matches!((before, self.other_file), (Some((_, false)), Some((_, true))))
+    }
+}
+
+/// The place of an Envoy of `spec` that takes over from the one of this base id and epoch.
+fn behind(base_id: u32, epoch: u32, spec: &Spec) -> Place {
+    Place { base_id, epoch: epoch.saturating_add(1), overlap_s: overlap_s(spec.drain_s) }
+}
+
+/// The Envoy of this place died before it served.
+fn forget_start(place: Place) {
+    if let Err(error) = shm::forget_start(place.base_id) {
+        tracing::warn!(%error, "Envoy's shared memory cannot be written");
     }
 }
 

@@ -4,17 +4,9 @@ use super::spec::{Order, Spec};
 use super::state::{Exit, Phase, State, Usage};
 use crate::envoy::Family;
 
-/// The generated code of `proto/keeper.proto`.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::excessive_nesting,
-    clippy::too_many_lines,
-    clippy::wildcard_imports
-)]
-pub mod proto {
-    tonic::include_proto!("portreeve.keeper.v1");
+crate::generated::generated! {
+    /// The generated code of `proto/keeper.proto`.
+    "portreeve.keeper.v1"
 }
 
 /// Why a message means nothing here.

@@ -107,10 +107,10 @@ impl Inner {
     pub(super) fn presume_no_more(&mut self, now: Instant) -> Vec<ProxyId> {
         let over: Vec<_> = self.presumed.extract_if(.., |_, until| *until <= now).map(|(id, _)| id).collect();
         for id in &over {
-            if let Some(answers) = self.answers.get_mut(id) {
-                answers.presumed.clear();
+            match self.answers.get_mut(id) {
+                Some(answers) if answers.streams > 0 => answers.presumed.clear(),
+                _ => drop(self.answers.remove(id)),
             }
-            self.answers.retain(|one, answers| one != id || answers.streams > 0);
         }
         over
     }

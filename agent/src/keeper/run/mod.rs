@@ -28,7 +28,7 @@ use crate::keeper::{admin, link, parent, predecessor};
 mod pod;
 mod publish;
 
-use pod::InPod;
+use pod::{InPod, acceptable};
 pub use pod::{PodSettings, ready, run_in_pod};
 
 /// How often the log's length, and Envoy's file, are looked at.
@@ -186,7 +186,7 @@ impl Keeper {
         tokio::pin!(parent);
         let mut parent_lives = true;
         let mut event = Event::Tick;
-        while !self.handle(event).await? {
+        while !self.handle(event).await {
             self.renew();
             let drain = self.machine.order().spec.drain();
             let wake = self.machine.wake();
@@ -208,7 +208,7 @@ impl Keeper {
     }
 
     /// Takes one event and what follows from it; true when the keeper's work is done.
-    async fn handle(&mut self, event: Event) -> anyhow::Result<bool> {
+    async fn handle(&mut self, event: Event) -> bool {
         let event = self.note(event);
         let mut action = self.machine.on(event, Instant::now());
         while let Some(now) = action.take() {
@@ -221,13 +221,13 @@ impl Keeper {
                 Action::Terminate => self.pair.signal(Signal::SIGTERM),
                 Action::Kill => self.pair.signal(Signal::SIGKILL),
                 Action::Finish => {
-                    self.finish()?;
-                    return Ok(true);
+                    self.finish();
+                    return true;
                 }
             }
         }
-        self.publish()?;
-        Ok(false)
+        self.publish();
+        false
     }
 
     /// Takes note of processes that are gone.
@@ -309,14 +309,10 @@ impl Keeper {
     }
 
     fn accepted(&mut self, spec: Spec) -> anyhow::Result<Order> {
-        let elder = spec.elder.map(Into::into);
-        let mut order = Order::try_from(spec)?;
-        if let Some(own) = self.own() {
-            own.put_into(&mut order.spec);
-            self.pair.elder = elder;
+        if self.pod.is_some() {
+            self.pair.elder = spec.elder.map(Into::into);
         }
-        anyhow::ensure!(order.spec.name == self.state.name, "it is for {:?}", order.spec.name);
-        order.spec.check(&self.dir)?;
+        let order = acceptable(spec, self.own(), (&self.state.name, &self.dir))?;
         if order.hash != self.state.spec_hash {
             tracing::warn!(
                 from = self.state.spec_hash,

@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::publish::write_down;
 use super::{FAREWELL, Keeper};
-use crate::keeper::dir::{Dir, replace};
+use crate::keeper::dir::Dir;
 use crate::keeper::machine::{Event, Machine};
 use crate::keeper::pair::{Elder, Pair};
 use crate::keeper::state::{Note, Phase, State, netns};
@@ -106,6 +107,24 @@ pub fn ready(dir: PathBuf) -> anyhow::Result<()> {
     anyhow::bail!("NodeProxy {name}: {phase:?}, Envoy does not serve{last}")
 }
 
+/// The order that an instruction is for the proxy `name`, if it can be carried out in `dir`.
+///
+/// # Errors
+/// It is none, or for another proxy, or can't be carried out.
+pub(super) fn acceptable(
+    spec: proto::Spec,
+    own: Option<&Own>,
+    (name, dir): (&str, &Dir),
+) -> anyhow::Result<Order> {
+    let mut order = Order::try_from(spec)?;
+    if let Some(own) = own {
+        own.put_into(&mut order.spec);
+    }
+    anyhow::ensure!(order.spec.name == name, "it is for {:?}", order.spec.name);
+    order.spec.check(dir)?;
+    Ok(order)
+}
+
 // === impl Idle ===
 
 impl Idle {
@@ -135,10 +154,7 @@ impl Idle {
 
     fn begin(&self, spec: proto::Spec) -> anyhow::Result<Keeper> {
         let elder = spec.elder.map(Into::into);
-        let mut order = Order::try_from(spec)?;
-        self.own.put_into(&mut order.spec);
-        anyhow::ensure!(order.spec.name == self.state.name, "it is for {:?}", order.spec.name);
-        order.spec.check(&self.dir)?;
+        let order = acceptable(spec, Some(&self.own), (&self.state.name, &self.dir))?;
         let mut keeper = Keeper::with(self.dir.clone(), Machine::new(order), self.state.clone());
         keeper.states = self.states.clone();
         keeper.pair.elder = elder;
@@ -157,11 +173,7 @@ impl Idle {
     }
 
     fn publish(&self) {
-        let written = serde_json::to_vec_pretty(&Note { state: &self.state, heir: None });
-        let written = written.map_err(std::io::Error::other);
-        if let Err(error) = written.and_then(|text| replace(&self.dir.state(), &text)) {
-            tracing::error!(%error, "the state cannot be written");
-        }
+        write_down(&self.dir, &self.state, None);
         self.states.send_replace(self.state.clone());
     }
 }
@@ -169,7 +181,7 @@ impl Idle {
 // === impl Own ===
 
 impl Own {
-    pub(super) fn put_into(&self, spec: &mut Spec) {
+    fn put_into(&self, spec: &mut Spec) {
         spec.envoy.clone_from(&self.envoy);
         spec.ads_socket.clone_from(&self.ads_socket);
     }

@@ -1,28 +1,36 @@
 //! What a keeper writes down and reports.
 
+use std::io;
 use std::time::Instant;
 
 use super::Keeper;
-use crate::keeper::dir::replace;
+use crate::keeper::dir::{Dir, replace};
 use crate::keeper::memory::Memory;
 use crate::keeper::shm;
-use crate::keeper::state::{Note, Process};
+use crate::keeper::state::{Note, Process, State};
+
+/// Writes a state to its file.
+pub(super) fn write_down(dir: &Dir, state: &State, heir: Option<Process>) {
+    let text = serde_json::to_vec_pretty(&Note { state, heir }).map_err(io::Error::other);
+    if let Err(error) = text.and_then(|text| replace(&dir.state(), &text)) {
+        // A full disk is no reason to let go of a proxy that runs.
+        tracing::error!(%error, "the state cannot be written");
+    }
+}
 
 // === impl Keeper ===
 
 impl Keeper {
-    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
-        if self.has_successor() {
-            return self.publish();
-        }
-        if let Some(Err(error)) = self.state.base_id.map(shm::remove) {
+    pub(super) fn finish(&mut self) {
+        let memory = self.state.base_id.filter(|_| !self.has_successor());
+        if let Some(Err(error)) = memory.map(shm::remove) {
             tracing::warn!(%error, "shared memory is left");
         }
-        self.publish()
+        self.publish();
     }
 
     /// Writes down and reports the state, when it differs.
-    pub(super) fn publish(&mut self) -> anyhow::Result<()> {
+    pub(super) fn publish(&mut self) {
         let envoy = self.pair.envoy.as_ref();
         self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
         self.state.envoy_ticks = envoy.and_then(|envoy| envoy.ticks);
@@ -41,16 +49,11 @@ impl Keeper {
         self.state.spec_hash.clone_from(&self.machine.order().hash);
         self.state.backoff_until_ms = self.machine.backoff_until().map(|until| self.at_ms(until));
         if *self.states.borrow() == self.state && self.heir == heir && self.dir.state().exists() {
-            return Ok(());
+            return;
         }
         self.heir = heir;
-        let text = serde_json::to_vec_pretty(&Note { state: &self.state, heir })?;
-        if let Err(error) = replace(&self.dir.state(), &text) {
-            // A full disk is no reason to let go of a proxy that runs.
-            tracing::error!(%error, "the state cannot be written");
-        }
+        write_down(&self.dir, &self.state, heir);
         self.states.send_replace(self.state.clone());
-        Ok(())
     }
 
     fn at_ms(&self, instant: Instant) -> u64 {
