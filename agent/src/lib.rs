@@ -2,7 +2,7 @@
 //!
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
 //! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it for
-//! the next agent; [`reports`] tells every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`]
+//! the next agent, which [`turn`] lets begin; [`reports`] tells every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`]
 //! supervise the Envoys; [`csi`] brings the socket to pods that may have no directory of the host. (rustix, there already
 //! for others, is for capabilities, which nix does not have.)
 
@@ -36,6 +36,7 @@ pub mod status;
 pub mod store;
 pub mod traces;
 pub mod translate;
+pub mod turn;
 pub mod world;
 
 use portreeve_runtime::finish;
@@ -58,6 +59,7 @@ enum Role {
     Keep(roles::KeepArgs),
     Gateway(roles::GatewayArgs),
     Ready(roles::ReadyArgs),
+    Probe(roles::ProbeArgs),
     /// Take away what an agent left on this node.
     Forget(forget::ForgetArgs),
     Csi(csi::CsiArgs),
@@ -85,6 +87,7 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
         Role::Ready(args) => finish(keeper::ready(args.dir)),
+        Role::Probe(args) => portreeve_runtime::block_on(roles::probe(args)),
         Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
         Role::Csi(args) => match csi::confine() {
             Ok(()) => portreeve_runtime::block_on(csi::run(args)),

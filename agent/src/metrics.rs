@@ -23,7 +23,7 @@ pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
     let (stats, keepers) = (Arc::new(Stats::of(chosen)), agent.keepers.clone());
     Metrics::new("agent", move || of(&agent)).asking(move || {
         let (stats, keepers) = (stats.clone(), keepers.clone());
-        Box::pin(async move { stats.ask(keepers.admin_sockets()).await })
+        Box::pin(async move { stats.of_all(keepers.statistics(stats.chosen())).await })
     })
 }
 

@@ -61,6 +61,17 @@ pub struct ReadyArgs {
     pub dir: PathBuf,
 }
 
+/// Say by the exit code whether an agent is ready, or alive.
+#[derive(Debug, clap::Args)]
+pub struct ProbeArgs {
+    /// Its --probe-socket.
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Ask only whether it is alive.
+    #[arg(long)]
+    pub live: bool,
+}
+
 /// Become PROGRAM, and die with the parent; started by the keeper.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
@@ -103,6 +114,16 @@ pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     let GatewayArgs { proxy, dir, agent_socket, envoy } = args;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(keeper::run_in_pod(keeper::PodSettings { proxy, dir, agent_socket, envoy }))
+}
+
+/// The role `probe`.
+///
+/// # Errors
+/// It is not, in its own words; or it does not answer.
+pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
+    let path = if args.live { "/livez" } else { "/readyz" };
+    keeper::admin::get(&args.socket, path, 4096).await.with_context(|| args.socket.display().to_string())?;
+    Ok(())
 }
 
 /// The role `fetch-envoy`: has the pinned Envoy in the user's cache, and prints where.

@@ -29,6 +29,7 @@ use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
 use crate::traces::Tracer;
 use crate::translate::Defaults;
+use crate::turn::{Passed, Turn};
 use crate::world::{Account, World};
 use crate::{envoy, families, health, metrics, names, proxies, reports, socket, status};
 
@@ -37,6 +38,9 @@ pub const MAX_STALE: u32 = 3600;
 
 /// What stands in orders for Envoy's path: each keeper in a pod has its own.
 const ENVOY_IN_PODS: &str = "/usr/local/bin/envoy";
+
+/// Pause before an address is tried again that an agent that does not answer may hold.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the disk is waited for at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -87,16 +91,14 @@ pub struct RunArgs {
     /// Address and port of /livez, /readyz and /metrics; none is opened without it.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
-    /// Statistics of the Envoys that this agent's own keepers run, to be added to /metrics with the label proxy: those whose
-    /// names, as Envoy's documentation has them, begin so (cluster. or udp., say), by commas. At most 5,000 samples; a proxy
-    /// that is silent for a second is left out.
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        value_delimiter = ',',
-        requires = "admin",
-        conflicts_with = "gateways"
-    )]
+    /// Unix socket of /livez and /readyz of this process, for `portreeve-agent probe`: another agent of the node may have --admin
+    /// while this one waits.
+    #[arg(long, value_name = "PATH")]
+    pub probe_socket: Option<PathBuf>,
+    /// Statistics of the NodeProxies' Envoys, to be added to /metrics with the label proxy: those whose names, as Envoy's
+    /// documentation has them, begin so (cluster. or udp., say), by commas. At most 5,000 samples; a proxy that is silent for a
+    /// second is left out.
+    #[arg(long, value_name = "PREFIX", value_delimiter = ',', requires = "admin")]
     pub envoy_metrics: Vec<Prefix>,
     /// Seconds after which the hub's last word is too old: then pods of other nodes that nobody checks keep their sessions
     /// and take no new one.
@@ -165,15 +167,50 @@ pub struct Agent {
     pub replicas: Replicas,
 }
 
-/// Runs an agent on a cluster until it is asked to end. Its proxies go on.
+/// Runs an agent on a cluster until it is asked to end. Its proxies go on. Where a newer agent of the node asks for its work, that
+/// ends, and the process waits: for its end, or for that of the newer.
 ///
 /// # Errors
 /// The first task that failed, by name.
 pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
-    let shutdown = Shutdown::default();
-    let mut tasks = Tasks::new(shutdown.clone());
-    tasks.spawn("signals", shutdown.clone().on_signal());
+    let (process, readiness) = (Shutdown::default(), Readiness::default());
+    let mut tasks = Tasks::new(process.clone());
+    tasks.spawn("signals", process.clone().on_signal());
+    if let Some(path) = &args.probe_socket {
+        let listener = socket::bind_with(path, "--probe-socket", 0o600)?;
+        let probes = admin::serve_probes(listener, readiness.clone(), process.clone());
+        tasks.spawn("probes", probes);
+    }
+    tasks.spawn_graceful("agent", take_turns(args, defaults, (process, readiness)));
+    tasks.run().await
+}
+
+/// Is the node's agent whenever it is this process's turn.
+async fn take_turns(
+    args: RunArgs,
+    defaults: Defaults,
+    (process, readiness): (Shutdown, Readiness),
+) -> anyhow::Result<()> {
+    let mut unready = readiness.guard("its turn");
+    while let Some(mut passed) = take_turn(&args, defaults, (&process, &readiness), unready).await? {
+        tokio::select! {
+            () = passed.work_ended() => {}
+            () = process.wait() => break,
+        }
+        unready = passed.unready;
+    }
+    Ok(())
+}
+
+/// Is the node's agent until it is asked to end, or to make room for another.
+async fn take_turn(
+    args: &RunArgs,
+    defaults: Defaults,
+    (process, readiness): (&Shutdown, &Readiness),
+    unready: Guard,
+) -> anyhow::Result<Option<Passed>> {
+    let args = args.clone();
     let client = client(args.kubeconfig.as_deref()).await?;
     let envoy = match &args.gateways {
         Some(_) => Some(PathBuf::from(ENVOY_IN_PODS)),
@@ -181,11 +218,17 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     };
     let files = link::Files { authority: args.hub_ca, token: args.hub_token };
     let link = Link::of(&args.hub, files)?;
+    let state_dir = args.state_dir.unwrap_or_else(|| args.run_dir.join("state"));
+    // Only now: whoever can't begin must not have another end.
+    let turn = Turn::take(&state_dir).await;
+    let contested = turn.is_contested();
+    let shutdown = process.child();
+    let mut tasks = Tasks::new(shutdown.clone());
     let setup = Setup {
         node: args.node.clone(),
         hub: Places::Uris(args.hub),
         link,
-        state_dir: Some(args.state_dir.unwrap_or_else(|| args.run_dir.join("state"))),
+        state_dir: Some(state_dir),
         run_dir: args.run_dir,
         envoy,
         gateways: args.gateways,
@@ -210,18 +253,36 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     tasks.spawn("node report", report);
     let pods = Api::<KubePod>::all(client);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", args.node));
-    let readiness = Readiness::default();
     let guard = readiness.guard("this node's pods");
     let verbs = PodVerbs(agent.local.clone());
     tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, verbs));
     tasks.spawn("completeness", told_all(agent.local.clone(), readiness.guard("the hub")));
+    drop(unready);
     if let Some(address) = args.admin {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
-        tracing::info!(address = %listener.local_addr()?, "serving metrics");
-        let metrics = metrics::told(agent, args.envoy_metrics);
-        tasks.spawn("admin", admin::serve(listener, (readiness, metrics), shutdown));
+        let told = (readiness.clone(), metrics::told(agent, args.envoy_metrics));
+        let until = shutdown.clone();
+        tasks.spawn(
+            "admin",
+            async move { admin::serve(listener(address, contested).await?, told, until).await },
+        );
     }
-    tasks.run().await
+    let passed = turn.work_until_asked(&mut tasks, (shutdown, readiness.clone()));
+    tasks.run().await?;
+    Ok(passed.await.ok())
+}
+
+/// The listener of --admin. An agent that was here and does not answer may hold the address, until it is ended.
+async fn listener(address: SocketAddr, contested: bool) -> anyhow::Result<TcpListener> {
+    loop {
+        match TcpListener::bind(address).await {
+            Err(_) if contested => tokio::time::sleep(AGAIN).await,
+            bound => {
+                let bound = bound.with_context(|| format!("--admin {address}"))?;
+                tracing::info!(address = %bound.local_addr()?, "serving metrics");
+                return Ok(bound);
+            }
+        }
+    }
 }
 
 /// Envoy's binary, which need not be there unless it was named.

@@ -19,6 +19,7 @@ pub mod hand_over;
 pub mod health_port;
 pub mod http;
 pub mod images;
+pub mod kustomize;
 pub mod ledger;
 pub mod manifest;
 pub mod netns;

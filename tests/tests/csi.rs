@@ -3,8 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -12,9 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{UnixCredentials, getsockopt, sockopt};
 use nix::unistd::Pid;
 use portreeve_tests::cluster::{Cluster, Image, Node, PodSite};
-use portreeve_tests::process::run;
 use portreeve_tests::wait::{wait_for, wait_until};
-use portreeve_tests::{assets, images};
+use portreeve_tests::{images, kustomize};
 
 /// Generous: the machine may be busy, and a kubelet that failed once waits before it tries again.
 const BOUND: Duration = Duration::from_secs(90);
@@ -51,8 +49,7 @@ const HOST: &str = "hostPath: {path: /run/portreeve, type: Directory}";
 
 /// The documents that kustomize makes of a directory in `deploy`, those of which `wanted` says so.
 fn built(directory: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(directory);
-    let text = run(Command::new(assets::kustomize()?).arg("build").arg(directory))?;
+    let text = kustomize::text(&kustomize::deploy().join(directory))?;
     Ok(text.split("\n---\n").filter(|document| wanted(document)).collect::<Vec<_>>().join("\n---\n"))
 }
 

@@ -1,26 +1,23 @@
 //! The manifests of `deploy/`: built by kustomize, taken by a real API server that refuses what it doesn't know, and in
 //! step with the programs that they start.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 use k8s_openapi::api::storage::v1::CSIDriver;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
 use portreeve_agent::csi::{self, CsiArgs, CsiProbeArgs};
-use portreeve_agent::roles::GatewayArgs;
+use portreeve_agent::roles::{GatewayArgs, ProbeArgs};
 use portreeve_agent::run::RunArgs;
 use portreeve_api::names::HUB_NAME;
 use portreeve_api::pod::NODE_PROXY_ANNOTATION;
 use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
-use portreeve_tests::process::run;
-use portreeve_tests::{assets, manifest};
-use serde::Deserialize as _;
+use portreeve_tests::{kustomize, manifest};
 
 /// The namespace of it all.
 const NAMESPACE: &str = "portreeve";
@@ -29,6 +26,7 @@ const NAMESPACE: &str = "portreeve";
 enum Agent {
     Run(Box<AgentRun>),
     Gateway(GatewayArgs),
+    Probe(ProbeArgs),
     Csi(CsiArgs),
     CsiProbe(CsiProbeArgs),
 }
@@ -37,13 +35,6 @@ enum Agent {
 struct AgentRun {
     #[command(flatten)]
     args: RunArgs,
-}
-
-fn built() -> Result<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
-    let done = Command::new(assets::kustomize()?).arg("build").arg(directory).output()?;
-    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8(done.stdout)?)
 }
 
 /// The words that a container is started with, its variables as a kubelet would put them in.
@@ -72,7 +63,7 @@ fn is_confined(pod: &PodSpec) -> Result<&Container> {
 async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_understand() -> Result<()> {
     let control = ControlPlane::start().await?;
     let client = control.client()?;
-    let stored = manifest::apply_strictly(&client, &built()?).await?;
+    let stored = manifest::apply_strictly(&client, &kustomize::text(&kustomize::deploy())?).await?;
     manifest::established(&client, &stored, std::time::Duration::from_secs(40)).await?;
     println!("{} objects", stored.len());
 
@@ -89,6 +80,7 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     ensure!(ports == [i32::from(args.listen.port()), i32::from(admin.port())], "{ports:?}");
 
     let agent = Api::<DaemonSet>::namespaced(client.clone(), NAMESPACE).get("portreeve-agent").await?;
+    surges(&agent)?;
     let agent = agent.spec.and_then(|spec| spec.template.spec).context("a pod")?;
     let container = is_confined(&agent)?;
     let mut given = words("portreeve-agent", container);
@@ -102,7 +94,13 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     for path in [&run.args.run_dir, run.args.state_dir.as_ref().context("--state-dir")?] {
         ensure!(mounted.iter().any(|mount| path == Path::new(mount)), "{} is no mount", path.display());
     }
-    for file in [&run.args.hub_ca, &run.args.hub_token] {
+    let own = run.args.probe_socket.as_ref().context("--probe-socket")?;
+    for probe in [&container.liveness_probe, &container.readiness_probe] {
+        let given = exec(probe.as_ref())?;
+        let Agent::Probe(probe) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
+        ensure!(probe.socket == *own, "{probe:?}");
+    }
+    for file in [&run.args.hub_ca, &run.args.hub_token, own] {
         ensure!(mounted.iter().any(|mount| file.parent() == Some(Path::new(mount))), "{}", file.display());
     }
 
@@ -116,6 +114,24 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     ensure!((object.pod_info_on_mount, object.attach_required) == (Some(true), Some(false)), "{object:?}");
     ensure!(object.fs_group_policy.as_deref() == Some("None"), "{object:?}");
     Ok(())
+}
+
+/// Whether a DaemonSet replaces each pod beside itself, and can.
+fn surges(set: &DaemonSet) -> Result<()> {
+    let spec = set.spec.as_ref().context("a specification")?;
+    let update = spec.update_strategy.as_ref().and_then(|update| update.rolling_update.clone());
+    let update = update.context("surge")?;
+    let surge = update.max_surge.as_ref().is_some_and(|surge| *surge != IntOrString::Int(0));
+    ensure!(surge && update.max_unavailable == Some(IntOrString::Int(0)), "{update:?}");
+    let pod = spec.template.spec.as_ref().context("a pod")?;
+    let ports = pod.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    ensure!(ports.count() == 0, "a declared port: no second pod fits on the node");
+    Ok(())
+}
+
+/// The command of a probe.
+fn exec(probe: Option<&Probe>) -> Result<Vec<String>> {
+    probe.and_then(|probe| probe.exec.as_ref()?.command.clone()).context("a probe by a command")
 }
 
 /// Whether a DaemonSet runs the driver of what an agent with `args` serves, with mounts that reach the host where they have to,
@@ -135,8 +151,7 @@ fn is_driver(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     ensure!(driver.run_dir == args.run_dir, "another directory than the agent's");
     let probes = [&container.liveness_probe, &container.readiness_probe];
     for probe in probes {
-        let given =
-            probe.as_ref().and_then(|probe| probe.exec.as_ref()?.command.clone()).context("a probe")?;
+        let given = exec(probe.as_ref())?;
         let Agent::CsiProbe(probe) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
         ensure!(probe.kubelet_dir == driver.kubelet_dir, "{probe:?}");
     }
@@ -162,16 +177,10 @@ fn is_driver(set: &DaemonSet, args: &RunArgs) -> Result<()> {
 
 /// Whether a DaemonSet runs the pods that an agent with `args` takes for gateways', and can replace each beside itself.
 fn is_gateway(set: &DaemonSet, args: &RunArgs) -> Result<()> {
+    surges(set)?;
     let spec = set.spec.as_ref().context("a specification")?;
-    let surge =
-        spec.update_strategy.as_ref().and_then(|update| update.rolling_update.clone()).context("surge")?;
-    ensure!(
-        (surge.max_surge, surge.max_unavailable) == (Some(IntOrString::Int(1)), Some(IntOrString::Int(0))),
-        "surge"
-    );
     let pod = spec.template.spec.as_ref().context("a pod")?;
     let container = is_confined(pod)?;
-    ensure!(container.ports.iter().flatten().count() == 0, "a declared port: no second pod fits on the node");
     ensure!(pod.host_network == Some(true) && pod.host_pid.is_none(), "{pod:?}");
     let user = pod.security_context.as_ref().context("a user")?;
     ensure!((user.run_as_non_root, user.run_as_user) == (Some(true), Some(101)), "{user:?}");
@@ -194,27 +203,9 @@ fn is_gateway(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// The base with a component, built as a user's own overlay.
-fn with_component(name: &str) -> Result<Vec<serde_json::Value>> {
-    let overlay = tempfile::tempdir()?;
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").canonicalize()?;
-    // A kustomization names others by relative paths only.
-    let up: PathBuf = overlay.path().canonicalize()?.components().skip(1).map(|_| "..").collect();
-    let deploy = up.join(deploy.strip_prefix("/")?);
-    let text = format!(
-        "resources: [{}]\ncomponents: [{}]\n",
-        deploy.display(),
-        deploy.join("components").join(name).display()
-    );
-    std::fs::write(overlay.path().join("kustomization.yaml"), text)?;
-    let yaml = run(Command::new(assets::kustomize()?).arg("build").arg(overlay.path()))?;
-    let documents = serde_yaml::Deserializer::from_str(&yaml);
-    Ok(documents.map(serde_json::Value::deserialize).collect::<Result<_, _>>()?)
-}
-
 #[test]
 fn certificates_of_cert_manager_are_where_hubs_and_agents_look() -> Result<()> {
-    let objects = with_component("cert-manager")?;
+    let objects = kustomize::built(&["cert-manager"])?;
     let one = |kind: &str, name: &str| {
         let mut found =
             objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
@@ -249,11 +240,8 @@ fn certificates_of_cert_manager_are_where_hubs_and_agents_look() -> Result<()> {
 
 #[test]
 fn workers_that_migrate_get_a_sidecar_and_their_controllers_the_clients_role() -> Result<()> {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/migration");
-    let built = run(Command::new(assets::kustomize()?).arg("build").arg(&example))?;
-    let objects: Vec<serde_json::Value> = serde_yaml::Deserializer::from_str(&built)
-        .map(serde_json::Value::deserialize)
-        .collect::<Result<_, _>>()?;
+    let example = kustomize::deploy().join("examples/migration");
+    let objects = kustomize::objects(&kustomize::text(&example)?)?;
     let of = |kind: &str| {
         objects.iter().find(|object| object["kind"] == kind).with_context(|| format!("no {kind}"))
     };

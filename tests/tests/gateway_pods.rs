@@ -1,6 +1,7 @@
 //! A gateway in a pod, and the pod that replaces it: Envoy takes over from Envoy, and the agent starts none itself. There is no kubelet:
 //! each keeper is started in the cgroup of its pod, as a container's first process would be.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use nix::sys::signal::Signal;
 use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_tests::cgroup::Container;
 use portreeve_tests::envoy::Admin;
+use portreeve_tests::exporter::{admin, scrape, shows};
 use portreeve_tests::hand_over::{AROUND, Stage};
 use portreeve_tests::process::Process;
 use portreeve_tests::town::{BOUND, Town};
@@ -58,6 +60,8 @@ async fn start(town: &Town, name: &str, account: &str) -> Result<Gateway> {
 async fn town() -> Result<Town> {
     let mut town = Town::without_portreeve(1).await?;
     town.agent_args.extend(["--gateways".into(), format!("{NAMESPACE}/{ACCOUNT}")]);
+    town.agent_args.push(format!("--admin={}", SocketAddr::new(town.nodes[0].address(), 0)));
+    town.agent_args.push("--envoy-metrics=server.live".into());
     town.apply(&format!(
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {ACCOUNT}, namespace: {NAMESPACE}}}\n"
     ))
@@ -149,15 +153,22 @@ fn ensure_told(report: &ProxyReport, town: &Town) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pod_of_another_account_runs_nothing_and_an_unwanted_proxy_ends_while_its_pod_stays() -> Result<()> {
-    let town = town().await?;
+    let mut town = town().await?;
     town.gateways_wanted().await?;
     let stranger = start(&town, "stranger", "default").await?;
     let gateway = start(&town, "gateway-0", ACCOUNT).await?;
     gateway.ready().await?;
     ensure!(!stranger.is_ready() && !stranger.admin().is_ready().await, "{}", stranger.keeper.log());
+    let root = town.bed.root().clone();
+    let metrics = admin(town.nodes[0].agent.as_mut().context("no agent")?)?;
+    let live = ("envoy_server_live{proxy=\"gateway\"}", 1.0);
+    let never_silent = ("portreeve_agent_envoy_scrapes_total{outcome=\"silent\"}", 0.0);
+    shows(&root, metrics, &[live, never_silent]).await?;
 
     town.gateways_unwanted().await?;
     wait::until("no Envoy", BOUND, || async { gateway.admin().listeners().await.is_err() }).await?;
+    let told = scrape(&root, metrics)?;
+    ensure!(!told.keys().any(|name| name.starts_with("envoy_")), "{told:?}");
     gateway.ready().await?;
     town.gateways_wanted().await?;
     gateway.admin().wait_ready(BOUND).await?;

@@ -1,28 +1,24 @@
 //! What is shipped for watching Portreeve: alert rules that are tested one by one, the same for the Prometheus operator, and a
 //! dashboard; and that all of it asks for nothing but what real processes tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use portreeve_tests::assets;
 use portreeve_tests::exporter::{admin, names};
+use portreeve_tests::kustomize::{self, deploy};
 use portreeve_tests::process::run;
 use portreeve_tests::town::{BOUND, Town, listeners};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// What Grafana puts in the place of its variable.
 const RATE_INTERVAL: &str = "$__rate_interval";
-
-fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
-}
 
 fn yaml(path: &str) -> Result<Value> {
     Ok(serde_yaml::from_str(&fs::read_to_string(deploy().join(path))?)?)
@@ -121,28 +117,13 @@ fn dashboard_has_a_row_for_each_part_and_expressions_that_can_be_read() -> Resul
     Ok(())
 }
 
-/// What kustomize makes of the base with the component, by kind and name.
-fn with_component() -> Result<BTreeMap<(String, String), Value>> {
-    let directory = tempfile::tempdir()?;
-    // Only relative paths may leave a kustomization's own directory.
-    let (here, there) = (directory.path().canonicalize()?, deploy().canonicalize()?);
-    let up = "../".repeat(here.components().count() - 1);
-    let base = format!("{up}{}", there.strip_prefix("/")?.display());
-    let kustomization = json!({"resources": [base], "components": [format!("{base}/components/prometheus")]});
-    fs::write(here.join("kustomization.yaml"), serde_yaml::to_string(&kustomization)?)?;
-    let built = run(Command::new(assets::kustomize()?).arg("build").arg(&here))?;
-    let documents = serde_yaml::Deserializer::from_str(&built).map(Value::deserialize);
-    let titled = |object: Value| {
-        ((text(&object, "/kind").to_owned(), text(&object, "/metadata/name").to_owned()), object)
-    };
-    documents.map(|object| Ok(titled(object?))).collect()
-}
-
 #[test]
 fn operators_rules_are_the_same_and_what_it_scrapes_is_open() -> Result<()> {
-    let objects = with_component()?;
+    let objects = kustomize::built(&["prometheus"])?;
     let get = |kind: &str, name: &str| {
-        objects.get(&(kind.to_owned(), name.to_owned())).with_context(|| format!("no {kind} {name}"))
+        let mut found =
+            objects.iter().filter(|one| text(one, "/kind") == kind && text(one, "/metadata/name") == name);
+        found.next().with_context(|| format!("no {kind} {name}"))
     };
     ensure!(get("PrometheusRule", "portreeve")?["spec"] == yaml("monitoring/alerts.yaml")?, "other rules");
     for (kind, name) in [("Deployment", "portreeve-hub"), ("DaemonSet", "portreeve-agent")] {
@@ -152,8 +133,19 @@ fn operators_rules_are_the_same_and_what_it_scrapes_is_open() -> Result<()> {
         ensure!(wanted.iter().all(|(label, value)| labels[label] == *value), "{name}: {wanted:?}");
         let [endpoint] = list(monitor, "/spec/podMetricsEndpoints") else { anyhow::bail!("one endpoint") };
         let ports = list(pods, "/spec/template/spec/containers/0/ports");
-        let port = ports.iter().find(|port| port["name"] == endpoint["port"]).context("no such port")?;
-        let admin = format!("--admin=[::]:{}", port["containerPort"]);
+        let port = match kind {
+            "Deployment" => {
+                let port = ports.iter().find(|port| port["name"] == endpoint["port"]);
+                port.context("no such port")?["containerPort"].to_string()
+            }
+            // It declares none, or a second pod would not fit on its node.
+            _ => {
+                ensure!(ports.is_empty() && endpoint["port"].is_null(), "{endpoint}");
+                let address = text(endpoint, "/relabelings/0/replacement");
+                address.trim_start_matches("$1:").to_owned()
+            }
+        };
+        let admin = format!("--admin=[::]:{port}");
         let args = list(pods, "/spec/template/spec/containers/0/args");
         ensure!(args.iter().any(|arg| *arg == json!(admin)), "{name}: not {admin}: {args:?}");
         ensure!(args.iter().filter(|arg| arg.to_string().contains("--admin")).count() == 1, "{args:?}");

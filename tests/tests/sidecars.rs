@@ -2,16 +2,13 @@
 //! beside it, which is told by the node's agent where they go, and by the next agent too.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use portreeve_tests::cluster::{Cluster, Image, PodSite};
-use portreeve_tests::process::run;
 use portreeve_tests::udp::{Echo, Flow};
 use portreeve_tests::wait::wait_until;
-use portreeve_tests::{assets, images, manifest};
+use portreeve_tests::{images, kustomize, manifest};
 
 /// Generous: the machine may be busy.
 const BOUND: Duration = Duration::from_secs(120);
@@ -43,8 +40,7 @@ spec:
 
 /// What kustomize makes of a directory in `deploy`.
 fn built(directory: &str) -> Result<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(directory);
-    run(Command::new(assets::kustomize()?).arg("build").arg(directory))
+    kustomize::text(&kustomize::deploy().join(directory))
 }
 
 /// All of the base but the gateways, which nobody here wants.

@@ -1,24 +1,28 @@
 //! Envoys' own counters and gauges among the agent's metrics: those that were chosen ([`Prefix`]), of each proxy that
-//! answers, with the label `proxy`. Entry point: [`Stats::ask`].
+//! answers, with the label `proxy`. Entry point: [`Stats::of_all`].
 //!
 //! Names are Envoy's, as if it were asked itself. Its histograms are left out: each is twenty samples of every cluster.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, FutureExt as _, join_all};
 use portreeve_runtime::metrics::{Family, Kind};
 
 use crate::keeper::admin;
+
+/// What a proxy will have answered, if it does.
+pub type Answer = BoxFuture<'static, Option<String>>;
 
 /// Samples of all proxies in one answer.
 pub const MOST: usize = 5_000;
 
 /// Bytes of one proxy's answer: 20,000 samples of 200.
-const LONGEST: usize = 4 << 20;
+pub const LONGEST: usize = 4 << 20;
 
 /// The beginning of names of Envoy's statistics, as its documentation has them: `cluster.` or `udp.`, say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +54,12 @@ impl fmt::Display for Prefix {
     }
 }
 
+impl AsRef<str> for Prefix {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Prefix {
     type Err = String;
 
@@ -72,22 +82,18 @@ impl Stats {
         Self { chosen, most: MOST, ..Self::default() }
     }
 
-    /// Whether nothing is chosen.
-    pub fn is_off(&self) -> bool {
-        self.chosen.is_empty()
+    /// What is chosen.
+    pub fn chosen(&self) -> &[Prefix] {
+        &self.chosen
     }
 
-    /// Asks all proxies at once, each by the socket of its admin interface, for a second at most. One that does not answer
-    /// is left out and counted, and so is what is beyond [`MOST`] samples.
-    pub async fn ask(&self, proxies: BTreeMap<String, PathBuf>) -> Vec<Family> {
-        if self.is_off() {
+    /// Waits for all proxies' answers at once. One that does not answer is left out and counted, and so is what is beyond
+    /// [`MOST`] samples.
+    pub async fn of_all(&self, answers: Vec<(String, Answer)>) -> Vec<Family> {
+        if self.chosen.is_empty() {
             return Vec::new();
         }
-        let path = self.path();
-        let answers = proxies.into_iter().map(|(name, socket)| {
-            let path = &path;
-            async move { (name, text(&socket, path).await) }
-        });
+        let answers = answers.into_iter().map(|(name, answer)| answer.map(|answer| (name, answer)));
         let mut all = Gathered::default();
         for (proxy, answer) in join_all(answers).await {
             let counter = if answer.is_some() { &self.answered } else { &self.silent };
@@ -117,18 +123,23 @@ impl Stats {
             .value(count(&self.left_out)),
         ]
     }
-
-    /// What Envoy is asked for. Its pattern need not match all of a name.
-    fn path(&self) -> String {
-        let escaped = self.chosen.iter().map(|prefix| prefix.0.replace('.', "%5C."));
-        format!("/stats/prometheus?filter=%5E%28{}%29", escaped.collect::<Vec<_>>().join("%7C"))
-    }
 }
 
-async fn text(socket: &Path, path: &str) -> Option<String> {
-    let answer = admin::get(socket, path, LONGEST).await;
-    let told = answer.and_then(|body| String::from_utf8(body.into()).map_err(std::io::Error::other));
-    told.inspect_err(|error| tracing::debug!(socket = %socket.display(), %error, "no statistics")).ok()
+/// What the Envoy behind this admin interface prints of the statistics whose names begin so, within a second.
+///
+/// # Errors
+/// A beginning that is none; no answer, or one that can't be read.
+pub async fn text(socket: &Path, chosen: &[impl AsRef<str>]) -> io::Result<String> {
+    let path = path(chosen).map_err(io::Error::other)?;
+    let body = admin::get(socket, &path, LONGEST).await?;
+    String::from_utf8(body.into()).map_err(io::Error::other)
+}
+
+/// What Envoy is asked for. Its pattern need not match all of a name.
+fn path(chosen: &[impl AsRef<str>]) -> Result<String, String> {
+    let escaped = chosen.iter().map(|prefix| Ok(prefix.as_ref().parse::<Prefix>()?.0.replace('.', "%5C.")));
+    let escaped: Vec<_> = escaped.collect::<Result<_, String>>()?;
+    Ok(format!("/stats/prometheus?filter=%5E%28{}%29", escaped.join("%7C")))
 }
 
 // === impl Gathered ===
@@ -219,6 +230,8 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
@@ -281,8 +294,9 @@ broken x
         for text in ["", "a b", "a|b", ".*", "a&text", "%2e"] {
             assert!(text.parse::<Prefix>().is_err(), "{text}");
         }
-        let stats = Stats::of(["udp.", "server.live"].map(|text| text.parse().unwrap()).into());
-        assert_eq!(stats.path(), "/stats/prometheus?filter=%5E%28udp%5C.%7Cserver%5C.live%29");
+        let asked = path(&["udp.", "server.live"]).unwrap();
+        assert_eq!(asked, "/stats/prometheus?filter=%5E%28udp%5C.%7Cserver%5C.live%29");
+        assert!(path(&["udp.", ".*"]).is_err());
     }
 
     /// An admin interface that answers one request with this, or with nothing.
@@ -315,15 +329,18 @@ broken x
         let refuses =
             admin(path("refuses"), Some("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".into()));
         let stats = Stats::of(vec!["server.".parse().unwrap()]);
-        let all =
-            ["talks", "silent", "endless", "refuses", "absent"].map(|name| (name.to_owned(), path(name)));
-        let (families, ..) = tokio::join!(stats.ask(all.into()), talks, silent, endless, refuses);
+        let all = ["talks", "silent", "endless", "refuses", "absent"].map(|name| {
+            let socket = path(name);
+            let answer = async move { text(&socket, &["server."]).await.ok() };
+            (name.to_owned(), answer.boxed())
+        });
+        let (families, ..) = tokio::join!(stats.of_all(all.into()), talks, silent, endless, refuses);
         let outcomes = families[0].samples.iter().map(|sample| &sample.value).collect::<Vec<_>>();
         let number = |value: f64| portreeve_runtime::metrics::Value::Number(value);
         assert_eq!(outcomes, [&number(1.0), &number(4.0)]);
         let proxies =
             families.iter().skip(2).flat_map(|family| &family.samples).filter_map(|one| one.labels.last());
         assert!(proxies.clone().count() == 3 && proxies.into_iter().all(|(_, proxy)| proxy == "talks"));
-        assert!(Stats::default().ask(BTreeMap::new()).await.is_empty());
+        assert!(Stats::default().of_all(Vec::new()).await.is_empty());
     }
 }

@@ -16,6 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes of an answer to a keeper: Envoy tells its whole command line.
 const SHORT: usize = 1 << 20;
 
+/// Bytes of a refusal that are told on.
+const SAID: usize = 200;
+
 /// What the interface shows of the Envoy that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -49,7 +52,10 @@ pub(super) async fn drain_listeners(socket: &Path) -> io::Result<()> {
 pub(crate) async fn get(socket: &Path, path: &str, longest: usize) -> io::Result<Bytes> {
     match request(socket, (Method::GET, path), longest).await? {
         (StatusCode::OK, body) => Ok(body),
-        (other, _) => Err(io::Error::other(format!("{path}: {other}"))),
+        (other, body) => {
+            let text = String::from_utf8_lossy(&body[..body.len().min(SAID)]);
+            Err(io::Error::other(format!("{path}: {other}: {}", text.trim_end())))
+        }
     }
 }
 

@@ -6,67 +6,109 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::Stream;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::state::State;
 use super::usage;
+use super::wire::proto::instruction::What;
 use super::wire::proto::keepers_client::KeepersClient;
-use super::wire::proto::{Instruction, Report};
+use super::wire::proto::{Ask, Instruction, Report, Statistics};
+use crate::envoy::stats;
 
 /// A report is sent at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(1);
+/// Questions that are answered at a time; the agent asks again.
+const ANSWERS: usize = 4;
+/// Bytes of an answer in one message.
+const PIECE: usize = 256 << 10;
 
-/// Keeps a stream to the agent on `socket` until `states` has lost its writer and the last one was sent.
-pub(super) async fn run(socket: PathBuf, states: watch::Receiver<State>, orders: mpsc::Sender<Instruction>) {
-    let (mut wait, mut told) = (FIRST_WAIT, String::new());
-    while states.has_changed().is_ok() {
-        let begun = Instant::now();
-        if let Err(error) = attach(&socket, states.clone(), &orders).await {
-            let error = format!("{error:#}");
-            // The same for as long as it is away.
-            if error != told {
-                tracing::warn!(error, "no agent; trying again");
-                told = error;
+/// The agent, as its keeper sees it.
+pub(super) struct Agent {
+    /// The agent's socket.
+    pub(super) socket: PathBuf,
+    /// The admin interface of the Envoy that it may ask about.
+    pub(super) admin: PathBuf,
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// Keeps a stream to the agent until `states` has lost its writer and the last one was sent.
+    pub(super) async fn follow(self, states: watch::Receiver<State>, orders: mpsc::Sender<Instruction>) {
+        let (mut wait, mut told) = (FIRST_WAIT, String::new());
+        while states.has_changed().is_ok() {
+            let begun = Instant::now();
+            if let Err(error) = self.attach(states.clone(), &orders).await {
+                let error = format!("{error:#}");
+                // The same for as long as it is away.
+                if error != told {
+                    tracing::warn!(error, "no agent; trying again");
+                    told = error;
+                }
+            }
+            if begun.elapsed() > LONGEST_WAIT {
+                (wait, told) = (FIRST_WAIT, String::new());
+            }
+            tokio::select! {
+                () = sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                () = last(states.clone()) => return,
             }
         }
-        if begun.elapsed() > LONGEST_WAIT {
-            (wait, told) = (FIRST_WAIT, String::new());
+    }
+
+    async fn attach(
+        &self,
+        states: watch::Receiver<State>,
+        orders: &mpsc::Sender<Instruction>,
+    ) -> anyhow::Result<()> {
+        let path = self.socket.to_str().context("the agent's socket is not UTF-8")?;
+        let endpoint = Endpoint::from_shared(format!("unix://{path}"))?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(HEARTBEAT)
+            .keep_alive_timeout(HEARTBEAT)
+            .keep_alive_while_idle(true);
+        let mut client = KeepersClient::new(endpoint.connect().await?);
+        let mut instructions = client.attach(reports(states)).await?.into_inner();
+        tracing::info!("attached to the agent");
+        let mut answers = JoinSet::new();
+        while let Some(instruction) = instructions.message().await? {
+            match instruction.what {
+                Some(What::Ask(ask)) => {
+                    while answers.try_join_next().is_some() {}
+                    if answers.len() < ANSWERS {
+                        answers.spawn(answer(client.clone(), self.admin.clone(), ask));
+                    }
+                }
+                what => orders.send(Instruction { what }).await?,
+            }
         }
-        tokio::select! {
-            () = sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
-            () = last(states.clone()) => return,
-        }
+        tracing::info!("the agent went away");
+        Ok(())
+    }
+}
+
+/// Tells what Envoy counts. Whoever asked waits no longer than Envoy may take.
+async fn answer(mut client: KeepersClient<Channel>, admin: PathBuf, ask: Ask) {
+    let told = async {
+        let text = stats::text(&admin, &ask.prefixes).await?;
+        let question = ask.question;
+        let pieces: Vec<_> = text.as_bytes().chunks(PIECE).map(<[u8]>::to_vec).collect();
+        let pieces = pieces.into_iter().map(move |text| Statistics { question, text });
+        client.answer(futures::stream::iter(pieces)).await.map_err(std::io::Error::other)
+    };
+    if let Err(error) = told.await {
+        tracing::debug!(%error, "the agent is not told what Envoy counts");
     }
 }
 
 /// Ends when there will be no further state.
 async fn last(mut states: watch::Receiver<State>) {
     while states.changed().await.is_ok() {}
-}
-
-async fn attach(
-    socket: &std::path::Path,
-    states: watch::Receiver<State>,
-    orders: &mpsc::Sender<Instruction>,
-) -> anyhow::Result<()> {
-    let path = socket.to_str().context("the agent's socket is not UTF-8")?;
-    let endpoint = Endpoint::from_shared(format!("unix://{path}"))?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(HEARTBEAT)
-        .keep_alive_timeout(HEARTBEAT)
-        .keep_alive_while_idle(true);
-    let mut client = KeepersClient::new(endpoint.connect().await?);
-    let mut instructions = client.attach(reports(states)).await?.into_inner();
-    tracing::info!("attached to the agent");
-    while let Some(instruction) = instructions.message().await? {
-        orders.send(instruction).await?;
-    }
-    tracing::info!("the agent went away");
-    Ok(())
 }
 
 /// The state at once, on each change and every [`HEARTBEAT`]; ends after the last one.

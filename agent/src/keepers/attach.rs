@@ -14,7 +14,7 @@ use portreeve_xds::{Name, Peer};
 use crate::keeper::State;
 use crate::keeper::spec::is_name;
 use crate::keeper::wire::proto::keepers_server;
-use crate::keeper::wire::proto::{Instruction, Report};
+use crate::keeper::wire::proto::{Heard, Instruction, Report, Statistics};
 
 use super::{Shared, attest};
 
@@ -98,6 +98,12 @@ impl keepers_server::Keepers for Attachments {
         tracing::info!(name, peer, pod = pod.as_deref(), "keeper attached");
         let attached = Attached { shared: self.shared.clone(), name, pod, id };
         Ok(Response::new(Box::pin(stream(attached, reports, instructions))))
+    }
+
+    async fn answer(&self, request: Request<Streaming<Statistics>>) -> Result<Response<Heard>, Status> {
+        let peer = Peer::of(request.extensions());
+        self.shared.answered(&peer, request.into_inner()).await?;
+        Ok(Response::new(Heard {}))
     }
 }
 

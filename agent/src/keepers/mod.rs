@@ -8,6 +8,7 @@ mod attest;
 mod book;
 mod pass;
 pub mod pods;
+mod questions;
 mod step;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use crate::envoy::stats::{self, Answer, Prefix};
 use crate::keeper::dir::{Dir, replace};
 use crate::keeper::spec::is_name;
 use crate::keeper::wire::proto::keepers_server::KeepersServer;
@@ -29,6 +32,7 @@ use crate::keeper::{Order, Phase, Spec, SpecError, State};
 pub use attach::Attachments;
 use book::{Book, Wish};
 use pods::Embodiment;
+use questions::Questions;
 
 /// How long [`Keepers::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
 const STOP_MARGIN: Duration = Duration::from_secs(8);
@@ -91,6 +95,8 @@ struct Shared {
     wake: Notify,
     /// Who knows the pods that the keepers are in, where they are in pods.
     pods: OnceLock<Weak<dyn Embodiment>>,
+    /// What keepers in pods were asked.
+    questions: Questions,
 }
 
 /// All keepers of one agent. Clones are the same.
@@ -117,8 +123,8 @@ impl Keepers {
         Dir::new(keepers.clone()).create()?;
         let config = Config { keepers, exe_command, agent_socket, with_parent };
         let status = watch::Sender::new(BTreeMap::new());
-        let pods = OnceLock::new();
-        let shared = Shared { config, book: Mutex::default(), status, wake: Notify::new(), pods };
+        let (pods, questions, book) = Default::default();
+        let shared = Shared { config, book, status, wake: Notify::new(), pods, questions };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -192,14 +198,27 @@ impl Keepers {
         self.shared.status.subscribe()
     }
 
-    /// The admin sockets of the proxies whose keepers are in this agent's own directories and say that Envoy runs.
-    pub fn admin_sockets(&self) -> BTreeMap<String, PathBuf> {
+    /// What the Envoys that run count, of the statistics whose names begin so: of those under this agent's own keepers, or of
+    /// those in pods, which their keepers ask.
+    pub fn statistics(&self, chosen: &[Prefix]) -> Vec<(String, Answer)> {
+        if chosen.is_empty() {
+            return Vec::new();
+        }
         if self.shared.pods.get().is_some() {
-            return BTreeMap::new();
+            return self.shared.ask_pods(chosen);
         }
         let runs = |status: &Status| status.state.as_ref().is_some_and(|state| state.phase == Phase::Running);
         let running = self.status().into_iter().filter(|(_, status)| runs(status));
-        running.map(|(name, _)| (name.clone(), self.shared.dir(&name).admin())).collect()
+        let asked = running.map(|(name, _)| {
+            let (socket, chosen) = (self.shared.dir(&name).admin(), chosen.to_vec());
+            let answer = async move {
+                let told = stats::text(&socket, &chosen).await;
+                told.inspect_err(|error| tracing::debug!(socket = %socket.display(), %error, "no statistics"))
+                    .ok()
+            };
+            (name, answer.boxed())
+        });
+        asked.collect()
     }
 
     /// The names of the keepers' directories that are there, whoever made them: what an agent that starts has to want or stop.

@@ -98,6 +98,12 @@ impl Entry {
         Some(Elder { base_id: state.base_id?, epoch: state.epoch, concurrency: state.concurrency })
     }
 
+    /// The pod whose Envoy serves, the youngest if there are two.
+    pub(super) fn serving(&self) -> Option<(&Name, &PodKeeper)> {
+        let serving = self.pods.iter().filter(|(_, keeper)| keeper.state.serves);
+        serving.max_by_key(|(_, keeper)| keeper.state.started_ms)
+    }
+
     /// What is told of the proxy: how its Envoy that serves is, the youngest if there are two.
     pub(super) fn foremost(&self) -> Option<State> {
         let states = self.pods.values().map(|keeper| &keeper.state);
@@ -111,6 +117,16 @@ impl Entry {
 // === impl PodKeeper ===
 
 impl PodKeeper {
+    /// The version of the protocol that it speaks.
+    pub(super) fn protocol(&self) -> u32 {
+        self.state.protocol
+    }
+
+    /// Instructs it; whether it may have been heard.
+    pub(super) fn instruct(&self, instruction: Instruction) -> bool {
+        self.session.sender.try_send(instruction).is_ok()
+    }
+
     fn hear(&mut self, state: State) {
         let told = self.session.told.as_ref();
         if matches!(told, Some(Wish::Run(order)) if order.hash == state.spec_hash) {
@@ -196,7 +212,7 @@ mod tests {
         match instructions.try_recv().ok()?.what? {
             What::Spec(spec) => Some(spec.elder),
             What::Stop(_) => Some(None),
-            What::Renew(_) => None,
+            What::Renew(_) | What::Ask(_) => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::record;
@@ -83,7 +83,11 @@ impl Disk for Directory {
         self.make(true)?;
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+            let entry = entry?;
+            // The agents' own, by which they take turns.
+            if !entry.file_type()?.is_socket() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
         }
         Ok(names)
     }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::{Metrics, Readiness, Shutdown, metrics};
 
@@ -19,14 +19,30 @@ pub async fn serve(
     (readiness, metrics): (Readiness, Metrics),
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let router = Router::new()
+    let router = probes(readiness).route("/metrics", get(scrape).with_state(metrics));
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.waiter()).await?;
+    Ok(())
+}
+
+/// The same without `/metrics`, over a Unix socket.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_probes(
+    listener: UnixListener,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    axum::serve(listener, probes(readiness)).with_graceful_shutdown(shutdown.waiter()).await?;
+    Ok(())
+}
+
+fn probes(readiness: Readiness) -> Router {
+    Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .with_state(readiness)
-        .route("/metrics", get(scrape).with_state(metrics));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.waiter()).await?;
-    Ok(())
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {

@@ -17,6 +17,11 @@ impl Shutdown {
         self.token.cancel();
     }
 
+    /// One that begins with this one at the latest.
+    pub fn child(&self) -> Self {
+        Self { token: self.token.child_token() }
+    }
+
     /// Resolves when the process is to end.
     pub async fn wait(&self) {
         self.token.cancelled().await;

@@ -94,7 +94,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut keeper = Keeper::new(dir, adopts).await?;
     let (orders, mut instructions) = mpsc::channel(4);
     let mut link = JoinSet::new();
-    link.spawn(link::run(settings.agent_socket.clone(), keeper.states.subscribe(), orders));
+    let agent = link::Agent { socket: settings.agent_socket.clone(), admin: keeper.dir.admin() };
+    link.spawn(agent.follow(keeper.states.subscribe(), orders));
     let mut held = Some(lock);
     if settings.parent.is_none() {
         keeper.heritage = held.take().map(|lock| (lock, settings.agent_socket));
@@ -280,6 +281,8 @@ impl Keeper {
                     Event::Tick
                 }
             },
+            // Answered on the way.
+            Some(What::Ask(_)) => Event::Tick,
             None => {
                 tracing::warn!("an instruction of a later version; passed over");
                 Event::Tick

@@ -74,7 +74,8 @@ pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
     let mut idle = Idle { dir, own, states: watch::Sender::new(state.clone()), state };
     let (orders, mut instructions) = mpsc::channel(4);
     let mut link = JoinSet::new();
-    link.spawn(link::run(settings.agent_socket, idle.states.subscribe(), orders));
+    let agent = link::Agent { socket: settings.agent_socket, admin: idle.dir.admin() };
+    link.spawn(agent.follow(idle.states.subscribe(), orders));
     idle.publish();
     while let Some(spec) = idle.told(&mut instructions, &mut terminate).await {
         match idle.begin(spec) {
@@ -147,7 +148,7 @@ impl Idle {
                     self.state.phase = Phase::Stopped;
                     self.publish();
                 }
-                Some(What::Stop(_) | What::Renew(_)) | None => {}
+                Some(What::Stop(_) | What::Renew(_) | What::Ask(_)) | None => {}
             }
         }
     }

@@ -1,0 +1,220 @@
+//! One agent of a node at a time: the one that starts asks the one that is there to end its work, and begins when that has
+//! ended. Two would write one store, probe everything twice and contradict each other in one report. Entry point:
+//! [`Turn::take`].
+//!
+//! It is asked over a socket in the directory of the last known good: who reaches that, may write there. (The agents' own socket
+//! is every proxy's.) The connection stays. When it closes, the newer agent is gone, and the elder, if its process is still
+//! there, takes its turn again: a DaemonSet that surges ends the elder once the newer is ready, and keeps it where the newer
+//! never becomes so.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+
+use crate::socket;
+
+/// How long an elder may take to end its work; then the newer begins beside it. A stopped process never answers, and ends its
+/// work when it goes on: it was asked.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pause after a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What the elder says when its work has ended.
+const ENDED: u8 = b'.';
+
+/// This process's turn to be the node's agent; it lasts until another asks for it.
+#[derive(Debug)]
+pub struct Turn {
+    /// Where it is asked for; none: nobody can ask.
+    listener: Option<UnixListener>,
+    /// Tells the agent before, as long as it is open, that this one is there.
+    _elder: Option<UnixStream>,
+    contested: bool,
+}
+
+/// A turn that a newer agent has asked for.
+#[derive(Debug)]
+pub struct Passed {
+    heir: UnixStream,
+    /// An elder that waits must not take the heir's turn.
+    _turn: Turn,
+    /// This process is not ready.
+    pub unready: Guard,
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Takes the turn of the agent whose last known good is in `state_dir`, if there is one.
+    pub async fn take(state_dir: &Path) -> Self {
+        let path = state_dir.join("turn.sock");
+        let (elder, contested) = match UnixStream::connect(&path).await {
+            Ok(mut elder) => {
+                let answer = timeout(PATIENCE, elder.read_u8()).await;
+                let pid = pid(&elder);
+                match answer {
+                    Ok(_) => tracing::info!(pid, "the agent that was here has ended its work"),
+                    Err(_) => {
+                        tracing::warn!(pid, "the agent that is here does not answer; beginning beside it")
+                    }
+                }
+                (Some(elder), answer.is_err())
+            }
+            // None, or one that is gone: the usual start.
+            Err(_) => (None, false),
+        };
+        let listener = listen(state_dir, &path)
+            .inspect_err(|error| {
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "another agent of this node will not be able to ask for this one's turn"
+                );
+            })
+            .ok();
+        Self { listener, _elder: elder, contested }
+    }
+
+    /// An agent that was here did not answer: what it holds, it may still hold.
+    pub fn is_contested(&self) -> bool {
+        self.contested
+    }
+
+    /// Ends the work of `tasks` when a newer agent asks; then this is what was passed to it.
+    pub fn work_until_asked(
+        mut self,
+        tasks: &mut Tasks,
+        (work, readiness): (Shutdown, Readiness),
+    ) -> oneshot::Receiver<Passed> {
+        let (pass, passed) = oneshot::channel();
+        tasks.spawn_graceful("turn", async move {
+            tokio::select! {
+                heir = self.asked() => {
+                    let unready = readiness.guard("its turn: another agent has this node");
+                    // Who does not look at it any more, is about to end.
+                    let _ = pass.send(Passed { heir, _turn: self, unready });
+                    work.begin();
+                }
+                () = work.wait() => {}
+            }
+            Ok(())
+        });
+        passed
+    }
+
+    /// Waits until a newer agent asks; then nobody else can.
+    async fn asked(&mut self) -> UnixStream {
+        let Some(listener) = &self.listener else { return std::future::pending().await };
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    self.listener = None;
+                    return stream;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "who asks for this agent's turn is not heard; trying again");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn listen(state_dir: &Path, path: &Path) -> anyhow::Result<UnixListener> {
+    // As the store makes it: secrets may be in it.
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    socket::bind_with(path, "--state-dir", 0o600)
+}
+
+// === impl Passed ===
+
+impl Passed {
+    /// Tells the newer agent that the work here has ended, and waits for its end.
+    pub async fn work_ended(&mut self) {
+        let pid = pid(&self.heir);
+        if self.heir.write_u8(ENDED).await.is_ok() {
+            tracing::info!(pid, "a newer agent has this node now; waiting for its end, or for this one's");
+            // It says nothing: whatever comes, is its end.
+            let _ = self.heir.read_u8().await;
+        }
+        tracing::warn!(pid, "the newer agent is gone; this one has the node again");
+    }
+}
+
+fn pid(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok().and_then(|peer| peer.pid())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// An agent whose work never ends by itself.
+    struct Agent {
+        readiness: Readiness,
+        contested: bool,
+        work: JoinSet<Option<Passed>>,
+    }
+
+    async fn begin(dir: &Path) -> Agent {
+        let (work, readiness) = (Shutdown::default(), Readiness::default());
+        let mut tasks = Tasks::new(work.clone());
+        let turn = Turn::take(dir).await;
+        let contested = turn.is_contested();
+        let passed = turn.work_until_asked(&mut tasks, (work, readiness.clone()));
+        let mut work = JoinSet::new();
+        work.spawn(async move {
+            tasks.run().await.unwrap();
+            passed.await.ok()
+        });
+        Agent { readiness, contested, work }
+    }
+
+    #[tokio::test]
+    async fn the_turn_passes_when_the_elders_work_has_ended_and_comes_back_when_the_heir_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut elder = begin(dir.path()).await;
+        assert!(!elder.contested);
+        let mut waits = JoinSet::new();
+        waits.spawn(async move {
+            let mut passed = elder.work.join_next().await.unwrap().unwrap().unwrap();
+            assert_eq!(elder.readiness.waiting(), ["its turn: another agent has this node"]);
+            passed.work_ended().await;
+            passed
+        });
+        let heir = begin(dir.path()).await;
+        assert!(!heir.contested && heir.readiness.waiting().is_empty());
+        sleep(Duration::from_millis(50)).await;
+        assert!(waits.try_join_next().is_none(), "the heir is there");
+        drop(heir);
+        let passed = timeout(PATIENCE, waits.join_next()).await.unwrap().unwrap().unwrap();
+        assert!(!begin(dir.path()).await.contested, "nobody answers at what they left");
+        drop(passed);
+    }
+
+    #[tokio::test]
+    async fn an_elder_that_is_silent_is_waited_for_a_second_and_has_been_asked_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut elder = Turn::take(dir.path()).await;
+        let heir = begin(dir.path()).await;
+        assert!(heir.contested);
+        timeout(PATIENCE, elder.asked()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_a_directory_nobody_asks() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut turn = Turn::take(file.path()).await;
+        assert!(timeout(Duration::from_millis(50), turn.asked()).await.is_err());
+    }
+}
