@@ -18,7 +18,10 @@ const ROWS: [Answer; 27] = [
     // A1: the VirtualService CRD with every field.
     Proven(&[
         ("hub/api/tests/crds.rs", "the_written_definitions_are_the_generated_ones"),
-        ("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes"),
+        (
+            "tests/tests/scenarios/call.rs",
+            "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes",
+        ),
     ]),
     // A2: real validation.
     Proven(&[
@@ -43,7 +46,10 @@ const ROWS: [Answer; 27] = [
     Differs(
         "All of them are served, but over the Unix socket of the node's own agent: a central TCP port would put every \
          proxy of the cluster behind one process, and could not tell who asks.",
-        &[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")],
+        &[(
+            "tests/tests/scenarios/call.rs",
+            "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes",
+        )],
     ),
     // A6: UDP listener on every address, to a cluster.
     Proven(&[("agent/src/translate/tests/golden.rs", "keyed_gateway_with_three_pods")]),
@@ -76,7 +82,7 @@ const ROWS: [Answer; 27] = [
         &[
             ("hub/src/resolve/a/tests.rs", "strictdns_and_eds_are_served_alike"),
             ("agent/src/translate/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
-            ("tests/tests/names.rs", "endpoints_follow_the_name_and_outlive_a_server_that_fails"),
+            ("tests/tests/scenarios/names.rs", "endpoints_follow_the_name_and_outlive_a_server_that_fails"),
         ],
     ),
     // A10: EDS clusters that follow pods.
@@ -122,11 +128,14 @@ const ROWS: [Answer; 27] = [
         ("agent/tests/keeper_trouble.rs", "health_listener_answers_and_nothing_else_listens"),
     ]),
     // A15: the same selectors for proxies and endpoints; gateway, sidecar, app.
-    Proven(&[("tests/tests/call.rs", "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes")]),
+    Proven(&[(
+        "tests/tests/scenarios/call.rs",
+        "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes",
+    )]),
     // A16: a proxy that joins late gets everything.
     Proven(&[
         (
-            "tests/tests/routing.rs",
+            "tests/tests/scenarios/routing.rs",
             "service_whose_selector_matches_nothing_is_accepted_and_waits_for_its_pod",
         ),
         ("agent/src/world/tests/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
@@ -142,7 +151,10 @@ const ROWS: [Answer; 27] = [
     ]),
     // A18: update in place.
     Proven(&[
-        ("tests/tests/routing.rs", "listeners_come_change_and_go_without_touching_the_sessions_of_others"),
+        (
+            "tests/tests/scenarios/routing.rs",
+            "listeners_come_change_and_go_without_touching_the_sessions_of_others",
+        ),
         (
             "hub/src/index/tests/plans.rs",
             "update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none",
@@ -156,7 +168,7 @@ const ROWS: [Answer; 27] = [
     ]),
     // A20: an empty set of endpoints is said.
     Proven(&[
-        ("tests/tests/routing.rs", "empty_cluster_is_served_and_follows_the_readiness_of_its_pods"),
+        ("tests/tests/scenarios/routing.rs", "empty_cluster_is_served_and_follows_the_readiness_of_its_pods"),
         ("agent/src/translate/tests/golden.rs", "empty_group_is_an_empty_assignment"),
         ("agent/src/world/tests/feed.rs", "last_endpoint_leaves_and_the_empty_assignment_stays"),
     ]),
@@ -167,7 +179,7 @@ const ROWS: [Answer; 27] = [
     )]),
     // A22: names need not be unique; conflicts are told.
     Proven(&[
-        ("tests/tests/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
+        ("tests/tests/scenarios/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
         (
             "hub/src/resolve/a/tests.rs",
             "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
@@ -180,7 +192,7 @@ const ROWS: [Answer; 27] = [
         ("tests/tests/trouble.rs", "conditions_say_what_is_thought_of_which_generation_and_are_written_once"),
         ("tests/tests/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
         ("tests/tests/status.rs", "programmed_is_true_only_after_the_proxys_ack_however_the_edit_races"),
-        ("tests/tests/ports.rs", "port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free"),
+        ("tests/tests/scenarios/ports.rs", "port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free"),
         (
             "hub/src/index/tests/verdicts.rs",
             "rejected_update_keeps_the_previous_version_in_force_and_says_so",
@@ -193,8 +205,11 @@ const ROWS: [Answer; 27] = [
     ]),
     // A25: metrics, probes, leader election.
     Proven(&[
-        ("tests/tests/metrics.rs", "hub_and_agent_tell_what_they_serve_and_when_they_are_ready"),
-        ("tests/tests/metrics.rs", "agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for"),
+        ("tests/tests/scenarios/metrics.rs", "hub_and_agent_tell_what_they_serve_and_when_they_are_ready"),
+        (
+            "tests/tests/scenarios/metrics.rs",
+            "agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for",
+        ),
         ("tests/tests/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
         ("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over"),
     ]),
@@ -209,7 +224,7 @@ const ROWS: [Answer; 27] = [
     ]),
     // A27: TCP listeners.
     Proven(&[
-        ("tests/tests/routing.rs", "tcp_connections_are_carried_both_ways"),
+        ("tests/tests/scenarios/routing.rs", "tcp_connections_are_carried_both_ways"),
         ("hub/src/resolve/a/tests.rs", "tcp_listener_forwards_to_its_cluster"),
         ("agent/src/translate/tests/golden.rs", "tcp_pipe"),
     ]),

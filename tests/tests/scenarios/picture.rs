@@ -1,5 +1,5 @@
 //! The pictures of the README: what `kubectl get vsvc,nodereports -o wide` shows of a healthy system and of a sick one.
-//! `UPDATE=1 cargo test -p portreeve-tests --test picture` writes them anew.
+//! `UPDATE=1 cargo test -p portreeve-tests --test scenarios picture` writes them anew.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -74,7 +74,7 @@ fn compare(name: &str, picture: &str) -> Result<()> {
     }
     ensure!(
         without_ages(quoted) == without_ages(picture),
-        "the README shows another {name} system; to write it anew: UPDATE=1 cargo test -p portreeve-tests --test picture"
+        "the README shows another {name} system; to write it anew: UPDATE=1 cargo test -p portreeve-tests --test scenarios picture"
     );
     Ok(())
 }
