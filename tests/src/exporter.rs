@@ -1,4 +1,5 @@
-//! What a process tells Prometheus, as a test reads it. Entry points: [`admin`], [`scrape`] and [`names`].
+//! What a process tells Prometheus, as a test reads it. Entry points: [`Observed`], [`admin`],
+//! [`scrape`] and [`names`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,8 +9,45 @@ use anyhow::{Context, Result, ensure};
 use crate::http;
 use crate::netns::Netns;
 use crate::process::Process;
-use crate::town::BOUND;
+use crate::town::{BOUND, Town, listeners};
+use crate::virtual_service::{Host, Service};
 use crate::wait;
+
+/// A town that tells its metrics: a hub, one node with an agent and a gateway, and a listener `l` on that.
+pub struct Observed {
+    /// The town.
+    pub town: Town,
+    /// Where its hub tells.
+    pub hub: SocketAddr,
+    /// Where its agent tells.
+    pub agent: SocketAddr,
+}
+
+// === impl Observed ===
+
+impl Observed {
+    /// Its agent has these arguments too.
+    ///
+    /// # Errors
+    /// Something didn't start in time.
+    pub async fn start(more: &[&str]) -> Result<Self> {
+        let mut town = Town::without_portreeve(1).await?;
+        let any = |address| format!("--admin={}", SocketAddr::new(address, 0));
+        town.trust.hub_args.push(any(town.bed.root().v4()));
+        town.start_hub()?;
+        town.agent_args = more.iter().map(ToString::to_string).collect();
+        town.agent_args.push(any(town.nodes[0].address()));
+        town.start_agent(0)?;
+        town.gateways().await?;
+        let one =
+            Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
+        town.apply(&one.yaml()).await?;
+        listeners(&town.nodes[0].gateway(), &["l"], BOUND).await?;
+        let hub = admin(town.hub.as_mut().context("a hub")?)?;
+        let agent = admin(town.nodes[0].agent.as_mut().context("an agent")?)?;
+        Ok(Self { town, hub, agent })
+    }
+}
 
 /// Where a process says that it tells its metrics.
 ///

@@ -26,7 +26,7 @@ const ROWS: [Answer; 27] = [
     // A2: real validation.
     Proven(&[
         (
-            "tests/tests/admission.rs",
+            "tests/tests/scenarios/admission.rs",
             "the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_programs_do",
         ),
         ("hub/src/resolve/a/tests.rs", "bad_objects_are_rejected_with_the_field_and_good_ones_are_not"),
@@ -39,8 +39,8 @@ const ROWS: [Answer; 27] = [
     ]),
     // A4: node identity is the pod's UID.
     Proven(&[
-        ("tests/tests/identity.rs", "envoy_gets_what_is_meant_for_its_own_pod_whatever_it_claims"),
-        ("tests/tests/identity.rs", "envoy_of_a_keeper_is_its_node_proxy_whatever_it_claims"),
+        ("tests/tests/scenarios/identity.rs", "envoy_gets_what_is_meant_for_its_own_pod_whatever_it_claims"),
+        ("tests/tests/scenarios/identity.rs", "envoy_of_a_keeper_is_its_node_proxy_whatever_it_claims"),
     ]),
     // A5: delta CDS, LDS and EDS on :18000; state of the world and ADS as well.
     Differs(
@@ -64,10 +64,13 @@ const ROWS: [Answer; 27] = [
             ),
             ("agent/src/translate/tests/affinity.rs", "scale_up_moves_no_older_call"),
             (
-                "tests/tests/affinity.rs",
+                "tests/tests/scenarios/affinity.rs",
                 "calls_are_spread_whole_and_a_pod_added_between_their_pipes_moves_none",
             ),
-            ("tests/tests/affinity.rs", "a_pod_deleted_at_once_moves_its_own_calls_alone_and_whole"),
+            (
+                "tests/tests/scenarios/affinity.rs",
+                "a_pod_deleted_at_once_moves_its_own_calls_alone_and_whole",
+            ),
         ],
     ),
     // A8: clusters with equal keys agree on the pod, by the address.
@@ -162,7 +165,7 @@ const ROWS: [Answer; 27] = [
     ]),
     // A19: readiness gates endpoints; those that terminate take no new session; the last one leaves too.
     Proven(&[
-        ("tests/tests/affinity.rs", "a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one"),
+        ("tests/tests/scenarios/affinity.rs", "a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one"),
         ("hub/src/index/tests/endpoints.rs", "last_endpoint_leaves_and_the_group_stays"),
         ("agent/src/translate/tests/facts.rs", "terminating_pod_takes_no_new_session"),
     ]),
@@ -185,13 +188,19 @@ const ROWS: [Answer; 27] = [
             "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
         ),
         ("agent/src/world/tests/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
-        ("tests/tests/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
+        ("tests/tests/scenarios/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
     ]),
     // A23: conditions, events, refusals of proxies.
     Proven(&[
-        ("tests/tests/trouble.rs", "conditions_say_what_is_thought_of_which_generation_and_are_written_once"),
-        ("tests/tests/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
-        ("tests/tests/status.rs", "programmed_is_true_only_after_the_proxys_ack_however_the_edit_races"),
+        (
+            "tests/tests/scenarios/trouble.rs",
+            "conditions_say_what_is_thought_of_which_generation_and_are_written_once",
+        ),
+        ("tests/tests/scenarios/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
+        (
+            "tests/tests/scenarios/status.rs",
+            "programmed_is_true_only_after_the_proxys_ack_however_the_edit_races",
+        ),
         ("tests/tests/scenarios/ports.rs", "port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free"),
         (
             "hub/src/index/tests/verdicts.rs",
@@ -210,7 +219,7 @@ const ROWS: [Answer; 27] = [
             "tests/tests/scenarios/metrics.rs",
             "agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for",
         ),
-        ("tests/tests/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
+        ("tests/tests/scenarios/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
         ("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over"),
     ]),
     // A26: manifests.
@@ -219,8 +228,8 @@ const ROWS: [Answer; 27] = [
             "tests/tests/deploy.rs",
             "manifests_are_taken_by_a_strict_server_and_start_what_the_programs_understand",
         ),
-        ("tests/tests/security.rs", "agent_writes_and_deletes_its_own_nodes_report_and_no_other"),
-        ("tests/tests/identity.rs", "agent_without_an_envoy_serves_the_envoys_of_pods"),
+        ("tests/tests/scenarios/security.rs", "agent_writes_and_deletes_its_own_nodes_report_and_no_other"),
+        ("tests/tests/scenarios/identity.rs", "agent_without_an_envoy_serves_the_envoys_of_pods"),
     ]),
     // A27: TCP listeners.
     Proven(&[

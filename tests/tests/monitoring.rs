@@ -3,17 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use portreeve_tests::assets;
-use portreeve_tests::exporter::{admin, names};
+use portreeve_tests::exporter::{Observed, names};
 use portreeve_tests::kustomize::{self, deploy};
 use portreeve_tests::process::run;
-use portreeve_tests::town::{BOUND, Town, listeners};
-use portreeve_tests::virtual_service::{Host, Service};
+use portreeve_tests::town::BOUND;
 use portreeve_tests::wait;
 use serde_json::{Value, json};
 
@@ -155,26 +153,14 @@ fn operators_rules_are_the_same_and_what_it_scrapes_is_open() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_that_alerts_and_dashboard_ask_for_is_told_by_real_processes() -> Result<()> {
-    let mut town = Town::without_portreeve(1).await?;
-    let root = town.bed.root().clone();
-    let any = |address| format!("--admin={}", SocketAddr::new(address, 0));
-    town.trust.hub_args.push(any(root.v4()));
-    town.start_hub()?;
-    town.agent_args = vec![any(town.nodes[0].address()), "--envoy-metrics=udp.".into()];
-    town.start_agent(0)?;
-    town.gateways().await?;
-    let one = Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
-    town.apply(&one.yaml()).await?;
-    listeners(&town.nodes[0].gateway(), &["l"], BOUND).await?;
-    let hub = admin(town.hub.as_mut().context("a hub")?)?;
-    let agent = admin(town.nodes[0].agent.as_mut().context("an agent")?)?;
-
+    let Observed { town, hub, agent } = Observed::start(&["--envoy-metrics=udp."]).await?;
+    let root = town.bed.root();
     let (rules, dashboard) = (rules()?, dashboard()?);
     let of_rules = rules.iter().map(|rule| (text(rule, "/alert"), text(rule, "/expr")));
     let expressions: Vec<_> = of_rules.chain(asked(&dashboard)).collect();
     let missing = || {
-        let mut told = names(&root, hub).unwrap_or_default();
-        told.extend(names(&root, agent).unwrap_or_default());
+        let mut told = names(root, hub).unwrap_or_default();
+        told.extend(names(root, agent).unwrap_or_default());
         let untold = |(title, expression): &(&str, &str)| {
             let unknown: Vec<_> = metrics_in(expression).filter(|name| !told.contains(*name)).collect();
             let asks = metrics_in(expression).next().is_some();

@@ -97,7 +97,11 @@ async fn answer(mut client: KeepersClient<Channel>, admin: PathBuf, ask: Ask) {
     let told = async {
         let text = stats::text(&admin, &ask.prefixes).await?;
         let question = ask.question;
-        let pieces: Vec<_> = text.as_bytes().chunks(PIECE).map(<[u8]>::to_vec).collect();
+        let mut pieces: Vec<_> = text.as_bytes().chunks(PIECE).map(<[u8]>::to_vec).collect();
+        if pieces.is_empty() {
+            // That there is nothing is an answer too.
+            pieces.push(Vec::new());
+        }
         let pieces = pieces.into_iter().map(move |text| Statistics { question, text });
         client.answer(futures::stream::iter(pieces)).await.map_err(std::io::Error::other)
     };

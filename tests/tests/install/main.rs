@@ -27,6 +27,7 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
     confined::all_parts(&site).await?;
     convergence::of_a_hundred_calls(&site).await?;
     site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;
+    site.agents_took_turns()?;
     site.replaced(("daemonset", "portreeve-gateway"), &site.next("gateway")?, 1).await?;
     site.replaced(("deployment", "portreeve-hub"), &site.next("hub")?, 0).await?;
     faults::hubs_are_evicted(&site).await?;

@@ -263,6 +263,15 @@ impl Site {
         anyhow::bail!("the kernel dropped datagrams each time")
     }
 
+    /// Each agent that is there has had the one before it end its work.
+    pub fn agents_took_turns(&self) -> Result<()> {
+        let agents = "app.kubernetes.io/component=agent";
+        let log = self.cluster.kubectl(&["-n", "portreeve", "logs", "-l", agents, "--tail=-1"])?;
+        let turns = log.matches("the agent that was here has ended its work").count();
+        ensure!(turns == self.cluster.nodes().len(), "{turns} turns were taken:\n{log}");
+        Ok(())
+    }
+
     /// Waits until all gateways have what a VirtualService wants.
     pub async fn programmed(&self, name: &str) -> Result<()> {
         let path = "jsonpath={.status.conditions[?(@.type=='Programmed')].status}";

@@ -1,18 +1,29 @@
 //! Scenarios that wait more than they work: in one binary, so that they wait beside each other.
 
+mod admission;
+mod affinity;
 mod call;
+mod controlplane;
 mod csi;
+mod datagrams;
+mod faults;
 mod gateway_pods;
 mod hostile;
+mod identity;
+mod last_known_good;
 mod metrics;
 mod names;
 mod nodes;
 mod owners;
 mod picture;
 mod ports;
+mod replicas;
 mod reports;
 mod routing;
+mod security;
 mod sidecars;
 mod stale;
+mod status;
 mod traces;
+mod trouble;
 mod turns;

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_tests::exporter::{admin, names, scrape, shows};
+use portreeve_tests::exporter::{Observed, admin, names, scrape, shows};
 use portreeve_tests::http;
-use portreeve_tests::town::{BOUND, Town, listeners};
+use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
@@ -33,19 +33,8 @@ async fn tells_how_much(town: &Town, hub: SocketAddr, agent: SocketAddr) -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<()> {
-    let mut town = Town::without_portreeve(1).await?;
+    let Observed { mut town, hub, agent } = Observed::start(&[]).await?;
     let root = town.bed.root().clone();
-    let any = |address| format!("--admin={}", SocketAddr::new(address, 0));
-    town.trust.hub_args.push(any(root.v4()));
-    town.start_hub()?;
-    town.agent_args = vec![any(town.nodes[0].address())];
-    town.start_agent(0)?;
-    town.gateways().await?;
-    let one = Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
-    town.apply(&one.yaml()).await?;
-    listeners(&town.nodes[0].gateway(), &["l"], BOUND).await?;
-
-    let hub = admin(town.hub.as_mut().context("a hub")?)?;
     shows(
         &root,
         hub,
@@ -63,7 +52,6 @@ async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<
         ],
     )
     .await?;
-    let agent = admin(town.nodes[0].agent.as_mut().context("an agent")?)?;
     shows(
         &root,
         agent,
@@ -155,19 +143,9 @@ async fn each_change_counts_once_from_its_watch_event_to_its_last_answer() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoys_statistics_are_told_with_their_proxy_when_they_are_chosen() -> Result<()> {
-    let mut town = Town::without_portreeve(1).await?;
+    let Observed { town, agent, .. } =
+        Observed::start(&["--envoy-metrics=server.live,listener_manager."]).await?;
     let root = town.bed.root().clone();
-    town.start_hub()?;
-    town.agent_args = vec![
-        format!("--admin={}", SocketAddr::new(town.nodes[0].address(), 0)),
-        "--envoy-metrics=server.live,listener_manager.".into(),
-    ];
-    town.start_agent(0)?;
-    town.gateways().await?;
-    let agent = admin(town.nodes[0].agent.as_mut().context("an agent")?)?;
-    let one = Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
-    town.apply(&one.yaml()).await?;
-    listeners(&town.nodes[0].gateway(), &["l"], BOUND).await?;
     let live = "envoy_server_live{proxy=\"gateway\"}";
     shows(&root, agent, &[(live, 1.0), ("portreeve_agent_envoy_samples_left_out_total", 0.0)]).await?;
     let told = scrape(&root, agent)?;
