@@ -192,13 +192,13 @@ async fn take_turns(
     defaults: Defaults,
     (process, readiness): (Shutdown, Readiness),
 ) -> anyhow::Result<()> {
-    let mut unready = readiness.guard("its turn");
-    while let Some(mut passed) = take_turn(&args, defaults, (&process, &readiness), unready).await? {
+    let mut before = (None, readiness.guard("its turn"));
+    while let Some(mut passed) = take_turn(&args, defaults, (&process, &readiness), before).await? {
         tokio::select! {
             () = passed.work_ended() => {}
             () = process.wait() => break,
         }
-        unready = passed.unready;
+        before = (Some(passed.turn), passed.unready);
     }
     Ok(())
 }
@@ -208,7 +208,7 @@ async fn take_turn(
     args: &RunArgs,
     defaults: Defaults,
     (process, readiness): (&Shutdown, &Readiness),
-    unready: Guard,
+    (before, unready): (Option<Turn>, Guard),
 ) -> anyhow::Result<Option<Passed>> {
     let args = args.clone();
     let client = client(args.kubeconfig.as_deref()).await?;
@@ -220,7 +220,7 @@ async fn take_turn(
     let link = Link::of(&args.hub, files)?;
     let state_dir = args.state_dir.unwrap_or_else(|| args.run_dir.join("state"));
     // Only now: whoever can't begin must not have another end.
-    let turn = Turn::take(&state_dir).await;
+    let turn = Turn::take(&state_dir, before).await;
     let contested = turn.is_contested();
     let shutdown = process.child();
     let mut tasks = Tasks::new(shutdown.clone());

@@ -36,7 +36,7 @@ pub struct Turn {
     /// Where it is asked for; none: nobody can ask.
     listener: Option<UnixListener>,
     /// Tells the agent before, as long as it is open, that this one is there.
-    _elder: Option<UnixStream>,
+    elder: Option<UnixStream>,
     contested: bool,
 }
 
@@ -44,8 +44,8 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct Passed {
     heir: UnixStream,
-    /// An elder that waits must not take the heir's turn.
-    _turn: Turn,
+    /// What the turn was: an elder that waits must not take the heir's.
+    pub turn: Turn,
     /// This process is not ready.
     pub unready: Guard,
 }
@@ -53,8 +53,9 @@ pub struct Passed {
 // === impl Turn ===
 
 impl Turn {
-    /// Takes the turn of the agent whose last known good is in `state_dir`, if there is one.
-    pub async fn take(state_dir: &Path) -> Self {
+    /// Takes the turn of the agent whose last known good is in `state_dir`, if there is one. `before` is this process's last
+    /// turn, if it had one.
+    pub async fn take(state_dir: &Path, before: Option<Self>) -> Self {
         let path = state_dir.join("turn.sock");
         let (elder, contested) = match UnixStream::connect(&path).await {
             Ok(mut elder) => {
@@ -68,8 +69,8 @@ impl Turn {
                 }
                 (Some(elder), answer.is_err())
             }
-            // None, or one that is gone: the usual start.
-            Err(_) => (None, false),
+            // None, or one that is gone: the usual start. Whoever waits for this process's end waits on.
+            Err(_) => (before.and_then(|turn| turn.elder), false),
         };
         let listener = listen(state_dir, &path)
             .inspect_err(|error| {
@@ -80,7 +81,7 @@ impl Turn {
                 );
             })
             .ok();
-        Self { listener, _elder: elder, contested }
+        Self { listener, elder, contested }
     }
 
     /// An agent that was here did not answer: what it holds, it may still hold.
@@ -100,7 +101,7 @@ impl Turn {
                 heir = self.asked() => {
                     let unready = readiness.guard("its turn: another agent has this node");
                     // Who does not look at it any more, is about to end.
-                    let _ = pass.send(Passed { heir, _turn: self, unready });
+                    let _ = pass.send(Passed { heir, turn: self, unready });
                     work.begin();
                 }
                 () = work.wait() => {}
@@ -166,10 +167,10 @@ mod tests {
         work: JoinSet<Option<Passed>>,
     }
 
-    async fn begin(dir: &Path) -> Agent {
+    async fn begin(dir: &Path, before: Option<Turn>) -> Agent {
         let (work, readiness) = (Shutdown::default(), Readiness::default());
         let mut tasks = Tasks::new(work.clone());
-        let turn = Turn::take(dir).await;
+        let turn = Turn::take(dir, before).await;
         let contested = turn.is_contested();
         let passed = turn.work_until_asked(&mut tasks, (work, readiness.clone()));
         let mut work = JoinSet::new();
@@ -180,33 +181,49 @@ mod tests {
         Agent { readiness, contested, work }
     }
 
+    /// Waits until another has asked for an agent's turn, and is gone.
+    async fn come_back(mut agent: Agent) -> Passed {
+        let mut passed = agent.work.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!(agent.readiness.waiting(), ["its turn: another agent has this node"]);
+        passed.work_ended().await;
+        passed
+    }
+
     #[tokio::test]
     async fn the_turn_passes_when_the_elders_work_has_ended_and_comes_back_when_the_heir_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let mut elder = begin(dir.path()).await;
-        assert!(!elder.contested);
         let mut waits = JoinSet::new();
-        waits.spawn(async move {
-            let mut passed = elder.work.join_next().await.unwrap().unwrap().unwrap();
-            assert_eq!(elder.readiness.waiting(), ["its turn: another agent has this node"]);
-            passed.work_ended().await;
-            passed
-        });
-        let heir = begin(dir.path()).await;
+        waits.spawn(come_back(begin(dir.path(), None).await));
+        let heir = begin(dir.path(), None).await;
         assert!(!heir.contested && heir.readiness.waiting().is_empty());
         sleep(Duration::from_millis(50)).await;
         assert!(waits.try_join_next().is_none(), "the heir is there");
         drop(heir);
         let passed = timeout(PATIENCE, waits.join_next()).await.unwrap().unwrap().unwrap();
-        assert!(!begin(dir.path()).await.contested, "nobody answers at what they left");
-        drop(passed);
+        let again = begin(dir.path(), Some(passed.turn)).await;
+        assert!(!again.contested, "nobody answers at what they left");
+    }
+
+    #[tokio::test]
+    async fn of_two_that_wait_only_the_younger_has_the_turn_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut first, mut second) = (JoinSet::new(), JoinSet::new());
+        first.spawn(come_back(begin(dir.path(), None).await));
+        second.spawn(come_back(begin(dir.path(), None).await));
+        drop(begin(dir.path(), None).await);
+        let passed = timeout(PATIENCE, second.join_next()).await.unwrap().unwrap().unwrap();
+        let again = begin(dir.path(), Some(passed.turn)).await;
+        sleep(Duration::from_millis(50)).await;
+        assert!(first.try_join_next().is_none(), "the second is there");
+        drop(again);
+        timeout(PATIENCE, first.join_next()).await.unwrap().unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn an_elder_that_is_silent_is_waited_for_a_second_and_has_been_asked_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let mut elder = Turn::take(dir.path()).await;
-        let heir = begin(dir.path()).await;
+        let mut elder = Turn::take(dir.path(), None).await;
+        let heir = begin(dir.path(), None).await;
         assert!(heir.contested);
         timeout(PATIENCE, elder.asked()).await.unwrap();
     }
@@ -214,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_directory_nobody_asks() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut turn = Turn::take(file.path()).await;
+        let mut turn = Turn::take(file.path(), None).await;
         assert!(timeout(Duration::from_millis(50), turn.asked()).await.is_err());
     }
 }

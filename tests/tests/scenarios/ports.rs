@@ -94,6 +94,14 @@ async fn shares(proxy: &Admin, name: &str) -> Result<bool> {
     Ok(found.iter().any(|(listener, _)| listener.ends_with(&format!("/{name}-shared"))))
 }
 
+/// Waits until a proxy has closed the sockets of the listeners that it lost: each of its workers does so when it comes to it.
+async fn closed(proxy: &Admin) -> Result<()> {
+    wait::until("closed sockets", BOUND, || async {
+        proxy.stat("listener_manager.total_listeners_draining").await.is_ok_and(|draining| draining == 0)
+    })
+    .await
+}
+
 /// Stops a flow: nothing was lost, and every session kept its upstream socket.
 fn untouched(what: &str, flow: Running) -> Result<()> {
     let report = flow.stop()?;
@@ -119,6 +127,7 @@ async fn contest(scene: &Scene, older: (&str, &Admin), younger: (&str, &Admin)) 
     scene.leads(5002, "old")?;
     scene.leads(5001, "old")?;
     ensure!(shares(older.1, "z-old").await? && !shares(younger.1, "a-young").await?, "both have the port");
+    closed(younger.1).await?;
     // The loser's own changes are no matter of the winner's.
     let contested = scene.busy(5001)?;
     let b = b.udp("a-young-extra", 5004, &[Host::Pods("app: young")], APP);
