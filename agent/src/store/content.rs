@@ -192,7 +192,7 @@ impl AcceptedResource {
             EnvoyType::Listener => 3,
             EnvoyType::Route | EnvoyType::Secret => return None,
         };
-        let (name, body) = (one.resource.name().to_string(), one.resource.body());
+        let (name, body) = (one.resource.name().to_string(), Bytes::copy_from_slice(one.resource.body()));
         Some(Self { kind, name, inputs: one.inputs, body })
     }
 

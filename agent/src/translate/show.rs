@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use bytes::Bytes;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
@@ -11,7 +10,7 @@ use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
 /// One resource: its type, its name and what it says, defaults left out. A secret's body is never shown.
-pub fn text(ty: EnvoyType, name: &str, body: &Bytes) -> String {
+pub fn text(ty: EnvoyType, name: &str, body: &[u8]) -> String {
     let shown = match ty {
         EnvoyType::Cluster => debug::<Cluster>(body),
         EnvoyType::Endpoint => debug::<ClusterLoadAssignment>(body),
@@ -22,8 +21,8 @@ pub fn text(ty: EnvoyType, name: &str, body: &Bytes) -> String {
     format!("{ty:?} {name} {shown}")
 }
 
-fn debug<M: Message + Default + Debug>(body: &Bytes) -> String {
-    match M::decode(body.clone()) {
+fn debug<M: Message + Default + Debug>(body: &[u8]) -> String {
+    match M::decode(body) {
         Ok(message) => without_defaults(&format!("{message:#?}")),
         Err(error) => format!("(can't be decoded: {error})"),
     }

@@ -1,6 +1,7 @@
 //! The table of proxies, listeners and endpoints that `portreeve up` prints: plain data, then text.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
@@ -8,6 +9,7 @@ use portreeve_agent::local::{Answers, Local};
 use portreeve_agent::world::claims::Denied;
 use portreeve_agent::world::{Proxy, ProxyId};
 use portreeve_api::plan;
+use portreeve_xds::Resource;
 use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
@@ -111,8 +113,9 @@ fn row(
 
 /// What the proxy was told of a cluster, without endpoints that take no new session.
 fn endpoints(proxy: &Proxy, cluster: &str) -> Vec<String> {
-    let body = proxy.view.snapshot(|s| s.get(EnvoyType::Endpoint, cluster).map(|r| r.body()));
-    let Some(Ok(assignment)) = body.map(ClusterLoadAssignment::decode) else { return Vec::new() };
+    let decode = |one: &Arc<Resource>| ClusterLoadAssignment::decode(one.body());
+    let assignment = proxy.view.snapshot(|s| s.get(EnvoyType::Endpoint, cluster).map(decode));
+    let Some(Ok(assignment)) = assignment else { return Vec::new() };
     let all = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
     let unused = [HealthStatus::Degraded, HealthStatus::Unhealthy];
     let usable = all.filter(|e| !unused.contains(&e.health_status()));

@@ -70,7 +70,8 @@ fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> 
     let changes = index.all_of(&node.into());
     let mut by_type: BTreeMap<PlanType, Vec<_>> = PlanType::ALL.iter().map(|ty| (*ty, Vec::new())).collect();
     for (ty, resource) in changes.upsert {
-        by_type.entry(ty).or_default().push((resource.name().clone(), resource.version(), resource.body()));
+        let body = resource.body().to_vec().into();
+        by_type.entry(ty).or_default().push((resource.name().clone(), resource.version(), body));
     }
     for ty in PlanType::ALL {
         world.apply_feed(*ty, &by_type[ty], &[]).map_err(anyhow::Error::msg).context("decoding the plan")?;
@@ -87,7 +88,7 @@ fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> 
         println!("# node {node}, proxy {}", proxy.facts.title);
         for ty in EnvoyType::ALL {
             proxy.view.snapshot(|s| {
-                s.iter(*ty).for_each(|(name, r)| println!("{}", show::text(*ty, name, &r.body())))
+                s.iter(*ty).for_each(|(name, r)| println!("{}", show::text(*ty, name, r.body())))
             });
         }
         printed += 1;

@@ -6,7 +6,7 @@ use std::num::ParseIntError;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::encode::{put_bytes, put_length, size_of_bytes};
@@ -116,14 +116,16 @@ impl FromStr for Version {
 }
 
 /// One resource, encoded once and shared by all streams.
+///
+/// Small, and its message beside it in one allocation of its own: of ten thousand resources each visit finds cold memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     name: Name,
     version: Version,
     /// The encoded `envoy.service.discovery.v3.Resource`; its last field is the `Any`, whose last field is the body.
-    message: Bytes,
-    any_at: usize,
-    body_at: usize,
+    message: Box<[u8]>,
+    any_at: u32,
+    body_at: u32,
     companion: Option<Name>,
 }
 
@@ -151,16 +153,16 @@ impl Resource {
         let version = Version::of(body);
         let any_len = size_of_bytes(url.len()) + size_of_bytes(body.len());
         let room = size_of_bytes(16) + size_of_bytes(name.len()) + size_of_bytes(any_len);
-        let mut out = BytesMut::with_capacity(room);
+        let mut out = Vec::with_capacity(room);
         put_bytes(&mut out, 1, &version.text());
         put_bytes(&mut out, 3, name.as_bytes());
         put_length(&mut out, 2, any_len);
-        let any_at = out.len();
+        let any_at = out.len() as u32;
         put_bytes(&mut out, 1, url.as_bytes());
         put_length(&mut out, 2, body.len());
-        let body_at = out.len();
-        out.put_slice(body);
-        Self { name, version, message: out.freeze(), any_at, body_at, companion: None }
+        let body_at = out.len() as u32;
+        out.extend_from_slice(body);
+        Self { name, version, message: out.into_boxed_slice(), any_at, body_at, companion: None }
     }
 
     /// The name, unique within its type.
@@ -185,18 +187,18 @@ impl Resource {
     }
 
     /// The encoded message, a slice of the shared allocation.
-    pub fn body(&self) -> Bytes {
-        self.message.slice(self.body_at..)
+    pub fn body(&self) -> &[u8] {
+        &self.message[self.body_at as usize..]
     }
 
     /// The encoded delta `Resource` (name, version, `Any`): the whole shared allocation.
-    pub fn delta_bytes(&self) -> &Bytes {
+    pub fn delta_bytes(&self) -> &[u8] {
         &self.message
     }
 
     /// The encoded `google.protobuf.Any` of a state-of-the-world response, a slice of the same allocation.
     pub fn any_bytes(&self) -> &[u8] {
-        &self.message[self.any_at..]
+        &self.message[self.any_at as usize..]
     }
 }
 
@@ -232,7 +234,7 @@ mod tests {
     #[test]
     fn the_body_is_a_slice_of_the_one_allocation() {
         let resource = Resource::new(EnvoyType::Cluster, "c", b"body");
-        assert_eq!(&resource.body()[..], b"body");
+        assert_eq!(resource.body(), b"body");
         let whole = resource.delta_bytes().as_ptr_range();
         assert!(whole.contains(&resource.body().as_ptr()));
         assert!(whole.contains(&resource.any_bytes().as_ptr()));

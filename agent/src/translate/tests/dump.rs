@@ -22,9 +22,9 @@ pub fn text(done: &Translation) -> String {
             let _ = writeln!(text, "followed by {companion}");
         }
         match ty {
-            EnvoyType::Cluster => text += &decoded::<Cluster>(&resource.body()),
-            EnvoyType::Endpoint => text += &decoded::<ClusterLoadAssignment>(&resource.body()),
-            EnvoyType::Listener => text += &listener(&resource.body()),
+            EnvoyType::Cluster => text += &decoded::<Cluster>(resource.body()),
+            EnvoyType::Endpoint => text += &decoded::<ClusterLoadAssignment>(resource.body()),
+            EnvoyType::Listener => text += &listener(resource.body()),
             other => panic!("{other:?} is not translated to"),
         }
     }

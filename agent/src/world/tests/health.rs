@@ -29,8 +29,8 @@ fn unhealthy(rig: &mut Rig, plan: &str) -> Vec<String> {
     use envoy_types::pb::envoy::config::endpoint::v3 as eds;
     let view = rig.world.open(&gateway()).unwrap();
     let name = format!("A/ns/{plan}/c");
-    let body = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(|r| r.body())).unwrap();
-    let assignment = eds::ClusterLoadAssignment::decode(body).unwrap();
+    let decode = |one: &Arc<Resource>| eds::ClusterLoadAssignment::decode(one.body()).unwrap();
+    let assignment = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(decode)).unwrap();
     let statuses = assignment.endpoints.iter().flat_map(|l| &l.lb_endpoints).map(|e| e.health_status());
     let addresses = rig.endpoints(plan).unwrap();
     let failed = addresses.into_iter().zip(statuses).filter(|(_, s)| *s == HealthStatus::Unhealthy);

@@ -9,7 +9,7 @@ use portreeve_api::plan::endpoint_source::From;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Kind, Name, Request, ResourceType, Variant, Version, Watch};
+use portreeve_xds::{Kind, Name, Request, Resource, ResourceType, Variant, Version, Watch};
 use prost::Message;
 
 use super::*;
@@ -183,8 +183,8 @@ impl Rig {
         use envoy_types::pb::envoy::config::endpoint::v3 as eds;
         let view = self.world.open(&gateway())?;
         let name = format!("A/ns/{plan}/c");
-        let body = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(|r| r.body()))?;
-        let assignment = eds::ClusterLoadAssignment::decode(body).unwrap();
+        let decode = |one: &Arc<Resource>| eds::ClusterLoadAssignment::decode(one.body()).unwrap();
+        let assignment = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(decode))?;
         let endpoints = assignment.endpoints.into_iter().flat_map(|l| l.lb_endpoints);
         let address = |e: eds::LbEndpoint| match e.host_identifier {
             Some(eds::lb_endpoint::HostIdentifier::Endpoint(host)) => match host.address.unwrap().address {

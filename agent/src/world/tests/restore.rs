@@ -13,8 +13,8 @@ const ASSIGNMENT: (EnvoyType, &str) = (EnvoyType::Endpoint, "A/ns/call/c");
 
 impl Rig {
     /// The bytes of a resource on the gateway.
-    fn bytes(&mut self, (ty, name): (EnvoyType, &str)) -> Option<Bytes> {
-        self.world.open(&gateway())?.snapshot(|s| s.get(ty, name).map(|r| r.body()))
+    fn bytes(&mut self, (ty, name): (EnvoyType, &str)) -> Option<Vec<u8>> {
+        self.world.open(&gateway())?.snapshot(|s| s.get(ty, name).map(|r| r.body().to_vec()))
     }
 
     fn version(&mut self, of: (EnvoyType, &str)) -> Version {
@@ -69,10 +69,10 @@ fn reborn(rig: &mut Rig, plans: &[plan::Plan]) -> (Rig, Vec<Unsaved>) {
     (again, earlier)
 }
 
-fn accepted(kept: &[Unsaved], (ty, name): (EnvoyType, &str)) -> Bytes {
+fn accepted(kept: &[Unsaved], (ty, name): (EnvoyType, &str)) -> Vec<u8> {
     let all = kept.iter().flat_map(|(_, all)| all);
     all.filter(|one| one.ty == ty && **one.resource.name() == *name)
-        .map(|one| one.resource.body())
+        .map(|one| one.resource.body().to_vec())
         .next()
         .unwrap()
 }

@@ -1,6 +1,6 @@
 //! What one stream knows about one type: the subscription, what the client has, what is owed and what is in flight.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,14 +75,15 @@ pub(super) struct TypeState<T> {
     pub(super) inflight: VecDeque<Flight>,
     pub(super) last_nonce: u64,
     pub(super) trials: VecDeque<Vec<Name>>,
-    pub(super) retries: HashMap<Name, Retry>,
+    pub(super) retries: BTreeMap<Name, Retry>,
     pub(super) parting: Option<Parting>,
     /// Hash over what the client has been sent (the version of state-of-the-world responses).
     pub(super) sum: u64,
     /// State of the world, full-state types: the last accepted resource of each name.
     pub(super) good: HashMap<Name, Arc<Resource>>,
-    /// Companions of sent resources that have not gone out since.
-    pub(super) awaited: HashSet<Name>,
+    /// Companions of sent resources that have not gone out since. Mostly empty, as `retries` are, and asked at each change: an
+    /// empty tree has no memory to look at.
+    pub(super) awaited: BTreeSet<Name>,
     pub(super) hold_until: Option<Instant>,
 }
 
@@ -112,11 +113,11 @@ impl<T: ResourceType> TypeState<T> {
             inflight: VecDeque::new(),
             last_nonce: 0,
             trials: VecDeque::new(),
-            retries: HashMap::new(),
+            retries: BTreeMap::new(),
             parting: None,
             sum: 0,
             good: HashMap::new(),
-            awaited: HashSet::new(),
+            awaited: BTreeSet::new(),
             hold_until: None,
         }
     }

@@ -87,7 +87,7 @@ fn client_that_does_not_ack_gets_a_few_merged_responses_ending_in_the_newest() {
     peer.ack(&last);
     let newest = peer.pull();
     assert_eq!(newest.len(), 1);
-    assert_eq!(&newest[0].resources[0].body()[..], b"200");
+    assert_eq!(newest[0].resources[0].body(), b"200");
 }
 
 #[test]

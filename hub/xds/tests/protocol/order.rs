@@ -162,7 +162,7 @@ fn vanished_assignment_becomes_an_empty_one() {
     peer.change(vec![], &[(Endpoint, "a")]);
     let response = peer.pull().remove(0);
     assert!(response.removed.is_empty());
-    assert_eq!(&response.resources[0].body()[..], b"\x0a\x01a", "only the cluster's name");
+    assert_eq!(response.resources[0].body(), b"\x0a\x01a", "only the cluster's name");
     peer.ack(&response);
     assert!(peer.hears().is_empty());
 }

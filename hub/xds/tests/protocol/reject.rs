@@ -150,7 +150,7 @@ fn failed_bind_is_tried_again_unchanged_with_backoff() {
         assert_eq!(peer.session.deadline(), Some(peer.now + wait));
         peer.pass(wait);
         response = peer.pull().remove(0);
-        assert_eq!(&response.resources[0].body()[..], b"1");
+        assert_eq!(response.resources[0].body(), b"1");
     }
     let transient = |event: &Event<EnvoyType>| matches!(event, Event::Nacked { transient: true, .. });
     assert_eq!(peer.session.events().iter().filter(|event| transient(event)).count(), 7);

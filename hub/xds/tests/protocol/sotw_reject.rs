@@ -7,7 +7,7 @@ use crate::peer::{Peer, answering, names, res, show};
 
 fn bodies(response: &Response<EnvoyType>) -> Vec<String> {
     let text = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
-    response.resources.iter().map(|one| format!("{}={}", one.name(), text(&one.body()))).collect()
+    response.resources.iter().map(|one| format!("{}={}", one.name(), text(one.body()))).collect()
 }
 
 fn answer(response: &Response<EnvoyType>) -> Request<EnvoyType> {

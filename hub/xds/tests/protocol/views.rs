@@ -153,7 +153,7 @@ fn stream_that_does_not_read_merges_its_changes_and_disturbs_no_other() {
         assert_eq!(settle(&mut quick), ["Endpoint +a"]);
     }
     let last = stuck.next(Instant::now()).unwrap();
-    assert_eq!(&last.resources[0].body()[..], b"199");
+    assert_eq!(last.resources[0].body(), b"199");
     assert!(stuck.next(Instant::now()).is_none());
 }
 
