@@ -16,7 +16,7 @@ const NOTICED: Duration = Duration::from_secs(90);
 
 /// One hub at a time may be evicted, and nobody notices.
 pub async fn hubs_are_evicted(site: &Site) -> Result<()> {
-    let path = site.path(PORTS[0]);
+    let path = site.path(PORTS.start);
     let traffic = path.traffic()?;
     let pods = Api::<Pod>::namespaced(site.cluster.client()?, "portreeve");
     let hubs = site.cluster.pods("portreeve", "app.kubernetes.io/component=hub").await?;

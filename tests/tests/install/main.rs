@@ -15,7 +15,7 @@ use site::{PORTS, Site, call};
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> Result<()> {
     let mut site = Site::install().await?;
-    for (number, port) in PORTS.into_iter().enumerate() {
+    for (number, port) in PORTS.enumerate() {
         site.cluster.apply(&call(&format!("call-{number}"), port)).await?;
     }
     for number in 0..PORTS.len() {
