@@ -20,6 +20,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::socket;
 
+/// The socket's name in the directory of the last known good: whose it is, has the turn.
+pub const SOCKET: &str = "turn.sock";
+
 /// How long an elder may take to end its work; then the newer begins beside it. A stopped process never answers, and ends its
 /// work when it goes on: it was asked.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -56,7 +59,7 @@ impl Turn {
     /// Takes the turn of the agent whose last known good is in `state_dir`, if there is one. `before` is this process's last
     /// turn, if it had one.
     pub async fn take(state_dir: &Path, before: Option<Self>) -> Self {
-        let path = state_dir.join("turn.sock");
+        let path = state_dir.join(SOCKET);
         let (elder, contested) = match UnixStream::connect(&path).await {
             Ok(mut elder) => {
                 let answer = timeout(PATIENCE, elder.read_u8()).await;

@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt as _, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt as _, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::commit::TEMPORARY;
 use super::record;
+use crate::turn;
 
 /// One flat directory of small files. Nothing lasts before it is synced: contents by [`Disk::sync`], names by
 /// [`Disk::sync_names`].
@@ -56,6 +58,8 @@ pub trait Disk: Send + 'static {
 /// A directory of the file system, readable by the agent's user alone: secrets may be in it.
 pub struct Directory {
     path: PathBuf,
+    /// The socket of the agent whose turn it was when this began, which is the one that this is for; none: nobody takes turns here.
+    turn: Option<u64>,
 }
 
 /// More files than this are synced together with their file system: one commit instead of one for each.
@@ -66,7 +70,20 @@ const SYNC_TOGETHER: usize = 16;
 impl Directory {
     /// The directory at `path`, which is made when it is needed.
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self { path: path.as_ref().to_owned() }
+        let path = path.as_ref().to_owned();
+        Self { turn: socket_in(&path), path }
+    }
+
+    /// That no other agent has taken this one's turn, which an agent that was stopped meanwhile can't have noticed: what it still had
+    /// to write is older than what is there.
+    ///
+    /// # Errors
+    /// Another has: [`io::ErrorKind::ResourceBusy`].
+    fn is_ours(&self) -> io::Result<()> {
+        match (self.turn, socket_in(&self.path)) {
+            (Some(turn), Some(now)) if now != turn => Err(io::ErrorKind::ResourceBusy.into()),
+            _ => Ok(()),
+        }
     }
 
     fn open_new(&self, name: &str) -> io::Result<File> {
@@ -76,6 +93,12 @@ impl Directory {
     fn make(&self, with_parents: bool) -> io::Result<()> {
         DirBuilder::new().recursive(with_parents).mode(0o700).create(&self.path)
     }
+}
+
+/// The number of the socket by which agents take turns, which is another's as soon as another has the turn: an agent keeps its own
+/// open until it has been asked.
+fn socket_in(directory: &Path) -> Option<u64> {
+    Some(fs::symlink_metadata(directory.join(turn::SOCKET)).ok()?.ino())
 }
 
 impl Disk for Directory {
@@ -102,6 +125,7 @@ impl Disk for Directory {
     }
 
     fn create(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.is_ours()?;
         let made = match self.open_new(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.make(false)?;
@@ -120,10 +144,14 @@ impl Disk for Directory {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.is_ours()?;
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
+        if !name.ends_with(TEMPORARY) {
+            self.is_ours()?;
+        }
         match fs::remove_file(self.path.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,

@@ -5,6 +5,7 @@
 //! is tried again with backoff, and said so.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -245,11 +246,16 @@ impl<D: Disk> Writer<D> {
 
     fn problem(&self, failure: &Failure) -> Problem {
         let file = failure.file.as_ref().map_or_else(|| self.place.clone(), |file| self.place.join(file));
-        let text = format!(
-            "can't be written: {}; the agent goes on, and would forget what is new if it were restarted now; make \
-             room, or the directory writable: it is tried again by itself",
-            failure.error
-        );
+        let text = match failure.error.kind() {
+            ErrorKind::ResourceBusy => {
+                "not written: another agent of this node keeps its own here now".into()
+            }
+            _ => format!(
+                "can't be written: {}; the agent goes on, and would forget what is new if it were restarted now; make \
+                 room, or the directory writable: it is tried again by itself",
+                failure.error
+            ),
+        };
         Problem { file, text }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use portreeve_xds::envoy::EnvoyType;
 
 use super::super::disk::Disk;
 use super::*;
+use crate::turn;
 use crate::world::{Accepted, ProxyId};
 
 /// A store with the Plans `a` and `b`.
@@ -279,4 +281,28 @@ fn full_disk_keeps_what_was_there_and_takes_the_newest_once_it_has_room() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "no half file is left");
     assert!(saver.problems().is_empty());
     assert_eq!(look(directory.path()).0[0].1, "four");
+}
+
+#[test]
+fn agent_that_was_stopped_while_another_took_its_turn_writes_nothing_over_what_that_has_kept() {
+    let directory = mk_store();
+    let socket = directory.path().join(turn::SOCKET);
+    let _asked = UnixListener::bind(&socket).unwrap();
+    let (elder, _) = open(directory.path()).unwrap();
+    fs::remove_file(&socket).unwrap();
+    let _asks = UnixListener::bind(&socket).unwrap();
+    let (heir, _) = open(directory.path()).unwrap();
+    heir.put(plan("a"), resource(b"new"));
+    heir.flush(BOUND).unwrap();
+    for (key, content) in [(plan("a"), Some(resource(b"old"))), (plan("b"), None)] {
+        match content {
+            Some(content) => elder.put(key, content),
+            None => elder.remove(key),
+        }
+        let problem = elder.flush(BOUND).unwrap_err().to_string();
+        assert!(problem.contains("another agent of this node"), "{problem}");
+    }
+    let kept = [("a".to_string(), "new".to_string()), ("b".to_string(), "two".to_string())];
+    assert_eq!(look(directory.path()).0, kept);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3, "nothing half is left");
 }
