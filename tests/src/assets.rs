@@ -12,15 +12,15 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
-/// A Go module whose tools are built.
-struct Module {
+/// A Go module that pins what is built, or read.
+pub(crate) struct Module {
     /// Where it is; the last part is its name in the cache.
-    directory: &'static str,
+    pub(crate) directory: &'static str,
     /// What names the versions, and their checksums: parts of the cache's key.
-    go_mod: &'static str,
-    go_sum: &'static str,
+    pub(crate) go_mod: &'static str,
+    pub(crate) go_sum: &'static str,
     /// Flags for the linker.
-    flags: &'static str,
+    pub(crate) flags: &'static str,
 }
 
 const CONTROL_PLANE: Module = Module {
@@ -157,28 +157,34 @@ fn given_assets(directory: &Path) -> Result<Assets> {
     Ok(assets)
 }
 
-/// The cached program, built under the lock of its directory when it is not there yet.
-fn built(directory: &Path, name: &str, from: (&Module, &str)) -> Result<PathBuf> {
-    let program = directory.join(name);
-    if program.is_file() {
-        return Ok(program);
+/// The cached program, built when it is not there yet.
+fn built(directory: &Path, name: &str, (module, package): (&Module, &str)) -> Result<PathBuf> {
+    kept(directory, name, |program| build(program, module, package))
+}
+
+/// A cached file, made under the lock of its directory when it is not there yet: under a temporary name, and renamed, so that what
+/// was killed meanwhile leaves nothing that looks finished.
+pub(crate) fn kept(directory: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let file = directory.join(name);
+    if file.is_file() {
+        return Ok(file);
     }
     let lock = File::create(directory.join("lock"))?;
     let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-    if !program.is_file() {
-        build(&program, from)?;
+    if !file.is_file() {
+        let unfinished = file.with_extension("unfinished");
+        make(&unfinished)?;
+        fs::rename(&unfinished, &file)?;
     }
-    Ok(program)
+    Ok(file)
 }
 
-/// Builds under a temporary name and renames, so that a killed build leaves nothing that looks finished.
-fn build(program: &Path, (module, package): (&Module, &str)) -> Result<()> {
-    let unfinished = program.with_extension("unfinished");
-    tell(&format!("building {package} into {} (once; minutes)", program.display()));
+fn build(program: &Path, module: &Module, package: &str) -> Result<()> {
+    tell(&format!("building {package} as {} (once; minutes)", program.display()));
     let started = Instant::now();
     let status = Command::new("go")
         .args(["build", "-mod=readonly", "-trimpath", "-ldflags", module.flags, "-o"])
-        .arg(&unfinished)
+        .arg(program)
         .arg(package)
         .current_dir(module.directory)
         .env("CGO_ENABLED", "0")
@@ -192,7 +198,6 @@ fn build(program: &Path, (module, package): (&Module, &str)) -> Result<()> {
         Err(error) => return Err(error).context("running go"),
         Ok(status) => ensure!(status.success(), "go build {package}: {status}"),
     }
-    fs::rename(&unfinished, program)?;
     tell(&format!("built {package} in {:.0?}", started.elapsed()));
     Ok(())
 }
@@ -206,7 +211,7 @@ fn tell(words: &str) {
 
 impl Module {
     /// Its directory in the cache, made if need be.
-    fn cache(&self) -> Result<PathBuf> {
+    pub(crate) fn cache(&self) -> Result<PathBuf> {
         let name = self.directory.rsplit('/').next().unwrap_or_default();
         let key = key([self.go_mod, self.go_sum, self.flags]);
         let directory = cache_dir()?.join(format!("{name}-{key}"));

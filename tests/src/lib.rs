@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod collector;
 pub mod controlplane;
+pub mod definitions;
 pub mod dns;
 pub mod envoy;
 pub mod exporter;

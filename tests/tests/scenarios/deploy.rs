@@ -2,6 +2,7 @@
 //! step with the programs that they start.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
@@ -10,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 use k8s_openapi::api::storage::v1::CSIDriver;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Api;
+use kube::api::DynamicObject;
 use portreeve_agent::csi::{self, CsiArgs, CsiProbeArgs};
 use portreeve_agent::roles::{GatewayArgs, ProbeArgs};
 use portreeve_agent::run::RunArgs;
@@ -17,8 +19,10 @@ use portreeve_api::names::HUB_NAME;
 use portreeve_api::pod::NODE_PROXY_ANNOTATION;
 use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
-use portreeve_tests::{kustomize, manifest};
+use portreeve_tests::{definitions, kustomize, manifest};
 
+/// Generous: the machine may be busy.
+const BOUND: Duration = Duration::from_secs(40);
 /// The namespace of it all.
 const NAMESPACE: &str = "portreeve";
 
@@ -64,7 +68,7 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     let control = ControlPlane::start().await?;
     let client = control.client()?;
     let stored = manifest::apply_strictly(&client, &kustomize::text(&kustomize::deploy())?).await?;
-    manifest::established(&client, &stored, std::time::Duration::from_secs(40)).await?;
+    manifest::established(&client, &stored, BOUND).await?;
     println!("{} objects", stored.len());
 
     let hub = Api::<Deployment>::namespaced(client.clone(), NAMESPACE).get("portreeve-hub").await?;
@@ -113,6 +117,31 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     ensure!(object.volume_lifecycle_modes.as_deref() == Some(&["Ephemeral".to_owned()]), "{object:?}");
     ensure!((object.pod_info_on_mount, object.attach_required) == (Some(true), Some(false)), "{object:?}");
     ensure!(object.fs_group_policy.as_deref() == Some("None"), "{object:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_are_taken_by_a_strict_server_that_has_the_kinds_of_their_projects() -> Result<()> {
+    let control = ControlPlane::start().await?;
+    let client = control.client()?;
+    let kinds = manifest::apply(&client, &definitions::text()?).await?;
+    manifest::established(&client, &kinds, BOUND).await?;
+    let objects = kustomize::built(&["prometheus", "cert-manager"])?;
+    let texts: Vec<String> = objects.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
+    let text = texts.join("---\n");
+    for (right, wrong) in
+        [("relabelings:", "relabeling:"), ("for: 2m", "for: 2 minutes"), ("issuerRef:", "issuer:")]
+    {
+        ensure!(text.contains(right), "nobody says {right}");
+        let taken = manifest::apply_strictly(&client, &text.replacen(right, wrong, 1)).await;
+        ensure!(taken.is_err(), "{wrong} was taken for {right}");
+    }
+    let stored = manifest::apply_strictly(&client, &text).await?;
+    for kind in ["PodMonitor", "PrometheusRule", "Issuer", "Certificate"] {
+        let of_kind = |object: &DynamicObject| object.types.as_ref().is_some_and(|types| types.kind == kind);
+        ensure!(stored.iter().any(of_kind), "no {kind}");
+    }
+    println!("{} objects", stored.len());
     Ok(())
 }
 
