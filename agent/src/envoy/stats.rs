@@ -90,9 +90,6 @@ impl Stats {
     /// Waits for all proxies' answers at once. One that does not answer is left out and counted, and so is what is beyond
     /// [`MOST`] samples.
     pub async fn of_all(&self, answers: Vec<(String, Answer)>) -> Vec<Family> {
-        if self.chosen.is_empty() {
-            return Vec::new();
-        }
         let answers = answers.into_iter().map(|(name, answer)| answer.map(|answer| (name, answer)));
         let mut all = Gathered::default();
         for (proxy, answer) in join_all(answers).await {
@@ -341,6 +338,5 @@ broken x
         let proxies =
             families.iter().skip(2).flat_map(|family| &family.samples).filter_map(|one| one.labels.last());
         assert!(proxies.clone().count() == 3 && proxies.into_iter().all(|(_, proxy)| proxy == "talks"));
-        assert!(Stats::default().of_all(Vec::new()).await.is_empty());
     }
 }

@@ -150,7 +150,7 @@ impl Entry {
             None => Wanted::Unknown,
         };
         let attached = self.session.is_some() || !self.pods.is_empty();
-        let state = self.foremost().or_else(|| self.state.clone());
+        let state = self.shown().or_else(|| self.state.clone());
         let has_spec = |order: &Order| state.as_ref().is_some_and(|state| order.hash == state.spec_hash);
         let current = attached && matches!(&self.wish, Some(Wish::Run(order)) if has_spec(order));
         let fault = self.fault.clone().or_else(|| self.passed_over());

@@ -199,11 +199,8 @@ impl Keepers {
     }
 
     /// What the Envoys that run count, of the statistics whose names begin so: of those under this agent's own keepers, or of
-    /// those in pods, which their keepers ask.
+    /// those in pods, which their keepers ask. `chosen` names at least one.
     pub fn statistics(&self, chosen: &[Prefix]) -> Vec<(String, Answer)> {
-        if chosen.is_empty() {
-            return Vec::new();
-        }
         if self.shared.pods.get().is_some() {
             return self.shared.ask_pods(chosen);
         }

@@ -98,19 +98,21 @@ impl Entry {
         Some(Elder { base_id: state.base_id?, epoch: state.epoch, concurrency: state.concurrency })
     }
 
-    /// The pod whose Envoy serves, the youngest if there are two.
-    pub(super) fn serving(&self) -> Option<(&Name, &PodKeeper)> {
-        let serving = self.pods.iter().filter(|(_, keeper)| keeper.state.serves);
-        serving.max_by_key(|(_, keeper)| keeper.state.started_ms)
+    /// The pod whose Envoy serves, or at least runs; of two the younger.
+    fn foremost(&self) -> Option<(&Name, &PodKeeper)> {
+        let rank = |state: &State| (state.serves, state.envoy_pid.is_some(), state.started_ms);
+        self.pods.iter().max_by_key(|(_, keeper)| rank(&keeper.state))
     }
 
-    /// What is told of the proxy: how its Envoy that serves is, the youngest if there are two.
-    pub(super) fn foremost(&self) -> Option<State> {
-        let states = self.pods.values().map(|keeper| &keeper.state);
-        let foremost =
-            states.max_by_key(|state| (state.serves, state.envoy_pid.is_some(), state.started_ms))?;
-        // A number of the pod's own, which means nothing outside of it.
-        Some(State { envoy_pid: None, ..foremost.clone() })
+    /// The pod whose Envoy serves.
+    pub(super) fn serving(&self) -> Option<(&Name, &PodKeeper)> {
+        self.foremost().filter(|(_, keeper)| keeper.state.serves)
+    }
+
+    /// What is told of the proxy: how its Envoy is.
+    pub(super) fn shown(&self) -> Option<State> {
+        // Without a number of the pod's own, which means nothing outside of it.
+        self.foremost().map(|(_, keeper)| State { envoy_pid: None, ..keeper.state.clone() })
     }
 }
 
