@@ -4,6 +4,9 @@
 //! that is encoded already (`xds_bytes`), and what it costs on this machine to put one new resource into the place of an old one, in
 //! a plain array of as many (`xds_floor`). What grows there is the memory of the resources themselves, which no longer fits the
 //! nearest cache.
+//!
+//! Before those, `side by side`: all sizes in turn, a hundred times, and the median of each. What else the machine does for some
+//! seconds falls on all of them there; Criterion measures one after the other, and may show one of them half as large again.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -27,6 +30,9 @@ const BODY: usize = 400;
 const ENDPOINTS: u8 = 10;
 /// Prime, so that every cluster has its turn and neighbours do not follow each other.
 const STRIDE: usize = 7_919;
+/// How often the sizes take turns side by side, and the changes of a turn, over all streams.
+const ROUNDS: usize = 101;
+const CHANGES: u32 = 10_000;
 
 fn name(at: usize) -> String {
     format!("cluster-{at:05}")
@@ -102,6 +108,57 @@ fn bytes(_at: usize, turn: usize) -> Vec<u8> {
     body
 }
 
+/// A view of so many clusters, and streams that have all of it.
+struct Scene {
+    clusters: usize,
+    view: Arc<View<EnvoyType>>,
+    watches: Vec<Watch<EnvoyType>>,
+    turn: usize,
+    out: Vec<u8>,
+}
+
+impl Scene {
+    fn new(streams: usize, clusters: usize) -> Self {
+        let view = View::new(snapshot(clusters));
+        let watches = established(&view, streams, clusters);
+        Self { clusters, view, watches, turn: 0, out: Vec::new() }
+    }
+
+    /// The next cluster's endpoint changes: each cluster's at each of its turns.
+    fn change(&mut self, body: fn(usize, usize) -> Vec<u8>) {
+        self.turn += 1;
+        let at = self.turn * STRIDE % self.clusters;
+        let changed = Resource::new(EnvoyType::Endpoint, name(at), &body(at, self.turn / self.clusters));
+        let upsert = vec![(EnvoyType::Endpoint, changed)];
+        assert_eq!(self.view.apply(Changes { upsert, remove: Vec::new() }), 1);
+        let out = &mut self.out;
+        let sent: usize = self.watches.iter_mut().map(|watch| settle(watch, out)).sum();
+        assert_eq!(sent, self.watches.len());
+    }
+}
+
+fn side_by_side(_: &mut Criterion) {
+    for streams in STREAMS {
+        let mut scenes = CLUSTERS.map(|clusters| (Scene::new(streams, clusters), Vec::new()));
+        let changes = CHANGES / streams as u32;
+        for _ in 0..ROUNDS {
+            for (scene, rounds) in &mut scenes {
+                let begun = Instant::now();
+                (0..changes).for_each(|_| scene.change(assignment));
+                rounds.push(begun.elapsed() / changes);
+            }
+        }
+        let medians = scenes.map(|(scene, mut rounds)| {
+            rounds.sort();
+            (scene.clusters, rounds[rounds.len() / 2])
+        });
+        for (clusters, median) in medians {
+            let times = median.as_secs_f64() / medians[0].1.as_secs_f64();
+            println!("side by side/{streams} streams/{clusters}: {median:.2?}, {times:.2} times the first");
+        }
+    }
+}
+
 fn change(criterion: &mut Criterion) {
     changes(criterion, "xds_change", assignment);
     changes(criterion, "xds_bytes", bytes);
@@ -111,21 +168,9 @@ fn changes(criterion: &mut Criterion, name_of_group: &str, body: fn(usize, usize
     let mut group = criterion.benchmark_group(name_of_group);
     for streams in STREAMS {
         for clusters in CLUSTERS {
-            let view = View::new(snapshot(clusters));
-            let mut watches = established(&view, streams, clusters);
-            let (mut turn, mut out) = (0usize, Vec::new());
-            group.bench_function(BenchmarkId::new(format!("{streams} streams"), clusters), |bench| {
-                bench.iter(|| {
-                    turn += 1;
-                    let at = turn * STRIDE % clusters;
-                    // Each cluster's endpoint changes at each of its turns.
-                    let changed = Resource::new(EnvoyType::Endpoint, name(at), &body(at, turn / clusters));
-                    let upsert = vec![(EnvoyType::Endpoint, changed)];
-                    assert_eq!(view.apply(Changes { upsert, remove: Vec::new() }), 1);
-                    let sent: usize = watches.iter_mut().map(|watch| settle(watch, &mut out)).sum();
-                    assert_eq!(sent, streams);
-                });
-            });
+            let mut scene = Scene::new(streams, clusters);
+            let id = BenchmarkId::new(format!("{streams} streams"), clusters);
+            group.bench_function(id, |bench| bench.iter(|| scene.change(body)));
         }
     }
     group.finish();
@@ -152,5 +197,5 @@ fn floor(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, change, floor);
+criterion_group!(benches, side_by_side, change, floor);
 criterion_main!(benches);
