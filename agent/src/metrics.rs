@@ -20,16 +20,10 @@ use crate::world::ProxyId;
 
 /// What an agent tells, with those of its Envoys' own statistics whose names begin so.
 pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
-    let keepers = agent.keepers.clone();
-    let own = Metrics::new("agent", move || of(&agent));
-    // Nobody is asked for nothing: an Envoy would tell everything.
-    if chosen.is_empty() {
-        return own;
-    }
-    let stats = Arc::new(Stats::of(chosen));
-    own.asking(move || {
+    let (stats, keepers) = (Arc::new(Stats::of(chosen)), agent.keepers.clone());
+    Metrics::new("agent", move || of(&agent)).asking(move || {
         let (stats, keepers) = (stats.clone(), keepers.clone());
-        Box::pin(async move { stats.of_all(keepers.statistics(stats.chosen())).await })
+        Box::pin(async move { stats.of_all(|chosen| keepers.statistics(chosen)).await })
     })
 }
 

@@ -82,15 +82,14 @@ impl Stats {
         Self { chosen, most: MOST, ..Self::default() }
     }
 
-    /// What is chosen.
-    pub fn chosen(&self) -> &[Prefix] {
-        &self.chosen
-    }
-
-    /// Waits for all proxies' answers at once. One that does not answer is left out and counted, and so is what is beyond
-    /// [`MOST`] samples.
-    pub async fn of_all(&self, answers: Vec<(String, Answer)>) -> Vec<Family> {
-        let answers = answers.into_iter().map(|(name, answer)| answer.map(|answer| (name, answer)));
+    /// Asks all proxies for what is chosen, and waits for their answers at once. One that does not answer is left out and counted,
+    /// and so is what is beyond [`MOST`] samples. Where nothing is chosen nobody is asked: an Envoy would tell everything.
+    pub async fn of_all(&self, ask: impl FnOnce(&[Prefix]) -> Vec<(String, Answer)>) -> Vec<Family> {
+        if self.chosen.is_empty() {
+            return Vec::new();
+        }
+        let asked = ask(&self.chosen).into_iter();
+        let answers = asked.map(|(name, answer)| answer.map(|answer| (name, answer)));
         let mut all = Gathered::default();
         for (proxy, answer) in join_all(answers).await {
             let counter = if answer.is_some() { &self.answered } else { &self.silent };
@@ -331,12 +330,13 @@ broken x
             let answer = async move { text(&socket, &["server."]).await.ok() };
             (name.to_owned(), answer.boxed())
         });
-        let (families, ..) = tokio::join!(stats.of_all(all.into()), talks, silent, endless, refuses);
+        let (families, ..) = tokio::join!(stats.of_all(|_| all.into()), talks, silent, endless, refuses);
         let outcomes = families[0].samples.iter().map(|sample| &sample.value).collect::<Vec<_>>();
         let number = |value: f64| portreeve_runtime::metrics::Value::Number(value);
         assert_eq!(outcomes, [&number(1.0), &number(4.0)]);
         let proxies =
             families.iter().skip(2).flat_map(|family| &family.samples).filter_map(|one| one.labels.last());
         assert!(proxies.clone().count() == 3 && proxies.into_iter().all(|(_, proxy)| proxy == "talks"));
+        assert!(Stats::default().of_all(|_| panic!("somebody is asked for nothing")).await.is_empty());
     }
 }

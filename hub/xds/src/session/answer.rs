@@ -149,7 +149,6 @@ impl<T: ResourceType> TypeState<T> {
             true
         });
         if !due.is_empty() {
-            due.sort();
             self.trials.push_back(due);
         }
     }
