@@ -31,6 +31,7 @@ pub mod pipe;
 pub mod process;
 pub mod relay;
 pub mod spawner;
+pub mod stall;
 pub mod token;
 pub mod town;
 pub mod udp;

@@ -19,7 +19,7 @@ mod report;
 pub use echo::{Echo, Seen};
 pub use flow::{Flow, Running};
 pub use newcomers::{Newcomer, Newcomers};
-pub use report::{Answer, Datagram, Line, Report};
+pub use report::{Answer, Datagram, Line, Report, STALL};
 
 /// What every socket here asks for, in bytes: enough for a second of traffic while the machine is busy elsewhere.
 const BUFFER: usize = 8 << 20;

@@ -13,8 +13,30 @@ use tokio::task::JoinSet;
 
 /// The different statuses of each VirtualService of namespace `default`, from now on.
 pub struct Writes {
-    seen: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
+    seen: Arc<Mutex<Seen>>,
     _task: JoinSet<()>,
+}
+
+/// What the watch saw.
+#[derive(Default)]
+struct Seen {
+    /// The different statuses of each object, in order.
+    statuses: BTreeMap<String, Vec<Value>>,
+    /// Errors of the watch: statuses may have passed unseen.
+    failures: Vec<String>,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Keeps an object's status if it has one that differs from the last.
+    fn note(&mut self, object: &VirtualService) {
+        let status = serde_json::to_value(&object.status).unwrap_or_default();
+        let all = self.statuses.entry(object.name_any()).or_default();
+        if !status.is_null() && all.last() != Some(&status) {
+            all.push(status);
+        }
+    }
 }
 
 // === impl Writes ===
@@ -22,32 +44,34 @@ pub struct Writes {
 impl Writes {
     /// Starts to watch.
     pub fn of(client: &Client) -> Self {
-        let seen: Arc<Mutex<BTreeMap<String, Vec<Value>>>> = Arc::default();
+        let seen: Arc<Mutex<Seen>> = Arc::default();
         let api = Api::<VirtualService>::namespaced(client.clone(), "default");
         let (mut task, book) = (JoinSet::new(), seen.clone());
         task.spawn(async move {
             let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()));
             while let Some(event) = events.next().await {
-                let (Ok(Event::Apply(object)) | Ok(Event::InitApply(object))) = event else { continue };
-                let status = serde_json::to_value(&object.status).unwrap_or_default();
                 let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                let all = book.entry(object.name_any()).or_default();
-                if !status.is_null() && all.last() != Some(&status) {
-                    all.push(status);
+                match event {
+                    Ok(Event::Apply(object) | Event::InitApply(object)) => book.note(&object),
+                    Ok(Event::Delete(_) | Event::Init | Event::InitDone) => {}
+                    Err(error) => book.failures.push(error.to_string()),
                 }
             }
         });
         Self { seen, _task: task }
     }
 
-    /// Holds that no object's status was written more often than that.
+    /// Holds that the status of each of these objects was seen to be written, and no more often than that.
     ///
     /// # Errors
-    /// One was: it is named, with what was written.
-    pub fn at_most(&self, most: usize) -> Result<()> {
+    /// The watch failed or saw nothing of an object, or a status was written more often: what was written is in the error.
+    pub fn at_most(&self, most: usize, names: &[&str]) -> Result<()> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, all) in &*seen {
+        ensure!(seen.failures.is_empty(), "the watch failed: {:?}", seen.failures);
+        for name in names {
+            let all = seen.statuses.get(*name).map_or(&[][..], Vec::as_slice);
             println!("status of {name}: {} writes", all.len());
+            ensure!(!all.is_empty(), "the watch saw no status of {name}");
             ensure!(all.len() <= most, "{name}: {} writes: {all:#?}", all.len());
         }
         Ok(())

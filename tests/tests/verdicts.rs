@@ -1,7 +1,9 @@
 //! How soon new sessions at remote gateways leave an endpoint whose TCP port is closed: with two hubs, three agents, six
 //! Envoys and a thousand other probes, while everything runs, without the API server, and without both hubs.
 //!
-//! Figures are printed beside the product's bound; what is asserted is wider, for a busy machine.
+//! Every trial is held to the product's bound. Measured: everything runs, 113 ms in the middle, 272 ms at most of 350; API server
+//! stopped, 242 ms at most; both hubs stopped, 2.0 s at most of 2.35. A trial over the bound is void if the machine stalled
+//! meanwhile ([`Witness`], [`STALLED`]), and no more than a tenth of the trials may be.
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -12,6 +14,7 @@ use portreeve_tests::call::Pipe;
 use portreeve_tests::health_port::{HealthPort, HealthPorts};
 use portreeve_tests::netns::Netns;
 use portreeve_tests::process::Process;
+use portreeve_tests::stall::Witness;
 use portreeve_tests::town::{BOUND, Node, Town, Worker, listeners, serving_at};
 use portreeve_tests::udp::{Echo, Newcomer, Newcomers};
 use portreeve_tests::wait::wait_until;
@@ -36,9 +39,9 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 const FRESHNESS: Duration = Duration::from_secs(2);
 /// For a verdict's way to the Envoys.
 const WAY: Duration = Duration::from_millis(50);
-/// Beyond the product's bound: the machine may be busy.
-const ALLOWED: Duration = Duration::from_secs(2);
-
+/// So long a witness thread waited for a processor during a trial that is void. A verdict passes six processes, and each of
+/// them may have waited as long; probes may have timed out.
+const STALLED: Duration = Duration::from_millis(10);
 /// Ports of each node that are probed beside the services', in two listeners: a cluster has 256 endpoints at most.
 const OTHERS: u16 = 334;
 const FIRST_OTHER: u16 = 20_000;
@@ -91,7 +94,9 @@ struct Service {
 
 /// What became of one trial.
 struct Left {
-    /// From the port's end to the last new session that reached the endpoint.
+    /// When the port was closed.
+    closed: Instant,
+    /// From then to the last new session that reached the endpoint.
     after: Duration,
     /// Newcomers in all, and those that nobody answered.
     newcomers: usize,
@@ -225,7 +230,7 @@ impl Service {
         };
         let what = format!("no new session of {} at {}", self.name, self.home);
         wait_until(&what, LONG, || closed.elapsed() > bound && crowds.iter().all(gone))?;
-        let mut left = Left { after: Duration::ZERO, newcomers: 0, lost: 0 };
+        let mut left = Left { closed, after: Duration::ZERO, newcomers: 0, lost: 0 };
         for one in crowds.into_iter().map(Newcomers::finish).collect::<Result<Vec<_>>>()?.concat() {
             left.newcomers += 1;
             left.lost += usize::from(one.by.is_none());
@@ -356,21 +361,25 @@ fn wait_fresh(services: &[Service]) -> Result<()> {
     })
 }
 
-/// Prints the figures, and holds them against what even a busy machine keeps.
-fn judge(what: &str, mut trials: Vec<Left>, bound: Duration) -> Result<()> {
+/// Prints the figures, and holds each trial to the bound.
+fn judge(what: &str, mut trials: Vec<Left>, bound: Duration, witness: &Witness) -> Result<()> {
     trials.sort_by_key(|left| left.after);
     let count = trials.len();
     let (median, late, most) =
         (trials[count / 2].after, trials[(count * 99).div_ceil(100) - 1].after, trials[count - 1].after);
-    let over = trials.iter().filter(|left| left.after > bound).count();
+    let over: Vec<&Left> = trials.iter().filter(|left| left.after > bound).collect();
+    let stall = |left: &Left| witness.between(left.closed, left.closed + left.after);
+    let slow = over.iter().map(|left| (left.after, stall(left))).filter(|(_, stall)| *stall < STALLED);
+    let slow: Vec<_> = slow.collect();
+    let over = over.len();
     let (newcomers, lost) = trials.iter().fold((0, 0), |(n, l), left| (n + left.newcomers, l + left.lost));
     println!(
         "{what}: {count} trials, median {median:.1?}, p99 {late:.1?}, max {most:.1?}, bound {bound:?}, {over} over it; \
          {newcomers} new sessions, {lost} unanswered; load average {}",
         std::fs::read_to_string("/proc/loadavg")?.trim()
     );
-    ensure!(median <= bound, "{what}: half of the trials are over {bound:?}");
-    ensure!(most <= bound + ALLOWED, "{what}: {most:?} is more than a busy machine explains");
+    ensure!(slow.is_empty(), "{what}: over {bound:?}, beside so little stalling of the machine: {slow:.1?}");
+    ensure!(over <= count / 10, "{what}: {over} trials are void: this machine has no time for the test");
     ensure!(newcomers > count * 20, "{what}: only {newcomers} new sessions");
     Ok(())
 }
@@ -381,19 +390,19 @@ async fn closed_port_stops_new_sessions_at_remote_gateways_in_time() -> Result<(
     let mut services = site.services().await?;
     wait_fresh(&services)?;
     let (root, seed) = (site.town.bed.root().clone(), rand::random::<u32>().into());
-    let bound = INTERVAL + TIMEOUT + WAY;
+    let (bound, witness) = (INTERVAL + TIMEOUT + WAY, Witness::start());
     println!("seed {seed}; newcomers every {PAUSE:?} at each remote gateway");
 
     let left = site.beside_others(|_| trials(&mut services, &root, seed))?;
-    judge("everything runs", left, bound)?;
+    judge("everything runs", left, bound, &witness)?;
 
     site.town.control.apiserver().context("an API server")?.stop()?;
     let left = site.beside_others(|_| trials(&mut services, &root, seed + 100))?;
-    judge("API server stopped", left, bound)?;
+    judge("API server stopped", left, bound, &witness)?;
     site.town.control.apiserver().context("an API server")?.cont()?;
 
     let mut rng = SmallRng::seed_from_u64(seed);
     let rounds = |site: &mut Site| (0..ROUNDS).map(|_| round(site, &mut services, &mut rng)).collect();
     let left: Vec<Vec<Left>> = site.beside_others(rounds)?;
-    judge("both hubs stopped", left.into_iter().flatten().collect(), FRESHNESS + bound)
+    judge("both hubs stopped", left.into_iter().flatten().collect(), FRESHNESS + bound, &witness)
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use portreeve_agent::envoy::{Bootstrap, Family, locate};
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::process::Process;
+use portreeve_tests::stall::Witness;
 use portreeve_tests::wait;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -18,10 +19,10 @@ use tokio::net::UnixStream;
 const BOUND: Duration = Duration::from_secs(40);
 /// Changes that are measured of each kind.
 const TRIALS: u64 = 20;
-/// How soon a change must be active, in the best trial: the others may have met a busy machine.
+/// How soon a change must be active in half of the trials: the budget. Measured on a busy machine: 1.6 to 2.8 ms.
+const BUDGET: Duration = Duration::from_millis(5);
+/// How soon in each trial, beyond what the machine itself stalled ([`Witness`]).
 const PROMPT: Duration = Duration::from_millis(50);
-/// How soon in the worst one; the defect takes 15 s.
-const BUSY: Duration = Duration::from_secs(2);
 /// Clusters that are served.
 const CLUSTERS: u64 = 3;
 /// Their connection time-out at first, in milliseconds; each change adds one.
@@ -159,14 +160,27 @@ fn envoy(dir: &TempDir, variant: &str, admin_socket: PathBuf) -> Result<Process>
     Process::spawn("envoy", &command)
 }
 
-/// Prints every time, and holds the best and the worst against their bounds.
-fn judge(what: &str, mut times: Vec<Duration>) -> Result<()> {
-    println!("{what}: {times:.1?}");
-    times.sort_unstable();
-    let (best, median, worst) = (times[0], times[times.len() / 2], times[times.len() - 1]);
-    println!("{what}: best {best:.1?}, median {median:.1?}, worst {worst:.1?} of {}", times.len());
-    ensure!(best <= PROMPT, "{what}: best {best:?}, {PROMPT:?} are allowed");
-    ensure!(worst < BUSY, "{what}: worst {worst:?}, {BUSY:?} are allowed");
+/// One change.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    /// From the change until it was active, or acknowledged.
+    took: Duration,
+    /// How long the machine stalled while the trial ran.
+    stalled: Duration,
+}
+
+/// Prints every time, and holds each trial and the middle one to their bounds.
+fn judge(what: &str, mut trials: Vec<Trial>) -> Result<()> {
+    println!("{what}: {:.1?}", trials.iter().map(|trial| trial.took).collect::<Vec<_>>());
+    let slow: Vec<_> = trials.iter().filter(|trial| trial.took > PROMPT + trial.stalled).copied().collect();
+    trials.sort_unstable_by_key(|trial| trial.took);
+    let (best, middle, worst) = (trials[0], trials[trials.len() / 2], trials[trials.len() - 1]);
+    println!("{what}: best {:.1?}, middle {middle:.1?}, worst {worst:.1?} of {}", best.took, trials.len());
+    ensure!(
+        middle.took <= BUDGET + middle.stalled,
+        "{what}: {middle:?} in the middle, {BUDGET:?} are allowed"
+    );
+    ensure!(slow.is_empty(), "{what}: more than {PROMPT:?} beyond the machine's stalls: {slow:?}");
     Ok(())
 }
 
@@ -184,12 +198,16 @@ async fn changed_cluster_is_active_at_once_on_a_live_stream() -> Result<()> {
     for variant in VARIANTS {
         let pair = Pair::start(variant).await?;
         let (mut active, mut acked) = (Vec::new(), Vec::new());
+        let witness = Witness::start();
         for trial in 1..=TRIALS {
+            let began = Instant::now();
             let answer = pair.tell("cds 0").await?;
             let changed = answer.split_whitespace().next().context("no time")?;
             pair.active(trial).await?;
-            active.push(wall()?.saturating_sub(Duration::from_nanos(changed.parse()?)));
-            acked.push(pair.ack().await?);
+            let took = wall()?.saturating_sub(Duration::from_nanos(changed.parse()?));
+            active.push(Trial { took, stalled: witness.between(began, Instant::now()) });
+            let took = pair.ack().await?;
+            acked.push(Trial { took, stalled: witness.between(began, Instant::now()) });
         }
         let found = pair.timeouts().await?;
         ensure!(found == [&printed(TIMEOUT_MS + TRIALS), "1s", "1s"], "{found:?} after {TRIALS} changes");
@@ -205,13 +223,15 @@ async fn cluster_that_changed_while_the_server_was_dead_is_active_at_once_after_
     for variant in VARIANTS {
         let mut pair = Pair::start(variant).await?;
         let (mut active, mut acked) = (Vec::new(), Vec::new());
+        let witness = Witness::start();
         for trial in 1..=TRIALS {
             pair.server.kill();
             pair.server = server(&pair.dir, TIMEOUT_MS + trial)?;
             let begun = Instant::now();
             pair.active(trial * CLUSTERS).await?;
             active.push(begun.elapsed());
-            acked.push(pair.ack().await?);
+            let took = pair.ack().await?;
+            acked.push(Trial { took, stalled: witness.between(begun, Instant::now()) });
             let found = pair.timeouts().await?;
             ensure!(found == vec![printed(TIMEOUT_MS + trial); 3], "{found:?} in trial {trial}");
         }

@@ -91,8 +91,9 @@ impl Flow {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
-        let thread =
-            namespace.spawn(move || Sender { flow: self, ends, started: Instant::now() }.run(&told))?;
+        let thread = namespace.spawn(move || {
+            Sender { flow: self, ends, started: Instant::now(), late: Duration::ZERO }.run(&told)
+        })?;
         Ok(Running { stop, thread: Some(thread) })
     }
 }
@@ -141,6 +142,8 @@ struct Sender {
     ends: Vec<End>,
     /// Time zero.
     started: Instant,
+    /// The longest that a datagram was sent after it was due.
+    late: Duration,
 }
 
 // === impl Sender ===
@@ -159,12 +162,14 @@ impl Sender {
             self.receive_until(end)?;
         }
         let lines: Vec<_> = self.ends.iter().map(|end| end.line.clone()).collect();
-        Ok(Report { drops: drops_of(&lines)?, lines })
+        Ok(Report { drops: drops_of(&lines)?, lines, late: self.late })
     }
 
     /// Sends what is due by now, and returns how many were sent so far.
     fn send_due(&mut self, mut sent: u32) -> std::io::Result<u32> {
         let count = self.flow.sockets;
+        let due = Duration::from_secs_f64(f64::from(sent) / self.flow.rate);
+        self.late = self.late.max(self.started.elapsed().saturating_sub(due));
         while f64::from(sent) / self.flow.rate <= self.started.elapsed().as_secs_f64() {
             let (turn, number) = (sent % count, sent / count);
             let text = format!("{turn}:{number}:{:x<1$}", "", self.flow.size);

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+/// The sender was behind its schedule for so long: the machine had no processor for whole buffers' worth of datagrams.
+pub const STALL: Duration = Duration::from_millis(100);
+
 /// What became of a flow.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -14,6 +17,8 @@ pub struct Report {
     pub lines: Vec<Line>,
     /// Answers that the kernel dropped at the flow's own sockets: lost by the test, not by what is tested.
     pub drops: u64,
+    /// The longest time that the sending thread was behind its schedule: the machine had no processor for it.
+    pub late: Duration,
 }
 
 /// What became of one socket's datagrams.
@@ -91,15 +96,22 @@ impl Report {
         Ok(())
     }
 
-    /// Nothing lost but what the kernel dropped at the proxies' sockets (see [`crate::netns::Netns::udp_drops`]) and at the
-    /// flow's own, no more than a tenth of all, and every session the one that it was; or says what is not so.
+    /// Nothing lost, and every session the one that it was; or says what is not so.
+    ///
+    /// `dropped` is what the kernel dropped at the proxies' sockets (see [`crate::netns::Netns::udp_drops`]). These and the
+    /// drops at the flow's own sockets are excused only if the machine stalled ([`STALL`]) while the flow ran: a proxy's
+    /// buffer holds a quarter of a second of such a flow, so without a stall a full buffer is the product's fault.
     ///
     /// # Errors
     /// More was lost, a session was made anew, or nothing was sent.
     pub fn undisturbed(&self, dropped: u64) -> Result<()> {
         ensure!(self.sent() > 0, "nothing was sent");
-        let excused = (dropped + self.drops).min(self.sent() as u64 / 10);
-        ensure!(self.lost() as u64 <= excused, "{dropped} dropped by the kernel, {self}");
+        let excused = if self.late >= STALL { dropped + self.drops } else { 0 };
+        ensure!(
+            self.lost() as u64 <= excused,
+            "{dropped} dropped by the kernel, sender late by {:?} at most, {self}",
+            self.late
+        );
         for line in &self.lines {
             let upstreams = line.upstreams();
             ensure!(upstreams.len() == 1, "the session of {} came from {upstreams:?}", line.source);
@@ -223,22 +235,23 @@ mod tests {
     #[test]
     fn a_flow_is_undisturbed_without_losses_of_its_own_and_in_one_session() {
         let answered = |upstream| Some((1, "a", upstream));
-        let mk = |lost: u64, upstream: u16| {
+        let mk = |lost: u64, upstream: u16, late: u64| {
             let datagrams = (0..30).map(|i| (i, answered(7).filter(|_| i >= lost)));
             let mut datagrams: Vec<Mk<'_>> = datagrams.collect();
             datagrams.push((30, answered(upstream)));
-            Report { lines: vec![mk_line(&datagrams)], drops: 0 }
+            Report { lines: vec![mk_line(&datagrams)], drops: 0, late: ms(late) }
         };
-        for (lost, upstream, dropped, good) in [
-            (0, 7, 0, true),
-            (1, 7, 0, false),
-            (3, 7, 3, true),
-            (3, 7, 2, false),
-            (4, 7, 9, false),
-            (0, 8, 0, false),
+        for (lost, upstream, dropped, late, good) in [
+            (0, 7, 0, 0, true),
+            (1, 7, 0, 0, false),
+            (1, 7, 0, 200, false),
+            (3, 7, 3, 200, true),
+            (3, 7, 3, 20, false),
+            (3, 7, 2, 200, false),
+            (0, 8, 0, 200, false),
         ] {
-            let said = mk(lost, upstream).undisturbed(dropped);
-            assert_eq!(said.is_ok(), good, "{lost} {upstream} {dropped}: {said:?}");
+            let said = mk(lost, upstream, late).undisturbed(dropped);
+            assert_eq!(said.is_ok(), good, "{lost} {upstream} {dropped} {late}: {said:?}");
         }
         assert!(Report::default().undisturbed(0).is_err(), "nothing was sent");
     }
@@ -251,7 +264,7 @@ mod tests {
             (20, Some((21, "b", 8))),
             (30, Some((31, "a", 7))),
         ]);
-        let report = Report { lines: vec![line], drops: 0 };
+        let report = Report { lines: vec![line], drops: 0, late: Duration::ZERO };
         assert_eq!((report.sent(), report.received(), report.lost()), (4, 3, 1));
         assert_eq!(report.longest_gap(), ms(20));
         assert_eq!(report.answered_by(), BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 1)]));

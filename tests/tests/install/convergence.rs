@@ -16,7 +16,8 @@ use crate::site::{BOUND, Site, call};
 const CALLS: usize = 100;
 /// The first of their ports.
 const FIRST: u16 = 5000;
-/// What the product is to keep to in 99 of 100; here, where the machine is shared by a whole cluster, half of them must.
+/// What the product keeps to in 99 of 100. Measured with three nodes on two cores, debug build: the last gateway serves the
+/// call after 144 ms (median) and 244 ms (99 of 100), its status says so after 143 and 220 ms.
 const BUDGET: Duration = Duration::from_millis(500);
 /// How often a gateway is asked.
 const STEP: Duration = Duration::from_millis(2);
@@ -37,18 +38,24 @@ pub async fn of_a_hundred_calls(site: &Site) -> Result<()> {
     for number in 0..CALLS {
         all.push(converged(site, &gateways, number).await.with_context(|| format!("conv-{number}"))?);
     }
-    let last = percentiles(all.iter().map(|one| one.last));
+    let (last, told) =
+        (percentiles(all.iter().map(|one| one.last)), percentiles(all.iter().map(|one| one.told)));
     println!("{CALLS} calls on {} nodes, from the request on: median, 99 of 100, maximum", gateways.len());
     for (what, of) in [
         ("the API server has answered", percentiles(all.iter().map(|one| one.answered))),
         ("the first gateway serves it", percentiles(all.iter().map(|one| one.first))),
         ("the last gateway serves it", last),
-        ("its status says Programmed", percentiles(all.iter().map(|one| one.told))),
+        ("its status says Programmed", told),
     ] {
         println!("  {what:30} {:>8.1?} {:>8.1?} {:>8.1?}", of[0], of[1], of[2]);
     }
-    println!("  budget for the last gateway in 99 of 100: {BUDGET:?}");
-    ensure!(last[0] <= BUDGET, "half of the calls take longer than {BUDGET:?}");
+    println!("  budget for the last gateway and for the status in 99 of 100: {BUDGET:?}");
+    ensure!(
+        last[1] <= BUDGET,
+        "99 of 100: the last gateway serves after {:?}, allowed are {BUDGET:?}",
+        last[1]
+    );
+    ensure!(told[1] <= BUDGET, "99 of 100: Programmed after {:?}, allowed are {BUDGET:?}", told[1]);
     for number in 0..CALLS {
         site.cluster.kubectl(&["delete", "virtualservice", &format!("conv-{number}"), "--wait=false"])?;
     }

@@ -83,5 +83,5 @@ async fn two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes() -
     for worker in &workers {
         listeners(&worker.admin, &[], BOUND).await?;
     }
-    writes.at_most(2)
+    writes.at_most(2, &["ingress-c1", "worker-c1"])
 }
