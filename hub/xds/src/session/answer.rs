@@ -70,6 +70,8 @@ impl<T: ResourceType> Session<T> {
             state.reject(name, passing, now);
         }
         let names: Vec<Name> = named.into_iter().map(|(name, _)| name).collect();
+        self.await_no_companion_of(at, &names);
+        let state = &mut self.types[at];
         let version =
             |name: &Name| suspects.iter().find(|(sent, _)| sent == name).map(|(_, version)| *version);
         let versions = names.iter().filter_map(version).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::entries::{Key, Place, Standing};
-use super::state::{Fate, Flight, Look, Parting, TypeState, version_of};
+use super::state::{Awaited, Barrier, Fate, Flight, Look, Parting, TypeState, version_of};
 use super::{COMPANION_WAIT, MAX_IN_FLIGHT, REMOVAL_GRACE, Session};
 use crate::message::{Response, Variant};
 use crate::resource::{Name, Resource, ResourceType, Version, position};
@@ -49,29 +49,42 @@ impl<T: ResourceType> Session<T> {
         }
         while let Some(names) = self.types[at].trials.pop_front() {
             let look = names.into_iter().map(|name| (name, Look { force: true, place: None }));
-            let draft = Draft { trial: true, ..self.draft(at, look, None, snap) };
+            let draft = Draft { trial: true, ..self.draft(at, look, false, snap) };
             if !draft.is_empty() {
                 return Some(self.send(at, draft, snap, now));
             }
         }
         let pending = std::mem::take(&mut self.types[at].pending);
-        let draft = self.draft(at, pending, Some(now), snap);
+        let draft = self.draft(at, pending, true, snap);
         let owed = std::mem::take(&mut self.types[at].owed);
         (owed || !draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
 
     /// Removals that waited long enough.
     pub(super) fn release(&mut self, at: usize, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
-        let since = self.types[at].parting.as_ref()?.since;
-        if self.types[at].inflight.len() >= MAX_IN_FLIGHT {
+        if self.types[at].partings.is_empty() || self.types[at].inflight.len() >= MAX_IN_FLIGHT {
             return None;
         }
-        if now < since + self.grace(at) && !self.gate_open(at) {
+        let gate = self.gate(at).map(|gate| &self.types[gate]);
+        // The grace is for an answer that does not come: it begins when there is something to answer.
+        if gate.is_some_and(|gate| gate.has_work() || !gate.partings.is_empty()) {
             return None;
         }
-        let parting = self.types[at].parting.take()?;
+        let answered =
+            |nonce| gate.and_then(|gate| gate.inflight.front()).is_none_or(|open| open.nonce > nonce);
+        let nonce = gate.and_then(|gate| gate.inflight.back()).map_or(0, |last| last.nonce);
+        let (first, grace) = (self.types[at].partings.front()?.sent, self.grace(at));
+        let first = first.unwrap_or(Barrier { nonce, since: now });
+        let open = answered(first.nonce);
+        for parting in &mut self.types[at].partings {
+            parting.sent.get_or_insert(Barrier { nonce, since: now });
+        }
+        if now < first.since + grace && !open {
+            return None;
+        }
+        let parting = self.types[at].partings.pop_front()?;
         let look = parting.names.into_iter().map(|name| (name, Look::default()));
-        let draft = self.draft(at, look, None, snap);
+        let draft = self.draft(at, look, false, snap);
         (!draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
 
@@ -90,17 +103,9 @@ impl<T: ResourceType> Session<T> {
         if self.types[at].ty.remove_before().is_some() { REMOVAL_GRACE } else { REMOVAL_GRACE * 2 }
     }
 
-    fn gate_open(&mut self, at: usize) -> bool {
-        let Some(gate) = self.gate(at) else { return true };
-        let other = &self.types[gate];
-        if !other.pending.is_empty() || other.parting.is_some() {
-            return false;
-        }
-        let (first, last) = (other.inflight.front(), other.inflight.back());
-        let (first, last) = (first.map(|flight| flight.nonce), last.map(|flight| flight.nonce));
-        let Some(parting) = &mut self.types[at].parting else { return true };
-        let barrier = *parting.barrier.get_or_insert(last.unwrap_or_default());
-        first.is_none_or(|first| first > barrier)
+    /// When the next removals of this type go without an answer.
+    pub(super) fn parting_due(&self, at: usize) -> Option<Instant> {
+        Some(self.types[at].partings.front()?.sent?.since + self.grace(at))
     }
 
     /// Until when this type waits for the companions of what it may refer to.
@@ -108,18 +113,18 @@ impl<T: ResourceType> Session<T> {
         let ty = self.types[at].ty;
         let companions = T::ALL.iter().filter(|owner| owner.remove_before() == Some(ty));
         let states = companions.filter_map(|owner| owner.companion()).map(|ty| &self.types[position(ty)]);
-        states.filter(|state| !state.awaited.is_empty()).filter_map(|state| state.hold_until).max()
+        states.flat_map(|state| state.awaited.values().map(|awaited| awaited.until)).max()
     }
 
-    /// Decides about names. With `waiting_since`, removals that must wait are put aside from that moment on.
+    /// Decides about names. With `may_wait`, removals that must wait are put aside.
     fn draft(
         &mut self,
         at: usize,
         names: impl IntoIterator<Item = (Name, Look)>,
-        waiting_since: Option<Instant>,
+        may_wait: bool,
         snap: &Snapshot<T>,
     ) -> Draft {
-        let waits = waiting_since.filter(|_| self.removals_wait(at));
+        let waits = may_wait && self.removals_wait(at);
         let sotw = self.variant == Variant::Sotw;
         let state = &mut self.types[at];
         let mut draft = Draft::default();
@@ -130,7 +135,7 @@ impl<T: ResourceType> Session<T> {
             match (fate, waits) {
                 (Fate::Nothing, _) => {}
                 (Fate::Send(resource), _) => draft.add(resource, place),
-                (Fate::Vanish(_) | Fate::Gone, Some(since)) if state.has(key) => state.part(name, since),
+                (Fate::Vanish(_) | Fate::Gone, true) if state.has(key) => state.part(name),
                 (Fate::Vanish(resource), _) => draft.add(resource, place),
                 (Fate::Gone, _) if sotw => state.gone_silently(name, &mut draft),
                 (Fate::Gone, _) => draft.removed.push(name),
@@ -141,7 +146,7 @@ impl<T: ResourceType> Session<T> {
     }
 
     fn removals_wait(&self, at: usize) -> bool {
-        let leaving = |at: usize| self.types[at].parting.is_some() || !self.types[at].pending.is_empty();
+        let leaving = |at: usize| !self.types[at].partings.is_empty() || !self.types[at].pending.is_empty();
         self.types[at].ty.remove_before().is_some() || self.owner(at).is_some_and(leaving)
     }
 
@@ -149,8 +154,7 @@ impl<T: ResourceType> Session<T> {
         let nonce = self.take_nonce();
         let state = &mut self.types[at];
         // Of a full set only what is new to the client: Envoy does not warm a cluster again that stayed the same.
-        let companions: Vec<Name> =
-            draft.resources.iter().filter_map(|one| one.companion().cloned()).collect();
+        let companions: Vec<(Name, Name)> = draft.resources.iter().filter_map(with_companion).collect();
         let version = if self.variant == Variant::Sotw && state.ty.full_state() {
             draft.resources = state.full_set(&draft, snap);
             draft.places.clear();
@@ -171,36 +175,54 @@ impl<T: ResourceType> Session<T> {
             removed: if self.variant == Variant::Delta { draft.removed.clone() } else { Vec::new() },
         };
         let Draft { resources, places, removed, trial } = draft;
-        let owner = state.ty.companion();
-        state.inflight.push_back(Flight { nonce, resources, places, removed, trial });
-        if let Some(companion) = owner.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
+        let companion = state.ty.companion();
+        state.inflight.push_back(Flight { nonce, resources, places, removed: removed.clone(), trial });
+        self.await_no_companion_of(at, &removed);
+        if let Some(companion) = companion.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
             self.push_companions(position(companion), companions, now);
         }
         response
     }
 
     /// What was just sent is followed by its companions, whatever the client has, at once or when it asks.
-    fn push_companions(&mut self, at: usize, names: Vec<Name>, now: Instant) {
+    fn push_companions(&mut self, at: usize, pairs: Vec<(Name, Name)>, now: Instant) {
         let state = &mut self.types[at];
-        for name in names {
+        for (owner, name) in pairs {
             if state.subscribed(&name) {
                 state.look_at(name.clone(), true);
             }
-            state.awaited.insert(name);
-            state.hold_until = Some(now + COMPANION_WAIT);
+            state.awaited.insert(name, Awaited { owner, until: now + COMPANION_WAIT });
         }
     }
+
+    /// These resources of the type are gone or were refused: nothing waits for their companions.
+    pub(super) fn await_no_companion_of(&mut self, at: usize, owners: &[Name]) {
+        let Some(companion) = self.types[at].ty.companion() else { return };
+        let awaited = &mut self.types[position(companion)].awaited;
+        awaited.retain(|_, awaited| !owners.contains(&awaited.owner));
+    }
+}
+
+/// A resource's name and its companion's, if it has one.
+fn with_companion(resource: &Arc<Resource>) -> Option<(Name, Name)> {
+    Some((resource.name().clone(), resource.companion()?.clone()))
 }
 
 // === impl TypeState ===
 
 impl<T: ResourceType> TypeState<T> {
-    /// Puts a removal aside.
-    fn part(&mut self, name: Name, since: Instant) {
-        let new = || Parting { names: BTreeSet::new(), since, barrier: None };
-        let parting = self.parting.get_or_insert_with(new);
-        parting.names.insert(name);
-        parting.barrier = None;
+    /// Puts a removal aside. It waits for what is sent from now on, whatever an earlier removal of the name waited for.
+    fn part(&mut self, name: Name) {
+        for parting in &mut self.partings {
+            parting.names.remove(&name);
+        }
+        self.partings.retain(|parting| !parting.names.is_empty());
+        match self.partings.back_mut().filter(|parting| parting.sent.is_none()) {
+            Some(parting) => {
+                parting.names.insert(name);
+            }
+            None => self.partings.push_back(Parting { names: BTreeSet::from([name]), sent: None }),
+        }
     }
 
     /// State of the world has no word for a removal, except to leave it out of a full set.
@@ -237,7 +259,7 @@ impl<T: ResourceType> TypeState<T> {
             let bad = suspects.contains(name) || self.rejected(name, resource.version());
             set.extend(if bad { self.good.get(name) } else { Some(resource) }.cloned());
         }
-        let parting = self.parting.iter().flat_map(|parting| &parting.names);
+        let parting = self.partings.iter().flat_map(|parting| &parting.names);
         let parting = parting.filter(|name| snap.get(self.ty, name).is_none());
         set.extend(parting.filter_map(|name| self.good.get(name).cloned()));
         set.sort_by(|a, b| a.name().cmp(b.name()));

@@ -112,10 +112,12 @@ impl<T: ResourceType> Session<T> {
         }
     }
 
-    /// Lets time pass: rejected resources whose retry is due are put up again.
+    /// Lets time pass: rejected resources whose retry is due are put up again, and companions that the client did not ask
+    /// for in time are not waited for any more.
     pub fn tick(&mut self, _snap: &Snapshot<T>, now: Instant) {
         for state in &mut self.types {
             state.retry_due(now);
+            state.awaited.retain(|_, awaited| now < awaited.until);
         }
     }
 
@@ -124,10 +126,7 @@ impl<T: ResourceType> Session<T> {
         let retries = self.types.iter().flat_map(|state| state.retries.values().filter_map(|one| one.due));
         let open = |at: &usize| self.types[*at].inflight.len() < MAX_IN_FLIGHT;
         let all = 0..self.types.len();
-        let partings = all
-            .clone()
-            .filter(open)
-            .filter_map(|at| Some(self.types[at].parting.as_ref()?.since + self.grace(at)));
+        let partings = all.clone().filter(open).filter_map(|at| self.parting_due(at));
         let holds =
             all.filter(open).filter(|at| self.types[*at].has_work()).filter_map(|at| self.held_until(at));
         retries.chain(partings).chain(holds).min()

@@ -30,12 +30,29 @@ pub(super) struct Retry {
 }
 
 /// Removals that wait until what refers to them is gone.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Parting {
     pub(super) names: BTreeSet<Name>,
+    /// `None` while changes of the type that refers to these are still unsent.
+    pub(super) sent: Option<Barrier>,
+}
+
+/// What an answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Barrier {
+    /// The last nonce of the other type that must be answered.
+    pub(super) nonce: u64,
+    /// When everything of the other type had been sent.
     pub(super) since: Instant,
-    /// The last nonce of the other type that must be answered first.
-    pub(super) barrier: Option<u64>,
+}
+
+/// A companion that has not gone out since its owner was sent.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// The resource that it must follow.
+    pub(super) owner: Name,
+    /// Until when others wait for it.
+    pub(super) until: Instant,
 }
 
 /// How to look at a name for the next response.
@@ -76,15 +93,15 @@ pub(super) struct TypeState<T> {
     pub(super) last_nonce: u64,
     pub(super) trials: VecDeque<Vec<Name>>,
     pub(super) retries: BTreeMap<Name, Retry>,
-    pub(super) parting: Option<Parting>,
+    /// Removals that wait, in the order in which they began to.
+    pub(super) partings: VecDeque<Parting>,
     /// Hash over what the client has been sent (the version of state-of-the-world responses).
     pub(super) sum: u64,
     /// State of the world, full-state types: the last accepted resource of each name.
     pub(super) good: HashMap<Name, Arc<Resource>>,
     /// Companions of sent resources that have not gone out since. Mostly empty, as `retries` are, and asked at each change: an
     /// empty tree has no memory to look at.
-    pub(super) awaited: BTreeSet<Name>,
-    pub(super) hold_until: Option<Instant>,
+    pub(super) awaited: BTreeMap<Name, Awaited>,
 }
 
 /// The part of one name in the hash over a set; order does not matter.
@@ -114,11 +131,10 @@ impl<T: ResourceType> TypeState<T> {
             last_nonce: 0,
             trials: VecDeque::new(),
             retries: BTreeMap::new(),
-            parting: None,
+            partings: VecDeque::new(),
             sum: 0,
             good: HashMap::new(),
-            awaited: BTreeSet::new(),
-            hold_until: None,
+            awaited: BTreeMap::new(),
         }
     }
 
@@ -187,6 +203,7 @@ impl<T: ResourceType> TypeState<T> {
             self.forget(name);
             self.entries.remove(name);
             self.pending.remove(name);
+            self.awaited.remove(name);
         }
         was
     }
@@ -201,6 +218,7 @@ impl<T: ResourceType> TypeState<T> {
         }
         let entries = &self.entries;
         self.pending.retain(|name, _| entries.contains(name));
+        self.awaited.retain(|name, _| entries.contains(name));
     }
 
     /// Whether this version was rejected and must not go out unchanged.

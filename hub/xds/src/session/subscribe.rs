@@ -62,8 +62,8 @@ impl<T: ResourceType> Session<T> {
         }
         for (name, resource) in snap.iter(state.ty) {
             let has = state.entries.get(name).is_some_and(|entry| entry.version == resource.version());
-            if !has || state.awaited.contains(name) {
-                let force = state.awaited.contains(name);
+            if !has || state.awaited.contains_key(name) {
+                let force = state.awaited.contains_key(name);
                 state.look_at(name.clone(), force);
             }
         }
@@ -79,7 +79,7 @@ impl<T: ResourceType> Session<T> {
         if let Some(version) = claim {
             state.record(name, *version, Standing::Claimed);
         }
-        let force = claim.is_none() || state.awaited.contains(name);
+        let force = claim.is_none() || state.awaited.contains_key(name);
         state.look_at(name.clone(), force);
     }
 
@@ -166,7 +166,7 @@ impl<T: ResourceType> super::state::TypeState<T> {
             self.record(&name, version, Standing::Claimed);
         }
         self.owed = false;
-        let awaited: Vec<Name> = self.awaited.iter().cloned().collect();
+        let awaited: Vec<Name> = self.awaited.keys().cloned().collect();
         for name in awaited.into_iter().filter(|name| self.subscribed(name)).collect::<Vec<_>>() {
             self.look_at(name, true);
         }

@@ -9,3 +9,4 @@ mod sotw;
 mod sotw_reject;
 mod subscribe;
 mod views;
+mod waits;

@@ -1,0 +1,194 @@
+//! What is waited for, and that nothing else is: companions that were not asked for yet, answers to what was sent.
+
+use std::time::Duration;
+
+use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
+use portreeve_xds::session::{COMPANION_WAIT, REMOVAL_GRACE};
+
+use crate::peer::{Peer, about, eds_cluster, res, subscribe, unsubscribe};
+
+/// A client that has cluster a, its assignment and listener l.
+fn established() -> Peer {
+    let mut peer = Peer::delta();
+    peer.change(vec![eds_cluster("a", "1"), res(Endpoint, "a", "1"), res(Listener, "l", "1")], &[]);
+    peer.session.request(about(Cluster), &peer.snap, peer.now);
+    peer.session.request(subscribe(Endpoint, &["a"]), &peer.snap, peer.now);
+    peer.session.request(about(Listener), &peer.snap, peer.now);
+    assert_eq!(peer.settle(), ["Cluster +a", "Endpoint +a", "Listener +l"]);
+    peer
+}
+
+#[test]
+fn cluster_that_was_refused_holds_no_later_listener_back() {
+    let mut peer = established();
+    peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
+    let sent = peer.pull();
+    peer.nack(&sent[0], "Error adding/updating cluster(s) b: no");
+    peer.settle();
+    peer.pass(COMPANION_WAIT * 10);
+    peer.settle();
+    // Much later, and nothing to do with b.
+    peer.change(vec![eds_cluster("a", "2"), res(Listener, "m", "1")], &[]);
+    assert_eq!(peer.hears(), ["Cluster +a", "Endpoint +a", "Listener +m"]);
+}
+
+#[test]
+fn cluster_that_went_before_it_was_subscribed_holds_no_later_listener_back() {
+    let mut peer = established();
+    peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
+    peer.settle();
+    peer.change(vec![], &[(Cluster, "b"), (Endpoint, "b")]);
+    peer.pass(REMOVAL_GRACE * 10);
+    peer.settle();
+    peer.change(vec![eds_cluster("a", "2"), res(Listener, "m", "1")], &[]);
+    assert_eq!(peer.hears(), ["Cluster +a", "Endpoint +a", "Listener +m"]);
+}
+
+#[test]
+fn cluster_does_not_go_before_the_listener_that_leaves_it_was_sent() {
+    let mut peer = established();
+    // The client is slow: four updates of its listener are on their way.
+    for text in ["2", "3", "4", "5"] {
+        peer.change(vec![res(Listener, "l", text)], &[]);
+        assert_eq!(peer.hears(), ["Listener +l"]);
+    }
+    // The listener moves from cluster a to b.
+    peer.says(subscribe(Endpoint, &["b"]));
+    peer.change(
+        vec![eds_cluster("b", "1"), res(Endpoint, "b", "1"), res(Listener, "l", "to b")],
+        &[(Cluster, "a")],
+    );
+    assert_eq!(peer.hears(), ["Cluster +b", "Endpoint +b"]);
+    peer.pass(REMOVAL_GRACE);
+    assert_eq!(peer.hears(), Vec::<String>::new(), "the client's listener still refers to cluster a");
+}
+
+#[test]
+fn listener_follows_a_changed_cluster_and_its_assignment_at_once() {
+    let mut peer = established();
+    peer.change(vec![eds_cluster("a", "2"), res(Listener, "m", "1")], &[]);
+    assert_eq!(peer.hears(), ["Cluster +a", "Endpoint +a", "Listener +m"]);
+}
+
+#[test]
+fn cluster_that_was_refused_is_not_waited_for_again_and_again() {
+    let mut peer = established();
+    peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
+    let sent = peer.pull();
+    peer.nack(&sent[0], "Error adding/updating cluster(s) b: no");
+    peer.settle();
+    let mut held = 0;
+    for round in 0..10 {
+        peer.pass(Duration::from_secs(60));
+        peer.settle();
+        let text = format!("round {round}");
+        peer.change(vec![eds_cluster("a", &text), res(Listener, "l", &text)], &[]);
+        held += usize::from(!peer.settle().contains(&"Listener +l".to_string()));
+        peer.pass(COMPANION_WAIT);
+        peer.settle();
+    }
+    assert_eq!(held, 0, "of ten changes, minutes apart");
+}
+
+/// A client that was sent cluster b and has not asked for its assignment.
+fn with_unasked_companion() -> Peer {
+    let mut peer = established();
+    peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
+    peer
+}
+
+/// What a listener that changes now waits for.
+fn listener_goes_at_once(peer: &mut Peer) {
+    peer.change(vec![res(Listener, "m", "1")], &[]);
+    assert!(peer.hears().contains(&"Listener +m".to_string()));
+}
+
+#[test]
+fn companion_of_a_cluster_that_was_just_refused_is_not_waited_for() {
+    let mut peer = with_unasked_companion();
+    let sent = peer.pull();
+    peer.nack(&sent[0], "Error adding/updating cluster(s) b: no");
+    listener_goes_at_once(&mut peer);
+}
+
+#[test]
+fn companion_of_a_cluster_that_just_went_is_not_waited_for() {
+    let mut peer = with_unasked_companion();
+    peer.settle();
+    peer.change(vec![], &[(Cluster, "b"), (Endpoint, "b")]);
+    assert_eq!(peer.settle(), ["Cluster -b"]);
+    listener_goes_at_once(&mut peer);
+}
+
+#[test]
+fn companion_that_the_client_has_unsubscribed_is_not_waited_for() {
+    let mut peer = established();
+    peer.change(vec![eds_cluster("a", "2")], &[]);
+    // Its cluster is out, and the client leaves the assignment before that goes.
+    assert!(peer.session.next(&peer.snap, peer.now).is_some());
+    peer.session.request(unsubscribe(Endpoint, &["a"]), &peer.snap, peer.now);
+    listener_goes_at_once(&mut peer);
+}
+
+#[test]
+fn one_companion_is_not_waited_for_longer_because_another_one_came() {
+    let mut peer = with_unasked_companion();
+    peer.settle();
+    let half = COMPANION_WAIT / 2;
+    peer.pass(half);
+    peer.change(vec![res(Listener, "m", "1")], &[]);
+    assert_eq!(peer.session.deadline(), Some(peer.now + half));
+    assert!(peer.hears().is_empty());
+    peer.pass(half);
+    assert_eq!(peer.hears(), ["Listener +m"]);
+}
+
+#[test]
+fn grace_of_a_removal_begins_when_the_listener_that_leaves_it_was_sent() {
+    let mut peer = established();
+    let mut sent = Vec::new();
+    for text in ["2", "3", "4", "5"] {
+        peer.change(vec![res(Listener, "l", text)], &[]);
+        sent.extend(peer.pull());
+    }
+    peer.change(vec![res(Listener, "l", "none")], &[(Cluster, "a")]);
+    peer.pass(REMOVAL_GRACE * 5);
+    assert!(peer.hears().is_empty());
+    assert_eq!(peer.session.deadline(), None, "nothing happens without an answer");
+    peer.ack(&sent[0]);
+    assert_eq!(peer.hears(), ["Listener +l"]);
+    assert_eq!(peer.session.deadline(), Some(peer.now + REMOVAL_GRACE));
+    peer.pass(REMOVAL_GRACE);
+    assert_eq!(peer.hears(), ["Cluster -a"]);
+}
+
+#[test]
+fn each_removal_has_its_own_grace() {
+    let mut peer = established();
+    peer.says(subscribe(Endpoint, &["b"]));
+    peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1"), res(Listener, "m", "to b")], &[]);
+    peer.settle();
+    peer.change(vec![res(Listener, "l", "leaves a")], &[(Cluster, "a")]);
+    assert_eq!(peer.hears(), ["Listener +l"]);
+    peer.pass(REMOVAL_GRACE / 2);
+    peer.change(vec![res(Listener, "m", "leaves b")], &[(Cluster, "b")]);
+    assert_eq!(peer.hears(), ["Listener +m"]);
+    peer.pass(REMOVAL_GRACE / 2);
+    assert_eq!(peer.hears(), ["Cluster -a"], "the other one's listener was sent half a grace ago");
+    peer.pass(REMOVAL_GRACE / 2);
+    assert_eq!(peer.hears(), ["Cluster -b"]);
+}
+
+#[test]
+fn removal_that_was_taken_back_waits_anew_when_it_comes_again() {
+    let mut peer = established();
+    peer.change(vec![res(Listener, "l", "leaves a")], &[(Cluster, "a")]);
+    assert_eq!(peer.hears(), ["Listener +l"]);
+    peer.change(vec![eds_cluster("a", "2"), res(Listener, "l", "to a")], &[]);
+    assert_eq!(peer.hears()[0], "Cluster +a");
+    peer.pass(REMOVAL_GRACE - Duration::from_millis(1));
+    peer.change(vec![res(Listener, "l", "leaves it again")], &[(Cluster, "a")]);
+    assert_eq!(peer.hears(), ["Listener +l"]);
+    peer.pass(Duration::from_millis(1));
+    assert!(peer.hears().is_empty(), "the grace is that of the second removal");
+}
