@@ -13,6 +13,7 @@ use crate::store::{Content, Key, Saver};
 pub mod outbox;
 mod sources;
 mod stream;
+pub mod told;
 
 /// The client's stubs: the messages are portreeve-api's. Public for tests that speak the protocol themselves.
 #[allow(

@@ -1,25 +1,18 @@
-//! What this agent has to say to every replica of the hub ([`Outbox`]), and what one stream was told of it ([`Told`]).
+//! What this agent has to say to every replica of the hub ([`Outbox`]).
 //!
-//! Pure. State, not a log: a stream that is slow, or new, hears how things are and nothing of how they came to be so.
+//! Pure. State, not a log: a stream that is slow, or new, is told how things are, not how they came about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portreeve_api::plan::Unhealthy;
-use portreeve_api::report::{Hello, PlanStatus, Report, Verdicts};
+use portreeve_api::report::{PlanStatus, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
-use prost::Message;
 
 /// Two agents that claim one node must not chase each other's epochs at the speed of the network.
 const BETWEEN_EPOCHS: Duration = Duration::from_secs(1);
-
-/// Bytes of words that are left where a report would be too long.
-const FEW_WORDS: usize = 64;
-
-/// Longest report that is sent: the rest is left for what is not counted here.
-const LONGEST: usize = bounds::REPORT - (64 << 10);
 
 /// The status of each Plan that this node has a word on, by the Plan's name.
 pub type Statuses = BTreeMap<Name, Arc<PlanStatus>>;
@@ -36,15 +29,6 @@ pub struct Outbox {
     raised: Option<Instant>,
 }
 
-/// What one stream was told.
-#[derive(Debug)]
-pub struct Told {
-    hello: Option<Hello>,
-    beat: u64,
-    verdicts: Option<(u64, u64)>,
-    plans: Statuses,
-}
-
 // === impl Outbox ===
 
 impl Outbox {
@@ -55,7 +39,18 @@ impl Outbox {
 
     /// What is not healthy on this node now; answers whether that is news.
     pub fn set_unhealthy(&mut self, mut unhealthy: Vec<Unhealthy>) -> bool {
+        let all = unhealthy.len();
+        unhealthy.retain(bounds::takes_endpoint);
         unhealthy.truncate(bounds::UNHEALTHY);
+        let left_out = all - unhealthy.len();
+        if left_out > 0 {
+            let most = bounds::UNHEALTHY;
+            tracing::warn!(
+                left_out,
+                most,
+                "unhealthy endpoints that no report can hold: see the health checks' paths"
+            );
+        }
         unhealthy.iter_mut().for_each(|one| bounds::cut(&mut one.reason, bounds::WORDS));
         if self.unhealthy.as_ref().is_some_and(|known| **known == unhealthy) {
             return false;
@@ -66,7 +61,8 @@ impl Outbox {
     }
 
     /// How far each Plan is on this node now; answers whether that is news.
-    pub fn set_plans(&mut self, plans: Statuses) -> bool {
+    pub fn set_plans(&mut self, mut plans: Statuses) -> bool {
+        plans.retain(|_, status| bounds::is_name(&status.plan));
         let differs = self.plans != plans;
         self.plans = plans;
         differs
@@ -88,76 +84,29 @@ impl Outbox {
         self.epoch
     }
 
-    fn verdicts(&self) -> Option<Verdicts> {
+    /// The status of each Plan.
+    pub fn plans(&self) -> &Statuses {
+        &self.plans
+    }
+
+    /// Epoch and sequence of the verdicts, if there are any.
+    pub fn said(&self) -> Option<(u64, u64)> {
+        self.unhealthy.as_ref().map(|_| (self.epoch, self.sequence))
+    }
+
+    /// All verdicts.
+    pub fn verdicts(&self) -> Option<Verdicts> {
         let unhealthy = self.unhealthy.as_ref()?.to_vec();
         Some(Verdicts { epoch: self.epoch, sequence: self.sequence, unhealthy })
     }
 }
 
-// === impl Told ===
-
-impl Told {
-    /// A stream that was told nothing yet.
-    pub fn new(node: &str) -> Self {
-        let hello = Hello { node: node.into(), agent_version: env!("CARGO_PKG_VERSION").into() };
-        Self { hello: Some(hello), beat: 0, verdicts: None, plans: Statuses::new() }
-    }
-
-    /// The next report: what differs from what was told. It counts as told.
-    pub fn next(&mut self, outbox: &Outbox) -> Report {
-        self.beat += 1;
-        let said = outbox.unhealthy.as_ref().map(|_| (outbox.epoch, outbox.sequence));
-        let verdicts = if said == self.verdicts { None } else { outbox.verdicts() };
-        let told = |name: &Name, status: &Arc<PlanStatus>| {
-            self.plans.get(name).is_some_and(|old| Arc::ptr_eq(old, status) || old == status)
-        };
-        let news = outbox.plans.iter().filter(|(name, status)| !told(name, status));
-        let plans = news.map(|(_, status)| bounded(status)).take(bounds::PLANS).collect();
-        let gone = self.plans.keys().filter(|name| !outbox.plans.contains_key(*name));
-        let plans_gone = gone.map(ToString::to_string).collect();
-        self.verdicts = said;
-        self.plans.clone_from(&outbox.plans);
-        let hello = self.hello.take();
-        fitting(Report { hello, beat: self.beat, verdicts, plans, plans_gone })
-    }
-}
-
-fn bounded(status: &PlanStatus) -> PlanStatus {
-    let mut status = status.clone();
-    cut_words(&mut status, bounds::WORDS);
-    status.conflicts.truncate(bounds::CONFLICTS);
-    status
-}
-
-fn cut_words(status: &mut PlanStatus, bytes: usize) {
-    bounds::cut(&mut status.refusal, bytes);
-    status.conflicts.iter_mut().for_each(|text| bounds::cut(text, bytes));
-}
-
-/// A report that the hub takes: words go first, then the Plans for which there is no room.
-fn fitting(mut report: Report) -> Report {
-    if report.encoded_len() <= LONGEST {
-        return report;
-    }
-    for status in &mut report.plans {
-        status.conflicts.truncate(1);
-        cut_words(status, FEW_WORDS);
-    }
-    for one in report.verdicts.iter_mut().flat_map(|verdicts| &mut verdicts.unhealthy) {
-        bounds::cut(&mut one.reason, FEW_WORDS);
-    }
-    while report.encoded_len() > LONGEST && !report.plans.is_empty() {
-        tracing::warn!(
-            plans = report.plans.len(),
-            "more Plans than a report has room for: some have no status"
-        );
-        report.plans.truncate(report.plans.len() / 2);
-    }
-    report
-}
-
 #[cfg(test)]
 mod tests {
+    use portreeve_api::report::Report;
+    use prost::Message;
+
+    use super::super::told::Told;
     use super::*;
 
     fn unhealthy(uids: &[&str]) -> Vec<Unhealthy> {
@@ -260,5 +209,129 @@ mod tests {
         assert_eq!(bounds::check(&report, true), Ok(()));
         assert_eq!(report.plans.len(), 500, "words go first");
         assert_eq!(report.verdicts.unwrap().unhealthy.len(), bounds::UNHEALTHY);
+    }
+
+    #[test]
+    fn status_for_which_a_report_has_no_room_is_in_the_next() {
+        let mut outbox = Outbox::new(5);
+        let name = |i: usize| format!("A/ns/p{i:05}");
+        let all: Vec<String> = (0..bounds::PLANS + 10).map(name).collect();
+        outbox.set_plans(plans(&all.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>()));
+        let mut told = Told::new("n");
+        let first = told.next(&outbox);
+        assert_eq!((first.plans.len(), first.more, told.is_behind()), (bounds::PLANS, true, true));
+        let next = told.next(&outbox);
+        assert_eq!((next.plans.len(), next.more, told.is_behind()), (10, false, false));
+        assert_eq!(told.next(&outbox).plans, []);
+    }
+
+    #[test]
+    fn status_that_makes_a_report_too_long_is_in_the_next() {
+        let mut outbox = Outbox::new(5);
+        let tail = "x".repeat(900);
+        let all: Vec<String> = (0..6000).map(|i| format!("A/ns/{i:05}{tail}")).collect();
+        outbox.set_plans(plans(&all.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>()));
+        let mut told = Told::new("n");
+        let reports = [told.next(&outbox), told.next(&outbox)];
+        assert_eq!(reports.iter().map(|report| report.plans.len()).sum::<usize>(), 6000);
+        assert!(
+            reports.iter().all(|report| report.encoded_len() <= bounds::REPORT && !report.plans.is_empty())
+        );
+    }
+
+    #[test]
+    fn words_that_were_shortened_are_sent_in_full_later() {
+        let mut outbox = Outbox::new(5);
+        let words = "x".repeat(bounds::WORDS);
+        let status = |i: usize| PlanStatus {
+            plan: format!("A/ns/p{i}"),
+            refusal: words.clone(),
+            conflicts: vec![words.clone(); bounds::CONFLICTS],
+            ..Default::default()
+        };
+        outbox.set_plans((0..100).map(|i| (format!("A/ns/p{i}").into(), Arc::new(status(i)))).collect());
+        let (mut told, mut known) = (Told::new("n"), BTreeMap::new());
+        let first = told.next(&outbox);
+        assert_eq!(first.plans.len(), 100, "all numbers are in the first report");
+        known.extend(first.plans.into_iter().map(|status| (status.plan.clone(), status)));
+        let mut reports = 1;
+        while told.is_behind() {
+            let report = told.next(&outbox);
+            assert_eq!(bounds::check(&report, reports == 0), Ok(()));
+            assert!(report.encoded_len() <= bounds::REPORT);
+            known.extend(report.plans.into_iter().map(|status| (status.plan.clone(), status)));
+            reports += 1;
+            assert!(reports < 10, "it never ends");
+        }
+        assert!(outbox.plans().values().all(|status| known[&status.plan] == **status));
+    }
+
+    #[test]
+    fn statuses_that_change_all_the_time_leave_room_for_the_others() {
+        let mut outbox = Outbox::new(5);
+        let tail = "x".repeat(900);
+        let all: Vec<String> = (0..6000).map(|i| format!("A/ns/{i:05}{tail}")).collect();
+        let (mut told, mut seen) = (Told::new("n"), std::collections::BTreeSet::new());
+        for round in 0..2 {
+            outbox.set_plans(plans(&all.iter().map(|name| (name.as_str(), round)).collect::<Vec<_>>()));
+            seen.extend(told.next(&outbox).plans.into_iter().map(|status| status.plan));
+        }
+        assert_eq!(seen.len(), 6000);
+    }
+
+    #[test]
+    fn plans_that_went_are_named_as_many_at_a_time_as_the_hub_takes() {
+        for (count, tail) in [(bounds::PLANS + 10, 0), (6000, 900)] {
+            let mut outbox = Outbox::new(5);
+            let tail = "x".repeat(tail);
+            let all: Vec<String> = (0..count).map(|i| format!("A/ns/p{i:05}{tail}")).collect();
+            outbox.set_plans(plans(&all.iter().map(|name| (name.as_str(), 1)).collect::<Vec<_>>()));
+            let mut told = Told::new("n");
+            told.next(&outbox);
+            told.next(&outbox);
+            outbox.set_plans(Statuses::new());
+            let reports = [told.next(&outbox), told.next(&outbox), told.next(&outbox)];
+            assert_eq!(reports.iter().map(|report| report.plans_gone.len()).sum::<usize>(), count);
+            for report in &reports {
+                assert_eq!(bounds::check(report, false), Ok(()));
+                assert!(report.encoded_len() <= bounds::REPORT);
+            }
+            assert_eq!(reports[2].plans_gone, Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn what_the_hub_would_refuse_is_left_out_and_the_rest_is_sent() {
+        let mut outbox = Outbox::new(5);
+        let long = "x".repeat(bounds::NAME + 1);
+        outbox.set_plans(plans(&[("", 1), (&long, 1), ("p", 1)]));
+        let good = Unhealthy { uid: "u".into(), port: 7, ..Default::default() };
+        outbox.set_unhealthy(vec![
+            Unhealthy { uid: String::new(), ..good.clone() },
+            Unhealthy { port: 0, ..good.clone() },
+            Unhealthy { http_path: long, ..good.clone() },
+            good,
+        ]);
+        let report = Told::new("n").next(&outbox);
+        assert_eq!(bounds::check(&report, true), Ok(()));
+        assert_eq!((names(&report), report.verdicts.as_ref().unwrap().unhealthy.len()), (vec!["p"], 1));
+    }
+
+    #[test]
+    fn verdicts_with_the_longest_paths_still_leave_room_for_a_status() {
+        let mut outbox = Outbox::new(5);
+        let path = "/".repeat(bounds::NAME);
+        let one = |i: usize| Unhealthy {
+            uid: format!("u{i}"),
+            port: 7,
+            http_path: path.clone(),
+            reason: path.clone(),
+            ..Default::default()
+        };
+        outbox.set_unhealthy((0..bounds::UNHEALTHY).map(one).collect());
+        outbox.set_plans(plans(&[("p", 1)]));
+        let report = Told::new("n").next(&outbox);
+        assert!(report.encoded_len() <= bounds::REPORT);
+        assert_eq!((bounds::check(&report, true), names(&report)), (Ok(()), vec!["p"]));
     }
 }

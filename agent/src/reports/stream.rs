@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 
-use super::outbox::{Outbox, Told};
+use super::outbox::Outbox;
 use super::stubs::reports_client::ReportsClient;
+use super::told::Told;
 use crate::replicas::{Replica, Replicas};
 
 /// A report is sent at least this often. The replica's lease lasts twice as long.
@@ -88,6 +89,7 @@ impl Reporter {
             tokio::select! {
                 changed = outbox.changed() => changed?,
                 () = tokio::time::sleep_until(sent + EVERY) => {}
+                () = std::future::ready(()), if told.is_behind() => {}
             }
             let next = told.next(&outbox.borrow_and_update());
             reports.send(next).await?;

@@ -1,5 +1,6 @@
 //! What a report may hold at most: the agent cuts its reports to it, the hub refuses what is beyond it ([`check`]).
 
+use crate::plan::Unhealthy;
 use crate::report::{PlanStatus, Report, Verdicts};
 
 /// Longest report, in bytes.
@@ -8,8 +9,10 @@ pub const REPORT: usize = 4 << 20;
 pub const BEAT: usize = 1 << 10;
 /// Unhealthy endpoints of one node.
 pub const UNHEALTHY: usize = 10_000;
-/// Plans that one node has a word on.
+/// Plans that one report names, as changed or as gone; a further report continues it.
 pub const PLANS: usize = 20_000;
+/// Plans that one node reports a status of.
+pub const NODE_PLANS: usize = 100_000;
 /// Listeners of one Plan that lost their port.
 pub const CONFLICTS: usize = 100;
 /// Bytes of a name: of a Plan, of an endpoint, of a path.
@@ -49,6 +52,20 @@ pub fn cut(text: &mut String, bytes: usize) {
     }
 }
 
+/// Whether a report may name this Plan.
+pub fn is_name(text: &str) -> bool {
+    name("", text).is_ok()
+}
+
+/// Whether a report may hold this endpoint, once its reason is cut to [`WORDS`].
+pub fn takes_endpoint(one: &Unhealthy) -> bool {
+    is_name(&one.uid) && one.http_path.len() <= NAME && is_port(one.port)
+}
+
+fn is_port(port: u32) -> bool {
+    (1..=65_535).contains(&port)
+}
+
 fn node(node: &str) -> Result<(), String> {
     longest("hello.node", node, NODE)?;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
@@ -68,7 +85,7 @@ fn verdicts(verdicts: &Verdicts) -> Result<(), String> {
         name(&field("uid"), &one.uid)?;
         longest(&field("http_path"), &one.http_path, NAME)?;
         longest(&field("reason"), &one.reason, WORDS)?;
-        if !(1..=65_535).contains(&one.port) {
+        if !is_port(one.port) {
             return Err(format!("{}: {} is no port", field("port"), one.port));
         }
     }
@@ -107,7 +124,6 @@ fn most(field: &str, count: usize, allowed: usize) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Unhealthy;
     use crate::report::Hello;
 
     fn first() -> Report {

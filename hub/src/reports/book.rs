@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use portreeve_api::plan::{Health, Unhealthy};
 use portreeve_api::report::{Report, Verdicts};
 
-use super::statuses::Statuses;
+use super::statuses::{self, Statuses};
 use crate::index::Name;
 
 /// A node that is unheard for this long is stale. Agents report twice as often.
@@ -48,6 +48,8 @@ pub struct Attached {
     id: u64,
     /// The epoch of the verdicts that it brought.
     epoch: Option<u64>,
+    /// Plans that its first reports named, until one has no continuation.
+    naming: Option<BTreeSet<String>>,
 }
 
 /// A change of a node's Health; none: it is forgotten.
@@ -97,7 +99,7 @@ impl Book {
         self.streams += 1;
         entry.streams.insert(self.streams);
         entry.newest = self.streams;
-        Ok(Attached { node: name, id: self.streams, epoch: None })
+        Ok(Attached { node: name, id: self.streams, epoch: None, naming: None })
     }
 
     /// A stream ended. What it said stays.
@@ -122,8 +124,12 @@ impl Book {
         let Some(node) = self.nodes.get_mut(&stream.node) else {
             return Err(format!("node {} was forgotten: report anew", stream.node));
         };
+        if first {
+            stream.naming = Some(BTreeSet::new());
+        }
         if node.newest == stream.id {
-            self.statuses.take(&stream.node, (report.plans, &report.plans_gone), first, now)?;
+            let said = statuses::Said { plans: report.plans, gone: report.plans_gone, more: report.more };
+            self.statuses.take(&stream.node, said, &mut stream.naming, now)?;
         }
         node.heard = now;
         if std::mem::replace(&mut node.silent, false) {

@@ -18,37 +18,66 @@ pub struct Statuses {
     changed: BTreeMap<Name, Instant>,
 }
 
+/// What a report says of Plans.
+pub struct Said {
+    /// Those whose status changed.
+    pub plans: Vec<PlanStatus>,
+    /// Those that are gone.
+    pub gone: Vec<String>,
+    /// The next report continues this one.
+    pub more: bool,
+}
+
 // === impl Statuses ===
 
 impl Statuses {
-    /// Takes in what a node says of its Plans; `all`: it names every Plan that it has a word on.
+    /// Takes in what a node says of its Plans. `naming`: the stream's first reports, which name every Plan, until one has
+    /// no continuation; what they did not name then is gone.
     ///
     /// # Errors
     /// In words: these are too many. Nothing was taken in.
     pub fn take(
         &mut self,
         node: &Name,
-        (plans, gone): (Vec<PlanStatus>, &[String]),
-        all: bool,
+        report: Said,
+        naming: &mut Option<BTreeSet<String>>,
         now: Instant,
     ) -> Result<(), String> {
-        let known = self.of_node.get(node);
-        let news =
-            plans.iter().filter(|s| known.is_none_or(|known| !known.contains(s.plan.as_str()))).count();
-        let kept = if all { 0 } else { known.map_or(0, BTreeSet::len).saturating_sub(gone.len()) };
-        if kept + news > report_bounds::PLANS {
-            let (count, most) = (kept + news, report_bounds::PLANS);
+        let count = match &naming {
+            Some(named) => report.plans.iter().filter(|s| !named.contains(&s.plan)).count() + named.len(),
+            None => self.count_with(node, &report),
+        };
+        if count > report_bounds::NODE_PLANS {
+            let most = report_bounds::NODE_PLANS;
             return Err(format!("plans: node {node} has {count} of them, {most} are allowed"));
         }
-        if all {
-            let named: BTreeSet<&str> = plans.iter().map(|status| status.plan.as_str()).collect();
-            let old = known.into_iter().flatten().filter(|plan| !named.contains(&***plan));
-            let old: Vec<Name> = old.cloned().collect();
-            old.iter().for_each(|plan| self.drop(node, plan, now));
+        report.gone.iter().for_each(|plan| self.drop(node, plan, now));
+        if let Some(named) = naming {
+            named.extend(report.plans.iter().map(|status| status.plan.clone()));
         }
-        gone.iter().for_each(|plan| self.drop(node, plan, now));
-        plans.into_iter().for_each(|status| self.put(node, status, now));
+        report.plans.into_iter().for_each(|status| self.put(node, status, now));
+        if let Some(named) = naming.take_if(|_| !report.more) {
+            self.keep(node, &named, now);
+        }
         Ok(())
+    }
+
+    /// How many Plans a node has a word on once this is taken in.
+    fn count_with(&self, node: &Name, report: &Said) -> usize {
+        let none = BTreeSet::new();
+        let known = self.of_node.get(node).unwrap_or(&none);
+        let named: BTreeSet<&str> = report.plans.iter().map(|status| status.plan.as_str()).collect();
+        let gone: BTreeSet<&str> = report.gone.iter().map(String::as_str).collect();
+        let leaves = gone.iter().filter(|plan| known.contains(**plan) && !named.contains(*plan)).count();
+        let comes = named.iter().filter(|plan| !known.contains(**plan)).count();
+        known.len() - leaves + comes
+    }
+
+    /// A node has a word on these Plans alone.
+    fn keep(&mut self, node: &Name, named: &BTreeSet<String>, now: Instant) {
+        let known = self.of_node.get(node).into_iter().flatten();
+        let old: Vec<Name> = known.filter(|plan| !named.contains(&***plan)).cloned().collect();
+        old.iter().for_each(|plan| self.drop(node, plan, now));
     }
 
     /// Every node's latest word on every Plan.

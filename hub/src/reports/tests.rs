@@ -249,13 +249,35 @@ fn too_much_is_refused_and_changes_nothing() {
     let mut stream = rig.attach("n");
     rig.hear(&mut stream, plans(&[("p", 1)], &[]));
     rig.changed();
-    let names: Vec<String> = (0..20_000).map(|i| format!("x{i}")).collect();
+    let names: Vec<String> = (0..100_000).map(|i| format!("x{i}")).collect();
     let many: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
-    let report = Report { verdicts: verdicts(1, 1, &["u"]).verdicts, ..plans(&many, &[]) };
-    let words = rig.book.take(&mut stream, report, false, rig.now()).unwrap_err();
-    assert_eq!(words, "plans: node n has 20001 of them, 20000 are allowed");
-    assert!(rig.changed().is_empty());
-    assert_eq!(rig.book.epoch_of(&"n".into()), 0);
+    // Plans that the node never had make no room, nor do those that it keeps.
+    for gone in [vec![], vec!["a", "b"], vec!["p"]] {
+        let mut report = Report { verdicts: verdicts(1, 1, &["u"]).verdicts, ..plans(&many, &gone) };
+        report.plans.push(plans(&[("p", 1)], &[]).plans.remove(0));
+        let words = rig.book.take(&mut stream, report, false, rig.now()).unwrap_err();
+        assert_eq!(words, "plans: node n has 100001 of them, 100000 are allowed");
+        assert!(rig.changed().is_empty());
+        assert_eq!(rig.book.epoch_of(&"n".into()), 0);
+    }
+    rig.hear(&mut stream, plans(&many, &["p"]));
+    assert_eq!(rig.changed().len(), 100_001);
+}
+
+#[test]
+fn plan_that_the_continuation_of_a_first_report_names_is_not_gone() {
+    let mut rig = Rig::new();
+    let mut old = rig.attach("n");
+    rig.hear(&mut old, plans(&[("p", 1), ("q", 1), ("r", 1)], &[]));
+    rig.changed();
+    let mut new = rig.attach("n");
+    let part = |named: &[(&str, u32)], more| Report { more, ..plans(named, &[]) };
+    rig.book.take(&mut new, part(&[("p", 1)], true), true, rig.now()).unwrap();
+    assert!(rig.changed().is_empty(), "more follows");
+    rig.book.take(&mut new, part(&[("q", 1)], false), false, rig.now()).unwrap();
+    assert_eq!(rig.changed(), ["r"]);
+    rig.book.take(&mut new, part(&[("s", 1)], false), false, rig.now()).unwrap();
+    assert_eq!(rig.changed(), ["s"], "only the first reports name all");
 }
 
 #[test]

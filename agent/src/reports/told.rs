@@ -1,0 +1,194 @@
+//! What one stream was told of the [`Outbox`], and what its next report holds ([`Told`]).
+//!
+//! Pure. Only what a report held counts as told: what the hub's bounds leave no room for follows in the next one.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
+
+use portreeve_api::report::{Hello, PlanStatus, Report, Verdicts};
+use portreeve_api::report_bounds as bounds;
+use portreeve_xds::Name;
+use prost::Message;
+
+use super::outbox::Outbox;
+
+/// Bytes of words that are left where a report would be too long.
+const FEW_WORDS: usize = 64;
+
+/// Longest report that is sent: the hub allows 64 KiB more, for fields that are not counted here.
+const LONGEST: usize = bounds::REPORT - (64 << 10);
+
+/// Longest verdicts that are sent: the rest of a report is always enough for one status.
+const VERDICTS: usize = LONGEST / 4 * 3;
+
+/// Bytes of a list's entry beside its content: the field's tag and the length.
+const FRAME: usize = 6;
+
+/// What one stream was told.
+#[derive(Debug)]
+pub struct Told {
+    hello: Option<Hello>,
+    beat: u64,
+    verdicts: Option<(u64, u64)>,
+    plans: BTreeMap<Name, Sent>,
+    /// The last status that was sent. The next report begins behind it, so that each gets its turn.
+    last: Name,
+    behind: bool,
+}
+
+/// A status that was sent.
+#[derive(Debug)]
+struct Sent {
+    status: Arc<PlanStatus>,
+    /// False if its words were shortened for want of room.
+    whole: bool,
+}
+
+/// What a report still has room for.
+struct Room {
+    bytes: usize,
+    entries: usize,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// A stream that was told nothing yet.
+    pub fn new(node: &str) -> Self {
+        let hello = Hello { node: node.into(), agent_version: env!("CARGO_PKG_VERSION").into() };
+        Self {
+            hello: Some(hello),
+            beat: 0,
+            verdicts: None,
+            plans: BTreeMap::new(),
+            last: "".into(),
+            behind: false,
+        }
+    }
+
+    /// The next report: what differs from what was told, within the hub's bounds. What it holds counts as told.
+    pub fn next(&mut self, outbox: &Outbox) -> Report {
+        self.beat += 1;
+        self.behind = false;
+        let mut report = Report { hello: self.hello.take(), beat: self.beat, ..Report::default() };
+        let said = outbox.said();
+        if said != self.verdicts {
+            report.verdicts = outbox.verdicts().map(fitting);
+            self.verdicts = said;
+        }
+        let mut room = Room { bytes: LONGEST - report.encoded_len(), entries: bounds::PLANS };
+        report.plans_gone = self.gone(outbox, &mut room);
+        room.entries = bounds::PLANS;
+        report.plans = self.news(outbox, &mut room);
+        report.more = self.behind;
+        report
+    }
+
+    /// Whether the last report had no room for everything: the next one is due as soon as that one is answered.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// The Plans that are gone, as many as there is room for.
+    fn gone(&mut self, outbox: &Outbox, room: &mut Room) -> Vec<String> {
+        let all = self.plans.keys().filter(|name| !outbox.plans().contains_key(*name));
+        let gone: Vec<Name> = all.take(room.entries + 1).cloned().collect();
+        let fit = gone.iter().take_while(|name| room.take(name.len())).count();
+        self.behind |= fit < gone.len();
+        gone[..fit].iter().for_each(|name| drop(self.plans.remove(name)));
+        gone[..fit].iter().map(ToString::to_string).collect()
+    }
+
+    /// The statuses that differ, as many as there is room for. Where not all words fit, those of new statuses are
+    /// shortened, and a later report has them in full.
+    fn news(&mut self, outbox: &Outbox, room: &mut Room) -> Vec<PlanStatus> {
+        let last = &self.last;
+        let behind_last = outbox.plans().range::<Name, _>((Excluded(last), Unbounded));
+        let order = behind_last.chain(outbox.plans().range::<Name, _>(..=last));
+        let due: Vec<_> = order.filter(|(name, status)| !self.knows(name, status, true)).collect();
+        let full = due.iter().take(bounds::PLANS).map(|(_, status)| bounded(status).encoded_len() + FRAME);
+        let shorten = full.sum::<usize>() > room.bytes;
+        let mut news = Vec::new();
+        for (name, status) in due {
+            if self.plans.len() >= bounds::NODE_PLANS && !self.plans.contains_key(name) {
+                continue;
+            }
+            let (mut one, mut whole) = (bounded(status), true);
+            if shorten && !self.knows(name, status, false) {
+                whole = !cut_words(&mut one);
+            }
+            if !room.take(one.encoded_len()) {
+                self.behind = true;
+                break;
+            }
+            self.behind |= !whole;
+            self.plans.insert(name.clone(), Sent { status: status.clone(), whole });
+            self.last = name.clone();
+            news.push(one);
+        }
+        news
+    }
+
+    /// Whether this status was sent; `whole`: with all its words.
+    fn knows(&self, name: &Name, status: &Arc<PlanStatus>, whole: bool) -> bool {
+        let same = |sent: &&Sent| Arc::ptr_eq(&sent.status, status) || sent.status == *status;
+        self.plans.get(name).filter(same).is_some_and(|sent| sent.whole || !whole)
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Takes room for one more entry with so many bytes of content; false if there is not enough.
+    fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.entries > 0 && self.bytes >= bytes + FRAME;
+        if fits {
+            self.entries -= 1;
+            self.bytes -= bytes + FRAME;
+        }
+        fits
+    }
+}
+
+/// A status within the bounds of its fields.
+fn bounded(status: &PlanStatus) -> PlanStatus {
+    let mut status = status.clone();
+    bounds::cut(&mut status.refusal, bounds::WORDS);
+    status.conflicts.truncate(bounds::CONFLICTS);
+    status.conflicts.iter_mut().for_each(|text| bounds::cut(text, bounds::WORDS));
+    status
+}
+
+/// Shortens a status's words; returns whether that changed anything.
+fn cut_words(status: &mut PlanStatus) -> bool {
+    let long = status.refusal.len() > FEW_WORDS || status.conflicts.iter().any(|text| text.len() > FEW_WORDS);
+    let cuts = long || status.conflicts.len() > 1;
+    bounds::cut(&mut status.refusal, FEW_WORDS);
+    status.conflicts.truncate(1);
+    status.conflicts.iter_mut().for_each(|text| bounds::cut(text, FEW_WORDS));
+    cuts
+}
+
+/// Verdicts that leave room in a report. They are one whole and can't be continued: reasons go first, then endpoints.
+fn fitting(mut verdicts: Verdicts) -> Verdicts {
+    for most in [FEW_WORDS, 0] {
+        if verdicts.encoded_len() <= VERDICTS {
+            return verdicts;
+        }
+        verdicts.unhealthy.iter_mut().for_each(|one| bounds::cut(&mut one.reason, most));
+    }
+    let mut room = Room { bytes: VERDICTS - FRAME * FRAME, entries: bounds::UNHEALTHY };
+    let all = verdicts.unhealthy.len();
+    let fit = verdicts.unhealthy.iter().take_while(|one| room.take(one.encoded_len())).count();
+    if fit < all {
+        tracing::warn!(
+            endpoints = all,
+            sent = fit,
+            "more unhealthy endpoints than a report has room for: the others count as healthy on other nodes; use \
+             shorter health check paths or fewer checks on this node"
+        );
+        verdicts.unhealthy.truncate(fit);
+    }
+    verdicts
+}
