@@ -91,14 +91,7 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
             if *next <= now {
                 // Not again before this one has answered.
                 *next = now + PATIENCE * FORMS + EVERY.1;
-                let (resolvers, settings) = (resolvers.clone(), settings.clone());
-                running.spawn(async move {
-                    let answer = match given(&settings, &host) {
-                        Some(answer) => answer,
-                        None => resolvers.look_up(&host, &settings.domain).await,
-                    };
-                    (host, answer)
-                });
+                running.spawn(resolved(resolvers.clone(), settings.clone(), host));
             }
         }
         let soonest = due.values().min().copied().unwrap_or(now + EVERY.1);
@@ -108,6 +101,15 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
             () = tokio::time::sleep_until(soonest.into()) => {}
         }
     }
+}
+
+/// A name, and what was said of it.
+async fn resolved(resolvers: Arc<Resolvers>, settings: Settings, host: Host) -> (Host, Answer) {
+    let answer = match given(&settings, &host) {
+        Some(answer) => answer,
+        None => resolvers.look_up(&host, &settings.domain).await,
+    };
+    (host, answer)
 }
 
 fn settle(local: &Local, due: &mut BTreeMap<Host, Instant>, host: Host, answer: Answer) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::plan;
+use portreeve_xds::Name;
 
 use crate::envoy::bootstrap::Family;
 use crate::keeper::Spec;
@@ -40,21 +41,12 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
         if let Some(wanted) = &wanted {
             let names: BTreeSet<String> = wanted.keys().map(ToString::to_string).collect();
             let news = wanted_before.as_ref() != Some(wanted);
-            for (name, proxy) in wanted.iter().filter(|_| news) {
-                let Some(envoy) = &common.envoy else {
-                    tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
-                    continue;
-                };
-                if let Err(error) = keepers.ensure(spec(local.node(), (name, proxy), envoy, &common)) {
-                    tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
-                }
+            for one in wanted.iter().filter(|_| news) {
+                ensure((&local, &keepers), one, &common);
             }
             // Also those that an earlier agent started, and those in pods, that nobody wants.
-            for name in keepers.found()?.into_iter().chain(keepers.status().into_keys()) {
-                if !names.contains(&name) {
-                    keepers.stop(&name, common.drain);
-                }
-            }
+            let found = keepers.found()?.into_iter().chain(keepers.status().into_keys());
+            found.filter(|name| !names.contains(name)).for_each(|name| keepers.stop(&name, common.drain));
             wanted_before = Some(wanted.clone());
         }
         // The senders live as long as the agent.
@@ -62,6 +54,16 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
             _ = changes.changed() => {}
             _ = kept.changed() => {}
         }
+    }
+}
+
+/// Has a keeper run this NodeProxy.
+fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &plan::NodeProxy), common: &Common) {
+    let Some(envoy) = &common.envoy else {
+        return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
+    };
+    if let Err(error) = keepers.ensure(spec(local.node(), (name, proxy), envoy, common)) {
+        tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use k8s_openapi::api::core::v1::Pod as KubePod;
-use kube::Api;
 use kube::runtime::watcher;
+use kube::{Api, Client};
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, watch};
@@ -247,16 +247,9 @@ async fn take_turn(
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     let traces = Traces::spawn(&mut tasks, ("agent", args.node.clone()), args.otlp_endpoint, &shutdown);
     if traces.is_on() {
-        agent.local.trace(Tracer::new(traces, args.node.clone()));
+        agent.local.trace(Tracer::new(traces, args.node));
     }
-    let report = status::writer::run(client.clone(), agent.local.clone(), agent.keepers.clone());
-    tasks.spawn("node report", report);
-    let pods = Api::<KubePod>::all(client);
-    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", args.node));
-    let guard = readiness.guard("this node's pods");
-    let verbs = PodVerbs(agent.local.clone());
-    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, verbs));
-    tasks.spawn("completeness", told_all(agent.local.clone(), readiness.guard("the hub")));
+    spawn_cluster(&mut tasks, client, &agent, readiness);
     drop(unready);
     if let Some(address) = args.admin {
         let told = (readiness.clone(), metrics::told(agent, args.envoy_metrics));
@@ -269,6 +262,18 @@ async fn take_turn(
     let passed = turn.work_until_asked(&mut tasks, (shutdown, readiness.clone()));
     tasks.run().await?;
     Ok(passed.await.ok())
+}
+
+/// Starts the tasks that speak to the API server, and the one that waits for the hub's word.
+fn spawn_cluster(tasks: &mut Tasks, client: Client, agent: &Agent, readiness: &Readiness) {
+    let local = &agent.local;
+    let report = status::writer::run(client.clone(), local.clone(), agent.keepers.clone());
+    tasks.spawn("node report", report);
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", local.node()));
+    let (pods, guard) = (Api::<KubePod>::all(client), readiness.guard("this node's pods"));
+    let verbs = PodVerbs(local.clone());
+    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, verbs));
+    tasks.spawn("completeness", told_all(local.clone(), readiness.guard("the hub")));
 }
 
 /// The listener of --admin. An agent that was here and does not answer may hold the address, until it is ended.

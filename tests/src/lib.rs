@@ -3,6 +3,8 @@
 //!
 //! Everything here starts real things and ends them: children die with the test process (`PR_SET_PDEATHSIG`),
 //! namespaces vanish with the last file descriptor, data lives in temporary directories, ports are the kernel's choice.
+//!
+//! (syn, with proc-macro2 for line numbers, is for the test of the style's limits: it counts on parsed source.)
 
 pub mod assets;
 pub mod call;

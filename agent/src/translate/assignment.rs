@@ -67,14 +67,15 @@ pub fn candidates(
                 one_family(families, ips).into_iter().for_each(|ip| add(of_ip(ip)));
             }
             Some(From::Group(group)) => {
-                for endpoint in lookup.group(group)? {
-                    let Some(ip) = pick(families, &endpoint.ips) else { continue };
+                let of_pod = |endpoint: &plan::Endpoint| {
+                    let ip = pick(families, &endpoint.ips)?;
                     let (created_ms, terminating_ms) = (endpoint.created_ms, endpoint.terminating_ms);
                     let failed = checked.pod(lookup, endpoint);
                     let stale = checked.port == 0 && lookup.stale(endpoint);
                     let known = Candidate::new(ip, source);
-                    add(Candidate { created_ms, terminating_ms, failed, stale, ..known });
-                }
+                    Some(Candidate { created_ms, terminating_ms, failed, stale, ..known })
+                };
+                lookup.group(group)?.into_iter().filter_map(of_pod).for_each(&mut add);
             }
             Some(From::Filename(_)) | None => {}
         }

@@ -28,21 +28,24 @@ pub fn incoming(
     gate: Option<Gate>,
 ) -> impl Stream<Item = io::Result<(UnixStream, Peer)>> + Send {
     futures::stream::unfold((listener, gate), |(listener, gate)| async move {
-        let connection = loop {
-            match listener.accept().await {
-                Ok((io, _)) => {
-                    if let Some(connection) = pass(io, gate.as_ref()) {
-                        break connection;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted");
-                    tokio::time::sleep(AFTER_FAILURE).await;
-                }
-            }
-        };
+        let connection = accept(&listener, gate.as_ref()).await;
         Some((Ok(connection), (listener, gate)))
     })
+}
+
+/// The next connection that the gate lets pass.
+async fn accept(listener: &UnixListener, gate: Option<&Gate>) -> (UnixStream, Peer) {
+    loop {
+        let accepted = listener.accept().await.map(|(io, _)| pass(io, gate));
+        match accepted {
+            Ok(Some(connection)) => return connection,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
 }
 
 fn pass(io: UnixStream, gate: Option<&Gate>) -> Option<(UnixStream, Peer)> {

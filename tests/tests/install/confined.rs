@@ -34,23 +34,24 @@ pub async fn all_parts(site: &Site) -> Result<()> {
         };
         let wanted = if part == "hub" { 2 } else { site.cluster.nodes().len() };
         ensure!(pods.len() == wanted, "{part}: {pods:?}");
+        let rights = if part == "csi" { &DRIVER[..] } else { &NOTHING };
         for pod in pods {
             let node = site.cluster.node_named(&pod.node)?;
-            let ours = |pid: &u32| {
-                let command = command(*pid);
-                // The kubelet's probes come and go.
-                let passing = PROBES.iter().any(|probe| command.starts_with(probe));
-                !passing && (command.contains("portreeve-") || command.contains("envoy"))
-            };
-            let pids: Vec<u32> = node.pids_of_pod(&pod.uid).into_iter().filter(ours).collect();
+            let pids: Vec<u32> = node.pids_of_pod(&pod.uid).into_iter().filter(is_ours).collect();
             ensure!(pids.len() == if part == "gateway" { 2 } else { 1 }, "{}: {pids:?}", pod.name);
             for pid in pids {
-                let rights = if part == "csi" { &DRIVER[..] } else { &NOTHING };
                 is_confined(pid, user, rights).with_context(|| format!("{}: {}", pod.name, command(pid)))?;
             }
         }
     }
     Ok(())
+}
+
+/// Whether a process is one of the parts' own: the kubelet's probes come and go.
+fn is_ours(pid: &u32) -> bool {
+    let command = command(*pid);
+    let passing = PROBES.iter().any(|probe| command.starts_with(probe));
+    !passing && (command.contains("portreeve-") || command.contains("envoy"))
 }
 
 fn command(pid: u32) -> String {

@@ -114,6 +114,10 @@ async fn two_hubs_serve_one_of_them_writes_and_the_other_takes_over() -> Result<
     Ok(())
 }
 
+/// An object without a listener that can be opened.
+const NOWHERE: &str = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: nowhere}\n\
+                       spec: {selector: {app: envoy-ingress}, listeners: [{name: nowhere, tcp: {port: 5002}}]}\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once() -> Result<()> {
     let mut town = Town::without_portreeve(1).await?;
@@ -126,8 +130,6 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
             "        health_check: {interval: 200, protocol: TCP}\n        endpoints:\n",
         )
         .replace("port: 10000}", "port: 10000, health_check_port: 1233}");
-    let nowhere = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: nowhere}\n\
-                   spec: {selector: {app: envoy-ingress}, listeners: [{name: nowhere, tcp: {port: 5002}}]}\n";
     let absent = Service::new("absent", "app: envoy-ingress")
         .udp("absent", 5003, &[Host::Pods("app: nobody")], 1)
         .yaml();
@@ -139,7 +141,7 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
     )
     .await?;
     town.apply(
-        &[&good, &short, nowhere, &absent, &far].map(|text| text.trim_start_matches("---\n")).join("---\n"),
+        &[&good, &short, NOWHERE, &absent, &far].map(|text| text.trim_start_matches("---\n")).join("---\n"),
     )
     .await?;
     let expected = [

@@ -65,6 +65,21 @@ fn mk_changes(random: &mut StdRng) -> Vec<Change> {
     changes.into_iter().collect()
 }
 
+fn write_until_crash(
+    disk: &mut Forgetful,
+    scribe: &mut Scribe,
+    (random, expected): (&mut StdRng, &mut Expected),
+) {
+    loop {
+        let changes = mk_changes(random);
+        expected.wrote(&changes);
+        if commit(disk, scribe, changes.clone()).is_err() {
+            return;
+        }
+        expected.confirmed(&changes);
+    }
+}
+
 #[test]
 fn after_any_crash_every_key_has_a_content_that_was_written_and_what_was_confirmed_is_there() {
     let (mut crashes, mut torn) = (0, 0);
@@ -74,14 +89,7 @@ fn after_any_crash_every_key_has_a_content_that_was_written_and_what_was_confirm
         for life in 0..LIVES {
             let mut scribe = Scribe::new(life as u64);
             disk.crash_after(random.random_range(0..120));
-            loop {
-                let changes = mk_changes(&mut random);
-                expected.wrote(&changes);
-                if commit(&mut disk, &mut scribe, changes.clone()).is_err() {
-                    break;
-                }
-                expected.confirmed(&changes);
-            }
+            write_until_crash(&mut disk, &mut scribe, (&mut random, &mut expected));
             crashes += 1;
             disk = disk.restart();
             let found = load(&mut disk, Path::new("state"));
