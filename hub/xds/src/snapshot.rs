@@ -15,9 +15,11 @@ pub struct Snapshot<T> {
     types: std::marker::PhantomData<T>,
 }
 
-/// Names that are not known to be absent although a snapshot does not have them: a client that says that it has one keeps it,
-/// and is told neither that it is right nor that it is gone. In the incremental variant only: the state of the world has no
-/// way to say nothing.
+/// Names whose absence from a snapshot is not a deletion: clients keep them, neither confirmed nor removed.
+///
+/// An incremental client that says that it has such a name gets no answer about it. In the state of the world a set without
+/// the name would remove it, so a returning client of a full-state type gets no response until nothing of the type is
+/// withheld (spec "Deleting Resources"; `xds.md` §4.3, case 32).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withheld<T> {
     /// All names of these types.
@@ -143,6 +145,13 @@ impl<T: ResourceType> Snapshot<T> {
     pub fn withholds(&self, ty: T, name: &Name) -> bool {
         let Withheld { types, names } = &self.withheld;
         types.contains(&ty) || (!names.is_empty() && names.contains(&(ty, name.clone())))
+    }
+
+    /// Whether nothing is said of a type as a whole or, unless `whole`, of one of its names that is missing.
+    pub(crate) fn withholds_of(&self, ty: T, whole: bool) -> bool {
+        let Withheld { types, names } = &self.withheld;
+        let missing = |(of, name): &(T, Name)| *of == ty && self.get(ty, name).is_none();
+        types.contains(&ty) || (!whole && names.iter().any(missing))
     }
 
     /// What turns `old` into `new`.

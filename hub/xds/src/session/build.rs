@@ -47,12 +47,18 @@ impl<T: ResourceType> Session<T> {
         if self.held_until(at).is_some_and(|until| now < until) {
             return None;
         }
+        if self.variant == Variant::Sotw && self.types[at].unsure(snap) {
+            return None;
+        }
         while let Some(names) = self.types[at].trials.pop_front() {
             let look = names.into_iter().map(|name| (name, Look { force: true, place: None }));
             let draft = Draft { trial: true, ..self.draft(at, look, false, snap) };
             if !draft.is_empty() {
                 return Some(self.send(at, draft, snap, now));
             }
+        }
+        if let Some(draft) = self.types[at].farewell(snap) {
+            return Some(self.send(at, draft, snap, now));
         }
         let pending = std::mem::take(&mut self.types[at].pending);
         let draft = self.draft(at, pending, true, snap);
@@ -132,11 +138,20 @@ impl<T: ResourceType> Session<T> {
             let key = Key { name: &name, place };
             let fate = state.decide(key, force, snap);
             state.awaited.remove(&name);
+            state.unsaid.remove(&name);
             match (fate, waits) {
                 (Fate::Nothing, _) => {}
+                (Fate::Vanish(_) | Fate::Gone, _) if sotw && state.unknown(key, snap) => {
+                    state.unsaid.insert(name);
+                }
                 (Fate::Send(resource), _) => draft.add(resource, place),
                 (Fate::Vanish(_) | Fate::Gone, true) if state.has(key) => state.part(name),
-                (Fate::Vanish(resource), _) => draft.add(resource, place),
+                (Fate::Vanish(resource), _) => {
+                    draft.add(resource, place);
+                    if !sotw {
+                        state.farewells.insert(name);
+                    }
+                }
                 (Fate::Gone, _) if sotw => state.gone_silently(name, &mut draft),
                 (Fate::Gone, _) => draft.removed.push(name),
                 (Fate::Silent, _) => state.forget(&name),
@@ -157,6 +172,7 @@ impl<T: ResourceType> Session<T> {
         let companions: Vec<(Name, Name)> = draft.resources.iter().filter_map(with_companion).collect();
         let version = if self.variant == Variant::Sotw && state.ty.full_state() {
             draft.resources = state.full_set(&draft, snap);
+            state.told = true;
             draft.places.clear();
             version_of(&draft.resources)
         } else {
@@ -223,6 +239,15 @@ impl<T: ResourceType> TypeState<T> {
             }
             None => self.partings.push_back(Parting { names: BTreeSet::from([name]), sent: None }),
         }
+    }
+
+    /// Names as removed what was just emptied: two responses, because Envoy refuses one with both, and ignores the removal
+    /// alone. What has come back meanwhile is passed over.
+    fn farewell(&mut self, snap: &Snapshot<T>) -> Option<Draft> {
+        let names = std::mem::take(&mut self.farewells);
+        let gone = |name: &Name| snap.get(self.ty, name).is_none() && self.subscribed(name);
+        let removed: Vec<Name> = names.into_iter().filter(gone).collect();
+        (!removed.is_empty()).then(|| Draft { removed, ..Draft::default() })
     }
 
     /// State of the world has no word for a removal, except to leave it out of a full set.

@@ -101,9 +101,11 @@ impl<T: ResourceType> Session<T> {
         self.types[position(ty)].changed(name, place);
     }
 
-    /// What is withheld has changed: looks again at what the client claims and the snapshot does not have.
+    /// What is withheld has changed: looks again at what the client claims and the snapshot does not have, and at what was
+    /// asked for and not answered.
     pub fn recheck(&mut self, snap: &Snapshot<T>) {
         for state in &mut self.types {
+            std::mem::take(&mut state.unsaid).into_iter().for_each(|name| state.look_at(name, true));
             let claimed =
                 state.entries.iter().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
             let missing = claimed.filter(|(name, _)| snap.get(state.ty, name).is_none());

@@ -80,6 +80,14 @@ pub(super) struct TypeState<T> {
     /// A request of this type has come.
     pub(super) started: bool,
     pub(super) wildcard: bool,
+    /// State of the world: the client is known to have what `entries` say, and nothing else.
+    pub(super) told: bool,
+    /// State of the world: the client has a version of an earlier stream.
+    pub(super) returning: bool,
+    /// State of the world: names that were asked for and not answered, because nothing is known of them yet.
+    pub(super) unsaid: BTreeSet<Name>,
+    /// Incremental: names whose empty body was just sent, to be named as removed in the next response.
+    pub(super) farewells: BTreeSet<Name>,
     /// State of the world: names were given once, so no names no longer means all.
     pub(super) explicit: bool,
     pub(super) entries: Entries,
@@ -122,6 +130,10 @@ impl<T: ResourceType> TypeState<T> {
             ty,
             started: false,
             wildcard: false,
+            told: false,
+            returning: false,
+            unsaid: BTreeSet::new(),
+            farewells: BTreeSet::new(),
             explicit: false,
             entries: Entries::default(),
             pending: BTreeMap::new(),
@@ -139,7 +151,7 @@ impl<T: ResourceType> TypeState<T> {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.owed || !self.pending.is_empty() || !self.trials.is_empty()
+        self.owed || !self.pending.is_empty() || !self.trials.is_empty() || !self.farewells.is_empty()
     }
 
     pub(super) fn subscribed<'a>(&self, key: impl Into<Key<'a>>) -> bool {
@@ -204,6 +216,8 @@ impl<T: ResourceType> TypeState<T> {
             self.entries.remove(name);
             self.pending.remove(name);
             self.awaited.remove(name);
+            self.unsaid.remove(name);
+            self.farewells.remove(name);
         }
         was
     }
@@ -219,6 +233,8 @@ impl<T: ResourceType> TypeState<T> {
         let entries = &self.entries;
         self.pending.retain(|name, _| entries.contains(name));
         self.awaited.retain(|name, _| entries.contains(name));
+        self.unsaid.retain(|name| entries.contains(name));
+        self.farewells.retain(|name| entries.contains(name));
     }
 
     /// Whether this version was rejected and must not go out unchanged.
@@ -226,6 +242,23 @@ impl<T: ResourceType> TypeState<T> {
         self.entries.get(key).is_some_and(|entry| {
             entry.version == version && matches!(entry.standing, Standing::Withheld | Standing::Retrying)
         })
+    }
+
+    /// State of the world: whether a full set would take something from the client that may well exist.
+    ///
+    /// A set without names is the word "delete all". A client that returns may have every name that is withheld; one that
+    /// starts has nothing to lose, and waits for a type of which nothing at all is known.
+    pub(super) fn unsure(&self, snap: &Snapshot<T>) -> bool {
+        self.ty.full_state() && !self.told && snap.withholds_of(self.ty, !self.returning)
+    }
+
+    /// State of the world: whether nothing may be said of a missing name, because it is not known to be gone.
+    pub(super) fn unknown(&self, key: Key<'_>, snap: &Snapshot<T>) -> bool {
+        let sent = self
+            .entries
+            .get(key)
+            .is_some_and(|entry| !matches!(entry.standing, Standing::Absent | Standing::Claimed));
+        !sent && snap.get(self.ty, key.name).is_none() && snap.withholds(self.ty, key.name)
     }
 
     /// What to do about one name.

@@ -37,14 +37,14 @@ impl<T: ResourceType> Session<T> {
         if (asks_all || legacy) && !drops_all && !self.types[at].wildcard {
             self.start_wildcard(at, &claims, snap);
         }
-        for name in req.subscribe.iter().filter(|name| *name != WILDCARD) {
+        for name in req.subscribe.iter().filter(|name| is_name(name)) {
             self.subscribe(at, &snap.intern(ty, name), &claims);
         }
         if drops_all && self.types[at].wildcard {
             self.types[at].end_wildcard();
             self.interest.push(Interest::Wildcard(ty, false));
         }
-        for name in req.unsubscribe.iter().filter(|name| *name != WILDCARD) {
+        for name in req.unsubscribe.iter().filter(|name| is_name(name)) {
             self.unsubscribe(at, &snap.intern(ty, name));
         }
     }
@@ -97,12 +97,15 @@ impl<T: ResourceType> Session<T> {
 
     pub(super) fn request_sotw(&mut self, at: usize, req: Request<T>, snap: &Snapshot<T>, now: Instant) {
         let first = !std::mem::replace(&mut self.types[at].started, true);
-        let stale = !first && req.nonce != self.types[at].last_nonce.to_string();
+        // Before the first response there is no nonce to be stale.
+        let last = self.types[at].last_nonce;
+        let stale = !first && last != 0 && req.nonce != last.to_string();
         if !first {
             self.answer(at, &req.nonce, req.error_detail.as_deref(), now);
         }
         let new = self.set_names(at, &req.names, first, snap);
         let state = &mut self.types[at];
+        state.returning |= first && !req.version_info.is_empty();
         if first && !req.version_info.is_empty() && state.resume(&req.version_info, snap) {
             let (ty, (_, resources)) = (state.ty, state.current(snap));
             self.events.push(Event::Acked { ty, resources, removed: Vec::new(), claimed: true });
@@ -125,7 +128,7 @@ impl<T: ResourceType> Session<T> {
         let legacy = names.is_empty() && ty.legacy_wildcard() && !state.explicit;
         let wildcard = legacy || names.iter().any(|name| name == WILDCARD);
         state.explicit |= !names.is_empty();
-        let asked = names.iter().filter(|name| *name != WILDCARD).map(|name| snap.intern(ty, name));
+        let asked = names.iter().filter(|name| is_name(name)).map(|name| snap.intern(ty, name));
         let asked: HashSet<Name> = asked.collect();
         let mut new: Vec<Name> = Vec::new();
         if wildcard && !state.wildcard {
@@ -165,13 +168,18 @@ impl<T: ResourceType> super::state::TypeState<T> {
         for (name, version) in names {
             self.record(&name, version, Standing::Claimed);
         }
-        self.owed = false;
+        (self.owed, self.told) = (false, true);
         let awaited: Vec<Name> = self.awaited.keys().cloned().collect();
         for name in awaited.into_iter().filter(|name| self.subscribed(name)).collect::<Vec<_>>() {
             self.look_at(name, true);
         }
         true
     }
+}
+
+/// Whether a subscription is one of a resource. An empty name is passed over: no resource has one.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name != WILDCARD
 }
 
 /// The version that a client names; text that is not ours becomes a version that no body has.

@@ -8,5 +8,7 @@ mod reject;
 mod sotw;
 mod sotw_reject;
 mod subscribe;
+mod vanished;
 mod views;
 mod waits;
+mod withheld;
