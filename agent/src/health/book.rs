@@ -34,6 +34,8 @@ pub struct Book {
     changes: u64,
     /// Counts what may change [`Book::unhealthy_here`].
     own_changes: u64,
+    /// Where the pods of this node are.
+    addresses: HashMap<Name, IpAddr>,
     /// Targets of this node that have no result yet.
     unprobed: BTreeSet<Target>,
 }
@@ -62,6 +64,15 @@ impl Book {
     /// Says which node this is.
     pub fn set_node(&mut self, node: &str) {
         self.node = node.into();
+    }
+
+    /// Where a pod of this node is probed; `None` when it is gone or has no address.
+    pub fn set_address(&mut self, uid: &Name, address: Option<IpAddr>) {
+        let before = match address {
+            Some(address) => self.addresses.insert(uid.clone(), address),
+            None => self.addresses.remove(uid),
+        };
+        self.changes += u64::from(before != address);
     }
 
     /// What a Plan uses from now on; nothing, when it is gone.
@@ -187,20 +198,21 @@ impl Book {
         all
     }
 
-    /// What this agent is to probe; the results of everything else are forgotten. `address` says where a pod of this
-    /// node is.
-    pub fn targets(&mut self, address: impl Fn(&Name) -> Option<IpAddr>) -> BTreeMap<Target, Aim> {
+    /// What this agent is to probe; the results of everything else are forgotten. All that it depends on is in the book,
+    /// so that [`Book::changes`] counts every change of it.
+    pub fn targets(&mut self) -> BTreeMap<Target, Aim> {
         let mut wanted = BTreeMap::new();
         for (target, pace) in self.asked.values() {
             let Host::Pod(uid) = &target.host else { continue };
-            if let Some(ip) = address(uid) {
-                add(&mut wanted, target.clone(), (ip, *pace));
+            if let Some(ip) = self.addresses.get(uid) {
+                add(&mut wanted, target.clone(), (*ip, *pace));
             }
         }
         for (point, entry) in self.points.iter().filter(|(p, _)| p.remote(&self.node).is_none()) {
             let target = point.target(&self.node);
-            let local = if let Host::Pod(uid) = &target.host { address(uid) } else { None };
-            add(&mut wanted, target, (local.unwrap_or(point.ip()), entry.pace()));
+            let local = if let Host::Pod(uid) = &target.host { self.addresses.get(uid) } else { None };
+            let ip = local.copied().unwrap_or(point.ip());
+            add(&mut wanted, target, (ip, entry.pace()));
         }
         for (node, points) in &self.by_node {
             for point in self.direct(node, points) {

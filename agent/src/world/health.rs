@@ -58,11 +58,13 @@ impl World {
 
     /// What is to be probed now. Results of anything else are forgotten.
     pub fn health_targets(&mut self) -> BTreeMap<Target, Aim> {
-        let (pods, families) = (&self.pods, self.host_families);
-        self.health.targets(|uid: &Name| {
-            let ips: Vec<String> = pods.get(uid)?.ips.iter().map(IpAddr::to_string).collect();
-            pick(families, &ips)
-        })
+        self.health.targets()
+    }
+
+    /// Takes in where a pod of this node is now, if it is still there.
+    pub(super) fn follow_address(&mut self, uid: &Name) {
+        let ips = self.pods.get(uid).map(|pod| pod.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>());
+        self.health.set_address(uid, ips.and_then(|ips| pick(self.host_families, &ips)));
     }
 
     /// Takes in what a Plan uses now. While that is not known completely its previous uses stay, as it does itself.

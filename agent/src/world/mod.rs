@@ -164,6 +164,7 @@ impl World {
         let id = ProxyId::Pod(uid.clone());
         let facts = Facts::of_pod(&pod, self.host_families);
         self.pods.insert(uid.clone(), pod);
+        self.follow_address(&uid);
         let plans = self.feed.unearth(&uid);
         self.follow_endpoints(plans);
         match self.proxies.contains_key(&id) {
@@ -177,6 +178,7 @@ impl World {
     /// A pod of this node is gone.
     pub fn delete_pod(&mut self, uid: &Name) {
         self.pods.remove(uid);
+        self.follow_address(uid);
         let plans = self.feed.bury(uid);
         self.follow_endpoints(plans);
         self.set_bare(uid.clone(), None);

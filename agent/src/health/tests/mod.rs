@@ -78,7 +78,7 @@ impl Rig {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(_) => 0,
         };
-        let mut all: Vec<u8> = self.book.targets(|_| None).values().map(number).collect();
+        let mut all: Vec<u8> = self.book.targets().values().map(number).collect();
         all.sort_unstable();
         all
     }

@@ -13,7 +13,8 @@ fn endpoint_of_the_own_node_is_probed_once_for_all_at_the_strictest_pace() {
     rig.use_all("b", &[pod("own", 1)]);
     let slow = plan::Probe { unhealthy_threshold: 5, healthy_threshold: 4, ..mk_probe("own-1", 900) };
     rig.book.set_probe(&name("p"), Some(&slow));
-    let targets = rig.book.targets(|_| Some([10, 0, 0, 9].into()));
+    rig.book.set_address(&name("own-1"), Some([10, 0, 0, 9].into()));
+    let targets = rig.book.targets();
     let (target, aim) = targets.first_key_value().unwrap();
     assert_eq!((targets.len(), target), (1, &pod("own", 1).target("own")));
     assert_eq!(aim.address, "10.0.0.9:1233".parse().unwrap(), "its own node knows best where it is");
@@ -26,15 +27,15 @@ fn what_the_hub_asks_for_is_probed_though_nobody_here_uses_it() {
     let mut rig = Rig::connected();
     rig.book.set_probe(&name("p"), Some(&mk_probe("own-1", 500)));
     assert_eq!(rig.targets(), [0; 0], "no pod of this node, as far as is known");
-    let at = |uid: &Name| (**uid == *"own-1").then(|| [10, 0, 0, 1].into());
-    assert_eq!(rig.book.targets(at).len(), 1);
+    rig.book.set_address(&name("own-1"), Some([10, 0, 0, 1].into()));
+    assert_eq!(rig.book.targets().len(), 1);
     assert!(!rig.book.complete(), "it has not been probed yet");
     rig.probed(&pod("own", 1), down());
     assert!(rig.book.complete());
     let told = rig.book.unhealthy_here();
     assert_eq!((told.len(), told[0].uid.as_str(), told[0].port, told[0].since_ms), (1, "own-1", 1233, 7));
     rig.book.set_probe(&name("p"), None);
-    assert!(rig.book.targets(at).is_empty());
+    assert!(rig.book.targets().is_empty());
     assert!(rig.book.unhealthy_here().is_empty(), "what is not probed is not told");
 }
 
@@ -113,6 +114,12 @@ fn changes_are_counted_when_they_may_change_the_targets() {
     assert!(!changed(&rig));
     rig.book.lease_over(rig.now + LEASE);
     assert!(changed(&rig));
+    for (address, news) in
+        [(Some([10, 0, 0, 1]), true), (Some([10, 0, 0, 1]), false), (None, true), (None, false)]
+    {
+        rig.book.set_address(&name("own-1"), address.map(IpAddr::from));
+        assert_eq!(changed(&rig), news, "{address:?}");
+    }
 }
 
 #[test]

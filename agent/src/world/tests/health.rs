@@ -153,3 +153,60 @@ fn while_a_group_is_incomplete_its_previous_endpoints_go_on_being_probed() {
     rig.put(PlanType::Group, W, &plan::Group { shards: 2, ..Default::default() });
     assert_eq!(rig.world.health_targets().len(), 2);
 }
+
+/// A world of node `n` that is asked to probe port 80 of its pod `mine`.
+fn asked() -> Rig {
+    let mut rig = Rig::new();
+    rig.world.set_node("n");
+    rig.put(PlanType::Probe, "p", &plan::Probe { uid: "mine".into(), port: 80, ..Default::default() });
+    rig
+}
+
+/// Where the prober looks once `change` is made; it must be woken by that.
+fn probed_after(rig: &mut Rig, change: impl FnOnce(&mut World)) -> Vec<String> {
+    rig.world.health_targets();
+    let seen = rig.world.health().changes();
+    change(&mut rig.world);
+    assert_ne!(rig.world.health().changes(), seen, "nothing wakes the prober");
+    rig.world.health_targets().values().map(|aim| aim.address.to_string()).collect()
+}
+
+#[test]
+fn pod_that_comes_after_its_probe_wakes_the_prober() {
+    let mut rig = asked();
+    let probed = probed_after(&mut rig, |world| world.apply_pod(mk_pod("mine", "w")));
+    assert_eq!(probed, ["10.0.0.1:80"]);
+}
+
+#[test]
+fn pod_whose_address_changes_wakes_the_prober() {
+    let mut rig = asked();
+    rig.world.apply_pod(mk_pod("mine", "w"));
+    let moved = Pod { ips: vec!["10.0.0.77".parse().unwrap()], ..mk_pod("mine", "w") };
+    assert_eq!(probed_after(&mut rig, |world| world.apply_pod(moved)), ["10.0.0.77:80"]);
+    let without = Pod { ips: Vec::new(), ..mk_pod("mine", "w") };
+    assert!(probed_after(&mut rig, |world| world.apply_pod(without)).is_empty());
+}
+
+#[test]
+fn pod_that_goes_in_whatever_way_wakes_the_prober() {
+    let ways: [fn(&mut World); 3] = [
+        |world| world.delete_pod(&"mine".into()),
+        |world| world.apply_pod(Pod { finished: true, ..mk_pod("mine", "w") }),
+        |world| world.reset_pods(Vec::new()),
+    ];
+    for way in ways {
+        let mut rig = asked();
+        rig.world.apply_pod(mk_pod("mine", "w"));
+        assert!(probed_after(&mut rig, way).is_empty());
+    }
+}
+
+#[test]
+fn pod_that_changes_in_nothing_that_is_probed_wakes_nobody() {
+    let mut rig = asked();
+    rig.world.apply_pod(mk_pod("mine", "w"));
+    let seen = rig.world.health().changes();
+    rig.world.apply_pod(Pod { labels: mk_labels("other"), ready: false, ..mk_pod("mine", "w") });
+    assert_eq!(rig.world.health().changes(), seen);
+}
