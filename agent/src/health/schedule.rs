@@ -18,6 +18,9 @@ const GRID: Duration = Duration::from_millis(20);
 /// A schedule that is looked at so much too late was stopped, or its clock jumped.
 const STALL: Duration = Duration::from_millis(250);
 
+/// What came due in a stall is probed within this time after it, and within the target's interval.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// Failures in a row that may be put down to a stall: a machine that always stalls still has verdicts.
 const EXCUSES: u32 = 2;
 
@@ -39,6 +42,8 @@ pub struct Schedule {
 struct Slot {
     aim: Aim,
     due: Instant,
+    /// A time of its rhythm; `due` differs from it after a stall.
+    beat: Instant,
     turn: u64,
     running: bool,
     counter: Counter,
@@ -84,19 +89,24 @@ impl Schedule {
         match self.slots.get_mut(target) {
             Some(slot) if slot.aim == aim => {}
             Some(slot) => {
-                slot.aim = aim;
-                let sooner = slot.due.min(now + aim.pace.interval);
-                if !slot.running {
-                    self.due.remove(&(slot.due, target.clone()));
-                    self.due.insert((sooner, target.clone()));
+                self.due.remove(&(slot.due, target.clone()));
+                if slot.aim.address != aim.address {
+                    // A result that is still to come is that of the old address.
+                    self.turns += 1;
+                    (slot.turn, slot.running) = (self.turns, false);
                 }
-                slot.due = sooner;
+                slot.aim = aim;
+                slot.due = slot.due.min(now + aim.pace.interval);
+                slot.beat = slot.due;
+                if !slot.running {
+                    self.due.insert((slot.due, target.clone()));
+                }
             }
             None => {
                 self.turns += 1;
-                let due = self.grid(now) + phase(target, aim);
+                let due = self.grid(now) + phase(target, aim.pace.interval);
                 let (turn, counter) = (self.turns, Counter::default());
-                let slot = Slot { aim, due, turn, running: false, counter, excused: 0 };
+                let slot = Slot { aim, due, beat: due, turn, running: false, counter, excused: 0 };
                 self.slots.insert(target.clone(), slot);
                 self.due.insert((due, target.clone()));
             }
@@ -109,7 +119,7 @@ impl Schedule {
         self.due.first().filter(|_| free).map(|(due, _)| *due)
     }
 
-    /// The next probe that is due. After a stall nothing is: all targets are spread anew.
+    /// The next probe that is due. After a stall nothing is: what came due in it is spread over a time of the same length.
     pub fn take(&mut self, now: Instant) -> Option<Job> {
         let due = self.next()?;
         if due > now + SLACK {
@@ -117,7 +127,7 @@ impl Schedule {
             return None;
         }
         if due + STALL < now && !self.behind {
-            self.spread(now);
+            self.defer(now - due, now);
             return None;
         }
         let (_, target) = self.due.pop_first()?;
@@ -133,7 +143,9 @@ impl Schedule {
         self.running = self.running.saturating_sub(1);
         let slot = self.slots.get_mut(&job.target).filter(|slot| slot.turn == job.turn)?;
         slot.running = false;
-        slot.due = after(slot.due, slot.aim.pace.interval, now);
+        // A probe may be taken a little early.
+        slot.beat = after(slot.beat, slot.aim.pace.interval, now.max(slot.due));
+        slot.due = slot.beat;
         self.due.insert((slot.due, job.target.clone()));
         let late = now > job.started + job.aim.pace.timeout + STALL;
         let failure = match outcome {
@@ -158,22 +170,23 @@ impl Schedule {
         if into.is_zero() { now } else { now + (GRID - into) }
     }
 
-    fn spread(&mut self, now: Instant) {
-        let now = self.grid(now);
-        for (_, target) in std::mem::take(&mut self.due) {
-            if let Some(slot) = self.slots.get_mut(&target) {
-                slot.due = now + phase(&target, slot.aim);
-                self.due.insert((slot.due, target));
-            }
+    /// Moves what came due in a stall of this length, and nothing else. Each target keeps its rhythm.
+    fn defer(&mut self, stall: Duration, now: Instant) {
+        let start = self.grid(now) + GRID;
+        while self.due.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, target)) = self.due.pop_first() else { return };
+            let Some(slot) = self.slots.get_mut(&target) else { continue };
+            slot.due = start + phase(&target, slot.aim.pace.interval.min(stall).min(CATCH_UP));
+            self.due.insert((slot.due, target));
         }
     }
 }
 
-/// A target's place within its interval, on the grid: looks random, and is the same each time.
-fn phase(target: &Target, aim: Aim) -> Duration {
+/// A target's place within a time, on the grid: looks random, and is the same each time.
+fn phase(target: &Target, within: Duration) -> Duration {
     let mut hash = Xxh3::new();
     hash.update(target.to_string().as_bytes());
-    let places = u64::try_from(aim.pace.interval.as_nanos() / GRID.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let places = u64::try_from(within.as_nanos() / GRID.as_nanos()).unwrap_or(u64::MAX).max(1);
     GRID * u32::try_from(hash.digest() % places).unwrap_or_default()
 }
 
@@ -188,206 +201,4 @@ fn after(due: Instant, interval: Duration, now: Instant) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::health::{Host, Pace};
-    use std::net::SocketAddr;
-
-    const INTERVAL: Duration = Duration::from_millis(500);
-
-    fn mk_aim() -> Aim {
-        let pace = Pace { interval: INTERVAL, timeout: Duration::from_millis(100), fall: 1, rise: 1 };
-        Aim { address: SocketAddr::from(([10, 0, 0, 1], 1)), pace }
-    }
-
-    fn mk_targets(count: u16) -> BTreeMap<Target, Aim> {
-        let target = |port| Target { host: Host::Address([10, 0, 0, 1].into()), port, path: "".into() };
-        (1..=count).map(|port| (target(port), mk_aim())).collect()
-    }
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    /// A schedule under a clock of the test's own.
-    struct Rig {
-        schedule: Schedule,
-        began: Instant,
-        now: Instant,
-    }
-
-    // === impl Rig ===
-
-    impl Rig {
-        fn new(targets: u16, limit: usize) -> Self {
-            let now = Instant::now();
-            let mut schedule = Schedule::new(limit);
-            schedule.set(&mk_targets(targets), now);
-            Self { schedule, began: now, now }
-        }
-
-        fn take(&mut self) -> Vec<Job> {
-            std::iter::from_fn(|| self.schedule.take(self.now)).collect()
-        }
-
-        /// Waits until the next probe is due.
-        fn due(&mut self) -> Job {
-            self.now = self.now.max(self.schedule.next().unwrap());
-            self.schedule.take(self.now).unwrap()
-        }
-
-        fn finish(&mut self, job: &Job, outcome: Outcome) -> Option<Verdict> {
-            self.schedule.finish(job, &outcome, self.now, 0)
-        }
-
-        /// Runs until `end` after the beginning, every probe answered at once; the times of all probes by target.
-        fn run(&mut self, end: Duration) -> BTreeMap<Target, Vec<Duration>> {
-            let mut times = BTreeMap::<_, Vec<_>>::new();
-            while self.now < self.began + end {
-                for job in self.take() {
-                    times.entry(job.target.clone()).or_default().push(self.now - self.began);
-                    self.finish(&job, Outcome::Up);
-                }
-                self.now += ms(1);
-            }
-            times
-        }
-    }
-
-    fn down() -> Outcome {
-        Outcome::Down("refused".into())
-    }
-
-    #[test]
-    fn every_target_is_probed_once_in_each_interval_and_all_are_spread() {
-        let times = Rig::new(1000, 256).run(INTERVAL * 4);
-        assert_eq!(times.len(), 1000);
-        assert!(times.values().all(|all| (4..=5).contains(&all.len())), "each once an interval");
-        let gap = |all: &Vec<Duration>| all.windows(2).map(|w| w[1] - w[0]).max().unwrap_or_default();
-        assert!(times.values().all(|all| gap(all) <= INTERVAL + SLACK));
-        let mut fifths = [0; 5];
-        times.values().for_each(|all| fifths[usize::try_from(all[0].as_millis() / 100).unwrap()] += 1);
-        assert!(fifths.iter().all(|n| (120..300).contains(n)), "{fifths:?}");
-    }
-
-    #[test]
-    fn targets_that_come_at_any_time_have_their_turns_on_one_grid() {
-        let mut rig = Rig::new(20, 256);
-        rig.run(ms(333));
-        rig.schedule.set(&mk_targets(200), rig.now);
-        rig.run(ms(3333));
-        let later = rig.run(ms(4333));
-        assert_eq!(later.len(), 200);
-        assert!(later.values().flatten().all(|at| at.as_millis() % 20 >= 15 || at.as_millis() % 20 == 0));
-        let late = |all: &Vec<Duration>| all.windows(2).any(|pair| pair[1] - pair[0] != INTERVAL);
-        assert!(!later.values().any(late), "each keeps its rhythm");
-    }
-
-    #[test]
-    fn target_is_not_probed_again_before_it_has_answered() {
-        let mut rig = Rig::new(1, 256);
-        let job = rig.due();
-        // As long as it takes: what was missed is not made up for.
-        rig.now += INTERVAL * 3;
-        assert!(rig.take().is_empty());
-        rig.finish(&job, Outcome::Up);
-        let late = rig.now;
-        rig.due();
-        assert!(rig.now > late && rig.now <= late + INTERVAL, "in its old rhythm");
-        assert!(rig.take().is_empty());
-    }
-
-    #[test]
-    fn no_more_than_the_limit_run_at_once_and_nobody_starves() {
-        let mut rig = Rig::new(100, 10);
-        rig.now += ms(200);
-        let mut seen = BTreeSet::new();
-        for _ in 0..40 {
-            let jobs = rig.take();
-            assert!(jobs.len() <= 10);
-            rig.now += ms(100);
-            for job in jobs {
-                seen.insert(job.target.clone());
-                rig.finish(&job, down());
-            }
-        }
-        assert_eq!(seen.len(), 100);
-    }
-
-    #[test]
-    fn long_stop_or_a_jump_of_the_clock_fires_no_storm() {
-        let mut rig = Rig::new(1000, 256);
-        rig.run(INTERVAL * 2);
-        rig.now += Duration::from_secs(3600);
-        assert!(rig.take().is_empty(), "nothing at once");
-        let at = rig.now;
-        let mut most = 0;
-        let mut all = 0;
-        while rig.now < at + INTERVAL {
-            let jobs = rig.take();
-            most = most.max(jobs.len());
-            all += jobs.len();
-            jobs.iter().for_each(|job| drop(rig.finish(job, Outcome::Up)));
-            rig.now += ms(1);
-        }
-        // The grid has 25 places for them.
-        assert!(all >= 990 && most < 80, "{all} in all, {most} at once");
-    }
-
-    #[test]
-    fn probe_that_a_stop_of_this_process_has_timed_out_is_no_failure() {
-        let mut rig = Rig::new(1, 256);
-        let job = rig.due();
-        rig.now += Duration::from_secs(10);
-        assert_eq!(rig.finish(&job, down()), None);
-        let job = rig.due();
-        rig.now += ms(100);
-        assert!(matches!(rig.finish(&job, down()), Some(Verdict::Down(_))));
-    }
-
-    #[test]
-    fn machine_that_always_stalls_still_has_verdicts() {
-        let mut rig = Rig::new(1, 256);
-        let mut verdicts = Vec::new();
-        for _ in 0..3 {
-            let job = rig.due();
-            rig.now += ms(400);
-            verdicts.push(rig.finish(&job, down()).is_some());
-        }
-        assert_eq!(verdicts, [false, false, true]);
-    }
-
-    #[test]
-    fn exhaustion_of_this_host_leaves_the_verdict() {
-        let mut rig = Rig::new(1, 256);
-        for (outcome, news) in
-            [(Outcome::Up, true), (Outcome::Hampered("no ports".into()), false), (down(), true)]
-        {
-            let job = rig.due();
-            assert_eq!(rig.finish(&job, outcome.clone()).is_some(), news, "{outcome:?}");
-        }
-    }
-
-    #[test]
-    fn result_for_a_target_that_went_and_came_back_does_not_count() {
-        let mut rig = Rig::new(1, 1);
-        let job = rig.due();
-        rig.schedule.set(&BTreeMap::new(), rig.now);
-        rig.schedule.set(&mk_targets(1), rig.now);
-        assert_eq!(rig.finish(&job, down()), None);
-        rig.due();
-        assert!(rig.schedule.next().is_none(), "its place was free again, and is taken");
-    }
-
-    #[test]
-    fn changed_interval_holds_from_the_next_probe_on() {
-        let mut rig = Rig::new(1, 1);
-        rig.run(INTERVAL * 2);
-        let mut wanted = mk_targets(1);
-        wanted.values_mut().for_each(|aim| aim.pace.interval = ms(100));
-        rig.schedule.set(&wanted, rig.now);
-        let at = rig.now - rig.began;
-        let times = rig.run(at + ms(1000));
-        assert!((9..=11).contains(&times.values().next().unwrap().len()), "{times:?}");
-    }
-}
+mod tests;
