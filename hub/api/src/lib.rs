@@ -11,6 +11,7 @@ pub mod plan;
 pub mod plan_type;
 pub mod pod;
 pub mod quantity;
+mod readiness;
 pub mod report;
 pub mod report_bounds;
 pub mod selector;

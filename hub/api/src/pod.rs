@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod as KubePod, PodStatus};
 
-use crate::plan;
+use crate::{plan, readiness};
 
 /// Annotation by which a gateway's pod names its NodeProxy.
 pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
@@ -26,7 +26,8 @@ pub struct Pod {
     pub node: Option<Arc<str>>,
     /// Addresses, the primary family first.
     pub ips: Vec<IpAddr>,
-    /// The Ready condition is True.
+    /// The Ready condition is True; for a terminating pod: it was when the deletion began. Read from the object alone, so
+    /// that all hubs agree on it.
     pub ready: bool,
     /// The pod shares the node's network namespace.
     pub host_network: bool,
@@ -51,6 +52,7 @@ impl Pod {
         let spec = pod.spec.unwrap_or_default();
         let status = pod.status.unwrap_or_default();
         let grace = meta.deletion_grace_period_seconds.unwrap_or(0) * 1000;
+        let terminating_ms = meta.deletion_timestamp.map_or(0, |t| t.0.as_millisecond() - grace);
         Some(Self {
             uid: meta.uid?.into(),
             name: meta.name?.into(),
@@ -58,26 +60,25 @@ impl Pod {
             labels: meta.labels.unwrap_or_default(),
             node: spec.node_name.filter(|n| !n.is_empty()).map(Into::into),
             ips: ips(&status),
-            ready: ready(&status),
+            ready: readiness::ready(&status, terminating_ms),
             host_network: spec.host_network.unwrap_or(false),
             created_ms: meta.creation_timestamp.map_or(0, |t| t.0.as_millisecond()),
-            terminating_ms: meta.deletion_timestamp.map_or(0, |t| t.0.as_millisecond() - grace),
+            terminating_ms,
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             node_proxy: meta.annotations.and_then(|mut a| a.remove(NODE_PROXY_ANNOTATION)),
             service_account: spec.service_account_name.unwrap_or_default(),
         })
     }
 
-    /// Whether the pod is an endpoint of the groups that select it.
+    /// Whether the pod is an endpoint of the groups that select it: it is ready, or was when its deletion began.
     pub fn is_endpoint(&self) -> bool {
-        let serves = !self.finished && (self.ready || self.terminating_ms != 0);
-        serves && !self.ips.is_empty()
+        self.ready && !self.finished && !self.ips.is_empty()
     }
 
     /// The pod as an endpoint of a group; none while it can't take traffic.
     ///
-    /// A terminating pod stays an endpoint until it is gone: those who hold sessions on it need it. Whether it
-    /// takes new ones is decided by whoever translates it.
+    /// A terminating pod that was an endpoint stays one until it is gone: those who hold sessions on it need it. Whether
+    /// it takes new ones is decided by whoever translates it.
     pub fn endpoint(&self) -> Option<plan::Endpoint> {
         if !self.is_endpoint() {
             return None;
@@ -105,10 +106,6 @@ fn ips(status: &PodStatus) -> Vec<IpAddr> {
         }
     }
     found
-}
-
-fn ready(status: &PodStatus) -> bool {
-    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 #[cfg(test)]
@@ -152,8 +149,19 @@ mod tests {
     fn terminating_pod_stays_an_endpoint_from_the_moment_its_deletion_was_asked_for() {
         let mut status = ready_status();
         status["conditions"][0]["status"] = "False".into();
+        status["conditions"][0]["lastTransitionTime"] = "2026-01-01T01:00:04Z".into();
         let endpoint = pod(status, Some("2026-01-01T01:00:30Z")).endpoint().unwrap();
         assert_eq!(endpoint.terminating_ms, 1_767_229_200_000);
+    }
+
+    #[test]
+    fn pod_that_was_not_ready_when_its_deletion_began_does_not_become_an_endpoint_by_it() {
+        let mut status = ready_status();
+        status["conditions"][0]["status"] = "False".into();
+        status["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:59:59Z".into();
+        assert_eq!(pod(status.clone(), Some("2026-01-01T01:00:30Z")).endpoint(), None);
+        status["conditions"] = json!([]);
+        assert_eq!(pod(status, Some("2026-01-01T01:00:30Z")).endpoint(), None);
     }
 
     #[test]

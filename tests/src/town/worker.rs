@@ -66,9 +66,11 @@ impl Worker {
     pub async fn set_ready(&self, ready: bool) -> Result<()> {
         let (ip, ready) = (self.ip(), if ready { "True" } else { "False" });
         let ips: Vec<String> = self.ips.iter().map(|ip| format!("{{ip: '{ip}'}}")).collect();
+        let since = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second())?;
         let status = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\nstatus: {{phase: Running, \
-             podIP: '{ip}', podIPs: [{}], conditions: [{{type: Ready, status: '{ready}'}}]}}\n",
+             podIP: '{ip}', podIPs: [{}], conditions: [{{type: Ready, status: '{ready}', \
+             lastTransitionTime: '{since}'}}]}}\n",
             self.name,
             ips.join(", ")
         );

@@ -23,7 +23,6 @@ fn endpoint_appears_when_ready_and_stays_while_it_terminates_and_then_vanishes()
         (Some(Pod { ready: false, ..ready.clone() }), vec![]),
         (Some(ready.clone()), vec!["w1"]),
         (Some(Pod { terminating_ms: 50, ..ready.clone() }), vec!["-w1"]),
-        (Some(Pod { terminating_ms: 50, ready: false, ..ready.clone() }), vec!["-w1"]),
         (None, vec![]),
     ];
     for (at, (pod, expected)) in steps.into_iter().enumerate() {
@@ -148,4 +147,25 @@ fn group_grows_on_the_nodes_in_one_change() {
     index.apply_pod(mk_pod("g2", "app=gw", "n5"), 0);
     fleet.follow(&mut index);
     assert_eq!(fleet.group("n5", W).unwrap().len(), 350);
+}
+
+#[test]
+fn pod_that_was_not_ready_is_no_endpoint_when_it_is_deleted_either() {
+    let (mut index, mut fleet) = with_gateway(&["app=w"]);
+    let never = Pod { ready: false, ..mk_pod("w1", "app=w", "n2") };
+    for pod in [never.clone(), Pod { terminating_ms: 50, ..never }] {
+        index.apply_pod(pod, 0);
+        fleet.follow(&mut index);
+        assert_eq!(fleet.group("n1", W).unwrap(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn hub_that_starts_while_pods_terminate_has_the_endpoints_of_the_one_that_saw_them_ready() {
+    let terminating = |uid: &str, ready| Pod { ready, terminating_ms: 50, ..mk_pod(uid, "app=w", "n2") };
+    let (mut index, mut fleet) = with_gateway(&["app=w"]);
+    index
+        .reset_pods(vec![mk_pod("g1", "app=gw", "n1"), terminating("w1", true), terminating("w2", false)], 0);
+    fleet.follow(&mut index);
+    assert_eq!(fleet.group("n1", W).unwrap(), ["-w1"]);
 }

@@ -179,7 +179,12 @@ fn probe_follows_its_pod() {
     let steps = [
         (Pod { ready: false, ..w3.clone() }, 0, "no endpoint"),
         (w3.clone(), 1, "an endpoint again"),
-        (Pod { terminating_ms: 5, ready: false, ..w3.clone() }, 1, "sessions are on it still"),
+        (Pod { terminating_ms: 5, ..w3.clone() }, 1, "sessions are on it still"),
+        (
+            Pod { terminating_ms: 5, ready: false, ..w3.clone() },
+            0,
+            "it was not ready when its deletion began",
+        ),
         (Pod { labels: mk_labels("app=v"), ..w3.clone() }, 0, "nobody uses it"),
         (Pod { node: Some("n4".into()), ..w3.clone() }, 0, "elsewhere"),
     ];
