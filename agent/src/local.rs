@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Event, Hello, Name, Peer, Source, StreamGuard, StreamInfo, View};
+use portreeve_xds::{Budget, Event, Hello, Name, Peer, Source, StreamGuard, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
@@ -345,6 +345,14 @@ impl Source<EnvoyType> for Local {
 
     fn event(&self, stream: &StreamInfo, event: &Event<EnvoyType>) {
         self.note(stream.id, event);
+    }
+
+    fn budget(&self, stream: &StreamInfo) -> Option<Arc<Budget>> {
+        self.door.budget(&stream.peer)
+    }
+
+    fn exhausted(&self, stream: &StreamInfo, text: &str) {
+        self.door.exhausted(&stream.peer, text);
     }
 
     fn closed(&self, stream: &StreamInfo) {

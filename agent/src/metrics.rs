@@ -136,8 +136,9 @@ fn plans(statuses: &Statuses) -> Vec<Family> {
 }
 
 fn refused(refused: Refused) -> Family {
+    let Refused { strangers, unanswered, crowded, exhausted } = refused;
     let reasons =
-        [("stranger", refused.strangers), ("unanswered", refused.unanswered), ("crowded", refused.crowded)];
+        [("stranger", strangers), ("unanswered", unanswered), ("crowded", crowded), ("exhausted", exhausted)];
     Family::counter("portreeve_agent_refused_connections", "Connections and streams that were turned away")
         .each("reason", reasons.map(|(reason, count)| (reason, count as f64)))
 }

@@ -120,8 +120,7 @@ pub struct RunArgs {
 }
 
 /// The door limits the streams of each proxy, so this is only beyond what a node full of pods can have.
-const LIMITS: Limits =
-    Limits { max_streams: 4096, max_request: 16 << 20, first_request: Duration::from_secs(10) };
+const LIMITS: Limits = Limits { max_streams: 4096, ..Limits::DEFAULT };
 
 /// What an agent needs to run, wherever its pods come from.
 pub struct Setup {

@@ -3,6 +3,7 @@
 //! Every change enters by [`Feed::change`], which publishes to the agents concerned before it returns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,6 +36,8 @@ pub struct Feed {
     course: Mutex<Course>,
     /// Who tells what becomes of changes, if anybody wants to know.
     tracer: OnceLock<Tracer>,
+    /// Streams that ended because they asked for too many names.
+    exhausted: AtomicU64,
     /// Woken when there are verdicts to take or a deadline may have moved.
     pub changed: Notify,
 }
@@ -116,6 +119,7 @@ impl Feed {
             door,
             course,
             tracer,
+            exhausted: AtomicU64::new(0),
             changed: Notify::new(),
         })
     }
@@ -196,7 +200,12 @@ impl Feed {
         Served { census, agents, pushed, pushes, streams: inner.streams.len(), pulse, seen }
     }
 
-    /// Who is let in.
+    /// How many streams ended because they asked for too many names, since the start.
+    pub fn exhausted_streams(&self) -> u64 {
+        self.exhausted.load(Ordering::Relaxed)
+    }
+
+    /// Who lets agents in.
     pub fn door(&self) -> &Door {
         &self.door
     }
@@ -362,6 +371,11 @@ impl Source<PlanType> for Feed {
         if let Event::Nacked { names, detail, .. } = event {
             tracing::warn!(node = stream.node.id, ?names, error = detail, "agent refused resources");
         }
+    }
+
+    fn exhausted(&self, stream: &StreamInfo, text: &str) {
+        self.exhausted.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(node = stream.node.id, error = text, "an agent's stream is ended");
     }
 
     fn closed(&self, stream: &StreamInfo) {

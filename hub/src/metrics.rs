@@ -7,7 +7,9 @@ use crate::reports::{Desk, Tally};
 
 /// All families of a hub; `leads`: it holds the lease.
 pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
-    let refused = feed.door().refusals().into_iter().map(|(reason, count)| (reason, count as f64));
+    let exhausted = [("exhausted", feed.exhausted_streams())];
+    let refused = feed.door().refusals().into_iter().chain(exhausted);
+    let refused = refused.map(|(reason, count)| (reason, count as f64));
     let mut all = vec![
         Family::gauge("portreeve_hub_leader", "1 for the hub that writes conditions")
             .value(f64::from(u8::from(leads))),

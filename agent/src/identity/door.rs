@@ -1,11 +1,12 @@
 //! The door of the agent's socket: who may connect, who may begin a stream, and which proxy he is. [`Door`].
 
+use std::collections::HashMap;
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use portreeve_api::names::NODE_PROXY_ID;
-use portreeve_xds::{Name, Pass, Peer, StreamGuard};
+use portreeve_xds::{Budget, Load, Name, Pass, Peer, StreamGuard};
 use tonic::Status;
 
 use super::cgroup::{self, Place};
@@ -24,6 +25,9 @@ const STRANGERS: usize = 32;
 
 /// Streams of one proxy at a time.
 const STREAMS: usize = 8;
+
+/// Names that all streams of one proxy may subscribe to together: two Envoys, as in a hot restart, each at its own limit.
+const NAMES: Load = Load { names: 200_000, bytes: 16 << 20 };
 
 /// Characters of a cgroup's path that are told.
 const TOLD: usize = 160;
@@ -65,6 +69,8 @@ pub struct Door {
     own: Option<String>,
     connections: Seats<Guest>,
     streams: Seats<Guest>,
+    /// Of those who have a stream; others' are dropped when the next one comes.
+    budgets: Mutex<HashMap<Guest, Weak<Budget>>>,
     refusals: Mutex<Refusals>,
 }
 
@@ -83,8 +89,8 @@ impl Door {
             _ => None,
         };
         let refusals = Mutex::default();
-        let (connections, streams) = (Seats::default(), Seats::default());
-        Self { identity, node: node.to_string(), keepers, own, connections, streams, refusals }
+        let (connections, streams, budgets) = (Seats::default(), Seats::default(), Mutex::default());
+        Self { identity, node: node.to_string(), keepers, own, connections, streams, budgets, refusals }
     }
 
     /// Whose word counts here.
@@ -135,6 +141,28 @@ impl Door {
         }
     }
 
+    /// What all streams of a peer's pod or NodeProxy may subscribe to together; `None` where the kernel's word does not count.
+    pub fn budget(&self, peer: &Peer) -> Option<Arc<Budget>> {
+        if self.identity == Identity::Claimed {
+            return None;
+        }
+        let guest = self.caller(peer).who.guest();
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(budget) = budgets.get(&guest).and_then(Weak::upgrade) {
+            return Some(budget);
+        }
+        budgets.retain(|_, budget| budget.strong_count() > 0);
+        let budget = Budget::new(NAMES);
+        budgets.insert(guest, Arc::downgrade(&budget));
+        Some(budget)
+    }
+
+    /// Counts and logs a stream that ends because it asked for too many names.
+    pub fn exhausted(&self, peer: &Peer, text: &str) {
+        let text = format!("{}: {text}", self.caller(peer).who.title());
+        self.tell(|refused| refused.exhausted += 1, &text);
+    }
+
     /// Which proxy a stream's other end is. `claimed` is its own word, which counts only where it is to.
     ///
     /// # Errors
@@ -172,7 +200,7 @@ impl Door {
         let told = refusals.tell(count, Instant::now());
         drop(refusals);
         if let Some(suppressed) = told {
-            tracing::warn!(error = text, suppressed, "a stranger asked for configuration");
+            tracing::warn!(error = text, suppressed, "a peer of the socket is refused");
         }
     }
 
@@ -325,6 +353,20 @@ mod tests {
         held.pop();
         assert!(door.begin(&pod).is_ok());
         assert_eq!(door.refused(), Refused { crowded: 1, ..Refused::default() });
+    }
+
+    #[test]
+    fn streams_of_one_pod_share_a_budget_that_goes_with_the_last_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let door = mk_door(&dir, Identity::Kernel);
+        let of = |uid: &str| door.budget(&mk_peer(Who::Pod(uid.into()))).unwrap();
+        let (first, second, other) = (of("a"), of("a"), of("b"));
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &other));
+        drop((first, second, other));
+        let _third = of("c");
+        assert_eq!(door.budgets.lock().unwrap().len(), 1);
+        door.exhausted(&mk_peer(Who::Pod("a".into())), "too many names");
+        assert_eq!(door.refused(), Refused { exhausted: 1, ..Refused::default() });
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Refused {
     pub unanswered: u64,
     /// Streams of known proxies over their limit, answered with RESOURCE_EXHAUSTED.
     pub crowded: u64,
+    /// Streams of known proxies that asked for too many names, ended with RESOURCE_EXHAUSTED.
+    pub exhausted: u64,
 }
 
 /// The counters, and when they were last told of.

@@ -4,6 +4,7 @@
 //! is one stream's protocol as a synchronous struct, [`View`] is what one node sees and knows who watches it.
 //! With `net` it adds a tonic server and a client that reconnects. (nix is for one socket option, SO_PEERPIDFD.)
 
+mod budget;
 pub mod encode;
 pub mod envoy;
 pub mod message;
@@ -33,6 +34,7 @@ pub mod unix;
 #[cfg(feature = "net")]
 pub mod wire;
 
+pub use budget::{Budget, Load};
 pub use envoy::EnvoyType;
 pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};

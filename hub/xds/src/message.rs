@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::budget::Load;
 use crate::resource::{Name, Resource, ResourceType, Version};
 
 /// The two variants of the transport protocol.
@@ -125,6 +126,13 @@ impl<T: ResourceType> Kind<T> {
 // === impl Request ===
 
 impl<T> Request<T> {
+    /// The names that the request holds.
+    pub(crate) fn load(&self) -> Load {
+        let claims = self.initial.iter().map(|(name, _)| name);
+        let names = self.subscribe.iter().chain(&self.unsubscribe).chain(&self.names).chain(claims);
+        Load::of(names.map(String::as_str))
+    }
+
     /// A request that says nothing yet about `kind`.
     pub fn new(kind: Kind<T>) -> Self {
         Self {

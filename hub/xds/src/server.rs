@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
 use tonic::{Status, Streaming};
 
+use crate::budget::{Budget, Load};
 use crate::envoy::EnvoyType;
 use crate::frames::Frames;
 use crate::message::{Event, Node, Variant};
@@ -56,6 +57,15 @@ pub trait Source<T: ResourceType>: Send + Sync + 'static {
 
     /// Hears that an opened stream has ended.
     fn closed(&self, stream: &StreamInfo);
+
+    /// The budget that an opened stream shares with others of its peer; asked once. `None` leaves the stream's own limit
+    /// ([`Limits::load`]).
+    fn budget(&self, _stream: &StreamInfo) -> Option<Arc<Budget>> {
+        None
+    }
+
+    /// Hears that a stream ends because it asked for more names than it may have; `text` says how many.
+    fn exhausted(&self, _stream: &StreamInfo, _text: &str) {}
 
     /// Until when an opened stream may last (its credentials, for one); asked once. Then it ends with UNAVAILABLE, so
     /// that the client comes again.
@@ -121,12 +131,25 @@ pub struct Limits {
     pub max_request: usize,
     /// How long a stream may be open without a first request.
     pub first_request: Duration,
+    /// Names that one stream may have the server remember; one more ends it with RESOURCE_EXHAUSTED.
+    pub load: Load,
+}
+
+impl Limits {
+    /// 1,024 streams, 16 MiB, 10 s, 100,000 names of 8 MiB together (about 35 MB of memory; the largest Envoys have some
+    /// ten thousand clusters).
+    pub const DEFAULT: Self = Self {
+        max_streams: 1024,
+        max_request: 16 << 20,
+        first_request: Duration::from_secs(10),
+        load: Load { names: 100_000, bytes: 8 << 20 },
+    };
 }
 
 impl Default for Limits {
-    /// 1,024 streams, 16 MiB, 10 s.
+    /// [`Limits::DEFAULT`].
     fn default() -> Self {
-        Self { max_streams: 1024, max_request: 16 << 20, first_request: Duration::from_secs(10) }
+        Self::DEFAULT
     }
 }
 

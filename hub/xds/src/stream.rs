@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use tonic::{Status, Streaming};
 
+use crate::budget::Share;
 use crate::message::{Request, Response};
 use crate::resource::ResourceType;
 use crate::server::{Hello, Permit, Shared, Source, StreamGuard, StreamInfo};
@@ -38,6 +39,7 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     watch: Watch<T>,
     told: Told<T, S>,
     until: Option<Instant>,
+    share: Share,
     _held: Held,
 }
 
@@ -92,8 +94,9 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let told = Told { source, info, types: std::marker::PhantomData };
         let watch = Watch::new(view, variant, self.only);
         let until = told.source.until(&told.info);
-        let mut running = Running { inbound: self.inbound, watch, told, until, _held: self.held };
-        running.take_in(request);
+        let share = Share::new(self.shared.limits.load, told.source.budget(&told.info));
+        let mut running = Running { inbound: self.inbound, watch, told, until, share, _held: self.held };
+        running.take_in(request)?;
         Ok(Some(Box::new(running)))
     }
 }
@@ -108,7 +111,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
         loop {
             while let Some(request) = self.inbound.message().now_or_never() {
                 let Some(request) = request? else { return Ok(None) };
-                self.take_in(request);
+                self.take_in(request)?;
             }
             if let Some(reason) = self.watch.closed() {
                 return Err(Status::unavailable(&*reason));
@@ -123,7 +126,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
             }
             let Some(request) = self.wait().await? else { continue };
             let Some(request) = request else { return Ok(None) };
-            self.take_in(request);
+            self.take_in(request)?;
         }
     }
 
@@ -143,10 +146,18 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
         }
     }
 
-    fn take_in(&mut self, request: Request<T>) {
-        self.watch.request(request, Instant::now());
-        for event in self.watch.events() {
-            self.told.source.event(&self.told.info, &event);
-        }
+    /// Takes in one request. A peer that has the server remember too much loses the stream, and with it all of that.
+    fn take_in(&mut self, request: Request<T>) -> Result<(), Status> {
+        let taken = self.share.admits(request.load()).and_then(|()| {
+            self.watch.request(request, Instant::now());
+            for event in self.watch.events() {
+                self.told.source.event(&self.told.info, &event);
+            }
+            self.share.set(self.watch.load())
+        });
+        taken.map_err(|text| {
+            self.told.source.exhausted(&self.told.info, &text);
+            Status::resource_exhausted(text)
+        })
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use crate::budget::Load;
 use crate::message::{Event, Request, Response, Variant};
 use crate::resource::ResourceType;
 use crate::session::Session;
@@ -55,6 +56,11 @@ impl<T: ResourceType> Watch<T> {
         let mut response = self.session.next(&inner.snapshot, now)?;
         response.system_version.clone_from(&inner.watermark);
         Some(response)
+    }
+
+    /// See [`Session::load`].
+    pub fn load(&self) -> Load {
+        self.session.load()
     }
 
     /// See [`Session::deadline`].

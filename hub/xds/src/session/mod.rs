@@ -15,6 +15,7 @@ mod unknown;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::budget::Load;
 use crate::message::{Event, Kind, Request, Response, Variant};
 use crate::resource::{Name, ResourceType, position};
 use crate::snapshot::Snapshot;
@@ -145,6 +146,11 @@ impl<T: ResourceType> Session<T> {
             return Some(response);
         }
         all.into_iter().find_map(|at| self.release(at, snap, now))
+    }
+
+    /// The names that the client has this stream remember, over all types.
+    pub fn load(&self) -> Load {
+        self.types.iter().map(|state| state.load).fold(self.unknown.load(), Load::plus)
     }
 
     /// What the client's requests have told since the last call.

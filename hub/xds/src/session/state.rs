@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::entries::{Entries, Entry, Key, Place, Standing};
+use crate::budget::Load;
 use crate::resource::{Name, Resource, ResourceType, Version};
 use crate::snapshot::Snapshot;
 
@@ -91,10 +92,12 @@ pub(super) struct TypeState<T> {
     /// State of the world: names were given once, so no names no longer means all.
     pub(super) explicit: bool,
     pub(super) entries: Entries,
+    /// The names that are subscribed by name.
+    pub(super) load: Load,
     /// Names to look at.
     pub(super) pending: BTreeMap<Name, Look>,
     /// State of the world: names from a request with a stale nonce, kept until the next answer.
-    pub(super) later: Vec<Name>,
+    pub(super) later: BTreeSet<Name>,
     /// A response must go out even if it is empty.
     pub(super) owed: bool,
     pub(super) inflight: VecDeque<Flight>,
@@ -136,8 +139,9 @@ impl<T: ResourceType> TypeState<T> {
             farewells: BTreeSet::new(),
             explicit: false,
             entries: Entries::default(),
+            load: Load::default(),
             pending: BTreeMap::new(),
-            later: Vec::new(),
+            later: BTreeSet::new(),
             owed: false,
             inflight: VecDeque::new(),
             last_nonce: 0,
@@ -205,12 +209,19 @@ impl<T: ResourceType> TypeState<T> {
     pub(super) fn name(&mut self, name: &Name) -> Option<Place> {
         let (place, entry) = self.entries.put(name);
         let known = std::mem::replace(&mut entry.named, true);
+        if !known {
+            self.load = self.load.plus(Load::of([&**name]));
+        }
         (!known).then_some(place)
     }
 
     /// Ends a subscription by name; says whether there was one.
     pub(super) fn unname(&mut self, name: &Name) -> bool {
         let was = self.entries.get_mut(name).is_some_and(|entry| std::mem::take(&mut entry.named));
+        if was {
+            self.load = self.load.minus(Load::of([&**name]));
+            self.later.remove(name);
+        }
         if was && !self.wildcard {
             self.forget(name);
             self.entries.remove(name);

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::Session;
+use crate::budget::Load;
 use crate::message::{Request, Response};
 use crate::resource::{Name, ResourceType, Version};
 
@@ -46,6 +47,19 @@ impl UnknownTypes {
             self.answers.push_back(Answer { url: url.clone(), names });
         }
         first
+    }
+
+    /// What is remembered: URLs, the names asked for by each, and those of answers that have not gone out.
+    pub(super) fn load(&self) -> Load {
+        let asked = self
+            .asked
+            .iter()
+            .flat_map(|(url, names)| std::iter::once(&**url).chain(names.iter().map(String::as_str)));
+        let unsent = self
+            .answers
+            .iter()
+            .flat_map(|answer| std::iter::once(&*answer.url).chain(answer.names.iter().map(|name| &**name)));
+        Load::of(asked.chain(unsent))
     }
 
     pub(super) fn next(&mut self) -> Option<Answer> {

@@ -1,12 +1,13 @@
-//! Fifty clients at once (case 29).
+//! Fifty clients at once (case 29), and clients that want more than they may have.
 
 use std::time::Instant;
 
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use portreeve_xds::EnvoyType::{Cluster, Endpoint};
-use portreeve_xds::View;
+use portreeve_xds::{Budget, Limits, Load, View};
 use tokio::task::JoinSet;
 
-use crate::stand::{Caller, One, Stand, clusters, subscribe};
+use crate::stand::{Caller, One, Stand, clusters, subscribe, until};
 
 /// Connects, takes all clusters, then all assignments by name, as Envoy does; returns how many resources came.
 async fn full_push(sock: std::path::PathBuf) -> usize {
@@ -32,5 +33,92 @@ async fn storm_of_fifty_clients_with_a_thousand_clusters_is_served_whole() {
     let counts = clients.join_all().await;
     println!("50 clients x 1,000 clusters: {:?}", start.elapsed());
     assert_eq!(counts, [2000; 50]);
+    stand.stop().await;
+}
+
+/// A server whose streams may have ten names of a hundred bytes.
+fn narrow(dir: &std::path::Path, budget: Option<std::sync::Arc<Budget>>) -> Stand {
+    let limits = Limits { load: Load { names: 10, bytes: 100 }, ..Limits::default() };
+    Stand::limited(dir, One { budget, ..One::new(View::new(clusters(1, 10))) }, limits)
+}
+
+fn names(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|i| format!("n{i}")).collect()
+}
+
+async fn is_exhausted(caller: &mut Caller) {
+    let status = caller.end().await;
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("at most"), "{status}");
+}
+
+#[tokio::test]
+async fn stream_that_asks_for_too_many_names_is_ended_and_told_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let stand = narrow(dir.path(), None);
+    let long = vec!["x".repeat(101)];
+    let foreign = |names: Vec<String>| DeltaDiscoveryRequest {
+        type_url: "type.googleapis.com/foreign".into(),
+        resource_names_subscribe: names,
+        ..Default::default()
+    };
+    let initial = DeltaDiscoveryRequest {
+        initial_resource_versions: names(0..11).into_iter().map(|name| (name, "0".into())).collect(),
+        ..subscribe(Endpoint, &[])
+    };
+    let requests = [
+        vec![subscribe(Endpoint, &names(0..11))],
+        vec![subscribe(Endpoint, &names(0..6)), subscribe(Endpoint, &names(6..12))],
+        vec![subscribe(Endpoint, &names(0..6)), subscribe(Cluster, &names(0..6))],
+        vec![subscribe(Endpoint, &long)],
+        vec![foreign(names(0..11))],
+        vec![foreign(names(0..5)), foreign(long)],
+        vec![initial],
+    ];
+    let count = requests.len();
+    for all in requests {
+        let mut caller = Caller::ads(&stand.sock).await;
+        for request in all {
+            caller.send(request).await;
+        }
+        is_exhausted(&mut caller).await;
+    }
+    assert_eq!(stand.source.heard().exhausted.len(), count);
+    stand.stop().await;
+}
+
+#[tokio::test]
+async fn names_that_are_given_up_count_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let stand = narrow(dir.path(), None);
+    let mut caller = Caller::ads(&stand.sock).await;
+    for round in 0..20 {
+        let names = names(round * 8..round * 8 + 8);
+        caller.send(subscribe(Endpoint, &names)).await;
+        assert_eq!(caller.acked().await.removed_resources.len(), 8, "round {round}");
+        let given_up =
+            DeltaDiscoveryRequest { resource_names_unsubscribe: names, ..subscribe(Endpoint, &[]) };
+        caller.send(given_up).await;
+    }
+    stand.stop().await;
+}
+
+#[tokio::test]
+async fn streams_of_one_peer_share_its_budget_and_an_ended_one_gives_it_back_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = Budget::new(Load { names: 15, bytes: 1000 });
+    let stand = narrow(dir.path(), Some(budget.clone()));
+    let mut one = Caller::ads(&stand.sock).await;
+    one.send(subscribe(Endpoint, &names(0..10))).await;
+    one.acked().await;
+    let mut two = Caller::ads(&stand.sock).await;
+    two.send(subscribe(Endpoint, &names(0..6))).await;
+    is_exhausted(&mut two).await;
+    assert_eq!(budget.used().names, 10, "the refused one has nothing");
+    drop(one);
+    until("the end of the first", || budget.used() == Load::default()).await;
+    let mut three = Caller::ads(&stand.sock).await;
+    three.send(subscribe(Endpoint, &names(0..6))).await;
+    three.acked().await;
     stand.stop().await;
 }

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Delt
 use hyper_util::rt::TokioIo;
 use portreeve_xds::wire::{ClientCodec, MessageCodec};
 use portreeve_xds::{
-    EnvoyType, Event, Hello, Keepalive, Limits, Resource, ResourceType, Snapshot, Source, StreamInfo, View,
-    routes, serve_incoming,
+    Budget, EnvoyType, Event, Hello, Keepalive, Limits, Resource, ResourceType, Snapshot, Source, StreamInfo,
+    View, routes, serve_incoming,
 };
 use prost::Message;
 use tokio::net::{UnixListener, UnixStream};
@@ -34,6 +34,8 @@ pub struct One {
     pub refuse: Option<Status>,
     /// How long a stream may last.
     pub lasts: Option<Duration>,
+    /// What all streams may have together.
+    pub budget: Option<Arc<Budget>>,
     pub heard: Mutex<Heard>,
 }
 
@@ -42,13 +44,21 @@ pub struct Heard {
     pub hellos: Vec<Hello>,
     pub events: Vec<(u64, Event<EnvoyType>)>,
     pub closed: Vec<u64>,
+    pub exhausted: Vec<u64>,
 }
 
 // === impl One ===
 
 impl One {
     pub fn new(view: Arc<View<EnvoyType>>) -> Self {
-        Self { view, ready: Semaphore::new(10_000), refuse: None, lasts: None, heard: Mutex::default() }
+        Self {
+            view,
+            ready: Semaphore::new(10_000),
+            refuse: None,
+            lasts: None,
+            budget: None,
+            heard: Mutex::default(),
+        }
     }
 
     pub fn heard(&self) -> Heard {
@@ -86,6 +96,14 @@ impl Source<EnvoyType> for One {
 
     fn closed(&self, stream: &StreamInfo) {
         self.note(|heard| heard.closed.push(stream.id));
+    }
+
+    fn budget(&self, _stream: &StreamInfo) -> Option<Arc<Budget>> {
+        self.budget.clone()
+    }
+
+    fn exhausted(&self, stream: &StreamInfo, _text: &str) {
+        self.note(|heard| heard.exhausted.push(stream.id));
     }
 
     fn until(&self, _stream: &StreamInfo) -> Option<Instant> {
