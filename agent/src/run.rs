@@ -13,7 +13,9 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, watch};
+use portreeve_runtime::{
+    Guard, Heart, Liveness, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, watch,
+};
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 use tokio::net::TcpListener;
 
@@ -173,15 +175,16 @@ pub struct Agent {
 /// The first task that failed, by name.
 pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
-    let (process, readiness) = (Shutdown::default(), Readiness::default());
+    let (process, readiness, liveness) = (Shutdown::default(), Readiness::default(), Liveness::default());
     let mut tasks = Tasks::new(process.clone());
     tasks.spawn("signals", process.clone().on_signal());
     if let Some(path) = &args.probe_socket {
         let listener = socket::bind_with(path, "--probe-socket", 0o600)?;
-        let probes = admin::serve_probes(listener, readiness.clone(), process.clone());
+        let told = (readiness.clone(), liveness.clone());
+        let probes = admin::serve_probes(listener, told, process.clone());
         tasks.spawn("probes", probes);
     }
-    tasks.spawn_graceful("agent", take_turns(args, defaults, (process, readiness)));
+    tasks.spawn_graceful("agent", take_turns(args, defaults, (process, readiness, liveness)));
     tasks.run().await
 }
 
@@ -189,10 +192,11 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
 async fn take_turns(
     args: RunArgs,
     defaults: Defaults,
-    (process, readiness): (Shutdown, Readiness),
+    (process, readiness, liveness): (Shutdown, Readiness, Liveness),
 ) -> anyhow::Result<()> {
     let mut before = (None, readiness.guard("its turn"));
-    while let Some(mut passed) = take_turn(&args, defaults, (&process, &readiness), before).await? {
+    while let Some(mut passed) = take_turn(&args, defaults, (&process, &readiness, &liveness), before).await?
+    {
         tokio::select! {
             () = passed.work_ended() => {}
             () = process.wait() => break,
@@ -206,7 +210,7 @@ async fn take_turns(
 async fn take_turn(
     args: &RunArgs,
     defaults: Defaults,
-    (process, readiness): (&Shutdown, &Readiness),
+    (process, readiness, liveness): (&Shutdown, &Readiness, &Liveness),
     (before, unready): (Option<Turn>, Guard),
 ) -> anyhow::Result<Option<Passed>> {
     let args = args.clone();
@@ -248,10 +252,10 @@ async fn take_turn(
     if traces.is_on() {
         agent.local.trace(Tracer::new(traces, args.node));
     }
-    spawn_cluster(&mut tasks, client, &agent, readiness);
+    spawn_cluster(&mut tasks, client, &agent, (readiness, liveness));
     drop(unready);
     if let Some(address) = args.admin {
-        let told = (readiness.clone(), metrics::told(agent, args.envoy_metrics));
+        let told = (readiness.clone(), liveness.clone(), metrics::told(agent, args.envoy_metrics));
         let until = shutdown.clone();
         tasks.spawn(
             "admin",
@@ -263,9 +267,17 @@ async fn take_turn(
     Ok(passed.await.ok())
 }
 
-/// Starts the tasks that speak to the API server, and the one that waits for the hub's word.
-fn spawn_cluster(tasks: &mut Tasks, client: Client, agent: &Agent, readiness: &Readiness) {
+/// Starts the tasks that speak to the API server, and those by which readiness and liveness are known.
+fn spawn_cluster(
+    tasks: &mut Tasks,
+    client: Client,
+    agent: &Agent,
+    (readiness, liveness): (&Readiness, &Liveness),
+) {
     let local = &agent.local;
+    let (heart, state) = (Heart::default(), local.clone());
+    liveness.watch("the agent's state", &heart);
+    tasks.spawn("heart", heart.keep(move || state.read(|_| ())));
     let report = status::writer::run(client.clone(), local.clone(), agent.keepers.clone());
     tasks.spawn("node report", report);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", local.node()));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
-use portreeve_runtime::{Readiness, now_ms};
+use portreeve_runtime::{Heart, Readiness, now_ms};
 use portreeve_xds::{Event, Hello, ResourceType, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
@@ -38,6 +38,8 @@ pub struct Feed {
     tracer: OnceLock<Tracer>,
     /// Streams that ended because they asked for too many names.
     exhausted: AtomicU64,
+    /// Beats while the state is worked on, and once a second anyway.
+    heart: Heart,
     /// Woken when there are verdicts to take or a deadline may have moved.
     pub changed: Notify,
 }
@@ -100,6 +102,7 @@ impl Feed {
     /// A feed that serves whom `door` lets in, and nobody before `readiness` is reached: an incomplete answer would
     /// delete.
     pub fn new(index: Index, readiness: Readiness, door: Door) -> Arc<Self> {
+        let heart = index.heart().clone();
         let inner = Inner {
             index,
             pushed: 0,
@@ -120,6 +123,7 @@ impl Feed {
             course,
             tracer,
             exhausted: AtomicU64::new(0),
+            heart,
             changed: Notify::new(),
         })
     }
@@ -142,6 +146,11 @@ impl Feed {
         drop(inner);
         self.changed.notify_one();
         Moments { begun, resolved, published: SystemTime::now() }
+    }
+
+    /// Beats as long as the state's changes go on: a long one too.
+    pub fn heart(&self) -> &Heart {
+        &self.heart
     }
 
     /// Has changes traced. What was said first holds.
@@ -272,6 +281,7 @@ impl Feed {
             // A deadline that is added meanwhile lies a whole grace ahead: one second is never late.
             tokio::time::sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(1))).await;
             let mut inner = self.lock();
+            self.heart.beat();
             inner.index.tick(now_ms());
             self.publish(&mut inner);
         }
@@ -292,6 +302,7 @@ impl Feed {
         }
         let watermark: Arc<str> = self.seen.borrow().to_string().into();
         for (node, changes) in changes {
+            self.heart.beat();
             if let Some(view) = inner.views.get(&node) {
                 view.set_watermark(watermark.clone());
                 let differ = view.apply(changes);

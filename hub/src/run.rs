@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::Client;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Metrics, Readiness, Shutdown, Tasks, Traces, admin, client, otlp};
+use portreeve_runtime::{Liveness, Metrics, Readiness, Shutdown, Tasks, Traces, admin, client, otlp};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -103,10 +103,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let leads = writer.leads();
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
     if let Some(address) = args.admin {
+        let liveness = Liveness::default();
+        liveness.watch("the hub's state", feed.heart());
         let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
         let metrics = Metrics::new("hub", move || metrics::of(&feed, &desk, *leads.borrow()));
         tracing::info!(address = %listener.local_addr()?, "serving metrics");
-        tasks.spawn("admin", admin::serve(listener, (readiness, metrics), shutdown.clone()));
+        tasks.spawn("admin", admin::serve(listener, (readiness, liveness, metrics), shutdown.clone()));
     }
     tasks.run().await
 }

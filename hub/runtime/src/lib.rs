@@ -1,9 +1,11 @@
 //! Being a good process: logs, tasks that end loudly, watches, readiness, metrics, shutdown.
 
 pub mod admin;
+pub mod apart;
 pub mod client;
 pub mod clock;
 mod histogram;
+pub mod liveness;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
@@ -16,6 +18,7 @@ pub mod watch;
 
 pub use client::client;
 pub use clock::now_ms;
+pub use liveness::{Heart, Liveness};
 pub use metrics::Metrics;
 pub use ready::{Guard, Readiness};
 pub use shutdown::Shutdown;

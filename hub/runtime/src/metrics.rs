@@ -7,8 +7,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -64,17 +67,31 @@ pub enum Value {
     Distribution(Histogram),
 }
 
+/// How long an answer waits for a look at the state. Then it has what the last look found.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// All that a process has to tell.
 #[derive(Clone)]
 pub struct Metrics {
     component: &'static str,
-    look: Arc<dyn Fn() -> Vec<Family> + Send + Sync>,
+    state: Arc<Looks>,
     ask: Arc<dyn Fn() -> BoxFuture<'static, Vec<Family>> + Send + Sync>,
 }
 
 /// The families of one answer.
 #[derive(Debug)]
 struct Taken(Vec<Family>);
+
+/// Looks at a process's state. They may wait for its lock: on a thread of their own, one at a time.
+struct Looks {
+    look: Box<dyn Fn() -> Vec<Family> + Send + Sync>,
+    looking: AtomicBool,
+    /// What the last look found, and when.
+    found: watch::Sender<Option<(Instant, Vec<Family>)>>,
+}
+
+/// A look that has begun; when it is dropped, the next one may.
+struct Looking(Arc<Looks>);
 
 // === impl Family ===
 
@@ -133,7 +150,9 @@ impl Metrics {
     /// What `look` finds each time, and the process's own part; `component` names the program.
     pub fn new(component: &'static str, look: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         let nobody = || -> BoxFuture<'static, Vec<Family>> { Box::pin(async { Vec::new() }) };
-        Self { component, look: Arc::new(look), ask: Arc::new(nobody) }
+        let state =
+            Looks { look: Box::new(look), looking: AtomicBool::new(false), found: watch::Sender::new(None) };
+        Self { component, state: Arc::new(state), ask: Arc::new(nobody) }
     }
 
     /// With what others answer each time, behind the rest: `ask` bounds how long it waits for them.
@@ -142,7 +161,8 @@ impl Metrics {
         Self { ask: Arc::new(ask), ..self }
     }
 
-    /// All of it, in [`CONTENT_TYPE`].
+    /// All of it, in [`CONTENT_TYPE`]. While something holds the state for longer than half a second, its samples are as the
+    /// last look found them; `portreeve_metrics_age_seconds` says how long ago that was.
     ///
     /// # Errors
     /// A family can't be written.
@@ -156,13 +176,44 @@ impl Metrics {
                 .sample(labels.into(), 1.0),
         ];
         all.extend(process());
-        all.extend((self.look)());
+        all.extend(self.state.newest().await);
         all.extend(answered);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Taken(all)));
         let mut out = String::new();
         text::encode(&mut out, &registry)?;
         Ok(out)
+    }
+}
+
+// === impl Looks ===
+
+impl Looks {
+    /// What a look finds now, or, where that takes too long, what the last one found.
+    async fn newest(self: &Arc<Self>) -> Vec<Family> {
+        let mut found = self.found.subscribe();
+        if !self.looking.swap(true, Ordering::AcqRel) {
+            let looking = Looking(self.clone());
+            tokio::task::spawn_blocking(move || {
+                let families = (looking.0.look)();
+                looking.0.found.send_replace(Some((Instant::now(), families)));
+            });
+        }
+        // In vain: then the last one counts.
+        let _ = tokio::time::timeout(PATIENCE, found.changed()).await;
+        let (at, mut families) = found.borrow().clone().unwrap_or((Instant::now(), Vec::new()));
+        let age = Family::gauge(
+            "portreeve_metrics_age_seconds",
+            "How old the samples of the process's state are: it rises while one long change holds the state",
+        );
+        families.push(age.value(at.elapsed().as_secs_f64()));
+        families
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.looking.store(false, Ordering::Release);
     }
 }
 

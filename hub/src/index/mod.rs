@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
+use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Withheld};
 
 use crate::resolve::SelectorScope;
@@ -84,6 +85,11 @@ impl Index {
             orphans: Orphans::default(),
             stirred: BTreeSet::new(),
         }
+    }
+
+    /// Beats at each step of a change, however long that takes.
+    pub fn heart(&self) -> &Heart {
+        self.nodes.heart()
     }
 
     /// A pod was created or changed.
@@ -172,7 +178,7 @@ impl Index {
 
     /// Each node's changes since the last call.
     pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
-        self.nodes.take()
+        self.nodes.take(&self.groups)
     }
 
     /// All that a node is to have, for an agent that connects.
@@ -219,26 +225,33 @@ impl Index {
         }
     }
 
-    fn join(&mut self, selection: &Name, node: Option<&Name>) {
-        let was_present = self.selections.is_present(selection, node);
-        let new = self.selections.join(selection, node);
-        if !was_present {
-            self.stirred.extend(self.selections.plans_of(selection));
+    /// A member of a selection came to each of these nodes.
+    fn join<'n>(&mut self, selection: &Name, nodes: impl IntoIterator<Item = &'n Name>) {
+        let (mut present, mut new) = (false, Vec::new());
+        for node in nodes {
+            present |= !self.selections.is_present(selection, Some(node));
+            new.extend(self.selections.join(selection, Some(node)).then_some(node));
         }
-        if !new {
+        if !present {
             return;
         }
-        let Some(node) = node else { return };
         for key in self.selections.plans_of(selection) {
-            if let Some(entry) = self.plans.get(&key) {
+            let entry = self.plans.get(&key);
+            for (node, entry) in new.iter().filter_map(|node| Some((node, entry?))) {
                 self.nodes.put_plan(node, &entry.encoded, None, &self.groups);
             }
+            self.stirred.insert(key);
         }
     }
 
-    fn leave(&mut self, selection: &Name, node: Option<&Name>, now_ms: i64) {
-        self.selections.leave(selection, node, now_ms);
-        if !self.selections.is_present(selection, node) {
+    /// A member of a selection left each of these nodes.
+    fn leave<'n>(&mut self, selection: &Name, nodes: impl IntoIterator<Item = &'n Name>, now_ms: i64) {
+        let mut left = false;
+        for node in nodes {
+            self.selections.leave(selection, Some(node), now_ms);
+            left |= !self.selections.is_present(selection, Some(node));
+        }
+        if left {
             self.stirred.extend(self.selections.plans_of(selection));
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
+use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Resource};
 
 use super::groups::Groups;
@@ -19,8 +20,21 @@ pub struct Encoded {
     pub groups: BTreeSet<Name>,
 }
 
-/// One node's changes since they were last taken; none stands for a removal.
-type Pending = BTreeMap<(PlanType, Name), Option<Arc<Resource>>>;
+/// One node's changes since they were last taken.
+#[derive(Default)]
+struct Pending {
+    /// None stands for a removal.
+    single: BTreeMap<Key, Option<Arc<Resource>>>,
+    /// Groups that are new to the node. What belongs to them is looked up when the changes are taken, once for all nodes
+    /// to which the same groups are new: a NodeProxy that comes to 5,000 nodes brings all of them the same.
+    groups: BTreeSet<Name>,
+}
+
+/// A resource's type and name.
+type Key = (PlanType, Name);
+
+/// What belongs to some groups: their resources, and the Health of the nodes with their endpoints.
+type Bundle = Arc<BTreeMap<Key, Arc<Resource>>>;
 
 /// The sets of all nodes that have any.
 #[derive(Default)]
@@ -30,6 +44,7 @@ pub struct NodeSets {
     users: HashMap<Name, BTreeSet<Name>>,
     pending: BTreeMap<Name, Pending>,
     visited: u64,
+    heart: Heart,
 }
 
 #[derive(Default)]
@@ -44,7 +59,7 @@ impl NodeSets {
     /// Sends a Plan, or its new content, to a node. `old` is what the node had.
     pub fn put_plan(&mut self, node: &Name, plan: &Encoded, old: Option<&Encoded>, groups: &Groups) {
         for group in &plan.groups {
-            self.hold(node, group, groups);
+            self.hold(node, group);
         }
         self.put(node, PlanType::Plan, plan.resource.clone());
         if let Some(old) = old {
@@ -61,9 +76,10 @@ impl NodeSets {
     /// Sends a resource that refers to nothing (a NodeProxy, a Probe) to a node.
     pub fn put(&mut self, node: &Name, ty: PlanType, resource: Arc<Resource>) {
         self.visited += 1;
+        self.heart.beat();
         let key = (ty, resource.name().clone());
         self.sets.entry(node.clone()).or_default().resources.insert(key.clone(), resource.clone());
-        self.pending.entry(node.clone()).or_default().insert(key, Some(resource));
+        self.pending_of(node).insert(key, Some(resource));
     }
 
     /// Takes such a resource away.
@@ -72,7 +88,7 @@ impl NodeSets {
         let Some(set) = self.sets.get_mut(node) else { return };
         let key = (ty, name);
         set.resources.remove(&key);
-        self.pending.entry(node.clone()).or_default().insert(key, None);
+        self.pending_of(node).insert(key, None);
         self.forget_if_empty(node);
     }
 
@@ -81,7 +97,7 @@ impl NodeSets {
         let Some(users) = self.users.get(group) else { return };
         for node in users {
             self.visited += 1;
-            let pending = self.pending.entry(node.clone()).or_default();
+            let pending = &mut self.pending.entry(node.clone()).or_default().single;
             pending.extend(changes.remove.iter().map(|(ty, name)| ((*ty, name.clone()), None)));
             let put = changes.upsert.iter().map(|(ty, r)| ((*ty, r.name().clone()), Some(r.clone())));
             pending.extend(put);
@@ -96,7 +112,7 @@ impl NodeSets {
         for node in users.iter().filter(|node| *node != place) {
             self.visited += 1;
             let key = (PlanType::Health, place.clone());
-            self.pending.entry(node.clone()).or_default().insert(key, Some(health.clone()));
+            self.pending.entry(node.clone()).or_default().single.insert(key, Some(health.clone()));
         }
     }
 
@@ -122,16 +138,28 @@ impl NodeSets {
         }
         for node in concerned {
             let key = (PlanType::Health, place.clone());
-            self.pending.entry(node.clone()).or_default().insert(key, health.cloned());
+            self.pending.entry(node.clone()).or_default().single.insert(key, health.cloned());
         }
     }
 
     /// The changes of each node since the last call.
-    pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
-        std::mem::take(&mut self.pending)
-            .into_iter()
-            .map(|(node, pending)| (node, as_changes(pending)))
-            .collect()
+    pub fn take(&mut self, groups: &Groups) -> BTreeMap<Name, Changes<PlanType>> {
+        let mut bundles: HashMap<BTreeSet<Name>, Bundle> = HashMap::new();
+        let mut taken = BTreeMap::new();
+        for (node, pending) in std::mem::take(&mut self.pending) {
+            self.heart.beat();
+            let bundle = match bundles.get(&pending.groups) {
+                Some(bundle) => bundle.clone(),
+                None => {
+                    let bundle = self.bundle(&pending.groups, groups);
+                    bundles.insert(pending.groups, bundle.clone());
+                    bundle
+                }
+            };
+            let changes = as_changes(&node, pending.single, &bundle);
+            taken.insert(node, changes);
+        }
+        taken
     }
 
     /// All that a node is to have now.
@@ -149,27 +177,43 @@ impl NodeSets {
         changes
     }
 
+    /// Beats at each step of a change.
+    pub fn heart(&self) -> &Heart {
+        &self.heart
+    }
+
     /// Entries looked at since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.visited
     }
 
-    fn hold(&mut self, node: &Name, group: &Name, groups: &Groups) {
+    fn hold(&mut self, node: &Name, group: &Name) {
         self.visited += 1;
+        self.heart.beat();
         let count = self.sets.entry(node.clone()).or_default().groups.entry(group.clone()).or_default();
         *count += 1;
         if *count > 1 {
             return;
         }
         self.users.entry(group.clone()).or_default().insert(node.clone());
-        let pending = self.pending.entry(node.clone()).or_default();
-        pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), Some(r))));
-        for place in groups.nodes_of(group) {
-            self.visited += 1;
-            if let Some(health) = groups.places.health(place).filter(|_| place != node) {
-                pending.insert((PlanType::Health, place.clone()), Some(health.clone()));
-            }
+        self.pending.entry(node.clone()).or_default().groups.insert(group.clone());
+    }
+
+    fn bundle(&mut self, of: &BTreeSet<Name>, groups: &Groups) -> Bundle {
+        let (mut bundle, mut places) = (BTreeMap::new(), BTreeSet::new());
+        for group in of {
+            self.heart.beat();
+            let resources = groups.resources(group).into_iter();
+            bundle.extend(resources.map(|(ty, resource)| ((ty, resource.name().clone()), resource)));
+            places.extend(groups.nodes_of(group).inspect(|_| self.visited += 1));
         }
+        let health = places.into_iter().filter_map(|place| Some((place, groups.places.health(place)?)));
+        bundle.extend(health.map(|(place, health)| ((PlanType::Health, place.clone()), health.clone())));
+        Arc::new(bundle)
+    }
+
+    fn pending_of(&mut self, node: &Name) -> &mut BTreeMap<Key, Option<Arc<Resource>>> {
+        &mut self.pending.entry(node.clone()).or_default().single
     }
 
     /// Gives up one use of each of a Plan's groups. Its slices are still known to `groups` here: a group is
@@ -177,6 +221,7 @@ impl NodeSets {
     fn release(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
         for group in &plan.groups {
             self.visited += 1;
+            self.heart.beat();
             let last = match self.sets.get_mut(node).and_then(|s| s.groups.get_mut(group)) {
                 Some(count) => {
                     *count -= 1;
@@ -202,7 +247,9 @@ impl NodeSets {
             }
         }
         let pending = self.pending.entry(node.clone()).or_default();
-        pending.extend(groups.resources(group).into_iter().map(|(ty, r)| ((ty, r.name().clone()), None)));
+        pending.groups.remove(group);
+        let resources = groups.resources(group).into_iter();
+        pending.single.extend(resources.map(|(ty, resource)| ((ty, resource.name().clone()), None)));
         for place in groups.nodes_of(group).filter(|place| groups.places.health(place).is_some()) {
             self.unless_needed(node, place, groups);
         }
@@ -211,7 +258,7 @@ impl NodeSets {
     /// Takes the health of `place` from a node that uses no endpoint there.
     fn unless_needed(&mut self, node: &Name, place: &Name, groups: &Groups) {
         if node != place && !self.needs(node, place, groups) {
-            self.pending.entry(node.clone()).or_default().insert((PlanType::Health, place.clone()), None);
+            self.pending_of(node).insert((PlanType::Health, place.clone()), None);
         }
     }
 
@@ -237,9 +284,19 @@ impl NodeSets {
     }
 }
 
-fn as_changes(pending: Pending) -> Changes<PlanType> {
+/// A node's changes: its own, and the bundle of the groups that are new to it, which is newer. It has no use for its own
+/// Health.
+fn as_changes(
+    node: &Name,
+    single: BTreeMap<Key, Option<Arc<Resource>>>,
+    bundle: &BTreeMap<Key, Arc<Resource>>,
+) -> Changes<PlanType> {
     let mut changes = Changes::default();
-    for ((ty, name), resource) in pending {
+    let own = |(ty, name): &Key| *ty == PlanType::Health && name == node;
+    let others = bundle.iter().filter(|(key, _)| !own(key));
+    changes.upsert.extend(others.map(|((ty, _), resource)| (*ty, resource.clone())));
+    for ((ty, name), resource) in single.into_iter().filter(|(key, _)| own(key) || !bundle.contains_key(key))
+    {
         match resource {
             Some(resource) => changes.upsert.push((ty, resource)),
             None => changes.remove.push((ty, name)),

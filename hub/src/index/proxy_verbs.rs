@@ -54,12 +54,11 @@ impl Index {
             self.nodes.take_away(node, PlanType::NodeProxy, name.clone());
         }
         let Some(resource) = self.proxies.resource(&name) else { return };
-        let selections = self.proxy_selections(&name);
-        for node in now {
-            self.nodes.put(&node, PlanType::NodeProxy, resource.clone());
-            for selection in &selections {
-                self.join(selection, Some(&node));
-            }
+        for node in &now {
+            self.nodes.put(node, PlanType::NodeProxy, resource.clone());
+        }
+        for selection in self.proxy_selections(&name) {
+            self.join(&selection, &now);
         }
     }
 
@@ -129,9 +128,7 @@ impl Index {
     fn withdraw_proxy(&mut self, name: &Name, now_ms: i64) {
         let nodes = self.proxies.nodes_of(name);
         for selection in self.proxy_selections(name) {
-            for node in &nodes {
-                self.leave(&selection, Some(node), now_ms);
-            }
+            self.leave(&selection, &nodes, now_ms);
         }
     }
 }

@@ -113,3 +113,28 @@ fn selectors_that_share_a_common_label_are_looked_up_under_the_rare_one() {
     assert!(index.visited() - before < 20, "{} entries", index.visited() - before);
     assert_eq!(index.take().len(), 1);
 }
+
+/// Entries that are looked at when a NodeProxy's nodes go from one to `nodes`, until all of them have their changes.
+fn cost_of_widening(nodes: usize) -> u64 {
+    let mut index = mk_cluster(nodes * PODS_OF_A_NODE);
+    index.apply_proxy(&mk_proxy("x", "kind=none", "role=gateway", json!({"from": "All"})), 0);
+    index.take();
+    let before = index.visited();
+    index.apply_proxy(&mk_proxy("x", "kind=node", "role=gateway", json!({"from": "All"})), 0);
+    // Every node has the proxy, its Plans with a group of one slice each, and the Health of the groups' nodes.
+    let told = index.take();
+    assert_eq!(told.len(), nodes + 1);
+    let new = &told[&Name::from("edge")];
+    assert_eq!((new.upsert.len(), new.remove.len()), (1 + 3 * SERVICES + PODS_OF_A_GROUP, 0));
+    index.visited() - before
+}
+
+#[test]
+fn nodes_that_come_to_a_proxy_together_are_told_together() {
+    let (small, large) = (cost_of_widening(1_000), cost_of_widening(2_000));
+    // For each node its Plans and groups; what the groups hold, once for all. Each group's hundred places for each node
+    // would be a million entries.
+    let per_node = (2 * SERVICES + 2) as u64;
+    assert!(small <= 1_000 * per_node + 4_000, "{small} entries for 1,000 nodes");
+    assert!(large - small <= 1_000 * per_node, "{} entries for 1,000 nodes more", large - small);
+}

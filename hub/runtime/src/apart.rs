@@ -1,0 +1,75 @@
+//! A task on a thread and a runtime of its own ([`apart`]): it goes on while every thread of the process's runtime is busy
+//! or waits for a lock.
+
+use std::thread;
+
+use anyhow::Context;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+/// Runs the future that `start` returns on a thread of that name, and returns what it returned. `start` is called within the
+/// new runtime, so that sockets can be registered there. The thread ends with the future, or, when the returned future is
+/// dropped, at the next await.
+///
+/// # Errors
+/// The future's own; the thread or its runtime can't be made.
+pub async fn apart<F>(name: &str, start: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let (mut ended, outcome) = oneshot::channel();
+    let work = move || {
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ended.send(Err(error.into()))),
+        };
+        let result = runtime.block_on(async {
+            tokio::select! {
+                result = async { start().await } => Some(result),
+                () = ended.closed() => None,
+            }
+        });
+        // A look that still waits for a lock must not hold up the end.
+        runtime.shutdown_background();
+        // If nobody waits for the result any more, nobody wants it.
+        let _ = result.map(|result| ended.send(result));
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("thread {name}"))?;
+    outcome.await.with_context(|| format!("thread {name} ended by a panic"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn it_goes_on_while_the_callers_runtime_is_blocked() {
+        let (done, all_done) = mpsc::channel();
+        let task = apart("apart", move || async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(done.send(())?)
+        });
+        let running = tokio::task::LocalSet::new();
+        let task = running.spawn_local(task);
+        running.run_until(tokio::task::yield_now()).await;
+        // The only thread of this runtime waits here.
+        all_done.recv_timeout(BOUND).unwrap();
+        running.run_until(task).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_nobody_waits_for_it() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let task = apart("apart", move || async move {
+            let _held = held;
+            std::future::pending().await
+        });
+        assert!(tokio::time::timeout(Duration::from_millis(20), task).await.is_err());
+        assert!(tokio::time::timeout(BOUND, dropped).await.unwrap().is_err());
+    }
+}
