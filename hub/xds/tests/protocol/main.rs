@@ -5,6 +5,7 @@ mod conformance;
 mod content;
 mod order;
 mod peer;
+mod random;
 mod reject;
 mod sotw;
 mod sotw_reject;
