@@ -1,7 +1,8 @@
 //! Reading the text of a rejection: which of the resources that were sent does it name, and why.
 //!
 //! Envoy writes `Error adding/updating listener(s) NAME: reason\nNAME2: reason` (clusters are joined by `, `) and cuts
-//! the text at about 4 kB. A name is believed only where an item can start, only as a whole and only if it was sent.
+//! the text at about 4 kB. A name is believed only where an item can start, only if `: ` follows it, and only if it was
+//! sent. What lies within a believed name is part of that name, so a name with separators in it blames nobody else.
 
 use crate::resource::Name;
 
@@ -11,20 +12,44 @@ const MAX_TEXT: usize = 64 * 1024;
 const MAX_DETAIL: usize = 1024;
 /// Colons tried as the end of a name, as names may hold some themselves.
 const MAX_COLONS: usize = 16;
+/// Longest name that is looked for, bytes.
+const MAX_NAME: usize = 2048;
+
+/// A believed name in a text.
+struct Item {
+    name: Name,
+    /// Where the name starts.
+    start: usize,
+    /// Where the reason starts.
+    reason: usize,
+}
 
 /// The resources that the text names, each with its reason.
 pub(super) fn culprits(text: &str, sent: impl Fn(&str) -> Option<Name>) -> Vec<(Name, &str)> {
     let text = truncated(text, MAX_TEXT);
-    let mut found: Vec<(Name, usize, usize)> = Vec::new();
-    for start in item_starts(text) {
-        let Some((name, end)) = name_at(&text[start..], &sent) else { continue };
-        if found.iter().all(|(other, ..)| *other != name) {
-            found.push((name, start, start + end));
+    let items = items(text, sent);
+    let ends: Vec<usize> = items.iter().skip(1).map(|next| next.start).chain([text.len()]).collect();
+    let mut found: Vec<(Name, &str)> = Vec::new();
+    for (item, end) in items.into_iter().zip(ends) {
+        if found.iter().all(|(name, _)| *name != item.name) {
+            found.push((item.name, text.get(item.reason..end).unwrap_or_default().trim()));
         }
     }
-    let ends: Vec<usize> = found.iter().skip(1).map(|(_, start, _)| *start).chain([text.len()]).collect();
-    let reasons = found.into_iter().zip(ends);
-    reasons.map(|((name, _, from), to)| (name, text[from + 1..to].trim())).collect()
+    found
+}
+
+/// The believed names in order. None starts within another one, so each reason ends behind its start.
+fn items(text: &str, sent: impl Fn(&str) -> Option<Name>) -> Vec<Item> {
+    let mut items: Vec<Item> = Vec::new();
+    for start in item_starts(text) {
+        if items.last().is_some_and(|item| start < item.reason) {
+            continue;
+        }
+        if let Some((name, end)) = name_at(&text[start..], &sent) {
+            items.push(Item { name, start, reason: start + end + 1 });
+        }
+    }
+    items
 }
 
 /// Where an item of the list can start: at the beginning and behind each separator.
@@ -37,11 +62,11 @@ fn item_starts(text: &str) -> impl Iterator<Item = usize> {
     starts.into_iter()
 }
 
-/// The longest sent name at the beginning of `item` that is followed by a colon.
+/// The longest sent name at the beginning of `item` that is followed by a colon and a space, and where the colon is.
 fn name_at(item: &str, sent: &impl Fn(&str) -> Option<Name>) -> Option<(Name, usize)> {
-    let line = item.split('\n').next().unwrap_or_default();
-    let colons = line.match_indices(':').take(MAX_COLONS).map(|(at, _)| at);
-    colons.filter_map(|end| sent(&line[..end]).map(|name| (name, end))).last()
+    let head = truncated(item, MAX_NAME);
+    let colons = head.match_indices(": ").take(MAX_COLONS).map(|(at, _)| at);
+    colons.filter_map(|end| sent(&head[..end]).map(|name| (name, end))).last()
 }
 
 /// What may be passed on of a text: at most 1 KiB, and nothing where it could quote a secret.
@@ -108,5 +133,76 @@ mod tests {
     #[test]
     fn detail_of_a_secret_is_never_shown() {
         assert!(!detail("PRIVATE KEY", true).contains("KEY"));
+    }
+
+    #[test]
+    fn name_that_holds_other_names_is_found_whole() {
+        let text = "Error adding/updating listener(s) A/ns/o/z, A/ns/o/b: cannot bind";
+        let named = named(text, &["A/ns/o/z, A/ns/o/b", "A/ns/o/b"]);
+        assert_eq!(named, [("A/ns/o/z, A/ns/o/b".into(), "cannot bind")]);
+    }
+
+    #[test]
+    fn name_within_a_refused_name_is_not_blamed() {
+        for bad in
+            ["A/ns/o/z, A/x/o/l: x", "A/ns/o/z\nA/x/o/l: x", "z (s) A/x/o/l: x", "A/x/o/l: x, A/x/o/l: x"]
+        {
+            let text = format!("Error adding/updating listener(s) {bad}: cannot bind '0.0.0.0:5000'");
+            let named = named(&text, &[bad, "A/x/o/l"]);
+            assert_eq!(named, [(bad.to_string(), "cannot bind '0.0.0.0:5000'")]);
+        }
+    }
+
+    #[test]
+    fn beginning_of_a_name_with_a_colon_is_not_believed() {
+        assert!(named("Error adding/updating listener(s) web:80: bad", &["web"]).is_empty());
+    }
+
+    /// A text of random pieces.
+    fn random(rng: &mut impl rand::Rng, pieces: &[&str], longest: usize) -> String {
+        let count = rng.random_range(0..=longest);
+        (0..count).map(|_| pieces[rng.random_range(0..pieces.len())]).collect()
+    }
+
+    #[test]
+    fn any_text_and_any_names_are_read_without_harm() {
+        use rand::SeedableRng;
+        const PIECES: [&str; 12] =
+            ["a", "b", "/", ":", ": ", ", ", "\n", "(s) ", "Error ", "é", " ", "\u{1F600}"];
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(7);
+        for _ in 0..20_000 {
+            let names: Vec<String> = (0..4).map(|_| random(&mut rng, &PIECES, 5)).collect();
+            let with: Vec<&str> = names.iter().map(String::as_str).chain(PIECES).collect();
+            let text = random(&mut rng, &with, 16);
+            let sent: Vec<&str> = names.iter().map(String::as_str).collect();
+            let mut behind = 0;
+            for (name, reason) in named(&text, &sent) {
+                assert!(names.contains(&name), "{text:?}: {name:?}");
+                let at = reason.as_ptr() as usize - text.as_ptr() as usize;
+                assert!(at >= behind && at + reason.len() <= text.len(), "{text:?}: {reason:?}");
+                behind = at + reason.len();
+            }
+        }
+    }
+
+    #[test]
+    fn every_refused_name_without_separators_is_found_with_its_reason() {
+        use rand::{Rng, SeedableRng};
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(7);
+        for _ in 0..2_000 {
+            let mut names: Vec<String> = (0..4)
+                .map(|_| format!("A/{}", random(&mut rng, &["a", "b", "/", ":", ".", "-"], 6)))
+                .collect();
+            names.sort();
+            names.dedup();
+            let sent: Vec<&str> = names.iter().map(String::as_str).collect();
+            let bad: Vec<&str> = sent.iter().copied().filter(|_| rng.random_bool(0.5)).collect();
+            for separator in ["\n", ", "] {
+                let lines: Vec<String> = bad.iter().map(|name| format!("{name}: no {name} here")).collect();
+                let text = format!("Error adding/updating listener(s) {}", lines.join(separator));
+                let found: Vec<String> = named(&text, &sent).into_iter().map(|(name, _)| name).collect();
+                assert_eq!(found, bad, "{text:?}");
+            }
+        }
     }
 }

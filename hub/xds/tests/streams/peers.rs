@@ -161,3 +161,31 @@ async fn stopping_the_server_ends_streams_that_never_end_by_themselves() {
     until("the stream's end", || source.heard().closed.len() == 1).await;
     assert_ne!(caller.end().await.code(), tonic::Code::Ok);
 }
+
+/// Two listeners of one object, `z, A/ns/o/b` and `b`, of which Envoy refuses the first.
+#[tokio::test]
+async fn rejection_of_a_name_with_a_comma_ends_no_stream() {
+    use portreeve_xds::EnvoyType::Listener;
+    let names = ["A/ns/o/z, A/ns/o/b", "A/ns/o/b", "A/other/o/c"];
+    let mut snapshot = portreeve_xds::Snapshot::new();
+    for name in names {
+        snapshot.insert(Listener, Resource::new(Listener, name, b"1"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let stand = Stand::start(dir.path(), One::new(View::new(snapshot)));
+    let mut caller = Caller::ads(&stand.sock).await;
+    caller.send(subscribe(Listener, &["*".into()])).await;
+    let response = caller.next().await;
+    assert_eq!(response.resources.len(), 3);
+    let status = envoy_types::pb::google::rpc::Status {
+        code: 13,
+        message: "Error adding/updating listener(s) A/ns/o/z, A/ns/o/b: cannot bind '0.0.0.0:5000'".into(),
+        ..Default::default()
+    };
+    let mut answer = subscribe(Listener, &[]);
+    (answer.response_nonce, answer.error_detail) = (response.nonce, Some(status));
+    caller.send(answer).await;
+    let again: Vec<String> = caller.next().await.resources.into_iter().map(|one| one.name).collect();
+    assert_eq!(again, names[1..], "what was not refused is sent again");
+    stand.stop().await;
+}
