@@ -11,15 +11,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
 use portreeve_runtime::{Heart, Readiness, now_ms};
-use portreeve_xds::{Event, Hello, ResourceType, Snapshot, Source, StreamInfo, View};
+use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::auth::{Door, Pass};
 use crate::convergence::Course;
-use crate::index::{Census, Index, Key, Name, Verdict};
+use crate::index::{Index, Key, Name, Verdict};
 use crate::pulse::Pulse;
 use crate::reports::News;
+use crate::served::{Served, Share};
 use crate::status::Subject;
 use crate::traces::{Moments, Tracer};
 use crate::watermark::{Kind, Watermark};
@@ -57,34 +58,6 @@ struct Inner {
     departing: BTreeMap<Key, Departing>,
     /// The newest conditions of objects that were seen since the writer looked.
     observed: BTreeMap<Key, Vec<Condition>>,
-}
-
-/// How much a hub serves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Served {
-    /// What there is.
-    pub census: Census,
-    /// What each node with a connected agent has.
-    pub agents: BTreeMap<Name, Share>,
-    /// Resources that were published to agents since the start.
-    pub pushed: u64,
-    /// Changes of one node's resources that were published since the start.
-    pub pushes: u64,
-    /// Streams of agents.
-    pub streams: usize,
-    /// How the watches are.
-    pub pulse: Pulse,
-    /// How far this hub has seen.
-    pub seen: Watermark,
-}
-
-/// What one node is served.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
-    /// How many resources.
-    pub resources: usize,
-    /// How many bytes they have as they go out.
-    pub bytes: usize,
 }
 
 /// A deleted object that waits for its finalizer to be taken off.
@@ -346,19 +319,6 @@ impl Feed {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Share ===
-
-impl Share {
-    fn of(view: &View<PlanType>) -> Self {
-        view.snapshot(|all| {
-            let sum = |count: fn(&Snapshot<PlanType>, PlanType) -> usize| {
-                PlanType::ALL.iter().map(|ty| count(all, *ty)).sum()
-            };
-            Self { resources: sum(Snapshot::len), bytes: sum(Snapshot::bytes) }
-        })
     }
 }
 

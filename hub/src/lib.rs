@@ -22,6 +22,7 @@ pub mod raw;
 pub mod reports;
 pub mod resolve;
 pub mod run;
+pub mod served;
 pub mod services;
 pub mod status;
 pub mod tls;

@@ -2,8 +2,9 @@
 
 use portreeve_runtime::metrics::Family;
 
-use crate::feed::{Feed, Served, Share};
+use crate::feed::Feed;
 use crate::reports::{Desk, Tally};
+use crate::served::{Served, Share};
 
 /// All families of a hub; `leads`: it holds the lease.
 pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
