@@ -95,6 +95,18 @@ fn reported(tally: Tally) -> Vec<Family> {
     let proxies = proxies.map(|(state, count)| (state, count as f64));
     let kept = [("running", tally.running), ("failing", tally.failing)].map(|(state, n)| (state, n as f64));
     vec![
+        Family::gauge(
+            "portreeve_hub_behind_seconds",
+            "How much longer than usual agents may be silent because this hub is late; 0: it keeps up",
+        )
+        .value(tally.stretch.as_secs_f64()),
+        Family::gauge("portreeve_hub_waiting_verdicts", "Nodes whose verdicts wait to be published")
+            .value(tally.waiting as f64),
+        Family::gauge(
+            "portreeve_hub_overdue_verdicts_seconds",
+            "How long the verdicts that come next have waited beyond their time",
+        )
+        .value(tally.overdue.as_secs_f64()),
         Family::gauge("portreeve_hub_nodes", "Nodes by whether their agent reports").each("state", nodes),
         Family::gauge(
             "portreeve_hub_plan_proxies",

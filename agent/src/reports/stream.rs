@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use portreeve_api::report_bounds;
 use tokio::sync::{mpsc, watch};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
@@ -20,6 +21,9 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// How long a replica has to answer. A hung one, or a half-open link, is left after this and [`EVERY`]: within 2 s.
 const ANSWER: Duration = Duration::from_millis(1400);
+
+/// The longest that an answer is waited for: a hub that is late, and is connected to again and again, is later still.
+const LONGEST_ANSWER: Duration = Duration::from_secs(12);
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -39,15 +43,19 @@ pub struct Reporter {
     pub replicas: Replicas,
 }
 
+/// How long an answer is waited for: twice as long after each that did not come, and less again once they come quickly.
+struct Patience(Duration);
+
 // === impl Reporter ===
 
 impl Reporter {
     /// Reports to one replica, for ever.
     pub async fn attend(self, replica: Replica) {
         let (mut wait, mut said) = (FIRST_WAIT, String::new());
+        let mut patience = Patience(ANSWER);
         loop {
             let mut answered = false;
-            let ended = self.stream(&replica, &mut answered).await;
+            let ended = self.stream(&replica, &mut answered, &mut patience).await;
             self.replicas.lost(&replica);
             if answered {
                 (wait, said) = (FIRST_WAIT, String::new());
@@ -66,7 +74,12 @@ impl Reporter {
     }
 
     /// One stream to its end; `answered` is set by the first beat.
-    async fn stream(&self, replica: &Replica, answered: &mut bool) -> anyhow::Result<()> {
+    async fn stream(
+        &self,
+        replica: &Replica,
+        answered: &mut bool,
+        patience: &mut Patience,
+    ) -> anyhow::Result<()> {
         let channel =
             timeout(CONNECT, self.replicas.channel(replica)).await.context("it can't be reached")??;
         let mut client = ReportsClient::new(channel).max_decoding_message_size(report_bounds::BEAT);
@@ -78,10 +91,10 @@ impl Reporter {
         let first = told.next(&outbox.borrow_and_update());
         reports.send(first).await?;
         let mut beats =
-            timeout(ANSWER, client.attach(request)).await.context("it does not answer")??.into_inner();
+            patience.answer(client.attach(request)).await.context("it does not answer")??.into_inner();
         loop {
             let sent = tokio::time::Instant::now();
-            let beat = timeout(ANSWER, beats.message()).await.context("it does not answer any more")??;
+            let beat = patience.answer(beats.message()).await.context("it does not answer any more")??;
             let Some(beat) = beat else { bail!("it hung up") };
             *answered = true;
             self.replicas.heard(replica, Instant::now());
@@ -94,5 +107,44 @@ impl Reporter {
             let next = told.next(&outbox.borrow_and_update());
             reports.send(next).await?;
         }
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    async fn answer<R>(&mut self, answer: impl Future<Output = R>) -> Result<R, Elapsed> {
+        let begun = tokio::time::Instant::now();
+        let answered = timeout(self.0, answer).await;
+        self.0 = match &answered {
+            Err(_) => LONGEST_ANSWER.min(self.0 * 2),
+            Ok(_) if begun.elapsed() < ANSWER / 4 => ANSWER.max(self.0 / 2),
+            Ok(_) => self.0,
+        };
+        answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn hub_that_is_late_is_waited_for_longer_and_one_that_hangs_is_noticed_in_time_again() {
+        let mut patience = Patience(ANSWER);
+        let mut waited = Vec::new();
+        for _ in 0..6 {
+            let begun = tokio::time::Instant::now();
+            assert!(patience.answer(std::future::pending::<()>()).await.is_err());
+            waited.push(begun.elapsed().as_millis());
+        }
+        assert_eq!(waited[..4], [1_400, 2_800, 5_600, 11_200]);
+        assert_eq!(waited[4..], [12_000, 12_000]);
+        assert!(patience.answer(tokio::time::sleep(Duration::from_secs(10))).await.is_ok());
+        assert_eq!(patience.0, LONGEST_ANSWER, "slow answers are answers, no more");
+        for _ in 0..4 {
+            patience.answer(std::future::ready(())).await.unwrap();
+        }
+        assert_eq!(patience.0, ANSWER);
     }
 }

@@ -1,7 +1,7 @@
 //! What the agents of all nodes said ([`Book`]): their verdicts, when each was heard, and their Plans' statuses.
 //!
 //! Pure: the clock is passed in. The newest verdicts win by (epoch, sequence), whatever stream they came by. A node whose
-//! verdicts nobody renews for [`LEASE`] is stale: what it said stands, but is not fresh. A node that never said anything
+//! verdicts nobody renews for [`LEASE`], or longer while this hub is late itself, is stale: what it said stands, but is not fresh. A node that never said anything
 //! has no Health at all, and its absence means: keep what you had.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use portreeve_api::plan::{Health, Unhealthy};
 use portreeve_api::report::{Report, Verdicts};
 
+use super::lateness::Lateness;
 use super::statuses::{self, Statuses};
 use crate::index::Name;
 
 /// A node that is unheard for this long is stale. Agents report twice as often.
 pub const LEASE: Duration = Duration::from_secs(1);
+
+/// How often the leases are looked at at least.
+pub const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a silent node is remembered before it is asked whether there is still such a node.
 pub const MEMORY: Duration = Duration::from_secs(600);
@@ -35,6 +39,8 @@ pub struct Book {
     due: BTreeSet<(Instant, Name)>,
     /// When time was last looked at.
     looked: Option<Instant>,
+    /// How late the looks come.
+    lateness: Lateness,
     /// No silence before this counts: this process did not listen.
     deaf_until: Option<Instant>,
     streams: u64,
@@ -131,7 +137,7 @@ impl Book {
             let said = statuses::Said { plans: report.plans, gone: report.plans_gone, more: report.more };
             self.statuses.take(&stream.node, said, &mut stream.naming, now)?;
         }
-        node.heard = now;
+        node.heard = now.max(node.heard);
         if std::mem::replace(&mut node.silent, false) {
             self.statuses.touch(&stream.node, now);
             self.due.remove(&(node.due, stream.node.clone()));
@@ -169,15 +175,18 @@ impl Book {
     /// there any more (`exists`).
     pub fn lapse(&mut self, now: Instant, exists: impl Fn(&Name) -> bool) -> Vec<News> {
         // Who did not look at the time did not listen either: agents get a whole lease to be heard.
-        if self.looked.is_some_and(|looked| now.duration_since(looked) > LEASE) {
+        let gap = self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
+        if gap > LEASE {
             self.deaf_until = Some(now);
         }
+        self.lateness.looked(now, gap.saturating_sub(LOOK));
         self.looked = Some(now);
+        let patience = Patience { deaf_until: self.deaf_until, stretch: self.lateness.stretch() };
         let mut news = Vec::new();
         while let Some((_, name)) = self.due.first().filter(|(at, _)| *at <= now).cloned() {
             self.due.pop_first();
             let Some(node) = self.nodes.get_mut(&name) else { continue };
-            let lapsed = node.lapse(now, self.deaf_until);
+            let lapsed = node.lapse(now, patience);
             if lapsed.silent {
                 self.statuses.touch(&name, now);
             }
@@ -194,6 +203,17 @@ impl Book {
         news
     }
 
+    /// By how much leases are longer now than [`LEASE`], because this hub is late.
+    pub fn stretch(&self) -> Duration {
+        self.lateness.stretch()
+    }
+
+    /// How a node's Health is now; none: it is forgotten, or never said anything.
+    pub fn news_of(&self, name: Name) -> News {
+        let health = self.nodes.get(&name).and_then(|node| node.health(&name));
+        (name, health)
+    }
+
     /// When [`Book::lapse`] has something to do next.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
@@ -204,6 +224,13 @@ impl Book {
         let node = self.nodes.remove(name)?;
         node.said.map(|_| (name.clone(), None))
     }
+}
+
+/// What a lease has to allow for.
+#[derive(Clone, Copy)]
+struct Patience {
+    deaf_until: Option<Instant>,
+    stretch: Duration,
 }
 
 /// What of a node ran out.
@@ -234,12 +261,13 @@ impl Node {
     /// spoken renews nothing.
     fn renew(&mut self, epoch: u64, now: Instant) -> bool {
         let Some(said) = self.said.as_mut().filter(|said| said.epoch == epoch) else { return false };
-        said.renewed = now;
+        said.renewed = now.max(said.renewed);
         std::mem::replace(&mut said.stale, false)
     }
 
-    fn lapse(&mut self, now: Instant, deaf_until: Option<Instant>) -> Lapsed {
-        let end = |since: Instant| deaf_until.map_or(since, |deaf| since.max(deaf)) + LEASE;
+    fn lapse(&mut self, now: Instant, patience: Patience) -> Lapsed {
+        let Patience { deaf_until, stretch } = patience;
+        let end = |since: Instant| deaf_until.map_or(since, |deaf| since.max(deaf)) + LEASE + stretch;
         let over = |since: Instant| end(since) <= now;
         let silent = over(self.heard) && !std::mem::replace(&mut self.silent, over(self.heard));
         let said = self.said.as_mut();
@@ -247,7 +275,10 @@ impl Node {
         let stale = said.is_some_and(|said| over(said.renewed) && !std::mem::replace(&mut said.stale, true));
         // What is over already needs no further look, until the memory fades.
         let ends = [Some(self.heard), renewed].into_iter().flatten().map(end).filter(|end| *end > now);
-        self.due = ends.min().unwrap_or(now + MEMORY);
+        let due = ends.min();
+        // A stretched lease is looked at again soon: it ends earlier if this hub keeps up again.
+        let soon = due.filter(|_| !stretch.is_zero()).map(|due| due.min(now + LOOK));
+        self.due = soon.or(due).unwrap_or(now + MEMORY);
         Lapsed { silent, stale }
     }
 

@@ -1,22 +1,27 @@
 //! What agents report to this replica: the state ([`Book`]) behind one lock, and what follows from it. Entry point: [`Desk`].
 //!
-//! Verdicts go out at once as Health, through the feed, to those who use an endpoint there; how far Plans are is kept for
-//! the writer of conditions, who is told which Plans have news. A replica that starts knows nothing and says nothing: every
+//! Verdicts go out as Health, through the feed, to those who use an endpoint there: at once where the hub keeps up, else the
+//! oldest first, each node's newest alone (see [`queue`]). A report never waits for that. How far Plans are is kept for the
+//! writer of conditions, who is told which Plans have news. A replica that starts knows nothing and says nothing: every
 //! agent tells every replica all that it has when it connects.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::report::{PlanStatus, Report};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 use crate::auth::Door;
 use crate::feed::Feed;
 use crate::index::Name;
 
 mod book;
+mod lateness;
+mod queue;
 mod service;
 mod statuses;
 #[cfg(test)]
@@ -34,15 +39,25 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/portreeve.report.v1.rs"));
 }
 
-pub use book::{Attached, Book, LEASE, News};
+pub use book::{Attached, Book, LEASE, LOOK, News};
+use queue::{PAUSE, Queue};
 
-/// How often the leases are looked at at least; a new one lasts longer.
-const LOOK: Duration = Duration::from_millis(250);
+/// Nodes whose Health is published in one go: other changes get their turn between two of them.
+const AT_ONCE: usize = 64;
+
+/// The longest pause between two publications of one node's Health.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The reports of all agents, shared by their streams and by the writer of conditions.
 pub struct Desk {
     book: Mutex<Book>,
     feed: Arc<Feed>,
+    /// Nodes whose Health is to be published. Locked behind the book, if both are.
+    queue: Mutex<Queue>,
+    /// Woken when the queue has got something.
+    waiting: Notify,
+    /// By how many milliseconds leases are longer because this hub is late.
+    stretch_ms: AtomicU64,
     /// Counts the times at which Plans got news.
     news: watch::Sender<u64>,
 }
@@ -83,6 +98,12 @@ pub struct Tally {
     pub running: u64,
     /// NodeProxies that are to run and can't.
     pub failing: u64,
+    /// By how much leases are longer because this hub is late itself.
+    pub stretch: Duration,
+    /// Nodes whose verdicts wait to be published.
+    pub waiting: usize,
+    /// How long the first of them has been due.
+    pub overdue: Duration,
 }
 
 // === impl Desk ===
@@ -90,7 +111,14 @@ pub struct Tally {
 impl Desk {
     /// A desk at which nobody has reported yet.
     pub fn new(feed: Arc<Feed>) -> Arc<Self> {
-        Arc::new(Self { book: Mutex::default(), feed, news: watch::Sender::new(0) })
+        Arc::new(Self {
+            book: Mutex::default(),
+            feed,
+            queue: Mutex::default(),
+            waiting: Notify::new(),
+            stretch_ms: AtomicU64::new(0),
+            news: watch::Sender::new(0),
+        })
     }
 
     /// The latest word of every node on a Plan, by the Plan's name.
@@ -112,7 +140,10 @@ impl Desk {
     pub fn tally(&self) -> Tally {
         let book = self.lock();
         let (heard, silent) = book.count();
-        let mut tally = Tally { heard, silent, streams: book.streams(), ..Tally::default() };
+        let (waiting, overdue) = self.queue().behind(Instant::now());
+        let stretch = self.stretch();
+        let streams = book.streams();
+        let mut tally = Tally { heard, silent, streams, waiting, overdue, stretch, ..Tally::default() };
         for status in book.statuses.all() {
             if status.plan.starts_with(NODE_PROXY_ID) {
                 tally.running += u64::from(status.acked);
@@ -138,18 +169,67 @@ impl Desk {
         self.news.subscribe()
     }
 
-    /// Ends leases in time, for ever.
+    /// Ends leases in time, and publishes what agents said, for ever.
     ///
     /// # Errors
     /// Never.
     pub async fn keep_leases(self: Arc<Self>) -> anyhow::Result<()> {
+        // Beside this task: publishing waits for the state, and whoever looks at the time must not.
+        let mut publishing = JoinSet::new();
+        publishing.spawn(self.clone().keep_publishing());
         loop {
             let deadline = self.lock().deadline();
             let wait = deadline.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
             tokio::time::sleep(wait.clamp(Duration::from_millis(1), LOOK)).await;
             let mut book = self.lock();
-            let news = book.lapse(Instant::now(), |node| self.feed.has_node(node));
-            self.publish(&book, news);
+            let now = Instant::now();
+            let news = book.lapse(now, |node| self.feed.has_node(node));
+            self.note_stretch(book.stretch());
+            self.queue_news(&book, news, now);
+        }
+    }
+
+    /// Publishes the Health of the nodes that have news, the oldest first, for ever.
+    async fn keep_publishing(self: Arc<Self>) {
+        loop {
+            let deadline = self.queue().deadline();
+            let due = deadline.unwrap_or_else(|| Instant::now() + LONGEST_PAUSE);
+            tokio::select! {
+                () = self.waiting.notified() => {}
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            while self.publish_some() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Publishes the first nodes of the queue, as they are now; false if none is due.
+    fn publish_some(&self) -> bool {
+        let nodes = self.queue().take(AT_ONCE, Instant::now());
+        let book = self.lock();
+        let news: Vec<News> = nodes.into_iter().map(|node| book.news_of(node)).collect();
+        drop(book);
+        let any = !news.is_empty();
+        self.feed.tell_health(news);
+        any
+    }
+
+    /// How long a stream of reports may be silent beyond what is usual: this hub is late by about as much.
+    fn stretch(&self) -> Duration {
+        Duration::from_millis(self.stretch_ms.load(Ordering::Relaxed))
+    }
+
+    fn note_stretch(&self, stretch: Duration) {
+        let ms = u64::try_from(stretch.as_millis()).unwrap_or(u64::MAX);
+        let before = self.stretch_ms.swap(ms, Ordering::Relaxed);
+        match (before, ms) {
+            (0, 1..) => tracing::warn!(
+                stretch_ms = ms,
+                "this hub is behind: agents may be silent for longer; give it more processor time, or add replicas"
+            ),
+            (1.., 0) => tracing::info!("this hub keeps up again"),
+            _ => {}
         }
     }
 
@@ -162,12 +242,18 @@ impl Desk {
         self.lock().attach(node, Instant::now())
     }
 
-    /// Takes one report in; answers with the latest epoch of the node that is known.
-    fn take(&self, stream: &mut Attached, report: Report, first: bool) -> Result<u64, String> {
+    /// Takes one report in, which arrived then; answers with the latest epoch of the node that is known.
+    fn take(
+        &self,
+        stream: &mut Attached,
+        report: Report,
+        first: bool,
+        arrived: Instant,
+    ) -> Result<u64, String> {
         let mut book = self.lock();
-        let news = book.take(stream, report, first, Instant::now())?;
+        let news = book.take(stream, report, first, arrived)?;
         let epoch = book.epoch_of(&stream.node);
-        self.publish(&book, news);
+        self.queue_news(&book, news, Instant::now());
         Ok(epoch)
     }
 
@@ -175,12 +261,22 @@ impl Desk {
         self.lock().detach(stream);
     }
 
-    /// The book is still locked: what two streams say goes out in the order in which it was taken in.
-    fn publish(&self, book: &Book, news: impl IntoIterator<Item = News>) {
-        self.feed.tell_health(news);
+    /// What is published is what the book says when the node's turn comes.
+    fn queue_news(&self, book: &Book, news: impl IntoIterator<Item = News>, now: Instant) {
+        let pause = LONGEST_PAUSE.min(PAUSE + self.stretch() / 4);
+        let mut news = news.into_iter().peekable();
+        if news.peek().is_some() {
+            let mut queue = self.queue();
+            news.for_each(|(node, _)| queue.push(&node, pause, now));
+            self.waiting.notify_one();
+        }
         if book.statuses.has_news() {
             self.news.send_modify(|n| *n += 1);
         }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {

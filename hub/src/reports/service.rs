@@ -4,7 +4,7 @@
 //! [`SILENCE`] is left: it reports every half second, so its connection is half open, or it hangs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use futures::stream::BoxStream;
@@ -17,7 +17,7 @@ use super::stubs::reports_server::{Reports, ReportsServer};
 use super::{Attached, Desk};
 use crate::auth::Pass;
 
-/// How long a stream may be silent.
+/// How long a stream may be silent while this hub keeps up.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The service over a desk.
@@ -81,11 +81,14 @@ impl Talk {
 
     /// Hears one report; none when the agent has hung up.
     async fn next(&mut self) -> Result<Option<Beat>, Status> {
+        let patience = SILENCE + self.desk.stretch();
         let heard = tokio::select! {
-            heard = tokio::time::timeout(SILENCE, self.inbound.message()) => heard,
+            heard = tokio::time::timeout(patience, self.inbound.message()) => heard,
             status = self.pass.ended() => return Err(status),
         };
-        let heard = heard.map_err(|_| Status::deadline_exceeded(format!("no report for {SILENCE:?}")))?;
+        let heard = heard.map_err(|_| Status::deadline_exceeded(format!("no report for {patience:?}")))?;
+        // Before anything is waited for: how long this hub takes is not the agent's silence.
+        let arrived = Instant::now();
         let Some(report) = heard? else { return Ok(None) };
         let (beat, first) = (report.beat, self.attached.is_none());
         report_bounds::check(&report, first).map_err(Status::invalid_argument)?;
@@ -96,7 +99,8 @@ impl Talk {
             self.attached = Some(attached);
         }
         let Some(attached) = &mut self.attached else { return Ok(None) };
-        let epoch_seen = self.desk.take(attached, report, first).map_err(Status::resource_exhausted)?;
+        let epoch_seen =
+            self.desk.take(attached, report, first, arrived).map_err(Status::resource_exhausted)?;
         Ok(Some(Beat { beat, epoch_seen }))
     }
 }

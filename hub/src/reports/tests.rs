@@ -290,3 +290,66 @@ fn streams_of_a_node_are_bounded() {
     rig.book.detach(&streams[3]);
     rig.attach("n");
 }
+
+/// The leases' policy beside a hub whose looks and reports are late by what there is too little processor for.
+struct Overload {
+    rig: Rig,
+    streams: Vec<Attached>,
+    flips: usize,
+}
+
+// === impl Overload ===
+
+impl Overload {
+    fn new(nodes: usize) -> Self {
+        let mut rig = Rig::new();
+        let streams = (0..nodes).map(|i| rig.attach(&format!("n{i}"))).collect();
+        Self { rig, streams, flips: 0 }
+    }
+
+    /// For so many seconds every report arrives `between_ms` after the one before, and time is looked at each `look_ms`.
+    fn run(&mut self, seconds: u64, between_ms: u64, look_ms: u64) {
+        for ms in 0..seconds * 1_000 {
+            self.rig.now_ms += 1;
+            for (i, stream) in self.streams.iter_mut().enumerate() {
+                if (ms + i as u64 * 7).is_multiple_of(between_ms) {
+                    let news =
+                        self.rig.book.take(stream, verdicts(1, 1, &[]), false, self.rig.now()).unwrap();
+                    self.flips += usize::from(news.is_some());
+                }
+            }
+            if ms.is_multiple_of(look_ms) {
+                self.flips += self.rig.book.lapse(self.rig.now(), |_| true).len();
+            }
+        }
+    }
+}
+
+#[test]
+fn hub_that_is_late_itself_makes_no_node_stale_and_is_strict_again_soon() {
+    let mut overload = Overload::new(20);
+    overload.run(5, 500, 250);
+    assert_eq!(overload.flips, 20, "each node's first word");
+    // Looks are late by 0.4 s, so that reports come every 2 s instead of every half second.
+    overload.run(2, 500, 650);
+    overload.run(60, 2_000, 650);
+    assert_eq!(overload.flips, 20);
+    assert!(overload.rig.book.stretch() >= Duration::from_secs(1));
+    overload.run(12, 500, 250);
+    assert_eq!((overload.flips, overload.rig.book.stretch()), (20, Duration::ZERO));
+    assert_eq!(overload.rig.pass(1_100).len(), 20, "all are silent, and the hub keeps up");
+}
+
+#[test]
+fn stretched_lease_ends_as_soon_as_the_hub_keeps_up() {
+    let mut overload = Overload::new(1);
+    overload.run(10, 500, 1_000);
+    overload.rig.book.lapse(overload.rig.now(), |_| true);
+    let silent_at = overload.rig.now_ms;
+    let mut stale = Vec::new();
+    while stale.is_empty() {
+        stale = overload.rig.pass(250);
+        assert!(overload.rig.now_ms < silent_at + 20_000, "it never ends");
+    }
+    assert!(overload.rig.now_ms <= silent_at + 11_000, "{} ms", overload.rig.now_ms - silent_at);
+}
