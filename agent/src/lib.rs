@@ -5,6 +5,7 @@
 //! the next agent, which [`turn`] lets begin; [`reports`] tells every one of the hub's [`replicas`] what became of it; [`keepers`] and [`keeper`]
 //! supervise the Envoys; [`csi`] brings the socket to pods that may have no directory of the host. (rustix, there already
 //! for others, is for capabilities, which nix does not have.)
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
 use std::process::ExitCode;

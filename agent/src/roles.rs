@@ -132,8 +132,7 @@ pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
 /// It can't be fetched.
 pub fn fetch_envoy() -> anyhow::Result<()> {
     let envoy = Surroundings::of_process().pinned(&mut |step| tracing::info!("{step}"))?;
-    println!("{}", envoy.display());
-    Ok(())
+    portreeve_runtime::out::print(envoy.display())
 }
 
 /// The role `forget`.

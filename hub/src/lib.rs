@@ -2,6 +2,7 @@
 //! what concerns it.
 //!
 //! [`index`] and [`resolve`] are pure; the rest feeds them and carries what they say.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
 use std::process::ExitCode;

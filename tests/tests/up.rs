@@ -1,9 +1,10 @@
 //! `portreeve up` and its offline companions, on a copy of the quickstart in a network of its own.
 
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +15,7 @@ use portreeve_tests::family::Family;
 use portreeve_tests::netns::Netns;
 use portreeve_tests::process::Process;
 use portreeve_tests::town::BOUND;
-use portreeve_tests::{udp, under_test, wait};
+use portreeve_tests::{spawner, udp, under_test, wait};
 use serde::Deserialize as _;
 use tempfile::TempDir;
 
@@ -61,6 +62,11 @@ impl Quickstart {
 
     /// `portreeve <words>` with the folder's path for every `DIR`.
     fn portreeve(&self, words: &str) -> Result<Process> {
+        Process::spawn("portreeve", &self.command(words)?)
+    }
+
+    /// The same, to be started otherwise.
+    fn command(&self, words: &str) -> Result<Command> {
         let mut command = under_test::command_in(&self.netns, "portreeve")?;
         let folder = self.folder().display().to_string();
         command.args(words.split_whitespace().map(|word| word.replace("DIR", &folder)));
@@ -69,7 +75,7 @@ impl Quickstart {
         command.env("TMPDIR", temporary).env("NO_COLOR", "1");
         command.env("PORTREEVE_ENVOY", locate(None, &mut |step| eprintln!("{step}"))?);
         self.family.mark(&mut command);
-        Process::spawn("portreeve", &command)
+        Ok(command)
     }
 
     /// Runs it to its end.
@@ -232,6 +238,28 @@ async fn a_request_to_end_ends_everything_and_leaves_nothing() -> Result<()> {
     let left: Vec<_> = fs::read_dir(quickstart.dir.path().join("tmp"))?.flatten().map(|e| e.path()).collect();
     ensure!(left.is_empty(), "{left:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_whose_output_nobody_reads_goes_on_serving() -> Result<()> {
+    let quickstart = Quickstart::new()?;
+    let run = quickstart.run_dir().display().to_string();
+    let command = quickstart.command(&format!("up DIR --log-level debug --run-dir {run}"))?;
+    // Both readers are gone before the first line.
+    let (output, errors) = (io::pipe()?.1, io::pipe()?.1);
+    let mut up = spawner::spawn(&command, |child| {
+        child.stdin(Stdio::null()).stdout(output).stderr(errors);
+    })?;
+    quickstart.ports(&[17_000, 17_001]).await?;
+    quickstart.edit("call.yaml", "port: 17001", "port: 17002")?;
+    quickstart.add("gadget.yaml", "apiVersion: v1\nkind: Gadget\nmetadata: {name: g}\n")?;
+    quickstart.ports(&[17_000, 17_002]).await?;
+    println!("still: {}", quickstart.asked(17_000)?);
+    ensure!(up.try_wait()?.is_none(), "up ended");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(up.id())?), Signal::SIGTERM)?;
+    let status = wait::wait_for("the end", BOUND, || up.try_wait().ok().flatten())?;
+    ensure!(status.success(), "{status}");
+    quickstart.all_gone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use portreeve_runtime::out::tell;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -90,17 +91,17 @@ pub async fn all(rows: &[Row]) -> anyhow::Result<Vec<String>> {
             continue;
         }
         if !row.udp || !row.on_host {
-            println!("{} on {}: not checked from here", row.listener, row.proxy);
+            tell(format_args!("{} on {}: not checked from here", row.listener, row.proxy));
             continue;
         }
         let outcome = through(row).await?;
         let total: usize = outcome.answers.values().sum::<usize>() + outcome.anonymous;
-        println!("{} on udp {}: {total} of {} answered", row.listener, row.port, outcome.sent);
+        tell(format_args!("{} on udp {}: {total} of {} answered", row.listener, row.port, outcome.sent));
         for (endpoint, count) in &outcome.answers {
-            println!("  {endpoint}  {count}");
+            tell(format_args!("  {endpoint}  {count}"));
         }
         if outcome.anonymous > 0 {
-            println!("  (answers that don't name their endpoint)  {}", outcome.anonymous);
+            tell(format_args!("  (answers that don't name their endpoint)  {}", outcome.anonymous));
         }
         if row.endpoints.is_empty() {
             wrong.push(format!("{}: it has no endpoint", row.listener));

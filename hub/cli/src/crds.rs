@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use portreeve_runtime::out::print;
 
 /// Flags of `portreeve crds`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 let path = dir.join(name);
                 fs::write(&path, text).with_context(|| path.display().to_string())?;
             }
-            None => println!("---\n{}", text.trim_start_matches("---\n").trim_end()),
+            None => print(format_args!("---\n{}", text.trim_start_matches("---\n").trim_end()))?,
         }
     }
     Ok(())

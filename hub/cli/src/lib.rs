@@ -1,4 +1,5 @@
 //! The one command that a person types.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
 use std::process::ExitCode;

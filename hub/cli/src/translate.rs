@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use portreeve_agent::translate::{Families, show};
@@ -10,8 +11,9 @@ use portreeve_api::PlanType;
 use portreeve_hub::files::{Folder, Objects};
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
-use portreeve_xds::ResourceType;
+use portreeve_runtime::out;
 use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Resource, ResourceType};
 
 /// Flags of `portreeve translate`.
 #[derive(Debug, clap::Args)]
@@ -31,23 +33,26 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut folder = Folder::of_files(&args.files);
     let (objects, complaints) = folder.read(0)?;
-    complaints.iter().for_each(|c| eprintln!("{}: {}", c.file.display(), c.text));
+    complaints.iter().for_each(|c| out::note(format_args!("{}: {}", c.file.display(), c.text)));
     let mut index = Index::new(args.selector_scope, 0);
     objects.reset(&mut index, 0);
     let mut rejected = complaints.iter().filter(|c| c.broken).count();
     for verdict in index.take_verdicts() {
         if let Some(rejection) = &verdict.rejection {
-            eprintln!("VirtualService {}/{}: {rejection}", verdict.key.0, verdict.key.1);
+            out::note(format_args!("VirtualService {}/{}: {rejection}", verdict.key.0, verdict.key.1));
             rejected += 1;
         }
-        verdict.warnings.iter().for_each(|(_, text)| eprintln!("VirtualService {}: {text}", verdict.key.1));
+        verdict
+            .warnings
+            .iter()
+            .for_each(|(_, text)| out::note(format_args!("VirtualService {}: {text}", verdict.key.1)));
     }
     let mut printed = 0;
     for node in nodes(&objects) {
         printed += print(&node, &objects, &index)?;
     }
     if printed == 0 {
-        eprintln!("no proxy in these files takes any of the objects");
+        out::note(format_args!("no proxy in these files takes any of the objects"));
     }
     if rejected > 0 {
         bail!("{rejected} of the objects or files were not accepted");
@@ -77,7 +82,10 @@ fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> 
         world.apply_feed(*ty, &by_type[ty], &[]).map_err(anyhow::Error::msg).context("decoding the plan")?;
     }
     for host in world.wanted_hosts() {
-        eprintln!("{}: names are not resolved offline, this one is shown without addresses", host.1);
+        out::note(format_args!(
+            "{}: names are not resolved offline, this one is shown without addresses",
+            host.1
+        ));
         world.set_host(&host, Vec::new());
     }
     for pod in objects.pods_on(node) {
@@ -85,11 +93,11 @@ fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> 
     }
     let mut printed = 0;
     for proxy in world.proxies().values().filter(|p| !p.plans.is_empty()) {
-        println!("# node {node}, proxy {}", proxy.facts.title);
+        out::print(format_args!("# node {node}, proxy {}", proxy.facts.title))?;
         for ty in EnvoyType::ALL {
-            proxy.view.snapshot(|s| {
-                s.iter(*ty).for_each(|(name, r)| println!("{}", show::text(*ty, name, r.body())))
-            });
+            let one = |(name, r): (&Name, &Arc<Resource>)| show::text(*ty, name, r.body());
+            let texts = proxy.view.snapshot(|s| s.iter(*ty).map(one).collect::<Vec<_>>());
+            texts.iter().try_for_each(out::print)?;
         }
         printed += 1;
     }

@@ -25,6 +25,7 @@ use portreeve_hub::resolve::SelectorScope;
 use portreeve_hub::run::services;
 use portreeve_hub::watermark::Kind;
 use portreeve_runtime::logs::{self, Format};
+use portreeve_runtime::out::{note, tell};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, now_ms};
 use portreeve_xds::serve_unix;
 use tokio::sync::watch;
@@ -77,11 +78,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut folder = Folder::new(&args.dir);
     let (objects, complaints) = folder.read(now_ms())?;
     // Before anything can fail: they may be the reason.
-    let told = tell(&[], complaints);
+    let told = say(&[], complaints);
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
-    let envoy =
-        tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| eprintln!("{step}")));
+    let envoy = tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| note(step)));
     let given = names::Given::default();
     let setup = Setup {
         gateways: None,
@@ -115,7 +115,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn_graceful("hub", async move { Ok(serve_unix(listener, served, until).await?) });
     tasks.spawn("graces", feed.clone().keep_time());
     let agent = spawn(&mut tasks, setup, &shutdown)?;
-    println!("node {node}, Envoy started under {}", run_dir.display());
+    tell(format_args!("node {node}, Envoy started under {}", run_dir.display()));
     let (workers, agent_state) = (Workers::default(), agent.local.clone());
     let source = Source { folder, feed, node, workers, agent: agent_state, told, given };
     tasks.spawn("folder", source.run(objects, first, args.dir));
@@ -179,19 +179,19 @@ impl Source {
             let _ = tokio::time::timeout(LOOK_AGAIN, touches.changed()).await;
             tokio::time::sleep(SETTLE).await;
             touches.mark_unchanged();
-            self.workers.ended().iter().for_each(|text| eprintln!("{text}"));
+            self.workers.ended().iter().for_each(note);
             match self.folder.read(now_ms()) {
                 Ok((objects, complaints)) => {
-                    self.told = tell(&self.told, complaints);
+                    self.told = say(&self.told, complaints);
                     self.put(&objects);
                 }
-                Err(error) => eprintln!("{error:#}: the last good content stays in force"),
+                Err(error) => note(format_args!("{error:#}: the last good content stays in force")),
             }
         }
     }
 
     fn put(&mut self, objects: &Objects) {
-        self.workers.follow(&objects.pods).iter().for_each(|text| eprintln!("{text}"));
+        self.workers.follow(&objects.pods).iter().for_each(note);
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = objects.names(names::DEFAULT_DOMAIN);
         self.agent.reset_pods(objects.pods_on(&self.node));
         self.feed.change(Kind::VirtualServices, 0, |index, now| objects.reset(index, now));
@@ -200,21 +200,21 @@ impl Source {
             if let Some(rejection) = &verdict.rejection {
                 let kept =
                     if verdict.previous_in_force { "; the previous version stays in force" } else { "" };
-                eprintln!("VirtualService {namespace}/{name}: {rejection}{kept}");
+                note(format_args!("VirtualService {namespace}/{name}: {rejection}{kept}"));
             }
             verdict
                 .warnings
                 .iter()
-                .for_each(|(_, text)| eprintln!("VirtualService {namespace}/{name}: {text}"));
+                .for_each(|(_, text)| note(format_args!("VirtualService {namespace}/{name}: {text}")));
         }
     }
 }
 
 /// Says what was not said at the last reading, and returns what is said by now.
-fn tell(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
+fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
     for complaint in complaints.iter().filter(|complaint| !told.contains(complaint)) {
         let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
-        eprintln!("{}: {}{kept}", complaint.file.display(), complaint.text);
+        note(format_args!("{}: {}{kept}", complaint.file.display(), complaint.text));
     }
     complaints
 }
@@ -232,7 +232,7 @@ async fn show(
         let rows = table::rows(&local);
         let settled = !rows.is_empty() && rows.iter().all(|r| r.state != State::Pending);
         if rows != shown && (settled || check.is_none()) {
-            println!("\n{}", table::render(&rows));
+            tell(format_args!("\n{}", table::render(&rows)));
             shown = rows.clone();
         }
         if let Some(verdict) = check.as_ref().filter(|_| settled || begun.elapsed() > CHECK_PATIENCE) {

@@ -1,4 +1,5 @@
-//! Being a good process: logs, tasks that end loudly, watches, readiness, metrics, shutdown.
+//! Being a good process: logs, output, tasks that end loudly, watches, readiness, metrics, shutdown.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod admin;
 pub mod apart;
@@ -9,6 +10,7 @@ pub mod liveness;
 pub mod logs;
 pub mod metrics;
 pub mod otlp;
+pub mod out;
 pub mod process;
 pub mod ready;
 pub mod shutdown;
@@ -30,7 +32,7 @@ pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process:
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the runtime can't start: {error}");
+            out::note(format_args!("error: the runtime can't start: {error}"));
             return std::process::ExitCode::FAILURE;
         }
     };
@@ -40,12 +42,14 @@ pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process:
     finish(outcome)
 }
 
-/// The exit code of a process's work; an error is printed with all its causes.
+/// The exit code of a process's work; an error is printed with all its causes. A command whose reader has gone ends without
+/// a word, with the code that shells know from SIGPIPE.
 pub fn finish(outcome: anyhow::Result<()>) -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) if error.is::<out::ReaderGone>() => out::BROKEN_PIPE.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            out::note(format_args!("error: {error:#}"));
             std::process::ExitCode::FAILURE
         }
     }

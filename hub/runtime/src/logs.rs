@@ -45,6 +45,8 @@ impl FromStr for Format {
 pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that can't be written is lost. Told of on the same standard error, its loss would be a panic.
+    let builder = builder.log_internal_errors(false);
     // A failure means that logging runs already.
     let _started = match format {
         Format::Text => builder.with_target(false).try_init(),

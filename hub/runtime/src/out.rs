@@ -1,0 +1,127 @@
+//! What a program prints for people. Entry points: [`print`], [`tell`], [`note`]; [`plain`] for text of unknown origin.
+//!
+//! `println!` and `eprintln!` panic when their reader has gone; nothing of the workspace's programs uses them.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+
+/// Nobody reads standard output any more. [`crate::finish`] makes it the exit code of a broken pipe, without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("standard output was closed by its reader")]
+pub struct ReaderGone;
+
+/// The exit code that shells show for a program that SIGPIPE ended (128 + 13).
+pub(crate) const BROKEN_PIPE: u8 = 141;
+
+/// Writes a line to standard output, for a command whose output is its purpose.
+///
+/// # Errors
+/// [`ReaderGone`], which ends the command quietly; any other failure of the output, such as a full disk.
+pub fn print(text: impl Display) -> anyhow::Result<()> {
+    write_line(&mut io::stdout().lock(), text)
+}
+
+/// Writes a line to standard output, for a program that goes on: what nobody reads is lost. Control characters but line
+/// feeds are escaped.
+pub fn tell(text: impl Display) {
+    // Losing it is what was asked for.
+    let _ = write_line(&mut io::stdout().lock(), lines(&text));
+}
+
+/// Writes a line to standard error: what nobody reads is lost. Control characters but line feeds are escaped.
+pub fn note(text: impl Display) {
+    // Losing it is what was asked for.
+    let _ = write_line(&mut io::stderr().lock(), lines(&text));
+}
+
+fn lines(text: &impl Display) -> String {
+    text.to_string().split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+fn write_line(to: &mut impl Write, text: impl Display) -> anyhow::Result<()> {
+    // One write for a line: other processes may write to the same terminal.
+    let line = format!("{text}\n");
+    checked(to.write_all(line.as_bytes()).and_then(|()| to.flush()))
+}
+
+/// The outcome of writing to standard output, as [`print`] has it.
+///
+/// # Errors
+/// As for [`print`].
+pub fn checked(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        outcome => outcome.context("standard output"),
+    }
+}
+
+/// `text` with every character that a terminal acts on escaped as in Rust (`\u{1b}`, `\n`): control characters, and those
+/// that change the direction or the lines of text.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(acts) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\t' => escaped.push_str("\\t"),
+            c if acts(c) => escape(&mut escaped, c).unwrap_or_default(),
+            c => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn escape(to: &mut String, c: char) -> fmt::Result {
+    write!(to, "\\u{{{:x}}}", u32::from(c))
+}
+
+fn acts(c: char) -> bool {
+    let invisible = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    c.is_control() || c == '\u{feff}' || c == '\u{61c}' || invisible.iter().any(|range| range.contains(&c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_acts_on_is_escaped_and_all_else_stays() {
+        for (text, expected) in [
+            ("A/default/call/keyed", "A/default/call/keyed"),
+            ("größer → 端口", "größer → 端口"),
+            ("\u{1b}[2J\u{7}", "\\u{1b}[2J\\u{7}"),
+            ("a\r\nb\tc", "a\\r\\nb\\tc"),
+            ("\u{9b}31m\u{7f}", "\\u{9b}31m\\u{7f}"),
+            ("\u{202e}gnp\u{2066}\u{feff}", "\\u{202e}gnp\\u{2066}\\u{feff}"),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
+    }
+
+    /// An output that fails in one way.
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_a_reader_that_went_is_a_broken_pipe() {
+        let gone = write_line(&mut Failing(io::ErrorKind::BrokenPipe), "x").unwrap_err();
+        assert!(gone.is::<ReaderGone>(), "{gone:#}");
+        let full = write_line(&mut Failing(io::ErrorKind::StorageFull), "x").unwrap_err();
+        assert!(!full.is::<ReaderGone>() && full.to_string() == "standard output", "{full:#}");
+    }
+}
