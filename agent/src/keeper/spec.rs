@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portreeve_api::node_proxy::MAX_NAME;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
@@ -113,7 +114,7 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub fn is_name(name: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let edges = [name.bytes().next(), name.bytes().next_back()];
-    name.len() <= 63
+    name.len() <= MAX_NAME
         && edges.into_iter().all(|edge| edge.is_some_and(alphanumeric))
         && name.bytes().all(|byte| alphanumeric(byte) || byte == b'-' || byte == b'.')
 }

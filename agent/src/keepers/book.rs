@@ -51,6 +51,10 @@ pub(super) struct Entry {
     pub(super) alone_since: Option<Instant>,
     pub(super) state: Option<State>,
     pub(super) fault: Option<String>,
+    /// The wanted order is not in its file yet.
+    pub(super) unwritten: bool,
+    /// Why what is wanted now can't be carried out. What was wanted before goes on.
+    pub(super) refused: Option<String>,
 }
 
 /// All proxies.
@@ -80,7 +84,25 @@ impl Wish {
 impl Book {
     /// Wants something of `name`.
     pub(super) fn wish(&mut self, name: &str, wish: Wish) {
-        self.entries.entry(name.to_owned()).or_default().wish = Some(wish);
+        let entry = self.entries.entry(name.to_owned()).or_default();
+        (entry.wish, entry.refused) = (Some(wish), None);
+    }
+
+    /// Notes that what is wanted of `name` can't be carried out, and why.
+    pub(super) fn refuse(&mut self, name: &str, why: String) {
+        self.entries.entry(name.to_owned()).or_default().refused = Some(why);
+    }
+
+    /// Notes whether the wanted order could be written: if not, why.
+    pub(super) fn unwritten(&mut self, name: &str, why: Option<String>) {
+        let entry = self.entries.entry(name.to_owned()).or_default();
+        match why {
+            Some(why) => {
+                entry.unwritten = true;
+                entry.complain(name, why);
+            }
+            None => entry.written(),
+        }
     }
 
     /// Attaches a keeper, in place of an older session of the same name; the session's id.
@@ -136,6 +158,13 @@ impl Entry {
         }
     }
 
+    /// The wanted order is in its file.
+    pub(super) fn written(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            (self.fault, self.not_before) = (None, None);
+        }
+    }
+
     fn has_wanted_spec(&self) -> bool {
         match (&self.wish, &self.state) {
             (Some(Wish::Run(order)), Some(state)) => order.hash == state.spec_hash,
@@ -153,7 +182,7 @@ impl Entry {
         let state = self.shown().or_else(|| self.state.clone());
         let has_spec = |order: &Order| state.as_ref().is_some_and(|state| order.hash == state.spec_hash);
         let current = attached && matches!(&self.wish, Some(Wish::Run(order)) if has_spec(order));
-        let fault = self.fault.clone().or_else(|| self.passed_over());
+        let fault = self.refused.clone().or_else(|| self.fault.clone()).or_else(|| self.passed_over());
         Status { wanted, attached, current, state, fault }
     }
 

@@ -37,6 +37,9 @@ use questions::Questions;
 /// How long [`Keepers::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
 const STOP_MARGIN: Duration = Duration::from_secs(8);
 
+/// How far back an Envoy's log is looked through for what it died of.
+const LAST_LINES: usize = 50;
+
 /// What an agent wants of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -148,30 +151,41 @@ impl Keepers {
         }
     }
 
-    /// Wants a proxy to run with `spec`. Returns when that is written down; [`Self::status`] says how it goes. Idempotent.
+    /// Wants a proxy to run with `spec`. [`Self::status`] says how it goes, and what is wrong. Idempotent.
     ///
     /// # Errors
-    /// [`EnsureError`]: an unusable spec, or a directory that cannot be written.
+    /// [`EnsureError::Spec`]: an unusable spec; the proxy goes on as it was. [`EnsureError::Write`]: its directory can't be
+    /// written, which [`Self::run`] tries again until it can.
     pub fn ensure(&self, spec: Spec) -> Result<(), EnsureError> {
-        let dir = self.shared.dir(&spec.name);
-        let order = Order::new(spec, &dir)?;
-        let name = order.spec.name.clone();
+        let (name, dir) = (spec.name.clone(), self.shared.dir(&spec.name));
         let mut book = self.shared.book();
-        if self.shared.pods.get().is_none() {
-            self.shared.write(&dir, &order)?;
-        }
-        book.wish(&name, Wish::Run(order));
+        let outcome = match Order::new(spec, &dir) {
+            Ok(order) => {
+                let in_pods = self.shared.pods.get().is_some();
+                let written = if in_pods { Ok(()) } else { self.shared.write(&dir, &order) };
+                book.wish(&name, Wish::Run(order));
+                book.unwritten(&name, written.as_ref().err().map(ToString::to_string));
+                written
+            }
+            Err(error) => {
+                book.refuse(&name, error.to_string());
+                Err(error.into())
+            }
+        };
         drop(book);
         self.shared.wake.notify_one();
-        Ok(())
+        outcome
     }
 
     /// Wants the proxy `name` to end after `drain`, and its directory to be gone. Idempotent; a name without a keeper is fine.
     pub fn stop(&self, name: &str, drain: Duration) {
         if is_name(name) {
             self.shared.book().wish(name, Wish::Stop(drain));
-            self.shared.wake.notify_one();
+        } else {
+            // It was refused, so that there is nothing to stop.
+            self.shared.book().entries.remove(name);
         }
+        self.shared.wake.notify_one();
     }
 
     /// Stops all proxies that this agent knows or finds, and waits until they are gone; the names of those that are not.
@@ -186,6 +200,15 @@ impl Keepers {
         // What is left afterwards is the answer.
         let _ = timeout(drain + STOP_MARGIN, gone).await;
         names.into_iter().filter(there).collect()
+    }
+
+    /// What the Envoy under the keeper `name` wrote last of an error, or else its last line.
+    pub fn last_words(&self, name: &str) -> Option<String> {
+        let text = fs::read(self.shared.dir(name).envoy_log()).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let lines = || text.lines().rev().take(LAST_LINES).filter(|line| !line.trim().is_empty());
+        let error = lines().find(|line| line.contains("[critical]") || line.contains("[error]"));
+        Some(error.or_else(|| lines().next())?.to_owned())
     }
 
     /// Every proxy that is wanted, attached or on its way out, by name.
@@ -283,6 +306,53 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mk_spec(name: &str) -> Spec {
+        Spec { name: name.into(), ..book::tests::mk_order(None).spec }
+    }
+
+    #[test]
+    fn order_that_cannot_be_written_is_shown_and_written_once_it_can_be() {
+        let run_dir = tempfile::tempdir().unwrap();
+        let socket = run_dir.path().join("agent.sock");
+        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        // A file where the directory is to be: a failure that also root has, and that goes away.
+        let dir = keepers.shared.dir("gateway");
+        fs::write(dir.path(), "in the way").unwrap();
+        let error = keepers.ensure(mk_spec("gateway")).unwrap_err();
+        keepers.shared.pass();
+        assert_eq!(keepers.status()["gateway"].fault, Some(error.to_string()));
+        fs::remove_file(dir.path()).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !dir.spec().exists() && std::time::Instant::now() < deadline {
+            keepers.shared.pass();
+        }
+        assert_eq!(Order::read(&dir.spec()).unwrap().spec, mk_spec("gateway"));
+        assert_ne!(keepers.status()["gateway"].fault, Some(error.to_string()));
+    }
+
+    #[test]
+    fn spec_that_cannot_be_carried_out_says_why_until_it_is_mended_or_goes() {
+        let run_dir = tempfile::tempdir().unwrap();
+        let socket = run_dir.path().join("agent.sock");
+        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        let long = "n".repeat(64);
+        let broken = Spec { extra_bootstrap: Some("{".into()), ..mk_spec("gateway") };
+        for spec in [mk_spec(&long), broken] {
+            let (name, error) = (spec.name.clone(), keepers.ensure(spec).unwrap_err());
+            keepers.shared.pass();
+            assert_eq!(keepers.status()[&name].fault, Some(error.to_string()));
+        }
+        keepers.ensure(mk_spec("gateway")).unwrap();
+        keepers.stop(&long, Duration::ZERO);
+        keepers.shared.pass();
+        let status = keepers.status();
+        assert_eq!(status.keys().collect::<Vec<_>>(), ["gateway"]);
+        assert!(
+            !status["gateway"].fault.as_ref().is_some_and(|text| text.contains("bootstrap")),
+            "{status:?}"
+        );
+    }
 
     #[test]
     fn keepers_are_found_by_their_directories_and_none_without_any() {

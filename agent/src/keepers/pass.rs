@@ -41,8 +41,14 @@ impl Shared {
         let mut book = self.book();
         let mut pause = LATER;
         book.entries.retain(|name, entry| {
+            if entry.wish.is_none() && entry.refused.is_some() {
+                // Nothing can be done, but its reason is to be seen.
+                return true;
+            }
             let dir = self.dir(name);
+            self.write_again(name, entry, &dir);
             let step = entry.look(&dir);
+            let step = if entry.unwritten && step == Step::Spawn { Step::Wait } else { step };
             if step == Step::Wait {
                 entry.renew(&self.config.exe_command);
             }
@@ -59,6 +65,19 @@ impl Shared {
         });
         self.publish(&book);
         pause
+    }
+
+    /// Writes the order that could not be written before, when that is due.
+    fn write_again(&self, name: &str, entry: &mut Entry, dir: &Dir) {
+        let due = entry.unwritten && entry.not_before.is_none_or(|at| Instant::now() >= at);
+        let Some(Wish::Run(order)) = entry.wish.as_ref().filter(|_| due) else { return };
+        match self.write(dir, order) {
+            Ok(()) => {
+                tracing::info!(name, "the order for the keeper could be written");
+                entry.written();
+            }
+            Err(error) => entry.complain(name, error.to_string()),
+        }
     }
 
     /// Tells how all proxies are, if that is news.
@@ -177,7 +196,8 @@ impl Entry {
         });
     }
 
-    fn complain(&mut self, name: &str, fault: String) {
+    /// Notes what is wrong; it is tried again after a pause that grows.
+    pub(super) fn complain(&mut self, name: &str, fault: String) {
         if self.fault.as_ref() != Some(&fault) {
             tracing::error!(name, fault, "no keeper");
         }

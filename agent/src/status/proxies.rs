@@ -40,6 +40,17 @@ pub fn of_proxies(world: &World, keepers: &BTreeMap<String, Status>, has_envoy: 
     said.collect()
 }
 
+/// What keeps a NodeProxy's Envoy from serving; [`None`] where it serves, is on its way or is to end.
+pub fn trouble(kept: &Status) -> Option<String> {
+    if let Some(fault) = &kept.fault {
+        return Some(fault.clone());
+    }
+    let state = kept.state.as_ref()?;
+    let again = state.phase == Phase::Starting && state.restarts > 0;
+    let exit = state.last_exit.as_ref().filter(|_| again || state.phase == Phase::Backoff)?;
+    Some(format!("Envoy ends by itself: {exit}"))
+}
+
 fn run(kept: Option<&Status>, has_envoy: bool) -> Run {
     if !has_envoy {
         return Run::Fails("the agent has no Envoy: start it with --envoy".into());

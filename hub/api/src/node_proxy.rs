@@ -22,6 +22,9 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_NAMESPACES: usize = 1024;
 /// Extra arguments of a proxy at most.
 pub const MAX_ARGS: usize = 64;
+/// Characters of a NodeProxy's name at most: on its nodes it names a directory, whose sockets have short paths.
+pub const MAX_NAME: usize = 63;
+
 /// Worker threads of a proxy at most.
 pub const MAX_CONCURRENCY: i32 = 1024;
 
@@ -248,6 +251,9 @@ impl NodeProxy {
     /// The rules of the CRD's schema, for objects that didn't pass an API server. Empty: the object is valid.
     pub fn validate(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
+        if let Some(name) = &self.metadata.name {
+            checks.length(name, (1, MAX_NAME), "metadata.name");
+        }
         checks.count(self.spec.node_selector.len(), (0, MAX_LABELS), "spec.nodeSelector");
         self.spec.allowed_namespaces.check("spec.allowedNamespaces", &mut checks);
         checks.count(self.spec.labels.len(), (0, MAX_LABELS), "spec.labels");
