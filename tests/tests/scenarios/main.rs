@@ -15,6 +15,7 @@ mod identity;
 mod images;
 mod last_known_good;
 mod metrics;
+mod migration;
 mod monitoring;
 mod names;
 mod nodes;
