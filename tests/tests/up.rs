@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -327,6 +328,22 @@ fn translation_prints_the_listeners_and_names_what_it_refuses() -> Result<()> {
         ensure!(text.contains(word), "{word} is not named");
     }
     Ok(())
+}
+
+#[test]
+fn envoy_that_ends_at_once_fails_the_check_with_what_it_said() -> Result<()> {
+    let quickstart = Quickstart::new()?;
+    let envoy = quickstart.dir.path().join("envoy");
+    fs::write(&envoy, "#!/bin/sh\necho 'no such option: --base-id' >&2\nexit 3\n")?;
+    fs::set_permissions(&envoy, fs::Permissions::from_mode(0o755))?;
+    let (status, text) = quickstart.finish(&format!("up DIR --check --envoy {}", envoy.display()))?;
+    println!("{text}");
+    ensure!(status.code() == Some(1), "{status}");
+    let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(said.contains(
+        "nodeproxy/gateway: Envoy ends by itself: exit code 3; its log says: no such option: --base-id"
+    ));
+    quickstart.all_gone()
 }
 
 #[test]

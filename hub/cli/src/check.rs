@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::echo::MARK;
-use crate::table::{Row, State};
+use crate::table::{Row, State, Table};
 
 /// Sockets, each with one datagram, for a round.
 const SOCKETS: u8 = 64;
@@ -79,13 +79,25 @@ async fn send(port: u32, round: u8) -> anyhow::Result<Vec<String>> {
     Ok(waiting.join_all().await.into_iter().flatten().collect())
 }
 
+/// Why proxies that serve nothing don't.
+fn troubles(table: &Table) -> Vec<String> {
+    let serves =
+        |proxy: &String| table.rows.iter().any(|row| row.proxy == *proxy && row.state == State::Active);
+    let idle = table.troubles.iter().filter(|(proxy, _)| !serves(proxy));
+    let mut wrong: Vec<String> = idle.map(|(proxy, text)| format!("{proxy}: {text}")).collect();
+    if table.rows.is_empty() {
+        wrong.push("there is no listener on any proxy".into());
+    }
+    wrong
+}
+
 /// Checks every listener and prints the counts; answers with what is wrong, empty when nothing is.
 ///
 /// # Errors
 /// A socket can't be bound.
-pub async fn all(rows: &[Row]) -> anyhow::Result<Vec<String>> {
-    let mut wrong = Vec::new();
-    for row in rows {
+pub async fn all(table: &Table) -> anyhow::Result<Vec<String>> {
+    let mut wrong = troubles(table);
+    for row in &table.rows {
         if let State::Refused(_) | State::Denied(_) | State::Pending = row.state {
             wrong.push(format!("{} on {}: {}", row.listener, row.proxy, row.state));
             continue;

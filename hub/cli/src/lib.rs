@@ -1,4 +1,6 @@
 //! The one command that a person types.
+//!
+//! (rustix, there already for others, asks for the terminal's width.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -12,6 +14,8 @@ use portreeve_runtime::{block_on, finish};
 pub mod check;
 pub mod crds;
 pub mod echo;
+pub mod layout;
+pub mod send;
 pub mod table;
 pub mod translate;
 pub mod up;
@@ -35,6 +39,8 @@ enum Command {
     Crds(crds::Args),
     /// Answer UDP datagrams with themselves and one's own address: a worker to try things with.
     Echo(echo::Args),
+    /// Send one text by UDP or TCP, and print the answer.
+    Send(send::Args),
     #[command(hide = true)]
     Keep(roles::KeepArgs),
     #[command(hide = true)]
@@ -52,6 +58,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Translate(args) => finish(translate::run(&args)),
         Command::Crds(args) => finish(crds::run(&args)),
         Command::Echo(args) => finish(echo::run(&args)),
+        Command::Send(args) => finish(send::run(&args)),
         Command::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Command::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }

@@ -1,17 +1,41 @@
 //! The table of proxies, listeners and endpoints that `portreeve up` prints: plain data, then text.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
+use portreeve_agent::keepers::Keepers;
 use portreeve_agent::local::{Answers, Local};
+use portreeve_agent::status::trouble;
 use portreeve_agent::world::claims::Denied;
 use portreeve_agent::world::{Proxy, ProxyId};
+use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::plan;
+use portreeve_runtime::out::plain;
 use portreeve_xds::Resource;
 use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
+
+use crate::layout::{self, Column};
+
+/// Columns of the table. A state has the room of the longest: the others don't move when one changes.
+const COLUMNS: [Column; 5] = [
+    Column { least: 10, breaks: true },
+    Column { least: 14, breaks: true },
+    Column { least: 4, breaks: false },
+    Column { least: 10, breaks: false },
+    Column { least: 21, breaks: true },
+];
+
+/// All there is to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Every listener of every proxy.
+    pub rows: Vec<Row>,
+    /// What keeps proxies of this host from running, by the proxies as people know them.
+    pub troubles: BTreeMap<String, String>,
+}
 
 /// One listener on one proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +71,24 @@ pub enum State {
     Denied(String),
 }
 
+/// The table as it is now.
+pub fn now(local: &Local, keepers: &Keepers) -> Table {
+    let status = keepers.status();
+    let told = |name: &str, text: String| match keepers.last_words(name) {
+        Some(words) if !words.is_empty() => format!("{text}; its log says: {words}"),
+        _ => text,
+    };
+    let troubles =
+        status.iter().filter_map(|(name, status)| Some((title(name), told(name, trouble(status)?))));
+    Table { troubles: troubles.collect(), rows: rows(local) }
+}
+
+fn title(node_proxy: &str) -> String {
+    format!("{NODE_PROXY_ID}{node_proxy}")
+}
+
 /// All listeners of all proxies.
-pub fn rows(local: &Local) -> Vec<Row> {
+fn rows(local: &Local) -> Vec<Row> {
     let answers = local.answers();
     local.read(|world| {
         let mut rows = Vec::new();
@@ -132,39 +172,121 @@ fn address_of(host: &lb_endpoint::HostIdentifier) -> Option<String> {
     Some(if colons { format!("[{}]:{port}", socket.address) } else { format!("{}:{port}", socket.address) })
 }
 
-/// The table as text.
-pub fn render(rows: &[Row]) -> String {
-    let head = ["PROXY", "LISTENER", "PORT", "STATE", "ENDPOINTS"].map(str::to_string);
-    let mut lines = vec![head];
-    for row in rows {
-        let protocol = if row.udp { "udp" } else { "tcp" };
-        let key = if row.keyed && !row.endpoints.is_empty() { " (the first)" } else { "" };
-        let endpoints = if row.endpoints.is_empty() { "none".into() } else { row.endpoints.join(" ") };
-        let port = format!("{protocol} {}", row.port);
-        lines.push([row.proxy.clone(), row.listener.clone(), port, row.state.to_string(), endpoints + key]);
-    }
-    let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..4).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        for (cell, width) in line.iter().zip(&widths) {
-            // Writing to a String can't fail.
-            let _ = write!(text, "{cell:width$}  ");
-        }
-        let _ = writeln!(text, "{}", line[4]);
+/// The table as text within `width` columns, and below it why proxies and listeners don't serve.
+pub fn render(table: &Table, width: usize) -> String {
+    let mut lines = vec![["PROXY", "LISTENER", "PORT", "STATE", "ENDPOINTS"].map(str::to_string)];
+    lines.extend(table.rows.iter().map(cells));
+    let mut text = layout::table(&lines, COLUMNS, width);
+    for reason in reasons(table) {
+        text.push_str(&layout::paragraph(&plain(&reason), width));
     }
     text
 }
 
+fn cells(row: &Row) -> [String; 5] {
+    let protocol = if row.udp { "udp" } else { "tcp" };
+    let key = if row.keyed && !row.endpoints.is_empty() { " (the first)" } else { "" };
+    let endpoints = if row.endpoints.is_empty() { "none".into() } else { row.endpoints.join(" ") };
+    let port = format!("{protocol} {}", row.port);
+    let cells = [row.proxy.clone(), row.listener.clone(), port, row.state.word().into(), endpoints + key];
+    cells.map(|cell| plain(&cell).into_owned())
+}
+
+fn reasons(table: &Table) -> impl Iterator<Item = String> {
+    let troubles = table.troubles.iter().map(|(proxy, text)| format!("{proxy}: {text}"));
+    let rows = table.rows.iter().filter(|row| row.state.reason().is_some());
+    troubles.chain(rows.map(|row| format!("{} on {}: {}", row.listener, row.proxy, row.state)))
+}
+
 // === impl State ===
+
+impl State {
+    /// The state in a word.
+    fn word(&self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Pending => "pending",
+            State::Refused(_) => "refused",
+            State::Denied(_) => "not served",
+        }
+    }
+
+    fn reason(&self) -> Option<&str> {
+        match self {
+            State::Active | State::Pending => None,
+            State::Refused(text) | State::Denied(text) => Some(text),
+        }
+    }
+}
 
 impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            State::Active => f.write_str("active"),
-            State::Pending => f.write_str("pending"),
-            State::Refused(text) => write!(f, "refused: {text}"),
-            State::Denied(text) => write!(f, "not served: {text}"),
+        match self.reason() {
+            Some(text) => write!(f, "{}: {text}", self.word()),
+            None => f.write_str(self.word()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_row(listener: &str, state: State) -> Row {
+        Row {
+            proxy: "nodeproxy/gateway".into(),
+            on_host: true,
+            listener: listener.into(),
+            udp: true,
+            port: 17_000,
+            keyed: false,
+            state,
+            endpoints: (1..=3).map(|n| format!("127.0.11.{n}:19000")).collect(),
+        }
+    }
+
+    fn mk_table(rows: Vec<Row>) -> Table {
+        Table { rows, ..Table::default() }
+    }
+
+    #[test]
+    fn table_fits_80_columns_and_breaks_no_address() {
+        let rows = ["keyed", "spread"].map(|name| mk_row(&format!("A/default/call/{name}"), State::Active));
+        let text = render(&mk_table(rows.into()), 80);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(text.matches("127.0.11.2:19000").count(), 2, "{text}");
+        assert_eq!(text.matches("active").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn reason_of_any_length_moves_no_column_and_is_told_below() {
+        let text = "Error adding/updating listener(s): ".repeat(9);
+        for state in [State::Pending, State::Refused(text.clone()), State::Denied(text.clone())] {
+            let active = render(&mk_table(vec![mk_row("A/default/call/x", State::Active)]), 100);
+            let other = render(&mk_table(vec![mk_row("A/default/call/x", state.clone())]), 100);
+            let column = |table: &str| table.lines().next().map(str::to_owned);
+            assert_eq!(column(&active), column(&other));
+            let below = other.split_once("A/default/call/x on nodeproxy/gateway: ");
+            let told = below.map(|(_, reason)| reason.split_whitespace().collect::<Vec<_>>().join(" "));
+            let wanted = state.reason().map(|_| state.to_string().trim_end().to_owned());
+            assert_eq!(told, wanted);
+        }
+    }
+
+    #[test]
+    fn why_a_proxy_does_not_run_is_told_also_without_a_listener() {
+        let troubles =
+            BTreeMap::from([("nodeproxy/gateway".to_owned(), "Envoy ended: exit code 1".to_owned())]);
+        let text = render(&Table { troubles, ..Table::default() }, 80);
+        assert_eq!(text.lines().nth(1), Some("nodeproxy/gateway: Envoy ended: exit code 1"));
+    }
+
+    #[test]
+    fn text_of_users_reaches_the_terminal_without_control_characters() {
+        let mut row = mk_row("A/default/\u{1b}[2J/x\n", State::Refused("\u{9b}31m\rall is well".into()));
+        row.endpoints = vec!["\u{202e}host".into()];
+        let troubles = BTreeMap::from([("nodeproxy/\u{7}".to_owned(), "\u{1b}]0;title".to_owned())]);
+        let text = render(&Table { rows: vec![row], troubles }, 80);
+        assert!(text.chars().all(|c| c == '\n' || plain(&c.to_string()) == c.to_string()), "{text:?}");
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use notify::{RecursiveMode, Watcher};
 use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::identity::Identity;
+use portreeve_agent::keepers::Keepers;
 use portreeve_agent::link::Link;
 use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{Agent, MAX_STALE, Setup, spawn};
@@ -31,7 +32,8 @@ use portreeve_xds::serve_unix;
 use tokio::sync::watch;
 
 use crate::check;
-use crate::table::{self, Row, State};
+use crate::layout;
+use crate::table::{self, State, Table};
 use crate::workers::Workers;
 
 /// How often the folder is looked at when the system says nothing of changes.
@@ -81,7 +83,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let told = say(&[], complaints);
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
-    let envoy = tokio::task::spawn_blocking(move || locate(explicit.as_deref(), &mut |step| note(step)));
+    let envoy = tokio::task::spawn_blocking(move || {
+        locate(explicit.as_deref(), &mut |step| note(format_args!("{step}")))
+    });
     let given = names::Given::default();
     let setup = Setup {
         gateways: None,
@@ -121,7 +125,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
-    tasks.spawn("table", show(agent.local.clone(), args.check.then_some(verdict), asked.clone()));
+    tasks.spawn(
+        "table",
+        show((agent.local.clone(), agent.keepers.clone()), args.check.then_some(verdict), asked.clone()),
+    );
     let ours = args.run_dir.is_none().then_some(run_dir);
     tasks.spawn_graceful("end", end(agent, asked, shutdown, ours));
     tasks.run().await?;
@@ -221,26 +228,22 @@ fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
 
 /// Prints the table when it differs and has settled; with a check, checks once all listeners are active.
 async fn show(
-    local: Arc<portreeve_agent::local::Local>,
+    (local, keepers): (Arc<portreeve_agent::local::Local>, Keepers),
     check: Option<watch::Sender<Option<Vec<String>>>>,
     asked: Shutdown,
 ) -> anyhow::Result<()> {
     let mut changes = local.changes();
-    let mut shown: Vec<Row> = Vec::new();
+    let mut shown = Table::default();
     let begun = tokio::time::Instant::now();
     loop {
-        let rows = table::rows(&local);
-        let settled = !rows.is_empty() && rows.iter().all(|r| r.state != State::Pending);
-        if rows != shown && (settled || check.is_none()) {
-            tell(format_args!("\n{}", table::render(&rows)));
-            shown = rows.clone();
+        let now = table::now(&local, &keepers);
+        let settled = !now.rows.is_empty() && now.rows.iter().all(|r| r.state != State::Pending);
+        if now != shown && (settled || check.is_none()) {
+            tell(format_args!("\n{}", table::render(&now, layout::width())));
+            shown = now.clone();
         }
         if let Some(verdict) = check.as_ref().filter(|_| settled || begun.elapsed() > CHECK_PATIENCE) {
-            let mut wrong = check::all(&rows).await?;
-            if rows.is_empty() {
-                wrong.push("there is no listener on any proxy".into());
-            }
-            verdict.send_replace(Some(wrong));
+            verdict.send_replace(Some(check::all(&now).await?));
             asked.begin();
             return std::future::pending().await;
         }

@@ -1,0 +1,110 @@
+//! `portreeve send ADDR TEXT`: one datagram, or one TCP connection, and its answer. What `nc` does, where there is no `nc`.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use portreeve_runtime::out::{self, print};
+
+/// The largest answer that is printed, in bytes: a datagram is never longer.
+const LARGEST: u16 = u16::MAX;
+
+/// Flags of `portreeve send`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to send it: an address or name, and a port, such as 127.0.0.1:17000.
+    pub addr: String,
+    /// What to send.
+    pub text: String,
+    /// How long to wait for the answer, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub wait: f64,
+    /// Send it over a TCP connection.
+    #[arg(long)]
+    pub tcp: bool,
+}
+
+/// Sends the text and prints the answer. Of several addresses of a name the first that answers counts.
+///
+/// # Errors
+/// The name is unknown, the text can't be sent, or no answer came in time.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let targets: Vec<SocketAddr> = args.addr.to_socket_addrs().with_context(|| args.addr.clone())?.collect();
+    let deadline = Instant::now() + Duration::from_secs_f64(args.wait);
+    let mut outcome = Err(anyhow::anyhow!("{}: the name has no address", args.addr));
+    for target in targets {
+        outcome = ask(target, args, deadline);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    show(&outcome?)
+}
+
+fn ask(target: SocketAddr, args: &Args, deadline: Instant) -> anyhow::Result<Vec<u8>> {
+    let asked = if args.tcp { over_tcp } else { over_udp };
+    let protocol = if args.tcp { "tcp" } else { "udp" };
+    match asked(target, args.text.as_bytes(), deadline) {
+        Ok(answer) => Ok(answer),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            bail!("no answer from {protocol} {target} within {} s", args.wait)
+        }
+        Err(error) => Err(error).with_context(|| format!("{protocol} {target}")),
+    }
+}
+
+fn over_udp(target: SocketAddr, text: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+    let any = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    socket.connect(target)?;
+    socket.send(text)?;
+    socket.set_read_timeout(Some(left(deadline)?))?;
+    let mut answer = vec![0; LARGEST.into()];
+    let length = socket.recv(&mut answer)?;
+    answer.truncate(length);
+    Ok(answer)
+}
+
+/// The answer is what comes until the other side ends, is silent for the rest of the time, or has sent enough.
+fn over_tcp(target: SocketAddr, text: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&target, left(deadline)?)?;
+    stream.set_write_timeout(Some(left(deadline)?))?;
+    stream.write_all(text)?;
+    stream.shutdown(Shutdown::Write)?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while answer.len() < LARGEST.into() {
+        let read = left(deadline).and_then(|left| stream.set_read_timeout(Some(left)));
+        match read.and_then(|()| stream.read(&mut buffer)) {
+            Ok(0) => break,
+            Ok(length) => answer.extend_from_slice(&buffer[..length]),
+            Err(error) if answer.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(answer)
+}
+
+/// The time until the deadline.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A terminal gets text that it does not act on, everything else the bytes as they came.
+fn show(answer: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout();
+    if stdout.is_terminal() {
+        let text = String::from_utf8_lossy(answer);
+        return print(text.trim_end_matches('\n').split('\n').map(out::plain).collect::<Vec<_>>().join("\n"));
+    }
+    let ended = answer.ends_with(b"\n");
+    out::checked(stdout.write_all(answer))?;
+    if ended { out::checked(stdout.flush()) } else { print("") }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    let range = 0.001..=3600.0;
+    range.contains(&seconds).then_some(seconds).ok_or_else(|| "0.001 to 3600 seconds".to_owned())
+}
