@@ -316,16 +316,89 @@ fn unknown_fields_and_kinds_are_spoken_of_and_passed_over() -> Result<()> {
 #[test]
 fn translation_prints_the_listeners_and_names_what_it_refuses() -> Result<()> {
     let quickstart = Quickstart::new()?;
-    let (status, text) = quickstart.finish("translate DIR")?;
-    let listeners =
-        text.lines().filter(|line| line.contains("A/default/call/") && line.contains("Listener")).count();
-    ensure!(status.code() == Some(0) && listeners == 2, "{status}, {listeners} listeners: {text}");
+    for output in ["yaml", "json"] {
+        let (status, text) = quickstart.finish(&format!("translate DIR -o {output}"))?;
+        ensure!(status.code() == Some(0), "{status}: {text}");
+        let document: serde_json::Value = serde_yaml::from_str(&text)?;
+        let resources = document["resources"].as_array().context("no resources")?;
+        let listener = |name: &str| {
+            let named = |one: &&serde_json::Value| {
+                one["name"] == name && one["@type"].as_str().is_some_and(is_listener)
+            };
+            resources.iter().find(named).with_context(|| format!("no listener {name} in {text}"))
+        };
+        listener("A/default/call/spread")?;
+        let config = &listener("A/default/call/keyed")?["listener_filters"][0]["typed_config"];
+        ensure!(
+            config["@type"].as_str().is_some_and(|ty| ty.ends_with(".UdpProxyConfig")),
+            "folded: {config}"
+        );
+        let action = config.to_string();
+        ensure!(action.contains("udp_proxy.v3.Route") && action.contains("call/keyed"), "folded: {action}");
+    }
     quickstart.edit("call.yaml", "port: 17001", "port: 0")?;
     let (status, text) = quickstart.finish("translate DIR")?;
     println!("{text}");
     ensure!(status.code() == Some(1), "{status}");
     for word in ["call.yaml", "VirtualService call", "spec.listeners[1].udp.port"] {
         ensure!(text.contains(word), "{word} is not named");
+    }
+    Ok(())
+}
+
+fn is_listener(type_url: &str) -> bool {
+    type_url == "type.googleapis.com/envoy.config.listener.v3.Listener"
+}
+
+/// Nodes, gateways and pods for the examples that come without.
+const WORLD: &str = "
+{apiVersion: v1, kind: Node, metadata: {name: here}}
+---
+{apiVersion: portreeve.dev/v1alpha1, kind: NodeProxy, metadata: {name: gateway}, spec: {labels: {app: envoy-ingress}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: worker-1, namespace: default, uid: w1, labels: {app: worker}}
+spec: {nodeName: here, containers: [{name: c}]}
+status: {podIP: 10.0.0.1, conditions: [{type: Ready, status: 'True'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: caller-1, namespace: default, uid: c1, labels: {app: caller}}
+spec: {nodeName: here, containers: [{name: c}]}
+status: {podIP: 10.0.0.2}
+";
+
+#[test]
+fn envoy_takes_the_static_configuration_of_every_example() -> Result<()> {
+    let (dir, examples) = (TempDir::new()?, Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples"));
+    let (world, envoy) = (dir.path().join("world.yaml"), locate(None, &mut |step| eprintln!("{step}"))?);
+    fs::write(&world, WORLD)?;
+    for (example, more, proxies) in [
+        ("quickstart", None, &["nodeproxy/gateway"][..]),
+        ("seed-a", Some(world.clone()), &["nodeproxy/gateway", "pod/default/worker-1"]),
+        ("sidecar", Some(world.clone()), &["pod/default/caller-1"]),
+        // Its controllers write the objects of the example before.
+        ("migration", Some(examples.join("seed-a")), &["nodeproxy/gateway", "pod/default/worker-1"]),
+    ] {
+        let nodes = (example == "migration").then(|| {
+            let others = WORLD.split("---\n").filter(|one| !one.contains("NodeProxy"));
+            let path = dir.path().join("nodes.yaml");
+            fs::write(&path, others.collect::<Vec<_>>().join("---\n")).map(|()| path)
+        });
+        let files = [Some(examples.join(example)), more, nodes.transpose()?];
+        for (proxy, output) in proxies.iter().flat_map(|proxy| [(proxy, "yaml"), (proxy, "json")]) {
+            let mut command = under_test::command("portreeve")?;
+            command.arg("translate").args(files.iter().flatten());
+            let written = command.args(["--bootstrap", "-o", output, "--proxy", proxy]).output()?;
+            let errors = String::from_utf8_lossy(&written.stderr);
+            ensure!(written.status.success() && !written.stdout.is_empty(), "{example} {proxy}: {errors}");
+            let file = dir.path().join(format!("bootstrap.{output}"));
+            fs::write(&file, &written.stdout)?;
+            let judged = Command::new(&envoy).args(["--mode", "validate", "-c"]).arg(&file).output()?;
+            let text = String::from_utf8_lossy(&judged.stderr);
+            ensure!(judged.status.success(), "{example} {proxy} as {output}: {text}");
+        }
     }
     Ok(())
 }

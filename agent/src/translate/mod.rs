@@ -20,7 +20,6 @@ pub mod check;
 pub mod cluster;
 pub mod listener;
 pub mod rank;
-pub mod show;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,7 @@
 //! The one command that a person types.
 //!
-//! (rustix, there already for others, asks for the terminal's width.)
+//! (prost-reflect turns Envoy's messages into protobuf's JSON: prost has no reflection. rustix, there already for others, asks
+//! for the terminal's width.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -14,8 +15,10 @@ use portreeve_runtime::{block_on, finish};
 pub mod check;
 pub mod crds;
 pub mod echo;
+pub mod envoy_json;
 pub mod layout;
 pub mod send;
+pub mod statics;
 pub mod table;
 pub mod translate;
 pub mod up;

@@ -2,18 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use portreeve_agent::translate::{Families, show};
-use portreeve_agent::world::{ProxyId, World};
+use clap::ValueEnum;
+use portreeve_agent::translate::Families;
+use portreeve_agent::world::{Proxy, ProxyId, World};
 use portreeve_api::PlanType;
 use portreeve_hub::files::{Folder, Objects};
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
 use portreeve_runtime::out;
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Name, Resource, ResourceType};
+use serde_json::{Value, json};
+
+use crate::envoy_json::Descriptors;
+use crate::statics::{self, Printed};
+
+/// How resources are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// One YAML document for each proxy.
+    Yaml,
+    /// One JSON object for each proxy.
+    Json,
+}
+use portreeve_xds::ResourceType;
 
 /// Flags of `portreeve translate`.
 #[derive(Debug, clap::Args)]
@@ -24,6 +37,18 @@ pub struct Args {
     /// Where selectors look.
     #[arg(long, value_enum, default_value = "namespace")]
     pub selector_scope: SelectorScope,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    pub output: Output,
+    /// Print whole static configurations, as `envoy -c FILE` takes them. Envoy reads one: choose a proxy where there are several.
+    #[arg(long)]
+    pub bootstrap: bool,
+    /// Only the proxies of this node.
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Only this proxy, such as nodeproxy/gateway or pod/default/worker-1.
+    #[arg(long)]
+    pub proxy: Option<String>,
 }
 
 /// Prints the resources of every proxy.
@@ -47,12 +72,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .iter()
             .for_each(|(_, text)| out::note(format_args!("VirtualService {}: {text}", verdict.key.1)));
     }
-    let mut printed = 0;
-    for node in nodes(&objects) {
-        printed += print(&node, &objects, &index)?;
+    let (descriptors, mut printed) = (Descriptors::built_in()?, 0);
+    for node in nodes(&objects).into_iter().filter(|node| args.node.as_ref().is_none_or(|only| only == node))
+    {
+        let world = world(&node, &objects, &index)?;
+        let titled = |proxy: &&Proxy| args.proxy.as_ref().is_none_or(|only| **only == *proxy.facts.title);
+        for proxy in world.proxies().values().filter(|p| !p.plans.is_empty()).filter(titled) {
+            print(args, (&node, proxy), &descriptors)?;
+            printed += 1;
+        }
     }
     if printed == 0 {
-        out::note(format_args!("no proxy in these files takes any of the objects"));
+        let chosen = if args.node.is_some() || args.proxy.is_some() { " that was chosen" } else { "" };
+        out::note(format_args!("no proxy in these files{chosen} takes any of the objects"));
     }
     if rejected > 0 {
         bail!("{rejected} of the objects or files were not accepted");
@@ -69,7 +101,8 @@ fn nodes(objects: &Objects) -> Vec<String> {
     all
 }
 
-fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> {
+/// The world of one node, as its agent has it.
+fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> {
     let mut world = World::new(Families::V4);
     world.reset_pods(objects.pods_on(node));
     let changes = index.all_of(&node.into());
@@ -91,15 +124,74 @@ fn print(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<usize> 
     for pod in objects.pods_on(node) {
         let _ = world.open(&ProxyId::Pod(pod.uid));
     }
-    let mut printed = 0;
-    for proxy in world.proxies().values().filter(|p| !p.plans.is_empty()) {
-        out::print(format_args!("# node {node}, proxy {}", proxy.facts.title))?;
-        for ty in EnvoyType::ALL {
-            let one = |(name, r): (&Name, &Arc<Resource>)| show::text(*ty, name, r.body());
-            let texts = proxy.view.snapshot(|s| s.iter(*ty).map(one).collect::<Vec<_>>());
-            texts.iter().try_for_each(out::print)?;
+    Ok(world)
+}
+
+fn print(args: &Args, (node, proxy): (&str, &Proxy), descriptors: &Descriptors) -> anyhow::Result<()> {
+    let (title, resources) = (&*proxy.facts.title, resources(proxy, descriptors)?);
+    let document = if args.bootstrap {
+        statics::bootstrap((node, title), &resources)
+    } else {
+        let typed = resources.into_iter().map(|(ty, _, value)| with_type(ty, value));
+        json!({"node": node, "proxy": title, "resources": typed.collect::<Vec<_>>()})
+    };
+    match args.output {
+        Output::Yaml => {
+            let text = serde_yaml::to_string(&document)?;
+            out::print(format_args!(
+                "---\n# node {}, proxy {}\n{}",
+                out::plain(node),
+                out::plain(title),
+                text.trim_end()
+            ))
         }
-        printed += 1;
+        Output::Json => out::print(escaped(&serde_json::to_string_pretty(&document)?)),
+    }
+}
+
+/// All resources of a proxy. A secret's content is never shown.
+fn resources(proxy: &Proxy, descriptors: &Descriptors) -> anyhow::Result<Vec<Printed>> {
+    let mut printed = Vec::new();
+    for ty in EnvoyType::ALL {
+        let found: Vec<_> = proxy.view.snapshot(|s| {
+            s.iter(*ty).map(|(name, resource)| (name.to_string(), resource.body().to_vec())).collect()
+        });
+        for (name, body) in found {
+            let value = match ty {
+                EnvoyType::Secret => json!({"name": name}),
+                _ => descriptors.json(ty.type_url(), &body).with_context(|| name.clone())?,
+            };
+            printed.push((*ty, name, value));
+        }
     }
     Ok(printed)
+}
+
+fn with_type(ty: EnvoyType, mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("@type".into(), ty.type_url().into());
+    }
+    value
+}
+
+/// JSON in which also those control characters are escaped that JSON allows in strings, and terminals act on.
+fn escaped(json: &str) -> String {
+    let escape = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    json.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_json_means_the_same() {
+        let value = json!({"a\u{9b}\u{7f}": "\u{1b}\n端口"});
+        let text = escaped(&value.to_string());
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 }
