@@ -167,14 +167,14 @@ impl Census {
     }
 }
 
-/// A name as the proxies know it: `<api>/<namespace>/<object>/<name>`.
+/// A name as the proxies know it: `<api>/<namespace>/<object>/<name>`, the last part as [`names::proxy_part`] has it.
 pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
     qualified_in(&names::plan_name(plan.origin.as_ref()), name)
 }
 
 /// The same from a Plan's own name.
 pub fn qualified_in(plan: &str, name: &str) -> Name {
-    format!("{plan}/{name}").into()
+    format!("{plan}/{}", names::proxy_part(name)).into()
 }
 
 fn any(type_name: &str, message: &impl Message) -> Any {

@@ -1,8 +1,15 @@
 //! Names of the plan's resources: qualified, so that nothing has to be unique across custom resources.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::plan::Origin;
+
+/// Longest form of a user's name in a proxy, bytes.
+pub const MAX_PROXY_PART: usize = 253;
+
+/// Punctuation that a user's name keeps in a proxy, beside ASCII letters and digits.
+const PROXY_PUNCTUATION: &[u8] = b"!#$&()*+-./:;<=>?@[]^_{|}~";
 
 /// A Plan's name: `<api>/<namespace>/<object>`. No origin (never sent by a hub) gives an empty name.
 pub fn plan_name(origin: Option<&Origin>) -> Arc<str> {
@@ -17,6 +24,34 @@ pub fn slice_name(group: &str, shards: usize, index: usize) -> Arc<str> {
 /// The name of a Probe: `<pod uid>:<port>[<path>]`, the path with its leading slash.
 pub fn probe_name(uid: &str, port: u32, path: &str) -> Arc<str> {
     format!("{uid}:{port}{path}").into()
+}
+
+/// A user's name of a listener or cluster as the proxies know it, at most [`MAX_PROXY_PART`] bytes.
+///
+/// Envoy writes such names into lists separated by `, ` and line breaks, which are read again. So white space, control
+/// characters, quotes, `,`, `\`, `%` and all that is not ASCII become `%XX`, the bytes of UTF-8 in hexadecimal digits; no
+/// two names have one form. A form that is too long is cut, and ends with `%~` and the hash of the name.
+pub fn proxy_part(name: &str) -> Cow<'_, str> {
+    let keeps = |byte: u8| byte.is_ascii_alphanumeric() || PROXY_PUNCTUATION.contains(&byte);
+    if name.len() <= MAX_PROXY_PART && name.bytes().all(keeps) {
+        return Cow::Borrowed(name);
+    }
+    let end = format!("%~{:016x}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()));
+    let (mut whole, mut cut) = (String::new(), 0);
+    for byte in name.bytes() {
+        match keeps(byte) {
+            true => whole.push(char::from(byte)),
+            false => whole.push_str(&format!("%{byte:02X}")),
+        }
+        if whole.len() <= MAX_PROXY_PART - end.len() {
+            cut = whole.len();
+        }
+    }
+    if whole.len() > MAX_PROXY_PART {
+        whole.truncate(cut);
+        whole.push_str(&end);
+    }
+    Cow::Owned(whole)
 }
 
 /// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
@@ -43,5 +78,49 @@ mod tests {
         assert_eq!(&*slice_name("ns/app=w", 4, 3), "ns/app=w#4.3");
         assert_eq!(&*probe_name("u-1", 9, ""), "u-1:9");
         assert_eq!(&*probe_name("u-1", 80, "/live"), "u-1:80/live");
+    }
+
+    /// The inverse of a form that was not cut.
+    fn read_back(form: &str) -> String {
+        let mut parts = form.split('%');
+        let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+        for part in parts {
+            bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+            bytes.extend_from_slice(&part.as_bytes()[2..]);
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn plain_names_reach_a_proxy_as_they_are() {
+        let longest = "x".repeat(MAX_PROXY_PART);
+        for name in ["ingress-rtp", "call_1.rtcp", "listener/cluster", "web:80", "a@b#1+2=3", &longest] {
+            assert_eq!(proxy_part(name), name);
+        }
+    }
+
+    #[test]
+    fn other_names_are_escaped_so_that_they_can_be_read_back() {
+        assert_eq!(proxy_part("z, A/ns/o/b"), "z%2C%20A/ns/o/b");
+        assert_eq!(proxy_part("z%2C"), "z%252C");
+        for name in ["a\nb", "é", "100%", "\u{1b}[31m", "\"'\\`", "a\u{2028}b\r\t", " ", "\u{1F600}", "\0"] {
+            let form = proxy_part(name);
+            assert!(form.bytes().all(|byte| byte.is_ascii_graphic()), "{form}");
+            assert_eq!(read_back(&form), name);
+        }
+    }
+
+    #[test]
+    fn names_that_are_too_long_are_cut_and_stay_apart() {
+        for body in ["x".repeat(254), "\u{1F600}".repeat(253), ", ".repeat(126), "é".repeat(200)] {
+            let forms = ["a", "b"].map(|last| proxy_part(&format!("{body}{last}")).into_owned());
+            assert_ne!(forms[0], forms[1]);
+            for form in forms {
+                assert!(form.len() <= MAX_PROXY_PART && form.len() > MAX_PROXY_PART - 15, "{}", form.len());
+                let (kept, hash) = form.rsplit_once("%~").unwrap();
+                assert_eq!(hash.len(), 16);
+                assert!(kept.split('%').skip(1).all(|part| part.len() >= 2), "no escape is cut: {form}");
+            }
+        }
     }
 }

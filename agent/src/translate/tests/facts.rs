@@ -207,3 +207,18 @@ fn silent_defaults_of_envoy_are_stated() {
     assert_eq!(count("value: 100000,"), 1, "overprovisioning");
     assert_eq!(text.matches("initial_fetch_timeout: Some(").count(), 1);
 }
+
+#[test]
+fn names_that_reach_a_proxy_hold_no_separator_whatever_the_user_wrote() {
+    for name in ["z, A/ns/o/b", "z\nA/x/o/l: x", "é (s) z", "100%"] {
+        let mut plan = mk_plan();
+        add_pipe(&mut plan, name, (plan::Protocol::Udp, 2000), key("k"), vec![(group(), 9)]);
+        let done = run(&plan, Families::V4, &mk_fixture(mk_pods(1)));
+        let names: Vec<_> = done.outputs.iter().map(|(_, resource)| resource.name().clone()).collect();
+        assert_eq!(names.len(), 3);
+        for name in names {
+            assert!(name.starts_with("A/ns/call/") && name.bytes().all(|byte| byte.is_ascii_graphic()));
+            assert!(!name.contains(','), "{name}");
+        }
+    }
+}
