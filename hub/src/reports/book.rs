@@ -4,7 +4,7 @@
 //! verdicts nobody renews for [`LEASE`], or longer while this hub is late itself, is stale: what it said stands, but is not fresh. A node that never said anything
 //! has no Health at all, and its absence means: keep what you had.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use portreeve_api::plan::{Health, Unhealthy};
@@ -56,6 +56,8 @@ pub struct Attached {
     epoch: Option<u64>,
     /// Plans that its first reports named, until one has no continuation.
     naming: Option<BTreeSet<String>>,
+    /// Something that it said of Plans did not count, because there was a newer stream.
+    passed_over: bool,
 }
 
 /// A change of a node's Health; none: it is forgotten.
@@ -66,9 +68,8 @@ struct Node {
     /// When any stream of it was last heard.
     heard: Instant,
     silent: bool,
-    streams: HashSet<u64>,
-    /// Whose word on Plans counts: the newest stream's.
-    newest: u64,
+    /// Those that are open. The newest one's word on Plans counts.
+    streams: BTreeSet<u64>,
     due: Instant,
 }
 
@@ -97,15 +98,14 @@ impl Book {
         let due = now + LEASE;
         let entry = self.nodes.entry(name.clone()).or_insert_with(|| {
             self.due.insert((due, name.clone()));
-            Node { said: None, heard: now, silent: false, streams: HashSet::new(), newest: 0, due }
+            Node { said: None, heard: now, silent: false, streams: BTreeSet::new(), due }
         });
         if entry.streams.len() >= STREAMS {
             return Err(format!("node {node} has {STREAMS} streams already: end some of its agents"));
         }
         self.streams += 1;
         entry.streams.insert(self.streams);
-        entry.newest = self.streams;
-        Ok(Attached { node: name, id: self.streams, epoch: None, naming: None })
+        Ok(Attached { node: name, id: self.streams, epoch: None, naming: None, passed_over: false })
     }
 
     /// A stream ended. What it said stays.
@@ -133,7 +133,13 @@ impl Book {
         if first {
             stream.naming = Some(BTreeSet::new());
         }
-        if node.newest == stream.id {
+        let newest = node.streams.last() == Some(&stream.id);
+        let speaks = first || !report.plans.is_empty() || !report.plans_gone.is_empty();
+        if newest && stream.passed_over {
+            return Err(format!("node {}: another stream spoke for it meanwhile: report anew", stream.node));
+        }
+        stream.passed_over |= speaks && !newest;
+        if newest {
             let said = statuses::Said { plans: report.plans, gone: report.plans_gone, more: report.more };
             self.statuses.take(&stream.node, said, &mut stream.naming, now)?;
         }

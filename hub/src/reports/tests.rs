@@ -353,3 +353,35 @@ fn stretched_lease_ends_as_soon_as_the_hub_keeps_up() {
     }
     assert!(overload.rig.now_ms <= silent_at + 11_000, "{} ms", overload.rig.now_ms - silent_at);
 }
+
+#[test]
+fn streams_word_on_plans_counts_when_the_newer_one_has_ended() {
+    let mut rig = Rig::new();
+    let (mut stays, newer) = (rig.attach("n"), rig.attach("n"));
+    rig.book.detach(&newer);
+    rig.hear(&mut stays, plans(&[("p", 1)], &[]));
+    assert_eq!(rig.changed(), ["p"], "the only stream there is says so");
+}
+
+#[test]
+fn stream_that_was_passed_over_is_asked_to_report_anew_when_its_word_counts_again() {
+    let mut rig = Rig::new();
+    let (mut stays, mut newer) = (rig.attach("n"), rig.attach("n"));
+    rig.hear(&mut newer, plans(&[("p", 1)], &[]));
+    rig.changed();
+    rig.hear(&mut stays, plans(&[("q", 1)], &["p"]));
+    assert!(rig.changed().is_empty(), "the newer one's word counts");
+    rig.book.detach(&newer);
+    let words = rig.book.take(&mut stays, Report::default(), false, rig.now()).unwrap_err();
+    assert_eq!(words, "node n: another stream spoke for it meanwhile: report anew");
+}
+
+#[test]
+fn beats_that_were_passed_over_cost_a_stream_nothing() {
+    let mut rig = Rig::new();
+    let (mut stays, newer) = (rig.attach("n"), rig.attach("n"));
+    rig.beat(&mut stays);
+    rig.book.detach(&newer);
+    rig.hear(&mut stays, plans(&[("p", 1)], &[]));
+    assert_eq!(rig.changed(), ["p"]);
+}
