@@ -18,6 +18,9 @@ use crate::status::{Of, Subject};
 /// Who reports.
 const CONTROLLER: &str = "portreeve.dev/hub";
 
+/// Bytes of an object's name at most.
+const MAX_NAME: usize = 253;
+
 /// Bytes of a note at most: the API server's own limit is 1,024.
 const MAX_NOTE: usize = 1000;
 
@@ -30,11 +33,10 @@ struct News {
     warning: bool,
     reason: String,
     note: String,
-    generation: i64,
 }
 
-/// Publishes what a change of conditions means. An event that is there already is not told again; one that can't be
-/// written is lost: the conditions say the same.
+/// Publishes what a change of conditions means, to be called once for each write of them. An event that can't be written is
+/// lost: the conditions say the same.
 pub async fn publish(
     client: &Client,
     (subject, identity): (&Subject, &str),
@@ -48,7 +50,6 @@ pub async fn publish(
         let api: Api<Event> = Api::namespaced(client.clone(), namespace);
         match api.create(&PostParams::default(), &event).await {
             Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => {
                 tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't publish an event")
             }
@@ -65,8 +66,7 @@ fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {
             _ => return None,
         };
         let note = cut(format!("{}: {}", new.type_, new.message));
-        let generation = new.observed_generation.unwrap_or(0);
-        Some(News { warning: is_alarm(&new.reason), reason, note, generation })
+        Some(News { warning: is_alarm(&new.reason), reason, note })
     };
     after.iter().filter_map(changed).collect()
 }
@@ -77,8 +77,10 @@ fn is_alarm(reason: &str) -> bool {
 
 fn event(subject: &Subject, identity: &str, news: News) -> Event {
     let (uid, (namespace, name)) = (&subject.verdict.uid, &subject.verdict.key);
-    // The same news of the same version is the same event: the API server takes it once.
-    let hash = xxh3_64(format!("{uid} {} {} {}", news.generation, news.reason, news.note).as_bytes());
+    // Each write of changed conditions is told once, so each event is one of its own: an alarm that comes back after its
+    // recovery has the same words as before.
+    let now = Timestamp::now();
+    let hash = xxh3_64(format!("{uid} {} {}", news.reason, now.as_nanosecond()).as_bytes());
     let (version, kind) = match subject.of {
         Of::VirtualService => (VirtualService::api_version(&()), VirtualService::kind(&())),
         Of::NodeProxy => (NodeProxy::api_version(&()), NodeProxy::kind(&())),
@@ -88,12 +90,12 @@ fn event(subject: &Subject, identity: &str, news: News) -> Event {
     let (name, place) = (name.to_string(), of.clone().unwrap_or_else(|| "default".into()));
     Event {
         metadata: ObjectMeta {
-            name: Some(format!("{name}.{hash:016x}")),
+            name: Some(event_name(&name, hash)),
             namespace: Some(place),
             ..Default::default()
         },
         action: Some("Program".into()),
-        event_time: Some(MicroTime(Timestamp::now())),
+        event_time: Some(MicroTime(now)),
         note: Some(news.note),
         reason: Some(news.reason),
         regarding: Some(ObjectReference {
@@ -109,6 +111,14 @@ fn event(subject: &Subject, identity: &str, news: News) -> Event {
         type_: Some(if news.warning { "Warning" } else { "Normal" }.into()),
         ..Default::default()
     }
+}
+
+/// `OBJECT.HASH`, with so much of the object's name as an event's name has room for.
+fn event_name(object: &str, hash: u64) -> String {
+    let room = MAX_NAME - 17;
+    let part = &object[..object.floor_char_boundary(room.min(object.len()))];
+    // A part of a DNS name must not end in what only joins its labels.
+    format!("{}.{hash:016x}", part.trim_end_matches(['.', '-']))
 }
 
 fn cut(mut text: String) -> String {
@@ -172,7 +182,7 @@ mod tests {
 
     #[test]
     fn event_of_an_object_without_namespace_is_in_default() {
-        let news = News { warning: true, reason: "NotRunning".into(), note: "n".into(), generation: 1 };
+        let news = News { warning: true, reason: "NotRunning".into(), note: "n".into() };
         let event = event(&subject(Of::NodeProxy, ""), "hub", news);
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
         let regarding = event.regarding.unwrap();
@@ -180,11 +190,31 @@ mod tests {
     }
 
     #[test]
-    fn same_news_of_the_same_version_is_the_same_event() {
-        let one = |generation| News { warning: true, reason: "Nacked".into(), note: "n".into(), generation };
+    fn alarm_that_comes_back_after_its_recovery_is_told_again() {
         let subject = subject(Of::VirtualService, "ns");
-        let name = |generation| event(&subject, "hub", one(generation)).metadata.name;
-        assert_eq!(name(1), name(1));
-        assert_ne!(name(1), name(2));
+        let (good, bad) =
+            (condition("Programmed", "True", "Programmed"), condition("Programmed", "False", "Nacked"));
+        let mut told = std::collections::BTreeSet::new();
+        for (before, after) in [(&good, &bad), (&bad, &good), (&good, &bad), (&bad, &good)] {
+            for news in news(std::slice::from_ref(before), std::slice::from_ref(after)) {
+                told.insert(event(&subject, "hub", news).metadata.name);
+            }
+        }
+        assert_eq!(told.len(), 4);
+    }
+
+    #[test]
+    fn name_of_an_event_is_one_that_an_api_server_takes() {
+        let labels = format!("{}.{}", "a".repeat(235), "b".repeat(17));
+        for object in ["call", &"a".repeat(253), &labels, &"a".repeat(236), &"a".repeat(237)] {
+            let name = event_name(object, 7);
+            assert!(name.len() <= MAX_NAME && name.ends_with(".0000000000000007"), "{name}");
+            assert!(name.split('.').all(|label| !label.is_empty() && !label.ends_with('-')), "{name}");
+        }
+        assert_eq!(event_name("call", 7), "call.0000000000000007");
+        assert!(
+            event_name(&"a".repeat(236), 7).starts_with(&"a".repeat(236)),
+            "as much as there is room for"
+        );
     }
 }
