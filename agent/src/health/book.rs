@@ -36,8 +36,8 @@ pub struct Book {
     own_changes: u64,
     /// Where the pods of this node are.
     addresses: HashMap<Name, IpAddr>,
-    /// Targets of this node that have no result yet.
-    unprobed: BTreeSet<Target>,
+    /// Targets of this node whose result does not stand any more.
+    lost: BTreeSet<Target>,
 }
 
 struct Entry {
@@ -72,7 +72,14 @@ impl Book {
             Some(address) => self.addresses.insert(uid.clone(), address),
             None => self.addresses.remove(uid),
         };
-        self.changes += u64::from(before != address);
+        if before == address {
+            return;
+        }
+        self.changes += 1;
+        self.own_changes += 1;
+        // What was found at the old address says nothing of the new one.
+        let of_pod = |target: &&Target| target.host == Host::Pod(uid.clone());
+        self.lost.extend(self.results.keys().filter(of_pod).cloned());
     }
 
     /// What a Plan uses from now on; nothing, when it is gone.
@@ -80,6 +87,7 @@ impl Book {
         let before = self.of_plan.remove(plan).unwrap_or_default();
         if before.points != uses.points {
             self.changes += 1;
+            self.own_changes += 1;
             for point in before.points.keys().filter(|point| !uses.points.contains_key(*point)) {
                 self.leave(plan, point);
             }
@@ -112,6 +120,7 @@ impl Book {
     /// A probe that the hub asks for; none: not any more.
     pub fn set_probe(&mut self, name: &Name, probe: Option<&plan::Probe>) {
         self.changes += 1;
+        self.own_changes += 1;
         self.asked.remove(name);
         let Some(probe) = probe else { return };
         let Some(port) = port_of(probe.port) else { return };
@@ -124,14 +133,17 @@ impl Book {
     pub fn note(&mut self, verdicts: Vec<(Target, Verdict)>) -> Plans {
         let mut touched = BTreeSet::new();
         for (target, verdict) in verdicts {
+            if verdict == Verdict::Unknown {
+                self.own_changes += 1;
+                self.lost.insert(target);
+                continue;
+            }
             touched.extend(self.by_target.get(&target).into_iter().flatten().cloned());
+            self.lost.remove(&target);
             let failed = verdict.failed_last();
             let failed_before = self.results.get(&target).is_some_and(Verdict::failed_last);
             match target.host {
-                Host::Pod(_) => {
-                    self.own_changes += 1;
-                    self.unprobed.remove(&target);
-                }
+                Host::Pod(_) => self.own_changes += 1,
                 // The way to a node has broken, or is back.
                 Host::Address(_) => self.changes += u64::from(failed != failed_before),
             }
@@ -182,9 +194,18 @@ impl Book {
         self.own_changes
     }
 
-    /// Whether every target of this node has been probed.
-    pub fn complete(&self) -> bool {
-        self.unprobed.is_empty()
+    /// The checks of this node's endpoints whose outcome is not known, in a fixed order: those that were never made, and those
+    /// that this host can't make at present or could not since the endpoint moved.
+    pub fn unknown_here(&self) -> Vec<plan::Check> {
+        let used = self.by_target.keys();
+        let all: BTreeSet<&Target> = self.asked.values().map(|(target, _)| target).chain(used).collect();
+        let unknown =
+            all.into_iter().filter(|target| self.lost.contains(target) || !self.results.contains_key(target));
+        let check = |target: &Target| match &target.host {
+            Host::Pod(uid) => Some(check_of(uid, target)),
+            Host::Address(_) => None,
+        };
+        unknown.filter_map(check).collect()
     }
 
     /// What is not healthy on this node, in a fixed order.
@@ -223,17 +244,15 @@ impl Book {
         let before = self.results.len();
         self.results.retain(|target, _| wanted.contains_key(target));
         self.own_changes += u64::from(self.results.len() != before);
-        let unprobed =
-            |target: &&Target| matches!(target.host, Host::Pod(_)) && !self.results.contains_key(*target);
-        self.unprobed = wanted.keys().filter(unprobed).cloned().collect();
+        self.lost.retain(|target| wanted.contains_key(target));
         wanted
     }
 
-    /// The points of another node that are probed from here: while its agent's word is fresh one of those that it calls
-    /// healthy, so that a broken way there shows; when that, or any other, fails from here, and without a fresh word, all.
+    /// The points of another node that are probed from here: those that its agent does not vouch for, and one of those that
+    /// it calls healthy, so that a broken way there shows. All, when one of these fails from here, and without a fresh word.
     fn direct<'a>(&self, node: &Name, points: &'a BTreeSet<Point>) -> Vec<&'a Point> {
         let Some(owner) = fresh(self.owners.get(node), &self.lease) else { return points.iter().collect() };
-        let good = || points.iter().filter(|point| !owner.denies(point));
+        let good = || points.iter().filter(|point| owner.vouches(point) && !owner.denies(point));
         let result = |point: &Point| self.results.get(&point.target(&self.node));
         if good().any(|point| result(point).is_some_and(Verdict::failed_last)) {
             return points.iter().collect();
@@ -241,7 +260,8 @@ impl Book {
         // Other nodes choose others: together they look at more than one.
         let place =
             |point: &&Point| xxh3_64(format!("{} {}", self.node, point.target(&self.node)).as_bytes());
-        good().min_by_key(place).into_iter().collect()
+        let unknown = points.iter().filter(|point| !owner.vouches(point));
+        good().min_by_key(place).into_iter().chain(unknown).collect()
     }
 
     fn enter(&mut self, plan: &Name, point: &Point, pace: Pace) {
@@ -286,6 +306,7 @@ impl Book {
         let last = point.node().and_then(|node| self.owners.get(node));
         // The own node's word is this agent's own: what it says now counts, and before that what it said last.
         let fresh = point.remote(&self.node).and_then(|_| fresh(last, &self.lease));
+        let fresh = fresh.filter(|owner| owner.vouches(point));
         compose(point, direct, fresh, last)
     }
 
@@ -324,6 +345,10 @@ fn add(wanted: &mut BTreeMap<Target, Aim>, target: Target, (ip, pace): (IpAddr, 
         .entry(target)
         .and_modify(|aim| aim.pace = aim.pace.stricter(pace))
         .or_insert(Aim { address, pace });
+}
+
+fn check_of(uid: &Name, target: &Target) -> plan::Check {
+    plan::Check { uid: uid.to_string(), port: target.port.into(), http_path: target.path.to_string() }
 }
 
 fn unhealthy(uid: &Name, target: &Target, failure: &Failure) -> plan::Unhealthy {

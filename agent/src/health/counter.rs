@@ -13,6 +13,8 @@ pub enum Verdict {
     Failing,
     /// Not healthy.
     Down(Failure),
+    /// This host can't probe it any more: nothing is known of it at present.
+    Unknown,
 }
 
 /// Why and since when something is not healthy.
@@ -37,13 +39,18 @@ pub struct Counter {
 impl Verdict {
     /// Whether the last probe failed.
     pub fn failed_last(&self) -> bool {
-        !matches!(self, Verdict::Up)
+        matches!(self, Verdict::Failing | Verdict::Down(_))
     }
 }
 
 // === impl Counter ===
 
 impl Counter {
+    /// The verdict on the results so far.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
+    }
+
     /// A result: none is a success, text the reason of a failure. Answers with the verdict when it is news. The first
     /// success counts at once: there is no verdict that it has to turn.
     pub fn note(&mut self, failure: Option<&str>, pace: Pace, now_ms: i64) -> Option<Verdict> {
@@ -85,6 +92,7 @@ mod tests {
             Some(Verdict::Up) => 'u',
             Some(Verdict::Failing) => 'f',
             Some(Verdict::Down(_)) => 'd',
+            Some(Verdict::Unknown) => '?',
         };
         results.chars().map(note).collect()
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_api::plan;
+use portreeve_api::virtual_service::MAX_INTERVAL_MS;
 use portreeve_xds::Name;
 
 mod book;
@@ -36,6 +37,9 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The shortest interval between two probes of a target, whatever is asked for.
 const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The longest interval and time-out. A hub of another version may ask for more.
+const LONGEST: Duration = Duration::from_millis(MAX_INTERVAL_MS as u64);
 
 /// What is probed: one port at one place, in one way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +111,8 @@ impl Pace {
 
     fn new(interval_ms: u64, timeout_ms: u64, (fall, rise): (u32, u32)) -> Self {
         let timeout = if timeout_ms == 0 { TIMEOUT } else { Duration::from_millis(timeout_ms) };
-        let interval = Duration::from_millis(interval_ms).max(SHORTEST);
+        let interval = Duration::from_millis(interval_ms).clamp(SHORTEST, LONGEST);
+        let timeout = timeout.min(LONGEST);
         Self { interval, timeout, fall: fall.max(1), rise: rise.max(1) }
     }
 

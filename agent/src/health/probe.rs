@@ -12,6 +12,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
+use portreeve_api::http_path::HttpPath;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
@@ -116,12 +117,14 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 async fn get(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), Outcome> {
+    let unasked = |error: String| Outcome::Hampered(format!("{path:?} can't be asked for: {error}"));
+    let path = HttpPath::parse(path).map_err(|bad| unasked(bad.to_string()))?.request_target();
     let down = |error: hyper::Error| Outcome::Down(format!("{address}{path}: {error}"));
-    let request = Request::get(path)
+    let request = Request::get(&*path)
         .header(header::HOST, address.to_string())
         .header(header::USER_AGENT, "portreeve")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| Outcome::Hampered(format!("{path:?} can't be asked for: {error}")))?;
+        .map_err(|error| unasked(error.to_string()))?;
     let handshake = http1::Builder::new().max_buf_size(LONGEST_HEAD).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(down)?;
     let answer = sender.send_request(request);
@@ -222,6 +225,46 @@ mod tests {
             let _ = stream.write_all(text.as_bytes());
         });
         address
+    }
+
+    /// Answers one request, and returns it.
+    fn serve_one(listener: TcpListener) -> thread::JoinHandle<String> {
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 512];
+            let length = stream.read(&mut asked).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            String::from_utf8(asked[..length].to_vec()).unwrap()
+        })
+    }
+
+    /// Whether an object with such a check is valid.
+    fn crd_takes(path: &str) -> bool {
+        let check = serde_json::json!({"interval": 1000, "protocol": "TCP", "http": {"path": path}});
+        let endpoint = serde_json::json!({"name": "e", "host": {"address": "10.0.0.1"}, "port": 1, "health_check_port": 2});
+        let cluster = serde_json::json!({"name": "c", "service_discovery": "eds", "health_check": check,
+            "endpoints": [endpoint]});
+        let (service, _) = portreeve_api::virtual_service::VirtualService::parse(serde_json::json!({
+            "apiVersion": "servicemesh.l7mp.io/v1", "kind": "VirtualService",
+            "metadata": {"name": "o", "namespace": "ns"},
+            "spec": {"selector": {"a": "b"}, "listeners": [{"name": "l", "udp": {"port": 5, "cluster": cluster}}]},
+        }))
+        .unwrap();
+        service.validate().is_empty()
+    }
+
+    #[tokio::test]
+    async fn every_path_that_the_crd_takes_is_asked_for_as_it_is_written() {
+        let (listener, address) = listener();
+        let whole = |c: char| [format!("/{c}"), format!("/a{c}b?c={c}")];
+        let all = (0..=255).chain([0x20ac, 0x1_f600]).filter_map(char::from_u32).flat_map(whole);
+        for path in all.filter(|path| crd_takes(path)) {
+            let target = HttpPath::parse(&path).unwrap().request_target().into_owned();
+            let served = serve_one(listener.try_clone().unwrap());
+            assert_eq!(outcome(address, &path).await, Outcome::Up, "{path:?}");
+            let asked = served.join().unwrap();
+            assert!(asked.starts_with(&format!("GET {target} HTTP/1.1\r\n")), "{path:?}: {asked}");
+        }
     }
 
     #[tokio::test]

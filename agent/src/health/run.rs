@@ -114,6 +114,7 @@ fn tell(target: &Target, verdict: &Verdict) {
     match verdict {
         Verdict::Up => tracing::debug!(%target, "healthy"),
         Verdict::Failing => tracing::debug!(%target, "a probe failed"),
+        Verdict::Unknown => tracing::debug!(%target, "this node can't probe it: others do"),
         Verdict::Down(failure) => tracing::warn!(%target, error = &*failure.reason, "not healthy"),
     }
 }

@@ -21,6 +21,12 @@ const STALL: Duration = Duration::from_millis(250);
 /// What came due in a stall is probed within this time after it, and within the target's interval.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
+/// A new target has its first probe within this time, however long its interval is: until then nothing is known of it.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// Probes in a row that this host could not make, after which nothing is known of the target any more.
+const LOST: u32 = 2;
+
 /// Failures in a row that may be put down to a stall: a machine that always stalls still has verdicts.
 const EXCUSES: u32 = 2;
 
@@ -48,6 +54,10 @@ struct Slot {
     running: bool,
     counter: Counter,
     excused: u32,
+    /// Probes in a row that could not be made.
+    hampered: u32,
+    /// The last verdict does not stand any more: the next one is news, also if it is the same.
+    lost: bool,
 }
 
 /// One probe to be made.
@@ -70,7 +80,7 @@ impl Schedule {
         Self { slots, due, origin: None, running: 0, limit, behind: false, turns: 0 }
     }
 
-    /// The targets from now on. What is new has its first turn within its interval, at a phase of its own.
+    /// The targets from now on. What is new has its first turn soon, and then at a phase of its own.
     pub fn set(&mut self, wanted: &BTreeMap<Target, Aim>, now: Instant) {
         let due = &mut self.due;
         self.slots.retain(|target, slot| {
@@ -93,7 +103,7 @@ impl Schedule {
                 if slot.aim.address != aim.address {
                     // A result that is still to come is that of the old address.
                     self.turns += 1;
-                    (slot.turn, slot.running) = (self.turns, false);
+                    (slot.turn, slot.running, slot.lost) = (self.turns, false, true);
                 }
                 slot.aim = aim;
                 slot.due = slot.due.min(now + aim.pace.interval);
@@ -104,9 +114,9 @@ impl Schedule {
             }
             None => {
                 self.turns += 1;
-                let due = self.grid(now) + phase(target, aim.pace.interval);
-                let (turn, counter) = (self.turns, Counter::default());
-                let slot = Slot { aim, due, beat: due, turn, running: false, counter, excused: 0 };
+                let (start, interval) = (self.grid(now), aim.pace.interval);
+                let due = start + phase(target, interval.min(FIRST));
+                let slot = Slot::new(aim, (due, start + phase(target, interval)), self.turns);
                 self.slots.insert(target.clone(), slot);
                 self.due.insert((due, target.clone()));
             }
@@ -150,7 +160,7 @@ impl Schedule {
         let late = now > job.started + job.aim.pace.timeout + STALL;
         let failure = match outcome {
             Outcome::Up => None,
-            Outcome::Hampered(_) => return None,
+            Outcome::Hampered(_) => return slot.hamper(),
             // The answer may have waited for this process, not this process for the answer.
             Outcome::Down(_) if late && slot.excused < EXCUSES => {
                 slot.excused += 1;
@@ -158,8 +168,10 @@ impl Schedule {
             }
             Outcome::Down(reason) => Some(reason.as_str()),
         };
-        slot.excused = 0;
-        slot.counter.note(failure, slot.aim.pace, now_ms)
+        (slot.excused, slot.hampered) = (0, 0);
+        let news = slot.counter.note(failure, slot.aim.pace, now_ms);
+        let regained = std::mem::replace(&mut slot.lost, false);
+        news.or_else(|| slot.counter.verdict().filter(|_| regained).cloned())
     }
 
     /// The next time on the grid.
@@ -182,6 +194,23 @@ impl Schedule {
     }
 }
 
+// === impl Slot ===
+
+impl Slot {
+    fn new(aim: Aim, (due, beat): (Instant, Instant), turn: u64) -> Self {
+        let counter = Counter::default();
+        Self { aim, due, beat, turn, running: false, counter, excused: 0, hampered: 0, lost: false }
+    }
+
+    /// A probe could not be made; the answer is news when it is the last that is put up with.
+    fn hamper(&mut self) -> Option<Verdict> {
+        self.hampered += 1;
+        let news = self.hampered >= LOST && !self.lost;
+        self.lost |= news;
+        news.then_some(Verdict::Unknown)
+    }
+}
+
 /// A target's place within a time, on the grid: looks random, and is the same each time.
 fn phase(target: &Target, within: Duration) -> Duration {
     let mut hash = Xxh3::new();
@@ -192,9 +221,8 @@ fn phase(target: &Target, within: Duration) -> Duration {
 
 /// The next time in the rhythm that is not over yet: what was missed is not made up for.
 fn after(due: Instant, interval: Duration, now: Instant) -> Instant {
-    let next = due + interval;
-    if next > now {
-        return next;
+    if due > now {
+        return due;
     }
     let missed = (now - due).as_nanos() / interval.as_nanos().max(1);
     due + interval * u32::try_from(missed + 1).unwrap_or(u32::MAX)

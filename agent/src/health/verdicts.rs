@@ -18,8 +18,15 @@ pub const LEASE: Duration = Duration::from_secs(2);
 pub struct Owner {
     /// The hub says that the word is fresh.
     fresh: bool,
-    unhealthy: BTreeSet<(Name, u16, Arc<str>)>,
+    unhealthy: BTreeSet<Key>,
+    /// What it does not vouch for.
+    unknown: BTreeSet<Key>,
+    /// It vouches for nothing but what it calls unhealthy.
+    more_unknown: bool,
 }
+
+/// A check of an endpoint: the pod's uid, the port, the path.
+type Key = (Name, u16, Arc<str>);
 
 /// Until when the hub speaks for the owners.
 #[derive(Debug, Default)]
@@ -32,10 +39,14 @@ pub struct Lease {
 impl Owner {
     /// What a node's Health resource says.
     pub fn new(health: &plan::Health) -> Self {
-        let key = |u: &plan::Unhealthy| {
-            Some((u.uid.as_str().into(), port_of(u.port)?, u.http_path.as_str().into()))
-        };
-        Self { fresh: !health.stale, unhealthy: health.unhealthy.iter().filter_map(key).collect() }
+        let unhealthy = health.unhealthy.iter().filter_map(|u| key(&u.uid, u.port, &u.http_path));
+        let unknown = health.unknown.iter().filter_map(|u| key(&u.uid, u.port, &u.http_path));
+        Self {
+            fresh: !health.stale,
+            unhealthy: unhealthy.collect(),
+            unknown: unknown.collect(),
+            more_unknown: health.more_unknown,
+        }
     }
 
     /// Nobody speaks for the node any more: what was said stands, but is not fresh.
@@ -45,9 +56,23 @@ impl Owner {
 
     /// Whether it said that a point is not healthy.
     pub fn denies(&self, point: &Point) -> bool {
-        let Place::Pod { uid, .. } = &point.place else { return false };
-        self.unhealthy.contains(&(uid.clone(), point.port, point.path.clone()))
+        point_key(point).is_some_and(|key| self.unhealthy.contains(&key))
     }
+
+    /// Whether it knows how a point is, healthy or not.
+    pub fn vouches(&self, point: &Point) -> bool {
+        let Some(key) = point_key(point) else { return false };
+        !self.unknown.contains(&key) && (!self.more_unknown || self.unhealthy.contains(&key))
+    }
+}
+
+fn key(uid: &str, port: u32, path: &str) -> Option<Key> {
+    Some((uid.into(), port_of(port)?, path.into()))
+}
+
+fn point_key(point: &Point) -> Option<Key> {
+    let Place::Pod { uid, .. } = &point.place else { return None };
+    Some((uid.clone(), point.port, point.path.clone()))
 }
 
 // === impl Lease ===
@@ -84,7 +109,8 @@ pub fn fresh<'a>(owner: Option<&'a Owner>, lease: &Lease) -> Option<&'a Owner> {
 }
 
 /// Whether a point is healthy; none: as it was. `direct` is what this agent's own probes say, `fresh` the fresh word of
-/// another node's agent, `last` the last word of the point's node, this one's before a restart among them.
+/// another node's agent that vouches for the point, `last` the last word of the point's node, this one's before a restart
+/// among them.
 pub fn compose(
     point: &Point,
     direct: Option<&Verdict>,
@@ -96,7 +122,10 @@ pub fn compose(
         (None, Some(Verdict::Up)) => Some(true),
         (None, Some(Verdict::Down(_))) => Some(false),
         // Below the threshold nothing is known yet.
-        (None, Some(Verdict::Failing)) => None,
-        (None, None) => last.map(|owner| !owner.denies(point)),
+        (None, Some(Verdict::Failing | Verdict::Unknown)) => None,
+        (None, None) => match last {
+            Some(owner) if owner.denies(point) => Some(false),
+            last => last.filter(|owner| owner.vouches(point)).map(|_| true),
+        },
     }
 }

@@ -13,10 +13,10 @@ use super::{Book, Outcome};
 pub struct OwnHealth {
     /// In a fixed order.
     pub unhealthy: Arc<[plan::Unhealthy]>,
+    /// What is not known, in a fixed order: nothing vouches for it.
+    pub unknown: Arc<[plan::Check]>,
     /// Counts the changes of `unhealthy`.
     pub changes: u64,
-    /// Every target of this node has been probed: what is not listed is known to be healthy.
-    pub complete: bool,
 }
 
 /// Published on difference.
@@ -37,13 +37,17 @@ impl Watched {
     pub fn follow(&self, book: &Book) {
         let changes = book.changes();
         self.targets.send_if_modified(|known| std::mem::replace(known, changes) != changes);
-        let (seen, complete) = (book.own_changes(), book.complete());
+        let seen = book.own_changes();
         self.own.send_if_modified(|own| {
-            let mut differs = std::mem::replace(&mut own.complete, complete) != complete;
+            let mut differs = false;
             if self.seen.swap(seen, Ordering::Relaxed) != seen {
-                let unhealthy = book.unhealthy_here();
+                let (unhealthy, unknown) = (book.unhealthy_here(), book.unknown_here());
                 if *own.unhealthy != *unhealthy {
                     (own.unhealthy, own.changes) = (unhealthy.into(), own.changes + 1);
+                    differs = true;
+                }
+                if *own.unknown != *unknown {
+                    own.unknown = unknown.into();
                     differs = true;
                 }
             }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_api::plan::Unhealthy;
+use portreeve_api::plan::{Check, Unhealthy};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::replicas::{Replica, Replicas};
 use crate::store::{Content, Key, Saver};
 
+mod herald;
 pub mod outbox;
 mod sources;
 mod stream;
@@ -46,9 +47,11 @@ impl Reports {
         Self { outbox: watch::Sender::new(Outbox::new(epoch)) }
     }
 
-    /// What is not healthy on this node now; to be called only once its endpoints have been probed.
-    pub fn set_unhealthy(&self, unhealthy: Vec<Unhealthy>) {
-        self.outbox.send_if_modified(|outbox| outbox.set_unhealthy(unhealthy));
+    /// What is not healthy on this node now, and what is not known. All other endpoints that the agent was asked to probe
+    /// are vouched for, so it is called only once the hub has asked.
+    pub fn set_health(&self, unhealthy: Vec<Unhealthy>, unknown: Vec<Check>) {
+        // Both are to be taken in.
+        self.outbox.send_if_modified(|outbox| outbox.set_unhealthy(unhealthy) | outbox.set_unknown(unknown));
     }
 
     /// How far each Plan is on this node now, by the Plan's name. A Plan that is not named is gone.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portreeve_api::plan::Unhealthy;
-use portreeve_api::report::{PlanStatus, Verdicts};
+use portreeve_api::plan::{Check, Unhealthy};
+use portreeve_api::report::{PlanStatus, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
 
@@ -24,6 +24,10 @@ pub struct Outbox {
     sequence: u64,
     /// None before the first probes: "all is healthy" would be a lie.
     unhealthy: Option<Arc<Vec<Unhealthy>>>,
+    /// What the verdicts do not vouch for.
+    unknown: Arc<Unknown>,
+    /// There is more of `unhealthy` than a report may hold: what is left out is not vouched for.
+    left_out: bool,
     plans: Statuses,
     /// When the epoch was last raised.
     raised: Option<Instant>,
@@ -52,10 +56,26 @@ impl Outbox {
             );
         }
         unhealthy.iter_mut().for_each(|one| bounds::cut(&mut one.reason, bounds::WORDS));
-        if self.unhealthy.as_ref().is_some_and(|known| **known == unhealthy) {
+        let was_left_out = std::mem::replace(&mut self.left_out, left_out > 0);
+        let same = self.unhealthy.as_ref().is_some_and(|known| **known == unhealthy);
+        if same && was_left_out == self.left_out {
             return false;
         }
         self.unhealthy = Some(Arc::new(unhealthy));
+        self.sequence += 1;
+        true
+    }
+
+    /// The checks that are not vouched for; answers whether that is news.
+    pub fn set_unknown(&mut self, mut checks: Vec<Check>) -> bool {
+        let all = checks.len();
+        checks.retain(bounds::takes_check);
+        let more = checks.len() < all;
+        let unknown = Unknown { checks, more };
+        if *self.unknown == unknown {
+            return false;
+        }
+        self.unknown = Arc::new(unknown);
         self.sequence += 1;
         true
     }
@@ -98,6 +118,12 @@ impl Outbox {
     pub fn verdicts(&self) -> Option<Verdicts> {
         let unhealthy = self.unhealthy.as_ref()?.to_vec();
         Some(Verdicts { epoch: self.epoch, sequence: self.sequence, unhealthy })
+    }
+
+    /// What the verdicts do not vouch for.
+    pub fn unknown(&self) -> Unknown {
+        let unknown = Unknown::clone(&self.unknown);
+        Unknown { more: unknown.more || self.left_out, ..unknown }
     }
 }
 
@@ -161,6 +187,34 @@ mod tests {
     fn nothing_is_said_of_health_before_the_first_probes() {
         let outbox = Outbox::new(5);
         assert_eq!(Told::new("n").next(&outbox).verdicts, None);
+    }
+
+    #[test]
+    fn what_is_unknown_is_said_with_the_verdicts_and_its_change_is_news() {
+        let check = |i: usize| Check { uid: format!("u{i}"), port: 7, ..Default::default() };
+        let (mut outbox, mut told) = (Outbox::new(5), Told::new("n"));
+        outbox.set_unhealthy(Vec::new());
+        assert!(outbox.set_unknown(vec![check(1)]) && !outbox.set_unknown(vec![check(1)]));
+        let unknown = |report: &Report| report.unknown.as_ref().map(|said| (said.checks.len(), said.more));
+        assert_eq!(unknown(&told.next(&outbox)), Some((1, false)));
+        assert_eq!(unknown(&told.next(&outbox)), None, "nothing is said anew");
+        assert!(outbox.set_unknown(Vec::new()));
+        let report = told.next(&outbox);
+        assert!(report.verdicts.is_some() && report.unknown.is_none());
+        outbox.set_unknown((0..=bounds::UNKNOWN).map(check).collect());
+        assert_eq!(unknown(&told.next(&outbox)), Some((bounds::UNKNOWN, true)));
+        outbox.set_unknown(Vec::new());
+        outbox.set_unhealthy(vec![
+            Unhealthy { uid: "u".into(), port: 7, ..Default::default() };
+            bounds::UNHEALTHY + 1
+        ]);
+        assert_eq!(unknown(&told.next(&outbox)), Some((0, true)), "what is left out is not vouched for");
+        let http_path = "p".repeat(bounds::PATH);
+        outbox.set_unknown((0..3000).map(|i| Check { http_path: http_path.clone(), ..check(i) }).collect());
+        let report = told.next(&outbox);
+        assert_eq!(bounds::check(&report, false), Ok(()));
+        assert!(unknown(&report).is_some_and(|(listed, more)| listed < 3000 && more));
+        assert!(report.encoded_len() <= bounds::REPORT);
     }
 
     #[test]
@@ -303,7 +357,7 @@ mod tests {
     #[test]
     fn what_the_hub_would_refuse_is_left_out_and_the_rest_is_sent() {
         let mut outbox = Outbox::new(5);
-        let long = "x".repeat(bounds::NAME + 1);
+        let long = "x".repeat(bounds::PATH + 1);
         outbox.set_plans(plans(&[("", 1), (&long, 1), ("p", 1)]));
         let good = Unhealthy { uid: "u".into(), port: 7, ..Default::default() };
         outbox.set_unhealthy(vec![

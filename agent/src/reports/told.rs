@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use portreeve_api::report::{Hello, PlanStatus, Report, Verdicts};
+use portreeve_api::report::{Hello, PlanStatus, Report, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
 use prost::Message;
@@ -21,6 +21,9 @@ const LONGEST: usize = bounds::REPORT - (64 << 10);
 
 /// Longest verdicts that are sent: the rest of a report is always enough for one status.
 const VERDICTS: usize = LONGEST / 4 * 3;
+
+/// Longest list of what is unknown that is sent.
+const UNKNOWN: usize = LONGEST / 8;
 
 /// Bytes of a list's entry beside its content: the field's tag and the length.
 const FRAME: usize = 6;
@@ -74,7 +77,9 @@ impl Told {
         let mut report = Report { hello: self.hello.take(), beat: self.beat, ..Report::default() };
         let said = outbox.said();
         if said != self.verdicts {
-            report.verdicts = outbox.verdicts().map(fitting);
+            let (verdicts, unknown) = outbox.verdicts().map(|all| fitting(all, outbox.unknown())).unzip();
+            report.verdicts = verdicts;
+            report.unknown = unknown.filter(|unknown| *unknown != Unknown::default());
             self.verdicts = said;
         }
         let mut room = Room { bytes: LONGEST - report.encoded_len(), entries: bounds::PLANS };
@@ -170,8 +175,19 @@ fn cut_words(status: &mut PlanStatus) -> bool {
     cuts
 }
 
-/// Verdicts that leave room in a report. They are one whole and can't be continued: reasons go first, then endpoints.
-fn fitting(mut verdicts: Verdicts) -> Verdicts {
+/// Verdicts that leave room in a report, and what they do not vouch for. They are one whole and can't be continued: reasons
+/// go first, then endpoints. What is left out is not vouched for.
+fn fitting(verdicts: Verdicts, mut unknown: Unknown) -> (Verdicts, Unknown) {
+    let all = verdicts.unhealthy.len();
+    let verdicts = shortened(verdicts);
+    let mut room = Room { bytes: UNKNOWN, entries: bounds::UNKNOWN };
+    let fit = unknown.checks.iter().take_while(|one| room.take(one.encoded_len())).count();
+    unknown.more |= fit < unknown.checks.len() || verdicts.unhealthy.len() < all;
+    unknown.checks.truncate(fit);
+    (verdicts, unknown)
+}
+
+fn shortened(mut verdicts: Verdicts) -> Verdicts {
     for most in [FEW_WORDS, 0] {
         if verdicts.encoded_len() <= VERDICTS {
             return verdicts;
@@ -185,8 +201,8 @@ fn fitting(mut verdicts: Verdicts) -> Verdicts {
         tracing::warn!(
             endpoints = all,
             sent = fit,
-            "more unhealthy endpoints than a report has room for: the others count as healthy on other nodes; use \
-             shorter health check paths or fewer checks on this node"
+            "more unhealthy endpoints than a report has room for: other nodes probe this node's endpoints themselves; \
+             use shorter health check paths or fewer checks on this node"
         );
         verdicts.unhealthy.truncate(fit);
     }

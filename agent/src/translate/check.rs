@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::core::v3::health_check::{
     HealthChecker, HttpHealthCheck, TcpHealthCheck,
 };
 use envoy_types::pb::envoy::r#type::v3::Int64Range;
+use portreeve_api::http_path::HttpPath;
 use portreeve_api::plan;
 
 use super::{duration, u32_value};
@@ -30,8 +31,9 @@ pub fn build(check: &plan::HealthCheck) -> core::HealthCheck {
     let checker = if check.http_path.is_empty() {
         HealthChecker::TcpHealthCheck(TcpHealthCheck::default())
     } else {
+        let path = HttpPath::parse(&check.http_path).map(|path| path.request_target().into_owned());
         HealthChecker::HttpHealthCheck(HttpHealthCheck {
-            path: check.http_path.clone(),
+            path: path.unwrap_or_else(|_| check.http_path.clone()),
             expected_statuses: vec![Int64Range { start: 200, end: 400 }],
             ..Default::default()
         })

@@ -1,7 +1,7 @@
 //! What a report may hold at most: the agent cuts its reports to it, the hub refuses what is beyond it ([`check`]).
 
-use crate::plan::Unhealthy;
-use crate::report::{PlanStatus, Report, Verdicts};
+use crate::plan::{Check, Unhealthy};
+use crate::report::{PlanStatus, Report, Unknown, Verdicts};
 
 /// Longest report, in bytes.
 pub const REPORT: usize = 4 << 20;
@@ -9,14 +9,18 @@ pub const REPORT: usize = 4 << 20;
 pub const BEAT: usize = 1 << 10;
 /// Unhealthy endpoints of one node.
 pub const UNHEALTHY: usize = 10_000;
+/// Checks of one node that are listed as unknown.
+pub const UNKNOWN: usize = 10_000;
 /// Plans that one report names, as changed or as gone; a further report continues it.
 pub const PLANS: usize = 20_000;
 /// Plans that one node reports a status of.
 pub const NODE_PLANS: usize = 100_000;
 /// Listeners of one Plan that lost their port.
 pub const CONFLICTS: usize = 100;
-/// Bytes of a name: of a Plan, of an endpoint, of a path.
+/// Bytes of a name: of a Plan, of an endpoint.
 pub const NAME: usize = 1_024;
+/// Bytes of a path: every path that a CRD takes fits, whatever its characters.
+pub const PATH: usize = 4 * crate::http_path::MAX_PATH;
 /// Bytes of words for people: a reason, a refusal, a conflict.
 pub const WORDS: usize = 1_024;
 /// Latest epoch: there is always room for a later one.
@@ -41,6 +45,7 @@ pub fn check(report: &Report, first: bool) -> Result<(), String> {
     most("plans", report.plans.len(), PLANS)?;
     most("plans_gone", report.plans_gone.len(), PLANS)?;
     report.verdicts.as_ref().map_or(Ok(()), verdicts)?;
+    report.unknown.as_ref().map_or(Ok(()), unknown)?;
     report.plans.iter().try_for_each(status)?;
     report.plans_gone.iter().try_for_each(|plan| name("plans_gone", plan))
 }
@@ -59,7 +64,12 @@ pub fn is_name(text: &str) -> bool {
 
 /// Whether a report may hold this endpoint, once its reason is cut to [`WORDS`].
 pub fn takes_endpoint(one: &Unhealthy) -> bool {
-    is_name(&one.uid) && one.http_path.len() <= NAME && is_port(one.port)
+    checked("", (&one.uid, one.port, &one.http_path)).is_ok()
+}
+
+/// Whether a report may list this check.
+pub fn takes_check(one: &Check) -> bool {
+    checked("", (&one.uid, one.port, &one.http_path)).is_ok()
 }
 
 fn is_port(port: u32) -> bool {
@@ -81,15 +91,28 @@ fn verdicts(verdicts: &Verdicts) -> Result<(), String> {
     }
     most("verdicts.unhealthy", verdicts.unhealthy.len(), UNHEALTHY)?;
     for (at, one) in verdicts.unhealthy.iter().enumerate() {
-        let field = |name: &str| format!("verdicts.unhealthy[{at}].{name}");
-        name(&field("uid"), &one.uid)?;
-        longest(&field("http_path"), &one.http_path, NAME)?;
-        longest(&field("reason"), &one.reason, WORDS)?;
-        if !is_port(one.port) {
-            return Err(format!("{}: {} is no port", field("port"), one.port));
-        }
+        let field = format!("verdicts.unhealthy[{at}]");
+        checked(&field, (&one.uid, one.port, &one.http_path))?;
+        longest(&format!("{field}.reason"), &one.reason, WORDS)?;
     }
     Ok(())
+}
+
+fn unknown(unknown: &Unknown) -> Result<(), String> {
+    most("unknown.checks", unknown.checks.len(), UNKNOWN)?;
+    let mut checks = unknown.checks.iter().enumerate();
+    checks.try_for_each(|(at, one)| {
+        checked(&format!("unknown.checks[{at}]"), (&one.uid, one.port, &one.http_path))
+    })
+}
+
+fn checked(field: &str, (uid, port, path): (&str, u32, &str)) -> Result<(), String> {
+    name(&format!("{field}.uid"), uid)?;
+    longest(&format!("{field}.http_path"), path, PATH)?;
+    match is_port(port) {
+        true => Ok(()),
+        false => Err(format!("{field}.port: {port} is no port")),
+    }
 }
 
 fn status(status: &PlanStatus) -> Result<(), String> {
@@ -163,6 +186,11 @@ mod tests {
         };
         let of_epoch = |epoch| Report { verdicts: Some(Verdicts { epoch, ..Default::default() }), ..first() };
         let of_plan = |plan: PlanStatus| Report { plans: vec![plan], ..first() };
+        let of_unknown = |uid: &str, port, http_path: &str| {
+            let check = Check { uid: uid.into(), port, http_path: http_path.into() };
+            Report { unknown: Some(Unknown { checks: vec![check], more: false }), ..first() }
+        };
+        let many = Unknown { checks: vec![Check::default(); UNKNOWN + 1], more: false };
         let long = "x".repeat(NAME + 1);
         let status = PlanStatus { plan: "p".into(), ..Default::default() };
         let cases = [
@@ -174,6 +202,10 @@ mod tests {
             (unhealthy("", 7), "verdicts.unhealthy[0].uid"),
             (unhealthy("u", 0), "verdicts.unhealthy[0].port"),
             (unhealthy("u", 65_536), "verdicts.unhealthy[0].port"),
+            (of_unknown("", 7, ""), "unknown.checks[0].uid"),
+            (of_unknown("u", 0, ""), "unknown.checks[0].port"),
+            (of_unknown("u", 7, &"p".repeat(PATH + 1)), "unknown.checks[0].http_path"),
+            (Report { unknown: Some(many), ..first() }, "unknown.checks"),
             (of_plan(PlanStatus::default()), "plans.plan"),
             (of_plan(PlanStatus { refusal: long.clone(), ..status.clone() }), "plans[p].refusal"),
             (of_plan(PlanStatus { conflicts: vec![long.clone()], ..status.clone() }), "plans[p].conflicts"),

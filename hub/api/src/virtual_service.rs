@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::door::{self, ParseError};
+use crate::http_path::{HttpPath, MAX_PATH};
 use crate::violation::{Checks, Violation};
 
 /// Listeners of one object at most; with [`MAX_ENDPOINTS`] it bounds the estimated cost of the rules in the API server.
@@ -23,10 +24,10 @@ pub const MAX_ENDPOINTS: usize = 256;
 pub const MAX_LABELS: usize = 64;
 /// Characters of a name, an address or a hash key at most.
 pub const MAX_NAME: usize = 253;
-/// Characters of an HTTP path at most.
-pub const MAX_PATH: usize = 1024;
 /// Milliseconds between two health checks at least.
 pub const MIN_INTERVAL_MS: i32 = 100;
+/// Milliseconds between two health checks at most: an hour.
+pub const MAX_INTERVAL_MS: i32 = 3_600_000;
 
 /// What the proxies on the selected pods do.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
@@ -156,7 +157,7 @@ pub enum ServiceDiscovery {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct HealthCheck {
     /// Milliseconds between two checks.
-    #[schemars(range(min = MIN_INTERVAL_MS))]
+    #[schemars(range(min = MIN_INTERVAL_MS, max = MAX_INTERVAL_MS))]
     pub interval: i32,
     /// What is checked: that a TCP connection to the endpoint's `health_check_port` is accepted.
     pub protocol: HealthProtocol,
@@ -178,7 +179,7 @@ pub enum HealthProtocol {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct HttpCheck {
     /// Path to get, for example `/healthcheck`; a status of 2xx or 3xx is healthy.
-    #[schemars(length(min = 1, max = MAX_PATH), regex(pattern = r"^/[^\s]*$"))]
+    #[schemars(length(min = 1, max = MAX_PATH), regex(pattern = HttpPath::PATTERN))]
     pub path: String,
 }
 
@@ -309,12 +310,9 @@ impl Cluster {
 
 impl HealthCheck {
     fn check(&self, path: &str, checks: &mut Checks) {
-        checks.range(self.interval, (MIN_INTERVAL_MS, i32::MAX), &format!("{path}.interval"));
-        if let Some(http) = &self.http {
-            let path = format!("{path}.http.path");
-            checks.length(&http.path, (1, MAX_PATH), &path);
-            let plain = http.path.starts_with('/') && !http.path.contains(['\t', '\n', '\x0c', '\r', ' ']);
-            checks.must(http.path.is_empty() || plain, path, "must begin with / and hold no white space");
+        checks.range(self.interval, (MIN_INTERVAL_MS, MAX_INTERVAL_MS), &format!("{path}.interval"));
+        if let Some(Err(bad)) = self.http.as_ref().map(|http| HttpPath::parse(&http.path)) {
+            checks.must(false, format!("{path}.http.path"), bad.to_string());
         }
     }
 }

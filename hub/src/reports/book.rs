@@ -4,11 +4,12 @@
 //! verdicts nobody renews for [`LEASE`], or longer while this hub is late itself, is stale: what it said stands, but is not fresh. A node that never said anything
 //! has no Health at all, and its absence means: keep what you had.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use portreeve_api::plan::{Health, Unhealthy};
-use portreeve_api::report::{Report, Verdicts};
+use portreeve_api::report::{Report, Unknown, Verdicts};
+use portreeve_api::report_bounds as bounds;
 
 use super::lateness::Lateness;
 use super::statuses::{self, Statuses};
@@ -77,6 +78,8 @@ struct Said {
     epoch: u64,
     sequence: u64,
     unhealthy: Vec<Unhealthy>,
+    /// What these verdicts do not vouch for.
+    unknown: Unknown,
     /// When a stream of this epoch was last heard.
     renewed: Instant,
     stale: bool,
@@ -151,7 +154,8 @@ impl Book {
             self.due.insert((node.due, stream.node.clone()));
         }
         stream.epoch = report.verdicts.as_ref().map(|said| said.epoch).or(stream.epoch);
-        let newer = report.verdicts.is_some_and(|said| node.hear(said, now));
+        let unknown = report.unknown.unwrap_or_default();
+        let newer = report.verdicts.is_some_and(|said| node.hear(said, unknown, now));
         let fresh = stream.epoch.is_some_and(|epoch| node.renew(epoch, now));
         Ok((newer || fresh).then(|| (stream.node.clone(), node.health(&stream.node))))
     }
@@ -249,17 +253,24 @@ struct Lapsed {
 
 impl Node {
     /// Takes verdicts that are newer than what is known; answers whether they are.
-    fn hear(&mut self, said: Verdicts, now: Instant) -> bool {
+    fn hear(&mut self, said: Verdicts, unknown: Unknown, now: Instant) -> bool {
         let known = self.said.as_ref().map(|known| (known.epoch, known.sequence));
         if known.is_some_and(|known| known >= (said.epoch, said.sequence)) {
             return false;
         }
         let mut unhealthy = said.unhealthy;
-        let key = |one: &Unhealthy| (one.uid.clone(), one.port, one.http_path.clone());
+        // An agent that has just started does not know what it said before: the last known word on a check stands.
+        let listed: HashSet<_> = unknown.checks.iter().map(|c| (&*c.uid, c.port, &*c.http_path)).collect();
+        let is_unknown =
+            |one: &Unhealthy| unknown.more || listed.contains(&(&*one.uid, one.port, &*one.http_path));
+        let before = self.said.take().into_iter().flat_map(|before| before.unhealthy);
+        unhealthy.extend(before.filter(is_unknown));
+        // Stable: what is said now comes before what was said.
         unhealthy.sort_by_key(key);
         unhealthy.dedup_by_key(|one| key(one));
+        unhealthy.truncate(2 * bounds::UNHEALTHY);
         let (epoch, sequence) = (said.epoch, said.sequence);
-        self.said = Some(Said { epoch, sequence, unhealthy, renewed: now, stale: false });
+        self.said = Some(Said { epoch, sequence, unhealthy, unknown, renewed: now, stale: false });
         true
     }
 
@@ -296,6 +307,12 @@ impl Node {
             sequence: said.sequence,
             unhealthy: said.unhealthy.clone(),
             stale: said.stale,
+            unknown: said.unknown.checks.clone(),
+            more_unknown: said.unknown.more,
         })
     }
+}
+
+fn key(one: &Unhealthy) -> (String, u32, String) {
+    (one.uid.clone(), one.port, one.http_path.clone())
 }

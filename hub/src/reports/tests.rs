@@ -1,7 +1,7 @@
 //! Tests of the pure state: whose verdicts stand, when they are stale, and which Plans have news.
 
-use portreeve_api::plan::{Health, Unhealthy};
-use portreeve_api::report::Verdicts;
+use portreeve_api::plan::{Check, Health, Unhealthy};
+use portreeve_api::report::{Unknown, Verdicts};
 
 use super::*;
 
@@ -384,4 +384,41 @@ fn beats_that_were_passed_over_cost_a_stream_nothing() {
     rig.book.detach(&newer);
     rig.hear(&mut stays, plans(&[("p", 1)], &[]));
     assert_eq!(rig.changed(), ["p"]);
+}
+
+/// Verdicts, with what they do not vouch for.
+fn vague(epoch: u64, sequence: u64, uids: &[&str], unknown: &[&str]) -> Report {
+    let check = |uid: &&str| Check { uid: (*uid).into(), port: 7, ..Default::default() };
+    let unknown = Unknown { checks: unknown.iter().map(check).collect(), more: false };
+    Report { unknown: Some(unknown), ..verdicts(epoch, sequence, uids) }
+}
+
+#[test]
+fn beats_renew_nothing_that_the_agent_does_not_vouch_for() {
+    let mut rig = Rig::new();
+    let mut stream = rig.attach("n");
+    rig.hear(&mut stream, verdicts(1, 1, &[]));
+    let health = rig.hear(&mut stream, vague(1, 2, &["old"], &["new"])).unwrap();
+    let unknown: Vec<_> = health.unknown.iter().map(|check| check.uid.as_str()).collect();
+    assert_eq!((uids(&health), unknown, health.stale), (vec!["old"], vec!["new"], false));
+    for _ in 0..10 {
+        assert!(rig.pass(900).is_empty() && rig.beat(&mut stream).is_none());
+    }
+    let health = rig.hear(&mut stream, verdicts(1, 3, &["old"])).unwrap();
+    assert!(health.unknown.is_empty(), "it is known by now");
+}
+
+#[test]
+fn what_was_known_last_stands_while_an_agent_that_starts_anew_does_not_know_it() {
+    let mut rig = Rig::new();
+    let mut before = rig.attach("n");
+    rig.hear(&mut before, verdicts(1, 1, &["bad", "gone", "worse"]));
+    let mut after = rig.attach("n");
+    let health = rig.hear(&mut after, vague(2, 1, &["worse"], &["bad", "good"])).unwrap();
+    assert_eq!(uids(&health), ["bad", "worse"], "of what is gone nothing is kept");
+    let health = rig.hear(&mut after, vague(2, 2, &["worse"], &["good"])).unwrap();
+    assert_eq!(uids(&health), ["worse"], "it is healthy by now");
+    let more = Report { unknown: Some(Unknown { more: true, ..Default::default() }), ..verdicts(2, 3, &[]) };
+    let health = rig.hear(&mut after, more).unwrap();
+    assert_eq!((uids(&health), health.more_unknown), (vec!["worse"], true));
 }

@@ -276,3 +276,35 @@ fn result_from_the_old_address_of_a_target_does_not_count() {
     assert_eq!(again.aim.address.port(), 2);
     assert!(rig.finish(&again, Outcome::Up).is_some());
 }
+
+#[test]
+fn target_that_this_host_can_not_probe_any_more_is_unknown_until_it_can() {
+    let mut rig = Rig::new(1, 256);
+    let hampered = || Outcome::Hampered("no ports".into());
+    let mut probed = |outcome: Outcome| {
+        let job = rig.due();
+        rig.finish(&job, outcome)
+    };
+    assert!(matches!(probed(down()), Some(Verdict::Down(_))));
+    assert_eq!(probed(hampered()), None, "once is nothing");
+    assert_eq!(probed(hampered()), Some(Verdict::Unknown));
+    assert_eq!(probed(hampered()), None, "it is said once");
+    assert!(matches!(probed(down()), Some(Verdict::Down(_))), "the same again is news");
+    assert_eq!(probed(down()), None);
+}
+
+#[test]
+fn new_target_is_probed_soon_and_then_at_its_pace_however_long_its_interval_is() {
+    let mut rig = Rig::new(0, 256);
+    let mut wanted = mk_targets(50);
+    wanted.values_mut().for_each(|aim| aim.pace.interval = Duration::from_secs(60));
+    rig.schedule.set(&wanted, rig.now);
+    let times = rig.run(Duration::from_secs(600));
+    assert_eq!(times.len(), 50);
+    for all in times.values() {
+        assert!(all[0] <= Duration::from_secs(2), "{all:?}");
+        let gaps: Vec<_> = all.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps[0] <= Duration::from_secs(60), "{all:?}");
+        assert!(gaps[1..].iter().all(|gap| *gap == Duration::from_secs(60)), "{all:?}");
+    }
+}

@@ -61,9 +61,15 @@ impl Rig {
 
     /// What the agent of `far` says is not healthy.
     fn far_says(&mut self, unhealthy: &[u8], stale: bool) -> Vec<String> {
+        self.far_says_of(unhealthy, &[], stale)
+    }
+
+    /// The same, and what that agent does not know.
+    fn far_says_of(&mut self, unhealthy: &[u8], unknown: &[u8], stale: bool) -> Vec<String> {
         let one = |i: &u8| plan::Unhealthy { uid: format!("far-{i}"), port: 1233, ..Default::default() };
-        let unhealthy = unhealthy.iter().map(one).collect();
-        let health = plan::Health { node: "far".into(), unhealthy, stale, ..Default::default() };
+        let check = |i: &u8| plan::Check { uid: format!("far-{i}"), port: 1233, ..Default::default() };
+        let (unhealthy, unknown) = (unhealthy.iter().map(one).collect(), unknown.iter().map(check).collect());
+        let health = plan::Health { node: "far".into(), unhealthy, unknown, stale, ..Default::default() };
         shown(self.book.set_health(&name("far"), Some(&health)))
     }
 

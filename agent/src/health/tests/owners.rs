@@ -62,6 +62,24 @@ fn without_a_fresh_word_the_own_probe_counts_once_there_is_one() {
 }
 
 #[test]
+fn own_probe_counts_for_what_the_owner_does_not_know() {
+    let mut rig = Rig::connected();
+    rig.use_all("a", &[pod("far", 1), pod("far", 2)]);
+    rig.far_says(&[2], false);
+    // The agent there starts anew: of 2 the hub passes on what was last known.
+    assert!(rig.far_says_of(&[2], &[1, 2], false).is_empty(), "both are as they were");
+    assert_eq!(rig.probed(&pod("far", 2), Verdict::Up), ["a"]);
+    assert_eq!(rig.probed(&pod("far", 1), down()), ["a"]);
+    assert!(rig.far_says_of(&[], &[1], false).is_empty(), "2 is healthy by now");
+    assert_eq!(rig.probed(&pod("far", 1), Verdict::Up), ["a"]);
+    // Without any memory, the hub's among them.
+    rig.far_says(&[2], false);
+    rig.probed(&pod("far", 2), Verdict::Unknown);
+    rig.book.set_plan(&name("a"), mk_uses(&[pod("far", 1), pod("far", 2)]));
+    assert!(rig.book.failed(&pod("far", 2)));
+}
+
+#[test]
 fn lease_outlasts_the_hub_by_two_seconds_and_then_own_probes_count() {
     let mut rig = Rig::connected();
     rig.use_all("a", &[pod("far", 1)]);

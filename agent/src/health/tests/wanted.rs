@@ -29,9 +29,9 @@ fn what_the_hub_asks_for_is_probed_though_nobody_here_uses_it() {
     assert_eq!(rig.targets(), [0; 0], "no pod of this node, as far as is known");
     rig.book.set_address(&name("own-1"), Some([10, 0, 0, 1].into()));
     assert_eq!(rig.book.targets().len(), 1);
-    assert!(!rig.book.complete(), "it has not been probed yet");
+    assert_eq!(rig.book.unknown_here().len(), 1, "it has not been probed yet");
     rig.probed(&pod("own", 1), down());
-    assert!(rig.book.complete());
+    assert!(rig.book.unknown_here().is_empty());
     let told = rig.book.unhealthy_here();
     assert_eq!((told.len(), told[0].uid.as_str(), told[0].port, told[0].since_ms), (1, "own-1", 1233, 7));
     rig.book.set_probe(&name("p"), None);
@@ -126,6 +126,9 @@ fn changes_are_counted_when_they_may_change_the_targets() {
 fn asked_paces_are_bounded() {
     let pace = Pace::of_probe(&plan::Probe { interval_ms: 1, ..Default::default() });
     assert_eq!(pace, Pace { interval: SHORTEST, timeout: TIMEOUT, fall: 1, rise: 1 });
+    let endless = plan::Probe { interval_ms: u64::MAX, timeout_ms: u64::MAX, ..Default::default() };
+    let pace = Pace::of_probe(&endless);
+    assert_eq!(pace, Pace { interval: LONGEST, timeout: LONGEST, fall: 1, rise: 1 });
     assert_eq!((port_of(0), port_of(65_536), port_of(65_535)), (None, None, Some(65_535)));
 }
 
@@ -137,15 +140,56 @@ fn what_is_not_healthy_here_is_published_on_difference() {
     rig.use_all("a", &[pod("own", 1), pod("far", 2)]);
     rig.targets();
     watched.follow(&rig.book);
-    assert!(!own.borrow_and_update().complete);
+    assert_eq!(own.borrow_and_update().unknown.len(), 1);
     rig.probed(&pod("own", 1), Verdict::Up);
     watched.follow(&rig.book);
-    assert_eq!(*own.borrow_and_update(), OwnHealth { complete: true, ..OwnHealth::default() });
+    assert_eq!(*own.borrow_and_update(), OwnHealth::default());
     rig.probed(&pod("far", 2), down());
     watched.follow(&rig.book);
     assert!(!own.has_changed().unwrap(), "that is another node's");
     rig.probed(&pod("own", 1), down());
     watched.follow(&rig.book);
     let seen = own.borrow_and_update().clone();
-    assert_eq!((seen.changes, seen.unhealthy.len(), seen.complete), (1, 1, true));
+    assert_eq!((seen.changes, seen.unhealthy.len(), seen.unknown.len()), (1, 1, 0));
+}
+
+#[test]
+fn what_is_not_known_here_is_said_to_be_unknown() {
+    let mut rig = Rig::connected();
+    let unknown = |rig: &Rig| rig.book.unknown_here().into_iter().map(|check| check.uid).collect::<Vec<_>>();
+    rig.use_all("a", &[pod("own", 1), pod("far", 2)]);
+    rig.book.set_probe(&name("p"), Some(&mk_probe("own-2", 500)));
+    assert_eq!(unknown(&rig), ["own-1", "own-2"], "at once, before the prober looks");
+    rig.targets();
+    assert_eq!(unknown(&rig), ["own-1", "own-2"], "one has no address");
+    rig.probed(&pod("own", 1), down());
+    assert_eq!(unknown(&rig), ["own-2"]);
+    rig.probed(&pod("own", 1), Verdict::Unknown);
+    assert_eq!(unknown(&rig), ["own-1", "own-2"], "it can't be probed any more");
+    assert_eq!(rig.book.unhealthy_here().len(), 1, "what was known last stands");
+    assert!(rig.book.failed(&pod("own", 1)));
+    rig.probed(&pod("own", 1), Verdict::Up);
+    rig.book.set_address(&name("own-1"), Some([10, 0, 0, 9].into()));
+    assert_eq!(unknown(&rig), ["own-1", "own-2"], "it was found at its old address");
+    rig.probed(&pod("own", 1), Verdict::Up);
+    rig.book.set_probe(&name("p"), None);
+    assert!(unknown(&rig).is_empty());
+}
+
+#[test]
+fn endpoint_that_its_owner_does_not_know_is_probed_by_its_users() {
+    let mut rig = Rig::connected();
+    let points: Vec<Point> = (1..=8).map(|i| pod("far", i)).collect();
+    rig.use_all("a", &points);
+    rig.far_says(&[], false);
+    let one = rig.targets();
+    let other = 1 + one[0] % 8;
+    rig.far_says_of(&[], &[other], false);
+    let both: BTreeSet<u8> = rig.targets().into_iter().collect();
+    assert_eq!(both, BTreeSet::from([one[0], other]), "one for the way, and what is unknown");
+    rig.far_says_of(&[], &[one[0]], false);
+    assert_eq!(rig.targets().len(), 2, "the way is looked at by one that is known");
+    let health = plan::Health { node: "far".into(), more_unknown: true, ..Default::default() };
+    rig.book.set_health(&name("far"), Some(&health));
+    assert_eq!(rig.targets().len(), 8, "nothing is vouched for");
 }
