@@ -33,6 +33,10 @@ pub use verbs::{FeedSink, PodVerbs};
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
 const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
 
+/// How long a proxy that connects is kept waiting for the first answers for host names of its Plans. Then it is served all
+/// else, and nothing that it runs is taken away.
+const UNANSWERED_NAMES: Duration = Duration::from_secs(3);
+
 /// The agent's state, shared by its tasks.
 pub struct Local {
     node: String,
@@ -270,9 +274,10 @@ impl Local {
         }
     }
 
-    fn try_open(&self, id: &ProxyId, hello: &Hello) -> Option<Arc<View<EnvoyType>>> {
+    /// Opens a proxy's view; `patient`: only once the names of its Plans are answered.
+    fn try_open(&self, id: &ProxyId, hello: &Hello, patient: bool) -> Option<Arc<View<EnvoyType>>> {
         let mut inner = self.lock();
-        if !inner.world.settled() {
+        if !inner.world.complete() || (patient && !inner.world.settled(id)) {
             return None;
         }
         let view = inner.world.open(id)?;
@@ -313,20 +318,24 @@ impl Source<EnvoyType> for Local {
         let mut changes = self.changes();
         // While the hub has not said everything there is no answer: an empty one would take listeners away.
         let known = async {
+            let patience = tokio::time::sleep(UNANSWERED_NAMES);
+            tokio::pin!(patience);
             loop {
                 let id = self.read(|world| embodied(world, &id));
-                if let Some(view) = self.try_open(&id, &hello) {
+                if let Some(view) = self.try_open(&id, &hello, !patience.is_elapsed()) {
                     return (id, view);
                 }
-                if changes.changed().await.is_err() {
-                    std::future::pending::<()>().await;
+                // The sender lives as long as self.
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = &mut patience, if !patience.is_elapsed() => {}
                 }
             }
         };
         let complete = async {
             let mut changes = self.changes();
             // The sender lives as long as self.
-            while !self.read(World::settled) && changes.changed().await.is_ok() {}
+            while !self.read(World::complete) && changes.changed().await.is_ok() {}
             tokio::time::sleep(UNKNOWN_PROXY).await;
         };
         tokio::select! {

@@ -14,6 +14,8 @@ pub type Host = (String, String);
 pub struct Hosts {
     wanted: BTreeMap<Host, Wanted>,
     of_plan: BTreeMap<Name, BTreeSet<Host>>,
+    /// The hub has said everything: no proxy can run already what a Plan with a later name contributes.
+    closed: bool,
 }
 
 #[derive(Default)]
@@ -21,6 +23,8 @@ struct Wanted {
     plans: BTreeSet<Name>,
     /// None until the first answer; empty when the name does not exist.
     addresses: Option<Vec<IpAddr>>,
+    /// It was wanted only after the hub had said everything: nobody is held back for it.
+    late: bool,
 }
 
 // === impl Hosts ===
@@ -41,7 +45,8 @@ impl Hosts {
         }
         for host in &now {
             changed |= !self.wanted.contains_key(host);
-            self.wanted.entry(host.clone()).or_default().plans.insert(name.clone());
+            let new = || Wanted { late: self.closed, ..Wanted::default() };
+            self.wanted.entry(host.clone()).or_insert_with(new).plans.insert(name.clone());
         }
         if !now.is_empty() {
             self.of_plan.insert(name.clone(), now);
@@ -66,9 +71,15 @@ impl Hosts {
         self.wanted.get(&(namespace.to_string(), name.to_string()))?.addresses.clone()
     }
 
-    /// Whether every wanted name has had its first answer.
-    pub fn all_answered(&self) -> bool {
-        self.wanted.values().all(|w| w.addresses.is_some())
+    /// The hub has said everything: names that are wanted from now on hold nobody back.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// The Plans that wait for the first answer for a name and may have been served before this agent started.
+    pub fn waiting(&self) -> impl Iterator<Item = &Name> {
+        let open = self.wanted.values().filter(|wanted| wanted.addresses.is_none() && !wanted.late);
+        open.flat_map(|wanted| &wanted.plans)
     }
 
     /// Every wanted name.

@@ -54,8 +54,6 @@ pub struct World {
     gateways: Option<Account>,
     /// The hub's last word is older than it may be.
     stale: bool,
-    /// What is missing here is known to be gone: see [`World::be_sure`].
-    sure: bool,
     /// What each proxy accepted, also of proxies that have not connected yet.
     ledgers: BTreeMap<ProxyId, Ledger>,
     /// Whose entry in its ledger is another than the one that was taken last.
@@ -107,7 +105,6 @@ impl World {
             health: Book::default(),
             gateways: None,
             stale: false,
-            sure: false,
             ledgers: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             news: Vec::new(),
@@ -228,9 +225,19 @@ impl World {
     }
 
     /// Whether a proxy that connects now would be told all that it is to have. After a restart of the agent a host
-    /// name without its first answer holds back a Plan that the proxy may run already: it would be taken away.
-    pub fn settled(&self) -> bool {
-        self.complete() && self.hosts.all_answered()
+    /// name without its first answer holds back a Plan that the proxy may run already.
+    pub fn settled(&self, id: &ProxyId) -> bool {
+        let Some(known) = self.proxies.get(id).map(|proxy| &proxy.facts) else {
+            let ProxyId::Pod(uid) = id else { return self.complete() };
+            let pod = self.pods.get(uid).map(|pod| Facts::of_pod(pod, self.host_families));
+            return self.complete() && pod.is_none_or(|facts| !self.waits(&facts));
+        };
+        self.complete() && !self.waits(known)
+    }
+
+    /// Whether a Plan of this proxy waits for the first answer for a host name.
+    fn waits(&self, facts: &Facts) -> bool {
+        self.hosts.waiting().filter_map(|plan| self.feed.plans.get(plan)).any(|plan| facts.takes(plan))
     }
 
     /// The hub's resources that are held, for a reconnect.
@@ -326,33 +333,39 @@ impl World {
         if self.proxies.get(&id).is_some_and(|p| p.facts == facts) {
             return;
         }
-        let (view, plans) = match self.proxies.remove(&id) {
-            Some(old) => (old.view, old.plans),
-            None => (self.new_view(), BTreeMap::new()),
+        let (view, plans, sure) = match self.proxies.remove(&id) {
+            Some(old) => (old.view, old.plans, old.sure),
+            None => {
+                let sure = self.is_sure(&facts);
+                (new_view(sure), BTreeMap::new(), sure)
+            }
         };
         let concerned = self.taken_by(&facts).collect::<Vec<_>>();
         self.touched.extend(concerned);
-        self.proxies.insert(id.clone(), Proxy { facts, view, plans });
+        self.proxies.insert(id.clone(), Proxy { facts, view, plans, sure });
         let accepted = self.ledgers.get(&id).into_iter().flat_map(Ledger::plans);
         let plans = self.feed.plans.keys().chain(accepted);
         self.bring_up_to_date(plans.map(|plan| (id.clone(), plan.clone())).collect());
     }
 
-    /// What a proxy sees that is new here. Until the hub itself has said everything, what it has is not known to be gone: the
-    /// last known good may be older than the proxy's.
-    fn new_view(&self) -> Arc<View<EnvoyType>> {
-        let mut snapshot = Snapshot::default();
-        if !self.sure {
-            snapshot.withhold(Withheld::all());
-        }
-        View::new(snapshot)
+    /// Whether what is missing in a proxy's view is gone: the hub itself has said everything (the last known good may be older
+    /// than the proxy's), and all of it can be served to this proxy.
+    fn is_sure(&self, facts: &Facts) -> bool {
+        self.feed.heard_all() && !self.waits(facts)
     }
 
-    /// Once the hub has said everything, and all of it can be served, what is missing is gone.
+    /// Lets those proxies know what is gone for which that has become certain.
     fn be_sure(&mut self) {
-        if !self.sure && self.feed.heard_all() && self.hosts.all_answered() {
-            self.sure = true;
-            self.proxies.values().for_each(|proxy| proxy.view.withhold(Withheld::default()));
+        if !self.feed.heard_all() {
+            return;
+        }
+        self.hosts.close();
+        let unsure = self.proxies.iter().filter(|(_, proxy)| !proxy.sure && self.is_sure(&proxy.facts));
+        let sure: Vec<ProxyId> = unsure.map(|(id, _)| id.clone()).collect();
+        for id in sure {
+            let Some(proxy) = self.proxies.get_mut(&id) else { continue };
+            proxy.sure = true;
+            proxy.view.withhold(Withheld::default());
         }
     }
 
@@ -365,4 +378,13 @@ impl World {
         let shifted = self.claims.drop_proxy(id);
         self.bring_up_to_date(shifted);
     }
+}
+
+/// What a new proxy sees. While it is not sure, nothing that it runs already is taken away.
+fn new_view(sure: bool) -> Arc<View<EnvoyType>> {
+    let mut snapshot = Snapshot::default();
+    if !sure {
+        snapshot.withhold(Withheld::all());
+    }
+    View::new(snapshot)
 }

@@ -61,6 +61,8 @@ pub struct Proxy {
     pub view: Arc<View<EnvoyType>>,
     /// What each Plan contributes.
     pub plans: BTreeMap<Name, Contribution>,
+    /// What is missing in its view is known to be gone.
+    pub sure: bool,
 }
 
 /// A Plan's part of a proxy's configuration.

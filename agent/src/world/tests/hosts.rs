@@ -84,15 +84,78 @@ fn names_of_two_namespaces_are_two_names() {
     assert_eq!((rig.endpoints("call"), rig.endpoints("far").unwrap()), (None, vec!["10.0.0.7".to_owned()]));
 }
 
-#[test]
-fn world_is_not_settled_before_every_wanted_name_had_an_answer() {
+/// A world that was told of these Plans before the hub had said everything.
+fn told_of(plans: &[&plan::Plan]) -> Rig {
     let mut rig = Rig::new();
-    for ty in PlanType::ALL {
-        rig.world.apply_feed(*ty, &[], &[]).unwrap();
+    for plan in plans {
+        rig.put_plan(plan);
     }
-    assert!(rig.world.settled());
-    rig.put_plan(&named());
-    assert!(rig.world.complete() && !rig.world.settled());
+    for ty in PlanType::ALL {
+        rig.respond(*ty, &[], &[]).unwrap();
+    }
+    rig
+}
+
+#[test]
+fn proxy_is_not_settled_before_every_name_of_its_plans_had_an_answer_and_others_are() {
+    let mut rig = told_of(&[&named()]);
+    rig.world.apply_pod(mk_pod("p", "other"));
+    assert!(rig.world.complete() && !rig.world.settled(&gateway()) && rig.world.settled(&pod_id("p")));
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    assert!(!rig.world.settled(&pod_id("p")), "it takes the Plan by now");
     rig.world.set_host(&host(), Vec::new());
-    assert!(rig.world.settled());
+    assert!(rig.world.settled(&gateway()) && rig.world.settled(&pod_id("p")));
+}
+
+#[test]
+fn name_that_comes_once_the_hub_has_said_everything_holds_nobody_back() {
+    let mut rig = told_of(&[]);
+    assert!(rig.world.settled(&gateway()));
+    rig.put_plan(&named());
+    assert!(rig.world.settled(&gateway()));
+}
+
+#[test]
+fn silent_name_keeps_only_the_proxies_of_its_plans_from_knowing_what_is_gone() {
+    let mut rig = told_of(&[&named()]);
+    rig.world.apply_pod(mk_pod("p", "other"));
+    let withheld = |rig: &mut Rig, id: &ProxyId| {
+        let view = rig.world.open(id).unwrap();
+        view.snapshot(|s| s.withholds(EnvoyType::Listener, &"A/ns/gone/l".into()))
+    };
+    assert!(!withheld(&mut rig, &pod_id("p")) && withheld(&mut rig, &gateway()));
+    rig.world.set_host(&host(), Vec::new());
+    assert!(!withheld(&mut rig, &gateway()));
+}
+
+/// Opens a stream as pod `p` with a world like this one's; how long it took, on a clock that stands still otherwise.
+async fn opens(rig: Rig) -> std::time::Duration {
+    use crate::identity::{Door, Identity};
+    use crate::keepers::Keepers;
+    use crate::local::Local;
+    use portreeve_xds::{Hello, Node, Peer, Source};
+    let dir = tempfile::tempdir().unwrap();
+    let (run_dir, socket) = (dir.path().to_owned(), dir.path().join("agent.sock"));
+    let keepers = Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap();
+    let local = Local::new("n", rig.world, Door::new(Identity::Claimed, "n", keepers));
+    let hello = Hello {
+        stream: 1,
+        node: Node { id: "p".into(), ..Node::default() },
+        peer: Peer::default(),
+        variant: Variant::Delta,
+        headers: http::HeaderMap::new(),
+        fresh: true,
+    };
+    let began = tokio::time::Instant::now();
+    local.open(hello).await.unwrap();
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_name_holds_back_only_proxies_of_its_plans_and_those_for_three_seconds() {
+    for (app, seconds) in [("other", 0), ("gw", 3)] {
+        let mut rig = told_of(&[&named()]);
+        rig.world.apply_pod(mk_pod("p", app));
+        assert_eq!(opens(rig).await.as_secs(), seconds, "{app}");
+    }
 }

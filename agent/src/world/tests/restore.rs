@@ -86,7 +86,7 @@ fn world_that_was_complete_is_complete_and_serves_at_once() {
     let mut rig = Rig::new();
     rig.put_plan(&call(2000));
     let (mut again, _) = reborn(&mut rig, &[call(2000)]);
-    assert!(again.world.complete() && again.world.settled() && !again.world.heard_node_proxies());
+    assert!(again.world.complete() && again.world.settled(&gateway()) && !again.world.heard_node_proxies());
     assert_eq!(again.listeners(&gateway()), ["A/ns/call/l"]);
     assert_eq!(again.world.held().len(), 2, "the hub is told what is here");
     let mut incomplete = World::new(Families::V4);
