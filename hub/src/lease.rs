@@ -1,7 +1,9 @@
 //! The leader's Lease: one hub writes conditions, all of them serve. (The election crate for kube follows one major
 //! version behind, so these few lines are ours.)
+//!
+//! No hub compares its clock with another's: a lease is over when this hub has seen it unchanged for as long as it lasts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -15,10 +17,25 @@ pub const NAME: &str = "portreeve-hub";
 /// A leader that has not renewed for this long has lost the lease.
 pub const DURATION: Duration = Duration::from_secs(10);
 
+/// How long after the start of a renewal this hub may lead by it: it gives the lead up well before another hub can have
+/// seen the lease unchanged for [`DURATION`].
+pub const HOLD: Duration = Duration::from_secs(7);
+
+/// How long one look at the lease may take.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// One hub's claim on the lease.
 pub struct Election {
     api: Api<Lease>,
     identity: String,
+    seen: Option<Seen>,
+}
+
+/// A lease as it was seen, and since when.
+#[derive(Debug)]
+struct Seen {
+    spec: LeaseSpec,
+    since: Instant,
 }
 
 // === impl Election ===
@@ -26,14 +43,18 @@ pub struct Election {
 impl Election {
     /// A claim in a namespace under an identity that no other hub has.
     pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity }
+        Self { api: Api::namespaced(client, namespace), identity, seen: None }
     }
 
     /// Takes or renews the lease; answers whether this hub leads now. To be called several times a [`DURATION`].
     ///
     /// # Errors
-    /// The API server can't be reached or refuses: the lease is then not held.
-    pub async fn contend(&self) -> kube::Result<bool> {
+    /// The API server can't be reached in time, or refuses: nothing new is known of the lease.
+    pub async fn contend(&mut self) -> kube::Result<bool> {
+        by(Instant::now() + LOOK, self.look()).await
+    }
+
+    async fn look(&mut self) -> kube::Result<bool> {
         let now = Timestamp::now();
         let Some(mut lease) = self.api.get_opt(NAME).await? else {
             let mut fresh = Lease::default();
@@ -41,7 +62,10 @@ impl Election {
             fresh.spec = Some(self.spec(None, now));
             return settled(self.api.create(&PostParams::default(), &fresh).await);
         };
-        if !free(lease.spec.as_ref(), &self.identity, now) {
+        let seen = Seen::of(self.seen.take(), lease.spec.clone().unwrap_or_default(), Instant::now());
+        let free = seen.is_free(&self.identity, Instant::now());
+        self.seen = Some(seen);
+        if !free {
             return Ok(false);
         }
         lease.spec = Some(self.spec(lease.spec.as_ref(), now));
@@ -81,13 +105,32 @@ impl Election {
     }
 }
 
-/// Whether a lease can be taken by `identity`: it holds it, nobody does, or the holder's time is over.
-fn free(spec: Option<&LeaseSpec>, identity: &str, now: Timestamp) -> bool {
-    let Some(spec) = spec else { return true };
-    let holder = spec.holder_identity.as_deref().unwrap_or_default();
-    let lasts = i64::from(spec.lease_duration_seconds.unwrap_or(0));
-    let over = spec.renew_time.as_ref().is_none_or(|t| t.0.as_second() + lasts < now.as_second());
-    holder.is_empty() || holder == identity || over
+/// Waits for a call until then.
+///
+/// # Errors
+/// The call's own, or that the time is over.
+pub async fn by<T>(until: Instant, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    let late = |_| kube::Error::Service("the API server did not answer in time".into());
+    tokio::time::timeout_at(until.into(), call).await.map_err(late)?
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// What is seen now: since when depends on whether it is what was seen before.
+    fn of(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
+        let since = before.filter(|before| before.spec == spec).map_or(now, |before| before.since);
+        Self { spec, since }
+    }
+
+    /// Whether the lease can be taken by `identity`: it holds it, nobody does, or the holder has not renewed it for as long
+    /// as it lasts. The times that the lease names are its holder's clock's and are not looked at.
+    fn is_free(&self, identity: &str, now: Instant) -> bool {
+        let holder = self.spec.holder_identity.as_deref().unwrap_or_default();
+        let lasts = u64::try_from(self.spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+        let over = now.saturating_duration_since(self.since) >= Duration::from_secs(lasts);
+        holder.is_empty() || holder == identity || over
+    }
 }
 
 fn settled(outcome: kube::Result<Lease>) -> kube::Result<bool> {
@@ -111,14 +154,53 @@ mod tests {
         }
     }
 
+    /// What a hub has seen: each lease, at the second at which it looked.
+    fn seen(looks: &[(LeaseSpec, u64)], began: Instant) -> Seen {
+        let at = |second| began + Duration::from_secs(second);
+        let mut seen = None;
+        for (spec, second) in looks {
+            seen = Some(Seen::of(seen, spec.clone(), at(*second)));
+        }
+        seen.unwrap()
+    }
+
     #[test]
-    fn a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over() {
-        let now = Timestamp::from_second(1000).unwrap();
-        assert!(free(None, "me", now));
-        assert!(free(Some(&held("me", 995)), "me", now));
-        assert!(!free(Some(&held("other", 990)), "me", now));
-        assert!(free(Some(&held("other", 989)), "me", now));
-        let given_up = LeaseSpec { holder_identity: None, ..held("other", 1000) };
-        assert!(free(Some(&given_up), "me", now), "at once");
+    fn lease_is_over_when_it_was_seen_unchanged_for_as_long_as_it_lasts() {
+        let began = Instant::now();
+        let free = |looks: &[(LeaseSpec, u64)], second| {
+            seen(looks, began).is_free("me", began + Duration::from_secs(second))
+        };
+        // The holder's clock is an hour behind, an hour ahead, or right: nothing depends on it.
+        for clock in [1_000, 4_600, 8_200] {
+            let (first, renewed) = (held("other", clock), held("other", clock + 2));
+            assert!(!free(&[(first.clone(), 0)], 9), "{clock}");
+            assert!(free(&[(first.clone(), 0)], 10), "{clock}");
+            let looks = [(first.clone(), 0), (first, 4), (renewed, 6)];
+            assert!(!free(&looks, 15), "{clock}: it was renewed at 6");
+            assert!(free(&looks, 16), "{clock}");
+        }
+    }
+
+    #[test]
+    fn lease_is_free_for_its_holder_and_when_it_was_given_up() {
+        let now = Instant::now();
+        assert!(seen(&[(held("me", 1), 0)], now).is_free("me", now));
+        let given_up = LeaseSpec { holder_identity: None, ..held("other", 1) };
+        assert!(seen(&[(given_up, 0)], now).is_free("me", now), "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn call_that_is_not_answered_ends_in_time() {
+        let begun = tokio::time::Instant::now();
+        let never = std::future::pending::<kube::Result<()>>();
+        let error = by((begun + Duration::from_secs(3)).into_std(), never).await.unwrap_err();
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
+        assert!(error.to_string().contains("did not answer in time"), "{error}");
+    }
+
+    #[test]
+    fn lead_is_given_up_before_another_hub_can_take_the_lease() {
+        // The last renewal begins at 0 and is seen by others at 0 at the earliest. A look that fails takes until HOLD + LOOK.
+        assert!(HOLD + LOOK < DURATION);
     }
 }

@@ -25,7 +25,7 @@ use crate::conditions::FINALIZER;
 use crate::events;
 use crate::feed::{Departing, Feed};
 use crate::index::Key;
-use crate::lease::{DURATION, Election};
+use crate::lease::{DURATION, Election, HOLD, by};
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::resolve::a::{API, plan_of};
@@ -64,6 +64,8 @@ pub struct Writer {
     /// Objects whose proxies have yet to answer: time alone changes what is said of them.
     pending: BTreeSet<Key>,
     started: Instant,
+    /// Until when this hub may write by its last renewal of the lease.
+    until: Instant,
     leads: watch::Sender<bool>,
 }
 
@@ -90,7 +92,7 @@ impl Writer {
         let election = Election::new(client.clone(), &namespace, identity.clone());
         let (board, pending, started) = (Board::default(), BTreeSet::new(), Instant::now());
         let leads = watch::Sender::new(false);
-        Self { client, election, identity, feed, desk, board, pending, started, leads }
+        Self { client, election, identity, feed, desk, board, pending, started, until: started, leads }
     }
 
     /// Follows whether this hub leads.
@@ -145,18 +147,26 @@ impl Writer {
                 _ = reports.changed() => gather().await,
             };
             self.take_in(woken);
-            if *leads {
+            if *leads && Instant::now() < self.until {
                 self.write_some().await;
                 self.release().await;
             }
         }
     }
 
-    async fn contend(&self, led: bool) -> bool {
-        let leads = self.election.contend().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "can't renew the leader's lease");
-            false
-        });
+    /// Renews or takes the lease. A hub that leads and can't renew leads on until the time of its last renewal is over.
+    async fn contend(&mut self, led: bool) -> bool {
+        let begun = Instant::now();
+        let leads = match self.election.contend().await {
+            Ok(leads) => {
+                self.until = begun + if leads { HOLD } else { Duration::ZERO };
+                leads
+            }
+            Err(error) => {
+                tracing::warn!(%error, "can't renew the leader's lease");
+                led && Instant::now() < self.until
+            }
+        };
         if leads != led {
             tracing::info!(leads, "leadership changed");
             self.leads.send_replace(leads);
@@ -211,7 +221,7 @@ impl Writer {
         let young = self.started.elapsed() < UNHEARD;
         let this = &*self;
         let batch = stream::iter(due).map(|(key, said)| async move {
-            let outcome = this.write(&key, &said, young).await;
+            let outcome = by(this.until, this.write(&key, &said, young)).await;
             (key, said, outcome)
         });
         let written: Vec<_> = pin!(batch.buffer_unordered(AT_ONCE)).collect().await;
@@ -244,7 +254,7 @@ impl Writer {
         let later = ready.split_off(ready.len().min(BATCH));
         later.into_iter().for_each(|(key, departing)| self.feed.depart_again(key, departing));
         let batch = stream::iter(ready).map(|(key, departing)| async move {
-            let outcome = strip_finalizer(&self.client, &key, &departing).await;
+            let outcome = by(self.until, strip_finalizer(&self.client, &key, &departing)).await;
             (key, departing, outcome)
         });
         let mut stripped = pin!(batch.buffer_unordered(AT_ONCE));

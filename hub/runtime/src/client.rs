@@ -168,21 +168,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn call_whose_answer_stops_in_its_middle_ends() {
         let (address, _server) =
-            server(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{").await;
+            server(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
+                .await;
         let api: Api<ConfigMap> = Api::namespaced(client_of(address).await, "ns");
         assert!(hung(&api).await.is_empty(), "{:?}", hung(&api).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn watch_that_brings_nothing_ends_and_one_that_is_quiet_for_a_minute_does_not() {
-        let begun = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+        let begun =
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
         let (address, _server) = server(begun).await;
         let api: Api<ConfigMap> = Api::namespaced(client_of(address).await, "ns");
         let started = tokio::time::Instant::now();
         let watch = api.watch(&WatchParams::default(), "0").await.unwrap();
         let ended = tokio::time::timeout(HOUR, Box::pin(watch).next()).await;
         assert!(ended.is_ok_and(|event| event.is_none_or(|event| event.is_err())));
-        assert!(started.elapsed() > Duration::from_secs(75), "{:?}: between two bookmarks", started.elapsed());
+        assert!(
+            started.elapsed() > Duration::from_secs(75),
+            "{:?}: between two bookmarks",
+            started.elapsed()
+        );
     }
 
     #[tokio::test]
