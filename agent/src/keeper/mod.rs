@@ -8,6 +8,7 @@ pub mod backoff;
 mod child;
 pub mod dir;
 mod event;
+pub(crate) mod handle;
 pub mod handover;
 mod heir;
 mod link;

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use super::handle::Handle;
 use super::state::{Note, Process, State};
 
 /// How long the kernel has to end the old Envoy before it is killed once more.
@@ -27,7 +27,8 @@ async fn ended(Process { pid, ticks }: Process) {
     while start_ticks(pid) == Some(ticks) {
         if Instant::now() >= deadline {
             tracing::error!(pid, "an Envoy outlived its keeper; killing it");
-            let killed = i32::try_from(pid).map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
+            let handle = Handle::of(pid, |pid| start_ticks(pid) == Some(ticks));
+            let killed = handle.map(|handle| handle.map(|handle| handle.signal(Signal::KILL)));
             tracing::debug!(?killed, "killed");
             deadline += PATIENCE;
         }

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use portreeve_xds::{Name, Peer};
 
+use crate::identity::peer::witnessed;
 use crate::keeper::State;
 use crate::keeper::spec::is_name;
 use crate::keeper::wire::proto::keepers_server;
@@ -47,10 +48,16 @@ impl Attachments {
     }
 
     /// Believes only the process that holds the lock of the directory it names: every pod can dial the agent's socket.
-    fn attest(&self, name: &str, peer: Option<u32>) -> Result<(), Status> {
-        let peer = peer.ok_or_else(|| Status::permission_denied("a peer without a process"))?;
-        if is_name(name) && attest::holds_lock(peer, &self.shared.dir(name)) {
-            return Ok(());
+    /// Tells whether that process runs another build than this agent's.
+    fn attest(&self, name: &str, peer: &Peer) -> Result<bool, Status> {
+        let holds = |pid| {
+            let holds = is_name(name) && attest::holds_lock(pid, &self.shared.dir(name));
+            (pid, holds.then(|| self.shared.config.is_other_build(pid)))
+        };
+        let (peer, holder) = witnessed(peer, holds)
+            .map_err(|unseen| Status::permission_denied(format!("no keeper of {name:?}: {unseen}")))?;
+        if let Some(other_build) = holder {
+            return Ok(other_build);
         }
         tracing::warn!(name, peer, "a process that is not its keeper");
         let why = match self.shared.pods() {
@@ -73,29 +80,27 @@ impl keepers_server::Keepers for Attachments {
     ) -> Result<Response<Self::AttachStream>, Status> {
         let peer = Peer::of(request.extensions());
         let embodied = self.shared.pods().and_then(|pods| pods.pod_of(&peer));
-        let peer = peer.pid.and_then(|pid| u32::try_from(pid).ok());
         let mut reports = request.into_inner();
         let first = timeout(FIRST_REPORT, reports.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no report"))??;
         let state = first.ok_or_else(|| Status::cancelled("no report")).and_then(parse)?;
-        let pod = match embodied {
-            Some((pod, proxy)) if proxy == state.name => Some(pod),
+        let (pod, other_build) = match embodied {
+            Some((pod, proxy)) if proxy == state.name => (Some(pod), false),
             Some((pod, proxy)) => {
                 let text = format!("pod {pod} embodies NodeProxy {proxy}, and not {}", state.name);
                 return Err(Status::permission_denied(text));
             }
-            None => self.attest(&state.name, peer).map(|()| None)?,
+            None => (None, self.attest(&state.name, &peer)?),
         };
         let (sender, instructions) = mpsc::channel(INSTRUCTIONS);
         let name = state.name.clone();
-        let outdated =
-            state.protocol >= RENEWABLE && peer.is_some_and(|pid| self.shared.config.is_other_build(pid));
+        let outdated = state.protocol >= RENEWABLE && other_build;
         let id = match &pod {
             Some(pod) => self.shared.book().attach_pod(pod.clone(), state, sender),
             None => self.shared.book().attach(state, sender, outdated),
         };
         self.shared.wake.notify_one();
-        tracing::info!(name, peer, pod = pod.as_deref(), "keeper attached");
+        tracing::info!(name, peer = peer.pid, pod = pod.as_deref(), "keeper attached");
         let attached = Attached { shared: self.shared.clone(), name, pod, id };
         Ok(Response::new(Box::pin(stream(attached, reports, instructions))))
     }

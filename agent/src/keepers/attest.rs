@@ -1,14 +1,29 @@
 //! Who a process is, by the kernel's word: a keeper is whoever holds its directory's lock.
+//!
+//! The kernel lists a lock by its file's device and inode (`/proc/locks`). Both count: an inode's number alone is one that
+//! everybody with a tmpfs can have. `stat` can't tell them, because on btrfs and overlayfs it shows others than the kernel's
+//! own, so they are read from an open file: its inode and mount (`fdinfo`), and the mount's device (`mountinfo`).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::keeper::dir::Dir;
 
-/// Whether the process `pid` holds the keeper's lock of `dir`.
+/// A file as `/proc/locks` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KernelFile {
+    major: u32,
+    minor: u32,
+    inode: u64,
+}
+
+/// Whether the process `pid` holds the keeper's lock of `dir`. The number alone can be another process's by now: callers that
+/// know the process by a handle check that it still lives afterwards.
 pub(super) fn holds_lock(pid: u32, dir: &Dir) -> bool {
-    let Ok(inode) = fs::metadata(dir.lock_file()).map(|metadata| metadata.ino()) else { return false };
-    fs::read_to_string("/proc/locks").is_ok_and(|locks| is_holder(&locks, pid, inode))
+    let Ok(file) = File::open(dir.lock_file()).and_then(|file| KernelFile::of(&file)) else { return false };
+    fs::read_to_string("/proc/locks").is_ok_and(|locks| file.is_locked_by(pid, &locks))
 }
 
 /// The parent of the process `pid`.
@@ -18,26 +33,82 @@ pub(super) fn parent_of(pid: u32) -> Option<u32> {
     rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`. The device is not compared: some file systems tell `stat` another one.
-fn is_holder(proc_locks: &str, pid: u32, inode: u64) -> bool {
-    proc_locks.lines().any(|line| {
-        let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields[..] else { return false };
-        let locked = file.rsplit_once(':').and_then(|(_, inode)| inode.parse().ok());
-        holder.parse() == Ok(pid) && locked == Some(inode)
+// === impl KernelFile ===
+
+impl KernelFile {
+    fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+        // Kernels before 5.14 tell no inode; a mount outside of this process's root is not listed.
+        let inode = field(&info, "ino:").unwrap_or_else(|| found.ino());
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let device = field(&info, "mnt_id:").and_then(|mount| device_of(&mounts, mount));
+        let told = || (nix::sys::stat::major(found.dev()), nix::sys::stat::minor(found.dev()));
+        let shown =
+            |(major, minor): (u64, u64)| Some((u32::try_from(major).ok()?, u32::try_from(minor).ok()?));
+        let (major, minor) = device.or_else(|| shown(told())).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { major, minor, inode })
+    }
+
+    /// Whether `pid` holds this file's exclusive lock, from the text of `/proc/locks`:
+    /// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
+    fn is_locked_by(&self, pid: u32, proc_locks: &str) -> bool {
+        proc_locks.lines().any(|line| {
+            let fields: Vec<_> = line.split_ascii_whitespace().collect();
+            let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields[..] else { return false };
+            holder.parse() == Ok(pid) && Self::parse(file) == Some(*self)
+        })
+    }
+
+    /// `fe:00:1234`: the device in hexadecimal digits, the inode in decimal ones.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (major, minor, inode) = (parts.next()?, parts.next()?, parts.next()?);
+        let hex = |digits| u32::from_str_radix(digits, 16).ok();
+        Some(Self { major: hex(major)?, minor: hex(minor)?, inode: inode.parse().ok()? })
+    }
+}
+
+/// The number in the line of an `fdinfo` that begins so.
+fn field(info: &str, name: &str) -> Option<u64> {
+    info.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
+}
+
+/// The device of the mount with this id: `36 35 98:0 /root /at …` in `mountinfo`.
+fn device_of(mountinfo: &str, mount: u64) -> Option<(u32, u32)> {
+    mountinfo.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let id: u64 = fields.next()?.parse().ok()?;
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        (id == mount).then_some((major.parse().ok()?, minor.parse().ok()?))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{holds_lock, is_holder, parent_of};
+    use std::fs::{self, File};
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
+    use std::process::{Command, id};
+
+    use nix::mount::{MsFlags, mount};
+    use portreeve_xds::Peer;
+
+    use super::{KernelFile, device_of, holds_lock, parent_of};
+    use crate::identity::{Door, Identity};
     use crate::keeper::dir::Dir;
+    use crate::keepers::Keepers;
 
     const LOCKS: &str = "1: FLOCK  ADVISORY  READ 19461 fe:00:10 0 EOF\n\
                          2: FLOCK  ADVISORY  WRITE 13091 fe:00:20 0 EOF\n\
                          2: -> FLOCK  ADVISORY  WRITE 19461 fe:00:20 0 EOF\n\
-                         3: POSIX  ADVISORY  WRITE 7 00:1a:30 0 EOF\n\
+                         3: POSIX  ADVISORY  WRITE 7 fe:00:30 0 EOF\n\
+                         4: FLOCK  ADVISORY  WRITE 666 00:31:20 0 EOF\n\
+                         5: FLOCK  ADVISORY  WRITE 667 fe:01:20 0 EOF\n\
+                         6: FLOCK  ADVISORY  WRITE 668 fe:00:20:1 0 EOF\n\
                          broken\n";
+    /// Where a test that needs mounts of its own runs again.
+    const SANDBOX: &str = "PORTREEVE_TEST_SANDBOX";
 
     #[test]
     fn only_the_writer_of_that_file_holds_its_lock() {
@@ -47,20 +118,114 @@ mod tests {
             (19461, 10, false), // a reader
             (19461, 20, false), // waiting
             (7, 30, false),     // another kind of lock
+            (666, 20, false),   // a file of the same number on another file system
+            (667, 20, false),   // the same on another device of the same kind
         ] {
-            assert_eq!(is_holder(LOCKS, pid, inode), expected, "{pid} {inode}");
+            let file = KernelFile { major: 0xfe, minor: 0, inode };
+            assert_eq!(file.is_locked_by(pid, LOCKS), expected, "{pid} {inode}");
         }
+    }
+
+    #[test]
+    fn device_of_a_mount_is_found_by_its_id() {
+        let mounts =
+            "29 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n30 29 0:49 / /a\\040b rw - tmpfs tmpfs rw\n";
+        assert_eq!((device_of(mounts, 30), device_of(mounts, 31)), (Some((0, 49)), None));
     }
 
     #[test]
     fn this_process_holds_the_lock_that_it_took() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::new(temp.path().to_owned());
-        let me = std::process::id();
+        let me = id();
         assert!(!holds_lock(me, &dir));
         let _lock = dir.try_lock().unwrap().unwrap();
         assert!(holds_lock(me, &dir));
         assert!(!holds_lock(1, &dir));
         assert_eq!(parent_of(me), Some(std::os::unix::process::parent_id()));
+    }
+
+    /// Runs a test of this module again in a mount namespace of its own; true in there.
+    fn in_sandbox(test: &str) -> bool {
+        if std::env::var_os(SANDBOX).is_some() {
+            return true;
+        }
+        let root = nix::unistd::geteuid().is_root();
+        let output = Command::new("unshare")
+            .args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] })
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", &format!("keepers::attest::tests::{test}")])
+            .env(SANDBOX, "1")
+            .output()
+            .unwrap();
+        let text =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        false
+    }
+
+    fn mount_at(kind: &str, at: &Path, options: Option<&str>) {
+        fs::create_dir_all(at).unwrap();
+        mount(Some(kind), at, Some(kind), MsFlags::empty(), options).unwrap();
+    }
+
+    /// A keeper's directory on a tmpfs with its lock file, and a locked file of the same number on another tmpfs.
+    fn stranger(at: &Path) -> (Dir, File) {
+        let (ours, theirs) = (at.join("run"), at.join("theirs"));
+        [&ours, &theirs].iter().for_each(|path| mount_at("tmpfs", path, None));
+        let dir = Dir::new(ours.join("keepers/gateway"));
+        dir.create().unwrap();
+        drop(dir.try_lock().unwrap().unwrap());
+        let wanted = fs::metadata(dir.lock_file()).unwrap().ino();
+        let mut files = (0..).map(|i| File::create(theirs.join(format!("f{i}"))).unwrap());
+        let same = files.find(|file| file.metadata().unwrap().ino() >= wanted).unwrap();
+        assert_eq!(same.metadata().unwrap().ino(), wanted);
+        same.lock().unwrap();
+        (dir, same)
+    }
+
+    #[test]
+    fn lock_of_a_file_of_the_same_number_elsewhere_makes_no_keeper() {
+        if !in_sandbox("lock_of_a_file_of_the_same_number_elsewhere_makes_no_keeper") {
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, _held) = stranger(temp.path());
+        assert!(!holds_lock(id(), &dir));
+        // Nor does a child of the stranger's get what the gateway is to have.
+        let run_dir = temp.path().join("run");
+        let socket = run_dir.join("agent.sock");
+        let keepers = Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap();
+        let door = Door::new(Identity::Kernel, "n1", keepers);
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let peer = Peer { pid: i32::try_from(child.id()).ok(), ..Peer::default() };
+        let refused = door.proxy(&peer, "nodeproxy/gateway");
+        let lock = dir.try_lock().unwrap().unwrap();
+        let served = door.proxy(&peer, "");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::PermissionDenied);
+        assert_eq!(served.unwrap().to_string(), "nodeproxy/gateway", "the keeper's child is the gateway");
+        drop(lock);
+    }
+
+    /// On an overlay `stat` and the kernel's list of locks may tell different devices and inodes.
+    #[test]
+    fn lock_on_an_overlay_is_its_holders() {
+        if !in_sandbox("lock_on_an_overlay_is_its_holders") {
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        mount_at("tmpfs", temp.path(), None);
+        let [lower, upper, work, merged] =
+            ["lower", "upper", "work", "merged"].map(|name| temp.path().join(name));
+        [&lower, &upper, &work].iter().for_each(|path| fs::create_dir(path).unwrap());
+        let [l, u, w] = [&lower, &upper, &work].map(|path| path.display());
+        mount_at("overlay", &merged, Some(&format!("lowerdir={l},upperdir={u},workdir={w}")));
+        let dir = Dir::new(merged.join("keepers/gateway"));
+        dir.create().unwrap();
+        let _lock = dir.try_lock().unwrap().unwrap();
+        assert!(holds_lock(id(), &dir));
+        assert!(!holds_lock(parent_of(id()).unwrap(), &dir));
     }
 }

@@ -259,7 +259,9 @@ impl Keepers {
     /// The proxy that the process `pid` is: the one whose living keeper is the process's parent. The kernel's word, not the
     /// keeper's report, so it holds from the process's first moment.
     pub fn proxy_of(&self, pid: u32) -> Option<String> {
-        self.keeper_of(attest::parent_of(pid)?)
+        let parent = attest::parent_of(pid)?;
+        // A parent that ended meanwhile may have left its number to a keeper.
+        self.keeper_of(parent).filter(|_| attest::parent_of(pid) == Some(parent))
     }
 
     /// The proxy whose living keeper the process `pid` is, by the kernel's word.

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
 use crate::keeper::dir::Dir;
+use crate::keeper::handle::Handle;
 use crate::keeper::wire::proto::instruction::What;
 use crate::keeper::wire::proto::{Instruction, Renew};
 use crate::keeper::{Exit, State, handover};
@@ -149,10 +149,9 @@ impl Entry {
     /// SIGTERM to the keeper that holds the lock; its Envoy drains as its spec says.
     fn signal(&mut self, dir: &Dir) {
         self.alone_since = None; // the next signal takes as long as this one
-        let pid = self.state.as_ref().map(|state| state.keeper_pid);
-        let pid = pid.filter(|pid| attest::holds_lock(*pid, dir)).and_then(|pid| i32::try_from(pid).ok());
-        if let Some(pid) = pid {
-            let sent = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let Some(pid) = self.state.as_ref().map(|state| state.keeper_pid) else { return };
+        if let Ok(Some(keeper)) = Handle::of(pid, |pid| attest::holds_lock(pid, dir)) {
+            let sent = keeper.signal(Signal::TERM);
             tracing::warn!(pid, ?sent, "a keeper that does not attach is ended by a signal");
         }
     }
