@@ -31,6 +31,7 @@ fn pod(i: u32, app: &str, ready: bool) -> Pod {
         finished: false,
         node_proxy: None,
         service_account: String::new(),
+        static_uid: None,
     }
 }
 

@@ -42,6 +42,7 @@ fn pod(i: u16) -> Pod {
         finished: false,
         node_proxy: None,
         service_account: String::new(),
+        static_uid: None,
     }
 }
 

@@ -9,12 +9,14 @@ use super::Local;
 use crate::keepers::pods::Embodiment;
 use crate::world::{ProxyId, World};
 
-/// The NodeProxy that a pod embodies, in its place.
+/// The NodeProxy that a pod embodies, in its place; a static pod's mirror in the place of the static pod.
 pub(super) fn embodied(world: &World, id: &ProxyId) -> ProxyId {
     match id {
-        ProxyId::Pod(uid) => {
-            world.embodied_by(uid).map_or_else(|| id.clone(), |name| ProxyId::Node(name.into()))
-        }
+        ProxyId::Pod(uid) => match (world.embodied_by(uid), world.mirror_of(uid)) {
+            (Some(name), _) => ProxyId::Node(name.into()),
+            (None, Some(mirror)) => ProxyId::Pod(mirror),
+            (None, None) => id.clone(),
+        },
         ProxyId::Node(_) => id.clone(),
     }
 }
@@ -54,5 +56,41 @@ impl Local {
             drop(inner);
             self.generation.send_modify(|n| *n += 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_api::pod::Pod;
+    use serde_json::json;
+
+    use super::embodied;
+    use crate::identity::cgroup::{Place, place};
+    use crate::translate::Families;
+    use crate::world::{ProxyId, World};
+
+    /// A kubelet names a static pod's cgroup by the hash of its file; the API server's mirror of it has a uid of its own.
+    #[test]
+    fn process_of_a_static_pod_is_its_mirrors_proxy() {
+        let hash = "0123456789abcdef0123456789abcdef";
+        let mirror = json!({
+            "metadata": {"name": "proxy-n1", "namespace": "ns", "uid": "0a1b2c3d-1111-2222-3333-444455556666",
+                "annotations": {"kubernetes.io/config.source": "file", "kubernetes.io/config.hash": hash,
+                    "kubernetes.io/config.mirror": hash},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "nu", "controller": true}]},
+            "spec": {"nodeName": "n1", "containers": []},
+            "status": {"phase": "Running", "podIP": "10.0.0.1"},
+        });
+        let mut world = World::new(Families::V4);
+        let Place::Pod(seen) = place(&format!("0::/kubepods/burstable/pod{hash}/{:064x}\n", 1)) else {
+            panic!("no pod");
+        };
+        let proxy = ProxyId::Pod(seen.into());
+        assert_eq!(embodied(&world, &proxy), proxy, "not known yet");
+        let pod = Pod::from_kube(serde_json::from_value(mirror).unwrap()).unwrap();
+        let known = ProxyId::Pod(pod.uid.clone());
+        world.apply_pod(pod);
+        assert_eq!(embodied(&world, &proxy), known);
+        assert!(world.open(&known).is_some() && world.open(&proxy).is_none());
     }
 }

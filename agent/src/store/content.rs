@@ -92,6 +92,9 @@ struct PodRecord {
     node_proxy: Option<String>,
     #[prost(string, tag = "13")]
     service_account: String,
+    /// Records of earlier versions have none.
+    #[prost(string, optional, tag = "14")]
+    static_uid: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -225,6 +228,7 @@ impl From<Pod> for PodRecord {
             finished: pod.finished,
             node_proxy: pod.node_proxy,
             service_account: pod.service_account,
+            static_uid: pod.static_uid.map(|uid| uid.to_string()),
         }
     }
 }
@@ -247,6 +251,7 @@ impl TryFrom<PodRecord> for Pod {
             finished: record.finished,
             node_proxy: record.node_proxy,
             service_account: record.service_account,
+            static_uid: record.static_uid.map(Into::into),
         })
     }
 }

@@ -66,6 +66,16 @@ impl World {
         self.gateways.as_ref()?.embodied_by(self.pods.get(uid)?)
     }
 
+    /// The mirror of the static pod with this uid, by its own uid. A pod with that very uid comes before all mirrors, an older
+    /// mirror before younger ones, so that nobody takes another pod's processes by naming its uid.
+    pub fn mirror_of(&self, uid: &str) -> Option<Name> {
+        if self.pods.contains_key(uid) {
+            return None;
+        }
+        let mirrors = self.pods.values().filter(|pod| pod.static_uid.as_deref() == Some(uid));
+        mirrors.min_by_key(|pod| (pod.created_ms, &pod.uid)).map(|pod| pod.uid.clone())
+    }
+
     /// For each NodeProxy the pod that is to run it: the youngest, of those that are to stay if there is one.
     pub fn leaders(&self) -> BTreeMap<String, Name> {
         let mut leaders: BTreeMap<String, &Pod> = BTreeMap::new();

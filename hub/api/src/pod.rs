@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod as KubePod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod as KubePod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{plan, readiness};
 
 /// Annotation by which a gateway's pod names its NodeProxy.
 pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
+
+/// Annotation of a mirror pod: the uid of the static pod, as the kubelet that made it knows it.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// Annotation of a static pod and of its mirror: the hash of its file, which is its uid.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// A pod, stripped. Equal pods need no work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +47,9 @@ pub struct Pod {
     pub node_proxy: Option<String>,
     /// `spec.serviceAccountName`.
     pub service_account: String,
+    /// The uid by which the kubelet runs a static pod and names its cgroup. This pod is then its mirror, whose own uid the API
+    /// server chose; none for every other pod. See [`static_uid`].
+    pub static_uid: Option<Arc<str>>,
 }
 
 // === impl Pod ===
@@ -51,6 +60,7 @@ impl Pod {
         let meta = pod.metadata;
         let spec = pod.spec.unwrap_or_default();
         let status = pod.status.unwrap_or_default();
+        let static_uid = static_uid(&meta, &spec);
         let grace = meta.deletion_grace_period_seconds.unwrap_or(0) * 1000;
         let terminating_ms = meta.deletion_timestamp.map_or(0, |t| t.0.as_millisecond() - grace);
         Some(Self {
@@ -67,6 +77,7 @@ impl Pod {
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             node_proxy: meta.annotations.and_then(|mut a| a.remove(NODE_PROXY_ANNOTATION)),
             service_account: spec.service_account_name.unwrap_or_default(),
+            static_uid,
         })
     }
 
@@ -94,6 +105,26 @@ impl Pod {
             ready: self.ready,
         })
     }
+}
+
+/// The uid of the static pod that this one mirrors.
+///
+/// A kubelet writes it into both annotations, names its node as the owner, and gives a mirror no ServiceAccount (the API server
+/// refuses one). Others who may create pods can write the same: such a pod is never run (the kubelet deletes it), so it brings
+/// no process of its own. It counts only where no other pod has that uid, and no older mirror.
+fn static_uid(meta: &ObjectMeta, spec: &PodSpec) -> Option<Arc<str>> {
+    let annotation = |name| meta.annotations.as_ref()?.get(name).filter(|value| !value.is_empty());
+    let uid = annotation(CONFIG_MIRROR).filter(|uid| annotation(CONFIG_HASH) == Some(uid))?;
+    let node = spec.node_name.as_ref().filter(|node| !node.is_empty())?;
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    let [owner] = owners else { return None };
+    let of_node = (owner.api_version.as_str(), owner.kind.as_str(), &owner.name) == ("v1", "Node", node);
+    let mirror = of_node && owner.controller == Some(true) && no_account(spec);
+    mirror.then(|| uid.as_str().into())
+}
+
+fn no_account(spec: &PodSpec) -> bool {
+    spec.service_account_name.as_deref().is_none_or(str::is_empty)
 }
 
 fn ips(status: &PodStatus) -> Vec<IpAddr> {
@@ -162,6 +193,40 @@ mod tests {
         assert_eq!(pod(status.clone(), Some("2026-01-01T01:00:30Z")).endpoint(), None);
         status["conditions"] = json!([]);
         assert_eq!(pod(status, Some("2026-01-01T01:00:30Z")).endpoint(), None);
+    }
+
+    #[test]
+    fn only_a_mirror_pod_of_its_own_node_has_a_static_pods_uid() {
+        let hash = "0123456789abcdef0123456789abcdef";
+        let mirror = json!({
+            "metadata": {"name": "w-n", "namespace": "ns", "uid": "u",
+                "annotations": {"kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "nu", "controller": true}]},
+            "spec": {"nodeName": "n", "containers": []},
+        });
+        let static_uid = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut object = mirror.clone();
+            change(&mut object);
+            Pod::from_kube(serde_json::from_value(object).unwrap()).unwrap().static_uid
+        };
+        assert_eq!(static_uid(&|_| ()).as_deref(), Some(hash));
+        for (pointer, value) in [
+            ("/metadata/annotations/kubernetes.io~1config.mirror", json!("")),
+            ("/metadata/annotations/kubernetes.io~1config.mirror", json!("other")),
+            ("/metadata/annotations", json!({"kubernetes.io/config.hash": hash})),
+            ("/metadata/annotations", json!({"kubernetes.io/config.mirror": hash})),
+            ("/metadata/ownerReferences", json!([])),
+            ("/metadata/ownerReferences/0/kind", json!("ReplicaSet")),
+            ("/metadata/ownerReferences/0/apiVersion", json!("example.com/v1")),
+            ("/metadata/ownerReferences/0/controller", json!(false)),
+            ("/metadata/ownerReferences/0/name", json!("other")),
+            ("/spec", json!({"containers": []})),
+            ("/spec", json!({"nodeName": "other", "containers": []})),
+            ("/spec", json!({"nodeName": "n", "serviceAccountName": "default", "containers": []})),
+        ] {
+            let found = static_uid(&|object| *object.pointer_mut(pointer).unwrap() = value.clone());
+            assert_eq!(found, None, "{pointer} {value}");
+        }
     }
 
     #[test]

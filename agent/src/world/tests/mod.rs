@@ -93,6 +93,7 @@ fn mk_pod(uid: &str, app: &str) -> Pod {
         finished: false,
         node_proxy: None,
         service_account: String::new(),
+        static_uid: None,
     }
 }
 

@@ -76,6 +76,26 @@ fn node_proxy_is_told_of_and_goes_when_the_hub_takes_it_away() {
     assert_eq!(rig.world.node_proxies().len(), 1);
 }
 
+#[test]
+fn static_pod_is_its_oldest_mirror_and_never_another_pod() {
+    let mut rig = Rig::new();
+    let mirror = |uid: &str, created_ms, of: &str| Pod {
+        created_ms,
+        static_uid: Some(of.into()),
+        ..mk_pod(uid, "gw")
+    };
+    assert_eq!(rig.world.mirror_of("hash"), None);
+    rig.world.apply_pod(mirror("young", 20, "hash"));
+    rig.world.apply_pod(mirror("old", 10, "hash"));
+    assert_eq!(rig.world.mirror_of("hash").as_deref(), Some("old"));
+    rig.world.delete_pod(&"old".into());
+    assert_eq!(rig.world.mirror_of("hash").as_deref(), Some("young"));
+    rig.world.apply_pod(mk_pod("victim", "gw"));
+    rig.world.apply_pod(mirror("thief", 1, "victim"));
+    assert_eq!(rig.world.mirror_of("victim"), None, "that pod is there");
+    assert_eq!((rig.world.mirror_of("young"), rig.world.mirror_of("")), (None, None));
+}
+
 fn mk_gateway(uid: &str, created_ms: i64, terminating_ms: i64) -> Pod {
     let (node_proxy, service_account) = (Some("gw".to_owned()), "gateway".to_owned());
     Pod { created_ms, terminating_ms, node_proxy, service_account, ..mk_pod(uid, "gw") }

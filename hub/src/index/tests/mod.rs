@@ -52,6 +52,7 @@ fn mk_pod(name: &str, labels: &str, node: &str) -> Pod {
         finished: false,
         node_proxy: None,
         service_account: String::new(),
+        static_uid: None,
     }
 }
 
