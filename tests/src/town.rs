@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use portreeve_agent::envoy::{Bootstrap, Family as Wildcard, locate};
@@ -260,9 +260,7 @@ impl Town {
             Some(container) => container.command(&worker.netns, &self.envoy),
             None => worker.netns.command(&self.envoy),
         };
-        command.arg("-c").arg(&path).args(["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]);
-        // Without it Envoy keeps what belongs to a removed listener for ten minutes.
-        command.args(["--drain-time-s", "1"]);
+        command.arg("-c").arg(&path).args(sidecar_flags()?).args(["-l", "warning"]);
         worker.envoy = Some(Process::spawn(&format!("envoy-{}", worker.name), &command)?);
         Ok(())
     }
@@ -294,6 +292,15 @@ impl Town {
         self.nodes.push(Node { number, name, netns, agent: None, run_dir, kubeconfig, token });
         Ok(())
     }
+}
+
+/// The flags that the sidecar's image gives its Envoy after the bootstrap, so that no test has others than users get.
+fn sidecar_flags() -> Result<Vec<String>> {
+    let recipe = include_str!("../../images/sidecar.Containerfile");
+    let words = recipe.lines().find_map(|line| line.strip_prefix("CMD ")).context("no CMD")?;
+    let mut words: Vec<String> = serde_json::from_str(words)?;
+    ensure!(words.len() > 2 && words[0] == "-c", "{words:?} begins with no bootstrap");
+    Ok(words.split_off(2))
 }
 
 /// Cgroups for pods, where the test may make them.

@@ -32,7 +32,8 @@ const ENVOY: &str = "/usr/local/bin/envoy";
 fn expected(images: &Images) -> [Expected<'_>; 4] {
     let ours = env!("CARGO_PKG_VERSION");
     let both = format!("{ours}-envoy{VERSION}");
-    let sidecar = json!(["envoy", "-c", "/etc/envoy/bootstrap.yaml", "--disable-hot-restart"]);
+    let sidecar = "envoy -c /etc/envoy/bootstrap.yaml --disable-hot-restart --concurrency 1 --drain-time-s 1";
+    let sidecar = sidecar.split(' ').collect::<Vec<_>>().into();
     let of = |archive, user, command, programs: &'static [_], tag| Expected {
         archive,
         user,

@@ -8,6 +8,7 @@ mod controlplane;
 mod csi;
 mod datagrams;
 mod deploy;
+mod drain;
 mod faults;
 mod gateway_pods;
 mod hostile;
