@@ -5,7 +5,7 @@ mod keeper_rig;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use keeper_rig::{AGENT, BOUND, Part, Rig, send, wait_for};
@@ -24,27 +24,27 @@ const LISTENER: &str = r#"{static_resources: {listeners: [{name: dns, udp_listen
    "@type": type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route, cluster: xds}}}}}}]}]}}"#;
 
 /// A copy of `program` that everybody may run, with a capability in its file if `capable`.
-fn copy(program: &Path, directory: &Path, capable: bool) -> Option<std::path::PathBuf> {
-    let copied = directory.join(program.file_name()?);
-    fs::copy(program, &copied).ok()?;
-    fs::set_permissions(&copied, fs::Permissions::from_mode(0o755)).ok()?;
-    let given = || Command::new("setcap").arg("cap_net_bind_service+ep").arg(&copied).status();
-    (!capable || given().is_ok_and(|status| status.success())).then_some(copied)
+fn copy(program: &Path, directory: &Path, capable: bool) -> PathBuf {
+    let copied = directory.join(program.file_name().unwrap());
+    fs::copy(program, &copied).unwrap();
+    fs::set_permissions(&copied, fs::Permissions::from_mode(0o755)).unwrap();
+    if capable {
+        let given = Command::new("setcap").arg("cap_net_bind_service+ep").arg(&copied).status();
+        let given = given.expect("setcap: apt-get install --no-install-recommends libcap2-bin");
+        assert!(given.success(), "{}: its file system keeps no capabilities", copied.display());
+    }
+    copied
 }
 
 #[test]
 fn envoy_that_is_not_roots_binds_udp_port_53() {
-    if !geteuid().is_root() {
-        return eprintln!("only root can give a file a capability");
-    }
+    assert!(geteuid().is_root(), "only root can give a file a capability: run this test as root");
     let rig = Rig::new();
     let home = rig.socket().parent().unwrap().to_path_buf();
     fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
-    let Some(keeper) = copy(Path::new(AGENT), &home, true) else {
-        return eprintln!("setcap (libcap2-bin) is missing, or this file system keeps no capabilities");
-    };
+    let keeper = copy(Path::new(AGENT), &home, true);
     let mut spec = rig.spec("gateway");
-    spec.envoy = copy(&spec.envoy, &home, false).unwrap();
+    spec.envoy = copy(&spec.envoy, &home, false);
     spec.extra_args = vec!["--config-yaml".into(), LISTENER.into()];
     let agent = rig.agent_that(Part::Nothing, false);
     agent.keepers.ensure(spec).unwrap();
