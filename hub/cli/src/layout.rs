@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn cells_that_do_not_fit_go_on_below_themselves_and_lose_nothing() {
-        let (long, many) = (format!("A/ns/{}", "n".repeat(70)), vec!["127.0.0.1:19000"; 9].join(" "));
+        let (long, many) = (format!("A/ns/{}", "n".repeat(70)), ["127.0.0.1:19000"; 9].join(" "));
         let text = table(&[mk_line([&long, "pending", &many])], [NAME, WORD, NAME], 80);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert_eq!(text.matches("127.0.0.1:19000").count(), 9, "{text}");

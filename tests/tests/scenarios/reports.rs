@@ -225,12 +225,12 @@ async fn verdict_reaches_the_node_that_uses_the_endpoint_through_every_replica()
     let agent = Reporter::start("n2", 5, vec![one.uri(), other.uri()]);
     wait::until("both replicas", BOUND, || async { agent.answering() == 2 }).await?;
     assert!(seen[0].of("n2").is_none(), "nothing was probed yet");
-    agent.reports.set_unhealthy(Vec::new());
+    agent.reports.set_health(Vec::new(), Vec::new());
     for seen in &seen {
         seen.wait("a healthy node", |health| health.unhealthy.is_empty() && !health.stale).await?;
     }
     let begun = Instant::now();
-    agent.reports.set_unhealthy(vec![unhealthy("w")]);
+    agent.reports.set_health(vec![unhealthy("w")], Vec::new());
     for seen in &seen {
         let health = seen.wait("the verdict", |health| health.unhealthy.len() == 1).await?;
         assert_eq!((health.node.as_str(), health.epoch, health.sequence), ("n2", 5, 2));
@@ -245,7 +245,7 @@ async fn silent_node_is_stale_within_its_lease_and_fresh_when_it_is_back() -> Re
     let (hub, mut feeds) = (Hub::start().await?, JoinSet::new());
     let seen = hub.feed("n1", &mut feeds);
     let mut agent = Reporter::start("n2", 5, vec![hub.uri()]);
-    agent.reports.set_unhealthy(vec![unhealthy("w")]);
+    agent.reports.set_health(vec![unhealthy("w")], Vec::new());
     seen.wait("the verdict", |health| !health.stale).await?;
     agent.tasks.abort_all();
     let begun = Instant::now();
@@ -253,7 +253,7 @@ async fn silent_node_is_stale_within_its_lease_and_fresh_when_it_is_back() -> Re
     println!("stale after {:?}", begun.elapsed());
     assert_eq!(stale.unhealthy.len(), 1, "what was said stands");
     let back = Reporter::start("n2", 4, vec![hub.uri()]);
-    back.reports.set_unhealthy(Vec::new());
+    back.reports.set_health(Vec::new(), Vec::new());
     let fresh = seen.wait("the successor's word", |health| !health.stale).await?;
     assert_eq!((fresh.epoch, fresh.unhealthy.len()), (6, 0), "later than what the hub had heard of");
     Ok(())
@@ -300,7 +300,7 @@ async fn broken_reports_are_refused_with_words_and_disturb_nobody() -> Result<()
     let (hub, mut feeds) = (Hub::start().await?, JoinSet::new());
     let seen = hub.feed("n1", &mut feeds);
     let agent = Reporter::start("n2", 5, vec![hub.uri()]);
-    agent.reports.set_unhealthy(vec![unhealthy("w")]);
+    agent.reports.set_health(vec![unhealthy("w")], Vec::new());
     seen.wait("the verdict", |health| health.unhealthy.len() == 1).await?;
     wait::until("a first beat", BOUND, || async { agent.answering() == 1 }).await?;
     let last = || agent.replicas.heard_at().borrow().values().next().and_then(|heard| heard.since);
