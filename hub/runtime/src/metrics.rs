@@ -196,7 +196,10 @@ impl Looks {
             let looking = Looking(self.clone());
             tokio::task::spawn_blocking(move || {
                 let families = (looking.0.look)();
-                looking.0.found.send_replace(Some((Instant::now(), families)));
+                // Before the news: whoever is woken by it and asks again must find the place free.
+                let looks = looking.0.clone();
+                drop(looking);
+                looks.found.send_replace(Some((Instant::now(), families)));
             });
         }
         // In vain: then the last one counts.
