@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3 as udp_proxy
 use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
 use envoy_types::pb::xds::r#type::matcher::v3 as matcher;
 use portreeve_api::plan;
-use portreeve_xds::Resource;
 use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Resource};
 use prost::Message;
 
 use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, u64_value};
@@ -58,8 +58,32 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
         }
         other => return Err(format!("an Envoy can't open a {} listener", other.as_str_name())),
     }
-    let resource = Resource::new(EnvoyType::Listener, name, &built.encode_to_vec());
+    let resource = of_bytes(name, &built.encode_to_vec());
     Ok(Built { resource, cluster: cluster.name.clone() })
+}
+
+/// A listener's resource from its bytes.
+pub fn of_bytes(name: Name, body: &[u8]) -> Arc<Resource> {
+    let listener = envoy::Listener::decode(body).unwrap_or_default();
+    match address(&listener) {
+        Some(address) => Resource::with_address(EnvoyType::Listener, name, body, address),
+        None => Resource::new(EnvoyType::Listener, name, body),
+    }
+}
+
+/// What a listener occupies: its transport and port. All listeners of a proxy bind the wildcard address.
+fn address(listener: &envoy::Listener) -> Option<String> {
+    use core::socket_address::{PortSpecifier, Protocol};
+    let Some(core::address::Address::SocketAddress(socket)) = listener.address.as_ref()?.address.as_ref()
+    else {
+        return None;
+    };
+    let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+    let transport = match socket.protocol() {
+        Protocol::Udp => "udp",
+        Protocol::Tcp => "tcp",
+    };
+    Some(format!("{transport} {port}"))
 }
 
 fn destination<'a>(plan: &'a plan::Plan, listener: &plan::Listener) -> Result<&'a plan::Cluster, String> {

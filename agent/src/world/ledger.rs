@@ -12,7 +12,7 @@ use portreeve_xds::{Name, Resource, Version};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::proxy::Contribution;
-use crate::translate::Families;
+use crate::translate::{Families, listener};
 
 /// A resource's type and name.
 type Key = (EnvoyType, Name);
@@ -86,6 +86,7 @@ impl Accepted {
     pub fn new(ty: EnvoyType, name: Name, inputs: u64, body: &[u8]) -> Self {
         let resource = match ty {
             EnvoyType::Cluster => Resource::with_companion(ty, name.clone(), body, name),
+            EnvoyType::Listener => listener::of_bytes(name, body),
             _ => Resource::new(ty, name, body),
         };
         Self { ty, inputs, resource }

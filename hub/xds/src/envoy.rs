@@ -79,10 +79,16 @@ impl ResourceType for EnvoyType {
         Some(body.freeze())
     }
 
-    /// A listener that cannot bind now may well bind later.
+    /// A listener that cannot bind now, or whose address another listener has, may well be accepted later.
     fn transient(self, detail: &str) -> bool {
         const CAUSES: [&str; 3] = ["Address already in use", "Permission denied", "cannot bind"];
-        self == Self::Listener && CAUSES.iter().any(|cause| detail.contains(cause))
+        self == Self::Listener && (self.conflict(detail) || CAUSES.iter().any(|cause| detail.contains(cause)))
+    }
+
+    /// Envoy 1.40: "'NAME' has duplicate address 'ADDRESS' as existing listener". It judges the resources of a response
+    /// one after the other, after the removals.
+    fn conflict(self, detail: &str) -> bool {
+        self == Self::Listener && detail.contains("has duplicate address")
     }
 
     fn secret(self) -> bool {
@@ -103,10 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bind_failure_of_a_listener_is_transient() {
+    fn bind_failure_and_address_conflict_of_a_listener_are_transient() {
         let text = "cannot bind '0.0.0.0:80': Address already in use";
         assert!(EnvoyType::Listener.transient(text));
         assert!(!EnvoyType::Cluster.transient(text));
-        assert!(!EnvoyType::Listener.transient("duplicate address"));
+        let conflict = "error adding listener: 'a' has duplicate address '0.0.0.0:80' as existing listener";
+        assert!(EnvoyType::Listener.transient(conflict) && EnvoyType::Listener.conflict(conflict));
+        assert!(!EnvoyType::Listener.conflict(text) && !EnvoyType::Cluster.conflict(conflict));
+        assert!(!EnvoyType::Listener.transient("no filter chains specified"));
     }
 }

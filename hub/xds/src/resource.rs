@@ -67,6 +67,12 @@ pub trait ResourceType: Copy + Eq + Ord + Hash + Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether this rejection says that another resource of the client has the address ([`Resource::address`]) that this one
+    /// is to have.
+    fn conflict(self, _detail: &str) -> bool {
+        false
+    }
+
     /// Whether bodies are secret: the text of a rejection may quote them and is never passed on.
     fn secret(self) -> bool {
         false
@@ -126,7 +132,17 @@ pub struct Resource {
     message: Box<[u8]>,
     any_at: u32,
     body_at: u32,
-    companion: Option<Name>,
+    relation: Relation,
+}
+
+/// What a resource means to others.
+#[derive(Clone, PartialEq, Eq)]
+enum Relation {
+    None,
+    /// It is always followed by this one.
+    Companion(Name),
+    /// No other resource of its type may have this address at the same time.
+    Address(Name),
 }
 
 // === impl Resource ===
@@ -146,7 +162,19 @@ impl Resource {
         companion: impl Into<Name>,
     ) -> Arc<Self> {
         let plain = Self::encode(ty.type_url(), name.into(), body);
-        Arc::new(Self { companion: Some(companion.into()), ..plain })
+        Arc::new(Self { relation: Relation::Companion(companion.into()), ..plain })
+    }
+
+    /// A resource that occupies `address` at the client, as an Envoy listener does: the client refuses another resource
+    /// of this type with the same address. Sessions order their responses by it. The text has no other meaning.
+    pub fn with_address<T: ResourceType>(
+        ty: T,
+        name: impl Into<Name>,
+        body: &[u8],
+        address: impl Into<Name>,
+    ) -> Arc<Self> {
+        let plain = Self::encode(ty.type_url(), name.into(), body);
+        Arc::new(Self { relation: Relation::Address(address.into()), ..plain })
     }
 
     fn encode(url: &str, name: Name, body: &[u8]) -> Self {
@@ -162,7 +190,7 @@ impl Resource {
         put_length(&mut out, 2, body.len());
         let body_at = out.len() as u32;
         out.extend_from_slice(body);
-        Self { name, version, message: out.into_boxed_slice(), any_at, body_at, companion: None }
+        Self { name, version, message: out.into_boxed_slice(), any_at, body_at, relation: Relation::None }
     }
 
     /// The name, unique within its type.
@@ -183,7 +211,18 @@ impl Resource {
 
     /// The resource that must follow this one on every stream.
     pub fn companion(&self) -> Option<&Name> {
-        self.companion.as_ref()
+        match &self.relation {
+            Relation::Companion(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The address given to [`Resource::with_address`].
+    pub fn address(&self) -> Option<&Name> {
+        match &self.relation {
+            Relation::Address(address) => Some(address),
+            _ => None,
+        }
     }
 
     /// The encoded message, a slice of the shared allocation.

@@ -135,3 +135,52 @@ fn loser_of_a_port_is_a_fault_that_is_told_once() {
     rig.put_plan(&mk_plan("young", 2, 2000, ip("10.0.0.3")));
     assert_eq!(rig.world.take_faults(), []);
 }
+
+/// A Plan with listeners of these names and ports, of which each has the cluster "c".
+fn mk_listeners(name: &str, created_ms: i64, all: &[(&str, u32)]) -> plan::Plan {
+    let mut plan = mk_plan(name, created_ms, 0, ip("10.0.0.9"));
+    let model = plan.listeners.remove(0);
+    plan.listeners = all
+        .iter()
+        .map(|(name, port)| {
+            let socket = plan::Socket { port: *port, ..model.socket.clone().unwrap() };
+            plan::Listener { name: (*name).into(), socket: Some(socket), ..model.clone() }
+        })
+        .collect();
+    plan
+}
+
+fn strings(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn listeners_that_swap_ports_are_removed_once_and_sent_in_order() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_listeners("call", 1, &[("a", 17000), ("b", 17001)]));
+    let mut watched = rig.watch(EnvoyType::Listener);
+    rig.put_plan(&mk_listeners("call", 1, &[("a", 17001), ("b", 17000)]));
+    let [a, b] = ["A/ns/call/a", "A/ns/call/b"];
+    assert_eq!(watched.next(), [(vec![], strings(&[a])), (strings(&[b, a]), vec![])]);
+}
+
+#[test]
+fn listener_moves_before_another_takes_its_port() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_listeners("call", 1, &[("a", 17000), ("b", 17001)]));
+    let mut watched = rig.watch(EnvoyType::Listener);
+    rig.put_plan(&mk_listeners("call", 1, &[("a", 17001), ("b", 17002)]));
+    assert_eq!(watched.next(), [(strings(&["A/ns/call/b", "A/ns/call/a"]), vec![])]);
+}
+
+#[test]
+fn accepted_listener_that_was_kept_on_disk_has_its_address() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_listeners("call", 1, &[("a", 17000)]));
+    let held =
+        rig.world.open(&gateway()).unwrap().snapshot(|s| s.get(EnvoyType::Listener, "A/ns/call/a").cloned());
+    let held = held.unwrap();
+    assert_eq!(held.address().map(|address| &**address), Some("udp 17000"));
+    let kept = Accepted::new(EnvoyType::Listener, held.name().clone(), 0, held.body());
+    assert_eq!(kept.resource.address(), held.address());
+}

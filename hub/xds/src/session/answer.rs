@@ -68,6 +68,9 @@ impl<T: ResourceType> Session<T> {
             let passing = ty.transient(reason);
             transient &= passing;
             state.reject(name, passing, now);
+            if ty.conflict(reason) {
+                state.evicted.extend(state.addresses.take_unknown());
+            }
         }
         let names: Vec<Name> = named.into_iter().map(|(name, _)| name).collect();
         self.await_no_companion_of(at, &names);
@@ -92,6 +95,9 @@ impl<T: ResourceType> TypeState<T> {
         if keep {
             self.good.insert(resource.name().clone(), resource.clone());
         }
+        if let Some(address) = resource.address() {
+            self.addresses.confirmed(resource.name(), address);
+        }
         if let Some(entry) = self.entries.get_mut(Key { name: resource.name(), place })
             && entry.version == resource.version()
             && entry.standing != Standing::Absent
@@ -110,6 +116,7 @@ impl<T: ResourceType> TypeState<T> {
 
     /// Withholds a rejected resource until its version changes, or until its retry is due.
     fn reject(&mut self, name: &Name, transient: bool, now: Instant) {
+        self.addresses.rejected(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
         entry.standing = if transient { Standing::Retrying } else { Standing::Withheld };
         if !transient {
@@ -134,8 +141,12 @@ impl<T: ResourceType> TypeState<T> {
 
     /// Puts up the retries whose time has come, together.
     pub(super) fn retry_due(&mut self, now: Instant) {
+        let freed = self.addresses.take_freed();
         if self.retries.is_empty() {
             return;
+        }
+        if freed {
+            self.retries.values_mut().filter_map(|retry| retry.due.as_mut()).for_each(|due| *due = now);
         }
         let mut due: Vec<Name> = Vec::new();
         let entries = &mut self.entries;

@@ -14,12 +14,12 @@ use crate::snapshot::Snapshot;
 
 /// The content of a response.
 #[derive(Default)]
-struct Draft {
-    resources: Vec<Arc<Resource>>,
+pub(super) struct Draft {
+    pub(super) resources: Vec<Arc<Resource>>,
     /// As in [`Flight::places`].
-    places: Vec<Option<Place>>,
-    removed: Vec<Name>,
-    trial: bool,
+    pub(super) places: Vec<Option<Place>>,
+    pub(super) removed: Vec<Name>,
+    pub(super) trial: bool,
 }
 
 // === impl Draft ===
@@ -50,10 +50,14 @@ impl<T: ResourceType> Session<T> {
         if self.variant == Variant::Sotw && self.types[at].unsure(snap) {
             return None;
         }
+        if let Some(draft) = self.types[at].evict() {
+            return Some(self.send(at, draft, snap, now));
+        }
         while let Some(names) = self.types[at].trials.pop_front() {
             let look = names.into_iter().map(|name| (name, Look { force: true, place: None }));
             let draft = Draft { trial: true, ..self.draft(at, look, false, snap) };
             if !draft.is_empty() {
+                let draft = self.types[at].in_order(draft, snap);
                 return Some(self.send(at, draft, snap, now));
             }
         }
@@ -62,6 +66,7 @@ impl<T: ResourceType> Session<T> {
         }
         let pending = std::mem::take(&mut self.types[at].pending);
         let draft = self.draft(at, pending, true, snap);
+        let draft = self.types[at].in_order(draft, snap);
         let owed = std::mem::take(&mut self.types[at].owed);
         (owed || !draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
@@ -263,8 +268,7 @@ impl<T: ResourceType> TypeState<T> {
 
     fn sent(&mut self, draft: &Draft) {
         for (resource, place) in draft.resources.iter().zip(&draft.places) {
-            let key = Key { name: resource.name(), place: *place };
-            self.record(key, resource.version(), Standing::Sent);
+            self.record_sent(Key { name: resource.name(), place: *place }, resource);
         }
         for name in &draft.removed {
             self.forget(name);
@@ -280,7 +284,9 @@ impl<T: ResourceType> TypeState<T> {
         let suspects: HashSet<&Name> =
             self.trials.iter().flatten().filter(|name| !trying.contains(*name)).collect();
         let mut set: Vec<Arc<Resource>> = Vec::new();
-        for (name, resource) in snap.iter(self.ty).filter(|(name, _)| self.subscribed(*name)) {
+        let leaving: HashSet<&Name> = draft.removed.iter().collect();
+        let stays = |name: &Name| self.subscribed(name) && !leaving.contains(name);
+        for (name, resource) in snap.iter(self.ty).filter(|(name, _)| stays(name)) {
             let bad = suspects.contains(name) || self.rejected(name, resource.version());
             set.extend(if bad { self.good.get(name) } else { Some(resource) }.cloned());
         }
@@ -288,6 +294,8 @@ impl<T: ResourceType> TypeState<T> {
         let parting = parting.filter(|name| snap.get(self.ty, name).is_none());
         set.extend(parting.filter_map(|name| self.good.get(name).cloned()));
         set.sort_by(|a, b| a.name().cmp(b.name()));
+        let order = self.addresses.order(&set, |_, _| false).indexes;
+        let set = order.into_iter().map(|index| set[index].clone()).collect::<Vec<_>>();
         self.settle(&set);
         set
     }
@@ -311,7 +319,7 @@ impl<T: ResourceType> TypeState<T> {
                 _ => false,
             });
             if !settled {
-                self.record(resource.name(), resource.version(), Standing::Sent);
+                self.record_sent(resource.name(), resource);
             }
         }
     }

@@ -4,10 +4,12 @@
 //! snapshot when it is asked for one. A slow client therefore gets the newest state, not a backlog. The clock is an
 //! argument. Sources: envoyproxy/envoy `docs/root/api-docs/xds_protocol.rst`, and Envoy 1.40 as measured.
 
+mod addresses;
 mod answer;
 mod build;
 mod entries;
 mod nack;
+mod order;
 mod state;
 mod subscribe;
 mod unknown;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::addresses::Addresses;
 use super::entries::{Entries, Entry, Key, Place, Standing};
 use crate::budget::Load;
 use crate::resource::{Name, Resource, ResourceType, Version};
@@ -113,6 +114,10 @@ pub(super) struct TypeState<T> {
     /// Companions of sent resources that have not gone out since. Mostly empty, as `retries` are, and asked at each change: an
     /// empty tree has no memory to look at.
     pub(super) awaited: BTreeMap<Name, Awaited>,
+    /// The addresses of what the client has.
+    pub(super) addresses: Addresses,
+    /// Names that must be removed before anything else is sent, as they may hold an address that is another's now.
+    pub(super) evicted: BTreeSet<Name>,
 }
 
 /// The part of one name in the hash over a set; order does not matter.
@@ -151,11 +156,14 @@ impl<T: ResourceType> TypeState<T> {
             sum: 0,
             good: HashMap::new(),
             awaited: BTreeMap::new(),
+            addresses: Addresses::default(),
+            evicted: BTreeSet::new(),
         }
     }
 
     pub(super) fn has_work(&self) -> bool {
-        self.owed || !self.pending.is_empty() || !self.trials.is_empty() || !self.farewells.is_empty()
+        let queued = !self.trials.is_empty() || !self.farewells.is_empty() || !self.evicted.is_empty();
+        self.owed || !self.pending.is_empty() || queued
     }
 
     pub(super) fn subscribed<'a>(&self, key: impl Into<Key<'a>>) -> bool {
@@ -191,10 +199,33 @@ impl<T: ResourceType> TypeState<T> {
         entry.standing = standing;
     }
 
+    /// This resource was sent.
+    pub(super) fn record_sent<'a>(&mut self, key: impl Into<Key<'a>>, resource: &Resource) {
+        let key = key.into();
+        if let Some(address) = resource.address() {
+            let claimed = self.entries.get(key).is_some_and(|entry| entry.standing == Standing::Claimed);
+            if claimed {
+                self.addresses.unknown(key.name);
+            }
+            self.addresses.sent(key.name, address);
+        }
+        self.record(key, resource.version(), Standing::Sent);
+    }
+
+    /// The client says that it has this version.
+    pub(super) fn record_claim(&mut self, name: &Name, version: Version, snap: &Snapshot<T>) {
+        self.record(name, version, Standing::Claimed);
+        let same = snap.get(self.ty, name).filter(|resource| resource.version() == version);
+        if let Some(address) = same.and_then(|resource| resource.address()) {
+            self.addresses.sent(name, address);
+        }
+    }
+
     /// The client has nothing of this name any more; a subscription by name stays.
     pub(super) fn forget(&mut self, name: &Name) {
         self.retries.remove(name);
         self.good.remove(name);
+        self.addresses.released(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.standing != Standing::Absent {
             self.sum = self.sum.wrapping_sub(share(name, entry.version));

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use super::entries::Standing;
 use super::{Interest, Session};
 use crate::message::{Event, Request};
 use crate::resource::{Name, ResourceType, Version};
@@ -38,7 +37,7 @@ impl<T: ResourceType> Session<T> {
             self.start_wildcard(at, &claims, snap);
         }
         for name in req.subscribe.iter().filter(|name| is_name(name)) {
-            self.subscribe(at, &snap.intern(ty, name), &claims);
+            self.subscribe(at, &snap.intern(ty, name), &claims, snap);
         }
         if drops_all && self.types[at].wildcard {
             self.types[at].end_wildcard();
@@ -55,7 +54,7 @@ impl<T: ResourceType> Session<T> {
         state.owed = true;
         self.interest.push(Interest::Wildcard(state.ty, true));
         for (name, version) in claims {
-            state.record(name, *version, Standing::Claimed);
+            state.record_claim(name, *version, snap);
             if snap.get(state.ty, name).is_none() {
                 state.look_at(name.clone(), false);
             }
@@ -70,14 +69,14 @@ impl<T: ResourceType> Session<T> {
     }
 
     /// A name that is asked for is answered, whatever was sent before, unless the client just said that it has it.
-    fn subscribe(&mut self, at: usize, name: &Name, claims: &Claims) {
+    fn subscribe(&mut self, at: usize, name: &Name, claims: &Claims, snap: &Snapshot<T>) {
         let state = &mut self.types[at];
         if let Some(place) = state.name(name) {
             self.interest.push(Interest::Name(state.ty, name.clone(), Some(place)));
         }
         let claim = claims.get(name);
         if let Some(version) = claim {
-            state.record(name, *version, Standing::Claimed);
+            state.record_claim(name, *version, snap);
         }
         let force = claim.is_none() || state.awaited.contains_key(name);
         state.look_at(name.clone(), force);
@@ -166,7 +165,7 @@ impl<T: ResourceType> super::state::TypeState<T> {
             return false;
         }
         for (name, version) in names {
-            self.record(&name, version, Standing::Claimed);
+            self.record_claim(&name, version, snap);
         }
         (self.owed, self.told) = (false, true);
         let awaited: Vec<Name> = self.awaited.keys().cloned().collect();

@@ -1,6 +1,7 @@
 //! The protocol cases, spoken to the session without a runtime.
 
 mod ack;
+mod addresses;
 mod conformance;
 mod content;
 mod order;

@@ -1,0 +1,168 @@
+//! Which resource holds which address at the client ([`Addresses`]), and the order in which addresses change hands.
+//!
+//! Envoy 1.40 refuses a listener whose address another listener still has. It applies the removals of a response first and
+//! then its resources one by one, and it lets a listener change its address in place. So a resource that leaves an address
+//! goes before the one that takes it, and one member of a cycle is removed in a response of its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::resource::{Name, Resource};
+
+/// The addresses that the client's resources hold, as far as this stream knows.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    by_name: HashMap<Name, Held>,
+    /// The names whose last sent version has this address.
+    by_address: HashMap<Name, Vec<Name>>,
+    /// Names that the client had in a version of another stream: their present address is not known.
+    unknown: BTreeSet<Name>,
+    /// An address was left since [`Addresses::take_freed`].
+    freed: bool,
+}
+
+/// The address of one resource.
+#[derive(Debug)]
+struct Held {
+    /// The address in the version that was sent last.
+    now: Name,
+    /// The address in the accepted version, which is in force again if the last one is rejected.
+    accepted: Option<Name>,
+}
+
+/// How resources must go out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Indexes into the resources: what leaves an address comes before what takes it.
+    pub(super) indexes: Vec<usize>,
+    /// Names that must be removed before.
+    pub(super) first: BTreeSet<Name>,
+}
+
+// === impl Addresses ===
+
+impl Addresses {
+    /// A version with this address was sent.
+    pub(super) fn sent(&mut self, name: &Name, address: &Name) {
+        let held = self.by_name.get(name).map(|held| (held.now.clone(), held.accepted.clone()));
+        match held {
+            Some((now, _)) if now == *address => {}
+            Some((now, accepted)) => self.put(name, address.clone(), accepted.or(Some(now))),
+            None => self.put(name, address.clone(), None),
+        }
+    }
+
+    /// The client had an unknown version of this name when the stream began.
+    pub(super) fn unknown(&mut self, name: &Name) {
+        if !self.by_name.contains_key(name) {
+            self.unknown.insert(name.clone());
+        }
+    }
+
+    /// The client accepted a version with this address.
+    pub(super) fn confirmed(&mut self, name: &Name, address: &Name) {
+        if let Some(held) = self.by_name.get_mut(name).filter(|held| held.now == *address) {
+            self.freed |= held.accepted.take().is_some();
+            self.unknown.remove(name);
+        }
+    }
+
+    /// The client rejected the version that was sent last.
+    pub(super) fn rejected(&mut self, name: &Name) {
+        let Some(held) = self.by_name.get(name) else { return };
+        match held.accepted.clone() {
+            Some(accepted) => self.put(name, accepted, None),
+            None => self.drop_held(name),
+        }
+    }
+
+    /// The client no longer has this name.
+    pub(super) fn released(&mut self, name: &Name) {
+        self.freed |= self.by_name.contains_key(name);
+        self.drop_held(name);
+        self.unknown.remove(name);
+    }
+
+    /// Whether an address was left since the last call.
+    pub(super) fn take_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
+    }
+
+    /// Takes the names whose address is not known.
+    pub(super) fn take_unknown(&mut self) -> BTreeSet<Name> {
+        std::mem::take(&mut self.unknown)
+    }
+
+    /// How these resources must go out. `elsewhere` tells whether a holder that is not among them is to leave its address.
+    pub(super) fn order(
+        &self,
+        resources: &[Arc<Resource>],
+        elsewhere: impl Fn(&Name, &Name) -> bool,
+    ) -> Order {
+        let mut order = Order { indexes: (0..resources.len()).collect(), first: BTreeSet::new() };
+        let holders: Vec<Option<&Name>> = resources.iter().map(|one| self.holder(one)).collect();
+        if holders.iter().all(Option::is_none) {
+            return order;
+        }
+        let indexes: HashMap<&Name, usize> =
+            resources.iter().enumerate().map(|(index, one)| (one.name(), index)).collect();
+        let mut next = vec![None; resources.len()];
+        for (index, holder) in holders.iter().enumerate() {
+            let (Some(holder), Some(address)) = (holder, resources[index].address()) else { continue };
+            match indexes.get(*holder) {
+                Some(at) => next[index] = (resources[*at].address() != Some(address)).then_some(*at),
+                None if elsewhere(holder, address) => drop(order.first.insert((*holder).clone())),
+                None => {}
+            }
+        }
+        order.indexes.clear();
+        follow(&next, |index, cyclic| match cyclic {
+            true => drop(order.first.insert(resources[index].name().clone())),
+            false => order.indexes.push(index),
+        });
+        order
+    }
+
+    /// Another resource that holds this one's address.
+    fn holder(&self, resource: &Resource) -> Option<&Name> {
+        let held = self.by_address.get(resource.address()?)?;
+        held.iter().find(|name| *name != resource.name())
+    }
+
+    fn put(&mut self, name: &Name, now: Name, accepted: Option<Name>) {
+        self.drop_held(name);
+        self.by_address.entry(now.clone()).or_default().push(name.clone());
+        self.by_name.insert(name.clone(), Held { now, accepted });
+    }
+
+    fn drop_held(&mut self, name: &Name) {
+        let Some(held) = self.by_name.remove(name) else { return };
+        if let Some(names) = self.by_address.get_mut(&held.now) {
+            names.retain(|one| one != name);
+            if names.is_empty() {
+                self.by_address.remove(&held.now);
+            }
+        }
+    }
+}
+
+/// Visits each index after the one that it leads to; of each cycle, one index is also visited as cyclic.
+fn follow(next: &[Option<usize>], mut visit: impl FnMut(usize, bool)) {
+    let (mut seen, mut done) = (vec![false; next.len()], vec![false; next.len()]);
+    for start in 0..next.len() {
+        let mut path = Vec::new();
+        let mut at = Some(start);
+        while let Some(index) = at.filter(|index| !done[*index]) {
+            if std::mem::replace(&mut seen[index], true) {
+                visit(index, true);
+                break;
+            }
+            path.push(index);
+            at = next[index];
+        }
+        for index in path.into_iter().rev() {
+            done[index] = true;
+            visit(index, false);
+        }
+    }
+}

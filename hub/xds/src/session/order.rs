@@ -1,0 +1,35 @@
+//! Responses in which addresses change hands: what goes first, and what must be removed first.
+
+use super::build::Draft;
+use super::state::TypeState;
+use crate::resource::{Name, ResourceType};
+use crate::snapshot::Snapshot;
+
+impl<T: ResourceType> TypeState<T> {
+    /// Orders a response so that an address is left before it is taken. Where that takes a removal first, the answer is that
+    /// removal, and the rest is put up again behind it.
+    pub(super) fn in_order(&mut self, draft: Draft, snap: &Snapshot<T>) -> Draft {
+        let elsewhere = |holder: &Name, address: &Name| {
+            let stays = snap.get(self.ty, holder).is_some_and(|one| one.address() == Some(address));
+            !stays && !draft.removed.contains(holder)
+        };
+        let order = self.addresses.order(&draft.resources, elsewhere);
+        if order.first.is_empty() {
+            let resources = order.indexes.iter().map(|at| draft.resources[*at].clone()).collect();
+            let places = order.indexes.iter().map(|at| draft.places[*at]).collect();
+            return Draft { resources, places, ..draft };
+        }
+        let names = draft.resources.iter().map(|one| one.name());
+        for name in names.chain(&draft.removed).chain(&order.first) {
+            self.look_at(name.clone(), true);
+        }
+        Draft { removed: order.first.into_iter().collect(), ..Draft::default() }
+    }
+
+    /// The removal of what the client refused to move or may hold an address that is another's now. It is put up again.
+    pub(super) fn evict(&mut self) -> Option<Draft> {
+        let removed: Vec<_> = std::mem::take(&mut self.evicted).into_iter().collect();
+        removed.iter().for_each(|name| self.look_at(name.clone(), true));
+        (!removed.is_empty()).then(|| Draft { removed, ..Draft::default() })
+    }
+}
