@@ -59,11 +59,16 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
         origin: Some(origin),
         ..Default::default()
     };
+    let mut pairs = Vec::new();
     for listener in &object.spec.listeners {
-        let Some((mut listener, cluster)) = resolving.listener(listener)? else { continue };
-        let name = add_cluster(&mut plan.clusters, cluster, &listener.name);
-        listener.rules.push(forward(&name));
+        pairs.extend(resolving.listener(listener)?);
+    }
+    for (mut listener, cluster) in with_cluster_names(pairs) {
+        listener.rules.push(forward(&cluster.name));
         plan.listeners.push(listener);
+        if !plan.clusters.contains(&cluster) {
+            plan.clusters.push(cluster);
+        }
     }
     if plan.listeners.is_empty() {
         let why: Vec<_> = resolving.warnings.into_iter().map(|(_, text)| text).collect();
@@ -210,15 +215,24 @@ impl Resolving {
     }
 }
 
-/// Puts a cluster into a Plan under a name that is free: the API lets two listeners name different clusters alike.
-fn add_cluster(clusters: &mut Vec<plan::Cluster>, mut cluster: plan::Cluster, listener: &str) -> String {
-    if !clusters.contains(&cluster) {
-        while clusters.iter().any(|c| c.name == cluster.name) {
-            cluster.name = format!("{listener}/{}", cluster.name);
+/// Gives the clusters names that are unique in the object: the API lets listeners name different clusters alike. Each of
+/// those gets the name `LISTENER/CLUSTER`, whatever the order of the listeners.
+fn with_cluster_names(
+    mut pairs: Vec<(plan::Listener, plan::Cluster)>,
+) -> Vec<(plan::Listener, plan::Cluster)> {
+    // A made-up name may be another cluster's given name. Names only grow, so the rounds end.
+    loop {
+        let clashes: Vec<bool> = pairs
+            .iter()
+            .map(|(_, one)| pairs.iter().any(|(_, other)| other.name == one.name && other != one))
+            .collect();
+        if !clashes.contains(&true) {
+            return pairs;
         }
-        clusters.push(cluster.clone());
+        for ((listener, cluster), _) in pairs.iter_mut().zip(&clashes).filter(|(_, clashes)| **clashes) {
+            cluster.name = format!("{}/{}", listener.name, cluster.name);
+        }
     }
-    cluster.name
 }
 
 /// Whether a text that is no IP address can be a DNS name: RFC 1035's lengths, and no colon, as in "host:port".

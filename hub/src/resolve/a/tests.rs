@@ -235,8 +235,23 @@ fn listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then() 
     let same = || cluster("c", json!([worker()]));
     let other = cluster("c", json!([endpoint(json!({"address": "10.0.0.1"}))]));
     let plan = resolved(json!([udp("l0", 1, same()), udp("l1", 2, same()), udp("l2", 3, other)])).plan;
-    assert_eq!(destinations(&plan), ["c", "c", "l2/c"]);
-    assert_eq!(plan.clusters.len(), 2);
+    assert_eq!(destinations(&plan), ["l0/c", "l1/c", "l2/c"]);
+    let plan = resolved(json!([udp("l0", 1, same()), udp("l1", 2, same())])).plan;
+    assert_eq!(destinations(&plan), ["c", "c"]);
+    assert_eq!(plan.clusters.len(), 1);
+}
+
+#[test]
+fn names_of_clusters_do_not_depend_on_the_order_of_the_listeners() {
+    let address = |i: i32| json!([endpoint(json!({"address": format!("10.0.0.{i}")}))]);
+    let listeners = [1, 2, 3].map(|i| udp(&format!("l{i}"), i, cluster("c", address(i))));
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]] {
+        let plan = resolved(json!(order.map(|at| listeners[at].clone()))).plan;
+        let expected = order.map(|at| format!("l{}/c", at + 1));
+        assert_eq!(destinations(&plan), expected);
+        let names: Vec<_> = plan.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+        assert_eq!(names, expected);
+    }
 }
 
 #[test]
