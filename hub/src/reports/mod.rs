@@ -1,7 +1,7 @@
 //! What agents report to this replica: the state ([`Book`]) behind one lock, and what follows from it. Entry point: [`Desk`].
 //!
 //! Verdicts go out as Health, through the feed, to those who use an endpoint there: at once where the hub keeps up, else the
-//! oldest first, each node's newest alone (see [`queue`]). A report never waits for that. How far Plans are is kept for the
+//! oldest first, each node's newest alone (see `queue.rs`). A report never waits for that. How far Plans are is kept for the
 //! writer of conditions, who is told which Plans have news. A replica that starts knows nothing and says nothing: every
 //! agent tells every replica all that it has when it connects.
 

@@ -6,18 +6,7 @@ use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener, Route, Secret};
 use portreeve_xds::session::{COMPANION_WAIT, REMOVAL_GRACE};
 use portreeve_xds::{Request, Session, Variant};
 
-use crate::peer::{Peer, about, eds_cluster, names, res, subscribe, unsubscribe};
-
-/// A client that has cluster a, its assignment and listener l.
-fn established() -> Peer {
-    let mut peer = Peer::delta();
-    peer.change(vec![eds_cluster("a", "1"), res(Endpoint, "a", "1"), res(Listener, "l", "1")], &[]);
-    peer.session.request(about(Cluster), &peer.snap, peer.now);
-    peer.session.request(subscribe(Endpoint, &["a"]), &peer.snap, peer.now);
-    peer.session.request(about(Listener), &peer.snap, peer.now);
-    assert_eq!(peer.settle(), ["Cluster +a", "Endpoint +a", "Listener +l"]);
-    peer
-}
+use crate::peer::{Peer, about, eds_cluster, established, names, res, subscribe, unsubscribe};
 
 #[test]
 fn changed_cluster_is_followed_by_its_unchanged_assignment() {

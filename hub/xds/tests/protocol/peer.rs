@@ -97,6 +97,20 @@ impl Peer {
     }
 }
 
+/// A client that has cluster a, its assignment and listener l.
+pub fn established() -> Peer {
+    let mut peer = Peer::delta();
+    peer.change(
+        vec![eds_cluster("a", "1"), res(EnvoyType::Endpoint, "a", "1"), res(EnvoyType::Listener, "l", "1")],
+        &[],
+    );
+    peer.session.request(about(EnvoyType::Cluster), &peer.snap, peer.now);
+    peer.session.request(subscribe(EnvoyType::Endpoint, &["a"]), &peer.snap, peer.now);
+    peer.session.request(about(EnvoyType::Listener), &peer.snap, peer.now);
+    assert_eq!(peer.settle(), ["Cluster +a", "Endpoint +a", "Listener +l"]);
+    peer
+}
+
 /// A request about `ty` that says nothing else.
 pub fn about(ty: EnvoyType) -> Request<EnvoyType> {
     Request::new(Kind::Known(ty))

@@ -5,18 +5,7 @@ use std::time::Duration;
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
 use portreeve_xds::session::{COMPANION_WAIT, REMOVAL_GRACE};
 
-use crate::peer::{Peer, about, eds_cluster, res, subscribe, unsubscribe};
-
-/// A client that has cluster a, its assignment and listener l.
-fn established() -> Peer {
-    let mut peer = Peer::delta();
-    peer.change(vec![eds_cluster("a", "1"), res(Endpoint, "a", "1"), res(Listener, "l", "1")], &[]);
-    peer.session.request(about(Cluster), &peer.snap, peer.now);
-    peer.session.request(subscribe(Endpoint, &["a"]), &peer.snap, peer.now);
-    peer.session.request(about(Listener), &peer.snap, peer.now);
-    assert_eq!(peer.settle(), ["Cluster +a", "Endpoint +a", "Listener +l"]);
-    peer
-}
+use crate::peer::{Peer, eds_cluster, established, res, subscribe, unsubscribe};
 
 #[test]
 fn cluster_that_was_refused_holds_no_later_listener_back() {
