@@ -48,7 +48,7 @@ pub struct Pod {
     /// `spec.serviceAccountName`.
     pub service_account: String,
     /// The uid by which the kubelet runs a static pod and names its cgroup. This pod is then its mirror, whose own uid the API
-    /// server chose; none for every other pod. See [`static_uid`].
+    /// server chose; none for every other pod. (`static_uid` below finds it.)
     pub static_uid: Option<Arc<str>>,
 }
 

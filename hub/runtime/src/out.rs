@@ -1,4 +1,4 @@
-//! What a program prints for people. Entry points: [`print`], [`tell`], [`note`]; [`plain`] for text of unknown origin.
+//! What a program prints for people. Entry points: [`print()`], [`tell`], [`note`]; [`plain`] for text of unknown origin.
 //!
 //! `println!` and `eprintln!` panic when their reader has gone; nothing of the workspace's programs uses them.
 
@@ -47,10 +47,10 @@ fn write_line(to: &mut impl Write, text: impl Display) -> anyhow::Result<()> {
     checked(to.write_all(line.as_bytes()).and_then(|()| to.flush()))
 }
 
-/// The outcome of writing to standard output, as [`print`] has it.
+/// The outcome of writing to standard output, as [`print()`] has it.
 ///
 /// # Errors
-/// As for [`print`].
+/// As for [`print()`].
 pub fn checked(written: io::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
