@@ -220,7 +220,7 @@ const ROWS: [Answer; 27] = [
             "agent_that_was_told_nothing_yet_is_not_ready_and_says_what_it_waits_for",
         ),
         ("tests/tests/scenarios/trouble.rs", "two_hubs_serve_one_of_them_writes_and_the_other_takes_over"),
-        ("hub/src/lease.rs", "a_lease_is_free_for_its_holder_and_for_others_when_its_time_is_over"),
+        ("hub/src/lease.rs", "lease_is_over_when_it_was_seen_unchanged_for_as_long_as_it_lasts"),
     ]),
     // A26: manifests.
     Proven(&[
