@@ -87,24 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         locate(explicit.as_deref(), &mut |step| note(format_args!("{step}")))
     });
     let given = names::Given::default();
-    let setup = Setup {
-        gateways: None,
-        node: node.clone(),
-        // A socket in a directory of this user's own: nobody else is there to be kept out.
-        hub: Places::Unix(run_dir.join("hub.sock")),
-        link: Link::Plain,
-        run_dir: run_dir.clone(),
-        // The folder is at hand whenever the agent is.
-        state_dir: None,
-        envoy: Some(envoy.await??),
-        drain: Duration::from_secs(1),
-        keeper_command: vec![std::env::current_exe()?.into()],
-        with_parent: true,
-        identity: Identity::Kernel,
-        max_stale: Duration::from_secs(MAX_STALE.into()),
-        names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None, given: given.clone() },
-        defaults: Defaults::default(),
-    };
+    let setup = setup(&node, &run_dir, envoy.await??, given.clone())?;
     // Two steps: first the proxies end, which takes the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
     let mut tasks = Tasks::new(shutdown.clone());
@@ -137,6 +120,27 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some(wrong) if !wrong.is_empty() => bail!("the check failed:\n  {}", wrong.join("\n  ")),
         _ => Ok(()),
     }
+}
+
+/// The agent's settings: one hub over a socket in a directory of this user's own, so nobody has to be kept out.
+fn setup(node: &str, run_dir: &Path, envoy: PathBuf, given: names::Given) -> anyhow::Result<Setup> {
+    Ok(Setup {
+        gateways: None,
+        node: node.to_owned(),
+        hub: Places::Unix(run_dir.join("hub.sock")),
+        link: Link::Plain,
+        run_dir: run_dir.to_owned(),
+        // The folder is at hand whenever the agent is.
+        state_dir: None,
+        envoy: Some(envoy),
+        drain: Duration::from_secs(1),
+        keeper_command: vec![std::env::current_exe()?.into()],
+        with_parent: true,
+        identity: Identity::Kernel,
+        max_stale: Duration::from_secs(MAX_STALE.into()),
+        names: names::Settings { domain: names::DEFAULT_DOMAIN.into(), server: None, given },
+        defaults: Defaults::default(),
+    })
 }
 
 fn node(args: &Args, objects: &Objects) -> anyhow::Result<String> {

@@ -54,6 +54,11 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
 /// kube's stack without its retries (an API server that comes back asks for 5 s of patience: watches have their own,
 /// shorter) and with limits.
 fn limited(config: &Config) -> anyhow::Result<Client> {
+    if let Some(proxy) = &config.proxy_url {
+        anyhow::bail!(
+            "the API server is to be reached through the proxy {proxy}, which is not supported: take proxy-url out"
+        );
+    }
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(sockets())?);
     connector.set_connect_timeout(Some(CONNECT));
     connector.set_read_timeout(Some(SILENCE));
