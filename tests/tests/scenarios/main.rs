@@ -21,6 +21,7 @@ mod monitoring;
 mod names;
 mod nodes;
 mod owners;
+mod permutations;
 mod picture;
 mod ports;
 mod replicas;
