@@ -93,34 +93,34 @@ impl Addresses {
         std::mem::take(&mut self.unknown)
     }
 
-    /// How these resources must go out. `elsewhere` tells whether a holder that is not among them is to leave its address.
+    /// How these resources must go out; `None` if any order will do, as for all that has no address. `elsewhere` tells whether
+    /// a holder that is not among them is to leave its address.
     pub(super) fn order(
         &self,
         resources: &[Arc<Resource>],
         elsewhere: impl Fn(&Name, &Name) -> bool,
-    ) -> Order {
-        let mut order = Order { indexes: (0..resources.len()).collect(), first: BTreeSet::new() };
-        let holders: Vec<Option<&Name>> = resources.iter().map(|one| self.holder(one)).collect();
-        if holders.iter().all(Option::is_none) {
-            return order;
+    ) -> Option<Order> {
+        // Each change of an endpoint comes by here.
+        if resources.iter().all(|one| self.holder(one).is_none()) {
+            return None;
         }
+        let mut order = Order::default();
         let indexes: HashMap<&Name, usize> =
             resources.iter().enumerate().map(|(index, one)| (one.name(), index)).collect();
         let mut next = vec![None; resources.len()];
-        for (index, holder) in holders.iter().enumerate() {
-            let (Some(holder), Some(address)) = (holder, resources[index].address()) else { continue };
-            match indexes.get(*holder) {
+        for (index, one) in resources.iter().enumerate() {
+            let (Some(holder), Some(address)) = (self.holder(one), one.address()) else { continue };
+            match indexes.get(holder) {
                 Some(at) => next[index] = (resources[*at].address() != Some(address)).then_some(*at),
-                None if elsewhere(holder, address) => drop(order.first.insert((*holder).clone())),
+                None if elsewhere(holder, address) => drop(order.first.insert(holder.clone())),
                 None => {}
             }
         }
-        order.indexes.clear();
         follow(&next, |index, cyclic| match cyclic {
             true => drop(order.first.insert(resources[index].name().clone())),
             false => order.indexes.push(index),
         });
-        order
+        Some(order)
     }
 
     /// Another resource that holds this one's address.

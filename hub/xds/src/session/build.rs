@@ -197,8 +197,8 @@ impl<T: ResourceType> Session<T> {
         };
         let Draft { resources, places, removed, trial } = draft;
         let companion = state.ty.companion();
-        state.inflight.push_back(Flight { nonce, resources, places, removed: removed.clone(), trial });
         self.await_no_companion_of(at, &removed);
+        self.types[at].inflight.push_back(Flight { nonce, resources, places, removed, trial });
         if let Some(companion) = companion.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
             self.push_companions(position(companion), companions, now);
         }
@@ -220,7 +220,10 @@ impl<T: ResourceType> Session<T> {
     pub(super) fn await_no_companion_of(&mut self, at: usize, owners: &[Name]) {
         let Some(companion) = self.types[at].ty.companion() else { return };
         let awaited = &mut self.types[position(companion)].awaited;
-        awaited.retain(|_, awaited| !owners.contains(&awaited.owner));
+        if !awaited.is_empty() && !owners.is_empty() {
+            let owners: HashSet<&Name> = owners.iter().collect();
+            awaited.retain(|_, awaited| !owners.contains(&awaited.owner));
+        }
     }
 }
 
@@ -294,8 +297,9 @@ impl<T: ResourceType> TypeState<T> {
         let parting = parting.filter(|name| snap.get(self.ty, name).is_none());
         set.extend(parting.filter_map(|name| self.good.get(name).cloned()));
         set.sort_by(|a, b| a.name().cmp(b.name()));
-        let order = self.addresses.order(&set, |_, _| false).indexes;
-        let set = order.into_iter().map(|index| set[index].clone()).collect::<Vec<_>>();
+        if let Some(order) = self.addresses.order(&set, |_, _| false) {
+            set = order.indexes.into_iter().map(|index| set[index].clone()).collect();
+        }
         self.settle(&set);
         set
     }

@@ -13,7 +13,7 @@ impl<T: ResourceType> TypeState<T> {
             let stays = snap.get(self.ty, holder).is_some_and(|one| one.address() == Some(address));
             !stays && !draft.removed.contains(holder)
         };
-        let order = self.addresses.order(&draft.resources, elsewhere);
+        let Some(order) = self.addresses.order(&draft.resources, elsewhere) else { return draft };
         if order.first.is_empty() {
             let resources = order.indexes.iter().map(|at| draft.resources[*at].clone()).collect();
             let places = order.indexes.iter().map(|at| draft.places[*at]).collect();

@@ -24,6 +24,20 @@ pub(super) struct Answer {
 pub(super) struct UnknownTypes {
     asked: HashMap<Arc<str>, Vec<String>>,
     answers: VecDeque<Answer>,
+    /// Of `asked` and `answers` together: URLs and names.
+    load: Load,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn load(&self) -> Load {
+        load_of(&self.url, self.names.iter().map(|name| &**name))
+    }
+}
+
+fn load_of<'a>(url: &'a str, names: impl Iterator<Item = &'a str>) -> Load {
+    Load::of(std::iter::once(url).chain(names))
 }
 
 // === impl UnknownTypes ===
@@ -37,33 +51,32 @@ impl UnknownTypes {
             return false;
         }
         let more = known.is_some_and(|names| *names != req.names) || !req.subscribe.is_empty();
-        self.asked.insert(url.clone(), req.names.clone());
+        self.load = self.load.plus(load_of(url, req.names.iter().map(String::as_str)));
+        if let Some(before) = self.asked.insert(url.clone(), req.names.clone()) {
+            self.load = self.load.minus(load_of(url, before.iter().map(String::as_str)));
+        }
         let waits = self.answers.iter().any(|answer| answer.url == *url && req.subscribe.is_empty());
         if (first || more) && !waits {
             let names = req.subscribe.iter().filter(|name| *name != "*").map(|name| name.as_str().into());
             let mut names: Vec<Name> = names.collect();
             names.sort();
             names.dedup();
-            self.answers.push_back(Answer { url: url.clone(), names });
+            let answer = Answer { url: url.clone(), names };
+            self.load = self.load.plus(answer.load());
+            self.answers.push_back(answer);
         }
         first
     }
 
     /// What is remembered: URLs, the names asked for by each, and those of answers that have not gone out.
     pub(super) fn load(&self) -> Load {
-        let asked = self
-            .asked
-            .iter()
-            .flat_map(|(url, names)| std::iter::once(&**url).chain(names.iter().map(String::as_str)));
-        let unsent = self
-            .answers
-            .iter()
-            .flat_map(|answer| std::iter::once(&*answer.url).chain(answer.names.iter().map(|name| &**name)));
-        Load::of(asked.chain(unsent))
+        self.load
     }
 
     pub(super) fn next(&mut self) -> Option<Answer> {
-        self.answers.pop_front()
+        let answer = self.answers.pop_front()?;
+        self.load = self.load.minus(answer.load());
+        Some(answer)
     }
 }
 
