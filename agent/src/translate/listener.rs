@@ -58,14 +58,17 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
         }
         other => return Err(format!("an Envoy can't open a {} listener", other.as_str_name())),
     }
-    let resource = of_bytes(name, &built.encode_to_vec());
+    let resource = with_address(name, &built, &built.encode_to_vec());
     Ok(Built { resource, cluster: cluster.name.clone() })
 }
 
 /// A listener's resource from its bytes.
 pub fn of_bytes(name: Name, body: &[u8]) -> Arc<Resource> {
-    let listener = envoy::Listener::decode(body).unwrap_or_default();
-    match address(&listener) {
+    with_address(name, &envoy::Listener::decode(body).unwrap_or_default(), body)
+}
+
+fn with_address(name: Name, listener: &envoy::Listener, body: &[u8]) -> Arc<Resource> {
+    match address(listener) {
         Some(address) => Resource::with_address(EnvoyType::Listener, name, body, address),
         None => Resource::new(EnvoyType::Listener, name, body),
     }
