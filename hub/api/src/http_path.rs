@@ -2,7 +2,8 @@
 //! whoever asks sends [`HttpPath::request_target`].
 
 use std::borrow::Cow;
-use std::fmt::Write;
+
+use crate::percent;
 
 /// Characters of a path at most.
 pub const MAX_PATH: usize = 1024;
@@ -43,18 +44,7 @@ impl<'a> HttpPath<'a> {
     /// The path as the request line carries it: characters that can't stand in one are percent-encoded (RFC 3986, section
     /// 2.1), all others, `%` among them, stay as they are. Plain ASCII without control characters.
     pub fn request_target(&self) -> Cow<'a, str> {
-        if self.0.bytes().all(may_stand) {
-            return Cow::Borrowed(self.0);
-        }
-        let mut target = String::with_capacity(self.0.len() * 2);
-        for byte in self.0.bytes() {
-            match may_stand(byte) {
-                true => target.push(char::from(byte)),
-                // Writing to a String can't fail.
-                false => drop(write!(target, "%{byte:02X}")),
-            }
-        }
-        Cow::Owned(target)
+        percent::encode(self.0, may_stand)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod http_path;
 pub mod names;
 pub mod node_proxy;
 pub mod node_report;
+mod percent;
 pub mod plan;
 pub mod plan_type;
 pub mod pod;

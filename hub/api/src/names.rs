@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::percent;
 use crate::plan::Origin;
 
 /// Longest form of a user's name in a proxy, bytes.
@@ -33,25 +34,15 @@ pub fn probe_name(uid: &str, port: u32, path: &str) -> Arc<str> {
 /// two names have one form. A form that is too long is cut, and ends with `%~` and the hash of the name.
 pub fn proxy_part(name: &str) -> Cow<'_, str> {
     let keeps = |byte: u8| byte.is_ascii_alphanumeric() || PROXY_PUNCTUATION.contains(&byte);
-    if name.len() <= MAX_PROXY_PART && name.bytes().all(keeps) {
-        return Cow::Borrowed(name);
+    let whole = percent::encode(name, keeps);
+    if whole.len() <= MAX_PROXY_PART {
+        return whole;
     }
     let end = format!("%~{:016x}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()));
-    let (mut whole, mut cut) = (String::new(), 0);
-    for byte in name.bytes() {
-        match keeps(byte) {
-            true => whole.push(char::from(byte)),
-            false => whole.push_str(&format!("%{byte:02X}")),
-        }
-        if whole.len() <= MAX_PROXY_PART - end.len() {
-            cut = whole.len();
-        }
-    }
-    if whole.len() > MAX_PROXY_PART {
-        whole.truncate(cut);
-        whole.push_str(&end);
-    }
-    Cow::Owned(whole)
+    let most = MAX_PROXY_PART - end.len();
+    // An escape is kept whole or not at all.
+    let cut = whole[..most].rfind('%').filter(|at| at + 3 > most).unwrap_or(most);
+    Cow::Owned(format!("{}{end}", &whole[..cut]))
 }
 
 /// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
