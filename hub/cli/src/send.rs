@@ -96,7 +96,7 @@ fn show(answer: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {
         let text = String::from_utf8_lossy(answer);
-        return print(text.trim_end_matches('\n').split('\n').map(out::plain).collect::<Vec<_>>().join("\n"));
+        return print(out::plain_lines(text.trim_end_matches('\n')));
     }
     let ended = answer.ends_with(b"\n");
     out::checked(stdout.write_all(answer))?;

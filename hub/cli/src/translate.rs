@@ -12,6 +12,7 @@ use portreeve_hub::files::{Folder, Objects};
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
 use portreeve_runtime::out;
+use portreeve_xds::ResourceType;
 use portreeve_xds::envoy::EnvoyType;
 use serde_json::{Value, json};
 
@@ -26,8 +27,6 @@ pub enum Output {
     /// One JSON object for each proxy.
     Json,
 }
-use portreeve_xds::ResourceType;
-
 /// Flags of `portreeve translate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -28,17 +28,18 @@ pub fn print(text: impl Display) -> anyhow::Result<()> {
 /// feeds are escaped.
 pub fn tell(text: impl Display) {
     // Losing it is what was asked for.
-    let _ = write_line(&mut io::stdout().lock(), lines(&text));
+    let _ = write_line(&mut io::stdout().lock(), plain_lines(&text.to_string()));
 }
 
 /// Writes a line to standard error: what nobody reads is lost. Control characters but line feeds are escaped.
 pub fn note(text: impl Display) {
     // Losing it is what was asked for.
-    let _ = write_line(&mut io::stderr().lock(), lines(&text));
+    let _ = write_line(&mut io::stderr().lock(), plain_lines(&text.to_string()));
 }
 
-fn lines(text: &impl Display) -> String {
-    text.to_string().split('\n').map(plain).collect::<Vec<_>>().join("\n")
+/// Each line as [`plain`] has it; line feeds stay.
+pub fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 fn write_line(to: &mut impl Write, text: impl Display) -> anyhow::Result<()> {
