@@ -207,12 +207,14 @@ impl Desk {
     /// Publishes the first nodes of the queue, as they are now; false if none is due.
     fn publish_some(&self) -> bool {
         let nodes = self.queue().take(AT_ONCE, Instant::now());
+        if nodes.is_empty() {
+            return false;
+        }
         let book = self.lock();
         let news: Vec<News> = nodes.into_iter().map(|node| book.news_of(node)).collect();
         drop(book);
-        let any = !news.is_empty();
         self.feed.tell_health(news);
-        any
+        true
     }
 
     /// How long a stream of reports may be silent beyond what is usual: this hub is late by about as much.
