@@ -20,7 +20,7 @@ pub enum Host<'a> {
 }
 
 /// A VirtualService in namespace `default`, to be written out by [`Service::yaml`]. Every listener has a cluster of
-/// its own.
+/// its own, and all clusters have the name `c`.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its name.
@@ -70,7 +70,7 @@ impl Service {
 
     fn with(self, listener: &str, (kind, port): (&str, u16), hosts: &[Host<'_>], to: u16) -> Self {
         let mut text = format!(
-            "  - name: {listener}\n    {kind}:\n      port: {port}\n      cluster:\n        name: {listener}\n        \
+            "  - name: {listener}\n    {kind}:\n      port: {port}\n      cluster:\n        name: c\n        \
              service_discovery: strictdns\n        endpoints:\n"
         );
         for (number, host) in hosts.iter().enumerate() {

@@ -183,10 +183,7 @@ const ROWS: [Answer; 27] = [
     // A22: names need not be unique; conflicts are told.
     Proven(&[
         ("tests/tests/scenarios/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
-        (
-            "hub/src/resolve/a/tests.rs",
-            "listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then",
-        ),
+        ("hub/src/resolve/a/tests.rs", "cluster_of_a_listener_is_the_same_whatever_listeners_are_beside_it"),
         ("agent/src/world/tests/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
         ("tests/tests/scenarios/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
     ]),

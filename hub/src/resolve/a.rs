@@ -63,12 +63,10 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
     for listener in &object.spec.listeners {
         pairs.extend(resolving.listener(listener)?);
     }
-    for (mut listener, cluster) in with_cluster_names(pairs) {
+    for (mut listener, cluster) in pairs {
         listener.rules.push(forward(&cluster.name));
         plan.listeners.push(listener);
-        if !plan.clusters.contains(&cluster) {
-            plan.clusters.push(cluster);
-        }
+        plan.clusters.push(cluster);
     }
     if plan.listeners.is_empty() {
         let why: Vec<_> = resolving.warnings.into_iter().map(|(_, text)| text).collect();
@@ -139,7 +137,7 @@ impl Resolving {
         };
         let endpoints: Result<_, _> = cluster.endpoints.iter().map(|e| self.endpoint(listener, e)).collect();
         Ok(plan::Cluster {
-            name: cluster.name.clone(),
+            name: cluster_name(listener, cluster),
             socket: Some(socket(protocol, 0)),
             endpoints: endpoints?,
             balancer: Some(plan::Balancer { policy: Some(policy) }),
@@ -215,24 +213,11 @@ impl Resolving {
     }
 }
 
-/// Gives the clusters names that are unique in the object: the API lets listeners name different clusters alike. Each of
-/// those gets the name `LISTENER/CLUSTER`, whatever the order of the listeners.
-fn with_cluster_names(
-    mut pairs: Vec<(plan::Listener, plan::Cluster)>,
-) -> Vec<(plan::Listener, plan::Cluster)> {
-    // A made-up name may be another cluster's given name. Names only grow, so the rounds end.
-    loop {
-        let clashes: Vec<bool> = pairs
-            .iter()
-            .map(|(_, one)| pairs.iter().any(|(_, other)| other.name == one.name && other != one))
-            .collect();
-        if !clashes.contains(&true) {
-            return pairs;
-        }
-        for ((listener, cluster), _) in pairs.iter_mut().zip(&clashes).filter(|(_, clashes)| **clashes) {
-            cluster.name = format!("{}/{}", listener.name, cluster.name);
-        }
-    }
+/// The name of a listener's cluster, `LISTENER/CLUSTER`: listeners may name different clusters alike. It depends on no
+/// other listener, so none of them can rename it. A slash in the listener's name is escaped: no two clusters get one name.
+fn cluster_name(listener: &Listener, cluster: &Cluster) -> String {
+    let listener = listener.name.replace('%', "%25").replace('/', "%2F");
+    format!("{listener}/{}", cluster.name)
 }
 
 /// Whether a text that is no IP address can be a DNS name: RFC 1035's lengths, and no colon, as in "host:port".

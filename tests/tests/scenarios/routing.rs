@@ -49,9 +49,10 @@ fn untouched(what: &str, flow: Running) -> Result<()> {
 async fn listeners_come_change_and_go_without_touching_the_sessions_of_others() -> Result<()> {
     let (town, at) = one_gateway().await?;
     let (root, gateway) = (town.bed.root(), town.nodes[0].gateway());
-    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let worker = town.worker(1, 1, "app: worker, tier: a", false).await?;
     let _app = app(&worker)?;
-    let pods = [Host::Pods("app: worker")];
+    // Both clusters of the object `a` have one name, and are different.
+    let (pods, tier) = ([Host::Pods("app: worker")], [Host::Pods("tier: a")]);
     let a = Service::new("a", GATEWAY).udp("l1", 5001, &pods, APP);
     let b = Service::new("b", GATEWAY).udp("l2", 5002, &pods, APP);
     town.apply(&(a.yaml() + &b.yaml())).await?;
@@ -59,10 +60,10 @@ async fn listeners_come_change_and_go_without_touching_the_sessions_of_others() 
     path::opens(root, at(5002), "w1-1", BOUND)?;
     let (own, other) = (busy(root, at(5001))?, busy(root, at(5002))?);
 
-    let a = a.udp("l3", 5003, &pods, APP);
+    let a = a.udp("l3", 5003, &tier, APP);
     town.apply(&a.yaml()).await?;
     path::opens(root, at(5003), "w1-1", BOUND)?;
-    let a = a.udp("l3", 5004, &pods, APP);
+    let a = a.udp("l3", 5004, &tier, APP);
     town.apply(&a.yaml()).await?;
     path::opens(root, at(5004), "w1-1", BOUND)?;
     path::closes(root, at(5003), BOUND)?;
@@ -102,7 +103,7 @@ async fn endpoints_by_selector_and_by_address_are_joined() -> Result<()> {
     path::opens(root, at(5002), "w1-3", BOUND)?;
     let report = path::answered(root, at(5003), BOUND)?;
     println!("joined: {report}");
-    let hosts = hosts(&gateway.clusters().await?, "joined");
+    let hosts = hosts(&gateway.clusters().await?, "joined/c");
     let wanted: Vec<String> = [&one, &two, &stranger].iter().map(|w| format!("{}:{APP}", w.ip())).collect();
     println!("hosts of joined: {hosts:?}");
     ensure!(hosts == wanted, "{hosts:?} instead of {wanted:?}");

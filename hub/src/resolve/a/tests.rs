@@ -207,7 +207,7 @@ fn tcp_listener_forwards_to_its_cluster() {
     let socket = plan.listeners[0].socket.as_ref().unwrap();
     assert_eq!((socket.protocol(), socket.port), (plan::Protocol::Tcp, 80));
     assert_eq!(plan.clusters[0].socket.as_ref().unwrap().protocol(), plan::Protocol::Tcp);
-    assert_eq!(plan.listeners[0].rules[0].route.as_ref().unwrap().destination, "c");
+    assert_eq!(plan.listeners[0].rules[0].route.as_ref().unwrap().destination, "t/c");
 }
 
 #[test]
@@ -230,44 +230,37 @@ fn destinations(plan: &plan::Plan) -> Vec<&str> {
     plan.listeners.iter().map(|l| l.rules[0].route.as_ref().unwrap().destination.as_str()).collect()
 }
 
-#[test]
-fn listeners_that_name_one_cluster_share_it_when_it_is_the_same_and_only_then() {
-    let same = || cluster("c", json!([worker()]));
-    let other = cluster("c", json!([endpoint(json!({"address": "10.0.0.1"}))]));
-    let plan = resolved(json!([udp("l0", 1, same()), udp("l1", 2, same()), udp("l2", 3, other)])).plan;
-    assert_eq!(destinations(&plan), ["l0/c", "l1/c", "l2/c"]);
-    let plan = resolved(json!([udp("l0", 1, same()), udp("l1", 2, same())])).plan;
-    assert_eq!(destinations(&plan), ["c", "c"]);
-    assert_eq!(plan.clusters.len(), 1);
+/// The cluster that each listener forwards to, by the listener's name.
+fn clusters_of(listeners: &[Value]) -> BTreeMap<String, plan::Cluster> {
+    let plan = resolved(json!(listeners)).plan;
+    assert_eq!(plan.clusters.len(), listeners.len());
+    let cluster = |name: &str| plan.clusters.iter().find(|c| c.name == name).unwrap().clone();
+    let names = plan.listeners.iter().map(|l| l.name.clone());
+    names.zip(destinations(&plan).into_iter().map(cluster)).collect()
 }
 
 #[test]
-fn names_of_clusters_do_not_depend_on_the_order_of_the_listeners() {
+fn cluster_of_a_listener_is_the_same_whatever_listeners_are_beside_it() {
     let address = |i: i32| json!([endpoint(json!({"address": format!("10.0.0.{i}")}))]);
-    let listeners = [1, 2, 3].map(|i| udp(&format!("l{i}"), i, cluster("c", address(i))));
-    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]] {
-        let plan = resolved(json!(order.map(|at| listeners[at].clone()))).plan;
-        let expected = order.map(|at| format!("l{}/c", at + 1));
-        assert_eq!(destinations(&plan), expected);
-        let names: Vec<_> = plan.clusters.iter().map(|cluster| cluster.name.clone()).collect();
-        assert_eq!(names, expected);
-    }
-}
-
-#[test]
-fn made_up_cluster_name_never_meets_a_given_one() {
-    let address = |i: i32| json!([endpoint(json!({"address": format!("10.0.0.{i}")}))]);
-    let listeners = json!([
-        udp("l0", 1, cluster("c", address(1))),
-        udp("l1", 2, cluster("l2/c", address(2))),
-        udp("l2", 3, cluster("c", address(3))),
-    ]);
-    let plan = resolved(listeners).plan;
-    let names: std::collections::BTreeSet<_> = plan.clusters.iter().map(|c| &c.name).collect();
-    assert_eq!(names.len(), 3, "{names:?}");
-    for (destination, address) in destinations(&plan).into_iter().zip(["10.0.0.1", "10.0.0.2", "10.0.0.3"]) {
-        let cluster = plan.clusters.iter().find(|c| c.name == destination).unwrap();
-        assert_eq!(cluster.endpoints[0].from, Some(plan::endpoint_source::From::Ip(address.into())));
+    let all = [
+        udp("l1", 1, cluster("c", address(1))),
+        udp("l2", 2, cluster("c", address(2))),
+        udp("l3", 3, cluster("c", address(1))),
+        udp("a", 4, cluster("l1/c", address(4))),
+        udp("a/l1", 5, cluster("c", address(5))),
+        udp("a%2Fl1", 6, cluster("c", address(6))),
+    ];
+    let together = clusters_of(&all);
+    let names: std::collections::BTreeSet<_> = together.values().map(|c| &c.name).collect();
+    assert_eq!(names.len(), all.len(), "{names:?}");
+    assert_eq!(together["l1"].name, "l1/c");
+    for first in 0..all.len() {
+        for many in 1..all.len() {
+            let some: Vec<_> = all.iter().cycle().skip(first).take(many).cloned().collect();
+            for (listener, cluster) in clusters_of(&some) {
+                assert_eq!(cluster, together[&listener]);
+            }
+        }
     }
 }
 
