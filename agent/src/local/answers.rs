@@ -130,8 +130,9 @@ impl Inner {
                 self.tally.nacks += 1;
                 self.book.touch(names.iter().map(|name| plan_of(name).into()));
                 let refused: Vec<_> = names.iter().cloned().zip(versions.iter().copied()).collect();
-                if !transient {
-                    self.world.refused(id, *ty, &refused, detail);
+                match transient {
+                    true => self.world.put_off(id, *ty, &refused),
+                    false => self.world.refused(id, *ty, &refused, detail),
                 }
                 let answers = self.answers.entry(id.clone()).or_default();
                 for (name, version) in refused {

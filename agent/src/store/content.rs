@@ -120,6 +120,9 @@ struct AcceptedResource {
     inputs: u64,
     #[prost(bytes = "bytes", tag = "4")]
     body: Bytes,
+    /// Records of earlier versions have none.
+    #[prost(fixed64, optional, tag = "5")]
+    sources: Option<u64>,
 }
 
 // === impl Content ===
@@ -196,7 +199,7 @@ impl AcceptedResource {
             EnvoyType::Route | EnvoyType::Secret => return None,
         };
         let (name, body) = (one.resource.name().to_string(), Bytes::copy_from_slice(one.resource.body()));
-        Some(Self { kind, name, inputs: one.inputs, body })
+        Some(Self { kind, name, inputs: one.inputs, body, sources: one.sources })
     }
 
     fn read(self) -> Option<Accepted> {
@@ -206,7 +209,8 @@ impl AcceptedResource {
             3 => EnvoyType::Listener,
             _ => return None,
         };
-        Some(Accepted::new(ty, Name::from(self.name), self.inputs, &self.body))
+        let accepted = Accepted::new(ty, Name::from(self.name), self.inputs, &self.body);
+        Some(Accepted { sources: self.sources, ..accepted })
     }
 }
 

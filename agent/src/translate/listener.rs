@@ -67,6 +67,33 @@ pub fn of_bytes(name: Name, body: &[u8]) -> Arc<Resource> {
     with_address(name, &envoy::Listener::decode(body).unwrap_or_default(), body)
 }
 
+/// The cluster that a listener forwards to, read from the listener's bytes.
+pub fn target(body: &[u8]) -> Option<Name> {
+    use envoy::filter::ConfigType::TypedConfig as OfChain;
+    use envoy::listener_filter::ConfigType::TypedConfig as OfListener;
+    let listener = envoy::Listener::decode(body).ok()?;
+    if let Some(filter) = listener.listener_filters.first() {
+        let Some(OfListener(config)) = &filter.config_type else { return None };
+        let config = udp_proxy::UdpProxyConfig::decode(&*config.value).ok()?;
+        let Some(udp_proxy::udp_proxy_config::RouteSpecifier::Matcher(routes)) = config.route_specifier
+        else {
+            return None;
+        };
+        let matcher::matcher::on_match::OnMatch::Action(action) = routes.on_no_match?.on_match? else {
+            return None;
+        };
+        let route = udp_proxy::Route::decode(&*action.typed_config?.value).ok()?;
+        return Some(route.cluster.into());
+    }
+    let Some(OfChain(config)) = &listener.filter_chains.first()?.filters.first()?.config_type else {
+        return None;
+    };
+    match tcp_proxy::TcpProxy::decode(&*config.value).ok()?.cluster_specifier? {
+        tcp_proxy::tcp_proxy::ClusterSpecifier::Cluster(name) => Some(name.into()),
+        tcp_proxy::tcp_proxy::ClusterSpecifier::WeightedClusters(_) => None,
+    }
+}
+
 fn with_address(name: Name, listener: &envoy::Listener, body: &[u8]) -> Arc<Resource> {
     match address(listener) {
         Some(address) => Resource::with_address(EnvoyType::Listener, name, body, address),

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource, Version};
-use xxhash_rust::xxh3::Xxh3;
 
+use super::backing::{self, Backing, LeftBehind};
+use super::inputs::Inputs;
 use super::proxy::Contribution;
-use crate::translate::{Families, listener};
+use crate::translate::listener;
 
 /// A resource's type and name.
 type Key = (EnvoyType, Name);
@@ -25,8 +26,10 @@ const OFFERED: usize = 4;
 pub struct Accepted {
     /// Its type.
     pub ty: EnvoyType,
-    /// What it was made from, see `inputs`.
+    /// What it was made from, see [`Inputs`].
     pub inputs: u64,
+    /// A cluster's sources, see [`backing::sources`]; `None`: not known, as an earlier version of the agent didn't keep them.
+    pub sources: Option<u64>,
     /// The resource.
     pub resource: Arc<Resource>,
 }
@@ -36,6 +39,8 @@ pub struct Accepted {
 pub struct Ledger {
     pages: BTreeMap<Name, Page>,
     refused: BTreeMap<Key, Refusal>,
+    /// Refused for now: the session tries these versions again.
+    put_off: BTreeMap<Key, Version>,
     /// No longer refused, and nothing is sent for it: what was accepted is what is wanted again.
     cleared: Vec<Key>,
 }
@@ -53,30 +58,14 @@ struct Page {
     lines: BTreeMap<Key, Line>,
     /// Put up, and neither accepted nor refused yet; the newest last.
     offered: BTreeMap<Key, Vec<Accepted>>,
+    /// What stands behind accepted listeners that are to be replaced.
+    backings: BTreeMap<Name, Backing>,
 }
 
 struct Line {
     accepted: Accepted,
     /// An earlier agent sent it: it stays for as long as its inputs do.
     pinned: bool,
-}
-
-/// A hash of what a Plan's clusters and listeners are made from: the Plan's version, the proxy's families, and the
-/// listeners that lost their port.
-pub fn inputs<'a>(plan: Version, families: Families, denied: impl Iterator<Item = &'a String>) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(&plan.0.to_le_bytes());
-    hash.update(&[match families {
-        Families::V4 => 0,
-        Families::V6 => 1,
-        Families::Dual => 2,
-        Families::DualV6First => 3,
-    }]);
-    for listener in denied {
-        hash.update(listener.as_bytes());
-        hash.update(&[0]);
-    }
-    hash.digest()
 }
 
 // === impl Accepted ===
@@ -89,7 +78,7 @@ impl Accepted {
             EnvoyType::Listener => listener::of_bytes(name, body),
             _ => Resource::new(ty, name, body),
         };
-        Self { ty, inputs, resource }
+        Self { ty, inputs, sources: None, resource }
     }
 
     fn key(&self) -> Key {
@@ -118,15 +107,22 @@ impl Ledger {
     }
 
     /// Puts what was accepted in the place of what would harm the proxy; true when there is something else to keep.
-    pub fn amend(&mut self, plan: &Name, inputs: u64, made: &mut Contribution) -> bool {
+    pub fn amend(&mut self, plan: &Name, mut inputs: Inputs<'_>, made: &mut Contribution) -> bool {
         let page = self.pages.entry(plan.clone()).or_default();
-        page.reinstate(inputs, made);
+        page.reinstate(&inputs, made);
+        page.note_backings(made);
+        let (refused, put_off) = (&self.refused, &self.put_off);
+        let judged = |key: &Key, version| match refused.get(key) {
+            Some(no) if no.version == version => Some(false),
+            _ => (put_off.get(key) == Some(&version)).then_some(true),
+        };
+        inputs.held = backing::put_back(&page.left_behind(judged, &inputs, made), made);
         let mut changed = false;
         for (key, resource) in &mut made.resources {
             let refused = self.refused.get(key).is_some_and(|no| no.version == resource.version());
             let changes_its_mind = !refused && self.refused.remove(key).is_some();
             let made_version = resource.version();
-            changed |= page.choose(key, inputs, refused, resource);
+            changed |= page.choose(key, &inputs, refused, resource);
             if resource.version() != made_version && refused {
                 made.refused.insert(key.clone(), made_version);
             }
@@ -134,6 +130,10 @@ impl Ledger {
                 self.cleared.push(key.clone());
             }
         }
+        let prefix = format!("{plan}/");
+        let gone = |key: &Key| key.1.starts_with(&prefix) && !made.resources.contains_key(key);
+        self.refused.retain(|key, _| !gone(key));
+        self.put_off.retain(|key, _| !gone(key));
         let before = page.lines.len();
         page.lines.retain(|key, _| made.resources.contains_key(key));
         page.offered.retain(|key, _| made.resources.contains_key(key));
@@ -148,6 +148,16 @@ impl Ledger {
         (!resources.is_empty()).then(|| Contribution { resources, ..Contribution::default() })
     }
 
+    /// The proxy refused a version of a listener for a cause that may pass.
+    pub fn put_off(&mut self, key: Key, version: Version) {
+        self.put_off.insert(key, version);
+    }
+
+    /// Whether this version was refused for now; it is not any more.
+    pub fn take_put_off(&mut self, key: &Key, version: Version) -> bool {
+        self.put_off.get(key) == Some(&version) && self.put_off.remove(key).is_some()
+    }
+
     /// The proxy accepted a version; answers whether there is something else to keep.
     pub fn accept(&mut self, plan: &str, key: &Key, version: Version) -> bool {
         if self.refused.get(key).is_some_and(|no| no.version == version) {
@@ -160,6 +170,7 @@ impl Ledger {
         if offered.is_empty() {
             page.offered.remove(key);
         }
+        page.backings.remove(&key.1);
         accepted.is_some_and(|accepted| {
             page.lines.insert(key.clone(), Line { accepted, pinned: false });
             true
@@ -202,6 +213,7 @@ impl Ledger {
         let gone = self.pages.remove(plan);
         let prefix = format!("{plan}/");
         self.refused.retain(|(_, name), _| !name.starts_with(&prefix));
+        self.put_off.retain(|(_, name), _| !name.starts_with(&prefix));
         gone.is_some_and(|page| !page.lines.is_empty())
     }
 
@@ -216,9 +228,9 @@ impl Ledger {
 
 impl Page {
     /// Adds what the same inputs once gave and now do not.
-    fn reinstate(&self, inputs: u64, made: &mut Contribution) {
+    fn reinstate(&self, inputs: &Inputs<'_>, made: &mut Contribution) {
         let missing = self.lines.iter().filter(|(key, line)| {
-            line.stays(inputs) && !made.resources.contains_key(*key) && key.0 != EnvoyType::Endpoint
+            line.stays(inputs.hash) && !made.resources.contains_key(*key) && key.0 != EnvoyType::Endpoint
         });
         let missing: Vec<Key> = missing.map(|(key, _)| key.clone()).collect();
         for key in missing {
@@ -231,19 +243,76 @@ impl Page {
         }
     }
 
+    /// Notes what stands behind the accepted listeners that are to be replaced, and forgets it of all others.
+    fn note_backings(&mut self, made: &Contribution) {
+        let Self { lines, backings, .. } = self;
+        let replaced = |name: &Name| {
+            let key = (EnvoyType::Listener, name.clone());
+            let (old, new) = (&lines.get(&key)?.accepted.resource, made.resources.get(&key)?);
+            (old.version() != new.version()).then(|| old.clone())
+        };
+        backings.retain(|listener, _| replaced(listener).is_some());
+        let listeners = made.resources.keys().filter(|(ty, _)| *ty == EnvoyType::Listener);
+        for (_, listener) in listeners {
+            let Some(old) = replaced(listener).filter(|_| !backings.contains_key(listener)) else { continue };
+            let Some(target) = listener::target(old.body()) else { continue };
+            let line = |ty| lines.get(&(ty, target.clone())).map(|line: &Line| &line.accepted);
+            if let (Some(cluster), Some(assignment)) = (line(EnvoyType::Cluster), line(EnvoyType::Endpoint)) {
+                let (sources, cluster) = (cluster.sources, cluster.resource.clone());
+                let backing = Backing { cluster, assignment: assignment.resource.clone(), sources };
+                backings.insert(listener.clone(), backing);
+            }
+        }
+    }
+
+    /// The listeners whose new version is refused, and whose cluster has moved on.
+    fn left_behind(
+        &self,
+        refused: impl Fn(&Key, Version) -> Option<bool>,
+        inputs: &Inputs<'_>,
+        made: &Contribution,
+    ) -> Vec<LeftBehind> {
+        let tried_again = |listener: &Name| {
+            let key = (EnvoyType::Listener, listener.clone());
+            refused(&key, made.resources.get(&key)?.version())
+        };
+        let moved_on = |backing: &Backing| {
+            let key = (EnvoyType::Cluster, backing.cluster.name().clone());
+            match (made.resources.get(&key), backing.sources, inputs.sources(&key)) {
+                (None, ..) => true,
+                (_, Some(then), Some(now)) => then != now,
+                (Some(cluster), ..) => cluster.version() != backing.cluster.version(),
+            }
+        };
+        let behind = self.backings.iter().filter(|(_, backing)| moved_on(backing));
+        let of = |(listener, backing): (&Name, &Backing)| {
+            let (listener, backing) = (listener.clone(), backing.clone());
+            Some(LeftBehind { tried_again: tried_again(&listener)?, listener, backing })
+        };
+        behind.filter_map(of).collect()
+    }
+
     /// Decides between what was made and what was accepted; true when there is something else to keep.
-    fn choose(&mut self, key: &Key, inputs: u64, refused: bool, resource: &mut Arc<Resource>) -> bool {
+    fn choose(
+        &mut self,
+        key: &Key,
+        inputs: &Inputs<'_>,
+        refused: bool,
+        resource: &mut Arc<Resource>,
+    ) -> bool {
         let assigned = key.0 == EnvoyType::Endpoint;
         if let Some(line) = self.lines.get_mut(key) {
-            if refused || (line.stays(inputs) && !assigned) {
+            if refused || (line.stays(inputs.hash) && !assigned) {
                 *resource = line.accepted.resource.clone();
             }
             if line.accepted.resource.version() == resource.version() {
                 self.offered.remove(key);
                 // Other inputs that come to the same: the proxy has them already.
-                let anew = !refused && !assigned && line.accepted.inputs != inputs;
+                let held = inputs.holds(key) && inputs.sources(key) != line.accepted.sources;
+                let anew = !refused && !assigned && (held || line.accepted.inputs != inputs.hash);
                 if anew {
-                    line.accepted.inputs = inputs;
+                    line.accepted.inputs = inputs.hash;
+                    line.accepted.sources = inputs.sources(key);
                 }
                 return anew;
             }
@@ -254,7 +323,7 @@ impl Page {
         false
     }
 
-    fn offer(&mut self, key: &Key, inputs: u64, resource: &Arc<Resource>) {
+    fn offer(&mut self, key: &Key, inputs: &Inputs<'_>, resource: &Arc<Resource>) {
         let offered = self.offered.entry(key.clone()).or_default();
         if offered.last().is_some_and(|last| last.resource.version() == resource.version()) {
             return;
@@ -262,7 +331,8 @@ impl Page {
         if offered.len() == OFFERED {
             offered.remove(0);
         }
-        offered.push(Accepted { ty: key.0, inputs, resource: resource.clone() });
+        let (inputs, sources) = (inputs.hash, inputs.sources(key));
+        offered.push(Accepted { ty: key.0, inputs, sources, resource: resource.clone() });
     }
 }
 

@@ -15,11 +15,13 @@ use portreeve_xds::{Name, Snapshot, Version, View, Withheld};
 use crate::health::Book;
 use crate::translate::{Defaults, Families};
 
+mod backing;
 pub mod claims;
 mod feed;
 pub mod gateways;
 mod health;
 mod hosts;
+mod inputs;
 mod ledger;
 mod proxy;
 mod refresh;

@@ -117,7 +117,7 @@ impl World {
             Some(done) => {
                 let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();
                 let made = Contribution { denied, made_of, ..Contribution::of(done) };
-                self.amended(owner, facts.families, made)
+                self.amended(owner, (plan, facts.families), made)
             }
             // What is not known completely leaves the previous version in force, but for its lost ports.
             None => {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_api::PlanType;
+use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Version};
 
 use super::feed::Sent;
-use super::ledger::{self, Accepted, Ledger};
+use super::inputs::Inputs;
+use super::ledger::{Accepted, Ledger};
 use super::{Contribution, Effects, Owner, ProxyId, World};
 use crate::status::plan_of;
 use crate::translate::Families;
@@ -43,12 +44,29 @@ impl World {
     /// A proxy accepted these versions.
     pub fn accepted(&mut self, id: &ProxyId, ty: EnvoyType, resources: &[(Name, Version)]) {
         let Some(ledger) = self.ledgers.get_mut(id) else { return };
+        let mut dirty = BTreeSet::new();
         for (name, version) in resources {
-            let plan = plan_of(name);
-            if ledger.accept(plan, &(ty, name.clone()), *version) {
+            let (plan, key) = (plan_of(name), (ty, name.clone()));
+            if ledger.accept(plan, &key, *version) {
                 self.unsaved.insert((id.clone(), plan.into()));
             }
+            if ledger.take_put_off(&key, *version) {
+                dirty.insert((id.clone(), Name::from(plan)));
+            }
         }
+        self.bring_up_to_date(dirty);
+    }
+
+    /// A proxy refused these versions of listeners for a cause that may pass: they are tried again, and until then the
+    /// versions that it runs lead to the endpoints that they had.
+    pub fn put_off(&mut self, id: &ProxyId, ty: EnvoyType, resources: &[(Name, Version)]) {
+        let Some(ledger) = self.ledgers.get_mut(id).filter(|_| ty == EnvoyType::Listener) else { return };
+        let mut dirty = BTreeSet::new();
+        for (name, version) in resources {
+            ledger.put_off((ty, name.clone()), *version);
+            dirty.insert((id.clone(), Name::from(plan_of(name))));
+        }
+        self.bring_up_to_date(dirty);
     }
 
     /// A proxy refused these versions for what is in them: what it last accepted takes their place, until the
@@ -112,10 +130,11 @@ impl World {
     pub(super) fn amended(
         &mut self,
         owner: &Owner,
-        families: Families,
+        (plan, families): (&plan::Plan, Families),
         mut made: Contribution,
     ) -> Contribution {
-        let inputs = ledger::inputs(made.made_of.unwrap_or_default(), families, made.denied.keys());
+        let version = made.made_of.unwrap_or_default();
+        let inputs = Inputs::new(plan, version, families, made.denied.keys());
         let ledger = self.ledgers.entry(owner.0.clone()).or_default();
         if ledger.amend(&owner.1, inputs, &mut made) {
             self.unsaved.insert(owner.clone());

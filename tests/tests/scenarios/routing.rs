@@ -1,7 +1,7 @@
 //! Listeners and endpoints come, change and go: what is asked for is carried, and nobody else notices.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -107,6 +107,33 @@ async fn endpoints_by_selector_and_by_address_are_joined() -> Result<()> {
     let wanted: Vec<String> = [&one, &two, &stranger].iter().map(|w| format!("{}:{APP}", w.ip())).collect();
     println!("hosts of joined: {hosts:?}");
     ensure!(hosts == wanted, "{hosts:?} instead of {wanted:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_edit_leaves_the_port_with_the_worker_that_it_had() -> Result<()> {
+    let (town, at) = one_gateway().await?;
+    let root = town.bed.root();
+    let one = town.worker(1, 1, "tier: a", false).await?;
+    let two = town.worker(1, 2, "tier: b", false).await?;
+    let _apps = [app(&one)?, app(&two)?];
+    let service = |port, tier| Service::new("s", GATEWAY).udp("l", port, &[Host::Pods(tier)], APP);
+    town.apply(&service(5001, "tier: a").yaml()).await?;
+    path::opens(root, at(5001), "w1-1", BOUND)?;
+
+    let stranger = town.nodes[0].netns.enter(|| UdpSocket::bind(("0.0.0.0", 5002)))??;
+    town.apply(&service(5002, "tier: b").yaml()).await?;
+    println!("refused: {}", said(&town.client, "s", ("Programmed", "False"), BOUND).await?);
+    // Until the refusal the old port led to the new worker.
+    path::opens(root, at(5001), "w1-1", BOUND)?;
+    let report = Flow::to(at(5001)).sockets(4).rate(80).start(root)?.finish()?;
+    println!("the port before the edit: {report}");
+    ensure!(report.answered_by().keys().eq(["w1-1"]), "{report}");
+
+    town.apply(&service(5003, "tier: b").yaml()).await?;
+    path::opens(root, at(5003), "w1-2", BOUND)?;
+    path::closes(root, at(5001), BOUND)?;
+    drop(stranger);
     Ok(())
 }
 

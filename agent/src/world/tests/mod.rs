@@ -14,6 +14,7 @@ use prost::Message;
 
 use super::*;
 
+mod backings;
 mod feed;
 mod health;
 mod hosts;

@@ -1,0 +1,63 @@
+//! What a Plan's resources on a proxy are made from ([`Inputs`]): the ledger keeps what was accepted while they are the same.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use portreeve_api::plan;
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Version};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::backing;
+use crate::translate::Families;
+
+/// What the resources of a Plan are made from.
+pub struct Inputs<'a> {
+    /// A hash of the Plan's version, the proxy's families, and the listeners that lost their port.
+    pub hash: u64,
+    plan: &'a plan::Plan,
+    /// Filled in by who asks first.
+    sources: OnceCell<BTreeMap<Name, u64>>,
+    /// Clusters that are served as they were, with their sources.
+    pub held: BTreeMap<Name, Option<u64>>,
+}
+
+// === impl Inputs ===
+
+impl<'a> Inputs<'a> {
+    /// Those of a Plan in this version.
+    pub fn new<'d>(
+        plan: &'a plan::Plan,
+        version: Version,
+        families: Families,
+        denied: impl Iterator<Item = &'d String>,
+    ) -> Self {
+        let mut hash = Xxh3::new();
+        hash.update(&version.0.to_le_bytes());
+        hash.update(&[match families {
+            Families::V4 => 0,
+            Families::V6 => 1,
+            Families::Dual => 2,
+            Families::DualV6First => 3,
+        }]);
+        for listener in denied {
+            hash.update(listener.as_bytes());
+            hash.update(&[0]);
+        }
+        Self { hash: hash.digest(), plan, sources: OnceCell::new(), held: BTreeMap::new() }
+    }
+
+    /// Whether this is a cluster that is served as it was.
+    pub fn holds(&self, (ty, name): &(EnvoyType, Name)) -> bool {
+        *ty == EnvoyType::Cluster && self.held.contains_key(name)
+    }
+
+    /// A cluster's sources, see [`backing::sources`].
+    pub fn sources(&self, (ty, name): &(EnvoyType, Name)) -> Option<u64> {
+        match self.held.get(name) {
+            _ if *ty != EnvoyType::Cluster => None,
+            Some(held) => *held,
+            None => self.sources.get_or_init(|| backing::sources(self.plan)).get(name).copied(),
+        }
+    }
+}
