@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portreeve_api::names;
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource, Version};
 
@@ -229,8 +230,12 @@ impl Ledger {
 impl Page {
     /// Adds what the same inputs once gave and now do not.
     fn reinstate(&self, inputs: &Inputs<'_>, made: &mut Contribution) {
+        // A name that an earlier agent didn't escape has given way to its escaped form, on the same port.
         let missing = self.lines.iter().filter(|(key, line)| {
-            line.stays(inputs.hash) && !made.resources.contains_key(*key) && key.0 != EnvoyType::Endpoint
+            line.stays(inputs.hash)
+                && !made.resources.contains_key(*key)
+                && key.0 != EnvoyType::Endpoint
+                && names::is_escaped(&key.1)
         });
         let missing: Vec<Key> = missing.map(|(key, _)| key.clone()).collect();
         for key in missing {

@@ -79,6 +79,8 @@ reasons! {
     NoHealthPort,
     /// The health check's interval is shorter than recommended.
     ShortInterval,
+    /// A name holds characters that proxies' names can't hold; they know it in an escaped form.
+    EscapedName,
     /// No proxy is there to run the object.
     NoProxy,
     /// Proxies have yet to confirm.

@@ -3,8 +3,14 @@
 //! `serde_path_to_error` and `serde_ignored` keep the paths; both are small and by serde's own author.
 
 use kube::Resource;
+use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// Characters of an object's name at most (RFC 1123).
+const MAX_NAME: usize = 253;
+/// Characters of a namespace's name at most.
+const MAX_NAMESPACE: usize = 63;
 
 /// Why an object could not be read at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +26,7 @@ pub struct ParseError {
 ///
 /// # Errors
 /// The first field that is missing or has the wrong type; `apiVersion` and `kind` when they are not `K`'s;
-/// `metadata.name` when it is missing or empty.
+/// `metadata.name` and `metadata.namespace` when an API server would not take them.
 pub fn parse<K>(mut value: Value) -> Result<(K, Vec<String>), ParseError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
@@ -33,12 +39,36 @@ where
         |path: serde_ignored::Path<'_>| warnings.push(format!("{}: unknown field, ignored", render(&path)));
     let ignoring = serde_ignored::Deserializer::new(value, &mut note);
     let tracking = serde_path_to_error::Deserializer::new(ignoring, &mut track);
-    let parsed =
+    let mut parsed =
         K::deserialize(tracking).map_err(|error| locate(&track.path().to_string(), &error.to_string()))?;
-    if parsed.meta().name.as_deref().is_none_or(str::is_empty) {
-        return Err(ParseError { path: "metadata.name".into(), message: "must not be empty".into() });
-    }
+    // As for an API server, an empty namespace is none.
+    parsed.meta_mut().namespace.take_if(|namespace| namespace.is_empty());
+    check_names(parsed.meta())?;
     Ok((parsed, warnings))
+}
+
+/// An API server's rules for names, so that an object from a file has no others: they become parts of names and of paths.
+fn check_names(meta: &ObjectMeta) -> Result<(), ParseError> {
+    let error = |field: &str, message: String| Err(ParseError { path: format!("metadata.{field}"), message });
+    let label = |text: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    };
+    let name = meta.name.as_deref().unwrap_or_default();
+    if name.is_empty() {
+        return error("name", "must not be empty".into());
+    }
+    if name.len() > MAX_NAME || !name.split('.').all(label) {
+        let rule = "lower-case letters, digits, - and ., at most 253 characters, each part with a letter or a digit at both ends";
+        return error("name", format!("must be {rule}; is {name:?}"));
+    }
+    match meta.namespace.as_deref() {
+        Some(namespace) if namespace.len() > MAX_NAMESPACE || !label(namespace) => {
+            let rule = "lower-case letters, digits and -, at most 63 characters, with a letter or a digit at both ends";
+            error("namespace", format!("must be {rule}; is {namespace:?}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Takes a constant field away: the types know it without keeping it.

@@ -12,6 +12,9 @@ pub const MAX_PROXY_PART: usize = 253;
 /// Punctuation that a user's name keeps in a proxy, beside ASCII letters and digits.
 const PROXY_PUNCTUATION: &[u8] = b"!#$&()*+-./:;<=>?@[]^_{|}~";
 
+/// The pattern of a CRD's schema for names that reach a proxy as they are, see [`is_plain`]; it says nothing of the length.
+pub const PLAIN_PATTERN: &str = r"^[!#$&()*+./0-9:;<=>?@A-Z\[\]^_a-z{|}~-]+$";
+
 /// A Plan's name: `<api>/<namespace>/<object>`. No origin (never sent by a hub) gives an empty name.
 pub fn plan_name(origin: Option<&Origin>) -> Arc<str> {
     origin.map_or_else(|| "".into(), |o| format!("{}/{}/{}", o.api, o.namespace, o.name).into())
@@ -33,8 +36,7 @@ pub fn probe_name(uid: &str, port: u32, path: &str) -> Arc<str> {
 /// characters, quotes, `,`, `\`, `%` and all that is not ASCII become `%XX`, the bytes of UTF-8 in hexadecimal digits; no
 /// two names have one form. A form that is too long is cut, and ends with `%~` and the hash of the name.
 pub fn proxy_part(name: &str) -> Cow<'_, str> {
-    let keeps = |byte: u8| byte.is_ascii_alphanumeric() || PROXY_PUNCTUATION.contains(&byte);
-    let whole = percent::encode(name, keeps);
+    let whole = percent::encode(name, stays);
     if whole.len() <= MAX_PROXY_PART {
         return whole;
     }
@@ -43,6 +45,21 @@ pub fn proxy_part(name: &str) -> Cow<'_, str> {
     // An escape is kept whole or not at all.
     let cut = whole[..most].rfind('%').filter(|at| at + 3 > most).unwrap_or(most);
     Cow::Owned(format!("{}{end}", &whole[..cut]))
+}
+
+/// Whether a user's name holds only characters that a proxy's names may hold. Such a name of at most [`MAX_PROXY_PART`] bytes
+/// reaches the proxy as it is.
+pub fn is_plain(name: &str) -> bool {
+    name.bytes().all(stays)
+}
+
+/// Whether a name of a proxy's resource holds only characters of the forms that [`proxy_part`] gives.
+pub fn is_escaped(name: &str) -> bool {
+    name.bytes().all(|byte| stays(byte) || byte == b'%')
+}
+
+fn stays(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || PROXY_PUNCTUATION.contains(&byte)
 }
 
 /// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
@@ -71,6 +88,30 @@ mod tests {
         assert_eq!(&*probe_name("u-1", 80, "/live"), "u-1:80/live");
     }
 
+    /// The characters in a pattern of one bracket expression.
+    fn in_brackets(pattern: &str) -> Vec<u8> {
+        let inner = pattern.strip_prefix("^[").unwrap().strip_suffix("]+$").unwrap().replace('\\', "");
+        let bytes = inner.as_bytes();
+        let mut all = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let range = bytes.get(at + 1) == Some(&b'-') && at + 2 < bytes.len();
+            let last = if range { bytes[at + 2] } else { bytes[at] };
+            all.extend(bytes[at]..=last);
+            at += if range { 3 } else { 1 };
+        }
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn pattern_takes_the_characters_that_a_proxy_is_given_as_they_are() {
+        let plain: Vec<u8> =
+            (0..=127u8).filter(|byte| is_plain(std::str::from_utf8(&[*byte]).unwrap())).collect();
+        assert_eq!(in_brackets(PLAIN_PATTERN), plain);
+        assert!(!is_plain("é") && is_plain(""));
+    }
+
     /// The inverse of a form that was not cut.
     fn read_back(form: &str) -> String {
         let mut parts = form.split('%');
@@ -96,7 +137,8 @@ mod tests {
         assert_eq!(proxy_part("z%2C"), "z%252C");
         for name in ["a\nb", "é", "100%", "\u{1b}[31m", "\"'\\`", "a\u{2028}b\r\t", " ", "\u{1F600}", "\0"] {
             let form = proxy_part(name);
-            assert!(form.bytes().all(|byte| byte.is_ascii_graphic()), "{form}");
+            assert!(form.bytes().all(|byte| byte.is_ascii_graphic()) && is_escaped(&form), "{form}");
+            assert!(!is_plain(name) && (name == "100%" || !is_escaped(name)), "{name}");
             assert_eq!(read_back(&form), name);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::names;
+
 /// One broken rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
@@ -21,11 +23,18 @@ impl fmt::Display for Violation {
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     found: Vec<Violation>,
+    /// The object may be older than the rules for new objects.
+    stored: bool,
 }
 
 // === impl Checks ===
 
 impl Checks {
+    /// Checks of an object that a server stored, maybe before it had all of today's rules.
+    pub(crate) fn of_stored() -> Self {
+        Self { stored: true, ..Self::default() }
+    }
+
     /// Notes `message` for `path` unless `ok`.
     pub(crate) fn must(&mut self, ok: bool, path: impl Into<String>, message: impl Into<String>) {
         if !ok {
@@ -54,6 +63,16 @@ impl Checks {
         let count = text.chars().count();
         self.must(count >= low, path, "must not be empty");
         self.must(count <= high, path, format!("must have at most {high} characters, has {count}"));
+    }
+
+    /// A name that reaches a proxy: its length, and [`names::PLAIN_PATTERN`] for new objects.
+    pub(crate) fn proxy_name(&mut self, name: &str, bounds: (usize, usize), path: &str) {
+        self.length(name, bounds, path);
+        let bad = name.chars().find(|c| !names::is_plain(c.encode_utf8(&mut [0; 4])));
+        if let Some(bad) = bad.filter(|_| !self.stored) {
+            let rule = "must hold only letters, digits and !#$&()*+-./:;<=>?@[]^_{|}~";
+            self.must(false, path, format!("{rule}, holds {bad:?}"));
+        }
     }
 
     /// Schema `minItems`, `maxItems`, `minProperties` and `maxProperties`.

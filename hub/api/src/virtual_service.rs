@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::door::{self, ParseError};
 use crate::http_path::{HttpPath, MAX_PATH};
+use crate::names;
 use crate::violation::{Checks, Violation};
 
 /// Listeners of one object at most; with [`MAX_ENDPOINTS`] it bounds the estimated cost of the rules in the API server.
@@ -86,7 +87,7 @@ pub struct VirtualServiceSpec {
 #[x_kube(validation = Rule::new("has(self.udp) != has(self.tcp)").message("exactly one of udp and tcp must be set"))]
 pub struct Listener {
     /// Name of the listener, unique within the object.
-    #[schemars(length(min = 1, max = MAX_NAME))]
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = names::PLAIN_PATTERN))]
     pub name: String,
     /// A UDP pipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,7 +126,7 @@ pub struct Tcp {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct Cluster {
     /// Name of the cluster.
-    #[schemars(length(min = 1, max = MAX_NAME))]
+    #[schemars(length(min = 1, max = MAX_NAME), regex(pattern = names::PLAIN_PATTERN))]
     pub name: String,
     /// How endpoints are found. Both values are served in the same way: as they come and go.
     pub service_discovery: ServiceDiscovery,
@@ -243,6 +244,14 @@ impl VirtualService {
         self.spec.check(&mut checks);
         checks.done()
     }
+
+    /// The rules without those that objects of earlier versions may break: their names of listeners and clusters may hold any
+    /// characters, and reach a proxy escaped ([`names::proxy_part`]). Empty: the object can be served.
+    pub fn validate_stored(&self) -> Vec<Violation> {
+        let mut checks = Checks::of_stored();
+        self.spec.check(&mut checks);
+        checks.done()
+    }
 }
 
 // === impl VirtualServiceSpec ===
@@ -265,7 +274,7 @@ impl VirtualServiceSpec {
 
 impl Listener {
     fn check(&self, path: &str, checks: &mut Checks) {
-        checks.length(&self.name, (1, MAX_NAME), &format!("{path}.name"));
+        checks.proxy_name(&self.name, (1, MAX_NAME), &format!("{path}.name"));
         checks.must(self.udp.is_some() != self.tcp.is_some(), path, "exactly one of udp and tcp must be set");
         if let Some(udp) = &self.udp {
             checks.port(udp.port, &format!("{path}.udp.port"));
@@ -292,7 +301,7 @@ impl Cluster {
     }
 
     fn check(&self, path: &str, checks: &mut Checks) {
-        checks.length(&self.name, (1, MAX_NAME), &format!("{path}.name"));
+        checks.proxy_name(&self.name, (1, MAX_NAME), &format!("{path}.name"));
         if let Some(key) = &self.hash_key {
             checks.length(key, (0, MAX_NAME), &format!("{path}.hash_key"));
         }

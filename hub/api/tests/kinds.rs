@@ -195,6 +195,53 @@ fn lists_and_labels_beyond_their_limits_are_violations() {
 }
 
 #[test]
+fn names_that_proxies_can_not_hold_are_refused_in_new_objects_and_taken_in_stored_ones() {
+    let names = ["/spec/listeners/0/name", "/spec/listeners/0/udp/cluster/name"];
+    for pointer in names {
+        let judge = |name: &str| {
+            let object = VirtualService::parse(with(pointer, json!(name))).unwrap().0;
+            (object.validate(), object.validate_stored())
+        };
+        for plain in ["a", "web:80", "a@b#1+2=3", "rtp/rtcp"] {
+            assert_eq!(judge(plain), (vec![], vec![]), "{plain}");
+        }
+        for odd in ["a, b", "a\nb", "é", "100%", "\u{1b}[31m", "\"", "'", "`", "\\", " "] {
+            let (new, stored) = judge(odd);
+            assert_eq!(new.len(), 1, "{odd:?}");
+            assert!(new[0].path.ends_with(".name") && new[0].message.contains("holds"), "{}", new[0]);
+            assert_eq!(stored, vec![], "{odd:?}");
+        }
+        assert_eq!(judge("").1.len(), 1, "no rule but that of the characters is loosened");
+    }
+}
+
+#[test]
+fn names_of_objects_are_those_that_an_api_server_takes() {
+    let read = |pointer, name: &str| VirtualService::parse(with(pointer, json!(name)));
+    let long = "x".repeat(254);
+    for good in ["a", "a.b-c", "0", &long[1..]] {
+        assert!(read("/metadata/name", good).is_ok(), "{good}");
+    }
+    for bad in ["A", "a_b", "a b", "a/b", "a,b", "-a", "a-", "a..b", ".a", "é", "a\nb", &long] {
+        let error = read("/metadata/name", bad).unwrap_err();
+        assert_eq!(error.path, "metadata.name", "{error}");
+    }
+    let in_namespace = |namespace: &str| {
+        let (mut object, _) = VirtualService::parse(with("/metadata/name", json!("call"))).unwrap();
+        object.metadata.namespace = Some(namespace.into());
+        let mut value = serde_json::to_value(&object).unwrap();
+        value["apiVersion"] = "servicemesh.l7mp.io/v1".into();
+        value["kind"] = "VirtualService".into();
+        VirtualService::parse(value).map(|(object, _)| object.metadata.namespace)
+    };
+    assert_eq!(in_namespace("media-1"), Ok(Some("media-1".into())));
+    assert_eq!(in_namespace(""), Ok(None));
+    for bad in ["A", "a.b", "a/b", "-a", &long[..64]] {
+        assert_eq!(in_namespace(bad).unwrap_err().path, "metadata.namespace", "{bad}");
+    }
+}
+
+#[test]
 fn a_violation_reads_as_path_and_reason() {
     let (object, _) = VirtualService::parse(with("/spec/listeners/0/udp/port", json!(0))).unwrap();
     let shown: Vec<_> = object.validate().iter().map(ToString::to_string).collect();

@@ -40,7 +40,7 @@ const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// # Errors
 /// A [`Rejection`] that names the field at fault.
 pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Rejection> {
-    let violations = object.validate();
+    let violations = object.validate_stored();
     if !violations.is_empty() {
         let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
         return Err(Rejection { reason: Reason::Invalid, message: lines.join("; ") });
@@ -104,6 +104,7 @@ impl Resolving {
         &mut self,
         listener: &Listener,
     ) -> Result<Option<(plan::Listener, plan::Cluster)>, Rejection> {
+        self.remark_on_name(&listener.name);
         let (protocol, port, cluster) = match (&listener.udp, &listener.tcp) {
             (Some(udp), None) => (plan::Protocol::Udp, udp.port, Some(&udp.cluster)),
             (None, Some(tcp)) => (plan::Protocol::Tcp, tcp.port, tcp.cluster.as_ref()),
@@ -123,6 +124,14 @@ impl Resolving {
             ..Default::default()
         };
         Ok(Some((opened, self.cluster(listener, cluster, protocol)?)))
+    }
+
+    fn remark_on_name(&mut self, name: &str) {
+        if !names::is_plain(name) {
+            let form = names::proxy_part(name);
+            let text = format!("listener {name}: proxies know it as {form}; give it a plain name");
+            self.warnings.push((Reason::EscapedName, text));
+        }
     }
 
     fn cluster(

@@ -20,6 +20,7 @@ mod migration;
 mod monitoring;
 mod names;
 mod nodes;
+mod older_objects;
 mod owners;
 mod permutations;
 mod picture;

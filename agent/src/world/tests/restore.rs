@@ -247,6 +247,26 @@ fn late_answer_to_an_earlier_version_is_no_word_on_the_present_one() {
 }
 
 #[test]
+fn name_that_an_earlier_agent_did_not_escape_gives_way_to_its_escaped_form() {
+    let mut odd = call(2000);
+    odd.listeners[0].name = "a, b".into();
+    let mut rig = Rig::new();
+    rig.put_plan(&odd);
+    let raw = |one: &Accepted| match one.ty {
+        EnvoyType::Listener => {
+            Accepted::new(one.ty, "A/ns/call/a, b".into(), one.inputs, one.resource.body())
+        }
+        _ => one.clone(),
+    };
+    let mut again = Rig { world: World::new(Families::V4) };
+    for (owner, all) in rig.accept_all() {
+        again.world.restore_accepted(owner, all.iter().map(raw).collect());
+    }
+    again.world.restore_feed(&rig.kept(&[odd]), true);
+    assert_eq!(again.listeners(&gateway()), ["A/ns/call/a%2C%20b"]);
+}
+
+#[test]
 fn plan_that_cannot_be_made_yet_is_served_as_it_was_accepted() {
     let named = |port| mk_plan("call", 1, port, From::Host("worker".into()));
     let mut rig = Rig::new();

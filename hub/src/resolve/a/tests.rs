@@ -265,6 +265,17 @@ fn cluster_of_a_listener_is_the_same_whatever_listeners_are_beside_it() {
 }
 
 #[test]
+fn stored_object_with_an_odd_name_is_served_and_told_what_the_proxies_call_it() {
+    let odd = |name: &str| resolved(json!([udp(name, 1, cluster("c, d", json!([worker()])))]));
+    let resolved = odd("rtp, rtcp");
+    assert_eq!(resolved.plan.listeners[0].name, "rtp, rtcp");
+    let [(reason, text)] = resolved.warnings.as_slice() else { panic!("{:?}", resolved.warnings) };
+    assert_eq!(*reason, Reason::EscapedName);
+    assert!(text.contains("rtp, rtcp") && text.contains("rtp%2C%20rtcp"), "{text}");
+    assert!(odd("rtp").warnings.is_empty(), "a cluster's name is told to nobody");
+}
+
+#[test]
 fn group_names_are_canonical_and_hold_the_scope() {
     let labels = json!({"b": "2", "a": "x y"});
     let twice =

@@ -69,12 +69,15 @@ fn name_at(item: &str, sent: &impl Fn(&str) -> Option<Name>) -> Option<(Name, us
     colons.filter_map(|end| sent(&head[..end]).map(|name| (name, end))).last()
 }
 
-/// What may be passed on of a text: at most 1 KiB, and nothing where it could quote a secret.
+/// What may be passed on of a text: one line of at most 1 KiB, and nothing where it could quote a secret. It goes to logs,
+/// conditions and terminals, so control characters become spaces.
 pub(super) fn detail(text: &str, secret: bool) -> String {
-    match secret {
-        true => "rejected (the text may quote a secret and is not shown)".into(),
-        false => truncated(text, MAX_DETAIL).into(),
+    if secret {
+        return "rejected (the text may quote a secret and is not shown)".into();
     }
+    let plain: String =
+        truncated(text, MAX_DETAIL).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    plain.trim_end().into()
 }
 
 fn truncated(text: &str, max: usize) -> &str {
@@ -128,6 +131,11 @@ mod tests {
         let text = "é".repeat(1000);
         let cut = detail(&text, false);
         assert!(cut.len() <= 1024 && text.starts_with(&cut));
+    }
+
+    #[test]
+    fn detail_is_one_line_without_control_characters() {
+        assert_eq!(detail("a: no\nb: \u{1b}[31mno\r\n", false), "a: no b:  [31mno");
     }
 
     #[test]

@@ -1,0 +1,58 @@
+//! Objects that are older than a rule of their definition.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::PostParams;
+use portreeve_tests::town::{BOUND, Town};
+use portreeve_tests::udp::Echo;
+use portreeve_tests::virtual_service::{Host, Service, said};
+use portreeve_tests::{path, wait};
+use serde_json::Value;
+
+const CRD: &str = "virtualservices.servicemesh.l7mp.io";
+/// The schema of a listener's name in the definition.
+const LISTENER_NAME: &str =
+    "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/listeners/items/properties/name";
+
+/// An object with names that are refused in new objects today, as an API server stored it before the rule.
+#[tokio::test]
+async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is_refused() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.gateways().await?;
+    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let _app = Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), 6000))?;
+    let odd = |name: &str| {
+        Service::new(name, "app: envoy-ingress")
+            .udp("'a, b'", 5001, &[Host::Pods("app: worker")], 6000)
+            .yaml()
+    };
+    let crds = Api::<CustomResourceDefinition>::all(town.client.clone());
+    let today = crds.get(CRD).await?;
+    let mut before = serde_json::to_value(&today)?;
+    let name =
+        before.pointer_mut(LISTENER_NAME).and_then(Value::as_object_mut).context("the listener's name")?;
+    ensure!(name.remove("pattern").is_some(), "the name has a pattern today");
+    let before: CustomResourceDefinition = serde_json::from_value(before)?;
+    crds.replace(CRD, &PostParams::default(), &before).await?;
+    let stored = || async { town.apply(&odd("old")).await.is_ok() };
+    wait::until("the rule to be gone", BOUND, stored).await?;
+
+    let mut present = crds.get(CRD).await?;
+    present.spec = today.spec;
+    crds.replace(CRD, &PostParams::default(), &present).await?;
+    let refused =
+        || async { town.apply(&odd("new")).await.is_err_and(|e| format!("{e:?}").contains("name")) };
+    wait::until("a new object to be refused", BOUND, refused).await?;
+
+    println!("Accepted: {}", said(&town.client, "old", ("Accepted", "True"), BOUND).await?);
+    println!("Programmed: {}", said(&town.client, "old", ("Programmed", "True"), BOUND).await?);
+    path::opens(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5001), &worker.name, BOUND)?;
+    let listeners = town.nodes[0].gateway().listeners().await?;
+    ensure!(listeners.iter().any(|(name, _)| name == "A/default/old/a%2C%20b"), "{listeners:?}");
+    town.apply(&odd("old").replace("5001", "5002")).await?;
+    path::opens(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5002), &worker.name, BOUND)?;
+    Ok(())
+}
