@@ -28,6 +28,7 @@ fn mk_state() -> State {
         netns: 4_026_531_840,
         memory_kills: 0,
         memory_limit: None,
+        out_of_memory: false,
         serves: false,
         concurrency: 0,
         usage: None,
@@ -78,15 +79,19 @@ fn report_has_the_golden_bytes_and_comes_back() {
 #[test]
 fn memory_and_usage_come_back_and_are_nothing_from_an_older_keeper() {
     let usage = Some(Usage { resident: 70 << 20, cpu_ms: 12_345 });
-    let state = State { memory_kills: 2, memory_limit: Some(1 << 28), usage, ..mk_state() };
+    let state =
+        State { memory_kills: 2, memory_limit: Some(1 << 28), out_of_memory: true, usage, ..mk_state() };
     let bytes = Report::from(&state).encode_to_vec();
     assert_eq!(State::try_from(Report::decode(&bytes[..]).unwrap()).unwrap(), state);
     let file = serde_json::to_value(&state).unwrap();
     assert_eq!(file.get("usage"), None, "the file would be written with every report");
     let mut older = file.as_object().unwrap().clone();
-    older.retain(|key, _| !key.starts_with("memory"));
+    older.retain(|key, _| !key.contains("memory"));
     let read: State = serde_json::from_value(older.into()).unwrap();
-    assert_eq!((read.memory_kills, read.memory_limit, read.usage), (0, None, None));
+    assert_eq!(
+        (read.memory_kills, read.memory_limit, read.out_of_memory, read.usage),
+        (0, None, false, None)
+    );
 }
 
 #[test]

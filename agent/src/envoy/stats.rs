@@ -181,6 +181,11 @@ fn kind_of(name: &str, said: &str) -> Option<Kind> {
     }
 }
 
+/// Names and values of what was printed, whatever the kind.
+pub(crate) fn samples(printed: &str) -> impl Iterator<Item = (&str, f64)> {
+    printed.lines().filter_map(|line| sample(line).map(|(name, _, value)| (name, value)))
+}
+
 type Labels = Vec<(String, String)>;
 
 /// Name, labels and value of a line; none for what is no sample.

@@ -181,12 +181,13 @@ impl Pair {
         }
     }
 
-    /// The heir is gone without having taken over: what is to be said of it, and the way is free for another.
-    pub(super) fn bury_heir(&mut self, exit: Exit) -> Exit {
+    /// The heir is gone without having taken over: what is to be said of it, and the way is free for another. `how` is its
+    /// `exit` in words.
+    pub(super) fn bury_heir(&mut self, exit: Exit, how: &str) -> Exit {
         let Some(heir) = self.heir.take() else { return exit };
         forget_start(heir.place);
         let (epoch, words) = (heir.place.epoch, last_words(&self.dir.envoy_log(), heir.log));
-        let told = format!("Envoy of restart epoch {epoch}: {exit}{words}; the one before it serves on");
+        let told = format!("Envoy of restart epoch {epoch}: {how}{words}; the one before it serves on");
         tracing::warn!(pid = heir.pid, told, "the heir ended before it took over");
         Exit::Error(told)
     }

@@ -79,6 +79,9 @@ pub struct State {
     /// The memory limit of the cgroup that the keeper and its Envoy are in, in bytes, if it has one.
     #[serde(default)]
     pub memory_limit: Option<u64>,
+    /// The last Envoy ended because the kernel's OOM killer chose it; [`State::last_end`] says so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub out_of_memory: bool,
     /// Envoy has its configuration and serves.
     #[serde(default, skip_serializing_if = "is_default")]
     pub serves: bool,
@@ -129,6 +132,7 @@ impl State {
             last_exit: before.and_then(|before| before.last_exit.clone()),
             spec_hash: order.hash.clone(),
             memory_kills: before.map_or(0, |before| before.memory_kills),
+            out_of_memory: before.is_some_and(|before| before.out_of_memory),
             ..Self::untold(&order.spec.name, netns)
         }
     }
@@ -152,14 +156,27 @@ impl State {
             netns,
             memory_kills: 0,
             memory_limit: None,
+            out_of_memory: false,
             serves: false,
             concurrency: 0,
             usage: None,
         }
     }
+
+    /// How the last Envoy ended, in words, if one did.
+    pub fn last_end(&self) -> Option<String> {
+        let exit = self.last_exit.as_ref()?;
+        let killed = self.out_of_memory && *exit == Exit::KILLED;
+        Some(if killed { out_of_memory(self.memory_limit) } else { exit.to_string() })
+    }
 }
 
 // === impl Exit ===
+
+impl Exit {
+    /// SIGKILL ended it, which is also how the kernel's OOM killer ends a process.
+    pub const KILLED: Self = Self::Signal(nix::sys::signal::Signal::SIGKILL as i32);
+}
 
 impl From<ExitStatus> for Exit {
     fn from(status: ExitStatus) -> Self {
@@ -179,6 +196,16 @@ impl fmt::Display for Exit {
             Self::Error(reason) => write!(f, "not started: {reason}"),
         }
     }
+}
+
+/// How an end by the kernel's OOM killer is told; `limit` is that of the cgroup, in bytes.
+pub(super) fn out_of_memory(limit: Option<u64>) -> String {
+    let limit = match limit {
+        Some(bytes) if bytes % (1 << 20) == 0 => format!(", limit {} MiB", bytes >> 20),
+        Some(bytes) => format!(", limit {bytes} bytes"),
+        None => String::new(),
+    };
+    format!("killed for lack of memory (OOM){limit}")
 }
 
 /// The inode of this process's network namespace.

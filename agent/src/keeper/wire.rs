@@ -40,6 +40,7 @@ impl From<&State> for proto::Report {
             memory_limit: state.memory_limit.unwrap_or_default(),
             serves: state.serves,
             concurrency: state.concurrency,
+            out_of_memory: state.out_of_memory,
             usage: state.usage.map(|Usage { resident, cpu_ms }| proto::Usage { resident, cpu_ms }),
         }
     }
@@ -69,6 +70,7 @@ impl TryFrom<proto::Report> for State {
             memory_limit: some(report.memory_limit),
             serves: report.serves,
             concurrency: report.concurrency,
+            out_of_memory: report.out_of_memory,
             usage: report.usage.map(|proto::Usage { resident, cpu_ms }| Usage { resident, cpu_ms }),
         })
     }

@@ -6,6 +6,7 @@ mod leaving;
 pub mod node_report;
 mod plan;
 mod proxies;
+mod sessions;
 #[cfg(test)]
 mod tests;
 pub mod writer;

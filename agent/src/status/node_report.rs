@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portreeve_api::conditions::{self, ConditionType, Reason, Verdict};
 use portreeve_api::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
-use portreeve_xds::Name;
 use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Version};
 
 use super::leaving::{Sockets, leaving};
 use super::{Statuses, plan_of};
@@ -69,12 +70,17 @@ fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
     let mut report = ProxyReport { name: name.into(), nack, phase: Phase::Pending, ..ProxyReport::default() };
     report.listeners = answers.map(|a| accepted(a, EnvoyType::Listener));
     report.clusters = answers.map(|a| accepted(a, EnvoyType::Cluster));
+    report.acked_versions = answers.map(acked_versions).unwrap_or_default();
     if let Some(state) = &status.state {
         report.phase = phase(state.phase);
         report.pid = state.envoy_pid.and_then(|pid| i32::try_from(pid).ok());
         report.epoch = i32::try_from(state.epoch).ok();
         report.restarts = i32::try_from(state.restarts).ok();
-        report.last_exit = state.last_exit.as_ref().map(ToString::to_string);
+        report.last_exit = state.last_end();
+        report.started = state.envoy_pid.and(state.started_ms).and_then(at_ms);
+        report.backoff_until = state.backoff_until_ms.and_then(at_ms);
+        report.rss_bytes = state.usage.and_then(|usage| i64::try_from(usage.resident).ok());
+        report.cpu_seconds = state.usage.and_then(|usage| i64::try_from(usage.cpu_ms / 1000).ok());
     } else if status.wanted == Wanted::Stopped {
         report.phase = Phase::Stopped;
     }
@@ -115,6 +121,20 @@ pub(crate) fn phase(phase: keeper::Phase) -> Phase {
         keeper::Phase::Backoff => Phase::BackOff,
         keeper::Phase::Stopped => Phase::Stopped,
     }
+}
+
+/// One version for all that was accepted of each type, by the type's name.
+fn acked_versions(answers: &Answers) -> BTreeMap<String, String> {
+    let mut by_type: BTreeMap<EnvoyType, Vec<_>> = BTreeMap::new();
+    for ((ty, name), version) in &answers.accepted {
+        by_type.entry(*ty).or_default().push((name, *version));
+    }
+    by_type.into_iter().map(|(ty, set)| (format!("{ty:?}"), Version::of_set(set).to_string())).collect()
+}
+
+/// A time in milliseconds since 1970, in whole seconds.
+fn at_ms(ms: u64) -> Option<Time> {
+    Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok().map(Time)
 }
 
 fn conflicts(world: &World) -> Vec<Conflict> {
@@ -169,7 +189,7 @@ impl Pace {
     pub fn wait(&self, next: &NodeReportStatus, now: Timestamp) -> Duration {
         let Some((at, last)) = &self.last else { return Duration::ZERO };
         let since = Duration::try_from(now.duration_since(*at)).unwrap_or_default();
-        let pause = match (phases(last) == phases(next), last == next) {
+        let pause = match (phases(last) == phases(next), steady(last) == steady(next)) {
             (false, _) => Duration::ZERO,
             (true, false) => PAUSE,
             (true, true) => LIVENESS,
@@ -186,6 +206,16 @@ impl Pace {
     pub fn last(&self) -> NodeReportStatus {
         self.last.as_ref().map(|(_, report)| report.clone()).unwrap_or_default()
     }
+}
+
+/// The report without what changes all the time: those values are written with the next write, for which they are no reason.
+fn steady(report: &NodeReportStatus) -> NodeReportStatus {
+    let mut report = report.clone();
+    for proxy in &mut report.proxies {
+        (proxy.rss_bytes, proxy.cpu_seconds, proxy.udp_sessions) = (None, None, None);
+        proxy.acked_versions.clear();
+    }
+    report
 }
 
 fn phases(report: &NodeReportStatus) -> BTreeMap<&str, Phase> {

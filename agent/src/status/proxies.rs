@@ -47,8 +47,8 @@ pub fn trouble(kept: &Status) -> Option<String> {
     }
     let state = kept.state.as_ref()?;
     let again = state.phase == Phase::Starting && state.restarts > 0;
-    let exit = state.last_exit.as_ref().filter(|_| again || state.phase == Phase::Backoff)?;
-    Some(format!("Envoy ends by itself: {exit}"))
+    let end = state.last_end().filter(|_| again || state.phase == Phase::Backoff)?;
+    Some(format!("Envoy ends by itself: {end}"))
 }
 
 fn run(kept: Option<&Status>, has_envoy: bool) -> Run {
@@ -63,8 +63,8 @@ fn run(kept: Option<&Status>, has_envoy: bool) -> Run {
     match state.phase {
         Phase::Running if kept.current => Run::Serves,
         Phase::Backoff => {
-            let exit = state.last_exit.as_ref().map_or_else(|| "it ended".to_owned(), ToString::to_string);
-            Run::Fails(format!("Envoy ends by itself: {exit}, {} restarts", state.restarts))
+            let end = state.last_end().unwrap_or_else(|| "it ended".to_owned());
+            Run::Fails(format!("Envoy ends by itself: {end}, {} restarts", state.restarts))
         }
         _ => Run::Starts,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portreeve_api::node_report::{NodeReportStatus, Phase};
 use portreeve_api::pod::Pod;
 use portreeve_api::report::PlanStatus;
@@ -15,7 +16,7 @@ use prost::Message;
 
 use super::node_report::{Facts, Pace, said};
 use super::*;
-use crate::keeper::{self, State};
+use crate::keeper::{self, State, Usage};
 use crate::keepers::{Status, Wanted};
 use crate::local::{Answers, Refusal};
 use crate::translate::Families;
@@ -346,6 +347,72 @@ fn change_of_one_plan_looks_at_one_plan() {
 fn resource_tells_its_plan() {
     assert_eq!(plan_of("A/ns/name/listener/with/slashes"), "A/ns/name");
     assert_eq!(plan_of("A/ns/name"), "A/ns/name");
+}
+
+#[test]
+fn report_tells_start_back_off_usage_and_versions_of_a_proxy() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
+    rig.accept_all(&gateway("gw"));
+    let told = |rig: &mut Rig, change: fn(&mut State)| {
+        let mut all = kept(keeper::Phase::Running);
+        change(all.get_mut("gw").unwrap().state.as_mut().unwrap());
+        rig.report(&all).proxies.remove(0)
+    };
+    let second = |time: Option<Time>| time.map(|Time(at)| at.as_second());
+    let proxy = told(&mut rig, |state| {
+        state.started_ms = Some(1_700_000_000_900);
+        state.usage = Some(Usage { resident: 70 << 20, cpu_ms: 12_345 });
+    });
+    assert_eq!((second(proxy.started), proxy.backoff_until), (Some(1_700_000_000), None));
+    assert_eq!((proxy.rss_bytes, proxy.cpu_seconds), (Some(70 << 20), Some(12)));
+    let served = rig.world.open(&gateway("gw")).unwrap();
+    for ty in [EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Listener] {
+        let version = served.snapshot(|snap| {
+            Version::of_set(snap.iter(ty).map(|(name, one)| (name, one.version()))).to_string()
+        });
+        assert_eq!(proxy.acked_versions.get(&format!("{ty:?}")), Some(&version));
+    }
+    let proxy = told(&mut rig, |state| {
+        (state.envoy_pid, state.backoff_until_ms) = (None, Some(1_700_000_001_000));
+    });
+    assert_eq!((proxy.started, second(proxy.backoff_until)), (None, Some(1_700_000_001)));
+    assert_eq!((proxy.rss_bytes, proxy.cpu_seconds), (None, None));
+}
+
+#[test]
+fn end_by_the_oom_killer_is_told_with_its_limit_and_no_other_signal_is() {
+    let mut rig = Rig::new();
+    for (signal, oom, limit, told) in [
+        (9, true, Some(512 << 20), "killed for lack of memory (OOM), limit 512 MiB"),
+        (9, true, Some(1000), "killed for lack of memory (OOM), limit 1000 bytes"),
+        (9, true, None, "killed for lack of memory (OOM)"),
+        (9, false, Some(512 << 20), "signal 9"),
+        (11, true, Some(512 << 20), "signal 11"),
+    ] {
+        let mut all = kept(keeper::Phase::Backoff);
+        let state = all.get_mut("gw").unwrap().state.as_mut().unwrap();
+        state.last_exit = Some(keeper::Exit::Signal(signal));
+        (state.out_of_memory, state.memory_limit) = (oom, limit);
+        assert_eq!(rig.report(&all).proxies[0].last_exit.as_deref(), Some(told));
+        assert_eq!(trouble(&all["gw"]), Some(format!("Envoy ends by itself: {told}")));
+    }
+}
+
+#[test]
+fn what_changes_all_the_time_is_no_reason_to_write_the_report() {
+    let at = |s| Timestamp::from_second(s).unwrap();
+    let mut rig = Rig::new();
+    let first = rig.report(&kept(keeper::Phase::Running));
+    let mut pace = Pace::default();
+    pace.written(first.clone(), at(100));
+    let mut next = first.clone();
+    let proxy = &mut next.proxies[0];
+    (proxy.rss_bytes, proxy.cpu_seconds, proxy.udp_sessions) = (Some(1), Some(2), Some(3));
+    proxy.acked_versions.insert("Listener".into(), Version(1).to_string());
+    assert_eq!(pace.wait(&next, at(110)), Duration::from_secs(50), "they go with the next write");
+    next.proxies[0].started = Some(Time(at(105)));
+    assert_eq!(pace.wait(&next, at(110)), Duration::ZERO);
 }
 
 fn kept(phase: keeper::Phase) -> BTreeMap<String, Status> {

@@ -12,8 +12,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
-use super::leaving;
 use super::node_report::{Facts, Pace, said};
+use super::{leaving, sessions};
 use crate::keepers::Keepers;
 use crate::local::Local;
 
@@ -39,13 +39,14 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
     let mut failing = false;
     loop {
         let now = Timestamp::now();
-        let (report, leaving) = look(&local, &keepers, &pace.last(), now);
+        let (mut report, leaving) = look(&local, &keepers, &pace.last(), now);
         let mut wait = pace.wait(&report, now);
         // Nobody says when a session ends.
         if leaving {
             wait = wait.min(LEAVING);
         }
         if wait.is_zero() {
+            sessions::fill(&mut report, &keepers).await;
             let outcome = write(&client, local.node(), &report, now).await;
             match &outcome {
                 Err(error) if !failing => {

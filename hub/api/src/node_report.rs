@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
 #![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub const MAX_BYTES: usize = 64 * 1024;
 pub const MAX_CONDITIONS: usize = 16;
 /// Characters of a name at most.
 pub const MAX_NAME: usize = 512;
+/// Types in a proxy's [`ProxyReport::acked_versions`] at most.
+pub const MAX_TYPES: usize = 8;
 /// Characters of a proxy's own words at most.
 pub const MAX_TEXT: usize = 1024;
 
@@ -113,7 +117,27 @@ pub struct ProxyReport {
     /// Clusters that it confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<i32>,
-    /// How it ended last, for example `exit code 1` or `signal 9`.
+    /// When the running process was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Time>,
+    /// When it is started again; in phase `BackOff` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff_until: Option<Time>,
+    /// Resident memory of the running process in bytes, at most 5 s before `observedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<i64>,
+    /// Processor time of the running process in seconds, at most 5 s before `observedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<i64>,
+    /// Its UDP sessions at `observedAt`, over all listeners; absent when it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp_sessions: Option<i64>,
+    /// What it confirmed, by type (`Cluster`, `Endpoint`, `Listener`): one version for the names and versions of all resources
+    /// of the type, as a state-of-the-world response has it. Equal versions mean equal configurations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = MAX_TYPES))]
+    pub acked_versions: BTreeMap<String, String>,
+    /// How it ended last, for example `exit code 1`, `signal 11` or `killed for lack of memory (OOM), limit 512 MiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_TEXT))]
     pub last_exit: Option<String>,
@@ -227,6 +251,14 @@ impl NodeReportStatus {
 impl ProxyReport {
     fn bound(&mut self) {
         cut(&mut self.name, MAX_NAME);
+        let types = std::mem::take(&mut self.acked_versions).into_iter().take(MAX_TYPES);
+        self.acked_versions = types
+            .map(|(mut ty, mut version)| {
+                cut(&mut ty, MAX_NAME);
+                cut(&mut version, MAX_NAME);
+                (ty, version)
+            })
+            .collect();
         self.last_exit.iter_mut().chain(&mut self.nack).for_each(|text| cut(text, MAX_TEXT));
     }
 }

@@ -121,6 +121,7 @@ fn the_largest_report_stays_under_64_kb() {
         name: text.clone(),
         last_exit: Some(text.clone()),
         nack: Some(text.clone()),
+        acked_versions: (0..100).map(|ty| (format!("{ty}{text}"), text.clone())).collect(),
         ..ProxyReport::default()
     };
     let conflict =

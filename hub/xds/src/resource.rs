@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::encode::{put_bytes, put_length, size_of_bytes};
 
@@ -96,6 +96,17 @@ impl Version {
     /// The version of a body.
     pub fn of(body: &[u8]) -> Self {
         Self(xxh3_64(body))
+    }
+
+    /// The version of a whole set of names with their versions: the sum of a hash of each, so that order does not matter.
+    /// State-of-the-world responses carry it as `version_info`.
+    pub fn of_set<'a>(set: impl IntoIterator<Item = (&'a Name, Self)>) -> Self {
+        Self(set.into_iter().fold(0, |sum: u64, (name, version)| sum.wrapping_add(version.share(name))))
+    }
+
+    /// The part of a name with this version in the version of a set.
+    pub(crate) fn share(self, name: &str) -> u64 {
+        xxh3_64_with_seed(name.as_bytes(), self.0)
     }
 
     /// The 16 characters that go over the wire.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
@@ -17,6 +18,7 @@ use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
+use portreeve_xds::{Name, Version};
 
 /// Edits that land while Envoy is stopped.
 const RACES: u16 = 100;
@@ -203,6 +205,56 @@ async fn leader_that_ends_gives_its_lease_up_at_once() -> Result<()> {
     second.wait_log("leads=true", BOUND)?;
     println!("the second hub leads after {:?}", begun.elapsed());
     ensure!(begun.elapsed() < Duration::from_secs(8), "it waited for the lease to run out");
+    Ok(())
+}
+
+/// The version of all listeners or clusters that an Envoy runs, from its own dump.
+async fn running_version(town: &Town, list: &str, state: Option<&str>) -> Result<String> {
+    let dump = town.nodes[0].gateway().config_dump().await?;
+    let all = dump["configs"].as_array().context("configs")?.iter().filter_map(|one| one[list].as_array());
+    let versions = all.flatten().map(|one| {
+        let state = state.map_or(one, |state| &one[state]);
+        let name = one["name"].as_str().or_else(|| state["cluster"]["name"].as_str()).context("a name")?;
+        Ok((Name::from(name), state["version_info"].as_str().context("a version")?.parse::<Version>()?))
+    });
+    let versions = versions.collect::<Result<Vec<_>>>()?;
+    ensure!(versions.len() == 2, "{list}: {versions:?}");
+    Ok(Version::of_set(versions.iter().map(|(name, version)| (name, *version))).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_counts_sessions_and_tells_what_a_gateway_uses_and_which_version_it_runs() -> Result<()> {
+    let town = Town::start(1).await?;
+    let before = Timestamp::now().as_second();
+    town.gateways().await?;
+    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let _echo = Echo::start(&worker.netns, "w", SocketAddr::new(worker.ip(), 6000))?;
+    let one = Service::new("one", "app: envoy-ingress").udp("l", 5000, &[Host::Pods("app: worker")], 6000);
+    let generation = apply(&town, &one.yaml(), "one").await?;
+    says(&town, "one", generation, "Programmed").await?;
+    ensure!(gateway(&town, "n1").await?.udp_sessions.is_none_or(|sessions| sessions == 0));
+    let target = SocketAddr::new(town.nodes[0].address(), 5000);
+    let pipes = (0..3).map(|_| Pipe::open(town.bed.root(), target)).collect::<Result<Vec<_>>>()?;
+    for pipe in &pipes {
+        ensure!(pipe.ask()? == "w");
+    }
+    // A listener more is a reason to write the report; sessions alone go with a later write.
+    let two = apply(&town, &service("two", 5001).yaml(), "two").await?;
+    says(&town, "two", two, "Programmed").await?;
+    let told = wait::eventually("the sessions in the node's report", BOUND, || async {
+        let told = gateway(&town, "n1").await.ok()?;
+        (told.udp_sessions == Some(3) && told.listeners == Some(2)).then_some(told)
+    });
+    let told = told.await?;
+    println!("{}", serde_json::to_string_pretty(&told)?);
+    let started = told.started.context("a start")?.0.as_second();
+    ensure!((before - 1..=Timestamp::now().as_second()).contains(&started) && told.backoff_until.is_none());
+    ensure!(told.rss_bytes.is_some_and(|bytes| (10 << 20..2 << 30).contains(&bytes)));
+    ensure!(told.cpu_seconds.is_some_and(|seconds| (0..600).contains(&seconds)));
+    let listeners = running_version(&town, "dynamic_listeners", Some("active_state")).await?;
+    let clusters = running_version(&town, "dynamic_active_clusters", None).await?;
+    ensure!(told.acked_versions.get("Listener") == Some(&listeners), "{listeners}");
+    ensure!(told.acked_versions.get("Cluster") == Some(&clusters), "{clusters}");
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::keeper::machine::{Action, Event, Machine};
 use crate::keeper::memory::Memory;
 use crate::keeper::pair::Pair;
 use crate::keeper::spec::Order;
-use crate::keeper::state::{Exit, Note, PROTOCOL, Process, State, netns};
+use crate::keeper::state::{Exit, Note, PROTOCOL, Process, State, netns, out_of_memory};
 use crate::keeper::wire::proto::instruction::What;
 use crate::keeper::wire::proto::{Instruction, Spec};
 use crate::keeper::{admin, link, parent, predecessor};
@@ -236,7 +236,7 @@ impl Keeper {
         match event {
             Event::Exited(exit) => {
                 tracing::warn!(pid = self.state.envoy_pid, how = %exit, "Envoy ended");
-                self.look_for_kills(&exit);
+                self.state.out_of_memory = self.was_killed_for_memory(&exit);
                 self.tell_log();
                 if self.pod.is_some() && !self.machine.is_live() {
                     self.pair.forget_start();
@@ -245,7 +245,12 @@ impl Keeper {
                 let succeeded = exit == Exit::Code(0) && self.has_successor();
                 if succeeded { Event::Succeeded } else { Event::Exited(exit) }
             }
-            Event::HeirExited(exit) => Event::HeirExited(self.pair.bury_heir(exit)),
+            Event::HeirExited(exit) => {
+                let killed = self.was_killed_for_memory(&exit);
+                let limit = self.memory.as_ref().and_then(Memory::limit);
+                let how = if killed { out_of_memory(limit) } else { exit.to_string() };
+                Event::HeirExited(self.pair.bury_heir(exit, &how))
+            }
             Event::Live => {
                 tracing::info!("Envoy is live");
                 Event::Live
@@ -254,10 +259,11 @@ impl Keeper {
         }
     }
 
-    /// Another process in the same cgroup may be the one that was killed; together with Envoy's own SIGKILL that is unlikely.
-    fn look_for_kills(&mut self, exit: &Exit) {
-        let killed = self.memory.as_mut().is_some_and(Memory::killed);
-        if killed && *exit == Exit::Signal(Signal::SIGKILL as i32) {
+    /// Whether the kernel's OOM killer ended an Envoy, which is counted and logged. Another process in the same cgroup may be
+    /// the one that was killed; together with Envoy's own SIGKILL that is unlikely.
+    fn was_killed_for_memory(&mut self, exit: &Exit) -> bool {
+        let killed = self.memory.as_mut().is_some_and(Memory::killed) && *exit == Exit::KILLED;
+        if killed {
             self.state.memory_kills += 1;
             let limit = self.memory.as_ref().and_then(Memory::limit);
             tracing::error!(
@@ -265,6 +271,7 @@ impl Keeper {
                 "the kernel ended Envoy for want of memory: raise the limit of its cgroup"
             );
         }
+        killed
     }
 
     fn instructed(&mut self, instruction: Instruction) -> Event {

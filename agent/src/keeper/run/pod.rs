@@ -100,11 +100,11 @@ pub fn ready(dir: PathBuf) -> anyhow::Result<()> {
     let path = Dir::new(dir).state();
     let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
     let note: Note<State> = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
-    let State { name, phase, serves, last_exit, .. } = note.state;
+    let last = note.state.last_end().map(|end| format!("; the last Envoy: {end}")).unwrap_or_default();
+    let State { name, phase, serves, .. } = note.state;
     if serves || phase == Phase::Stopped {
         return Ok(());
     }
-    let last = last_exit.map(|exit| format!("; the last Envoy: {exit}")).unwrap_or_default();
     anyhow::bail!("NodeProxy {name}: {phase:?}, Envoy does not serve{last}")
 }
 

@@ -120,14 +120,9 @@ pub(super) struct TypeState<T> {
     pub(super) evicted: BTreeSet<Name>,
 }
 
-/// The part of one name in the hash over a set; order does not matter.
-fn share(name: &str, version: Version) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), version.0)
-}
-
 /// The version of a whole set, which is the same however it was reached.
 pub(super) fn version_of(set: &[Arc<Resource>]) -> Version {
-    Version(set.iter().fold(0, |sum: u64, one| sum.wrapping_add(share(one.name(), one.version()))))
+    Version::of_set(set.iter().map(|one| (one.name(), one.version())))
 }
 
 // === impl TypeState ===
@@ -191,9 +186,9 @@ impl<T: ResourceType> TypeState<T> {
     pub(super) fn record<'a>(&mut self, key: impl Into<Key<'a>>, version: Version, standing: Standing) {
         let key = key.into();
         let (_, entry) = self.entries.put(key);
-        self.sum = self.sum.wrapping_add(share(key.name, version));
+        self.sum = self.sum.wrapping_add(version.share(key.name));
         if entry.standing != Standing::Absent {
-            self.sum = self.sum.wrapping_sub(share(key.name, entry.version));
+            self.sum = self.sum.wrapping_sub(entry.version.share(key.name));
         }
         entry.version = version;
         entry.standing = standing;
@@ -228,7 +223,7 @@ impl<T: ResourceType> TypeState<T> {
         self.addresses.released(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.standing != Standing::Absent {
-            self.sum = self.sum.wrapping_sub(share(name, entry.version));
+            self.sum = self.sum.wrapping_sub(entry.version.share(name));
         }
         entry.standing = Standing::Absent;
         if !entry.named {
@@ -349,7 +344,7 @@ impl<T: ResourceType> TypeState<T> {
                 self.entries.iter().filter_map(|(name, _)| find(name)).collect()
             }
         };
-        let sum = wanted.iter().fold(0u64, |sum, (name, version)| sum.wrapping_add(share(name, *version)));
+        let Version(sum) = Version::of_set(wanted.iter().map(|(name, version)| (name, *version)));
         (sum, wanted)
     }
 }

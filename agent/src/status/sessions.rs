@@ -1,0 +1,51 @@
+//! The UDP sessions of the node's proxies, as their Envoys count them. Entry point: [`fill`].
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use portreeve_api::node_report::NodeReportStatus;
+use tokio::time::timeout;
+
+use crate::envoy::stats::{self, Prefix};
+use crate::keepers::Keepers;
+
+/// How long a report waits for the proxies' answers.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Asks all running proxies at once and writes their numbers into the report. A proxy that does not answer in time has none.
+pub(super) async fn fill(report: &mut NodeReportStatus, keepers: &Keepers) {
+    let Ok(udp) = "udp.".parse::<Prefix>() else { return };
+    let answers = keepers.statistics(&[udp]).into_iter();
+    let answers = answers.map(|(name, answer)| async move { (name, timeout(PATIENCE, answer).await) });
+    for (name, answer) in join_all(answers).await {
+        let Ok(Some(text)) = answer else { continue };
+        let proxy = report.proxies.iter_mut().find(|proxy| proxy.name == name);
+        if let Some(proxy) = proxy {
+            proxy.udp_sessions = Some(active(&text));
+        }
+    }
+}
+
+/// The sum over all listeners.
+fn active(printed: &str) -> i64 {
+    let active = stats::samples(printed)
+        .filter(|(name, _)| name.starts_with("envoy_udp") && name.ends_with("downstream_sess_active"));
+    // Gauges of whole numbers.
+    active.map(|(_, value)| value as i64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::active;
+
+    #[test]
+    fn sessions_of_all_listeners_are_summed_and_nothing_else() {
+        let printed = "# TYPE envoy_udp_downstream_sess_active gauge\n\
+                       envoy_udp_downstream_sess_active{envoy_udp_prefix=\"A/ns/call/l\"} 3\n\
+                       envoy_udp_downstream_sess_active{envoy_udp_prefix=\"A/ns/call/m\"} 40\n\
+                       envoy_udp_downstream_sess_total{envoy_udp_prefix=\"A/ns/call/l\"} 100\n\
+                       envoy_udp_A_v1_2_downstream_sess_active{} 1\n\
+                       envoy_other_downstream_sess_active{} 7\nbroken\n";
+        assert_eq!((active(printed), active("")), (44, 0));
+    }
+}
