@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod, PodCondition, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, Pod as KubePod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -35,6 +35,8 @@ pub struct Objects {
     pub proxies: Vec<NodeProxy>,
     /// Nodes and their labels.
     pub nodes: Vec<(Name, Labels)>,
+    /// Namespaces and their labels. Those that objects name need not be among them.
+    pub namespaces: Vec<(Name, Labels)>,
     /// Pods; one without a Ready condition counts as ready: nobody else will say so.
     pub pods: Vec<KubePod>,
     /// Services: host names that stand for pods (see [`crate::services`]).
@@ -62,6 +64,9 @@ pub struct Folder {
     readings: u64,
 }
 
+/// The label that the API server gives every namespace, with its name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 #[derive(Clone, Debug, Default)]
 struct Content {
     text: String,
@@ -74,6 +79,7 @@ impl Objects {
     /// Puts all of them into an index as complete lists.
     pub fn reset(&self, index: &mut Index, now_ms: i64) {
         index.reset_nodes(self.nodes.clone(), now_ms);
+        index.reset_namespaces(self.all_namespaces(), now_ms);
         index.reset_pods(self.pods.iter().cloned().filter_map(Pod::from_kube).collect(), now_ms);
         index.reset_proxies(&self.proxies, now_ms);
         let keys: BTreeSet<Key> = self.virtual_services.iter().map(|(meta, _)| key(meta)).collect();
@@ -84,6 +90,17 @@ impl Objects {
                 Err(rejection) => index.reject(meta, rejection.clone()),
             }
         }
+    }
+
+    /// All namespaces, each with the label that an API server gives it.
+    fn all_namespaces(&self) -> Vec<(Name, Labels)> {
+        let named = self.virtual_services.iter().map(|(meta, _)| (key(meta).0, Labels::new()));
+        // Those in the files come last: their labels hold.
+        let mut all: BTreeMap<Name, Labels> = named.chain(self.namespaces.iter().cloned()).collect();
+        for (name, labels) in &mut all {
+            labels.insert(NAME_LABEL.to_owned(), name.to_string());
+        }
+        all.into_iter().collect()
     }
 
     /// The host names that the Services stand for.
@@ -283,6 +300,12 @@ fn sort(document: Value, objects: &mut Objects, complain: &mut impl FnMut(String
         },
         ("v1", "Node") => match serde_json::from_value::<KubeNode>(document) {
             Ok(node) => objects.nodes.push((node.name_any().into(), node.labels().clone())),
+            Err(error) => complain(format!("{title}: {error}")),
+        },
+        ("v1", "Namespace") => match serde_json::from_value::<Namespace>(document) {
+            Ok(namespace) => {
+                objects.namespaces.push((namespace.name_any().into(), namespace.labels().clone()));
+            }
             Err(error) => complain(format!("{title}: {error}")),
         },
         ("v1", "Service") => match serde_json::from_value::<Service>(document) {

@@ -42,6 +42,7 @@ fn watched(served: &Served) -> Vec<Family> {
         ("nodeproxy", census.node_proxies),
         ("pod", census.pods),
         ("node", census.nodes),
+        ("namespace", census.namespaces),
     ];
     let objects = objects.map(|(kind, count)| (kind, count as f64));
     let seen = served.seen.parts().map(|(kind, revision)| (kind, revision as f64));

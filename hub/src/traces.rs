@@ -126,7 +126,8 @@ mod tests {
             warnings: Vec::new(),
             refs: Refs::Resolved,
         };
-        let served = Served { plan: "A/ns/one".into(), version, generation, nodes: BTreeSet::new() };
+        let (nodes, closed) = (BTreeSet::new(), Vec::new());
+        let served = Served { plan: "A/ns/one".into(), version, generation, nodes, closed };
         Some(Subject { of: Of::VirtualService, verdict, served: Some(served) })
     }
 

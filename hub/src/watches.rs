@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use k8s_openapi::api::core::v1::{Node as KubeNode, Pod as KubePod};
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode, Pod as KubePod};
+use kube::core::PartialObjectMeta as Metadata;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use portreeve_api::conditions::Reason;
@@ -40,6 +41,15 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &R
         "watch of nodes",
         run(nodes, config(), readiness.guard("nodes"), strip_node, Nodes(feed.clone())),
     );
+    // Only their metadata is asked for.
+    let namespaces = Api::<Metadata<KubeNamespace>>::all(client.clone());
+    let strip_namespace =
+        |n: Metadata<KubeNamespace>| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
+    let guard = readiness.guard("namespaces");
+    tasks.spawn(
+        "watch of namespaces",
+        run(namespaces, config(), guard, strip_namespace, Namespaces(feed.clone())),
+    );
     let proxies = Api::<Raw<NodeProxy>>::all(client.clone());
     let guard = readiness.guard("nodeproxies");
     tasks.spawn("watch of nodeproxies", run(proxies, config(), guard, Some, NodeProxies(feed.clone())));
@@ -54,6 +64,8 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &R
 struct Pods(Arc<Feed>);
 
 struct Nodes(Arc<Feed>);
+
+struct Namespaces(Arc<Feed>);
 
 struct NodeProxies(Arc<Feed>);
 
@@ -114,6 +126,35 @@ impl Verbs<(Name, Labels, u64)> for Nodes {
         let revision = nodes.iter().map(|(.., r)| *r).max().unwrap_or(0);
         let nodes = nodes.into_iter().map(|(name, labels, _)| (name, labels)).collect();
         self.0.change(Kind::Nodes, revision, |index, now| index.reset_nodes(nodes, now));
+    }
+}
+
+// === impl Namespaces ===
+
+impl Verbs<(Name, Labels, u64)> for Namespaces {
+    const LONGEST_PAUSE: Duration = PATIENCE;
+    const ASKS_REVISION: bool = true;
+
+    fn failed(&mut self) {
+        self.0.watch_failed(Kind::Namespaces);
+    }
+
+    fn up_to(&mut self, revision: u64) {
+        self.0.seen_up_to(Kind::Namespaces, revision);
+    }
+
+    fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
+        self.0.change(Kind::Namespaces, revision, |index, now| index.apply_namespace(&name, labels, now));
+    }
+
+    fn delete(&mut self, (name, _, revision): (Name, Labels, u64)) {
+        self.0.change(Kind::Namespaces, revision, |index, now| index.delete_namespace(&name, now));
+    }
+
+    fn reset(&mut self, namespaces: Vec<(Name, Labels, u64)>) {
+        let revision = namespaces.iter().map(|(.., r)| *r).max().unwrap_or(0);
+        let namespaces = namespaces.into_iter().map(|(name, labels, _)| (name, labels)).collect();
+        self.0.change(Kind::Namespaces, revision, |index, now| index.reset_namespaces(namespaces, now));
     }
 }
 

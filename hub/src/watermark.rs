@@ -15,6 +15,8 @@ pub enum Kind {
     Pods,
     /// Nodes.
     Nodes,
+    /// Namespaces.
+    Namespaces,
 }
 
 /// The highest resourceVersion seen of each kind; 0: nothing.
@@ -31,7 +33,8 @@ pub struct Watermark {
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Kind; 4] = [Kind::VirtualServices, Kind::NodeProxies, Kind::Pods, Kind::Nodes];
+    pub const ALL: [Kind; 5] =
+        [Kind::VirtualServices, Kind::NodeProxies, Kind::Pods, Kind::Nodes, Kind::Namespaces];
 
     /// How it is called in a watermark and in metrics.
     pub fn letters(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Kind {
             Kind::NodeProxies => "npx",
             Kind::Pods => "pods",
             Kind::Nodes => "nodes",
+            Kind::Namespaces => "namespaces",
         }
     }
 }
@@ -108,7 +112,7 @@ mod tests {
         let mut mark = Watermark::default();
         mark.raise(Kind::Pods, 7);
         mark.raise(Kind::Pods, 5);
-        assert_eq!(mark.to_string(), "vs=0,npx=0,pods=7,nodes=0");
+        assert_eq!(mark.to_string(), "vs=0,npx=0,pods=7,nodes=0,namespaces=0");
         assert_eq!(mark.to_string().parse(), Ok(mark));
         assert_eq!("pods=7,moons=9".parse(), Ok(mark));
         assert!("pods".parse::<Watermark>().is_err());
@@ -129,7 +133,7 @@ mod tests {
         later.list(Kind::VirtualServices, 9);
         assert!(later.covers(&"vs=8".parse().unwrap()), "the deletion of what it never saw");
         assert!(!later.covers(&"vs=10".parse().unwrap()));
-        assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0");
+        assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0,namespaces=0");
         // One that listed when 3 was the newest, and has had nothing to see since, is as far.
         let earlier: Watermark = "vs=3".parse().unwrap();
         assert!(earlier.covers(&later));

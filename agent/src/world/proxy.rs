@@ -46,11 +46,12 @@ pub enum Allowed {
     All,
     /// A NodeProxy's: objects of these namespaces, wherever they look.
     Listed(Vec<String>),
-    /// A NodeProxy's: objects of the namespaces that a selector over their labels matches.
+    /// A NodeProxy's, sent by a hub of version 0.1.0: objects of the namespaces whose name a selector matches. Later hubs
+    /// send the names of the namespaces that match.
     Matching(plan::Selector),
 }
 
-/// The label that every namespace carries, with its own name. The only one that is known here.
+/// The label that every namespace carries, with its own name. No other label is known here.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A proxy's present state.

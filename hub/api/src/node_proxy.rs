@@ -233,6 +233,9 @@ impl AllowedNamespaces {
     fn check(&self, path: &str, checks: &mut Checks) {
         checks.must((self.from == From::List) != self.names.is_empty(), path, LIST_RULE);
         checks.must((self.from == From::Selector) == self.selector.is_some(), path, SELECTOR_RULE);
+        if let Some(Err(error)) = self.selector.as_ref().map(selector::from_label_selector) {
+            checks.must(false, format!("{path}.selector"), error.to_string());
+        }
         checks.count(self.names.len(), (0, MAX_NAMESPACES), &format!("{path}.names"));
     }
 }

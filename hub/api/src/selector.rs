@@ -31,6 +31,20 @@ pub enum SelectorError {
         /// The label's key.
         key: String,
     },
+    /// No label has such a key.
+    #[error("{key:?} is no key of a label")]
+    BadKey {
+        /// What stood there.
+        key: String,
+    },
+    /// No label has such a value.
+    #[error("{value:?} is no value of a label, asked of {key}")]
+    BadValue {
+        /// The label's key.
+        key: String,
+        /// What stood there.
+        value: String,
+    },
 }
 
 /// The selector that wants every pair of `labels` (`matchLabels`); an empty map matches everything.
@@ -39,10 +53,11 @@ pub fn from_map(labels: &BTreeMap<String, String>) -> Selector {
     Selector { labels: labels.iter().map(equal).collect(), fields: Vec::new() }
 }
 
-/// Converts a Kubernetes label selector.
+/// Converts a Kubernetes label selector. What Kubernetes refuses is refused: a key that no label can have would make `NotIn`
+/// and `DoesNotExist` match everything.
 ///
 /// # Errors
-/// The first expression whose operator is unknown or doesn't fit its values.
+/// The first expression whose operator is unknown or doesn't fit its values, and the first key or value that no label has.
 pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, SelectorError> {
     let mut found = selector.match_labels.as_ref().map(from_map).unwrap_or_default();
     for expression in selector.match_expressions.iter().flatten() {
@@ -63,9 +78,45 @@ pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, Selecto
             _ => found.labels.push(Requirement::new(key, operator, values)),
         }
     }
+    found.labels.iter().try_for_each(possible)?;
     found.labels.sort_by(|a, b| a.order().cmp(&b.order()));
     found.labels.dedup();
     Ok(found)
+}
+
+/// Whether labels may have a requirement's key and values.
+fn possible(requirement: &Requirement) -> Result<(), SelectorError> {
+    let key = || requirement.key.clone();
+    if !is_key(&requirement.key) {
+        return Err(SelectorError::BadKey { key: key() });
+    }
+    match requirement.values.iter().find(|value| !value.is_empty() && !is_word(value)) {
+        Some(value) => Err(SelectorError::BadValue { key: key(), value: value.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// A word, after a DNS subdomain and a slash if there is one.
+fn is_key(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((domain, name)) => domain.len() <= 253 && domain.split('.').all(is_dns_part) && is_word(name),
+        None => is_word(text),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    text.len() <= 63 && text.bytes().all(inner) && has_ends(text, u8::is_ascii_alphanumeric)
+}
+
+fn is_dns_part(text: &str) -> bool {
+    let end = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.bytes().all(|b| end(&b) || b == b'-') && has_ends(text, end)
+}
+
+fn has_ends(text: &str, end: impl Fn(&u8) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(&end) && bytes.last().is_some_and(&end)
 }
 
 // === impl Selector ===

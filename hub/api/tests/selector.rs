@@ -159,6 +159,18 @@ fn a_kubernetes_selector_that_makes_no_sense_is_refused() {
             json!({"key": "a", "operator": "Exists", "values": ["x"]}),
             "matchExpressions of a: operator takes no values",
         ),
+        (json!({"key": "a b", "operator": "DoesNotExist"}), "\"a b\" is no key of a label"),
+        (json!({"key": "", "operator": "DoesNotExist"}), "\"\" is no key of a label"),
+        (
+            json!({"key": "Example.com/a", "operator": "DoesNotExist"}),
+            "\"Example.com/a\" is no key of a label",
+        ),
+        (json!({"key": "a/b/c", "operator": "DoesNotExist"}), "\"a/b/c\" is no key of a label"),
+        (json!({"key": "a/", "operator": "DoesNotExist"}), "\"a/\" is no key of a label"),
+        (
+            json!({"key": "a", "operator": "NotIn", "values": ["", "x", "y z"]}),
+            "\"y z\" is no value of a label, asked of a",
+        ),
     ];
     for (expression, message) in table {
         let wanted: LabelSelector =
@@ -166,4 +178,20 @@ fn a_kubernetes_selector_that_makes_no_sense_is_refused() {
         let error: SelectorError = selector::from_label_selector(&wanted).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
+}
+
+#[test]
+fn keys_and_values_are_as_long_as_those_of_labels() {
+    let select = |key: &str, value: &str| {
+        let wanted: LabelSelector = serde_json::from_value(json!({"matchLabels": {key: value}})).unwrap();
+        selector::from_label_selector(&wanted).is_ok()
+    };
+    let (fits, long) = ("a".repeat(63), "a".repeat(64));
+    let domain = |last: usize| {
+        format!("{}.{}/k", "a".repeat(63), vec!["b".repeat(63); 2].join(".") + "." + &"c".repeat(last))
+    };
+    assert!(select(&fits, &fits) && select(&format!("example.com/{fits}"), "") && select("A_b.c-D", "9"));
+    assert!(!select(&long, "x") && !select("k", &long) && !select(&format!("e/{long}"), "x"));
+    assert!(select(&domain(61), "x") && !select(&domain(62), "x"));
+    assert!(!select("-a", "x") && !select("a.", "x") && !select("k", "_x"));
 }

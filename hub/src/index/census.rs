@@ -19,6 +19,8 @@ pub struct Census {
     pub nodes: usize,
     /// NodeProxies.
     pub node_proxies: usize,
+    /// Namespaces.
+    pub namespaces: usize,
 }
 
 // === impl Index ===
@@ -27,7 +29,7 @@ impl Index {
     /// Counts what there is. Only refusals are looked for one by one.
     pub fn census(&self) -> Census {
         let (virtual_services, refused) = self.verdicts.count();
-        let (nodes, node_proxies) = self.proxies.count();
+        let [nodes, node_proxies, namespaces] = self.proxies.count();
         Census {
             virtual_services,
             refused,
@@ -36,6 +38,7 @@ impl Index {
             pods: self.pods.len(),
             nodes,
             node_proxies,
+            namespaces,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Pure and synchronous; the clock is passed in. No verb iterates all pods, nodes or custom resources: an event
 //! visits what shares a label with it, and the nodes that use what changed. [`Index::take`] is the way out.
 //! The verbs of pods are here, those of objects that become Plans in `plan_verbs`, those of NodeProxies and nodes
-//! in `proxy_verbs`, that of the agents' word in `health_verbs`.
+//! in `proxy_verbs`, those of namespaces in `namespace_verbs`, that of the agents' word in `health_verbs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,6 +19,7 @@ mod groups;
 mod health_verbs;
 mod matches;
 mod missing;
+mod namespace_verbs;
 mod node_sets;
 mod orphans;
 mod places;

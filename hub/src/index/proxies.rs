@@ -1,6 +1,6 @@
 //! NodeProxies, the nodes that each selects, and the namespaces whose objects each takes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use portreeve_api::names::NODE_PROXY_ID;
@@ -13,25 +13,22 @@ use serde_json::{Map, Value};
 use super::matches::{Labels, Matches, Name, Shift};
 use crate::status::Served;
 
-/// All NodeProxies and nodes.
+/// All NodeProxies, nodes and namespaces.
 #[derive(Default)]
 pub struct Proxies {
     known: HashMap<Name, Proxy>,
     nodes: Matches<Name, Name>,
     names: BTreeSet<Name>,
+    /// The namespaces that each NodeProxy with `from: Selector` selects.
+    namespaces: Matches<Name, Name>,
+    namespace_names: BTreeSet<Name>,
 }
 
 struct Proxy {
-    spec: NodeProxySpec,
-    /// The object's generation with this spec.
-    generation: i64,
-    /// With `from: Selector`: what a namespace's labels have to meet, as far as it can be told here.
-    namespaces: Option<plan::Selector>,
+    /// The object without its status.
+    object: NodeProxy,
     resource: Arc<Resource>,
 }
-
-/// The label that every namespace carries, with its own name. The only one that is known here.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 // === impl Proxies ===
 
@@ -39,31 +36,57 @@ impl Proxies {
     /// Whether a NodeProxy is known as just this already.
     pub fn holds(&self, proxy: &NodeProxy) -> bool {
         let known = proxy.metadata.name.as_deref().and_then(|name| self.known.get(name));
-        known.is_some_and(|k| k.spec == proxy.spec && k.resource == resource(proxy))
+        known.is_some_and(|k| k.object.spec == proxy.spec && birth(&k.object) == birth(proxy))
     }
 
     /// The generation of an object that says what is known.
     pub fn confirm(&mut self, proxy: &NodeProxy) {
         let known = proxy.metadata.name.as_deref().and_then(|name| self.known.get_mut(name));
-        known.into_iter().for_each(|known| known.generation = proxy.metadata.generation.unwrap_or(0));
+        known.into_iter().for_each(|known| known.object.metadata.generation = proxy.metadata.generation);
     }
 
     /// Adds or changes a NodeProxy.
     pub fn set(&mut self, proxy: &NodeProxy) {
-        let resource = resource(proxy);
-        let name = resource.name().clone();
-        self.nodes.remove_selector(&name);
+        let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
+        self.unselect(&name);
         let wanted = selector::from_map(&proxy.spec.node_selector);
         self.nodes.add_selector(name.clone(), None, wanted);
-        let namespaces = namespaces(&proxy.spec);
-        let generation = proxy.metadata.generation.unwrap_or(0);
-        self.known.insert(name, Proxy { spec: proxy.spec.clone(), generation, namespaces, resource });
+        if let Some(wanted) = namespace_selector(&proxy.spec) {
+            self.namespaces.add_selector(name.clone(), None, wanted);
+        }
+        let object = NodeProxy { status: None, ..proxy.clone() };
+        let resource = self.encode(&name, &object);
+        self.known.insert(name, Proxy { object, resource });
     }
 
     /// Takes a NodeProxy away.
     pub fn remove(&mut self, name: &Name) {
         self.known.remove(name);
-        self.nodes.remove_selector(name);
+        self.unselect(name);
+    }
+
+    /// Encodes a NodeProxy anew, after the namespaces that it selects changed.
+    pub fn renew(&mut self, name: &Name) {
+        let Some(known) = self.known.get(name) else { return };
+        let resource = self.encode(name, &known.object);
+        self.known.entry(name.clone()).and_modify(|known| known.resource = resource);
+    }
+
+    /// A namespace and its labels; answers with the NodeProxies that came to select it, or ceased to.
+    pub fn set_namespace(&mut self, namespace: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
+        self.namespace_names.insert(namespace.clone());
+        self.namespaces.set_member(namespace.clone(), "".into(), labels)
+    }
+
+    /// A namespace is gone.
+    pub fn remove_namespace(&mut self, namespace: &Name) -> Vec<Shift<Name, Name>> {
+        self.namespace_names.remove(namespace);
+        self.namespaces.remove_member(namespace)
+    }
+
+    /// Names of namespaces that are not in a list.
+    pub fn namespaces_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
+        self.namespace_names.iter().filter(|n| !listed.contains(n)).cloned().collect()
     }
 
     /// A node and its labels; answers with the NodeProxies that it joined or left.
@@ -83,9 +106,9 @@ impl Proxies {
         self.names.contains(node)
     }
 
-    /// How many nodes there are, and how many NodeProxies.
-    pub fn count(&self) -> (usize, usize) {
-        (self.names.len(), self.known.len())
+    /// How many nodes, NodeProxies and namespaces there are.
+    pub fn count(&self) -> [usize; 3] {
+        [self.names.len(), self.known.len(), self.namespace_names.len()]
     }
 
     /// The nodes that a NodeProxy is on.
@@ -100,22 +123,19 @@ impl Proxies {
 
     /// A NodeProxy's labels.
     pub fn labels(&self, proxy: &Name) -> Labels {
-        self.known.get(proxy).map(|p| p.spec.labels.clone()).unwrap_or_default()
+        self.known.get(proxy).map(|p| p.object.spec.labels.clone()).unwrap_or_default()
     }
 
-    /// Whether a NodeProxy takes objects of a namespace. None stands for objects that look everywhere: whose they
-    /// are is seen by the agent, which matches exactly.
+    /// Whether a NodeProxy takes objects of a namespace. `None` stands for objects that look everywhere: the agent sees
+    /// whose they are and matches exactly. A selector allows no namespace whose labels are not known (yet).
     pub fn allows(&self, proxy: &Name, namespace: Option<&Name>) -> bool {
-        let Some(proxy) = self.known.get(proxy) else { return false };
+        let Some(known) = self.known.get(proxy) else { return false };
         let Some(namespace) = namespace else { return true };
-        let allowed = &proxy.spec.allowed_namespaces;
+        let allowed = &known.object.spec.allowed_namespaces;
         match allowed.from {
             NamespacesFrom::All => true,
             NamespacesFrom::List => allowed.names.iter().any(|listed| **listed == **namespace),
-            NamespacesFrom::Selector => {
-                let labels = BTreeMap::from([(NAME_LABEL.to_owned(), namespace.to_string())]);
-                proxy.namespaces.as_ref().is_some_and(|wanted| wanted.matches(&labels))
-            }
+            NamespacesFrom::Selector => self.namespaces.matched(proxy).contains(namespace),
         }
     }
 
@@ -130,8 +150,9 @@ impl Proxies {
         Some(Served {
             plan: format!("{NODE_PROXY_ID}{name}").into(),
             version: known.resource.version().0,
-            generation: known.generation,
+            generation: known.object.metadata.generation.unwrap_or(0),
             nodes: self.nodes_of(name).into_iter().collect(),
+            closed: Vec::new(),
         })
     }
 
@@ -147,22 +168,40 @@ impl Proxies {
 
     /// Entries looked at since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
-        self.nodes.visited()
+        self.nodes.visited() + self.namespaces.visited()
+    }
+
+    fn unselect(&mut self, name: &Name) {
+        self.nodes.remove_selector(name);
+        self.namespaces.remove_selector(name);
+    }
+
+    /// A selector travels as the namespaces that it matches: agents know no namespace's labels.
+    fn encode(&self, name: &Name, proxy: &NodeProxy) -> Arc<Resource> {
+        let allowed = &proxy.spec.allowed_namespaces;
+        let namespaces = match allowed.from {
+            NamespacesFrom::All => Vec::new(),
+            NamespacesFrom::List => allowed.names.clone(),
+            NamespacesFrom::Selector => {
+                self.namespaces.matched(name).iter().map(ToString::to_string).collect()
+            }
+        };
+        Resource::new(PlanType::NodeProxy, name.clone(), &message(proxy, namespaces).encode_to_vec())
     }
 }
 
-/// What `from: Selector` asks of a namespace; none when it is not so, or when it asks for a label that is not known
-/// here: such a selector matches no namespace, lest `NotIn` or `DoesNotExist` open the proxy to all of them.
-fn namespaces(spec: &NodeProxySpec) -> Option<plan::Selector> {
+/// What `from: Selector` asks of a namespace's labels. `None` without one, and for one that makes no sense: it selects
+/// nothing.
+fn namespace_selector(spec: &NodeProxySpec) -> Option<plan::Selector> {
     let allowed = &spec.allowed_namespaces;
     let wanted = allowed.selector.as_ref().filter(|_| allowed.from == NamespacesFrom::Selector)?;
-    let wanted = selector::from_label_selector(wanted).ok()?;
-    wanted.labels.iter().all(|requirement| requirement.key == NAME_LABEL).then_some(wanted)
+    selector::from_label_selector(wanted).ok()
 }
 
-fn resource(proxy: &NodeProxy) -> Arc<Resource> {
-    let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
-    Resource::new(PlanType::NodeProxy, name, &message(proxy).encode_to_vec())
+/// Which object it is, and since when: what agents are sent beside its spec.
+fn birth(proxy: &NodeProxy) -> (Option<&str>, i64) {
+    let created = proxy.metadata.creation_timestamp.as_ref();
+    (proxy.metadata.uid.as_deref(), created.map_or(0, |t| t.0.as_millisecond()))
 }
 
 /// The same text for the same object, however its fields are ordered: another text restarts proxies.
@@ -172,16 +211,16 @@ fn sorted(extra: Map<String, Value>) -> String {
     value.to_string()
 }
 
-fn message(proxy: &NodeProxy) -> plan::NodeProxy {
+fn message(proxy: &NodeProxy, allowed_namespaces: Vec<String>) -> plan::NodeProxy {
     let spec = &proxy.spec;
     let envoy = &spec.envoy;
-    let listed = spec.allowed_namespaces.from == NamespacesFrom::List;
+    let (uid, created_ms) = birth(proxy);
     plan::NodeProxy {
-        uid: proxy.metadata.uid.clone().unwrap_or_default(),
+        uid: uid.unwrap_or_default().to_owned(),
         labels: spec.labels.clone(),
-        allowed_namespaces: if listed { spec.allowed_namespaces.names.clone() } else { Vec::new() },
+        allowed_namespaces,
         all_namespaces: spec.allowed_namespaces.from == NamespacesFrom::All,
-        namespace_selector: namespaces(spec),
+        namespace_selector: None,
         envoy: Some(plan::EnvoySettings {
             concurrency: u32::try_from(envoy.concurrency).unwrap_or(1),
             extra_args: envoy.extra_args.clone(),
@@ -189,6 +228,6 @@ fn message(proxy: &NodeProxy) -> plan::NodeProxy {
             memory_limit: envoy.memory_limit.as_deref().and_then(quantity::bytes).unwrap_or_default(),
             extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
         }),
-        created_ms: proxy.metadata.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
+        created_ms,
     }
 }

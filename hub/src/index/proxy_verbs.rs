@@ -46,6 +46,7 @@ impl Index {
             return self.proxies.confirm(proxy);
         }
         let before = self.proxies.nodes_of(&name);
+        self.stir_refused(&name);
         self.withdraw_proxy(&name, now_ms);
         self.proxies.set(proxy);
         self.selections.set_proxy(&name, self.proxies.labels(&name));
@@ -60,6 +61,7 @@ impl Index {
         for selection in self.proxy_selections(&name) {
             self.join(&selection, &now);
         }
+        self.stir_refused(&name);
     }
 
     /// A NodeProxy can't be read, or is invalid: it is left as it was.
@@ -74,6 +76,7 @@ impl Index {
     /// A NodeProxy is gone.
     pub fn delete_proxy(&mut self, name: &Name, now_ms: i64) {
         let nodes = self.proxies.nodes_of(name);
+        self.stir_refused(name);
         self.withdraw_proxy(name, now_ms);
         self.proxies.remove(name);
         self.proxy_verdicts.remove(&key(name));
@@ -122,6 +125,14 @@ impl Index {
         let mut found = self.selections.of_proxy(proxy);
         found.retain(|s| self.proxies.allows(proxy, self.selections.namespace_of(s).as_ref()));
         found
+    }
+
+    /// The objects that select a NodeProxy which does not take them are told so, or that it is over.
+    fn stir_refused(&mut self, proxy: &Name) {
+        let taken: BTreeSet<Name> = self.proxy_selections(proxy).into_iter().collect();
+        let refused = self.selections.of_proxy(proxy).into_iter().filter(|one| !taken.contains(one));
+        let plans: Vec<Key> = refused.flat_map(|selection| self.selections.plans_of(&selection)).collect();
+        self.stirred.extend(plans);
     }
 
     /// Ends what a NodeProxy's present labels, nodes and namespaces give rise to.

@@ -19,6 +19,8 @@ pub struct Selections {
     pods: Matches<Name, Name>,
     proxies: Matches<Name, Name>,
     known: HashMap<Name, State>,
+    /// Selections by the namespace that they look in.
+    by_namespace: HashMap<Name, BTreeSet<Name>>,
     missing: Missing,
     leaving: BTreeSet<(i64, Name, Name)>,
     grace_ms: i64,
@@ -59,6 +61,7 @@ impl Selections {
             pods: Matches::default(),
             proxies: Matches::default(),
             known: HashMap::new(),
+            by_namespace: HashMap::new(),
             missing: Missing::default(),
             leaving: BTreeSet::new(),
             grace_ms,
@@ -72,6 +75,9 @@ impl Selections {
         if !known {
             self.pods.add_selector(name.clone(), selection.namespace.clone(), selection.selector.clone());
             self.proxies.add_selector(name.clone(), None, selection.selector.clone());
+            if let Some(namespace) = &selection.namespace {
+                self.by_namespace.entry(namespace.clone()).or_default().insert(name.clone());
+            }
         }
         let was_empty = self.pods.matched(name).is_empty();
         let state = self.known.entry(name.clone()).or_insert_with(|| State {
@@ -95,7 +101,9 @@ impl Selections {
         state.users(role).remove(key);
         let unused = state.users(role).is_empty();
         if state.workload_of.is_empty() && state.endpoints_of.is_empty() {
-            self.known.remove(name);
+            if let Some(namespace) = self.known.remove(name).and_then(|state| state.selection.namespace) {
+                self.leave_namespace(&namespace, name);
+            }
             self.missing.remove(name);
             self.pods.remove_selector(name);
             self.proxies.remove_selector(name);
@@ -220,6 +228,12 @@ impl Selections {
         self.proxies.selectors_of(proxy)
     }
 
+    /// Selections that look in a namespace and match a NodeProxy's labels.
+    pub fn of_proxy_in(&self, proxy: &Name, namespace: &Name) -> Vec<Name> {
+        let near = self.by_namespace.get(namespace).into_iter().flatten();
+        near.filter(|name| self.proxies.matched(name).contains(proxy)).cloned().collect()
+    }
+
     /// The namespace that a selection looks in; none: all.
     pub fn namespace_of(&self, name: &Name) -> Option<Name> {
         self.known.get(name).and_then(|s| s.selection.namespace.clone())
@@ -273,6 +287,14 @@ impl Selections {
     /// Entries looked at since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.pods.visited() + self.proxies.visited()
+    }
+
+    fn leave_namespace(&mut self, namespace: &Name, name: &Name) {
+        let Some(names) = self.by_namespace.get_mut(namespace) else { return };
+        names.remove(name);
+        if names.is_empty() {
+            self.by_namespace.remove(namespace);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Index, Key};
+use super::{Index, Key, Name};
 use crate::status::{Of, Served, Subject};
 
 // === impl Index ===
@@ -28,7 +28,15 @@ impl Index {
             version: entry.encoded.resource.version().0,
             generation: entry.generation,
             nodes: self.selections.present_nodes_of(&entry.workload),
+            closed: self.closed_to(&entry.workload, &key.0),
         });
         Some(Subject { of: Of::VirtualService, verdict, served })
+    }
+
+    /// The NodeProxies that a selection selects and that don't take objects of a namespace.
+    fn closed_to(&self, workload: &Name, namespace: &Name) -> Vec<Name> {
+        let mut selected = self.selections.proxies_of(workload);
+        selected.retain(|proxy| !self.proxies.allows(proxy, Some(namespace)));
+        selected
     }
 }

@@ -53,6 +53,8 @@ pub struct Served {
     pub generation: i64,
     /// The nodes with a workload for it.
     pub nodes: BTreeSet<Name>,
+    /// NodeProxies whose labels it selects, and which don't take objects of its namespace.
+    pub closed: Vec<Name>,
 }
 
 /// A node's latest word on a Plan.

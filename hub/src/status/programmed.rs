@@ -5,6 +5,7 @@ use std::time::Duration;
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 
 use super::{PATIENCE, Served, Word};
+use crate::index::Name;
 
 /// Proxies of all nodes by what they said.
 #[derive(Default)]
@@ -33,7 +34,7 @@ pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> V
             tally.miss(node, waited);
         }
     }
-    let (reason, detail) = tally.judge();
+    let (reason, detail) = tally.judge(&served.closed);
     let message = match detail {
         Some(detail) => format!("{}; {detail}", tally.counts()),
         None => tally.counts(),
@@ -103,7 +104,7 @@ impl Tally {
     }
 
     /// What weighs most, and the words for it.
-    fn judge(&self) -> (Reason, Option<String>) {
+    fn judge(&self, closed: &[Name]) -> (Reason, Option<String>) {
         let lost = || Some(format!("not reached on {}", some(&self.lost)));
         let answered = self.acked + self.nacked + self.unreachable;
         if self.nacked > 0 {
@@ -115,7 +116,7 @@ impl Tally {
         match (self.unreachable > 0, self.silent > 0 || answered < self.wanted, self.wanted == 0) {
             (true, ..) => (Reason::Unreachable, lost()),
             (_, true, _) => (Reason::Pending, None),
-            (.., true) => (Reason::NoProxy, Some(NO_PROXY.to_owned())),
+            (.., true) => (Reason::NoProxy, Some(no_proxy(closed))),
             _ => (Reason::Programmed, None),
         }
     }
@@ -135,8 +136,19 @@ impl Tally {
     }
 }
 
-const NO_PROXY: &str =
-    "no proxy serves it: its selector matches no NodeProxy on a node, and no pod with a proxy";
+/// Why nothing serves a Plan, with the NodeProxies that would if they took objects of its namespace.
+fn no_proxy(closed: &[Name]) -> String {
+    if closed.is_empty() {
+        return "no proxy serves it: its selector matches no NodeProxy on a node, and no pod with a proxy"
+            .into();
+    }
+    let names: Vec<String> = closed.iter().map(ToString::to_string).collect();
+    format!(
+        "no proxy serves it: its selector matches NodeProxy {}, whose allowedNamespaces leave its namespace out; change \
+         them, or the labels of the namespace",
+        some(&names)
+    )
+}
 
 /// A few of these, and how many more there are.
 fn some(names: &[String]) -> String {

@@ -13,7 +13,7 @@ const VERSION: u64 = 7;
 
 fn mk_served(nodes: &[&str]) -> Served {
     let nodes = nodes.iter().map(|node| Name::from(*node)).collect();
-    Served { plan: "A/ns/o".into(), version: VERSION, generation: 3, nodes }
+    Served { plan: "A/ns/o".into(), version: VERSION, generation: 3, nodes, closed: Vec::new() }
 }
 
 fn mk_subject(nodes: &[&str]) -> Subject {
@@ -56,6 +56,25 @@ fn unheard(word: Word) -> Word {
 
 fn condition(said: &Said, type_: ConditionType) -> &Condition {
     said.conditions.iter().find(|one| one.type_ == type_).unwrap()
+}
+
+#[test]
+fn node_proxies_that_leave_its_namespace_out_are_named_where_nothing_serves_an_object() {
+    let mut subject = mk_subject(&[]);
+    subject.served.as_mut().unwrap().closed = vec!["gw".into(), "other".into()];
+    let programmed = condition(&subject.said(&[], PATIENCE), ConditionType::Programmed).clone();
+    assert_eq!(programmed.reason, Reason::NoProxy);
+    assert!(
+        programmed.message.contains("matches NodeProxy gw, other, whose allowedNamespaces"),
+        "{programmed:?}"
+    );
+    assert!(programmed.message.ends_with("or the labels of the namespace"), "{programmed:?}");
+    let served = subject.said(&[word("a", [1, 1, 0, 0])], PATIENCE);
+    assert_eq!(
+        condition(&served, ConditionType::Programmed).reason,
+        Reason::Programmed,
+        "another proxy serves it"
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod metrics;
 mod migration;
 mod monitoring;
 mod names;
+mod namespaces;
 mod nodes;
 mod older_objects;
 mod owners;

@@ -17,6 +17,7 @@ use crate::resolve::SelectorScope;
 mod cost;
 mod endpoints;
 mod health;
+mod namespaces;
 mod plans;
 mod proxies;
 mod random;

@@ -103,42 +103,6 @@ fn changed_settings_reach_the_nodes_and_leave_the_plans_alone() {
 }
 
 #[test]
-fn only_allowed_namespaces_reach_a_node_proxy() {
-    let named = |operator: &str, values: Value| {
-        let key = "kubernetes.io/metadata.name";
-        json!({"from": "Selector", "selector": {"matchExpressions": [{"key": key, "operator": operator, "values": values}]}})
-    };
-    let unknown = json!({"from": "Selector", "selector": {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}]}});
-    let cases = [
-        (all(), true),
-        (json!({"from": "List", "names": ["ns", "other"]}), true),
-        (json!({"from": "List", "names": ["other"]}), false),
-        (
-            json!({"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": "ns"}}}),
-            true,
-        ),
-        (named("In", json!(["a", "b"])), false),
-        (named("NotIn", json!(["a", "b"])), true),
-        (json!({"from": "Selector", "selector": {"matchLabels": {"team": "red"}}}), false),
-        (unknown, false),
-    ];
-    for (allowed, expected) in cases {
-        let (mut index, mut fleet) = on_two_nodes();
-        index.apply_proxy(&mk_proxy("gw", "edge=yes", GW, allowed.clone()), 0);
-        fleet.follow(&mut index);
-        assert_eq!(fleet.plans("n1").len(), usize::from(expected), "{allowed}");
-        assert_eq!(proxies(&fleet, "n1"), ["gw"]);
-        let sent = fleet.held["n1"][&(PlanType::NodeProxy, "gw".into())].body();
-        let sent = plan::NodeProxy::decode(sent).unwrap();
-        let by_selector = sent.namespace_selector.is_some_and(|s| {
-            s.matches(&BTreeMap::from([("kubernetes.io/metadata.name".into(), "ns".into())]))
-        });
-        let agrees = sent.all_namespaces || sent.allowed_namespaces.contains(&"ns".into()) || by_selector;
-        assert_eq!(agrees, expected, "the agent is told the same: {allowed}");
-    }
-}
-
-#[test]
 fn namespaces_that_are_no_longer_allowed_leave_after_the_grace() {
     let (mut index, mut fleet) = on_two_nodes();
     index.apply_proxy(&mk_proxy("gw", "edge=yes", GW, all()), 0);

@@ -30,6 +30,7 @@ struct Model {
     services: BTreeMap<String, VirtualService>,
     proxies: BTreeMap<String, NodeProxy>,
     nodes: BTreeMap<&'static str, Labels>,
+    namespaces: BTreeMap<&'static str, Labels>,
     health: BTreeMap<&'static str, u64>,
 }
 
@@ -47,8 +48,12 @@ fn random_pod(dice: &mut Dice, name: &str) -> Pod {
 }
 
 fn random_proxy(dice: &mut Dice, name: &str) -> NodeProxy {
-    let names = json!({"from": "List", "names": [dice.pick(&["ns", "far"])]});
-    let allowed = if dice.roll(2) == 0 { json!({"from": "All"}) } else { names };
+    let team = json!({"matchLabels": {"team": dice.pick(&["red", "blue"])}});
+    let allowed = match dice.roll(3) {
+        0 => json!({"from": "All"}),
+        1 => json!({"from": "List", "names": [dice.pick(&["ns", "far"])]}),
+        _ => json!({"from": "Selector", "selector": team}),
+    };
     mk_proxy(name, dice.pick(&["", "edge=yes", "edge=no"]), dice.pick(&LABELS), allowed)
 }
 
@@ -66,7 +71,7 @@ fn random_service(dice: &mut Dice, name: &str, upstreams: &[&str; 2]) -> Virtual
 
 fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
     let number = dice.roll(12);
-    match dice.roll(13) {
+    match dice.roll(14) {
         0..=3 => {
             let pod = random_pod(dice, &format!("p{number}"));
             model.pods.insert(pod.uid.to_string(), pod.clone());
@@ -101,8 +106,25 @@ fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
             model.health.insert(node, number as u64);
             index.set_health(&node.into(), Some(&mk_health(node, number as u64)));
         }
+        12 => step_of_namespace(dice, model, index, now),
         _ => step_of_node(dice, model, index, now),
     }
+}
+
+fn step_of_namespace(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
+    let namespace = dice.pick(&["ns", "far"]);
+    if dice.roll(4) == 0 {
+        model.namespaces.remove(namespace);
+        index.delete_namespace(&namespace.into(), now);
+    } else {
+        let labels = mk_labels(dice.pick(&["team=red", "team=blue", "team=red,stage=test"]));
+        model.namespaces.insert(namespace, labels.clone());
+        index.apply_namespace(&namespace.into(), labels, now);
+    }
+}
+
+fn all_namespaces(model: &Model) -> Vec<(Name, Labels)> {
+    model.namespaces.iter().map(|(name, labels)| ((*name).into(), labels.clone())).collect()
 }
 
 fn step_of_node(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
@@ -123,6 +145,7 @@ fn from_scratch(model: &Model) -> Index {
     index.reset_nodes(model.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
     index.reset_proxies(&model.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_pods(model.pods.values().cloned().collect(), 0);
+    index.reset_namespaces(all_namespaces(model), 0);
     for object in model.services.values() {
         index.apply_virtual_service(object);
     }
@@ -185,6 +208,7 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
     index.reset_pods(new.pods.values().cloned().collect(), 0);
     index.reset_proxies(&new.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_nodes(new.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
+    index.reset_namespaces(all_namespaces(&new), 0);
     for node in NODES {
         let health = new.health.get(node).map(|sequence| mk_health(node, *sequence));
         index.set_health(&node.into(), health.as_ref());

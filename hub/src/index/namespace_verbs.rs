@@ -1,0 +1,65 @@
+//! The verbs of namespaces: their labels decide which NodeProxies take their objects.
+
+use std::collections::BTreeSet;
+
+use portreeve_api::PlanType;
+
+use super::Index;
+use super::matches::{Labels, Name, Shift};
+
+// === impl Index ===
+
+impl Index {
+    /// A namespace was created or its labels changed.
+    pub fn apply_namespace(&mut self, name: &Name, labels: Labels, now_ms: i64) {
+        let shifts = self.proxies.set_namespace(name, labels);
+        self.shift_namespaces(&shifts, now_ms);
+    }
+
+    /// A namespace is gone.
+    pub fn delete_namespace(&mut self, name: &Name, now_ms: i64) {
+        let shifts = self.proxies.remove_namespace(name);
+        self.shift_namespaces(&shifts, now_ms);
+    }
+
+    /// The complete list of namespaces. Each NodeProxy is sent once, however many of them it selects.
+    pub fn reset_namespaces(&mut self, namespaces: Vec<(Name, Labels)>, now_ms: i64) {
+        let listed: BTreeSet<&Name> = namespaces.iter().map(|(name, _)| name).collect();
+        let gone = self.proxies.namespaces_except(&listed);
+        let mut shifts = Vec::new();
+        for name in gone {
+            shifts.extend(self.proxies.remove_namespace(&name));
+        }
+        for (name, labels) in namespaces {
+            shifts.extend(self.proxies.set_namespace(&name, labels));
+        }
+        self.shift_namespaces(&shifts, now_ms);
+    }
+
+    fn shift_namespaces(&mut self, shifts: &[Shift<Name, Name>], now_ms: i64) {
+        let proxies: BTreeSet<&Name> = shifts.iter().map(|shift| &shift.selector).collect();
+        for proxy in proxies {
+            self.proxies.renew(proxy);
+            let Some(resource) = self.proxies.resource(proxy) else { continue };
+            for node in self.proxies.nodes_of(proxy) {
+                self.nodes.put(&node, PlanType::NodeProxy, resource.clone());
+            }
+        }
+        for shift in shifts {
+            self.shift_namespace(shift, now_ms);
+        }
+    }
+
+    /// The objects of a namespace come to a NodeProxy's nodes or leave them.
+    fn shift_namespace(&mut self, shift: &Shift<Name, Name>, now_ms: i64) {
+        let nodes = self.proxies.nodes_of(&shift.selector);
+        for selection in self.selections.of_proxy_in(&shift.selector, &shift.member) {
+            match shift.joined {
+                true => self.join(&selection, &nodes),
+                false => self.leave(&selection, &nodes, now_ms),
+            }
+            // Also where no node's presence changed: the reason why no proxy serves them did.
+            self.stirred.extend(self.selections.plans_of(&selection));
+        }
+    }
+}
