@@ -35,7 +35,7 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
     let cluster = destination(request.plan, listener)?;
     let socket = listener.socket.as_ref().ok_or("the listener has no socket")?;
     let name = qualified(request.plan, &listener.name);
-    let target = qualified(request.plan, &cluster.name);
+    let target = request.cluster_name(&cluster.name);
     let idle = listener.options.as_ref().map_or(0, |o| o.idle_timeout_ms);
     let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
     match socket.protocol() {

@@ -3,7 +3,7 @@
 //! The entry point is [`translate`]. Names are qualified by the Plan, so that they need not be unique across
 //! custom resources. Every cluster takes its endpoints by EDS, and its assignment always comes with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,6 +86,8 @@ pub struct Request<'a> {
     pub denied: &'a BTreeSet<String>,
     /// What is stated where the Plan says nothing.
     pub defaults: Defaults,
+    /// Clusters that the proxy knows by another name than [`qualified`] gives.
+    pub called: &'a BTreeMap<String, Name>,
 }
 
 /// One resource of a proxy.
@@ -140,7 +142,7 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
     }
     for cluster in request.plan.clusters.iter().filter(|c| used.contains(&c.name)) {
         let endpoints = assignment::candidates(request, cluster, lookup)?;
-        let name = qualified(request.plan, &cluster.name);
+        let name = request.cluster_name(&cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);
         done.census.add(cluster, &body);
         done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name, &request.defaults)));
@@ -148,6 +150,15 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
             .push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
     }
     Some(done)
+}
+
+// === impl Request ===
+
+impl Request<'_> {
+    /// A cluster's name as the proxy knows it.
+    pub fn cluster_name(&self, name: &str) -> Name {
+        self.called.get(name).cloned().unwrap_or_else(|| qualified(self.plan, name))
+    }
 }
 
 // === impl Census ===

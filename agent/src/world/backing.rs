@@ -14,7 +14,7 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::proxy::Contribution;
-use crate::translate::{listener, qualified};
+use crate::translate::{Request, listener};
 
 /// The cluster and the assignment behind one accepted listener.
 #[derive(Clone, Debug)]
@@ -39,10 +39,12 @@ pub struct LeftBehind {
 
 /// A hash of what a Plan says of each of its clusters, by the name that the proxies know. It changes with the cluster's
 /// endpoint sources, not with the endpoints that they stand for.
-pub fn sources(plan: &plan::Plan) -> BTreeMap<Name, u64> {
-    let of_cluster =
-        |cluster: &plan::Cluster| (qualified(plan, &cluster.name), xxh3_64(&cluster.encode_to_vec()));
-    plan.clusters.iter().map(of_cluster).collect()
+pub fn sources(request: &Request<'_>) -> BTreeMap<Name, u64> {
+    let of_cluster = |cluster: &plan::Cluster| {
+        let nameless = plan::Cluster { name: String::new(), ..cluster.clone() };
+        (request.cluster_name(&cluster.name), xxh3_64(&nameless.encode_to_vec()))
+    };
+    request.plan.clusters.iter().map(of_cluster).collect()
 }
 
 /// Serves these backings in the place of what was made for their listeners, and returns the clusters that it put back,

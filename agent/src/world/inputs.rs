@@ -3,19 +3,18 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use portreeve_api::plan;
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Version};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::backing;
-use crate::translate::Families;
+use crate::translate::{Families, Request};
 
 /// What the resources of a Plan are made from.
 pub struct Inputs<'a> {
     /// A hash of the Plan's version, the proxy's families, and the listeners that lost their port.
     pub hash: u64,
-    plan: &'a plan::Plan,
+    request: &'a Request<'a>,
     /// Filled in by who asks first.
     sources: OnceCell<BTreeMap<Name, u64>>,
     /// Clusters that are served as they were, with their sources.
@@ -26,25 +25,20 @@ pub struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     /// Those of a Plan in this version.
-    pub fn new<'d>(
-        plan: &'a plan::Plan,
-        version: Version,
-        families: Families,
-        denied: impl Iterator<Item = &'d String>,
-    ) -> Self {
+    pub fn new(request: &'a Request<'a>, version: Version) -> Self {
         let mut hash = Xxh3::new();
         hash.update(&version.0.to_le_bytes());
-        hash.update(&[match families {
+        hash.update(&[match request.families {
             Families::V4 => 0,
             Families::V6 => 1,
             Families::Dual => 2,
             Families::DualV6First => 3,
         }]);
-        for listener in denied {
+        for listener in request.denied {
             hash.update(listener.as_bytes());
             hash.update(&[0]);
         }
-        Self { hash: hash.digest(), plan, sources: OnceCell::new(), held: BTreeMap::new() }
+        Self { hash: hash.digest(), request, sources: OnceCell::new(), held: BTreeMap::new() }
     }
 
     /// Whether this is a cluster that is served as it was.
@@ -57,7 +51,7 @@ impl<'a> Inputs<'a> {
         match self.held.get(name) {
             _ if *ty != EnvoyType::Cluster => None,
             Some(held) => *held,
-            None => self.sources.get_or_init(|| backing::sources(self.plan)).get(name).copied(),
+            None => self.sources.get_or_init(|| backing::sources(self.request)).get(name).copied(),
         }
     }
 }

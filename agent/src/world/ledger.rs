@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portreeve_api::names;
+use portreeve_api::{names, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource, Version};
 
 use super::backing::{self, Backing, LeftBehind};
+use super::former::FormerNames;
 use super::inputs::Inputs;
 use super::proxy::Contribution;
 use crate::translate::listener;
@@ -61,6 +62,7 @@ struct Page {
     offered: BTreeMap<Key, Vec<Accepted>>,
     /// What stands behind accepted listeners that are to be replaced.
     backings: BTreeMap<Name, Backing>,
+    former: FormerNames,
 }
 
 struct Line {
@@ -92,8 +94,11 @@ impl Accepted {
 impl Ledger {
     /// Takes in what an earlier agent kept of a Plan.
     pub fn restore(&mut self, plan: Name, all: Vec<Accepted>) {
-        let lines = all.into_iter().map(|accepted| (accepted.key(), Line { accepted, pinned: true }));
-        self.pages.entry(plan).or_default().lines.extend(lines);
+        let page = self.pages.entry(plan).or_default();
+        for accepted in all {
+            page.note_former(&accepted);
+            page.lines.insert(accepted.key(), Line { accepted, pinned: true });
+        }
     }
 
     /// The versions that were accepted last.
@@ -135,6 +140,7 @@ impl Ledger {
         let gone = |key: &Key| key.1.starts_with(&prefix) && !made.resources.contains_key(key);
         self.refused.retain(|key, _| !gone(key));
         self.put_off.retain(|key, _| !gone(key));
+        page.former.retain(|listener| made.resources.contains_key(&(EnvoyType::Listener, listener.clone())));
         let before = page.lines.len();
         page.lines.retain(|key, _| made.resources.contains_key(key));
         page.offered.retain(|key, _| made.resources.contains_key(key));
@@ -173,6 +179,7 @@ impl Ledger {
         }
         page.backings.remove(&key.1);
         accepted.is_some_and(|accepted| {
+            page.note_former(&accepted);
             page.lines.insert(key.clone(), Line { accepted, pinned: false });
             true
         })
@@ -206,7 +213,15 @@ impl Ledger {
 
     /// The proxy started anew: nothing is lost by sending what this agent makes.
     pub fn unpin(&mut self) {
-        self.pages.values_mut().flat_map(|page| page.lines.values_mut()).for_each(|line| line.pinned = false);
+        for page in self.pages.values_mut() {
+            page.former = FormerNames::default();
+            page.lines.values_mut().for_each(|line| line.pinned = false);
+        }
+    }
+
+    /// The clusters of a Plan that the proxy knows by a former name.
+    pub fn former_names(&self, name: &str, plan: &plan::Plan) -> BTreeMap<String, Name> {
+        self.pages.get(name).map(|page| page.former.of(plan)).unwrap_or_default()
     }
 
     /// Forgets a Plan; true when something was kept of it.
@@ -228,6 +243,12 @@ impl Ledger {
 // === impl Page ===
 
 impl Page {
+    fn note_former(&mut self, accepted: &Accepted) {
+        if accepted.ty == EnvoyType::Listener {
+            self.former.note(accepted.resource.name(), accepted.resource.body());
+        }
+    }
+
     /// Adds what the same inputs once gave and now do not.
     fn reinstate(&self, inputs: &Inputs<'_>, made: &mut Contribution) {
         // A name that an earlier agent didn't escape has given way to its escaped form, on the same port.

@@ -18,6 +18,7 @@ use crate::translate::{Defaults, Families};
 mod backing;
 pub mod claims;
 mod feed;
+mod former;
 pub mod gateways;
 mod health;
 mod hosts;

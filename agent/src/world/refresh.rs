@@ -111,13 +111,14 @@ impl World {
     ) -> Contribution {
         let denied = self.claims.denied(owner);
         let names = denied.keys().cloned().collect();
-        let request =
-            translate::Request { plan, families: facts.families, denied: &names, defaults: self.defaults };
+        let called = self.former_names(owner, plan);
+        let (families, defaults) = (facts.families, self.defaults);
+        let request = translate::Request { plan, families, denied: &names, defaults, called: &called };
         match translate::translate(&request, &self.known()) {
             Some(done) => {
                 let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();
                 let made = Contribution { denied, made_of, ..Contribution::of(done) };
-                self.amended(owner, (plan, facts.families), made)
+                self.amended(owner, &request, made)
             }
             // What is not known completely leaves the previous version in force, but for its lost ports.
             None => {

@@ -11,7 +11,7 @@ use super::inputs::Inputs;
 use super::ledger::{Accepted, Ledger};
 use super::{Contribution, Effects, Owner, ProxyId, World};
 use crate::status::plan_of;
-use crate::translate::Families;
+use crate::translate;
 
 /// What is to be kept of an owner; empty: nothing any more.
 pub type Unsaved = (Owner, Vec<Accepted>);
@@ -126,15 +126,19 @@ impl World {
         taken.collect()
     }
 
+    /// The clusters of a Plan that a proxy knows by a former name.
+    pub(super) fn former_names(&self, (id, name): &Owner, plan: &plan::Plan) -> BTreeMap<String, Name> {
+        self.ledgers.get(id).map(|ledger| ledger.former_names(name, plan)).unwrap_or_default()
+    }
+
     /// What was made of a Plan, with what the proxy accepted in the place of what would harm it.
     pub(super) fn amended(
         &mut self,
         owner: &Owner,
-        (plan, families): (&plan::Plan, Families),
+        request: &translate::Request<'_>,
         mut made: Contribution,
     ) -> Contribution {
-        let version = made.made_of.unwrap_or_default();
-        let inputs = Inputs::new(plan, version, families, made.denied.keys());
+        let inputs = Inputs::new(request, made.made_of.unwrap_or_default());
         let ledger = self.ledgers.entry(owner.0.clone()).or_default();
         if ledger.amend(&owner.1, inputs, &mut made) {
             self.unsaved.insert(owner.clone());

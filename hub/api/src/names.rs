@@ -47,6 +47,14 @@ pub fn proxy_part(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{end}", &whole[..cut]))
 }
 
+/// The name of a listener's cluster within its object, `LISTENER/CLUSTER`: listeners may name different clusters alike. It
+/// depends on no other listener, so none of them can rename it. A slash in the listener's name is escaped: no two clusters
+/// get one name.
+pub fn cluster_path(listener: &str, cluster: &str) -> String {
+    let listener = listener.replace('%', "%25").replace('/', "%2F");
+    format!("{listener}/{cluster}")
+}
+
 /// Whether a user's name holds only characters that a proxy's names may hold. Such a name of at most [`MAX_PROXY_PART`] bytes
 /// reaches the proxy as it is.
 pub fn is_plain(name: &str) -> bool {

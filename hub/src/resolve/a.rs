@@ -146,7 +146,7 @@ impl Resolving {
         };
         let endpoints: Result<_, _> = cluster.endpoints.iter().map(|e| self.endpoint(listener, e)).collect();
         Ok(plan::Cluster {
-            name: cluster_name(listener, cluster),
+            name: names::cluster_path(&listener.name, &cluster.name),
             socket: Some(socket(protocol, 0)),
             endpoints: endpoints?,
             balancer: Some(plan::Balancer { policy: Some(policy) }),
@@ -220,13 +220,6 @@ impl Resolving {
         }
         name
     }
-}
-
-/// The name of a listener's cluster, `LISTENER/CLUSTER`: listeners may name different clusters alike. It depends on no
-/// other listener, so none of them can rename it. A slash in the listener's name is escaped: no two clusters get one name.
-fn cluster_name(listener: &Listener, cluster: &Cluster) -> String {
-    let listener = listener.name.replace('%', "%25").replace('/', "%2F");
-    format!("{listener}/{}", cluster.name)
 }
 
 /// Whether a text that is no IP address can be a DNS name: RFC 1035's lengths, and no colon, as in "host:port".

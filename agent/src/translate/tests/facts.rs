@@ -52,6 +52,7 @@ fn nothing_is_said_while_a_group_or_a_name_is_unknown() {
             families: Families::V4,
             denied: &BTreeSet::new(),
             defaults: Defaults::default(),
+            called: &BTreeMap::new(),
         };
         assert!(translate(&request, &Fixture::default()).is_none());
     }
@@ -62,8 +63,13 @@ fn denied_listener_takes_its_cluster_along_unless_another_uses_it() {
     let mut plan = mk_udp(key("k"), vec![(group(), 9)]);
     let names = |plan: &plan::Plan| {
         let denied = BTreeSet::from(["rtp-l".to_owned()]);
-        let request =
-            Request { plan, families: Families::V4, denied: &denied, defaults: Defaults::default() };
+        let request = Request {
+            plan,
+            families: Families::V4,
+            denied: &denied,
+            defaults: Defaults::default(),
+            called: &BTreeMap::new(),
+        };
         let done = translate(&request, &mk_fixture(mk_pods(1))).unwrap();
         done.outputs.iter().map(|(ty, r)| format!("{ty:?} {}", r.name())).collect::<Vec<_>>()
     };

@@ -126,7 +126,13 @@ fn mk_udp(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
 }
 
 fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
-    let request = Request { plan, families, denied: &BTreeSet::new(), defaults: Defaults::default() };
+    let request = Request {
+        plan,
+        families,
+        denied: &BTreeSet::new(),
+        defaults: Defaults::default(),
+        called: &BTreeMap::new(),
+    };
     translate(&request, lookup).expect("everything is known")
 }
 

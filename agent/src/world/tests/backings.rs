@@ -7,16 +7,6 @@ const LISTENER: &str = "A/ns/call/l";
 // === impl Rig ===
 
 impl Rig {
-    /// The gateway accepts everything of these types that it is sent.
-    fn accept_types(&mut self, types: &[EnvoyType]) {
-        let view = self.world.open(&gateway()).unwrap();
-        for ty in types {
-            let all: Vec<_> =
-                view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
-            self.world.accepted(&gateway(), *ty, &all);
-        }
-    }
-
     /// The gateway accepts a change of the Plan but for the listener `l`.
     fn refuse_listener(&mut self, plan: &plan::Plan) {
         self.put_plan(plan);

@@ -16,6 +16,7 @@ use super::*;
 
 mod backings;
 mod feed;
+mod former;
 mod health;
 mod hosts;
 mod ports;
@@ -133,6 +134,16 @@ impl Rig {
         let mut rig = Self { world: World::new(Families::V4) };
         rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
         rig
+    }
+
+    /// The gateway accepts everything of these types that it is sent.
+    fn accept_types(&mut self, types: &[EnvoyType]) {
+        let view = self.world.open(&gateway()).unwrap();
+        for ty in types {
+            let all: Vec<_> =
+                view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
+            self.world.accepted(&gateway(), *ty, &all);
+        }
     }
 
     fn put(&mut self, ty: PlanType, name: &str, body: &impl Message) -> Effects {

@@ -23,12 +23,7 @@ impl Rig {
 
     /// The gateway accepts everything that it is sent; answers with what is to be kept.
     fn accept_all(&mut self) -> Vec<Unsaved> {
-        let view = self.world.open(&gateway()).unwrap();
-        for ty in EnvoyType::ALL {
-            let all: Vec<_> =
-                view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
-            self.world.accepted(&gateway(), *ty, &all);
-        }
+        self.accept_types(EnvoyType::ALL);
         self.world.take_unsaved()
     }
 

@@ -1,0 +1,69 @@
+//! Clusters that a proxy knows by the name that an earlier version of the hub gave them ([`FormerNames`]).
+//!
+//! A cluster is called `LISTENER/CLUSTER` within its object; earlier hubs called it `CLUSTER` where that was unique. A new
+//! name is a new cluster and a changed listener to Envoy, and all its sessions would get a new upstream port. So a listener
+//! that runs keeps the name that it leads to, until its proxy starts anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portreeve_api::{names, plan};
+use portreeve_xds::Name;
+
+use crate::translate::{listener, qualified, qualified_in};
+
+/// The clusters that accepted listeners lead to by a former name, by the listener's name.
+#[derive(Default)]
+pub struct FormerNames(BTreeMap<Name, Name>);
+
+// === impl FormerNames ===
+
+impl FormerNames {
+    /// Notes where an accepted listener leads.
+    pub fn note(&mut self, name: &Name, body: &[u8]) {
+        let own = format!("{name}/");
+        match listener::target(body).filter(|target| !target.starts_with(&own)) {
+            Some(former) => drop(self.0.insert(name.clone(), former)),
+            None => drop(self.0.remove(name)),
+        }
+    }
+
+    /// Forgets the listeners that are gone.
+    pub fn retain(&mut self, is_there: impl Fn(&Name) -> bool) {
+        self.0.retain(|listener, _| is_there(listener));
+    }
+
+    /// The clusters of a Plan that keep a former name. Clusters that would get one name keep it if they are the same.
+    pub fn of(&self, plan: &plan::Plan) -> BTreeMap<String, Name> {
+        let mut kept = BTreeMap::new();
+        if self.0.is_empty() {
+            return kept;
+        }
+        let object = names::plan_name(plan.origin.as_ref());
+        for listener in &plan.listeners {
+            let Some(former) = self.0.get(&qualified(plan, &listener.name)) else { continue };
+            for route in listener.rules.iter().filter_map(|rule| rule.route.as_ref()) {
+                let cluster = route.destination.strip_prefix(&names::cluster_path(&listener.name, ""));
+                if cluster.is_some_and(|cluster| qualified_in(&object, cluster) == *former) {
+                    kept.insert(route.destination.clone(), former.clone());
+                }
+            }
+        }
+        let torn = torn(plan, &kept);
+        kept.retain(|_, former| !torn.contains(former));
+        kept
+    }
+}
+
+/// The former names that different clusters would keep.
+fn torn(plan: &plan::Plan, kept: &BTreeMap<String, Name>) -> BTreeSet<Name> {
+    let mut seen: BTreeMap<&Name, plan::Cluster> = BTreeMap::new();
+    let mut torn = BTreeSet::new();
+    for cluster in &plan.clusters {
+        let Some(former) = kept.get(&cluster.name) else { continue };
+        let nameless = plan::Cluster { name: String::new(), ..cluster.clone() };
+        if seen.insert(former, nameless.clone()).is_some_and(|other| other != nameless) {
+            torn.insert(former.clone());
+        }
+    }
+    torn
+}
