@@ -6,3 +6,4 @@ mod gate;
 mod load;
 mod peers;
 mod stand;
+mod suite;
