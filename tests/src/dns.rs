@@ -48,6 +48,8 @@ pub struct Dns {
 #[derive(Default)]
 struct State {
     mood: Mood,
+    /// Names that end so are answered by this code, whatever the mood (but for silence).
+    refused: Option<(String, u8)>,
     records: BTreeMap<String, Vec<IpAddr>>,
     /// Questions by name, of all types and whatever became of them.
     asked: BTreeMap<String, u64>,
@@ -109,6 +111,11 @@ impl Dns {
         self.change(|state| state.mood = mood);
     }
 
+    /// Answers names that end so by this code (2 is SERVFAIL, 5 REFUSED) from now on.
+    pub fn refuse(&self, ending: &str, code: u8) {
+        self.change(|state| state.refused = Some((ending.into(), code)));
+    }
+
     /// How often a name was asked for so far, whatever the answer.
     pub fn asked(&self, name: &str) -> u64 {
         self.change(|state| state.asked.get(name).copied().unwrap_or_default())
@@ -149,12 +156,14 @@ impl State {
         *self.asked.entry(question.name.clone()).or_default() += 1;
         let (no_error, failure, unknown) = (0, 2, 3);
         let v4 = question.kind == 1;
-        let code = match self.mood {
-            Mood::Silent => return None,
-            Mood::Failing => failure,
-            Mood::FailingV4 if v4 => failure,
-            Mood::Fine | Mood::FailingV4 if !self.records.contains_key(&question.name) => unknown,
-            Mood::Fine | Mood::FailingV4 => no_error,
+        let refused = self.refused.as_ref().filter(|(ending, _)| question.name.ends_with(ending));
+        let code = match (self.mood, refused) {
+            (Mood::Silent, _) => return None,
+            (_, Some((_, code))) => *code,
+            (Mood::Failing, None) => failure,
+            (Mood::FailingV4, None) if v4 => failure,
+            (Mood::Fine | Mood::FailingV4, None) if !self.records.contains_key(&question.name) => unknown,
+            (Mood::Fine | Mood::FailingV4, None) => no_error,
         };
         let known = self.records.get(&question.name).filter(|_| code == no_error);
         let wanted = |ip: &&IpAddr| (v4 && ip.is_ipv4()) || (question.kind == 28 && ip.is_ipv6());
@@ -231,6 +240,9 @@ mod tests {
         state.mood = Mood::Silent;
         assert_eq!(code(&mut state, 1), None);
         assert_eq!(state.asked["ab.c"], 5);
+        state.mood = Mood::Fine;
+        state.refused = Some((".c".into(), 5));
+        assert_eq!(code(&mut state, 1), Some(5));
     }
 
     #[test]

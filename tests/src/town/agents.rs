@@ -99,6 +99,18 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
+    /// Starts a node's agent that sees this folder as its /etc, at the town's hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_agent_with_etc(&mut self, index: usize, etc: &Path) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let script = "mount --bind \"$0\" /etc && exec \"$@\"";
+        let mut command = self.nodes[index].netns.command("unshare");
+        command.args(["-m", "sh", "-c", script]).arg(etc).arg(under_test::binary()?).arg("agent");
+        self.start_agent_by(index, hub, command)
+    }
+
     /// Gives the disk of [`Town::start_agent_with_disk`] another size.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod picture;
 mod ports;
 mod replicas;
 mod reports;
+mod resolv_conf;
 mod routing;
 mod security;
 mod sidecars;

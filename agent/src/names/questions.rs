@@ -1,0 +1,200 @@
+//! What is asked for a name, in which order, and what the answers say together. Pure.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::hosts_file::Table;
+use crate::world::Host;
+
+/// What was said of a name in one address family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Addresses, good until then.
+    Found(Vec<IpAddr>, Instant),
+    /// The name exists, without any.
+    Empty,
+    /// The name does not exist, in whatever family.
+    Absent,
+    /// Nobody could say.
+    Failed(String),
+}
+
+/// What was said of a name: of its IPv4 addresses, and of its IPv6 addresses.
+pub type Answer = [Part; 2];
+
+// === impl Part ===
+
+impl Part {
+    /// Why nobody could say.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Found(..) | Self::Empty | Self::Absent => None,
+        }
+    }
+}
+
+/// The forms of a name, in the order in which they are tried. A trailing dot says that it is complete.
+pub fn forms(host: &Host, domain: &str) -> Vec<String> {
+    let (namespace, name) = host;
+    if name.ends_with('.') {
+        return vec![name.clone()];
+    }
+    let suffixes = [format!("{namespace}.svc.{domain}."), format!("svc.{domain}."), format!("{domain}.")];
+    let mut all: Vec<String> = suffixes.iter().map(|suffix| format!("{name}.{suffix}")).collect();
+    // Names with many dots are nearly always complete: ask for them as they are first.
+    let at = if name.split('.').count() > 4 { 0 } else { all.len() };
+    all.insert(at, format!("{name}."));
+    all
+}
+
+/// What a table says of the first form that it has. It says everything of that name: no server is asked for the other
+/// family.
+pub fn in_table(table: &Table, forms: &[String]) -> Option<Answer> {
+    let named = |form: &String| table.get(&form.trim_end_matches('.').to_lowercase());
+    let addresses = forms.iter().find_map(named)?;
+    let family = |v4: bool| {
+        let found: Vec<IpAddr> = addresses.iter().copied().filter(|ip| ip.is_ipv4() == v4).collect();
+        if found.is_empty() { Part::Absent } else { Part::Found(found, Instant::now()) }
+    };
+    Some([family(true), family(false)])
+}
+
+/// Whether the answer for one form makes further forms needless: it has addresses.
+pub fn settles(answer: &Answer) -> bool {
+    expiry(answer).is_some()
+}
+
+/// What the answers for the forms that were asked say together. One with addresses is the answer. Without one, the name
+/// does not exist only if that is certain of every form; otherwise the families that a server failed for are unknown.
+pub fn together(answers: &[Answer]) -> Answer {
+    if let Some(found) = answers.iter().find(|answer| settles(answer)) {
+        return found.clone();
+    }
+    // A name that does not exist has addresses in no family, whoever failed for the other one.
+    let possible = || answers.iter().filter(|answer| !answer.contains(&Part::Absent));
+    let family = |i: usize| {
+        let failed = possible().map(|answer| &answer[i]).find(|part| part.error().is_some());
+        failed.cloned().unwrap_or(Part::Absent)
+    };
+    [family(0), family(1)]
+}
+
+/// The addresses in force after an answer: a family that nobody could speak for keeps the ones that it had.
+pub fn merged(answer: &Answer, last: &[IpAddr]) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for (part, is_v4) in answer.iter().zip([true, false]) {
+        match part {
+            Part::Found(addresses, _) => all.extend(addresses),
+            Part::Empty | Part::Absent => {}
+            Part::Failed(_) => all.extend(last.iter().filter(|ip| ip.is_ipv4() == is_v4)),
+        }
+    }
+    all
+}
+
+/// When the first of the found addresses is to be asked for again; `None` if nothing was found.
+pub fn expiry(answer: &Answer) -> Option<Instant> {
+    let until = |part: &Part| match part {
+        Part::Found(_, until) => Some(*until),
+        Part::Empty | Part::Absent | Part::Failed(_) => None,
+    };
+    answer.iter().filter_map(until).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn found() -> Part {
+        Part::Found(vec![ip("10.0.0.1")], Instant::now())
+    }
+
+    fn failed() -> Part {
+        Part::Failed("SERVFAIL".into())
+    }
+
+    fn mk_forms(name: &str) -> Vec<String> {
+        forms(&("calls".into(), name.into()), "cluster.local")
+    }
+
+    #[test]
+    fn the_forms_are_those_of_the_resources_namespace() {
+        assert_eq!(
+            mk_forms("worker"),
+            [
+                "worker.calls.svc.cluster.local.",
+                "worker.svc.cluster.local.",
+                "worker.cluster.local.",
+                "worker."
+            ]
+        );
+        assert_eq!(mk_forms("worker.example."), ["worker.example."]);
+        assert_eq!(mk_forms("a.b.svc.cluster.local")[0], "a.b.svc.cluster.local.");
+    }
+
+    #[test]
+    fn table_is_asked_for_every_form_and_speaks_for_both_families() {
+        let table =
+            super::super::hosts_file::parse(b"10.0.0.1 worker.svc.cluster.local\nfd00::1 voice 10.0.0.9");
+        let of = |name| in_table(&table, &mk_forms(name)).map(|answer| merged(&answer, &[ip("10.9.9.9")]));
+        assert_eq!(of("worker"), Some(vec![ip("10.0.0.1")]));
+        assert_eq!(of("Voice"), Some(vec![ip("fd00::1")]));
+        assert_eq!(of("voice."), Some(vec![ip("fd00::1")]));
+        assert_eq!(of("worker."), None);
+    }
+
+    #[test]
+    fn family_that_nobody_speaks_for_keeps_its_addresses() {
+        let last = [ip("10.0.0.1"), ip("fd00::1")];
+        let found = Part::Found(vec![ip("10.0.0.2")], Instant::now());
+        assert_eq!(merged(&[found.clone(), failed()], &last), [ip("10.0.0.2"), ip("fd00::1")]);
+        assert_eq!(merged(&[failed(), Part::Absent], &last), [ip("10.0.0.1")]);
+        assert_eq!(merged(&[failed(), failed()], &last), last);
+        assert_eq!(merged(&[found, Part::Absent], &last), [ip("10.0.0.2")]);
+        assert!(merged(&[Part::Absent, Part::Absent], &last).is_empty());
+    }
+
+    #[test]
+    fn name_does_not_exist_only_if_that_is_certain_of_every_form() {
+        use Part::{Absent, Empty};
+        let absent = [Absent, Absent];
+        let table = [
+            (vec![], absent.clone()),
+            (vec![absent.clone(), absent.clone()], absent.clone()),
+            (vec![absent.clone(), [Empty, Empty]], absent.clone()),
+            (vec![[failed(), failed()], absent.clone()], [failed(), failed()]),
+            (vec![absent.clone(), [failed(), failed()]], [failed(), failed()]),
+            (vec![[failed(), Empty], absent.clone()], [failed(), Absent]),
+            (vec![[failed(), Empty], [Empty, failed()]], [failed(), failed()]),
+            // The form exists in no family.
+            (vec![[Absent, failed()], [failed(), Absent]], absent.clone()),
+            (vec![[Absent, failed()], [Empty, failed()]], [Absent, failed()]),
+        ];
+        for (answers, expected) in table {
+            assert_eq!(together(&answers), expected, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn form_with_addresses_is_the_answer_whatever_failed_before() {
+        let answers = [[failed(), failed()], [Part::Absent, Part::Absent], [found(), failed()]];
+        assert!(!settles(&answers[0]) && !settles(&answers[1]) && settles(&answers[2]));
+        assert_eq!(together(&answers), answers[2]);
+    }
+
+    #[test]
+    fn answer_is_good_until_the_first_of_its_parts_expires() {
+        let now = Instant::now();
+        let found = |seconds| Part::Found(vec![ip("10.0.0.1")], now + Duration::from_secs(seconds));
+        assert_eq!(expiry(&[found(9), found(3)]), Some(now + Duration::from_secs(3)));
+        assert_eq!(expiry(&[found(9), Part::Absent]), Some(now + Duration::from_secs(9)));
+        assert_eq!(expiry(&[Part::Absent, failed()]), None);
+    }
+}
