@@ -1,4 +1,4 @@
-//! How much a peer may make a server remember: names of subscriptions and of foreign types. [`Load`] is an amount, [`Budget`]
+//! How much a peer may make a server remember: names of subscriptions and of foreign types, its node's metadata. [`Load`] is an amount, [`Budget`]
 //! a limit that several streams of one peer share.
 //!
 //! Without a limit a stream of a server of 5 MB that subscribed to a million names took 306 MB (measured).
@@ -91,11 +91,6 @@ impl Share {
         Self { limit, own: Load::default(), budget }
     }
 
-    /// Whether one request alone asks for more than a stream may have: it is not even looked at then.
-    pub(crate) fn admits(&self, request: Load) -> Result<(), String> {
-        request.check(self.limit, "one request")
-    }
-
     /// The stream has this much now.
     pub(crate) fn set(&mut self, now: Load) -> Result<(), String> {
         if now == self.own {
@@ -134,7 +129,6 @@ mod tests {
             [(load(2, 10), true), (load(3, 3), false), (load(1, 11), false), (load(0, 0), true)]
         {
             assert_eq!(share.set(asked).is_ok(), good, "{asked:?}");
-            assert_eq!(share.admits(asked).is_ok(), good, "{asked:?}");
         }
         let words = share.set(load(3, 3)).unwrap_err();
         assert!(words.contains("3 names of 3 bytes; at most 2 names of 10 bytes"), "{words}");

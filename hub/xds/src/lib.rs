@@ -30,6 +30,8 @@ pub mod server;
 #[cfg(feature = "net")]
 mod stream;
 #[cfg(feature = "net")]
+mod tally;
+#[cfg(feature = "net")]
 pub mod unix;
 #[cfg(feature = "net")]
 pub mod wire;

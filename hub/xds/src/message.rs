@@ -123,16 +123,20 @@ impl<T: ResourceType> Kind<T> {
     }
 }
 
+// === impl Node ===
+
+impl Node {
+    /// What a server remembers of it.
+    pub(crate) fn load(&self) -> Load {
+        let fields = self.metadata.iter();
+        let texts = fields.map(|(name, text)| Load { names: 1, bytes: name.len() + text.len() });
+        texts.fold(Load { names: 0, bytes: self.id.len() + self.cluster.len() }, Load::plus)
+    }
+}
+
 // === impl Request ===
 
 impl<T> Request<T> {
-    /// The names that the request holds.
-    pub(crate) fn load(&self) -> Load {
-        let claims = self.initial.iter().map(|(name, _)| name);
-        let names = self.subscribe.iter().chain(&self.unsubscribe).chain(&self.names).chain(claims);
-        Load::of(names.map(String::as_str))
-    }
-
     /// A request that says nothing yet about `kind`.
     pub fn new(kind: Kind<T>) -> Self {
         Self {

@@ -235,7 +235,7 @@ impl<S> Shared<S> {
             headers: parts.headers,
             fresh: false,
         };
-        let decoder = RequestDecoder::<T>::new(variant);
+        let decoder = RequestDecoder::<T>::new(variant, self.limits.load);
         let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));
         let opening = Opening { shared: self.clone(), only, hello, inbound, held: (permit, guard) };
         let responses = futures::stream::unfold(Stream::Opening(Box::new(opening)), Stream::step);

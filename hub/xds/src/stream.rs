@@ -8,10 +8,11 @@ use futures::FutureExt;
 use tonic::{Status, Streaming};
 
 use crate::budget::Share;
-use crate::message::{Request, Response};
+use crate::message::Response;
 use crate::resource::ResourceType;
 use crate::server::{Hello, Permit, Shared, Source, StreamGuard, StreamInfo};
 use crate::watch::Watch;
+use crate::wire::Incoming;
 
 /// A stream from its headers to its end.
 pub(crate) enum Stream<T: ResourceType, S: Source<T>> {
@@ -26,7 +27,7 @@ pub(crate) struct Opening<T, S> {
     pub(crate) shared: Arc<Shared<S>>,
     pub(crate) only: Option<T>,
     pub(crate) hello: Hello,
-    pub(crate) inbound: Streaming<Request<T>>,
+    pub(crate) inbound: Streaming<Incoming<T>>,
     pub(crate) held: Held,
 }
 
@@ -35,7 +36,7 @@ pub(crate) type Held = (Permit, StreamGuard);
 
 /// A stream on its view.
 pub(crate) struct Running<T: ResourceType, S: Source<T>> {
-    inbound: Streaming<Request<T>>,
+    inbound: Streaming<Incoming<T>>,
     watch: Watch<T>,
     told: Told<T, S>,
     until: Option<Instant>,
@@ -84,9 +85,9 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
     async fn open(mut self) -> Result<Option<Box<Running<T, S>>>, Status> {
         let first = tokio::time::timeout(self.shared.limits.first_request, self.inbound.message());
         let first = first.await.map_err(|_| Status::deadline_exceeded("no request came"))?;
-        let Some(mut request) = first? else { return Ok(None) };
-        self.hello.fresh = request.begins_anew();
-        self.hello.node = request.node.take().unwrap_or_default();
+        let Some(mut first) = first? else { return Ok(None) };
+        self.hello.fresh = first.request.begins_anew();
+        self.hello.node = first.request.node.take().unwrap_or_default();
         let Hello { stream: id, node, peer, variant, .. } = self.hello.clone();
         let source = self.shared.source.clone();
         let view = source.open(self.hello).await?;
@@ -96,7 +97,7 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let until = told.source.until(&told.info);
         let share = Share::new(self.shared.limits.load, told.source.budget(&told.info));
         let mut running = Running { inbound: self.inbound, watch, told, until, share, _held: self.held };
-        running.take_in(request)?;
+        running.take_in(first)?;
         Ok(Some(Box::new(running)))
     }
 }
@@ -131,7 +132,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
     }
 
     /// Waits for a request, a change or the clock; returns what the inbound side gave.
-    async fn wait(&mut self) -> Result<Option<Option<Request<T>>>, Status> {
+    async fn wait(&mut self) -> Result<Option<Option<Incoming<T>>>, Status> {
         let deadline = [self.watch.deadline(), self.until].into_iter().flatten().min();
         let clock = async {
             match deadline {
@@ -147,13 +148,14 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
     }
 
     /// Takes in one request. A peer that has the server remember too much loses the stream, and with it all of that.
-    fn take_in(&mut self, request: Request<T>) -> Result<(), Status> {
-        let taken = self.share.admits(request.load()).and_then(|()| {
-            self.watch.request(request, Instant::now());
+    fn take_in(&mut self, incoming: Incoming<T>) -> Result<(), Status> {
+        let taken = incoming.excess.map_or(Ok(()), Err).and_then(|()| {
+            self.watch.request(incoming.request, Instant::now());
             for event in self.watch.events() {
                 self.told.source.event(&self.told.info, &event);
             }
-            self.share.set(self.watch.load())
+            self.watch.check()?;
+            self.share.set(self.watch.load().plus(self.told.info.node.load()))
         });
         taken.map_err(|text| {
             self.told.source.exhausted(&self.told.info, &text);

@@ -63,6 +63,11 @@ impl<T: ResourceType> Watch<T> {
         self.session.load()
     }
 
+    /// See [`Session::check`].
+    pub fn check(&self) -> Result<(), String> {
+        self.session.check()
+    }
+
     /// See [`Session::deadline`].
     pub fn deadline(&self) -> Option<Instant> {
         self.session.deadline()

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use bytes::{Buf, Bytes};
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
@@ -11,14 +12,25 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use crate::budget::Load;
 use crate::message::{Kind, Node, Request, Variant};
 use crate::resource::ResourceType;
+use crate::tally::{Tally, head};
 
 /// Reads the requests of one stream of the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestDecoder<T> {
     variant: Variant,
+    limit: Load,
     types: PhantomData<T>,
+}
+
+/// A request as it came.
+#[derive(Debug)]
+pub(crate) struct Incoming<T> {
+    pub(crate) request: Request<T>,
+    /// The request alone holds more than a stream may have: how much. Only its node and its type were read then.
+    pub(crate) excess: Option<String>,
 }
 
 /// Plain messages: sends `E`, receives `D`.
@@ -33,22 +45,28 @@ pub type ClientCodec = MessageCodec<DeltaDiscoveryRequest, DeltaDiscoveryRespons
 // === impl RequestDecoder ===
 
 impl<T> RequestDecoder<T> {
-    /// The decoder of one variant.
-    pub(crate) fn new(variant: Variant) -> Self {
-        Self { variant, types: PhantomData }
+    /// The decoder of one variant, for a stream that may have as much as `limit`.
+    pub(crate) fn new(variant: Variant, limit: Load) -> Self {
+        Self { variant, limit, types: PhantomData }
     }
 }
 
 impl<T: ResourceType> Decoder for RequestDecoder<T> {
-    type Item = Request<T>;
+    type Item = Incoming<T>;
     type Error = Status;
 
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Request<T>>, Status> {
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Incoming<T>>, Status> {
+        let mut bytes = bytes.copy_to_bytes(bytes.remaining());
+        let excess = Tally::of(self.variant, &bytes).check(self.limit).err();
+        if excess.is_some() {
+            bytes = Bytes::from(head(self.variant, &bytes));
+        }
         let request = match self.variant {
             Variant::Delta => DeltaDiscoveryRequest::decode(bytes).map(from_delta),
             Variant::Sotw => DiscoveryRequest::decode(bytes).map(from_sotw),
         };
-        request.map(Some).map_err(|error| Status::invalid_argument(error.to_string()))
+        let request = request.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Some(Incoming { request, excess }))
     }
 }
 

@@ -155,6 +155,14 @@ impl<T: ResourceType> Session<T> {
         self.types.iter().map(|state| state.load).fold(self.unknown.load(), Load::plus)
     }
 
+    /// Whether the client has kept to the number of foreign types that a stream may ask for.
+    ///
+    /// # Errors
+    /// It asked for more; the text says how many are allowed.
+    pub fn check(&self) -> Result<(), String> {
+        self.unknown.check()
+    }
+
     /// What the client's requests have told since the last call.
     pub fn events(&mut self) -> Vec<Event<T>> {
         std::mem::take(&mut self.events)

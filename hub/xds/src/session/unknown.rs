@@ -9,7 +9,7 @@ use crate::budget::Load;
 use crate::message::{Request, Response};
 use crate::resource::{Name, ResourceType, Version};
 
-/// Foreign type URLs remembered per stream; a client that asks for more is not answered.
+/// Foreign type URLs remembered per stream; one more ends it.
 const MAX_URLS: usize = 32;
 
 /// An answer that has to go out.
@@ -26,6 +26,8 @@ pub(super) struct UnknownTypes {
     answers: VecDeque<Answer>,
     /// Of `asked` and `answers` together: URLs and names.
     load: Load,
+    /// A type was asked for that is one too many.
+    excess: bool,
 }
 
 // === impl Answer ===
@@ -47,7 +49,9 @@ impl UnknownTypes {
     pub(super) fn request<T>(&mut self, url: &Arc<str>, req: &Request<T>) -> bool {
         let known = self.asked.get(url);
         let first = known.is_none();
-        if url.is_empty() || (first && self.asked.len() >= MAX_URLS) {
+        let excess = first && !url.is_empty() && self.asked.len() >= MAX_URLS;
+        self.excess |= excess;
+        if url.is_empty() || excess {
             return false;
         }
         let more = known.is_some_and(|names| *names != req.names) || !req.subscribe.is_empty();
@@ -71,6 +75,14 @@ impl UnknownTypes {
     /// What is remembered: URLs, the names asked for by each, and those of answers that have not gone out.
     pub(super) fn load(&self) -> Load {
         self.load
+    }
+
+    /// Says so if more types were asked for than a stream may.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.excess {
+            true => Err(format!("the stream asks for more than {MAX_URLS} types that are not served here")),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Answer> {

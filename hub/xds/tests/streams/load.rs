@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use portreeve_xds::EnvoyType::{Cluster, Endpoint};
 use portreeve_xds::{Budget, Limits, Load, View};
 use tokio::task::JoinSet;
 
-use crate::stand::{Caller, One, Stand, clusters, subscribe, until};
+use crate::stand::{Caller, One, Stand, clusters, node, subscribe, until};
 
 /// Connects, takes all clusters, then all assignments by name, as Envoy does; returns how many resources came.
 async fn full_push(sock: std::path::PathBuf) -> usize {
@@ -66,7 +67,15 @@ async fn stream_that_asks_for_too_many_names_is_ended_and_told_why() {
         initial_resource_versions: names(0..11).into_iter().map(|name| (name, "0".into())).collect(),
         ..subscribe(Endpoint, &[])
     };
+    let metadata =
+        names(0..11).into_iter().map(|name| (name, Value { kind: Some(Kind::StringValue(String::new())) }));
+    let mut sender = node("n").unwrap();
+    sender.metadata = Some(Struct { fields: metadata.collect() });
+    let talkative = DeltaDiscoveryRequest { node: Some(sender), ..subscribe(Endpoint, &[]) };
+    let types = (0..33).map(|i| DeltaDiscoveryRequest { type_url: i.to_string(), ..Default::default() });
     let requests = [
+        vec![talkative],
+        types.collect(),
         vec![subscribe(Endpoint, &names(0..11))],
         vec![subscribe(Endpoint, &names(0..6)), subscribe(Endpoint, &names(6..12))],
         vec![subscribe(Endpoint, &names(0..6)), subscribe(Cluster, &names(0..6))],
