@@ -43,9 +43,13 @@ pub struct Tally {
 pub struct Refusal {
     /// The version that it refused: of a later one nothing is known yet.
     pub version: Version,
-    /// The proxy's own words.
+    /// The proxy's own words, and what to do where they leave that open.
     pub text: String,
 }
+
+/// How to give a proxy the right that it lacks.
+const LOW_PORTS: &str = "ports under 1024 need CAP_NET_BIND_SERVICE, which this proxy lacks: choose another port, or give it the \
+     capability (README, Ports under 1024)";
 
 // === impl Answers ===
 
@@ -62,6 +66,12 @@ impl Answers {
         let unsaid = || self.streams == 0 && key.0 == EnvoyType::Endpoint;
         self.accepted.get(key) == Some(&version) || presumed() || unsaid()
     }
+}
+
+/// What a person is told of a refusal. Envoy says of a port that it may not open: "cannot bind '0.0.0.0:53': Permission denied".
+fn told(detail: &str) -> String {
+    let denied = detail.contains("cannot bind") && detail.contains("Permission denied");
+    if denied { format!("{detail}; {LOW_PORTS}") } else { detail.to_owned() }
 }
 
 // === impl Inner ===
@@ -136,7 +146,7 @@ impl Inner {
                 }
                 let answers = self.answers.entry(id.clone()).or_default();
                 for (name, version) in refused {
-                    answers.refused.insert((*ty, name), Refusal { version, text: detail.clone() });
+                    answers.refused.insert((*ty, name), Refusal { version, text: told(detail) });
                 }
             }
             Event::Unknown { type_url } => {

@@ -47,8 +47,8 @@ fn words(program: &str, container: &Container) -> Vec<String> {
     std::iter::once(program.to_owned()).chain(given).collect()
 }
 
-/// What every container of ours is to be.
-fn is_confined(pod: &PodSpec) -> Result<&Container> {
+/// What every container of ours is to be; `rights` are the capabilities that it may have.
+fn is_confined<'a>(pod: &'a PodSpec, rights: &[&str]) -> Result<&'a Container> {
     let [container] = pod.containers.as_slice() else {
         anyhow::bail!("one container, not {:?}", pod.containers)
     };
@@ -57,7 +57,7 @@ fn is_confined(pod: &PodSpec) -> Result<&Container> {
     ensure!(context.allow_privilege_escalation == Some(false), "it may get more rights");
     let dropped = context.capabilities.as_ref().and_then(|caps| caps.drop.clone()).unwrap_or_default();
     let added = context.capabilities.as_ref().and_then(|caps| caps.add.clone()).unwrap_or_default();
-    ensure!(dropped == ["ALL"] && added.is_empty(), "capabilities: {context:?}");
+    ensure!(dropped == ["ALL"] && added == rights, "capabilities: {context:?}");
     let seccomp = pod.security_context.as_ref().and_then(|context| context.seccomp_profile.clone());
     ensure!(seccomp.is_some_and(|profile| profile.type_ == "RuntimeDefault"), "seccomp");
     Ok(container)
@@ -73,7 +73,7 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
 
     let hub = Api::<Deployment>::namespaced(client.clone(), NAMESPACE).get("portreeve-hub").await?;
     let hub = hub.spec.and_then(|spec| spec.template.spec).context("a pod")?;
-    let container = is_confined(&hub)?;
+    let container = is_confined(&hub, &[])?;
     ensure!(
         hub.security_context.as_ref().is_some_and(|context| context.run_as_non_root == Some(true)),
         "the hub is root"
@@ -86,7 +86,7 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     let agent = Api::<DaemonSet>::namespaced(client.clone(), NAMESPACE).get("portreeve-agent").await?;
     surges(&agent)?;
     let agent = agent.spec.and_then(|spec| spec.template.spec).context("a pod")?;
-    let container = is_confined(&agent)?;
+    let container = is_confined(&agent, &[])?;
     let mut given = words("portreeve-agent", container);
     // From the environment, where a kubelet puts it.
     given.push("--node=n1".into());
@@ -209,7 +209,7 @@ fn is_gateway(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     surges(set)?;
     let spec = set.spec.as_ref().context("a specification")?;
     let pod = spec.template.spec.as_ref().context("a pod")?;
-    let container = is_confined(pod)?;
+    let container = is_confined(pod, &["NET_BIND_SERVICE"])?;
     ensure!(pod.host_network == Some(true) && pod.host_pid.is_none(), "{pod:?}");
     let user = pod.security_context.as_ref().context("a user")?;
     ensure!((user.run_as_non_root, user.run_as_user) == (Some(true), Some(101)), "{user:?}");
@@ -244,7 +244,7 @@ fn certificates_of_cert_manager_are_where_hubs_and_agents_look() -> Result<()> {
     ensure!(certificate["dnsNames"] == serde_json::json!([HUB_NAME]), "{certificate}");
     let hub: Deployment = serde_json::from_value(one("Deployment", "portreeve-hub")?.clone())?;
     let hub = hub.spec.and_then(|spec| spec.template.spec).context("a pod")?;
-    let container = is_confined(&hub)?;
+    let container = is_confined(&hub, &[])?;
     let args = HubArgs::try_parse_from(words("portreeve-hub", container))?;
     let mount = container.volume_mounts.iter().flatten().next().context("no mount")?;
     for (file, given) in [("tls.crt", args.tls.tls_cert), ("tls.key", args.tls.tls_key)] {

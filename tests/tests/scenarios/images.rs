@@ -150,6 +150,43 @@ fn nothing_in_an_image_can_be_changed_but_by_root() -> Result<()> {
     Ok(())
 }
 
+/// The files of a tar archive, each with the records that pax has of it.
+fn files_of(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
+    let text = |field: &[u8]| String::from_utf8_lossy(field).trim_end_matches(['\0', ' ']).to_owned();
+    let (mut files, mut at, mut records) = (Vec::new(), 0, Vec::new());
+    while archive[at] != 0 {
+        let header = &archive[at..at + 512];
+        let size = usize::from_str_radix(&text(&header[124..136]), 8)?;
+        let body = &archive[at + 512..at + 512 + size];
+        match header[156] {
+            b'x' => records = body.to_vec(),
+            _ => files.push((text(&header[..100]), std::mem::take(&mut records))),
+        }
+        at += 512 + size.next_multiple_of(512);
+    }
+    Ok(files)
+}
+
+#[test]
+fn agents_program_may_be_given_low_ports_and_no_other_file_has_a_right() -> Result<()> {
+    let images = images::built()?;
+    // What `setcap cap_net_bind_service+p` writes: revision 2 without the effective bit, under which a program does not start
+    // in a container that lacks the right.
+    let value = [[0, 0, 0, 2], [0, 4, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
+    let record = [b"57 SCHILY.xattr.security.capability=", &*value, b"\n"].concat();
+    for image in expected(&images) {
+        let held = tempfile::tempdir()?;
+        run(Command::new("tar").arg("-xf").arg(image.archive).arg("-C").arg(held.path()))?;
+        let layers = layers(image.archive)?.into_iter().map(|layer| fs::read(held.path().join(layer)));
+        let files = layers.map(|layer| files_of(&layer?)).collect::<Result<Vec<_>>>()?;
+        for (name, records) in files.into_iter().flatten() {
+            let wanted = if format!("/{name}") == AGENT { &*record } else { &[] };
+            assert_eq!(records, wanted, "{name} of {}", image.archive.display());
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn equal_layers_are_shared() -> Result<()> {
     let images = images::built()?;

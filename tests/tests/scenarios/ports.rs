@@ -1,13 +1,16 @@
 //! A port has one owner: the older object's, until it goes; a stranger's, until it goes.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::town::{BOUND, Town, listeners};
 use portreeve_tests::udp::{Echo, Flow, Running};
-use portreeve_tests::virtual_service::{Host, Service};
+use portreeve_tests::virtual_service::{Host, Service, said};
 use portreeve_tests::{path, wait};
 
 /// The port of every app.
@@ -86,6 +89,15 @@ fn contender(name: &str, selector: &str, own: u16) -> Service {
         &hosts,
         APP,
     )
+}
+
+/// Envoy without the right to open ports under 1024.
+fn confined(envoy: &Path, directory: &Path) -> Result<PathBuf> {
+    let program = directory.join("confined-envoy");
+    let without = "setpriv --bounding-set -net_bind_service";
+    fs::write(&program, format!("#!/bin/sh\nexec {without} '{}' \"$@\"\n", envoy.display()))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(program)
 }
 
 /// Whether a proxy has the contested port for this object.
@@ -192,5 +204,32 @@ async fn port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free() -> Result<(
     let log = scene.agents_log()?;
     println!("refused {} times, said {} times", rejected().await, refusals(&log));
     log.lines().filter(|line| line.contains("refused")).take(1).for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_that_takes_a_right_which_the_proxy_lacks_is_told_with_what_to_do() -> Result<()> {
+    let mut town = Town::without_portreeve(1).await?;
+    let envoy = confined(town.envoy(), town.dir())?;
+    town.set_envoy(envoy);
+    town.start_hub()?;
+    town.start_agent(0)?;
+    town.gateways().await?;
+    let worker = town.worker(1, 1, "app: old", false).await?;
+    let _app = Echo::start(&worker.netns, "old", SocketAddr::new(worker.ip(), APP))?;
+    let hosts = [Host::Pods("app: old")];
+    let service = |port| Service::new("s", "app: envoy-ingress").udp("low", port, &hosts, APP);
+    town.apply(&service(53).yaml()).await?;
+    let (failed, carried) = (("Programmed", "False"), ("Programmed", "True"));
+    let told = "': Permission denied; ports under 1024 need CAP_NET_BIND_SERVICE";
+    wait::until("the reason", BOUND, || async {
+        said(&town.client, "s", failed, BOUND).await.is_ok_and(|text| text.contains(told))
+    })
+    .await?;
+    println!("{}", said(&town.client, "s", failed, BOUND).await?);
+    // It is not in the way of a port that takes no right.
+    town.apply(&service(5001).yaml()).await?;
+    said(&town.client, "s", carried, BOUND).await?;
+    path::opens(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5001), "old", BOUND)?;
     Ok(())
 }
