@@ -125,6 +125,7 @@ impl Town {
     pub fn spawn_hub(&self, name: &str, address: Option<SocketAddr>) -> Result<Process> {
         let mut command = under_test::command_in(self.bed.root(), "hub")?;
         let any = SocketAddr::new(self.bed.root().v4(), 0);
+        // Why these differ from what ships, `scenarios/shipped.rs` says; so it does of an agent's.
         command.args(["--listen", &address.unwrap_or(any).to_string(), "--grace", "2", "--identity", name]);
         command.arg("--kubeconfig").arg(self.control.kubeconfig("hub")?);
         command.args(&self.trust.hub_args).env("NO_COLOR", "1");

@@ -31,6 +31,7 @@ mod reports;
 mod resolv_conf;
 mod routing;
 mod security;
+mod shipped;
 mod sidecars;
 mod stale;
 mod status;
