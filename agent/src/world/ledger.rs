@@ -28,9 +28,9 @@ const OFFERED: usize = 4;
 pub struct Accepted {
     /// Its type.
     pub ty: EnvoyType,
-    /// What it was made from, see [`Inputs`].
+    /// A digest of what it was made from.
     pub inputs: u64,
-    /// A cluster's sources, see [`backing::sources`]; `None`: not known, as an earlier version of the agent didn't keep them.
+    /// A cluster's sources, as a digest; `None`: not known, as an earlier version of the agent didn't keep them.
     pub sources: Option<u64>,
     /// The resource.
     pub resource: Arc<Resource>,
