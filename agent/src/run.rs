@@ -19,12 +19,14 @@ use portreeve_runtime::{
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 use tokio::net::TcpListener;
 
+use crate::directory::Hold;
 use crate::envoy::stats::Prefix;
 use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
 use crate::keepers::pods::Embodiment;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
+use crate::ports::Watch;
 use crate::replicas::{Places, Replicas, run_feed};
 use crate::reports::Reports;
 use crate::staleness::{self, Staleness};
@@ -225,6 +227,7 @@ async fn take_turn(
     // Only now: whoever can't begin must not have another end.
     let turn = Turn::take(&state_dir, before).await;
     let contested = turn.is_contested();
+    let _held = Hold::take_all(&args.run_dir, &state_dir, contested).await?;
     let shutdown = process.child();
     let mut tasks = Tasks::new(shutdown.clone());
     let setup = Setup {
@@ -348,6 +351,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         let pods: Arc<dyn Embodiment> = local.clone();
         keepers.in_pods(Arc::downgrade(&pods));
     }
+    tasks.spawn("ports", Watch::begin(local.clone(), keepers.clone(), families).run());
     let served = routes(local.clone(), LIMITS).add_service(keepers.service());
     let at_door = local.clone();
     let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));

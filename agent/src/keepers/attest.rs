@@ -26,6 +26,13 @@ pub(super) fn holds_lock(pid: u32, dir: &Dir) -> bool {
     fs::read_to_string("/proc/locks").is_ok_and(|locks| file.is_locked_by(pid, &locks))
 }
 
+/// The process that holds the exclusive lock of this file.
+pub(crate) fn holder_of(file: &File) -> Option<u32> {
+    let file = KernelFile::of(file).ok()?;
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| file.holder(line))
+}
+
 /// The parent of the process `pid`.
 pub(super) fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -53,11 +60,14 @@ impl KernelFile {
     /// Whether `pid` holds this file's exclusive lock, from the text of `/proc/locks`:
     /// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
     fn is_locked_by(&self, pid: u32, proc_locks: &str) -> bool {
-        proc_locks.lines().any(|line| {
-            let fields: Vec<_> = line.split_ascii_whitespace().collect();
-            let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields[..] else { return false };
-            holder.parse() == Ok(pid) && Self::parse(file) == Some(*self)
-        })
+        proc_locks.lines().any(|line| self.holder(line) == Some(pid))
+    }
+
+    /// Who holds this file's exclusive lock, if this line tells that.
+    fn holder(&self, line: &str) -> Option<u32> {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields[..] else { return None };
+        holder.parse().ok().filter(|_| Self::parse(file) == Some(*self))
     }
 
     /// `fe:00:1234`: the device in hexadecimal digits, the inode in decimal ones.

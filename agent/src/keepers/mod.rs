@@ -30,6 +30,7 @@ use crate::keeper::wire::proto::keepers_server::KeepersServer;
 use crate::keeper::{Order, Phase, Spec, SpecError, State};
 
 pub use attach::Attachments;
+pub(crate) use attest::holder_of;
 use book::{Book, Wish};
 use pods::Embodiment;
 use questions::Questions;
@@ -254,6 +255,12 @@ impl Keepers {
         names.retain(|name| is_name(name));
         names.sort();
         Ok(names)
+    }
+
+    /// The processes of the Envoys that run, as their keepers say.
+    pub(crate) fn envoys(&self) -> Vec<u32> {
+        let status = self.shared.status.borrow();
+        status.values().filter_map(|one| one.state.as_ref()?.envoy_pid).collect()
     }
 
     /// The proxy that the process `pid` is: the one whose living keeper is the process's parent. The kernel's word, not the

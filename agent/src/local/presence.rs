@@ -7,7 +7,7 @@ use portreeve_xds::{Name, Peer};
 
 use super::Local;
 use crate::keepers::pods::Embodiment;
-use crate::world::{ProxyId, World};
+use crate::world::{ProxyId, Strangers, World};
 
 /// The NodeProxy that a pod embodies, in its place; a static pod's mirror in the place of the static pod.
 pub(super) fn embodied(world: &World, id: &ProxyId) -> ProxyId {
@@ -36,6 +36,16 @@ impl Embodiment for Local {
 // === impl Local ===
 
 impl Local {
+    /// Takes the ports of the host's network that strangers hold now. Everybody is told where that concerns a listener.
+    pub(crate) fn set_strangers(&self, strangers: Strangers) {
+        let mut inner = self.lock();
+        if inner.world.concerned_by(&strangers).is_empty() {
+            return inner.world.set_strangers(strangers);
+        }
+        drop(inner);
+        self.change(|world| world.set_strangers(strangers));
+    }
+
     /// Ends the presumptions that proxies without a stream are there, in time, for ever.
     pub async fn keep_presumptions(&self) {
         loop {

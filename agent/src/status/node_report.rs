@@ -98,14 +98,20 @@ fn exception(proxy: &Proxy, answers: &Answers) -> Option<ProxyReport> {
     Some(ProxyReport { name, phase, nack: Some(nack), ..ProxyReport::default() })
 }
 
-/// What a proxy refuses of what it is to have now.
+/// What a proxy refuses, or can't be sent, of what it is to have now.
 fn nack(proxy: &Proxy, answers: &Answers) -> Option<String> {
     let wanted = |key: &(EnvoyType, Name)| proxy.plans.get(plan_of(&key.1)).and_then(|part| part.wanted(key));
-    let mut refused = answers.refused.iter().filter(|(key, r)| wanted(key) == Some(r.version));
-    let ((ty, name), refusal) = refused.next()?;
-    let more = refused.count();
-    let rest = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-    Some(format!("{} {name}: {}{rest}", ty.noun(), refusal.text))
+    let refused = answers.refused.iter().filter(|(key, r)| wanted(key) == Some(r.version));
+    let refused = refused.map(|((ty, name), refusal)| format!("{} {name}: {}", ty.noun(), refusal.text));
+    let taken = proxy.plans.iter().flat_map(|(plan, part)| {
+        part.taken().map(move |(listener, text)| format!("listener {plan}/{listener}: {text}"))
+    });
+    let mut all = refused.chain(taken);
+    let first = all.next()?;
+    match all.count() {
+        0 => Some(first),
+        more => Some(format!("{first} (and {more} more)")),
+    }
 }
 
 fn accepted(answers: &Answers, ty: EnvoyType) -> i32 {

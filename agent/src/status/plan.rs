@@ -60,8 +60,12 @@ fn standing(
         Some(format!("{title}, {} {}: {}", key.0.noun(), key.1, refusal.text))
     });
     let inexpressible = || part.remarks.first().map(|r| format!("{title}, {}: {}", r.at, r.text));
-    if let Some(text) = refused.or_else(inexpressible) {
+    let taken = || part.taken().next().map(|(listener, text)| format!("{title}, {listener}: {text}"));
+    if let Some(text) = refused.or_else(inexpressible).or_else(taken) {
         return Standing::Refused(cut(text));
+    }
+    if !part.taken.is_empty() {
+        return Standing::Pending;
     }
     let runs = |(key, resource): (&_, &std::sync::Arc<portreeve_xds::Resource>)| {
         answers.runs(key, resource.version())

@@ -152,6 +152,16 @@ impl Claims {
         denied
     }
 
+    /// Ports that somebody wants.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.queues.keys()
+    }
+
+    /// All who want a port.
+    pub fn wanting(&self, port: &Port) -> impl Iterator<Item = Owner> + '_ {
+        self.queues.get(port).into_iter().flatten().map(|(rank, _)| rank.owner())
+    }
+
     /// Who has a port, with which listener.
     fn first(&self, port: &Port) -> Option<(Rank, String)> {
         let (rank, listener) = self.queues.get(port)?.first_key_value()?;

@@ -12,7 +12,7 @@ use crate::translate::{Families, Request};
 
 /// What the resources of a Plan are made from.
 pub struct Inputs<'a> {
-    /// A hash of the Plan's version, the proxy's families, and the listeners that lost their port.
+    /// A hash of the Plan's version, the proxy's families, and the listeners that can't have their port.
     pub hash: u64,
     request: &'a Request<'a>,
     /// Filled in by who asks first.

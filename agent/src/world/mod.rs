@@ -27,6 +27,7 @@ mod ledger;
 mod proxy;
 mod refresh;
 mod restore;
+mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use gateways::Account;
 pub use hosts::Host;
 pub use ledger::Accepted;
 pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};
+pub use strangers::{Stranger, Strangers, Taken};
 
 use claims::Claims;
 use feed::Feed;
@@ -52,6 +54,7 @@ pub struct World {
     proxies: BTreeMap<ProxyId, Proxy>,
     hosts: Hosts,
     claims: Claims,
+    strangers: strangers::Known,
     health: Book,
     /// Whose pods embody NodeProxies.
     gateways: Option<Account>,
@@ -105,6 +108,7 @@ impl World {
             proxies: BTreeMap::new(),
             hosts: Hosts::default(),
             claims: Claims::default(),
+            strangers: strangers::Known::default(),
             health: Book::default(),
             gateways: None,
             stale: false,

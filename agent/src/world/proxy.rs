@@ -11,6 +11,7 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource, Version, View};
 
 use super::claims::{Denied, Port, Transport, Wish};
+use super::strangers::{Taken, held_back};
 use crate::translate::{self, Census, Families, Remark, Translation};
 
 /// A proxy of this node.
@@ -75,6 +76,8 @@ pub struct Contribution {
     pub remarks: Vec<Remark>,
     /// Listeners that lost their port.
     pub denied: BTreeMap<String, Denied>,
+    /// Listeners whose ports are in use by processes that are none of this node's proxies.
+    pub taken: BTreeMap<String, Taken>,
     /// Versions that the proxy refused: in `resources` is what it last accepted.
     pub refused: BTreeMap<(EnvoyType, Name), Version>,
     /// The version of the Plan that it was made from.
@@ -166,7 +169,14 @@ impl Contribution {
     /// The listeners that could not be had, each with the reason in words.
     pub fn faults(&self) -> BTreeSet<(String, String)> {
         let lost = self.denied.iter().map(|(listener, lost)| (listener.clone(), lost.to_string()));
-        lost.chain(self.remarks.iter().map(|r| (r.at.clone(), r.text.clone()))).collect()
+        let taken = self.taken().map(|(listener, text)| (listener.clone(), text));
+        lost.chain(self.remarks.iter().map(|r| (r.at.clone(), r.text.clone()))).chain(taken).collect()
+    }
+
+    /// The listeners whose ports are certainly in use by others, each with the reason in words.
+    pub fn taken(&self) -> impl Iterator<Item = (&String, String)> {
+        let certain = self.taken.iter().filter(|(_, one)| !one.by.unsure);
+        certain.map(|(listener, one)| (listener, one.to_string()))
     }
 
     /// What a translation contributes.
@@ -180,17 +190,25 @@ impl Contribution {
         self.refused.get(key).copied().or_else(|| self.resources.get(key).map(|resource| resource.version()))
     }
 
-    /// Takes the listeners away that lost their port, while nothing else can be said.
-    pub fn deny(&mut self, plan: &plan::Plan, denied: BTreeMap<String, Denied>) {
-        for listener in denied.keys() {
+    /// Takes the listeners away that can't have their port, while nothing else can be said.
+    pub fn deny(
+        &mut self,
+        plan: &plan::Plan,
+        denied: BTreeMap<String, Denied>,
+        taken: BTreeMap<String, Taken>,
+    ) {
+        for listener in denied.keys().chain(held_back(&taken)) {
             self.resources.remove(&(EnvoyType::Listener, translate::qualified(plan, listener)));
         }
-        self.denied = denied;
+        (self.denied, self.taken) = (denied, taken);
     }
 
     /// Whether there is nothing to hold or to tell.
     pub fn is_empty(&self) -> bool {
-        self.resources.is_empty() && self.denied.is_empty() && self.remarks.is_empty()
+        self.resources.is_empty()
+            && self.denied.is_empty()
+            && self.taken.is_empty()
+            && self.remarks.is_empty()
     }
 
     /// Names of this one's resources that another lacks.

@@ -10,6 +10,7 @@ use portreeve_xds::{Changes, Name};
 
 use super::feed::Feed;
 use super::hosts::Hosts;
+use super::strangers::held_back;
 use super::{Contribution, Facts, Fault, Owner, ProxyId, World};
 use crate::health::Book;
 use crate::translate::{self, Families, Lookup};
@@ -110,14 +111,16 @@ impl World {
         before: &Contribution,
     ) -> Contribution {
         let denied = self.claims.denied(owner);
-        let names = denied.keys().cloned().collect();
+        let mut taken = self.taken(&owner.0, plan);
+        taken.retain(|listener, _| !denied.contains_key(listener));
+        let names = denied.keys().chain(held_back(&taken)).cloned().collect();
         let called = self.former_names(owner, plan);
         let (families, defaults) = (facts.families, self.defaults);
         let request = translate::Request { plan, families, denied: &names, defaults, called: &called };
         match translate::translate(&request, &self.known()) {
             Some(done) => {
                 let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();
-                let made = Contribution { denied, made_of, ..Contribution::of(done) };
+                let made = Contribution { denied, taken, made_of, ..Contribution::of(done) };
                 self.amended(owner, &request, made)
             }
             // What is not known completely leaves the previous version in force, but for its lost ports.
@@ -126,7 +129,7 @@ impl World {
                 if last.resources.is_empty() {
                     last = self.last_accepted(owner);
                 }
-                last.deny(plan, denied);
+                last.deny(plan, denied, taken);
                 last
             }
         }

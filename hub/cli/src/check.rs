@@ -98,7 +98,7 @@ fn troubles(table: &Table) -> Vec<String> {
 pub async fn all(table: &Table) -> anyhow::Result<Vec<String>> {
     let mut wrong = troubles(table);
     for row in &table.rows {
-        if let State::Refused(_) | State::Denied(_) | State::Pending = row.state {
+        if row.state != State::Active {
             wrong.push(format!("{} on {}: {}", row.listener, row.proxy, row.state));
             continue;
         }

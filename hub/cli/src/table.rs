@@ -8,8 +8,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_end
 use portreeve_agent::keepers::Keepers;
 use portreeve_agent::local::{Answers, Local};
 use portreeve_agent::status::trouble;
-use portreeve_agent::world::claims::Denied;
-use portreeve_agent::world::{Proxy, ProxyId};
+use portreeve_agent::world::{Contribution, Proxy, ProxyId};
 use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::plan;
 use portreeve_runtime::out::plain;
@@ -69,6 +68,8 @@ pub enum State {
     Refused(String),
     /// It is not served, for this reason.
     Denied(String),
+    /// The proxy has it, and so has a process that is none of ours.
+    Shared(String),
 }
 
 /// The table as it is now.
@@ -104,8 +105,17 @@ fn rows(local: &Local) -> Vec<Row> {
     })
 }
 
-fn denied(lost: &Denied) -> State {
-    State::Denied(lost.to_string())
+/// Why a listener is not served, or not by its proxy alone.
+fn fault(part: &Contribution, listener: &str) -> Option<State> {
+    if let Some(lost) = part.denied.get(listener) {
+        return Some(State::Denied(lost.to_string()));
+    }
+    if let Some(taken) = part.taken.get(listener).filter(|taken| !taken.by.unsure) {
+        let state = if taken.by.beside { State::Shared } else { State::Denied };
+        return Some(state(taken.to_string()));
+    }
+    let remark = part.remarks.iter().find(|remark| remark.at == listener)?;
+    Some(State::Denied(remark.text.clone()))
 }
 
 fn state(proxy: &Proxy, answers: Option<&Answers>, listener: &str) -> State {
@@ -127,9 +137,9 @@ fn row(
     (name, plan): (&str, &plan::Plan),
     listener: &plan::Listener,
 ) -> Row {
-    let lost = proxy.plans.get(name).and_then(|part| part.denied.get(&listener.name));
+    let fault = proxy.plans.get(name).and_then(|part| fault(part, &listener.name));
     let full = format!("{name}/{}", listener.name);
-    let state = lost.map_or_else(|| state(proxy, answers, &full), denied);
+    let state = fault.unwrap_or_else(|| state(proxy, answers, &full));
     let socket = listener.socket.clone().unwrap_or_default();
     let cluster = listener
         .rules
@@ -208,13 +218,14 @@ impl State {
             State::Pending => "pending",
             State::Refused(_) => "refused",
             State::Denied(_) => "not served",
+            State::Shared(_) => "shared",
         }
     }
 
     fn reason(&self) -> Option<&str> {
         match self {
             State::Active | State::Pending => None,
-            State::Refused(text) | State::Denied(text) => Some(text),
+            State::Refused(text) | State::Denied(text) | State::Shared(text) => Some(text),
         }
     }
 }
@@ -261,7 +272,12 @@ mod tests {
     #[test]
     fn reason_of_any_length_moves_no_column_and_is_told_below() {
         let text = "Error adding/updating listener(s): ".repeat(9);
-        for state in [State::Pending, State::Refused(text.clone()), State::Denied(text.clone())] {
+        for state in [
+            State::Pending,
+            State::Refused(text.clone()),
+            State::Denied(text.clone()),
+            State::Shared(text.clone()),
+        ] {
             let active = render(&mk_table(vec![mk_row("A/default/call/x", State::Active)]), 100);
             let other = render(&mk_table(vec![mk_row("A/default/call/x", state.clone())]), 100);
             let column = |table: &str| table.lines().next().map(str::to_owned);

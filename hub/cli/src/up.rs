@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use notify::{RecursiveMode, Watcher};
+use portreeve_agent::directory::Hold;
 use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::identity::Identity;
 use portreeve_agent::keepers::Keepers;
@@ -83,6 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let told = say(&[], complaints);
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
+    let _held = Hold::take(&run_dir, "--run-dir").await?;
     let envoy = tokio::task::spawn_blocking(move || {
         locate(explicit.as_deref(), &mut |step| note(format_args!("{step}")))
     });

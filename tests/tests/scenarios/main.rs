@@ -38,3 +38,4 @@ mod status;
 mod traces;
 mod trouble;
 mod turns;
+mod up_trouble;

@@ -22,6 +22,7 @@ mod hosts;
 mod ports;
 mod proxies;
 mod restore;
+mod strangers;
 
 const W: &str = "ns/app=w";
 

@@ -1,0 +1,123 @@
+//! Directories that one process uses at a time: a second one would serve, supervise and save beside it. The lock is on the
+//! directory itself (flock), so it needs no room on the disk and ends with its holder. Entry point: [`Hold::take`].
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::keepers::holder_of;
+use crate::ports::title;
+
+/// How long whoever is about to end may still hold it.
+const PATIENCE: Duration = Duration::from_secs(3);
+const STEP: Duration = Duration::from_millis(20);
+
+/// A directory that is this process's until this is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    /// `None`: the file system has no locks, or the directory can't be opened, which is told by whoever uses it.
+    _file: Option<File>,
+}
+
+/// Another process uses the directory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{directory} is in use by {holder}: end that process, or choose another {flag}")]
+pub struct InUse {
+    directory: String,
+    holder: String,
+    flag: &'static str,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Takes a directory, which `flag` names, and makes it where it is not there.
+    ///
+    /// # Errors
+    /// Another process uses it.
+    pub async fn take(path: &Path, flag: &'static str) -> Result<Self, InUse> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match try_lock(path) {
+                Ok(Some(file)) => return Ok(Self { _file: Some(file) }),
+                Ok(None) if Instant::now() < deadline => sleep(STEP).await,
+                Ok(None) => return Err(in_use(path, flag)),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a second process would not be kept out of it");
+                    return Ok(Self { _file: None });
+                }
+            }
+        }
+    }
+
+    /// Takes the directories of an agent, first that of its sockets. Where the agent that was there does not answer (`contested`)
+    /// it may hold them for as long as it is stopped: this one goes on without.
+    ///
+    /// # Errors
+    /// As [`Self::take`], unless `contested`.
+    pub async fn take_all(run_dir: &Path, state_dir: &Path, contested: bool) -> Result<Vec<Self>, InUse> {
+        let mut held = Vec::new();
+        for (path, flag) in [(run_dir, "--run-dir"), (state_dir, "--state-dir")] {
+            match Self::take(path, flag).await {
+                Err(error) if contested => tracing::warn!(%error, "beginning all the same"),
+                taken => held.push(taken?),
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// The locked directory; `None` when another process has it.
+fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    fs::create_dir_all(path)?;
+    let file = File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn in_use(path: &Path, flag: &'static str) -> InUse {
+    let holder = File::open(path).ok().and_then(|file| holder_of(&file));
+    let holder = holder.map_or_else(|| "another process".to_owned(), title);
+    InUse { directory: path.display().to_string(), holder, flag }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn directory_has_one_user_at_a_time_and_the_second_is_told_who() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("run");
+        let first = Hold::take(&path, "--run-dir").await.unwrap();
+        let error = Hold::take(&path, "--run-dir").await.unwrap_err().to_string();
+        let own = format!("{} is in use by process {} (", path.display(), std::process::id());
+        assert!(error.starts_with(&own) && error.ends_with("choose another --run-dir"), "{error}");
+        drop(first);
+        Hold::take(&path, "--run-dir").await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn agent_that_is_not_answered_goes_on_beside_and_others_do_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let (run, state) = (temp.path().join("run"), temp.path().join("state"));
+        let elder = Hold::take_all(&run, &state, false).await.unwrap();
+        assert!(Hold::take_all(&run, &temp.path().join("other"), false).await.is_err());
+        assert!(Hold::take_all(&temp.path().join("other"), &state, false).await.is_err());
+        assert_eq!(Hold::take_all(&run, &state, true).await.unwrap().len(), 0);
+        drop(elder);
+        assert_eq!(Hold::take_all(&run, &state, false).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_directory_is_complained_of_by_its_user() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(Hold::take(file.path(), "--run-dir").await.unwrap()._file.is_none());
+    }
+}

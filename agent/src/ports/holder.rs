@@ -1,0 +1,67 @@
+//! The processes that hold sockets, from `/proc/<pid>/fd`. Entry point: [`holders`].
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+
+/// The process that holds each of these sockets, as far as it can be told: `first` are looked at before all others, so that a
+/// socket that one of them shares with a child of another program counts as theirs. A process of another user shows its
+/// files to root alone.
+pub(super) fn holders(mut wanted: HashSet<u32>, first: &[u32]) -> HashMap<u32, u32> {
+    let mut found = HashMap::new();
+    for pid in first.iter().copied() {
+        look(pid, &mut wanted, &mut found);
+    }
+    if wanted.is_empty() {
+        return found;
+    }
+    let others = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    for pid in others.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        look(pid, &mut wanted, &mut found);
+    }
+    found
+}
+
+/// Moves the sockets that this process holds from `wanted` to `found`.
+fn look(pid: u32, wanted: &mut HashSet<u32>, found: &mut HashMap<u32, u32>) {
+    if wanted.is_empty() {
+        return;
+    }
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+    for target in files.filter_map(|file| fs::read_link(file.path()).ok()) {
+        let inode =
+            target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+        if let Some(inode) = inode.filter(|inode| wanted.remove(inode)) {
+            found.insert(inode, pid);
+        }
+    }
+}
+
+/// A process for people: its number and, where it can be read, its name.
+pub(crate) fn title(pid: u32) -> String {
+    match fs::read_to_string(format!("/proc/{pid}/comm")) {
+        Ok(name) => format!("process {pid} ({})", name.trim_end()),
+        Err(_) => format!("process {pid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn holder_of_a_socket_is_found_and_of_a_closed_one_nobody() {
+        let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let inode = |socket: &UdpSocket| {
+            u32::try_from(nix::sys::stat::fstat(socket.as_fd()).unwrap().st_ino).unwrap()
+        };
+        let own = std::process::id();
+        for first in [&[own][..], &[]] {
+            let found = holders(HashSet::from([inode(&held), u32::MAX]), first);
+            assert_eq!(found, HashMap::from([(inode(&held), own)]));
+        }
+        assert!(title(own).starts_with(&format!("process {own} (")));
+    }
+}

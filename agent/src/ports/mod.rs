@@ -1,0 +1,202 @@
+//! Looks for processes that share ports with this node's proxies, and tells the world of them. Entry point: [`Watch`].
+//!
+//! It looks in the agent's own network namespace, which is the host's: at the ports that NodeProxies' listeners want or may
+//! want next. A proxy is whoever a keeper of this agent keeps, or who is in a pod that has a proxy. Where the agent may not
+//! read the files of a process (it needs the same user, or CAP_SYS_PTRACE), it says nothing of that process's sockets; nor where Envoy will say itself that the port is in use.
+
+mod beside;
+mod holder;
+mod sockets;
+
+pub(crate) use holder::title;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portreeve_xds::Name;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use crate::identity::Identity;
+use crate::identity::cgroup::{Place, place};
+use crate::keepers::Keepers;
+use crate::local::Local;
+use crate::translate::Families;
+use crate::world::claims::Transport;
+use crate::world::{ProxyId, Stranger, Strangers, World};
+use sockets::Bound;
+
+/// How often the sockets are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How soon they are looked at again for a listener that is held back on a guess.
+const SOON: Duration = Duration::from_millis(50);
+
+/// Whose a socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whose {
+    /// One of this node's proxies has it.
+    Ours,
+    /// No process that can be seen has it, or no proxy can open the port beside it, which Envoy says itself.
+    Unknown,
+    /// This process was found to have it, and `certain`: also at a second look. A proxy whose keeper was just killed has
+    /// no keeper for the moment of its end.
+    Stranger { who: String, certain: bool },
+}
+
+/// What is known of the sockets of this network namespace.
+pub struct Watch {
+    local: Arc<Local>,
+    keepers: Keepers,
+    families: Families,
+    /// By inode.
+    known: HashMap<u32, Whose>,
+    failing: bool,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Takes a first look.
+    pub fn begin(local: Arc<Local>, keepers: Keepers, families: Families) -> Self {
+        let mut watch = Self { local, keepers, families, known: HashMap::new(), failing: false };
+        watch.look();
+        watch
+    }
+
+    /// Looks again and again.
+    ///
+    /// # Errors
+    /// A look panicked.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let mut changes = self.local.changes();
+        loop {
+            let local = self.local.clone();
+            // Time is up, or a listener waits.
+            let _ = timeout(PERIOD, guesses(&local, &mut changes)).await;
+            self = spawn_blocking(move || {
+                self.look();
+                self
+            })
+            .await?;
+        }
+    }
+
+    fn look(&mut self) {
+        if !self.can_tell() {
+            return;
+        }
+        let wanted = self.local.read(World::wanted_ports);
+        match sockets::bound() {
+            Ok(bound) => {
+                self.failing = false;
+                let strangers = self.strangers(&bound, &wanted);
+                self.local.set_strangers(strangers);
+            }
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Whether proxies in pods can be told from other processes.
+    fn can_tell(&self) -> bool {
+        let claimed = self.local.door().identity() == Identity::Claimed;
+        !claimed || !self.local.read(World::has_pods_on_host)
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, "can't see who else has ports of this host (sock_diag); trying again");
+        }
+    }
+
+    /// The ports on which there is a socket that is not a proxy's.
+    fn strangers(&mut self, bound: &[Bound], wanted: &BTreeSet<(Transport, u32)>) -> Strangers {
+        let meets = |one: &&Bound| meets(one, self.families);
+        let mut ports: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+        for one in bound.iter().filter(meets) {
+            ports.entry((one.transport, u32::from(one.port))).or_default().push(one.inode);
+        }
+        self.resolve(bound, ports.iter().filter(|(port, _)| wanted.contains(port)).flat_map(|(_, all)| all));
+        ports.into_iter().filter_map(|(port, inodes)| Some((port, self.stranger(&inodes)?))).collect()
+    }
+
+    /// Finds out whose these sockets are, and forgets those that are gone.
+    fn resolve<'a>(&mut self, bound: &[Bound], inodes: impl Iterator<Item = &'a u32>) {
+        let there: HashSet<u32> = bound.iter().map(|one| one.inode).collect();
+        self.known.retain(|inode, _| there.contains(inode));
+        let open = |inode: &&u32| !matches!(self.known.get(inode), Some(Whose::Ours | Whose::Unknown));
+        let open: Vec<u32> = inodes.filter(open).copied().collect();
+        let sure = |inode: &u32| matches!(self.known.get(inode), Some(Whose::Stranger { certain: true, .. }));
+        let asked: HashSet<u32> = open.iter().filter(|inode| !sure(inode)).copied().collect();
+        let sockets: HashMap<u32, &Bound> = bound.iter().map(|one| (one.inode, one)).collect();
+        if asked.is_empty() {
+            return;
+        }
+        let ours: Vec<u32> = self.keepers.envoys();
+        let found = holder::holders(asked.clone(), &ours);
+        for inode in asked {
+            let again = matches!(self.known.get(&inode), Some(Whose::Stranger { .. }));
+            let whose = match found.get(&inode) {
+                None => Whose::Unknown,
+                Some(pid) if self.is_ours(*pid) => Whose::Ours,
+                Some(_) if !sockets.get(&inode).is_some_and(|one| beside::is_possible(one)) => Whose::Unknown,
+                Some(pid) => Whose::Stranger { who: holder::title(*pid), certain: again },
+            };
+            self.known.insert(inode, whose);
+        }
+    }
+
+    fn is_ours(&self, pid: u32) -> bool {
+        if self.keepers.proxy_of(pid).is_some() {
+            return true;
+        }
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let Place::Pod(uid) = place(&text) else { return false };
+        self.local.read(|world| {
+            let uid = world.mirror_of(&uid).unwrap_or_else(|| Name::from(uid.as_str()));
+            world.embodied_by(&uid).is_some() || world.proxies().contains_key(&ProxyId::Pod(uid))
+        })
+    }
+
+    /// What is to be told of a port with these sockets.
+    fn stranger(&self, inodes: &[u32]) -> Option<Stranger> {
+        let known = || inodes.iter().map(|inode| self.known.get(inode));
+        let beside = known().any(|whose| whose == Some(&Whose::Ours));
+        let told = known().find_map(|whose| match whose {
+            Some(Whose::Stranger { who, certain }) => Some((who.clone(), !certain)),
+            _ => None,
+        });
+        let (who, unsure) = match told {
+            Some(told) => told,
+            // Looked up when a listener wants the port.
+            None if known().any(|whose| whose.is_none()) => ("another process".into(), true),
+            None => return None,
+        };
+        Some(Stranger { who, beside, unsure })
+    }
+}
+
+/// Whether a socket and a proxy's wildcard socket of these families would get the same traffic.
+fn meets(one: &Bound, families: Families) -> bool {
+    match one.address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(_) if families != Families::V4 => true,
+        IpAddr::V6(address) => {
+            address.to_ipv4_mapped().is_some() || (address.is_unspecified() && !one.v6_only)
+        }
+    }
+}
+
+/// Waits until a listener is held back on a guess.
+async fn guesses(local: &Local, changes: &mut watch::Receiver<u64>) {
+    while !local.read(World::guesses_strangers) {
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+    sleep(SOON).await;
+}

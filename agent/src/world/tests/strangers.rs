@@ -1,0 +1,71 @@
+//! Ports that processes other than this node's proxies hold.
+
+use super::*;
+use crate::world::claims::Transport;
+
+const UDP: (Transport, u32) = (Transport::Udp, 2000);
+
+fn stranger(beside: bool) -> Stranger {
+    Stranger { who: "process 7 (nc)".into(), beside, unsure: false }
+}
+
+fn part<'a>(rig: &'a Rig, plan: &str) -> &'a Contribution {
+    &rig.world.proxies()[&gateway()].plans[plan]
+}
+
+#[test]
+fn listener_is_not_sent_while_a_stranger_has_its_port_and_is_sent_when_that_is_gone() {
+    let mut rig = Rig::new();
+    rig.world.set_strangers([(UDP, stranger(false))].into());
+    rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
+    rig.put_plan(&mk_plan("b", 10, 2001, ip("10.0.0.9")));
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/b/l"]);
+    let told: Vec<_> = part(&rig, "A/ns/a").taken().map(|(_, text)| text).collect();
+    let wanted = "udp port 2000 is in use by process 7 (nc), which is no proxy of this node: end that process, or choose another port";
+    assert_eq!(told, [wanted]);
+    let faults = rig.world.take_faults();
+    assert_eq!((faults.len(), &*faults[0].listener, &*faults[0].text), (1, "A/ns/a/l", wanted));
+    rig.world.set_strangers(Strangers::new());
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l", "A/ns/b/l"]);
+    assert_eq!(part(&rig, "A/ns/a").taken().count(), 0);
+}
+
+#[test]
+fn listener_that_is_open_stays_when_a_stranger_joins_and_that_is_told() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
+    rig.world.set_strangers([(UDP, stranger(true))].into());
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
+    let told: Vec<_> = part(&rig, "A/ns/a").taken().map(|(_, text)| text).collect();
+    assert!(told[0].contains("in use by process 7 (nc) too"), "{told:?}");
+}
+
+#[test]
+fn tcp_port_and_a_pods_port_of_the_same_number_are_others() {
+    let mut rig = Rig::new();
+    rig.world.set_strangers([((Transport::Tcp, 2000), stranger(false))].into());
+    rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
+    rig.world.set_strangers([(UDP, stranger(false))].into());
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    let pod = ProxyId::Pod("p".into());
+    rig.world.open(&pod).unwrap();
+    assert_eq!((rig.listeners(&gateway()), rig.listeners(&pod)), (vec![], vec!["A/ns/a/l".to_owned()]));
+}
+
+#[test]
+fn listener_behind_a_socket_of_unknown_owner_waits_in_silence_until_that_is_looked_up() {
+    let mut rig = Rig::new();
+    let unsure = Stranger { unsure: true, ..stranger(false) };
+    rig.world.set_strangers([(UDP, unsure.clone())].into());
+    assert!(!rig.world.guesses_strangers(), "nobody wants the port");
+    rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
+    assert!(rig.world.guesses_strangers() && rig.listeners(&gateway()).is_empty());
+    assert!(rig.world.take_faults().is_empty() && part(&rig, "A/ns/a").taken().next().is_none());
+    // Looked up before the listener came: it still waits.
+    rig.world.set_strangers([(UDP, unsure)].into());
+    assert!(rig.world.guesses_strangers());
+    rig.world.set_strangers(Strangers::new());
+    assert!(!rig.world.guesses_strangers());
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
+}
