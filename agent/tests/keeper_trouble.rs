@@ -11,8 +11,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use keeper_rig::{AGENT, BOUND, Part, Rig, wait_for};
-use portreeve_agent::keeper::{Exit, Phase};
+use keeper_rig::{AGENT, BOUND, Part, Rig, send, wait_for};
+use nix::sys::signal::Signal;
+use portreeve_agent::keeper::{Exit, Phase, State};
 
 #[test]
 fn crash_loop_keeps_to_the_backoff_says_why_and_ends_with_a_better_spec() {
@@ -33,6 +34,23 @@ fn crash_loop_keeps_to_the_backoff_says_why_and_ends_with_a_better_spec() {
     agent.keepers.ensure(rig.spec("gateway")).unwrap();
     let state = agent.running("gateway");
     assert_eq!((state.restarts, state.backoff_until_ms), (5, None));
+}
+
+#[test]
+fn state_that_cannot_be_written_is_written_when_it_can_be() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    let before = agent.running("gateway");
+    // A directory where the file is to be written first: a failure that also root has, and that goes away.
+    let in_the_way = rig.dir("gateway").state().with_extension(format!("tmp{}", before.keeper_pid));
+    fs::create_dir(&in_the_way).unwrap();
+    send(before.envoy_pid.unwrap(), Signal::SIGKILL);
+    let after = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
+    assert_eq!(rig.state("gateway").unwrap().restarts, 0, "it is in the way");
+    fs::remove_dir(in_the_way).unwrap();
+    let written = |state: &State| (state.restarts, state.envoy_pid) == (1, after.envoy_pid);
+    wait_for("the state in its file", BOUND, || rig.state("gateway").filter(written));
 }
 
 #[test]

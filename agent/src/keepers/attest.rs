@@ -95,7 +95,7 @@ fn device_of(mountinfo: &str, mount: u64) -> Option<(u32, u32)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::MetadataExt as _;
     use std::path::Path;
@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(parent_of(me), Some(std::os::unix::process::parent_id()));
     }
 
-    /// Runs a test of this module again in a mount namespace of its own; true in there.
-    fn in_sandbox(test: &str) -> bool {
+    /// Runs a test of [`super::super`] again in a mount namespace of its own; true in there.
+    pub(in crate::keepers) fn in_sandbox(test: &str) -> bool {
         if std::env::var_os(SANDBOX).is_some() {
             return true;
         }
@@ -164,7 +164,7 @@ mod tests {
         let output = Command::new("unshare")
             .args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] })
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", &format!("keepers::attest::tests::{test}")])
+            .args(["--exact", "--nocapture", &format!("keepers::{test}")])
             .env(SANDBOX, "1")
             .output()
             .unwrap();
@@ -174,7 +174,7 @@ mod tests {
         false
     }
 
-    fn mount_at(kind: &str, at: &Path, options: Option<&str>) {
+    pub(in crate::keepers) fn mount_at(kind: &str, at: &Path, options: Option<&str>) {
         fs::create_dir_all(at).unwrap();
         mount(Some(kind), at, Some(kind), MsFlags::empty(), options).unwrap();
     }
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn lock_of_a_file_of_the_same_number_elsewhere_makes_no_keeper() {
-        if !in_sandbox("lock_of_a_file_of_the_same_number_elsewhere_makes_no_keeper") {
+        if !in_sandbox("attest::tests::lock_of_a_file_of_the_same_number_elsewhere_makes_no_keeper") {
             return;
         }
         let temp = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ mod tests {
     /// On an overlay `stat` and the kernel's list of locks may tell different devices and inodes.
     #[test]
     fn lock_on_an_overlay_is_its_holders() {
-        if !in_sandbox("lock_on_an_overlay_is_its_holders") {
+        if !in_sandbox("attest::tests::lock_on_an_overlay_is_its_holders") {
             return;
         }
         let temp = tempfile::tempdir().unwrap();

@@ -341,6 +341,33 @@ mod tests {
     }
 
     #[test]
+    fn order_that_meets_a_full_disk_is_written_when_there_is_room() {
+        if !attest::tests::in_sandbox("tests::order_that_meets_a_full_disk_is_written_when_there_is_room") {
+            return;
+        }
+        let run_dir = tempfile::tempdir().unwrap();
+        attest::tests::mount_at("tmpfs", run_dir.path(), Some("size=64k"));
+        let socket = run_dir.path().join("agent.sock");
+        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        let filler = run_dir.path().join("filler");
+        let error = fs::write(&filler, vec![0; 1 << 17]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let error = keepers.ensure(mk_spec("gateway")).unwrap_err().to_string();
+        assert!(error.contains("No space left"), "{error}");
+        keepers.shared.pass();
+        assert_eq!(keepers.status()["gateway"].fault.as_ref(), Some(&error));
+        fs::remove_file(filler).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let dir = keepers.shared.dir("gateway");
+        while !Order::read(&dir.spec()).is_ok_and(|order| order.spec == mk_spec("gateway")) {
+            assert!(std::time::Instant::now() < deadline, "{:?}", keepers.status());
+            keepers.shared.pass();
+        }
+        keepers.shared.pass();
+        assert_ne!(keepers.status()["gateway"].fault, Some(error));
+    }
+
+    #[test]
     fn spec_that_cannot_be_carried_out_says_why_until_it_is_mended_or_goes() {
         let run_dir = tempfile::tempdir().unwrap();
         let socket = run_dir.path().join("agent.sock");

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use portreeve_runtime::now_ms;
+
 use super::Reports;
 use super::herald::Herald;
 use crate::keepers::Keepers;
@@ -33,7 +35,9 @@ pub async fn run(
         wanted.borrow_and_update();
         let kept_now = kept.borrow_and_update().clone();
         let mut all = statuses.borrow_and_update().clone();
-        all.append(&mut local.read(|world| of_proxies(world, &kept_now, has_envoy)));
+        all.append(&mut local.survey(|world, answers| {
+            of_proxies(world, &kept_now, has_envoy, (answers, now_ms().unsigned_abs()))
+        }));
         reports.set_plans(all);
         tokio::select! {
             changed = own.changed() => changed?,

@@ -19,7 +19,7 @@ use portreeve_xds::Name;
 
 pub use book::Book;
 pub use plan::of_plan;
-pub use proxies::{of_proxies, trouble};
+pub use proxies::{Present, of_proxies, trouble};
 
 /// How far each Plan is on this node. A Plan that is missing has nothing more to be said about: all its proxies
 /// confirmed that they are rid of it.

@@ -9,9 +9,16 @@ use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::report::PlanStatus;
 
 use super::{Statuses, cut};
-use crate::keeper::Phase;
+use crate::keeper::{Phase, State};
 use crate::keepers::Status;
-use crate::world::World;
+use crate::local::Answers;
+use crate::world::{ProxyId, World};
+
+/// How long an Envoy may take to connect before that is told, in milliseconds. It is one second on a machine that has time.
+const SLOW_MS: u64 = 10_000;
+
+/// Keepers of this protocol and later ones tell whether Envoy serves.
+const TELLS_SERVING: u32 = 3;
 
 /// How a NodeProxy is.
 enum Run {
@@ -23,14 +30,22 @@ enum Run {
     Fails(String),
 }
 
+/// What the proxies said, and the present time in milliseconds since 1970.
+pub type Present<'a> = (&'a BTreeMap<ProxyId, Answers>, u64);
+
 /// How each wanted NodeProxy is, by the name under which the hub looks for it; `has_envoy`: this agent has one to start.
-pub fn of_proxies(world: &World, keepers: &BTreeMap<String, Status>, has_envoy: bool) -> Statuses {
+pub fn of_proxies(
+    world: &World,
+    keepers: &BTreeMap<String, Status>,
+    has_envoy: bool,
+    present: Present<'_>,
+) -> Statuses {
     let said = world.node_proxies().keys().filter_map(|name| {
         let version = world.held().get(&(PlanType::NodeProxy, name.clone()))?;
         let plan = format!("{NODE_PROXY_ID}{name}");
         let mut status =
             PlanStatus { plan: plan.clone(), version: version.0, wanted: 1, ..Default::default() };
-        match run(keepers.get(&**name), has_envoy) {
+        match run((name, keepers.get(&**name)), has_envoy, present) {
             Run::Serves => status.acked = 1,
             Run::Starts => {}
             Run::Fails(text) => (status.nacked, status.refusal) = (1, cut(text)),
@@ -40,18 +55,36 @@ pub fn of_proxies(world: &World, keepers: &BTreeMap<String, Status>, has_envoy: 
     said.collect()
 }
 
-/// What keeps a NodeProxy's Envoy from serving; [`None`] where it serves, is on its way or is to end.
-pub fn trouble(kept: &Status) -> Option<String> {
+/// What keeps the Envoy of the NodeProxy `name` from serving; [`None`] where it serves, is on its way or is to end.
+pub fn trouble((name, kept): (&str, &Status), present: Present<'_>) -> Option<String> {
     if let Some(fault) = &kept.fault {
         return Some(fault.clone());
     }
     let state = kept.state.as_ref()?;
+    if let Some(text) = hangs((name, state), present) {
+        return Some(text);
+    }
     let again = state.phase == Phase::Starting && state.restarts > 0;
     let end = state.last_end().filter(|_| again || state.phase == Phase::Backoff)?;
     Some(format!("Envoy ends by itself: {end}"))
 }
 
-fn run(kept: Option<&Status>, has_envoy: bool) -> Run {
+/// An Envoy that lives and never connected.
+fn hangs((name, state): (&str, &State), (answers, now_ms): Present<'_>) -> Option<String> {
+    let waits = matches!(state.phase, Phase::Starting | Phase::Running) && !state.serves;
+    let slow = now_ms.saturating_sub(state.started_ms?) > SLOW_MS;
+    let connected = answers.get(&ProxyId::Node(name.into())).is_some_and(|answers| answers.streams > 0);
+    (waits && slow && !connected && state.protocol >= TELLS_SERVING).then(|| {
+        format!(
+            "Envoy (process {}) was started more than {} s ago and has not connected to the agent: check the NodeProxy's \
+             extraArgs and extraBootstrap, and whether this Envoy runs on this machine",
+            state.envoy_pid.unwrap_or_default(),
+            SLOW_MS / 1000
+        )
+    })
+}
+
+fn run((name, kept): (&str, Option<&Status>), has_envoy: bool, present: Present<'_>) -> Run {
     if !has_envoy {
         return Run::Fails("the agent has no Envoy: start it with --envoy".into());
     }
@@ -60,6 +93,9 @@ fn run(kept: Option<&Status>, has_envoy: bool) -> Run {
         return Run::Fails(fault.clone());
     }
     let Some(state) = &kept.state else { return Run::Starts };
+    if let Some(text) = hangs((name, state), present) {
+        return Run::Fails(text);
+    }
     match state.phase {
         Phase::Running if kept.current => Run::Serves,
         Phase::Backoff => {

@@ -395,8 +395,34 @@ fn end_by_the_oom_killer_is_told_with_its_limit_and_no_other_signal_is() {
         state.last_exit = Some(keeper::Exit::Signal(signal));
         (state.out_of_memory, state.memory_limit) = (oom, limit);
         assert_eq!(rig.report(&all).proxies[0].last_exit.as_deref(), Some(told));
-        assert_eq!(trouble(&all["gw"]), Some(format!("Envoy ends by itself: {told}")));
+        assert_eq!(
+            trouble(("gw", &all["gw"]), (&BTreeMap::new(), 0)),
+            Some(format!("Envoy ends by itself: {told}"))
+        );
     }
+}
+
+#[test]
+fn envoy_that_lives_and_never_connects_is_told_after_ten_seconds() {
+    let rig = Rig::new();
+    let nobody = BTreeMap::new();
+    let told = |change: fn(&mut State), answers, seconds: u64| {
+        let mut all = kept(keeper::Phase::Starting);
+        let state = all.get_mut("gw").unwrap().state.as_mut().unwrap();
+        (state.started_ms, state.last_exit, state.restarts) = (Some(1_000_000), None, 0);
+        change(state);
+        let present = (answers, 1_000_000 + seconds * 1000);
+        let refusal =
+            of_proxies(&rig.world, &all, true, present).into_values().next().unwrap().refusal.clone();
+        let told = trouble(("gw", &all["gw"]), present).unwrap_or_default();
+        assert_eq!(told, refusal);
+        told.contains("(process 7) was started more than 10 s ago and has not connected")
+    };
+    assert!(told(|_| {}, &nobody, 11) && !told(|_| {}, &nobody, 9));
+    assert!(told(|state| state.phase = keeper::Phase::Running, &nobody, 11), "its admin interface answers");
+    assert!(!told(|state| state.serves = true, &nobody, 11));
+    assert!(!told(|state| state.protocol = 2, &nobody, 11), "that keeper does not tell");
+    assert!(!told(|_| {}, &rig.answers, 11), "it has a stream");
 }
 
 #[test]

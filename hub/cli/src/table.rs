@@ -11,6 +11,7 @@ use portreeve_agent::status::trouble;
 use portreeve_agent::world::{Contribution, Proxy, ProxyId};
 use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::plan;
+use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
 use portreeve_xds::Resource;
 use portreeve_xds::envoy::EnvoyType;
@@ -77,10 +78,12 @@ pub fn now(local: &Local, keepers: &Keepers) -> Table {
     let status = keepers.status();
     let told = |name: &str, text: String| match keepers.last_words(name) {
         Some(words) if !words.is_empty() => format!("{text}; its log says: {words}"),
-        _ => text,
+        _ => format!("{text}; its log is empty"),
     };
-    let troubles =
-        status.iter().filter_map(|(name, status)| Some((title(name), told(name, trouble(status)?))));
+    let present = (&local.answers(), now_ms().unsigned_abs());
+    let troubles = status
+        .iter()
+        .filter_map(|(name, status)| Some((title(name), told(name, trouble((name, status), present)?))));
     Table { troubles: troubles.collect(), rows: rows(local) }
 }
 

@@ -1,7 +1,8 @@
-//! What `portreeve up` says of ports and directories that it can't have, on a folder in a network of its own.
+//! What `portreeve up` says of ports, directories and Envoys that it can't have, on a folder in a network of its own.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Result, ensure};
 use nix::sys::socket::sockopt::ReusePort;
@@ -60,9 +61,9 @@ impl Folder {
     }
 
     /// `portreeve up` with this run directory.
-    fn up(&self, run: &str) -> Result<Process> {
+    fn up(&self, run: &str, more: &[&str]) -> Result<Process> {
         let mut command = under_test::command_in(&self.netns, "portreeve")?;
-        command.arg("up").arg(self.dir.path().join("objects"));
+        command.arg("up").arg(self.dir.path().join("objects")).args(more);
         command.arg("--run-dir").arg(self.dir.path().join(run)).env("NO_COLOR", "1");
         command.env("PORTREEVE_ENVOY", locate(None, &mut |step| eprintln!("{step}"))?);
         self.family.mark(&mut command);
@@ -98,7 +99,7 @@ async fn says(process: &Process, from: usize, word: &str) -> Result<()> {
 async fn port_that_another_process_has_is_not_active_until_it_is_free() -> Result<()> {
     let folder = Folder::new()?;
     let stranger = folder.netns.enter(sharing_socket)??;
-    let up = folder.up("run")?;
+    let up = folder.up("run", &[])?;
     let own = format!("udp port 17000 is in use by process {} (", std::process::id());
     says(&up, 0, &format!("not served: {own}")).await?;
     ensure!(!said(&up, 0).contains(" active "), "{}", up.log());
@@ -116,9 +117,9 @@ async fn port_that_another_process_has_is_not_active_until_it_is_free() -> Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn second_folder_does_not_share_the_port_of_the_first_and_has_it_afterwards() -> Result<()> {
     let folder = Folder::new()?;
-    let mut first = folder.up("one")?;
+    let mut first = folder.up("one", &[])?;
     says(&first, 0, " active ").await?;
-    let second = folder.up("two")?;
+    let second = folder.up("two", &[])?;
     says(&second, 0, "not served: udp port 17000 is in use by process").await?;
     ensure!(!said(&second, 0).contains(" active "), "{}", second.log());
     first.terminate()?;
@@ -130,9 +131,9 @@ async fn second_folder_does_not_share_the_port_of_the_first_and_has_it_afterward
 #[tokio::test(flavor = "multi_thread")]
 async fn run_directory_has_one_user_at_a_time_and_the_second_is_told_who() -> Result<()> {
     let folder = Folder::new()?;
-    let first = folder.up("run")?;
+    let first = folder.up("run", &[])?;
     says(&first, 0, " active ").await?;
-    let mut second = folder.up("run")?;
+    let mut second = folder.up("run", &[])?;
     let status = second.wait_exit(BOUND)?;
     let holder = format!("is in use by process {} (", first.pid());
     let told = said(&second, 0);
@@ -143,4 +144,21 @@ async fn run_directory_has_one_user_at_a_time_and_the_second_is_told_who() -> Re
     let seen = first.log().len();
     ensure!(said(&first, seen).is_empty(), "{}", first.log());
     folder.end(first)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_that_hangs_at_its_start_is_told_in_the_table_and_by_the_check() -> Result<()> {
+    let folder = Folder::new()?;
+    let envoy = folder.dir.path().join("envoy");
+    fs::write(&envoy, "#!/bin/sh\necho waiting for a licence >&2\nexec sleep 600\n")?;
+    fs::set_permissions(&envoy, fs::Permissions::from_mode(0o755))?;
+    let envoy = envoy.display().to_string();
+    let up = folder.up("run", &["--envoy", &envoy])?;
+    let mut check = folder.up("check", &["--check", "--envoy", &envoy])?;
+    let word = "was started more than 10 s ago and has not connected to the agent";
+    says(&up, 0, word).await?;
+    ensure!(said(&up, 0).contains("its log says: waiting for a licence"), "{}", up.log());
+    let status = check.wait_exit(BOUND * 3)?;
+    ensure!(!status.success() && said(&check, 0).contains(word), "{}", check.log());
+    folder.end(up)
 }

@@ -65,6 +65,8 @@ struct Keeper {
     memory: Option<Memory>,
     /// As it was written down last.
     heir: Option<Process>,
+    /// The state is not in its file.
+    unwritten: bool,
     /// What the next build of this program needs of this one; none in a keeper that ends with its parent.
     heritage: Option<(Lock, PathBuf)>,
     /// The program that this process is to become.
@@ -167,6 +169,7 @@ impl Keeper {
             epoch: (Instant::now(), portreeve_runtime::now_ms().unsigned_abs()),
             memory: Memory::own(),
             heir: None,
+            unwritten: false,
             restarts_before: 0,
             heritage: None,
             next_build: None,

@@ -174,7 +174,9 @@ impl Idle {
     }
 
     fn publish(&self) {
-        write_down(&self.dir, &self.state, None);
+        if let Err(error) = write_down(&self.dir, &self.state, None) {
+            tracing::error!(%error, "the state cannot be written until the next order");
+        }
         self.states.send_replace(self.state.clone());
     }
 }

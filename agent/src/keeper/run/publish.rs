@@ -10,12 +10,12 @@ use crate::keeper::shm;
 use crate::keeper::state::{Note, Process, State};
 
 /// Writes a state to its file.
-pub(super) fn write_down(dir: &Dir, state: &State, heir: Option<Process>) {
-    let text = serde_json::to_vec_pretty(&Note { state, heir }).map_err(io::Error::other);
-    if let Err(error) = text.and_then(|text| replace(&dir.state(), &text)) {
-        // A full disk is no reason to let go of a proxy that runs.
-        tracing::error!(%error, "the state cannot be written");
-    }
+///
+/// # Errors
+/// What the system said. A full disk is no reason to let go of a proxy that runs: callers try again.
+pub(super) fn write_down(dir: &Dir, state: &State, heir: Option<Process>) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(&Note { state, heir }).map_err(io::Error::other)?;
+    replace(&dir.state(), &text)
 }
 
 // === impl Keeper ===
@@ -29,7 +29,8 @@ impl Keeper {
         self.publish();
     }
 
-    /// Writes down and reports the state, when it differs.
+    /// Writes down and reports the state, when it differs or could not be written before. It is called at every look at the
+    /// files at the latest.
     pub(super) fn publish(&mut self) {
         let envoy = self.pair.envoy.as_ref();
         self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
@@ -48,11 +49,16 @@ impl Keeper {
         self.state.last_exit = self.machine.last_exit().or(self.state.last_exit.as_ref()).cloned();
         self.state.spec_hash.clone_from(&self.machine.order().hash);
         self.state.backoff_until_ms = self.machine.backoff_until().map(|until| self.at_ms(until));
-        if *self.states.borrow() == self.state && self.heir == heir && self.dir.state().exists() {
+        let same = *self.states.borrow() == self.state && self.heir == heir;
+        if same && !self.unwritten && self.dir.state().exists() {
             return;
         }
         self.heir = heir;
-        write_down(&self.dir, &self.state, heir);
+        let written = write_down(&self.dir, &self.state, heir);
+        let unwritten = std::mem::replace(&mut self.unwritten, written.is_err());
+        if let (Err(error), false) = (written, unwritten) {
+            tracing::error!(%error, "the state cannot be written, trying again");
+        }
         self.states.send_replace(self.state.clone());
     }
 
