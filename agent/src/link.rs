@@ -12,7 +12,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
 use portreeve_api::names::HUB_NAME;
 use portreeve_xds::Connect;
-use portreeve_xds::connect::endpoint;
+use portreeve_xds::connect::patient_endpoint;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
 /// How long a TLS handshake may take.
@@ -89,7 +89,15 @@ impl Link {
     /// # Errors
     /// It can't be reached, does not prove that it is the hub, or the authority's file can't be read.
     pub async fn channel(&self, replica: &Uri) -> Result<Channel, LinkError> {
-        let plain = endpoint(replica.clone());
+        self.patient_channel(replica, 1).await
+    }
+
+    /// Connects to a replica that is known to be late, and waits `patience` times as long for it.
+    ///
+    /// # Errors
+    /// As for [`Link::channel`].
+    pub async fn patient_channel(&self, replica: &Uri, patience: u32) -> Result<Channel, LinkError> {
+        let plain = patient_endpoint(replica.clone(), patience);
         let failed = |error: tonic::transport::Error| LinkError::Connect {
             replica: replica.clone(),
             why: causes(&error),
@@ -99,7 +107,7 @@ impl Link {
             (Self::Secure(files), Some("https")) => {
                 let authority = Certificate::from_pem(read("--hub-ca", &files.authority)?);
                 let tls = ClientTlsConfig::new().ca_certificate(authority);
-                plain.tls_config(tls.domain_name(HUB_NAME).timeout(HANDSHAKE)).map_err(failed)?
+                plain.tls_config(tls.domain_name(HUB_NAME).timeout(HANDSHAKE * patience)).map_err(failed)?
             }
             _ => return Err(LinkError::Scheme(replica.clone())),
         };

@@ -54,6 +54,8 @@ struct Shared {
     choice: Mutex<Choice>,
     known: watch::Sender<BTreeSet<Replica>>,
     heard: watch::Sender<BTreeMap<Replica, Heard>>,
+    /// How much longer than usual a replica is waited for, where it is late.
+    patience: Mutex<BTreeMap<Replica, u32>>,
     /// The replica whose feed has answered.
     feeding: watch::Sender<Option<Replica>>,
 }
@@ -81,6 +83,7 @@ impl Replicas {
             choice: Mutex::new(Choice::new(node)),
             known: watch::Sender::default(),
             heard: watch::Sender::default(),
+            patience: Mutex::default(),
             feeding: watch::Sender::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -126,7 +129,8 @@ impl Replicas {
             }
             Replica::Tcp { .. } => {
                 let uri: Uri = replica.to_string().parse()?;
-                Ok(self.shared.link.channel(&uri).await?)
+                let patience = self.patience().get(replica).copied().unwrap_or(1);
+                Ok(self.shared.link.patient_channel(&uri, patience).await?)
             }
         }
     }
@@ -153,6 +157,12 @@ impl Replicas {
         });
     }
 
+    /// TLS handshakes with a replica may take this many times as long as usual, and so may answers to pings. A replica that
+    /// is late gets later with each connection that is given up and made anew.
+    pub fn be_patient(&self, replica: &Replica, patience: u32) {
+        self.patience().insert(replica.clone(), patience);
+    }
+
     /// A replica's stream of reports broke.
     pub fn lost(&self, replica: &Replica) {
         self.shared.heard.send_if_modified(|all| match all.get_mut(replica) {
@@ -164,6 +174,7 @@ impl Replicas {
     /// There is no such replica any more.
     pub fn forget(&self, replica: &Replica) {
         self.shared.heard.send_if_modified(|all| all.remove(replica).is_some());
+        self.patience().remove(replica);
     }
 
     /// Waits a moment for the first word of where replicas are: at an agent's start nobody has looked yet.
@@ -217,6 +228,10 @@ impl Replicas {
         let (known, heard) = (self.shared.known.borrow(), self.shared.heard.borrow());
         let sight = Sight { known: &known, heard: &heard, now: Instant::now() };
         look(&mut self.choice(), sight)
+    }
+
+    fn patience(&self) -> MutexGuard<'_, BTreeMap<Replica, u32>> {
+        self.shared.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn choice(&self) -> MutexGuard<'_, Choice> {

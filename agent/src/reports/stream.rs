@@ -25,8 +25,14 @@ const ANSWER: Duration = Duration::from_millis(1400);
 /// The longest that an answer is waited for: a hub that is late, and is connected to again and again, is later still.
 const LONGEST_ANSWER: Duration = Duration::from_secs(12);
 
-/// How long a connection may take.
+/// How long a connection may take, from the address to the end of the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// A try to connect that ends sooner was refused: that says nothing of how late the replica is.
+const REFUSED: Duration = Duration::from_millis(900);
+
+/// Connections are waited for this many times as long as usual at most: the replica itself gives a handshake 5 s.
+const LONGEST_CONNECT: u32 = 4;
 
 /// First and longest pause before connecting again.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -80,8 +86,8 @@ impl Reporter {
         answered: &mut bool,
         patience: &mut Patience,
     ) -> anyhow::Result<()> {
-        let channel =
-            timeout(CONNECT, self.replicas.channel(replica)).await.context("it can't be reached")??;
+        self.replicas.be_patient(replica, patience.factor());
+        let channel = patience.connection(self.replicas.channel(replica)).await?;
         let mut client = ReportsClient::new(channel).max_decoding_message_size(report_bounds::BEAT);
         let mut outbox = self.outbox.subscribe();
         let mut told = Told::new(&self.node);
@@ -97,6 +103,7 @@ impl Reporter {
             let beat = patience.answer(beats.message()).await.context("it does not answer any more")??;
             let Some(beat) = beat else { bail!("it hung up") };
             *answered = true;
+            self.replicas.be_patient(replica, patience.factor());
             self.replicas.heard(replica, Instant::now());
             self.outbox.send_if_modified(|outbox| outbox.heard_of(beat.epoch_seen, Instant::now()));
             tokio::select! {
@@ -113,6 +120,22 @@ impl Reporter {
 // === impl Patience ===
 
 impl Patience {
+    /// How many times as long as usual connections are waited for.
+    fn factor(&self) -> u32 {
+        let times = self.0.as_millis() / ANSWER.as_millis();
+        u32::try_from(times).unwrap_or(LONGEST_CONNECT).clamp(1, LONGEST_CONNECT)
+    }
+
+    async fn connection<C>(&mut self, connect: impl Future<Output = anyhow::Result<C>>) -> anyhow::Result<C> {
+        let begun = tokio::time::Instant::now();
+        let connected = timeout(CONNECT * self.factor(), connect).await;
+        let connected = connected.context("it can't be reached").flatten();
+        if connected.is_err() && begun.elapsed() >= REFUSED {
+            self.0 = LONGEST_ANSWER.min(self.0 * 2);
+        }
+        connected
+    }
+
     async fn answer<R>(&mut self, answer: impl Future<Output = R>) -> Result<R, Elapsed> {
         let begun = tokio::time::Instant::now();
         let answered = timeout(self.0, answer).await;
@@ -146,5 +169,24 @@ mod tests {
             patience.answer(std::future::ready(())).await.unwrap();
         }
         assert_eq!(patience.0, ANSWER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_times_out_is_waited_for_longer_next_time_and_a_refused_one_is_not() {
+        let mut patience = Patience(ANSWER);
+        let mut waited = Vec::new();
+        for _ in 0..4 {
+            let begun = tokio::time::Instant::now();
+            let never = std::future::pending::<anyhow::Result<()>>();
+            assert!(patience.connection(never).await.is_err());
+            waited.push(begun.elapsed().as_secs());
+        }
+        assert_eq!(waited, [2, 4, 8, 8]);
+        let mut patience = Patience(ANSWER);
+        for _ in 0..4 {
+            let refused = std::future::ready(Err::<(), _>(anyhow::anyhow!("connection refused")));
+            assert!(patience.connection(refused).await.is_err());
+        }
+        assert_eq!(patience.factor(), 1);
     }
 }

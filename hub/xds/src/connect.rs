@@ -72,11 +72,17 @@ impl Connect {
 
 /// A client endpoint that notices a hung server within 3 s.
 pub fn endpoint(uri: http::Uri) -> Endpoint {
+    patient_endpoint(uri, 1)
+}
+
+/// The same for a server that is known to be late: it may take `patience` times as long to answer a ping. A TCP connection
+/// is the kernel's to make, however late the server is.
+pub fn patient_endpoint(uri: http::Uri, patience: u32) -> Endpoint {
     Endpoint::from(uri)
         .connect_timeout(KEEPALIVE)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE * patience)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)

@@ -1,0 +1,164 @@
+//! Many agents in one process: [`Member`] is an agent's own client code (feed, reports, TLS) with a book in place of
+//! proxies. It takes in whatever the hub sends, acknowledges it, and reports as an agent does whose proxies are well.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use hyper::http::{HeaderMap, Uri};
+use portreeve_agent::link::Link;
+use portreeve_agent::replicas::{Places, Replicas, run_feed};
+use portreeve_agent::reports::Reports;
+use portreeve_api::PlanType;
+use portreeve_api::plan::{Health, Plan, Unhealthy};
+use portreeve_api::report::PlanStatus;
+use portreeve_runtime::Shutdown;
+use portreeve_xds::{Delta, Name, Node, Sink, Version};
+use prost::Message;
+use tokio::task::JoinSet;
+
+/// The epoch of all members: none is started twice.
+const EPOCH: u64 = 1;
+
+/// One agent; it ends when it is dropped.
+pub struct Member {
+    /// Its node.
+    pub node: String,
+    reports: Reports,
+    held: Arc<Mutex<Held>>,
+    _tasks: JoinSet<()>,
+}
+
+/// What a member was sent.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The newest version of each resource.
+    pub resources: HashMap<(PlanType, Name), Version>,
+    /// The resources of type Health, by node.
+    pub health: HashMap<Name, Health>,
+    /// The resources of type Plan.
+    pub plans: HashMap<Name, Plan>,
+    /// New and changed resources that came, repeated ones included.
+    pub received: u64,
+    /// Streams of the feed on which the hub answered.
+    pub streams: u64,
+}
+
+/// What a member does with what the hub sends.
+struct Book {
+    node: String,
+    link: Link,
+    reports: Reports,
+    held: Arc<Mutex<Held>>,
+}
+
+// === impl Member ===
+
+impl Member {
+    /// Starts the agent of a node.
+    pub fn start(node: &str, hub: Uri, link: Link) -> Self {
+        let (reports, replicas) = (Reports::new(EPOCH), Replicas::new(node, link.clone()));
+        let held = Arc::<Mutex<Held>>::default();
+        let mut tasks = JoinSet::new();
+        let (places, told) = (Places::Uris(vec![hub]).follow(replicas.clone()), replicas.clone());
+        tasks.spawn(async move { drop(places.await) });
+        let reporting = reports.clone().run(node.to_owned(), told);
+        tasks.spawn(async move { drop(reporting.await) });
+        let (owner, books, said) = (node.to_owned(), held.clone(), reports.clone());
+        let book = move || Book {
+            node: owner.clone(),
+            link: link.clone(),
+            reports: said.clone(),
+            held: books.clone(),
+        };
+        tasks.spawn(run_feed(replicas, book, Shutdown::default()));
+        Self { node: node.to_owned(), reports, held, _tasks: tasks }
+    }
+
+    /// Reports these endpoints of its node as unhealthy, and all others as healthy.
+    pub fn report(&self, unhealthy: Vec<Unhealthy>) {
+        self.reports.set_health(unhealthy, Vec::new());
+    }
+
+    /// What it was sent.
+    pub fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    fn take(&mut self, delta: &Delta<PlanType>) -> Result<(), String> {
+        self.received += delta.upsert.len() as u64;
+        for one in &delta.upsert {
+            let (name, body) = (one.name.clone(), one.body.clone());
+            match delta.ty {
+                PlanType::Health => drop(self.health.insert(name, read(body)?)),
+                PlanType::Plan => drop(self.plans.insert(name, read(body)?)),
+                _ => {}
+            }
+            self.resources.insert((delta.ty, one.name.clone()), one.version);
+        }
+        for name in &delta.removed {
+            match delta.ty {
+                PlanType::Health => drop(self.health.remove(name)),
+                PlanType::Plan => drop(self.plans.remove(name)),
+                _ => {}
+            }
+            self.resources.remove(&(delta.ty, name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Every Plan runs in one proxy, which has accepted it.
+    fn statuses(&self) -> BTreeMap<Name, Arc<PlanStatus>> {
+        let plans = self.resources.iter().filter(|((ty, _), _)| *ty == PlanType::Plan);
+        let status = |((_, name), version): (&(PlanType, Name), &Version)| {
+            let (plan, version) = (name.to_string(), version.0);
+            let status = PlanStatus { plan, version, wanted: 1, acked: 1, ..Default::default() };
+            (name.clone(), Arc::new(status))
+        };
+        plans.map(status).collect()
+    }
+}
+
+fn read<M: Message + Default>(body: Bytes) -> Result<M, String> {
+    M::decode(body).map_err(|error| error.to_string())
+}
+
+// === impl Book ===
+
+impl Sink<PlanType> for Book {
+    fn node(&self) -> Node {
+        Node { id: self.node.clone(), ..Node::default() }
+    }
+
+    fn known(&self) -> Vec<(PlanType, Name, Version)> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.resources.iter().map(|((ty, name), version)| (*ty, name.clone(), *version)).collect()
+    }
+
+    fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = |held: &Held| held.resources.keys().any(|(ty, _)| *ty == PlanType::Probe);
+        let before = asked(&held);
+        held.take(&delta)?;
+        if delta.ty == PlanType::Plan {
+            self.reports.set_plans(held.statuses());
+        }
+        if !before && asked(&held) {
+            self.reports.set_health(Vec::new(), Vec::new());
+        }
+        Ok(())
+    }
+
+    fn connected(&mut self, connected: bool) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.streams += u64::from(connected);
+    }
+
+    fn headers(&self) -> HeaderMap {
+        self.link.headers()
+    }
+}
