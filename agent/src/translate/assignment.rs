@@ -207,22 +207,25 @@ fn keyed(
     priorities.into_iter().enumerate().map(locality).collect()
 }
 
-/// All in one priority. A pod that is to go is DEGRADED: it keeps its sessions and takes no new one. So is one that may be
-/// gone for long, while there is another; where there is none it is UNHEALTHY: a session that has nowhere else to go stays,
-/// and no new one is made.
+/// All in one priority. A pod that terminates is DEGRADED while another stays: it keeps its sessions and takes no new one.
+/// Where none stays it is as good as any: Envoy's Maglev table holds healthy hosts alone, so a cluster of DEGRADED ones takes
+/// no session at all. A pod that may be gone for long is DEGRADED while there is another; where there is none it is
+/// UNHEALTHY: a session that has nowhere else to go stays, and no new one is made.
 fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoints> {
     if found.is_empty() {
         return Vec::new();
     }
     let addresses: BTreeSet<IpAddr> = found.iter().map(|c| c.ip).collect();
     let distinct = addresses.len() == found.len();
-    let other = found.iter().any(|c| !c.stale && !c.failed);
+    let mut usable = found.iter().filter(|c| !c.stale && !c.failed).peekable();
+    let (other, stays) = (usable.peek().is_some(), usable.any(|c| c.terminating_ms == 0));
     let build = |candidate: &Candidate| {
         let leaving = candidate.terminating_ms != 0;
         let good = match candidate.stale {
             true if !other => core::HealthStatus::Unhealthy,
-            stale if stale || leaving => core::HealthStatus::Degraded,
-            _ => core::HealthStatus::Unknown,
+            true => core::HealthStatus::Degraded,
+            false if leaving && stays => core::HealthStatus::Degraded,
+            false => core::HealthStatus::Unknown,
         };
         let mut built = endpoint(candidate, candidate.status(good), socket);
         // Hashing by bare address lets all listeners of a sender agree on the pod, whatever the ports.

@@ -47,6 +47,27 @@ fn failed_endpoint_takes_no_session_even_while_its_pod_terminates() {
 }
 
 #[test]
+fn terminating_pods_are_degraded_only_while_one_that_can_be_used_stays() {
+    let plan = mk_checked(Policy::SourceAddress(true), vec![(group(), 9)]);
+    // Terminating, failed, and what is shown of the three.
+    for (leaving, failed, expected) in [
+        (&[1][..], &[][..], ["0 ~10.0.0.1:9", "0 10.0.0.2:9", "0 10.0.0.3:9"]),
+        (&[1, 2], &[], ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),
+        (&[1, 2, 3], &[], ["0 10.0.0.1:9", "0 10.0.0.2:9", "0 10.0.0.3:9"]),
+        (&[1, 2], &[3], ["0 10.0.0.1:9", "0 10.0.0.2:9", "0 !10.0.0.3:9"]),
+        (&[1, 2, 3], &[1], ["0 !10.0.0.1:9", "0 10.0.0.2:9", "0 10.0.0.3:9"]),
+        (&[1], &[2, 3], ["0 10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
+    ] {
+        let mut pods = mk_pods(3);
+        leaving.iter().for_each(|i: &usize| pods[i - 1].terminating_ms = 300);
+        let checks: Vec<String> = failed.iter().map(|i: &usize| format!("uid-{i}:1233")).collect();
+        let checks: Vec<&str> = checks.iter().map(String::as_str).collect();
+        let done = run(&plan, Families::V4, &failing(pods, &checks));
+        assert_eq!(shown(&done, "rtp-c"), expected, "{leaving:?} {failed:?}");
+    }
+}
+
+#[test]
 fn pods_that_nobody_checks_take_no_new_session_once_what_is_known_of_them_is_too_old() {
     let spread = Policy::SourceAddress(true);
     // Stale, terminating, and what is shown of the three.
@@ -55,7 +76,7 @@ fn pods_that_nobody_checks_take_no_new_session_once_what_is_known_of_them_is_too
         // While there is another they keep their sessions by being DEGRADED; alone, by having nowhere else to go.
         (vec![1, 2], None, ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),
         (vec![1, 2, 3], None, ["0 !10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
-        (vec![1, 2], Some(300), ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 ~10.0.0.3:9"]),
+        (vec![1, 2], Some(300), ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),
         (vec![1, 2, 3], Some(300), ["0 !10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
     ];
     for (stale, leaving, expected) in cases {
