@@ -22,6 +22,7 @@ pub mod family;
 pub mod hand_over;
 pub mod health_port;
 pub mod http;
+pub mod http_port;
 pub mod images;
 pub mod kustomize;
 pub mod ledger;
