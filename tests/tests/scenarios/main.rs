@@ -11,6 +11,7 @@ mod deploy;
 mod drain;
 mod faults;
 mod gateway_pods;
+mod half_open;
 mod hostile;
 mod http_checks;
 mod identity;
