@@ -149,7 +149,7 @@ async fn silent_port_is_unhealthy_by_timeout_and_one_that_keeps_its_connections_
     let told = || agent.log().contains("has not answered within 100 ms");
     wait::until("a time-out in the agent's log", MOVED, || async { told() }).await?;
     let gateway = town.nodes[0].gateway();
-    let healthy = || async { gateway.stat("cluster.A/default/call/call.membership_healthy").await.ok() };
+    let healthy = || async { gateway.stat("cluster.A/default/call/call/call.membership_healthy").await.ok() };
     wait::until("the verdict at the gateway", MOVED, || async { healthy().await == Some(1) }).await?;
     let fresh = Pipe::open(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5000))?;
     answered(&fresh, |by| by != home)?;
@@ -369,7 +369,8 @@ async fn loopback_endpoint_is_checked_by_its_own_proxy() -> Result<()> {
     town.apply(&text.replace("selector: {app: worker}", "address: 127.0.0.1")).await?;
     listeners(&worker.admin, &["side"], BOUND).await?;
     let target = SocketAddr::new(worker.ip(), 5000);
-    let healthy = || async { worker.admin.stat("cluster.A/default/side/side.membership_healthy").await.ok() };
+    let healthy =
+        || async { worker.admin.stat("cluster.A/default/side/side/side.membership_healthy").await.ok() };
     ensure!(healthy().await == Some(0), "nothing listens at its health port");
     let port = HealthPort::open(&worker.netns, SocketAddr::new(loopback, HEALTH))?;
     wait::until("a healthy endpoint", MOVED, || async { healthy().await == Some(1) }).await?;
