@@ -144,7 +144,7 @@ fn print(args: &Args, (node, proxy): (&str, &Proxy), descriptors: &Descriptors) 
                 text.trim_end()
             ))
         }
-        Output::Json => out::print(escaped(&serde_json::to_string_pretty(&document)?)),
+        Output::Json => out::print(out::plain_json(&serde_json::to_string_pretty(&document)?)),
     }
 }
 
@@ -171,26 +171,4 @@ fn with_type(ty: EnvoyType, mut value: Value) -> Value {
         fields.insert("@type".into(), ty.type_url().into());
     }
     value
-}
-
-/// JSON in which also those control characters are escaped that JSON allows in strings, and terminals act on.
-fn escaped(json: &str) -> String {
-    let escape = |c: char| match c {
-        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
-        c => c.to_string(),
-    };
-    json.chars().map(escape).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escaped_json_means_the_same() {
-        let value = json!({"a\u{9b}\u{7f}": "\u{1b}\n端口"});
-        let text = escaped(&value.to_string());
-        assert!(!text.chars().any(char::is_control), "{text:?}");
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
-    }
 }

@@ -1,9 +1,13 @@
-//! Logs go to standard error: text for people, JSON lines for collectors.
+//! Logs go to standard error: text for people, JSON lines for collectors. What a terminal acts on is escaped in both, since
+//! messages and fields may carry the text of users.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
+
+use crate::out::{plain, plain_json};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +48,9 @@ impl FromStr for Format {
 /// A filter that can't be read. A second call changes nothing and succeeds: tests start many roles in one process.
 pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Without colours: their escape sequences can't be told from those of users' text.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let builder = builder.with_writer(move || Escaping { to: io::stderr(), format });
     // A line that can't be written is lost. Told of on the same standard error, its loss would be a panic.
     let builder = builder.log_internal_errors(false);
     // A failure means that logging runs already.
@@ -55,9 +61,48 @@ pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Escapes every event before it is written. An event comes as one buffer that ends with a line feed, and leaves as one line.
+struct Escaping<W> {
+    to: W,
+    format: Format,
+}
+
+// === impl Escaping ===
+
+impl<W: Write> Write for Escaping<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        let line = match self.format {
+            Format::Text => plain(line),
+            Format::Json => plain_json(line),
+        };
+        self.to.write_all(format!("{line}{end}").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_is_one_line_that_no_terminal_acts_on() {
+        let written = |format, event: &str| {
+            let mut to = Vec::new();
+            let length = Escaping { to: &mut to, format }.write(event.as_bytes()).unwrap();
+            assert_eq!(length, event.len());
+            String::from_utf8(to).unwrap()
+        };
+        let text = written(Format::Text, "WARN name=\u{1b}[2J\u{9b}m\nINFO forged\n");
+        assert_eq!(text, "WARN name=\\u{1b}[2J\\u{9b}m\\nINFO forged\n");
+        let json = written(Format::Json, "{\"name\":\"\u{9b}m\u{202e}端口\"}\n");
+        assert_eq!(json, "{\"name\":\"\\u009bm\\u202e端口\"}\n");
+    }
 
     #[test]
     fn format_reads_what_it_writes() {

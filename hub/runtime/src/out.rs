@@ -78,6 +78,24 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// JSON, compact or not, in which also those characters are escaped that JSON allows in strings and terminals act on. It means
+/// the same.
+pub fn plain_json(json: &str) -> Cow<'_, str> {
+    // Outside of strings JSON has none of them but white space.
+    let acts = |c: char| acts(c) && !matches!(c, '\n' | '\r' | '\t');
+    if !json.contains(acts) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 8);
+    for c in json.chars() {
+        match acts(c) {
+            true => write!(escaped, "\\u{:04x}", u32::from(c)).unwrap_or_default(),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 fn escape(to: &mut String, c: char) -> fmt::Result {
     write!(to, "\\u{{{:x}}}", u32::from(c))
 }
@@ -102,6 +120,18 @@ mod tests {
             ("\u{202e}gnp\u{2066}\u{feff}", "\\u{202e}gnp\\u{2066}\\u{feff}"),
         ] {
             assert_eq!(plain(text), expected);
+        }
+    }
+
+    #[test]
+    fn escaped_json_means_the_same() {
+        for json in
+            ["{\n\t\"a\u{9b}\u{7f}\": \"\\u001b\u{202e}\u{feff}端口\"\r\n}", "[\"nothing to escape: 端口\"]"]
+        {
+            let text = plain_json(json);
+            assert!(!text.contains(|c| acts(c) && !"\n\r\t".contains(c)), "{text:?}");
+            let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+            assert_eq!(read(&text), read(json));
         }
     }
 
