@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use portreeve_hub::files::Folder;
+use portreeve_hub::files::{Folder, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
 
@@ -30,7 +30,7 @@ fn is_taken(selector: &str, namespace: &str, more: &str) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let documents = [NODE.to_owned(), proxy(selector), service(namespace), more.to_owned()];
     fs::write(dir.path().join("all.yaml"), documents.join("\n---\n")).unwrap();
-    let (objects, complaints) = Folder::new(dir.path()).read(1).unwrap();
+    let Reading { objects, complaints, .. } = Folder::new(dir.path()).read(1);
     assert!(complaints.is_empty(), "{complaints:?}");
     let mut index = Index::new(SelectorScope::Namespace, 0);
     objects.reset(&mut index, 1);

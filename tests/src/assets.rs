@@ -112,6 +112,14 @@ pub fn nodes() -> Result<NodeAssets> {
     })
 }
 
+/// kubectl, built when there is none: 43 seconds beside [`control_plane`].
+///
+/// # Errors
+/// As for [`nodes`].
+pub fn kubectl() -> Result<PathBuf> {
+    built(&CONTROL_PLANE.cache()?, "kubectl", (&CONTROL_PLANE, "k8s.io/kubernetes/cmd/kubectl"))
+}
+
 /// kustomize, built when there is none: 20 seconds.
 ///
 /// # Errors

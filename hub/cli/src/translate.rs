@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use portreeve_agent::translate::Families;
 use portreeve_agent::world::{Proxy, ProxyId, World};
 use portreeve_api::PlanType;
-use portreeve_hub::files::{Folder, Objects};
+use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
 use portreeve_runtime::out;
@@ -56,7 +56,7 @@ pub struct Args {
 /// A file can't be read, or an object is not accepted: named with its field.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut folder = Folder::of_files(&args.files);
-    let (objects, complaints) = folder.read(0)?;
+    let Reading { objects, complaints, .. } = folder.read(0);
     complaints.iter().for_each(|c| out::note(format_args!("{}: {}", c.file.display(), c.text)));
     let mut index = Index::new(args.selector_scope, 0);
     objects.reset(&mut index, 0);

@@ -20,7 +20,7 @@ use portreeve_agent::translate::Defaults;
 use portreeve_agent::{names, socket};
 use portreeve_hub::auth::Door;
 use portreeve_hub::feed::Feed;
-use portreeve_hub::files::{Complaint, Folder, Objects};
+use portreeve_hub::files::{Complaint, Folder, Objects, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::reports::Desk;
 use portreeve_hub::resolve::SelectorScope;
@@ -40,7 +40,10 @@ use crate::workers::Workers;
 /// How often the folder is looked at when the system says nothing of changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// How long edits are gathered before they are read: editors write a file in several steps.
+/// How soon the folder is looked at again while something in it is changing.
+const LOOK_SOON: Duration = Duration::from_millis(150);
+
+/// How long events are gathered before they are acted on.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// How long `--check` waits for every listener to be active.
@@ -79,7 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, Format::Text)?;
     ensure!(args.dir.is_dir(), "{}: there is no such folder", args.dir.display());
     let mut folder = Folder::new(&args.dir);
-    let (objects, complaints) = folder.read(now_ms())?;
+    let Reading { objects, complaints, .. } = folder.read(now_ms());
     // Before anything can fail: they may be the reason.
     let told = say(&[], complaints);
     let node = node(&args, &objects)?;
@@ -187,19 +190,17 @@ impl Source {
         watcher.watch(&dir, RecursiveMode::NonRecursive).with_context(|| dir.display().to_string())?;
         self.put(&first);
         drop(guard);
+        let mut wait = LOOK_AGAIN;
         loop {
             // Woken or not, look.
-            let _ = tokio::time::timeout(LOOK_AGAIN, touches.changed()).await;
+            let _ = tokio::time::timeout(wait, touches.changed()).await;
             tokio::time::sleep(SETTLE).await;
             touches.mark_unchanged();
             self.workers.ended().iter().for_each(note);
-            match self.folder.read(now_ms()) {
-                Ok((objects, complaints)) => {
-                    self.told = say(&self.told, complaints);
-                    self.put(&objects);
-                }
-                Err(error) => note(format_args!("{error:#}: the last good content stays in force")),
-            }
+            let Reading { objects, complaints, restless } = self.folder.read(now_ms());
+            self.told = say(&self.told, complaints);
+            self.put(&objects);
+            wait = if restless { LOOK_SOON } else { LOOK_AGAIN };
         }
     }
 
@@ -226,8 +227,7 @@ impl Source {
 /// Says what was not said at the last reading, and returns what is said by now.
 fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
     for complaint in complaints.iter().filter(|complaint| !told.contains(complaint)) {
-        let kept = if complaint.broken { " (its last good content stays in force)" } else { "" };
-        note(format_args!("{}: {}{kept}", complaint.file.display(), complaint.text));
+        note(format_args!("{}: {}", complaint.file.display(), complaint.text));
     }
     complaints
 }

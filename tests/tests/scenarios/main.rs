@@ -17,6 +17,7 @@ mod http_checks;
 mod identity;
 mod images;
 mod last_known_good;
+mod manifests;
 mod metrics;
 mod migration;
 mod monitoring;

@@ -16,7 +16,7 @@ use portreeve_api::plan::{Health, Unhealthy};
 use portreeve_api::report::{Beat, Hello, PlanStatus, Report, Verdicts};
 use portreeve_hub::auth::Door;
 use portreeve_hub::feed::Feed;
-use portreeve_hub::files::Folder;
+use portreeve_hub::files::{Folder, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::reports::Desk;
 use portreeve_hub::resolve::SelectorScope;
@@ -96,7 +96,7 @@ impl Hub {
     async fn start() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("all.yaml"), OBJECTS)?;
-        let (objects, complaints) = Folder::new(dir.path()).read(1)?;
+        let Reading { objects, complaints, .. } = Folder::new(dir.path()).read(1);
         anyhow::ensure!(complaints.is_empty(), "{complaints:?}");
         let feed = Feed::new(Index::new(SelectorScope::Namespace, 1000), Readiness::default(), Door::Open);
         feed.change(Kind::Pods, 0, |index, now| objects.reset(index, now));

@@ -2,139 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use portreeve_agent::envoy::locate;
-use portreeve_tests::envoy::Admin;
-use portreeve_tests::family::Family;
-use portreeve_tests::netns::Netns;
-use portreeve_tests::process::Process;
 use portreeve_tests::town::BOUND;
-use portreeve_tests::{spawner, udp, under_test, wait};
+use portreeve_tests::{spawner, under_test, wait};
+use quickstart::{Quickstart, title};
 use serde::Deserialize as _;
 use tempfile::TempDir;
 
-/// A copy of the quickstart, and a network for its fixed ports.
-struct Quickstart {
-    netns: Netns,
-    /// Holds `folder` and `run`; the directory for temporary files of what is started.
-    dir: TempDir,
-    /// All that is started, and what that starts.
-    family: Family,
-}
-
-// === impl Quickstart ===
-
-impl Quickstart {
-    fn new() -> Result<Self> {
-        // Short: Unix sockets live in it.
-        let dir = tempfile::Builder::new().prefix("up-").tempdir()?;
-        let copy = Self { netns: Netns::new("up")?, dir, family: Family::new()? };
-        fs::create_dir(copy.folder())?;
-        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/quickstart");
-        for entry in fs::read_dir(original)? {
-            let entry = entry?;
-            fs::copy(entry.path(), copy.folder().join(entry.file_name()))?;
-        }
-        Ok(copy)
-    }
-
-    fn folder(&self) -> std::path::PathBuf {
-        self.dir.path().join("folder")
-    }
-
-    /// Changes a file of the folder as an editor does.
-    fn edit(&self, file: &str, from: &str, to: &str) -> Result<()> {
-        let path = self.folder().join(file);
-        let text = fs::read_to_string(&path)?;
-        ensure!(text.contains(from), "{file} has no {from:?}");
-        Ok(fs::write(path, text.replacen(from, to, 1))?)
-    }
-
-    fn add(&self, file: &str, text: &str) -> Result<()> {
-        Ok(fs::write(self.folder().join(file), text)?)
-    }
-
-    /// `portreeve <words>` with the folder's path for every `DIR`.
-    fn portreeve(&self, words: &str) -> Result<Process> {
-        Process::spawn("portreeve", &self.command(words)?)
-    }
-
-    /// The same, to be started otherwise.
-    fn command(&self, words: &str) -> Result<Command> {
-        let mut command = under_test::command_in(&self.netns, "portreeve")?;
-        let folder = self.folder().display().to_string();
-        command.args(words.split_whitespace().map(|word| word.replace("DIR", &folder)));
-        let temporary = self.dir.path().join("tmp");
-        fs::create_dir_all(&temporary)?;
-        command.env("TMPDIR", temporary).env("NO_COLOR", "1");
-        command.env("PORTREEVE_ENVOY", locate(None, &mut |step| eprintln!("{step}"))?);
-        self.family.mark(&mut command);
-        Ok(command)
-    }
-
-    /// Runs it to its end.
-    fn finish(&self, words: &str) -> Result<(ExitStatus, String)> {
-        let mut process = self.portreeve(words)?;
-        let status = process.wait_exit(BOUND * 2)?;
-        Ok((status, process.log()))
-    }
-
-    /// `portreeve up` in a run directory of the test's choice, once both listeners are there.
-    async fn up(&self) -> Result<Process> {
-        let run = self.run_dir().display().to_string();
-        let process = self.portreeve(&format!("up DIR --run-dir {run}"))?;
-        self.ports(&[17_000, 17_001]).await?;
-        Ok(process)
-    }
-
-    fn run_dir(&self) -> std::path::PathBuf {
-        self.dir.path().join("run")
-    }
-
-    /// Waits until Envoy listens on exactly these ports.
-    async fn ports(&self, wanted: &[u16]) -> Result<()> {
-        let admin = Admin::new(self.run_dir().join("keepers/gateway/admin.sock"));
-        wait::until(&format!("the ports {wanted:?}"), BOUND, || async {
-            let Ok(found) = admin.listeners().await else { return false };
-            let port = |address: &str| address.rsplit(':').next()?.parse().ok();
-            let mut ports: Vec<u16> = found.iter().filter_map(|(_, address)| port(address)).collect();
-            ports.sort_unstable();
-            ports == wanted
-        })
-        .await
-    }
-
-    /// Who answers behind a port.
-    fn asked(&self, port: u16) -> Result<String> {
-        let socket = udp::socket(&self.netns, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        socket.connect((Ipv4Addr::LOCALHOST, port))?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        socket.send(b"who")?;
-        let mut buffer = [0; 256];
-        let length = socket.recv(&mut buffer).with_context(|| format!("port {port} answers nothing"))?;
-        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
-    }
-
-    /// Waits until none of what was started, and of what that started, is left.
-    fn all_gone(&self) -> Result<()> {
-        let gone = wait::wait_until("the end of all", BOUND, || self.family.members().is_empty());
-        gone.with_context(|| {
-            format!("left: {:?}", self.family.members().into_iter().map(title).collect::<Vec<_>>())
-        })
-    }
-}
-
-fn title(pid: u32) -> String {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    format!("{pid} {}", String::from_utf8_lossy(&line).replace('\0', " "))
-}
+mod folder;
+mod quickstart;
 
 #[test]
 fn the_check_of_the_quickstart_counts_the_answers_of_both_listeners() -> Result<()> {
@@ -170,57 +52,6 @@ fn the_check_names_the_one_pod_that_is_described_but_does_not_run() -> Result<()
     ensure!(spread == 1 && named.len() <= 2, "{named:?}");
     ensure!(named.iter().all(|line| line.contains("endpoint 127.0.11.2:19000 ")), "{named:?}");
     quickstart.all_gone()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn files_take_effect_as_they_are_edited_added_and_removed() -> Result<()> {
-    let quickstart = Quickstart::new()?;
-    let mut up = quickstart.up().await?;
-    let keyed = quickstart.asked(17_000)?;
-    quickstart.edit("call.yaml", "port: 17001", "port: 17002")?;
-    quickstart.ports(&[17_000, 17_002]).await?;
-    ensure!(quickstart.asked(17_000)? == keyed, "the key's worker changed");
-    let other = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: other}\nspec:\n  selector: {app: gateway}\n  \
-         listeners:\n  - name: more\n    udp:\n      port: 17003\n      cluster: {name: c, service_discovery: eds, \
-         endpoints: [{name: w, host: {selector: {app: worker}}, port: 19000}]}\n";
-    quickstart.add("other.yaml", other)?;
-    quickstart.ports(&[17_000, 17_002, 17_003]).await?;
-    println!("an added file: {}", quickstart.asked(17_003)?);
-    fs::remove_file(quickstart.folder().join("other.yaml"))?;
-    quickstart.ports(&[17_000, 17_002]).await?;
-    ensure!(up.is_running(), "up ended");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broken_file_keeps_its_last_good_content_and_its_line_is_named() -> Result<()> {
-    let quickstart = Quickstart::new()?;
-    let mut up = quickstart.up().await?;
-    quickstart.edit("call.yaml", "  selector: {app: gateway}", "  selector: {app: gateway")?;
-    up.wait_log("call.yaml: ", BOUND)?;
-    let line = up.log().lines().find(|line| line.contains("call.yaml: ")).unwrap_or_default().to_owned();
-    println!("{line}");
-    ensure!(line.contains(" line ") && line.contains("last good content"), "{line}");
-    // A change elsewhere has been read since, and the broken file's listeners are there.
-    quickstart.add("node2.yaml", "apiVersion: v1\nkind: Gadget\nmetadata: {name: g}\n")?;
-    up.wait_log("Gadget g: ", BOUND)?;
-    quickstart.ports(&[17_000, 17_001]).await?;
-    println!("still: {}", quickstart.asked(17_000)?);
-    // Mended, it counts again.
-    quickstart.edit("call.yaml", "  selector: {app: gateway", "  selector: {app: gateway}")?;
-    quickstart.edit("call.yaml", "port: 17001", "port: 17004")?;
-    quickstart.ports(&[17_000, 17_004]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_port_out_of_range_keeps_the_object_s_last_good_version_and_names_the_field() -> Result<()> {
-    let quickstart = Quickstart::new()?;
-    let mut up = quickstart.up().await?;
-    quickstart.edit("call.yaml", "port: 17001", "port: 70001")?;
-    up.wait_log("spec.listeners[1].udp.port", BOUND)?;
-    quickstart.add("node2.yaml", "apiVersion: v1\nkind: Gadget\nmetadata: {name: g}\n")?;
-    up.wait_log("Gadget g: ", BOUND)?;
-    quickstart.ports(&[17_000, 17_001]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

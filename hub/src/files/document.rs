@@ -1,0 +1,314 @@
+//! Bytes become objects, or reasons why not: each object by itself. Entry point: [`parse`], a pure function.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, Pod as KubePod, Service};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource;
+use kube::core::ObjectMeta;
+use portreeve_api::door;
+use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::violation::Violation;
+use portreeve_api::virtual_service::VirtualService;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{metadata, text};
+
+/// The kinds that are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Namespace,
+    Node,
+    NodeProxy,
+    Pod,
+    Service,
+    VirtualService,
+}
+
+/// An object's identity; the namespace of cluster-wide kinds is empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    pub(super) kind: Kind,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// An object that keeps all rules.
+#[derive(Clone, Debug)]
+pub(super) enum Object {
+    Namespace(Box<Namespace>),
+    Node(Box<KubeNode>),
+    NodeProxy(Box<NodeProxy>),
+    Pod(Box<KubePod>),
+    Service(Box<Service>),
+    VirtualService(Box<VirtualService>),
+}
+
+/// What is known of an object that can't be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) kind: Option<Kind>,
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
+}
+
+/// Why a document is no object of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is of a kind that is not understood.
+    Foreign(String),
+    /// It breaks a rule: fields and reasons.
+    Broken(String),
+}
+
+/// One document of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Document {
+    /// Kind and name, for people.
+    pub(super) title: String,
+    pub(super) claim: Claim,
+    pub(super) read: Result<(Id, Object), Refusal>,
+    /// What is unusual about it.
+    pub(super) warnings: Vec<String>,
+}
+
+/// All of a file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) documents: Vec<Document>,
+    /// What is unusual about the file.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads a file's content.
+///
+/// # Errors
+/// It is neither JSON nor YAML; the text begins with the line.
+pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
+    let values = text::values(bytes)?;
+    let documents = values.documents.into_iter().flat_map(expand).map(Document::of).collect();
+    Ok(Parsed { documents, warnings: values.warnings })
+}
+
+/// The items of a list; they need not say their kind in a list of one kind.
+fn expand(value: Value) -> Vec<Value> {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api, kind) = (text("apiVersion"), text("kind"));
+    let (Some(of), Some(items)) = (kind.strip_suffix("List"), value.get("items").and_then(Value::as_array))
+    else {
+        return vec![value];
+    };
+    let mut items = items.clone();
+    for fields in items.iter_mut().filter_map(Value::as_object_mut).filter(|_| !of.is_empty()) {
+        fields.entry("apiVersion").or_insert_with(|| api.clone().into());
+        fields.entry("kind").or_insert_with(|| of.into());
+    }
+    items
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub(super) fn of(api: &str, kind: &str) -> Option<Self> {
+        match (api, kind) {
+            ("v1", "Namespace") => Some(Self::Namespace),
+            ("v1", "Node") => Some(Self::Node),
+            ("portreeve.dev/v1alpha1", "NodeProxy") => Some(Self::NodeProxy),
+            ("v1", "Pod") => Some(Self::Pod),
+            ("v1", "Service") => Some(Self::Service),
+            ("servicemesh.l7mp.io/v1", "VirtualService") => Some(Self::VirtualService),
+            _ => None,
+        }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::NodeProxy => "NodeProxy",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::VirtualService => "VirtualService",
+        }
+    }
+
+    pub(super) fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Namespace | Self::Node | Self::NodeProxy)
+    }
+}
+
+// === impl Id ===
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{} {}", self.kind.title(), self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind.title(), self.name),
+        }
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    fn of(value: &Value) -> Self {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+        let kind = Kind::of(text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
+        let namespace = match value.pointer("/metadata/namespace") {
+            _ if kind.is_some_and(|kind| !kind.is_namespaced()) => Some(String::new()),
+            None | Some(Value::Null) => Some("default".to_owned()),
+            Some(Value::String(empty)) if empty.is_empty() => Some("default".to_owned()),
+            Some(given) => given.as_str().map(str::to_owned),
+        };
+        Self {
+            kind,
+            namespace: namespace.filter(|_| kind.is_some()),
+            name: text("/metadata/name").map(str::to_owned),
+        }
+    }
+
+    /// The object, if that is certain.
+    pub(super) fn id(&self) -> Option<Id> {
+        Some(Id { kind: self.kind?, namespace: self.namespace.clone()?, name: self.name.clone()? })
+    }
+
+    /// Whether it may be that object.
+    pub(super) fn may_be(&self, id: &Id) -> bool {
+        self.kind.is_none_or(|kind| kind == id.kind)
+            && self.namespace.as_ref().is_none_or(|namespace| *namespace == id.namespace)
+            && self.name.as_ref().is_none_or(|name| *name == id.name)
+    }
+}
+
+// === impl Document ===
+
+impl Document {
+    fn of(mut value: Value) -> Self {
+        let claim = Claim::of(&value);
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or("(no kind)");
+        let title = format!("{kind} {}", claim.name.as_deref().unwrap_or("(no name)"));
+        let Some(kind) = claim.kind else {
+            let refusal = foreign(&value);
+            return Self { title, claim, read: Err(refusal), warnings: Vec::new() };
+        };
+        lenient(&mut value);
+        let (read, warnings) = match read(kind, value) {
+            Ok((object, warnings)) => {
+                let id = claim.id().ok_or_else(|| Refusal::Broken("metadata: must be a name".into()));
+                (id.map(|id| (id, object)), warnings)
+            }
+            Err(wrong) => (Err(Refusal::Broken(wrong.join("; "))), Vec::new()),
+        };
+        Self { title, claim, read, warnings }
+    }
+}
+
+fn foreign(value: &Value) -> Refusal {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+    match value {
+        Value::Object(_) => Refusal::Foreign(format!(
+            "apiVersion {:?} with kind {:?} is not understood here",
+            text("apiVersion"),
+            text("kind")
+        )),
+        _ => Refusal::Broken("is not an object".into()),
+    }
+}
+
+/// What kubectl and the API server take for the same: quantities as numbers, and a label that is null for none.
+fn lenient(value: &mut Value) {
+    for pointer in ["/metadata/labels", "/metadata/annotations"] {
+        if let Some(texts) = value.pointer_mut(pointer).and_then(Value::as_object_mut) {
+            texts.retain(|_, text| !text.is_null());
+        }
+    }
+    quantities(value);
+}
+
+fn quantities(value: &mut Value) {
+    const MAPS: [&str; 5] = ["limits", "requests", "overhead", "capacity", "allocatable"];
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::Object(amounts) if MAPS.contains(&key.as_str()) => {
+                        amounts.values_mut().for_each(quoted)
+                    }
+                    value if key == "sizeLimit" => quoted(value),
+                    value => quantities(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(quantities),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn quoted(value: &mut Value) {
+    if let Value::Number(number) = value {
+        *value = Value::String(number.to_string());
+    }
+}
+
+type Read = Result<(Object, Vec<String>), Vec<String>>;
+
+fn read(kind: Kind, value: Value) -> Read {
+    match kind {
+        Kind::Namespace => typed::<Namespace>(kind, value, |_| Vec::new(), Object::Namespace),
+        Kind::Node => typed::<KubeNode>(kind, value, |_| Vec::new(), Object::Node),
+        Kind::NodeProxy => {
+            typed::<NodeProxy>(kind, value, |proxy| violations(&proxy.validate()), Object::NodeProxy)
+        }
+        Kind::Pod => typed::<KubePod>(kind, value, pod, Object::Pod),
+        Kind::Service => typed::<Service>(kind, value, service, Object::Service),
+        Kind::VirtualService => typed::<VirtualService>(
+            kind,
+            value,
+            |object| violations(&object.validate()),
+            Object::VirtualService,
+        ),
+    }
+}
+
+fn violations(found: &[Violation]) -> Vec<String> {
+    found.iter().map(ToString::to_string).collect()
+}
+
+/// Reads an object and applies the rules of all kinds and of its own.
+fn typed<K>(kind: Kind, value: Value, rules: impl Fn(&K) -> Vec<String>, wrap: fn(Box<K>) -> Object) -> Read
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let (object, warnings) = door::parse::<K>(value).map_err(|error| vec![error.to_string()])?;
+    let meta: &ObjectMeta = object.meta();
+    let mut wrong = metadata::check(kind, meta);
+    wrong.extend(rules(&object));
+    if wrong.is_empty() { Ok((wrap(Box::new(object)), warnings)) } else { Err(wrong) }
+}
+
+fn pod(pod: &KubePod) -> Vec<String> {
+    let status = pod.status.clone().unwrap_or_default();
+    let listed = status.pod_ips.unwrap_or_default().into_iter().enumerate();
+    let all = listed.map(|(i, ip)| (format!("status.podIPs[{i}].ip"), ip.ip));
+    let all = all.chain(status.pod_ip.into_iter().map(|ip| ("status.podIP".to_owned(), ip)));
+    let wrong = all.filter(|(_, ip)| !ip.is_empty() && ip.parse::<IpAddr>().is_err());
+    wrong.map(|(path, ip)| format!("{path}: {ip:?} is no IP address")).collect()
+}
+
+fn service(service: &Service) -> Vec<String> {
+    let is_port = |port: i32| (1..=65_535).contains(&port);
+    let mut wrong = Vec::new();
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    for (i, port) in ports.enumerate() {
+        if !is_port(port.port) {
+            wrong.push(format!("spec.ports[{i}].port: must be from 1 to 65535, is {}", port.port));
+        }
+        if let Some(IntOrString::Int(target)) =
+            port.target_port.as_ref().filter(|t| !matches!(t, IntOrString::Int(t) if is_port(*t)))
+        {
+            wrong.push(format!("spec.ports[{i}].targetPort: must be from 1 to 65535, is {target}"));
+        }
+    }
+    wrong
+}

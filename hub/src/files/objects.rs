@@ -1,0 +1,160 @@
+//! The objects of a folder, as an API server, a scheduler and kubelets would have completed them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Pod as KubePod, PodCondition, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::pod::Pod;
+use portreeve_api::virtual_service::VirtualService;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::document::Object;
+use crate::index::{Index, Key, Labels, Name};
+use crate::services;
+
+/// The objects of a folder, of the kinds that are understood. Each keeps the rules of its kind.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// API A's VirtualServices.
+    pub virtual_services: Vec<VirtualService>,
+    /// NodeProxies.
+    pub proxies: Vec<NodeProxy>,
+    /// Nodes and their labels.
+    pub nodes: Vec<(Name, Labels)>,
+    /// Namespaces and their labels. Those that objects name need not be among them.
+    pub namespaces: Vec<(Name, Labels)>,
+    /// Pods; one without a Ready condition counts as ready: nobody else will say so.
+    pub pods: Vec<KubePod>,
+    /// Services: host names that stand for pods (see [`crate::services`]).
+    pub services: Vec<Service>,
+}
+
+/// The label that the API server gives every namespace, with its name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+// === impl Objects ===
+
+impl Objects {
+    /// Puts all of them into an index as complete lists.
+    pub fn reset(&self, index: &mut Index, now_ms: i64) {
+        index.reset_nodes(self.nodes.clone(), now_ms);
+        index.reset_namespaces(self.all_namespaces(), now_ms);
+        index.reset_pods(self.pods.iter().cloned().filter_map(Pod::from_kube).collect(), now_ms);
+        index.reset_proxies(&self.proxies, now_ms);
+        let keys: BTreeSet<Key> = self.virtual_services.iter().map(|object| key(&object.metadata)).collect();
+        index.keep_virtual_services(&keys);
+        self.virtual_services.iter().for_each(|object| index.apply_virtual_service(object));
+    }
+
+    /// All namespaces, each with the label that an API server gives it.
+    fn all_namespaces(&self) -> Vec<(Name, Labels)> {
+        let named = self.virtual_services.iter().map(|object| (key(&object.metadata).0, Labels::new()));
+        // Those in the files come last: their labels hold.
+        let mut all: BTreeMap<Name, Labels> = named.chain(self.namespaces.iter().cloned()).collect();
+        for (name, labels) in &mut all {
+            labels.insert(NAME_LABEL.to_owned(), name.to_string());
+        }
+        all.into_iter().collect()
+    }
+
+    /// The host names that the Services stand for.
+    pub fn names(&self, domain: &str) -> BTreeMap<String, Vec<IpAddr>> {
+        let pods: Vec<Pod> = self.pods.iter().cloned().filter_map(Pod::from_kube).collect();
+        services::names(&self.services, &pods, domain)
+    }
+
+    /// The pods of one node.
+    pub fn pods_on(&self, node: &str) -> Vec<Pod> {
+        let pods = self.pods.iter().cloned().filter_map(Pod::from_kube);
+        pods.filter(|p| p.node.as_deref() == Some(node)).collect()
+    }
+
+    /// The node that pods without a node are put on: the only one, if there is just one.
+    pub fn only_node(&self) -> Option<Name> {
+        match self.nodes.as_slice() {
+            [(name, _)] => Some(name.clone()),
+            _ => None,
+        }
+    }
+
+    /// Completes what files have.
+    pub(super) fn of<'a>(
+        found: impl Iterator<Item = &'a Object>,
+        first_seen: &mut BTreeMap<String, i64>,
+        born: i64,
+    ) -> Self {
+        let mut objects = Self::default();
+        found.for_each(|object| objects.push(object));
+        objects.date(first_seen, born);
+        objects.place();
+        objects
+    }
+
+    fn push(&mut self, object: &Object) {
+        match object {
+            Object::Namespace(namespace) => {
+                self.namespaces.push((namespace.name_any().into(), namespace.labels().clone()));
+            }
+            Object::Node(node) => self.nodes.push((node.name_any().into(), node.labels().clone())),
+            Object::NodeProxy(proxy) => self.proxies.push((**proxy).clone()),
+            Object::Pod(pod) => self.pods.push((**pod).clone()),
+            Object::Service(service) => self.services.push((**service).clone()),
+            Object::VirtualService(object) => self.virtual_services.push((**object).clone()),
+        }
+    }
+
+    /// Gives objects without one a uid and a time of creation: the moment that they were first seen.
+    fn date(&mut self, first_seen: &mut BTreeMap<String, i64>, born: i64) {
+        let mut stamp = |kind: &str, meta: &mut ObjectMeta| {
+            meta.namespace.get_or_insert_with(|| "default".into());
+            let title = format!(
+                "{kind}/{}/{}",
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default()
+            );
+            let seen = *first_seen.entry(title.clone()).or_insert(born);
+            meta.uid.get_or_insert_with(|| uid(&title));
+            if let (None, Ok(at)) = (&meta.creation_timestamp, Timestamp::from_millisecond(seen)) {
+                meta.creation_timestamp = Some(Time(at));
+            }
+        };
+        self.virtual_services.iter_mut().for_each(|o| stamp("VirtualService", &mut o.metadata));
+        self.proxies.iter_mut().for_each(|p| stamp("NodeProxy", &mut p.metadata));
+        self.pods.iter_mut().for_each(|p| stamp("Pod", &mut p.metadata));
+    }
+
+    /// Fills in what a kubelet and a scheduler would have.
+    fn place(&mut self) {
+        let only = self.only_node();
+        for pod in &mut self.pods {
+            let spec = pod.spec.get_or_insert_default();
+            if spec.node_name.is_none() {
+                spec.node_name = only.as_deref().map(str::to_string);
+            }
+            let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+            if !conditions.iter().any(|c| c.type_ == "Ready") {
+                conditions.push(PodCondition {
+                    type_: "Ready".into(),
+                    status: "True".into(),
+                    ..Default::default()
+                });
+            }
+        }
+    }
+}
+
+fn key(meta: &ObjectMeta) -> Key {
+    let namespace = meta.namespace.as_deref().unwrap_or("default");
+    (namespace.into(), meta.name.as_deref().unwrap_or_default().into())
+}
+
+/// A uid that is the same at every reading.
+fn uid(title: &str) -> String {
+    let hex = format!("{:032x}", xxh3_128(title.as_bytes()));
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
