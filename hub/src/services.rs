@@ -1,64 +1,230 @@
-//! Static Services of a folder as host names: where no cluster DNS runs, they are what a name stands for.
+//! Static Services of a folder, where neither cluster DNS nor kube-proxy runs: which addresses a host name stands for, and
+//! which port of each. Entry point: [`Services::route`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod as KubePod, Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use portreeve_api::pod::Pod;
+use portreeve_api::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
 
-/// Complete host names (without a trailing dot) and their addresses: the pods that a Service selects in its own
-/// namespace, or its cluster IP when it has no selector.
-pub fn names(services: &[Service], pods: &[Pod], domain: &str) -> BTreeMap<String, Vec<IpAddr>> {
-    let named = services.iter().map(|service| {
-        let namespace = service.namespace().unwrap_or_else(|| "default".into());
-        let name = format!("{}.{namespace}.svc.{domain}", service.name_any()).to_ascii_lowercase();
-        (name, addresses(service, &namespace, pods))
-    });
-    named.collect()
+/// Complete host names (without a trailing dot) and their addresses.
+pub type Names = BTreeMap<String, Vec<IpAddr>>;
+
+/// The Services of a folder, and the pods behind them.
+pub struct Services<'a> {
+    domain: &'a str,
+    named: BTreeMap<String, (&'a Service, Vec<Backend<'a>>)>,
 }
 
-fn addresses(service: &Service, namespace: &str, pods: &[Pod]) -> Vec<IpAddr> {
-    let spec = service.spec.clone().unwrap_or_default();
-    let Some(selector) = spec.selector.filter(|s| !s.is_empty()) else {
-        return spec.cluster_ip.iter().filter_map(|ip| ip.parse().ok()).collect();
+/// A pod that a Service selects and that takes traffic.
+struct Backend<'a> {
+    ip: IpAddr,
+    pod: &'a KubePod,
+}
+
+/// Ports of a pod: for traffic, and for health checks.
+type Ports = (i32, Option<i32>);
+
+/// What a Service makes of an endpoint's ports.
+enum Route {
+    /// The endpoint stays as it is.
+    Same,
+    /// The pods by their ports.
+    To(BTreeMap<Ports, Vec<IpAddr>>),
+    /// Why it leads nowhere.
+    Nowhere(String),
+}
+
+// === impl Services ===
+
+impl<'a> Services<'a> {
+    /// The Services of a folder in the cluster's DNS domain.
+    pub fn new(services: &'a [Service], pods: &'a [KubePod], domain: &'a str) -> Self {
+        let known: Vec<(Pod, &KubePod)> =
+            pods.iter().filter_map(|pod| Some((Pod::from_kube(pod.clone())?, pod))).collect();
+        let named = services.iter().map(|service| {
+            let namespace = service.namespace().unwrap_or_else(|| "default".into());
+            let name = format!("{}.{namespace}.svc.{domain}", service.name_any()).to_ascii_lowercase();
+            (name, (service, backends(service, &namespace, &known)))
+        });
+        Self { domain, named: named.collect() }
+    }
+
+    /// The addresses of all Services: of the pods that a Service selects in its own namespace, or its cluster IP when it has
+    /// no selector.
+    pub fn names(&self) -> Names {
+        let addresses = |(service, backends): &(&Service, Vec<Backend<'_>>)| match selects(service) {
+            true => backends.iter().map(|backend| backend.ip).collect(),
+            false => cluster_ip(service).and_then(|ip| ip.parse().ok()).into_iter().collect(),
+        };
+        self.named.iter().map(|(name, entry)| (name.clone(), addresses(entry))).collect()
+    }
+
+    /// Gives the endpoints of a VirtualService that name a Service the pods' ports, as kube-proxy does: the `targetPort` of
+    /// the Service's port, by number or by the name that each pod has for it. A headless Service changes no port. Names that
+    /// this makes up are added to `names`. Returns what leads nowhere, each with its field.
+    pub fn route(&self, object: &mut VirtualService, names: &mut Names) -> Vec<String> {
+        let namespace = object.namespace().unwrap_or_else(|| "default".into());
+        let mut told = Vec::new();
+        for (i, listener) in object.spec.listeners.iter_mut().enumerate() {
+            let Some((protocol, cluster)) = cluster_of(listener) else { continue };
+            let field = format!("spec.listeners[{i}].{}.cluster.endpoints", protocol.to_ascii_lowercase());
+            let mut endpoints = Vec::new();
+            for (k, endpoint) in cluster.endpoints.drain(..).enumerate() {
+                let (routed, wrong) = self.routed(endpoint, (&namespace, protocol), names);
+                told.extend(wrong.into_iter().map(|wrong| format!("{field}[{k}].{wrong}")));
+                endpoints.extend(routed);
+            }
+            cluster.endpoints = endpoints;
+        }
+        told
+    }
+
+    fn routed(
+        &self,
+        endpoint: Endpoint,
+        (namespace, protocol): (&str, &str),
+        names: &mut Names,
+    ) -> (Vec<Endpoint>, Option<String>) {
+        let found = endpoint.host.address.as_deref().and_then(|host| self.find(namespace, host));
+        let Some((name, (service, backends))) = found else { return (vec![endpoint], None) };
+        let title = service.name_any();
+        let unchecked = endpoint.health_check_port.filter(|port| port_of(service, *port, "TCP").is_none());
+        match route(service, backends, &endpoint, protocol) {
+            Route::Same => (vec![endpoint], None),
+            Route::Nowhere(wrong) => {
+                let nowhere = format!("no-port-{}.{name}", endpoint.port);
+                names.insert(nowhere.clone(), Vec::new());
+                (
+                    vec![at(&endpoint, nowhere, (endpoint.port, endpoint.health_check_port))],
+                    Some(format!("port: {wrong}")),
+                )
+            }
+            Route::To(groups) => {
+                let whole =
+                    groups.values().map(Vec::len).sum::<usize>() == backends.len() && groups.len() == 1;
+                let wrong = unchecked
+                    .map(|port| format!("health_check_port: Service {title} has no TCP port {port}"));
+                let endpoints = groups.into_iter().map(|(ports, addresses)| {
+                    if whole {
+                        return at(&endpoint, name.clone(), ports);
+                    }
+                    let made_up = format!("{}-{}.{name}", ports.0, ports.1.unwrap_or(0));
+                    names.insert(made_up.clone(), addresses);
+                    at(&endpoint, made_up, ports)
+                });
+                (endpoints.collect(), wrong)
+            }
+        }
+    }
+
+    /// The Service that a host name means in a namespace, by the search list of a pod there.
+    fn find(&self, namespace: &str, host: &str) -> Option<(&String, &(&'a Service, Vec<Backend<'a>>))> {
+        if let Some(complete) = host.strip_suffix('.') {
+            return self.named.get_key_value(complete);
+        }
+        let domain = self.domain;
+        let forms = [
+            format!("{host}.{namespace}.svc.{domain}"),
+            format!("{host}.svc.{domain}"),
+            format!("{host}.{domain}"),
+            host.to_owned(),
+        ];
+        forms.iter().find_map(|form| self.named.get_key_value(form))
+    }
+}
+
+fn cluster_of(listener: &mut Listener) -> Option<(&'static str, &mut Cluster)> {
+    match (&mut listener.udp, &mut listener.tcp) {
+        (Some(udp), _) => Some(("UDP", &mut udp.cluster)),
+        (None, Some(tcp)) => Some(("TCP", tcp.cluster.as_mut()?)),
+        (None, None) => None,
+    }
+}
+
+/// The endpoint with another host name and other ports.
+fn at(endpoint: &Endpoint, name: String, (port, health_check_port): Ports) -> Endpoint {
+    let mut endpoint = Endpoint { port, health_check_port, ..endpoint.clone() };
+    // Complete: it is looked for nowhere else.
+    endpoint.host.address = Some(format!("{name}."));
+    endpoint
+}
+
+fn route(service: &Service, backends: &[Backend<'_>], endpoint: &Endpoint, protocol: &str) -> Route {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).count();
+    if !selects(service) || cluster_ip(service) == Some("None") || ports == 0 {
+        return Route::Same;
+    }
+    let Some(port) = port_of(service, endpoint.port, protocol) else {
+        let title = service.name_any();
+        return Route::Nowhere(format!("Service {title} has no {protocol} port {}", endpoint.port));
     };
-    let selected = |pod: &&Pod| {
+    let mut groups: BTreeMap<Ports, Vec<IpAddr>> = BTreeMap::new();
+    for backend in backends {
+        let checked = endpoint.health_check_port.map(|wanted| {
+            let known = port_of(service, wanted, "TCP").and_then(|port| target(port, backend.pod));
+            known.unwrap_or(wanted)
+        });
+        if let Some(target) = target(port, backend.pod) {
+            groups.entry((target, checked)).or_default().push(backend.ip);
+        }
+    }
+    let same = (endpoint.port, endpoint.health_check_port);
+    if backends.is_empty() || groups.get(&same).is_some_and(|pods| pods.len() == backends.len()) {
+        return Route::Same;
+    }
+    match groups.is_empty() {
+        true => Route::Nowhere(format!("no pod of Service {} has its targetPort", service.name_any())),
+        false => Route::To(groups),
+    }
+}
+
+fn port_of<'s>(service: &'s Service, wanted: i32, protocol: &str) -> Option<&'s ServicePort> {
+    let mut ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    ports.find(|port| port.port == wanted && port.protocol.as_deref().unwrap_or("TCP") == protocol)
+}
+
+/// The port of a pod that a Service's port leads to; `None` if the pod has no port of that name.
+fn target(port: &ServicePort, pod: &KubePod) -> Option<i32> {
+    match &port.target_port {
+        None => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::String(name)) => {
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+            let mut named = containers.flat_map(|container| container.ports.iter().flatten());
+            let fits = named.find(|found| {
+                found.name.as_ref() == Some(name) && found.protocol.as_deref().unwrap_or("TCP") == protocol
+            });
+            fits.map(|found| found.container_port)
+        }
+    }
+}
+
+fn selects(service: &Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty())
+}
+
+fn cluster_ip(service: &Service) -> Option<&str> {
+    service.spec.as_ref()?.cluster_ip.as_deref()
+}
+
+fn backends<'a>(service: &Service, namespace: &str, pods: &[(Pod, &'a KubePod)]) -> Vec<Backend<'a>> {
+    let Some(selector) = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()) else {
+        return Vec::new();
+    };
+    let selected = |pod: &Pod| {
         let labels = selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
         labels && *pod.namespace == *namespace && pod.terminating_ms == 0 && pod.endpoint().is_some()
     };
-    pods.iter().filter(selected).filter_map(|pod| pod.ips.first().copied()).collect()
+    let mut taken = BTreeSet::new();
+    let found = pods.iter().filter(|(pod, _)| selected(pod));
+    let found = found.filter_map(|(pod, kube)| Some(Backend { ip: *pod.ips.first()?, pod: kube }));
+    found.filter(|backend| taken.insert(backend.ip)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn service(spec: serde_json::Value) -> Service {
-        serde_json::from_value(json!({"metadata": {"name": "echo", "namespace": "ns"}, "spec": spec}))
-            .unwrap()
-    }
-
-    fn pod(name: &str, ready: bool) -> Pod {
-        let status = if ready { "True" } else { "False" };
-        let object = json!({
-            "metadata": {"name": name, "namespace": "ns", "uid": name, "labels": {"app": "echo"}},
-            "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": status}]},
-        });
-        Pod::from_kube(serde_json::from_value(object).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_services_name_stands_for_the_ready_pods_that_it_selects() {
-        let services = [service(json!({"selector": {"app": "echo"}, "clusterIP": "10.96.0.9"}))];
-        let found = names(&services, &[pod("a", true), pod("b", false)], "cluster.local");
-        assert_eq!(found["echo.ns.svc.cluster.local"], ["10.0.0.1".parse::<IpAddr>().unwrap()]);
-    }
-
-    #[test]
-    fn a_service_without_selector_stands_for_its_cluster_ip() {
-        let found = names(&[service(json!({"clusterIP": "10.96.0.9"}))], &[], "cluster.local");
-        assert_eq!(found["echo.ns.svc.cluster.local"], ["10.96.0.9".parse::<IpAddr>().unwrap()]);
-    }
-}
+mod tests;

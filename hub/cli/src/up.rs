@@ -109,7 +109,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let agent = spawn(&mut tasks, setup, &shutdown)?;
     tell(format_args!("node {node}, Envoy started under {}", run_dir.display()));
     let (workers, agent_state) = (Workers::default(), agent.local.clone());
-    let source = Source { folder, feed, node, workers, agent: agent_state, told, given };
+    let source = Source { folder, feed, node, workers, agent: agent_state, told, nowhere: Vec::new(), given };
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
@@ -177,6 +177,8 @@ struct Source {
     node: String,
     workers: Workers,
     told: Vec<Complaint>,
+    /// What led nowhere at the last reading.
+    nowhere: Vec<String>,
     given: names::Given,
     agent: Arc<portreeve_agent::local::Local>,
 }
@@ -188,7 +190,7 @@ impl Source {
         let (touched, mut touches) = watch::channel(0u64);
         let mut watcher = notify::recommended_watcher(move |_| touched.send_modify(|n| *n += 1))?;
         watcher.watch(&dir, RecursiveMode::NonRecursive).with_context(|| dir.display().to_string())?;
-        self.put(&first);
+        self.put(first);
         drop(guard);
         let mut wait = LOOK_AGAIN;
         loop {
@@ -199,14 +201,17 @@ impl Source {
             self.workers.ended().iter().for_each(note);
             let Reading { objects, complaints, restless } = self.folder.read(now_ms());
             self.told = say(&self.told, complaints);
-            self.put(&objects);
+            self.put(objects);
             wait = if restless { LOOK_SOON } else { LOOK_AGAIN };
         }
     }
 
-    fn put(&mut self, objects: &Objects) {
+    fn put(&mut self, mut objects: Objects) {
         self.workers.follow(&objects.pods).iter().for_each(note);
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = objects.names(names::DEFAULT_DOMAIN);
+        let (addresses, nowhere) = objects.route(names::DEFAULT_DOMAIN);
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+        nowhere.iter().filter(|told| !self.nowhere.contains(told)).for_each(note);
+        self.nowhere = nowhere;
         self.agent.reset_pods(objects.pods_on(&self.node));
         self.feed.change(Kind::VirtualServices, 0, |index, now| objects.reset(index, now));
         for verdict in self.feed.take_verdicts() {

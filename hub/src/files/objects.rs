@@ -1,7 +1,6 @@
 //! The objects of a folder, as an API server, a scheduler and kubelets would have completed them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Pod as KubePod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::document::Object;
 use crate::index::{Index, Key, Labels, Name};
-use crate::services;
+use crate::services::{Names, Services};
 
 /// The objects of a folder, of the kinds that are understood. Each keeps the rules of its kind.
 #[derive(Clone, Debug, Default)]
@@ -62,10 +61,17 @@ impl Objects {
         all.into_iter().collect()
     }
 
-    /// The host names that the Services stand for.
-    pub fn names(&self, domain: &str) -> BTreeMap<String, Vec<IpAddr>> {
-        let pods: Vec<Pod> = self.pods.iter().cloned().filter_map(Pod::from_kube).collect();
-        services::names(&self.services, &pods, domain)
+    /// Leads endpoints that name a Service to the ports of its pods. Returns the addresses of all host names that stand for
+    /// Services, and what leads nowhere.
+    pub fn route(&mut self, domain: &str) -> (Names, Vec<String>) {
+        let services = Services::new(&self.services, &self.pods, domain);
+        let (mut names, mut told) = (services.names(), Vec::new());
+        for object in &mut self.virtual_services {
+            let wrong = services.route(object, &mut names);
+            let (namespace, name) = key(&object.metadata);
+            told.extend(wrong.into_iter().map(|wrong| format!("VirtualService {namespace}/{name}: {wrong}")));
+        }
+        (names, told)
     }
 
     /// The pods of one node.
