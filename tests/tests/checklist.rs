@@ -33,15 +33,36 @@ const ROWS: [Answer; 27] = [
     ]),
     // A3: proxies by pod labels, all of them; other namespaces defined.
     Proven(&[
+        (
+            "tests/tests/scenarios/pods.rs",
+            "proxies_and_endpoints_are_the_pods_that_carry_all_labels_of_a_selector",
+        ),
         ("hub/src/index/tests/plans.rs", "pod_must_carry_all_labels_of_a_selector"),
+        ("hub/src/index/tests/plans.rs", "namespace_scope_matches_in_its_own_namespace_only"),
         ("hub/src/index/tests/plans.rs", "cluster_scope_matches_in_every_namespace"),
         ("hub/src/index/tests/verdicts.rs", "endpoints_outside_of_the_namespace_are_named"),
+        (
+            "hub/src/index/tests/verdicts.rs",
+            "workload_outside_of_the_namespace_is_named_and_one_that_is_nowhere_is_no_fault",
+        ),
+        (
+            "tests/tests/scenarios/trouble.rs",
+            "conditions_say_what_is_thought_of_which_generation_and_are_written_once",
+        ),
     ]),
-    // A4: node identity is the pod's UID.
-    Proven(&[
-        ("tests/tests/scenarios/identity.rs", "envoy_gets_what_is_meant_for_its_own_pod_whatever_it_claims"),
-        ("tests/tests/scenarios/identity.rs", "envoy_of_a_keeper_is_its_node_proxy_whatever_it_claims"),
-    ]),
+    // A4: node identity is the pod's UID through the downward API.
+    Differs(
+        "The kernel says whose an Envoy is, so that none can pose as another pod's. What its bootstrap says counts only \
+         with --identity=claimed, and then it is the pod's UID.",
+        &[
+            (
+                "tests/tests/scenarios/identity.rs",
+                "envoy_gets_what_is_meant_for_its_own_pod_whatever_it_claims",
+            ),
+            ("tests/tests/scenarios/identity.rs", "envoy_of_a_keeper_is_its_node_proxy_whatever_it_claims"),
+            ("tests/tests/scenarios/pods.rs", "envoy_is_the_pod_whose_uid_it_says_where_claims_count"),
+        ],
+    ),
     // A5: delta CDS, LDS and EDS on :18000; state of the world and ADS as well.
     Differs(
         "All of them are served, but over the Unix socket of the node's own agent: a central TCP port would put every \
@@ -51,6 +72,7 @@ const ROWS: [Answer; 27] = [
                 "tests/tests/scenarios/call.rs",
                 "two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes",
             ),
+            ("tests/tests/scenarios/pods.rs", "envoy_with_streams_for_each_type_is_served_in_both_variants"),
             ("hub/xds/tests/streams/suite/mod.rs", "all_98_cases_of_the_public_suite_pass"),
         ],
     ),
@@ -78,8 +100,12 @@ const ROWS: [Answer; 27] = [
     ),
     // A8: clusters with equal keys agree on the pod, by the address.
     Proven(&[
+        ("agent/src/translate/tests/facts.rs", "hosts_that_are_hashed_carry_their_address_as_hash_key"),
         ("agent/src/translate/tests/affinity.rs", "calls_with_one_key_agree_across_objects"),
-        ("agent/src/translate/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
+        (
+            "tests/tests/scenarios/affinity.rs",
+            "calls_are_spread_whole_and_a_pod_added_between_their_pipes_moves_none",
+        ),
     ]),
     // A9: STRICT_DNS clusters with addresses, names and selectors, mixed.
     Differs(
@@ -121,14 +147,16 @@ const ROWS: [Answer; 27] = [
     Proven(&[
         ("hub/src/resolve/a/tests.rs", "without_a_health_check_nothing_is_checked_nor_warned_of"),
         ("agent/src/translate/tests/facts.rs", "silent_defaults_of_envoy_are_stated"),
+        ("tests/tests/scenarios/checks.rs", "checks_by_http_and_tcp_and_none_are_what_the_object_says"),
     ]),
     // A13: a check without a port is warned of.
-    Proven(&[(
-        "hub/src/resolve/a/tests.rs",
-        "health_check_is_taken_with_the_seeds_figures_and_its_traps_are_told",
-    )]),
+    Proven(&[
+        ("hub/src/resolve/a/tests.rs", "health_check_is_taken_with_the_seeds_figures_and_its_traps_are_told"),
+        ("tests/tests/scenarios/checks.rs", "checks_by_http_and_tcp_and_none_are_what_the_object_says"),
+    ]),
     // A14: GET /healthcheck, as the deployed Envoys answer it.
     Proven(&[
+        ("tests/tests/scenarios/checks.rs", "checks_by_http_and_tcp_and_none_are_what_the_object_says"),
         ("hub/src/resolve/a/tests.rs", "http_check_keeps_its_path"),
         ("agent/src/health/probe.rs", "http_answers_of_200_and_300_are_healthy_and_all_others_are_not"),
         ("agent/tests/keeper_trouble.rs", "health_listener_answers_and_nothing_else_listens"),
@@ -166,12 +194,23 @@ const ROWS: [Answer; 27] = [
             "update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none",
         ),
     ]),
-    // A19: readiness gates endpoints; those that terminate take no new session; the last one leaves too.
-    Proven(&[
-        ("tests/tests/scenarios/affinity.rs", "a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one"),
-        ("hub/src/index/tests/endpoints.rs", "last_endpoint_leaves_and_the_group_stays"),
-        ("agent/src/translate/tests/facts.rs", "terminating_pod_takes_no_new_session"),
-    ]),
+    // A19: readiness gates endpoints; those that terminate leave at once; the last one leaves too.
+    Differs(
+        "A pod that terminates takes no new session from then on and keeps those that it has, so that calls end by \
+         themselves. It leaves when it is gone.",
+        &[
+            (
+                "tests/tests/scenarios/routing.rs",
+                "empty_cluster_is_served_and_follows_the_readiness_of_its_pods",
+            ),
+            (
+                "tests/tests/scenarios/affinity.rs",
+                "a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one",
+            ),
+            ("hub/src/index/tests/endpoints.rs", "last_endpoint_leaves_and_the_group_stays"),
+            ("agent/src/translate/tests/facts.rs", "terminating_pod_takes_no_new_session"),
+        ],
+    ),
     // A20: an empty set of endpoints is said.
     Proven(&[
         ("tests/tests/scenarios/routing.rs", "empty_cluster_is_served_and_follows_the_readiness_of_its_pods"),
@@ -179,10 +218,10 @@ const ROWS: [Answer; 27] = [
         ("agent/src/world/tests/feed.rs", "last_endpoint_leaves_and_the_empty_assignment_stays"),
     ]),
     // A21: a proxy's state goes with its pod.
-    Proven(&[(
-        "agent/src/world/tests/proxies.rs",
-        "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod",
-    )]),
+    Proven(&[
+        ("tests/tests/scenarios/pods.rs", "deleted_pods_streams_end_and_nothing_of_it_is_kept"),
+        ("agent/src/world/tests/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
+    ]),
     // A22: names need not be unique; conflicts are told.
     Proven(&[
         ("tests/tests/scenarios/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
@@ -206,6 +245,10 @@ const ROWS: [Answer; 27] = [
             "hub/src/index/tests/verdicts.rs",
             "rejected_update_keeps_the_previous_version_in_force_and_says_so",
         ),
+        (
+            "tests/tests/scenarios/trouble.rs",
+            "an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_version_stays",
+        ),
     ]),
     // A24: many objects on one proxy, many a second.
     Proven(&[
@@ -227,6 +270,10 @@ const ROWS: [Answer; 27] = [
         (
             "tests/tests/scenarios/deploy.rs",
             "manifests_are_taken_by_a_strict_server_and_start_what_the_programs_understand",
+        ),
+        (
+            "tests/tests/scenarios/migration.rs",
+            "controllers_that_run_as_default_can_do_each_step_of_a_call_and_nothing_else",
         ),
         ("tests/tests/scenarios/security.rs", "agent_writes_and_deletes_its_own_nodes_report_and_no_other"),
         ("tests/tests/scenarios/identity.rs", "agent_without_an_envoy_serves_the_envoys_of_pods"),

@@ -19,6 +19,8 @@ use serde_json::json;
 const CALLS: u16 = 500;
 /// Who write them.
 const WRITERS: u16 = 8;
+/// Calls that are created, and deleted, in a second at least; 23 and 10 on two cores that do other work too.
+const RATE: f64 = 3.0;
 /// What old clients put on an object right before they delete it.
 const FINALIZER: &str = "l7mp.io/delete";
 /// For things that a thousand objects are waited for.
@@ -143,17 +145,26 @@ fn usage(name: &str, process: Option<&mut Process>) -> Result<Usage> {
     Ok(usage)
 }
 
+/// The writers made calls come and go fast enough for the programs to have several a second to follow.
+fn several_a_second(what: &str, took: Duration) -> Result<()> {
+    let rate = f64::from(CALLS) / took.as_secs_f64();
+    ensure!(rate > RATE, "only {rate:.1} calls were {what} in a second");
+    Ok(())
+}
+
 async fn come_and_go(services: &Services, gateway: &Admin, worker: &Worker) -> Result<()> {
     let wanted = usize::from(CALLS * PIPES);
     let took = write(|number| create(services, number)).await?;
     let last = Instant::now();
     println!("{CALLS} calls created in {took:.1?}");
+    several_a_second("created", took)?;
     let (outer, inner) = tokio::try_join!(count(gateway, wanted, last), count(&worker.admin, wanted, last))?;
     println!("last create to all {wanted} listeners: gateway {outer:.2?}, sidecar {inner:.2?}");
 
     let took = write(|number| delete(services, number)).await?;
     let last = Instant::now();
     println!("{CALLS} calls deleted in {took:.1?}");
+    several_a_second("deleted", took)?;
     let (outer, inner) = tokio::try_join!(count(gateway, 0, last), count(&worker.admin, 0, last))?;
     println!("last delete to no listener: gateway {outer:.2?}, sidecar {inner:.2?}");
     wait::until("an empty API", LONG, || async { left(services).await.is_ok_and(|left| left.is_empty()) })

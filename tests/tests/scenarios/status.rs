@@ -166,6 +166,7 @@ async fn what_keeps_an_object_from_its_proxies_is_named() -> Result<()> {
     let message = says(&town, "z-young", young, "PortConflict").await?;
     println!("{message}");
     ensure!(message.contains("A/default/taken/l"), "{message}");
+    println!("event: {}", event(&town, "z-young", "PortConflict").await?);
     let nobody = Service::new("nobody", "app: nobody").udp("l", 5002, &ENDPOINT, 6000);
     let nobody = apply(&town, &nobody.yaml(), "nobody").await.map(|generation| ("nobody", generation))?;
     println!("{}", says(&town, nobody.0, nobody.1, "NoProxy").await?);

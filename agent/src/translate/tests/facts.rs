@@ -182,6 +182,23 @@ fn pods_that_share_an_address_are_one_endpoint_whatever_their_order() {
 }
 
 #[test]
+fn hosts_that_are_hashed_carry_their_address_as_hash_key() {
+    let (pods, fixture) = (mk_pods(2), mk_fixture(mk_pods(2)));
+    // Two ports of the same pods: their clusters hash alike.
+    for port in [9, 10] {
+        let plan = mk_udp(Policy::SourceAddress(true), vec![(group(), port)]);
+        let text = dump::text(&run(&plan, Families::V4, &fixture));
+        assert_eq!(
+            (text.matches("\"envoy.lb\"").count(), text.matches("\"hash_key\"").count()),
+            (2, 2),
+            "{text}"
+        );
+        assert!(pods.iter().all(|pod| text.contains(&format!("\"{}\"", pod.ips[0]))), "{text}");
+        assert!(!text.contains(&format!("\"10.0.0.1:{port}\"")), "the port would part the clusters");
+    }
+}
+
+#[test]
 fn one_pod_under_two_ports_is_two_endpoints_without_a_common_hash_key() {
     let plan = mk_udp(Policy::SourceAddress(true), vec![(group(), 9), (group(), 10)]);
     let done = run(&plan, Families::V4, &mk_fixture(mk_pods(1)));
@@ -211,6 +228,7 @@ fn silent_defaults_of_envoy_are_stated() {
     assert_eq!(count("value: 0.0,"), 1, "no panic");
     assert_eq!(count("value: 1000000,"), 8, "four limits for each of two priorities");
     assert_eq!(count("value: 100000,"), 1, "overprovisioning");
+    assert_eq!(count("ignore_health_on_host_removal: true,"), 1, "a removed host goes, healthy or not");
     assert_eq!(text.matches("initial_fetch_timeout: Some(").count(), 1);
 }
 
