@@ -10,7 +10,7 @@ mod sockets;
 
 pub(crate) use holder::title;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -64,7 +64,7 @@ impl Watch {
     /// Takes a first look.
     pub fn begin(local: Arc<Local>, keepers: Keepers, families: Families) -> Self {
         let mut watch = Self { local, keepers, families, known: HashMap::new(), failing: false };
-        watch.look();
+        watch.look(true);
         watch
     }
 
@@ -79,14 +79,16 @@ impl Watch {
             // Time is up, or a listener waits.
             let _ = timeout(PERIOD, guesses(&local, &mut changes)).await;
             self = spawn_blocking(move || {
-                self.look();
+                self.look(false);
                 self
             })
             .await?;
         }
     }
 
-    fn look(&mut self) {
+    /// The `first` look finds out whose all sockets are: the proxies that an earlier agent served may have ports of listeners
+    /// that this agent has not heard of yet, and must not lose them for the moment of a later look.
+    fn look(&mut self, first: bool) {
         if !self.can_tell() {
             return;
         }
@@ -94,7 +96,7 @@ impl Watch {
         match sockets::bound() {
             Ok(bound) => {
                 self.failing = false;
-                let strangers = self.strangers(&bound, &wanted);
+                let strangers = self.strangers(&bound, |port| first || wanted.contains(port));
                 self.local.set_strangers(strangers);
             }
             Err(error) => self.complain(&error),
@@ -114,13 +116,13 @@ impl Watch {
     }
 
     /// The ports on which there is a socket that is not a proxy's.
-    fn strangers(&mut self, bound: &[Bound], wanted: &BTreeSet<(Transport, u32)>) -> Strangers {
+    fn strangers(&mut self, bound: &[Bound], concerns: impl Fn(&(Transport, u32)) -> bool) -> Strangers {
         let meets = |one: &&Bound| meets(one, self.families);
         let mut ports: BTreeMap<_, Vec<u32>> = BTreeMap::new();
         for one in bound.iter().filter(meets) {
             ports.entry((one.transport, u32::from(one.port))).or_default().push(one.inode);
         }
-        self.resolve(bound, ports.iter().filter(|(port, _)| wanted.contains(port)).flat_map(|(_, all)| all));
+        self.resolve(bound, ports.iter().filter(|(port, _)| concerns(port)).flat_map(|(_, all)| all));
         ports.into_iter().filter_map(|(port, inodes)| Some((port, self.stranger(&inodes)?))).collect()
     }
 

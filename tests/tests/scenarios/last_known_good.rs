@@ -89,10 +89,10 @@ impl Stage {
         wait::until("the accepted listeners", BOUND, || async {
             let found = files(&state, "accepted");
             let bytes = found.first().and_then(|path| fs::read(path).ok()).unwrap_or_default();
-            // A cluster's name goes on with "-out".
+            // The name of its cluster goes on with a slash.
             let holds = |name: &str| {
                 let mut places = bytes.windows(name.len() + 1);
-                places.any(|place| place.starts_with(name.as_bytes()) && !place.ends_with(b"-"))
+                places.any(|place| place.starts_with(name.as_bytes()) && !place.ends_with(b"/"))
             };
             holds("A/default/gateways/keyed") && holds("A/default/gateways/spread")
         })
