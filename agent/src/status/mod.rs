@@ -4,6 +4,7 @@
 mod book;
 mod leaving;
 pub mod node_report;
+mod older_schema;
 mod plan;
 mod proxies;
 mod sessions;

@@ -1,6 +1,7 @@
 //! Writes the node's report to the API server, by server-side apply of this agent's own object. Entry point: [`run`].
 //! Without an API server the agent goes on, and the newest report is written when there is one again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use portreeve_api::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
 use super::node_report::{Facts, Pace, said};
-use super::{leaving, sessions};
+use super::{leaving, older_schema, sessions};
 use crate::keepers::Keepers;
 use crate::local::Local;
 
@@ -37,6 +38,7 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
     let (mut changes, mut proxies) = (local.changes(), keepers.watch());
     let mut pace = Pace::default();
     let mut failing = false;
+    let mut lacking = BTreeSet::new();
     loop {
         let now = Timestamp::now();
         let (mut report, leaving) = look(&local, &keepers, &pace.last(), now);
@@ -48,6 +50,9 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
         if wait.is_zero() {
             sessions::fill(&mut report, &keepers).await;
             let outcome = write(&client, local.node(), &report, now).await;
+            if let Ok(found) = &outcome {
+                told(&mut lacking, found);
+            }
             match &outcome {
                 Err(error) if !failing => {
                     tracing::warn!(%error, "can't write the node's report, trying again")
@@ -86,22 +91,45 @@ fn look(
     })
 }
 
-async fn write(client: &Client, node: &str, report: &NodeReportStatus, now: Timestamp) -> anyhow::Result<()> {
+/// Says once which fields the cluster's definition lacks.
+fn told(lacking: &mut BTreeSet<String>, found: &BTreeSet<String>) {
+    if lacking != found && !found.is_empty() {
+        tracing::warn!(fields = ?found, "the definition of NodeReports is older than this agent; the report lacks these fields until deploy/crds is applied");
+    }
+    lacking.clone_from(found);
+}
+
+/// Writes the report, without the fields that the cluster's definition lacks, and returns those.
+async fn write(
+    client: &Client,
+    node: &str,
+    report: &NodeReportStatus,
+    now: Timestamp,
+) -> anyhow::Result<BTreeSet<String>> {
     let writing = async {
         let status = NodeReportStatus { observed_at: Some(Time(now)), ..report.clone() };
         let api: Api<NodeReport> = Api::all(client.clone());
-        let patch = object(node, json!({"status": status}));
-        let params = PatchParams::apply(MANAGER).force();
-        match api.patch_status(node, &params, &Patch::Apply(&patch)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                create(client, node).await?;
-                api.patch_status(node, &params, &Patch::Apply(&patch)).await
+        let mut patch = object(node, json!({"status": status}));
+        let mut lacking = BTreeSet::new();
+        loop {
+            let Err(error) = apply(&api, node, &patch).await else { return Ok(lacking) };
+            match &error {
+                kube::Error::Api(status) if status.code == 404 => create(client, node).await?,
+                kube::Error::Api(status) if !older_schema::undeclared(&status.message).is_empty() => {
+                    let found = older_schema::undeclared(&status.message);
+                    older_schema::leave_out(&mut patch, &found);
+                    lacking.extend(found);
+                }
+                _ => return Err(error),
             }
-            other => other,
         }
     };
-    tokio::time::timeout(ANSWER, writing).await??;
-    Ok(())
+    Ok(tokio::time::timeout(ANSWER, writing).await??)
+}
+
+async fn apply(api: &Api<NodeReport>, node: &str, patch: &Value) -> kube::Result<()> {
+    let params = PatchParams::apply(MANAGER).force();
+    api.patch_status(node, &params, &Patch::Apply(patch)).await.map(drop)
 }
 
 /// Creates the object, which goes with its Node.

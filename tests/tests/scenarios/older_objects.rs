@@ -1,4 +1,4 @@
-//! Objects that are older than a rule of their definition.
+//! Objects that are older than a rule of their definition, and definitions that are older than the agent.
 
 use std::net::SocketAddr;
 
@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::PostParams;
+use portreeve_api::node_report::NodeReport;
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service, said};
@@ -13,6 +14,10 @@ use portreeve_tests::{path, wait};
 use serde_json::Value;
 
 const CRD: &str = "virtualservices.servicemesh.l7mp.io";
+const REPORTS: &str = "nodereports.portreeve.dev";
+/// The schema of a report's fields of a proxy.
+const PROXY_FIELDS: &str =
+    "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/proxies/items/properties";
 /// The schema of a listener's name in the definition.
 const LISTENER_NAME: &str =
     "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/listeners/items/properties/name";
@@ -55,4 +60,34 @@ async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is
     town.apply(&odd("old").replace("5001", "5002")).await?;
     path::opens(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5002), &worker.name, BOUND)?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_is_written_without_the_fields_that_an_older_definition_lacks() -> Result<()> {
+    let town = Town::start(1).await?;
+    let crds = Api::<CustomResourceDefinition>::all(town.client.clone());
+    let today = crds.get(REPORTS).await?;
+    let mut before = serde_json::to_value(&today)?;
+    let fields =
+        before.pointer_mut(PROXY_FIELDS).and_then(Value::as_object_mut).context("a proxy's fields")?;
+    for field in ["started", "rssBytes", "cpuSeconds", "ackedVersions"] {
+        ensure!(fields.remove(field).is_some(), "{field} is in the definition today");
+    }
+    let before: CustomResourceDefinition = serde_json::from_value(before)?;
+    crds.replace(REPORTS, &PostParams::default(), &before).await?;
+    town.gateways().await?;
+    let reported = || async {
+        let report = Api::<NodeReport>::all(town.client.clone()).get("n1").await.ok()?;
+        report.status?.proxies.into_iter().find(|proxy| proxy.pid.is_some())
+    };
+    let proxy = wait::eventually("the running gateway in the report", BOUND, reported).await?;
+    ensure!(proxy.started.is_none(), "the definition had the field still");
+    let log = town.nodes[0].agent.as_ref().context("the agent runs")?.log();
+    ensure!(log.contains("the definition of NodeReports is older than this agent"), "{log}");
+
+    let mut present = crds.get(REPORTS).await?;
+    present.spec = today.spec;
+    crds.replace(REPORTS, &PostParams::default(), &present).await?;
+    let whole = || async { reported().await.is_some_and(|proxy| proxy.started.is_some()) };
+    wait::until("the whole report", BOUND * 2, whole).await
 }
