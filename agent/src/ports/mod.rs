@@ -92,10 +92,11 @@ impl Watch {
         if !self.can_tell() {
             return;
         }
-        let wanted = self.local.read(World::wanted_ports);
         match sockets::bound() {
             Ok(bound) => {
                 self.failing = false;
+                // Afterwards: a proxy's socket is there only for a listener that was wanted before.
+                let wanted = self.local.read(World::wanted_ports);
                 let strangers = self.strangers(&bound, |port| first || wanted.contains(port));
                 self.local.set_strangers(strangers);
             }

@@ -107,6 +107,11 @@ impl Ledger {
         lines.map(|(key, line)| (key.clone(), line.accepted.resource.version()))
     }
 
+    /// Whether a version of a Plan's resource was accepted.
+    pub fn has_accepted(&self, plan: &str, key: &Key) -> bool {
+        self.pages.get(plan).is_some_and(|page| page.lines.contains_key(key))
+    }
+
     /// The Plans that something was accepted of.
     pub fn plans(&self) -> impl Iterator<Item = &Name> {
         self.pages.keys()

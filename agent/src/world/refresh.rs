@@ -113,6 +113,10 @@ impl World {
         let denied = self.claims.denied(owner);
         let mut taken = self.taken(&owner.0, plan);
         taken.retain(|listener, _| !denied.contains_key(listener));
+        for (listener, one) in taken.iter_mut().filter(|(_, one)| one.by.unsure) {
+            let key = (EnvoyType::Listener, translate::qualified(plan, listener));
+            one.by.beside |= before.resources.contains_key(&key) || self.has_accepted(owner, &key);
+        }
         let names = denied.keys().chain(held_back(&taken)).cloned().collect();
         let called = self.former_names(owner, plan);
         let (families, defaults) = (facts.families, self.defaults);

@@ -126,6 +126,11 @@ impl World {
         taken.collect()
     }
 
+    /// Whether a proxy accepted a version of this resource.
+    pub(super) fn has_accepted(&self, (id, plan): &Owner, key: &(EnvoyType, Name)) -> bool {
+        self.ledgers.get(id).is_some_and(|ledger| ledger.has_accepted(plan, key))
+    }
+
     /// The clusters of a Plan that a proxy knows by a former name.
     pub(super) fn former_names(&self, (id, name): &Owner, plan: &plan::Plan) -> BTreeMap<String, Name> {
         self.ledgers.get(id).map(|ledger| ledger.former_names(name, plan)).unwrap_or_default()

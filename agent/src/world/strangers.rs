@@ -20,7 +20,7 @@ pub struct Stranger {
     pub who: String,
     /// A proxy of this node has the port open too.
     pub beside: bool,
-    /// Whose socket it is has not been looked up yet: it may be a proxy's.
+    /// Whose socket it is has not been looked up yet: it may be a proxy's, so no listener that runs is taken away.
     pub unsure: bool,
 }
 

@@ -69,3 +69,23 @@ fn listener_behind_a_socket_of_unknown_owner_waits_in_silence_until_that_is_look
     assert!(!rig.world.guesses_strangers());
     assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
 }
+
+#[test]
+fn listener_that_runs_stays_while_nobody_has_looked_up_whose_a_socket_on_its_port_is() {
+    let unsure = || [(UDP, Stranger { unsure: true, ..stranger(false) })].into();
+    let plan = mk_plan("a", 10, 2000, ip("10.0.0.9"));
+    let mut rig = Rig::new();
+    rig.put_plan(&plan);
+    rig.world.set_strangers(unsure());
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
+    rig.accept_types(EnvoyType::ALL);
+    // Another agent, which knows by its store what the proxy runs.
+    let mut again = Rig { world: World::new(Families::V4) };
+    for (owner, all) in rig.world.take_unsaved() {
+        again.world.restore_accepted(owner, all);
+    }
+    again.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
+    again.world.set_strangers(unsure());
+    again.put_plan(&plan);
+    assert_eq!(again.listeners(&gateway()), ["A/ns/a/l"]);
+}
