@@ -7,8 +7,8 @@ use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Characters of an object's name at most (RFC 1123).
-const MAX_NAME: usize = 253;
+use crate::identifiers::{is_dns_label, is_dns_subdomain};
+
 /// Characters of a namespace's name at most.
 const MAX_NAMESPACE: usize = 63;
 
@@ -50,20 +50,16 @@ where
 /// An API server's rules for names, so that an object from a file has no others: they become parts of names and of paths.
 fn check_names(meta: &ObjectMeta) -> Result<(), ParseError> {
     let error = |field: &str, message: String| Err(ParseError { path: format!("metadata.{field}"), message });
-    let label = |text: &str| {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
-    };
     let name = meta.name.as_deref().unwrap_or_default();
     if name.is_empty() {
         return error("name", "must not be empty".into());
     }
-    if name.len() > MAX_NAME || !name.split('.').all(label) {
+    if !is_dns_subdomain(name) {
         let rule = "lower-case letters, digits, - and ., at most 253 characters, each part with a letter or a digit at both ends";
         return error("name", format!("must be {rule}; is {name:?}"));
     }
     match meta.namespace.as_deref() {
-        Some(namespace) if namespace.len() > MAX_NAMESPACE || !label(namespace) => {
+        Some(namespace) if namespace.len() > MAX_NAMESPACE || !is_dns_label(namespace) => {
             let rule = "lower-case letters, digits and -, at most 63 characters, with a letter or a digit at both ends";
             error("namespace", format!("must be {rule}; is {namespace:?}"))
         }

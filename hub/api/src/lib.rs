@@ -5,6 +5,7 @@ pub mod conditions;
 pub mod crds;
 pub mod door;
 pub mod http_path;
+pub mod identifiers;
 pub mod names;
 pub mod node_proxy;
 pub mod node_report;

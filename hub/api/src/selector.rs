@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use crate::identifiers::{is_label_key, is_label_value};
 use crate::plan::{Operator, Requirement, Selector};
 
 /// A label selector that can't be understood.
@@ -87,36 +88,13 @@ pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, Selecto
 /// Whether labels may have a requirement's key and values.
 fn possible(requirement: &Requirement) -> Result<(), SelectorError> {
     let key = || requirement.key.clone();
-    if !is_key(&requirement.key) {
+    if !is_label_key(&requirement.key) {
         return Err(SelectorError::BadKey { key: key() });
     }
-    match requirement.values.iter().find(|value| !value.is_empty() && !is_word(value)) {
+    match requirement.values.iter().find(|value| !is_label_value(value)) {
         Some(value) => Err(SelectorError::BadValue { key: key(), value: value.clone() }),
         None => Ok(()),
     }
-}
-
-/// A word, after a DNS subdomain and a slash if there is one.
-fn is_key(text: &str) -> bool {
-    match text.split_once('/') {
-        Some((domain, name)) => domain.len() <= 253 && domain.split('.').all(is_dns_part) && is_word(name),
-        None => is_word(text),
-    }
-}
-
-fn is_word(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    text.len() <= 63 && text.bytes().all(inner) && has_ends(text, u8::is_ascii_alphanumeric)
-}
-
-fn is_dns_part(text: &str) -> bool {
-    let end = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    text.bytes().all(|b| end(&b) || b == b'-') && has_ends(text, end)
-}
-
-fn has_ends(text: &str, end: impl Fn(&u8) -> bool) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(&end) && bytes.last().is_some_and(&end)
 }
 
 // === impl Selector ===

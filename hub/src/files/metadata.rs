@@ -1,6 +1,7 @@
 //! The API server's rules for metadata beyond those that [`portreeve_api::door`] knows. Entry point: [`check`].
 
 use kube::core::ObjectMeta;
+use portreeve_api::identifiers::{is_label_key, is_label_value};
 
 use super::document::Kind;
 
@@ -18,43 +19,22 @@ pub(super) fn check(kind: Kind, meta: &ObjectMeta) -> Vec<String> {
         wrong.push(format!("metadata.namespace: a {} has none, is {namespace:?}", kind.title()));
     }
     for (key, value) in meta.labels.iter().flatten() {
-        if !is_label_key(key) {
+        if !is_key(key) {
             wrong.push(format!("metadata.labels: {key:?} is no key of a label"));
         }
-        if !(value.is_empty() || is_name_part(value)) {
+        if !is_label_value(value) {
             wrong.push(format!("metadata.labels.{key}: {value:?} is no value of a label"));
         }
     }
-    for key in meta.annotations.iter().flatten().map(|(key, _)| key).filter(|key| !is_label_key(key)) {
+    for key in meta.annotations.iter().flatten().map(|(key, _)| key).filter(|key| !is_key(key)) {
         wrong.push(format!("metadata.annotations: {key:?} is no key of an annotation"));
     }
     wrong
 }
 
-/// DNS labels with dots between them: 253 characters at most.
-fn is_subdomain(text: &str) -> bool {
-    let part = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    text.len() <= 253 && text.split('.').all(part)
-}
-
-/// A key of a label: a name, perhaps after a domain and a slash.
-fn is_label_key(key: &str) -> bool {
-    match key.split_once('/') {
-        Some((domain, name)) => is_subdomain(&domain.to_ascii_lowercase()) && is_name_part(name),
-        None => is_name_part(key),
-    }
-}
-
-fn is_name_part(text: &str) -> bool {
-    let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let bytes = text.as_bytes();
-    text.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && text.bytes().all(inner)
+/// A key of a label or an annotation. Its domain may have capital letters.
+fn is_key(text: &str) -> bool {
+    is_label_key(&text.to_ascii_lowercase())
 }
 
 #[cfg(test)]
