@@ -40,11 +40,14 @@ pub struct LeftBehind {
 /// A hash of what a Plan says of each of its clusters, by the name that the proxies know. It changes with the cluster's
 /// endpoint sources, not with the endpoints that they stand for.
 pub fn sources(request: &Request<'_>) -> BTreeMap<Name, u64> {
-    let of_cluster = |cluster: &plan::Cluster| {
-        let nameless = plan::Cluster { name: String::new(), ..cluster.clone() };
-        (request.cluster_name(&cluster.name), xxh3_64(&nameless.encode_to_vec()))
-    };
-    request.plan.clusters.iter().map(of_cluster).collect()
+    let of = |cluster: &plan::Cluster| (request.cluster_name(&cluster.name), digest(cluster));
+    request.plan.clusters.iter().map(of).collect()
+}
+
+/// A hash of all that a Plan says of a cluster but for the name.
+pub fn digest(cluster: &plan::Cluster) -> u64 {
+    let nameless = plan::Cluster { name: String::new(), ..cluster.clone() };
+    xxh3_64(&nameless.encode_to_vec())
 }
 
 /// Serves these backings in the place of what was made for their listeners, and returns the clusters that it put back,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portreeve_api::{names, plan};
 use portreeve_xds::Name;
 
+use super::backing;
 use crate::translate::{listener, qualified, qualified_in};
 
 /// The clusters that accepted listeners lead to by a former name, by the listener's name.
@@ -56,12 +57,12 @@ impl FormerNames {
 
 /// The former names that different clusters would keep.
 fn torn(plan: &plan::Plan, kept: &BTreeMap<String, Name>) -> BTreeSet<Name> {
-    let mut seen: BTreeMap<&Name, plan::Cluster> = BTreeMap::new();
+    let mut seen: BTreeMap<&Name, u64> = BTreeMap::new();
     let mut torn = BTreeSet::new();
     for cluster in &plan.clusters {
         let Some(former) = kept.get(&cluster.name) else { continue };
-        let nameless = plan::Cluster { name: String::new(), ..cluster.clone() };
-        if seen.insert(former, nameless.clone()).is_some_and(|other| other != nameless) {
+        let digest = backing::digest(cluster);
+        if seen.insert(former, digest).is_some_and(|other| other != digest) {
             torn.insert(former.clone());
         }
     }

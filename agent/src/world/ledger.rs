@@ -61,7 +61,7 @@ struct Page {
     /// Put up, and neither accepted nor refused yet; the newest last.
     offered: BTreeMap<Key, Vec<Accepted>>,
     /// What stands behind accepted listeners that are to be replaced.
-    backings: BTreeMap<Name, Backing>,
+    backings: BTreeMap<Key, Backing>,
     former: FormerNames,
 }
 
@@ -182,7 +182,7 @@ impl Ledger {
         if offered.is_empty() {
             page.offered.remove(key);
         }
-        page.backings.remove(&key.1);
+        page.backings.remove(key);
         accepted.is_some_and(|accepted| {
             page.note_former(&accepted);
             page.lines.insert(key.clone(), Line { accepted, pinned: false });
@@ -277,21 +277,19 @@ impl Page {
     /// Notes what stands behind the accepted listeners that are to be replaced, and forgets it of all others.
     fn note_backings(&mut self, made: &Contribution) {
         let Self { lines, backings, .. } = self;
-        let replaced = |name: &Name| {
-            let key = (EnvoyType::Listener, name.clone());
-            let (old, new) = (&lines.get(&key)?.accepted.resource, made.resources.get(&key)?);
-            (old.version() != new.version()).then(|| old.clone())
+        let replaced = |key: &Key, new: &Arc<Resource>| {
+            let old = &lines.get(key)?.accepted.resource;
+            (old.version() != new.version()).then_some(old)
         };
-        backings.retain(|listener, _| replaced(listener).is_some());
-        let listeners = made.resources.keys().filter(|(ty, _)| *ty == EnvoyType::Listener);
-        for (_, listener) in listeners {
-            let Some(old) = replaced(listener).filter(|_| !backings.contains_key(listener)) else { continue };
+        backings.retain(|key, _| made.resources.get(key).is_some_and(|new| replaced(key, new).is_some()));
+        for (key, new) in made.resources.iter().filter(|((ty, _), _)| *ty == EnvoyType::Listener) {
+            let Some(old) = replaced(key, new).filter(|_| !backings.contains_key(key)) else { continue };
             let Some(target) = listener::target(old.body()) else { continue };
             let line = |ty| lines.get(&(ty, target.clone())).map(|line: &Line| &line.accepted);
             if let (Some(cluster), Some(assignment)) = (line(EnvoyType::Cluster), line(EnvoyType::Endpoint)) {
                 let (sources, cluster) = (cluster.sources, cluster.resource.clone());
                 let backing = Backing { cluster, assignment: assignment.resource.clone(), sources };
-                backings.insert(listener.clone(), backing);
+                backings.insert(key.clone(), backing);
             }
         }
     }
@@ -303,10 +301,6 @@ impl Page {
         inputs: &Inputs<'_>,
         made: &Contribution,
     ) -> Vec<LeftBehind> {
-        let tried_again = |listener: &Name| {
-            let key = (EnvoyType::Listener, listener.clone());
-            refused(&key, made.resources.get(&key)?.version())
-        };
         let moved_on = |backing: &Backing| {
             let key = (EnvoyType::Cluster, backing.cluster.name().clone());
             match (made.resources.get(&key), backing.sources, inputs.sources(&key)) {
@@ -315,12 +309,12 @@ impl Page {
                 (Some(cluster), ..) => cluster.version() != backing.cluster.version(),
             }
         };
-        let behind = self.backings.iter().filter(|(_, backing)| moved_on(backing));
-        let of = |(listener, backing): (&Name, &Backing)| {
-            let (listener, backing) = (listener.clone(), backing.clone());
-            Some(LeftBehind { tried_again: tried_again(&listener)?, listener, backing })
+        let of = |(key, backing): (&Key, &Backing)| {
+            let tried_again = refused(key, made.resources.get(key)?.version())?;
+            let left = || LeftBehind { listener: key.1.clone(), backing: backing.clone(), tried_again };
+            moved_on(backing).then(left)
         };
-        behind.filter_map(of).collect()
+        self.backings.iter().filter_map(of).collect()
     }
 
     /// Decides between what was made and what was accepted; true when there is something else to keep.

@@ -92,6 +92,20 @@ fn endpoints_of_a_refused_listener_are_live_where_its_cluster_is_the_same() {
 }
 
 #[test]
+fn cluster_with_the_listeners_name_is_taken_for_no_listener() {
+    let call = |port, worker: &str| renamed(call(port, worker), "l");
+    let mut rig = running(&call(2000, "10.0.0.1"));
+    let mut edited = call(2001, "10.0.0.2");
+    // Another cluster body, so that the proxy accepts a new version of the cluster first.
+    edited.clusters[0].connect_timeout_ms = 7;
+    rig.refuse_listener(&edited);
+    let view = rig.world.open(&gateway()).unwrap();
+    let assignment = view.snapshot(|s| s.get(EnvoyType::Endpoint, LISTENER).unwrap().version());
+    let before = running(&call(2000, "10.0.0.1")).world.open(&gateway()).unwrap();
+    assert_eq!(assignment, before.snapshot(|s| s.get(EnvoyType::Endpoint, LISTENER).unwrap().version()));
+}
+
+#[test]
 fn edit_of_the_endpoints_alone_counts_as_what_the_listener_had() {
     let mut rig = running(&call(2000, "10.0.0.1"));
     rig.put_plan(&call(2000, "10.0.0.2"));
