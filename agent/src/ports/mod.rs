@@ -2,7 +2,8 @@
 //!
 //! It looks in the agent's own network namespace, which is the host's: at the ports that NodeProxies' listeners want or may
 //! want next. A proxy is whoever a keeper of this agent keeps, or who is in a pod that has a proxy. Where the agent may not
-//! read the files of a process (it needs the same user, or CAP_SYS_PTRACE), it says nothing of that process's sockets; nor where Envoy will say itself that the port is in use.
+//! read the files of a process (it needs the same user, or CAP_SYS_PTRACE), it says nothing of that process's sockets; nor
+//! where Envoy will say itself that the port is in use.
 
 mod beside;
 mod holder;
@@ -131,16 +132,17 @@ impl Watch {
     fn resolve<'a>(&mut self, bound: &[Bound], inodes: impl Iterator<Item = &'a u32>) {
         let there: HashSet<u32> = bound.iter().map(|one| one.inode).collect();
         self.known.retain(|inode, _| there.contains(inode));
-        let open = |inode: &&u32| !matches!(self.known.get(inode), Some(Whose::Ours | Whose::Unknown));
-        let open: Vec<u32> = inodes.filter(open).copied().collect();
-        let sure = |inode: &u32| matches!(self.known.get(inode), Some(Whose::Stranger { certain: true, .. }));
-        let asked: HashSet<u32> = open.iter().filter(|inode| !sure(inode)).copied().collect();
-        let sockets: HashMap<u32, &Bound> = bound.iter().map(|one| (one.inode, one)).collect();
+        let settled = |inode: &u32| match self.known.get(inode) {
+            Some(Whose::Ours | Whose::Unknown) => true,
+            Some(Whose::Stranger { certain, .. }) => *certain,
+            None => false,
+        };
+        let asked: HashSet<u32> = inodes.filter(|inode| !settled(inode)).copied().collect();
         if asked.is_empty() {
             return;
         }
-        let ours: Vec<u32> = self.keepers.envoys();
-        let found = holder::holders(asked.clone(), &ours);
+        let sockets: HashMap<u32, &Bound> = bound.iter().map(|one| (one.inode, one)).collect();
+        let found = holder::holders(asked.clone(), &self.keepers.envoys());
         for inode in asked {
             let again = matches!(self.known.get(&inode), Some(Whose::Stranger { .. }));
             let whose = match found.get(&inode) {

@@ -1,5 +1,5 @@
-//! How much a peer may make a server remember: names of subscriptions and of foreign types, its node's metadata. [`Load`] is an amount, [`Budget`]
-//! a limit that several streams of one peer share.
+//! How much a peer may make a server remember: names of subscriptions and of foreign types, its node's metadata. [`Load`] is
+//! an amount, [`Budget`] a limit that several streams of one peer share.
 //!
 //! Without a limit a stream of a server of 5 MB that subscribed to a million names took 306 MB (measured).
 
