@@ -40,7 +40,7 @@ impl Local {
     pub(crate) fn set_strangers(&self, strangers: Strangers) {
         let mut inner = self.lock();
         if inner.world.concerned_by(&strangers).is_empty() {
-            return inner.world.set_strangers(strangers);
+            return inner.world.note_strangers(strangers);
         }
         drop(inner);
         self.change(|world| world.set_strangers(strangers));

@@ -67,12 +67,15 @@ impl World {
     /// when their port is free.
     pub fn set_strangers(&mut self, strangers: Strangers) {
         let owners = self.concerned_by(&strangers);
+        self.note_strangers(strangers);
+        self.bring_up_to_date(owners);
+    }
+
+    /// The same where nobody is concerned.
+    pub(crate) fn note_strangers(&mut self, strangers: Strangers) {
         let unsure = |port: &(Transport, u32)| strangers.get(port).is_some_and(|one| one.unsure);
         let guessed = self.wanted_ports().iter().any(unsure);
         self.strangers = Known { by_port: strangers, guessed };
-        if !owners.is_empty() {
-            self.bring_up_to_date(owners);
-        }
     }
 
     /// Those whose listeners want a port of which something else is known than before.
