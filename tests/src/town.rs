@@ -168,7 +168,15 @@ impl Town {
     /// # Errors
     /// The server refuses.
     pub async fn gateways_wanted(&self) -> Result<()> {
-        self.apply(GATEWAY).await
+        self.gateways_with("").await
+    }
+
+    /// The same NodeProxy with more fields in its spec: YAML, each at two spaces.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn gateways_with(&self, fields: &str) -> Result<()> {
+        self.apply(&format!("{GATEWAY}{fields}")).await
     }
 
     /// It is gone again.

@@ -12,16 +12,8 @@ use portreeve_tests::virtual_service::said;
 const APP: u16 = 6000;
 /// The Envoys' health listener.
 const HEALTH: u16 = 1233;
-/// A NodeProxy whose Envoy answers health checks.
-const GATEWAY: &str = "
-apiVersion: portreeve.dev/v1alpha1
-kind: NodeProxy
-metadata: {name: gateway}
-spec:
-  nodeSelector: {role: gateway}
-  labels: {app: envoy-ingress}
-  envoy: {healthListener: 1233}
-";
+/// Settings of a NodeProxy whose Envoy answers health checks.
+const LISTENER: &str = "  envoy: {healthListener: 1233}\n";
 
 /// A VirtualService of one listener whose only endpoint is this address, with these lines of its cluster and its endpoint.
 fn service(name: &str, port: u16, ip: IpAddr, check: &str, health_port: &str) -> String {
@@ -41,7 +33,7 @@ fn check(more: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_by_http_and_tcp_and_none_are_what_the_object_says() -> Result<()> {
     let town = Town::start(1).await?;
-    town.apply(GATEWAY).await?;
+    town.gateways_with(LISTENER).await?;
     let node = &town.nodes[0];
     node.gateway().wait_ready(BOUND).await?;
     let (root, ip) = (town.bed.root(), node.address());

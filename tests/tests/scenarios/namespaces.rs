@@ -15,14 +15,8 @@ use serde_json::{Value, json};
 
 const APP: u16 = 6000;
 
-const PROXY: &str = "
-apiVersion: portreeve.dev/v1alpha1
-kind: NodeProxy
-metadata: {name: gateway}
-spec:
-  nodeSelector: {role: gateway}
-  labels: {app: envoy-ingress}
-  allowedNamespaces:
+/// The namespaces whose objects the gateway takes.
+const ALLOWED: &str = "  allowedNamespaces:
     from: Selector
     selector:
       matchLabels: {team: red}
@@ -40,7 +34,7 @@ async fn label(town: &Town, labels: Value) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn label_of_a_namespace_opens_a_node_proxy_and_its_removal_closes_it_with_the_reason() -> Result<()> {
     let mut town = Town::start(1).await?;
-    town.apply(PROXY).await?;
+    town.gateways_with(ALLOWED).await?;
     let gateway = town.nodes[0].gateway();
     gateway.wait_ready(BOUND).await?;
     let worker = town.worker(1, 1, "app: worker", false).await?;

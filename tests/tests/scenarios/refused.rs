@@ -14,15 +14,8 @@ use portreeve_tests::udp::Flow;
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
-/// An Envoy without the balancer of UDP clusters that have no key, and without TCP.
-const GATEWAY: &str = "
-apiVersion: portreeve.dev/v1alpha1
-kind: NodeProxy
-metadata: {name: gateway}
-spec:
-  nodeSelector: {role: gateway}
-  labels: {app: envoy-ingress}
-  envoy:
+/// Settings of an Envoy without the balancer of UDP clusters that have no key, and without TCP.
+const DISABLED: &str = "  envoy:
     extraArgs:
     - --disable-extensions
     - envoy.load_balancing_policies/envoy.load_balancing_policies.maglev,envoy.filters.network/envoy.filters.network.tcp_proxy
@@ -59,7 +52,7 @@ async fn says(town: &Town, name: &str, reason: &str) -> Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_envoy_refuses_by_content_is_named_with_its_reason_and_the_rest_is_served() -> Result<()> {
     let town = Town::start(1).await?;
-    town.apply(GATEWAY).await?;
+    town.gateways_with(DISABLED).await?;
     let root = town.bed.root();
     town.nodes[0].gateway().wait_ready(BOUND).await?;
     let (_workers, _echoes) = town.answering_workers(1, 1, PORT).await?;
