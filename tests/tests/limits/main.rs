@@ -1,10 +1,17 @@
 //! The limits of the house style, as it counts them: how long files and functions may be, how deep blocks are nested, how
-//! many arguments a function has, how a file may be called, and what must not be left in it.
+//! many arguments a function has, how a file may be called, what must not be left in it, and that no files or folders of a
+//! crate import each other in a circle.
 
+mod circles;
 mod functions;
+mod imports;
+mod known;
+mod modules;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use modules::Sources;
 
 /// Lines of a file before its tests.
 const PRODUCTION: usize = 400;
@@ -71,6 +78,11 @@ fn walk(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether a file is the root of a library or a program.
+fn is_crate_root(path: &Path) -> bool {
+    ["src/lib.rs", "src/main.rs"].iter().any(|root| path.ends_with(root))
+}
+
 /// The workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap_or_default()
@@ -89,6 +101,23 @@ fn every_file_keeps_the_limits() {
         );
     }
     assert!(seen > 10, "only {seen} files found under {}", root().display());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_and_folders_of_a_crate_import_each_other_in_one_direction() {
+    let root = root();
+    let files = rust_files(&root).into_iter().filter(|path| path.is_file());
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&root).unwrap().to_owned();
+        (name, std::fs::read_to_string(&path).unwrap())
+    };
+    let sources: Sources = files.map(read).collect();
+    let crates: Vec<&Path> =
+        sources.keys().map(PathBuf::as_path).filter(|path| is_crate_root(path)).collect();
+    assert!(crates.len() > 5, "only {crates:?} found");
+    let found = crates.iter().flat_map(|root| circles::circles(root, &sources).unwrap());
+    let wrong = circles::differences(&found.collect::<Vec<_>>(), known::CIRCLES);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

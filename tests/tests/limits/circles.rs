@@ -1,0 +1,184 @@
+//! No import circle between files or folders of a crate.
+//!
+//! The parts of each module are compared as wholes: every child with all that lies in its folder is one part, and the module's
+//! own file (`mod.rs`, `lib.rs`) is one more. So two folders that import each other are a circle even if no file of theirs
+//! imports itself through others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::imports::{Tie, ties};
+use crate::modules::{Sources, Tree};
+
+/// Parts of one module that import each other, directly or through others.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Circle {
+    /// Sorted paths: without `.rs` for a child with its folder, with `.rs` for the module's own file.
+    pub members: Vec<String>,
+    /// The lines that tie them: `FILE:LINE names PATH of FILE`.
+    pub lines: Vec<String>,
+}
+
+/// Ties between the parts of one module.
+type Level = BTreeMap<(usize, usize), Vec<Tie>>;
+
+/// The circles of the crate behind `root`.
+///
+/// # Errors
+/// A file can't be read as Rust.
+pub fn circles(root: &Path, sources: &Sources) -> Result<Vec<Circle>, String> {
+    let tree = Tree::read(root, sources)?;
+    let mut levels: BTreeMap<usize, Level> = BTreeMap::new();
+    for tie in ties(&tree) {
+        let (around, from, to) = parts(&tree, tie.from, tie.to);
+        levels.entry(around).or_default().entry((from, to)).or_default().push(tie);
+    }
+    let found = levels.iter().flat_map(|(around, level)| {
+        knots(level).into_iter().map(|knot| describe(&tree, *around, level, &knot)).collect::<Vec<_>>()
+    });
+    let mut found: Vec<Circle> = found.collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The innermost module around both, and the part of it that holds each: a child, or the module itself for its own file.
+fn parts(tree: &Tree, from: usize, to: usize) -> (usize, usize, usize) {
+    let line = |at: usize| {
+        let parents = std::iter::successors(Some(at), |at| tree.modules[*at].parent);
+        let mut line: Vec<usize> = parents.collect();
+        line.reverse();
+        line
+    };
+    let (from, to) = (line(from), line(to));
+    let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
+    let part = |line: &[usize]| line.get(shared).copied().unwrap_or(line[shared - 1]);
+    (from[shared - 1], part(&from), part(&to))
+}
+
+/// The sets of parts that reach each other.
+fn knots(level: &Level) -> BTreeSet<Vec<usize>> {
+    let reached = |start: usize| {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
+        while let Some(at) = open.pop() {
+            let next = level.keys().filter(|(from, _)| *from == at).map(|(_, to)| *to);
+            open.extend(next.filter(|to| seen.insert(*to)));
+        }
+        seen
+    };
+    let nodes: BTreeSet<usize> = level.keys().flat_map(|(from, to)| [*from, *to]).collect();
+    let reach: BTreeMap<usize, BTreeSet<usize>> = nodes.iter().map(|node| (*node, reached(*node))).collect();
+    let knot = |node: &usize| -> Vec<usize> {
+        let mutual = |other: &&usize| reach[node].contains(other) && reach[*other].contains(node);
+        nodes.iter().filter(mutual).copied().collect()
+    };
+    nodes.iter().map(knot).filter(|knot| knot.len() > 1).collect()
+}
+
+fn describe(tree: &Tree, around: usize, level: &Level, knot: &[usize]) -> Circle {
+    let file = |at: usize| tree.modules[at].file.display();
+    let inside = level.iter().filter(|((from, to), _)| knot.contains(from) && knot.contains(to));
+    let line = |tie: &Tie| format!("{}:{} names {} of {}", file(tie.from), tie.line, tie.path, file(tie.to));
+    let lines = inside.flat_map(|(_, ties)| ties.iter().map(line)).collect();
+    let mut members: Vec<String> = knot.iter().map(|at| label(tree, *at, *at == around)).collect();
+    members.sort();
+    Circle { members, lines }
+}
+
+/// The file of a module by itself, or the module with its folder.
+fn label(tree: &Tree, at: usize, itself: bool) -> String {
+    let file = &tree.modules[at].file;
+    match file.file_name().is_some_and(|name| name == "mod.rs") {
+        _ if itself => file.display().to_string(),
+        true => file.with_file_name("").display().to_string().trim_end_matches('/').to_owned(),
+        false => file.with_extension("").display().to_string(),
+    }
+}
+
+/// Reports new circles with their lines, and known circles that are gone.
+pub fn differences(found: &[Circle], known: &[&[&str]]) -> Vec<String> {
+    let is = |circle: &Circle, members: &[&str]| circle.members == members;
+    let new = found.iter().filter(|circle| !known.iter().any(|members| is(circle, members)));
+    let new = new.map(|circle| {
+        let (members, lines) = (circle.members.join(", "), circle.lines.join("\n  "));
+        format!("circle between {members}: move what ties them into a file that both can use\n  {lines}")
+    });
+    let gone = known.iter().filter(|members| !found.iter().any(|circle| is(circle, members)));
+    let gone = gone.map(|members| {
+        format!("no longer a circle, take it out of tests/tests/limits/known.rs: {}", members.join(", "))
+    });
+    new.chain(gone).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Vec<Circle> {
+        let sources = files.iter().map(|(path, text)| (path.into(), (*text).to_owned())).collect();
+        circles(Path::new("src/lib.rs"), &sources).unwrap()
+    }
+
+    fn members(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+        found(files).into_iter().map(|circle| circle.members).collect()
+    }
+
+    #[test]
+    fn circle_between_files_is_found_with_its_lines() {
+        let circle = found(&[
+            ("src/lib.rs", "mod a; mod b; mod c; mod d; pub use c::C;"),
+            ("src/a.rs", "use crate::b::B;\npub struct A;"),
+            ("src/b.rs", "\nuse crate::C;\npub struct B;"),
+            ("src/c.rs", "\n\npub struct C(super::a::A);"),
+            ("src/d.rs", "use crate::a::A;"),
+        ]);
+        let lines = [
+            "src/a.rs:1 names crate::b::B of src/b.rs",
+            "src/b.rs:2 names crate::C of src/c.rs",
+            "src/c.rs:3 names super::a::A of src/a.rs",
+        ];
+        let members = ["src/a", "src/b", "src/c"].map(str::to_owned).into();
+        assert_eq!(circle, [Circle { members, lines: lines.map(str::to_owned).into() }]);
+    }
+
+    #[test]
+    fn circle_between_folders_is_found_where_files_have_none() {
+        let files = [
+            ("src/lib.rs", "mod a; mod b; mod c;"),
+            ("src/a/mod.rs", "mod one; pub mod two;"),
+            ("src/a/one.rs", "use crate::b::three::Three;"),
+            ("src/a/two.rs", "pub struct Two;"),
+            ("src/b.rs", "pub mod three;"),
+            ("src/b/three.rs", "use crate::c::C; pub struct Three;"),
+            ("src/c.rs", "use crate::a::two::Two; pub struct C;"),
+        ];
+        assert_eq!(members(&files), [["src/a", "src/b", "src/c"]]);
+    }
+
+    #[test]
+    fn parent_that_uses_what_uses_it_is_a_circle_and_a_facade_is_none() {
+        let child = ("src/a/one.rs", "use super::Shared; pub struct One;");
+        let with =
+            |parent: &'static str| members(&[("src/lib.rs", "mod a;"), ("src/a/mod.rs", parent), child]);
+        assert_eq!(with("mod one; pub use one::One; pub struct Shared;"), Vec::<Vec<String>>::new());
+        let both = [["src/a/mod.rs", "src/a/one"]];
+        assert_eq!(with("mod one; pub use one::One; pub struct Shared { of: u8, one: One }"), both);
+        assert_eq!(with("mod one; use one::One; pub struct Shared;"), both);
+    }
+
+    #[test]
+    fn new_circle_and_a_known_one_that_is_gone_are_reported() {
+        let circle = |members: [&str; 2]| Circle {
+            members: members.map(str::to_owned).into(),
+            lines: vec!["a.rs:1 names b::B of b.rs".into()],
+        };
+        let found = [circle(["a", "b"]), circle(["c", "d"])];
+        assert_eq!(differences(&found, &[&["a", "b"], &["c", "d"]]), Vec::<String>::new());
+        let reported = differences(&found, &[&["c", "d"], &["c", "d", "e"]]);
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(
+            reported[0].starts_with("circle between a, b: ")
+                && reported[0].ends_with("\n  a.rs:1 names b::B of b.rs")
+        );
+        assert!(reported[1].contains("known.rs: c, d, e"), "{reported:?}");
+    }
+}
