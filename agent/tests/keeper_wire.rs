@@ -163,3 +163,15 @@ fn port_that_is_none_is_refused() {
     let spec = proto::Spec { health_listener: 65_536, ..proto::Spec::from(&mk_order()) };
     assert_eq!(Order::try_from(spec).unwrap_err().to_string(), "65536 is no port");
 }
+
+#[test]
+fn question_about_sockets_and_its_answer_have_the_golden_bytes() {
+    let asked = proto::Sockets { question: 7, inodes: vec![4711, 1] };
+    let bytes = Instruction { what: Some(What::Sockets(asked.clone())) }.encode_to_vec();
+    assert_eq!(hex(&bytes), "2a0708071203e72401");
+    assert_eq!(Instruction::decode(&bytes[..]).unwrap().what, Some(What::Sockets(asked)));
+    let told = proto::Holding { question: 7, inodes: vec![4711], incomplete: true };
+    let bytes = told.encode_to_vec();
+    assert_eq!(hex(&bytes), "08071202e7241801");
+    assert_eq!(proto::Holding::decode(&bytes[..]).unwrap(), told);
+}

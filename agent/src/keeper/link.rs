@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::Stream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
 use super::state::State;
-use super::usage;
 use super::wire::proto::instruction::What;
 use super::wire::proto::keepers_client::KeepersClient;
-use super::wire::proto::{Ask, Instruction, Report, Statistics};
+use super::wire::proto::{Ask, Holding, Instruction, Report, Sockets, Statistics};
+use super::{held, usage};
 use crate::envoy::stats;
 
 /// A report is sent at least this often.
@@ -84,6 +84,12 @@ impl Agent {
                         answers.spawn(answer(client.clone(), self.admin.clone(), ask));
                     }
                 }
+                Some(What::Sockets(sockets)) => {
+                    while answers.try_join_next().is_some() {}
+                    if answers.len() < ANSWERS {
+                        answers.spawn(tell_held(client.clone(), sockets));
+                    }
+                }
                 what => orders.send(Instruction { what }).await?,
             }
         }
@@ -107,6 +113,21 @@ async fn answer(mut client: KeepersClient<Channel>, admin: PathBuf, ask: Ask) {
     };
     if let Err(error) = told.await {
         tracing::debug!(%error, "the agent is not told what Envoy counts");
+    }
+}
+
+/// Tells which of the sockets in question the Envoys of this keeper hold.
+async fn tell_held(mut client: KeepersClient<Channel>, Sockets { question, inodes }: Sockets) {
+    let held = spawn_blocking(move || held::held(&inodes)).await.map_err(std::io::Error::other);
+    let holding = match held.flatten() {
+        Ok(inodes) => Holding { question, inodes, incomplete: false },
+        Err(error) => {
+            tracing::debug!(%error, "can't read which sockets Envoy holds");
+            Holding { question, inodes: Vec::new(), incomplete: true }
+        }
+    };
+    if let Err(error) = client.hold(holding).await {
+        tracing::debug!(%error, "the agent is not told which sockets Envoy holds");
     }
 }
 

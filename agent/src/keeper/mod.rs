@@ -11,6 +11,7 @@ mod event;
 pub(crate) mod handle;
 pub mod handover;
 mod heir;
+pub(crate) mod held;
 mod link;
 pub mod machine;
 pub mod memory;

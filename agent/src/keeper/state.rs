@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::spec::{Order, is_default};
 
 /// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts.
-/// 3: keepers of pods, which take over from one another. 4: those tell what their Envoys count.
-pub const PROTOCOL: u32 = 4;
+/// 3: keepers of pods, which take over from one another. 4: those tell what their Envoys count. 5: and which sockets they hold.
+pub const PROTOCOL: u32 = 5;
 
 /// Where a proxy stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use crate::identity::peer::witnessed;
 use crate::keeper::State;
 use crate::keeper::spec::is_name;
 use crate::keeper::wire::proto::keepers_server;
-use crate::keeper::wire::proto::{Heard, Instruction, Report, Statistics};
+use crate::keeper::wire::proto::{Heard, Holding, Instruction, Report, Statistics};
 
 use super::{Shared, attest};
 
@@ -96,7 +96,7 @@ impl keepers_server::Keepers for Attachments {
         let name = state.name.clone();
         let outdated = state.protocol >= RENEWABLE && other_build;
         let id = match &pod {
-            Some(pod) => self.shared.book().attach_pod(pod.clone(), state, sender),
+            Some(pod) => self.shared.book().attach_pod(pod.clone(), state, sender, peer.uid),
             None => self.shared.book().attach(state, sender, outdated),
         };
         self.shared.wake.notify_one();
@@ -108,6 +108,12 @@ impl keepers_server::Keepers for Attachments {
     async fn answer(&self, request: Request<Streaming<Statistics>>) -> Result<Response<Heard>, Status> {
         let peer = Peer::of(request.extensions());
         self.shared.answered(&peer, request.into_inner()).await?;
+        Ok(Response::new(Heard {}))
+    }
+
+    async fn hold(&self, request: Request<Holding>) -> Result<Response<Heard>, Status> {
+        let peer = Peer::of(request.extensions());
+        self.shared.told_held(&peer, request.into_inner())?;
         Ok(Response::new(Heard {}))
     }
 }

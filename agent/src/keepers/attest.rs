@@ -33,13 +33,6 @@ pub(crate) fn holder_of(file: &File) -> Option<u32> {
     locks.lines().find_map(|line| file.holder(line))
 }
 
-/// The parent of the process `pid`.
-pub(super) fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
 // === impl KernelFile ===
 
 impl KernelFile {
@@ -104,9 +97,10 @@ pub(super) mod tests {
     use nix::mount::{MsFlags, mount};
     use portreeve_xds::Peer;
 
-    use super::{KernelFile, device_of, holds_lock, parent_of};
+    use super::{KernelFile, device_of, holds_lock};
     use crate::identity::{Door, Identity};
     use crate::keeper::dir::Dir;
+    use crate::keeper::predecessor::parent_of;
     use crate::keepers::Keepers;
 
     const LOCKS: &str = "1: FLOCK  ADVISORY  READ 19461 fe:00:10 0 EOF\n\

@@ -9,6 +9,7 @@ mod book;
 mod pass;
 pub mod pods;
 mod questions;
+mod sockets;
 mod step;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 
 use crate::envoy::stats::{self, Answer, Prefix};
 use crate::keeper::dir::{Dir, replace};
+use crate::keeper::predecessor::parent_of;
 use crate::keeper::spec::is_name;
 use crate::keeper::wire::proto::keepers_server::KeepersServer;
 use crate::keeper::{Order, Phase, Spec, SpecError, State};
@@ -266,9 +268,9 @@ impl Keepers {
     /// The proxy that the process `pid` is: the one whose living keeper is the process's parent. The kernel's word, not the
     /// keeper's report, so it holds from the process's first moment.
     pub fn proxy_of(&self, pid: u32) -> Option<String> {
-        let parent = attest::parent_of(pid)?;
+        let parent = parent_of(pid)?;
         // A parent that ended meanwhile may have left its number to a keeper.
-        self.keeper_of(parent).filter(|_| attest::parent_of(pid) == Some(parent))
+        self.keeper_of(parent).filter(|_| parent_of(pid) == Some(parent))
     }
 
     /// The proxy whose living keeper the process `pid` is, by the kernel's word.

@@ -27,6 +27,8 @@ pub(super) struct PodKeeper {
     state: State,
     /// The Envoy that it was told to take over from.
     elder: Option<Elder>,
+    /// The user that it runs as, and so its Envoy.
+    user: Option<u32>,
 }
 
 // === impl Shared ===
@@ -44,11 +46,17 @@ impl Shared {
 
 impl Book {
     /// Attaches a keeper in a pod, in place of an older session of it; the session's id.
-    pub(super) fn attach_pod(&mut self, pod: Name, state: State, sender: super::book::Teller) -> u64 {
+    pub(super) fn attach_pod(
+        &mut self,
+        pod: Name,
+        state: State,
+        sender: super::book::Teller,
+        user: Option<u32>,
+    ) -> u64 {
         let id = self.next_session();
         let session = Session { id, sender, told: None, outdated: false };
         let entry = self.entries.entry(state.name.clone()).or_default();
-        entry.pods.insert(pod, PodKeeper { session, state, elder: None });
+        entry.pods.insert(pod, PodKeeper { session, state, elder: None, user });
         id
     }
 
@@ -122,6 +130,11 @@ impl PodKeeper {
     /// The version of the protocol that it speaks.
     pub(super) fn protocol(&self) -> u32 {
         self.state.protocol
+    }
+
+    /// The user that it runs as.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.user
     }
 
     /// Instructs it; whether it may have been heard.
@@ -200,7 +213,7 @@ mod tests {
 
         fn attach(&mut self, pod: &str, state: State) -> (u64, Receiver<Instruction>) {
             let (sender, receiver) = channel(4);
-            (self.book.attach_pod(pod.into(), state, sender), receiver)
+            (self.book.attach_pod(pod.into(), state, sender, Some(101)), receiver)
         }
 
         fn lead(&mut self, leader: &str) -> bool {
@@ -214,7 +227,7 @@ mod tests {
         match instructions.try_recv().ok()?.what? {
             What::Spec(spec) => Some(spec.elder),
             What::Stop(_) => Some(None),
-            What::Renew(_) | What::Ask(_) => None,
+            What::Renew(_) | What::Ask(_) | What::Sockets(_) => None,
         }
     }
 

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use portreeve_xds::{Name, Peer};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::Shared;
+use super::pods::PodKeeper;
 use crate::envoy::stats::{Answer, LONGEST, Prefix};
 use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Ask, Instruction, Statistics};
+use crate::keeper::wire::proto::{Ask, Holding, Instruction, Statistics};
 
 /// Longer than a keeper waits for its Envoy.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -29,7 +31,16 @@ pub(super) struct Questions(Mutex<HashMap<u64, Question>>);
 #[derive(Debug)]
 struct Question {
     pod: Name,
-    answer: oneshot::Sender<String>,
+    answer: oneshot::Sender<Told>,
+}
+
+/// What a keeper answers.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// To an `Ask`.
+    Statistics(String),
+    /// To `Sockets`.
+    Sockets(Holding),
 }
 
 /// Takes a question back when whoever asked it is gone.
@@ -69,21 +80,44 @@ impl Shared {
         let serving = book.entries.iter().filter_map(|(name, entry)| Some((name, entry.serving()?)));
         let asked = serving.filter(|(_, (_, keeper))| keeper.protocol() >= ANSWERING);
         let asked = asked.map(|(proxy, (pod, keeper))| {
-            let (name, (answer, answered)) = (rand::random(), oneshot::channel());
-            self.questions.lock().insert(name, Question { pod: pod.clone(), answer });
-            let open = Open { shared: self.clone(), name };
             let prefixes = chosen.iter().map(ToString::to_string).collect();
-            let ask = Instruction { what: Some(What::Ask(Ask { question: name, prefixes })) };
-            // A full channel belongs to a keeper that does not listen: it does not answer.
-            let asked = keeper.instruct(ask);
-            let answer = async move {
-                let answer = if asked { timeout(PATIENCE, answered).await.ok()?.ok() } else { None };
-                drop(open);
-                answer
-            };
-            (proxy.clone(), answer.boxed())
+            let told = self.question((pod, keeper), |question| What::Ask(Ask { question, prefixes }));
+            let text = told.map(|told| match told {
+                Some(Told::Statistics(text)) => Some(text),
+                Some(Told::Sockets(_)) | None => None,
+            });
+            (proxy.clone(), text.boxed())
         });
         asked.collect()
+    }
+
+    /// Puts a question to a pod's keeper. Its answer; `None` when it does not come in time.
+    pub(super) fn question(
+        self: &Arc<Self>,
+        (pod, keeper): (&Name, &PodKeeper),
+        what: impl FnOnce(u64) -> What,
+    ) -> BoxFuture<'static, Option<Told>> {
+        let (name, (answer, answered)) = (rand::random(), oneshot::channel());
+        self.questions.lock().insert(name, Question { pod: pod.clone(), answer });
+        let open = Open { shared: self.clone(), name };
+        // A full channel belongs to a keeper that does not listen: it does not answer.
+        let asked = keeper.instruct(Instruction { what: Some(what(name)) });
+        let answer = async move {
+            let answer = if asked { timeout(PATIENCE, answered).await.ok()?.ok() } else { None };
+            drop(open);
+            answer
+        };
+        answer.boxed()
+    }
+
+    /// Hears which sockets a pod's Envoys hold, if the peer is who was asked.
+    pub(super) fn told_held(&self, peer: &Peer, holding: Holding) -> Result<(), Status> {
+        let stranger = || Status::permission_denied("nobody asked this process");
+        let (pod, _) = self.pods().and_then(|pods| pods.pod_of(peer)).ok_or_else(stranger)?;
+        let question = self.questions.take(holding.question, &pod).ok_or_else(stranger)?;
+        // Nobody may wait for it any more.
+        let _ = question.answer.send(Told::Sockets(holding));
+        Ok(())
     }
 
     /// Hears an answer, if the peer is who was asked.
@@ -106,7 +140,7 @@ impl Shared {
         }
         let text = String::from_utf8(text).map_err(|error| Status::invalid_argument(error.to_string()))?;
         // Nobody may wait for it any more.
-        let _ = question.ok_or_else(stranger)?.answer.send(text);
+        let _ = question.ok_or_else(stranger)?.answer.send(Told::Statistics(text));
         Ok(())
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
+use crate::keeper::held::sockets_of;
+
 /// The process that holds each of these sockets, as far as it can be told: `first` are looked at before all others, so that a
 /// socket that one of them shares with a child of another program counts as theirs. A process of another user shows its
 /// files to root alone.
@@ -26,14 +28,9 @@ fn look(pid: u32, wanted: &mut HashSet<u32>, found: &mut HashMap<u32, u32>) {
     if wanted.is_empty() {
         return;
     }
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
-    for target in files.filter_map(|file| fs::read_link(file.path()).ok()) {
-        let inode =
-            target.to_str().and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
-        if let Some(inode) = inode.filter(|inode| wanted.remove(inode)) {
-            found.insert(inode, pid);
-        }
-    }
+    // A process that can't be read shows nothing.
+    let sockets = sockets_of(pid).unwrap_or_default();
+    found.extend(sockets.into_iter().filter(|inode| wanted.remove(inode)).map(|inode| (inode, pid)));
 }
 
 /// A process for people: its number and, where it can be read, its name.

@@ -1,13 +1,19 @@
 //! Looks for processes that share ports with this node's proxies, and tells the world of them. Entry point: [`Watch`].
 //!
 //! It looks in the agent's own network namespace, which is the host's: at the ports that NodeProxies' listeners want or may
-//! want next. A proxy is whoever a keeper of this agent keeps, or who is in a pod that has a proxy. Where the agent may not
-//! read the files of a process (it needs the same user, or CAP_SYS_PTRACE), it says nothing of that process's sockets; nor
-//! where Envoy will say itself that the port is in use.
+//! want next. A proxy is whoever a keeper of this agent keeps, or who is in a pod that has a proxy.
+//!
+//! The agent reads which sockets a process holds, which takes the same user or CAP_SYS_PTRACE. Where gateways are in pods it
+//! has neither, and asks their keepers about the sockets of their users. A socket that no keeper claims is a stranger's if
+//! every gateway pod has a keeper, all keepers answered, and no other proxy on the host's network has that user. Otherwise
+//! the agent says nothing of it and asks again at the next look. It says nothing either where Envoy itself will say that the
+//! port is in use.
 
 mod beside;
 mod holder;
 mod sockets;
+mod unread;
+mod whose;
 
 pub(crate) use holder::title;
 
@@ -31,23 +37,13 @@ use crate::translate::Families;
 use crate::world::claims::Transport;
 use crate::world::{ProxyId, Stranger, Strangers, World};
 use sockets::Bound;
+use unread::{Round, Suspects};
+use whose::Whose;
 
 /// How often the sockets are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How soon they are looked at again for a listener that is held back on a guess.
 const SOON: Duration = Duration::from_millis(50);
-
-/// Whose a socket is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Whose {
-    /// One of this node's proxies has it.
-    Ours,
-    /// No process that can be seen has it, or no proxy can open the port beside it, which Envoy says itself.
-    Unknown,
-    /// This process was found to have it, and `certain`: also at a second look. A proxy whose keeper was just killed has
-    /// no keeper for the moment of its end.
-    Stranger { who: String, certain: bool },
-}
 
 /// What is known of the sockets of this network namespace.
 pub struct Watch {
@@ -56,6 +52,14 @@ pub struct Watch {
     families: Families,
     /// By inode.
     known: HashMap<u32, Whose>,
+    /// The users of sockets whose holders can't be read, by inode.
+    unread: HashMap<u32, u32>,
+    /// Those to ask the keepers about, with their users.
+    open: Vec<(u32, u32)>,
+    /// What the keepers said since the last look.
+    round: Round,
+    /// A first look was taken.
+    begun: bool,
     failing: bool,
 }
 
@@ -64,8 +68,10 @@ pub struct Watch {
 impl Watch {
     /// Takes a first look.
     pub fn begin(local: Arc<Local>, keepers: Keepers, families: Families) -> Self {
-        let mut watch = Self { local, keepers, families, known: HashMap::new(), failing: false };
-        watch.look(true);
+        let (known, unread, open, round) = Default::default();
+        let mut watch =
+            Self { local, keepers, families, known, unread, open, round, begun: false, failing: false };
+        watch.look();
         watch
     }
 
@@ -80,16 +86,18 @@ impl Watch {
             // Time is up, or a listener waits.
             let _ = timeout(PERIOD, guesses(&local, &mut changes)).await;
             self = spawn_blocking(move || {
-                self.look(false);
+                self.look();
                 self
             })
             .await?;
+            let gateways = self.local.read(World::gateways_on_host);
+            self.round = Round::ask(&self.keepers, &gateways, &self.open).await;
         }
     }
 
-    /// The `first` look finds out whose all sockets are: the proxies that an earlier agent served may have ports of listeners
+    /// The first look finds out whose all sockets are: the proxies that an earlier agent served may have ports of listeners
     /// that this agent has not heard of yet, and must not lose them for the moment of a later look.
-    fn look(&mut self, first: bool) {
+    fn look(&mut self) {
         if !self.can_tell() {
             return;
         }
@@ -98,7 +106,9 @@ impl Watch {
                 self.failing = false;
                 // Afterwards: a proxy's socket is there only for a listener that was wanted before.
                 let wanted = self.local.read(World::wanted_ports);
+                let first = !self.begun;
                 let strangers = self.strangers(&bound, |port| first || wanted.contains(port));
+                self.begun = true;
                 self.local.set_strangers(strangers);
             }
             Err(error) => self.complain(&error),
@@ -124,35 +134,66 @@ impl Watch {
         for one in bound.iter().filter(meets) {
             ports.entry((one.transport, u32::from(one.port))).or_default().push(one.inode);
         }
-        self.resolve(bound, ports.iter().filter(|(port, _)| concerns(port)).flat_map(|(_, all)| all));
+        let concerning = ports.iter().filter(|(port, _)| concerns(port)).flat_map(|(_, all)| all);
+        self.resolve(bound, concerning.copied());
         ports.into_iter().filter_map(|(port, inodes)| Some((port, self.stranger(&inodes)?))).collect()
     }
 
     /// Finds out whose these sockets are, and forgets those that are gone.
-    fn resolve<'a>(&mut self, bound: &[Bound], inodes: impl Iterator<Item = &'a u32>) {
-        let there: HashSet<u32> = bound.iter().map(|one| one.inode).collect();
-        self.known.retain(|inode, _| there.contains(inode));
-        let settled = |inode: &u32| match self.known.get(inode) {
-            Some(Whose::Ours | Whose::Unknown) => true,
-            Some(Whose::Stranger { certain, .. }) => *certain,
-            None => false,
-        };
-        let asked: HashSet<u32> = inodes.filter(|inode| !settled(inode)).copied().collect();
+    fn resolve(&mut self, bound: &[Bound], inodes: impl Iterator<Item = u32>) {
+        let sockets: HashMap<u32, &Bound> = bound.iter().map(|one| (one.inode, one)).collect();
+        self.known.retain(|inode, _| sockets.contains_key(inode));
+        self.unread.retain(|inode, _| sockets.contains_key(inode));
+        let wanted: HashSet<u32> = inodes.filter(|inode| !self.is_settled(*inode)).collect();
+        let (unread, new): (HashSet<u32>, HashSet<u32>) =
+            wanted.iter().copied().partition(|inode| self.unread.contains_key(inode));
+        self.hear(&unread);
+        self.read(new, &sockets);
+        let open = wanted.iter().filter(|inode| !self.is_settled(**inode));
+        self.open = open.filter_map(|inode| Some((*inode, *self.unread.get(inode)?))).collect();
+    }
+
+    fn is_settled(&self, inode: u32) -> bool {
+        self.known.get(&inode).is_some_and(Whose::is_settled)
+    }
+
+    /// Finds out from the processes' files whose sockets are.
+    fn read(&mut self, asked: HashSet<u32>, sockets: &HashMap<u32, &Bound>) {
         if asked.is_empty() {
             return;
         }
-        let sockets: HashMap<u32, &Bound> = bound.iter().map(|one| (one.inode, one)).collect();
         let found = holder::holders(asked.clone(), &self.keepers.envoys());
-        for inode in asked {
-            let again = matches!(self.known.get(&inode), Some(Whose::Stranger { .. }));
-            let whose = match found.get(&inode) {
+        let users = self.keepers.users_in_pods();
+        for (inode, one) in asked.iter().filter_map(|inode| sockets.get_key_value(inode)) {
+            let again = matches!(self.known.get(inode), Some(Whose::Stranger { .. }));
+            let whose = match found.get(inode) {
+                None if self.keepers.are_in_pods() => {
+                    self.unread.insert(*inode, one.user);
+                    Whose::Unread { guess: self.begun }
+                }
                 None => Whose::Unknown,
                 Some(pid) if self.is_ours(*pid) => Whose::Ours,
-                Some(_) if !sockets.get(&inode).is_some_and(|one| beside::is_possible(one)) => Whose::Unknown,
+                Some(_) if !users.contains(&one.user) && !beside::is_possible(one) => Whose::Unknown,
                 Some(pid) => Whose::Stranger { who: holder::title(*pid), certain: again },
             };
-            self.known.insert(inode, whose);
+            self.known.insert(*inode, whose);
         }
+    }
+
+    /// Takes what the keepers said of sockets whose holders can't be read.
+    fn hear(&mut self, unread: &HashSet<u32>) {
+        let mut suspects: HashMap<u32, Suspects> = HashMap::new();
+        for inode in unread.iter().filter(|inode| self.round.is_about(**inode)) {
+            let Some(user) = self.unread.get(inode) else { continue };
+            let again = matches!(self.known.get(inode), Some(Whose::Stranger { .. }));
+            let of_user = || suspects.entry(*user).or_insert_with(|| self.suspects(*user)).clone();
+            let whose = unread::judge(self.round.held(*inode), *user, of_user, again);
+            self.known.insert(*inode, whose);
+        }
+    }
+
+    fn suspects(&self, user: u32) -> Suspects {
+        unread::suspects(user, |uid| self.local.read(|world| world.tenant(uid)))
     }
 
     fn is_ours(&self, pid: u32) -> bool {
@@ -178,7 +219,9 @@ impl Watch {
         let (who, unsure) = match told {
             Some(told) => told,
             // Looked up when a listener wants the port.
-            None if known().any(|whose| whose.is_none()) => ("another process".into(), true),
+            None if known().any(|whose| matches!(whose, None | Some(Whose::Unread { guess: true }))) => {
+                ("another process".into(), true)
+            }
             None => return None,
         };
         Some(Stranger { who, beside, unsure })

@@ -41,6 +41,8 @@ pub(super) struct Bound {
     pub(super) v6_only: bool,
     /// Names the socket for as long as it is open.
     pub(super) inode: u32,
+    /// The user who opened it.
+    pub(super) user: u32,
 }
 
 /// All of them.
@@ -120,7 +122,8 @@ fn parse(body: &[u8], transport: Transport) -> Option<Bound> {
     };
     let port = u16::from_be_bytes(body.get(4..6)?.try_into().ok()?);
     let v6_only = flag(body.get(MESSAGE..)?, V6_ONLY);
-    Some(Bound { transport, address, port, v6_only, inode: number(body, MESSAGE - 4)? })
+    let (user, inode) = (number(body, MESSAGE - 8)?, number(body, MESSAGE - 4)?);
+    Some(Bound { transport, address, port, v6_only, inode, user })
 }
 
 /// Whether the attribute of this type is there and not zero.
@@ -160,6 +163,7 @@ mod tests {
         let inode = nix::sys::stat::fstat(udp.as_fd()).unwrap().st_ino;
         let addresses: Vec<_> = found.iter().map(|one| (one.address, u64::from(one.inode))).collect();
         assert_eq!(addresses, [("127.0.0.7".parse().unwrap(), inode)]);
+        assert_eq!(found[0].user, nix::unistd::geteuid().as_raw());
         udp.connect("127.0.0.1:9").unwrap();
         assert_eq!(find(Transport::Udp, port), []);
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,14 +1,14 @@
 //! Gateways in pods: which NodeProxy a pod embodies ([`World::embodied_by`]), and which of its pods is to run it
 //! ([`World::leaders`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use portreeve_api::pod::Pod;
 use portreeve_xds::Name;
 
-use super::World;
+use super::{ProxyId, World};
 
 /// The ServiceAccount under which a pod is believed to embody the NodeProxy that it names: whoever may create pods under it may
 /// pose as any NodeProxy. Written `namespace/name`.
@@ -16,6 +16,21 @@ use super::World;
 pub struct Account {
     namespace: String,
     name: String,
+}
+
+/// What a pod may have to do with the ports of the host's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenant {
+    /// It embodies a NodeProxy.
+    Gateway,
+    /// It has, or had, a proxy of its own on the host's network.
+    Proxy,
+    /// It is on the host's network, without a proxy.
+    Other,
+    /// It has a network of its own.
+    Apart,
+    /// Not known, or not yet.
+    Unknown,
 }
 
 /// No ServiceAccount.
@@ -64,6 +79,28 @@ impl World {
     /// The NodeProxy that this pod of the node embodies.
     pub fn embodied_by(&self, uid: &str) -> Option<&str> {
         self.gateways.as_ref()?.embodied_by(self.pods.get(uid)?)
+    }
+
+    /// The pods on the host's network that embody NodeProxies, and have not run to their end.
+    pub fn gateways_on_host(&self) -> BTreeSet<Name> {
+        let Some(account) = &self.gateways else { return BTreeSet::new() };
+        let there = self.pods.values().filter(|pod| pod.host_network && !pod.finished);
+        there.filter(|pod| account.embodied_by(pod).is_some()).map(|pod| pod.uid.clone()).collect()
+    }
+
+    /// What the pod whose cgroup has this uid may have to do with the host's ports.
+    pub fn tenant(&self, uid: &str) -> Tenant {
+        let uid = self.mirror_of(uid).unwrap_or_else(|| uid.into());
+        let Some(pod) = self.pods.get(&uid) else { return Tenant::Unknown };
+        if self.embodied_by(&uid).is_some() {
+            return Tenant::Gateway;
+        }
+        if !pod.host_network {
+            return Tenant::Apart;
+        }
+        let id = ProxyId::Pod(uid);
+        let has_proxy = self.proxies.contains_key(&id) || self.ledgers.contains_key(&id);
+        if has_proxy { Tenant::Proxy } else { Tenant::Other }
     }
 
     /// The mirror of the static pod with this uid, by its own uid. A pod with that very uid comes before all mirrors, an older

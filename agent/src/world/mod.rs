@@ -33,7 +33,7 @@ mod tests;
 
 pub use claims::Owner;
 pub use feed::Sent;
-pub use gateways::Account;
+pub use gateways::{Account, Tenant};
 pub use hosts::Host;
 pub use ledger::Accepted;
 pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};

@@ -73,6 +73,17 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
+    /// Starts a node's agent with the rights that the shipped one has, root without a capability, at the town's hub.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start_confined_agent(&mut self, index: usize) -> Result<()> {
+        let hub = self.hub_address.context("the hub must be started first")?;
+        let mut command = self.nodes[index].netns.command("setpriv");
+        command.args(["--bounding-set", "-all", "--no-new-privs"]).arg(under_test::binary()?).arg("agent");
+        self.start_agent_by(index, hub, command)
+    }
+
     /// Starts a node's agent that finds no Envoy and can fetch none, at the town's hub.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod deploy;
 mod drain;
 mod faults;
 mod gateway_pods;
+mod gateway_strangers;
 mod half_open;
 mod hostile;
 mod http_checks;

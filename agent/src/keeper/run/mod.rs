@@ -292,7 +292,7 @@ impl Keeper {
                 }
             },
             // Answered on the way.
-            Some(What::Ask(_)) => Event::Tick,
+            Some(What::Ask(_) | What::Sockets(_)) => Event::Tick,
             None => {
                 tracing::warn!("an instruction of a later version; passed over");
                 Event::Tick

@@ -148,7 +148,7 @@ impl Idle {
                     self.state.phase = Phase::Stopped;
                     self.publish();
                 }
-                Some(What::Stop(_) | What::Renew(_) | What::Ask(_)) | None => {}
+                Some(What::Stop(_) | What::Renew(_) | What::Ask(_) | What::Sockets(_)) | None => {}
             }
         }
     }

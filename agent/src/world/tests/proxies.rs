@@ -1,6 +1,7 @@
 //! Proxies come and go with pods and NodeProxies, and take the Plans that are meant for them.
 
 use super::*;
+use crate::world::Tenant;
 
 #[test]
 fn pods_proxy_is_made_when_it_connects_and_goes_with_the_pod() {
@@ -122,6 +123,26 @@ fn pods_of_one_account_embody_the_node_proxy_that_they_name_and_the_youngest_tha
     assert_eq!(leader(&rig).as_deref(), Some("old"), "the rollout was taken back");
     rig.world.apply_pod(mk_gateway("old", 1, 5));
     assert_eq!(leader(&rig).as_deref(), Some("young"), "both end");
+}
+
+#[test]
+fn pods_on_the_hosts_network_are_gateways_proxies_or_neither_and_others_are_apart() {
+    let mut rig = Rig::new();
+    rig.world =
+        std::mem::replace(&mut rig.world, World::new(Families::V4)).with_gateways("ns/gateway".parse().ok());
+    let on_host = |pod| Pod { host_network: true, ..pod };
+    rig.world.apply_pod(on_host(mk_gateway("gateway", 1, 0)));
+    rig.world.apply_pod(on_host(Pod { finished: true, ..mk_gateway("over", 1, 0) }));
+    rig.world.apply_pod(mk_gateway("far", 1, 0));
+    for uid in ["sidecar", "plain"] {
+        rig.world.apply_pod(on_host(mk_pod(uid, "gw")));
+    }
+    rig.world.apply_pod(mk_pod("apart", "gw"));
+    rig.world.open(&pod_id("sidecar")).unwrap();
+    let gateways = rig.world.gateways_on_host();
+    assert_eq!(gateways.iter().map(|uid| &**uid).collect::<Vec<_>>(), ["gateway"]);
+    let tenants = ["gateway", "sidecar", "plain", "apart", "new"].map(|uid| rig.world.tenant(uid));
+    assert_eq!(tenants, [Tenant::Gateway, Tenant::Proxy, Tenant::Other, Tenant::Apart, Tenant::Unknown]);
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Which sockets the Envoys in pods hold: only their keepers can read that. Entry point: [`Keepers::held_in_pods`].
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, join_all};
+use portreeve_xds::Name;
+
+use super::book::Book;
+use super::pods::PodKeeper;
+use super::questions::Told;
+use super::{Keepers, Shared};
+use crate::keeper::wire::proto::instruction::What;
+use crate::keeper::wire::proto::{Holding, Sockets};
+
+/// Keepers of this protocol and later ones tell which sockets their Envoys hold.
+const TELLING: u32 = 5;
+
+// === impl Keepers ===
+
+impl Keepers {
+    /// Whether NodeProxies run in pods.
+    pub(crate) fn are_in_pods(&self) -> bool {
+        self.shared.pods.get().is_some()
+    }
+
+    /// The users that the attached keepers in pods run as, and so their Envoys.
+    pub(crate) fn users_in_pods(&self) -> BTreeSet<u32> {
+        self.shared.book().in_pods().filter_map(|(_, keeper)| keeper.user()).collect()
+    }
+
+    /// Those of `inodes` that Envoys in pods hold, as all their keepers say. `None` unless each of `pods` has an attached
+    /// keeper, and each attached keeper has answered that it knows.
+    pub(crate) async fn held_in_pods(&self, pods: &BTreeSet<Name>, inodes: &[u32]) -> Option<HashSet<u32>> {
+        let asked = self.shared.ask_held(pods, inodes)?;
+        let told = join_all(asked).await;
+        let all = told.into_iter().map(|told| match told {
+            Some(Told::Sockets(Holding { inodes, incomplete: false, .. })) => Some(inodes),
+            Some(Told::Sockets(_) | Told::Statistics(_)) | None => None,
+        });
+        Some(all.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Asks all keepers in pods; `None` when one is missing or can't be asked.
+    fn ask_held(
+        self: &Arc<Self>,
+        pods: &BTreeSet<Name>,
+        inodes: &[u32],
+    ) -> Option<Vec<BoxFuture<'static, Option<Told>>>> {
+        let book = self.book();
+        if !book.can_tell_held(pods) {
+            return None;
+        }
+        let ask =
+            |one| self.question(one, |question| What::Sockets(Sockets { question, inodes: inodes.to_vec() }));
+        Some(book.in_pods().map(ask).collect())
+    }
+}
+
+// === impl Book ===
+
+impl Book {
+    fn in_pods(&self) -> impl Iterator<Item = (&Name, &PodKeeper)> {
+        self.entries.values().flat_map(|entry| &entry.pods)
+    }
+
+    /// Whether each of these pods has a keeper, and every keeper can be asked.
+    fn can_tell_held(&self, pods: &BTreeSet<Name>) -> bool {
+        let attached: BTreeSet<&Name> = self.in_pods().map(|(pod, _)| pod).collect();
+        pods.iter().all(|pod| attached.contains(pod))
+            && self.in_pods().all(|(_, keeper)| keeper.protocol() >= TELLING && keeper.user().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use portreeve_xds::Name;
+    use tokio::sync::mpsc::channel;
+
+    use super::{Book, TELLING};
+    use crate::keeper::State;
+
+    #[test]
+    fn keepers_can_tell_only_if_none_is_missing_old_or_of_no_known_user() {
+        for (protocol, user, pods, expected) in [
+            (TELLING, Some(101), &["a"][..], true),
+            (TELLING, Some(101), &[], true), // a pod that is gone, and its keeper is not
+            (TELLING, Some(101), &["a", "b"], false),
+            (TELLING - 1, Some(101), &["a"], false),
+            (TELLING, None, &["a"], false),
+        ] {
+            let mut book = Book::default();
+            let state = State { protocol, ..State::untold("gateway", 1) };
+            book.attach_pod("a".into(), state, channel(1).0, user);
+            let pods: BTreeSet<Name> = pods.iter().map(|pod| Name::from(*pod)).collect();
+            assert_eq!(book.can_tell_held(&pods), expected, "{protocol} {user:?} {pods:?}");
+        }
+    }
+}
