@@ -22,6 +22,8 @@ use crate::local::{Answers, Refusal};
 use crate::translate::Families;
 use crate::world::{ProxyId, World};
 
+mod strangers;
+
 /// A world, its proxies' answers, and the book over both.
 struct Rig {
     world: World,
@@ -374,7 +376,8 @@ fn report_tells_start_back_off_usage_and_versions_of_a_proxy() {
         assert_eq!(proxy.acked_versions.get(&format!("{ty:?}")), Some(&version));
     }
     let proxy = told(&mut rig, |state| {
-        (state.envoy_pid, state.backoff_until_ms) = (None, Some(1_700_000_001_000));
+        (state.envoy_pid, state.started_ms) = (None, Some(1_700_000_000_900));
+        state.backoff_until_ms = Some(1_700_000_001_000);
     });
     assert_eq!((proxy.started, second(proxy.backoff_until)), (None, Some(1_700_000_001)));
     assert_eq!((proxy.rss_bytes, proxy.cpu_seconds), (None, None));
