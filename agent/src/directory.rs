@@ -89,6 +89,8 @@ fn in_use(path: &Path, flag: &'static str) -> InUse {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -101,6 +103,16 @@ mod tests {
         assert!(error.starts_with(&own) && error.ends_with("choose another --run-dir"), "{error}");
         drop(first);
         Hold::take(&path, "--run-dir").await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn directory_of_a_process_that_is_about_to_end_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = Hold::take(temp.path(), "--run-dir").await.unwrap();
+        let mut second = std::pin::pin!(Hold::take(temp.path(), "--run-dir"));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(second.await.unwrap()._file.is_some());
     }
 
     #[tokio::test(start_paused = true)]
