@@ -145,6 +145,9 @@ async fn failure_without_a_configured_server_says_that_there_is_none() {
     let servers = Servers::at(&[address], &conf, "resolv.conf names no server: ");
     let answer = servers.look_up(&mk_forms()).await;
     assert!(answer[0].error().is_some_and(|e| e.contains("names no server")), "{answer:?}");
+    let noted = |text: &[u8], only| !Servers::new(&ResolvConf::parse(text), only).note.is_empty();
+    assert!(noted(b"", None));
+    assert!(!noted(b"nameserver 10.0.0.1", None) && !noted(b"", Some(address)));
 }
 
 #[tokio::test]
