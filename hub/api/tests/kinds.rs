@@ -100,6 +100,29 @@ fn a_node_proxy_serves_the_namespaces_that_it_allows() {
 }
 
 #[test]
+fn node_proxy_whose_selector_no_label_can_meet_is_refused_with_its_field() {
+    for (expression, wrong) in [
+        (json!({"key": "a b", "operator": "NotIn", "values": ["x"]}), "\"a b\" is no key of a label"),
+        (json!({"key": "a b", "operator": "DoesNotExist"}), "\"a b\" is no key of a label"),
+        (json!({"key": "a", "operator": "NotIn", "values": ["x y"]}), "\"x y\" is no value of a label"),
+        (json!({"key": "a", "operator": "Near"}), "Near"),
+        (json!({"key": "a", "operator": "NotIn", "values": ["x"]}), ""),
+    ] {
+        let allowed = json!({"from": "Selector", "selector": {"matchExpressions": [expression]}});
+        let object = json!({"apiVersion": "portreeve.dev/v1alpha1", "kind": "NodeProxy", "metadata": {"name": "gw"},
+            "spec": {"allowedNamespaces": allowed}});
+        let found: Vec<String> =
+            NodeProxy::parse(object).unwrap().0.validate().iter().map(ToString::to_string).collect();
+        let is_wrong =
+            |one: &String| one.starts_with("spec.allowedNamespaces.selector: ") && one.contains(wrong);
+        match wrong {
+            "" => assert!(found.is_empty(), "{found:?}"),
+            _ => assert!(matches!(found.as_slice(), [one] if is_wrong(one)), "{expression}: {found:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_empty_key_is_none() {
     let key = |key: Option<&str>| Cluster { hash_key: key.map(str::to_owned), ..Cluster::default() };
     assert_eq!(key(Some("call")).key(), Some("call"));
