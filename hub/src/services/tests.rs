@@ -69,6 +69,8 @@ fn endpoint_of_a_service_reaches_the_ports_that_kube_proxy_would() {
     let without =
         json!({"clusterIP": "10.96.0.9", "ports": [{"port": 53, "protocol": "UDP", "targetPort": 9000}]});
     assert_eq!(reached(without, &pods, endpoint()).0, ["10.96.0.9:53"], "somebody else stands behind it");
+    let unlisted = json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]});
+    assert_eq!(reached(unlisted, &pods, endpoint()), (vec!["10.96.0.9:53".into()], vec![]));
     let elsewhere = json!({"name": "e", "host": {"address": "10.0.0.1"}, "port": 53});
     let port = json!({"port": 53, "protocol": "UDP", "targetPort": 9000});
     assert!(reached(spec(port), &pods, elsewhere).1.is_empty());
