@@ -216,38 +216,12 @@ fn foreign(value: &Value) -> Refusal {
     }
 }
 
-/// What kubectl and the API server take for the same: quantities as numbers, and a label that is null for none.
+/// A label or annotation that is null is none for kubectl and the API server.
 fn lenient(value: &mut Value) {
     for pointer in ["/metadata/labels", "/metadata/annotations"] {
         if let Some(texts) = value.pointer_mut(pointer).and_then(Value::as_object_mut) {
             texts.retain(|_, text| !text.is_null());
         }
-    }
-    quantities(value);
-}
-
-fn quantities(value: &mut Value) {
-    const MAPS: [&str; 5] = ["limits", "requests", "overhead", "capacity", "allocatable"];
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match value {
-                    Value::Object(amounts) if MAPS.contains(&key.as_str()) => {
-                        amounts.values_mut().for_each(quoted)
-                    }
-                    value if key == "sizeLimit" => quoted(value),
-                    value => quantities(value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(quantities),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn quoted(value: &mut Value) {
-    if let Value::Number(number) = value {
-        *value = Value::String(number.to_string());
     }
 }
 
