@@ -129,3 +129,21 @@ async fn folder_that_is_gone_for_a_while_withdraws_nothing() -> Result<()> {
     ensure!(quickstart.family.members() == members, "something was started or ended");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoint_that_names_a_service_reaches_the_target_port_of_its_pods() -> Result<()> {
+    let quickstart = Quickstart::new()?;
+    let mut up = quickstart.up().await?;
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: workers}\nspec:\n  selector: {app: worker}\n  \
+         clusterIP: 10.96.0.9\n  ports: [{port: 53, protocol: UDP, targetPort: 19000}]\n";
+    let named = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: named}\nspec:\n  selector: {app: gateway}\n  \
+         listeners:\n  - name: named\n    udp:\n      port: 17008\n      cluster: {name: c, service_discovery: strictdns, \
+         endpoints: [{name: w, host: {address: workers}, port: 53}]}\n";
+    quickstart.add("service.yaml", service)?;
+    quickstart.add("named.yaml", named)?;
+    quickstart.ports(&[17_000, 17_001, 17_008]).await?;
+    let worker = wait::wait_for("an answer through the Service", BOUND, || quickstart.asked(17_008).ok())?;
+    println!("through the Service: {worker}");
+    quickstart.edit("service.yaml", "port: 53", "port: 54")?;
+    up.wait_log("spec.listeners[0].udp.cluster.endpoints[0].port: Service workers has no UDP port 53", BOUND)
+}

@@ -129,6 +129,17 @@ fn mistakes_are_said_with_what_to_do() -> Result<()> {
 }
 
 #[test]
+fn control_characters_are_escaped_in_log_lines() -> Result<()> {
+    let quickstart = Quickstart::new()?;
+    let (_, text) = quickstart.finish("up DIR --check --run-dir /proc/\u{1b}[2J/run")?;
+    println!("{text}");
+    let logged = text.lines().find(|line| line.contains("would not be kept out of it")).unwrap_or_default();
+    ensure!(logged.contains("path=/proc/\\u{1b}[2J/run"), "{text}");
+    ensure!(!text.contains('\u{1b}'), "{text:?}");
+    quickstart.all_gone()
+}
+
+#[test]
 fn unknown_fields_and_kinds_are_spoken_of_and_passed_over() -> Result<()> {
     let quickstart = Quickstart::new()?;
     quickstart.edit("call.yaml", "        port: 17001", "        port: 17001\n        prot: 1")?;
