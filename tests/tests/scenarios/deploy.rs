@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{Container, PodSpec, Probe};
 use k8s_openapi::api::storage::v1::CSIDriver;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::Api;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, PostParams};
+use kube::{Api, Client};
 use portreeve_agent::csi::{self, CsiArgs, CsiProbeArgs};
 use portreeve_agent::roles::{GatewayArgs, ProbeArgs};
 use portreeve_agent::run::RunArgs;
@@ -19,7 +20,7 @@ use portreeve_api::names::HUB_NAME;
 use portreeve_api::pod::NODE_PROXY_ANNOTATION;
 use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
-use portreeve_tests::{definitions, kustomize, manifest};
+use portreeve_tests::{definitions, kustomize, manifest, wait};
 
 /// Generous: the machine may be busy.
 const BOUND: Duration = Duration::from_secs(40);
@@ -117,6 +118,44 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     ensure!(object.volume_lifecycle_modes.as_deref() == Some(&["Ephemeral".to_owned()]), "{object:?}");
     ensure!((object.pod_info_on_mount, object.attach_required) == (Some(true), Some(false)), "{object:?}");
     ensure!(object.fs_group_policy.as_deref() == Some("None"), "{object:?}");
+    Ok(())
+}
+
+/// Whether the hub may do this to the objects of a kind, `<plural>.<group>`, in all namespaces.
+async fn hub_may(client: &Client, verb: &str, kind: &str) -> Result<bool> {
+    let (resource, group) = kind.split_once('.').unwrap_or((kind, ""));
+    let asked = ResourceAttributes {
+        verb: Some(verb.into()),
+        resource: Some(resource.into()),
+        group: Some(group.into()),
+        ..Default::default()
+    };
+    let user = Some(format!("system:serviceaccount:{NAMESPACE}:portreeve-hub"));
+    let spec = SubjectAccessReviewSpec { user, resource_attributes: Some(asked), ..Default::default() };
+    let review = SubjectAccessReview { spec, ..Default::default() };
+    let answer = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
+    Ok(answer.status.context("an answer")?.allowed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hub_may_look_at_what_it_serves_and_may_not_read_reports_or_secrets() -> Result<()> {
+    let control = ControlPlane::start().await?;
+    let client = control.client()?;
+    manifest::apply_strictly(&client, &kustomize::text(&kustomize::deploy())?).await?;
+    let served =
+        ["pods", "nodes", "namespaces", "nodeproxies.portreeve.dev", "virtualservices.servicemesh.l7mp.io"];
+    for kind in served {
+        for verb in ["list", "watch"] {
+            let may = || async { hub_may(&client, verb, kind).await.unwrap_or(false) };
+            wait::until(&format!("the right to {verb} {kind}"), BOUND, may).await?;
+        }
+        ensure!(!hub_may(&client, "delete", kind).await?, "the hub may delete {kind}");
+    }
+    for kind in ["nodereports.portreeve.dev", "secrets", "configmaps"] {
+        for verb in ["get", "list", "watch"] {
+            ensure!(!hub_may(&client, verb, kind).await?, "the hub may {verb} {kind}");
+        }
+    }
     Ok(())
 }
 
