@@ -5,7 +5,8 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt as _};
 use portreeve_api::virtual_service::VirtualService;
 use portreeve_tests::controlplane::ControlPlane;
-use portreeve_tests::kustomize;
+use portreeve_tests::town::BOUND;
+use portreeve_tests::{kustomize, wait};
 
 /// In a cluster a controller makes it with its namespace.
 const ACCOUNT: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}";
@@ -28,6 +29,8 @@ async fn controllers_that_run_as_default_can_do_each_step_of_a_call_and_nothing_
     let services: Api<VirtualService> = Api::namespaced(plane.client_with(&token)?, "default");
     ensure!(is_forbidden(services.list(&ListParams::default()).await), "it has rights of its own");
     plane.apply(&read("examples/migration/controllers.yaml")?).await?;
+    let granted = || async { services.list(&ListParams::default()).await.is_ok() };
+    wait::until("the API server to know of the rights", BOUND, granted).await?;
 
     for sample in ["ingress.yaml", "two-endpoints.yaml", "worker.yaml"] {
         let object: VirtualService = serde_yaml::from_str(&read(&format!("examples/seed-a/{sample}"))?)?;
