@@ -100,9 +100,9 @@ pub async fn said(
 ) -> Result<String> {
     let api = Api::<VirtualService>::namespaced(client.clone(), "default");
     let what = format!("{kind}={status} of {name}");
-    wait::eventually(&what, bound, || async {
-        let conditions = api.get(name).await.ok()?.status?.conditions;
-        let found = conditions.into_iter().find(|c| c.type_ == kind && c.status == status)?;
+    wait::seen(api, wait::named(name), (&what, bound), |object| {
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        let found = conditions.find(|c| c.type_ == kind && c.status == status)?;
         Some(format!("{}: {}", found.reason, found.message))
     })
     .await

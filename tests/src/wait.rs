@@ -1,9 +1,15 @@
 //! Waiting for a condition with a bound: the only place of the workspace that sleeps.
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use futures::StreamExt;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 
 /// The pause between two looks at a condition.
 const POLL: Duration = Duration::from_millis(10);
@@ -68,6 +74,43 @@ where
         Ok(found) => Ok(found),
         Err(_) => bail!("waited {bound:?} in vain for {what}"),
     }
+}
+
+/// Waits until `look` finds something in an object of `api`, as it is now or becomes: by a watch, since each poll costs the
+/// API server about a millisecond. `only` restricts the watch, see [`named`].
+///
+/// # Errors
+/// Names `what` when `bound` has passed without it.
+pub async fn seen<K, T>(
+    api: Api<K>,
+    only: watcher::Config,
+    (what, bound): (&str, Duration),
+    mut look: impl FnMut(&K) -> Option<T>,
+) -> Result<T>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut objects = pin!(watcher::watcher(api, only).applied_objects());
+    let looking = async {
+        while let Some(object) = objects.next().await {
+            match object.map(|object| look(&object)) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                // The server is away: the watcher connects again when it is asked again.
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+        bail!("the watch for {what} ended")
+    };
+    match tokio::time::timeout(bound, looking).await {
+        Ok(found) => found,
+        Err(_) => bail!("waited {bound:?} in vain for {what}"),
+    }
+}
+
+/// Restricts [`seen`] to the object of this name.
+pub fn named(name: &str) -> watcher::Config {
+    watcher::Config::default().fields(&format!("metadata.name={name}"))
 }
 
 /// Sleeps: for the pacing of traffic and of polls, never for "long enough".

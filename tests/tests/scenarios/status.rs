@@ -48,36 +48,37 @@ async fn programmed(town: &Town, name: &str) -> Option<Condition> {
 /// Waits until `Programmed` has this reason for this generation; its message.
 async fn says(town: &Town, name: &str, generation: i64, reason: &str) -> Result<String> {
     let what = format!("Programmed={reason} of {name} in generation {generation}");
-    let found = wait::eventually(&what, BOUND, || async {
-        let found = programmed(town, name).await?;
-        (found.observed_generation == Some(generation) && found.reason == reason).then_some(found)
+    let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+    let found = wait::seen(api, wait::named(name), (&what, BOUND), |object| {
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        let found = conditions.find(|one| one.type_ == "Programmed")?;
+        let now = found.observed_generation == Some(generation) && found.reason == reason;
+        now.then(|| found.message.clone())
     });
     match found.await {
-        Ok(found) => Ok(found.message),
+        Ok(message) => Ok(message),
         Err(error) => Err(error.context(format!("it is {:?}", programmed(town, name).await))),
     }
 }
 
-async fn report(town: &Town, node: &str) -> Option<NodeReport> {
-    Api::<NodeReport>::all(town.client.clone()).get(node).await.ok()
-}
-
 /// The node's gateway, as its report says, once it runs.
 async fn gateway(town: &Town, node: &str) -> Result<ProxyReport> {
-    wait::eventually("the running gateway in the node's report", BOUND, || async {
-        let proxies = report(town, node).await?.status?.proxies;
-        proxies.into_iter().find(|p| p.name == "gateway" && p.phase == Phase::Running && p.pid.is_some())
+    let api = Api::<NodeReport>::all(town.client.clone());
+    let what = "the running gateway in the node's report";
+    wait::seen(api, wait::named(node), (what, BOUND), |report| {
+        let mut proxies = report.status.iter().flat_map(|status| &status.proxies);
+        let running = |p: &&ProxyReport| p.name == "gateway" && p.phase == Phase::Running && p.pid.is_some();
+        proxies.find(running).cloned()
     })
     .await
 }
 
 async fn event(town: &Town, name: &str, reason: &str) -> Result<String> {
     let api = Api::<Event>::namespaced(town.client.clone(), "default");
-    wait::eventually(&format!("the event {reason} of {name}"), BOUND, || async {
-        let found = api.list(&Default::default()).await.ok()?.items.into_iter();
-        let mut of_it =
-            found.filter(|e| e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(name)));
-        of_it.find(|e| e.reason.as_deref() == Some(reason))?.note
+    let what = format!("the event {reason} of {name}");
+    wait::seen(api, Default::default(), (&what, BOUND), |event| {
+        let of_it = event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(name));
+        event.note.clone().filter(|_| of_it && event.reason.as_deref() == Some(reason))
     })
     .await
 }
@@ -151,10 +152,11 @@ async fn what_keeps_an_object_from_its_proxies_is_named() -> Result<()> {
     println!("{message}");
     ensure!(message.contains("nodeproxy/gateway") && message.contains("in use"), "{message}");
     println!("event: {}", event(&town, "taken", "Nacked").await?);
-    let report = wait::eventually("the refusal in the node's report", BOUND, || async {
-        let found = report(&town, "n1").await?;
+    let reports = Api::<NodeReport>::all(town.client.clone());
+    let what = "the refusal in the node's report";
+    let report = wait::seen(reports, wait::named("n1"), (what, BOUND), |found| {
         let nacked = found.status.as_ref()?.proxies.iter().any(|p| p.nack.is_some());
-        nacked.then_some(found)
+        nacked.then(|| found.clone())
     });
     let report = report.await?;
     println!("{}", serde_json::to_string_pretty(&report)?);
@@ -242,9 +244,11 @@ async fn report_counts_sessions_and_tells_what_a_gateway_uses_and_which_version_
     // A listener more is a reason to write the report; sessions alone go with a later write.
     let two = apply(&town, &service("two", 5001).yaml(), "two").await?;
     says(&town, "two", two, "Programmed").await?;
-    let told = wait::eventually("the sessions in the node's report", BOUND, || async {
-        let told = gateway(&town, "n1").await.ok()?;
-        (told.udp_sessions == Some(3) && told.listeners == Some(2)).then_some(told)
+    let reports = Api::<NodeReport>::all(town.client.clone());
+    let what = "the sessions in the node's report";
+    let told = wait::seen(reports, wait::named("n1"), (what, BOUND), |report| {
+        let mut proxies = report.status.iter().flat_map(|status| &status.proxies);
+        proxies.find(|told| told.udp_sessions == Some(3) && told.listeners == Some(2)).cloned()
     });
     let told = told.await?;
     println!("{}", serde_json::to_string_pretty(&told)?);
@@ -263,9 +267,8 @@ async fn report_counts_sessions_and_tells_what_a_gateway_uses_and_which_version_
 async fn proxy_says(town: &Town, name: &str, reason: &str) -> Result<(String, Option<i32>, Option<i32>)> {
     let api = Api::<NodeProxy>::all(town.client.clone());
     let what = format!("Programmed={reason} of the NodeProxy {name}");
-    let found = wait::eventually(&what, BOUND, || async {
-        let object = api.get(name).await.ok()?;
-        let (generation, status) = (object.metadata.generation, object.status?);
+    let found = wait::seen(api.clone(), wait::named(name), (&what, BOUND), |object| {
+        let (generation, status) = (object.metadata.generation, object.status.as_ref()?);
         let found = status.conditions.iter().find(|one| one.type_ == "Programmed")?;
         let now = found.reason == reason && found.observed_generation == generation;
         now.then(|| (found.message.clone(), status.nodes, status.ready))
@@ -329,11 +332,10 @@ async fn sessions_left_on_a_terminating_pod_are_told_until_it_is_gone() -> Resul
     }
     worker.terminate().await?;
     let leaving = |wanted: &'static [(&str, i32)]| {
-        let town = &town;
-        wait::until("the endpoints that leave", BOUND, move || async move {
-            let status = report(town, "n1").await.and_then(|report| report.status).unwrap_or_default();
-            let found = status.leaving.iter().map(|one| (one.pod.as_str(), one.sessions));
-            found.eq(wanted.iter().copied())
+        let api = Api::<NodeReport>::all(town.client.clone());
+        wait::seen(api, wait::named("n1"), ("the endpoints that leave", BOUND), move |report| {
+            let found = report.status.iter().flat_map(|status| &status.leaving);
+            found.map(|one| (one.pod.as_str(), one.sessions)).eq(wanted.iter().copied()).then_some(())
         })
     };
     leaving(&[("default/w1-1", 2)]).await?;
