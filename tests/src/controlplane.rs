@@ -2,11 +2,13 @@
 //!
 //! Entry points: [`ControlPlane::start`] on the machine's loopback, [`ControlPlane::start_in`] inside a bed. There is
 //! no controller manager: nothing fills Endpoints, deletes namespaces or makes ServiceAccounts; pods stay as written.
-//! (With [`ControlPlane::start_for`] there are all of these: see [`crate::cluster`].)
+//! (With [`ControlPlane::start_for`] there are all of these: see [`crate::cluster`].) [`ControlPlane::shared`] is one that
+//! other tests used before, emptied.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -22,22 +24,29 @@ use crate::process::Process;
 use crate::relay::Relay;
 use crate::wait;
 
+mod idle;
+mod prepared;
 mod site;
+mod store;
 
+use prepared::Prepared;
 use site::{Kind, Site};
 
 /// How long the API server may take to be ready; measured 3.5 s on an idle machine.
 const READY: Duration = Duration::from_secs(90);
-/// A running control plane; ended and forgotten when dropped.
+
+/// A running control plane; ended and forgotten when dropped, unless it is shared.
 pub struct ControlPlane {
     /// The API server, unless it was killed.
     apiserver: Option<Process>,
-    /// The store.
-    etcd: Process,
+    /// The store; `None` only in one whose servers somebody else has now.
+    etcd: Option<Process>,
     /// The way in for the test's own clients, when the servers are inside a bed.
     relay: Option<Relay>,
+    /// What it was like when it was prepared, if it is to be used again.
+    prepared: Option<Prepared>,
     /// How the servers are started. Last, since their files go with it.
-    site: Site,
+    site: Arc<Site>,
 }
 
 // === impl ControlPlane ===
@@ -84,13 +93,13 @@ impl ControlPlane {
 
     /// Starts both servers, without waiting.
     fn launch(site: Site) -> Result<Self> {
-        let etcd = Process::spawn("etcd", &site.etcd_command())?;
-        let apiserver = Some(Process::spawn("apiserver", &site.apiserver_command())?);
+        let etcd = Some(site.spawn("etcd", &site.etcd_command())?);
+        let apiserver = Some(site.spawn("apiserver", &site.apiserver_command())?);
         let relay = match &site.namespace {
             Some(namespace) => Some(Relay::start(namespace, site.address)?),
             None => None,
         };
-        Ok(Self { site, apiserver, etcd, relay })
+        Ok(Self { apiserver, etcd, relay, prepared: None, site: Arc::new(site) })
     }
 
     /// A new client for the administrator. It keeps connections, so it belongs to the runtime that made it.
@@ -252,11 +261,13 @@ impl ControlPlane {
 
     /// Kills the API server (SIGKILL); etcd and the data stay.
     pub fn kill(&mut self) {
+        self.prepared = None;
         self.apiserver = None;
     }
 
     /// The API server's process: to stop and continue it, or to read its use.
     pub fn apiserver(&mut self) -> Option<&mut Process> {
+        self.prepared = None;
         self.apiserver.as_mut()
     }
 
@@ -266,7 +277,7 @@ impl ControlPlane {
     /// It is not ready in time.
     pub async fn revive(&mut self) -> Result<()> {
         if self.apiserver.is_none() {
-            self.apiserver = Some(Process::spawn("apiserver", &self.site.apiserver_command())?);
+            self.apiserver = Some(self.site.spawn("apiserver", &self.site.apiserver_command())?);
         }
         self.wait_ready().await
     }
@@ -295,7 +306,13 @@ impl ControlPlane {
     /// Whether a server did not get its port.
     fn lost_a_port(&self) -> bool {
         let taken = |process: &Process| process.log().contains("address already in use");
-        taken(&self.etcd) || self.apiserver.as_ref().is_some_and(taken)
+        self.etcd.iter().chain(&self.apiserver).any(taken)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

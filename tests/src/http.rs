@@ -1,4 +1,4 @@
-//! A GET by hand over one connection, made inside a namespace. Entry point: [`get`].
+//! HTTP by hand over one connection, made inside a namespace. Entry points: [`get`] and [`post`].
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,10 +16,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// It does not answer, or not by HTTP.
 pub fn get(netns: &Netns, address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    // In 1.0 the body ends with the connection, in one piece.
+    ask(netns, address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
+}
+
+/// Sends a JSON text to `http://<address><path>` from inside `netns`, and returns the answer's status and body.
+///
+/// # Errors
+/// As for [`get`].
+pub fn post(netns: &Netns, address: SocketAddr, (path, json): (&str, &str)) -> Result<(u16, String)> {
+    let head = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n");
+    ask(netns, address, &format!("{head}Content-Length: {}\r\n\r\n{json}", json.len()))
+}
+
+fn ask(netns: &Netns, address: SocketAddr, request: &str) -> Result<(u16, String)> {
     let mut stream = netns.enter(|| TcpStream::connect_timeout(&address, PATIENCE))??;
     stream.set_read_timeout(Some(PATIENCE))?;
-    // In 1.0 the body ends with the connection, in one piece.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").context("no HTTP")?;

@@ -27,6 +27,7 @@ pub mod http_port;
 pub mod images;
 pub mod kustomize;
 pub mod ledger;
+pub mod leftovers;
 pub mod manifest;
 pub mod netns;
 pub mod packages;

@@ -19,6 +19,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::wait::wait_until;
 
+mod clear;
+
 /// The bridge's address, and the one that servers in the bed's root namespace are reached at.
 pub const HUB_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// The same for IPv6.

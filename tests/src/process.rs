@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -50,7 +51,15 @@ impl Process {
     /// # Errors
     /// The helper programs (util-linux) are missing. A missing program itself shows as exit status 127.
     pub fn spawn(name: &str, command: &Command) -> Result<Self> {
-        let output = NamedTempFile::with_prefix(format!("portreeve-{name}-"))?;
+        Self::spawn_in(name, command, &std::env::temp_dir())
+    }
+
+    /// The same with the output in a file of `directory`.
+    ///
+    /// # Errors
+    /// As for [`Process::spawn`].
+    pub fn spawn_in(name: &str, command: &Command, directory: &Path) -> Result<Self> {
+        let output = NamedTempFile::with_prefix_in(format!("portreeve-{name}-"), directory)?;
         let (out, err) = (output.reopen()?, output.reopen()?);
         let child = spawner::spawn(command, |child| {
             child.stdin(Stdio::null()).stdout(appending(out)).stderr(appending(err));
@@ -154,7 +163,7 @@ impl Process {
     }
 
     /// The last lines of its output.
-    fn evidence(&self) -> String {
+    pub fn evidence(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(EVIDENCE)..].join("\n")

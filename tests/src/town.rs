@@ -42,10 +42,6 @@ pub struct Town {
     pub hub: Option<Process>,
     /// A client of its administrator.
     pub client: Client,
-    /// The API server and its store.
-    pub control: ControlPlane,
-    /// Its network.
-    pub bed: Bed,
     /// Arguments of agents that are started from now on, beside the town's own.
     pub agent_args: Vec<String>,
     /// Where the pods' cgroups are, if they can be made.
@@ -56,6 +52,10 @@ pub struct Town {
     family: Family,
     dir: TempDir,
     envoy: PathBuf,
+    /// Its network.
+    pub bed: Bed,
+    /// The API server and its store. Last: another town may have it as soon as it is dropped.
+    pub control: ControlPlane,
 }
 
 // === impl Town ===
@@ -80,19 +80,16 @@ impl Town {
     /// As for [`Town::start`].
     pub async fn without_portreeve(nodes: u8) -> Result<Self> {
         let envoy = locate(None, &mut |step| eprintln!("{step}"))?;
-        let bed = Bed::new()?;
-        let control = ControlPlane::start_in(&bed).await?;
+        let (bed, control) = ControlPlane::shared(install).await?;
         let client = control.client()?;
         // Short: Unix sockets live in it.
         let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
-        let (_, trust) = tokio::try_join!(control.install_crds(), Trust::establish(&client, dir.path()))?;
+        let trust = Trust::new(dir.path())?;
         let (family, nodes) = (Family::new()?, nodes);
         let mut town = Self {
             nodes: Vec::new(),
             hub: None,
             client,
-            control,
-            bed,
             agent_args: Vec::new(),
             cgroups: cgroups(),
             trust,
@@ -100,6 +97,8 @@ impl Town {
             family,
             dir,
             envoy,
+            bed,
+            control,
         };
         for number in 1..=nodes {
             town.add_node(number).await?;
@@ -301,6 +300,12 @@ impl Town {
         self.nodes.push(Node { number, name, netns, agent: None, run_dir, kubeconfig, token });
         Ok(())
     }
+}
+
+/// What every town's API server has from the beginning: Portreeve's definitions and rights.
+async fn install(control: &ControlPlane) -> Result<()> {
+    let client = control.client()?;
+    tokio::try_join!(control.install_crds(), trust::install_rights(&client)).map(drop)
 }
 
 /// The flags that the sidecar's image gives its Envoy after the bootstrap, so that no test has others than users get.

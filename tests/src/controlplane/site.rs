@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use base64::Engine;
@@ -12,7 +13,9 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::assets::{self, Assets};
 use crate::certs::{self, Authority, Pair};
+use crate::leftovers::Leftovers;
 use crate::netns::Netns;
+use crate::process::Process;
 
 /// The names that the server's certificate is good for.
 const NAMES: [&str; 6] =
@@ -35,6 +38,9 @@ const USERS: [(&str, &str, &str); 6] = [
     ("scheduler", "system:kube-scheduler", ""),
     ("proxy", "system:kube-proxy", ""),
 ];
+
+/// Where all data directories of this process are: those of shared control planes are there when it ends.
+static DIRECTORIES: Mutex<Option<Leftovers>> = Mutex::new(None);
 
 /// What an API server is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +66,7 @@ pub(super) struct Site {
     /// The serving certificate.
     serving: Pair,
     /// etcd's client port, on the loopback of the servers' namespace.
-    etcd: u16,
+    pub(super) etcd: u16,
     /// etcd's peer port; nobody comes.
     peer: u16,
     /// Where the API server listens.
@@ -73,7 +79,7 @@ impl Site {
     /// A new data directory, and ports that are free now.
     pub(super) fn new(namespace: Option<Netns>, kind: Kind) -> Result<Self> {
         let assets = assets::control_plane()?;
-        let directory = TempDir::with_prefix("portreeve-controlplane-")?;
+        let directory = directory()?;
         let authority = Authority::new("control plane of a test")?;
         let serving = authority.serving(directory.path(), &NAMES)?;
         fs::write(directory.path().join("ca.pem"), authority.pem())?;
@@ -131,6 +137,11 @@ impl Site {
         }
     }
 
+    /// Starts one of the servers, with its output in the data directory.
+    pub(super) fn spawn(&self, name: &str, command: &Command) -> Result<Process> {
+        Process::spawn_in(name, command, self.directory.path())
+    }
+
     /// etcd's command line. No fsync: the data need not outlive the machine.
     pub(super) fn etcd_command(&self) -> Command {
         let (client, peer) =
@@ -171,6 +182,16 @@ impl Site {
             ]);
         command
     }
+}
+
+/// A new data directory.
+fn directory() -> Result<TempDir> {
+    let mut all = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = match &mut *all {
+        Some(all) => all,
+        none => none.insert(Leftovers::new()?),
+    };
+    Ok(TempDir::with_prefix_in("controlplane-", all.path())?)
 }
 
 /// Three ports of `ip` that are free now.

@@ -3,17 +3,23 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kube::Client;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
 use portreeve_api::names::{HUB_AUDIENCE, HUB_NAME};
 
 use crate::certs::{Authority, Pair};
 use crate::controlplane::ControlPlane;
-use crate::manifest;
+use crate::{manifest, wait};
 
 /// The audience of tokens for the API server itself.
 const API_AUDIENCE: &str = "https://kubernetes.default.svc";
+
+/// How long the API server may take to know a new pod. Generous: the machine may be busy.
+const GOOD: Duration = Duration::from_secs(40);
 
 /// The ServiceAccount of the agents.
 pub const ACCOUNT: &str = "portreeve-agent";
@@ -37,6 +43,14 @@ impl Trust {
     /// The server refuses; the directory can't be written.
     pub async fn establish(client: &Client, dir: &Path) -> Result<Self> {
         install_rights(client).await?;
+        Self::new(dir)
+    }
+
+    /// A certificate for hubs in files under `dir`.
+    ///
+    /// # Errors
+    /// The directory can't be written.
+    pub fn new(dir: &Path) -> Result<Self> {
         let authority = dir.join("hub-ca.pem");
         let serving = renew(&authority, dir)?;
         let (certificate, key) = (serving.certificate.display(), serving.key.display());
@@ -56,7 +70,7 @@ pub fn renew(authority: &Path, dir: &Path) -> Result<Pair> {
 }
 
 /// Applies `deploy/rbac`: the namespace first, the rest at once.
-async fn install_rights(client: &Client) -> Result<()> {
+pub(super) async fn install_rights(client: &Client) -> Result<()> {
     let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac"));
     manifest::apply(client, &fs::read_to_string(directory.join("namespace.yaml"))?).await?;
     let mut texts = Vec::new();
@@ -84,13 +98,26 @@ pub async fn agent(
 ) -> Result<(PathBuf, PathBuf)> {
     manifest::apply(client, &pod(node, ACCOUNT)).await?;
     let name = format!("portreeve/agent-{node}");
-    let (api, hub) = tokio::try_join!(
+    let (api, hub, probe) = tokio::try_join!(
         control.bound_token(ACCOUNT, &name, API_AUDIENCE),
         control.bound_token(ACCOUNT, &name, HUB_AUDIENCE),
+        control.bound_token(ACCOUNT, &name, API_AUDIENCE),
     )?;
+    // A server that was used before may for a moment look for the earlier pod of that name.
+    wait::until("the pod's tokens to be good", GOOD, || is_good(client, &probe)).await?;
     let token = dir.join(format!("{node}.token"));
     fs::write(&token, hub)?;
     Ok((control.kubeconfig_with(&format!("agent-{node}"), &api)?, token))
+}
+
+/// Whether the API server takes a token.
+async fn is_good(client: &Client, token: &str) -> bool {
+    let review = TokenReview {
+        spec: TokenReviewSpec { token: Some(token.into()), ..Default::default() },
+        ..Default::default()
+    };
+    let reviewed = Api::<TokenReview>::all(client.clone()).create(&PostParams::default(), &review).await;
+    reviewed.is_ok_and(|review| review.status.is_some_and(|status| status.authenticated == Some(true)))
 }
 
 /// A pod `portreeve/agent-<node>` on that node under a ServiceAccount.
