@@ -24,20 +24,33 @@ use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service, said};
 use portreeve_tests::{path, under_test, wait};
 
-/// The gateway's user: nobody else's on any system.
-const USER: u32 = 47_101;
+/// The gateways' users, one for each test: nobody else's on any system. In an unknown pod of the same user, another test's,
+/// there might be a proxy.
+const USERS: [u32; 2] = [47_101, 47_102];
 const NAMESPACE: &str = "portreeve";
 const ACCOUNT: &str = "portreeve-gateway";
 /// The gateway's ports, and that of the app behind them.
 const PORT: u16 = 5001;
 const OTHER: u16 = 5002;
 const APP: u16 = 6000;
+/// As the shipped container: the capability in the program's file takes effect, and nothing else is to be had.
+const KEEPERS_RIGHTS: [&str; 8] = [
+    "--inh-caps",
+    "+net_bind_service",
+    "--ambient-caps",
+    "+net_bind_service",
+    "--bounding-set",
+    "-all,+net_bind_service",
+    "--no-new-privs",
+    "--",
+];
 /// The agent has looked several times.
 const LOOKS: Duration = Duration::from_secs(4);
 
 /// A town of one node, with a gateway in a pod.
 struct Scene {
     town: Town,
+    user: u32,
     /// What everybody may run: the programs under test, with the shipped capability in their file, and Envoy.
     program: PathBuf,
     envoy: PathBuf,
@@ -71,9 +84,9 @@ fn copy(program: &Path, directory: &Path) -> Result<PathBuf> {
 }
 
 /// A socket of the gateway's user that its Envoy can open its own beside.
-fn sharing_socket(port: u16) -> Result<OwnedFd> {
+fn sharing_socket(user: u32, port: u16) -> Result<OwnedFd> {
     // Of this thread alone, which ends with the socket made.
-    setfsuid(Uid::from_raw(USER));
+    setfsuid(Uid::from_raw(user));
     let made = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&made, ReusePort, &true)?;
     bind(made.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port))?;
@@ -83,7 +96,7 @@ fn sharing_socket(port: u16) -> Result<OwnedFd> {
 // === impl Scene ===
 
 impl Scene {
-    async fn start() -> Result<Self> {
+    async fn start(user: u32) -> Result<Self> {
         let mut town = Town::without_portreeve(1).await?;
         town.agent_args.extend(["--gateways".into(), format!("{NAMESPACE}/{ACCOUNT}")]);
         let open = fs::Permissions::from_mode(0o755);
@@ -103,7 +116,7 @@ impl Scene {
         town.gateways_wanted().await?;
         let worker = town.worker(1, 1, "app: old", false).await?;
         let app = Echo::start(&worker.netns, "old", SocketAddr::new(worker.ip(), APP))?;
-        Ok(Self { town, program, envoy, _app: app })
+        Ok(Self { town, user, program, envoy, _app: app })
     }
 
     /// Starts a gateway's pod, with the rights that the shipped one has.
@@ -122,12 +135,12 @@ impl Scene {
         let container = cgroups.container(&uid)?;
         let dir = self.town.dir().join(name);
         fs::create_dir(&dir)?;
-        chown(&dir, Some(USER), Some(USER))?;
+        chown(&dir, Some(self.user), Some(self.user))?;
         let node = &self.town.nodes[0];
         let mut command = container.command(&node.netns, Path::new("setpriv"));
-        let user = USER.to_string();
-        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]).arg(&self.program);
-        command.args(["agent", "gateway", "--proxy", "gateway"]).arg("--dir").arg(&dir);
+        let user = self.user.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]).args(KEEPERS_RIGHTS);
+        command.arg(&self.program).args(["agent", "gateway", "--proxy", "gateway"]).arg("--dir").arg(&dir);
         command.arg("--agent-socket").arg(node.run_dir.join("agent.sock"));
         command.arg("--envoy").arg(&self.envoy);
         let keeper = Process::spawn(name, &command)?;
@@ -143,8 +156,8 @@ impl Scene {
 
     /// A process of the gateway's user on a port.
     fn stranger(&self, port: u16) -> Result<Stranger> {
-        let socket = self.town.nodes[0].netns.enter(|| sharing_socket(port))??;
-        let user = USER.to_string();
+        let socket = self.town.nodes[0].netns.enter(|| sharing_socket(self.user, port))??;
+        let user = self.user.to_string();
         let mut command = Command::new("setpriv");
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "sleep", "600"]);
         Ok(Stranger(command.stdin(Stdio::from(socket)).spawn()?))
@@ -181,7 +194,8 @@ impl Scene {
     /// The stranger on a port is named, as `beside` the gateway's own socket there or without it.
     async fn named(&self, stranger: &Stranger, port: u16, beside: bool) -> Result<()> {
         let begun = Instant::now();
-        let (process, user) = (format!("process {} (sleep)", stranger.0.id()), format!("of user {USER}"));
+        let (process, user) =
+            (format!("process {} (sleep)", stranger.0.id()), format!("of user {}", self.user));
         let is_meant = |words: &String| {
             words.contains(&process) && words.contains(&user) && words.contains(" too, which gets") == beside
         };
@@ -196,7 +210,7 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stranger_of_the_gateways_user_is_named_and_the_gateways_own_sockets_are_not() -> Result<()> {
-    let mut scene = Scene::start().await?;
+    let mut scene = Scene::start(USERS[0]).await?;
     let first = scene.gateway("gateway-0").await?;
     scene.want(PORT).await?;
     scene.leads()?;
@@ -226,7 +240,7 @@ async fn stranger_of_the_gateways_user_is_named_and_the_gateways_own_sockets_are
 
 #[tokio::test(flavor = "multi_thread")]
 async fn port_of_a_stranger_of_the_gateways_user_is_not_opened_until_it_is_free() -> Result<()> {
-    let scene = Scene::start().await?;
+    let scene = Scene::start(USERS[1]).await?;
     let pod = scene.gateway("gateway-0").await?;
     let gateway = Admin::new(pod.dir.join("admin.sock"));
     gateway.wait_ready(BOUND).await?;
