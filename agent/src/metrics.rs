@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portreeve_api::node_report::Phase;
+use portreeve_api::own::node_report::Phase;
 use portreeve_api::report::PlanStatus;
 use portreeve_runtime::Metrics;
 use portreeve_runtime::metrics::Family;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::plan;
+use portreeve_api::refs::ProxyId;
 use portreeve_xds::Name;
 
 use crate::envoy::bootstrap::Family;
@@ -72,7 +72,7 @@ fn spec(node: &str, (name, proxy): (&str, &plan::NodeProxy), envoy: &Path, commo
     Spec {
         name: name.to_string(),
         envoy: envoy.to_owned(),
-        node_id: format!("{NODE_PROXY_ID}{name}"),
+        node_id: ProxyId::Node(name.into()).to_string(),
         node_cluster: node.to_string(),
         ads_socket: common.ads_socket.clone(),
         concurrency: settings.concurrency.max(1),

@@ -14,8 +14,8 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Event, Name};
 use prost::Message;
 
-use crate::status::plan_of;
 use crate::world::{ProxyId, Sent};
+use portreeve_api::refs::ResourceName;
 
 /// An answer that comes later than this is that of a proxy that came later.
 const LATE: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ impl Tracer {
             _ => return,
         };
         let now = SystemTime::now();
-        let plans: BTreeSet<&str> = names.into_iter().map(|name| plan_of(name)).collect();
+        let plans: BTreeSet<&str> = names.into_iter().map(|name| ResourceName::plan_of(name)).collect();
         let of_plan = |sent: &mut HashMap<Name, Pending>, plan: &str| {
             let pending = sent.get_mut(plan)?;
             if now.duration_since(pending.since).unwrap_or_default() > LATE {

@@ -8,9 +8,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource};
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::conditions::Reason;
-use portreeve_api::node_proxy::NodeProxy;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::status::{Of, Subject};

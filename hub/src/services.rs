@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use portreeve_api::a::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
 use portreeve_api::pod::Pod;
-use portreeve_api::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
 
 /// Complete host names (without a trailing dot) and their addresses.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;

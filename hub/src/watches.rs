@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode, P
 use kube::core::PartialObjectMeta as Metadata;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::conditions::Reason;
-use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
-use portreeve_api::virtual_service::VirtualService;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Readiness, Tasks};
 

@@ -12,10 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::conditions::{self, ConditionType, Reason, find};
-use portreeve_api::names::NODE_PROXY_ID;
-use portreeve_api::node_proxy::NodeProxy;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Readiness, Shutdown};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -28,7 +28,7 @@ use crate::index::Key;
 use crate::lease::{DURATION, Election, HOLD, by};
 use crate::raw::Raw;
 use crate::reports::Desk;
-use crate::resolve::a::{API, plan_of};
+use crate::resolve::a::plan_of;
 use crate::status::{Board, Of, Said, Subject, Word, lingers};
 
 /// Field manager of what is written.
@@ -347,11 +347,8 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
 
 /// The object behind a Plan, or behind what is reported of a NodeProxy, by its name there.
 fn key_of(plan: &str) -> Option<Key> {
-    if let Some(name) = plan.strip_prefix(NODE_PROXY_ID) {
-        return Some(("".into(), name.into()));
-    }
-    let (namespace, name) = plan.strip_prefix(API)?.strip_prefix('/')?.split_once('/')?;
-    Some((namespace.into(), name.into()))
+    let object: ObjectRef = plan.parse().ok()?;
+    Some((object.namespace, object.name))
 }
 
 /// Whether what is said comes of what was not heard.

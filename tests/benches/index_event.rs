@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::pod::Pod;
-use portreeve_api::virtual_service::VirtualService;
 use portreeve_hub::index::Index;
 use portreeve_hub::resolve::SelectorScope;
 use serde_json::json;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 
 use crate::netns::Netns;
 

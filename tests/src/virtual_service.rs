@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kube::{Api, Client};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 
 use crate::wait;
 

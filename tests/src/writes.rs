@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use serde_json::Value;
 use tokio::task::JoinSet;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::call::{PIPES, Side};
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::process::{Process, Usage};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;
-use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
+use portreeve_api::own::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_tests::hand_over::{AROUND, Fate, Stage as Common};
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::{under_test, wait};

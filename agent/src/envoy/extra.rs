@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use portreeve_api::node_proxy::AGENTS_OWN;
+use portreeve_api::own::node_proxy::AGENTS_OWN;
 
 const FIXED_HEAP: &str =
     "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig";

@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve_api::a::virtual_service::MAX_INTERVAL_MS;
 use portreeve_api::plan;
-use portreeve_api::virtual_service::MAX_INTERVAL_MS;
 use portreeve_xds::Name;
 
 mod book;

@@ -244,7 +244,7 @@ mod tests {
         let endpoint = serde_json::json!({"name": "e", "host": {"address": "10.0.0.1"}, "port": 1, "health_check_port": 2});
         let cluster = serde_json::json!({"name": "c", "service_discovery": "eds", "health_check": check,
             "endpoints": [endpoint]});
-        let (service, _) = portreeve_api::virtual_service::VirtualService::parse(serde_json::json!({
+        let (service, _) = portreeve_api::a::virtual_service::VirtualService::parse(serde_json::json!({
             "apiVersion": "servicemesh.l7mp.io/v1", "kind": "VirtualService",
             "metadata": {"name": "o", "namespace": "ns"},
             "spec": {"selector": {"a": "b"}, "listeners": [{"name": "l", "udp": {"port": 5, "cluster": cluster}}]},

@@ -5,7 +5,6 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_xds::{Budget, Load, Name, Pass, Peer, StreamGuard};
 use tonic::Status;
 
@@ -170,10 +169,7 @@ impl Door {
     pub fn proxy(&self, peer: &Peer, claimed: &str) -> Result<ProxyId, Status> {
         match self.identity {
             Identity::Kernel => self.caller(peer).who.proxy().map_err(|text| self.deny(&text)),
-            Identity::Claimed => Ok(match claimed.strip_prefix(NODE_PROXY_ID) {
-                Some(name) => ProxyId::Node(name.into()),
-                None => ProxyId::Pod(claimed.into()),
-            }),
+            Identity::Claimed => Ok(ProxyId::of_node_id(claimed)),
         }
     }
 

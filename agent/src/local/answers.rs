@@ -7,8 +7,8 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Event, Name, Version};
 
 use super::Inner;
-use crate::status::plan_of;
 use crate::world::ProxyId;
+use portreeve_api::refs::ResourceName;
 
 /// How long a proxy that lost its stream, or whose agent is new, has to come back: Envoy tries every second.
 const ON_ITS_WAY: Duration = Duration::from_secs(3);
@@ -97,7 +97,7 @@ impl Inner {
         // A proxy that comes back says anew what it accepts.
         let gone = std::mem::take(answers);
         // Among them may be Plans that were withdrawn and waited for this proxy.
-        self.book.touch(gone.accepted.keys().map(|(_, name)| plan_of(name).into()));
+        self.book.touch(gone.accepted.keys().map(|(_, name)| ResourceName::plan_of(name).into()));
         self.presume(id.clone(), gone.accepted, now);
         true
     }
@@ -131,14 +131,14 @@ impl Inner {
             Event::Acked { ty, resources, removed, .. } => {
                 self.tally.acks += 1;
                 let names = resources.iter().map(|(name, _)| name).chain(removed);
-                self.book.touch(names.map(|name| plan_of(name).into()));
+                self.book.touch(names.map(|name| ResourceName::plan_of(name).into()));
                 self.world.accepted(id, *ty, resources);
                 self.acked(id, *ty, resources, removed);
             }
             Event::Nacked { ty, names, versions, detail, transient } => {
                 tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
                 self.tally.nacks += 1;
-                self.book.touch(names.iter().map(|name| plan_of(name).into()));
+                self.book.touch(names.iter().map(|name| ResourceName::plan_of(name).into()));
                 let refused: Vec<_> = names.iter().cloned().zip(versions.iter().copied()).collect();
                 match transient {
                     true => self.world.put_off(id, *ty, &refused),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use portreeve_api::refs::ResourceName;
 use portreeve_xds::Name;
 use portreeve_xds::envoy::EnvoyType;
 
@@ -63,13 +64,13 @@ impl Book {
 
 /// Whether a proxy still has something of a Plan. (Assignments go with their cluster.)
 fn runs(answers: &Answers, plan: &str) -> bool {
-    let prefix = format!("{plan}/");
+    let start = ResourceName::start_of(plan);
     [EnvoyType::Cluster, EnvoyType::Listener].into_iter().any(|ty| {
-        let from = (ty, Name::from(prefix.as_str()));
+        let from = (ty, Name::from(start.as_str()));
         answers
             .accepted
             .range(from..)
             .next()
-            .is_some_and(|((of, name), _)| *of == ty && name.starts_with(&prefix))
+            .is_some_and(|((of, name), _)| *of == ty && name.starts_with(&start))
     })
 }

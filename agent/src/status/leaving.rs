@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portreeve_api::node_report::Leaving;
+use portreeve_api::own::node_report::Leaving;
 use portreeve_api::plan;
 
 /// Connected UDP sockets by the address at their other end.

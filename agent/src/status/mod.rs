@@ -26,12 +26,6 @@ pub use proxies::{Present, of_proxies, trouble};
 /// confirmed that they are rid of it.
 pub type Statuses = BTreeMap<Name, Arc<PlanStatus>>;
 
-/// The Plan that a proxy's resource belongs to: the first three parts of its qualified name.
-pub fn plan_of(resource: &str) -> &str {
-    let end = resource.match_indices('/').nth(2).map_or(resource.len(), |(at, _)| at);
-    &resource[..end]
-}
-
 /// Characters of a refusal, or of one conflict, at most.
 const MAX_TEXT: usize = 600;
 

@@ -7,17 +7,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portreeve_api::conditions::{self, ConditionType, Reason, Verdict};
-use portreeve_api::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
+use portreeve_api::own::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Version};
 
+use super::Statuses;
 use super::leaving::{Sockets, leaving};
-use super::{Statuses, plan_of};
 use crate::keeper;
 use crate::keepers::{Status, Wanted};
 use crate::local::Answers;
 use crate::world::claims::{Denied, Transport};
 use crate::world::{Proxy, ProxyId, World};
+use portreeve_api::refs::ResourceName;
 
 /// Between two writes, unless a phase changed.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -100,7 +101,9 @@ fn exception(proxy: &Proxy, answers: &Answers) -> Option<ProxyReport> {
 
 /// What a proxy refuses, or can't be sent, of what it is to have now.
 fn nack(proxy: &Proxy, answers: &Answers) -> Option<String> {
-    let wanted = |key: &(EnvoyType, Name)| proxy.plans.get(plan_of(&key.1)).and_then(|part| part.wanted(key));
+    let wanted = |key: &(EnvoyType, Name)| {
+        proxy.plans.get(ResourceName::plan_of(&key.1)).and_then(|part| part.wanted(key))
+    };
     let refused = answers.refused.iter().filter(|(key, r)| wanted(key) == Some(r.version));
     let refused = refused.map(|((ty, name), refusal)| format!("{} {name}: {}", ty.noun(), refusal.text));
     let taken = proxy.plans.iter().flat_map(|(plan, part)| {
@@ -147,7 +150,7 @@ fn conflicts(world: &World) -> Vec<Conflict> {
     let parts = world.proxies().values().flat_map(|proxy| &proxy.plans);
     let lost = parts.flat_map(|(plan, part)| part.denied.iter().map(move |lost| (plan, lost)));
     let all = lost.map(|(plan, (listener, lost))| conflict(plan, listener, lost));
-    all.take(portreeve_api::node_report::MAX_CONFLICTS).collect()
+    all.take(portreeve_api::own::node_report::MAX_CONFLICTS).collect()
 }
 
 fn conflict(plan: &str, listener: &str, lost: &Denied) -> Conflict {

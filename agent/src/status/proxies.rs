@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
-use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::report::PlanStatus;
 
 use super::{Statuses, cut};
@@ -42,7 +41,7 @@ pub fn of_proxies(
 ) -> Statuses {
     let said = world.node_proxies().keys().filter_map(|name| {
         let version = world.held().get(&(PlanType::NodeProxy, name.clone()))?;
-        let plan = format!("{NODE_PROXY_ID}{name}");
+        let plan = ProxyId::Node(name.clone()).to_string();
         let mut status =
             PlanStatus { plan: plan.clone(), version: version.0, wanted: 1, ..Default::default() };
         match run((name, keepers.get(&**name)), has_envoy, present) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use portreeve_api::node_report::NodeReportStatus;
+use portreeve_api::own::node_report::NodeReportStatus;
 use tokio::time::timeout;
 
 use crate::envoy::stats::{self, Prefix};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use portreeve_api::node_report::{NodeReportStatus, Phase};
+use portreeve_api::own::node_report::{NodeReportStatus, Phase};
 use portreeve_api::pod::Pod;
 use portreeve_api::report::PlanStatus;
-use portreeve_api::{PlanType, names, plan, selector};
+use portreeve_api::{PlanType, plan, selector};
 use portreeve_xds::Version;
 use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
@@ -124,7 +124,7 @@ impl Rig {
     }
 
     fn put_plan(&mut self, plan: &plan::Plan) {
-        self.put(PlanType::Plan, &names::plan_name(plan.origin.as_ref()), plan);
+        self.put(PlanType::Plan, &crate::translate::plan_name(plan), plan);
     }
 
     fn connect(&mut self, id: &ProxyId) {
@@ -343,12 +343,6 @@ fn change_of_one_plan_looks_at_one_plan() {
     rig.world.apply_pod(mk_pod("nobody", "x"));
     rig.settle();
     assert_eq!(rig.book.looked_at() - before, 1, "a pod that no Plan is for");
-}
-
-#[test]
-fn resource_tells_its_plan() {
-    assert_eq!(plan_of("A/ns/name/listener/with/slashes"), "A/ns/name");
-    assert_eq!(plan_of("A/ns/name"), "A/ns/name");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
-use portreeve_api::node_report::{NodeReport, NodeReportStatus};
+use portreeve_api::own::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
 use super::node_report::{Facts, Pace, said};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value, UInt64Value};
-use portreeve_api::{names, plan};
+use portreeve_api::plan;
+use portreeve_api::refs::{PlanName, ResourceName};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
@@ -178,14 +179,14 @@ impl Census {
     }
 }
 
-/// A name as the proxies know it: `<api>/<namespace>/<object>/<name>`, the last part as [`names::proxy_part`] has it.
+/// A listener's or cluster's name as the proxies know it.
 pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
-    qualified_in(&names::plan_name(plan.origin.as_ref()), name)
+    ResourceName::of(&plan_name(plan), name)
 }
 
-/// The same from a Plan's own name.
-pub fn qualified_in(plan: &str, name: &str) -> Name {
-    format!("{plan}/{}", names::proxy_part(name)).into()
+/// A Plan's name; empty without an origin, which no hub sends.
+pub fn plan_name(plan: &plan::Plan) -> Name {
+    plan.origin.as_ref().map_or_else(|| "".into(), |origin| PlanName::from(origin).as_name().clone())
 }
 
 fn any(type_name: &str, message: &impl Message) -> Any {

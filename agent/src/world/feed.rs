@@ -149,7 +149,7 @@ impl Feed {
 
     fn plans_with(&self, uid: &str) -> BTreeSet<Name> {
         let slices = self.slices.iter().filter(|(_, slice)| slice.iter().any(|endpoint| endpoint.uid == uid));
-        let users = slices.filter_map(|(name, _)| self.users.get(group_of(name)));
+        let users = slices.filter_map(|(name, _)| self.users.get(names::group_of_slice(name)));
         users.flatten().cloned().collect()
     }
 
@@ -176,7 +176,7 @@ impl Feed {
             Decoded::Slice(slice) => {
                 self.slices.insert(name.clone(), slice.endpoints);
                 self.prune();
-                self.touch_users(group_of(name), touched);
+                self.touch_users(names::group_of_slice(name), touched);
             }
             Decoded::NodeProxy(proxy) => {
                 self.proxies.insert(name.clone(), proxy);
@@ -256,10 +256,6 @@ impl Decoded {
         };
         read.map_err(|error| format!("{name}: {error}"))
     }
-}
-
-fn group_of(slice: &str) -> &str {
-    slice.rsplit_once('#').map_or(slice, |(group, _)| group)
 }
 
 fn groups_of(plan: &plan::Plan) -> BTreeSet<Name> {

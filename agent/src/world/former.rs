@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_api::{names, plan};
+use portreeve_api::plan;
+use portreeve_api::refs::{ClusterPath, ResourceName};
 use portreeve_xds::Name;
 
 use super::backing;
-use crate::translate::{listener, qualified, qualified_in};
+use crate::translate::{listener, plan_name, qualified};
 
 /// The clusters that accepted listeners lead to by a former name, by the listener's name.
 #[derive(Default)]
@@ -21,8 +22,7 @@ pub struct FormerNames(BTreeMap<Name, Name>);
 impl FormerNames {
     /// Notes where an accepted listener leads.
     pub fn note(&mut self, name: &Name, body: &[u8]) {
-        let own = format!("{name}/");
-        match listener::target(body).filter(|target| !target.starts_with(&own)) {
+        match listener::target(body).filter(|target| !ResourceName::is_cluster_of(target, name)) {
             Some(former) => drop(self.0.insert(name.clone(), former)),
             None => drop(self.0.remove(name)),
         }
@@ -39,12 +39,13 @@ impl FormerNames {
         if self.0.is_empty() {
             return kept;
         }
-        let object = names::plan_name(plan.origin.as_ref());
+        let object = plan_name(plan);
         for listener in &plan.listeners {
             let Some(former) = self.0.get(&qualified(plan, &listener.name)) else { continue };
             for route in listener.rules.iter().filter_map(|rule| rule.route.as_ref()) {
-                let cluster = route.destination.strip_prefix(&names::cluster_path(&listener.name, ""));
-                if cluster.is_some_and(|cluster| qualified_in(&object, cluster) == *former) {
+                let path = route.destination.parse().ok();
+                let own = path.filter(|path: &ClusterPath| path.listener == listener.name);
+                if own.is_some_and(|path| ResourceName::of(&object, &path.cluster) == *former) {
                     kept.insert(route.destination.clone(), former.clone());
                 }
             }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portreeve_api::refs::ResourceName;
 use portreeve_api::{names, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource, Version};
@@ -141,8 +142,7 @@ impl Ledger {
                 self.cleared.push(key.clone());
             }
         }
-        let prefix = format!("{plan}/");
-        let gone = |key: &Key| key.1.starts_with(&prefix) && !made.resources.contains_key(key);
+        let gone = |key: &Key| ResourceName::plan_of(&key.1) == &**plan && !made.resources.contains_key(key);
         self.refused.retain(|key, _| !gone(key));
         self.put_off.retain(|key, _| !gone(key));
         page.former.retain(|listener| made.resources.contains_key(&(EnvoyType::Listener, listener.clone())));
@@ -232,9 +232,8 @@ impl Ledger {
     /// Forgets a Plan; true when something was kept of it.
     pub fn forget(&mut self, plan: &str) -> bool {
         let gone = self.pages.remove(plan);
-        let prefix = format!("{plan}/");
-        self.refused.retain(|(_, name), _| !name.starts_with(&prefix));
-        self.put_off.retain(|(_, name), _| !name.starts_with(&prefix));
+        self.refused.retain(|(_, name), _| ResourceName::plan_of(name) != plan);
+        self.put_off.retain(|(_, name), _| ResourceName::plan_of(name) != plan);
         gone.is_some_and(|page| !page.lines.is_empty())
     }
 

@@ -36,7 +36,8 @@ pub use feed::Sent;
 pub use gateways::{Account, Tenant};
 pub use hosts::Host;
 pub use ledger::Accepted;
-pub use proxy::{Allowed, Contribution, Facts, Proxy, ProxyId};
+pub use portreeve_api::refs::ProxyId;
+pub use proxy::{Allowed, Contribution, Facts, Proxy};
 pub use strangers::{Stranger, Strangers, Taken};
 
 use claims::Claims;

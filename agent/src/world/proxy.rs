@@ -1,7 +1,6 @@
 //! One local proxy: who it is, which Plans are meant for it, and what it holds of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,15 +12,6 @@ use portreeve_xds::{Name, Resource, Version, View};
 use super::claims::{Denied, Port, Transport, Wish};
 use super::strangers::{Taken, held_back};
 use crate::translate::{self, Census, Families, Remark, Translation};
-
-/// A proxy of this node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProxyId {
-    /// The proxy of a NodeProxy, by its name.
-    Node(Name),
-    /// The proxy in a pod, by the pod's uid.
-    Pod(Name),
-}
 
 /// What decides which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,17 +74,6 @@ pub struct Contribution {
     pub made_of: Option<Version>,
     /// The endpoints of its clusters.
     pub census: Census,
-}
-
-// === impl ProxyId ===
-
-impl fmt::Display for ProxyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProxyId::Node(name) => write!(f, "nodeproxy/{name}"),
-            ProxyId::Pod(uid) => write!(f, "pod/{uid}"),
-        }
-    }
 }
 
 // === impl Facts ===

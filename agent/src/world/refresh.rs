@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use portreeve_api::refs::ResourceName;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Changes, Name};
@@ -91,7 +92,7 @@ impl World {
         changes.remove.extend(before.missing_in(&now));
         changes.upsert.extend(now.new_since(&before));
         for (listener, text) in now.faults().difference(&before.faults()) {
-            let (proxy, listener) = (facts.title.clone(), translate::qualified_in(name, listener));
+            let (proxy, listener) = (facts.title.clone(), ResourceName::of(name, listener));
             self.news.push(Fault { proxy, listener, text: text.clone() });
         }
         if !before.is_empty() || !now.is_empty() {

@@ -10,8 +10,8 @@ use super::feed::Sent;
 use super::inputs::Inputs;
 use super::ledger::{Accepted, Ledger};
 use super::{Contribution, Effects, Owner, ProxyId, World};
-use crate::status::plan_of;
 use crate::translate;
+use portreeve_api::refs::ResourceName;
 
 /// What is to be kept of an owner; empty: nothing any more.
 pub type Unsaved = (Owner, Vec<Accepted>);
@@ -46,7 +46,7 @@ impl World {
         let Some(ledger) = self.ledgers.get_mut(id) else { return };
         let mut dirty = BTreeSet::new();
         for (name, version) in resources {
-            let (plan, key) = (plan_of(name), (ty, name.clone()));
+            let (plan, key) = (ResourceName::plan_of(name), (ty, name.clone()));
             if ledger.accept(plan, &key, *version) {
                 self.unsaved.insert((id.clone(), plan.into()));
             }
@@ -64,7 +64,7 @@ impl World {
         let mut dirty = BTreeSet::new();
         for (name, version) in resources {
             ledger.put_off((ty, name.clone()), *version);
-            dirty.insert((id.clone(), Name::from(plan_of(name))));
+            dirty.insert((id.clone(), Name::from(ResourceName::plan_of(name))));
         }
         self.bring_up_to_date(dirty);
     }
@@ -78,7 +78,7 @@ impl World {
         let Some(ledger) = self.ledgers.get_mut(id) else { return };
         let mut dirty = BTreeSet::new();
         for (name, version) in resources {
-            let plan = plan_of(name);
+            let plan = ResourceName::plan_of(name);
             ledger.refuse(plan, &(ty, name.clone()), *version, text);
             dirty.insert((id.clone(), Name::from(plan)));
         }

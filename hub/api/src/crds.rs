@@ -5,14 +5,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::node_proxy::{MAX_NAME, NodeProxy};
-use crate::node_report::NodeReport;
-use crate::virtual_service::VirtualService;
+use crate::kinds;
+use crate::own::node_report::NodeReport;
 
 /// Every definition that the product needs, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let node_proxy = bound_name(NodeProxy::crd(), MAX_NAME);
-    [VirtualService::crd(), node_proxy, NodeReport::crd()].into_iter().map(tidy).collect()
+    let kinds = kinds::ALL.iter().map(|row| (row.crd)());
+    kinds.chain([NodeReport::crd()]).map(tidy).collect()
 }
 
 /// Every definition as a file: its name, `<plural>.<group>.yaml`, and its text.
@@ -31,29 +30,6 @@ fn tidy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd.spec.preserve_unknown_fields = Some(false);
     let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
     schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()).for_each(forbid_null);
-    crd
-}
-
-/// Bounds the names of a kind's objects. A definition may say nothing else of `metadata`. An object that has a longer name
-/// from before can still be changed: the API server lets broken rules pass where the value stays.
-fn bound_name(mut crd: CustomResourceDefinition, most: usize) -> CustomResourceDefinition {
-    let description =
-        format!("At most {most} characters: on its nodes the name is that of a directory of sockets.");
-    let name = JSONSchemaProps {
-        type_: Some("string".into()),
-        max_length: i64::try_from(most).ok(),
-        description: Some(description),
-        ..JSONSchemaProps::default()
-    };
-    let metadata = JSONSchemaProps {
-        type_: Some("object".into()),
-        properties: Some([("name".to_owned(), name)].into()),
-        ..JSONSchemaProps::default()
-    };
-    let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
-    for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
-        schema.properties.get_or_insert_default().insert("metadata".into(), metadata.clone());
-    }
     crd
 }
 

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::percent;
-use crate::plan::Origin;
 
 /// Longest form of a user's name in a proxy, bytes.
 pub const MAX_PROXY_PART: usize = 253;
@@ -15,14 +14,14 @@ const PROXY_PUNCTUATION: &[u8] = b"!#$&()*+-./:;<=>?@[]^_{|}~";
 /// The pattern of a CRD's schema for names that reach a proxy as they are, see [`is_plain`]; it says nothing of the length.
 pub const PLAIN_PATTERN: &str = r"^[!#$&()*+./0-9:;<=>?@A-Z\[\]^_a-z{|}~-]+$";
 
-/// A Plan's name: `<api>/<namespace>/<object>`. No origin (never sent by a hub) gives an empty name.
-pub fn plan_name(origin: Option<&Origin>) -> Arc<str> {
-    origin.map_or_else(|| "".into(), |o| format!("{}/{}/{}", o.api, o.namespace, o.name).into())
-}
-
 /// The name of slice `index` of a group that is cut into `shards`: `<group>#<shards>.<index>`.
 pub fn slice_name(group: &str, shards: usize, index: usize) -> Arc<str> {
     format!("{group}#{shards}.{index}").into()
+}
+
+/// The group whose slice this is, the inverse of [`slice_name`]; a text that is no slice's name is taken for a group's.
+pub fn group_of_slice(slice: &str) -> &str {
+    slice.rsplit_once('#').map_or(slice, |(group, _)| group)
 }
 
 /// The name of a Probe: `<pod uid>:<port>[<path>]`, the path with its leading slash.
@@ -47,14 +46,6 @@ pub fn proxy_part(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{end}", &whole[..cut]))
 }
 
-/// The name of a listener's cluster within its object, `LISTENER/CLUSTER`: listeners may name different clusters alike. It
-/// depends on no other listener, so none of them can rename it. A slash in the listener's name is escaped: no two clusters
-/// get one name.
-pub fn cluster_path(listener: &str, cluster: &str) -> String {
-    let listener = listener.replace('%', "%25").replace('/', "%2F");
-    format!("{listener}/{cluster}")
-}
-
 /// Whether a user's name holds only characters that a proxy's names may hold. Such a name of at most [`MAX_PROXY_PART`] bytes
 /// reaches the proxy as it is.
 pub fn is_plain(name: &str) -> bool {
@@ -69,9 +60,6 @@ pub fn is_escaped(name: &str) -> bool {
 fn stays(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || PROXY_PUNCTUATION.contains(&byte)
 }
-
-/// The name in the node's `id` by which a supervised Envoy is told from a pod's: `nodeproxy/<name>`.
-pub const NODE_PROXY_ID: &str = "nodeproxy/";
 
 /// Key in an agent's node metadata under which it tells the hub how far it has seen (the hub's watermark).
 pub const WATERMARK_KEY: &str = "watermark";
@@ -88,10 +76,8 @@ mod tests {
 
     #[test]
     fn names_are_qualified() {
-        let origin =
-            Origin { api: "A".into(), namespace: "ns".into(), name: "call".into(), ..Default::default() };
-        assert_eq!(&*plan_name(Some(&origin)), "A/ns/call");
         assert_eq!(&*slice_name("ns/app=w", 4, 3), "ns/app=w#4.3");
+        assert_eq!(group_of_slice(&slice_name("ns/app=#w", 4, 3)), "ns/app=#w");
         assert_eq!(&*probe_name("u-1", 9, ""), "u-1:9");
         assert_eq!(&*probe_name("u-1", 80, "/live"), "u-1:80/live");
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_api::node_proxy::{AllowedNamespaces, NodeProxy};
-use portreeve_api::node_report::{self, Conflict, NodeReport, NodeReportStatus, Phase, ProxyReport};
-use portreeve_api::virtual_service::{Cluster, VirtualService};
+use portreeve_api::a::virtual_service::{Cluster, VirtualService};
+use portreeve_api::own::node_proxy::{AllowedNamespaces, NodeProxy};
+use portreeve_api::own::node_report::{self, Conflict, NodeReport, NodeReportStatus, Phase, ProxyReport};
 use serde_json::{Value, json};
 
 fn virtual_service() -> Value {

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kube::core::cel::Validator;
-use portreeve_api::node_proxy::NodeProxy;
-use portreeve_api::node_report::NodeReport;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::own::node_report::NodeReport;
 use portreeve_api::{Violation, crds};
 use serde_json::Value;
 

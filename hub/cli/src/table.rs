@@ -9,7 +9,6 @@ use portreeve_agent::keepers::Keepers;
 use portreeve_agent::local::{Answers, Local};
 use portreeve_agent::status::trouble;
 use portreeve_agent::world::{Contribution, Proxy, ProxyId};
-use portreeve_api::names::NODE_PROXY_ID;
 use portreeve_api::plan;
 use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
@@ -88,7 +87,7 @@ pub fn now(local: &Local, keepers: &Keepers) -> Table {
 }
 
 fn title(node_proxy: &str) -> String {
-    format!("{NODE_PROXY_ID}{node_proxy}")
+    ProxyId::Node(node_proxy.into()).to_string()
 }
 
 /// All listeners of all proxies.

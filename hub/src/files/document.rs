@@ -6,10 +6,10 @@ use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, Pod as KubePod, Se
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use kube::core::ObjectMeta;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::door;
-use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::violation::Violation;
-use portreeve_api::virtual_service::VirtualService;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

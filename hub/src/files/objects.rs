@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
-use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
-use portreeve_api::virtual_service::VirtualService;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::document::Object;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use kube::core::ObjectMeta;
+use portreeve_api::PlanType;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::pod::Pod;
-use portreeve_api::virtual_service::VirtualService;
-use portreeve_api::{PlanType, names};
 use portreeve_xds::Resource;
 use prost::Message;
 
@@ -82,7 +82,7 @@ impl Index {
     }
 
     fn put_plan(&mut self, key: Key, resolved: Resolved, uid: &str) {
-        let name = names::plan_name(resolved.plan.origin.as_ref());
+        let name = resolve::a::plan_of(&key);
         let resource = Resource::new(PlanType::Plan, name, &resolved.plan.encode_to_vec());
         if self.plans.get(&key).is_some_and(|old| old.encoded.resource == resource) {
             return;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portreeve_api::names::NODE_PROXY_ID;
-use portreeve_api::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
+use portreeve_api::own::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
+use portreeve_api::refs::ProxyId;
 use portreeve_api::{PlanType, plan, quantity, selector};
 use portreeve_xds::Resource;
 use prost::Message;
@@ -148,7 +148,7 @@ impl Proxies {
     pub fn served(&self, name: &Name) -> Option<Served> {
         let known = self.known.get(name)?;
         Some(Served {
-            plan: format!("{NODE_PROXY_ID}{name}").into(),
+            plan: ProxyId::Node(name.clone()).to_string().into(),
             version: known.resource.version().0,
             generation: known.object.metadata.generation.unwrap_or(0),
             nodes: self.nodes_of(name).into_iter().collect(),

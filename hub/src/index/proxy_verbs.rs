@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::core::ObjectMeta;
 use portreeve_api::PlanType;
-use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::own::node_proxy::NodeProxy;
 
 use super::matches::{Labels, Name, Shift};
 use super::{Index, Key};

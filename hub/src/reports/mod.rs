@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portreeve_api::names::NODE_PROXY_ID;
+use portreeve_api::refs::ProxyId;
 use portreeve_api::report::{PlanStatus, Report};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -145,7 +145,7 @@ impl Desk {
         let streams = book.streams();
         let mut tally = Tally { heard, silent, streams, waiting, overdue, stretch, ..Tally::default() };
         for status in book.statuses.all() {
-            if status.plan.starts_with(NODE_PROXY_ID) {
+            if matches!(status.plan.parse(), Ok(ProxyId::Node(_))) {
                 tally.running += u64::from(status.acked);
                 tally.failing += u64::from(status.nacked);
                 continue;

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use portreeve_api::a::virtual_service::{Cluster, Endpoint, KIND, Listener, VirtualService};
 use portreeve_api::conditions::Reason;
-use portreeve_api::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
+use portreeve_api::refs::{ClusterPath, ObjectRef};
 use portreeve_api::{names, plan};
 
 use portreeve_xds::Name;
@@ -17,13 +18,9 @@ use super::{Rejection, Resolved, Selection, SelectorScope};
 #[cfg(test)]
 mod tests;
 
-/// The letter of this API in qualified names.
-pub const API: &str = "A";
-
 /// The name of an object's Plan.
 pub fn plan_of((namespace, name): &(Name, Name)) -> Name {
-    let (namespace, name) = (namespace.to_string(), name.to_string());
-    names::plan_name(Some(&plan::Origin { api: API.into(), namespace, name, ..Default::default() }))
+    ObjectRef::namespaced(&KIND, namespace.clone(), name.clone()).to_string().into()
 }
 
 /// Probes run at most this often without a remark, in milliseconds.
@@ -79,12 +76,12 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
 fn origin(object: &VirtualService) -> plan::Origin {
     let meta = &object.metadata;
     plan::Origin {
-        api: API.into(),
+        api: KIND.api.to_string(),
         namespace: meta.namespace.clone().unwrap_or_else(|| "default".into()),
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
         created_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        kind: "VirtualService".into(),
+        kind: KIND.name.into(),
     }
 }
 
@@ -146,7 +143,7 @@ impl Resolving {
         };
         let endpoints: Result<_, _> = cluster.endpoints.iter().map(|e| self.endpoint(listener, e)).collect();
         Ok(plan::Cluster {
-            name: names::cluster_path(&listener.name, &cluster.name),
+            name: ClusterPath::new(&listener.name, &cluster.name).to_string(),
             socket: Some(socket(protocol, 0)),
             endpoints: endpoints?,
             balancer: Some(plan::Balancer { policy: Some(policy) }),

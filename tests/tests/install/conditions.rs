@@ -6,7 +6,7 @@ use anyhow::Result;
 use futures::StreamExt as _;
 use kube::Api;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use tokio::task::JoinSet;
 
 use crate::site::Site;

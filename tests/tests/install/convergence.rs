@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future};
 use kube::Api;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::envoy::Admin;
 
 use crate::site::{BOUND, Site, call};

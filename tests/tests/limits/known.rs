@@ -13,8 +13,6 @@ pub const CIRCLES: &[&[&str]] = &[
     &["agent/src/envoy/fetch", "agent/src/envoy/locate"],
     &[
         "agent/src/health",
-        "agent/src/identity",
-        "agent/src/keepers",
         "agent/src/local",
         "agent/src/restore",
         "agent/src/status",
@@ -22,6 +20,7 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/traces",
         "agent/src/world",
     ],
+    &["agent/src/identity", "agent/src/keepers"],
     &["agent/src/health/probe", "agent/src/health/schedule"],
     &["agent/src/keeper/event", "agent/src/keeper/heir", "agent/src/keeper/machine"],
     &["agent/src/keeper/run/mod.rs", "agent/src/keeper/run/pod", "agent/src/keeper/run/publish"],
@@ -46,7 +45,6 @@ pub const CIRCLES: &[&[&str]] = &[
     ],
     &[
         "agent/src/world/backing",
-        "agent/src/world/claims",
         "agent/src/world/former",
         "agent/src/world/gateways",
         "agent/src/world/inputs",

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use kube::Client;
-use portreeve_api::node_proxy::NodeProxy;
-use portreeve_api::node_report::NodeReport;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::own::node_report::NodeReport;
 use portreeve_tests::controlplane::ControlPlane;
 use serde_json::Value;
 

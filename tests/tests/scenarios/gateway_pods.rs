@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use nix::sys::signal::Signal;
-use portreeve_api::node_report::{NodeReport, Phase, ProxyReport};
+use portreeve_api::own::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_tests::cgroup::Container;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::exporter::{admin, scrape, shows};

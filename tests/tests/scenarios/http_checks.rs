@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::call::Pipe;
 use portreeve_tests::http_port::HttpPort;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};

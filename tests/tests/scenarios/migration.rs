@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt as _};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::town::BOUND;
 use portreeve_tests::{kustomize, wait};

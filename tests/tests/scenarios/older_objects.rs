@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::PostParams;
-use portreeve_api::node_report::NodeReport;
+use portreeve_api::own::node_report::NodeReport;
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service, said};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::path;
 use portreeve_tests::pipe::{Pipe, virtual_service};
 use portreeve_tests::town::{BOUND, Town};

@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use portreeve_agent::link::{Files, Link};
 use portreeve_api::PlanType;
 use portreeve_api::names::HUB_AUDIENCE;
-use portreeve_api::node_report::NodeReport;
+use portreeve_api::own::node_report::NodeReport;
 use portreeve_tests::town::trust::{self, ACCOUNT};
 use portreeve_tests::town::{BOUND, Town, serving_at};
 use portreeve_tests::{token, wait};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;
-use portreeve_api::node_report::NodeReport;
+use portreeve_api::own::node_report::NodeReport;
 use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::netns::Netns;
 use portreeve_tests::pipe::{Pipe, virtual_service};

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::town::{BOUND, Town, listeners, serving_at};
 use portreeve_tests::udp::{Echo, Flow};
 use portreeve_tests::virtual_service::{Host, Service, said};

@@ -152,7 +152,7 @@ impl Rig {
     }
 
     fn put_plan(&mut self, plan: &plan::Plan) -> Effects {
-        self.put(PlanType::Plan, &names::plan_name(plan.origin.as_ref()), plan)
+        self.put(PlanType::Plan, &crate::translate::plan_name(plan), plan)
     }
 
     fn remove(&mut self, ty: PlanType, name: &str) -> Effects {

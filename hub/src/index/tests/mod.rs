@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_api::node_proxy::NodeProxy;
+use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
-use portreeve_api::virtual_service::VirtualService;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::{Changes, Resource};
 use prost::Message;

@@ -5,16 +5,22 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::door::{self, ParseError};
+use crate::kind::{Api, Kind};
 use crate::quantity;
+use crate::schema::bound_name;
 use crate::selector;
 use crate::violation::{Checks, Violation};
+
+/// The kind.
+pub const KIND: Kind = Kind { api: Api::Own, name: "NodeProxy", namespaced: false, prefix: "nodeproxy" };
 
 /// Pairs of one map of labels at most.
 pub const MAX_LABELS: usize = 64;
@@ -34,6 +40,11 @@ pub const AGENTS_OWN: [&str; 4] = ["node", "admin", "dynamic_resources", "dynami
 const LIST_RULE: &str = "names must be given for from: List, and only then";
 const BOOTSTRAP_RULE: &str = "node, admin and dynamic_resources are the agent's and cannot be given";
 const SELECTOR_RULE: &str = "selector must be given for from: Selector, and only then";
+
+/// The definition, which bounds the name of an object.
+pub(crate) fn crd() -> CustomResourceDefinition {
+    bound_name(NodeProxy::crd(), MAX_NAME)
+}
 
 /// Where the proxy runs, whom it serves, and how it is started.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]

@@ -14,8 +14,12 @@ use serde_json::Value;
 
 use crate::door::{self, ParseError};
 use crate::http_path::{HttpPath, MAX_PATH};
+use crate::kind::{Api, Kind};
 use crate::names;
 use crate::violation::{Checks, Violation};
+
+/// The kind. It is the only one of its API, so that references leave its name out.
+pub const KIND: Kind = Kind { api: Api::A, name: "VirtualService", namespaced: true, prefix: "A" };
 
 /// Listeners of one object at most; with [`MAX_ENDPOINTS`] it bounds the estimated cost of the rules in the API server.
 pub const MAX_LISTENERS: usize = 1024;

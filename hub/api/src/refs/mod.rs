@@ -1,0 +1,47 @@
+//! References by name, each a type whose text form is written and read in one place: which object ([`ObjectRef`]), which
+//! Plan ([`PlanName`]), which of a proxy's resources ([`ResourceName`]), which proxy ([`ProxyId`]).
+//!
+//! `Display` and `FromStr` of each are inverses.
+
+mod cluster_path;
+mod object;
+mod plan_name;
+mod proxy_id;
+mod resource_name;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use cluster_path::ClusterPath;
+pub use object::ObjectRef;
+pub use plan_name::PlanName;
+pub use proxy_id::ProxyId;
+pub use resource_name::ResourceName;
+
+/// A text that is not the form of a reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {wanted}")]
+pub struct NotAReference {
+    /// The text.
+    pub text: String,
+    /// The form that was expected, in words.
+    pub wanted: &'static str,
+}
+
+// === impl NotAReference ===
+
+impl NotAReference {
+    fn new(text: &str, wanted: &'static str) -> Self {
+        Self { text: text.to_owned(), wanted }
+    }
+}
+
+/// Writes parts with slashes between them.
+fn join(f: &mut fmt::Formatter<'_>, parts: &[&str]) -> fmt::Result {
+    for (i, part) in parts.iter().enumerate() {
+        let slash = if i == 0 { "" } else { "/" };
+        write!(f, "{slash}{part}")?;
+    }
+    Ok(())
+}

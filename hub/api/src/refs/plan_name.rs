@@ -1,0 +1,84 @@
+//! Which Plan is meant: [`PlanName`].
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+
+use portreeve_xds::Name;
+
+use super::{NotAReference, ObjectRef};
+use crate::kind::Api;
+use crate::plan::Origin;
+
+/// A Plan's name: the text of the object that opens its listeners, see [`ObjectRef`].
+///
+/// It is read by its form alone, `API/[KIND/]NAMESPACE/NAME` with a kind that begins with a capital letter: an agent serves
+/// Plans of kinds that only a newer hub knows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlanName(Name);
+
+// === impl PlanName ===
+
+impl PlanName {
+    /// The length of the Plan's name at the beginning of a text that is one, or is the name of one of its resources.
+    /// `None`: neither.
+    pub(super) fn length(text: &str) -> Option<usize> {
+        let mut slashes = text.match_indices('/').map(|(at, _)| at);
+        let api = slashes.next()?;
+        let kind = text[api + 1..].starts_with(|first: char| first.is_ascii_uppercase());
+        let namespace = if kind { slashes.next()? } else { api };
+        let name = slashes.next()?;
+        let end = slashes.next().unwrap_or(text.len());
+        let ends = [api, namespace, name, end];
+        let whole = api > 0 && ends[1..].windows(2).all(|pair| pair[1] > pair[0] + 1);
+        whole.then_some(end)
+    }
+
+    /// Its text, which is the name of the Plan's resource.
+    pub fn as_name(&self) -> &Name {
+        &self.0
+    }
+}
+
+impl From<&Origin> for PlanName {
+    /// The name of a Plan that was made from this object. The objects of API A leave their kind out.
+    fn from(origin: &Origin) -> Self {
+        let Origin { api, kind, namespace, name, .. } = origin;
+        let text = match api == Api::A.letter() {
+            true => format!("{api}/{namespace}/{name}"),
+            false => format!("{api}/{kind}/{namespace}/{name}"),
+        };
+        Self(text.into())
+    }
+}
+
+impl From<&ObjectRef> for PlanName {
+    fn from(object: &ObjectRef) -> Self {
+        Self(object.to_string().into())
+    }
+}
+
+impl Borrow<str> for PlanName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlanName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for PlanName {
+    type Err = NotAReference;
+
+    /// # Errors
+    /// The text has not this form.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match Self::length(text) {
+            Some(length) if length == text.len() => Ok(Self(text.into())),
+            _ => Err(NotAReference::new(text, "a Plan's name, as A/namespace/name")),
+        }
+    }
+}
