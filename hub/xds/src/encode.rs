@@ -1,52 +1,10 @@
-//! Protobuf by hand for the two response messages, so that resource bytes are copied and never re-encoded.
+//! Encodes the two response messages by hand, so that resource bytes are copied and never re-encoded. Entry point: [`encode`].
 
 use bytes::BufMut;
 
 use crate::message::{Response, Variant};
+use crate::protobuf::{put_bytes, put_unless_empty, size_of_bytes, size_unless_empty};
 use crate::resource::ResourceType;
-
-const LENGTH_DELIMITED: u32 = 2;
-
-/// The bytes that a varint takes.
-pub(crate) fn varint_len(value: usize) -> usize {
-    let bits = (usize::BITS - value.leading_zeros()).max(1) as usize;
-    bits.div_ceil(7)
-}
-
-/// The bytes that a length-delimited field with a number below 16 takes.
-pub(crate) fn size_of_bytes(len: usize) -> usize {
-    1 + varint_len(len) + len
-}
-
-fn put_varint(out: &mut impl BufMut, mut value: usize) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
-/// Writes the head of a length-delimited field; `len` bytes must follow.
-pub(crate) fn put_length(out: &mut impl BufMut, field: u32, len: usize) {
-    put_varint(out, (field << 3 | LENGTH_DELIMITED) as usize);
-    put_varint(out, len);
-}
-
-/// Writes a length-delimited field.
-pub(crate) fn put_bytes(out: &mut impl BufMut, field: u32, bytes: &[u8]) {
-    put_length(out, field, bytes.len());
-    out.put_slice(bytes);
-}
-
-fn size_unless_empty(len: usize) -> usize {
-    if len == 0 { 0 } else { size_of_bytes(len) }
-}
-
-fn put_unless_empty(out: &mut impl BufMut, field: u32, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        put_bytes(out, field, bytes);
-    }
-}
 
 /// The encoded size of a response, bytes.
 pub fn encoded_len<T: ResourceType>(response: &Response<T>) -> usize {

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::encode::{put_bytes, size_of_bytes};
+use crate::protobuf::{put_bytes, size_of_bytes};
 use crate::resource::{Missing, ResourceType};
 
 /// The v3 resource types that an Envoy asks for, in make-before-break order.

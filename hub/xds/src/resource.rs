@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::encode::{put_bytes, put_length, size_of_bytes};
+use crate::protobuf::{put_bytes, put_length, size_of_bytes};
 
 /// A resource's name, shared by everything that refers to it.
 pub type Name = Arc<str>;

@@ -71,7 +71,6 @@ pub const CIRCLES: &[&[&str]] = &[
         "hub/src/status/running",
     ],
     &["hub/src/tls/files", "hub/src/tls/mod.rs", "hub/src/tls/secret"],
-    &["hub/xds/src/encode", "hub/xds/src/message", "hub/xds/src/resource"],
     &["hub/xds/src/server", "hub/xds/src/stream", "hub/xds/src/unix"],
     &["hub/xds/src/session", "hub/xds/src/snapshot", "hub/xds/src/table"],
     &["hub/xds/src/session/mod.rs", "hub/xds/src/session/unknown"],
