@@ -8,6 +8,7 @@ mod budget;
 pub mod encode;
 pub mod envoy;
 pub mod message;
+mod place;
 mod protobuf;
 pub mod resource;
 pub mod session;

@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use std::mem::take;
 use std::sync::Arc;
 
+use crate::place::Place;
 use crate::resource::{Name, Resource};
-use crate::session::Place;
 
 /// A stream's number, and where it keeps what it knows of the name.
 pub(crate) type Follower = (u32, Place);
@@ -172,7 +172,6 @@ impl Followers {
 mod tests {
     use super::*;
     use crate::EnvoyType;
-    use crate::session::Place;
 
     fn resource(body: &[u8]) -> Arc<Resource> {
         Resource::new(EnvoyType::Endpoint, "name", body)

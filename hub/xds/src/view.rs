@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
+use crate::place::Place;
 use crate::resource::{Name, ResourceType, position};
-use crate::session::{Interest, Place};
+use crate::session::Interest;
 use crate::snapshot::{Changes, Snapshot, Withheld};
 
 /// A shared snapshot and the streams that watch it.

@@ -72,7 +72,5 @@ pub const CIRCLES: &[&[&str]] = &[
     ],
     &["hub/src/tls/files", "hub/src/tls/mod.rs", "hub/src/tls/secret"],
     &["hub/xds/src/server", "hub/xds/src/stream", "hub/xds/src/unix"],
-    &["hub/xds/src/session", "hub/xds/src/snapshot", "hub/xds/src/table"],
-    &["hub/xds/src/session/mod.rs", "hub/xds/src/session/unknown"],
     &["tests/src/town.rs", "tests/src/town/worker"],
 ];

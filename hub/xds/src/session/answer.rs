@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::entries::{Key, Place, Standing};
+use super::entries::{Key, Standing};
 use super::nack;
 use super::state::{Flight, Retry, TypeState};
 use super::{Event, Session};
 use crate::message::Variant;
+use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version};
 
 /// First and longest wait before bytes that failed for a passing reason are tried again.

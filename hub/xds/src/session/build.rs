@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::entries::{Key, Place, Standing};
+use super::entries::{Key, Standing};
 use super::state::{Awaited, Barrier, Fate, Flight, Look, Parting, TypeState, version_of};
 use super::{COMPANION_WAIT, MAX_IN_FLIGHT, REMOVAL_GRACE, Session};
 use crate::message::{Response, Variant};
+use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version, position};
 use crate::snapshot::Snapshot;
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::place::Place;
 use crate::resource::{Name, Version};
 
 /// How sure it is that the client has [`Entry::version`].
@@ -34,13 +35,6 @@ pub(super) struct Entry {
     pub(super) standing: Standing,
     /// Subscribed by name.
     pub(super) named: bool,
-}
-
-/// Where the entry of a name is, for as long as it is there: a later one in the same place is not taken for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    at: u32,
-    round: u32,
 }
 
 /// A name and, if known, the place of its entry.

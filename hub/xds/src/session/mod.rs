@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use crate::budget::Load;
 use crate::message::{Event, Kind, Request, Response, Variant};
+use crate::place::Place;
 use crate::resource::{Name, ResourceType, position};
 use crate::snapshot::Snapshot;
-pub(crate) use entries::Place;
 use state::TypeState;
 use unknown::UnknownTypes;
 
@@ -141,7 +141,8 @@ impl<T: ResourceType> Session<T> {
     pub fn next(&mut self, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
         self.tick(snap, now);
         if let Some(answer) = self.unknown.next() {
-            return Some(self.answer_unknown(answer));
+            let nonce = self.take_nonce();
+            return Some(answer.response(self.variant, nonce));
         }
         let all = 0..self.types.len();
         if let Some(response) = all.clone().find_map(|at| self.next_of(at, snap, now)) {

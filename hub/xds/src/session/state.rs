@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
-use super::entries::{Entries, Entry, Key, Place, Standing};
+use super::entries::{Entries, Entry, Key, Standing};
 use crate::budget::Load;
+use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version};
 use crate::snapshot::Snapshot;
 

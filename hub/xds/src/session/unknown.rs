@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::Session;
 use crate::budget::Load;
-use crate::message::{Request, Response};
-use crate::resource::{Name, ResourceType, Version};
+use crate::message::{Request, Response, Variant};
+use crate::resource::{Name, Version};
 
 /// Foreign type URLs remembered per stream; one more ends it.
 const MAX_URLS: usize = 32;
@@ -35,6 +34,20 @@ pub(super) struct UnknownTypes {
 impl Answer {
     fn load(&self) -> Load {
         load_of(&self.url, self.names.iter().map(|name| &**name))
+    }
+
+    /// The response: none of the names exists.
+    pub(super) fn response<T>(self, variant: Variant, nonce: u64) -> Response<T> {
+        Response {
+            variant,
+            ty: None,
+            type_url: Cow::Owned(self.url.to_string()),
+            nonce: nonce.to_string(),
+            version: Version(0),
+            system_version: None,
+            resources: Vec::new(),
+            removed: self.names,
+        }
     }
 }
 
@@ -89,20 +102,5 @@ impl UnknownTypes {
         let answer = self.answers.pop_front()?;
         self.load = self.load.minus(answer.load());
         Some(answer)
-    }
-}
-
-impl<T: ResourceType> Session<T> {
-    pub(super) fn answer_unknown(&mut self, answer: Answer) -> Response<T> {
-        Response {
-            variant: self.variant,
-            ty: None,
-            type_url: Cow::Owned(answer.url.to_string()),
-            nonce: self.take_nonce().to_string(),
-            version: Version(0),
-            system_version: None,
-            resources: Vec::new(),
-            removed: answer.names,
-        }
     }
 }
