@@ -26,9 +26,15 @@ mod cut;
 #[cfg(feature = "net")]
 mod frames;
 #[cfg(feature = "net")]
+mod limits;
+#[cfg(feature = "net")]
+mod peer;
+#[cfg(feature = "net")]
 pub mod serve;
 #[cfg(feature = "net")]
 pub mod server;
+#[cfg(feature = "net")]
+mod source;
 #[cfg(feature = "net")]
 mod stream;
 #[cfg(feature = "net")]
@@ -52,8 +58,14 @@ pub use client::{ClientSession, Delta, Sink, Upsert};
 #[cfg(feature = "net")]
 pub use connect::{Connect, run};
 #[cfg(feature = "net")]
+pub use limits::Limits;
+#[cfg(feature = "net")]
+pub use peer::{Pass, Peer};
+#[cfg(feature = "net")]
 pub use serve::{Keepalive, serve_incoming, serve_tcp, serve_unix, serve_unix_gated};
 #[cfg(feature = "net")]
-pub use server::{Hello, Limits, Peer, Source, StreamGuard, StreamInfo, routes};
+pub use server::routes;
 #[cfg(feature = "net")]
-pub use unix::{Gate, Pass};
+pub use source::{Hello, Source, StreamGuard, StreamInfo};
+#[cfg(feature = "net")]
+pub use unix::Gate;

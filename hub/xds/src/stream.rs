@@ -8,9 +8,10 @@ use futures::FutureExt;
 use tonic::{Status, Streaming};
 
 use crate::budget::Share;
+use crate::limits::{Limits, Permit};
 use crate::message::Response;
 use crate::resource::ResourceType;
-use crate::server::{Hello, Permit, Shared, Source, StreamGuard, StreamInfo};
+use crate::source::{Hello, Source, StreamGuard, StreamInfo};
 use crate::watch::Watch;
 use crate::wire::Incoming;
 
@@ -24,7 +25,8 @@ pub(crate) enum Stream<T: ResourceType, S: Source<T>> {
 
 /// What a stream starts with.
 pub(crate) struct Opening<T, S> {
-    pub(crate) shared: Arc<Shared<S>>,
+    pub(crate) source: Arc<S>,
+    pub(crate) limits: Limits,
     pub(crate) only: Option<T>,
     pub(crate) hello: Hello,
     pub(crate) inbound: Streaming<Incoming<T>>,
@@ -83,19 +85,19 @@ impl<T: ResourceType, S: Source<T>> Stream<T, S> {
 impl<T: ResourceType, S: Source<T>> Opening<T, S> {
     /// Waits for the first request and for its view; `None` if the client left before.
     async fn open(mut self) -> Result<Option<Box<Running<T, S>>>, Status> {
-        let first = tokio::time::timeout(self.shared.limits.first_request, self.inbound.message());
+        let first = tokio::time::timeout(self.limits.first_request, self.inbound.message());
         let first = first.await.map_err(|_| Status::deadline_exceeded("no request came"))?;
         let Some(mut first) = first? else { return Ok(None) };
         self.hello.fresh = first.request.begins_anew();
         self.hello.node = first.request.node.take().unwrap_or_default();
         let Hello { stream: id, node, peer, variant, .. } = self.hello.clone();
-        let source = self.shared.source.clone();
+        let source = self.source;
         let view = source.open(self.hello).await?;
         let info = StreamInfo { id, node, peer, variant };
         let told = Told { source, info, types: std::marker::PhantomData };
         let watch = Watch::new(view, variant, self.only);
         let until = told.source.until(&told.info);
-        let share = Share::new(self.shared.limits.load, told.source.budget(&told.info));
+        let share = Share::new(self.limits.load, told.source.budget(&told.info));
         let mut running = Running { inbound: self.inbound, watch, told, until, share, _held: self.held };
         running.take_in(first)?;
         Ok(Some(Box::new(running)))

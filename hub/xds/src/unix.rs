@@ -1,7 +1,6 @@
 //! Connections over a Unix socket ([`incoming`]), with what the kernel says of their other ends. It is taken when a
 //! connection is accepted, and a gate may decide by it before a byte is read.
 
-use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::server::Peer;
-
-/// What a gate knows of a connection, kept from its first byte to its end.
-pub type Pass = Arc<dyn Any + Send + Sync>;
+use crate::peer::{Pass, Peer};
 
 /// Decides who may connect: without a pass the connection is closed. Called between two accepts: must not block.
 pub type Gate = Arc<dyn Fn(&Peer) -> Option<Pass> + Send + Sync>;

@@ -71,6 +71,5 @@ pub const CIRCLES: &[&[&str]] = &[
         "hub/src/status/running",
     ],
     &["hub/src/tls/files", "hub/src/tls/mod.rs", "hub/src/tls/secret"],
-    &["hub/xds/src/server", "hub/xds/src/stream", "hub/xds/src/unix"],
     &["tests/src/town.rs", "tests/src/town/worker"],
 ];

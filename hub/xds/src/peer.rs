@@ -1,0 +1,48 @@
+//! The other end of a connection, as the kernel identifies it ([`Peer`]).
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
+
+/// What a gate knows about a connection it let pass. It is kept until the connection ends.
+pub type Pass = Arc<dyn Any + Send + Sync>;
+
+/// The other end of a connection, as the kernel identifies it.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Process id, over a Unix socket. 0 if the process is in another pid namespace, `None` if it is gone.
+    pub pid: Option<i32>,
+    /// Handle of the same process, taken when the connection was accepted. A pid may be reused; a handle never is.
+    /// `None` on kernels without SO_PEERPIDFD (before 6.5).
+    pub pidfd: Option<Arc<OwnedFd>>,
+    /// User id, over a Unix socket.
+    pub uid: Option<u32>,
+    /// Group id, over a Unix socket.
+    pub gid: Option<u32>,
+    /// Address, over TCP.
+    pub remote: Option<SocketAddr>,
+    /// What the socket's gate returned, if it has one.
+    pub pass: Option<Pass>,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    /// The peer of the connection that carries a request, from the request's extensions.
+    pub fn of(extensions: &http::Extensions) -> Self {
+        if let Some(peer) = extensions.get::<Self>() {
+            return peer.clone();
+        }
+        let unix = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        Self {
+            pid: unix.and_then(|cred| cred.pid()),
+            uid: unix.map(|cred| cred.uid()),
+            gid: unix.map(|cred| cred.gid()),
+            remote: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+            ..Self::default()
+        }
+    }
+}
