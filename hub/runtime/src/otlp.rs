@@ -14,7 +14,7 @@ use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
-use crate::traces::Span;
+use crate::span::Span;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -219,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn collector_that_is_away_holds_nobody_up_and_is_tried_again() {
-        let (now, trace) = (SystemTime::now(), crate::traces::TraceId::of("a", 1));
+        let (now, trace) = (SystemTime::now(), crate::span::TraceId::of("a", 1));
         let spans = || vec![Span::new((trace, None), ("apply", ""), (now, now))];
         // The port was free a moment ago.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn span_that_ends_before_it_begins_takes_no_time() {
-        let (now, trace) = (SystemTime::now(), crate::traces::TraceId::of("a", 1));
+        let (now, trace) = (SystemTime::now(), crate::span::TraceId::of("a", 1));
         let before = now - Duration::from_secs(1);
         let span = message(Span::new((trace, None), ("apply", ""), (now, before)));
         assert_eq!(span.start_time_unix_nano, span.end_time_unix_nano);

@@ -5,22 +5,20 @@
 //! by what it did and where ([`SpanId::of`]).
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::otlp::{Client, Endpoint};
 use crate::{Shutdown, Tasks};
+
+pub use crate::span::{CHANGE, Span, SpanId, TraceId};
 
 /// Spans that wait for their way out at most; what is more is left out.
 const WAITING: usize = 4096;
 
 /// Spans of one request at most.
 const BATCH: usize = 512;
-
-/// What the whole of a change is called.
-pub const CHANGE: &str = "change";
 
 /// How long spans are gathered.
 const GATHER: Duration = Duration::from_millis(500);
@@ -32,83 +30,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Traces {
     out: Option<mpsc::Sender<Span>>,
-}
-
-/// The way of one change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TraceId(pub [u8; 16]);
-
-/// One step of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SpanId(pub [u8; 8]);
-
-/// What took how long.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Span {
-    /// Whose.
-    pub trace: TraceId,
-    /// Which.
-    pub id: SpanId,
-    /// What it is a part of; none: it is the whole.
-    pub parent: Option<SpanId>,
-    /// What was done.
-    pub name: &'static str,
-    /// When it began.
-    pub begun: SystemTime,
-    /// When it was done.
-    pub ended: SystemTime,
-    /// What else there is to say.
-    pub attributes: Vec<(&'static str, String)>,
-    /// Why it failed, if it did.
-    pub failure: Option<String>,
-}
-
-// === impl TraceId ===
-
-impl TraceId {
-    /// The trace of the change that gave the object with this uid this Plan. An edit that leaves the Plan as it is has none,
-    /// and one that brings an earlier Plan back has the earlier one's.
-    pub fn of(uid: &str, plan: u64) -> Self {
-        Self(xxh3_128(format!("{uid} {plan:016x}").as_bytes()).to_be_bytes())
-    }
-}
-
-// === impl SpanId ===
-
-impl SpanId {
-    /// What was done `name`d so in a trace at a place: a hub, a node, a proxy; empty for what is done once.
-    pub fn of(trace: TraceId, name: &str, place: &str) -> Self {
-        let text = format!("{:032x} {name} {place}", u128::from_be_bytes(trace.0));
-        Self(xxh3_64(text.as_bytes()).to_be_bytes())
-    }
-}
-
-impl TraceId {
-    /// The whole change, of which all else is a part: told by the hub that leads.
-    pub fn whole(self) -> SpanId {
-        SpanId::of(self, CHANGE, "")
-    }
-}
-
-// === impl Span ===
-
-impl Span {
-    /// What was done at a place, from then to then.
-    pub fn new(
-        (trace, parent): (TraceId, Option<SpanId>),
-        (name, place): (&'static str, &str),
-        (begun, ended): (SystemTime, SystemTime),
-    ) -> Self {
-        let id = SpanId::of(trace, name, place);
-        Self { trace, id, parent, name, begun, ended, attributes: Vec::new(), failure: None }
-    }
-
-    /// With something else to say.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.attributes.push((name, value.into()));
-        self
-    }
 }
 
 // === impl Traces ===
@@ -185,18 +106,9 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::SystemTime;
 
-    #[test]
-    fn ids_are_of_what_they_name() {
-        let one = TraceId::of("a", 1);
-        assert_eq!(one, TraceId::of("a", 1));
-        assert!(one != TraceId::of("a", 2) && one != TraceId::of("b", 1) && one.0 != [0; 16]);
-        let step = SpanId::of(one, "apply", "n1");
-        assert_eq!(step, SpanId::of(one, "apply", "n1"));
-        let others = [(TraceId::of("a", 2), "apply", "n1"), (one, "send", "n1"), (one, "apply", "n2")];
-        assert!(others.into_iter().all(|(trace, name, place)| SpanId::of(trace, name, place) != step));
-    }
+    use super::*;
 
     #[test]
     fn nobody_is_told_anything_without_a_collector_and_nobody_waits_for_a_slow_one() {

@@ -53,7 +53,6 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/world/proxy",
         "agent/src/world/strangers",
     ],
-    &["hub/runtime/src/otlp", "hub/runtime/src/traces"],
     &["hub/src/conditions", "hub/src/index", "hub/src/resolve", "hub/src/status"],
     &["hub/src/feed", "hub/src/reports"],
     &["hub/src/files/document", "hub/src/files/metadata"],
