@@ -7,12 +7,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::Stream;
 use http_body::{Body, Frame};
 use tonic::Status;
 
 use crate::encode::{Writer, encoded_len};
 use crate::message::Response;
 use crate::resource::ResourceType;
+use crate::spanned::Spanned;
 
 /// A piece is sent when it is at least this long, bytes.
 const PIECE: usize = 16 * 1024;
@@ -21,7 +23,7 @@ const PIECE: usize = 16 * 1024;
 const PREFIX: usize = 5;
 
 /// The stream of responses behind a call.
-pub(crate) type Responses<T> = Pin<Box<dyn futures::Stream<Item = Result<Response<T>, Status>> + Send>>;
+pub(crate) type Responses<T> = Spanned<dyn Stream<Item = Result<Response<T>, Status>> + Send>;
 
 /// The body: messages, then the status in the trailers.
 pub(crate) struct Frames<T> {
@@ -61,7 +63,7 @@ impl<T: ResourceType> Body for Frames<T> {
         }
         let mut piece = BytesMut::new();
         if self.writing.is_none() {
-            let response = match ready!(self.responses.as_mut().poll_next(cx)) {
+            let response = match ready!(Pin::new(&mut self.responses).poll_next(cx)) {
                 Some(Ok(response)) => response,
                 ended => {
                     self.ended = true;

@@ -36,6 +36,8 @@ pub mod server;
 #[cfg(feature = "net")]
 mod source;
 #[cfg(feature = "net")]
+mod spanned;
+#[cfg(feature = "net")]
 mod stream;
 #[cfg(feature = "net")]
 mod tally;

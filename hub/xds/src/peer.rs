@@ -1,6 +1,7 @@
 //! The other end of a connection, as the kernel identifies it ([`Peer`]).
 
 use std::any::Any;
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -43,6 +44,18 @@ impl Peer {
             gid: unix.map(|cred| cred.gid()),
             remote: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
             ..Self::default()
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    /// For log lines: `10.0.0.7:41234` over TCP, `pid:123` over a Unix socket, `uid:0` if the process is not visible there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.remote, self.pid.filter(|pid| *pid != 0), self.uid) {
+            (Some(address), ..) => write!(f, "{address}"),
+            (None, Some(pid), _) => write!(f, "pid:{pid}"),
+            (None, None, Some(uid)) => write!(f, "uid:{uid}"),
+            (None, None, None) => f.write_str("unknown"),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::message::{Node, Variant};
 use crate::peer::Peer;
 use crate::resource::ResourceType;
 use crate::source::{Hello, Source};
+use crate::spanned::Spanned;
 use crate::stream::{Opening, Stream};
 use crate::wire::RequestDecoder;
 
@@ -69,14 +70,10 @@ impl<S> Shared<S> {
         let peer = Peer::of(&parts.extensions);
         let guard = self.source.admit(&peer)?;
         let permit = self.permits.take(self.limits.max_streams)?;
-        let hello = Hello {
-            stream: self.next.fetch_add(1, Ordering::Relaxed),
-            node: Node::default(),
-            peer,
-            variant,
-            headers: parts.headers,
-            fresh: false,
-        };
+        let stream = self.next.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::info_span!("xds", %peer, stream);
+        let hello =
+            Hello { stream, node: Node::default(), peer, variant, headers: parts.headers, fresh: false };
         let decoder = RequestDecoder::<T>::new(variant, self.limits.load);
         let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));
         let opening = Opening {
@@ -88,7 +85,8 @@ impl<S> Shared<S> {
             held: (permit, guard),
         };
         let responses = futures::stream::unfold(Stream::Opening(Box::new(opening)), Stream::step);
-        let mut response = http::Response::new(Body::new(Frames::new(Box::pin(responses))));
+        let mut response =
+            http::Response::new(Body::new(Frames::new(Spanned::new(span, Box::pin(responses)))));
         let content = http::HeaderValue::from_static("application/grpc");
         response.headers_mut().insert(http::header::CONTENT_TYPE, content);
         Ok(response)

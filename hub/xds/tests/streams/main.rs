@@ -5,5 +5,6 @@ mod clients;
 mod gate;
 mod load;
 mod peers;
+mod spans;
 mod stand;
 mod suite;
