@@ -1,4 +1,4 @@
-//! A watch on the API server as three verbs, with the complete list after each disconnect.
+//! A watch on the API server as three verbs ([`Verbs`]), with the complete list after each disconnect. Entry point: [`run`].
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -12,91 +12,95 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource, ResourceExt};
 use rand::Rng;
 use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
 
 use crate::Guard;
 
-/// How long a failed watch rests the first time; each pause is spread over its upper half and doubles.
+/// The first pause after a failure. Pauses double, and each is jittered over its upper half.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The pauses between tries, from the shortest again after a success.
+/// The pauses between tries. A success resets them to the shortest.
 struct Pauses {
     next: Duration,
     longest: Duration,
 }
 
-/// What a watch does to somebody's state.
+/// The state that a watch keeps up to date.
 pub trait Verbs<K>: Send {
-    /// How long a failed watch rests at most before it is tried again. A few hubs may be eager; an agent is one of
-    /// thousands that all miss the same API server.
+    /// The longest pause before a failed watch is tried again. A few hubs may be eager; an agent is one of thousands that all
+    /// wait for the same API server.
     const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-    /// Whether the collection's revision is asked for before each list, for [`Verbs::up_to`].
+    /// Whether to request the collection's revision before each list, for [`Verbs::up_to`]. It costs one request.
     const ASKS_REVISION: bool = false;
 
     /// An object was created or changed.
     fn apply(&mut self, object: K);
-    /// An object is gone.
+    /// An object was deleted.
     fn delete(&mut self, object: K);
-    /// The complete list: what is not in it is gone.
+    /// All objects that exist. Objects that are not among them were deleted.
     fn reset(&mut self, objects: Vec<K>);
-    /// The list that was complete last holds everything up to this revision of the collection, deletions included: no object
-    /// tells of those.
+    /// The last [`Verbs::reset`] reflects the collection up to this revision, deletions included. The objects' own revisions
+    /// can't show that: a deletion leaves no object.
     fn up_to(&mut self, _revision: u64) {}
-    /// The watch failed, and is tried again.
+    /// The watch failed and will be tried again.
     fn failed(&mut self) {}
 }
 
-/// The highest resourceVersion in a watch, for watermarks; objects without a numeric one count as 0.
+/// Turns the events of a watch into verbs.
+struct Consumer<S, F, V> {
+    strip: F,
+    verbs: V,
+    /// The list that is being received.
+    listed: Vec<S>,
+    /// The collection's revision before that list, if it was asked for.
+    revision: Option<u64>,
+    /// Dropped when the first list is complete.
+    guard: Option<Guard>,
+}
+
+/// Returns an object's resourceVersion for watermarks; 0 if it is not a number.
 pub fn revision<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-/// Runs a watch for ever. The guard is dropped when the first complete list is in. `strip` takes what is needed
-/// from an object at once, so that a large list is never held whole.
+/// Runs a watch until the process ends. The guard is dropped when the first list is complete. `strip` reduces each object to
+/// what is needed of it as it arrives, so that a large list is never held whole; objects that become `None` are left out.
+///
+/// Log lines carry the span `watch{kind}`, and `apply{ns,name}`, `delete{ns,name}` or `reset{objects}` within a verb.
 ///
 /// # Errors
-/// None that ends it: failures are logged and tried again, at most [`Verbs::LONGEST_PAUSE`] later.
+/// Only if the stream of events ends. A failed watch is logged and tried again after at most [`Verbs::LONGEST_PAUSE`].
 pub async fn run<K, S, V: Verbs<S>>(
     api: Api<K>,
     config: watcher::Config,
     guard: Guard,
     strip: impl Fn(K) -> Option<S> + Send,
-    mut verbs: V,
+    verbs: V,
 ) -> anyhow::Result<()>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Default,
     S: Send,
 {
-    let mut guard = Some(guard);
-    let (mut listed, mut revision) = (Vec::new(), None);
+    let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: Some(guard) };
     let pauses = Pauses { next: SHORTEST_PAUSE, longest: V::LONGEST_PAUSE };
-    let mut events = pin!(watcher(api.clone(), config).backoff(pauses));
-    while let Some(event) = events.next().await {
-        match event {
-            // The list is not asked for before the next event is.
-            Ok(Event::Init) => {
-                listed.clear();
-                revision = if V::ASKS_REVISION { of_collection(&api).await } else { None };
+    let kind = K::plural(&K::DynamicType::default()).into_owned();
+    let follow = async {
+        let mut events = pin!(watcher(api.clone(), config).backoff(pauses));
+        while let Some(event) = events.next().await {
+            // The watcher requests the list only when the event behind `Init` is polled.
+            if V::ASKS_REVISION && matches!(event, Ok(Event::Init)) {
+                consumer.revision = of_collection(&api).await;
             }
-            Ok(Event::InitApply(object)) => listed.extend(strip(object)),
-            Ok(Event::InitDone) => {
-                verbs.reset(std::mem::take(&mut listed));
-                revision.take().into_iter().for_each(|revision| verbs.up_to(revision));
-                drop(guard.take());
-            }
-            Ok(Event::Apply(object)) => strip(object).into_iter().for_each(|o| verbs.apply(o)),
-            Ok(Event::Delete(object)) => strip(object).into_iter().for_each(|o| verbs.delete(o)),
-            Err(error) => {
-                tracing::warn!(%error, "watch failed, trying again");
-                verbs.failed();
-            }
+            consumer.take(event);
         }
-    }
+    };
+    follow.instrument(tracing::info_span!("watch", kind)).await;
     anyhow::bail!("the watch's stream ended")
 }
 
-/// The collection's revision now.
+/// The current revision of the collection; `None` if the API server does not return it.
 async fn of_collection<K>(api: &Api<K>) -> Option<u64>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -104,8 +108,42 @@ where
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(list) => list.metadata.resource_version?.parse().ok(),
         Err(error) => {
-            tracing::warn!(%error, "the revision of what is watched is not known until it changes");
+            tracing::warn!(%error, "the collection's revision can't be read: the watermark waits for the next change");
             None
+        }
+    }
+}
+
+// === impl Consumer ===
+
+impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
+    fn take<K: Resource>(&mut self, event: watcher::Result<Event<K>>)
+    where
+        F: Fn(K) -> Option<S>,
+    {
+        match event {
+            Ok(Event::Init) => self.listed.clear(),
+            Ok(Event::InitApply(object)) => self.listed.extend((self.strip)(object)),
+            Ok(Event::InitDone) => {
+                let _entered = tracing::info_span!("reset", objects = self.listed.len()).entered();
+                self.verbs.reset(std::mem::take(&mut self.listed));
+                self.revision.take().into_iter().for_each(|revision| self.verbs.up_to(revision));
+                drop(self.guard.take());
+            }
+            Ok(Event::Apply(object)) => {
+                let (ns, name) = (object.meta().namespace.as_deref(), object.meta().name.as_deref());
+                let _entered = tracing::info_span!("apply", ns, name).entered();
+                (self.strip)(object).into_iter().for_each(|stripped| self.verbs.apply(stripped));
+            }
+            Ok(Event::Delete(object)) => {
+                let (ns, name) = (object.meta().namespace.as_deref(), object.meta().name.as_deref());
+                let _entered = tracing::info_span!("delete", ns, name).entered();
+                (self.strip)(object).into_iter().for_each(|stripped| self.verbs.delete(stripped));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "watch failed, trying again");
+                self.verbs.failed();
+            }
         }
     }
 }
@@ -128,17 +166,81 @@ impl Backoff for Pauses {
     }
 }
 
-/// Namespace and name for a log line.
+/// `NAMESPACE/NAME` for a log line; the namespace is empty for cluster-scoped objects.
 pub fn title<K: Resource>(object: &K) -> String {
     format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+
     use super::*;
 
+    /// Verbs that log.
+    struct Logging;
+
+    impl Verbs<ConfigMap> for Logging {
+        fn apply(&mut self, _: ConfigMap) {
+            tracing::info!("applied");
+        }
+
+        fn delete(&mut self, _: ConfigMap) {
+            tracing::info!("deleted");
+        }
+
+        fn reset(&mut self, _: Vec<ConfigMap>) {
+            tracing::info!("reset");
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
-    fn pauses_double_up_to_the_longest_and_start_again_after_a_success() {
+    fn log_lines_of_a_verb_carry_the_objects_namespace_and_name() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        let mut map = ConfigMap::default();
+        (map.metadata.namespace, map.metadata.name) = (Some("town".into()), Some("gate".into()));
+        tracing::subscriber::with_default(subscriber, || {
+            let (listed, revision) = (Vec::new(), None);
+            let mut consumer = Consumer { strip: Some, verbs: Logging, listed, revision, guard: None };
+            let one = || map.clone();
+            for event in [Event::Init, Event::InitApply(one()), Event::InitDone] {
+                consumer.take(Ok(event));
+            }
+            consumer.take(Ok(Event::Apply(one())));
+            consumer.take(Ok(Event::Delete(one())));
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let object = "ns=\"town\" name=\"gate\"";
+        let expected = [
+            "INFO reset{objects=1}: reset",
+            &format!("INFO apply{{{object}}}: applied"),
+            &format!("INFO delete{{{object}}}: deleted"),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_restart_after_a_success() {
         let mut pauses = Pauses { next: SHORTEST_PAUSE, longest: Duration::from_secs(1) };
         for full in [200, 400, 800, 1000, 1000] {
             let pause = pauses.next().unwrap().as_millis();
