@@ -1,27 +1,27 @@
-//! How much a peer may make a server remember: names of subscriptions and of foreign types, its node's metadata. [`Load`] is
-//! an amount, [`Budget`] a limit that several streams of one peer share.
+//! Limits on what a peer may make a server remember: subscribed names, names of unknown types, and the node's metadata.
+//! [`Load`] is an amount, [`Budget`] a limit that several streams of one peer share.
 //!
-//! Without a limit a stream of a server of 5 MB that subscribed to a million names took 306 MB (measured).
+//! Without a limit, a stream that subscribed to a million names made a server of 5 MB take 306 MB (measured).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Names that a peer has the server remember.
+/// Names that a peer makes the server remember.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How many, each type for itself.
+    /// Number of names. A name counts once for each type.
     pub names: usize,
-    /// Their length together, bytes.
+    /// Their total length, bytes.
     pub bytes: usize,
 }
 
-/// What all streams of one peer may have together. A stream that asks for more ends with RESOURCE_EXHAUSTED.
+/// The limit that all streams of one peer share. A stream that asks for more ends with RESOURCE_EXHAUSTED.
 #[derive(Debug)]
 pub struct Budget {
     limit: Load,
     used: Mutex<Load>,
 }
 
-/// What one stream has of its own limit and of a budget. Dropped, it gives all of it back.
+/// One stream's share of its own limit and of a budget. Dropping it returns the share.
 #[derive(Debug)]
 pub(crate) struct Share {
     limit: Load,
@@ -32,7 +32,7 @@ pub(crate) struct Share {
 // === impl Load ===
 
 impl Load {
-    /// The load of some names.
+    /// Returns the load of these names.
     pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         names.into_iter().fold(Self::default(), |load, name| load.plus(Self { names: 1, bytes: name.len() }))
     }
@@ -49,7 +49,7 @@ impl Load {
         self.names <= limit.names && self.bytes <= limit.bytes
     }
 
-    /// Says so if this is more than the limit; `whose` has it.
+    /// Fails if this is more than the limit. `whose` starts the error's text.
     pub(crate) fn check(self, limit: Self, whose: &str) -> Result<(), String> {
         if self.within(limit) {
             return Ok(());
@@ -64,17 +64,17 @@ impl Load {
 // === impl Budget ===
 
 impl Budget {
-    /// A budget of which nothing is used.
+    /// An unused budget.
     pub fn new(limit: Load) -> Arc<Self> {
         Arc::new(Self { limit, used: Mutex::default() })
     }
 
-    /// What is used of it now.
+    /// Returns the load in use now.
     pub fn used(&self) -> Load {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces one stream's part; if there is not enough left, nothing changes.
+    /// Replaces one stream's share. If too little is left, nothing changes.
     fn exchange(&self, before: Load, now: Load) -> Result<(), String> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = used.minus(before).plus(now);
@@ -91,7 +91,7 @@ impl Share {
         Self { limit, own: Load::default(), budget }
     }
 
-    /// The stream has this much now.
+    /// Sets the stream's load.
     pub(crate) fn set(&mut self, now: Load) -> Result<(), String> {
         if now == self.own {
             return Ok(());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_has_its_own_limit_of_names_and_of_bytes() {
+    fn stream_has_its_own_limit_of_names_and_bytes() {
         let mut share = Share::new(load(2, 10), None);
         for (asked, good) in
             [(load(2, 10), true), (load(3, 3), false), (load(1, 11), false), (load(0, 0), true)]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_of_one_peer_share_and_give_back_when_they_end() {
+    fn streams_of_one_peer_share_a_budget_and_return_their_shares_when_they_end() {
         let budget = Budget::new(load(3, 100));
         let share = || Share::new(load(2, 100), Some(budget.clone()));
         let (mut one, mut two) = (share(), share());

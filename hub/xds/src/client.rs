@@ -1,4 +1,5 @@
-//! The client's side of an incremental stream as a synchronous struct ([`ClientSession`]), and who it works for ([`Sink`]).
+//! The client's side of an incremental stream as a synchronous struct ([`ClientSession`]), and the receiver of its resources
+//! ([`Sink`]).
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -21,78 +22,78 @@ const REJECTED: i32 = 3;
 pub struct Upsert {
     /// Its name.
     pub name: Name,
-    /// The server's version; the body's hash if the server is not of this crate.
+    /// The server's version; the body's hash if the server's text is not a [`Version`].
     pub version: Version,
     /// The encoded message.
     pub body: Bytes,
 }
 
-/// One response: to be applied as a whole.
+/// One response. It must be applied as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta<T> {
-    /// The type of all that is in it.
+    /// The type of its resources.
     pub ty: T,
     /// New and changed resources.
     pub upsert: Vec<Upsert>,
-    /// Names that are gone, or that do not exist.
+    /// Names that were removed or do not exist.
     pub removed: Vec<Name>,
-    /// The server's `system_version_info`, if it gave one.
+    /// The server's `system_version_info`; `None` if it is empty.
     pub watermark: Option<Arc<str>>,
 }
 
-/// Who receives resources.
+/// Receives a client's resources.
 pub trait Sink<T: ResourceType>: Send + 'static {
-    /// Who this client is; asked for each connection.
+    /// Returns this client's node. Called for each connection.
     fn node(&self) -> Node;
 
-    /// What is here already; asked for each connection, so that only differences are sent.
+    /// Returns the resources that are here already, so that the server sends only differences. Called for each connection.
     fn known(&self) -> Vec<(T, Name, Version)>;
 
-    /// Takes in one response. An error rejects it; the text goes to the server, and should name the culprits as
+    /// Applies one response. An error rejects it. The error's text goes to the server and should name the culprits as
     /// `NAME: reason`, one per line.
     ///
     /// # Errors
-    /// Why the response can't be applied. Nothing of it counts as known then.
+    /// Why the response can't be applied. None of its resources counts as known then.
     fn apply(&mut self, delta: Delta<T>) -> Result<(), String>;
 
-    /// A server has answered on a new stream, or the stream has ended.
+    /// Called with `true` when a server has sent its first response on a new stream, with `false` when that stream has ended.
     fn connected(&mut self, connected: bool);
 
-    /// The types to subscribe to.
+    /// Returns the types to subscribe to.
     fn types(&self) -> Vec<T> {
         T::ALL.to_vec()
     }
 
-    /// Headers for each connection's request (`authorization`, for one).
+    /// Returns headers for each connection's call, such as `authorization`.
     fn headers(&self) -> http::HeaderMap {
         http::HeaderMap::new()
     }
 }
 
-/// One stream, seen from the client.
+/// The client's side of one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ClientSession<T> {
     types: PhantomData<T>,
 }
 
-/// What a response means.
+/// A parsed response.
 #[derive(Debug)]
 pub enum Reading<T> {
-    /// To be applied, then answered.
+    /// It must be applied, then answered.
     Delta(Delta<T>),
-    /// Not even readable: why.
+    /// It is malformed, for this reason.
     Broken(String),
 }
 
 // === impl ClientSession ===
 
 impl<T: ResourceType> ClientSession<T> {
-    /// A new stream.
+    /// Starts a stream.
     pub fn new() -> Self {
         Self { types: PhantomData }
     }
 
-    /// The first requests: everything of each type, except what is known.
+    /// Returns the first requests. They subscribe to all resources of each type and claim those that are known.
     pub fn open(
         &self,
         node: &Node,
@@ -118,7 +119,7 @@ impl<T: ResourceType> ClientSession<T> {
         requests
     }
 
-    /// Reads a response.
+    /// Parses a response.
     pub fn read(&self, response: DeltaDiscoveryResponse) -> Reading<T> {
         let Some(ty) = T::from_type_url(&response.type_url) else {
             return Reading::Broken(format!("unknown type {}", response.type_url));
@@ -133,7 +134,7 @@ impl<T: ResourceType> ClientSession<T> {
         Reading::Delta(Delta { ty, upsert, removed, watermark })
     }
 
-    /// The ACK or NACK of the response with this type URL and nonce.
+    /// Builds the ACK or NACK of the response with this type URL and nonce.
     pub fn answer(&self, type_url: &str, nonce: &str, result: Result<(), String>) -> DeltaDiscoveryRequest {
         let rejected = |message| WireStatus { code: REJECTED, message, ..WireStatus::default() };
         DeltaDiscoveryRequest {

@@ -1,4 +1,5 @@
-//! Keeping a client connected ([`run`]): connect, subscribe to everything, apply, answer, and again after a failure.
+//! Keeps a client connected ([`run`]): connects, subscribes to all resources, applies and answers responses, and connects
+//! again after a failure.
 
 use std::error::Error;
 use std::future::Future;
@@ -28,33 +29,33 @@ const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Del
 /// Longest response, bytes.
 const MAX_RESPONSE: usize = 64 << 20;
 
-/// Interval of HTTP/2 pings, how long an answer may take, and a connection to be made: a hung server is left after
-/// three of these at most.
+/// Interval of HTTP/2 pings, timeout of their answers, and timeout of a connect. A hung server is left after three times this
+/// at most.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// First and longest pause before connecting again.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LONGEST: Duration = Duration::from_secs(1);
 
-/// Windows that let a full push of a thousand clusters through in one go, bytes.
+/// HTTP/2 windows, bytes. They hold a full push of a thousand clusters.
 const WINDOW: u32 = 1 << 20;
 
-/// Requests that may wait for the connection; more than the answers that can be open at a time.
+/// Requests that may wait for the connection. There are never as many unsent answers.
 const REQUESTS: usize = 64;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Makes one connection.
+/// Opens one connection.
 type Connector = Arc<dyn Fn() -> BoxFuture<'static, Result<Channel, BoxError>> + Send + Sync>;
 
-/// Where the server is.
+/// How to reach the server.
 #[derive(Clone)]
 pub enum Connect {
     /// A Unix socket.
     Unix(PathBuf),
     /// `http://host:port`.
     Uri(http::Uri),
-    /// A connection made elsewhere: TLS, or another server for each try. Start from [`endpoint`] for keepalive.
+    /// Connections that the caller opens, for TLS or for a choice of servers. Start from [`endpoint`] for keepalive.
     Custom(Connector),
 }
 
@@ -70,13 +71,13 @@ impl Connect {
     }
 }
 
-/// A client endpoint that notices a hung server within 3 s.
+/// Returns a client endpoint that notices a hung server within 3 s.
 pub fn endpoint(uri: http::Uri) -> Endpoint {
     patient_endpoint(uri, 1)
 }
 
-/// The same for a server that is known to be late: it may take `patience` times as long to answer a ping. A TCP connection
-/// is the kernel's to make, however late the server is.
+/// Returns an [`endpoint`] for a server that is known to be slow: it may take `patience` times as long to answer a ping. The
+/// timeout of a connect stays, because the kernel accepts connections for a slow server.
 pub fn patient_endpoint(uri: http::Uri, patience: u32) -> Endpoint {
     Endpoint::from(uri)
         .connect_timeout(KEEPALIVE)
@@ -91,7 +92,7 @@ pub fn patient_endpoint(uri: http::Uri, patience: u32) -> Endpoint {
 /// Connects to a Unix socket, with the keepalive of [`endpoint`].
 ///
 /// # Errors
-/// Nobody listens there.
+/// No process listens on the socket.
 pub async fn unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
     let path = path.to_path_buf();
     let connector = tower::service_fn(move |_: http::Uri| {
@@ -103,24 +104,24 @@ pub async fn unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
 
 /// Keeps `sink` supplied until `shutdown` is ready.
 ///
-/// After a failure it connects again, from 50 ms up to 1 s later; each pause is spread over its upper half.
+/// After a failure it connects again. The pauses grow from 50 ms to 1 s, and each is jittered over its upper half.
 pub async fn run<T: ResourceType, K: Sink<T>>(
     connect: Connect,
     mut sink: K,
     shutdown: impl Future<Output = ()>,
 ) {
     let forever = async {
-        let (mut pause, mut said) = (BACKOFF_FIRST, String::new());
+        let (mut pause, mut logged) = (BACKOFF_FIRST, String::new());
         loop {
             let mut answered = false;
             let ended = stream(&connect, &mut sink, &mut answered).await;
             if answered {
                 sink.connected(false);
                 pause = BACKOFF_FIRST;
-                said.clear();
+                logged.clear();
             }
             if let Err(error) = ended {
-                say(error.to_string(), &mut said);
+                log_once(error.to_string(), &mut logged);
             }
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(BACKOFF_LONGEST);
@@ -132,20 +133,20 @@ pub async fn run<T: ResourceType, K: Sink<T>>(
     }
 }
 
-/// Logs why a stream ended: once, until something else happens.
-fn say(error: String, said: &mut String) {
-    if error != *said {
+/// Logs why a stream ended, unless the last failure was the same.
+fn log_once(error: String, logged: &mut String) {
+    if error != *logged {
         tracing::warn!(error, "no stream from the server, trying again");
-        *said = error;
+        *logged = error;
     }
 }
 
-/// A pause between half and the whole of `pause`.
+/// Returns a random pause between half of `pause` and `pause`.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// One connection, from its first request to its end; `answered` is set by the first response.
+/// Runs one connection from its first request to its end. The first response sets `answered`.
 async fn stream<T: ResourceType, K: Sink<T>>(
     connect: &Connect,
     sink: &mut K,

@@ -1,4 +1,4 @@
-//! A connection that can be cut from outside ([`Cut`]): streams of this protocol never end by themselves.
+//! A connection that a token closes ([`Cut`]). xDS streams never end by themselves, so a shutdown has to close them.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-/// An I/O object that ends when its token is cancelled, with what is known of its other end.
+/// An I/O object that fails when its token is cancelled, with the connection's info.
 pub(crate) struct Cut<IO, I> {
     io: IO,
     info: I,

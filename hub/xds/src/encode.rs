@@ -1,4 +1,5 @@
-//! Encodes the two response messages by hand, so that resource bytes are copied and never re-encoded. Entry point: [`encode`].
+//! Encodes the two response messages by hand, so that resource bytes are copied and never re-encoded. Entry point:
+//! [`encode`].
 
 use bytes::BufMut;
 
@@ -31,7 +32,7 @@ pub fn encode<T: ResourceType>(response: &Response<T>, out: &mut impl BufMut) {
     while writer.write_piece(response, out) {}
 }
 
-/// A position in a response that is written piece by piece: its head, each resource, its tail.
+/// A position in a response that is written in pieces: its head, each resource, its tail.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Writer {
     piece: usize,
@@ -40,7 +41,7 @@ pub(crate) struct Writer {
 // === impl Writer ===
 
 impl Writer {
-    /// Writes the next piece; says whether there are more.
+    /// Writes the next piece. Returns whether there are more.
     pub(crate) fn write_piece<T: ResourceType>(
         &mut self,
         response: &Response<T>,

@@ -1,11 +1,11 @@
-//! Envoy's five resource types and the rules that were measured for each.
+//! Envoy's five resource types ([`EnvoyType`]) and the rules that were measured for each.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::protobuf::{put_bytes, size_of_bytes};
 use crate::resource::{Missing, ResourceType};
 
-/// The v3 resource types that an Envoy asks for, in make-before-break order.
+/// The v3 resource types that Envoy subscribes to, in make-before-break order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EnvoyType {
     /// `envoy.config.cluster.v3.Cluster` (CDS).
@@ -23,7 +23,7 @@ pub enum EnvoyType {
 // === impl EnvoyType ===
 
 impl EnvoyType {
-    /// The type as people say it.
+    /// Returns the type's noun for messages, before a resource's name.
     pub const fn noun(self) -> &'static str {
         match self {
             Self::Cluster => "cluster",
@@ -56,7 +56,7 @@ impl ResourceType for EnvoyType {
         matches!(self, Self::Cluster | Self::Listener)
     }
 
-    /// Envoy warms a changed EDS cluster until an assignment arrives: 15.0 s if none is sent behind it.
+    /// Envoy warms a changed EDS cluster until an assignment arrives: for 15.0 s if none is sent behind it.
     fn companion(self) -> Option<Self> {
         (self == Self::Cluster).then_some(Self::Endpoint)
     }
@@ -79,14 +79,14 @@ impl ResourceType for EnvoyType {
         Some(body.freeze())
     }
 
-    /// A listener that cannot bind now, or whose address another listener has, may well be accepted later.
+    /// A listener that can't bind now, or whose address another listener holds, may be accepted later.
     fn transient(self, detail: &str) -> bool {
         const CAUSES: [&str; 3] = ["Address already in use", "Permission denied", "cannot bind"];
         self == Self::Listener && (self.conflict(detail) || CAUSES.iter().any(|cause| detail.contains(cause)))
     }
 
-    /// Envoy 1.40: "'NAME' has duplicate address 'ADDRESS' as existing listener". It judges the resources of a response
-    /// one after the other, after the removals.
+    /// Envoy 1.40 writes "'NAME' has duplicate address 'ADDRESS' as existing listener". It checks a response's resources one
+    /// by one, after the removals.
     fn conflict(self, detail: &str) -> bool {
         self == Self::Listener && detail.contains("has duplicate address")
     }

@@ -1,7 +1,7 @@
 //! Responses as the body of a gRPC call ([`Frames`]), in pieces of some kilobytes.
 //!
-//! A full push of a thousand clusters is half a megabyte. It is written as the connection takes it, so that fifty
-//! clients at once cost fifty pieces of memory (measured: 40 MB resident when each was written as a whole).
+//! A full push of a thousand clusters has half a megabyte. It is encoded as the connection takes it, so that fifty clients
+//! cost fifty pieces of memory (measured: 40 MB resident when each response was encoded as a whole).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,10 +22,10 @@ const PIECE: usize = 16 * 1024;
 /// gRPC's prefix of a message: a flag (not compressed) and the length.
 const PREFIX: usize = 5;
 
-/// The stream of responses behind a call.
+/// The responses of a call.
 pub(crate) type Responses<T> = Spanned<dyn Stream<Item = Result<Response<T>, Status>> + Send>;
 
-/// The body: messages, then the status in the trailers.
+/// The body of a call: messages, then the status in the trailers.
 pub(crate) struct Frames<T> {
     responses: Responses<T>,
     writing: Option<Writing<T>>,
@@ -47,7 +47,7 @@ impl<T> Frames<T> {
     }
 }
 
-/// Nothing in it is pinned in place: the stream is boxed.
+/// The stream is boxed, so no field is pinned in place.
 impl<T> Unpin for Frames<T> {}
 
 impl<T: ResourceType> Body for Frames<T> {
@@ -100,7 +100,7 @@ impl<T: ResourceType> Writing<T> {
         Ok(Self { response, writer: Writer::default(), left })
     }
 
-    /// Writes about one piece; says whether there is more.
+    /// Writes about one piece. Returns whether there is more.
     fn fill(&mut self, piece: &mut BytesMut) -> bool {
         let before = piece.len();
         piece.reserve(self.left.min(PIECE));

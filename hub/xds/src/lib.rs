@@ -1,8 +1,8 @@
 //! Incremental (delta) and state-of-the-world xDS for any enum of resource types.
 //!
-//! The crate knows no Kubernetes. Without the feature `net` it is the pure core: [`Snapshot`] is state, [`Session`]
-//! is one stream's protocol as a synchronous struct, [`View`] is what one node sees and knows who watches it.
-//! With `net` it adds a tonic server and a client that reconnects. (nix is for one socket option, SO_PEERPIDFD.)
+//! The crate does not know Kubernetes. Without the feature `net` it is a pure core: a [`Snapshot`] holds resources, a
+//! [`Session`] is one stream's protocol as a synchronous struct, and a [`View`] is the snapshot of one node with the streams
+//! that watch it. `net` adds a tonic server and a client that reconnects. (nix is used for one socket option, SO_PEERPIDFD.)
 
 mod budget;
 pub mod encode;

@@ -34,8 +34,8 @@ pub(crate) struct Permit(Arc<AtomicUsize>);
 // === impl Limits ===
 
 impl Limits {
-    /// 1,024 streams, 16 MiB per request, 10 s, 100,000 names of 8 MiB together per stream (about 35 MB of memory; the largest
-    /// Envoys have some ten thousand clusters).
+    /// 1,024 streams, 16 MiB per request, 10 s, 100,000 names of 8 MiB together per stream (about 35 MB of memory; the
+    /// largest Envoys have some ten thousand clusters).
     pub const DEFAULT: Self = Self {
         max_streams: 1024,
         max_request: 16 << 20,

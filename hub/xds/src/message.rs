@@ -1,4 +1,4 @@
-//! The protocol's messages as plain data: what a stream hears ([`Request`]), says ([`Response`]) and learns ([`Event`]).
+//! The protocol's messages as plain data ([`Request`], [`Response`]), and what a stream learns from its client ([`Event`]).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub enum Kind<T> {
     Unknown(Arc<str>),
 }
 
-/// Who a client says it is (`envoy.config.core.v3.Node`).
+/// The identity that a client claims (`envoy.config.core.v3.Node`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// `node.id`.
@@ -36,12 +36,12 @@ pub struct Node {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// One request of either variant; the fields of the other variant stay empty.
+/// One request of either variant. Fields of the other variant are empty.
 #[derive(Clone, Debug)]
 pub struct Request<T> {
     /// The type asked about.
     pub kind: Kind<T>,
-    /// `response_nonce`: empty for a request that answers nothing.
+    /// `response_nonce`: the response that this request answers; empty if it answers none.
     pub nonce: String,
     /// Delta: `resource_names_subscribe`.
     pub subscribe: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Request<T> {
     pub names: Vec<String>,
     /// State of the world: `version_info`, the version of the last accepted response.
     pub version_info: String,
-    /// `error_detail.message`: set when the response of `nonce` was rejected.
+    /// `error_detail.message`: set if the client rejects the response with this nonce.
     pub error_detail: Option<String>,
     /// The node, usually on the first request only.
     pub node: Option<Node>,
@@ -62,28 +62,28 @@ pub struct Request<T> {
 /// One response of either variant.
 #[derive(Clone, Debug)]
 pub struct Response<T> {
-    /// Which message this is.
+    /// The variant, and so the message.
     pub variant: Variant,
     /// The type; `None` for a type URL that this server does not have.
     pub ty: Option<T>,
     /// `type_url`.
     pub type_url: Cow<'static, str>,
-    /// `nonce`, unique per stream.
+    /// `nonce`, unique on its stream.
     pub nonce: String,
-    /// State of the world: `version_info`, a hash over the names and versions that the client then has.
+    /// State of the world: `version_info`, a hash over the names and versions that the client has after this response.
     pub version: Version,
     /// Delta: `system_version_info`, the watermark of the view.
     pub system_version: Option<Arc<str>>,
-    /// What is new, each name once.
+    /// New and changed resources, each name once.
     pub resources: Vec<Arc<Resource>>,
     /// Delta: `removed_resources`.
     pub removed: Vec<Name>,
 }
 
-/// What a stream learned from its client.
+/// What a request tells about the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<T> {
-    /// The client applied these, or said when it came (back) that it has them.
+    /// The client accepted a response, or claimed resources in its first request.
     Acked {
         /// The type of the response.
         ty: T,
@@ -91,25 +91,25 @@ pub enum Event<T> {
         resources: Vec<(Name, Version)>,
         /// Names whose removal was accepted.
         removed: Vec<Name>,
-        /// It answers no response of this stream: the client said so when it came (back).
+        /// The first request claimed these. They answer no response of this stream.
         claimed: bool,
     },
-    /// The client refused a response.
+    /// The client rejected a response.
     Nacked {
         /// The type of the response.
         ty: T,
-        /// The culprits that are known for sure; empty while they are being isolated.
+        /// The known culprits; empty while they are being isolated.
         names: Vec<Name>,
-        /// The version of each of them that was refused, in their order.
+        /// The rejected version of each name, in the order of `names`.
         versions: Vec<Version>,
-        /// The client's text, at most 1 KiB; a constant for secret types.
+        /// The client's text, one line of at most 1 KiB; a constant for secret types.
         detail: String,
-        /// Whether the same bytes will be tried again.
+        /// Whether the same bytes will be sent again.
         transient: bool,
     },
-    /// A type that this server does not have was asked for.
+    /// The client asked for a type that this server does not have, for the first time on this stream.
     Unknown {
-        /// Its URL.
+        /// The type URL.
         type_url: Arc<str>,
     },
 }
@@ -117,7 +117,7 @@ pub enum Event<T> {
 // === impl Kind ===
 
 impl<T: ResourceType> Kind<T> {
-    /// The kind behind a type URL.
+    /// Returns the kind of a type URL.
     pub fn of(url: &str) -> Self {
         T::from_type_url(url).map_or_else(|| Self::Unknown(url.into()), Self::Known)
     }
@@ -126,7 +126,7 @@ impl<T: ResourceType> Kind<T> {
 // === impl Node ===
 
 impl Node {
-    /// What a server remembers of it.
+    /// Returns what the server remembers of the node.
     pub(crate) fn load(&self) -> Load {
         let fields = self.metadata.iter();
         let texts = fields.map(|(name, text)| Load { names: 1, bytes: name.len() + text.len() });
@@ -137,7 +137,7 @@ impl Node {
 // === impl Request ===
 
 impl<T> Request<T> {
-    /// A request that says nothing yet about `kind`.
+    /// An empty request about `kind`.
     pub fn new(kind: Kind<T>) -> Self {
         Self {
             kind,
@@ -154,8 +154,8 @@ impl<T> Request<T> {
 }
 
 impl<T: ResourceType> Request<T> {
-    /// Whether a stream's first request is that of a client that has nothing: it begins with a type that it asks for
-    /// as a whole, and names no version. (Envoy that comes back in the middle of a change may begin with others.)
+    /// Whether a stream's first request comes from a client without resources: it is about a type with a legacy wildcard and
+    /// claims no version. (An Envoy that reconnects during a change may start with another type.)
     pub fn begins_anew(&self) -> bool {
         let whole = matches!(self.kind, Kind::Known(ty) if ty.legacy_wildcard());
         whole && self.initial.is_empty() && self.version_info.is_empty()

@@ -1,4 +1,4 @@
-//! What is served: a type with its rules ([`ResourceType`]), and one named, versioned, encoded [`Resource`].
+//! A resource type with its rules ([`ResourceType`]), and one named, versioned, encoded [`Resource`].
 
 use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
@@ -11,27 +11,27 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::protobuf::{put_bytes, put_length, size_of_bytes};
 
-/// A resource's name, shared by everything that refers to it.
+/// A resource's name. All references share one allocation.
 pub type Name = Arc<str>;
 
-/// What the server says about a name that is asked for and does not exist.
+/// The answer about a subscribed name that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// It is named in `removed_resources` at once, and the subscription stays (xDS spec, "Deleting Resources").
+    /// The name is in `removed_resources` at once, and the subscription stays (xDS spec, "Deleting Resources").
     Removed,
-    /// Nothing is said until it exists. Envoy opens a TLS port without its certificate when told "removed".
+    /// No answer until it exists. Envoy opens a TLS port without its certificate if the secret is in `removed_resources`.
     Hold,
 }
 
-/// An enum of resource types and the rules that the protocol needs to know about each.
+/// An enum of resource types, and the protocol's rules for each.
 pub trait ResourceType: Copy + Eq + Ord + Hash + Debug + Send + Sync + 'static {
-    /// Every type, in make-before-break order: what is referred to comes before what refers to it.
+    /// Every type, in make-before-break order: a type comes before the types that refer to it.
     const ALL: &'static [Self];
 
     /// The type URL, `type.googleapis.com/...`.
     fn type_url(self) -> &'static str;
 
-    /// The type behind a URL, if it is one of [`Self::ALL`].
+    /// Returns the type of a URL; `None` if it is not in [`Self::ALL`].
     fn from_type_url(url: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|ty| ty.type_url() == url)
     }
@@ -42,38 +42,37 @@ pub trait ResourceType: Copy + Eq + Ord + Hash + Debug + Send + Sync + 'static {
     /// Whether a state-of-the-world response must carry the whole set (xDS spec: LDS and CDS).
     fn full_state(self) -> bool;
 
-    /// The type of [`Resource::companion`], which is sent right behind each resource of this type that has one.
+    /// The type of [`Resource::companion`]. A companion is sent right behind its resource.
     fn companion(self) -> Option<Self> {
         None
     }
 
-    /// The type whose response must be answered before removals of this type go out (at most 1 s later).
+    /// The type that refers to this one. Removals of this type wait until the client has answered it, at most 1 s.
     fn remove_before(self) -> Option<Self> {
         None
     }
 
-    /// What is said about names of this type that do not exist.
+    /// The answer about names of this type that do not exist.
     fn on_missing(self) -> Missing {
         Missing::Removed
     }
 
-    /// The body to send instead of a removal, for types whose removal the client ignores (Envoy: EDS).
+    /// Returns a body that empties a resource, for types whose removal the client ignores (Envoy: EDS).
     fn vanished_body(self, _name: &str) -> Option<Bytes> {
         None
     }
 
-    /// Whether this rejection is the environment's fault: the same bytes are tried again, with backoff.
+    /// Whether a rejection is the environment's fault. The same bytes are sent again then, with backoff.
     fn transient(self, _detail: &str) -> bool {
         false
     }
 
-    /// Whether this rejection says that another resource of the client has the address ([`Resource::address`]) that this one
-    /// is to have.
+    /// Whether a rejection tells that another resource of the client holds the address ([`Resource::address`]).
     fn conflict(self, _detail: &str) -> bool {
         false
     }
 
-    /// Whether bodies are secret: the text of a rejection may quote them and is never passed on.
+    /// Whether bodies are secret. The text of a rejection may quote them, so it is never passed on.
     fn secret(self) -> bool {
         false
     }
@@ -86,30 +85,30 @@ pub(crate) fn position<T: ResourceType>(ty: T) -> usize {
 
 /// A content hash: xxh3-64 of a resource's body, written as 16 hexadecimal characters.
 ///
-/// It is the same in every process, so that a restarted server agrees with what a client says it has.
+/// It is the same in every process, so a restarted server recognises the versions that clients claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version(pub u64);
 
 // === impl Version ===
 
 impl Version {
-    /// The version of a body.
+    /// Returns the version of a body.
     pub fn of(body: &[u8]) -> Self {
         Self(xxh3_64(body))
     }
 
-    /// The version of a whole set of names with their versions: the sum of a hash of each, so that order does not matter.
+    /// Returns the version of a set of names with their versions: the sum of a hash of each, so that order does not matter.
     /// State-of-the-world responses carry it as `version_info`.
     pub fn of_set<'a>(set: impl IntoIterator<Item = (&'a Name, Self)>) -> Self {
         Self(set.into_iter().fold(0, |sum: u64, (name, version)| sum.wrapping_add(version.share(name))))
     }
 
-    /// The part of a name with this version in the version of a set.
+    /// The summand of a name with this version in [`Version::of_set`].
     pub(crate) fn share(self, name: &str) -> u64 {
         xxh3_64_with_seed(name.as_bytes(), self.0)
     }
 
-    /// The 16 characters that go over the wire.
+    /// Returns the 16 characters of the wire format.
     pub fn text(self) -> [u8; 16] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         std::array::from_fn(|at| DIGITS[(self.0 >> (60 - 4 * at)) as usize & 0xf])
@@ -125,7 +124,7 @@ impl Display for Version {
 impl FromStr for Version {
     type Err = ParseIntError;
 
-    /// Reads 16 hexadecimal characters; anything else is not a version of this crate.
+    /// Parses 16 hexadecimal characters. Any other text is not a version of this crate.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = if text.len() == 16 && !text.starts_with('+') { text } else { "" };
         u64::from_str_radix(digits, 16).map(Self)
@@ -134,7 +133,7 @@ impl FromStr for Version {
 
 /// One resource, encoded once and shared by all streams.
 ///
-/// Small, and its message beside it in one allocation of its own: of ten thousand resources each visit finds cold memory.
+/// It is small, with its message in one other allocation: among ten thousand resources each access finds cold memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     name: Name,
@@ -146,26 +145,26 @@ pub struct Resource {
     relation: Relation,
 }
 
-/// What a resource means to others.
+/// A resource's relation to other resources.
 #[derive(Clone, PartialEq, Eq)]
 enum Relation {
     None,
-    /// It is always followed by this one.
+    /// This resource must follow it.
     Companion(Name),
-    /// No other resource of its type may have this address at the same time.
+    /// No other resource of its type may hold this address at the same time.
     Address(Name),
 }
 
 // === impl Resource ===
 
 impl Resource {
-    /// A resource from its encoded message.
+    /// Builds a resource from its encoded message.
     pub fn new<T: ResourceType>(ty: T, name: impl Into<Name>, body: &[u8]) -> Arc<Self> {
         Arc::new(Self::encode(ty.type_url(), name.into(), body))
     }
 
-    /// A resource that must always be followed by `companion` (of type [`ResourceType::companion`]), as an Envoy
-    /// cluster must be by its load assignment.
+    /// Builds a resource that `companion` (of type [`ResourceType::companion`]) must always follow, as a load assignment must
+    /// follow its Envoy cluster.
     pub fn with_companion<T: ResourceType>(
         ty: T,
         name: impl Into<Name>,
@@ -176,8 +175,8 @@ impl Resource {
         Arc::new(Self { relation: Relation::Companion(companion.into()), ..plain })
     }
 
-    /// A resource that occupies `address` at the client, as an Envoy listener does: the client refuses another resource
-    /// of this type with the same address. Sessions order their responses by it. The text has no other meaning.
+    /// Builds a resource that holds `address` at the client, as an Envoy listener does. The client rejects another resource
+    /// of this type with the same address, so sessions order their responses by it. The text is only compared.
     pub fn with_address<T: ResourceType>(
         ty: T,
         name: impl Into<Name>,
@@ -209,18 +208,18 @@ impl Resource {
         &self.name
     }
 
-    /// Takes another allocation of the same name.
+    /// Replaces the name's allocation by another one of the same text.
     pub(crate) fn share_name(&mut self, name: &Name) {
         debug_assert_eq!(self.name, *name);
         self.name = name.clone();
     }
 
-    /// The content hash of the body.
+    /// The body's content hash.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The resource that must follow this one on every stream.
+    /// The resource that must follow this one on every stream; `None` without one.
     pub fn companion(&self) -> Option<&Name> {
         match &self.relation {
             Relation::Companion(name) => Some(name),
@@ -228,7 +227,7 @@ impl Resource {
         }
     }
 
-    /// The address given to [`Resource::with_address`].
+    /// The address of [`Resource::with_address`]; `None` without one.
     pub fn address(&self) -> Option<&Name> {
         match &self.relation {
             Relation::Address(address) => Some(address),
@@ -253,7 +252,7 @@ impl Resource {
 }
 
 impl Debug for Resource {
-    /// Name and version only: a body may be secret.
+    /// Writes name and version only: a body may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.version)
     }

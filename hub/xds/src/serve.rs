@@ -1,4 +1,4 @@
-//! Serving routes on a socket, with what this protocol needs: keepalive towards hung peers, and an end that ends.
+//! Serves routes on a socket. Keepalive ends the connections of hung peers, and a shutdown ends all streams.
 
 use std::error::Error;
 use std::future::Future;
@@ -16,30 +16,31 @@ use tonic::transport::server::Connected;
 use crate::cut::Cut;
 use crate::unix::{self, Gate};
 
-/// How a hung client is noticed: HTTP/2 pings while its streams are open.
+/// HTTP/2 pings that detect a hung client while its streams are open.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
-    /// Between pings.
+    /// Time between pings.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// How long a ping's answer may take.
     pub timeout: Duration,
 }
 
 impl Default for Keepalive {
-    /// 5 s and 20 s. A hung client costs little memory, but a busy one must not be cut off: Envoy's main thread is
-    /// away for 3.4 s when it builds 1,000 Maglev tables, and would get the same push again after each cut.
+    /// 5 s and 20 s. A hung client costs little memory, but a busy one must not be disconnected: Envoy's main thread is busy
+    /// for
+    /// 3.4 s when it builds 1,000 Maglev tables, and would get the same push again after each disconnect.
     fn default() -> Self {
         Self { interval: Duration::from_secs(5), timeout: Duration::from_secs(20) }
     }
 }
 
-/// How long open streams may last after the shutdown was asked for.
+/// How long open streams may last after the shutdown began.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// Serves on a Unix socket until `shutdown` is ready; then no connection is left.
+/// Serves on a Unix socket until `shutdown` is ready, then closes all connections.
 ///
 /// # Errors
-/// When the socket can't be served.
+/// The socket can't be served.
 pub async fn serve_unix(
     listener: UnixListener,
     routes: Routes,
@@ -48,10 +49,10 @@ pub async fn serve_unix(
     serve(unix::incoming(listener, None), routes, Keepalive::default(), shutdown).await
 }
 
-/// The same, with only those connections that the gate lets pass; the others are closed without a word.
+/// Serves like [`serve_unix`], but only connections that the gate lets pass. The others are closed without an answer.
 ///
 /// # Errors
-/// When the socket can't be served.
+/// The socket can't be served.
 pub async fn serve_unix_gated(
     listener: UnixListener,
     gate: Gate,
@@ -61,10 +62,10 @@ pub async fn serve_unix_gated(
     serve(unix::incoming(listener, Some(gate)), routes, Keepalive::default(), shutdown).await
 }
 
-/// Serves on a TCP socket until `shutdown` is ready; then no connection is left.
+/// Serves on a TCP socket until `shutdown` is ready, then closes all connections.
 ///
 /// # Errors
-/// When the socket can't be served.
+/// The socket can't be served.
 pub async fn serve_tcp(
     listener: TcpListener,
     routes: Routes,
@@ -75,10 +76,10 @@ pub async fn serve_tcp(
     serve_incoming(undelayed, routes, Keepalive::default(), shutdown).await
 }
 
-/// Serves any accepted connections (TLS, for one) until `shutdown` is ready; then no connection is left.
+/// Serves accepted connections of any kind, such as TLS, until `shutdown` is ready, then closes all of them.
 ///
 /// # Errors
-/// When the connections can't be served.
+/// The connections can't be served.
 pub async fn serve_incoming<I, IO, E>(
     incoming: I,
     routes: Routes,
@@ -91,14 +92,14 @@ where
     IO::ConnectInfo: Unpin,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    let told = |io: IO| {
+    let with_info = |io: IO| {
         let info = io.connect_info();
         (io, info)
     };
-    serve(incoming.map(|io| io.map(told)), routes, keepalive, shutdown).await
+    serve(incoming.map(|io| io.map(with_info)), routes, keepalive, shutdown).await
 }
 
-/// Serves connections that come with what is known of their other ends.
+/// Serves connections that come with their info.
 async fn serve<S, IO, I, E>(
     incoming: S,
     routes: Routes,
@@ -112,7 +113,7 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let (asked, cut) = (CancellationToken::new(), CancellationToken::new());
-    // Whatever ends this future also ends the connections, which run as tasks of their own.
+    // Connections run as tasks of their own. They must end with this future, also when it is dropped.
     let _cut_on_drop = cut.clone().drop_guard();
     let incoming = incoming.map(|io| io.map(|io| Cut::new(io, &cut)));
     let served = Server::builder()

@@ -96,7 +96,7 @@ impl<S> Shared<S> {
 /// One gRPC service.
 trait Service: Send + Sync + 'static {
     const NAME: &'static str;
-    /// The type of a per-type service.
+    /// The type of a per-type service; `None` for aggregated discovery.
     const TYPE: Option<EnvoyType>;
 
     fn only<T: ResourceType>() -> Option<T> {
@@ -123,7 +123,7 @@ services! {
     Sds = "envoy.service.secret.v3.SecretDiscoveryService", Some(EnvoyType::Secret);
 }
 
-/// The tower service behind one gRPC service.
+/// The tower service of one gRPC service.
 struct Door<T, S, P> {
     shared: Arc<Shared<S>>,
     kind: PhantomData<fn() -> (T, P)>,

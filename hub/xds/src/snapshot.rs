@@ -1,4 +1,4 @@
-//! A set of resources by type and name ([`Snapshot`]) and what differs between two of them ([`Changes`]).
+//! A set of resources by type and name ([`Snapshot`]), and one transaction on it ([`Changes`]).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub struct Snapshot<T> {
 
 /// Names whose absence from a snapshot is not a deletion: clients keep them, neither confirmed nor removed.
 ///
-/// An incremental client that says that it has such a name gets no answer about it. In the state of the world a set without
-/// the name would remove it, so a returning client of a full-state type gets no response until nothing of the type is
-/// withheld (spec "Deleting Resources"; `xds.md` §4.3, case 32).
+/// An incremental client that claims such a name gets no answer about it. In state of the world a set without the name would
+/// delete it, so a returning client of a full-state type gets no response until no name of the type is withheld (spec
+/// "Deleting Resources"; `xds.md` §4.3, case 32).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withheld<T> {
     /// All names of these types.
@@ -33,7 +33,7 @@ pub struct Withheld<T> {
 pub struct Changes<T> {
     /// Resources to add or to replace.
     pub upsert: Vec<(T, Arc<Resource>)>,
-    /// Names to remove; a name that does not exist is passed over.
+    /// Names to remove. Names that do not exist are ignored.
     pub remove: Vec<(T, Name)>,
 }
 
@@ -46,7 +46,7 @@ impl<T> Default for Withheld<T> {
 }
 
 impl<T: ResourceType> Withheld<T> {
-    /// Every name.
+    /// Withholds every name.
     pub fn all() -> Self {
         Self { types: T::ALL.iter().copied().collect(), names: BTreeSet::new() }
     }
@@ -85,19 +85,19 @@ impl<T: ResourceType> Snapshot<T> {
         Self::default()
     }
 
-    /// Adds or replaces one resource; says whether its version differs from what was there.
+    /// Adds or replaces one resource. Returns whether it is new or its version differs.
     pub fn insert(&mut self, ty: T, resource: Arc<Resource>) -> bool {
         self.table_mut(ty).put(resource).is_some()
     }
 
-    /// Removes one resource.
+    /// Removes and returns one resource; `None` if it does not exist.
     pub fn remove(&mut self, ty: T, name: &str) -> Option<Arc<Resource>> {
         self.table_mut(ty).remove(name).map(|(_, resource)| resource)
     }
 
-    /// Applies one transaction and returns the names that really differ.
+    /// Applies one transaction. Returns the names whose resources differ now.
     ///
-    /// An upsert beats a removal of the same name in one transaction.
+    /// If a transaction upserts and removes the same name, the upsert wins.
     pub fn apply(&mut self, changes: Changes<T>) -> Vec<(T, Name)> {
         let mut differ = Vec::with_capacity(changes.upsert.len() + changes.remove.len());
         let upserted: HashSet<(T, &Name)> = match changes.remove.is_empty() {
@@ -119,12 +119,12 @@ impl<T: ResourceType> Snapshot<T> {
         differ
     }
 
-    /// The shared allocation of a name, or a new one if the snapshot does not have it.
+    /// Returns the shared allocation of a name, or a new one if the snapshot does not have the name.
     pub(crate) fn intern(&self, ty: T, name: &str) -> Name {
         self.table(ty).intern(name)
     }
 
-    /// The resources of a type, and who follows them.
+    /// The resources of a type, with their followers.
     pub(crate) fn table(&self, ty: T) -> &Table {
         &self.tables[position(ty)]
     }
@@ -134,27 +134,27 @@ impl<T: ResourceType> Snapshot<T> {
         &mut self.tables[position(ty)]
     }
 
-    /// Sets what is withheld; says whether that differs.
+    /// Sets what is withheld. Returns whether that differs.
     pub fn withhold(&mut self, withheld: Withheld<T>) -> bool {
         let differs = self.withheld != withheld;
         self.withheld = withheld;
         differs
     }
 
-    /// Whether nothing is said of this name, should it be missing.
+    /// Whether the absence of a name is not a deletion.
     pub fn withholds(&self, ty: T, name: &Name) -> bool {
         let Withheld { types, names } = &self.withheld;
         types.contains(&ty) || (!names.is_empty() && names.contains(&(ty, name.clone())))
     }
 
-    /// Whether nothing is said of a type as a whole or, unless `whole`, of one of its names that is missing.
+    /// Whether a type is withheld as a whole or, unless `whole`, one of its missing names is.
     pub(crate) fn withholds_of(&self, ty: T, whole: bool) -> bool {
         let Withheld { types, names } = &self.withheld;
         let missing = |(of, name): &(T, Name)| *of == ty && self.get(ty, name).is_none();
         types.contains(&ty) || (!whole && names.iter().any(missing))
     }
 
-    /// What turns `old` into `new`.
+    /// Returns the changes that turn `old` into `new`.
     pub fn diff(old: &Self, new: &Self) -> Changes<T> {
         let mut changes = Changes::default();
         for (at, ty) in T::ALL.iter().enumerate() {
@@ -168,22 +168,22 @@ impl<T: ResourceType> Snapshot<T> {
         changes
     }
 
-    /// One resource.
+    /// Returns one resource; `None` if it does not exist.
     pub fn get(&self, ty: T, name: &str) -> Option<&Arc<Resource>> {
         self.table(ty).get(name)
     }
 
-    /// All resources of a type, in no particular order.
+    /// Returns all resources of a type, in no particular order.
     pub fn iter(&self, ty: T) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {
         self.table(ty).iter()
     }
 
-    /// The number of resources of a type.
+    /// Returns the number of resources of a type.
     pub fn len(&self, ty: T) -> usize {
         self.table(ty).len()
     }
 
-    /// How many bytes the resources of a type have as they go out.
+    /// Returns the encoded size of all resources of a type, bytes.
     pub fn bytes(&self, ty: T) -> usize {
         self.table(ty).bytes()
     }

@@ -1,4 +1,4 @@
-//! One stream of the server, driven by whoever reads its responses: nothing is made before it can be sent.
+//! One stream of the server ([`Stream`]). Reading its responses drives it: no response is built before it can be sent.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::wire::Incoming;
 
 /// A stream from its headers to its end.
 pub(crate) enum Stream<T: ResourceType, S: Source<T>> {
-    /// The first request or the view is missing.
+    /// It waits for the first request and the view.
     Opening(Box<Opening<T, S>>),
     Running(Box<Running<T, S>>),
     Ended,
 }
 
-/// What a stream starts with.
+/// A stream before its view is known.
 pub(crate) struct Opening<T, S> {
     pub(crate) source: Arc<S>,
     pub(crate) limits: Limits,
@@ -33,27 +33,27 @@ pub(crate) struct Opening<T, S> {
     pub(crate) held: Held,
 }
 
-/// What a stream holds until its end.
+/// Held until the stream ends.
 pub(crate) type Held = (Permit, StreamGuard);
 
-/// A stream on its view.
+/// A stream that watches its view.
 pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     inbound: Streaming<Incoming<T>>,
     watch: Watch<T>,
-    told: Told<T, S>,
+    report: EndReport<T, S>,
     until: Option<Instant>,
     share: Share,
     _held: Held,
 }
 
-/// Tells the source of the stream's end, however it ends.
-struct Told<T: ResourceType, S: Source<T>> {
+/// Reports the stream's end to the source when dropped.
+struct EndReport<T: ResourceType, S: Source<T>> {
     source: Arc<S>,
     info: StreamInfo,
     types: std::marker::PhantomData<T>,
 }
 
-impl<T: ResourceType, S: Source<T>> Drop for Told<T, S> {
+impl<T: ResourceType, S: Source<T>> Drop for EndReport<T, S> {
     fn drop(&mut self) {
         self.source.closed(&self.info);
     }
@@ -62,7 +62,7 @@ impl<T: ResourceType, S: Source<T>> Drop for Told<T, S> {
 // === impl Stream ===
 
 impl<T: ResourceType, S: Source<T>> Stream<T, S> {
-    /// The next response and the stream behind it; `None` ends the stream.
+    /// Returns the next response and the stream after it; `None` ends the stream.
     pub(crate) async fn step(self) -> Option<(Result<Response<T>, Status>, Self)> {
         let running = match self {
             Self::Opening(opening) => opening.open().await,
@@ -83,10 +83,11 @@ impl<T: ResourceType, S: Source<T>> Stream<T, S> {
 // === impl Opening ===
 
 impl<T: ResourceType, S: Source<T>> Opening<T, S> {
-    /// Waits for the first request and for its view; `None` if the client left before.
+    /// Waits for the first request and its view; `None` if the client left before.
     async fn open(mut self) -> Result<Option<Box<Running<T, S>>>, Status> {
         let first = tokio::time::timeout(self.limits.first_request, self.inbound.message());
-        let first = first.await.map_err(|_| Status::deadline_exceeded("no request came"))?;
+        let first =
+            first.await.map_err(|_| Status::deadline_exceeded("the stream's first request is missing"))?;
         let Some(mut first) = first? else { return Ok(None) };
         self.hello.fresh = first.request.begins_anew();
         self.hello.node = first.request.node.take().unwrap_or_default();
@@ -94,12 +95,12 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let source = self.source;
         let view = source.open(self.hello).await?;
         let info = StreamInfo { id, node, peer, variant };
-        let told = Told { source, info, types: std::marker::PhantomData };
+        let report = EndReport { source, info, types: std::marker::PhantomData };
         let watch = Watch::new(view, variant, self.only);
-        let until = told.source.until(&told.info);
-        let share = Share::new(self.limits.load, told.source.budget(&told.info));
-        let mut running = Running { inbound: self.inbound, watch, told, until, share, _held: self.held };
-        running.take_in(first)?;
+        let until = report.source.until(&report.info);
+        let share = Share::new(self.limits.load, report.source.budget(&report.info));
+        let mut running = Running { inbound: self.inbound, watch, report, until, share, _held: self.held };
+        running.handle(first)?;
         Ok(Some(Box::new(running)))
     }
 }
@@ -107,21 +108,21 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
 // === impl Running ===
 
 impl<T: ResourceType, S: Source<T>> Running<T, S> {
-    /// Waits until there is something to say; `None` when the client has ended its side.
+    /// Waits for the next response; `None` when the client has ended its side.
     ///
-    /// Requests come before responses, so that a wave of changes can't keep a subscription waiting.
+    /// Requests go before responses, so that a burst of changes can't delay a subscription.
     async fn next(&mut self) -> Result<Option<Response<T>>, Status> {
         loop {
             while let Some(request) = self.inbound.message().now_or_never() {
                 let Some(request) = request? else { return Ok(None) };
-                self.take_in(request)?;
+                self.handle(request)?;
             }
             if let Some(reason) = self.watch.closed() {
                 return Err(Status::unavailable(&*reason));
             }
             if self.until.is_some_and(|until| until <= Instant::now()) {
                 return Err(Status::unavailable(
-                    "the stream's credentials have expired: come again with newer ones",
+                    "the stream's credentials have expired: connect again with newer ones",
                 ));
             }
             if let Some(response) = self.watch.next(Instant::now()) {
@@ -129,11 +130,11 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
             }
             let Some(request) = self.wait().await? else { continue };
             let Some(request) = request else { return Ok(None) };
-            self.take_in(request)?;
+            self.handle(request)?;
         }
     }
 
-    /// Waits for a request, a change or the clock; returns what the inbound side gave.
+    /// Waits for a request, a change or a deadline. Returns what the inbound side gave; `None` without a request.
     async fn wait(&mut self) -> Result<Option<Option<Incoming<T>>>, Status> {
         let deadline = [self.watch.deadline(), self.until].into_iter().flatten().min();
         let clock = async {
@@ -149,18 +150,18 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
         }
     }
 
-    /// Takes in one request. A peer that has the server remember too much loses the stream, and with it all of that.
-    fn take_in(&mut self, incoming: Incoming<T>) -> Result<(), Status> {
-        let taken = incoming.excess.map_or(Ok(()), Err).and_then(|()| {
+    /// Handles one request. If the peer makes the server remember too much, the stream ends and its names are forgotten.
+    fn handle(&mut self, incoming: Incoming<T>) -> Result<(), Status> {
+        let handled = incoming.excess.map_or(Ok(()), Err).and_then(|()| {
             self.watch.request(incoming.request, Instant::now());
             for event in self.watch.events() {
-                self.told.source.event(&self.told.info, &event);
+                self.report.source.event(&self.report.info, &event);
             }
             self.watch.check()?;
-            self.share.set(self.watch.load().plus(self.told.info.node.load()))
+            self.share.set(self.watch.load().plus(self.report.info.node.load()))
         });
-        taken.map_err(|text| {
-            self.told.source.exhausted(&self.told.info, &text);
+        handled.map_err(|text| {
+            self.report.source.exhausted(&self.report.info, &text);
             Status::resource_exhausted(text)
         })
     }

@@ -1,6 +1,6 @@
 //! The resources of one type, each beside the streams that follow its name ([`Table`]).
 //!
-//! A change finds both in one place: with thousands of names each look-up visits cold memory.
+//! A change finds both with one look-up: among thousands of names each look-up reads cold memory.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,31 +10,31 @@ use std::sync::Arc;
 use crate::place::Place;
 use crate::resource::{Name, Resource};
 
-/// A stream's number, and where it keeps what it knows of the name.
+/// A stream's number, and the place of the name's entry in that stream.
 pub(crate) type Follower = (u32, Place);
 
-/// Resources by name, and who follows which name.
+/// Resources and followers by name.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: HashMap<Name, Row>,
-    /// How many rows have a resource.
+    /// Number of rows with a resource.
     held: usize,
-    /// How many bytes they have as they go out.
+    /// Encoded size of these resources, bytes.
     bytes: usize,
 }
 
-/// What is kept of a name: never neither.
+/// A resource, its followers, or both. Empty rows are removed.
 #[derive(Debug, Default)]
 struct Row {
     resource: Option<Arc<Resource>>,
     followers: Followers,
 }
 
-/// The streams of one name. Most names have one: it takes no memory of its own.
+/// The streams of one name. Most names have one, which takes no allocation.
 #[derive(Debug, Default)]
 enum Followers {
     #[default]
-    Nobody,
+    None,
     One(Follower),
     Many(Vec<Follower>),
 }
@@ -42,7 +42,7 @@ enum Followers {
 // === impl Table ===
 
 impl Clone for Table {
-    /// The resources: nobody follows a copy.
+    /// Copies the resources without followers.
     fn clone(&self) -> Self {
         let row = |one: &Arc<Resource>| Row { resource: Some(one.clone()), ..Row::default() };
         let rows = self.iter().map(|(name, one)| (name.clone(), row(one))).collect();
@@ -67,12 +67,12 @@ impl Table {
         self.bytes
     }
 
-    /// The shared allocation of a name, or a new one if there is none yet.
+    /// Returns the shared allocation of a name, or a new one if there is none.
     pub(crate) fn intern(&self, name: &str) -> Name {
         self.rows.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
     }
 
-    /// Stores a resource; returns its name, as the allocation that all streams share, if its version differs.
+    /// Stores a resource. If its version differs, returns its name in the allocation that all streams share.
     pub(crate) fn put(&mut self, mut resource: Arc<Resource>) -> Option<Name> {
         let mut entry = match self.rows.entry(resource.name().clone()) {
             Entry::Vacant(free) => free.insert_entry(Row::default()),
@@ -88,7 +88,7 @@ impl Table {
         self.held += usize::from(held.is_none());
         self.bytes -= held.map_or(0, |held| held.delta_bytes().len());
         self.bytes += resource.delta_bytes().len();
-        // One name for all versions: the old one goes without a visit to a name of its own.
+        // All versions share one name, so dropping the old version reads no other name.
         if let Some(own) = Arc::get_mut(&mut resource) {
             own.share_name(&name);
         }
@@ -96,7 +96,7 @@ impl Table {
         (!same).then_some(name)
     }
 
-    /// Takes a resource out, with the shared allocation of its name.
+    /// Removes a resource. Returns it with the shared allocation of its name.
     pub(crate) fn remove(&mut self, name: &str) -> Option<(Name, Arc<Resource>)> {
         let row = self.rows.get_mut(name)?;
         let resource = row.resource.take()?;
@@ -112,19 +112,19 @@ impl Table {
         self.rows.get(name).map_or(&[], |row| row.followers.as_slice())
     }
 
-    /// A stream follows a name from now on, whether or not there is such a resource.
+    /// Adds a stream to a name's followers. The resource need not exist.
     pub(crate) fn follow(&mut self, name: Name, follower: Follower) {
         self.rows.entry(name).or_default().followers.add(follower);
     }
 
-    /// A stream follows a name no more.
+    /// Removes a stream from a name's followers.
     pub(crate) fn unfollow(&mut self, name: &Name, stream: u32) {
         let Some(row) = self.rows.get_mut(name) else { return };
         row.followers.remove(stream);
         self.sweep(name);
     }
 
-    /// Forgets a name that has neither resource nor followers.
+    /// Removes a name that has neither resource nor followers.
     fn sweep(&mut self, name: &Name) {
         let idle = |row: &Row| row.resource.is_none() && row.followers.as_slice().is_empty();
         if self.rows.get(name).is_some_and(idle) {
@@ -138,7 +138,7 @@ impl Table {
 impl Followers {
     fn as_slice(&self) -> &[Follower] {
         match self {
-            Self::Nobody => &[],
+            Self::None => &[],
             Self::One(follower) => std::slice::from_ref(follower),
             Self::Many(followers) => followers,
         }
@@ -146,7 +146,7 @@ impl Followers {
 
     fn add(&mut self, follower: Follower) {
         *self = match take(self) {
-            Self::Nobody => Self::One(follower),
+            Self::None => Self::One(follower),
             Self::One(first) => Self::Many(vec![first, follower]),
             Self::Many(mut followers) => {
                 followers.push(follower);
@@ -157,13 +157,13 @@ impl Followers {
 
     fn remove(&mut self, stream: u32) {
         match self {
-            Self::One((id, _)) if *id == stream => *self = Self::Nobody,
+            Self::One((id, _)) if *id == stream => *self = Self::None,
             Self::Many(followers) => {
                 if let Some(at) = followers.iter().position(|(id, _)| *id == stream) {
                     followers.swap_remove(at);
                 }
             }
-            Self::Nobody | Self::One(_) => {}
+            Self::None | Self::One(_) => {}
         }
     }
 }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn followers_outlive_the_resource_and_the_resource_its_followers() {
+    fn followers_outlive_the_resource_and_the_resource_outlives_them() {
         let mut table = Table::default();
         let name: Name = "name".into();
         for stream in [7, 8, 9] {
@@ -203,7 +203,7 @@ mod tests {
         table.unfollow(&name, 9);
         assert_eq!((table.len(), streams(&table).len(), table.rows.len()), (1, 0, 1));
         table.remove("name");
-        assert!(table.rows.is_empty(), "a name that nobody needs is kept");
+        assert!(table.rows.is_empty(), "an empty row is kept");
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_followed_by_nobody() {
+    fn a_copy_has_no_followers() {
         let mut table = Table::default();
         table.put(resource(b"1"));
         table.follow("name".into(), (1, Place::default()));

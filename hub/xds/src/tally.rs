@@ -1,32 +1,32 @@
-//! What a request holds, counted while it is still bytes ([`Tally`]): decoding one of 16 MiB that asks for 5.6 million short
-//! names took 277 MiB (measured), so that a request which holds too much is not decoded.
+//! Counts what an encoded request holds ([`Tally`]), so that a request that holds too much is not decoded: decoding 16 MiB
+//! with 5.6 million short names took 277 MiB (measured).
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use crate::budget::Load;
 use crate::message::Variant;
 
-/// Longest node that is taken, bytes. Envoy 1.40 lists its 516 extensions there: 61 kB (measured).
+/// Longest accepted node, bytes. Envoy 1.40 lists its 516 extensions there: 61 kB (measured).
 const NODE: usize = 512 << 10;
 
-/// What one request holds.
+/// The content of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Names, and whatever else may be repeated.
+    /// Names and all other repeated fields.
     load: Load,
     /// Length of the node, bytes.
     node: usize,
 }
 
-/// What a field of a request is to the server.
+/// A field of a request.
 enum Field {
     /// The node.
     Node,
     /// The type URL.
     Type,
-    /// One more name or locator.
+    /// A name or a locator.
     Name,
-    /// One more name with its version.
+    /// A name with its version.
     Claim,
     /// The status of a rejection.
     Status,
@@ -36,7 +36,7 @@ enum Field {
 // === impl Tally ===
 
 impl Tally {
-    /// Counts an encoded request. Of one that can't be decoded it counts what comes before the fault.
+    /// Counts an encoded request. A malformed one counts up to its fault.
     pub(crate) fn of(variant: Variant, request: &[u8]) -> Self {
         let mut tally = Self::default();
         walk(request, |number, bytes| tally.add(&Field::of(variant, number), bytes));
@@ -52,7 +52,7 @@ impl Tally {
                 walk(bytes, |number, name| key += if number == 1 { name.len() } else { 0 });
                 self.count(key);
             }
-            // The message of a status is one text; its details are as many messages as a peer likes.
+            // A status has one message, but any number of details.
             Field::Status => walk(bytes, |number, detail| {
                 if number != 2 {
                     self.count(detail.len());
@@ -66,7 +66,7 @@ impl Tally {
         self.load = self.load.plus(Load { names: 1, bytes });
     }
 
-    /// Says so if the request holds more than a stream may have.
+    /// Fails if the request holds more than a stream may.
     pub(crate) fn check(&self, limit: Load) -> Result<(), String> {
         if self.node > NODE {
             let length = self.node;
@@ -78,7 +78,7 @@ impl Tally {
     }
 }
 
-/// The part of a request that says who sent it and about which type.
+/// Returns the node and the type URL of an encoded request, encoded.
 pub(crate) fn head(variant: Variant, request: &[u8]) -> Vec<u8> {
     let mut head = Vec::new();
     walk(request, |number, bytes| {
@@ -106,7 +106,7 @@ impl Field {
     }
 }
 
-/// Visits the fields of a message that have a length, up to the first that is malformed.
+/// Visits the length-delimited fields of a message, up to the first malformed field.
 fn walk(mut message: &[u8], mut visit: impl FnMut(u32, &[u8])) {
     while !message.is_empty() {
         let Ok((number, wire)) = decode_key(&mut message) else { return };
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_may_be_repeated_counts() {
+    fn every_repeated_field_counts() {
         let delta = DeltaDiscoveryRequest {
             type_url: "type".into(),
             resource_names_subscribe: strings(&["a", "bb"]),

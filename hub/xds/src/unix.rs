@@ -1,5 +1,5 @@
-//! Connections over a Unix socket ([`incoming`]), with what the kernel says of their other ends. It is taken when a
-//! connection is accepted, and a gate may decide by it before a byte is read.
+//! Connections over a Unix socket ([`incoming`]) with their peers. The kernel identifies the peer when the connection is
+//! accepted, and a gate may refuse it before a byte is read.
 
 use std::io;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::peer::{Pass, Peer};
 
-/// Decides who may connect: without a pass the connection is closed. Called between two accepts: must not block.
+/// Decides which peers may connect. `None` closes the connection. It is called between two accepts and must not block.
 pub type Gate = Arc<dyn Fn(&Peer) -> Option<Pass> + Send + Sync>;
 
-/// The pause after a failed accept. Without descriptors (EMFILE) each one fails at once, until some are closed.
+/// The pause after a failed accept. Without free descriptors (EMFILE) every accept fails at once.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-/// The connections of a socket, for ever: those that the gate lets pass, or without a gate all of them.
+/// Returns the endless stream of a socket's connections; with a gate only those that it lets pass.
 pub fn incoming(
     listener: UnixListener,
     gate: Option<Gate>,
@@ -29,7 +29,7 @@ pub fn incoming(
     })
 }
 
-/// The next connection that the gate lets pass.
+/// Waits for the next connection that the gate lets pass.
 async fn accept(listener: &UnixListener, gate: Option<&Gate>) -> (UnixStream, Peer) {
     loop {
         let accepted = listener.accept().await.map(|(io, _)| pass(io, gate));
@@ -37,7 +37,7 @@ async fn accept(listener: &UnixListener, gate: Option<&Gate>) -> (UnixStream, Pe
             Ok(Some(connection)) => return connection,
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(%error, "accepting a connection failed, trying again");
                 tokio::time::sleep(AFTER_FAILURE).await;
             }
         }
@@ -52,8 +52,8 @@ fn pass(io: UnixStream, gate: Option<&Gate>) -> Option<(UnixStream, Peer)> {
     Some((io, peer))
 }
 
-/// The handle first: with it in hand, the number can be trusted for as long as the process lives. Without it the
-/// number is told only where the kernel has no handles at all: otherwise the process is gone already.
+/// Takes the handle before the pid: while the handle is open, the pid stays this process's. Without a handle the pid is used
+/// only if the kernel has none (ENOPROTOOPT); otherwise the process is already gone.
 fn peer(io: &UnixStream) -> Peer {
     let handle = getsockopt(io, sockopt::PeerPidfd);
     let numbered = matches!(handle, Ok(_) | Err(Errno::ENOPROTOOPT));

@@ -1,6 +1,6 @@
-//! What one node or proxy sees ([`View`]): a snapshot with one writer and the streams that watch it.
+//! The resources of one node or proxy ([`View`]): a snapshot with one writer, and the streams that watch it.
 //!
-//! A change visits only the streams that are subscribed to a changed name, found by an index.
+//! A change visits only the streams that are subscribed to a changed name. An index finds them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -16,26 +16,26 @@ pub struct View<T> {
     inner: RwLock<Inner<T>>,
 }
 
-/// The state behind the lock: a transaction is seen whole or not at all.
+/// The state behind the lock. Streams see a transaction as a whole.
 pub(crate) struct Inner<T> {
     pub(crate) snapshot: Snapshot<T>,
     pub(crate) watermark: Option<Arc<str>>,
     closed: Option<Arc<str>>,
-    /// By stream number; a free place is used again.
-    streams: Vec<Option<Arc<Slot<T>>>>,
-    /// The streams that are subscribed to all of a type, one place per type. Those of a name are beside its resource.
+    /// Mailboxes by stream number. Free numbers are reused.
+    streams: Vec<Option<Arc<Mailbox<T>>>>,
+    /// The streams with a wildcard subscription, per type. The table holds the streams of each name beside its resource.
     wildcards: Vec<Vec<u32>>,
 }
 
-/// Where a view leaves word for one stream.
-pub(crate) struct Slot<T> {
+/// The mailbox of one stream, which its view fills.
+pub(crate) struct Mailbox<T> {
     mail: Mutex<Mail<T>>,
 }
 
-/// What a stream has not looked at yet: merged, so never longer than the names that exist.
+/// Changes that a stream has not handled yet. They are merged, so there is at most one per name.
 pub(crate) struct Mail<T> {
     pub(crate) dirty: BTreeMap<(T, Name), Option<Place>>,
-    /// What is withheld has changed.
+    /// The set of withheld names has changed.
     pub(crate) recheck: bool,
     pub(crate) closed: Option<Arc<str>>,
     pub(crate) waker: Option<Waker>,
@@ -44,7 +44,7 @@ pub(crate) struct Mail<T> {
 // === impl View ===
 
 impl<T: ResourceType> View<T> {
-    /// A view of `snapshot`, watched by nobody yet.
+    /// A view of `snapshot` without streams.
     pub fn new(snapshot: Snapshot<T>) -> Arc<Self> {
         let inner = Inner {
             snapshot,
@@ -56,7 +56,7 @@ impl<T: ResourceType> View<T> {
         Arc::new(Self { inner: RwLock::new(inner) })
     }
 
-    /// Applies one transaction; returns how many resources differ. Nothing is sent when none does.
+    /// Applies one transaction. Returns how many resources differ now; if none does, nothing is sent.
     pub fn apply(&self, changes: Changes<T>) -> usize {
         let mut inner = self.write();
         let differ = inner.snapshot.apply(changes);
@@ -66,21 +66,21 @@ impl<T: ResourceType> View<T> {
         differ.len()
     }
 
-    /// Makes the snapshot equal to `new`; returns how many resources differ.
+    /// Makes the snapshot equal to `new`. Returns how many resources differ.
     pub fn replace(&self, new: Snapshot<T>) -> usize {
         let changes = Snapshot::diff(&self.read().snapshot, &new);
         self.apply(changes)
     }
 
-    /// Sets what is withheld: names that it no longer covers are looked at again on all streams.
+    /// Sets what is withheld. All streams decide again about names that are no longer withheld.
     pub fn withhold(&self, withheld: Withheld<T>) {
         let mut inner = self.write();
         if !inner.snapshot.withhold(withheld) {
             return;
         }
         let mut wake = Vec::new();
-        for slot in inner.streams.iter().flatten() {
-            let mut mail = slot.lock();
+        for mailbox in inner.streams.iter().flatten() {
+            let mut mail = mailbox.lock();
             mail.recheck = true;
             wake.extend(mail.waker.take());
         }
@@ -88,34 +88,34 @@ impl<T: ResourceType> View<T> {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    /// Sets the text that goes out as `system_version_info` with later responses. It sends nothing by itself.
+    /// Sets the `system_version_info` of later responses. It causes no response.
     pub fn set_watermark(&self, watermark: Arc<str>) {
         self.write().watermark = Some(watermark);
     }
 
-    /// The text set by [`View::set_watermark`].
+    /// Returns the text of [`View::set_watermark`]; `None` before the first.
     pub fn watermark(&self) -> Option<Arc<str>> {
         self.read().watermark.clone()
     }
 
-    /// Reads the snapshot. Streams wait while `read` runs.
+    /// Calls `read` with the snapshot. Changes wait while it runs.
     pub fn snapshot<R>(&self, read: impl FnOnce(&Snapshot<T>) -> R) -> R {
         read(&self.read().snapshot)
     }
 
-    /// The number of streams that watch.
+    /// Returns the number of streams that watch the view.
     pub fn streams(&self) -> usize {
         self.read().streams.iter().flatten().count()
     }
 
-    /// Ends all streams, now and later, with UNAVAILABLE and this reason.
+    /// Ends all present and later streams with UNAVAILABLE and this reason.
     pub fn close(&self, reason: impl Into<Arc<str>>) {
         let reason: Arc<str> = reason.into();
         let mut inner = self.write();
         inner.closed = Some(reason.clone());
         let mut wake = Vec::new();
-        for slot in inner.streams.iter().flatten() {
-            let mut mail = slot.lock();
+        for mailbox in inner.streams.iter().flatten() {
+            let mut mail = mailbox.lock();
             mail.closed = Some(reason.clone());
             wake.extend(mail.waker.take());
         }
@@ -123,20 +123,20 @@ impl<T: ResourceType> View<T> {
         wake.into_iter().for_each(Waker::wake);
     }
 
-    /// Adds a stream; returns its number and where it finds its mail.
-    pub(crate) fn join(&self) -> (u32, Arc<Slot<T>>) {
+    /// Adds a stream. Returns its number and its mailbox.
+    pub(crate) fn join(&self) -> (u32, Arc<Mailbox<T>>) {
         let mut inner = self.write();
         let mail = Mail { dirty: BTreeMap::new(), recheck: false, closed: inner.closed.clone(), waker: None };
-        let slot = Arc::new(Slot { mail: Mutex::new(mail) });
+        let mailbox = Arc::new(Mailbox { mail: Mutex::new(mail) });
         let place = inner.streams.iter().position(Option::is_none).unwrap_or(inner.streams.len());
         match inner.streams.get_mut(place) {
-            Some(free) => *free = Some(slot.clone()),
-            None => inner.streams.push(Some(slot.clone())),
+            Some(free) => *free = Some(mailbox.clone()),
+            None => inner.streams.push(Some(mailbox.clone())),
         }
-        (place as u32, slot)
+        (place as u32, mailbox)
     }
 
-    /// Takes a stream out, with everything it is subscribed to.
+    /// Removes a stream and its subscriptions.
     pub(crate) fn leave<'n>(&self, id: u32, subscriptions: impl Iterator<Item = (T, Option<&'n Name>)>) {
         let mut inner = self.write();
         for (ty, name) in subscriptions {
@@ -157,15 +157,15 @@ impl<T: ResourceType> View<T> {
 // === impl Inner ===
 
 impl<T: ResourceType> Inner<T> {
-    /// Leaves word of changed names with whom they concern; returns whom to wake.
+    /// Puts changed names into the mailboxes of their subscribers. Returns the wakers to call.
     fn post(&self, differ: &[(T, Name)]) -> Vec<Waker> {
         let mut wake = Vec::new();
         for (ty, name) in differ {
             let wildcards = self.wildcards[position(*ty)].iter().map(|id| (*id, None));
             let named = self.snapshot.table(*ty).followers(name).iter();
             for (id, place) in wildcards.chain(named.map(|(id, place)| (*id, Some(*place)))) {
-                let Some(slot) = &self.streams[id as usize] else { continue };
-                let mut mail = slot.lock();
+                let Some(mailbox) = &self.streams[id as usize] else { continue };
+                let mut mail = mailbox.lock();
                 mail.dirty.insert((*ty, name.clone()), place);
                 wake.extend(mail.waker.take());
             }
@@ -173,8 +173,8 @@ impl<T: ResourceType> Inner<T> {
         wake
     }
 
-    /// Follows a stream's change of subscription.
-    pub(crate) fn note(&mut self, id: u32, interest: Interest<T>) {
+    /// Applies a change of a stream's subscription.
+    pub(crate) fn set_interest(&mut self, id: u32, interest: Interest<T>) {
         match interest {
             Interest::Name(ty, name, Some(place)) => self.snapshot.table_mut(ty).follow(name, (id, place)),
             Interest::Name(ty, name, None) => self.unsubscribe(id, ty, Some(&name)),
@@ -183,7 +183,7 @@ impl<T: ResourceType> Inner<T> {
         }
     }
 
-    /// Takes a stream from a name; none: from the wildcard.
+    /// Removes a stream from a name's subscribers, or with `None` from the wildcard's.
     fn unsubscribe(&mut self, id: u32, ty: T, name: Option<&Name>) {
         match name {
             Some(name) => self.snapshot.table_mut(ty).unfollow(name, id),
@@ -192,9 +192,9 @@ impl<T: ResourceType> Inner<T> {
     }
 }
 
-// === impl Slot ===
+// === impl Mailbox ===
 
-impl<T> Slot<T> {
+impl<T> Mailbox<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Mail<T>> {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! One stream on a view ([`Watch`]): a [`Session`] that hears of the view's changes. Without a runtime: a waker is enough.
+//! One stream on a view ([`Watch`]): a [`Session`] that gets the view's changes. It needs no runtime, only a waker.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,12 +8,12 @@ use crate::budget::Load;
 use crate::message::{Event, Request, Response, Variant};
 use crate::resource::ResourceType;
 use crate::session::Session;
-use crate::view::{Slot, View};
+use crate::view::{Mailbox, View};
 
-/// A session bound to a view; leaving the view is dropping it.
+/// A session on a view. Dropping it leaves the view.
 pub struct Watch<T: ResourceType> {
     view: Arc<View<T>>,
-    slot: Arc<Slot<T>>,
+    mailbox: Arc<Mailbox<T>>,
     id: u32,
     session: Session<T>,
 }
@@ -23,11 +23,11 @@ pub struct Watch<T: ResourceType> {
 impl<T: ResourceType> Watch<T> {
     /// Starts a stream on `view`; `only` as in [`Session::new`].
     pub fn new(view: Arc<View<T>>, variant: Variant, only: Option<T>) -> Self {
-        let (id, slot) = view.join();
-        Self { view, slot, id, session: Session::new(variant, only) }
+        let (id, mailbox) = view.join();
+        Self { view, mailbox, id, session: Session::new(variant, only) }
     }
 
-    /// Takes in one request.
+    /// Handles one request.
     pub fn request(&mut self, req: Request<T>, now: Instant) {
         if !self.session.may_subscribe(&req) {
             let inner = self.view.read();
@@ -37,14 +37,14 @@ impl<T: ResourceType> Watch<T> {
         let mut inner = self.view.write();
         self.session.request(req, &inner.snapshot, now);
         for interest in self.session.take_interest() {
-            inner.note(self.id, interest);
+            inner.set_interest(self.id, interest);
         }
     }
 
-    /// The next response, if there is something to say now.
+    /// Returns the next response, if there is one now.
     pub fn next(&mut self, now: Instant) -> Option<Response<T>> {
         let inner = self.view.read();
-        let mut mail = self.slot.lock();
+        let mut mail = self.mailbox.lock();
         let (dirty, recheck) = (std::mem::take(&mut mail.dirty), std::mem::take(&mut mail.recheck));
         drop(mail);
         if recheck {
@@ -78,14 +78,14 @@ impl<T: ResourceType> Watch<T> {
         self.session.events()
     }
 
-    /// Why the view was closed, if it was.
+    /// Returns why the view was closed; `None` if it was not.
     pub fn closed(&self) -> Option<Arc<str>> {
-        self.slot.lock().closed.clone()
+        self.mailbox.lock().closed.clone()
     }
 
-    /// Ready when the view changed something for this stream, or was closed.
+    /// Is ready when the view has a change for this stream or was closed.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut mail = self.slot.lock();
+        let mut mail = self.mailbox.lock();
         if !mail.dirty.is_empty() || mail.recheck || mail.closed.is_some() {
             return Poll::Ready(());
         }

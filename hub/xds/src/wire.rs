@@ -1,4 +1,4 @@
-//! The messages on the wire: requests are decoded by prost; a server's responses are written by [`crate::encode`].
+//! The gRPC codecs. prost decodes requests and the client's messages; [`crate::encode`] writes a server's responses.
 
 use std::marker::PhantomData;
 
@@ -17,7 +17,7 @@ use crate::message::{Kind, Node, Request, Variant};
 use crate::resource::ResourceType;
 use crate::tally::{Tally, head};
 
-/// Reads the requests of one stream of the server.
+/// Decodes the requests of one server stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestDecoder<T> {
     variant: Variant,
@@ -25,27 +25,27 @@ pub(crate) struct RequestDecoder<T> {
     types: PhantomData<T>,
 }
 
-/// A request as it came.
+/// A decoded request.
 #[derive(Debug)]
 pub(crate) struct Incoming<T> {
     pub(crate) request: Request<T>,
-    /// The request alone holds more than a stream may have: how much. Only its node and its type were read then.
+    /// Set if the request alone holds more than a stream may: the error's text. Only the node and the type are decoded then.
     pub(crate) excess: Option<String>,
 }
 
-/// Plain messages: sends `E`, receives `D`.
+/// A codec of prost messages that sends `E` and receives `D`.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageCodec<E, D> {
     messages: PhantomData<fn() -> (E, D)>,
 }
 
-/// The client's side of an incremental stream.
+/// The codec of an incremental stream's client.
 pub type ClientCodec = MessageCodec<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
 // === impl RequestDecoder ===
 
 impl<T> RequestDecoder<T> {
-    /// The decoder of one variant, for a stream that may have as much as `limit`.
+    /// A decoder of one variant for a stream with this limit.
     pub(crate) fn new(variant: Variant, limit: Load) -> Self {
         Self { variant, limit, types: PhantomData }
     }
@@ -143,7 +143,7 @@ fn from_node(node: core::Node) -> Node {
     Node { id: node.id, cluster: node.cluster, metadata: texts.collect() }
 }
 
-/// A node as a client sends it.
+/// Builds the message of a node.
 pub(crate) fn to_node(node: &Node) -> core::Node {
     use envoy_types::pb::google::protobuf::{Struct, Value};
     let value = |text: &String| Value { kind: Some(ValueKind::StringValue(text.clone())) };

@@ -1,48 +1,48 @@
-//! Which resource holds which address at the client ([`Addresses`]), and the order in which addresses change hands.
+//! Which resource holds which address at the client ([`Addresses`]), and the order in which resources may exchange addresses.
 //!
-//! Envoy 1.40 refuses a listener whose address another listener still has. It applies the removals of a response first and
-//! then its resources one by one, and it lets a listener change its address in place. So a resource that leaves an address
-//! goes before the one that takes it, and one member of a cycle is removed in a response of its own.
+//! Envoy 1.40 rejects a listener whose address another listener still holds. It applies the removals of a response first and
+//! then its resources one by one, and a listener may change its address in place. So the resource that frees an address goes
+//! before the one that takes it. In a cycle, one member is removed first, in a response of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::resource::{Name, Resource};
 
-/// The addresses that the client's resources hold, as far as this stream knows.
+/// The addresses of the client's resources, as far as this stream knows them.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     by_name: HashMap<Name, Held>,
-    /// The names whose last sent version has this address.
+    /// Address to the names whose last sent version has it.
     by_address: HashMap<Name, Vec<Name>>,
-    /// Names that the client had in a version of another stream: their present address is not known.
+    /// Names that the client has in a version of an earlier stream. Their addresses are not known.
     unknown: BTreeSet<Name>,
-    /// An address was left since [`Addresses::take_freed`].
+    /// An address was freed since the last [`Addresses::take_freed`].
     freed: bool,
 }
 
 /// The address of one resource.
 #[derive(Debug)]
 struct Held {
-    /// The address in the version that was sent last.
+    /// The address of the last sent version.
     now: Name,
-    /// The address in the accepted version, which is in force again if the last one is rejected.
+    /// The address of the accepted version. It applies again if the last sent version is rejected.
     accepted: Option<Name>,
 }
 
-/// How resources must go out.
+/// The order in which resources must be sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Indexes into the resources: what leaves an address comes before what takes it.
+    /// Indexes into the resources. A resource that frees an address comes before the one that takes it.
     pub(super) indexes: Vec<usize>,
-    /// Names that must be removed before.
+    /// Names that must be removed first.
     pub(super) first: BTreeSet<Name>,
 }
 
 // === impl Addresses ===
 
 impl Addresses {
-    /// A version with this address was sent.
+    /// Records that a version with this address was sent.
     pub(super) fn sent(&mut self, name: &Name, address: &Name) {
         let held = self.by_name.get(name).map(|held| (held.now.clone(), held.accepted.clone()));
         match held {
@@ -52,14 +52,14 @@ impl Addresses {
         }
     }
 
-    /// The client had an unknown version of this name when the stream began.
+    /// Records that the client had an unknown version of this name when the stream began.
     pub(super) fn unknown(&mut self, name: &Name) {
         if !self.by_name.contains_key(name) {
             self.unknown.insert(name.clone());
         }
     }
 
-    /// The client accepted a version with this address.
+    /// Records that the client accepted a version with this address.
     pub(super) fn confirmed(&mut self, name: &Name, address: &Name) {
         if let Some(held) = self.by_name.get_mut(name).filter(|held| held.now == *address) {
             self.freed |= held.accepted.take().is_some();
@@ -67,7 +67,7 @@ impl Addresses {
         }
     }
 
-    /// The client rejected the version that was sent last.
+    /// Records that the client rejected the last sent version.
     pub(super) fn rejected(&mut self, name: &Name) {
         let Some(held) = self.by_name.get(name) else { return };
         match held.accepted.clone() {
@@ -76,31 +76,31 @@ impl Addresses {
         }
     }
 
-    /// The client no longer has this name.
+    /// Records that the client no longer has this name.
     pub(super) fn released(&mut self, name: &Name) {
         self.freed |= self.by_name.contains_key(name);
         self.drop_held(name);
         self.unknown.remove(name);
     }
 
-    /// Whether an address was left since the last call.
+    /// Whether an address was freed since the last call.
     pub(super) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
     }
 
-    /// Takes the names whose address is not known.
+    /// Returns the names whose addresses are not known, and forgets them.
     pub(super) fn take_unknown(&mut self) -> BTreeSet<Name> {
         std::mem::take(&mut self.unknown)
     }
 
-    /// How these resources must go out; `None` if any order will do, as for all that has no address. `elsewhere` tells whether
-    /// a holder that is not among them is to leave its address.
+    /// Returns the order for these resources; `None` if any order will do, as for types without addresses. `elsewhere` tells
+    /// whether a holder that is not among them will free its address.
     pub(super) fn order(
         &self,
         resources: &[Arc<Resource>],
         elsewhere: impl Fn(&Name, &Name) -> bool,
     ) -> Option<Order> {
-        // Each change of an endpoint comes by here.
+        // Hot path: every endpoint change gets here.
         if resources.iter().all(|one| self.holder(one).is_none()) {
             return None;
         }
@@ -123,7 +123,7 @@ impl Addresses {
         Some(order)
     }
 
-    /// Another resource that holds this one's address.
+    /// The other resource that holds this one's address.
     fn holder(&self, resource: &Resource) -> Option<&Name> {
         let held = self.by_address.get(resource.address()?)?;
         held.iter().find(|name| *name != resource.name())
@@ -146,7 +146,7 @@ impl Addresses {
     }
 }
 
-/// Visits each index after the one that it leads to; of each cycle, one index is also visited as cyclic.
+/// Visits each index after the index that `next` gives for it. In each cycle, one index is also visited as cyclic.
 fn follow(next: &[Option<usize>], mut visit: impl FnMut(usize, bool)) {
     let (mut seen, mut done) = (vec![false; next.len()], vec![false; next.len()]);
     for start in 0..next.len() {

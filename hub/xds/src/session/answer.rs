@@ -1,4 +1,4 @@
-//! ACK and NACK: what an answered response means for what the client has, and what is tried next.
+//! ACK and NACK: what an answer tells about the client's resources, and what is sent again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use crate::message::Variant;
 use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version};
 
-/// First and longest wait before bytes that failed for a passing reason are tried again.
+/// First and longest delay before a transient rejection is tried again with the same bytes.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LONGEST: Duration = Duration::from_secs(8);
 
 // === impl Session ===
 
 impl<T: ResourceType> Session<T> {
-    /// Takes in the answer to a response. A nonce that is not in flight answers nothing.
+    /// Handles the answer to a response. A nonce that is not in flight is ignored.
     pub(super) fn answer(&mut self, at: usize, nonce: &str, error: Option<&str>, now: Instant) {
         let state = &mut self.types[at];
         let Ok(nonce) = nonce.parse::<u64>() else { return };
@@ -74,14 +74,14 @@ impl<T: ResourceType> Session<T> {
             }
         }
         let names: Vec<Name> = named.into_iter().map(|(name, _)| name).collect();
-        self.await_no_companion_of(at, &names);
+        self.stop_awaiting_companions_of(at, &names);
         let state = &mut self.types[at];
         let version =
             |name: &Name| suspects.iter().find(|(sent, _)| sent == name).map(|(_, version)| *version);
         let versions = names.iter().filter_map(version).collect();
         let rest: Vec<Name> =
             suspects.into_iter().map(|(name, _)| name).filter(|one| !names.contains(one)).collect();
-        state.try_again(rest, flight.removed, !names.is_empty());
+        state.resend_rest(rest, flight.removed, !names.is_empty());
         if !names.is_empty() || !flight.trial {
             let detail = nack::detail(text, ty.secret());
             self.events.push(Event::Nacked { ty, names, versions, detail, transient });
@@ -94,7 +94,7 @@ impl<T: ResourceType> Session<T> {
 impl<T: ResourceType> TypeState<T> {
     fn confirm(&mut self, resource: &Arc<Resource>, place: Option<Place>, keep: bool) {
         if keep {
-            self.good.insert(resource.name().clone(), resource.clone());
+            self.accepted.insert(resource.name().clone(), resource.clone());
         }
         if let Some(address) = resource.address() {
             self.addresses.confirmed(resource.name(), address);
@@ -108,14 +108,14 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// Whether the client's answer to exactly this version is still open.
+    /// Whether the client has not answered exactly this version yet.
     fn unconfirmed(&self, resource: &Resource) -> bool {
         self.entries
             .get(resource.name())
             .is_some_and(|entry| entry.version == resource.version() && entry.standing == Standing::Sent)
     }
 
-    /// Withholds a rejected resource until its version changes, or until its retry is due.
+    /// Marks a rejected resource: it is not sent again until its version changes or its retry is due.
     fn reject(&mut self, name: &Name, transient: bool, now: Instant) {
         self.addresses.rejected(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
@@ -129,8 +129,8 @@ impl<T: ResourceType> TypeState<T> {
         self.retries.insert(name.clone(), Retry { version: entry.version, delay, due: Some(now + delay) });
     }
 
-    /// Sends the unproven rest of a rejected response again: whole if the culprits are known, else in halves.
-    fn try_again(&mut self, mut rest: Vec<Name>, removed: Vec<Name>, found: bool) {
+    /// Queues the other resources of a rejected response again: together if the culprits are known, else in halves.
+    fn resend_rest(&mut self, mut rest: Vec<Name>, removed: Vec<Name>, found: bool) {
         let half = if found || rest.len() < 2 { rest.len() } else { rest.len() / 2 };
         let second = rest.split_off(half);
         rest.extend(removed);
@@ -140,7 +140,7 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// Puts up the retries whose time has come, together.
+    /// Queues all due retries as one trial.
     pub(super) fn retry_due(&mut self, now: Instant) {
         let freed = self.addresses.take_freed();
         if self.retries.is_empty() {

@@ -1,4 +1,4 @@
-//! Building responses from the snapshot: what goes now, what waits, and in which order.
+//! Builds responses from the snapshot: what is sent now, what waits, and in which order.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::entries::{Key, Standing};
-use super::state::{Awaited, Barrier, Fate, Flight, Look, Parting, TypeState, version_of};
+use super::state::{Awaited, Barrier, Fate, Flight, HeldRemoval, Pending, TypeState, version_of};
 use super::{COMPANION_WAIT, MAX_IN_FLIGHT, REMOVAL_GRACE, Session};
 use crate::message::{Response, Variant};
 use crate::place::Place;
@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) resources: Vec<Arc<Resource>>,
-    /// As in [`Flight::places`].
+    /// See [`Flight::places`].
     pub(super) places: Vec<Option<Place>>,
     pub(super) removed: Vec<Name>,
     pub(super) trial: bool,
@@ -39,7 +39,7 @@ impl Draft {
 // === impl Session ===
 
 impl<T: ResourceType> Session<T> {
-    /// The next additions (and removals that need not wait) of one type.
+    /// Returns the next additions of one type, with the removals that need not wait.
     pub(super) fn next_of(&mut self, at: usize, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
         let state = &self.types[at];
         if !state.has_work() || state.inflight.len() >= MAX_IN_FLIGHT {
@@ -48,64 +48,64 @@ impl<T: ResourceType> Session<T> {
         if self.held_until(at).is_some_and(|until| now < until) {
             return None;
         }
-        if self.variant == Variant::Sotw && self.types[at].unsure(snap) {
+        if self.variant == Variant::Sotw && self.types[at].may_drop_withheld(snap) {
             return None;
         }
         if let Some(draft) = self.types[at].evict() {
             return Some(self.send(at, draft, snap, now));
         }
         while let Some(names) = self.types[at].trials.pop_front() {
-            let look = names.into_iter().map(|name| (name, Look { force: true, place: None }));
-            let draft = Draft { trial: true, ..self.draft(at, look, false, snap) };
+            let names = names.into_iter().map(|name| (name, Pending { force: true, place: None }));
+            let draft = Draft { trial: true, ..self.draft(at, names, false, snap) };
             if !draft.is_empty() {
                 let draft = self.types[at].in_order(draft, snap);
                 return Some(self.send(at, draft, snap, now));
             }
         }
-        if let Some(draft) = self.types[at].farewell(snap) {
+        if let Some(draft) = self.types[at].remove_emptied(snap) {
             return Some(self.send(at, draft, snap, now));
         }
         let pending = std::mem::take(&mut self.types[at].pending);
         let draft = self.draft(at, pending, true, snap);
         let draft = self.types[at].in_order(draft, snap);
-        let owed = std::mem::take(&mut self.types[at].owed);
-        (owed || !draft.is_empty()).then(|| self.send(at, draft, snap, now))
+        let owes_response = std::mem::take(&mut self.types[at].owes_response);
+        (owes_response || !draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
 
-    /// Removals that waited long enough.
+    /// Returns the next removals whose wait is over.
     pub(super) fn release(&mut self, at: usize, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
-        if self.types[at].partings.is_empty() || self.types[at].inflight.len() >= MAX_IN_FLIGHT {
+        if self.types[at].held_removals.is_empty() || self.types[at].inflight.len() >= MAX_IN_FLIGHT {
             return None;
         }
         let gate = self.gate(at).map(|gate| &self.types[gate]);
-        // The grace is for an answer that does not come: it begins when there is something to answer.
-        if gate.is_some_and(|gate| gate.has_work() || !gate.partings.is_empty()) {
+        // The grace covers a missing answer, so it starts when everything that needs an answer was sent.
+        if gate.is_some_and(|gate| gate.has_work() || !gate.held_removals.is_empty()) {
             return None;
         }
         let answered =
             |nonce| gate.and_then(|gate| gate.inflight.front()).is_none_or(|open| open.nonce > nonce);
         let nonce = gate.and_then(|gate| gate.inflight.back()).map_or(0, |last| last.nonce);
-        let (first, grace) = (self.types[at].partings.front()?.sent, self.grace(at));
+        let (first, grace) = (self.types[at].held_removals.front()?.sent, self.grace(at));
         let first = first.unwrap_or(Barrier { nonce, since: now });
         let open = answered(first.nonce);
-        for parting in &mut self.types[at].partings {
-            parting.sent.get_or_insert(Barrier { nonce, since: now });
+        for held in &mut self.types[at].held_removals {
+            held.sent.get_or_insert(Barrier { nonce, since: now });
         }
         if now < first.since + grace && !open {
             return None;
         }
-        let parting = self.types[at].partings.pop_front()?;
-        let look = parting.names.into_iter().map(|name| (name, Look::default()));
-        let draft = self.draft(at, look, false, snap);
+        let held = self.types[at].held_removals.pop_front()?;
+        let names = held.names.into_iter().map(|name| (name, Pending::default()));
+        let draft = self.draft(at, names, false, snap);
         (!draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
 
-    /// The type whose answer removals of this type wait for: what refers to it, or whose companion it is.
+    /// The type whose answer removals of this type wait for: the type that refers to it, or its companion's owner.
     fn gate(&self, at: usize) -> Option<usize> {
         self.types[at].ty.remove_before().map(position).or_else(|| self.owner(at))
     }
 
-    /// The type whose companion this type is.
+    /// The type that has this type as its companion.
     fn owner(&self, at: usize) -> Option<usize> {
         let ty = self.types[at].ty;
         T::ALL.iter().position(|owner| owner.companion() == Some(ty))
@@ -115,12 +115,12 @@ impl<T: ResourceType> Session<T> {
         if self.types[at].ty.remove_before().is_some() { REMOVAL_GRACE } else { REMOVAL_GRACE * 2 }
     }
 
-    /// When the next removals of this type go without an answer.
-    pub(super) fn parting_due(&self, at: usize) -> Option<Instant> {
-        Some(self.types[at].partings.front()?.sent?.since + self.grace(at))
+    /// Returns when the next removals of this type are sent without an answer.
+    pub(super) fn removal_due(&self, at: usize) -> Option<Instant> {
+        Some(self.types[at].held_removals.front()?.sent?.since + self.grace(at))
     }
 
-    /// Until when this type waits for the companions of what it may refer to.
+    /// Returns until when this type waits for the companions of resources that it may refer to.
     pub(super) fn held_until(&self, at: usize) -> Option<Instant> {
         let ty = self.types[at].ty;
         let companions = T::ALL.iter().filter(|owner| owner.remove_before() == Some(ty));
@@ -128,11 +128,11 @@ impl<T: ResourceType> Session<T> {
         states.flat_map(|state| state.awaited.values().map(|awaited| awaited.until)).max()
     }
 
-    /// Decides about names. With `may_wait`, removals that must wait are put aside.
+    /// Decides what to send about each name. With `may_wait`, removals that must wait are held back.
     fn draft(
         &mut self,
         at: usize,
-        names: impl IntoIterator<Item = (Name, Look)>,
+        names: impl IntoIterator<Item = (Name, Pending)>,
         may_wait: bool,
         snap: &Snapshot<T>,
     ) -> Draft {
@@ -140,45 +140,46 @@ impl<T: ResourceType> Session<T> {
         let sotw = self.variant == Variant::Sotw;
         let state = &mut self.types[at];
         let mut draft = Draft::default();
-        for (name, Look { force, place }) in names {
+        for (name, Pending { force, place }) in names {
             let key = Key { name: &name, place };
             let fate = state.decide(key, force, snap);
             state.awaited.remove(&name);
-            state.unsaid.remove(&name);
+            state.unanswered.remove(&name);
             match (fate, waits) {
                 (Fate::Nothing, _) => {}
-                (Fate::Vanish(_) | Fate::Gone, _) if sotw && state.unknown(key, snap) => {
-                    state.unsaid.insert(name);
+                (Fate::Empty(_) | Fate::Remove, _) if sotw && state.may_exist(key, snap) => {
+                    state.unanswered.insert(name);
                 }
                 (Fate::Send(resource), _) => draft.add(resource, place),
-                (Fate::Vanish(_) | Fate::Gone, true) if state.has(key) => state.part(name),
-                (Fate::Vanish(resource), _) => {
+                (Fate::Empty(_) | Fate::Remove, true) if state.has(key) => state.hold_removal(name),
+                (Fate::Empty(resource), _) => {
                     draft.add(resource, place);
                     if !sotw {
-                        state.farewells.insert(name);
+                        state.emptied.insert(name);
                     }
                 }
-                (Fate::Gone, _) if sotw => state.gone_silently(name, &mut draft),
-                (Fate::Gone, _) => draft.removed.push(name),
-                (Fate::Silent, _) => state.forget(&name),
+                (Fate::Remove, _) if sotw => state.remove_from_sotw(name, &mut draft),
+                (Fate::Remove, _) => draft.removed.push(name),
+                (Fate::Forget, _) => state.forget(&name),
             }
         }
         draft
     }
 
     fn removals_wait(&self, at: usize) -> bool {
-        let leaving = |at: usize| !self.types[at].partings.is_empty() || !self.types[at].pending.is_empty();
+        let leaving =
+            |at: usize| !self.types[at].held_removals.is_empty() || !self.types[at].pending.is_empty();
         self.types[at].ty.remove_before().is_some() || self.owner(at).is_some_and(leaving)
     }
 
     fn send(&mut self, at: usize, mut draft: Draft, snap: &Snapshot<T>, now: Instant) -> Response<T> {
         let nonce = self.take_nonce();
         let state = &mut self.types[at];
-        // Of a full set only what is new to the client: Envoy does not warm a cluster again that stayed the same.
+        // Only companions of changed resources, not of the full set: Envoy does not warm an unchanged cluster again.
         let companions: Vec<(Name, Name)> = draft.resources.iter().filter_map(with_companion).collect();
         let version = if self.variant == Variant::Sotw && state.ty.full_state() {
             draft.resources = state.full_set(&draft, snap);
-            state.told = true;
+            state.synced = true;
             draft.places.clear();
             version_of(&draft.resources)
         } else {
@@ -198,7 +199,7 @@ impl<T: ResourceType> Session<T> {
         };
         let Draft { resources, places, removed, trial } = draft;
         let companion = state.ty.companion();
-        self.await_no_companion_of(at, &removed);
+        self.stop_awaiting_companions_of(at, &removed);
         self.types[at].inflight.push_back(Flight { nonce, resources, places, removed, trial });
         if let Some(companion) = companion.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
             self.push_companions(position(companion), companions, now);
@@ -206,19 +207,20 @@ impl<T: ResourceType> Session<T> {
         response
     }
 
-    /// What was just sent is followed by its companions, whatever the client has, at once or when it asks.
+    /// Queues the companions of resources that were just sent. They are sent whatever the client has: now if it subscribed to
+    /// them, else when it does.
     fn push_companions(&mut self, at: usize, pairs: Vec<(Name, Name)>, now: Instant) {
         let state = &mut self.types[at];
         for (owner, name) in pairs {
             if state.subscribed(&name) {
-                state.look_at(name.clone(), true);
+                state.enqueue(name.clone(), true);
             }
             state.awaited.insert(name, Awaited { owner, until: now + COMPANION_WAIT });
         }
     }
 
-    /// These resources of the type are gone or were refused: nothing waits for their companions.
-    pub(super) fn await_no_companion_of(&mut self, at: usize, owners: &[Name]) {
+    /// Stops waiting for companions of resources that were removed or rejected.
+    pub(super) fn stop_awaiting_companions_of(&mut self, at: usize, owners: &[Name]) {
         let Some(companion) = self.types[at].ty.companion() else { return };
         let awaited = &mut self.types[position(companion)].awaited;
         if !awaited.is_empty() && !owners.is_empty() {
@@ -228,7 +230,7 @@ impl<T: ResourceType> Session<T> {
     }
 }
 
-/// A resource's name and its companion's, if it has one.
+/// The names of a resource and its companion; `None` if it has no companion.
 fn with_companion(resource: &Arc<Resource>) -> Option<(Name, Name)> {
     Some((resource.name().clone(), resource.companion()?.clone()))
 }
@@ -236,31 +238,31 @@ fn with_companion(resource: &Arc<Resource>) -> Option<(Name, Name)> {
 // === impl TypeState ===
 
 impl<T: ResourceType> TypeState<T> {
-    /// Puts a removal aside. It waits for what is sent from now on, whatever an earlier removal of the name waited for.
-    fn part(&mut self, name: Name) {
-        for parting in &mut self.partings {
-            parting.names.remove(&name);
+    /// Holds a removal back. It waits for responses from now on; an earlier wait for the same name is dropped.
+    fn hold_removal(&mut self, name: Name) {
+        for held in &mut self.held_removals {
+            held.names.remove(&name);
         }
-        self.partings.retain(|parting| !parting.names.is_empty());
-        match self.partings.back_mut().filter(|parting| parting.sent.is_none()) {
-            Some(parting) => {
-                parting.names.insert(name);
+        self.held_removals.retain(|held| !held.names.is_empty());
+        match self.held_removals.back_mut().filter(|held| held.sent.is_none()) {
+            Some(held) => {
+                held.names.insert(name);
             }
-            None => self.partings.push_back(Parting { names: BTreeSet::from([name]), sent: None }),
+            None => self.held_removals.push_back(HeldRemoval { names: BTreeSet::from([name]), sent: None }),
         }
     }
 
-    /// Names as removed what was just emptied: two responses, because Envoy refuses one with both, and ignores the removal
-    /// alone. What has come back meanwhile is passed over.
-    fn farewell(&mut self, snap: &Snapshot<T>) -> Option<Draft> {
-        let names = std::mem::take(&mut self.farewells);
+    /// Removes the names that were emptied by the last response. Envoy rejects a response with both the empty body and the
+    /// removal, and ignores the removal alone. Names that exist again are left out.
+    fn remove_emptied(&mut self, snap: &Snapshot<T>) -> Option<Draft> {
+        let names = std::mem::take(&mut self.emptied);
         let gone = |name: &Name| snap.get(self.ty, name).is_none() && self.subscribed(name);
         let removed: Vec<Name> = names.into_iter().filter(gone).collect();
         (!removed.is_empty()).then(|| Draft { removed, ..Draft::default() })
     }
 
-    /// State of the world has no word for a removal, except to leave it out of a full set.
-    fn gone_silently(&mut self, name: Name, draft: &mut Draft) {
+    /// Removes a name in state of the world, which can only leave a name out of a full set. Other types get an empty body.
+    fn remove_from_sotw(&mut self, name: Name, draft: &mut Draft) {
         if self.ty.full_state() {
             draft.removed.push(name);
         } else if let Some(body) = self.ty.vanished_body(&name) {
@@ -279,7 +281,7 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// The whole set, with the last accepted version of what was rejected or is under suspicion.
+    /// Returns the full set. A rejected resource and an untested one of a rejected response have their last accepted version.
     fn full_set(&mut self, draft: &Draft, snap: &Snapshot<T>) -> Vec<Arc<Resource>> {
         for name in &draft.removed {
             self.forget(name);
@@ -292,21 +294,21 @@ impl<T: ResourceType> TypeState<T> {
         let stays = |name: &Name| self.subscribed(name) && !leaving.contains(name);
         for (name, resource) in snap.iter(self.ty).filter(|(name, _)| stays(name)) {
             let bad = suspects.contains(name) || self.rejected(name, resource.version());
-            set.extend(if bad { self.good.get(name) } else { Some(resource) }.cloned());
+            set.extend(if bad { self.accepted.get(name) } else { Some(resource) }.cloned());
         }
-        let parting = self.partings.iter().flat_map(|parting| &parting.names);
-        let parting = parting.filter(|name| snap.get(self.ty, name).is_none());
-        set.extend(parting.filter_map(|name| self.good.get(name).cloned()));
+        let held = self.held_removals.iter().flat_map(|held| &held.names);
+        let held = held.filter(|name| snap.get(self.ty, name).is_none());
+        set.extend(held.filter_map(|name| self.accepted.get(name).cloned()));
         set.sort_by(|a, b| a.name().cmp(b.name()));
         if let Some(order) = self.addresses.order(&set, |_, _| false) {
             set = order.indexes.into_iter().map(|index| set[index].clone()).collect();
         }
-        self.settle(&set);
+        self.record_full_set(&set);
         set
     }
 
-    /// Records a full set as what the client has; what is rejected stays marked.
-    fn settle(&mut self, set: &[Arc<Resource>]) {
+    /// Records a full set as what the client has. Rejected resources stay marked.
+    fn record_full_set(&mut self, set: &[Arc<Resource>]) {
         let names: HashSet<&Name> = set.iter().map(|one| one.name()).collect();
         let held = |standing| matches!(standing, Standing::Claimed | Standing::Sent | Standing::Confirmed);
         let gone = self.entries.iter().filter(|(name, entry)| held(entry.standing) && !names.contains(name));
@@ -318,7 +320,7 @@ impl<T: ResourceType> TypeState<T> {
             let entry = self.entries.get(resource.name());
             let settled = entry.is_some_and(|entry| match entry.standing {
                 Standing::Withheld | Standing::Retrying => {
-                    entry.version != resource.version() && self.is_good(resource)
+                    entry.version != resource.version() && self.is_last_accepted(resource)
                 }
                 Standing::Confirmed => entry.version == resource.version(),
                 _ => false,
@@ -329,8 +331,8 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// Whether this is the last accepted version of its name.
-    fn is_good(&self, resource: &Resource) -> bool {
-        self.good.get(resource.name()).is_some_and(|good| good.version() == resource.version())
+    /// Whether a resource is the last accepted version of its name.
+    fn is_last_accepted(&self, resource: &Resource) -> bool {
+        self.accepted.get(resource.name()).is_some_and(|last| last.version() == resource.version())
     }
 }

@@ -1,43 +1,43 @@
-//! The names of one type on one stream ([`Entries`]): a dense array, found by name, or without a search by a [`Place`]
-//! that was kept from before.
+//! The names of one type on one stream ([`Entries`]): a dense array. Entries are found by name, or by a [`Place`] without a
+//! search.
 //!
-//! A change visits one entry on each of many streams, and each visit finds cold memory: one cache line of a small
-//! array, instead of two of a hash table, is what keeps the cost level up to 10,000 names on 50 streams.
+//! A change visits one entry on each of many streams, and that memory is cold each time. One cache line of a small array
+//! instead of two of a hash table keeps the cost level up to 10,000 names on 50 streams.
 
 use std::collections::HashMap;
 
 use crate::place::Place;
 use crate::resource::{Name, Version};
 
-/// How sure it is that the client has [`Entry::version`].
+/// What is known about the client and [`Entry::version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// The client has nothing of this name.
     Absent,
-    /// The client said so when it connected.
+    /// The client claimed this version when it connected.
     Claimed,
-    /// Sent; not answered, or answered by a rejection of another resource in the same response.
+    /// Sent. The client has not answered, or has rejected another resource of the same response.
     Sent,
     /// Accepted.
     Confirmed,
-    /// Rejected: not sent again at this version.
+    /// Rejected. This version is not sent again.
     Withheld,
-    /// Rejected for a reason that may pass: sent again when its time comes.
+    /// Rejected for a transient reason. It is sent again when its retry is due.
     Retrying,
 }
 
-/// One name on one stream. Kept at 16 bytes: there is one per name and stream.
+/// One name on one stream. It has 16 bytes: there is one per name and stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) version: Version,
-    /// How often the place was given up.
+    /// How often the slot was freed, see [`Place::round`].
     round: u32,
     pub(super) standing: Standing,
-    /// Subscribed by name.
+    /// The client subscribed to it by name.
     pub(super) named: bool,
 }
 
-/// A name and, if known, the place of its entry.
+/// A name, with the place of its entry if that is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key<'a> {
     pub(super) name: &'a Name,
@@ -72,7 +72,7 @@ impl Entries {
         self.slots.get_mut(at)
     }
 
-    /// The entry of a name, made anew (absent, not named) if there is none.
+    /// The entry of a name. A missing one is added as absent and not named.
     pub(super) fn put<'a>(&mut self, key: impl Into<Key<'a>>) -> (Place, &mut Entry) {
         let key = key.into();
         let at = self.find(key).unwrap_or_else(|| self.add(key.name));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_was_given_up_finds_nobody_elses_entry() {
+    fn a_freed_place_does_not_find_the_entry_that_reuses_it() {
         let (gone, next): (Name, Name) = ("gone".into(), "next".into());
         let mut entries = Entries::default();
         let (place, _) = entries.put(&gone);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_comes_back_is_found_by_name_when_its_old_place_is_stale() {
+    fn a_name_that_returns_is_found_by_name_when_its_old_place_is_stale() {
         let name: Name = "name".into();
         let mut entries = Entries::default();
         let (stale, _) = entries.put(&name);

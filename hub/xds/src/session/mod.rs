@@ -1,8 +1,8 @@
 //! One stream of the protocol as a synchronous struct ([`Session`]): requests and changes in, responses and events out.
 //!
-//! Nothing is queued: the session keeps what the client has and which names to look at, and builds a response from the
-//! snapshot when it is asked for one. A slow client therefore gets the newest state, not a backlog. The clock is an
-//! argument. Sources: envoyproxy/envoy `docs/root/api-docs/xds_protocol.rst`, and Envoy 1.40 as measured.
+//! The session queues names, never responses. It tracks what the client has, and builds each response from the snapshot when
+//! the caller asks for one. A slow client therefore gets the newest state, not a backlog. The clock is an argument. Sources:
+//! envoyproxy/envoy `docs/root/api-docs/xds_protocol.rst`, and Envoy 1.40 as measured.
 
 mod addresses;
 mod answer;
@@ -25,24 +25,25 @@ use crate::snapshot::Snapshot;
 use state::TypeState;
 use unknown::UnknownTypes;
 
-/// Responses of one type that may be unanswered at a time; further changes wait and merge.
+/// Unanswered responses per type. Further changes wait and merge.
 pub const MAX_IN_FLIGHT: usize = 4;
 
-/// How long a removal waits for the type that refers to it to be answered.
+/// How long a removal waits for the client's answer about the type that refers to it.
 pub const REMOVAL_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a listener waits for the client to ask for the companions of clusters that were just sent.
+/// How long listeners wait for the client to ask for the companions of clusters that were just sent.
 pub const COMPANION_WAIT: Duration = Duration::from_millis(250);
 
-/// A change of what a stream is subscribed to.
+/// A change of a stream's subscription.
 #[derive(Debug)]
 pub(crate) enum Interest<T> {
-    /// Subscribed by name, with the place of its entry, or no longer.
+    /// A name is subscribed, with the place of its entry, or unsubscribed (`None`).
     Name(T, Name, Option<Place>),
+    /// The wildcard of a type is subscribed or unsubscribed.
     Wildcard(T, bool),
 }
 
-/// One stream's state.
+/// The state of one stream.
 pub struct Session<T> {
     variant: Variant,
     only: Option<T>,
@@ -57,7 +58,7 @@ pub struct Session<T> {
 // === impl Session ===
 
 impl<T: ResourceType> Session<T> {
-    /// A new stream. `only` restricts it to one type, as the per-type services do.
+    /// Starts a stream. `only` restricts it to one type, as the per-type services do.
     pub fn new(variant: Variant, only: Option<T>) -> Self {
         Self {
             variant,
@@ -70,7 +71,7 @@ impl<T: ResourceType> Session<T> {
         }
     }
 
-    /// Takes in one request.
+    /// Handles one request.
     pub fn request(&mut self, req: Request<T>, snap: &Snapshot<T>, now: Instant) {
         match &req.kind {
             Kind::Known(ty) if self.only.is_none_or(|only| only == *ty) => {
@@ -91,7 +92,7 @@ impl<T: ResourceType> Session<T> {
         }
     }
 
-    /// Marks names whose resource changed; the snapshot given from now on has the change.
+    /// Queues names whose resource changed. `snap` and later snapshots hold the change.
     pub fn changed(&mut self, dirty: &BTreeSet<(T, Name)>, snap: &Snapshot<T>, now: Instant) {
         for (ty, name) in dirty {
             self.changed_at(*ty, name, None);
@@ -99,26 +100,26 @@ impl<T: ResourceType> Session<T> {
         self.tick(snap, now);
     }
 
-    /// As [`Session::changed`], of one name whose place may be known.
+    /// Queues one changed name, with the place of its entry if that is known.
     pub(crate) fn changed_at(&mut self, ty: T, name: &Name, place: Option<Place>) {
         self.types[position(ty)].changed(name, place);
     }
 
-    /// What is withheld has changed: looks again at what the client claims and the snapshot does not have, and at what was
-    /// asked for and not answered.
+    /// Handles a change of [`Withheld`](crate::Withheld): queues the names that the client claims but the snapshot lacks,
+    /// and the names that were asked for and not answered.
     pub fn recheck(&mut self, snap: &Snapshot<T>) {
         for state in &mut self.types {
-            std::mem::take(&mut state.unsaid).into_iter().for_each(|name| state.look_at(name, true));
+            std::mem::take(&mut state.unanswered).into_iter().for_each(|name| state.enqueue(name, true));
             let claimed =
                 state.entries.iter().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
             let missing = claimed.filter(|(name, _)| snap.get(state.ty, name).is_none());
             let missing: Vec<Name> = missing.map(|(name, _)| name.clone()).collect();
-            missing.into_iter().for_each(|name| state.look_at(name, false));
+            missing.into_iter().for_each(|name| state.enqueue(name, false));
         }
     }
 
-    /// Lets time pass: rejected resources whose retry is due are put up again, and companions that the client did not ask
-    /// for in time are not waited for any more.
+    /// Advances the clock: queues rejected resources whose retry is due, and stops waiting for companions that the client did
+    /// not ask for in time.
     pub fn tick(&mut self, _snap: &Snapshot<T>, now: Instant) {
         for state in &mut self.types {
             state.retry_due(now);
@@ -126,18 +127,18 @@ impl<T: ResourceType> Session<T> {
         }
     }
 
-    /// When [`Session::next`] may have something new to say without any request or change.
+    /// Returns when [`Session::next`] may have a response without a further request or change.
     pub fn deadline(&self) -> Option<Instant> {
         let retries = self.types.iter().flat_map(|state| state.retries.values().filter_map(|one| one.due));
         let open = |at: &usize| self.types[*at].inflight.len() < MAX_IN_FLIGHT;
         let all = 0..self.types.len();
-        let partings = all.clone().filter(open).filter_map(|at| self.parting_due(at));
+        let held_removals = all.clone().filter(open).filter_map(|at| self.removal_due(at));
         let holds =
             all.filter(open).filter(|at| self.types[*at].has_work()).filter_map(|at| self.held_until(at));
-        retries.chain(partings).chain(holds).min()
+        retries.chain(held_removals).chain(holds).min()
     }
 
-    /// The next response, in make-before-break order: additions type by type, then removals that had to wait.
+    /// Returns the next response, in make-before-break order: additions type by type, then removals that had to wait.
     pub fn next(&mut self, snap: &Snapshot<T>, now: Instant) -> Option<Response<T>> {
         self.tick(snap, now);
         if let Some(answer) = self.unknown.next() {
@@ -151,37 +152,37 @@ impl<T: ResourceType> Session<T> {
         all.into_iter().find_map(|at| self.release(at, snap, now))
     }
 
-    /// The names that the client has this stream remember, over all types.
+    /// Returns how many names the client made this stream remember, over all types.
     pub fn load(&self) -> Load {
         self.types.iter().map(|state| state.load).fold(self.unknown.load(), Load::plus)
     }
 
-    /// Whether the client has kept to the number of foreign types that a stream may ask for.
+    /// Checks that the client asked for no more unknown types than a stream may.
     ///
     /// # Errors
-    /// It asked for more; the text says how many are allowed.
+    /// The client asked for more. The text tells how many are allowed.
     pub fn check(&self) -> Result<(), String> {
         self.unknown.check()
     }
 
-    /// What the client's requests have told since the last call.
+    /// Returns the events of the requests since the last call.
     pub fn events(&mut self) -> Vec<Event<T>> {
         std::mem::take(&mut self.events)
     }
 
-    /// Whether this request may change the subscription.
+    /// Whether a request may change the subscription.
     pub(crate) fn may_subscribe(&self, req: &Request<T>) -> bool {
         let Kind::Known(ty) = req.kind else { return false };
         let first = !self.types[position(ty)].started;
         first || self.variant == Variant::Sotw || !req.subscribe.is_empty() || !req.unsubscribe.is_empty()
     }
 
-    /// The changes of the subscription since the last call.
+    /// Returns the changes of the subscription since the last call.
     pub(crate) fn take_interest(&mut self) -> Vec<Interest<T>> {
         std::mem::take(&mut self.interest)
     }
 
-    /// All names and wildcards that are subscribed.
+    /// All subscribed names, and `None` for each subscribed wildcard.
     pub(crate) fn subscriptions(&self) -> impl Iterator<Item = (T, Option<&Name>)> {
         self.types.iter().flat_map(|state| {
             let names = state.entries.iter().filter(|(_, entry)| entry.named);

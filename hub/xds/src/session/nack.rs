@@ -1,21 +1,21 @@
-//! Reading the text of a rejection: which of the resources that were sent does it name, and why.
+//! Parses the text of a rejection: which of the sent resources it names, and why ([`culprits`]).
 //!
 //! Envoy writes `Error adding/updating listener(s) NAME: reason\nNAME2: reason` (clusters are joined by `, `) and cuts
-//! the text at about 4 kB. A name is believed only where an item can start, only if `: ` follows it, and only if it was
-//! sent. What lies within a believed name is part of that name, so a name with separators in it blames nobody else.
+//! the text at about 4 kB. A name counts only where an item can start, only if `: ` follows it, and only if it was sent.
+//! Text inside such a name is part of the name, so a name that contains separators blames no other resource.
 
 use crate::resource::Name;
 
-/// Longest text that is looked at, bytes.
+/// Longest text that is parsed, bytes.
 const MAX_TEXT: usize = 64 * 1024;
 /// Longest text that is passed on, bytes.
 const MAX_DETAIL: usize = 1024;
-/// Colons tried as the end of a name, as names may hold some themselves.
+/// Colons that are tried as the end of a name. Names may contain colons.
 const MAX_COLONS: usize = 16;
-/// Longest name that is looked for, bytes.
+/// Longest name that is found, bytes.
 const MAX_NAME: usize = 2048;
 
-/// A believed name in a text.
+/// A sent name that was found in the text.
 struct Item {
     name: Name,
     /// Where the name starts.
@@ -24,7 +24,7 @@ struct Item {
     reason: usize,
 }
 
-/// The resources that the text names, each with its reason.
+/// Returns the resources that the text names, each with its reason. `sent` returns the name if it was sent.
 pub(super) fn culprits(text: &str, sent: impl Fn(&str) -> Option<Name>) -> Vec<(Name, &str)> {
     let text = truncated(text, MAX_TEXT);
     let items = items(text, sent);
@@ -38,7 +38,7 @@ pub(super) fn culprits(text: &str, sent: impl Fn(&str) -> Option<Name>) -> Vec<(
     found
 }
 
-/// The believed names in order. None starts within another one, so each reason ends behind its start.
+/// The names in order. None starts inside another one, so each reason ends behind its start.
 fn items(text: &str, sent: impl Fn(&str) -> Option<Name>) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     for start in item_starts(text) {
@@ -52,7 +52,7 @@ fn items(text: &str, sent: impl Fn(&str) -> Option<Name>) -> Vec<Item> {
     items
 }
 
-/// Where an item of the list can start: at the beginning and behind each separator.
+/// The positions where an item can start: the beginning, and behind each separator.
 fn item_starts(text: &str) -> impl Iterator<Item = usize> {
     let behind = ["(s) ", "\n", ", "]
         .into_iter()
@@ -62,15 +62,15 @@ fn item_starts(text: &str) -> impl Iterator<Item = usize> {
     starts.into_iter()
 }
 
-/// The longest sent name at the beginning of `item` that is followed by a colon and a space, and where the colon is.
+/// The longest sent name at the beginning of `item` that a colon and a space follow, with the colon's position.
 fn name_at(item: &str, sent: &impl Fn(&str) -> Option<Name>) -> Option<(Name, usize)> {
     let head = truncated(item, MAX_NAME);
     let colons = head.match_indices(": ").take(MAX_COLONS).map(|(at, _)| at);
     colons.filter_map(|end| sent(&head[..end]).map(|name| (name, end))).last()
 }
 
-/// What may be passed on of a text: one line of at most 1 KiB, and nothing where it could quote a secret. It goes to logs,
-/// conditions and terminals, so control characters become spaces.
+/// Returns the part of a text that may be passed on: one line of at most 1 KiB, or a constant if the text could quote a
+/// secret. The result goes to logs, conditions and terminals, so control characters become spaces.
 pub(super) fn detail(text: &str, secret: bool) -> String {
     if secret {
         return "rejected (the text may quote a secret and is not shown)".into();
@@ -106,22 +106,22 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_name_is_not_believed() {
+    fn a_part_of_a_name_does_not_count() {
         assert!(named("Error adding/updating listener(s) web-12: bad", &["web-1", "12"]).is_empty());
     }
 
     #[test]
-    fn a_name_cut_off_at_the_end_is_not_believed() {
+    fn a_name_cut_off_at_the_end_does_not_count() {
         assert_eq!(named("Error adding/updating listener(s) a: bad\nweb-1", &["a", "web-1"]).len(), 1);
     }
 
     #[test]
-    fn a_name_that_was_not_sent_is_not_believed() {
+    fn a_name_that_was_not_sent_does_not_count() {
         assert!(named("Error adding/updating listener(s) other: bad", &["mine"]).is_empty());
     }
 
     #[test]
-    fn a_name_inside_a_reason_is_not_believed() {
+    fn a_name_inside_a_reason_does_not_count() {
         let text = "Error adding/updating listener(s) a: duplicate address of 'b': refused";
         assert_eq!(named(text, &["a", "b"]).len(), 1);
     }
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn name_that_holds_other_names_is_found_whole() {
+    fn name_that_contains_other_names_is_found_whole() {
         let text = "Error adding/updating listener(s) A/ns/o/z, A/ns/o/b: cannot bind";
         let named = named(text, &["A/ns/o/z, A/ns/o/b", "A/ns/o/b"]);
         assert_eq!(named, [("A/ns/o/z, A/ns/o/b".into(), "cannot bind")]);
     }
 
     #[test]
-    fn name_within_a_refused_name_is_not_blamed() {
+    fn name_inside_a_rejected_name_is_not_blamed() {
         for bad in
             ["A/ns/o/z, A/x/o/l: x", "A/ns/o/z\nA/x/o/l: x", "z (s) A/x/o/l: x", "A/x/o/l: x, A/x/o/l: x"]
         {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn beginning_of_a_name_with_a_colon_is_not_believed() {
+    fn beginning_of_a_name_with_a_colon_does_not_count() {
         assert!(named("Error adding/updating listener(s) web:80: bad", &["web"]).is_empty());
     }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_and_any_names_are_read_without_harm() {
+    fn any_text_and_any_names_parse_without_panic() {
         use rand::SeedableRng;
         const PIECES: [&str; 12] =
             ["a", "b", "/", ":", ": ", ", ", "\n", "(s) ", "Error ", "é", " ", "\u{1F600}"];
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refused_name_without_separators_is_found_with_its_reason() {
+    fn every_rejected_name_without_separators_is_found_with_its_reason() {
         use rand::{Rng, SeedableRng};
         let mut rng = rand::rngs::SmallRng::seed_from_u64(7);
         for _ in 0..2_000 {

@@ -1,4 +1,4 @@
-//! Responses in which addresses change hands: what goes first, and what must be removed first.
+//! Responses in which resources exchange addresses: their order, and the removals that must come first.
 
 use super::build::Draft;
 use super::state::TypeState;
@@ -6,8 +6,8 @@ use crate::resource::{Name, ResourceType};
 use crate::snapshot::Snapshot;
 
 impl<T: ResourceType> TypeState<T> {
-    /// Orders a response so that an address is left before it is taken. Where that takes a removal first, the answer is that
-    /// removal, and the rest is put up again behind it.
+    /// Orders a response so that each address is freed before it is taken. If that needs removals first, returns a response
+    /// with these removals alone and queues the rest again.
     pub(super) fn in_order(&mut self, draft: Draft, snap: &Snapshot<T>) -> Draft {
         let elsewhere = |holder: &Name, address: &Name| {
             let stays = snap.get(self.ty, holder).is_some_and(|one| one.address() == Some(address));
@@ -21,15 +21,15 @@ impl<T: ResourceType> TypeState<T> {
         }
         let names = draft.resources.iter().map(|one| one.name());
         for name in names.chain(&draft.removed).chain(&order.first) {
-            self.look_at(name.clone(), true);
+            self.enqueue(name.clone(), true);
         }
         Draft { removed: order.first.into_iter().collect(), ..Draft::default() }
     }
 
-    /// The removal of what the client refused to move or may hold an address that is another's now. It is put up again.
+    /// Returns the removal of names that may hold an address that another resource needs. They are queued again.
     pub(super) fn evict(&mut self) -> Option<Draft> {
         let removed: Vec<_> = std::mem::take(&mut self.evicted).into_iter().collect();
-        removed.iter().for_each(|name| self.look_at(name.clone(), true));
+        removed.iter().for_each(|name| self.enqueue(name.clone(), true));
         (!removed.is_empty()).then(|| Draft { removed, ..Draft::default() })
     }
 }

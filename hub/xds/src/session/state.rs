@@ -1,4 +1,4 @@
-//! What one stream knows about one type: the subscription, what the client has, what is owed and what is in flight.
+//! What one stream knows about one type ([`TypeState`]): the subscription, what the client has, and what must be sent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::snapshot::Snapshot;
 pub(super) struct Flight {
     pub(super) nonce: u64,
     pub(super) resources: Vec<Arc<Resource>>,
-    /// Where the entries of `resources` are, in the same order, as far as known.
+    /// The places of the entries of `resources`, in the same order; `None` if not known.
     pub(super) places: Vec<Option<Place>>,
     pub(super) removed: Vec<Name>,
-    /// Sent to find or to spare the culprits of an earlier rejection.
+    /// Part of an earlier rejected response, sent again to find its culprits or to deliver the others.
     pub(super) trial: bool,
 }
 
-/// A rejected resource that is tried again unchanged.
+/// A rejected resource that is sent again unchanged.
 #[derive(Debug)]
 pub(super) struct Retry {
     pub(super) version: Version,
@@ -32,96 +32,96 @@ pub(super) struct Retry {
     pub(super) due: Option<Instant>,
 }
 
-/// Removals that wait until what refers to them is gone.
+/// Removals that wait until the client has dropped what refers to them.
 #[derive(Debug, Default)]
-pub(super) struct Parting {
+pub(super) struct HeldRemoval {
     pub(super) names: BTreeSet<Name>,
-    /// `None` while changes of the type that refers to these are still unsent.
+    /// `None` while changes of the referring type are still unsent.
     pub(super) sent: Option<Barrier>,
 }
 
-/// What an answer is waited for.
+/// The answer that a held removal waits for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Barrier {
-    /// The last nonce of the other type that must be answered.
+    /// The last nonce of the referring type that must be answered.
     pub(super) nonce: u64,
-    /// When everything of the other type had been sent.
+    /// When everything of the referring type had been sent.
     pub(super) since: Instant,
 }
 
-/// A companion that has not gone out since its owner was sent.
+/// A companion that was not sent since its owner was.
 #[derive(Debug)]
 pub(super) struct Awaited {
-    /// The resource that it must follow.
+    /// The resource that the companion must follow.
     pub(super) owner: Name,
-    /// Until when others wait for it.
+    /// Until when referring types wait for it.
     pub(super) until: Instant,
 }
 
-/// How to look at a name for the next response.
+/// A name that is queued for the next response.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Look {
-    /// Send it whatever the client has.
+pub(super) struct Pending {
+    /// Send it even if the client has this version.
     pub(super) force: bool,
     pub(super) place: Option<Place>,
 }
 
-/// The fate of one name in the response that is being built.
+/// What to send about one name.
 pub(super) enum Fate {
     Nothing,
     Send(Arc<Resource>),
-    /// Sent in place of a removal.
-    Vanish(Arc<Resource>),
-    Gone,
-    /// Not there, and not to be talked about.
-    Silent,
+    /// An empty resource instead of a removal.
+    Empty(Arc<Resource>),
+    Remove,
+    /// Send nothing, and forget what the client had.
+    Forget,
 }
 
 /// The state of one type on one stream.
 pub(super) struct TypeState<T> {
     pub(super) ty: T,
-    /// A request of this type has come.
+    /// A request of this type was received.
     pub(super) started: bool,
     pub(super) wildcard: bool,
-    /// State of the world: the client is known to have what `entries` say, and nothing else.
-    pub(super) told: bool,
-    /// State of the world: the client has a version of an earlier stream.
+    /// State of the world: the client has exactly the resources in `entries`.
+    pub(super) synced: bool,
+    /// State of the world: the client named a version of an earlier stream.
     pub(super) returning: bool,
-    /// State of the world: names that were asked for and not answered, because nothing is known of them yet.
-    pub(super) unsaid: BTreeSet<Name>,
-    /// Incremental: names whose empty body was just sent, to be named as removed in the next response.
-    pub(super) farewells: BTreeSet<Name>,
-    /// State of the world: names were given once, so no names no longer means all.
+    /// State of the world: subscribed names without an answer, because it is not known whether they exist.
+    pub(super) unanswered: BTreeSet<Name>,
+    /// Incremental: names whose empty body was sent; the next response removes them.
+    pub(super) emptied: BTreeSet<Name>,
+    /// State of the world: a request listed names, so an empty list no longer means all.
     pub(super) explicit: bool,
     pub(super) entries: Entries,
-    /// The names that are subscribed by name.
+    /// Number and length of the names subscribed by name.
     pub(super) load: Load,
-    /// Names to look at.
-    pub(super) pending: BTreeMap<Name, Look>,
-    /// State of the world: names from a request with a stale nonce, kept until the next answer.
-    pub(super) later: BTreeSet<Name>,
-    /// A response must go out even if it is empty.
-    pub(super) owed: bool,
+    /// Names queued for the next response.
+    pub(super) pending: BTreeMap<Name, Pending>,
+    /// State of the world: names from requests with a stale nonce, kept until the next answer.
+    pub(super) stale_names: BTreeSet<Name>,
+    /// A response must be sent even if it is empty.
+    pub(super) owes_response: bool,
     pub(super) inflight: VecDeque<Flight>,
     pub(super) last_nonce: u64,
     pub(super) trials: VecDeque<Vec<Name>>,
     pub(super) retries: BTreeMap<Name, Retry>,
-    /// Removals that wait, in the order in which they began to.
-    pub(super) partings: VecDeque<Parting>,
-    /// Hash over what the client has been sent (the version of state-of-the-world responses).
+    /// Removals that wait, oldest first.
+    pub(super) held_removals: VecDeque<HeldRemoval>,
+    /// Hash over what was sent to the client (`version_info` of state-of-the-world responses).
     pub(super) sum: u64,
     /// State of the world, full-state types: the last accepted resource of each name.
-    pub(super) good: HashMap<Name, Arc<Resource>>,
-    /// Companions of sent resources that have not gone out since. Mostly empty, as `retries` are, and asked at each change: an
-    /// empty tree has no memory to look at.
+    pub(super) accepted: HashMap<Name, Arc<Resource>>,
+    /// Companions that were not sent since their owners were. Like `retries` it is mostly empty and read at each change: an
+    /// empty tree has no memory to visit.
     pub(super) awaited: BTreeMap<Name, Awaited>,
-    /// The addresses of what the client has.
+    /// The addresses of the client's resources.
     pub(super) addresses: Addresses,
-    /// Names that must be removed before anything else is sent, as they may hold an address that is another's now.
+    /// Names to remove before anything else is sent: they may hold an address that another resource needs.
     pub(super) evicted: BTreeSet<Name>,
 }
 
-/// The version of a whole set, which is the same however it was reached.
+/// The version of a full set. It does not depend on the order of changes that led to it.
 pub(super) fn version_of(set: &[Arc<Resource>]) -> Version {
     Version::of_set(set.iter().map(|one| (one.name(), one.version())))
 }
@@ -134,23 +134,23 @@ impl<T: ResourceType> TypeState<T> {
             ty,
             started: false,
             wildcard: false,
-            told: false,
+            synced: false,
             returning: false,
-            unsaid: BTreeSet::new(),
-            farewells: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            emptied: BTreeSet::new(),
             explicit: false,
             entries: Entries::default(),
             load: Load::default(),
             pending: BTreeMap::new(),
-            later: BTreeSet::new(),
-            owed: false,
+            stale_names: BTreeSet::new(),
+            owes_response: false,
             inflight: VecDeque::new(),
             last_nonce: 0,
             trials: VecDeque::new(),
             retries: BTreeMap::new(),
-            partings: VecDeque::new(),
+            held_removals: VecDeque::new(),
             sum: 0,
-            good: HashMap::new(),
+            accepted: HashMap::new(),
             awaited: BTreeMap::new(),
             addresses: Addresses::default(),
             evicted: BTreeSet::new(),
@@ -158,32 +158,32 @@ impl<T: ResourceType> TypeState<T> {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        let queued = !self.trials.is_empty() || !self.farewells.is_empty() || !self.evicted.is_empty();
-        self.owed || !self.pending.is_empty() || queued
+        let queued = !self.trials.is_empty() || !self.emptied.is_empty() || !self.evicted.is_empty();
+        self.owes_response || !self.pending.is_empty() || queued
     }
 
     pub(super) fn subscribed<'a>(&self, key: impl Into<Key<'a>>) -> bool {
         self.wildcard || self.entries.get(key).is_some_and(|entry| entry.named)
     }
 
-    /// Whether a body of this name has been sent to the client or claimed by it.
+    /// Whether the client claimed this name or was sent a body of it.
     pub(super) fn has(&self, key: Key<'_>) -> bool {
         self.entries.get(key).is_some_and(|entry| entry.standing != Standing::Absent)
     }
 
-    /// Puts a name up for the next response.
-    pub(super) fn look_at(&mut self, name: Name, force: bool) {
+    /// Queues a name for the next response. `force` sends it even if the client has this version.
+    pub(super) fn enqueue(&mut self, name: Name, force: bool) {
         self.pending.entry(name).or_default().force |= force;
     }
 
-    /// A subscribed name has changed.
+    /// Queues a changed name if it is subscribed.
     pub(super) fn changed(&mut self, name: &Name, place: Option<Place>) {
         if self.started && self.subscribed(Key { name, place }) {
             self.pending.entry(name.clone()).or_default().place = place;
         }
     }
 
-    /// The client has, or is being sent, this version.
+    /// Records that the client has this version or is being sent it.
     pub(super) fn record<'a>(&mut self, key: impl Into<Key<'a>>, version: Version, standing: Standing) {
         let key = key.into();
         let (_, entry) = self.entries.put(key);
@@ -195,7 +195,7 @@ impl<T: ResourceType> TypeState<T> {
         entry.standing = standing;
     }
 
-    /// This resource was sent.
+    /// Records that a resource was sent.
     pub(super) fn record_sent<'a>(&mut self, key: impl Into<Key<'a>>, resource: &Resource) {
         let key = key.into();
         if let Some(address) = resource.address() {
@@ -208,7 +208,7 @@ impl<T: ResourceType> TypeState<T> {
         self.record(key, resource.version(), Standing::Sent);
     }
 
-    /// The client says that it has this version.
+    /// Records that the client claims to have a version.
     pub(super) fn record_claim(&mut self, name: &Name, version: Version, snap: &Snapshot<T>) {
         self.record(name, version, Standing::Claimed);
         let same = snap.get(self.ty, name).filter(|resource| resource.version() == version);
@@ -217,10 +217,10 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// The client has nothing of this name any more; a subscription by name stays.
+    /// Records that the client no longer has this name. A subscription by name stays.
     pub(super) fn forget(&mut self, name: &Name) {
         self.retries.remove(name);
-        self.good.remove(name);
+        self.accepted.remove(name);
         self.addresses.released(name);
         let Some(entry) = self.entries.get_mut(name) else { return };
         if entry.standing != Standing::Absent {
@@ -232,8 +232,8 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// Subscribes by name; says where, if that is new.
-    pub(super) fn name(&mut self, name: &Name) -> Option<Place> {
+    /// Subscribes by name. Returns the entry's place if the subscription is new.
+    pub(super) fn subscribe_name(&mut self, name: &Name) -> Option<Place> {
         let (place, entry) = self.entries.put(name);
         let known = std::mem::replace(&mut entry.named, true);
         if !known {
@@ -242,25 +242,25 @@ impl<T: ResourceType> TypeState<T> {
         (!known).then_some(place)
     }
 
-    /// Ends a subscription by name; says whether there was one.
-    pub(super) fn unname(&mut self, name: &Name) -> bool {
+    /// Ends a subscription by name. Returns whether there was one.
+    pub(super) fn unsubscribe_name(&mut self, name: &Name) -> bool {
         let was = self.entries.get_mut(name).is_some_and(|entry| std::mem::take(&mut entry.named));
         if was {
             self.load = self.load.minus(Load::of([&**name]));
-            self.later.remove(name);
+            self.stale_names.remove(name);
         }
         if was && !self.wildcard {
             self.forget(name);
             self.entries.remove(name);
             self.pending.remove(name);
             self.awaited.remove(name);
-            self.unsaid.remove(name);
-            self.farewells.remove(name);
+            self.unanswered.remove(name);
+            self.emptied.remove(name);
         }
         was
     }
 
-    /// Ends the subscription to everything; names stay.
+    /// Ends the wildcard subscription. Subscriptions by name stay.
     pub(super) fn end_wildcard(&mut self) {
         self.wildcard = false;
         let rest: Vec<Name> =
@@ -271,27 +271,27 @@ impl<T: ResourceType> TypeState<T> {
         let entries = &self.entries;
         self.pending.retain(|name, _| entries.contains(name));
         self.awaited.retain(|name, _| entries.contains(name));
-        self.unsaid.retain(|name| entries.contains(name));
-        self.farewells.retain(|name| entries.contains(name));
+        self.unanswered.retain(|name| entries.contains(name));
+        self.emptied.retain(|name| entries.contains(name));
     }
 
-    /// Whether this version was rejected and must not go out unchanged.
+    /// Whether this version was rejected and must not be sent again yet.
     pub(super) fn rejected<'a>(&self, key: impl Into<Key<'a>>, version: Version) -> bool {
         self.entries.get(key).is_some_and(|entry| {
             entry.version == version && matches!(entry.standing, Standing::Withheld | Standing::Retrying)
         })
     }
 
-    /// State of the world: whether a full set would take something from the client that may well exist.
+    /// State of the world: whether a full set could delete a withheld resource at the client.
     ///
-    /// A set without names is the word "delete all". A client that returns may have every name that is withheld; one that
-    /// starts has nothing to lose, and waits for a type of which nothing at all is known.
-    pub(super) fn unsure(&self, snap: &Snapshot<T>) -> bool {
-        self.ty.full_state() && !self.told && snap.withholds_of(self.ty, !self.returning)
+    /// A name that is left out of a full set is deleted. A returning client may have any withheld name. A new client has no
+    /// resource to lose: it waits only while the whole type is withheld.
+    pub(super) fn may_drop_withheld(&self, snap: &Snapshot<T>) -> bool {
+        self.ty.full_state() && !self.synced && snap.withholds_of(self.ty, !self.returning)
     }
 
-    /// State of the world: whether nothing may be said of a missing name, because it is not known to be gone.
-    pub(super) fn unknown(&self, key: Key<'_>, snap: &Snapshot<T>) -> bool {
+    /// State of the world: whether a missing name must stay unanswered, because it is withheld.
+    pub(super) fn may_exist(&self, key: Key<'_>, snap: &Snapshot<T>) -> bool {
         let sent = self
             .entries
             .get(key)
@@ -299,7 +299,7 @@ impl<T: ResourceType> TypeState<T> {
         !sent && snap.get(self.ty, key.name).is_none() && snap.withholds(self.ty, key.name)
     }
 
-    /// What to do about one name.
+    /// Decides what to send about one name.
     pub(super) fn decide(&self, key: Key<'_>, force: bool, snap: &Snapshot<T>) -> Fate {
         if !self.subscribed(key) {
             return Fate::Nothing;
@@ -313,7 +313,7 @@ impl<T: ResourceType> TypeState<T> {
                 Fate::Send(resource.clone())
             };
         }
-        // What the client says that it has, and nobody knows to be gone.
+        // The client claims it, and its absence is not known to be a deletion.
         if entry.is_some_and(|entry| entry.standing == Standing::Claimed) && snap.withholds(self.ty, key.name)
         {
             return Fate::Nothing;
@@ -327,16 +327,16 @@ impl<T: ResourceType> TypeState<T> {
             return Fate::Nothing;
         }
         if self.ty.on_missing() == Missing::Hold {
-            return Fate::Silent;
+            return Fate::Forget;
         }
         match (entry, self.ty.vanished_body(name)) {
             (Some(entry), Some(body)) if !force && entry.version == Version::of(&body) => Fate::Nothing,
-            (Some(_), Some(body)) => Fate::Vanish(Resource::new(self.ty, name.clone(), &body)),
-            _ => Fate::Gone,
+            (Some(_), Some(body)) => Fate::Empty(Resource::new(self.ty, name.clone(), &body)),
+            _ => Fate::Remove,
         }
     }
 
-    /// The hash over what a client has that is up to date, and the names behind it.
+    /// The hash of an up-to-date client, and the names and versions behind it.
     pub(super) fn current(&self, snap: &Snapshot<T>) -> (u64, Vec<(Name, Version)>) {
         let wanted: Vec<(Name, Version)> = match self.wildcard {
             true => snap.iter(self.ty).map(|(name, one)| (name.clone(), one.version())).collect(),

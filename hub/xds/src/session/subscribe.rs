@@ -1,4 +1,4 @@
-//! What a request says about subscriptions, in both variants.
+//! Subscriptions: what requests of both variants change in them.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::snapshot::Snapshot;
 
 const WILDCARD: &str = "*";
 
-/// What a client says it has: a version of another server (`None`) never equals ours.
+/// The versions that a client claims to have. A version of another server is `Version::default()`, which no body has.
 type Claims = HashMap<Name, Version>;
 
 // === impl Session ===
@@ -51,27 +51,27 @@ impl<T: ResourceType> Session<T> {
     fn start_wildcard(&mut self, at: usize, claims: &Claims, snap: &Snapshot<T>) {
         let state = &mut self.types[at];
         state.wildcard = true;
-        state.owed = true;
+        state.owes_response = true;
         self.interest.push(Interest::Wildcard(state.ty, true));
         for (name, version) in claims {
             state.record_claim(name, *version, snap);
             if snap.get(state.ty, name).is_none() {
-                state.look_at(name.clone(), false);
+                state.enqueue(name.clone(), false);
             }
         }
         for (name, resource) in snap.iter(state.ty) {
             let has = state.entries.get(name).is_some_and(|entry| entry.version == resource.version());
             if !has || state.awaited.contains_key(name) {
                 let force = state.awaited.contains_key(name);
-                state.look_at(name.clone(), force);
+                state.enqueue(name.clone(), force);
             }
         }
     }
 
-    /// A name that is asked for is answered, whatever was sent before, unless the client just said that it has it.
+    /// Subscribes to a name. It is answered whatever was sent before, unless the client claims to have the version.
     fn subscribe(&mut self, at: usize, name: &Name, claims: &Claims, snap: &Snapshot<T>) {
         let state = &mut self.types[at];
-        if let Some(place) = state.name(name) {
+        if let Some(place) = state.subscribe_name(name) {
             self.interest.push(Interest::Name(state.ty, name.clone(), Some(place)));
         }
         let claim = claims.get(name);
@@ -79,18 +79,18 @@ impl<T: ResourceType> Session<T> {
             state.record_claim(name, *version, snap);
         }
         let force = claim.is_none() || state.awaited.contains_key(name);
-        state.look_at(name.clone(), force);
+        state.enqueue(name.clone(), force);
     }
 
     fn unsubscribe(&mut self, at: usize, name: &Name) {
         let state = &mut self.types[at];
-        if !state.unname(name) {
+        if !state.unsubscribe_name(name) {
             return;
         }
         self.interest.push(Interest::Name(state.ty, name.clone(), None));
         if state.wildcard {
-            // The client can't know whether the wildcard still covers the name: say so (spec, "one exception").
-            state.look_at(name.clone(), true);
+            // The client can't know whether the wildcard still covers the name, so it is answered (spec, "one exception").
+            state.enqueue(name.clone(), true);
         }
     }
 
@@ -111,16 +111,16 @@ impl<T: ResourceType> Session<T> {
             return;
         }
         if stale {
-            state.later.extend(new);
+            state.stale_names.extend(new);
             return;
         }
-        let later = std::mem::take(&mut state.later);
-        for name in new.into_iter().chain(later) {
-            state.look_at(name, true);
+        let stale = std::mem::take(&mut state.stale_names);
+        for name in new.into_iter().chain(stale) {
+            state.enqueue(name, true);
         }
     }
 
-    /// Replaces the set of names; returns the names that are new.
+    /// Replaces the subscribed names. Returns the new ones.
     fn set_names(&mut self, at: usize, names: &[String], first: bool, snap: &Snapshot<T>) -> Vec<Name> {
         let state = &mut self.types[at];
         let ty = state.ty;
@@ -139,7 +139,7 @@ impl<T: ResourceType> Session<T> {
         let dropped = state.entries.iter().filter(|(name, entry)| entry.named && !asked.contains(*name));
         let dropped: Vec<Name> = dropped.map(|(name, _)| name.clone()).collect();
         for name in asked {
-            if let Some(place) = state.name(&name) {
+            if let Some(place) = state.subscribe_name(&name) {
                 self.interest.push(Interest::Name(ty, name.clone(), Some(place)));
                 new.push(name);
             }
@@ -149,16 +149,16 @@ impl<T: ResourceType> Session<T> {
             self.interest.push(Interest::Wildcard(ty, false));
         }
         for name in dropped {
-            state.unname(&name);
+            state.unsubscribe_name(&name);
             self.interest.push(Interest::Name(ty, name, None));
         }
-        state.owed |= first && (wildcard || ty.full_state() && !new.is_empty());
+        state.owes_response |= first && (wildcard || ty.full_state() && !new.is_empty());
         new
     }
 }
 
 impl<T: ResourceType> super::state::TypeState<T> {
-    /// A reconnecting client whose version is that of the whole current set has it all.
+    /// Takes a reconnecting client as up to date if its version is the version of the current set. Returns whether it is.
     fn resume(&mut self, version: &str, snap: &Snapshot<T>) -> bool {
         let (sum, names) = self.current(snap);
         if version.parse() != Ok(Version(sum)) {
@@ -167,21 +167,21 @@ impl<T: ResourceType> super::state::TypeState<T> {
         for (name, version) in names {
             self.record_claim(&name, version, snap);
         }
-        (self.owed, self.told) = (false, true);
+        (self.owes_response, self.synced) = (false, true);
         let awaited: Vec<Name> = self.awaited.keys().cloned().collect();
         for name in awaited.into_iter().filter(|name| self.subscribed(name)).collect::<Vec<_>>() {
-            self.look_at(name, true);
+            self.enqueue(name, true);
         }
         true
     }
 }
 
-/// Whether a subscription is one of a resource. An empty name is passed over: no resource has one.
+/// Whether a subscription names a resource. Empty names are ignored: no resource has one.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name != WILDCARD
 }
 
-/// The version that a client names; text that is not ours becomes a version that no body has.
+/// Parses a version that a client claims. Text of another server becomes a version that no body has.
 fn claimed(text: &str) -> Version {
     text.parse().unwrap_or_default()
 }

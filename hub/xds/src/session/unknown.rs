@@ -1,4 +1,5 @@
-//! Types that this server does not have: each question is answered by "does not exist", and the stream stays open.
+//! Types that this server does not have ([`UnknownTypes`]). Each request is answered with "does not exist", and the stream
+//! stays open.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -8,24 +9,24 @@ use crate::budget::Load;
 use crate::message::{Request, Response, Variant};
 use crate::resource::{Name, Version};
 
-/// Foreign type URLs remembered per stream; one more ends it.
+/// Unknown type URLs per stream. One more ends the stream.
 const MAX_URLS: usize = 32;
 
-/// An answer that has to go out.
+/// An answer that was not sent yet.
 #[derive(Debug)]
 pub(super) struct Answer {
     url: Arc<str>,
     names: Vec<Name>,
 }
 
-/// What was asked about foreign types.
+/// The requests for unknown types on one stream.
 #[derive(Debug, Default)]
 pub(super) struct UnknownTypes {
     asked: HashMap<Arc<str>, Vec<String>>,
     answers: VecDeque<Answer>,
-    /// Of `asked` and `answers` together: URLs and names.
+    /// The URLs and names in `asked` and `answers`.
     load: Load,
-    /// A type was asked for that is one too many.
+    /// The client asked for more types than [`MAX_URLS`].
     excess: bool,
 }
 
@@ -36,7 +37,7 @@ impl Answer {
         load_of(&self.url, self.names.iter().map(|name| &**name))
     }
 
-    /// The response: none of the names exists.
+    /// Builds the response that removes all names.
     pub(super) fn response<T>(self, variant: Variant, nonce: u64) -> Response<T> {
         Response {
             variant,
@@ -58,7 +59,7 @@ fn load_of<'a>(url: &'a str, names: impl Iterator<Item = &'a str>) -> Load {
 // === impl UnknownTypes ===
 
 impl UnknownTypes {
-    /// Takes in a request; says whether the URL is new on this stream.
+    /// Handles a request. Returns whether the URL is new on this stream.
     pub(super) fn request<T>(&mut self, url: &Arc<str>, req: &Request<T>) -> bool {
         let known = self.asked.get(url);
         let first = known.is_none();
@@ -85,15 +86,17 @@ impl UnknownTypes {
         first
     }
 
-    /// What is remembered: URLs, the names asked for by each, and those of answers that have not gone out.
+    /// Returns what is remembered: URLs, their names, and the names of unsent answers.
     pub(super) fn load(&self) -> Load {
         self.load
     }
 
-    /// Says so if more types were asked for than a stream may.
+    /// Fails if the client asked for too many types.
     pub(super) fn check(&self) -> Result<(), String> {
         match self.excess {
-            true => Err(format!("the stream asks for more than {MAX_URLS} types that are not served here")),
+            true => {
+                Err(format!("the stream asks for more than {MAX_URLS} types that this server does not have"))
+            }
             false => Ok(()),
         }
     }
