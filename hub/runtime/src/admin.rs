@@ -1,6 +1,6 @@
 //! The process's own HTTP endpoint: `/livez` (and `/healthz`), `/readyz`, `/metrics`.
 //!
-//! It has a thread of its own, and none of its answers waits for the process's state: see [`Liveness`] and [`Metrics`].
+//! It runs on a thread of its own. No answer waits for the process's state, see [`Liveness`] and [`Metrics`].
 
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::apart::apart;
 use crate::{Liveness, Metrics, Readiness, Shutdown, metrics};
 
-/// Serves until the shutdown. `/readyz` answers 503 and the names of what is waited for until all are ready, `/livez` 503
-/// and the names of what stands still.
+/// Serves until the shutdown. `/readyz` answers 503 with the names of the guards that are still held. `/livez` answers 503
+/// with the names of the states that make no progress.
 ///
 /// # Errors
 /// The listener fails.
@@ -35,7 +35,7 @@ pub async fn serve(
     .await
 }
 
-/// The same without `/metrics`, over a Unix socket.
+/// Serves like [`serve`], but over a Unix socket and without `/metrics`.
 ///
 /// # Errors
 /// The listener fails.
@@ -115,7 +115,7 @@ mod tests {
         tokio::time::timeout(BOUND, answer).await.unwrap()
     }
 
-    /// Locks the state, as a long change does, until the sender is dropped.
+    /// Locks the state, as a long change does, until the returned sender is dropped.
     fn hold(state: Arc<Mutex<u32>>) -> mpsc::Sender<()> {
         let (held, holding) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
@@ -129,9 +129,9 @@ mod tests {
         release
     }
 
-    /// Asks from elsewhere, as the kubelet does, while every thread of this runtime waits for the state.
+    /// Asks from another runtime, as the kubelet does, while every thread of this one waits for the state.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn everything_is_answered_while_a_change_holds_the_state_and_all_threads_wait_for_it() {
+    async fn all_paths_answer_while_a_change_holds_the_state_and_all_threads_wait_for_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (state, shutdown) = (Arc::new(Mutex::new(7)), Shutdown::default());
@@ -140,8 +140,8 @@ mod tests {
             vec![Family::gauge("state", "What it is").value(f64::from(*look.lock().unwrap()))]
         });
         let mut tasks = JoinSet::new();
-        let told = (Readiness::default(), Liveness::default(), metrics);
-        tasks.spawn(serve(listener, told, shutdown.clone()));
+        let parts = (Readiness::default(), Liveness::default(), metrics);
+        tasks.spawn(serve(listener, parts, shutdown.clone()));
         assert!(asked(address, "/metrics").await.contains("\nstate 7.0\n"));
         let release = hold(state.clone());
         for _ in 0..2 {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_stands_still_is_named() {
+    async fn state_without_progress_is_named() {
         let (liveness, heart) = (Liveness::default(), Heart::default());
         liveness.watch("the state", &heart);
         liveness.still(Instant::now().checked_sub(crate::liveness::PATIENCE).unwrap());

@@ -1,5 +1,5 @@
-//! A task on a thread and a runtime of its own ([`apart`]): it goes on while every thread of the process's runtime is busy
-//! or waits for a lock.
+//! A task on a thread and a runtime of its own ([`apart`]). It runs on while every thread of the process's runtime is busy or
+//! waits for a lock.
 
 use std::thread;
 
@@ -7,12 +7,12 @@ use anyhow::Context;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// Runs the future that `start` returns on a thread of that name, and returns what it returned. `start` is called within the
-/// new runtime, so that sockets can be registered there. The thread ends with the future, or, when the returned future is
-/// dropped, at the next await.
+/// Runs the future of `start` on a thread with this name, and returns the future's result. `start` is called inside the new
+/// runtime, so that it can register sockets there. The thread ends with the future. If the caller drops this function's
+/// future, the thread ends at the next await.
 ///
 /// # Errors
-/// The future's own; the thread or its runtime can't be made.
+/// The future's error, or why the thread or its runtime can't be created.
 pub async fn apart<F>(name: &str, start: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -29,9 +29,9 @@ where
                 () = ended.closed() => None,
             }
         });
-        // A look that still waits for a lock must not hold up the end.
+        // Blocking work that still waits for a lock must not delay the end.
         runtime.shutdown_background();
-        // If nobody waits for the result any more, nobody wants it.
+        // The receiver is gone if the caller dropped its future.
         let _ = result.map(|result| ended.send(result));
     };
     thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("thread {name}"))?;
@@ -48,7 +48,7 @@ mod tests {
     const BOUND: Duration = Duration::from_secs(20);
 
     #[tokio::test]
-    async fn it_goes_on_while_the_callers_runtime_is_blocked() {
+    async fn it_runs_while_the_callers_runtime_is_blocked() {
         let (done, all_done) = mpsc::channel();
         let task = apart("apart", move || async move {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_nobody_waits_for_it() {
+    async fn it_ends_when_its_caller_drops_it() {
         let (held, dropped) = oneshot::channel::<()>();
         let task = apart("apart", move || async move {
             let _held = held;

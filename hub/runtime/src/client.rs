@@ -1,8 +1,8 @@
-//! A client of the API server, and the limits of every call that is made with it. Entry point: [`client`].
+//! A client of the API server with timeouts for every call. Entry point: [`client`].
 //!
-//! kube's own stack has no limit for an answer, and its connections outlive a path that drops every packet: a watch noticed
-//! after 295 s, a lease was not renewed for 400 s (measured). The stack here is kube's, layer by layer, with limits in it.
-//! (hyper-timeout is what kube itself uses; hyper-util's connector sets the socket's options.)
+//! kube's own stack has no timeout for a response, and its connections survive a path that drops every packet: a watch
+//! noticed after 295 s, a lease was not renewed for 400 s (measured). The stack here is kube's, layer by layer, with
+//! timeouts added. (hyper-timeout is what kube itself uses; hyper-util's connector sets the socket's options.)
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,27 +18,27 @@ use kube::{Client, Config};
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, ServiceBuilder};
 
-/// How long a connection, with its TLS handshake, may take.
+/// Timeout for a connect with its TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an answer may take to begin. A list of a large cluster takes seconds; a watch answers at once and then lasts.
+/// Timeout for a response's headers. A list of a large cluster takes seconds. A watch answers at once and then lasts.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a connection in use may bring nothing. Watches get a bookmark about once a minute.
+/// How long a connection in use may receive nothing. Watches get a bookmark about once a minute.
 const SILENCE: Duration = Duration::from_secs(90);
-/// A peer is gone when it has acknowledged nothing for so long; client-go's HTTP/2 pings take as long.
+/// A peer that has acknowledged nothing for this long is gone. client-go's HTTP/2 pings take as long.
 const GONE: Duration = Duration::from_secs(45);
-/// After so long without a packet the kernel asks the peer, and then as often as this until [`GONE`].
-const ASK: Duration = Duration::from_secs(15);
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// Questions without an answer before the peer is gone: `ASK + 3 * ASK_AGAIN` is [`GONE`].
-const QUESTIONS: u32 = 3;
+/// Idle time before the kernel's first keepalive probe, and the time between probes until [`GONE`].
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// Unanswered probes before the peer is gone: `PROBE_AFTER + 3 * PROBE_EVERY` is [`GONE`].
+const PROBES: u32 = 3;
 
-/// Connects with a kubeconfig file; without one with $KUBECONFIG, the user's own, or the pod's service account.
+/// Returns a client for a kubeconfig file; without one for $KUBECONFIG, the user's own file, or the pod's service account.
 ///
-/// Every call ends: a connection is made within 5 s, an answer begins within 30 s, a connection that brings nothing for 90 s
-/// or whose peer has acknowledged nothing for 45 s is closed.
+/// Every call ends: a connect takes 5 s at most, and a response's headers 30 s. A connection that receives nothing for 90 s,
+/// or whose peer has acknowledged nothing for 45 s, is closed.
 ///
 /// # Errors
-/// The file can't be read, or there is nothing to connect with.
+/// The file can't be read, or no configuration was found.
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     let config = match kubeconfig {
         Some(path) => {
@@ -51,19 +51,19 @@ pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     limited(&config)
 }
 
-/// kube's stack without its retries (an API server that comes back asks for 5 s of patience: watches have their own,
-/// shorter) and with limits.
+/// Builds kube's stack with timeouts and without its retries. An API server that starts asks clients to retry after 5 s; the
+/// watches' own pauses are shorter.
 fn limited(config: &Config) -> anyhow::Result<Client> {
     if let Some(proxy) = &config.proxy_url {
         anyhow::bail!(
-            "the API server is to be reached through the proxy {proxy}, which is not supported: take proxy-url out"
+            "the proxy {proxy} for the API server is not supported: remove proxy-url from the kubeconfig, or HTTPS_PROXY"
         );
     }
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(sockets())?);
     connector.set_connect_timeout(Some(CONNECT));
     connector.set_read_timeout(Some(SILENCE));
     connector.set_write_timeout(Some(GONE));
-    // A connection that waited in the pool has its whole time for the next answer.
+    // The read timeout starts again with each request, so a pooled connection has all of it.
     connector.set_reset_reader_on_write(true);
     let http: Http<_, Body> = Http::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
@@ -76,15 +76,15 @@ fn limited(config: &Config) -> anyhow::Result<Client> {
     Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
 }
 
-/// TCP connections that notice when their peer is gone.
+/// Builds TCP connections that notice when their peer is gone.
 fn sockets() -> HttpConnector {
     let mut sockets = HttpConnector::new();
     sockets.enforce_http(false);
     sockets.set_nodelay(true);
     sockets.set_connect_timeout(Some(CONNECT));
-    sockets.set_keepalive(Some(ASK));
-    sockets.set_keepalive_interval(Some(ASK_AGAIN));
-    sockets.set_keepalive_retries(Some(QUESTIONS));
+    sockets.set_keepalive(Some(PROBE_AFTER));
+    sockets.set_keepalive_interval(Some(PROBE_EVERY));
+    sockets.set_keepalive_retries(Some(PROBES));
     sockets.set_tcp_user_timeout(Some(GONE));
     sockets
 }
@@ -102,10 +102,10 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any limit.
+    /// Longer than any timeout.
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// A client of a server on loopback, as its kubeconfig has it.
+    /// A client of a server on loopback, built from a kubeconfig.
     async fn client_of(address: SocketAddr) -> Client {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = format!(
@@ -116,7 +116,7 @@ mod tests {
         client(Some(file.path())).await.unwrap()
     }
 
-    /// A server that reads requests and answers each with these bytes, and no more.
+    /// A server that answers each request with these bytes and nothing more.
     async fn server(answer: &'static [u8]) -> (SocketAddr, tokio::task::JoinSet<()>) {
         async fn hold(mut stream: TcpStream, answer: &'static [u8]) {
             let mut buffer = [0; 4096];
@@ -138,7 +138,7 @@ mod tests {
         (address, tasks)
     }
 
-    /// The calls that do not end within an hour of the test's own clock.
+    /// The calls that do not end within an hour of the test's paused clock.
     async fn hung(api: &Api<ConfigMap>) -> Vec<&'static str> {
         let (patch, map) = (Patch::Merge(ConfigMap::default()), ConfigMap::default());
         let (patching, listing) = (PatchParams::default(), ListParams::default());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn call_of_a_server_that_does_not_answer_ends() {
+    async fn call_to_a_silent_server_ends() {
         let (address, _server) = server(b"").await;
         let api: Api<ConfigMap> = Api::namespaced(client_of(address).await, "ns");
         assert!(hung(&api).await.is_empty(), "{:?}", hung(&api).await);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn call_whose_answer_stops_in_its_middle_ends() {
+    async fn call_whose_response_stops_halfway_ends() {
         let (address, _server) =
             server(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")
                 .await;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn watch_that_brings_nothing_ends_and_one_that_is_quiet_for_a_minute_does_not() {
+    async fn watch_that_receives_nothing_ends_but_not_within_a_minute() {
         let begun =
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
         let (address, _server) = server(begun).await;
@@ -206,6 +206,6 @@ mod tests {
         assert!(getsockopt(&stream, sockopt::KeepAlive).unwrap());
         assert_eq!(getsockopt(&stream, sockopt::TcpKeepIdle).unwrap(), 15);
         assert_eq!(getsockopt(&stream, sockopt::TcpKeepInterval).unwrap(), 10);
-        assert_eq!(getsockopt(&stream, sockopt::TcpKeepCount).unwrap(), QUESTIONS);
+        assert_eq!(getsockopt(&stream, sockopt::TcpKeepCount).unwrap(), PROBES);
     }
 }

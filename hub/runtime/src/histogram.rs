@@ -1,10 +1,10 @@
-//! How often what was measured lies between which bounds. Entry point: [`Histogram::observe`].
+//! Counts of measured values between fixed bounds. Entry point: [`Histogram::observe`].
 
-/// A distribution over fixed bounds.
+/// Counts of measured values between fixed bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     bounds: &'static [f64],
-    /// One for each bound, and one for what lies beyond the last.
+    /// One count for each bound, and one for values above the last.
     counts: Vec<u64>,
     sum: f64,
 }
@@ -12,12 +12,12 @@ pub struct Histogram {
 // === impl Histogram ===
 
 impl Histogram {
-    /// Nothing was measured yet. The bounds rise; what is equal to one lies below it.
+    /// An empty histogram. The bounds must rise. A value equal to a bound counts below it.
     pub fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
     }
 
-    /// This was measured, in the unit of the bounds. What is no number is passed over.
+    /// Adds a value, in the unit of the bounds. NaN is ignored.
     pub fn observe(&mut self, value: f64) {
         if value.is_nan() {
             return;
@@ -27,24 +27,24 @@ impl Histogram {
         self.sum += value;
     }
 
-    /// The same with one more.
+    /// Returns the histogram with one more value.
     #[must_use]
     pub fn with(mut self, value: f64) -> Self {
         self.observe(value);
         self
     }
 
-    /// How many were measured.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// All of them together.
+    /// Returns the sum of the values, in the unit of the bounds.
     pub fn sum(&self) -> f64 {
         self.sum
     }
 
-    /// Each upper bound with how many lie between it and the one before; the last bound is infinite.
+    /// Returns each upper bound with the number of values between the previous bound and it. The last bound is infinite.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         self.bounds.iter().copied().chain([f64::INFINITY]).zip(self.counts.iter().copied()).collect()
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_lies_in_one_bucket_and_a_bound_belongs_to_what_is_below_it() {
+    fn each_value_counts_in_one_bucket_and_a_bound_belongs_to_the_bucket_below() {
         const BOUNDS: &[f64] = &[0.1, 1.0, 10.0];
         for (values, counts) in [
             (&[][..], [0, 0, 0, 0]),

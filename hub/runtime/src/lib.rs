@@ -1,4 +1,4 @@
-//! Being a good process: logs, output, tasks that end loudly, watches, readiness, metrics, shutdown.
+//! What every process of the workspace needs: logs, output, named tasks, watches, readiness, metrics, traces, shutdown.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod admin;
@@ -28,7 +28,7 @@ pub use shutdown::Shutdown;
 pub use tasks::Tasks;
 pub use traces::Traces;
 
-/// Runs a process's work on a multi-threaded runtime; an error is printed with all its causes.
+/// Runs a process's work on a multi-threaded runtime, and returns its exit code as [`finish`] does.
 pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process::ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -38,13 +38,13 @@ pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> std::process:
         }
     };
     let outcome = runtime.block_on(work);
-    // Blocking work that still runs (a look-up, a read) must not hold up the end.
+    // Blocking work that still runs, such as a DNS look-up, must not delay the exit.
     runtime.shutdown_background();
     finish(outcome)
 }
 
-/// The exit code of a process's work; an error is printed with all its causes. A command whose reader has gone ends without
-/// a word, with the code that shells know from SIGPIPE.
+/// Returns the exit code of a process's work. An error is printed with all its causes. If standard output's reader is gone
+/// ([`out::ReaderGone`]), nothing is printed and the code is 141, which shells know from SIGPIPE.
 pub fn finish(outcome: anyhow::Result<()>) -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

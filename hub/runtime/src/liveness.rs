@@ -1,23 +1,23 @@
-//! Whether the process makes progress ([`Liveness`]): the owner of its state counts what it does ([`Heart`]), and `/livez`
-//! compares that with what it saw before. Nobody waits for anybody.
+//! Whether the process makes progress ([`Liveness`]). The owner of a state counts its steps ([`Heart`]), and `/livez`
+//! compares the count with the one it saw before. Neither waits for the other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// How long nothing may happen. Generous: a process that is killed while it is only slow starts over, and is slower still.
+/// How long a state may make no progress. It is generous: a slow process that is killed starts over and is slower still.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often the heart of a state that nobody changes beats.
+/// How often [`Heart::keep`] beats.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Counts what the owner of some state does: at each pass of its task, and at each step of a long change.
+/// Counts the steps of a state's owner: each pass of its task, and each step of a long change.
 #[derive(Clone, Debug, Default)]
 pub struct Heart {
     beats: Arc<AtomicU64>,
 }
 
-/// What `/livez` looks at. Clones are the same.
+/// The states that `/livez` checks. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness {
     watched: Arc<Mutex<Vec<Watched>>>,
@@ -26,21 +26,21 @@ pub struct Liveness {
 #[derive(Debug)]
 struct Watched {
     name: &'static str,
-    /// Gone with its owner, whose end is another's to notice.
+    /// Gone with its owner. [`Tasks`](crate::Tasks) reports that end.
     heart: Weak<AtomicU64>,
-    /// The count that was seen last, and when it was new.
+    /// The last count, and when it was seen first.
     seen: Option<(u64, Instant)>,
 }
 
 // === impl Heart ===
 
 impl Heart {
-    /// Something was done.
+    /// Counts one step.
     pub fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Beats once a second as long as `look`, which waits for the state, returns.
+    /// Beats once a second while `look` returns. `look` must wait for the state's lock.
     ///
     /// # Errors
     /// Never.
@@ -56,15 +56,15 @@ impl Heart {
 // === impl Liveness ===
 
 impl Liveness {
-    /// The process counts as dead if nothing is done here for [`PATIENCE`]. `name` tells a person what stands still.
-    /// It is forgotten with the heart's last clone elsewhere.
+    /// Adds a state: the process counts as dead if its heart does not beat for [`PATIENCE`]. `name` is shown to people. The
+    /// state is forgotten when the last clone of the heart is dropped.
     pub fn watch(&self, name: &'static str, heart: &Heart) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.push(Watched { name, heart: Arc::downgrade(&heart.beats), seen: None });
     }
 
-    /// What has stood still for [`PATIENCE`], and for how long. Time counts from the look that saw the last progress: looks
-    /// have to come more often than that.
+    /// Returns the states without progress for [`PATIENCE`] or longer, and that time. It counts from the call that saw the
+    /// last progress, so calls must be more frequent than [`PATIENCE`].
     pub fn still(&self, now: Instant) -> Vec<(&'static str, Duration)> {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|one| one.heart.strong_count() > 0);
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_still_for_long_is_dead_and_a_long_change_that_goes_on_is_not() {
+    fn state_without_progress_is_dead_and_a_long_change_that_beats_is_not() {
         let (liveness, state, other) = (Liveness::default(), Heart::default(), Heart::default());
         liveness.watch("state", &state);
         liveness.watch("other", &other);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn time_before_the_first_look_does_not_count() {
+    fn time_before_the_first_call_does_not_count() {
         let liveness = Liveness::default();
         let (heart, start) = (Heart::default(), Instant::now());
         liveness.watch("state", &heart);

@@ -1,5 +1,5 @@
-//! Logs go to standard error: text for people, JSON lines for collectors. What a terminal acts on is escaped in both, since
-//! messages and fields may carry the text of users.
+//! Logs on standard error: text for people, JSON lines for collectors. Entry point: [`init`]. Control characters are escaped
+//! in both, because messages and fields may carry users' text.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -42,18 +42,19 @@ impl FromStr for Format {
     }
 }
 
-/// Starts logging for the whole process. `level` is a filter such as `info` or `warn,portreeve_hub=debug`.
+/// Starts logging for the whole process. `level` is a filter such as `info` or `warn,portreeve_hub=debug`. A second call
+/// succeeds and changes nothing: tests start several roles in one process.
 ///
 /// # Errors
-/// A filter that can't be read. A second call changes nothing and succeeds: tests start many roles in one process.
+/// The filter can't be parsed.
 pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level)?;
-    // Without colours: their escape sequences can't be told from those of users' text.
+    // No colours: their escape sequences can't be told from those in users' text.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     let builder = builder.with_writer(move || Escaping { to: io::stderr(), format });
-    // A line that can't be written is lost. Told of on the same standard error, its loss would be a panic.
+    // A line that can't be written is lost. Reporting the loss on the same standard error would panic.
     let builder = builder.log_internal_errors(false);
-    // A failure means that logging runs already.
+    // It fails only if logging was started before.
     let _started = match format {
         Format::Text => builder.with_target(false).try_init(),
         Format::Json => builder.json().try_init(),
@@ -61,7 +62,8 @@ pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Escapes every event before it is written. An event comes as one buffer that ends with a line feed, and leaves as one line.
+/// Escapes every event before it is written. An event arrives as one buffer that ends with a line feed, and is written as one
+/// line.
 struct Escaping<W> {
     to: W,
     format: Format,
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn event_is_one_line_that_no_terminal_acts_on() {
+    fn event_is_one_line_without_control_characters() {
         let written = |format, event: &str| {
             let mut to = Vec::new();
             let length = Escaping { to: &mut to, format }.write(event.as_bytes()).unwrap();

@@ -1,8 +1,8 @@
-//! What a process tells Prometheus ([`Metrics`]): families of samples ([`Family`]) that are taken when it asks, so that
-//! nothing is counted for it on a hot path; and of every process its build, memory, processor time and files. What is
-//! counted as it happens is a [`Histogram`].
+//! A process's metrics for Prometheus ([`Metrics`]): families of samples ([`Family`]) that are read from the state when
+//! Prometheus scrapes, so that hot paths count nothing for them. Every process also reports its build, memory, CPU time and
+//! open files. Values that must be counted as they occur go into a [`Histogram`].
 //!
-//! Written by prometheus-client, in the OpenMetrics text format.
+//! prometheus-client writes them in the OpenMetrics text format.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,120 +23,120 @@ pub use crate::histogram::Histogram;
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether a family's values may fall.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// They may.
+    /// Values may rise and fall.
     Gauge,
-    /// They count since the process started; `_total` is written behind the name.
+    /// Values count from the process's start. `_total` is appended to the name.
     Counter,
-    /// They are distributions.
+    /// Values are distributions.
     Histogram,
-    /// Nobody says: the name is written as it is.
+    /// The type is not known. The name is written unchanged.
     Unknown,
 }
 
 /// Samples under one name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Family {
-    /// Its name, with its unit and without `_total`.
+    /// The name, with its unit and without `_total`.
     pub name: Cow<'static, str>,
-    /// What it is, for a person.
+    /// The help text.
     pub help: Cow<'static, str>,
-    /// Gauge, counter or histogram.
+    /// The type.
     pub kind: Kind,
-    /// Each with its labels.
+    /// The samples, each with its labels.
     pub samples: Vec<Sample>,
 }
 
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Names and values, in the order in which they are written.
+    /// Label names and values, in the order of the output.
     pub labels: Vec<(Cow<'static, str>, String)>,
     /// The value.
     pub value: Value,
 }
 
-/// What a sample says, in the unit of the family's name.
+/// A sample's value, in the unit of the family's name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Of a gauge, a counter, or what nobody knows.
+    /// The value of a gauge, a counter or an unknown type.
     Number(f64),
-    /// Of a histogram.
+    /// The value of a histogram.
     Distribution(Histogram),
 }
 
-/// How long an answer waits for a look at the state. Then it has what the last look found.
+/// How long a scrape waits for the state. After that it gets the last samples.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// All that a process has to tell.
+/// The metrics of a process.
 #[derive(Clone)]
 pub struct Metrics {
     component: &'static str,
-    state: Arc<Looks>,
+    state: Arc<StateReader>,
     ask: Arc<dyn Fn() -> BoxFuture<'static, Vec<Family>> + Send + Sync>,
 }
 
-/// The families of one answer.
+/// The families of one scrape.
 #[derive(Debug)]
 struct Taken(Vec<Family>);
 
-/// Looks at a process's state. They may wait for its lock: on a thread of their own, one at a time.
-struct Looks {
+/// Reads a process's state. A read may wait for the state's lock, so it runs on a blocking thread, one at a time.
+struct StateReader {
     look: Box<dyn Fn() -> Vec<Family> + Send + Sync>,
-    looking: AtomicBool,
-    /// What the last look found, and when.
+    busy: AtomicBool,
+    /// The last samples, and when they were read.
     found: watch::Sender<Option<(Instant, Vec<Family>)>>,
 }
 
-/// A look that has begun; when it is dropped, the next one may.
-struct Looking(Arc<Looks>);
+/// A read in progress. Dropping it lets the next one begin.
+struct Reading(Arc<StateReader>);
 
 // === impl Family ===
 
 impl Family {
-    /// A family without samples yet.
+    /// A family without samples.
     pub fn new(kind: Kind, name: impl Into<Cow<'static, str>>, help: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), help: help.into(), kind, samples: Vec::new() }
     }
 
-    /// A gauge without samples yet.
+    /// A gauge without samples.
     pub fn gauge(name: &'static str, help: &'static str) -> Self {
         Self::new(Kind::Gauge, name, help)
     }
 
-    /// A counter without samples yet.
+    /// A counter without samples.
     pub fn counter(name: &'static str, help: &'static str) -> Self {
         Self::new(Kind::Counter, name, help)
     }
 
-    /// A histogram with its only distribution.
+    /// A histogram with one distribution.
     pub fn histogram(name: &'static str, help: &'static str, distribution: Histogram) -> Self {
         let mut family = Self::new(Kind::Histogram, name, help);
         family.samples.push(Sample { labels: Vec::new(), value: Value::Distribution(distribution) });
         family
     }
 
-    /// With its only value.
+    /// Adds a value without labels.
     #[must_use]
     pub fn value(self, value: f64) -> Self {
         self.sample(Vec::new(), value)
     }
 
-    /// With a value under one label.
+    /// Adds a value with one label.
     #[must_use]
     pub fn with(self, label: &'static str, name: impl Into<String>, value: f64) -> Self {
         self.sample(vec![(label.into(), name.into())], value)
     }
 
-    /// With one value for each entry, under one label.
+    /// Adds one value per entry, with one label.
     #[must_use]
     pub fn each<N: Into<String>>(self, label: &'static str, all: impl IntoIterator<Item = (N, f64)>) -> Self {
         all.into_iter().fold(self, |family, (name, value)| family.with(label, name, value))
     }
 
-    /// With a value under these labels.
+    /// Adds a value with these labels.
     #[must_use]
     pub fn sample(mut self, labels: Vec<(Cow<'static, str>, String)>, value: f64) -> Self {
         self.samples.push(Sample { labels, value: Value::Number(value) });
@@ -147,27 +147,30 @@ impl Family {
 // === impl Metrics ===
 
 impl Metrics {
-    /// What `look` finds each time, and the process's own part; `component` names the program.
+    /// The samples of `look`, called for each scrape, and the process's own. `component` is the program's name.
     pub fn new(component: &'static str, look: impl Fn() -> Vec<Family> + Send + Sync + 'static) -> Self {
         let nobody = || -> BoxFuture<'static, Vec<Family>> { Box::pin(async { Vec::new() }) };
-        let state =
-            Looks { look: Box::new(look), looking: AtomicBool::new(false), found: watch::Sender::new(None) };
+        let state = StateReader {
+            look: Box::new(look),
+            busy: AtomicBool::new(false),
+            found: watch::Sender::new(None),
+        };
         Self { component, state: Arc::new(state), ask: Arc::new(nobody) }
     }
 
-    /// With what others answer each time, behind the rest: `ask` bounds how long it waits for them.
+    /// Appends the samples of other processes, asked for each scrape. `ask` must limit its own time.
     #[must_use]
     pub fn asking(self, ask: impl Fn() -> BoxFuture<'static, Vec<Family>> + Send + Sync + 'static) -> Self {
         Self { ask: Arc::new(ask), ..self }
     }
 
-    /// All of it, in [`CONTENT_TYPE`]. While something holds the state for longer than half a second, its samples are as the
-    /// last look found them; `portreeve_metrics_age_seconds` says how long ago that was.
+    /// Returns all samples in [`CONTENT_TYPE`]. If the state is locked for longer than half a second, its last samples are
+    /// returned; `portreeve_metrics_age_seconds` is their age.
     ///
     /// # Errors
-    /// A family can't be written.
+    /// A family can't be encoded.
     pub async fn text(&self) -> Result<String, fmt::Error> {
-        // Others are asked first: what is said of having asked them is in this answer.
+        // Others are asked first, so that the state's samples about these questions are current.
         let answered = (self.ask)().await;
         let labels = [("component", self.component), ("version", env!("CARGO_PKG_VERSION"))];
         let labels = labels.map(|(name, value)| (name.into(), value.to_owned()));
@@ -186,48 +189,48 @@ impl Metrics {
     }
 }
 
-// === impl Looks ===
+// === impl StateReader ===
 
-impl Looks {
-    /// What a look finds now, or, where that takes too long, what the last one found.
+impl StateReader {
+    /// Returns new samples, or the last ones if reading the state takes too long.
     async fn newest(self: &Arc<Self>) -> Vec<Family> {
         let mut found = self.found.subscribe();
-        if !self.looking.swap(true, Ordering::AcqRel) {
-            let looking = Looking(self.clone());
+        if !self.busy.swap(true, Ordering::AcqRel) {
+            let reading = Reading(self.clone());
             tokio::task::spawn_blocking(move || {
-                let families = (looking.0.look)();
-                // Before the news: whoever is woken by it and asks again must find the place free.
-                let looks = looking.0.clone();
-                drop(looking);
-                looks.found.send_replace(Some((Instant::now(), families)));
+                let families = (reading.0.look)();
+                // Dropped before the send: a reader that wakes up and scrapes again must be able to begin a read.
+                let reader = reading.0.clone();
+                drop(reading);
+                reader.found.send_replace(Some((Instant::now(), families)));
             });
         }
-        // In vain: then the last one counts.
+        // After a timeout the last samples are used.
         let _ = tokio::time::timeout(PATIENCE, found.changed()).await;
         let (at, mut families) = found.borrow().clone().unwrap_or((Instant::now(), Vec::new()));
         let age = Family::gauge(
             "portreeve_metrics_age_seconds",
-            "How old the samples of the process's state are: it rises while one long change holds the state",
+            "Age of the samples of the process's state; it rises while a long change locks the state",
         );
         families.push(age.value(at.elapsed().as_secs_f64()));
         families
     }
 }
 
-impl Drop for Looking {
+impl Drop for Reading {
     fn drop(&mut self) {
-        self.0.looking.store(false, Ordering::Release);
+        self.0.busy.store(false, Ordering::Release);
     }
 }
 
-/// What this process uses, under the names that Prometheus gives to it everywhere.
+/// This process's resource usage, under Prometheus's standard names.
 fn process() -> Vec<Family> {
     let all = crate::process::look(std::process::id(), |found| {
         let started = found.start_time() as f64;
         let mut all = vec![
             Family::gauge("process_resident_memory_bytes", "Resident memory").value(found.memory() as f64),
-            Family::gauge("process_start_time_seconds", "When it started, since 1970").value(started),
-            Family::counter("process_cpu_seconds", "Time on a processor")
+            Family::gauge("process_start_time_seconds", "Start time, seconds since 1970").value(started),
+            Family::counter("process_cpu_seconds", "CPU time")
                 .value(found.accumulated_cpu_time() as f64 / 1000.0),
         ];
         let open = |open| Family::gauge("process_open_fds", "Open files").value(open as f64);
@@ -277,7 +280,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn families_are_taken_anew_each_time_and_written_with_their_labels() {
+    async fn each_scrape_reads_families_again_and_writes_their_labels() {
         let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let counter = asked.clone();
         let metrics = Metrics::new("test", move || {

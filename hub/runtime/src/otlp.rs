@@ -1,6 +1,7 @@
-//! The part of OpenTelemetry's protocol (OTLP over gRPC, opentelemetry-proto 1.x) that carries spans: [`Client::send`].
+//! The part of OpenTelemetry's protocol that carries spans (OTLP over gRPC, opentelemetry-proto 1.x). Entry point:
+//! [`Client::send`].
 //!
-//! A dozen fields, so they stand here: the numbers are the protocol's, and a test has its own library read what is sent.
+//! The messages have a dozen fields, so they are written out here. A test decodes them with OpenTelemetry's own library.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +19,7 @@ use crate::span::Span;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// How long one request may take.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// SPAN_KIND_INTERNAL.
@@ -27,15 +28,15 @@ const INTERNAL: i32 = 1;
 /// STATUS_CODE_ERROR.
 const FAILED: i32 = 2;
 
-/// Where a collector is: `http://host:port`, its OTLP port for gRPC. There is no TLS: a collector is a neighbour.
+/// A collector's address: `http://host:port` with its OTLP port for gRPC. TLS is not supported: collectors run nearby.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
-/// A collector, and who sends to it.
+/// A client of a collector.
 pub struct Client {
     grpc: Grpc<Channel>,
     resource: ResourceMessage,
-    /// It did not take what was sent last.
+    /// The last request failed.
     failing: bool,
 }
 
@@ -135,7 +136,8 @@ impl FromStr for Endpoint {
 // === impl Client ===
 
 impl Client {
-    /// The collector at `endpoint`, which need not be there yet.
+    /// A client of the collector at `endpoint`. It connects with the first spans. `component` and `instance` become
+    /// `service.name` and `service.instance.id`.
     pub fn new(endpoint: &Endpoint, component: &str, instance: &str) -> Self {
         let channel =
             tonic::transport::Endpoint::from(endpoint.0.clone()).connect_timeout(TIMEOUT).connect_lazy();
@@ -146,7 +148,7 @@ impl Client {
         Self { grpc: Grpc::new(channel), resource: ResourceMessage { attributes }, failing: false }
     }
 
-    /// Sends spans. What is not taken is lost, which is said once.
+    /// Sends spans. Spans that the collector does not take are lost. The first loss in a row is logged.
     pub async fn send(&mut self, spans: Vec<Span>) {
         if spans.is_empty() {
             return;
@@ -158,7 +160,11 @@ impl Client {
         let failed = error.is_some();
         match error {
             Some(error) if !self.failing => {
-                tracing::warn!(error = error.message(), count, "the collector takes no spans: they are lost");
+                tracing::warn!(
+                    error = error.message(),
+                    count,
+                    "the collector does not take spans: they are lost"
+                );
             }
             None if self.failing => tracing::info!("the collector takes spans again"),
             _ => {}
@@ -170,8 +176,8 @@ impl Client {
         let spans = spans.into_iter().map(message).collect();
         let (resource, scope_spans) = (Some(self.resource.clone()), vec![ScopeSpans { spans }]);
         let request = ExportRequest { resource_spans: vec![ResourceSpans { resource, scope_spans }] };
-        let away = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
-        self.grpc.ready().await.map_err(away)?;
+        let unavailable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
+        self.grpc.ready().await.map_err(unavailable)?;
         let codec: ProstCodec<ExportRequest, ExportResponse> = ProstCodec::default();
         self.grpc.unary(Request::new(request), PathAndQuery::from_static(EXPORT), codec).await?;
         Ok(())
@@ -187,7 +193,7 @@ fn message(span: Span) -> SpanMessage {
         name: span.name.into(),
         kind: INTERNAL,
         start_time_unix_nano: nanos(span.begun),
-        // Clocks may be set back meanwhile.
+        // The clock may have been set back.
         end_time_unix_nano: nanos(span.ended.max(span.begun)),
         attributes: span.attributes.iter().map(|(key, value)| pair(key, value)).collect(),
         status: span.failure.map(failed),
@@ -208,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoint_is_plain_http_with_a_port_and_reads_what_it_writes() {
+    fn endpoint_is_plain_http_with_a_port_and_parses_its_own_text() {
         for text in ["http://collector.tracing:4317/", "http://127.0.0.1:4317/", "http://[::1]:4317/"] {
             assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.to_owned()));
         }
@@ -218,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn collector_that_is_away_holds_nobody_up_and_is_tried_again() {
+    async fn unavailable_collector_blocks_nothing_and_is_tried_again() {
         let (now, trace) = (SystemTime::now(), crate::span::TraceId::of("a", 1));
         let spans = || vec![Span::new((trace, None), ("apply", ""), (now, now))];
         // The port was free a moment ago.

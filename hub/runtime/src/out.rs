@@ -1,6 +1,7 @@
-//! What a program prints for people. Entry points: [`print()`], [`tell`], [`note`]; [`plain`] for text of unknown origin.
+//! Text that programs print for people. Entry points: [`print()`], [`tell`], [`note`]; [`plain`] escapes text of unknown
+//! origin.
 //!
-//! `println!` and `eprintln!` panic when their reader has gone; nothing of the workspace's programs uses them.
+//! `println!` and `eprintln!` panic if their reader is gone, so the workspace's programs use neither.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
@@ -8,12 +9,12 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 
-/// Nobody reads standard output any more. [`crate::finish`] makes it the exit code of a broken pipe, without a word.
+/// Standard output has no reader any more. [`crate::finish`] turns it into the exit code of a broken pipe and prints nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("standard output was closed by its reader")]
 pub struct ReaderGone;
 
-/// The exit code that shells show for a program that SIGPIPE ended (128 + 13).
+/// The exit code that shells report for SIGPIPE (128 + 13).
 pub(crate) const BROKEN_PIPE: u8 = 141;
 
 /// Writes a line to standard output, for a command whose output is its purpose.
@@ -24,34 +25,34 @@ pub fn print(text: impl Display) -> anyhow::Result<()> {
     write_line(&mut io::stdout().lock(), text)
 }
 
-/// Writes a line to standard output, for a program that goes on: what nobody reads is lost. Control characters but line
-/// feeds are escaped.
+/// Writes a line to standard output, for a program that runs on if it has no reader: the text is lost then. Control
+/// characters except line feeds are escaped.
 pub fn tell(text: impl Display) {
-    // Losing it is what was asked for.
+    // The text may be lost, as documented.
     let _ = write_line(&mut io::stdout().lock(), plain_lines(&text.to_string()));
 }
 
-/// Writes a line to standard error: what nobody reads is lost. Control characters but line feeds are escaped.
+/// Writes a line to standard error. It is lost if there is no reader. Control characters except line feeds are escaped.
 pub fn note(text: impl Display) {
-    // Losing it is what was asked for.
+    // The text may be lost, as documented.
     let _ = write_line(&mut io::stderr().lock(), plain_lines(&text.to_string()));
 }
 
-/// Each line as [`plain`] has it; line feeds stay.
+/// Escapes each line as [`plain`] does. Line feeds stay.
 pub fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 fn write_line(to: &mut impl Write, text: impl Display) -> anyhow::Result<()> {
-    // One write for a line: other processes may write to the same terminal.
+    // One write per line: other processes may write to the same terminal.
     let line = format!("{text}\n");
     checked(to.write_all(line.as_bytes()).and_then(|()| to.flush()))
 }
 
-/// The outcome of writing to standard output, as [`print()`] has it.
+/// Converts the result of a write to standard output.
 ///
 /// # Errors
-/// As for [`print()`].
+/// The errors of [`print()`].
 pub fn checked(written: io::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
@@ -59,8 +60,8 @@ pub fn checked(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// `text` with every character that a terminal acts on escaped as in Rust (`\u{1b}`, `\n`): control characters, and those
-/// that change the direction or the lines of text.
+/// Returns `text` with every character that a terminal acts on escaped as in Rust (`\u{1b}`, `\n`): control characters, and
+/// characters that change the direction or the lines of text.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {
         return Cow::Borrowed(text);
@@ -78,10 +79,9 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// JSON, compact or not, in which also those characters are escaped that JSON allows in strings and terminals act on. It means
-/// the same.
+/// Returns equivalent JSON in which strings have no characters that a terminal acts on. `json` may be compact or indented.
 pub fn plain_json(json: &str) -> Cow<'_, str> {
-    // Outside of strings JSON has none of them but white space.
+    // Outside of strings, white space is the only such character in JSON.
     let acts = |c: char| acts(c) && !matches!(c, '\n' | '\r' | '\t');
     if !json.contains(acts) {
         return Cow::Borrowed(json);
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_acts_on_is_escaped_and_all_else_stays() {
+    fn characters_that_terminals_act_on_are_escaped_and_others_stay() {
         for (text, expected) in [
             ("A/default/call/keyed", "A/default/call/keyed"),
             ("größer → 端口", "größer → 端口"),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reader_that_went_is_a_broken_pipe() {
+    fn only_a_lost_reader_is_a_broken_pipe() {
         let gone = write_line(&mut Failing(io::ErrorKind::BrokenPipe), "x").unwrap_err();
         assert!(gone.is::<ReaderGone>(), "{gone:#}");
         let full = write_line(&mut Failing(io::ErrorKind::StorageFull), "x").unwrap_err();

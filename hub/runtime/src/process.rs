@@ -1,8 +1,8 @@
-//! What a process uses, as the kernel tells it. Entry point: [`look`].
+//! A process's resource usage, from the kernel. Entry point: [`look`].
 
 use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Looks at the memory and the processor time of the process `pid`; none when there is none.
+/// Calls `look` with the memory and CPU time of the process `pid`. Returns `None` if there is no such process.
 pub fn look<R>(pid: u32, look: impl FnOnce(&Process) -> R) -> Option<R> {
     let pid = Pid::from_u32(pid);
     let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();

@@ -1,17 +1,17 @@
-//! Readiness as dropped guards: the process is ready when every task that held one has let it go.
+//! Readiness as dropped guards ([`Readiness`]): the process is ready when every task has dropped its guard.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Who is not ready yet.
+/// The tasks that are not ready yet. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     waiting: Arc<watch::Sender<BTreeSet<&'static str>>>,
 }
 
-/// Held by a task until it is ready; dropped, it says so.
+/// Held by a task until it is ready.
 #[derive(Debug)]
 pub struct Guard {
     name: &'static str,
@@ -27,7 +27,7 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Not ready until the guard is dropped. `name` tells a person what is waited for.
+    /// Returns a guard. The process is not ready until it is dropped. `name` is shown to people as what is waited for.
     pub fn guard(&self, name: &'static str) -> Guard {
         self.waiting.send_modify(|waiting| {
             waiting.insert(name);
@@ -35,15 +35,15 @@ impl Readiness {
         Guard { name, waiting: self.waiting.clone() }
     }
 
-    /// The names that are waited for now; empty: ready.
+    /// Returns the names of all guards, sorted. The process is ready if there are none.
     pub fn waiting(&self) -> Vec<&'static str> {
         self.waiting.borrow().iter().copied().collect()
     }
 
-    /// Resolves when nothing is waited for.
+    /// Waits until no guard is left.
     pub async fn ready(&self) {
         let mut changes = self.waiting.subscribe();
-        // The sender lives as long as self: waiting can't fail.
+        // It can't fail: the sender lives as long as self.
         let _ = changes.wait_for(BTreeSet::is_empty).await;
     }
 }

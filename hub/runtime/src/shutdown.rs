@@ -1,9 +1,9 @@
-//! Asking a process to end: SIGTERM and SIGINT, or its owner.
+//! The shutdown of a process ([`Shutdown`]), begun by SIGTERM, SIGINT or the program itself.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A wish to end, shared by all tasks of a process.
+/// The shutdown signal of a process. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
@@ -12,27 +12,27 @@ pub struct Shutdown {
 // === impl Shutdown ===
 
 impl Shutdown {
-    /// Ends everything that waits for it.
+    /// Begins the shutdown.
     pub fn begin(&self) {
         self.token.cancel();
     }
 
-    /// One that begins with this one at the latest.
+    /// Returns a shutdown that begins with this one, or earlier if its own [`Shutdown::begin`] is called.
     pub fn child(&self) -> Self {
         Self { token: self.token.child_token() }
     }
 
-    /// Resolves when the process is to end.
+    /// Waits until the shutdown begins.
     pub async fn wait(&self) {
         self.token.cancelled().await;
     }
 
-    /// A future of its own that resolves when the process is to end.
+    /// Returns a future that waits until the shutdown begins.
     pub fn waiter(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         self.token.clone().cancelled_owned()
     }
 
-    /// Whether the process is to end.
+    /// Whether the shutdown has begun.
     pub fn begun(&self) -> bool {
         self.token.is_cancelled()
     }

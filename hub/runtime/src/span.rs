@@ -57,7 +57,8 @@ impl TraceId {
 // === impl SpanId ===
 
 impl SpanId {
-    /// The id of the step `name` at `place`: a hub, a node or a proxy. `place` is empty for a step that happens once per trace.
+    /// The id of the step `name` at `place`: a hub, a node or a proxy. `place` is empty for a step that happens once per
+    /// trace.
     pub fn of(trace: TraceId, name: &str, place: &str) -> Self {
         let text = format!("{:032x} {name} {place}", u128::from_be_bytes(trace.0));
         Self(xxh3_64(text.as_bytes()).to_be_bytes())

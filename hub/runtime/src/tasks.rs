@@ -1,4 +1,4 @@
-//! Named tasks: the process ends when the first of them does, and says which. A dead task is never overlooked.
+//! Named tasks ([`Tasks`]). The process ends with the first task that ends, and its error names that task.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,12 @@ pub struct Tasks {
 // === impl Tasks ===
 
 impl Tasks {
-    /// No tasks yet; all of them end with `shutdown`.
+    /// A process without tasks. All its tasks end with `shutdown`.
     pub fn new(shutdown: Shutdown) -> Self {
         Self { shutdown, set: JoinSet::new(), names: HashMap::new() }
     }
 
-    /// Starts a task that is dropped at the shutdown.
+    /// Starts a task. The shutdown drops it.
     pub fn spawn(
         &mut self,
         name: &'static str,
@@ -38,7 +38,8 @@ impl Tasks {
         });
     }
 
-    /// Starts a task that has something to put in order at the shutdown, sees it by itself, and is waited for.
+    /// Starts a task that has to clean up at the shutdown. It must watch for the shutdown itself; [`Tasks::run`] waits for
+    /// it.
     pub fn spawn_graceful(
         &mut self,
         name: &'static str,
@@ -51,7 +52,7 @@ impl Tasks {
     /// Runs until the first task ends, then begins the shutdown and waits for the others.
     ///
     /// # Errors
-    /// The first task's error under its name; a task that ended though nobody asked for the shutdown.
+    /// The error of the task that ended first, with its name; or that a task ended before the shutdown.
     pub async fn run(mut self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
         while let Some(ended) = self.set.join_next_with_id().await {
@@ -64,7 +65,7 @@ impl Tasks {
             let result = result.with_context(|| format!("task {name}"));
             if outcome.is_ok() {
                 outcome = match result {
-                    Ok(()) if early => Err(anyhow!("task {name} ended though nothing asked it to")),
+                    Ok(()) if early => Err(anyhow!("task {name} ended before the shutdown")),
                     other => other,
                 };
             }
@@ -88,10 +89,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_ends_unasked_is_an_error() {
+    async fn a_task_that_ends_before_the_shutdown_is_an_error() {
         let mut tasks = Tasks::new(Shutdown::default());
         tasks.spawn("short", async { Ok(()) });
         let error = tasks.run().await.unwrap_err();
-        assert_eq!(error.to_string(), "task short ended though nothing asked it to");
+        assert_eq!(error.to_string(), "task short ended before the shutdown");
     }
 }

@@ -1,8 +1,8 @@
-//! Spans for an OpenTelemetry collector ([`Traces`]), for those who give one by a flag; without it a span is not even made.
+//! Sends spans to an OpenTelemetry collector ([`Traces`]). Without a collector's address no span is built.
 //!
-//! Whose trace a span belongs to follows from what both sides know: the object's uid and the content hash of its Plan
-//! ([`TraceId::of`]). So hub and agents need no word for it between them, and whoever made a span can be named as a parent
-//! by what it did and where ([`SpanId::of`]).
+//! A trace's id follows from the object's uid and the content hash of its Plan ([`TraceId::of`]), which hub and agents both
+//! know. A span's id follows from its step and place ([`SpanId::of`]). So a process can name another process's span as a
+//! parent, and no id is sent between them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::{Shutdown, Tasks};
 
 pub use crate::span::{CHANGE, Span, SpanId, TraceId};
 
-/// Spans that wait for their way out at most; what is more is left out.
+/// Spans that may wait for the collector. Further spans are dropped.
 const WAITING: usize = 4096;
 
-/// Spans of one request at most.
+/// Most spans of one request.
 const BATCH: usize = 512;
 
-/// How long spans are gathered.
+/// How long spans are collected for one request.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// How long the collector may take at the end.
+/// How long the last request may take at the shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Where spans go; clones are the same. By default nowhere.
+/// The way of spans to the collector. Clones share it. By default spans are dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Traces {
     out: Option<mpsc::Sender<Span>>,
@@ -35,11 +35,8 @@ pub struct Traces {
 // === impl Traces ===
 
 impl Traces {
-    /// Sends spans to `endpoint`, if there is one, in a task of `tasks`. `component` and `instance` are the service's name and
-    /// instance there.
-    ///
-    /// # Errors
-    /// None: a collector that is away is tried again with the next spans, and those that it did not take are lost.
+    /// Sends spans to `endpoint`, if given, in a task of `tasks`. `component` and `instance` become the service's name and
+    /// instance. If the collector is unavailable, its spans are lost and the next ones try again.
     pub fn spawn(
         tasks: &mut Tasks,
         (component, instance): (&'static str, String),
@@ -53,21 +50,21 @@ impl Traces {
         this
     }
 
-    /// Gives spans to whoever has the other end.
+    /// Returns traces whose spans go to the returned receiver.
     pub fn channel() -> (Self, mpsc::Receiver<Span>) {
         let (out, spans) = mpsc::channel(WAITING);
         (Self { out: Some(out) }, spans)
     }
 
-    /// Whether somebody wants spans.
+    /// Whether spans have a receiver. Callers need not build them otherwise.
     pub fn is_on(&self) -> bool {
         self.out.is_some()
     }
 
-    /// Sends a span on its way, without waiting.
+    /// Queues a span without waiting. If the queue is full, the span is lost.
     pub fn tell(&self, span: Span) {
         if let Some(out) = &self.out {
-            // Full: the collector is slower than the changes, which must not wait for it.
+            // If it is full, the collector is slower than the changes, which must not wait for it.
             let _ = out.try_send(span);
         }
     }
@@ -99,7 +96,7 @@ async fn run(
     while let Ok(span) = spans.try_recv() {
         batch.push(span);
     }
-    // What is not taken by then is lost.
+    // Spans that are not sent by then are lost.
     let _ = tokio::time::timeout(FAREWELL, client.send(batch)).await;
     Ok(())
 }
@@ -111,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_told_anything_without_a_collector_and_nobody_waits_for_a_slow_one() {
+    fn spans_need_a_collector_and_never_wait_for_a_slow_one() {
         let now = SystemTime::UNIX_EPOCH;
         let span = || Span::new((TraceId::of("a", 1), None), ("apply", ""), (now, now));
         let off = Traces::default();
