@@ -16,8 +16,8 @@ const PEERS: &str = "hub/xds/tests/streams/peers.rs";
 const CASES: [&[Proof]; 30] = [
     // 1: the node comes in whatever request is first.
     &[
-        (CALLS, "node_comes_from_whatever_request_is_first_and_the_peer_from_the_kernel"),
-        (SUBSCRIBE, "endpoints_asked_first_are_answered_before_any_cluster_was_seen"),
+        (CALLS, "node_comes_from_the_first_request_of_any_type_and_the_peer_from_the_kernel"),
+        (SUBSCRIBE, "endpoints_requested_first_are_answered_before_any_cluster"),
     ],
     // 2: an empty first subscription of CDS and LDS is a wildcard.
     &[
@@ -40,8 +40,8 @@ const CASES: [&[Proof]; 30] = [
     &[(SUBSCRIBE, "known_name_subscribed_again_is_sent_again")],
     // 7: a missing name.
     &[
-        (SUBSCRIBE, "missing_name_is_said_removed_and_pushed_when_it_comes"),
-        (SUBSCRIBE, "missing_secret_is_met_with_silence_and_pushed_when_it_comes"),
+        (SUBSCRIBE, "missing_name_is_reported_removed_and_sent_when_it_exists"),
+        (SUBSCRIBE, "missing_secret_is_not_answered_and_is_sent_when_it_exists"),
     ],
     // 8: unsubscribing what was not subscribed, repeated names.
     &[
@@ -49,7 +49,7 @@ const CASES: [&[Proof]; 30] = [
         (SUBSCRIBE, "name_given_twice_gives_one_resource"),
     ],
     // 9: unsubscribing is not answered.
-    &[(SUBSCRIBE, "unsubscribing_is_not_answered_and_ends_later_changes")],
+    &[(SUBSCRIBE, "unsubscribing_is_not_answered_and_stops_later_changes")],
     // 10: a stale nonce, incremental.
     &[(SUBSCRIBE, "stale_nonce_does_not_lose_a_subscription_and_confirms_nothing")],
     // 11: a stale nonce, state of the world.
@@ -57,8 +57,8 @@ const CASES: [&[Proof]; 30] = [
     // 12: names changed at the same version.
     &[
         (SOTW, "names_added_at_the_same_version_are_sent"),
-        (SOTW, "full_set_goes_out_on_every_change_of_a_full_state_type"),
-        (SOTW, "only_what_changed_goes_out_for_endpoints"),
+        (SOTW, "full_set_is_sent_on_every_change_of_a_full_state_type"),
+        (SOTW, "only_changed_endpoints_are_sent"),
     ],
     // 13: an empty set is never sent by accident.
     &[
@@ -66,7 +66,7 @@ const CASES: [&[Proof]; 30] = [
         (SOTW, "wildcard_over_nothing_is_answered_empty"),
     ],
     // 14: an ACK is not answered.
-    &[(ACK, "ack_is_not_answered_and_tells_names_and_versions"), (SOTW, "ack_is_not_answered")],
+    &[(ACK, "ack_is_not_answered_and_reports_names_and_versions"), (SOTW, "ack_is_not_answered")],
     // 15: a rejection is recorded and not repeated.
     &[
         (REJECT, "rejected_resource_is_not_sent_again_until_it_changes"),
@@ -79,11 +79,11 @@ const CASES: [&[Proof]; 30] = [
     ],
     // 17: a reconnect without change.
     &[
-        (ACK, "reconnect_without_change_moves_no_resource"),
-        (CLIENTS, "restarted_server_with_the_same_state_moves_no_resource"),
+        (ACK, "reconnect_without_change_sends_no_resource"),
+        (CLIENTS, "restarted_server_with_the_same_state_sends_no_resource"),
     ],
     // 18: a reconnect after changes.
-    &[(ACK, "reconnect_sends_what_is_outdated_and_names_what_vanished")],
+    &[(ACK, "reconnect_sends_outdated_resources_and_removes_vanished_ones")],
     // 19: an assignment behind every cluster.
     &[
         (ORDER, "changed_cluster_is_followed_by_its_unchanged_assignment"),
@@ -91,22 +91,19 @@ const CASES: [&[Proof]; 30] = [
     ],
     // 20: make before break.
     &[
-        (ORDER, "additions_go_clusters_endpoints_listeners_routes_secrets"),
-        (ORDER, "cluster_goes_after_the_listener_removal_was_acked"),
-        (ORDER, "cluster_goes_after_a_grace_time_without_any_answer"),
+        (ORDER, "additions_are_sent_as_clusters_endpoints_listeners_routes_secrets"),
+        (ORDER, "cluster_is_removed_after_the_listener_removal_was_acked"),
+        (ORDER, "cluster_is_removed_after_a_grace_time_without_an_answer"),
     ],
     // 21: a held-back ACK of clusters.
     &[(ACK, "held_back_cluster_ack_blocks_nothing")],
     // 22: coalescing.
     &[
         (ACK, "client_that_does_not_ack_gets_a_few_merged_responses_ending_in_the_newest"),
-        (PEERS, "reader_that_is_stuck_stalls_nobody_and_gets_the_newest_in_the_end"),
+        (PEERS, "stuck_reader_delays_no_other_and_gets_the_newest_state_in_the_end"),
     ],
     // 23: equal content.
-    &[
-        (ACK, "identical_state_sends_nothing"),
-        (ACK, "change_there_and_back_between_two_pushes_sends_nothing"),
-    ],
+    &[(ACK, "identical_state_sends_nothing"), (ACK, "change_reverted_between_two_responses_sends_nothing")],
     // 24: names, nonces, type URLs.
     &[
         (CONTENT, "nonces_are_set_and_unique_on_a_stream"),
@@ -128,10 +125,10 @@ const CASES: [&[Proof]; 30] = [
         (SUBSCRIBE, "wildcard_of_an_unknown_type_is_answered_empty"),
     ],
     // 28: hung peers.
-    &[(PEERS, "hung_peer_is_noticed_on_both_sides_and_others_go_on")],
+    &[(PEERS, "hung_peer_is_noticed_on_both_sides_and_others_are_served")],
     // 29: a storm of reconnects.
     &[
-        (LOAD, "storm_of_fifty_clients_with_a_thousand_clusters_is_served_whole"),
+        (LOAD, "fifty_clients_at_once_each_get_all_thousand_clusters"),
         (CALLS, "stream_over_the_limit_is_refused_and_a_place_is_free_again_after_an_end"),
     ],
     // 30: secrets.

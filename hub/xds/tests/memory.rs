@@ -1,4 +1,5 @@
-//! What clients that ask without end cost a server: alone in its process, because it reads the process's own figures.
+//! The memory that clients with endless requests cost a server. The test is alone in its process, because it reads the
+//! process's own memory figures.
 //!
 //! Requests are written byte by byte, so that the client's side costs no more than the request's length.
 
@@ -20,9 +21,9 @@ use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
-/// Most that a client may cost at any time, KiB: both ends hold a request of the longest size, 16 MiB, once or twice.
+/// Limit of a client's cost at any time, KiB. Both ends hold a request of the longest size, 16 MiB, once or twice.
 const SERVED: u64 = 128 << 10;
-/// Most that may be left of all of them, KiB. glibc keeps up to 64 MiB at the top of its heap.
+/// Limit of what may remain of all clients, KiB. glibc keeps up to 64 MiB at the top of its heap.
 const LEFT: u64 = 96 << 10;
 /// Bound of every wait.
 const BOUND: Duration = Duration::from_secs(60);
@@ -30,10 +31,10 @@ const BOUND: Duration = Duration::from_secs(60);
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 const SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
-/// Longest request, bytes, less the type URL.
+/// Longest request without the type URL, bytes.
 const ROOM: usize = (16 << 20) - 256;
 
-/// A server of nothing.
+/// A server without resources.
 struct Nothing(Arc<View<EnvoyType>>);
 
 impl Source<EnvoyType> for Nothing {
@@ -46,7 +47,7 @@ impl Source<EnvoyType> for Nothing {
     fn closed(&self, _stream: &StreamInfo) {}
 }
 
-/// Sends bytes as they are, and does not look at what comes.
+/// A codec that sends raw bytes and ignores responses.
 struct Raw;
 
 impl Codec for Raw {
@@ -74,7 +75,7 @@ impl Encoder for Raw {
     }
 }
 
-/// One way to ask without end.
+/// One form of endless requests.
 struct Flood {
     name: &'static str,
     path: &'static str,
@@ -99,7 +100,7 @@ fn fields(parts: &[(u8, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// An incremental request that has the same field again and again, as often as there is room.
+/// An incremental request that repeats one field as often as fits.
 fn full(number: u8, one: &[u8]) -> Vec<u8> {
     let mut out = fields(&[(2, ENDPOINTS.as_bytes())]);
     let each = fields(&[(number, one)]);
@@ -115,7 +116,7 @@ fn named(url: (u8, &str), number: u8, range: std::ops::Range<usize>) -> Vec<u8> 
     out
 }
 
-/// An incremental request with one message, which has as many parts as there is room.
+/// An incremental request with one message of as many parts as fit.
 fn nested(number: u8, outer: &[u8], part: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
     let mut inner = Vec::with_capacity(ROOM);
     let mut parts = (0..).map(part);
@@ -126,12 +127,12 @@ fn nested(number: u8, outer: &[u8], part: impl Fn(usize) -> Vec<u8>) -> Vec<u8> 
     fields(&[(2, ENDPOINTS.as_bytes()), (number, &inner)])
 }
 
-/// One more text in a map.
+/// One entry of a map.
 fn text(number: u8, i: usize) -> Vec<u8> {
     fields(&[(number, &fields(&[(1, format!("{i:06}").as_bytes()), (2, &fields(&[(3, b"")]))]))])
 }
 
-/// Names with versions, each another one.
+/// Distinct names with versions.
 fn versions() -> Vec<u8> {
     let mut out = fields(&[(2, ENDPOINTS.as_bytes())]);
     (0..1_000_000).for_each(|i| field(&mut out, 5, &fields(&[(1, format!("{i:07}").as_bytes())])));
@@ -190,7 +191,7 @@ async fn open(sock: &Path, path: &'static str) -> Result<(mpsc::Sender<Vec<u8>>,
     Ok((requests, responses.into_inner()))
 }
 
-/// Asks until the stream ends; returns how it ended.
+/// Sends requests until the stream ends. Returns its status.
 async fn ask(sock: &Path, flood: Flood) -> Status {
     let (requests, mut responses) = match open(sock, flood.path).await {
         Ok(stream) => stream,
@@ -214,9 +215,9 @@ async fn ask(sock: &Path, flood: Flood) -> Status {
     }
 }
 
-/// How a flood ended, and what is resident at its worst and after it, KiB.
+/// Returns how a flood ended, with the peak of resident memory and what remains after it, KiB.
 async fn cost(sock: &Path, view: &View<EnvoyType>, flood: Flood) -> (Status, u64, u64) {
-    // Sets the peak to what is resident now.
+    // Resets the peak to the present size.
     let cleared = std::fs::write("/proc/self/clear_refs", "5");
     assert!(cleared.is_ok(), "the kernel keeps the peak: {cleared:?}");
     let status = timeout(BOUND, ask(sock, flood)).await;
@@ -225,7 +226,7 @@ async fn cost(sock: &Path, view: &View<EnvoyType>, flood: Flood) -> (Status, u64
     (status, figure("VmHWM:"), figure("VmRSS:"))
 }
 
-/// The server has no stream any more.
+/// Waits until the server has no stream.
 async fn ended(view: &View<EnvoyType>) {
     let start = Instant::now();
     while view.streams() > 0 {
@@ -235,7 +236,7 @@ async fn ended(view: &View<EnvoyType>) {
 }
 
 #[tokio::test]
-async fn client_that_asks_without_end_costs_little_and_all_of_it_is_given_back() {
+async fn client_with_endless_requests_costs_little_memory_and_all_of_it_is_freed() {
     let dir = tempfile::tempdir().unwrap();
     let sock = dir.path().join("xds.sock");
     let listener = UnixListener::bind(&sock).unwrap();

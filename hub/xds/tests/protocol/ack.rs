@@ -1,4 +1,4 @@
-//! Answers, flow and reconnection in delta (cases 14, 17, 18, 21, 22, 23).
+//! Answers, flow control and reconnection in delta (cases 14, 17, 18, 21, 22, 23).
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener, Secret};
 use portreeve_xds::session::MAX_IN_FLIGHT;
@@ -6,7 +6,7 @@ use portreeve_xds::{EnvoyType, Event, Request, Resource, Variant};
 
 use crate::peer::{Peer, about, eds_cluster, res, subscribe};
 
-/// A reconnecting client's first request: it has these at version `text`.
+/// A reconnecting client's first request, which claims these names at version `text`.
 fn holding(ty: EnvoyType, names: &[&str], have: &[(&str, &str)]) -> Request<EnvoyType> {
     let version = |name: &str, text: &str| Resource::new(ty, name, text.as_bytes()).version().to_string();
     let initial = have.iter().map(|(name, text)| (name.to_string(), version(name, text))).collect();
@@ -14,7 +14,7 @@ fn holding(ty: EnvoyType, names: &[&str], have: &[(&str, &str)]) -> Request<Envo
 }
 
 #[test]
-fn ack_is_not_answered_and_tells_names_and_versions() {
+fn ack_is_not_answered_and_reports_names_and_versions() {
     let mut peer = Peer::delta();
     peer.change(vec![res(Cluster, "a", "1")], &[]);
     peer.session.request(about(Cluster), &peer.snap, peer.now);
@@ -63,7 +63,7 @@ fn identical_state_sends_nothing() {
 }
 
 #[test]
-fn change_there_and_back_between_two_pushes_sends_nothing() {
+fn change_reverted_between_two_responses_sends_nothing() {
     let mut peer = Peer::delta();
     peer.change(vec![res(Cluster, "a", "1")], &[]);
     peer.says(about(Cluster));
@@ -110,7 +110,7 @@ fn held_back_cluster_ack_blocks_nothing() {
 }
 
 #[test]
-fn reconnect_without_change_moves_no_resource() {
+fn reconnect_without_change_sends_no_resource() {
     let mut peer = Peer::delta();
     peer.change(vec![res(Cluster, "a", "1"), res(Endpoint, "a", "1"), res(Endpoint, "b", "1")], &[]);
     let clusters = Request { subscribe: vec![], ..holding(Cluster, &[], &[("a", "1")]) };
@@ -120,7 +120,7 @@ fn reconnect_without_change_moves_no_resource() {
 }
 
 #[test]
-fn reconnect_sends_what_is_outdated_and_names_what_vanished() {
+fn reconnect_sends_outdated_resources_and_removes_vanished_ones() {
     let mut peer = Peer::delta();
     peer.change(vec![res(Cluster, "a", "1"), res(Cluster, "b", "2"), res(Cluster, "new", "1")], &[]);
     let have = [("a", "1"), ("b", "1"), ("gone", "1")];
@@ -145,7 +145,7 @@ fn initial_versions_count_only_in_the_first_request_of_a_type() {
 }
 
 #[test]
-fn restarted_server_agrees_with_what_the_client_was_told() {
+fn restarted_server_recognises_the_clients_versions() {
     let mut peer = Peer::delta();
     peer.change(vec![res(Cluster, "a", "1")], &[]);
     peer.session.request(about(Cluster), &peer.snap, peer.now);
@@ -156,7 +156,7 @@ fn restarted_server_agrees_with_what_the_client_was_told() {
 }
 
 #[test]
-fn what_a_returning_client_says_it_has_counts_as_accepted() {
+fn resources_that_a_returning_client_claims_count_as_accepted() {
     for variant in [Variant::Delta, Variant::Sotw] {
         let mut peer = Peer::new(variant);
         peer.change(vec![res(Listener, "a", "1")], &[]);

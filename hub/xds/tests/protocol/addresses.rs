@@ -1,4 +1,4 @@
-//! Addresses that change hands: left before they are taken, with a removal first only where there is no other way.
+//! Listeners that exchange addresses: each address is freed before it is taken, with a removal first only in cycles.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use portreeve_xds::{EnvoyType, Request, Resource, Variant};
 
 use crate::peer::{Peer, about, names, res};
 
-/// A listener with this address; its body differs when the address does.
+/// A listener with this address. Its body contains the address.
 fn at(name: &str, address: &str) -> (EnvoyType, Arc<Resource>) {
     (Listener, Resource::with_address(Listener, name, address.as_bytes(), address))
 }
 
-/// A client of this variant that has these listeners.
+/// A client of this variant with these listeners.
 fn established(variant: Variant, all: &[(&str, &str)]) -> Peer {
     let mut peer = Peer::new(variant);
     peer.change(all.iter().map(|(name, address)| at(name, address)).collect(), &[]);
@@ -37,7 +37,7 @@ fn swap_removes_one_listener_and_then_sends_both_in_order() {
 }
 
 #[test]
-fn chain_of_moves_is_one_response_that_begins_at_the_free_address() {
+fn chain_of_moves_is_one_response_that_starts_at_the_free_address() {
     for variant in [Variant::Delta, Variant::Sotw] {
         let mut peer = established(variant, &[("a", "1"), ("b", "2"), ("c", "3")]);
         peer.change(vec![at("a", "2"), at("b", "3"), at("c", "4")], &[]);
@@ -46,14 +46,14 @@ fn chain_of_moves_is_one_response_that_begins_at_the_free_address() {
 }
 
 #[test]
-fn longer_cycles_and_what_leads_into_them_need_one_removal_each() {
+fn each_cycle_of_addresses_needs_one_removal() {
     let mut peer = established(Variant::Delta, &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")]);
     peer.change(vec![at("a", "2"), at("b", "3"), at("c", "1"), at("d", "5"), at("e", "4")], &[]);
     assert_eq!(peer.hears(), ["Listener -a -d", "Listener +c +b +a +e +d"]);
 }
 
 #[test]
-fn other_name_for_an_address_is_one_response() {
+fn address_given_to_a_new_name_is_one_response() {
     let mut peer = established(Variant::Delta, &[("a", "1")]);
     peer.change(vec![at("b", "1")], &[(Listener, "a")]);
     assert_eq!(peer.hears(), ["Listener +b -a"], "the client applies removals first");
@@ -69,7 +69,7 @@ fn swapped_names_are_a_cycle_though_the_addresses_stay() {
 }
 
 #[test]
-fn rejected_listener_leaves_the_address_that_it_did_not_move_from() {
+fn rejected_listener_keeps_its_earlier_address() {
     let mut peer = established(Variant::Delta, &[("a", "1"), ("b", "2")]);
     peer.change(vec![at("a", "3")], &[]);
     let moved = peer.pull().remove(0);
@@ -80,7 +80,7 @@ fn rejected_listener_leaves_the_address_that_it_did_not_move_from() {
 }
 
 #[test]
-fn conflict_is_tried_again_at_once_when_an_address_becomes_free() {
+fn conflict_is_retried_at_once_when_an_address_becomes_free() {
     let mut peer = established(Variant::Delta, &[("a", "1")]);
     peer.change(vec![at("b", "2")], &[]);
     let refused = peer.pull().remove(0);
@@ -91,7 +91,7 @@ fn conflict_is_tried_again_at_once_when_an_address_becomes_free() {
 }
 
 #[test]
-fn listeners_of_an_earlier_stream_are_removed_when_they_are_in_the_way() {
+fn listeners_of_an_earlier_stream_that_block_an_address_are_removed() {
     let peer = established(Variant::Delta, &[("a", "1"), ("b", "2")]);
     let mut peer = peer.reconnected(Variant::Delta);
     let initial = [("a", "1"), ("b", "2")]
@@ -107,7 +107,7 @@ fn listeners_of_an_earlier_stream_are_removed_when_they_are_in_the_way() {
 }
 
 #[test]
-fn listeners_of_an_earlier_stream_that_did_not_change_are_known() {
+fn unchanged_listeners_of_an_earlier_stream_have_known_addresses() {
     let peer = established(Variant::Delta, &[("a", "1"), ("b", "2")]);
     let mut peer = peer.reconnected(Variant::Delta);
     let initial = ["a", "b"]

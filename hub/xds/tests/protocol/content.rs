@@ -1,4 +1,4 @@
-//! What is in a response (case 24) and what it costs: names, nonces, bytes, encoding.
+//! The content of responses (case 24): names, nonces, bytes and encoding.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Make before break, and the assignment behind every cluster (cases 19, 20, 25).
+//! Make before break, and the assignment that follows every cluster (cases 19, 20, 25).
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn assignment_follows_a_cluster_in_state_of_the_world_too() {
 }
 
 #[test]
-fn missing_assignment_of_a_new_cluster_is_said_removed() {
+fn missing_assignment_of_a_new_cluster_is_reported_removed() {
     let mut peer = Peer::delta();
     peer.change(vec![eds_cluster("a", "1")], &[]);
     peer.says(about(Cluster));
@@ -50,7 +50,7 @@ fn missing_assignment_of_a_new_cluster_is_said_removed() {
 }
 
 #[test]
-fn additions_go_clusters_endpoints_listeners_routes_secrets() {
+fn additions_are_sent_as_clusters_endpoints_listeners_routes_secrets() {
     let mut peer = established();
     peer.says(subscribe(Endpoint, &["b"]));
     peer.says(subscribe(Route, &["r"]));
@@ -68,7 +68,7 @@ fn additions_go_clusters_endpoints_listeners_routes_secrets() {
 }
 
 #[test]
-fn listener_waits_for_the_assignment_to_be_asked_for() {
+fn listener_waits_until_the_client_asks_for_the_assignment() {
     let mut peer = established();
     peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1"), res(Listener, "m", "1")], &[]);
     assert_eq!(peer.hears(), ["Cluster +b"]);
@@ -87,7 +87,7 @@ fn listener_waits_a_quarter_second_at_most() {
 }
 
 #[test]
-fn cluster_goes_after_the_listener_removal_was_acked() {
+fn cluster_is_removed_after_the_listener_removal_was_acked() {
     let mut peer = established();
     peer.change(vec![], &[(Cluster, "a"), (Endpoint, "a"), (Listener, "l")]);
     let listener = peer.pull();
@@ -101,7 +101,7 @@ fn cluster_goes_after_the_listener_removal_was_acked() {
 }
 
 #[test]
-fn cluster_goes_after_the_listener_removal_was_refused() {
+fn cluster_is_removed_after_the_listener_removal_was_rejected() {
     let mut peer = established();
     peer.change(vec![res(Listener, "m", "1")], &[(Cluster, "a"), (Listener, "l")]);
     let listener = peer.pull().remove(0);
@@ -110,7 +110,7 @@ fn cluster_goes_after_the_listener_removal_was_refused() {
 }
 
 #[test]
-fn cluster_goes_after_a_grace_time_without_any_answer() {
+fn cluster_is_removed_after_a_grace_time_without_an_answer() {
     let mut peer = established();
     peer.change(vec![], &[(Cluster, "a"), (Listener, "l")]);
     assert_eq!(peer.hears(), ["Listener -l"]);
@@ -122,14 +122,14 @@ fn cluster_goes_after_a_grace_time_without_any_answer() {
 }
 
 #[test]
-fn cluster_that_nothing_refers_to_goes_at_once() {
+fn unreferenced_cluster_is_removed_at_once() {
     let mut peer = established();
     peer.change(vec![], &[(Cluster, "a")]);
     assert_eq!(peer.hears(), ["Cluster -a"]);
 }
 
 #[test]
-fn cluster_that_comes_back_while_it_waits_is_not_removed() {
+fn cluster_that_returns_while_its_removal_waits_is_not_removed() {
     let mut peer = established();
     peer.change(vec![], &[(Cluster, "a"), (Listener, "l")]);
     assert_eq!(peer.hears(), ["Listener -l"]);

@@ -8,7 +8,7 @@ use portreeve_xds::{
     Changes, EnvoyType, Event, Kind, Name, Request, Resource, Response, Session, Snapshot, Variant, Version,
 };
 
-/// The other end of one stream, and the snapshot behind it.
+/// The client of one stream, and the snapshot that its session serves.
 pub struct Peer {
     pub session: Session<EnvoyType>,
     pub snap: Snapshot<EnvoyType>,
@@ -28,30 +28,30 @@ impl Peer {
         Self::new(Variant::Sotw)
     }
 
-    /// The same server's next stream: the snapshot stays, the session is new.
+    /// Opens a new stream to the same server: the snapshot stays, the session is new.
     pub fn reconnected(self, variant: Variant) -> Self {
         Self { session: Session::new(variant, None), ..self }
     }
 
-    /// One transaction.
+    /// Applies one transaction.
     pub fn change(&mut self, upsert: Vec<(EnvoyType, Arc<Resource>)>, remove: &[(EnvoyType, &str)]) {
         let remove = remove.iter().map(|(ty, name)| (*ty, Name::from(*name))).collect();
         let dirty: BTreeSet<_> = self.snap.apply(Changes { upsert, remove }).into_iter().collect();
         self.session.changed(&dirty, &self.snap, self.now);
     }
 
-    /// Sends a request and shows what comes.
+    /// Sends a request. Returns the responses as text.
     pub fn says(&mut self, req: Request<EnvoyType>) -> Vec<String> {
         self.session.request(req, &self.snap, self.now);
         self.hears()
     }
 
-    /// Everything that comes without further requests, as text.
+    /// Returns all responses that need no further request, as text.
     pub fn hears(&mut self) -> Vec<String> {
         self.pull().iter().map(show).collect()
     }
 
-    /// Everything that comes without further requests.
+    /// Returns all responses that need no further request.
     pub fn pull(&mut self) -> Vec<Response<EnvoyType>> {
         let mut all = Vec::new();
         while let Some(response) = self.session.next(&self.snap, self.now) {
@@ -70,7 +70,7 @@ impl Peer {
         self.session.request(req, &self.snap, self.now);
     }
 
-    /// Pulls and ACKs until nothing more comes; shows what came.
+    /// ACKs until there are no more responses. Returns them as text.
     pub fn settle(&mut self) -> Vec<String> {
         let mut seen = Vec::new();
         while let Some(response) = self.session.next(&self.snap, self.now) {
@@ -81,13 +81,13 @@ impl Peer {
         seen
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
         self.session.tick(&self.snap, self.now);
     }
 
-    /// Names and versions that were ACKed since the last call.
+    /// Returns the names and versions ACKed since the last call.
     pub fn acked(&mut self) -> Vec<(Name, Version)> {
         let acked = self.session.events().into_iter().filter_map(|event| match event {
             Event::Acked { resources, .. } => Some(resources),
@@ -111,7 +111,7 @@ pub fn established() -> Peer {
     peer
 }
 
-/// A request about `ty` that says nothing else.
+/// An otherwise empty request about `ty`.
 pub fn about(ty: EnvoyType) -> Request<EnvoyType> {
     Request::new(Kind::Known(ty))
 }
@@ -124,7 +124,7 @@ pub fn unsubscribe(ty: EnvoyType, names: &[&str]) -> Request<EnvoyType> {
     Request { unsubscribe: strings(names), ..about(ty) }
 }
 
-/// A state-of-the-world request, answering nothing.
+/// A state-of-the-world request that answers no response.
 pub fn names(ty: EnvoyType, names: &[&str]) -> Request<EnvoyType> {
     Request { names: strings(names), ..about(ty) }
 }
@@ -149,12 +149,12 @@ pub fn res(ty: EnvoyType, name: &str, text: &str) -> (EnvoyType, Arc<Resource>) 
     (ty, Resource::new(ty, name, text.as_bytes()))
 }
 
-/// A cluster that must be followed by the assignment of the same name.
+/// A cluster with the assignment of the same name as its companion.
 pub fn eds_cluster(name: &str, text: &str) -> (EnvoyType, Arc<Resource>) {
     (EnvoyType::Cluster, Resource::with_companion(EnvoyType::Cluster, name, text.as_bytes(), name))
 }
 
-/// `Cluster +a +b -c`: the type, then names in order of the message.
+/// A response as text: `Cluster +a +b -c` has the type, then the names in the order of the message.
 pub fn show(response: &Response<EnvoyType>) -> String {
     assert!(!response.nonce.is_empty() && !response.type_url.is_empty());
     let ty = response.ty.map_or("unknown".into(), |ty| format!("{ty:?}"));

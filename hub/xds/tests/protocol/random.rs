@@ -1,4 +1,5 @@
-//! Random histories of one stream: once all is answered, nothing is waited for, and the client has nothing that is gone.
+//! Random histories of one stream. Once all responses are answered, nothing is waited for and the client has no removed
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,7 +20,7 @@ struct Client {
     rng: SmallRng,
     unanswered: VecDeque<Response<EnvoyType>>,
     has: BTreeMap<(EnvoyType, String), Version>,
-    /// Assignments that are subscribed.
+    /// Subscribed assignments.
     follows: BTreeSet<String>,
     /// State of the world: the last nonce of each type.
     nonces: BTreeMap<EnvoyType, String>,
@@ -86,7 +87,7 @@ impl Client {
         self.follow();
     }
 
-    /// Refuses one resource of the oldest response, and takes the others, as Envoy does.
+    /// Rejects one resource of the oldest response and accepts the others, as Envoy does.
     fn refuse(&mut self) {
         let refused = self.unanswered.front().and_then(|one| one.resources.first());
         let Some(name) = refused.map(|one| one.name().to_string()) else { return };
@@ -125,7 +126,7 @@ impl Client {
         }
     }
 
-    /// Subscribes to the assignments of the clusters that are there now, and to no others.
+    /// Subscribes to exactly the assignments of the present clusters.
     fn follow(&mut self) {
         let clusters = self.has.keys().filter(|(ty, _)| *ty == Cluster).map(|(_, name)| name.clone());
         let wanted: BTreeSet<String> = clusters.collect();
@@ -146,7 +147,7 @@ impl Client {
         self.says(req);
     }
 
-    /// Accepts everything until nothing more comes. No time passes.
+    /// Accepts responses until there are no more. No time passes.
     fn settle(&mut self) {
         for _ in 0..1000 {
             self.pull();
@@ -170,7 +171,7 @@ fn random_histories(variant: Variant, check: impl Fn(&mut Client, u64)) {
     }
 }
 
-/// A change of a listener has nothing to wait for.
+/// Checks that a changed listener is sent without a wait.
 fn nothing_is_waited_for(client: &mut Client, seed: u64) {
     assert_eq!(client.peer.session.deadline(), None, "seed {seed}");
     client.peer.change(vec![res(Listener, "last", "1")], &[]);
@@ -179,8 +180,8 @@ fn nothing_is_waited_for(client: &mut Client, seed: u64) {
     assert!(sent, "seed {seed}: {heard:?}");
 }
 
-/// The client has no cluster and no listener that the server does not have.
-fn nothing_is_kept_that_is_gone(client: &mut Client, seed: u64) {
+/// Checks that the client has no cluster or listener that the server does not have.
+fn client_has_no_removed_names(client: &mut Client, seed: u64) {
     for ty in [Cluster, Listener] {
         let there: BTreeSet<String> = client.peer.snap.iter(ty).map(|(name, _)| name.to_string()).collect();
         let has = client.has.keys().filter(|(of, _)| *of == ty).map(|(_, name)| name.clone());
@@ -200,7 +201,7 @@ fn nothing_is_waited_for_once_everything_is_answered_in_state_of_the_world() {
 }
 
 #[test]
-fn client_keeps_nothing_that_is_gone() {
-    random_histories(Variant::Delta, nothing_is_kept_that_is_gone);
-    random_histories(Variant::Sotw, nothing_is_kept_that_is_gone);
+fn client_keeps_no_removed_names() {
+    random_histories(Variant::Delta, client_has_no_removed_names);
+    random_histories(Variant::Sotw, client_has_no_removed_names);
 }

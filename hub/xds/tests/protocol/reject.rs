@@ -8,7 +8,7 @@ use portreeve_xds::{EnvoyType, Event, Name, Response};
 
 use crate::peer::{Peer, about, res, subscribe};
 
-/// What the text of a rejection tells of the culprits.
+/// How a rejection's text names the culprits.
 #[derive(Clone, Copy)]
 enum Text {
     All,
@@ -27,7 +27,7 @@ fn text(kind: Text, bad: &[&str]) -> String {
     }
 }
 
-/// Answers as Envoy would until nothing more comes; returns the number of responses.
+/// Answers as Envoy does until there are no more responses. Returns their number.
 fn answer_all(peer: &mut Peer, bad: &[&str], kind: Text) -> usize {
     let mut count = 0;
     while let Some(response) = peer.session.next(&peer.snap, peer.now) {

@@ -12,7 +12,7 @@ fn two_clusters() -> Peer {
 }
 
 #[test]
-fn full_set_goes_out_on_every_change_of_a_full_state_type() {
+fn full_set_is_sent_on_every_change_of_a_full_state_type() {
     let mut peer = two_clusters();
     assert_eq!(peer.says(names(Cluster, &[])), ["Cluster +a +b"]);
     peer.change(vec![res(Cluster, "a", "2")], &[]);
@@ -22,7 +22,7 @@ fn full_set_goes_out_on_every_change_of_a_full_state_type() {
 }
 
 #[test]
-fn only_what_changed_goes_out_for_endpoints() {
+fn only_changed_endpoints_are_sent() {
     let mut peer = Peer::sotw();
     peer.change(vec![res(Endpoint, "a", "1"), res(Endpoint, "b", "1")], &[]);
     assert_eq!(peer.says(names(Endpoint, &["a", "b"])), ["Endpoint +a +b"]);
@@ -63,7 +63,7 @@ fn names_added_to_a_full_state_type_bring_the_full_set() {
 }
 
 #[test]
-fn names_dropped_are_not_answered_and_no_longer_sent() {
+fn dropped_names_are_not_answered_and_no_longer_sent() {
     let mut peer = Peer::sotw();
     peer.change(vec![res(Endpoint, "a", "1"), res(Endpoint, "b", "1")], &[]);
     peer.session.request(names(Endpoint, &["a", "b"]), &peer.snap, peer.now);
@@ -83,7 +83,7 @@ fn wildcard_then_name_then_neither_leaves_nothing() {
     };
     assert_eq!(step(&mut peer, &[]), ["Cluster +a +b"]);
     let mut asks = |asked: &[&str]| {
-        // The nonce of the last response, which each of these requests answers.
+        // Each of these requests answers the last response.
         let last = (1..20).rev().map(|n| n.to_string());
         last.flat_map(|nonce| peer.says(Request { nonce, ..names(Cluster, asked) })).collect::<Vec<_>>()
     };
@@ -110,7 +110,7 @@ fn stale_nonce_is_not_answered_and_its_names_are_not_lost() {
 }
 
 #[test]
-fn reconnect_without_change_moves_nothing() {
+fn reconnect_without_change_sends_nothing() {
     let mut peer = two_clusters();
     peer.change(vec![res(Endpoint, "a", "1"), res(Endpoint, "b", "1")], &[]);
     peer.session.request(names(Cluster, &[]), &peer.snap, peer.now);
@@ -125,7 +125,7 @@ fn reconnect_without_change_moves_nothing() {
 }
 
 #[test]
-fn version_after_partial_updates_is_that_of_the_whole_set() {
+fn version_after_partial_updates_is_the_full_sets() {
     let mut peer = Peer::sotw();
     peer.change(vec![res(Endpoint, "a", "1"), res(Endpoint, "b", "1")], &[]);
     peer.says(names(Endpoint, &["a", "b"]));
@@ -137,7 +137,7 @@ fn version_after_partial_updates_is_that_of_the_whole_set() {
 }
 
 #[test]
-fn reconnect_with_another_version_brings_the_set() {
+fn reconnect_with_another_version_gets_the_full_set() {
     let mut peer = two_clusters();
     let req = Request { version_info: "old".into(), ..names(Cluster, &[]) };
     assert_eq!(peer.says(req), ["Cluster +a +b"]);
@@ -153,7 +153,7 @@ fn vanished_or_missing_assignment_becomes_an_empty_one() {
 }
 
 #[test]
-fn missing_route_is_met_with_silence_and_sent_when_it_comes() {
+fn missing_route_is_not_answered_and_is_sent_when_it_exists() {
     let mut peer = Peer::sotw();
     assert!(peer.says(names(Route, &["r"])).is_empty());
     peer.change(vec![res(Route, "r", "1")], &[]);

@@ -1,4 +1,4 @@
-//! Rejections in state of the world: the last good version stays in the set (cases 15 and 16).
+//! Rejections in state of the world: the last accepted version stays in the set (cases 15 and 16).
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
 use portreeve_xds::{EnvoyType, Event, Request, Response};
@@ -50,7 +50,7 @@ fn rejected_version_is_replaced_by_the_last_good_one() {
 }
 
 #[test]
-fn rejected_newcomer_is_left_out() {
+fn rejected_new_resource_is_left_out() {
     let mut peer = accepted(&[("a", "1")]);
     peer.change(vec![res(Listener, "bad", "1"), res(Listener, "c", "1")], &[]);
     let response = peer.pull().remove(0);
@@ -63,7 +63,7 @@ fn rejected_newcomer_is_left_out() {
 }
 
 #[test]
-fn removed_after_its_rejection_it_leaves_the_set() {
+fn resource_removed_after_its_rejection_leaves_the_set() {
     let mut peer = accepted(&[("a", "1"), ("b", "1")]);
     peer.change(vec![res(Listener, "a", "2")], &[]);
     let response = peer.pull().remove(0);
@@ -73,7 +73,7 @@ fn removed_after_its_rejection_it_leaves_the_set() {
 }
 
 #[test]
-fn halves_of_a_suspect_set_keep_what_was_good() {
+fn halves_of_a_rejected_set_keep_the_accepted_versions() {
     let mut peer = accepted(&[("good", "1")]);
     let upsert = (0..8).map(|i| res(Listener, &format!("n{i}"), "1")).collect();
     peer.change(upsert, &[]);

@@ -1,4 +1,4 @@
-//! What delta subscriptions mean (cases 1 to 10 and 27).
+//! The meaning of delta subscriptions (cases 1 to 10 and 27).
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener, Secret};
 use portreeve_xds::{Event, Kind, Node, Request};
@@ -12,7 +12,7 @@ fn with_clusters(names: &[&str]) -> Peer {
 }
 
 #[test]
-fn endpoints_asked_first_are_answered_before_any_cluster_was_seen() {
+fn endpoints_requested_first_are_answered_before_any_cluster() {
     let mut peer = with_clusters(&["a"]);
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
     let node = Some(Node { id: "n".into(), ..Node::default() });
@@ -21,7 +21,7 @@ fn endpoints_asked_first_are_answered_before_any_cluster_was_seen() {
 }
 
 #[test]
-fn client_that_begins_with_nothing_is_told_from_one_that_comes_back() {
+fn new_client_is_distinguished_from_one_that_returns() {
     assert!(about(Cluster).begins_anew() && about(Listener).begins_anew());
     let comes_back = Request { initial: vec![("a".into(), "1".into())], ..about(Cluster) };
     assert!(!comes_back.begins_anew());
@@ -116,7 +116,7 @@ fn known_name_subscribed_again_is_sent_again() {
 }
 
 #[test]
-fn missing_name_is_said_removed_and_pushed_when_it_comes() {
+fn missing_name_is_reported_removed_and_sent_when_it_exists() {
     let mut peer = Peer::delta();
     assert_eq!(peer.says(subscribe(Endpoint, &["a"])), ["Endpoint -a"]);
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
@@ -124,7 +124,7 @@ fn missing_name_is_said_removed_and_pushed_when_it_comes() {
 }
 
 #[test]
-fn missing_secret_is_met_with_silence_and_pushed_when_it_comes() {
+fn missing_secret_is_not_answered_and_is_sent_when_it_exists() {
     let mut peer = Peer::delta();
     assert!(peer.says(subscribe(Secret, &["tls"])).is_empty());
     peer.change(vec![res(Secret, "tls", "1")], &[]);
@@ -151,7 +151,7 @@ fn name_given_twice_gives_one_resource() {
 }
 
 #[test]
-fn unsubscribing_is_not_answered_and_ends_later_changes() {
+fn unsubscribing_is_not_answered_and_stops_later_changes() {
     let mut peer = Peer::delta();
     peer.change(vec![res(Endpoint, "a", "1"), res(Endpoint, "b", "1")], &[]);
     peer.says(subscribe(Endpoint, &["a", "b"]));

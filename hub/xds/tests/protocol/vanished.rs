@@ -1,10 +1,10 @@
-//! Assignments that go (case 25), and requests that name nothing.
+//! Removed assignments (case 25), and requests with empty names.
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
 
 use crate::peer::{Peer, answering, names, res, subscribe, unsubscribe};
 
-/// A client that is subscribed to assignment a and has it.
+/// A client that has assignment a and is subscribed to it.
 fn with_assignment() -> Peer {
     let mut peer = Peer::delta();
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
@@ -13,7 +13,7 @@ fn with_assignment() -> Peer {
 }
 
 #[test]
-fn removed_assignment_is_emptied_and_then_named_as_removed_in_a_response_of_its_own() {
+fn removed_assignment_is_emptied_and_then_removed_in_a_response_of_its_own() {
     let mut peer = with_assignment();
     peer.change(vec![], &[(Endpoint, "a")]);
     let sent = peer.pull();
@@ -26,7 +26,7 @@ fn removed_assignment_is_emptied_and_then_named_as_removed_in_a_response_of_its_
 }
 
 #[test]
-fn assignment_that_comes_again_after_its_removal_is_sent() {
+fn assignment_that_returns_after_its_removal_is_sent() {
     let mut peer = with_assignment();
     peer.change(vec![], &[(Endpoint, "a")]);
     peer.settle();
@@ -35,7 +35,7 @@ fn assignment_that_comes_again_after_its_removal_is_sent() {
 }
 
 #[test]
-fn assignment_that_comes_back_before_its_removal_was_said_is_not_removed() {
+fn assignment_that_returns_before_its_removal_was_sent_is_not_removed() {
     let mut peer = with_assignment();
     peer.change(vec![], &[(Endpoint, "a")]);
     assert!(peer.session.next(&peer.snap, peer.now).is_some(), "the empty one");
@@ -44,7 +44,7 @@ fn assignment_that_comes_back_before_its_removal_was_said_is_not_removed() {
 }
 
 #[test]
-fn nothing_more_is_said_of_an_emptied_assignment_that_was_unsubscribed() {
+fn emptied_assignment_that_was_unsubscribed_is_not_removed_again() {
     let mut peer = with_assignment();
     peer.change(vec![], &[(Endpoint, "a")]);
     let emptied = peer.session.next(&peer.snap, peer.now).unwrap();
@@ -53,7 +53,7 @@ fn nothing_more_is_said_of_an_emptied_assignment_that_was_unsubscribed() {
 }
 
 #[test]
-fn state_of_the_world_empties_a_removed_assignment_and_says_no_more() {
+fn state_of_the_world_empties_a_removed_assignment_and_sends_no_removal() {
     let mut peer = Peer::sotw();
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
     peer.says(names(Endpoint, &["a"]));
@@ -62,7 +62,7 @@ fn state_of_the_world_empties_a_removed_assignment_and_says_no_more() {
 }
 
 #[test]
-fn empty_name_is_passed_over() {
+fn empty_name_is_ignored() {
     let mut peer = Peer::sotw();
     assert!(peer.says(names(Endpoint, &[""])).is_empty(), "no assignment without a name");
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
@@ -74,7 +74,7 @@ fn empty_name_is_passed_over() {
 }
 
 #[test]
-fn empty_name_asks_for_nothing_where_no_name_would_ask_for_all() {
+fn empty_name_asks_for_nothing_where_an_empty_list_asks_for_all() {
     let mut peer = Peer::sotw();
     peer.change(vec![res(Listener, "l", "1"), res(Cluster, "c", "1")], &[]);
     assert!(!peer.says(names(Listener, &[""])).contains(&"Listener +l".to_string()));

@@ -90,7 +90,7 @@ fn replace_applies_the_difference() {
 }
 
 #[test]
-fn transaction_is_seen_whole() {
+fn streams_see_a_transaction_as_a_whole() {
     let view = View::new(Snapshot::new());
     let mut stream = watch(&view);
     stream.request(about(Cluster), Instant::now());
@@ -117,7 +117,7 @@ fn unsubscribed_and_departed_streams_are_no_longer_visited() {
 }
 
 #[test]
-fn watermark_goes_out_with_later_responses_only() {
+fn watermark_is_sent_with_later_responses_only() {
     let view = View::new(Snapshot::new());
     let mut stream = watch(&view);
     stream.request(about(Cluster), Instant::now());
@@ -141,7 +141,7 @@ fn closing_wakes_every_stream_with_the_reason() {
 }
 
 #[test]
-fn stream_that_does_not_read_merges_its_changes_and_disturbs_no_other() {
+fn stream_that_does_not_read_merges_its_changes_and_delays_no_other() {
     let view = View::new(Snapshot::new());
     let (mut stuck, mut quick) = (watch(&view), watch(&view));
     for one in [&mut stuck, &mut quick] {
@@ -157,7 +157,7 @@ fn stream_that_does_not_read_merges_its_changes_and_disturbs_no_other() {
     assert!(stuck.next(Instant::now()).is_none());
 }
 
-/// A stream whose client says that it has these already.
+/// A stream whose client claims these resources.
 fn returning(view: &Arc<View<EnvoyType>>, ty: EnvoyType, has: &[(&str, &str)]) -> Watch<EnvoyType> {
     let mut watch = watch(view);
     let initial = has.iter().map(|(name, version)| ((*name).into(), (*version).into())).collect();
@@ -170,7 +170,7 @@ fn returning(view: &Arc<View<EnvoyType>>, ty: EnvoyType, has: &[(&str, &str)]) -
 }
 
 #[test]
-fn what_is_withheld_is_neither_confirmed_nor_taken_away_until_it_is_known_to_be_gone() {
+fn withheld_name_is_neither_confirmed_nor_removed_until_its_deletion_is_known() {
     let view = View::new(Snapshot::new());
     view.withhold(Withheld::all());
     let held = [("known", "0"), ("unsure", "0"), ("gone", "0")];
@@ -194,7 +194,7 @@ fn what_is_withheld_is_neither_confirmed_nor_taken_away_until_it_is_known_to_be_
 }
 
 #[test]
-fn withheld_name_that_comes_is_sent_and_one_that_was_sent_is_taken_away() {
+fn withheld_name_is_sent_when_it_exists_and_removed_once_it_was_sent() {
     let view = View::new(Snapshot::new());
     view.withhold(Withheld::all());
     let mut listeners = returning(&view, Listener, &[("a", "0")]);

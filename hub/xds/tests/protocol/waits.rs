@@ -1,4 +1,4 @@
-//! What is waited for, and that nothing else is: companions that were not asked for yet, answers to what was sent.
+//! Waits for companions that the client has not subscribed to yet, and for answers; and that there are no other waits.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use portreeve_xds::session::{COMPANION_WAIT, REMOVAL_GRACE};
 use crate::peer::{Peer, eds_cluster, established, res, subscribe, unsubscribe};
 
 #[test]
-fn cluster_that_was_refused_holds_no_later_listener_back() {
+fn rejected_cluster_delays_no_later_listener() {
     let mut peer = established();
     peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
     let sent = peer.pull();
@@ -16,13 +16,13 @@ fn cluster_that_was_refused_holds_no_later_listener_back() {
     peer.settle();
     peer.pass(COMPANION_WAIT * 10);
     peer.settle();
-    // Much later, and nothing to do with b.
+    // Much later, and unrelated to b.
     peer.change(vec![eds_cluster("a", "2"), res(Listener, "m", "1")], &[]);
     assert_eq!(peer.hears(), ["Cluster +a", "Endpoint +a", "Listener +m"]);
 }
 
 #[test]
-fn cluster_that_went_before_it_was_subscribed_holds_no_later_listener_back() {
+fn cluster_removed_before_its_assignment_was_subscribed_delays_no_later_listener() {
     let mut peer = established();
     peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
     peer.settle();
@@ -34,9 +34,9 @@ fn cluster_that_went_before_it_was_subscribed_holds_no_later_listener_back() {
 }
 
 #[test]
-fn cluster_does_not_go_before_the_listener_that_leaves_it_was_sent() {
+fn cluster_is_not_removed_before_the_listener_that_leaves_it_was_sent() {
     let mut peer = established();
-    // The client is slow: four updates of its listener are on their way.
+    // The client is slow: four updates of its listener are unanswered.
     for text in ["2", "3", "4", "5"] {
         peer.change(vec![res(Listener, "l", text)], &[]);
         assert_eq!(peer.hears(), ["Listener +l"]);
@@ -60,7 +60,7 @@ fn listener_follows_a_changed_cluster_and_its_assignment_at_once() {
 }
 
 #[test]
-fn cluster_that_was_refused_is_not_waited_for_again_and_again() {
+fn rejected_cluster_is_not_waited_for_repeatedly() {
     let mut peer = established();
     peer.change(vec![eds_cluster("b", "1"), res(Endpoint, "b", "1")], &[]);
     let sent = peer.pull();
@@ -86,14 +86,14 @@ fn with_unasked_companion() -> Peer {
     peer
 }
 
-/// What a listener that changes now waits for.
+/// How long a listener that changes now waits.
 fn listener_goes_at_once(peer: &mut Peer) {
     peer.change(vec![res(Listener, "m", "1")], &[]);
     assert!(peer.hears().contains(&"Listener +m".to_string()));
 }
 
 #[test]
-fn companion_of_a_cluster_that_was_just_refused_is_not_waited_for() {
+fn companion_of_a_rejected_cluster_is_not_waited_for() {
     let mut peer = with_unasked_companion();
     let sent = peer.pull();
     peer.nack(&sent[0], "Error adding/updating cluster(s) b: no");
@@ -101,7 +101,7 @@ fn companion_of_a_cluster_that_was_just_refused_is_not_waited_for() {
 }
 
 #[test]
-fn companion_of_a_cluster_that_just_went_is_not_waited_for() {
+fn companion_of_a_removed_cluster_is_not_waited_for() {
     let mut peer = with_unasked_companion();
     peer.settle();
     peer.change(vec![], &[(Cluster, "b"), (Endpoint, "b")]);
@@ -110,17 +110,17 @@ fn companion_of_a_cluster_that_just_went_is_not_waited_for() {
 }
 
 #[test]
-fn companion_that_the_client_has_unsubscribed_is_not_waited_for() {
+fn unsubscribed_companion_is_not_waited_for() {
     let mut peer = established();
     peer.change(vec![eds_cluster("a", "2")], &[]);
-    // Its cluster is out, and the client leaves the assignment before that goes.
+    // The cluster was sent, and the client unsubscribes from the assignment before it is sent.
     assert!(peer.session.next(&peer.snap, peer.now).is_some());
     peer.session.request(unsubscribe(Endpoint, &["a"]), &peer.snap, peer.now);
     listener_goes_at_once(&mut peer);
 }
 
 #[test]
-fn one_companion_is_not_waited_for_longer_because_another_one_came() {
+fn new_companion_does_not_prolong_the_wait_for_an_earlier_one() {
     let mut peer = with_unasked_companion();
     peer.settle();
     let half = COMPANION_WAIT / 2;
@@ -169,7 +169,7 @@ fn each_removal_has_its_own_grace() {
 }
 
 #[test]
-fn removal_that_was_taken_back_waits_anew_when_it_comes_again() {
+fn cancelled_removal_waits_again_when_it_is_repeated() {
     let mut peer = established();
     peer.change(vec![res(Listener, "l", "leaves a")], &[(Cluster, "a")]);
     assert_eq!(peer.hears(), ["Listener +l"]);

@@ -1,11 +1,11 @@
-//! State of the world while the server does not know everything yet (cases 13 and 32): silence.
+//! State of the world while the server's state is incomplete (cases 13 and 32): no response.
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
 use portreeve_xds::{EnvoyType, Request, Withheld};
 
 use crate::peer::{Peer, answering, names, res};
 
-/// A client of a server that knows nothing yet.
+/// A client of a server without any state yet.
 fn unknowing() -> Peer {
     let mut peer = Peer::sotw();
     peer.snap.withhold(Withheld::all());
@@ -23,7 +23,7 @@ fn know(peer: &mut Peer, withheld: Withheld<EnvoyType>) {
 }
 
 #[test]
-fn nothing_is_deleted_by_a_server_that_does_not_know_yet() {
+fn server_with_incomplete_state_deletes_nothing() {
     for ty in [Cluster, Listener] {
         let mut peer = unknowing();
         assert!(peer.says(returning(ty, &[])).is_empty(), "an empty {ty:?} set deletes all");
@@ -43,7 +43,7 @@ fn set_that_is_known_to_be_empty_is_sent() {
 }
 
 #[test]
-fn no_assignment_is_made_up_for_a_name_that_may_exist() {
+fn no_empty_assignment_is_sent_for_a_withheld_name() {
     let mut peer = unknowing();
     assert!(peer.says(returning(Endpoint, &["a", "b"])).is_empty());
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
@@ -53,7 +53,7 @@ fn no_assignment_is_made_up_for_a_name_that_may_exist() {
 }
 
 #[test]
-fn name_that_is_dropped_meanwhile_is_not_answered_later() {
+fn name_that_was_dropped_while_withheld_is_not_answered_later() {
     let mut peer = unknowing();
     peer.change(vec![res(Endpoint, "a", "1")], &[]);
     peer.session.request(returning(Endpoint, &["a", "b"]), &peer.snap, peer.now);
@@ -64,7 +64,7 @@ fn name_that_is_dropped_meanwhile_is_not_answered_later() {
 }
 
 #[test]
-fn one_name_that_is_not_known_holds_its_set_back_for_those_who_may_have_it() {
+fn one_withheld_name_delays_the_full_set_for_clients_that_may_have_it() {
     let unsure = Withheld { names: [(Listener, "unsure".into())].into(), ..Withheld::default() };
     let mut peer = Peer::sotw();
     peer.snap.withhold(unsure.clone());
@@ -80,7 +80,7 @@ fn one_name_that_is_not_known_holds_its_set_back_for_those_who_may_have_it() {
 }
 
 #[test]
-fn client_that_was_told_the_whole_set_is_told_later_changes() {
+fn client_that_got_the_full_set_gets_later_changes() {
     let mut peer = Peer::sotw();
     peer.change(vec![res(Listener, "a", "1")], &[]);
     peer.says(names(Listener, &[]));
@@ -92,7 +92,7 @@ fn client_that_was_told_the_whole_set_is_told_later_changes() {
 }
 
 #[test]
-fn client_that_starts_waits_for_a_type_of_which_nothing_is_known() {
+fn new_client_waits_for_a_type_that_is_withheld_as_a_whole() {
     let mut peer = unknowing();
     assert!(peer.says(names(Listener, &[])).is_empty());
     know(&mut peer, Withheld::default());

@@ -1,4 +1,4 @@
-//! Calls of the services: who is let in, what is told of it, how it ends.
+//! Calls of the services: their admission, what the source learns, and their end.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const CDS_FETCH: &str = "/envoy.service.cluster.v3.ClusterDiscoveryService/Fetch
 const ADS_SOTW: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 
 #[tokio::test]
-async fn node_comes_from_whatever_request_is_first_and_the_peer_from_the_kernel() {
+async fn node_comes_from_the_first_request_of_any_type_and_the_peer_from_the_kernel() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(1, 10))));
     let mut caller = Caller::ads(&stand.sock).await;
@@ -57,7 +57,7 @@ async fn nothing_is_answered_before_the_source_is_ready() {
 }
 
 #[tokio::test]
-async fn refusal_by_headers_comes_before_anything_is_read() {
+async fn refusal_by_headers_comes_before_the_body_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(1, 10))));
     let (_requests, outbound) = mpsc::channel(1);
@@ -70,7 +70,7 @@ async fn refusal_by_headers_comes_before_anything_is_read() {
 }
 
 #[tokio::test]
-async fn stream_whose_time_is_over_is_answered_and_then_ends_with_unavailable() {
+async fn expired_stream_is_answered_and_then_ends_with_unavailable() {
     let dir = tempfile::tempdir().unwrap();
     let lasts = Some(Duration::from_millis(100));
     let stand = Stand::start(dir.path(), One { lasts, ..One::new(View::new(clusters(1, 10))) });

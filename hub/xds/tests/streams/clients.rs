@@ -1,4 +1,4 @@
-//! The client of this crate against its server: agreement after a restart, rejection, loss.
+//! This crate's client against its server: restarts, rejections and lost connections.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Store {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Keeps this store supplied until the tasks are dropped.
+    /// Runs a client for this store until the tasks are dropped.
     pub fn follow(&self, sock: &Path) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let (connect, sink) = (Connect::Unix(sock.to_path_buf()), self.clone());
@@ -85,7 +85,7 @@ impl Sink<EnvoyType> for Store {
 }
 
 #[tokio::test]
-async fn restarted_server_with_the_same_state_moves_no_resource() {
+async fn restarted_server_with_the_same_state_sends_no_resource() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(50, 100))));
     let store = Store::default();
@@ -103,7 +103,7 @@ async fn restarted_server_with_the_same_state_moves_no_resource() {
 }
 
 #[tokio::test]
-async fn change_while_the_client_was_away_is_all_that_moves() {
+async fn only_changes_during_a_disconnect_are_sent() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(50, 100))));
     let store = Store::default();
@@ -126,7 +126,7 @@ async fn change_while_the_client_was_away_is_all_that_moves() {
 }
 
 #[tokio::test]
-async fn client_that_refuses_one_resource_gets_the_others() {
+async fn client_that_rejects_one_resource_gets_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let mut snapshot = Snapshot::new();
     for name in ["a", "bad", "c"] {

@@ -1,4 +1,4 @@
-//! Who may connect, who may begin a stream, and what is held for both as long as they live.
+//! Gates for connections and admission of streams, and the values held for each of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tonic::{Code, Status};
 
 use crate::stand::{ADS_DELTA, Caller, One, clusters, subscribe, until, within};
 
-/// A source that lets in one stream at a time, and counts what is held.
+/// A source that admits one stream at a time and counts the held values.
 struct Strict {
     one: One,
     streams: Arc<AtomicUsize>,
 }
 
-/// Counts as long as it is held.
+/// Counted while it is held.
 struct Held(Arc<AtomicUsize>);
 
 impl Held {
@@ -60,7 +60,7 @@ impl Source<EnvoyType> for Strict {
     }
 }
 
-/// A served socket, and what is held for it.
+/// A served socket, and the count of values held for it.
 struct Gated {
     sock: PathBuf,
     source: Arc<Strict>,
@@ -93,7 +93,7 @@ impl Gated {
 }
 
 #[tokio::test]
-async fn connection_that_the_gate_turns_away_is_closed_and_the_next_one_is_served() {
+async fn connection_that_the_gate_refuses_is_closed_and_the_next_one_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let gated = Gated::start(dir.path());
     gated.open.store(false, Ordering::SeqCst);
@@ -110,11 +110,11 @@ async fn connection_that_the_gate_turns_away_is_closed_and_the_next_one_is_serve
 }
 
 #[tokio::test]
-async fn what_is_held_for_connections_and_streams_goes_with_them() {
+async fn values_held_for_connections_and_streams_are_dropped_with_them() {
     let dir = tempfile::tempdir().unwrap();
     let gated = Gated::start(dir.path());
     let held = || (gated.connections.load(Ordering::SeqCst), gated.source.streams.load(Ordering::SeqCst));
-    // A stream is held for before its first request: one that never says a word counts as well.
+    // The guard is taken before the first request, so a silent stream counts as well.
     let silent = Caller::ads(&gated.sock).await;
     assert_eq!(held(), (1, 1));
     let refused = Caller::path(&gated.sock, ADS_DELTA).await.err().unwrap();
@@ -126,7 +126,7 @@ async fn what_is_held_for_connections_and_streams_goes_with_them() {
     third.send(subscribe(Cluster, &[])).await;
     third.acked().await;
     drop(third);
-    // What the source remembers of a peer holds the connection's pass.
+    // A peer that the source keeps also keeps the connection's pass.
     gated.source.one.heard.lock().unwrap().hellos.clear();
     until("the end of the third", || held() == (0, 0)).await;
 }

@@ -1,4 +1,4 @@
-//! Fifty clients at once (case 29), and clients that want more than they may have.
+//! Fifty clients at once (case 29), and clients that exceed their limits.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::stand::{Caller, One, Stand, clusters, node, subscribe, until};
 
-/// Connects, takes all clusters, then all assignments by name, as Envoy does; returns how many resources came.
+/// Connects, gets all clusters, then all assignments by name, as Envoy does. Returns the number of resources.
 async fn full_push(sock: std::path::PathBuf) -> usize {
     let mut caller = Caller::ads(&sock).await;
     caller.send(subscribe(Cluster, &[])).await;
@@ -23,7 +23,7 @@ async fn full_push(sock: std::path::PathBuf) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn storm_of_fifty_clients_with_a_thousand_clusters_is_served_whole() {
+async fn fifty_clients_at_once_each_get_all_thousand_clusters() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(1000, 300))));
     let start = Instant::now();
@@ -37,7 +37,7 @@ async fn storm_of_fifty_clients_with_a_thousand_clusters_is_served_whole() {
     stand.stop().await;
 }
 
-/// A server whose streams may have ten names of a hundred bytes.
+/// A server with a limit of ten names of a hundred bytes per stream.
 fn narrow(dir: &std::path::Path, budget: Option<std::sync::Arc<Budget>>) -> Stand {
     let limits = Limits { load: Load { names: 10, bytes: 100 }, ..Limits::default() };
     Stand::limited(dir, One { budget, ..One::new(View::new(clusters(1, 10))) }, limits)
@@ -97,7 +97,7 @@ async fn stream_that_asks_for_too_many_names_is_ended_and_told_why() {
 }
 
 #[tokio::test]
-async fn names_that_are_given_up_count_no_more() {
+async fn unsubscribed_names_no_longer_count() {
     let dir = tempfile::tempdir().unwrap();
     let stand = narrow(dir.path(), None);
     let mut caller = Caller::ads(&stand.sock).await;

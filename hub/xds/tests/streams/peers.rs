@@ -43,7 +43,7 @@ async fn two_streams_of_one_node_are_both_served_and_the_end_of_one_leaves_the_o
 }
 
 #[tokio::test]
-async fn reader_that_is_stuck_stalls_nobody_and_gets_the_newest_in_the_end() {
+async fn stuck_reader_delays_no_other_and_gets_the_newest_state_in_the_end() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(1, 10))));
     let names = ["cluster-00000".to_string()];
@@ -52,7 +52,7 @@ async fn reader_that_is_stuck_stalls_nobody_and_gets_the_newest_in_the_end() {
         caller.send(subscribe(Endpoint, &names)).await;
         caller.acked().await;
     }
-    // Far more than the windows of the stuck connection hold.
+    // Far more than the stuck connection's windows hold.
     for round in 0..200 {
         let body = format!("{round:05}").repeat(10_000);
         stand.source.view.apply(endpoint_change("cluster-00000", &body));
@@ -78,7 +78,7 @@ async fn reader_that_is_stuck_stalls_nobody_and_gets_the_newest_in_the_end() {
     stand.stop().await;
 }
 
-/// Forwards between a client and a server until it is frozen; then both find their peer silent.
+/// Forwards between a client and a server until it is frozen. Then each finds its peer silent.
 struct Relay {
     sock: PathBuf,
     freeze: watch::Sender<bool>,
@@ -126,7 +126,7 @@ async fn forward(
 }
 
 #[tokio::test]
-async fn hung_peer_is_noticed_on_both_sides_and_others_go_on() {
+async fn hung_peer_is_noticed_on_both_sides_and_others_are_served() {
     let dir = tempfile::tempdir().unwrap();
     let stand = Stand::start(dir.path(), One::new(View::new(clusters(3, 10))));
     let relay = Relay::start(dir.path(), stand.sock.clone());
@@ -162,7 +162,7 @@ async fn stopping_the_server_ends_streams_that_never_end_by_themselves() {
     assert_ne!(caller.end().await.code(), tonic::Code::Ok);
 }
 
-/// Two listeners of one object, `z, A/ns/o/b` and `b`, of which Envoy refuses the first.
+/// Two listeners of one object, `z, A/ns/o/b` and `b`, of which Envoy rejects the first.
 #[tokio::test]
 async fn rejection_of_a_name_with_a_comma_ends_no_stream() {
     use portreeve_xds::EnvoyType::Listener;

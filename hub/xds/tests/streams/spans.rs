@@ -1,4 +1,4 @@
-//! The span around each stream: log lines of a source tell which peer and which stream they are about.
+//! The span around each stream: a source's log lines carry the peer and the stream's number.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ impl Source<EnvoyType> for Logging {
     }
 }
 
-/// A writer that keeps what is logged.
+/// A writer that keeps the log lines.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -62,7 +62,7 @@ impl Write for Log {
     }
 }
 
-/// Everything runs on this test's thread, whose log lines are kept.
+/// The runtime has one thread, so the thread's subscriber gets all log lines.
 #[tokio::test]
 async fn log_lines_of_a_stream_carry_its_peer_and_number_from_opening_to_end() {
     let log = Log::default();

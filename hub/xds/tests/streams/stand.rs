@@ -21,20 +21,20 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 pub const ADS_DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-/// A hung client is noticed soon.
+/// Short keepalive, so that a hung client is noticed soon.
 const QUICK: Keepalive = Keepalive { interval: Duration::from_secs(1), timeout: Duration::from_secs(1) };
-/// Bound of every wait.
+/// Limit of every wait.
 pub const BOUND: Duration = Duration::from_secs(20);
 
-/// A source with one view for everybody, and a record of what it heard.
+/// A source with one view for all streams, which records its calls.
 pub struct One {
     pub view: Arc<View<EnvoyType>>,
-    /// Opening a stream takes one of these.
+    /// Each stream that opens takes one permit.
     pub ready: Semaphore,
     pub refuse: Option<Status>,
     /// How long a stream may last.
     pub lasts: Option<Duration>,
-    /// What all streams may have together.
+    /// The budget that all streams share.
     pub budget: Option<Arc<Budget>>,
     pub heard: Mutex<Heard>,
 }
@@ -111,7 +111,7 @@ impl Source<EnvoyType> for One {
     }
 }
 
-/// A running server; it ends with this.
+/// A running server. Dropping it ends the server.
 pub struct Stand {
     pub source: Arc<One>,
     pub sock: PathBuf,
@@ -142,7 +142,7 @@ impl Stand {
         Self { source, sock, tasks, stop: Some(stop) }
     }
 
-    /// Stops the server and waits until it has gone.
+    /// Stops the server and waits until it has ended.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         within("the server's end", self.tasks.join_next()).await;
@@ -187,7 +187,7 @@ impl Caller {
         response
     }
 
-    /// How the stream ended.
+    /// Waits for the stream's end. Returns its status.
     pub async fn end(&mut self) -> Status {
         loop {
             match within("the stream's end", self.responses.message()).await {
@@ -209,7 +209,7 @@ pub async fn call<E: Message + 'static, D: Message + Default + 'static>(
     request(sock, path, tonic::Request::new(ReceiverStream::new(outbound)), codec).await
 }
 
-/// The same with headers.
+/// Opens a stream of any messages with the request's headers.
 pub async fn request<E: Message + 'static, D: Message + Default + 'static>(
     sock: &Path,
     path: &'static str,

@@ -14,18 +14,18 @@ pub struct Mode {
     pub variant: Variant,
     /// One stream for all types, or the service of one type.
     pub aggregated: bool,
-    /// Clusters have assignments that must follow them.
+    /// Whether clusters have assignments as companions.
     pub companions: bool,
 }
 
-/// A resource as it came last.
+/// The last received version of a resource.
 #[derive(Debug)]
 struct Seen {
     body: Vec<u8>,
     nonce: String,
 }
 
-/// A stream and what came on it.
+/// A stream and what the client received on it.
 pub struct Client {
     mode: Mode,
     peer: Peer,
@@ -56,7 +56,7 @@ impl Mode {
 // === impl Client ===
 
 impl Client {
-    /// A target that has these names of every type at version 1, and a stream to it.
+    /// Opens a stream to a target with these names of every type at version 1.
     pub fn new(mode: Mode, ty: EnvoyType, resources: &str) -> Self {
         let only = (!mode.aggregated).then_some(ty);
         let mut peer = Peer { session: Session::new(mode.variant, only), ..Peer::delta() };
@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// Subscribes to names, or to everything if there are none.
+    /// Subscribes to names, or to all resources if there are none.
     pub fn subscribe(&mut self, ty: EnvoyType, names: &str) {
         let req = match self.mode.variant {
             Variant::Delta => Request { subscribe: list(names), ..about(ty) },
@@ -85,14 +85,14 @@ impl Client {
         self.send(req);
     }
 
-    /// Replaces the subscription by one name. The request answers the response that the name came in.
+    /// Replaces the subscription by one name. The request answers the response that contained the name.
     pub fn narrow(&mut self, ty: EnvoyType, name: &str) {
         self.seen.retain(|(of, seen), _| *of != ty || seen == name);
         let req = self.asking(ty, list(name), true);
         self.send(req);
     }
 
-    /// Ends the subscription to names, in the way of the variant: state of the world asks for an empty name.
+    /// Ends the subscription to names. State of the world does it by subscribing to an empty name.
     pub fn unsubscribe(&mut self, ty: EnvoyType, names: &str) {
         let req = match self.mode.variant {
             Variant::Delta => Request { unsubscribe: list(names), ..about(ty) },
@@ -115,7 +115,7 @@ impl Client {
         self.receive();
     }
 
-    /// Each of the names came last at this version.
+    /// Checks that the last received version of each name is this one.
     pub fn has(&self, ty: EnvoyType, names: &str, version: &str) {
         for name in list(names) {
             let seen = self.seen.get(&(ty, name.clone()));
@@ -124,32 +124,32 @@ impl Client {
         }
     }
 
-    /// Nothing but these names came, and is not gone since.
+    /// Checks that the client has these names and no others.
     pub fn has_only(&self, ty: EnvoyType, names: &str) {
         let seen = self.seen.keys().filter(|(of, _)| *of == ty).map(|(_, name)| name.clone());
         assert_eq!(seen.collect::<BTreeSet<_>>(), list(names).into_iter().collect(), "{:?}", self.mode);
     }
 
-    /// All of the names came last in the same response.
+    /// Checks that the same response brought all names last.
     pub fn in_one_response(&self, ty: EnvoyType, names: &str) {
         let nonce = |name: String| self.seen.get(&(ty, name)).map(|seen| &seen.nonce);
         let nonces: BTreeSet<_> = list(names).into_iter().map(nonce).collect();
         assert_eq!(nonces.len(), 1, "{names} in {:?}", self.mode);
     }
 
-    /// No other name came in the last response of this one.
+    /// Checks that the last response with this name had no other name.
     pub fn alone(&self, ty: EnvoyType, name: &str) {
         let nonce = &self.seen[&(ty, name.to_string())].nonce;
         let same = self.seen.iter().filter(|((of, _), seen)| *of == ty && seen.nonce == *nonce);
         assert_eq!(same.count(), 1, "{ty:?} {name} in {:?}", self.mode);
     }
 
-    /// The name is among the removed resources.
+    /// Checks that the name is among the removed resources.
     pub fn lost(&self, ty: EnvoyType, name: &str) {
         assert!(self.removed.contains(&(ty, name.to_string())), "{ty:?} {name} in {:?}", self.mode);
     }
 
-    /// Each response was answered once, and no answer brought another response.
+    /// Checks that each response was answered once and no ACK caused another response.
     pub fn answered_no_ack(&self) {
         assert!(self.requests > self.responses, "{} for {}", self.responses, self.requests);
     }
@@ -167,7 +167,7 @@ impl Client {
         self.receive();
     }
 
-    /// Takes and acknowledges everything that comes, also after what others may wait for.
+    /// Receives and acknowledges all responses, those behind waits included.
     fn receive(&mut self) {
         for _ in 0..3 {
             while let Some(response) = self.peer.session.next(&self.peer.snap, self.peer.now) {

@@ -1,6 +1,6 @@
 //! The cases of the public suite ii/xds-test-harness: both variants, aggregated and per-type services.
 //!
-//! The suite tells content apart by versions that it sets; here the body of a resource is its version.
+//! The suite distinguishes contents by versions that it sets. Here a resource's body is its version.
 
 mod client;
 
@@ -83,7 +83,7 @@ fn update_of_one_of_several_names_is_sent() {
 }
 
 #[test]
-fn name_that_is_missing_is_sent_when_it_is_created() {
+fn missing_name_is_sent_when_it_is_created() {
     let case = |client: &mut Client, ty| {
         client.subscribe(ty, "A,Z");
         client.has(ty, "A", "1");
@@ -98,7 +98,7 @@ fn name_that_is_missing_is_sent_when_it_is_created() {
 }
 
 #[test]
-fn names_that_were_dropped_from_the_subscription_come_no_more() {
+fn names_dropped_from_the_subscription_are_no_longer_sent() {
     let case = |client: &mut Client, ty| {
         client.subscribe(ty, "B,D");
         client.narrow(ty, "B");
@@ -165,7 +165,7 @@ fn update_brings_the_updated_resource_alone() {
 }
 
 #[test]
-fn missing_name_is_named_as_removed_and_sent_alone_when_it_is_created() {
+fn missing_name_is_reported_removed_and_sent_alone_when_it_is_created() {
     let case = |client: &mut Client, ty| {
         client.subscribe(ty, "A,B");
         client.has_only(ty, "A");
@@ -178,7 +178,7 @@ fn missing_name_is_named_as_removed_and_sent_alone_when_it_is_created() {
 }
 
 #[test]
-fn removed_resource_is_named_as_removed_and_sent_when_it_comes_back() {
+fn removed_resource_is_reported_removed_and_sent_when_it_returns() {
     let case = |client: &mut Client, ty| {
         client.subscribe(ty, "A,B");
         client.remove(ty, "B");

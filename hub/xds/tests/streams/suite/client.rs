@@ -7,10 +7,10 @@ use portreeve_xds::{EnvoyType, ResourceType, Variant};
 
 use super::pipe::{Ask, Heard, Pipe};
 
-/// A type that no server has. Its answer tells that all earlier requests were taken in.
+/// A type that no server has. Its answer shows that all earlier requests were handled.
 const FOREIGN: &str = "type.googleapis.com/suite.Ping";
 
-/// How a name came last.
+/// The last response with a name.
 #[derive(Clone, Debug)]
 struct Seen {
     version: String,
@@ -92,7 +92,7 @@ impl Client {
         self.send(Ask { unsubscribe: list(name), ..about(ty) }).await
     }
 
-    /// Each of the names came last at this version.
+    /// Whether the last received version of each name is this one.
     pub fn has(&self, ty: EnvoyType, names: &str, version: &str) -> Result<(), String> {
         let wrong = list(names)
             .into_iter()
@@ -100,14 +100,14 @@ impl Client {
         self.none_of(ty, "is not there at that version", wrong)
     }
 
-    /// No other name came.
+    /// Whether no other name was received.
     pub fn nothing_but(&self, ty: EnvoyType, names: &str) -> Result<(), String> {
         let names = list(names);
         let other = self.seen_of(ty).keys().find(|name| !names.contains(*name)).cloned();
         self.none_of(ty, "came", other)
     }
 
-    /// The name did not come since the client left it.
+    /// Whether the name was not received since the client unsubscribed.
     pub fn lacks(&self, ty: EnvoyType, name: &str) -> Result<(), String> {
         let there = self.seen_of(ty).contains_key(name).then(|| name.to_string());
         self.none_of(ty, "came", there)
@@ -120,7 +120,7 @@ impl Client {
         self.none_of(ty, "came in several responses", several)
     }
 
-    /// No other name came in the same response; with `also_version`, none has the same version either.
+    /// Whether the same response had no other name. With `also_version`, no other name may have the same version either.
     pub fn alone(&self, ty: EnvoyType, name: &str, also_version: bool) -> Result<(), String> {
         let all = self.seen_of(ty);
         let one = all.get(name).ok_or("it never came")?;
@@ -134,7 +134,7 @@ impl Client {
         self.none_of(ty, "is not in removed_resources", there)
     }
 
-    /// There were fewer responses than requests: no ACK was answered.
+    /// Whether there were fewer responses than requests, so that no ACK was answered.
     pub fn no_ack_was_answered(&self) -> Result<(), String> {
         if self.requests > self.responses {
             return Ok(());
@@ -142,8 +142,8 @@ impl Client {
         Err(format!("{} responses to {} requests", self.responses, self.requests))
     }
 
-    /// Takes everything that the server has to say because of requests and changes so far. The first answer comes when
-    /// it has taken in all of them, the second one when it has sent what follows from them.
+    /// Receives all responses to the requests and changes so far. The server sends the first answer when it has handled all
+    /// of them, and the second when it has sent the responses that follow.
     pub async fn catch_up(&mut self, version: &str) -> Result<(), String> {
         for _ in 0..2 {
             self.pings += 1;
@@ -154,7 +154,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes and acknowledges one response, while the target's version is `version`.
+    /// Receives and acknowledges one response while the target's version is `version`.
     pub async fn receive(&mut self, version: &str) -> Result<Heard, String> {
         let heard = self.pipe.next().await?;
         let Some(ty) = EnvoyType::from_type_url(&heard.type_url) else { return Ok(heard) };

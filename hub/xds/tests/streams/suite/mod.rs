@@ -22,10 +22,10 @@ use cases::{Case, Step};
 use client::{Client, list};
 use target::Target;
 
-/// Bound of what a step waits for. The suite gives it three seconds.
+/// Limit of a step's wait. The suite waits three seconds.
 const STEP: Duration = Duration::from_secs(10);
 
-/// One case while it runs.
+/// One running case.
 struct Run<'a> {
     stand: &'a Stand,
     target: &'a mut Target,
@@ -67,7 +67,7 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until the client has what it must have, then takes all the rest and looks again.
+    /// Waits until the client has the expected state, receives all remaining responses, and checks again.
     async fn expect(&mut self, step: &Step) -> Result<(), String> {
         let version = self.target.version.clone();
         let client = self.client()?;
@@ -80,7 +80,7 @@ impl Run<'_> {
         met(client, step)
     }
 
-    /// The server has taken in all requests so far.
+    /// Waits until the server has handled all requests so far.
     async fn catch_up(&mut self) -> Result<(), String> {
         let version = self.target.version.clone();
         self.client()?.catch_up(&version).await
@@ -91,7 +91,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether the client has what a step says.
+/// Whether the client has the state that a step expects.
 fn met(client: &Client, step: &Step) -> Result<(), String> {
     match step {
         Step::Receives(ty, names, version) => client.has(*ty, names, version),
@@ -109,7 +109,7 @@ fn met(client: &Client, step: &Step) -> Result<(), String> {
     }
 }
 
-/// Runs one case; the error says at which step it failed.
+/// Runs one case. The error names the step that failed.
 async fn run(stand: &Stand, target: &mut Target, mode: (Variant, bool), case: &Case) -> Result<(), String> {
     let mut run = Run { stand, target, mode, client: None };
     for step in &case.steps {
@@ -125,7 +125,7 @@ async fn run(stand: &Stand, target: &mut Target, mode: (Variant, bool), case: &C
     Ok(())
 }
 
-/// How many cases of a variant pass; the others are added to `failed`.
+/// Returns how many cases of a variant pass. The others are added to `failed`.
 async fn passed(mode: (Variant, bool), failed: &mut Vec<String>) -> usize {
     let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("temporary directory: {error}"));
     let stand = Stand::start(dir.path(), One::new(View::new(Snapshot::new())));

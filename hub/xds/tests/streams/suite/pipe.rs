@@ -26,7 +26,7 @@ pub struct Ask {
     /// State of the world.
     pub version: String,
     pub nonce: String,
-    /// Whether it says who the client is.
+    /// Whether it carries the node.
     pub with_node: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the suite calls the target: a server whose resources are set one by one, each with a version.
+//! The suite's target: a server whose resources are set one by one, each with a version.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use envoy_types::pb::google::protobuf::UInt32Value;
 use portreeve_xds::{Changes, EnvoyType, Name, Resource, View};
 use prost::{DecodeError, Message};
 
-/// The view behind the server, and what is in it.
+/// The server's view and its content.
 pub struct Target {
     view: Arc<View<EnvoyType>>,
     has: BTreeSet<(EnvoyType, Name)>,
@@ -49,7 +49,7 @@ impl Target {
     }
 }
 
-/// A resource whose content says its version. Clusters are followed by their assignments, as the hub's are.
+/// A resource whose content is its version. Clusters have their assignments as companions, as the hub's have.
 fn resource(ty: EnvoyType, name: &str, version: &str) -> Arc<Resource> {
     let (name, text) = (name.to_string(), version.to_string());
     match ty {
@@ -80,7 +80,7 @@ fn resource(ty: EnvoyType, name: &str, version: &str) -> Arc<Resource> {
     }
 }
 
-/// The name inside a resource's body: state of the world has no other.
+/// The name inside a resource's body. State of the world carries no other name.
 pub fn name_in(ty: EnvoyType, body: &[u8]) -> Result<String, DecodeError> {
     match ty {
         EnvoyType::Cluster => Cluster::decode(body).map(|one| one.name),
