@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt as _};
 use nix::sys::socket::sockopt::ReusePort;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket};
 use nix::unistd::{Uid, setfsuid};
-use portreeve_api::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::cgroup::Container;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::process::Process;
