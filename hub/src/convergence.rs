@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use portreeve_runtime::metrics::Histogram;
 
-use crate::index::Key;
+use crate::index::{Key, Name};
 
 /// In seconds: a healthy cluster needs a few hundredths, and beyond a minute it matters only that it is too long.
 pub const BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -47,9 +47,10 @@ impl Course {
         true
     }
 
-    /// These objects are all that there are.
-    pub fn keep(&mut self, listed: &BTreeSet<Key>) {
-        self.known.retain(|key, _| listed.contains(key));
+    /// These objects are all that there are in a namespace, or (`None`) anywhere.
+    pub fn keep(&mut self, namespace: Option<&Name>, listed: &BTreeSet<Key>) {
+        let elsewhere = |key: &Key| namespace.is_some_and(|namespace| key.0 != *namespace);
+        self.known.retain(|key, _| elsewhere(key) || listed.contains(key));
     }
 
     /// An object is gone.
@@ -140,7 +141,7 @@ mod tests {
                     News(uid, generation) => drop(course.seen(&key, (uid, *generation), Some(now))),
                     Programmed(generation) => course.programmed(&key, *generation, now),
                     Gone => course.forget(&key),
-                    Relisted(still) => course.keep(&still.then(|| key.clone()).into_iter().collect()),
+                    Relisted(still) => course.keep(None, &still.then(|| key.clone()).into_iter().collect()),
                 }
             }
             assert_eq!(course.spent().count(), count, "{name}");

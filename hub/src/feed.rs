@@ -23,7 +23,7 @@ use crate::reports::News;
 use crate::served::{Served, Share};
 use crate::status::Subject;
 use crate::traces::{Moments, Tracer};
-use crate::watermark::{Kind, Watermark};
+use crate::watermark::{Kind, Watched, Watermark};
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -103,18 +103,20 @@ impl Feed {
 
     /// Changes the index and publishes what differs. `revision` is the change's own, 0 where there is none.
     /// Answers with when it did what.
-    pub fn change(&self, kind: Kind, revision: u64, change: impl FnOnce(&mut Index, i64)) -> Moments {
+    pub fn change(
+        &self,
+        of: impl Into<Watched>,
+        revision: u64,
+        change: impl FnOnce(&mut Index, i64),
+    ) -> Moments {
+        let of = of.into();
         let begun = SystemTime::now();
         let mut inner = self.lock();
         let now = now_ms();
-        inner.pulse.heard(kind, now);
+        inner.pulse.heard(of.kind, now);
         change(&mut inner.index, now);
         let resolved = SystemTime::now();
-        self.seen.send_if_modified(|seen| {
-            let before = *seen;
-            seen.raise(kind, revision);
-            *seen != before
-        });
+        self.seen.send_if_modified(|seen| seen.raise(&of, revision));
         self.publish(&mut inner);
         drop(inner);
         self.changed.notify_one();
@@ -136,13 +138,9 @@ impl Feed {
         self.tracer.get()
     }
 
-    /// A list of a kind was complete up to this revision.
-    pub fn seen_up_to(&self, kind: Kind, revision: u64) {
-        self.seen.send_if_modified(|seen| {
-            let before = *seen;
-            seen.list(kind, revision);
-            *seen != before
-        });
+    /// A watch's list was complete up to this revision.
+    pub fn seen_up_to(&self, of: &Watched, revision: u64) {
+        self.seen.send_if_modified(|seen| seen.list(of, revision));
     }
 
     /// A watch failed, and is tried again.
@@ -177,7 +175,7 @@ impl Feed {
     pub fn served(&self) -> Served {
         let inner = self.lock();
         let agents = inner.views.iter().map(|(node, view)| (node.clone(), Share::of(view))).collect();
-        let (census, seen) = (inner.index.census(), *self.seen.borrow());
+        let (census, seen) = (inner.index.census(), self.seen.borrow().clone());
         let Inner { pushed, pushes, pulse, .. } = *inner;
         Served { census, agents, pushed, pushes, streams: inner.streams.len(), pulse, seen }
     }
@@ -309,7 +307,7 @@ impl Feed {
         match tokio::time::timeout(CATCH_UP, caught_up).await {
             Ok(_) => Ok(()),
             Err(_) => {
-                let mine = *self.seen.borrow();
+                let mine = self.seen.borrow().clone();
                 Err(Status::unavailable(format!(
                     "this hub has seen {mine}, the agent {wanted}: ask another replica"
                 )))

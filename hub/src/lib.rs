@@ -18,6 +18,7 @@ pub mod files;
 pub mod index;
 pub mod lease;
 pub mod metrics;
+pub mod namespaces;
 pub mod pulse;
 pub mod raw;
 pub mod reports;

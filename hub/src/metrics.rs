@@ -45,7 +45,7 @@ fn watched(served: &Served) -> Vec<Family> {
         ("namespace", census.namespaces),
     ];
     let objects = objects.map(|(kind, count)| (kind, count as f64));
-    let seen = served.seen.parts().map(|(kind, revision)| (kind, revision as f64));
+    let seen = served.seen.kinds().map(|(kind, revision)| (kind, revision as f64));
     let heard = served.pulse.beats().map(|(kind, beat)| (kind, beat.heard_ms as f64 / 1000.0));
     let failures = served.pulse.beats().map(|(kind, beat)| (kind, beat.failures as f64));
     vec![

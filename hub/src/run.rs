@@ -16,6 +16,7 @@ use tonic::service::Routes;
 use crate::auth::{Account, Door};
 use crate::feed::Feed;
 use crate::index::Index;
+use crate::namespaces::Namespaces;
 use crate::reports::Desk;
 use crate::resolve::SelectorScope;
 use crate::traces::Tracer;
@@ -35,6 +36,10 @@ pub struct Args {
     /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
+    /// The namespaces whose VirtualServices and pods the hub watches, serves and writes conditions on, as a list with commas.
+    /// Without it all namespaces. Rights in these namespaces are enough for both kinds.
+    #[arg(long, value_name = "NAMES", default_value_t, hide_default_value = true)]
+    pub namespaces: Namespaces,
     /// Where selectors look.
     #[arg(long, value_enum, default_value = "namespace")]
     pub selector_scope: SelectorScope,
@@ -74,7 +79,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = client(args.kubeconfig.as_deref()).await?;
     let shutdown = Shutdown::default();
     let readiness = Readiness::default();
-    let index = Index::new(args.selector_scope, i64::from(args.grace) * 1000);
+    let index = Index::new(args.selector_scope, i64::from(args.grace) * 1000).restricted(&args.namespaces);
     let mut tasks = Tasks::new(shutdown.clone());
     let door = door(&mut tasks, &client, &args);
     let feed = Feed::new(index, readiness.clone(), door);
@@ -84,7 +89,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if traces.is_on() {
         feed.trace(Tracer::new(traces, me.clone()));
     }
-    watches::spawn(&mut tasks, &client, &feed, &readiness);
+    watches::spawn(&mut tasks, &client, &feed, (&args.namespaces, &readiness));
     tasks.spawn("graces", feed.clone().keep_time());
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
@@ -167,5 +172,9 @@ mod tests {
         }
         assert!(read(&["--insecure", "--tls-cert", "a", "--tls-key", "b"]).is_err());
         assert!(read(&["--agent-service-account", "only-a-name"]).is_err());
+        assert_eq!(read(&[]).unwrap().namespaces, Namespaces::default());
+        assert_eq!(read(&["--namespaces="]).unwrap().namespaces, Namespaces::default());
+        assert_eq!(read(&["--namespaces", "b,a"]).unwrap().namespaces.to_string(), "a,b");
+        assert!(read(&["--namespaces", "a,"]).is_err());
     }
 }

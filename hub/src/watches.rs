@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode, Pod as KubePod};
-use kube::core::PartialObjectMeta as Metadata;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta as Metadata};
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::conditions::Reason;
 use portreeve_api::own::node_proxy::NodeProxy;
@@ -18,23 +18,34 @@ use portreeve_runtime::{Readiness, Tasks};
 use crate::conditions::waits_for_us;
 use crate::feed::{Departing, Feed};
 use crate::index::{Key, Labels, Name};
+use crate::namespaces::Namespaces as Served;
 use crate::raw::Raw;
 use crate::resolve::Rejection;
 use crate::traces::{Moments, Tracer};
-use crate::watermark::Kind;
+use crate::watermark::{Kind, Watched};
 
 /// A hub that does not see changes is a hub that serves the past: it looks again soon.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Starts all watches. `readiness` is reached when each has its first complete list.
-pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &Readiness) {
+/// Starts all watches: of pods and VirtualServices in the namespaces that are `served`. `readiness` is reached when each has
+/// its first complete list.
+pub fn spawn(
+    tasks: &mut Tasks,
+    client: &Client,
+    feed: &Arc<Feed>,
+    (served, readiness): (&Served, &Readiness),
+) {
     let config = watcher::Config::default;
-    let pods = Api::<KubePod>::all(client.clone());
-    let strip_pod = |p: KubePod| {
-        let revision = revision(&p);
-        Pod::from_kube(p).map(|pod| (pod, revision))
-    };
-    tasks.spawn("watch of pods", run(pods, config(), readiness.guard("pods"), strip_pod, Pods(feed.clone())));
+    for namespace in served.watched() {
+        let pods: Api<KubePod> = api(client, namespace.as_ref());
+        let guard = readiness.guard("pods");
+        let verbs = Pods::new(feed, namespace.clone());
+        tasks.spawn("watch of pods", run(pods, config(), guard, strip_pod, verbs));
+        let services: Api<Raw<VirtualService>> = api(client, namespace.as_ref());
+        let guard = readiness.guard("virtualservices");
+        let verbs = VirtualServices::new(feed, namespace);
+        tasks.spawn("watch of virtualservices", run(services, config(), guard, Some, verbs));
+    }
     let nodes = Api::<KubeNode>::all(client.clone());
     let strip_node = |n: KubeNode| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
     tasks.spawn(
@@ -53,15 +64,28 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, readiness: &R
     let proxies = Api::<Raw<NodeProxy>>::all(client.clone());
     let guard = readiness.guard("nodeproxies");
     tasks.spawn("watch of nodeproxies", run(proxies, config(), guard, Some, NodeProxies(feed.clone())));
-    let services = Api::<Raw<VirtualService>>::all(client.clone());
-    let guard = readiness.guard("virtualservices");
-    tasks.spawn(
-        "watch of virtualservices",
-        run(services, config(), guard, Some, VirtualServices(feed.clone())),
-    );
 }
 
-struct Pods(Arc<Feed>);
+/// The objects of a namespace, or of all. A right in that namespace is enough for the former.
+fn api<K>(client: &Client, namespace: Option<&Name>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn strip_pod(pod: KubePod) -> Option<(Pod, u64)> {
+    let revision = revision(&pod);
+    Pod::from_kube(pod).map(|pod| (pod, revision))
+}
+
+struct Pods {
+    feed: Arc<Feed>,
+    of: Watched,
+}
 
 struct Nodes(Arc<Feed>);
 
@@ -69,34 +93,44 @@ struct Namespaces(Arc<Feed>);
 
 struct NodeProxies(Arc<Feed>);
 
-struct VirtualServices(Arc<Feed>);
+struct VirtualServices {
+    feed: Arc<Feed>,
+    of: Watched,
+}
 
 // === impl Pods ===
+
+impl Pods {
+    fn new(feed: &Arc<Feed>, namespace: Option<Name>) -> Self {
+        Self { feed: feed.clone(), of: Watched { kind: Kind::Pods, namespace } }
+    }
+}
 
 impl Verbs<(Pod, u64)> for Pods {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
-        self.0.watch_failed(Kind::Pods);
+        self.feed.watch_failed(Kind::Pods);
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(Kind::Pods, revision);
+        self.feed.seen_up_to(&self.of, revision);
     }
 
     fn apply(&mut self, (pod, revision): (Pod, u64)) {
-        self.0.change(Kind::Pods, revision, |index, now| index.apply_pod(pod, now));
+        self.feed.change(self.of.clone(), revision, |index, now| index.apply_pod(pod, now));
     }
 
     fn delete(&mut self, (pod, revision): (Pod, u64)) {
-        self.0.change(Kind::Pods, revision, |index, now| index.delete_pod(&pod.uid, now));
+        self.feed.change(self.of.clone(), revision, |index, now| index.delete_pod(&pod.uid, now));
     }
 
     fn reset(&mut self, pods: Vec<(Pod, u64)>) {
         let revision = pods.iter().map(|(_, r)| *r).max().unwrap_or(0);
         let pods = pods.into_iter().map(|(pod, _)| pod).collect();
-        self.0.change(Kind::Pods, revision, |index, now| index.reset_pods(pods, now));
+        let namespace = self.of.namespace.as_ref();
+        self.feed.change(self.of.clone(), revision, |index, now| index.reset_pods(namespace, pods, now));
     }
 }
 
@@ -111,7 +145,7 @@ impl Verbs<(Name, Labels, u64)> for Nodes {
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(Kind::Nodes, revision);
+        self.0.seen_up_to(&Kind::Nodes.into(), revision);
     }
 
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
@@ -140,7 +174,7 @@ impl Verbs<(Name, Labels, u64)> for Namespaces {
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(Kind::Namespaces, revision);
+        self.0.seen_up_to(&Kind::Namespaces.into(), revision);
     }
 
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
@@ -188,7 +222,7 @@ impl Verbs<Raw<NodeProxy>> for NodeProxies {
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(Kind::NodeProxies, revision);
+        self.0.seen_up_to(&Kind::NodeProxies.into(), revision);
     }
 
     fn apply(&mut self, raw: Raw<NodeProxy>) {
@@ -215,13 +249,16 @@ impl Verbs<Raw<NodeProxy>> for NodeProxies {
 // === impl VirtualServices ===
 
 impl VirtualServices {
+    fn new(feed: &Arc<Feed>, namespace: Option<Name>) -> Self {
+        Self { feed: feed.clone(), of: Watched { kind: Kind::VirtualServices, namespace } }
+    }
+
     /// Takes one in; `began` is when it came as news.
-    fn put(feed: &Feed, raw: &Raw<VirtualService>, began: Option<Instant>) {
+    fn put(&self, raw: &Raw<VirtualService>, began: Option<Instant>) {
+        let feed = &self.feed;
         // Being deleted: what it asked for ends now, whatever its finalizers wait for.
         if raw.metadata.deletion_timestamp.is_some() {
-            feed.change(Kind::VirtualServices, revision(raw), |index, _| {
-                index.delete_virtual_service(&key(raw))
-            });
+            feed.change(self.of.clone(), revision(raw), |index, _| index.delete_virtual_service(&key(raw)));
             if waits_for_us(raw) {
                 let (finalizers, revision) = (raw.finalizers().to_vec(), raw.resource_version());
                 feed.depart(key(raw), Some(Departing { finalizers, revision }));
@@ -233,7 +270,7 @@ impl VirtualServices {
         let fresh = feed.course(|course| course.seen(&key(raw), version, began));
         let began = began.filter(|_| fresh).map(|_| SystemTime::now());
         let (read, mut trace) = (raw.read(), None);
-        let moments = feed.change(Kind::VirtualServices, revision(raw), |index, _| {
+        let moments = feed.change(self.of.clone(), revision(raw), |index, _| {
             match &read {
                 Ok((object, warnings)) => {
                     warnings.iter().for_each(|w| {
@@ -261,30 +298,31 @@ impl Verbs<Raw<VirtualService>> for VirtualServices {
     const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
-        self.0.watch_failed(Kind::VirtualServices);
+        self.feed.watch_failed(Kind::VirtualServices);
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(Kind::VirtualServices, revision);
+        self.feed.seen_up_to(&self.of, revision);
     }
 
     fn apply(&mut self, raw: Raw<VirtualService>) {
-        Self::put(&self.0, &raw, Some(Instant::now()));
+        self.put(&raw, Some(Instant::now()));
     }
 
     fn delete(&mut self, raw: Raw<VirtualService>) {
         let key = key(&raw);
-        self.0.course(|course| course.forget(&key));
-        self.0.tracer().inspect(|tracer| tracer.forget(&key));
-        self.0.change(Kind::VirtualServices, revision(&raw), |index, _| index.delete_virtual_service(&key));
-        self.0.depart(key, None);
+        self.feed.course(|course| course.forget(&key));
+        self.feed.tracer().inspect(|tracer| tracer.forget(&key));
+        self.feed.change(self.of.clone(), revision(&raw), |index, _| index.delete_virtual_service(&key));
+        self.feed.depart(key, None);
     }
 
     fn reset(&mut self, raws: Vec<Raw<VirtualService>>) {
         let listed: BTreeSet<Key> = raws.iter().map(key).collect();
-        self.0.course(|course| course.keep(&listed));
-        self.0.change(Kind::VirtualServices, 0, |index, _| index.keep_virtual_services(&listed));
-        raws.iter().for_each(|raw| Self::put(&self.0, raw, None));
+        let namespace = self.of.namespace.as_ref();
+        self.feed.course(|course| course.keep(namespace, &listed));
+        self.feed.change(self.of.clone(), 0, |index, _| index.keep_virtual_services(namespace, &listed));
+        raws.iter().for_each(|raw| self.put(raw, None));
     }
 }
 

@@ -1,11 +1,14 @@
-//! How far a hub has seen: the highest resourceVersion of each watched kind. Content hashes have no order, so this
+//! How far a hub has seen: the highest resourceVersion of each watch. Content hashes have no order, so this
 //! is what keeps an agent from being taken back in time by a replica that lags.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use portreeve_xds::Name;
+
 /// A kind that the hub watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// API A's VirtualServices.
     VirtualServices,
@@ -19,14 +22,33 @@ pub enum Kind {
     Namespaces,
 }
 
-/// The highest resourceVersion seen of each kind; 0: nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What one watch watches: the objects of a kind, in all namespaces or in one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Watched {
+    /// Their kind.
+    pub kind: Kind,
+    /// Their namespace; `None`: all of them, or the kind has none.
+    pub namespace: Option<Name>,
+}
+
+/// The highest resourceVersion seen of each watch; 0: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watermark {
-    /// Of objects and their deletions: what others are held to.
-    seen: [u64; Kind::ALL.len()],
-    /// Of lists, which hold all that was before them. A replica that listed earlier, and has had nothing to see since, does not
-    /// know that it is as far: so nobody is held to these.
-    listed: [u64; Kind::ALL.len()],
+    /// Watches of all namespaces.
+    whole: [Mark; Kind::ALL.len()],
+    /// Watches of one namespace, in hubs that are restricted to some. One revision for all of them would not do: a replica
+    /// may be ahead in one namespace and lag in another.
+    parts: BTreeMap<Watched, Mark>,
+}
+
+/// How far a watch has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Mark {
+    /// The highest revision of objects and their deletions: what others are held to.
+    seen: u64,
+    /// The highest revision of lists, which hold all that was before them. A replica that listed earlier, and has had nothing
+    /// to see since, does not know that it is as far: so nobody is held to these.
+    listed: u64,
 }
 
 // === impl Kind ===
@@ -48,40 +70,111 @@ impl Kind {
     }
 }
 
+// === impl Watched ===
+
+impl From<Kind> for Watched {
+    fn from(kind: Kind) -> Self {
+        Self { kind, namespace: None }
+    }
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.letters())?;
+        self.namespace.iter().try_for_each(|namespace| write!(f, "/{namespace}"))
+    }
+}
+
+impl FromStr for Watched {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (letters, namespace) = match text.split_once('/') {
+            Some((letters, namespace)) => (letters, Some(namespace.into())),
+            None => (text, None),
+        };
+        let kind = Kind::ALL.into_iter().find(|kind| kind.letters() == letters);
+        Ok(Self { kind: kind.ok_or_else(|| format!("{letters:?} is no kind"))?, namespace })
+    }
+}
+
+// === impl Mark ===
+
+impl Mark {
+    /// Up to which revision everything was seen.
+    fn reach(self) -> u64 {
+        self.seen.max(self.listed)
+    }
+}
+
 // === impl Watermark ===
 
 impl Watermark {
-    /// Records a revision of a kind; an older one changes nothing.
-    pub fn raise(&mut self, kind: Kind, revision: u64) {
-        let seen = &mut self.seen[kind as usize];
-        *seen = revision.max(*seen);
+    /// Records a revision of a watch, and returns whether that raised it.
+    pub fn raise(&mut self, of: &Watched, revision: u64) -> bool {
+        raise(&mut self.mark(of).seen, revision)
     }
 
-    /// Records the revision of a kind's complete list.
-    pub fn list(&mut self, kind: Kind, revision: u64) {
-        let listed = &mut self.listed[kind as usize];
-        *listed = revision.max(*listed);
+    /// Records the revision of a watch's complete list, and returns whether that raised it.
+    pub fn list(&mut self, of: &Watched, revision: u64) -> bool {
+        raise(&mut self.mark(of).listed, revision)
     }
 
-    /// The revision of each kind, by its letters.
-    pub fn parts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Kind::ALL.into_iter().map(|kind| (kind.letters(), self.seen[kind as usize]))
+    /// The highest revision of each kind, by its letters.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let highest =
+            |kind| self.parts_of(kind).chain([self.whole[kind as usize]]).map(|mark| mark.seen).max();
+        Kind::ALL.into_iter().map(move |kind| (kind.letters(), highest(kind).unwrap_or_default()))
     }
 
-    /// Whether all that `other` has seen was seen here as well.
+    /// Whether all that `other` has seen was seen here as well. What is not watched here counts as seen.
     pub fn covers(&self, other: &Self) -> bool {
-        let mine = self.seen.iter().zip(self.listed).map(|(seen, listed)| listed.max(*seen));
-        mine.zip(other.seen).all(|(mine, theirs)| mine >= theirs)
+        let whole = Kind::ALL.into_iter().all(|kind| self.reach(kind) >= other.whole[kind as usize].seen);
+        whole
+            && other.parts.iter().all(|(of, theirs)| self.reach_of(of).is_none_or(|mine| mine >= theirs.seen))
     }
+
+    /// Up to which revision everything of a kind was seen, in all namespaces that are watched.
+    fn reach(&self, kind: Kind) -> u64 {
+        let lowest = self.parts_of(kind).map(Mark::reach).min();
+        lowest.unwrap_or_else(|| self.whole[kind as usize].reach())
+    }
+
+    /// The same in one namespace; `None` if it is not watched.
+    fn reach_of(&self, of: &Watched) -> Option<u64> {
+        match self.parts.get(of) {
+            Some(mark) => Some(mark.reach()),
+            None if self.parts_of(of.kind).next().is_some() => None,
+            None => Some(self.whole[of.kind as usize].reach()),
+        }
+    }
+
+    fn parts_of(&self, kind: Kind) -> impl Iterator<Item = Mark> {
+        self.parts.iter().filter(move |(of, _)| of.kind == kind).map(|(_, mark)| *mark)
+    }
+
+    fn mark(&mut self, of: &Watched) -> &mut Mark {
+        match of.namespace {
+            None => &mut self.whole[of.kind as usize],
+            Some(_) => self.parts.entry(of.clone()).or_default(),
+        }
+    }
+}
+
+/// Raises a revision, and returns whether it was lower.
+fn raise(known: &mut u64, revision: u64) -> bool {
+    let lower = *known < revision;
+    *known = revision.max(*known);
+    lower
 }
 
 impl fmt::Display for Watermark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, kind) in Kind::ALL.into_iter().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{}={}", kind.letters(), self.seen[kind as usize])?;
+            write!(f, "{comma}{}={}", kind.letters(), self.whole[kind as usize].seen)?;
         }
-        Ok(())
+        self.parts.iter().try_for_each(|(of, mark)| write!(f, ",{of}={}", mark.seen))
     }
 }
 
@@ -92,11 +185,11 @@ impl FromStr for Watermark {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut read = Self::default();
         for part in text.split(',').filter(|p| !p.is_empty()) {
-            let (letters, revision) =
+            let (of, revision) =
                 part.split_once('=').ok_or_else(|| format!("{part:?} is not kind=revision"))?;
             let revision = revision.parse().map_err(|e| format!("{part:?}: {e}"))?;
-            if let Some(kind) = Kind::ALL.into_iter().find(|k| k.letters() == letters) {
-                read.raise(kind, revision);
+            if let Ok(of) = of.parse() {
+                read.raise(&of, revision);
             }
         }
         Ok(read)
@@ -110,10 +203,10 @@ mod tests {
     #[test]
     fn watermark_reads_what_it_writes_and_passes_over_unknown_kinds() {
         let mut mark = Watermark::default();
-        mark.raise(Kind::Pods, 7);
-        mark.raise(Kind::Pods, 5);
+        assert!(mark.raise(&Kind::Pods.into(), 7));
+        assert!(!mark.raise(&Kind::Pods.into(), 5));
         assert_eq!(mark.to_string(), "vs=0,npx=0,pods=7,nodes=0,namespaces=0");
-        assert_eq!(mark.to_string().parse(), Ok(mark));
+        assert_eq!(mark.to_string().parse(), Ok(mark.clone()));
         assert_eq!("pods=7,moons=9".parse(), Ok(mark));
         assert!("pods".parse::<Watermark>().is_err());
     }
@@ -129,13 +222,41 @@ mod tests {
     #[test]
     fn a_list_covers_deletions_before_it_and_holds_nobody_to_itself() {
         let mut later = Watermark::default();
-        later.raise(Kind::VirtualServices, 3);
-        later.list(Kind::VirtualServices, 9);
+        later.raise(&Kind::VirtualServices.into(), 3);
+        later.list(&Kind::VirtualServices.into(), 9);
         assert!(later.covers(&"vs=8".parse().unwrap()), "the deletion of what it never saw");
         assert!(!later.covers(&"vs=10".parse().unwrap()));
         assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0,namespaces=0");
         // One that listed when 3 was the newest, and has had nothing to see since, is as far.
         let earlier: Watermark = "vs=3".parse().unwrap();
         assert!(earlier.covers(&later));
+    }
+
+    #[test]
+    fn each_namespace_of_a_restricted_hub_has_its_own_revision() {
+        let of = |namespace: &str| Watched { kind: Kind::Pods, namespace: Some(namespace.into()) };
+        let mut mark = Watermark::default();
+        mark.raise(&of("calls"), 7);
+        mark.list(&of("more"), 9);
+        let text = "vs=0,npx=0,pods=0,nodes=0,namespaces=0,pods/calls=7,pods/more=0";
+        assert_eq!(mark.to_string(), text);
+        assert_eq!(mark.kinds().find(|(kind, _)| *kind == "pods"), Some(("pods", 7)));
+        // Ahead in one namespace, behind in the other.
+        let other: Watermark = "pods/calls=9,pods/more=3".parse().unwrap();
+        assert!(!mark.covers(&other));
+        assert!(mark.covers(&"pods/calls=7,pods/more=9".parse().unwrap()));
+        assert!(mark.covers(&"pods/elsewhere=20".parse().unwrap()), "it is not watched here");
+    }
+
+    #[test]
+    fn hub_of_all_namespaces_and_a_restricted_one_follow_each_other() {
+        let (mut all, mut some) = (Watermark::default(), Watermark::default());
+        all.list(&Kind::Pods.into(), 8);
+        some.list(&Watched { kind: Kind::Pods, namespace: Some("calls".into()) }, 8);
+        some.list(&Watched { kind: Kind::Pods, namespace: Some("more".into()) }, 6);
+        assert!(all.covers(&"pods/calls=8".parse().unwrap()));
+        assert!(!all.covers(&"pods/calls=9".parse().unwrap()));
+        assert!(some.covers(&"pods=6".parse().unwrap()));
+        assert!(!some.covers(&"pods=7".parse().unwrap()), "one namespace was listed before");
     }
 }

@@ -43,10 +43,10 @@ impl Objects {
     pub fn reset(&self, index: &mut Index, now_ms: i64) {
         index.reset_nodes(self.nodes.clone(), now_ms);
         index.reset_namespaces(self.all_namespaces(), now_ms);
-        index.reset_pods(self.pods.iter().cloned().filter_map(Pod::from_kube).collect(), now_ms);
+        index.reset_pods(None, self.pods.iter().cloned().filter_map(Pod::from_kube).collect(), now_ms);
         index.reset_proxies(&self.proxies, now_ms);
         let keys: BTreeSet<Key> = self.virtual_services.iter().map(|object| key(&object.metadata)).collect();
-        index.keep_virtual_services(&keys);
+        index.keep_virtual_services(None, &keys);
         self.virtual_services.iter().for_each(|object| index.apply_virtual_service(object));
     }
 

@@ -12,6 +12,7 @@ use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Withheld};
 
+use crate::namespaces::Namespaces;
 use crate::resolve::SelectorScope;
 
 mod census;
@@ -65,6 +66,8 @@ pub struct Index {
     orphans: Orphans,
     /// Objects whose Plan, or its nodes, changed.
     stirred: BTreeSet<Key>,
+    /// The namespaces that the hub is restricted to.
+    namespaces: Namespaces,
 }
 
 // === impl Index ===
@@ -85,7 +88,13 @@ impl Index {
             proxy_verdicts: Verdicts::default(),
             orphans: Orphans::default(),
             stirred: BTreeSet::new(),
+            namespaces: Namespaces::default(),
         }
+    }
+
+    /// The index of a hub that is restricted to some namespaces: it has no word on NodeProxies that take objects of others.
+    pub fn restricted(self, namespaces: &Namespaces) -> Self {
+        Self { namespaces: namespaces.clone(), ..self }
     }
 
     /// Beats at each step of a change, however long that takes.
@@ -139,10 +148,12 @@ impl Index {
         self.stir([&old.labels]);
     }
 
-    /// The complete list of pods, after a disconnect: what is not in it is gone.
-    pub fn reset_pods(&mut self, pods: Vec<Pod>, now_ms: i64) {
+    /// The complete list of the pods of a namespace, or (`None`) of all, after a disconnect: others there are gone.
+    pub fn reset_pods(&mut self, namespace: Option<&Name>, pods: Vec<Pod>, now_ms: i64) {
         let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
-        let gone: Vec<Name> = self.pods.keys().filter(|uid| !listed.contains(*uid)).cloned().collect();
+        let there = |pod: &Pod| namespace.is_none_or(|namespace| pod.namespace == *namespace);
+        let gone = self.pods.iter().filter(|(uid, pod)| there(pod) && !listed.contains(*uid));
+        let gone: Vec<Name> = gone.map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
             self.delete_pod(&uid, now_ms);
         }

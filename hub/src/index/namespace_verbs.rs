@@ -39,6 +39,7 @@ impl Index {
     fn shift_namespaces(&mut self, shifts: &[Shift<Name, Name>], now_ms: i64) {
         let proxies: BTreeSet<&Name> = shifts.iter().map(|shift| &shift.selector).collect();
         for proxy in proxies {
+            self.stirred.insert(("".into(), proxy.clone()));
             self.proxies.renew(proxy);
             let Some(resource) = self.proxies.resource(proxy) else { continue };
             for node in self.proxies.nodes_of(proxy) {

@@ -53,9 +53,12 @@ impl Index {
         self.orphans.set(PlanType::Plan, resolve::a::plan_of(key), false);
     }
 
-    /// The complete list of VirtualServices (readable or not): every other one is gone.
-    pub fn keep_virtual_services(&mut self, listed: &BTreeSet<Key>) {
-        let gone: Vec<Key> = self.verdicts.keys().filter(|k| !listed.contains(*k)).cloned().collect();
+    /// The complete list of VirtualServices (readable or not) in a namespace, or (`None`) in all: every other one there is
+    /// gone.
+    pub fn keep_virtual_services(&mut self, namespace: Option<&Name>, listed: &BTreeSet<Key>) {
+        let there = |key: &Key| namespace.is_none_or(|namespace| key.0 == *namespace);
+        let gone = self.verdicts.keys().filter(|key| there(key) && !listed.contains(*key));
+        let gone: Vec<Key> = gone.cloned().collect();
         for key in gone {
             self.delete_virtual_service(&key);
         }

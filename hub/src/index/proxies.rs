@@ -139,6 +139,24 @@ impl Proxies {
         }
     }
 
+    /// Whether a NodeProxy takes objects of these namespaces and of no others. One that could never be read counts as such:
+    /// what is wrong with it is the same for every hub.
+    pub fn is_within(&self, proxy: &Name, namespaces: &BTreeSet<Name>) -> bool {
+        let Some(known) = self.known.get(proxy) else { return true };
+        let allowed = &known.object.spec.allowed_namespaces;
+        match allowed.from {
+            NamespacesFrom::All => false,
+            NamespacesFrom::List => {
+                let mut names = allowed.names.iter();
+                names.len() > 0 && names.all(|name| namespaces.contains(name.as_str()))
+            }
+            NamespacesFrom::Selector => {
+                let matched = self.namespaces.matched(proxy);
+                !matched.is_empty() && matched.is_subset(namespaces)
+            }
+        }
+    }
+
     /// Names of nodes that are not in a list.
     pub fn nodes_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
         self.names.iter().filter(|n| !listed.contains(n)).cloned().collect()

@@ -16,9 +16,14 @@ impl Index {
         stirred
     }
 
-    /// How an object stands, a NodeProxy if its key has no namespace; none when there is no such object.
+    /// How an object stands, a NodeProxy if its key has no namespace; none when there is no such object, or it is another
+    /// hub's: see [`Index::restricted`].
     pub fn subject(&self, key: &Key) -> Option<Subject> {
         if key.0.is_empty() {
+            let foreign = |own| !self.proxies.is_within(&key.1, own);
+            if self.namespaces.only().is_some_and(foreign) {
+                return None;
+            }
             let verdict = self.proxy_verdicts.get(key)?.clone();
             return Some(Subject { of: Of::NodeProxy, verdict, served: self.proxies.served(&key.1) });
         }

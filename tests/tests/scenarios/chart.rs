@@ -76,6 +76,16 @@ fn pod<'a>(objects: &'a BTreeMap<Title, Value>, kind: &str, name: &str) -> Resul
     Ok(&one(objects, kind, name)?["spec"]["template"]["spec"])
 }
 
+/// The manifests of what the hub may do in an installation with these values.
+pub fn rights_of_hub(namespace: &str, values: &[&str]) -> Result<String> {
+    let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    let objects = rendered(namespace, values)?.into_iter();
+    let rights = objects.filter(|([_, kind, _, name], _)| {
+        kinds.contains(&kind.as_str()) && name.starts_with("portreeve-hub")
+    });
+    Ok(rights.map(|(_, object)| format!("---\n{object}\n")).collect())
+}
+
 /// Whether the chart with these values makes the objects of the base with these components.
 fn makes_the_same(values: &[&str], components: &[&str]) -> Result<()> {
     let (base, chart) = (titled(kustomize::built(components)?)?, rendered("portreeve", values)?);
@@ -129,6 +139,8 @@ fn nonsense_is_refused_by_name() -> Result<()> {
         ("agents.image.tag=1", "'agents' not allowed"),
         ("hub.replicas=many", "hub/replicas"),
         ("hub.replicas=-1", "hub/replicas"),
+        ("hub.namespaces[0]=a_b", "hub/namespaces/0"),
+        ("hub.namespaces=calls", "hub/namespaces"),
         ("hub.image.pullPolicy=Sometimes", "hub/image/pullPolicy"),
         ("hub.image.tag=", "hub/image/tag"),
         ("hub.image=portreeve/hub:1", "hub/image"),
@@ -240,6 +252,26 @@ fn another_namespace_is_named_everywhere() -> Result<()> {
     ensure!(hub["containers"][0]["args"].as_array().is_some_and(|args| args.contains(&account)), "{hub}");
     one(&chart, "Namespace", "elsewhere")?;
     assert!(one(&rendered("elsewhere", &["namespace=never"])?, "Namespace", "elsewhere").is_err());
+    Ok(())
+}
+
+#[test]
+fn hubs_of_some_namespaces_have_no_right_in_others() -> Result<()> {
+    let chart = rendered("tenant", &["hub.namespaces={calls,more}"])?;
+    let hub = pod(&chart, "Deployment", "portreeve-hub")?;
+    assert_eq!(last(&hub["containers"][0]["args"]), "--namespaces=calls,more");
+    let everywhere = one(&chart, "ClusterRole", "portreeve-hub")?["rules"].to_string();
+    for namespaced in ["pods", "virtualservices", "events"] {
+        ensure!(!everywhere.contains(&format!("\"{namespaced}\"")), "{everywhere}");
+    }
+    let places = |kind: &str, name: &str| -> Vec<&str> {
+        let found = chart.keys().filter(|[_, is, _, called]| is == kind && called == name);
+        found.map(|[_, _, namespace, _]| namespace.as_str()).collect()
+    };
+    for kind in ["Role", "RoleBinding"] {
+        assert_eq!(places(kind, "portreeve-hub-objects"), ["calls", "more"]);
+        assert_eq!(places(kind, "portreeve-hub-events"), ["default"]);
+    }
     Ok(())
 }
 

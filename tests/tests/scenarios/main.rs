@@ -42,6 +42,7 @@ mod shipped;
 mod sidecars;
 mod stale;
 mod status;
+mod tenants;
 mod traces;
 mod trouble;
 mod turns;

@@ -12,7 +12,7 @@ use portreeve_hub::run::Args as HubArgs;
 use serde_json::Value;
 
 /// Every flag and variable of hub, agent and gateway that a test sets or a manifest does, and why the two differ.
-const DIFFERENCES: [(&str, &str); 37] = [
+const DIFFERENCES: [(&str, &str); 38] = [
     (
         "--admin",
         "A port of the kernel's choice, and only where a test asks for metrics: many parts are on one machine.",
@@ -56,8 +56,9 @@ const DIFFERENCES: [(&str, &str); 37] = [
     ("--max-stale", "Seconds instead of the shipped hour."),
     (
         "--namespace",
-        "Only helm and ctr are given one. The hub's default is the shipped namespace, which POD_NAMESPACE repeats.",
+        "helm and ctr are given one, and the hub of a tenant. The default is the shipped one, which POD_NAMESPACE repeats.",
     ),
+    ("--namespaces", "Only the test of a hub that is restricted to some; the shipped one serves all."),
     ("--node", "What the kubelet puts into NODE_NAME."),
     ("--otlp-endpoint", "Tests of traces have a collector; none is shipped."),
     ("--probe-socket", "Each test has a directory of its own, and only tests of probes ask."),

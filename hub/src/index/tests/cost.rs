@@ -19,7 +19,7 @@ fn mk_cluster(pods: usize) -> Index {
         (0..pods.div_ceil(PODS_OF_A_NODE)).map(|i| (format!("node-{i}").into(), mk_labels("kind=node")));
     // And one without pods, so that it is as far from the groups in every cluster.
     index.reset_nodes(nodes.chain([("edge".into(), mk_labels("kind=node"))]).collect(), 0);
-    index.reset_pods((0..pods).map(|i| member(i, pods)).collect(), 0);
+    index.reset_pods(None, (0..pods).map(|i| member(i, pods)).collect(), 0);
     for i in 0..SERVICES {
         index.apply_virtual_service(&mk_vs(&format!("v{i}"), "role=gateway", &[&format!("app=app-{i}")]));
     }

@@ -164,8 +164,11 @@ fn pod_that_was_not_ready_is_no_endpoint_when_it_is_deleted_either() {
 fn hub_that_starts_while_pods_terminate_has_the_endpoints_of_the_one_that_saw_them_ready() {
     let terminating = |uid: &str, ready| Pod { ready, terminating_ms: 50, ..mk_pod(uid, "app=w", "n2") };
     let (mut index, mut fleet) = with_gateway(&["app=w"]);
-    index
-        .reset_pods(vec![mk_pod("g1", "app=gw", "n1"), terminating("w1", true), terminating("w2", false)], 0);
+    index.reset_pods(
+        None,
+        vec![mk_pod("g1", "app=gw", "n1"), terminating("w1", true), terminating("w2", false)],
+        0,
+    );
     fleet.follow(&mut index);
     assert_eq!(fleet.group("n1", W).unwrap(), ["-w1"]);
 }

@@ -21,6 +21,7 @@ mod namespaces;
 mod plans;
 mod proxies;
 mod random;
+mod restricted;
 mod verdicts;
 
 /// The grace of the tests, in milliseconds.

@@ -168,13 +168,17 @@ fn resets_remove_what_vanished() {
         index.apply_virtual_service(&mk_vs(name, &format!("app={name}"), &["app=w"]));
     }
     fleet.follow(&mut index);
-    index.keep_virtual_services(&BTreeSet::from([key("keep")]));
+    index.keep_virtual_services(None, &BTreeSet::from([key("keep")]));
     fleet.follow(&mut index);
     assert!(fleet.held["n-vanish"].is_empty());
-    index.reset_pods(vec![mk_pod("keep-w", "app=w", "n-w"), mk_pod("keep-gw", "app=keep", "n-keep")], 0);
+    index.reset_pods(
+        None,
+        vec![mk_pod("keep-w", "app=w", "n-w"), mk_pod("keep-gw", "app=keep", "n-keep")],
+        0,
+    );
     fleet.follow(&mut index);
     assert_eq!(fleet.group("n-keep", "ns/app=w").unwrap(), ["keep-w"]);
-    index.reset_pods(Vec::new(), 0);
+    index.reset_pods(None, Vec::new(), 0);
     index.tick(GRACE_MS);
     fleet.follow(&mut index);
     assert!(fleet.held.values().all(BTreeMap::is_empty), "{:?}", fleet.held);

@@ -144,7 +144,7 @@ fn from_scratch(model: &Model) -> Index {
     let mut index = mk_index();
     index.reset_nodes(model.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
     index.reset_proxies(&model.proxies.values().cloned().collect::<Vec<_>>(), 0);
-    index.reset_pods(model.pods.values().cloned().collect(), 0);
+    index.reset_pods(None, model.pods.values().cloned().collect(), 0);
     index.reset_namespaces(all_namespaces(model), 0);
     for object in model.services.values() {
         index.apply_virtual_service(object);
@@ -201,11 +201,11 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
         step(&mut dice, &mut new, &mut other, 0);
     }
     fleet.follow(&mut index);
-    index.keep_virtual_services(&new.services.keys().map(|name| key(name)).collect());
+    index.keep_virtual_services(None, &new.services.keys().map(|name| key(name)).collect());
     for object in new.services.values() {
         index.apply_virtual_service(object);
     }
-    index.reset_pods(new.pods.values().cloned().collect(), 0);
+    index.reset_pods(None, new.pods.values().cloned().collect(), 0);
     index.reset_proxies(&new.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_nodes(new.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
     index.reset_namespaces(all_namespaces(&new), 0);
