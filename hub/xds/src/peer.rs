@@ -59,3 +59,22 @@ impl fmt::Display for Peer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_text_is_the_address_the_pid_or_the_uid() {
+        let address = "10.0.0.7:41234".parse().ok();
+        for (remote, pid, uid, text) in [
+            (address, None, None, "10.0.0.7:41234"),
+            (None, Some(123), Some(0), "pid:123"),
+            (None, Some(0), Some(7), "uid:7"),
+            (None, None, Some(7), "uid:7"),
+            (None, None, None, "unknown"),
+        ] {
+            assert_eq!(Peer { remote, pid, uid, ..Peer::default() }.to_string(), text);
+        }
+    }
+}

@@ -1,6 +1,6 @@
-//! Where a stream keeps what it knows of a name ([`Place`]).
+//! The place of a name's entry in a stream's state ([`Place`]).
 
-/// The place of a name's entry in one stream's array of entries.
+/// The place of a name's entry in a stream's array of entries.
 ///
 /// It is valid while the entry exists. Places are reused; the round tells a later entry in the same place apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
