@@ -3,7 +3,7 @@
 //! Every path counts: in `use` lines, types, expressions, macros' arguments and attributes (`#[serde(with = "...")]`). A tie
 //! leads to the file that defines the item, not to the files that re-export it. `mod child;` is no tie, and neither is a
 //! re-export of an item from below the module. So a `mod.rs` that only declares and re-exports its children depends on none of
-//! them; a `mod.rs` whose own items use a child's type depends on that child.
+//! them; a `mod.rs` whose own items use a child's type depends on that child. Calls of methods name no path and are not seen.
 
 use proc_macro2::{Ident, Spacing, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
