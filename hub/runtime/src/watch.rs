@@ -67,7 +67,8 @@ pub fn revision<K: Resource>(object: &K) -> u64 {
 /// Runs a watch until the process ends. The guard is dropped when the first list is complete. `strip` reduces each object to
 /// what is needed of it as it arrives, so that a large list is never held whole; objects that become `None` are left out.
 ///
-/// Log lines carry the span `watch{kind}`, and `apply{ns,name}`, `delete{ns,name}` or `reset{objects}` within a verb.
+/// Log lines carry the span `watch{kind,ns}`, where `ns` is the only watched namespace, if there is one, and
+/// `apply{ns,name}`, `delete{ns,name}` or `reset{objects}` within a verb.
 ///
 /// # Errors
 /// Only if the stream of events ends. A failed watch is logged and tried again after at most [`Verbs::LONGEST_PAUSE`].
@@ -96,7 +97,7 @@ where
             consumer.take(event);
         }
     };
-    follow.instrument(tracing::info_span!("watch", kind)).await;
+    follow.instrument(tracing::info_span!("watch", kind, ns = api.namespace())).await;
     anyhow::bail!("the watch's stream ended")
 }
 
@@ -210,12 +211,39 @@ mod tests {
         }
     }
 
+    impl Log {
+        /// Sends this thread's log lines here.
+        fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+            let writer = self.clone();
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+            subscriber.with_writer(move || writer.clone()).finish()
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn log_lines_of_a_watch_carry_its_kind_and_namespace() {
+        let log = Log::default();
+        let _default = tracing::subscriber::set_default(log.subscriber());
+        // The port was free a moment ago, so no server answers.
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = kube::Config::new(format!("http://{address}").parse().unwrap());
+        let client = kube::Client::try_from(config).unwrap();
+        let (api, guard) = (Api::namespaced(client, "town"), crate::Readiness::default().guard("maps"));
+        let watch = run(api, watcher::Config::default(), guard, Some, Logging);
+        assert!(tokio::time::timeout(Duration::from_secs(1), watch).await.is_err());
+        let text = log.text();
+        let span = "WARN watch{kind=\"configmaps\" ns=\"town\"}: watch failed, trying again";
+        assert!(text.lines().any(|line| line.trim().starts_with(span)), "{text}");
+    }
+
     #[test]
     fn log_lines_of_a_verb_carry_the_objects_namespace_and_name() {
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
-        let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+        let subscriber = log.subscriber();
         let mut map = ConfigMap::default();
         (map.metadata.namespace, map.metadata.name) = (Some("town".into()), Some("gate".into()));
         tracing::subscriber::with_default(subscriber, || {
@@ -228,7 +256,7 @@ mod tests {
             consumer.take(Ok(Event::Apply(one())));
             consumer.take(Ok(Event::Delete(one())));
         });
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let text = log.text();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let object = "ns=\"town\" name=\"gate\"";
         let expected = [
