@@ -94,15 +94,14 @@ impl Stage {
         found
     }
 
-    /// What the node's report says of the gateway.
-    async fn report(&self) -> Option<ProxyReport> {
-        let report = Api::<NodeReport>::all(self.town.client.clone()).get("n1").await.ok()?;
-        report.status?.proxies.into_iter().find(|proxy| proxy.name == "gateway")
-    }
-
     /// Waits until the report satisfies `wanted`.
     async fn reported(&self, what: &str, wanted: impl Fn(&ProxyReport) -> bool) -> Result<ProxyReport> {
-        wait::eventually(what, BOUND, || async { self.report().await.filter(&wanted) }).await
+        let reports = Api::<NodeReport>::all(self.town.client.clone());
+        wait::seen(reports, wait::named("n1"), (what, BOUND), |report| {
+            let mut proxies = report.status.iter().flat_map(|status| &status.proxies);
+            proxies.find(|proxy| proxy.name == "gateway").filter(|proxy| wanted(proxy)).cloned()
+        })
+        .await
     }
 
     async fn epoch(&self) -> Result<u64> {

@@ -62,18 +62,20 @@ async fn town() -> Result<Town> {
     town.agent_args.extend(["--gateways".into(), format!("{NAMESPACE}/{ACCOUNT}")]);
     town.agent_args.push(format!("--admin={}", SocketAddr::new(town.nodes[0].address(), 0)));
     town.agent_args.push("--envoy-metrics=server.live".into());
-    town.apply(&format!(
-        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {ACCOUNT}, namespace: {NAMESPACE}}}\n"
-    ))
-    .await?;
     town.start_hub()?;
     town.start_agent(0)?;
     Ok(town)
 }
 
-async fn report(town: &Town) -> Option<ProxyReport> {
-    let report = Api::<NodeReport>::all(town.client.clone()).get("n1").await.ok()?;
-    report.status?.proxies.into_iter().find(|proxy| proxy.name == "gateway")
+/// Waits until the node's report says of the gateway that it has this epoch of hot restarts.
+async fn reported(town: &Town, epoch: u64) -> Result<ProxyReport> {
+    let reports = Api::<NodeReport>::all(town.client.clone());
+    wait::seen(reports, wait::named("n1"), ("the report", BOUND), |report| {
+        let mut proxies = report.status.iter().flat_map(|status| &status.proxies);
+        let found = proxies.find(|proxy| proxy.name == "gateway")?;
+        (found.epoch == i32::try_from(epoch).ok()).then(|| found.clone())
+    })
+    .await
 }
 
 // === impl Gateway ===
@@ -134,11 +136,7 @@ async fn gateways_pod_is_replaced_under_traffic_and_its_agent_restarted_in_betwe
         ensure!(gateway.admin().stat("server.hot_restart_epoch").await? == epoch + 1, "not hot");
         if fate.drops == 0 {
             fate.is_good(1)?;
-            let shown = |report: &ProxyReport| report.epoch == i32::try_from(epoch + 1).ok();
-            let told =
-                wait::eventually("the report", BOUND, || async { report(&stage.town).await.filter(shown) })
-                    .await?;
-            return ensure_told(&told, &stage.town);
+            return ensure_told(&reported(&stage.town, epoch + 1).await?, &stage.town);
         }
         println!("void: {} dropped by the kernel", fate.drops);
     }

@@ -107,10 +107,6 @@ impl Scene {
         let given = Command::new("setcap").arg("cap_net_bind_service+p").arg(&program).status();
         ensure!(given.context("setcap (libcap2-bin)")?.success(), "no capabilities in {}", program.display());
         let envoy = copy(town.envoy(), town.dir())?;
-        town.apply(&format!(
-            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {ACCOUNT}, namespace: {NAMESPACE}}}\n"
-        ))
-        .await?;
         town.start_hub()?;
         town.start_confined_agent(0)?;
         town.gateways_wanted().await?;
@@ -172,8 +168,7 @@ impl Scene {
     /// Nothing is said against the object for several looks.
     async fn silence(&self, when: &str) -> Result<()> {
         self.programmed(PORT).await?;
-        let words = || async { self.words(PORT).await.filter(|words| words.contains("in use")) };
-        match wait::eventually("a word", LOOKS, words).await {
+        match self.told(PORT, ("a word", LOOKS), |words| words.contains("in use")).await {
             Ok(words) => anyhow::bail!("{when}: {words}"),
             Err(_) => Ok(()),
         }
@@ -183,12 +178,23 @@ impl Scene {
         said(&self.town.client, &format!("s{port}"), ("Programmed", "True"), BOUND).await.map(drop)
     }
 
-    /// What is said against the object of a port, if anything is.
-    async fn words(&self, port: u16) -> Option<String> {
+    /// Waits until this is said against the object of a port; the last words are in the error.
+    async fn told(
+        &self,
+        port: u16,
+        wait: (&str, Duration),
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         let api = Api::<VirtualService>::namespaced(self.town.client.clone(), "default");
-        let conditions = api.get(&format!("s{port}")).await.ok()?.status?.conditions;
-        let failed = conditions.into_iter().find(|one| one.type_ == "Programmed" && one.status == "False")?;
-        Some(failed.message)
+        let mut last = None;
+        let found = wait::seen(api, wait::named(&format!("s{port}")), wait, |object| {
+            let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+            let failed = conditions.find(|one| one.type_ == "Programmed" && one.status == "False");
+            last = failed.map(|failed| failed.message.clone());
+            last.clone().filter(|words| is_meant(words))
+        })
+        .await;
+        found.with_context(|| format!("it is not in {last:?}"))
     }
 
     /// The stranger on a port is named, as `beside` the gateway's own socket there or without it.
@@ -196,13 +202,11 @@ impl Scene {
         let begun = Instant::now();
         let (process, user) =
             (format!("process {} (sleep)", stranger.0.id()), format!("of user {}", self.user));
-        let is_meant = |words: &String| {
+        let is_meant = |words: &str| {
             words.contains(&process) && words.contains(&user) && words.contains(" too, which gets") == beside
         };
-        let words = || async { self.words(port).await.filter(is_meant) };
-        let Ok(words) = wait::eventually(&process, BOUND, words).await else {
-            anyhow::bail!("{process}, beside: {beside}, is not in {:?}", self.words(port).await)
-        };
+        let words = self.told(port, (&process, BOUND), is_meant).await;
+        let words = words.with_context(|| format!("beside: {beside}"))?;
         println!("named after {:.1?}: {words}", begun.elapsed());
         Ok(())
     }

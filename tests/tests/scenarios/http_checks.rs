@@ -65,14 +65,13 @@ fn answered(pipe: &Pipe, wanted: impl Fn(&str) -> bool) -> Result<String> {
 /// Waits until the condition `Healthy` begins so.
 async fn healthy(town: &Town, words: &str) -> Result<()> {
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
-    let said = || async {
-        let conditions = api.get("call").await.ok()?.status?.conditions;
-        conditions.into_iter().find(|c| c.type_ == "Healthy").map(|c| format!("{}: {}", c.reason, c.message))
-    };
-    let says = || async { said().await.is_some_and(|text| text.starts_with(words)) };
-    let waited = wait::until(&format!("Healthy={words}"), BOUND, says).await;
-    waited.with_context(|| "the condition is another")?;
-    println!("{:?}", said().await);
+    let what = format!("Healthy={words}");
+    let said = wait::seen(api, wait::named("call"), (&what, BOUND), |object| {
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        let said = conditions.find(|c| c.type_ == "Healthy").map(|c| format!("{}: {}", c.reason, c.message));
+        said.filter(|text| text.starts_with(words))
+    });
+    println!("{}", said.await.context("the condition is another")?);
     Ok(())
 }
 

@@ -33,20 +33,18 @@ fn udp(name: &str, port: u16, key: Option<&str>) -> String {
 /// Waits until `Programmed` has this reason for the newest generation; its message.
 async fn says(town: &Town, name: &str, reason: &str) -> Result<String> {
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
-    let said = || async {
-        let object = api.get(name).await.ok()?;
-        let generation = object.metadata.generation;
-        let mut all = object.status?.conditions.into_iter();
-        all.find(|c| c.type_ == "Programmed" && c.observed_generation == generation)
-    };
     let what = format!("Programmed={reason} of {name}");
-    let found = wait::eventually(&what, BOUND, || async {
-        said().await.filter(|condition| condition.reason == reason).map(|condition| condition.message)
-    });
-    match found.await {
-        Ok(message) => Ok(message),
-        Err(error) => Err(error.context(format!("it is {:?}", said().await))),
-    }
+    let mut last = None;
+    let found = wait::seen(api, wait::named(name), (&what, BOUND), |object| {
+        let mut all = object.status.iter().flat_map(|status| &status.conditions);
+        let now = object.metadata.generation;
+        last = all.find(|c| c.type_ == "Programmed" && c.observed_generation == now).cloned();
+        last.as_ref()
+            .filter(|condition| condition.reason == reason)
+            .map(|condition| condition.message.clone())
+    })
+    .await;
+    found.with_context(|| format!("it is {last:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

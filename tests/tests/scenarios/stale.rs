@@ -81,10 +81,11 @@ impl Stage {
     /// Waits until the node's report says this.
     async fn reported(&self, reason: &str) -> Result<String> {
         let reports = Api::<NodeReport>::all(self.town.client.clone());
-        wait::eventually(&format!("{reason} in the node's report"), BOUND, || async {
-            let status = reports.get("n1").await.ok()?.status?;
-            let found = status.conditions.into_iter().find(|c| c.type_ == "Programmed")?;
-            (found.reason == reason).then_some(found.message)
+        let what = format!("{reason} in the node's report");
+        wait::seen(reports, wait::named("n1"), (&what, BOUND), |report| {
+            let mut conditions = report.status.iter().flat_map(|status| &status.conditions);
+            let found = conditions.find(|c| c.type_ == "Programmed")?;
+            (found.reason == reason).then(|| found.message.clone())
         })
         .await
     }

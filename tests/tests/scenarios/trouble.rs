@@ -34,8 +34,8 @@ fn service(name: &str, port: u16) -> String {
 
 async fn holder(town: &Town) -> Result<String> {
     let leases = Api::<Lease>::namespaced(town.client.clone(), "portreeve");
-    wait::eventually("a leader", BOUND, || async {
-        leases.get("portreeve-hub").await.ok()?.spec?.holder_identity
+    wait::seen(leases, wait::named("portreeve-hub"), ("a leader", BOUND), |lease| {
+        lease.spec.as_ref()?.holder_identity.clone()
     })
     .await
 }
@@ -46,11 +46,11 @@ async fn stored(town: &Town, name: &str) -> Result<VirtualService> {
 
 /// Waits until an object's condition is of its present generation.
 async fn condition(town: &Town, name: &str, kind: &str) -> Result<Condition> {
-    wait::eventually(&format!("{kind} of {name}"), BOUND, || async {
-        let object = stored(town, name).await.ok()?;
+    let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+    wait::seen(api, wait::named(name), (&format!("{kind} of {name}"), BOUND), |object| {
         let generation = object.metadata.generation;
-        let mut conditions = object.status?.conditions.into_iter();
-        conditions.find(|c| c.type_ == kind && c.observed_generation == generation)
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        conditions.find(|c| c.type_ == kind && c.observed_generation == generation).cloned()
     })
     .await
 }
@@ -58,8 +58,9 @@ async fn condition(town: &Town, name: &str, kind: &str) -> Result<Condition> {
 /// Nothing writes an object for a while.
 async fn untouched(town: &Town, name: &str) -> Result<()> {
     let before = stored(town, name).await?.metadata.resource_version;
-    let rewritten = wait::until("a rewrite", QUIET, || async {
-        stored(town, name).await.is_ok_and(|now| now.metadata.resource_version != before)
+    let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+    let rewritten = wait::seen(api, wait::named(name), ("a rewrite", QUIET), |now| {
+        (now.metadata.resource_version != before).then_some(())
     });
     ensure!(rewritten.await.is_err(), "{name} was written again without need");
     Ok(())
