@@ -261,7 +261,6 @@ impl ControlPlane {
 
     /// Kills the API server (SIGKILL); etcd and the data stay.
     pub fn kill(&mut self) {
-        self.prepared = None;
         self.apiserver = None;
     }
 

@@ -302,6 +302,14 @@ impl Town {
     }
 }
 
+/// A town's API server without a town: one with Portreeve's definitions and rights, in a bed that it keeps.
+///
+/// # Errors
+/// As for [`ControlPlane::shared`].
+pub async fn api_server() -> Result<ControlPlane> {
+    Ok(ControlPlane::shared(install).await?.1)
+}
+
 /// What every town's API server has from the beginning: Portreeve's definitions and rights.
 async fn install(control: &ControlPlane) -> Result<()> {
     let client = control.client()?;

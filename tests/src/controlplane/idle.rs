@@ -19,8 +19,8 @@ impl ControlPlane {
     /// A control plane inside a bed without nodes, prepared by `prepare`, for this caller alone as long as it keeps it: one
     /// that an earlier caller dropped, where everything that was stored since its preparation is deleted, or a new one.
     ///
-    /// One whose API server was killed or stopped, or where something that `prepare` made was changed, is not used again.
-    /// All callers in a process must prepare alike.
+    /// A killed API server is started again. A control plane whose API server may have been stopped, or in which something
+    /// was changed that `prepare` made, is not used again. All callers in a process must prepare alike.
     ///
     /// # Errors
     /// As for [`ControlPlane::start`], and those of `prepare`.
@@ -41,7 +41,7 @@ impl ControlPlane {
     /// Makes a used one as it was when it was prepared.
     async fn renew(&mut self) -> Result<Bed> {
         let bed = self.prepared.as_ref().context("it was not prepared")?.restore(&self.site)?;
-        self.wait_ready().await?;
+        self.revive().await?;
         Ok(bed)
     }
 
@@ -99,11 +99,12 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn next_user_finds_what_was_prepared_alone_and_gets_no_server_that_was_changed_or_killed() {
-        let (bed, plane) = ControlPlane::shared(prepare).await.unwrap();
+    async fn next_user_finds_what_was_prepared_alone_and_gets_no_server_that_was_changed_or_stopped() {
+        let (bed, mut plane) = ControlPlane::shared(prepare).await.unwrap();
         let address = plane.address();
         plane.apply(LEFT).await.unwrap();
         bed.node(1).unwrap();
+        plane.kill();
         drop((bed, plane));
 
         let (bed, plane) = ControlPlane::shared(prepare).await.unwrap();
@@ -117,8 +118,8 @@ mod tests {
         let mut changed = idle().unwrap();
         let error = changed.renew().await.unwrap_err().to_string();
         assert!(error.contains("/registry/namespaces/kept"), "{error}");
-        changed.kill();
+        changed.apiserver().unwrap().stop().unwrap();
         drop(changed);
-        assert!(idle().is_none(), "a killed server is to be used again");
+        assert!(idle().is_none(), "a stopped server is to be used again");
     }
 }

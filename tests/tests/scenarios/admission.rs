@@ -10,6 +10,7 @@ use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::own::node_report::NodeReport;
 use portreeve_tests::controlplane::ControlPlane;
+use portreeve_tests::town;
 use serde_json::Value;
 
 /// A document of a file.
@@ -116,8 +117,7 @@ impl Sample {
 }
 
 async fn server() -> Result<(ControlPlane, Client)> {
-    let plane = ControlPlane::start().await?;
-    plane.install_crds().await?;
+    let plane = town::api_server().await?;
     let client = plane.client()?;
     Ok((plane, client))
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use portreeve_hub::files::Folder;
 use portreeve_tests::assets;
-use portreeve_tests::controlplane::ControlPlane;
+use portreeve_tests::town;
 use serde_json::{Value, json};
 
 /// The objects of a file, each in short; `None`: it is refused, wholly or in part.
@@ -174,8 +174,7 @@ fn theirs(kubectl: &Path, config: &Path, file: &Path) -> Result<(Taken, String)>
 
 #[tokio::test]
 async fn files_are_read_and_refused_as_kubectl_and_the_api_server_do() -> Result<()> {
-    let plane = ControlPlane::start().await?;
-    plane.install_crds().await?;
+    let plane = town::api_server().await?;
     let (kubectl, config) = (assets::kubectl()?, plane.kubeconfig_outside()?);
     let dir = tempfile::tempdir()?;
     let labels = LABELS.iter().map(|labels| format!("{NODE}{labels}"));

@@ -4,8 +4,7 @@ use anyhow::{Result, ensure};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Error, ResourceExt as _};
 use portreeve_api::a::virtual_service::VirtualService;
-use portreeve_tests::controlplane::ControlPlane;
-use portreeve_tests::town::BOUND;
+use portreeve_tests::town::{self, BOUND};
 use portreeve_tests::{kustomize, wait};
 
 /// In a cluster a controller makes it with its namespace.
@@ -21,10 +20,8 @@ fn is_forbidden<T>(answer: Result<T, Error>) -> bool {
 
 #[tokio::test]
 async fn controllers_that_run_as_default_can_do_each_step_of_a_call_and_nothing_else() -> Result<()> {
-    let plane = ControlPlane::start().await?;
-    plane.install_crds().await?;
+    let plane = town::api_server().await?;
     plane.apply(ACCOUNT).await?;
-    plane.apply(&read("rbac/client.yaml")?).await?;
     let token = plane.unbound_token(("default", "default"), "https://kubernetes.default.svc").await?;
     let services: Api<VirtualService> = Api::namespaced(plane.client_with(&token)?, "default");
     ensure!(is_forbidden(services.list(&ListParams::default()).await), "it has rights of its own");
