@@ -8,6 +8,7 @@ use portreeve_xds::{Name, Version};
 
 use super::cut;
 use crate::local::Answers;
+use crate::translate::support;
 use crate::world::{Contribution, Proxy, ProxyId, World};
 
 /// Conflicts at most.
@@ -30,7 +31,12 @@ pub fn of_plan(world: &World, answers: &BTreeMap<ProxyId, Answers>, name: &Name)
     let plan = world.plan(name)?;
     let version = *world.held().get(&(PlanType::Plan, name.clone()))?;
     let mut status = PlanStatus { plan: name.to_string(), version: version.0, ..PlanStatus::default() };
-    for (id, proxy) in world.proxies().iter().filter(|(_, proxy)| proxy.facts.takes(plan)) {
+    let lacks = support::workload(plan).told("its workload");
+    for (id, proxy) in world.proxies().iter().filter(|(_, proxy)| proxy.facts.may_take(plan)) {
+        if let Some(text) = &lacks {
+            status.count(Standing::Refused(cut(format!("{}, {text}", proxy.facts.title))));
+            continue;
+        }
         let part = proxy.plans.get(name);
         status.count(standing(proxy, part, answers.get(id), version));
         let Some(part) = part else { continue };
@@ -59,7 +65,14 @@ fn standing(
         let refusal = answers.refused.get(key).filter(|refusal| Some(refusal.version) == part.wanted(key))?;
         Some(format!("{title}, {} {}: {}", key.0.noun(), key.1, refusal.text))
     });
-    let inexpressible = || part.remarks.first().map(|r| format!("{title}, {}: {}", r.at, r.text));
+    let inexpressible = || {
+        let first = part.remarks.first()?;
+        let others = match part.remarks.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("{title}, {}: {}{others}", first.at, first.text))
+    };
     let taken = || part.taken().next().map(|(listener, text)| format!("{title}, {listener}: {text}"));
     if let Some(text) = refused.or_else(inexpressible).or_else(taken) {
         return Standing::Refused(cut(text));

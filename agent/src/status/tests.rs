@@ -22,6 +22,7 @@ use crate::local::{Answers, Refusal};
 use crate::translate::Families;
 use crate::world::{ProxyId, World};
 
+mod refused;
 mod strangers;
 
 /// A world, its proxies' answers, and the book over both.

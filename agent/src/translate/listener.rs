@@ -13,7 +13,7 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, u64_value};
+use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, support, u64_value};
 
 const UDP_PROXY: &str = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig";
 const UDP_ROUTE: &str = "envoy.extensions.filters.udp.udp_proxy.v3.Route";
@@ -30,10 +30,19 @@ pub struct Built {
 /// Builds one listener.
 ///
 /// # Errors
-/// In words: what this kind of proxy can't express.
+/// In words: what this kind of proxy can't express, or what the translation does not know.
 pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, String> {
-    let cluster = destination(request.plan, listener)?;
     let socket = listener.socket.as_ref().ok_or("the listener has no socket")?;
+    if let Some(text) = support::listener(request.plan, listener).told("the listener") {
+        return Err(text);
+    }
+    let cluster = destination(request.plan, listener)?;
+    if let Some(text) = support::cluster(cluster).told(&format!("its cluster {}", cluster.name)) {
+        return Err(text);
+    }
+    if cluster.socket.as_ref().is_some_and(|to| to.protocol != socket.protocol) {
+        return Err(format!("its cluster {} is of another protocol: an Envoy can't convert", cluster.name));
+    }
     let name = qualified(request.plan, &listener.name);
     let target = request.cluster_name(&cluster.name);
     let idle = listener.options.as_ref().map_or(0, |o| o.idle_timeout_ms);
@@ -120,11 +129,7 @@ fn destination<'a>(plan: &'a plan::Plan, listener: &plan::Listener) -> Result<&'
     let [rule] = listener.rules.as_slice() else {
         return Err("an Envoy takes exactly one rule for each listener".into());
     };
-    let route = rule.route.as_ref().filter(|_| rule.match_json.is_empty() && rule.apply.is_empty());
-    let route = route.ok_or("an Envoy takes only a plain route: no match, no rule list")?;
-    if !route.ingress.is_empty() || !route.egress.is_empty() {
-        return Err("an Envoy can't send a session through transformers".into());
-    }
+    let route = rule.route.as_ref().ok_or("an Envoy takes only a rule with a route")?;
     let found = plan.clusters.iter().find(|c| c.name == route.destination);
     found.ok_or_else(|| format!("cluster {} is not in the object", route.destination))
 }

@@ -21,6 +21,7 @@ pub mod check;
 pub mod cluster;
 pub mod listener;
 pub mod rank;
+pub mod support;
 #[cfg(test)]
 mod tests;
 
@@ -85,6 +86,8 @@ pub struct Request<'a> {
     pub families: Families,
     /// Names of the Plan's listeners that lost their port to an older object.
     pub denied: &'a BTreeSet<String>,
+    /// Names of the Plan's listeners of which the proxy runs a version: one that is refused stays in that version.
+    pub running: &'a BTreeSet<String>,
     /// What is stated where the Plan says nothing.
     pub defaults: Defaults,
     /// Clusters that the proxy knows by another name than [`qualified`] gives.
@@ -138,10 +141,22 @@ pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translat
                 used.insert(built.cluster.clone());
                 done.outputs.push((EnvoyType::Listener, built.resource));
             }
-            Err(text) => done.remarks.push(Remark { at: listener.name.clone(), text }),
+            Err(text) => {
+                let runs = request.running.contains(&listener.name);
+                let routes = listener.rules.iter().filter(|_| runs).filter_map(|rule| rule.route.as_ref());
+                used.extend(routes.map(|route| route.destination.clone()));
+                done.remarks.push(Remark { at: listener.name.clone(), text });
+            }
         }
     }
-    for cluster in request.plan.clusters.iter().filter(|c| used.contains(&c.name)) {
+    let lists = support::rule_lists(request.plan);
+    done.remarks.extend(lists.map(|list| Remark {
+        at: format!("rule list {list}"),
+        text: "an Envoy has no rule lists: take the rule out of the object".into(),
+    }));
+    let served =
+        |cluster: &&plan::Cluster| used.contains(&cluster.name) && support::cluster(cluster).is_empty();
+    for cluster in request.plan.clusters.iter().filter(served) {
         let endpoints = assignment::candidates(request, cluster, lookup)?;
         let name = request.cluster_name(&cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);

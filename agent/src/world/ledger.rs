@@ -4,7 +4,7 @@
 //! stays as it is, whatever this agent would make of the same inputs, until the inputs change or the proxy starts anew.
 //! And what a proxy refuses gives way to what it last accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portreeve_api::refs::ResourceName;
@@ -122,15 +122,19 @@ impl Ledger {
     pub fn amend(&mut self, plan: &Name, mut inputs: Inputs<'_>, made: &mut Contribution) -> bool {
         let page = self.pages.entry(plan.clone()).or_default();
         page.reinstate(&inputs, made);
-        page.note_backings(made);
+        let held = page.hold(plan, made);
+        page.note_backings(made, &held);
         let (refused, put_off) = (&self.refused, &self.put_off);
         let judged = |key: &Key, version| match refused.get(key) {
+            _ if held.contains(key) => Some(false),
             Some(no) if no.version == version => Some(false),
             _ => (put_off.get(key) == Some(&version)).then_some(true),
         };
         inputs.held = backing::put_back(&page.left_behind(judged, &inputs, made), made);
+        // These were not made from the present inputs, and give way as soon as something can be made from them.
+        let held = page.with_clusters(held, &inputs);
         let mut changed = false;
-        for (key, resource) in &mut made.resources {
+        for (key, resource) in made.resources.iter_mut().filter(|(key, _)| !held.contains(*key)) {
             let refused = self.refused.get(key).is_some_and(|no| no.version == resource.version());
             let changes_its_mind = !refused && self.refused.remove(key).is_some();
             let made_version = resource.version();
@@ -273,12 +277,32 @@ impl Page {
         }
     }
 
-    /// Notes what stands behind the accepted listeners that are to be replaced, and forgets it of all others.
-    fn note_backings(&mut self, made: &Contribution) {
+    /// Adds the listeners that can't be translated in the version that was accepted last; returns them.
+    fn hold(&self, plan: &str, made: &mut Contribution) -> BTreeSet<Key> {
+        let refused =
+            made.remarks.iter().map(|remark| (EnvoyType::Listener, ResourceName::of(plan, &remark.at)));
+        let held: BTreeSet<Key> = refused.filter(|key| self.lines.contains_key(key)).collect();
+        for key in &held {
+            made.resources.insert(key.clone(), self.lines[key].accepted.resource.clone());
+        }
+        held
+    }
+
+    /// Adds the clusters behind these listeners that are served as they were.
+    fn with_clusters(&self, mut held: BTreeSet<Key>, inputs: &Inputs<'_>) -> BTreeSet<Key> {
+        let backings = held.iter().filter_map(|key| self.backings.get(key));
+        let clusters = backings.map(|backing| (EnvoyType::Cluster, backing.cluster.name().clone()));
+        let clusters: Vec<Key> = clusters.filter(|key| inputs.holds(key)).collect();
+        held.extend(clusters);
+        held
+    }
+
+    /// Notes what stands behind the accepted listeners that are to be replaced or are `held`, and forgets it of all others.
+    fn note_backings(&mut self, made: &Contribution, held: &BTreeSet<Key>) {
         let Self { lines, backings, .. } = self;
         let replaced = |key: &Key, new: &Arc<Resource>| {
             let old = &lines.get(key)?.accepted.resource;
-            (old.version() != new.version()).then_some(old)
+            (old.version() != new.version() || held.contains(key)).then_some(old)
         };
         backings.retain(|key, _| made.resources.get(key).is_some_and(|new| replaced(key, new).is_some()));
         for (key, new) in made.resources.iter().filter(|((ty, _), _)| *ty == EnvoyType::Listener) {

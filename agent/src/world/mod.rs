@@ -321,9 +321,9 @@ impl World {
         self.touched.extend(concerned);
     }
 
-    /// The Plans that a proxy is to have.
+    /// The Plans whose status tells of a proxy: those that it is to have, and those whose workload is not known here.
     pub fn taken_by<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = Name> + 'a {
-        self.feed.plans.iter().filter(|(_, plan)| facts.takes(plan)).map(|(name, _)| name.clone())
+        self.feed.plans.iter().filter(|(_, plan)| facts.may_take(plan)).map(|(name, _)| name.clone())
     }
 
     fn follow_node_proxy(&mut self, name: Name) {

@@ -11,7 +11,7 @@ use portreeve_xds::{Name, Resource, Version, View};
 
 use super::claims::{Denied, Port, Transport, Wish};
 use super::strangers::{Taken, held_back};
-use crate::translate::{self, Census, Families, Remark, Translation};
+use crate::translate::{self, Census, Families, Remark, Translation, support};
 
 /// What decides which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,15 +103,16 @@ impl Facts {
 
     /// Whether a Plan is meant for this proxy. What a workload asks and is not known here is not met.
     pub fn takes(&self, plan: &plan::Plan) -> bool {
+        self.may_take(plan) && support::workload(plan).is_empty()
+    }
+
+    /// Whether a Plan is meant for this proxy, as far as its workload is known here.
+    pub fn may_take(&self, plan: &plan::Plan) -> bool {
         let Some(workload) = &plan.workload else { return false };
-        let unknown = [&workload.proxy_name, &workload.node_name, &workload.service_group];
-        if unknown.iter().any(|asked| !asked.is_empty()) {
-            return false;
-        }
-        let kind = matches!(workload.proxy_kind(), plan::ProxyKind::Unspecified | plan::ProxyKind::Envoy);
-        let matches =
-            workload.selector.as_ref().is_some_and(|s| s.fields.is_empty() && s.matches(&self.labels));
-        kind && matches && self.allows(plan, workload)
+        let kind = plan::ProxyKind::try_from(workload.proxy_kind);
+        let kind = matches!(kind, Ok(plan::ProxyKind::Unspecified | plan::ProxyKind::Envoy));
+        kind && workload.selector.as_ref().is_some_and(|s| s.matches(&self.labels))
+            && self.allows(plan, workload)
     }
 
     fn allows(&self, plan: &plan::Plan, workload: &plan::Workload) -> bool {

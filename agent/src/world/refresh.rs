@@ -119,9 +119,16 @@ impl World {
             one.by.beside |= before.resources.contains_key(&key) || self.has_accepted(owner, &key);
         }
         let names = denied.keys().chain(held_back(&taken)).cloned().collect();
-        let called = self.former_names(owner, plan);
+        let (called, running) = (self.former_names(owner, plan), self.running(owner, plan));
         let (families, defaults) = (facts.families, self.defaults);
-        let request = translate::Request { plan, families, denied: &names, defaults, called: &called };
+        let request = translate::Request {
+            plan,
+            families,
+            denied: &names,
+            running: &running,
+            defaults,
+            called: &called,
+        };
         match translate::translate(&request, &self.known()) {
             Some(done) => {
                 let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();

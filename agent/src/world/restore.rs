@@ -131,6 +131,13 @@ impl World {
         self.ledgers.get(id).is_some_and(|ledger| ledger.has_accepted(plan, key))
     }
 
+    /// The names of a Plan's listeners of which a proxy accepted a version.
+    pub(super) fn running(&self, owner: &Owner, plan: &plan::Plan) -> BTreeSet<String> {
+        let key = |name: &String| (EnvoyType::Listener, ResourceName::of(&owner.1, name));
+        let names = plan.listeners.iter().map(|listener| &listener.name);
+        names.filter(|name| self.has_accepted(owner, &key(name))).cloned().collect()
+    }
+
     /// The clusters of a Plan that a proxy knows by a former name.
     pub(super) fn former_names(&self, (id, name): &Owner, plan: &plan::Plan) -> BTreeMap<String, Name> {
         self.ledgers.get(id).map(|ledger| ledger.former_names(name, plan)).unwrap_or_default()

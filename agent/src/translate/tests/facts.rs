@@ -51,6 +51,7 @@ fn nothing_is_said_while_a_group_or_a_name_is_unknown() {
             plan: &plan,
             families: Families::V4,
             denied: &BTreeSet::new(),
+            running: &BTreeSet::new(),
             defaults: Defaults::default(),
             called: &BTreeMap::new(),
         };
@@ -67,6 +68,7 @@ fn denied_listener_takes_its_cluster_along_unless_another_uses_it() {
             plan,
             families: Families::V4,
             denied: &denied,
+            running: &BTreeSet::new(),
             defaults: Defaults::default(),
             called: &BTreeMap::new(),
         };

@@ -18,6 +18,7 @@ mod checks;
 mod dump;
 mod facts;
 mod golden;
+mod support;
 
 /// What groups and host names stand for.
 #[derive(Default)]
@@ -130,6 +131,7 @@ fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
         plan,
         families,
         denied: &BTreeSet::new(),
+        running: &BTreeSet::new(),
         defaults: Defaults::default(),
         called: &BTreeMap::new(),
     };

@@ -21,6 +21,7 @@ mod health;
 mod hosts;
 mod ports;
 mod proxies;
+mod refused;
 mod restore;
 mod strangers;
 
