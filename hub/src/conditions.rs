@@ -1,10 +1,9 @@
-//! The conditions that follow from an object alone: `Accepted` and `ResolvedRefs`, and the finalizer that asks for us.
+//! The conditions that follow from an object alone: `Accepted` and `ResolvedRefs`.
 //! Entry point: [`said`].
 
-use kube::ResourceExt;
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 
-use crate::index::{Refs, Verdict};
+use crate::verdict::{Refs, Verdict};
 
 /// The conditions that a verdict stands for.
 pub fn said(verdict: &Verdict) -> Vec<conditions::Verdict> {
@@ -39,12 +38,4 @@ pub fn said(verdict: &Verdict) -> Vec<conditions::Verdict> {
         }
     };
     vec![accepted, resolved]
-}
-
-/// The seed's finalizer: its clients put it on right before they delete.
-pub const FINALIZER: &str = "l7mp.io/delete";
-
-/// Whether an object is being deleted and waits for us.
-pub fn waits_for_us(object: &impl ResourceExt) -> bool {
-    object.meta().deletion_timestamp.is_some() && object.finalizers().iter().any(|f| f == FINALIZER)
 }

@@ -7,16 +7,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
+use portreeve_api::kind::Kind;
+use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::metrics::Histogram;
-
-use crate::index::{Key, Name};
+use portreeve_xds::Name;
 
 /// In seconds: a healthy cluster needs a few hundredths, and beyond a minute it matters only that it is too long.
 pub const BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Which change began when, and how long those took that have ended.
 pub struct Course {
-    known: HashMap<Key, Known>,
+    known: HashMap<ObjectRef, Known>,
     spent: Histogram,
 }
 
@@ -38,7 +39,7 @@ impl Course {
 
     /// An object was seen in this version; `began` is when, if it came as news. News of a version that is known (of its
     /// status, that is) change nothing. Answers whether it is a new one.
-    pub fn seen(&mut self, key: &Key, (uid, generation): (&str, i64), began: Option<Instant>) -> bool {
+    pub fn seen(&mut self, key: &ObjectRef, (uid, generation): (&str, i64), began: Option<Instant>) -> bool {
         let known = self.known.get(key);
         if known.is_some_and(|known| known.uid == uid && known.generation == generation) {
             return false;
@@ -47,19 +48,21 @@ impl Course {
         true
     }
 
-    /// These objects are all that there are in a namespace, or (`None`) anywhere.
-    pub fn keep(&mut self, namespace: Option<&Name>, listed: &BTreeSet<Key>) {
-        let elsewhere = |key: &Key| namespace.is_some_and(|namespace| key.0 != *namespace);
-        self.known.retain(|key, _| elsewhere(key) || listed.contains(key));
+    /// These objects are all that there are of a kind in a namespace, or (`None`) anywhere.
+    pub fn keep(&mut self, kind: &Kind, namespace: Option<&Name>, listed: &BTreeSet<ObjectRef>) {
+        let there = |key: &ObjectRef| {
+            key.kind == kind && namespace.is_none_or(|namespace| key.namespace == *namespace)
+        };
+        self.known.retain(|key, _| !there(key) || listed.contains(key));
     }
 
     /// An object is gone.
-    pub fn forget(&mut self, key: &Key) {
+    pub fn forget(&mut self, key: &ObjectRef) {
         self.known.remove(key);
     }
 
     /// All proxies have this generation of an object since then.
-    pub fn programmed(&mut self, key: &Key, generation: i64, at: Instant) {
+    pub fn programmed(&mut self, key: &ObjectRef, generation: i64, at: Instant) {
         let known = self.known.get_mut(key).filter(|known| known.generation == generation);
         if let Some(began) = known.and_then(|known| known.began.take()) {
             self.spent.observe(at.saturating_duration_since(began).as_secs_f64());
@@ -133,7 +136,8 @@ mod tests {
             ("gone meanwhile", &[(0, News("a", 1)), (20, Relisted(false)), (50, Programmed(1))], 0, 0.0),
             ("an answer from before", &[(50, News("a", 1)), (40, Programmed(1))], 1, 0.0),
         ] {
-            let (mut course, start, key) = (Course::new(), Instant::now(), ("ns".into(), "one".into()));
+            let (mut course, start) = (Course::new(), Instant::now());
+            let key = ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "one");
             for (at, step) in steps {
                 let now = start + Duration::from_millis(*at);
                 match step {
@@ -141,7 +145,9 @@ mod tests {
                     News(uid, generation) => drop(course.seen(&key, (uid, *generation), Some(now))),
                     Programmed(generation) => course.programmed(&key, *generation, now),
                     Gone => course.forget(&key),
-                    Relisted(still) => course.keep(None, &still.then(|| key.clone()).into_iter().collect()),
+                    Relisted(still) => {
+                        course.keep(key.kind, None, &still.then(|| key.clone()).into_iter().collect())
+                    }
                 }
             }
             assert_eq!(course.spent().count(), count, "{name}");

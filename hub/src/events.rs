@@ -7,13 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
-use kube::{Api, Client, Resource};
-use portreeve_api::a::virtual_service::VirtualService;
+use kube::{Api, Client};
 use portreeve_api::conditions::Reason;
-use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::refs::ObjectRef;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::status::{Of, Subject};
+use crate::kinds;
+use crate::subject::Subject;
 
 /// Who reports.
 const CONTROLLER: &str = "portreeve.dev/hub";
@@ -51,7 +51,7 @@ pub async fn publish(
         match api.create(&PostParams::default(), &event).await {
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't publish an event")
+                tracing::warn!(namespace = &*key.namespace, name = &*key.name, %error, "can't publish an event")
             }
         }
     }
@@ -76,15 +76,13 @@ fn is_alarm(reason: &str) -> bool {
 }
 
 fn event(subject: &Subject, identity: &str, news: News) -> Event {
-    let (uid, (namespace, name)) = (&subject.verdict.uid, &subject.verdict.key);
+    let uid = &subject.verdict.uid;
+    let ObjectRef { namespace, name, kind } = &subject.verdict.key;
     // Each write of changed conditions is told once, so each event is one of its own: an alarm that comes back after its
     // recovery has the same words as before.
     let now = Timestamp::now();
     let hash = xxh3_64(format!("{uid} {} {}", news.reason, now.as_nanosecond()).as_bytes());
-    let (version, kind) = match subject.of {
-        Of::VirtualService => (VirtualService::api_version(&()), VirtualService::kind(&())),
-        Of::NodeProxy => (NodeProxy::api_version(&()), NodeProxy::kind(&())),
-    };
+    let resource = kinds::row(kind).map(|row| (row.resource)());
     let of = Some(namespace.to_string()).filter(|namespace| !namespace.is_empty());
     // Of what has no namespace the API server wants to hear in this one.
     let (name, place) = (name.to_string(), of.clone().unwrap_or_else(|| "default".into()));
@@ -99,8 +97,8 @@ fn event(subject: &Subject, identity: &str, news: News) -> Event {
         note: Some(news.note),
         reason: Some(news.reason),
         regarding: Some(ObjectReference {
-            api_version: Some(version.into()),
-            kind: Some(kind.into()),
+            api_version: resource.map(|resource| resource.api_version),
+            kind: Some(kind.name.into()),
             name: Some(name),
             namespace: of,
             uid: Some(uid.clone()),
@@ -129,8 +127,11 @@ fn cut(mut text: String) -> String {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use portreeve_api::a::virtual_service;
+    use portreeve_api::own::node_proxy;
 
     use super::*;
+    use crate::subject::Of;
 
     fn condition(type_: &str, status: &str, reason: &str) -> Condition {
         Condition {
@@ -167,15 +168,15 @@ mod tests {
         }
     }
 
-    fn subject(of: Of, namespace: &str) -> Subject {
-        let verdict = crate::index::Verdict {
-            key: (namespace.into(), "call".into()),
+    fn subject(of: Of, key: ObjectRef) -> Subject {
+        let verdict = crate::verdict::Verdict {
+            key,
             uid: "uid".into(),
             generation: 1,
             rejection: None,
             previous_in_force: false,
             warnings: Vec::new(),
-            refs: crate::index::Refs::Resolved,
+            refs: crate::verdict::Refs::Resolved,
         };
         Subject { of, verdict, served: None }
     }
@@ -183,7 +184,8 @@ mod tests {
     #[test]
     fn event_of_an_object_without_namespace_is_in_default() {
         let news = News { warning: true, reason: "NotRunning".into(), note: "n".into() };
-        let event = event(&subject(Of::NodeProxy, ""), "hub", news);
+        let event =
+            event(&subject(Of::NodeProxy, ObjectRef::cluster_scoped(&node_proxy::KIND, "call")), "hub", news);
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
         let regarding = event.regarding.unwrap();
         assert_eq!((regarding.kind.as_deref(), regarding.namespace), (Some("NodeProxy"), None));
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn alarm_that_comes_back_after_its_recovery_is_told_again() {
-        let subject = subject(Of::VirtualService, "ns");
+        let subject = subject(Of::Plan, ObjectRef::namespaced(&virtual_service::KIND, "ns", "call"));
         let (good, bad) =
             (condition("Programmed", "True", "Programmed"), condition("Programmed", "False", "Nacked"));
         let mut told = std::collections::BTreeSet::new();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
+use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Heart, Readiness, now_ms};
 use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
@@ -17,13 +18,14 @@ use tonic::Status;
 
 use crate::auth::{Door, Pass};
 use crate::convergence::Course;
-use crate::index::{Index, Key, Name, Verdict};
+use crate::index::{Index, Name};
 use crate::pulse::Pulse;
 use crate::reports::News;
 use crate::served::{Served, Share};
-use crate::status::Subject;
+use crate::subject::Subject;
 use crate::traces::{Moments, Tracer};
-use crate::watermark::{Kind, Watched, Watermark};
+use crate::verdict::Verdict;
+use crate::watermark::{Watched, WatchedKind, Watermark};
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -55,9 +57,9 @@ struct Inner {
     views: HashMap<Name, Arc<View<PlanType>>>,
     streams: HashMap<u64, (Name, Pass)>,
     /// Deleted objects that wait for the seed's finalizer to be taken off.
-    departing: BTreeMap<Key, Departing>,
+    departing: BTreeMap<ObjectRef, Departing>,
     /// The newest conditions of objects that were seen since the writer looked.
-    observed: BTreeMap<Key, Vec<Condition>>,
+    observed: BTreeMap<ObjectRef, Vec<Condition>>,
 }
 
 /// A deleted object that waits for its finalizer to be taken off.
@@ -144,7 +146,7 @@ impl Feed {
     }
 
     /// A watch failed, and is tried again.
-    pub fn watch_failed(&self, kind: Kind) {
+    pub fn watch_failed(&self, kind: WatchedKind) {
         self.lock().pulse.failed(kind);
     }
 
@@ -196,28 +198,28 @@ impl Feed {
     }
 
     /// The objects with news since the last call: see [`Index::take_stirred`].
-    pub fn take_stirred(&self) -> BTreeSet<Key> {
+    pub fn take_stirred(&self) -> BTreeSet<ObjectRef> {
         self.lock().index.take_stirred()
     }
 
     /// How an object stands.
-    pub fn subject(&self, key: &Key) -> Option<Subject> {
+    pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
         self.lock().index.subject(key)
     }
 
     /// The conditions that an object was seen with.
-    pub fn observe(&self, key: Key, conditions: Vec<Condition>) {
+    pub fn observe(&self, key: ObjectRef, conditions: Vec<Condition>) {
         self.lock().observed.insert(key, conditions);
         self.changed.notify_one();
     }
 
     /// Takes what was observed since the last call.
-    pub fn take_observed(&self) -> BTreeMap<Key, Vec<Condition>> {
+    pub fn take_observed(&self) -> BTreeMap<ObjectRef, Vec<Condition>> {
         std::mem::take(&mut self.lock().observed)
     }
 
     /// An object is being deleted and waits for its finalizer (or, none, waits no more).
-    pub fn depart(&self, key: Key, departing: Option<Departing>) {
+    pub fn depart(&self, key: ObjectRef, departing: Option<Departing>) {
         let all = &mut self.lock().departing;
         match departing {
             Some(departing) => drop(all.insert(key, departing)),
@@ -227,18 +229,18 @@ impl Feed {
     }
 
     /// What could not be done waits again, unless something newer is known by now.
-    pub fn depart_again(&self, key: Key, departing: Departing) {
+    pub fn depart_again(&self, key: ObjectRef, departing: Departing) {
         self.lock().departing.entry(key).or_insert(departing);
         self.changed.notify_one();
     }
 
     /// What has to wait for proxies waits, unless something newer is known by now. Their next report wakes the writer.
-    pub fn keep_departing(&self, key: Key, departing: Departing) {
+    pub fn keep_departing(&self, key: ObjectRef, departing: Departing) {
         self.lock().departing.entry(key).or_insert(departing);
     }
 
     /// Takes the objects that wait for their finalizer.
-    pub fn take_departing(&self) -> BTreeMap<Key, Departing> {
+    pub fn take_departing(&self) -> BTreeMap<ObjectRef, Departing> {
         std::mem::take(&mut self.lock().departing)
     }
 

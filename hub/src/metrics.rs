@@ -25,7 +25,7 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     );
     all.push(Family::histogram(
         "portreeve_hub_convergence_seconds",
-        "From a VirtualService's new generation to its last wanted proxy's acknowledgement",
+        "From an object's new generation to its last wanted proxy's acknowledgement",
         feed.course(|course| course.spent().clone()),
     ));
     all.extend(published(&served));
@@ -37,20 +37,14 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
 /// What there is, and how this hub came to know of it.
 fn watched(served: &Served) -> Vec<Family> {
     let census = &served.census;
-    let objects = [
-        ("virtualservice", census.virtual_services),
-        ("nodeproxy", census.node_proxies),
-        ("pod", census.pods),
-        ("node", census.nodes),
-        ("namespace", census.namespaces),
-    ];
-    let objects = objects.map(|(kind, count)| (kind, count as f64));
+    let others = [("pod", census.pods), ("node", census.nodes), ("namespace", census.namespaces)];
+    let objects = census.objects.iter().copied().chain(others).map(|(kind, count)| (kind, count as f64));
     let seen = served.seen.kinds().map(|(kind, revision)| (kind, revision as f64));
     let heard = served.pulse.beats().map(|(kind, beat)| (kind, beat.heard_ms as f64 / 1000.0));
     let failures = served.pulse.beats().map(|(kind, beat)| (kind, beat.failures as f64));
     vec![
         Family::gauge("portreeve_hub_objects", "Watched objects").each("kind", objects),
-        Family::gauge("portreeve_hub_refused_objects", "VirtualServices whose newest version is refused")
+        Family::gauge("portreeve_hub_refused_objects", "Custom resources whose newest version is refused")
             .value(census.refused as f64),
         Family::gauge("portreeve_hub_watermark", "Highest resourceVersion seen of each watched kind")
             .each("kind", seen),

@@ -1,10 +1,10 @@
 //! When each watch was heard last, and how often it failed ([`Pulse`]).
 
-use crate::watermark::Kind;
+use crate::watermark::WatchedKind;
 
 /// The state of the watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pulse([Beat; Kind::ALL.len()]);
+pub struct Pulse([Beat; WatchedKind::COUNT]);
 
 /// The state of one watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,17 +19,17 @@ pub struct Beat {
 
 impl Pulse {
     /// A watch brought something.
-    pub fn heard(&mut self, kind: Kind, now_ms: i64) {
-        self.0[kind as usize].heard_ms = now_ms;
+    pub fn heard(&mut self, kind: WatchedKind, now_ms: i64) {
+        self.0[kind.place()].heard_ms = now_ms;
     }
 
     /// A watch failed, and is tried again.
-    pub fn failed(&mut self, kind: Kind) {
-        self.0[kind as usize].failures += 1;
+    pub fn failed(&mut self, kind: WatchedKind) {
+        self.0[kind.place()].failures += 1;
     }
 
     /// Each watch, by the letters of its kind.
     pub fn beats(&self) -> impl Iterator<Item = (&'static str, Beat)> {
-        Kind::ALL.into_iter().map(|kind| (kind.letters(), self.0[kind as usize]))
+        WatchedKind::all().map(|kind| (kind.letters(), self.0[kind.place()]))
     }
 }

@@ -2,41 +2,40 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
-use kube::core::ObjectMeta;
-use portreeve_api::door::{self, ParseError};
-use serde::de::DeserializeOwned;
+use kube::core::{ApiResource, DynamicResourceScope, ObjectMeta};
+use portreeve_api::conditions::Reason;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// An object of kind `K` of which only the metadata was read.
-pub struct Raw<K> {
+use crate::object::{Object, Rejection};
+use crate::row::Row;
+
+/// An object of which only the metadata was read.
+#[derive(Clone)]
+pub struct Raw {
     /// Its metadata.
     pub metadata: ObjectMeta,
     rest: Map<String, Value>,
-    kind: PhantomData<fn() -> K>,
 }
 
 // === impl Raw ===
 
-impl<K: Resource<DynamicType = ()> + DeserializeOwned> Raw<K> {
-    /// Reads it; see [`door::parse`].
+impl Raw {
+    /// Reads it as an object of this kind. Returns a warning for each unknown field.
     ///
     /// # Errors
     /// The field at fault.
-    pub fn read(&self) -> Result<(K, Vec<String>), ParseError> {
-        let mut all = self.rest.clone();
-        all.insert("apiVersion".into(), K::api_version(&()).into());
-        all.insert("kind".into(), K::kind(&()).into());
+    pub fn read(&self, row: &Row) -> Result<(Box<dyn Object>, Vec<String>), Rejection> {
+        let invalid = |message| Rejection { reason: Reason::Invalid, message };
+        let (mut all, resource) = (self.rest.clone(), (row.resource)());
+        all.insert("apiVersion".into(), resource.api_version.into());
+        all.insert("kind".into(), resource.kind.into());
         let metadata = serde_json::to_value(&self.metadata);
-        all.insert(
-            "metadata".into(),
-            metadata.map_err(|e| ParseError { path: "metadata".into(), message: e.to_string() })?,
-        );
-        door::parse(Value::Object(all))
+        all.insert("metadata".into(), metadata.map_err(|error| invalid(format!("metadata: {error}")))?);
+        (row.read)(Value::Object(all)).map_err(|error| invalid(error.to_string()))
     }
 
     /// The conditions in its status; those that can't be read count as absent.
@@ -46,13 +45,7 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned> Raw<K> {
     }
 }
 
-impl<K> Clone for Raw<K> {
-    fn clone(&self) -> Self {
-        Self { metadata: self.metadata.clone(), rest: self.rest.clone(), kind: PhantomData }
-    }
-}
-
-impl<K> fmt::Debug for Raw<K> {
+impl fmt::Debug for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Raw")
             .field("namespace", &self.metadata.namespace)
@@ -61,7 +54,7 @@ impl<K> fmt::Debug for Raw<K> {
     }
 }
 
-impl<'de, K> Deserialize<'de> for Raw<K> {
+impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Shell {
@@ -71,28 +64,32 @@ impl<'de, K> Deserialize<'de> for Raw<K> {
             rest: Map<String, Value>,
         }
         let Shell { metadata, rest } = Shell::deserialize(deserializer)?;
-        Ok(Self { metadata, rest, kind: PhantomData })
+        Ok(Self { metadata, rest })
     }
 }
 
-impl<K: Resource<DynamicType = ()>> Resource for Raw<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
+impl Resource for Raw {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
 
-    fn kind(dt: &()) -> Cow<'_, str> {
-        K::kind(dt)
+    fn kind(of: &ApiResource) -> Cow<'_, str> {
+        of.kind.as_str().into()
     }
 
-    fn group(dt: &()) -> Cow<'_, str> {
-        K::group(dt)
+    fn group(of: &ApiResource) -> Cow<'_, str> {
+        of.group.as_str().into()
     }
 
-    fn version(dt: &()) -> Cow<'_, str> {
-        K::version(dt)
+    fn version(of: &ApiResource) -> Cow<'_, str> {
+        of.version.as_str().into()
     }
 
-    fn plural(dt: &()) -> Cow<'_, str> {
-        K::plural(dt)
+    fn plural(of: &ApiResource) -> Cow<'_, str> {
+        of.plural.as_str().into()
+    }
+
+    fn api_version(of: &ApiResource) -> Cow<'_, str> {
+        of.api_version.as_str().into()
     }
 
     fn meta(&self) -> &ObjectMeta {

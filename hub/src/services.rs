@@ -1,5 +1,5 @@
 //! Static Services of a folder, where neither cluster DNS nor kube-proxy runs: which addresses a host name stands for, and
-//! which port of each. Entry point: [`Services::route`].
+//! which port of each. Entry point: [`Services::lead`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Pod as KubePod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
-use portreeve_api::a::virtual_service::{Cluster, Endpoint, Listener, VirtualService};
 use portreeve_api::pod::Pod;
 
 /// Complete host names (without a trailing dot) and their addresses.
@@ -27,6 +26,32 @@ struct Backend<'a> {
 
 /// Ports of a pod: for traffic, and for health checks.
 type Ports = (i32, Option<i32>);
+
+/// An endpoint with a host name.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'w> {
+    /// The namespace of the object that has the endpoint.
+    pub namespace: &'w str,
+    /// The host name.
+    pub host: &'w str,
+    /// The port for traffic.
+    pub port: i32,
+    /// The port for health checks.
+    pub health_port: Option<i32>,
+    /// `UDP` or `TCP`.
+    pub protocol: &'w str,
+}
+
+/// Where an endpoint leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A complete host name, with a trailing dot.
+    pub host: String,
+    /// The pods' port for traffic.
+    pub port: i32,
+    /// The pods' port for health checks.
+    pub health_port: Option<i32>,
+}
 
 /// What a Service makes of an endpoint's ports.
 enum Route {
@@ -63,60 +88,38 @@ impl<'a> Services<'a> {
         self.named.iter().map(|(name, entry)| (name.clone(), addresses(entry))).collect()
     }
 
-    /// Gives the endpoints of a VirtualService that name a Service the pods' ports, as kube-proxy does: the `targetPort` of
-    /// the Service's port, by number or by the name that each pod has for it. A headless Service changes no port. Names that
-    /// this makes up are added to `names`. Returns what leads nowhere, each with its field.
-    pub fn route(&self, object: &mut VirtualService, names: &mut Names) -> Vec<String> {
-        let namespace = object.namespace().unwrap_or_else(|| "default".into());
-        let mut told = Vec::new();
-        for (i, listener) in object.spec.listeners.iter_mut().enumerate() {
-            let Some((protocol, cluster)) = cluster_of(listener) else { continue };
-            let field = format!("spec.listeners[{i}].{}.cluster.endpoints", protocol.to_ascii_lowercase());
-            let mut endpoints = Vec::new();
-            for (k, endpoint) in cluster.endpoints.drain(..).enumerate() {
-                let (routed, wrong) = self.routed(endpoint, (&namespace, protocol), names);
-                told.extend(wrong.into_iter().map(|wrong| format!("{field}[{k}].{wrong}")));
-                endpoints.extend(routed);
-            }
-            cluster.endpoints = endpoints;
-        }
-        told
-    }
-
-    fn routed(
-        &self,
-        endpoint: Endpoint,
-        (namespace, protocol): (&str, &str),
-        names: &mut Names,
-    ) -> (Vec<Endpoint>, Option<String>) {
-        let found = endpoint.host.address.as_deref().and_then(|host| self.find(namespace, host));
-        let Some((name, (service, backends))) = found else { return (vec![endpoint], None) };
+    /// Leads an endpoint whose host name is a Service's to the pods' ports, as kube-proxy does: the `targetPort` of the
+    /// Service's port, by number or by the name that each pod has for it. A headless Service changes no port. Host names that
+    /// this makes up are added to `names`. `None`: the endpoint stays as it is. The text tells what leads nowhere, with its
+    /// field.
+    pub fn lead(&self, wanted: &Wanted<'_>, names: &mut Names) -> (Option<Vec<Target>>, Option<String>) {
+        let Some((name, (service, backends))) = self.find(wanted.namespace, wanted.host) else {
+            return (None, None);
+        };
         let title = service.name_any();
-        let unchecked = endpoint.health_check_port.filter(|port| port_of(service, *port, "TCP").is_none());
-        match route(service, backends, &endpoint, protocol) {
-            Route::Same => (vec![endpoint], None),
+        let unchecked = wanted.health_port.filter(|port| port_of(service, *port, "TCP").is_none());
+        match route(service, backends, wanted) {
+            Route::Same => (None, None),
             Route::Nowhere(wrong) => {
-                let nowhere = format!("no-port-{}.{name}", endpoint.port);
+                let nowhere = format!("no-port-{}.{name}", wanted.port);
                 names.insert(nowhere.clone(), Vec::new());
-                (
-                    vec![at(&endpoint, nowhere, (endpoint.port, endpoint.health_check_port))],
-                    Some(format!("port: {wrong}")),
-                )
+                let target = Target::new(&nowhere, (wanted.port, wanted.health_port));
+                (Some(vec![target]), Some(format!("port: {wrong}")))
             }
             Route::To(groups) => {
                 let whole =
                     groups.values().map(Vec::len).sum::<usize>() == backends.len() && groups.len() == 1;
                 let wrong = unchecked
                     .map(|port| format!("health_check_port: Service {title} has no TCP port {port}"));
-                let endpoints = groups.into_iter().map(|(ports, addresses)| {
+                let targets = groups.into_iter().map(|(ports, addresses)| {
                     if whole {
-                        return at(&endpoint, name.clone(), ports);
+                        return Target::new(name, ports);
                     }
                     let made_up = format!("{}-{}.{name}", ports.0, ports.1.unwrap_or(0));
                     names.insert(made_up.clone(), addresses);
-                    at(&endpoint, made_up, ports)
+                    Target::new(&made_up, ports)
                 });
-                (endpoints.collect(), wrong)
+                (Some(targets.collect()), wrong)
             }
         }
     }
@@ -137,34 +140,28 @@ impl<'a> Services<'a> {
     }
 }
 
-fn cluster_of(listener: &mut Listener) -> Option<(&'static str, &mut Cluster)> {
-    match (&mut listener.udp, &mut listener.tcp) {
-        (Some(udp), _) => Some(("UDP", &mut udp.cluster)),
-        (None, Some(tcp)) => Some(("TCP", tcp.cluster.as_mut()?)),
-        (None, None) => None,
+// === impl Target ===
+
+impl Target {
+    /// The complete host name of these pods and their ports: it is looked for nowhere else.
+    fn new(name: &str, (port, health_port): Ports) -> Self {
+        Self { host: format!("{name}."), port, health_port }
     }
 }
 
-/// The endpoint with another host name and other ports.
-fn at(endpoint: &Endpoint, name: String, (port, health_check_port): Ports) -> Endpoint {
-    let mut endpoint = Endpoint { port, health_check_port, ..endpoint.clone() };
-    // Complete: it is looked for nowhere else.
-    endpoint.host.address = Some(format!("{name}."));
-    endpoint
-}
-
-fn route(service: &Service, backends: &[Backend<'_>], endpoint: &Endpoint, protocol: &str) -> Route {
+fn route(service: &Service, backends: &[Backend<'_>], wanted: &Wanted<'_>) -> Route {
+    let protocol = wanted.protocol;
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).count();
     if !selects(service) || cluster_ip(service) == Some("None") || ports == 0 {
         return Route::Same;
     }
-    let Some(port) = port_of(service, endpoint.port, protocol) else {
+    let Some(port) = port_of(service, wanted.port, protocol) else {
         let title = service.name_any();
-        return Route::Nowhere(format!("Service {title} has no {protocol} port {}", endpoint.port));
+        return Route::Nowhere(format!("Service {title} has no {protocol} port {}", wanted.port));
     };
     let mut groups: BTreeMap<Ports, Vec<IpAddr>> = BTreeMap::new();
     for backend in backends {
-        let checked = endpoint.health_check_port.map(|wanted| {
+        let checked = wanted.health_port.map(|wanted| {
             let known = port_of(service, wanted, "TCP").and_then(|port| target(port, backend.pod));
             known.unwrap_or(wanted)
         });
@@ -172,7 +169,7 @@ fn route(service: &Service, backends: &[Backend<'_>], endpoint: &Endpoint, proto
             groups.entry((target, checked)).or_default().push(backend.ip);
         }
     }
-    let same = (endpoint.port, endpoint.health_check_port);
+    let same = (wanted.port, wanted.health_port);
     if backends.is_empty() || groups.get(&same).is_some_and(|pods| pods.len() == backends.len()) {
         return Route::Same;
     }
@@ -225,6 +222,3 @@ fn backends<'a>(service: &Service, namespace: &str, pods: &[(Pod, &'a KubePod)])
     let found = found.filter_map(|(pod, kube)| Some(Backend { ip: *pod.ips.first()?, pod: kube }));
     found.filter(|backend| taken.insert(backend.ip)).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,18 +7,18 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::Traces;
 use portreeve_runtime::traces::{CHANGE, Span, TraceId};
 
-use crate::index::Key;
-use crate::status::Subject;
+use crate::subject::Subject;
 
 /// Tells spans, and remembers which change is whose.
 pub struct Tracer {
     traces: Traces,
     /// Which hub this is.
     place: String,
-    changes: Mutex<HashMap<Key, Change>>,
+    changes: Mutex<HashMap<ObjectRef, Change>>,
 }
 
 /// The newest change of an object.
@@ -51,7 +51,7 @@ impl Tracer {
     /// The index has an object; `began` is when its version came, if that was news. Answers with the trace that begins.
     pub fn resolved(
         &self,
-        key: &Key,
+        key: &ObjectRef,
         subject: Option<Subject>,
         began: Option<SystemTime>,
     ) -> Option<TraceId> {
@@ -68,11 +68,11 @@ impl Tracer {
     }
 
     /// A trace's first steps are done.
-    pub fn published(&self, trace: TraceId, key: &Key, moments: Moments) {
+    pub fn published(&self, trace: TraceId, key: &ObjectRef, moments: Moments) {
         let Moments { begun, resolved, published } = moments;
         let span = |parent, name, times| {
             let span = Span::new((trace, Some(parent)), (name, &self.place), times);
-            span.with("namespace", &*key.0).with("name", &*key.1)
+            span.with("namespace", &*key.namespace).with("name", &*key.name)
         };
         let apply = span(trace.whole(), "apply", (begun, published));
         let steps = [("resolve", (begun, resolved)), ("publish", (resolved, published))];
@@ -81,7 +81,7 @@ impl Tracer {
     }
 
     /// All proxies have this generation of an object since then; `leads`: it is for this hub to say so.
-    pub fn programmed(&self, key: &Key, (generation, at): (i64, Instant), leads: bool) {
+    pub fn programmed(&self, key: &ObjectRef, (generation, at): (i64, Instant), leads: bool) {
         let mut changes = self.lock();
         let Some(change) = changes.get_mut(key).filter(|change| change.generation == generation) else {
             return;
@@ -90,16 +90,16 @@ impl Tracer {
         let ended = SystemTime::now() - at.elapsed();
         let span = Span::new((change.trace, None), (CHANGE, ""), (began, ended));
         debug_assert_eq!(span.id, change.trace.whole());
-        let span = span.with("namespace", &*key.0).with("name", &*key.1);
+        let span = span.with("namespace", &*key.namespace).with("name", &*key.name);
         self.traces.tell(span.with("generation", generation.to_string()));
     }
 
     /// An object is gone.
-    pub fn forget(&self, key: &Key) {
+    pub fn forget(&self, key: &ObjectRef) {
         self.lock().remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Change>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectRef, Change>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,8 +112,8 @@ mod tests {
     use tokio::sync::mpsc::Receiver;
 
     use super::*;
-    use crate::index::{Refs, Verdict};
-    use crate::status::{Of, Served};
+    use crate::subject::{Of, Served};
+    use crate::verdict::{Refs, Verdict};
 
     fn mk_subject(generation: i64, version: u64) -> Option<Subject> {
         let meta = ObjectMeta { uid: Some("u".into()), ..ObjectMeta::default() };
@@ -128,11 +128,11 @@ mod tests {
         };
         let (nodes, closed) = (BTreeSet::new(), Vec::new());
         let served = Served { plan: "A/ns/one".into(), version, generation, nodes, closed };
-        Some(Subject { of: Of::VirtualService, verdict, served: Some(served) })
+        Some(Subject { of: Of::Plan, verdict, served: Some(served) })
     }
 
-    fn key() -> Key {
-        ("ns".into(), "one".into())
+    fn key() -> ObjectRef {
+        ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "one")
     }
 
     fn told(spans: &mut Receiver<Span>) -> Vec<&'static str> {

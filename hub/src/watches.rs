@@ -8,26 +8,25 @@ use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode, P
 use kube::core::{NamespaceResourceScope, PartialObjectMeta as Metadata};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use portreeve_api::a::virtual_service::VirtualService;
-use portreeve_api::conditions::Reason;
-use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Readiness, Tasks};
 
-use crate::conditions::waits_for_us;
 use crate::feed::{Departing, Feed};
-use crate::index::{Key, Labels, Name};
+use crate::index::{Index, Labels, Name};
+use crate::kinds;
 use crate::namespaces::Namespaces as Served;
+use crate::object::{Object, Rejection};
 use crate::raw::Raw;
-use crate::resolve::Rejection;
+use crate::row::Row;
 use crate::traces::{Moments, Tracer};
-use crate::watermark::{Kind, Watched};
+use crate::watermark::{Watched, WatchedKind};
 
 /// A hub that does not see changes is a hub that serves the past: it looks again soon.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Starts all watches: of pods and VirtualServices in the namespaces that are `served`. `readiness` is reached when each has
+/// Starts all watches: of pods and namespaced kinds in the namespaces that are `served`. `readiness` is reached when each has
 /// its first complete list.
 pub fn spawn(
     tasks: &mut Tasks,
@@ -41,10 +40,6 @@ pub fn spawn(
         let guard = readiness.guard("pods");
         let verbs = Pods::new(feed, namespace.clone());
         tasks.spawn("watch of pods", run(pods, config(), guard, strip_pod, verbs));
-        let services: Api<Raw<VirtualService>> = api(client, namespace.as_ref());
-        let guard = readiness.guard("virtualservices");
-        let verbs = VirtualServices::new(feed, namespace);
-        tasks.spawn("watch of virtualservices", run(services, config(), guard, Some, verbs));
     }
     let nodes = Api::<KubeNode>::all(client.clone());
     let strip_node = |n: KubeNode| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
@@ -61,9 +56,19 @@ pub fn spawn(
         "watch of namespaces",
         run(namespaces, config(), guard, strip_namespace, Namespaces(feed.clone())),
     );
-    let proxies = Api::<Raw<NodeProxy>>::all(client.clone());
-    let guard = readiness.guard("nodeproxies");
-    tasks.spawn("watch of nodeproxies", run(proxies, config(), guard, Some, NodeProxies(feed.clone())));
+    for (place, row) in kinds::ALL.into_iter().enumerate() {
+        let namespaces = if row.kind.namespaced { served.watched() } else { vec![None] };
+        for namespace in namespaces {
+            let resource = (row.resource)();
+            let objects: Api<Raw> = match &namespace {
+                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+                None => Api::all_with(client.clone(), &resource),
+            };
+            let of = Watched { kind: WatchedKind::of_row(place), namespace };
+            let verbs = Objects { row, of, feed: feed.clone() };
+            tasks.spawn(row.watch, run(objects, config(), readiness.guard(row.plural), Some, verbs));
+        }
+    }
 }
 
 /// The objects of a namespace, or of all. A right in that namespace is enough for the former.
@@ -91,18 +96,18 @@ struct Nodes(Arc<Feed>);
 
 struct Namespaces(Arc<Feed>);
 
-struct NodeProxies(Arc<Feed>);
-
-struct VirtualServices {
-    feed: Arc<Feed>,
+/// The custom resources of one kind, in one namespace or in all.
+struct Objects {
+    row: &'static Row,
     of: Watched,
+    feed: Arc<Feed>,
 }
 
 // === impl Pods ===
 
 impl Pods {
     fn new(feed: &Arc<Feed>, namespace: Option<Name>) -> Self {
-        Self { feed: feed.clone(), of: Watched { kind: Kind::Pods, namespace } }
+        Self { feed: feed.clone(), of: Watched { kind: WatchedKind::PODS, namespace } }
     }
 }
 
@@ -111,7 +116,7 @@ impl Verbs<(Pod, u64)> for Pods {
     const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
-        self.feed.watch_failed(Kind::Pods);
+        self.feed.watch_failed(WatchedKind::PODS);
     }
 
     fn up_to(&mut self, revision: u64) {
@@ -141,25 +146,25 @@ impl Verbs<(Name, Labels, u64)> for Nodes {
     const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
-        self.0.watch_failed(Kind::Nodes);
+        self.0.watch_failed(WatchedKind::NODES);
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(&Kind::Nodes.into(), revision);
+        self.0.seen_up_to(&WatchedKind::NODES.into(), revision);
     }
 
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
-        self.0.change(Kind::Nodes, revision, |index, now| index.apply_node(name, labels, now));
+        self.0.change(WatchedKind::NODES, revision, |index, now| index.apply_node(name, labels, now));
     }
 
     fn delete(&mut self, (name, _, revision): (Name, Labels, u64)) {
-        self.0.change(Kind::Nodes, revision, |index, now| index.delete_node(&name, now));
+        self.0.change(WatchedKind::NODES, revision, |index, now| index.delete_node(&name, now));
     }
 
     fn reset(&mut self, nodes: Vec<(Name, Labels, u64)>) {
         let revision = nodes.iter().map(|(.., r)| *r).max().unwrap_or(0);
         let nodes = nodes.into_iter().map(|(name, labels, _)| (name, labels)).collect();
-        self.0.change(Kind::Nodes, revision, |index, now| index.reset_nodes(nodes, now));
+        self.0.change(WatchedKind::NODES, revision, |index, now| index.reset_nodes(nodes, now));
     }
 }
 
@@ -170,162 +175,116 @@ impl Verbs<(Name, Labels, u64)> for Namespaces {
     const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
-        self.0.watch_failed(Kind::Namespaces);
+        self.0.watch_failed(WatchedKind::NAMESPACES);
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(&Kind::Namespaces.into(), revision);
+        self.0.seen_up_to(&WatchedKind::NAMESPACES.into(), revision);
     }
 
     fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
-        self.0.change(Kind::Namespaces, revision, |index, now| index.apply_namespace(&name, labels, now));
+        self.0.change(WatchedKind::NAMESPACES, revision, |index, now| {
+            index.apply_namespace(&name, labels, now)
+        });
     }
 
     fn delete(&mut self, (name, _, revision): (Name, Labels, u64)) {
-        self.0.change(Kind::Namespaces, revision, |index, now| index.delete_namespace(&name, now));
+        self.0.change(WatchedKind::NAMESPACES, revision, |index, now| index.delete_namespace(&name, now));
     }
 
     fn reset(&mut self, namespaces: Vec<(Name, Labels, u64)>) {
         let revision = namespaces.iter().map(|(.., r)| *r).max().unwrap_or(0);
         let namespaces = namespaces.into_iter().map(|(name, labels, _)| (name, labels)).collect();
-        self.0.change(Kind::Namespaces, revision, |index, now| index.reset_namespaces(namespaces, now));
+        self.0
+            .change(WatchedKind::NAMESPACES, revision, |index, now| index.reset_namespaces(namespaces, now));
     }
 }
 
-// === impl NodeProxies ===
+// === impl Objects ===
 
-impl NodeProxies {
-    /// A NodeProxy, or why it is not accepted.
-    fn read(raw: &Raw<NodeProxy>) -> Result<NodeProxy, Rejection> {
-        let invalid = |message| {
-            tracing::warn!(nodeproxy = title(raw), error = message, "not accepted");
-            Rejection { reason: Reason::Invalid, message }
-        };
-        let (proxy, warnings) = raw.read().map_err(|error| invalid(error.to_string()))?;
-        warnings.iter().for_each(|w| tracing::warn!(nodeproxy = title(raw), warning = w, "unusual field"));
-        match proxy.validate().as_slice() {
-            [] => Ok(proxy),
-            wrong => {
-                let words = wrong.iter().map(|v| format!("{}: {}", v.path, v.message));
-                Err(invalid(words.collect::<Vec<_>>().join("; ")))
-            }
+impl Objects {
+    fn key(&self, raw: &Raw) -> ObjectRef {
+        ObjectRef::of(self.row.kind, &raw.metadata)
+    }
+
+    /// Takes an object in; `began` is when it came as news.
+    fn put(&self, raw: &Raw, began: Option<Instant>) {
+        let key = self.key(raw);
+        if self.row.opens_listeners && raw.metadata.deletion_timestamp.is_some() {
+            return self.end(raw, key);
         }
-    }
-}
-
-impl Verbs<Raw<NodeProxy>> for NodeProxies {
-    const LONGEST_PAUSE: Duration = PATIENCE;
-    const ASKS_REVISION: bool = true;
-
-    fn failed(&mut self) {
-        self.0.watch_failed(Kind::NodeProxies);
-    }
-
-    fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(&Kind::NodeProxies.into(), revision);
-    }
-
-    fn apply(&mut self, raw: Raw<NodeProxy>) {
-        self.0.observe(("".into(), raw.name_any().into()), raw.conditions());
-        let read = Self::read(&raw);
-        self.0.change(Kind::NodeProxies, revision(&raw), |index, now| match read {
-            Ok(proxy) => index.apply_proxy(&proxy, now),
-            Err(rejection) => index.reject_proxy(&raw.metadata, rejection),
-        });
-    }
-
-    fn delete(&mut self, raw: Raw<NodeProxy>) {
-        let name = raw.name_any().into();
-        self.0.change(Kind::NodeProxies, revision(&raw), |index, now| index.delete_proxy(&name, now));
-    }
-
-    fn reset(&mut self, raws: Vec<Raw<NodeProxy>>) {
-        let listed: BTreeSet<Name> = raws.iter().map(|raw| raw.name_any().into()).collect();
-        self.0.change(Kind::NodeProxies, 0, |index, now| index.keep_proxies(&listed, now));
-        raws.into_iter().for_each(|raw| self.apply(raw));
-    }
-}
-
-// === impl VirtualServices ===
-
-impl VirtualServices {
-    fn new(feed: &Arc<Feed>, namespace: Option<Name>) -> Self {
-        Self { feed: feed.clone(), of: Watched { kind: Kind::VirtualServices, namespace } }
-    }
-
-    /// Takes one in; `began` is when it came as news.
-    fn put(&self, raw: &Raw<VirtualService>, began: Option<Instant>) {
-        let feed = &self.feed;
-        // Being deleted: what it asked for ends now, whatever its finalizers wait for.
-        if raw.metadata.deletion_timestamp.is_some() {
-            feed.change(self.of.clone(), revision(raw), |index, _| index.delete_virtual_service(&key(raw)));
-            if waits_for_us(raw) {
-                let (finalizers, revision) = (raw.finalizers().to_vec(), raw.resource_version());
-                feed.depart(key(raw), Some(Departing { finalizers, revision }));
-            }
-            return;
-        }
-        feed.observe(key(raw), raw.conditions());
+        self.feed.observe(key.clone(), raw.conditions());
         let version = (raw.metadata.uid.as_deref().unwrap_or_default(), raw.metadata.generation.unwrap_or(0));
-        let fresh = feed.course(|course| course.seen(&key(raw), version, began));
+        let fresh = self.row.opens_listeners && self.feed.course(|course| course.seen(&key, version, began));
         let began = began.filter(|_| fresh).map(|_| SystemTime::now());
-        let (read, mut trace) = (raw.read(), None);
-        let moments = feed.change(self.of.clone(), revision(raw), |index, _| {
+        let (read, mut trace) = (self.read(raw), None);
+        let moments = self.feed.change(self.of.clone(), revision(raw), |index, now| {
             match &read {
-                Ok((object, warnings)) => {
-                    warnings.iter().for_each(|w| {
-                        tracing::warn!(virtualservice = title(raw), warning = w, "unusual field")
-                    });
-                    index.apply_virtual_service(object);
-                }
-                Err(error) => {
-                    let message = error.to_string();
-                    index.reject(&raw.metadata, Rejection { reason: Reason::Invalid, message });
-                }
+                Ok(object) => index.apply_object(&**object, now),
+                Err(rejection) => index.reject_object(self.row.kind, &raw.metadata, rejection.clone()),
             }
             // Before it is published: an answer must find it.
-            let look = |tracer: &Tracer| tracer.resolved(&key(raw), index.subject(&key(raw)), began);
-            trace = feed.tracer().filter(|_| fresh).and_then(look);
+            let look = |tracer: &Tracer| tracer.resolved(&key, index.subject(&key), began);
+            trace = self.feed.tracer().filter(|_| fresh).and_then(look);
         });
-        if let (Some(tracer), Some(trace), Some(begun)) = (feed.tracer(), trace, began) {
-            tracer.published(trace, &key(raw), Moments { begun, ..moments });
+        if let (Some(tracer), Some(trace), Some(begun)) = (self.feed.tracer(), trace, began) {
+            tracer.published(trace, &key, Moments { begun, ..moments });
         }
+    }
+
+    /// Withdraws an object whose deletion began, whatever its finalizers wait for.
+    fn end(&self, raw: &Raw, key: ObjectRef) {
+        let change = |index: &mut Index, now| index.delete_object(&key, now);
+        self.feed.change(self.of.clone(), revision(raw), change);
+        let finalizers = raw.finalizers();
+        if self.row.finalizer.is_some_and(|ours| finalizers.iter().any(|one| one == ours)) {
+            let (finalizers, revision) = (finalizers.to_vec(), raw.resource_version());
+            self.feed.depart(key, Some(Departing { finalizers, revision }));
+        }
+    }
+
+    /// The object, or why it is not accepted.
+    fn read(&self, raw: &Raw) -> Result<Box<dyn Object>, Rejection> {
+        let (kind, object) = (self.row.kind.name, title(raw));
+        let (read, warnings) = raw.read(self.row).inspect_err(|rejection| {
+            tracing::warn!(kind, object, error = rejection.message, "object can't be read")
+        })?;
+        warnings.iter().for_each(|warning| tracing::warn!(kind, object, warning, "unusual field"));
+        Ok(read)
     }
 }
 
-impl Verbs<Raw<VirtualService>> for VirtualServices {
+impl Verbs<Raw> for Objects {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
 
     fn failed(&mut self) {
-        self.feed.watch_failed(Kind::VirtualServices);
+        self.feed.watch_failed(self.of.kind);
     }
 
     fn up_to(&mut self, revision: u64) {
         self.feed.seen_up_to(&self.of, revision);
     }
 
-    fn apply(&mut self, raw: Raw<VirtualService>) {
+    fn apply(&mut self, raw: Raw) {
         self.put(&raw, Some(Instant::now()));
     }
 
-    fn delete(&mut self, raw: Raw<VirtualService>) {
-        let key = key(&raw);
+    fn delete(&mut self, raw: Raw) {
+        let key = self.key(&raw);
         self.feed.course(|course| course.forget(&key));
         self.feed.tracer().inspect(|tracer| tracer.forget(&key));
-        self.feed.change(self.of.clone(), revision(&raw), |index, _| index.delete_virtual_service(&key));
+        let change = |index: &mut Index, now| index.delete_object(&key, now);
+        self.feed.change(self.of.clone(), revision(&raw), change);
         self.feed.depart(key, None);
     }
 
-    fn reset(&mut self, raws: Vec<Raw<VirtualService>>) {
-        let listed: BTreeSet<Key> = raws.iter().map(key).collect();
-        let namespace = self.of.namespace.as_ref();
-        self.feed.course(|course| course.keep(namespace, &listed));
-        self.feed.change(self.of.clone(), 0, |index, _| index.keep_virtual_services(namespace, &listed));
+    fn reset(&mut self, raws: Vec<Raw>) {
+        let listed: BTreeSet<ObjectRef> = raws.iter().map(|raw| self.key(raw)).collect();
+        let (kind, namespace) = (self.row.kind, self.of.namespace.as_ref());
+        self.feed.course(|course| course.keep(kind, namespace, &listed));
+        let change = |index: &mut Index, now| index.keep_objects((kind, namespace), &listed, now);
+        self.feed.change(self.of.clone(), 0, change);
         raws.iter().for_each(|raw| self.put(raw, None));
     }
-}
-
-fn key(raw: &Raw<VirtualService>) -> Key {
-    (raw.namespace().unwrap_or_default().into(), raw.name_any().into())
 }

@@ -7,26 +7,20 @@ use std::str::FromStr;
 
 use portreeve_xds::Name;
 
-/// A kind that the hub watches.
+use crate::kinds;
+
+/// A kind that the hub watches: those of the registry, in its order, and what they are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// API A's VirtualServices.
-    VirtualServices,
-    /// NodeProxies.
-    NodeProxies,
-    /// Pods.
-    Pods,
-    /// Nodes.
-    Nodes,
-    /// Namespaces.
-    Namespaces,
-}
+pub struct WatchedKind(usize);
+
+/// The names of the watched kinds that the registry does not know.
+const OTHERS: [&str; 3] = ["pods", "nodes", "namespaces"];
 
 /// What one watch watches: the objects of a kind, in all namespaces or in one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watched {
     /// Their kind.
-    pub kind: Kind,
+    pub kind: WatchedKind,
     /// Their namespace; `None`: all of them, or the kind has none.
     pub namespace: Option<Name>,
 }
@@ -35,7 +29,7 @@ pub struct Watched {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watermark {
     /// Watches of all namespaces.
-    whole: [Mark; Kind::ALL.len()],
+    whole: [Mark; WatchedKind::COUNT],
     /// Watches of one namespace, in hubs that are restricted to some. One revision for all of them would not do: a replica
     /// may be ahead in one namespace and lag in another.
     parts: BTreeMap<Watched, Mark>,
@@ -51,29 +45,46 @@ struct Mark {
     listed: u64,
 }
 
-// === impl Kind ===
+// === impl WatchedKind ===
 
-impl Kind {
-    /// Every kind, in the order of its number.
-    pub const ALL: [Kind; 5] =
-        [Kind::VirtualServices, Kind::NodeProxies, Kind::Pods, Kind::Nodes, Kind::Namespaces];
+impl WatchedKind {
+    /// Pods.
+    pub const PODS: Self = Self(kinds::ALL.len());
+    /// Nodes.
+    pub const NODES: Self = Self(kinds::ALL.len() + 1);
+    /// Namespaces.
+    pub const NAMESPACES: Self = Self(kinds::ALL.len() + 2);
+    /// How many there are.
+    pub const COUNT: usize = kinds::ALL.len() + OTHERS.len();
 
-    /// How it is called in a watermark and in metrics.
+    /// A kind of the registry, by its place there.
+    pub fn of_row(place: usize) -> Self {
+        Self(place)
+    }
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
+
+    /// Its name in a watermark and in metrics.
     pub fn letters(self) -> &'static str {
-        match self {
-            Kind::VirtualServices => "vs",
-            Kind::NodeProxies => "npx",
-            Kind::Pods => "pods",
-            Kind::Nodes => "nodes",
-            Kind::Namespaces => "namespaces",
+        match kinds::ALL.get(self.0) {
+            Some(row) => row.letters,
+            None => OTHERS[self.0 - kinds::ALL.len()],
         }
+    }
+
+    /// Its place among all kinds.
+    pub fn place(self) -> usize {
+        self.0
     }
 }
 
 // === impl Watched ===
 
-impl From<Kind> for Watched {
-    fn from(kind: Kind) -> Self {
+impl From<WatchedKind> for Watched {
+    fn from(kind: WatchedKind) -> Self {
         Self { kind, namespace: None }
     }
 }
@@ -93,7 +104,7 @@ impl FromStr for Watched {
             Some((letters, namespace)) => (letters, Some(namespace.into())),
             None => (text, None),
         };
-        let kind = Kind::ALL.into_iter().find(|kind| kind.letters() == letters);
+        let kind = WatchedKind::all().find(|kind| kind.letters() == letters);
         Ok(Self { kind: kind.ok_or_else(|| format!("{letters:?} is no kind"))?, namespace })
     }
 }
@@ -123,21 +134,21 @@ impl Watermark {
     /// The highest revision of each kind, by its letters.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let highest =
-            |kind| self.parts_of(kind).chain([self.whole[kind as usize]]).map(|mark| mark.seen).max();
-        Kind::ALL.into_iter().map(move |kind| (kind.letters(), highest(kind).unwrap_or_default()))
+            |kind| self.parts_of(kind).chain([self.whole[kind.place()]]).map(|mark| mark.seen).max();
+        WatchedKind::all().map(move |kind| (kind.letters(), highest(kind).unwrap_or_default()))
     }
 
     /// Whether all that `other` has seen was seen here as well. What is not watched here counts as seen.
     pub fn covers(&self, other: &Self) -> bool {
-        let whole = Kind::ALL.into_iter().all(|kind| self.reach(kind) >= other.whole[kind as usize].seen);
+        let whole = WatchedKind::all().all(|kind| self.reach(kind) >= other.whole[kind.place()].seen);
         whole
             && other.parts.iter().all(|(of, theirs)| self.reach_of(of).is_none_or(|mine| mine >= theirs.seen))
     }
 
     /// Up to which revision everything of a kind was seen, in all namespaces that are watched.
-    fn reach(&self, kind: Kind) -> u64 {
+    fn reach(&self, kind: WatchedKind) -> u64 {
         let lowest = self.parts_of(kind).map(Mark::reach).min();
-        lowest.unwrap_or_else(|| self.whole[kind as usize].reach())
+        lowest.unwrap_or_else(|| self.whole[kind.place()].reach())
     }
 
     /// The same in one namespace; `None` if it is not watched.
@@ -145,17 +156,17 @@ impl Watermark {
         match self.parts.get(of) {
             Some(mark) => Some(mark.reach()),
             None if self.parts_of(of.kind).next().is_some() => None,
-            None => Some(self.whole[of.kind as usize].reach()),
+            None => Some(self.whole[of.kind.place()].reach()),
         }
     }
 
-    fn parts_of(&self, kind: Kind) -> impl Iterator<Item = Mark> {
+    fn parts_of(&self, kind: WatchedKind) -> impl Iterator<Item = Mark> {
         self.parts.iter().filter(move |(of, _)| of.kind == kind).map(|(_, mark)| *mark)
     }
 
     fn mark(&mut self, of: &Watched) -> &mut Mark {
         match of.namespace {
-            None => &mut self.whole[of.kind as usize],
+            None => &mut self.whole[of.kind.place()],
             Some(_) => self.parts.entry(of.clone()).or_default(),
         }
     }
@@ -170,9 +181,9 @@ fn raise(known: &mut u64, revision: u64) -> bool {
 
 impl fmt::Display for Watermark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, kind) in Kind::ALL.into_iter().enumerate() {
+        for (i, kind) in WatchedKind::all().enumerate() {
             let comma = if i == 0 { "" } else { "," };
-            write!(f, "{comma}{}={}", kind.letters(), self.whole[kind as usize].seen)?;
+            write!(f, "{comma}{}={}", kind.letters(), self.whole[kind.place()].seen)?;
         }
         self.parts.iter().try_for_each(|(of, mark)| write!(f, ",{of}={}", mark.seen))
     }
@@ -203,8 +214,8 @@ mod tests {
     #[test]
     fn watermark_reads_what_it_writes_and_passes_over_unknown_kinds() {
         let mut mark = Watermark::default();
-        assert!(mark.raise(&Kind::Pods.into(), 7));
-        assert!(!mark.raise(&Kind::Pods.into(), 5));
+        assert!(mark.raise(&WatchedKind::PODS.into(), 7));
+        assert!(!mark.raise(&WatchedKind::PODS.into(), 5));
         assert_eq!(mark.to_string(), "vs=0,npx=0,pods=7,nodes=0,namespaces=0");
         assert_eq!(mark.to_string().parse(), Ok(mark.clone()));
         assert_eq!("pods=7,moons=9".parse(), Ok(mark));
@@ -222,8 +233,8 @@ mod tests {
     #[test]
     fn a_list_covers_deletions_before_it_and_holds_nobody_to_itself() {
         let mut later = Watermark::default();
-        later.raise(&Kind::VirtualServices.into(), 3);
-        later.list(&Kind::VirtualServices.into(), 9);
+        later.raise(&WatchedKind::of_row(0).into(), 3);
+        later.list(&WatchedKind::of_row(0).into(), 9);
         assert!(later.covers(&"vs=8".parse().unwrap()), "the deletion of what it never saw");
         assert!(!later.covers(&"vs=10".parse().unwrap()));
         assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0,namespaces=0");
@@ -234,7 +245,7 @@ mod tests {
 
     #[test]
     fn each_namespace_of_a_restricted_hub_has_its_own_revision() {
-        let of = |namespace: &str| Watched { kind: Kind::Pods, namespace: Some(namespace.into()) };
+        let of = |namespace: &str| Watched { kind: WatchedKind::PODS, namespace: Some(namespace.into()) };
         let mut mark = Watermark::default();
         mark.raise(&of("calls"), 7);
         mark.list(&of("more"), 9);
@@ -251,9 +262,9 @@ mod tests {
     #[test]
     fn hub_of_all_namespaces_and_a_restricted_one_follow_each_other() {
         let (mut all, mut some) = (Watermark::default(), Watermark::default());
-        all.list(&Kind::Pods.into(), 8);
-        some.list(&Watched { kind: Kind::Pods, namespace: Some("calls".into()) }, 8);
-        some.list(&Watched { kind: Kind::Pods, namespace: Some("more".into()) }, 6);
+        all.list(&WatchedKind::PODS.into(), 8);
+        some.list(&Watched { kind: WatchedKind::PODS, namespace: Some("calls".into()) }, 8);
+        some.list(&Watched { kind: WatchedKind::PODS, namespace: Some("more".into()) }, 6);
         assert!(all.covers(&"pods/calls=8".parse().unwrap()));
         assert!(!all.covers(&"pods/calls=9".parse().unwrap()));
         assert!(some.covers(&"pods=6".parse().unwrap()));

@@ -1,8 +1,7 @@
-//! The writer of conditions: the leading hub says of every VirtualService what it thinks of it, and how far its proxies
-//! are, and of every NodeProxy where it runs, in one patch with all conditions. Entry point: [`Writer::run`].
+//! The writer of conditions: the leading hub says of every object what it thinks of it and how far its proxies are,
+//! and of every NodeProxy where it runs, in one patch with all conditions. Entry point: [`Writer::run`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,25 +10,22 @@ use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, Resource};
-use portreeve_api::a::virtual_service::VirtualService;
+use kube::core::ApiResource;
+use kube::{Api, Client};
 use portreeve_api::conditions::{self, ConditionType, Reason, find};
-use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Readiness, Shutdown};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::conditions::FINALIZER;
 use crate::events;
 use crate::feed::{Departing, Feed};
-use crate::index::Key;
+use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
 use crate::raw::Raw;
 use crate::reports::Desk;
-use crate::resolve::a::plan_of;
-use crate::status::{Board, Of, Said, Subject, Word, lingers};
+use crate::status::{Board, Said, Word, lingers};
+use crate::subject::Of;
 
 /// Field manager of what is written.
 const MANAGER: &str = "portreeve-hub";
@@ -62,7 +58,7 @@ pub struct Writer {
     desk: Arc<Desk>,
     board: Board,
     /// Objects whose proxies have yet to answer: time alone changes what is said of them.
-    pending: BTreeSet<Key>,
+    pending: BTreeSet<ObjectRef>,
     started: Instant,
     /// Until when this hub may write by its last renewal of the lease.
     until: Instant,
@@ -177,9 +173,9 @@ impl Writer {
     /// Looks at every object with news, that were there when this task was woken.
     fn take_in(&mut self, woken: Instant) {
         let stirred = self.feed.take_stirred().into_iter().map(|key| (key, woken));
-        let mut news: BTreeMap<Key, Instant> = stirred.collect();
+        let mut news: BTreeMap<ObjectRef, Instant> = stirred.collect();
         let reported = self.desk.take_changed().into_iter();
-        news.extend(reported.filter_map(|(plan, at)| Some((key_of(&plan)?, at))));
+        news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
         news.iter().for_each(|(key, at)| self.look(key, *at));
         let now = Instant::now();
         for (key, stands) in self.feed.take_observed() {
@@ -188,7 +184,7 @@ impl Writer {
     }
 
     /// Looks at an object with news that came then.
-    fn look(&mut self, key: &Key, at: Instant) {
+    fn look(&mut self, key: &ObjectRef, at: Instant) {
         let now = Instant::now();
         let Some(subject) = self.feed.subject(key) else {
             self.pending.remove(key);
@@ -198,7 +194,7 @@ impl Writer {
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
         let said = subject.said(&words, waited);
-        if let Some(generation) = said.programmed().filter(|_| subject.of == Of::VirtualService) {
+        if let Some(generation) = said.programmed().filter(|_| subject.of == Of::Plan) {
             self.feed.course(|course| course.programmed(key, generation, at));
             let leads = *self.leads.borrow();
             self.feed.tracer().inspect(|tracer| tracer.programmed(key, (generation, at), leads));
@@ -232,7 +228,7 @@ impl Writer {
                 Ok(Outcome::Passed) => {}
                 Ok(Outcome::Early) => self.board.failed(&key, now),
                 Err(error) => {
-                    let (namespace, name) = (&*key.0, &*key.1);
+                    let (namespace, name) = (&*key.namespace, &*key.name);
                     tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
                     self.board.failed(&key, now);
                 }
@@ -248,7 +244,7 @@ impl Writer {
         }
         let departing = self.feed.take_departing().into_iter();
         let (waiting, ready): (Vec<_>, Vec<_>) =
-            departing.partition(|(key, _)| lingers(&self.words(&plan_of(key))));
+            departing.partition(|(key, _)| lingers(&self.words(&key.to_string())));
         waiting.into_iter().for_each(|(key, departing)| self.feed.keep_departing(key, departing));
         let mut ready = ready;
         let later = ready.split_off(ready.len().min(BATCH));
@@ -260,36 +256,19 @@ impl Writer {
         let mut stripped = pin!(batch.buffer_unordered(AT_ONCE));
         while let Some((key, departing, outcome)) = stripped.next().await {
             if let Err(error) = outcome {
-                tracing::warn!(namespace = &*key.0, name = &*key.1, %error, "can't take the finalizer off");
+                tracing::warn!(namespace = &*key.namespace, name = &*key.name, %error, "can't take the finalizer off");
                 self.feed.depart_again(key, departing);
             }
         }
     }
 
-    async fn write(&self, key: &Key, said: &Said, young: bool) -> kube::Result<Outcome> {
-        let Some(subject) = self.feed.subject(key) else { return Ok(Outcome::Passed) };
-        let (client, word) = (self.client.clone(), (&subject, said, young));
-        match subject.of {
-            Of::VirtualService => {
-                let raw: Api<Raw<VirtualService>> = Api::namespaced(client.clone(), &key.0);
-                self.put(raw, Api::<VirtualService>::namespaced(client, &key.0), word).await
-            }
-            Of::NodeProxy => {
-                let raw: Api<Raw<NodeProxy>> = Api::all(client.clone());
-                self.put(raw, Api::<NodeProxy>::all(client), word).await
-            }
-        }
-    }
-
-    /// Writes all conditions of an object in one patch, if any differs from what stands there.
-    async fn put<K: Object>(
-        &self,
-        raw: Api<Raw<K>>,
-        api: Api<K>,
-        (subject, said, young): (&Subject, &Said, bool),
-    ) -> kube::Result<Outcome> {
-        let (verdict, name) = (&subject.verdict, &subject.verdict.key.1);
-        let Some(object) = raw.get_opt(name).await? else { return Ok(Outcome::Passed) };
+    async fn write(&self, key: &ObjectRef, said: &Said, young: bool) -> kube::Result<Outcome> {
+        let (Some(subject), Some(row)) = (self.feed.subject(key), kinds::row(key.kind)) else {
+            return Ok(Outcome::Passed);
+        };
+        let (verdict, resource) = (&subject.verdict, (row.resource)());
+        let api = api(&self.client, key, &resource);
+        let Some(object) = api.get_opt(&key.name).await? else { return Ok(Outcome::Passed) };
         // Judged meanwhile in another version, or another object of that name: its own news follow.
         let other = object.metadata.uid.as_deref() != Some(&verdict.uid);
         if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
@@ -308,8 +287,8 @@ impl Writer {
             return Ok(Outcome::Stands);
         }
         let mut patch = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
             "metadata": {"uid": verdict.uid},
             "status": {"conditions": after},
         });
@@ -317,9 +296,9 @@ impl Writer {
             (patch["status"]["nodes"], patch["status"]["ready"]) = (nodes.into(), ready.into());
         }
         let params = PatchParams::apply(MANAGER).force();
-        match api.patch_status(name, &params, &Patch::Apply(&patch)).await {
+        match api.patch_status(&key.name, &params, &Patch::Apply(&patch)).await {
             Ok(_) => {
-                events::publish(&self.client, (subject, &self.identity), &before, &after).await;
+                events::publish(&self.client, (&subject, &self.identity), &before, &after).await;
                 Ok(Outcome::Stands)
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Outcome::Passed),
@@ -328,10 +307,13 @@ impl Writer {
     }
 }
 
-/// A kind whose conditions are written.
-trait Object: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug {}
-
-impl<K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug> Object for K {}
+/// The objects of a kind, in the namespace of one of them.
+fn api(client: &Client, object: &ObjectRef, resource: &ApiResource) -> Api<Raw> {
+    match object.kind.namespaced {
+        true => Api::namespaced_with(client.clone(), &object.namespace, resource),
+        false => Api::all_with(client.clone(), resource),
+    }
+}
 
 async fn sleep_until(at: Option<Instant>) {
     match at {
@@ -345,12 +327,6 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
     found.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
 }
 
-/// The object behind a Plan, or behind what is reported of a NodeProxy, by its name there.
-fn key_of(plan: &str) -> Option<Key> {
-    let object: ObjectRef = plan.parse().ok()?;
-    Some((object.namespace, object.name))
-}
-
 /// Whether what is said comes of what was not heard.
 fn is_unheard(said: &Said) -> bool {
     let mut programmed = said.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
@@ -358,28 +334,16 @@ fn is_unheard(said: &Said) -> bool {
 }
 
 /// Takes off the finalizer by which old clients announce a deletion: what it waited for is done.
-async fn strip_finalizer(client: &Client, key: &Key, departing: &Departing) -> kube::Result<()> {
-    let kept: Vec<&String> = departing.finalizers.iter().filter(|f| *f != FINALIZER).collect();
-    let api: Api<VirtualService> = Api::namespaced(client.clone(), &key.0);
+async fn strip_finalizer(client: &Client, key: &ObjectRef, departing: &Departing) -> kube::Result<()> {
+    let Some(row) = kinds::row(key.kind) else { return Ok(()) };
+    let kept: Vec<&String> =
+        departing.finalizers.iter().filter(|one| Some(one.as_str()) != row.finalizer).collect();
+    let api = api(client, key, &(row.resource)());
     // Of this version only: a finalizer that somebody added meanwhile must stay. The newer version comes by the watch.
     let patch = json!({"metadata": {"resourceVersion": departing.revision, "finalizers": kept}});
-    match api.patch_metadata(&key.1, &PatchParams::default(), &Patch::Merge(&patch)).await {
+    match api.patch_metadata(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plan_and_object_name_each_other() {
-        let key: Key = ("ns".into(), "call".into());
-        assert_eq!(&*plan_of(&key), "A/ns/call");
-        assert_eq!(key_of("A/ns/call"), Some(key));
-        assert_eq!(key_of("B/ns/call"), None);
-        assert_eq!(key_of("nodeproxy/gw"), Some(("".into(), "gw".into())));
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use portreeve_hub::files::{Folder, Reading};
 use portreeve_hub::index::Index;
-use portreeve_hub::resolve::SelectorScope;
+use portreeve_hub::object::SelectorScope;
 
 const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n1}}";
 

@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::pod::Pod;
 use portreeve_hub::index::Index;
-use portreeve_hub::resolve::SelectorScope;
+use portreeve_hub::object::SelectorScope;
 use serde_json::json;
 
 fn pod(i: u32, app: &str, ready: bool) -> Pod {
@@ -54,7 +54,7 @@ fn filled(pods: u32) -> Index {
     }
     for i in 0..10 {
         index.apply_pod(pod(pods + i, &format!("gateway-{i}"), true), 0);
-        index.apply_virtual_service(&service(i));
+        index.apply(&service(i));
     }
     assert!(!index.take().is_empty(), "the gateways' nodes must have got their Plans");
     index

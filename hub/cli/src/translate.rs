@@ -10,7 +10,7 @@ use portreeve_agent::world::{Proxy, ProxyId, World};
 use portreeve_api::PlanType;
 use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
-use portreeve_hub::resolve::SelectorScope;
+use portreeve_hub::object::SelectorScope;
 use portreeve_runtime::out;
 use portreeve_xds::ResourceType;
 use portreeve_xds::envoy::EnvoyType;
@@ -63,13 +63,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut rejected = complaints.iter().filter(|c| c.broken).count();
     for verdict in index.take_verdicts() {
         if let Some(rejection) = &verdict.rejection {
-            out::note(format_args!("VirtualService {}/{}: {rejection}", verdict.key.0, verdict.key.1));
+            out::note(format_args!("{}: {rejection}", verdict.key.title()));
             rejected += 1;
         }
         verdict
             .warnings
             .iter()
-            .for_each(|(_, text)| out::note(format_args!("VirtualService {}: {text}", verdict.key.1)));
+            .for_each(|(_, text)| out::note(format_args!("{}: {text}", verdict.key.title())));
     }
     let (descriptors, mut printed) = (Descriptors::built_in()?, 0);
     for node in nodes(&objects).into_iter().filter(|node| args.node.as_ref().is_none_or(|only| only == node))

@@ -22,10 +22,10 @@ use portreeve_hub::auth::Door;
 use portreeve_hub::feed::Feed;
 use portreeve_hub::files::{Complaint, Folder, Objects, Reading};
 use portreeve_hub::index::Index;
+use portreeve_hub::object::SelectorScope;
 use portreeve_hub::reports::Desk;
-use portreeve_hub::resolve::SelectorScope;
 use portreeve_hub::run::services;
-use portreeve_hub::watermark::Kind;
+use portreeve_hub::watermark::WatchedKind;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::out::{note, tell};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, now_ms};
@@ -52,7 +52,7 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 /// Flags of `portreeve up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of manifests: VirtualServices, NodeProxies, and Pods and Nodes as static objects.
+    /// Folder of manifests: custom resources, and Pods, Nodes, Namespaces and Services as static objects.
     pub dir: PathBuf,
     /// Send 64 datagrams through every UDP listener, print who answered, and end: 0 if every expected endpoint did.
     #[arg(long)]
@@ -213,18 +213,15 @@ impl Source {
         nowhere.iter().filter(|told| !self.nowhere.contains(told)).for_each(note);
         self.nowhere = nowhere;
         self.agent.reset_pods(objects.pods_on(&self.node));
-        self.feed.change(Kind::VirtualServices, 0, |index, now| objects.reset(index, now));
+        self.feed.change(WatchedKind::of_row(0), 0, |index, now| objects.reset(index, now));
         for verdict in self.feed.take_verdicts() {
-            let (namespace, name) = (&verdict.key.0, &verdict.key.1);
+            let title = verdict.key.title();
             if let Some(rejection) = &verdict.rejection {
                 let kept =
                     if verdict.previous_in_force { "; the previous version stays in force" } else { "" };
-                note(format_args!("VirtualService {namespace}/{name}: {rejection}{kept}"));
+                note(format_args!("{title}: {rejection}{kept}"));
             }
-            verdict
-                .warnings
-                .iter()
-                .for_each(|(_, text)| note(format_args!("VirtualService {namespace}/{name}: {text}")));
+            verdict.warnings.iter().for_each(|(_, text)| note(format_args!("{title}: {text}")));
         }
     }
 }

@@ -81,12 +81,12 @@ pub async fn run<K, S, V: Verbs<S>>(
 ) -> anyhow::Result<()>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    K::DynamicType: Default,
     S: Send,
 {
     let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: Some(guard) };
     let pauses = Pauses { next: SHORTEST_PAUSE, longest: V::LONGEST_PAUSE };
-    let kind = K::plural(&K::DynamicType::default()).into_owned();
+    let url = api.resource_url().to_owned();
+    let kind = url.rsplit('/').next();
     let follow = async {
         let mut events = pin!(watcher(api.clone(), config).backoff(pauses));
         while let Some(event) = events.next().await {

@@ -1,29 +1,28 @@
 //! Bytes become objects, or reasons why not: each object by itself. Entry point: [`parse`], a pure function.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, Pod as KubePod, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use kube::core::ObjectMeta;
-use portreeve_api::a::virtual_service::VirtualService;
-use portreeve_api::door;
-use portreeve_api::own::node_proxy::NodeProxy;
-use portreeve_api::violation::Violation;
+use portreeve_api::{door, kind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{metadata, text};
+use crate::{kinds, object};
 
 /// The kinds that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Namespace,
     Node,
-    NodeProxy,
     Pod,
     Service,
-    VirtualService,
+    /// A kind of the registry.
+    Custom(&'static kind::Kind),
 }
 
 /// An object's identity; the namespace of cluster-wide kinds is empty.
@@ -39,10 +38,9 @@ pub(super) struct Id {
 pub(super) enum Object {
     Namespace(Box<Namespace>),
     Node(Box<KubeNode>),
-    NodeProxy(Box<NodeProxy>),
     Pod(Box<KubePod>),
     Service(Box<Service>),
-    VirtualService(Box<VirtualService>),
+    Custom(Arc<dyn object::Object>),
 }
 
 /// What is known of an object that can't be read.
@@ -111,14 +109,19 @@ fn expand(value: Value) -> Vec<Value> {
 
 impl Kind {
     pub(super) fn of(api: &str, kind: &str) -> Option<Self> {
+        let row = || {
+            let found = kinds::ALL.into_iter().find(|row| {
+                let resource = (row.resource)();
+                (resource.api_version.as_str(), resource.kind.as_str()) == (api, kind)
+            });
+            found.map(|row| Self::Custom(row.kind))
+        };
         match (api, kind) {
             ("v1", "Namespace") => Some(Self::Namespace),
             ("v1", "Node") => Some(Self::Node),
-            ("portreeve.dev/v1alpha1", "NodeProxy") => Some(Self::NodeProxy),
             ("v1", "Pod") => Some(Self::Pod),
             ("v1", "Service") => Some(Self::Service),
-            ("servicemesh.l7mp.io/v1", "VirtualService") => Some(Self::VirtualService),
-            _ => None,
+            _ => row(),
         }
     }
 
@@ -126,15 +129,18 @@ impl Kind {
         match self {
             Self::Namespace => "Namespace",
             Self::Node => "Node",
-            Self::NodeProxy => "NodeProxy",
             Self::Pod => "Pod",
             Self::Service => "Service",
-            Self::VirtualService => "VirtualService",
+            Self::Custom(kind) => kind.name,
         }
     }
 
     pub(super) fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::Node | Self::NodeProxy)
+        match self {
+            Self::Namespace | Self::Node => false,
+            Self::Pod | Self::Service => true,
+            Self::Custom(kind) => kind.namespaced,
+        }
     }
 }
 
@@ -231,22 +237,18 @@ fn read(kind: Kind, value: Value) -> Read {
     match kind {
         Kind::Namespace => typed::<Namespace>(kind, value, |_| Vec::new(), Object::Namespace),
         Kind::Node => typed::<KubeNode>(kind, value, |_| Vec::new(), Object::Node),
-        Kind::NodeProxy => {
-            typed::<NodeProxy>(kind, value, |proxy| violations(&proxy.validate()), Object::NodeProxy)
-        }
         Kind::Pod => typed::<KubePod>(kind, value, pod, Object::Pod),
         Kind::Service => typed::<Service>(kind, value, service, Object::Service),
-        Kind::VirtualService => typed::<VirtualService>(
-            kind,
-            value,
-            |object| violations(&object.validate()),
-            Object::VirtualService,
-        ),
+        Kind::Custom(of) => custom(of, value),
     }
 }
 
-fn violations(found: &[Violation]) -> Vec<String> {
-    found.iter().map(ToString::to_string).collect()
+fn custom(kind: &'static kind::Kind, value: Value) -> Read {
+    let row = kinds::row(kind).ok_or_else(|| vec![format!("a {} is not understood here", kind.name)])?;
+    let (object, warnings) = (row.read)(value).map_err(|error| vec![error.to_string()])?;
+    let mut wrong = metadata::check(Kind::Custom(kind), object.meta());
+    wrong.extend(object.violations().iter().map(ToString::to_string));
+    if wrong.is_empty() { Ok((Object::Custom(object.into()), warnings)) } else { Err(wrong) }
 }
 
 /// Reads an object and applies the rules of all kinds and of its own.

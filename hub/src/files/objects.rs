@@ -1,28 +1,26 @@
 //! The objects of a folder, as an API server, a scheduler and kubelets would have completed them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod as KubePod, PodCondition, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
-use portreeve_api::a::virtual_service::VirtualService;
-use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::document::Object;
-use crate::index::{Index, Key, Labels, Name};
+use crate::index::{Index, Labels, Name};
 use crate::services::{Names, Services};
+use crate::{kinds, object};
 
 /// The objects of a folder, of the kinds that are understood. Each keeps the rules of its kind.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// API A's VirtualServices.
-    pub virtual_services: Vec<VirtualService>,
-    /// NodeProxies.
-    pub proxies: Vec<NodeProxy>,
+    /// Custom resources of the registry's kinds.
+    pub customs: Vec<Arc<dyn object::Object>>,
     /// Nodes and their labels.
     pub nodes: Vec<(Name, Labels)>,
     /// Namespaces and their labels. Those that objects name need not be among them.
@@ -44,15 +42,18 @@ impl Objects {
         index.reset_nodes(self.nodes.clone(), now_ms);
         index.reset_namespaces(self.all_namespaces(), now_ms);
         index.reset_pods(None, self.pods.iter().cloned().filter_map(Pod::from_kube).collect(), now_ms);
-        index.reset_proxies(&self.proxies, now_ms);
-        let keys: BTreeSet<Key> = self.virtual_services.iter().map(|object| key(&object.metadata)).collect();
-        index.keep_virtual_services(None, &keys);
-        self.virtual_services.iter().for_each(|object| index.apply_virtual_service(object));
+        for row in kinds::ALL {
+            let of_kind = || self.customs.iter().filter(|object| object.kind() == row.kind);
+            let listed = of_kind().map(|object| object.reference()).collect();
+            index.keep_objects((row.kind, None), &listed, now_ms);
+            of_kind().for_each(|object| index.apply_object(&**object, now_ms));
+        }
     }
 
     /// All namespaces, each with the label that an API server gives it.
     fn all_namespaces(&self) -> Vec<(Name, Labels)> {
-        let named = self.virtual_services.iter().map(|object| (key(&object.metadata).0, Labels::new()));
+        let namespaces = self.customs.iter().map(|object| object.reference().namespace);
+        let named = namespaces.filter(|name| !name.is_empty()).map(|name| (name, Labels::new()));
         // Those in the files come last: their labels hold.
         let mut all: BTreeMap<Name, Labels> = named.chain(self.namespaces.iter().cloned()).collect();
         for (name, labels) in &mut all {
@@ -66,10 +67,12 @@ impl Objects {
     pub fn route(&mut self, domain: &str) -> (Names, Vec<String>) {
         let services = Services::new(&self.services, &self.pods, domain);
         let (mut names, mut told) = (services.names(), Vec::new());
-        for object in &mut self.virtual_services {
-            let wrong = services.route(object, &mut names);
-            let (namespace, name) = key(&object.metadata);
-            told.extend(wrong.into_iter().map(|wrong| format!("VirtualService {namespace}/{name}: {wrong}")));
+        for object in &mut self.customs {
+            let mut routed = object.boxed();
+            let wrong = routed.route(&services, &mut names);
+            let title = routed.reference().title();
+            told.extend(wrong.into_iter().map(|wrong| format!("{title}: {wrong}")));
+            *object = routed.into();
         }
         (names, told)
     }
@@ -107,31 +110,34 @@ impl Objects {
                 self.namespaces.push((namespace.name_any().into(), namespace.labels().clone()));
             }
             Object::Node(node) => self.nodes.push((node.name_any().into(), node.labels().clone())),
-            Object::NodeProxy(proxy) => self.proxies.push((**proxy).clone()),
             Object::Pod(pod) => self.pods.push((**pod).clone()),
             Object::Service(service) => self.services.push((**service).clone()),
-            Object::VirtualService(object) => self.virtual_services.push((**object).clone()),
+            Object::Custom(object) => self.customs.push(object.clone()),
         }
     }
 
     /// Gives objects without one a uid and a time of creation: the moment that they were first seen.
     fn date(&mut self, first_seen: &mut BTreeMap<String, i64>, born: i64) {
-        let mut stamp = |kind: &str, meta: &mut ObjectMeta| {
-            meta.namespace.get_or_insert_with(|| "default".into());
-            let title = format!(
-                "{kind}/{}/{}",
-                meta.namespace.as_deref().unwrap_or_default(),
-                meta.name.as_deref().unwrap_or_default()
-            );
+        let mut stamp = |title: String, meta: &mut ObjectMeta| {
             let seen = *first_seen.entry(title.clone()).or_insert(born);
             meta.uid.get_or_insert_with(|| uid(&title));
             if let (None, Ok(at)) = (&meta.creation_timestamp, Timestamp::from_millisecond(seen)) {
                 meta.creation_timestamp = Some(Time(at));
             }
         };
-        self.virtual_services.iter_mut().for_each(|o| stamp("VirtualService", &mut o.metadata));
-        self.proxies.iter_mut().for_each(|p| stamp("NodeProxy", &mut p.metadata));
-        self.pods.iter_mut().for_each(|p| stamp("Pod", &mut p.metadata));
+        for object in &mut self.customs {
+            let mut dated = object.boxed();
+            if dated.kind().namespaced {
+                dated.meta_mut().namespace.get_or_insert_with(|| "default".into());
+            }
+            stamp(dated.reference().to_string(), dated.meta_mut());
+            *object = dated.into();
+        }
+        for pod in &mut self.pods {
+            let namespace = pod.metadata.namespace.get_or_insert_with(|| "default".into());
+            let title = format!("Pod/{namespace}/{}", pod.metadata.name.as_deref().unwrap_or_default());
+            stamp(title, &mut pod.metadata);
+        }
     }
 
     /// Fills in what a kubelet and a scheduler would have.
@@ -152,11 +158,6 @@ impl Objects {
             }
         }
     }
-}
-
-fn key(meta: &ObjectMeta) -> Key {
-    let namespace = meta.namespace.as_deref().unwrap_or("default");
-    (namespace.into(), meta.name.as_deref().unwrap_or_default().into())
 }
 
 /// A uid that is the same at every reading.

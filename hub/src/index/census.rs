@@ -1,13 +1,14 @@
 //! How much there is ([`Census`]), for the hub's metrics.
 
 use super::Index;
+use crate::kinds;
 
 /// How many of each kind the index has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// VirtualServices, refused ones included.
-    pub virtual_services: usize,
-    /// Of them: those that are refused in their newest version.
+    /// Custom resources by the label of their kind, refused ones included.
+    pub objects: Vec<(&'static str, usize)>,
+    /// Custom resources that are refused in their newest version.
     pub refused: usize,
     /// Plans in force.
     pub plans: usize,
@@ -17,8 +18,6 @@ pub struct Census {
     pub pods: usize,
     /// Nodes.
     pub nodes: usize,
-    /// NodeProxies.
-    pub node_proxies: usize,
     /// Namespaces.
     pub namespaces: usize,
 }
@@ -26,18 +25,17 @@ pub struct Census {
 // === impl Index ===
 
 impl Index {
-    /// Counts what there is. Only refusals are looked for one by one.
+    /// Counts what there is.
     pub fn census(&self) -> Census {
-        let (virtual_services, refused) = self.verdicts.count();
-        let [nodes, node_proxies, namespaces] = self.proxies.count();
+        let counts = kinds::ALL.map(|row| (row.label, self.verdicts.count(row.kind)));
+        let [nodes, namespaces] = self.proxies.count();
         Census {
-            virtual_services,
-            refused,
+            objects: counts.iter().map(|(label, (all, _))| (*label, *all)).collect(),
+            refused: counts.iter().map(|(_, (_, refused))| refused).sum(),
             plans: self.plans.len(),
             groups: self.groups.len(),
             pods: self.pods.len(),
             nodes,
-            node_proxies,
             namespaces,
         }
     }

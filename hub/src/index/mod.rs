@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Withheld};
 
 use crate::namespaces::Namespaces;
-use crate::resolve::SelectorScope;
+use crate::object::SelectorScope;
+use crate::verdict::{Refs, Verdict};
 
 mod census;
 mod groups;
@@ -22,8 +24,10 @@ mod matches;
 mod missing;
 mod namespace_verbs;
 mod node_sets;
+mod object_verbs;
 mod orphans;
 mod places;
+mod plan_entry;
 mod plan_verbs;
 mod probes;
 mod proxies;
@@ -36,19 +40,15 @@ mod verdicts;
 
 pub use census::Census;
 pub use matches::{Labels, Name};
-pub use verdicts::{Refs, Verdict};
 
 use groups::Groups;
 use node_sets::NodeSets;
 use orphans::Orphans;
-use plan_verbs::PlanEntry;
+use plan_entry::PlanEntry;
 use probes::Probes;
 use proxies::Proxies;
 use selections::Selections;
 use verdicts::Verdicts;
-
-/// Namespace and name of an object.
-pub type Key = (Name, Name);
 
 /// The hub's whole state.
 pub struct Index {
@@ -57,15 +57,13 @@ pub struct Index {
     proxies: Proxies,
     selections: Selections,
     groups: Groups,
-    plans: HashMap<Key, PlanEntry>,
+    plans: HashMap<ObjectRef, PlanEntry>,
     nodes: NodeSets,
     probes: Probes,
     verdicts: Verdicts,
-    /// Those on NodeProxies, by their name in no namespace.
-    proxy_verdicts: Verdicts,
     orphans: Orphans,
     /// Objects whose Plan, or its nodes, changed.
-    stirred: BTreeSet<Key>,
+    stirred: BTreeSet<ObjectRef>,
     /// The namespaces that the hub is restricted to.
     namespaces: Namespaces,
 }
@@ -85,7 +83,6 @@ impl Index {
             nodes: NodeSets::default(),
             probes: Probes::default(),
             verdicts: Verdicts::default(),
-            proxy_verdicts: Verdicts::default(),
             orphans: Orphans::default(),
             stirred: BTreeSet::new(),
             namespaces: Namespaces::default(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use portreeve_api::PlanType;
+use portreeve_api::own::node_proxy;
+use portreeve_api::refs::ObjectRef;
 
 use super::Index;
 use super::matches::{Labels, Name, Shift};
@@ -39,7 +41,7 @@ impl Index {
     fn shift_namespaces(&mut self, shifts: &[Shift<Name, Name>], now_ms: i64) {
         let proxies: BTreeSet<&Name> = shifts.iter().map(|shift| &shift.selector).collect();
         for proxy in proxies {
-            self.stirred.insert(("".into(), proxy.clone()));
+            self.stirred.insert(ObjectRef::cluster_scoped(&node_proxy::KIND, proxy.clone()));
             self.proxies.renew(proxy);
             let Some(resource) = self.proxies.resource(proxy) else { continue };
             for node in self.proxies.nodes_of(proxy) {

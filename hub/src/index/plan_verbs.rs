@@ -2,90 +2,76 @@
 
 use std::collections::BTreeSet;
 
-use kube::core::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::PlanType;
-use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::kind::Kind;
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::{ObjectRef, PlanName};
 use portreeve_xds::Resource;
 use prost::Message;
 
+use super::Index;
 use super::matches::Name;
 use super::node_sets::Encoded;
+use super::plan_entry::PlanEntry;
 use super::probes::{self, Checks};
 use super::selections::Role;
-use super::{Index, Key};
-use crate::resolve::{self, Rejection, Resolved, Selection};
-
-/// The accepted version of an object.
-pub(super) struct PlanEntry {
-    /// Its Plan and the names of the groups that go with it.
-    pub(super) encoded: Encoded,
-    /// The selection of the proxies that it is for.
-    pub(super) workload: Name,
-    /// The object's latest generation that means this Plan.
-    pub(super) generation: i64,
-    /// Which object it was: another one of the same name is no later version of it.
-    uid: String,
-    /// What it wants checked.
-    checks: Checks,
-}
+use crate::object::{Rejection, Resolved, Root, Selection};
 
 // === impl Index ===
 
 impl Index {
-    /// A VirtualService of API A was created or changed. One that is not accepted leaves the last accepted
-    /// version in force; the verdict says so.
-    pub fn apply_virtual_service(&mut self, object: &VirtualService) {
-        let outcome = resolve::a::resolve(object, self.scope);
-        self.settle(&object.metadata, outcome);
+    /// An object that opens listeners was created or changed. One that is not accepted leaves the last accepted version in
+    /// force; the verdict says so.
+    pub fn apply(&mut self, root: &dyn Root) {
+        let outcome = root.resolve(self.scope);
+        self.settle(&root.reference(), root.meta(), outcome);
     }
 
-    /// An object that could not even be read.
-    pub fn reject(&mut self, meta: &ObjectMeta, rejection: Rejection) {
-        self.settle(meta, Err(rejection));
+    /// An object that should open listeners could not even be read.
+    pub fn reject(&mut self, kind: &'static Kind, meta: &ObjectMeta, rejection: Rejection) {
+        self.settle(&ObjectRef::of(kind, meta), meta, Err(rejection));
     }
 
-    /// A VirtualService is gone.
-    pub fn delete_virtual_service(&mut self, key: &Key) {
+    /// An object that opens listeners is gone.
+    pub fn delete(&mut self, key: &ObjectRef) {
         self.verdicts.remove(key);
         self.stirred.insert(key.clone());
         self.withdraw_plan(key);
-        self.orphans.set(PlanType::Plan, resolve::a::plan_of(key), false);
+        self.orphans.set(PlanType::Plan, plan_name(key), false);
     }
 
-    /// The complete list of VirtualServices (readable or not) in a namespace, or (`None`) in all: every other one there is
-    /// gone.
-    pub fn keep_virtual_services(&mut self, namespace: Option<&Name>, listed: &BTreeSet<Key>) {
-        let there = |key: &Key| namespace.is_none_or(|namespace| key.0 == *namespace);
-        let gone = self.verdicts.keys().filter(|key| there(key) && !listed.contains(*key));
-        let gone: Vec<Key> = gone.cloned().collect();
+    /// The complete list of a kind that opens listeners, readable objects or not, in a namespace, or (`None`) in all: every
+    /// other one of the kind there is gone.
+    pub fn keep(&mut self, kind: &Kind, namespace: Option<&Name>, listed: &BTreeSet<ObjectRef>) {
+        let there = |key: &ObjectRef| namespace.is_none_or(|namespace| key.namespace == *namespace);
+        let gone = self.verdicts.of_kind(kind).filter(|key| there(key) && !listed.contains(*key));
+        let gone: Vec<ObjectRef> = gone.cloned().collect();
         for key in gone {
-            self.delete_virtual_service(&key);
+            self.delete(&key);
         }
     }
 
-    fn settle(&mut self, meta: &ObjectMeta, outcome: Result<Resolved, Rejection>) {
-        let namespace = meta.namespace.as_deref().unwrap_or("default");
-        let key = (Name::from(namespace), Name::from(meta.name.as_deref().unwrap_or_default()));
+    fn settle(&mut self, key: &ObjectRef, meta: &ObjectMeta, outcome: Result<Resolved, Rejection>) {
         let uid = meta.uid.as_deref().unwrap_or_default();
-        if self.plans.get(&key).is_some_and(|old| old.uid != uid) && outcome.is_err() {
-            self.withdraw_plan(&key);
+        if self.plans.get(key).is_some_and(|old| old.uid != uid) && outcome.is_err() {
+            self.withdraw_plan(key);
         }
         match outcome {
             Ok(resolved) => {
-                self.verdicts.accept(&key, meta, &resolved);
+                self.verdicts.accept(key, meta, &resolved);
                 self.put_plan(key.clone(), resolved, uid);
-                if let Some(entry) = self.plans.get_mut(&key) {
+                if let Some(entry) = self.plans.get_mut(key) {
                     entry.generation = meta.generation.unwrap_or(0);
                 }
             }
-            Err(rejection) => self.verdicts.reject(&key, meta, rejection, self.plans.contains_key(&key)),
+            Err(rejection) => self.verdicts.reject(key, meta, rejection, self.plans.contains_key(key)),
         }
-        self.orphans.set(PlanType::Plan, resolve::a::plan_of(&key), !self.plans.contains_key(&key));
+        self.orphans.set(PlanType::Plan, plan_name(key), !self.plans.contains_key(key));
     }
 
-    fn put_plan(&mut self, key: Key, resolved: Resolved, uid: &str) {
-        let name = resolve::a::plan_of(&key);
+    fn put_plan(&mut self, key: ObjectRef, resolved: Resolved, uid: &str) {
+        let name = plan_name(&key);
         let resource = Resource::new(PlanType::Plan, name, &resolved.plan.encode_to_vec());
         if self.plans.get(&key).is_some_and(|old| old.encoded.resource == resource) {
             return;
@@ -130,7 +116,7 @@ impl Index {
         }
     }
 
-    fn release_old(&mut self, key: &Key, old: &PlanEntry, new: &PlanEntry) {
+    fn release_old(&mut self, key: &ObjectRef, old: &PlanEntry, new: &PlanEntry) {
         if old.workload != new.workload {
             self.selections.let_go(&old.workload, key, Role::Workload);
         }
@@ -139,7 +125,7 @@ impl Index {
         }
     }
 
-    fn withdraw_plan(&mut self, key: &Key) {
+    fn withdraw_plan(&mut self, key: &ObjectRef) {
         let Some(entry) = self.plans.remove(key) else { return };
         let touched = self.probes.set_plan(key, &entry.checks, &Checks::new());
         self.refresh_groups(touched);
@@ -152,7 +138,7 @@ impl Index {
         }
     }
 
-    fn hold(&mut self, selection: &Selection, key: &Key, role: Role) {
+    fn hold(&mut self, selection: &Selection, key: &ObjectRef, role: Role) {
         if self.selections.hold(selection, key, role) {
             return;
         }
@@ -170,7 +156,7 @@ impl Index {
         }
     }
 
-    fn let_go_of_group(&mut self, name: &Name, key: &Key) {
+    fn let_go_of_group(&mut self, name: &Name, key: &ObjectRef) {
         if self.selections.let_go(name, key, Role::Endpoints) {
             self.groups.close(name);
         }
@@ -181,4 +167,9 @@ impl Index {
         let endpoints = pods.iter().filter_map(|uid| self.pods.get(uid).and_then(Pod::endpoint));
         self.groups.open(name, endpoints);
     }
+}
+
+/// The name of an object's Plan.
+fn plan_name(key: &ObjectRef) -> Name {
+    PlanName::from(key).as_name().clone()
 }

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::Resource;
 use prost::Message;
 
-use super::Key;
 use super::matches::Name;
 use super::node_sets::NodeSets;
 
@@ -19,7 +19,7 @@ use super::node_sets::NodeSets;
 #[derive(Default)]
 pub struct Probes {
     /// Group → what is checked on each of its endpoints → at whose wish.
-    wanted: HashMap<Name, BTreeMap<Target, BTreeMap<Key, Pace>>>,
+    wanted: HashMap<Name, BTreeMap<Target, BTreeMap<ObjectRef, Pace>>>,
     /// Pod → its node, and what that was asked to check.
     asked: HashMap<Name, Asked>,
     visited: u64,
@@ -55,7 +55,7 @@ struct Asked {
 
 impl Probes {
     /// A Plan wants `new` instead of `old`; answers with the groups whose endpoints are to be looked at again.
-    pub fn set_plan(&mut self, key: &Key, old: &Checks, new: &Checks) -> Vec<Name> {
+    pub fn set_plan(&mut self, key: &ObjectRef, old: &Checks, new: &Checks) -> Vec<Name> {
         let gone = old.keys().filter(|check| !new.contains_key(*check)).map(|check| (check, None));
         let put = new.iter().map(|(check, pace)| (check, Some(*pace)));
         let mut touched = Vec::new();
@@ -118,7 +118,7 @@ impl Probes {
         strictest(self.wanted.get(group)?.get(target)?.values().copied())
     }
 
-    fn set(&mut self, group: &Name, target: &Target, key: &Key, pace: Option<Pace>) {
+    fn set(&mut self, group: &Name, target: &Target, key: &ObjectRef, pace: Option<Pace>) {
         let wanted = self.wanted.entry(group.clone()).or_default();
         let users = wanted.entry(target.clone()).or_default();
         match pace {

@@ -11,7 +11,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::matches::{Labels, Matches, Name, Shift};
-use crate::status::Served;
+use crate::subject::Served;
 
 /// All NodeProxies, nodes and namespaces.
 #[derive(Default)]
@@ -106,9 +106,9 @@ impl Proxies {
         self.names.contains(node)
     }
 
-    /// How many nodes, NodeProxies and namespaces there are.
-    pub fn count(&self) -> [usize; 3] {
-        [self.names.len(), self.known.len(), self.namespace_names.len()]
+    /// How many nodes and namespaces there are.
+    pub fn count(&self) -> [usize; 2] {
+        [self.names.len(), self.namespace_names.len()]
     }
 
     /// The nodes that a NodeProxy is on.

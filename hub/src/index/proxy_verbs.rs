@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use kube::core::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::PlanType;
-use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::own::node_proxy::{self, NodeProxy};
+use portreeve_api::refs::ObjectRef;
 
+use super::Index;
 use super::matches::{Labels, Name, Shift};
-use super::{Index, Key};
-use crate::resolve::Rejection;
+use crate::object::Rejection;
 
 // === impl Index ===
 
@@ -40,7 +41,7 @@ impl Index {
     pub fn apply_proxy(&mut self, proxy: &NodeProxy, now_ms: i64) {
         let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
-        self.proxy_verdicts.accept_plain(&key(&name), &proxy.metadata);
+        self.verdicts.accept_plain(&key(&name), &proxy.metadata);
         self.stirred.insert(key(&name));
         if self.proxies.holds(proxy) {
             return self.proxies.confirm(proxy);
@@ -68,7 +69,7 @@ impl Index {
     pub fn reject_proxy(&mut self, meta: &ObjectMeta, rejection: Rejection) {
         let name = &Name::from(meta.name.as_deref().unwrap_or_default());
         let orphaned = !self.proxies.knows(name);
-        self.proxy_verdicts.reject(&key(name), meta, rejection, !orphaned);
+        self.verdicts.reject(&key(name), meta, rejection, !orphaned);
         self.stirred.insert(key(name));
         self.orphans.set(PlanType::NodeProxy, name.clone(), orphaned);
     }
@@ -79,7 +80,7 @@ impl Index {
         self.stir_refused(name);
         self.withdraw_proxy(name, now_ms);
         self.proxies.remove(name);
-        self.proxy_verdicts.remove(&key(name));
+        self.verdicts.remove(&key(name));
         self.stirred.insert(key(name));
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
         self.selections.remove_proxy(name);
@@ -131,7 +132,8 @@ impl Index {
     fn stir_refused(&mut self, proxy: &Name) {
         let taken: BTreeSet<Name> = self.proxy_selections(proxy).into_iter().collect();
         let refused = self.selections.of_proxy(proxy).into_iter().filter(|one| !taken.contains(one));
-        let plans: Vec<Key> = refused.flat_map(|selection| self.selections.plans_of(&selection)).collect();
+        let plans: Vec<ObjectRef> =
+            refused.flat_map(|selection| self.selections.plans_of(&selection)).collect();
         self.stirred.extend(plans);
     }
 
@@ -144,7 +146,6 @@ impl Index {
     }
 }
 
-/// A NodeProxy as an object: it has no namespace.
-fn key(name: &Name) -> Key {
-    ("".into(), name.clone())
+fn key(name: &Name) -> ObjectRef {
+    ObjectRef::cluster_scoped(&node_proxy::KIND, name.clone())
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::ObjectRef;
 
-use super::Key;
 use super::matches::{Labels, Matches, Name, Shift};
 use super::missing::Missing;
-use super::verdicts::Refs;
-use crate::resolve::Selection;
+use crate::object::Selection;
+use crate::verdict::Refs;
 
 /// Names at most given to a person as examples.
 const EXAMPLES: usize = 3;
@@ -38,9 +38,9 @@ pub enum Role {
 struct State {
     selection: Selection,
     /// Plans whose proxies it selects.
-    workload_of: BTreeSet<Key>,
+    workload_of: BTreeSet<ObjectRef>,
     /// Plans whose endpoints it selects.
-    endpoints_of: BTreeSet<Key>,
+    endpoints_of: BTreeSet<ObjectRef>,
     nodes: BTreeMap<Name, Presence>,
     was_empty: bool,
 }
@@ -69,7 +69,7 @@ impl Selections {
     }
 
     /// A Plan refers to a selection. False when it is new: its members have then to be joined.
-    pub fn hold(&mut self, selection: &Selection, key: &Key, role: Role) -> bool {
+    pub fn hold(&mut self, selection: &Selection, key: &ObjectRef, role: Role) -> bool {
         let name = &selection.name;
         let known = self.known.contains_key(name);
         if !known {
@@ -96,7 +96,7 @@ impl Selections {
 
     /// A Plan does not refer to a selection in this role any more. True when no Plan does; one without any role
     /// is forgotten.
-    pub fn let_go(&mut self, name: &Name, key: &Key, role: Role) -> bool {
+    pub fn let_go(&mut self, name: &Name, key: &ObjectRef, role: Role) -> bool {
         let Some(state) = self.known.get_mut(name) else { return false };
         state.users(role).remove(key);
         let unused = state.users(role).is_empty();
@@ -196,12 +196,12 @@ impl Selections {
     }
 
     /// Plans whose proxies a selection selects.
-    pub fn plans_of(&self, name: &Name) -> Vec<Key> {
+    pub fn plans_of(&self, name: &Name) -> Vec<ObjectRef> {
         self.known.get(name).map(|s| s.workload_of.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Plans that refer to a selection in any way.
-    pub fn holders_of(&self, name: &Name) -> Vec<Key> {
+    pub fn holders_of(&self, name: &Name) -> Vec<ObjectRef> {
         self.known
             .get(name)
             .map(|s| s.workload_of.union(&s.endpoints_of).cloned().collect())
@@ -253,7 +253,7 @@ impl Selections {
     }
 
     /// Plans with a selection that finds nothing, but would find a pod with these labels in its namespace.
-    pub fn longing_for(&self, labels: &Labels) -> Vec<Key> {
+    pub fn longing_for(&self, labels: &Labels) -> Vec<ObjectRef> {
         self.missing.matching(labels).iter().flat_map(|name| self.holders_of(name)).collect()
     }
 
@@ -301,7 +301,7 @@ impl Selections {
 // === impl State ===
 
 impl State {
-    fn users(&mut self, role: Role) -> &mut BTreeSet<Key> {
+    fn users(&mut self, role: Role) -> &mut BTreeSet<ObjectRef> {
         match role {
             Role::Workload => &mut self.workload_of,
             Role::Endpoints => &mut self.endpoints_of,

@@ -2,30 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use super::{Index, Key, Name};
-use crate::status::{Of, Served, Subject};
+use super::{Index, Name};
+use crate::subject::{Of, Served, Subject};
+use portreeve_api::own::node_proxy;
+use portreeve_api::refs::ObjectRef;
 
 // === impl Index ===
 
 impl Index {
     /// The objects that were judged anew, whose Plan changed, or whose Plan went to other nodes, since the last call.
-    pub fn take_stirred(&mut self) -> BTreeSet<Key> {
+    pub fn take_stirred(&mut self) -> BTreeSet<ObjectRef> {
         let judged = self.take_verdicts().into_iter().map(|verdict| verdict.key);
         let mut stirred = std::mem::take(&mut self.stirred);
         stirred.extend(judged);
         stirred
     }
 
-    /// How an object stands, a NodeProxy if its key has no namespace; none when there is no such object, or it is another
-    /// hub's: see [`Index::restricted`].
-    pub fn subject(&self, key: &Key) -> Option<Subject> {
-        if key.0.is_empty() {
-            let foreign = |own| !self.proxies.is_within(&key.1, own);
+    /// How an object stands; `None` when there is no such object, or it is another hub's: see [`Index::restricted`].
+    pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
+        if *key.kind == node_proxy::KIND {
+            let foreign = |own| !self.proxies.is_within(&key.name, own);
             if self.namespaces.only().is_some_and(foreign) {
                 return None;
             }
-            let verdict = self.proxy_verdicts.get(key)?.clone();
-            return Some(Subject { of: Of::NodeProxy, verdict, served: self.proxies.served(&key.1) });
+            let verdict = self.verdicts.get(key)?.clone();
+            return Some(Subject { of: Of::NodeProxy, verdict, served: self.proxies.served(&key.name) });
         }
         let verdict = self.verdicts.get(key)?.clone();
         let served = self.plans.get(key).map(|entry| Served {
@@ -33,9 +34,9 @@ impl Index {
             version: entry.encoded.resource.version().0,
             generation: entry.generation,
             nodes: self.selections.present_nodes_of(&entry.workload),
-            closed: self.closed_to(&entry.workload, &key.0),
+            closed: self.closed_to(&entry.workload, &key.namespace),
         });
-        Some(Subject { of: Of::VirtualService, verdict, served })
+        Some(Subject { of: Of::Plan, verdict, served })
     }
 
     /// The NodeProxies that a selection selects and that don't take objects of a namespace.

@@ -6,22 +6,36 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::ApiResource;
 use portreeve_api::a::virtual_service::{Cluster, Endpoint, KIND, Listener, VirtualService};
 use portreeve_api::conditions::Reason;
-use portreeve_api::refs::{ClusterPath, ObjectRef};
-use portreeve_api::{names, plan};
+use portreeve_api::kind::Kind;
+use portreeve_api::refs::ClusterPath;
+use portreeve_api::violation::Violation;
+use portreeve_api::{door, names, plan};
+use serde_json::Value;
 
-use portreeve_xds::Name;
+use crate::object::{Object, Rejection, Resolved, Role, Root, Selection, SelectorScope};
+use crate::row::Row;
+use crate::services::{Names, Services};
 
-use super::{Rejection, Resolved, Selection, SelectorScope};
-
+mod service_ports;
 #[cfg(test)]
 mod tests;
 
-/// The name of an object's Plan.
-pub fn plan_of((namespace, name): &(Name, Name)) -> Name {
-    ObjectRef::namespaced(&KIND, namespace.clone(), name.clone()).to_string().into()
-}
+/// How the hub treats VirtualServices.
+pub const ROW: Row = Row {
+    kind: &KIND,
+    letters: "vs",
+    label: "virtualservice",
+    plural: "virtualservices",
+    watch: "watch of virtualservices",
+    resource: || ApiResource::erase::<VirtualService>(&()),
+    read: |value| door::parse::<VirtualService>(value).map(|(object, told)| (object.boxed(), told)),
+    finalizer: Some("l7mp.io/delete"),
+    opens_listeners: true,
+};
 
 /// Probes run at most this often without a remark, in milliseconds.
 const SHORT_INTERVAL_MS: u64 = 500;
@@ -32,15 +46,10 @@ const PROBE_TIMEOUT_MS: u64 = 100;
 /// How long a connection to an endpoint may take, in milliseconds (the seed's figure).
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
 
-/// Resolves one object; the answer depends on nothing else.
-///
-/// # Errors
-/// A [`Rejection`] that names the field at fault.
-pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Rejection> {
+fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Rejection> {
     let violations = object.validate_stored();
     if !violations.is_empty() {
-        let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
-        return Err(Rejection { reason: Reason::Invalid, message: lines.join("; ") });
+        return Err(Rejection::of_violations(&violations));
     }
     let origin = origin(object);
     let mut resolving =
@@ -71,6 +80,46 @@ pub fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved
         return Err(Rejection { reason: Reason::Invalid, message });
     }
     Ok(Resolved { plan, workload, groups: resolving.groups, warnings: resolving.warnings })
+}
+
+impl Object for VirtualService {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        self.validate()
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Root(self)
+    }
+
+    fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {
+        service_ports::route(services, self, names)
+    }
+
+    fn to_value(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+
+    fn boxed(&self) -> Box<dyn Object> {
+        Box::new(self.clone())
+    }
+}
+
+impl Root for VirtualService {
+    fn resolve(&self, scope: SelectorScope) -> Result<Resolved, Rejection> {
+        resolve(self, scope)
+    }
 }
 
 fn origin(object: &VirtualService) -> plan::Origin {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions;
+use portreeve_api::refs::ObjectRef;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{PATIENCE, Said};
-use crate::index::Key;
 
 /// How long the first word on a version waits for the proxies.
 pub const FIRST: Duration = Duration::from_millis(300);
@@ -27,8 +27,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// What is to be written, and when.
 #[derive(Default)]
 pub struct Board {
-    entries: HashMap<Key, Entry>,
-    due: BTreeSet<(Instant, Key)>,
+    entries: HashMap<ObjectRef, Entry>,
+    due: BTreeSet<(Instant, ObjectRef)>,
 }
 
 struct Entry {
@@ -47,7 +47,7 @@ struct Entry {
 
 impl Board {
     /// How long this version of an object has been known; a version that is new begins now.
-    pub fn waited(&mut self, key: &Key, version: (i64, Option<u64>), now: Instant) -> Duration {
+    pub fn waited(&mut self, key: &ObjectRef, version: (i64, Option<u64>), now: Instant) -> Duration {
         let fresh = || Entry { said: Said::default(), written: None, version, since: now, due: None };
         let entry = self.entries.entry(key.clone()).or_insert_with(fresh);
         if entry.version != version {
@@ -57,7 +57,7 @@ impl Board {
     }
 
     /// What is to stand there, [`Board::waited`] being asked before.
-    pub fn say(&mut self, key: &Key, said: Said, now: Instant) {
+    pub fn say(&mut self, key: &ObjectRef, said: Said, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.said = said;
         let due = entry.when(key, now);
@@ -70,7 +70,7 @@ impl Board {
     }
 
     /// What stands there, by the API server's own word: somebody may have overwritten it.
-    pub fn observe(&mut self, key: &Key, stands: &[Condition], now: Instant) {
+    pub fn observe(&mut self, key: &ObjectRef, stands: &[Condition], now: Instant) {
         let Some(entry) = self.entries.get(key) else { return };
         let Some(written) = &entry.written else { return };
         if entry.due.is_some() || !differs(written, stands) {
@@ -81,7 +81,7 @@ impl Board {
     }
 
     /// It was written, or stood there already.
-    pub fn written(&mut self, key: &Key, said: Said, now: Instant) {
+    pub fn written(&mut self, key: &ObjectRef, said: Said, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.written = Some(said);
         let due = entry.when(key, now);
@@ -89,18 +89,18 @@ impl Board {
     }
 
     /// It could not be written.
-    pub fn failed(&mut self, key: &Key, now: Instant) {
+    pub fn failed(&mut self, key: &ObjectRef, now: Instant) {
         self.set_due(key, Some(now + AGAIN));
     }
 
     /// The object is gone.
-    pub fn forget(&mut self, key: &Key) {
+    pub fn forget(&mut self, key: &ObjectRef) {
         self.set_due(key, None);
         self.entries.remove(key);
     }
 
     /// Takes what is due, at most as many as that.
-    pub fn take(&mut self, most: usize, now: Instant) -> Vec<(Key, Said)> {
+    pub fn take(&mut self, most: usize, now: Instant) -> Vec<(ObjectRef, Said)> {
         let mut taken = Vec::new();
         while taken.len() < most
             && let Some((_, key)) = self.due.first().filter(|(at, _)| *at <= now).cloned()
@@ -116,7 +116,7 @@ impl Board {
         self.due.first().map(|(at, _)| *at)
     }
 
-    fn set_due(&mut self, key: &Key, due: Option<Instant>) {
+    fn set_due(&mut self, key: &ObjectRef, due: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         if let Some(old) = std::mem::replace(&mut entry.due, due) {
             self.due.remove(&(old, key.clone()));
@@ -130,7 +130,7 @@ impl Board {
 // === impl Entry ===
 
 impl Entry {
-    fn when(&self, key: &Key, now: Instant) -> Option<Instant> {
+    fn when(&self, key: &ObjectRef, now: Instant) -> Option<Instant> {
         let first = if self.said.pending { (self.since + FIRST).max(now) } else { now };
         let Some(written) = &self.written else { return Some(first) };
         if *written == self.said {
@@ -162,7 +162,7 @@ fn generation(said: &Said) -> Option<i64> {
 }
 
 /// Always the same for one object, and evenly spread over all.
-fn jitter(key: &Key) -> Duration {
-    let hash = xxh3_64(format!("{}/{}", key.0, key.1).as_bytes());
+fn jitter(key: &ObjectRef) -> Duration {
+    let hash = xxh3_64(key.to_string().as_bytes());
     JITTER.mul_f64((hash % 1000) as f64 / 1000.0)
 }

@@ -8,54 +8,20 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 use portreeve_api::report::PlanStatus;
 
-use crate::index::{Name, Verdict};
+use portreeve_xds::Name;
+
+use crate::subject::{Of, Served, Subject};
 
 pub use board::Board;
 
 /// How long a node may leave a new version of a Plan unanswered before it counts as unreachable.
 pub const PATIENCE: Duration = Duration::from_secs(3);
-
-/// What an object is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    /// A VirtualService of API A.
-    VirtualService,
-    /// A NodeProxy: its nodes report on it as they do on Plans.
-    NodeProxy,
-}
-
-/// An object, as the hub serves it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Subject {
-    /// What it is.
-    pub of: Of,
-    /// Whether it is accepted, and what it refers to.
-    pub verdict: Verdict,
-    /// Its Plan, if a version of it is served.
-    pub served: Option<Served>,
-}
-
-/// A Plan that is served.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Served {
-    /// Its resource's name.
-    pub plan: Name,
-    /// Its resource's version: an edit without effect leaves it as it was.
-    pub version: u64,
-    /// The generation of the object that it was made of, or that would make it anew.
-    pub generation: i64,
-    /// The nodes with a workload for it.
-    pub nodes: BTreeSet<Name>,
-    /// NodeProxies whose labels it selects, and which don't take objects of its namespace.
-    pub closed: Vec<Name>,
-}
 
 /// A node's latest word on a Plan.
 #[derive(Clone, Debug, PartialEq)]

@@ -43,7 +43,7 @@ pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> V
 }
 
 /// The condition of an object of which nothing is served.
-pub(super) fn nothing_served(verdict: &crate::index::Verdict) -> Verdict {
+pub(super) fn nothing_served(verdict: &crate::verdict::Verdict) -> Verdict {
     let why = verdict.rejection.as_ref().map_or("it is not accepted", |rejection| &rejection.message);
     let message = format!("no version of it is served, and what runs an earlier one keeps it: {why}");
     condition(Reason::Invalid, message, verdict.generation)

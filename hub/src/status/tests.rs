@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions::{ConditionType, Status, Verdict as Condition};
+use portreeve_api::refs::ObjectRef;
 
 use super::board::{FIRST, JITTER};
 use super::*;
-use crate::index::{Key, Refs};
+use crate::verdict::{Refs, Verdict};
 
 const VERSION: u64 = 7;
 
@@ -18,7 +19,7 @@ fn mk_served(nodes: &[&str]) -> Served {
 
 fn mk_subject(nodes: &[&str]) -> Subject {
     let verdict = Verdict {
-        key: ("ns".into(), "o".into()),
+        key: ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "o"),
         uid: "u".into(),
         generation: 3,
         rejection: None,
@@ -26,7 +27,7 @@ fn mk_subject(nodes: &[&str]) -> Subject {
         warnings: Vec::new(),
         refs: Refs::Resolved,
     };
-    Subject { of: Of::VirtualService, verdict, served: Some(mk_served(nodes)) }
+    Subject { of: Of::Plan, verdict, served: Some(mk_served(nodes)) }
 }
 
 /// A word on the present version: wanted, acked, refused, unreachable.
@@ -178,7 +179,7 @@ fn object_of_which_nothing_is_served_says_so_and_one_with_an_earlier_version_spe
     let mut subject = mk_subject(&["a"]);
     subject.verdict.generation = 4;
     subject.verdict.rejection =
-        Some(crate::resolve::Rejection { reason: Reason::Invalid, message: "bad".into() });
+        Some(crate::object::Rejection { reason: Reason::Invalid, message: "bad".into() });
     let said = subject.said(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
     let found = condition(&said, ConditionType::Programmed);
     assert_eq!((found.reason, found.generation), (Reason::Programmed, Some(3)));
@@ -252,7 +253,7 @@ fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
 /// A board with one object.
 struct Desk {
     board: Board,
-    key: Key,
+    key: ObjectRef,
     start: Instant,
 }
 
@@ -260,7 +261,11 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        Self { board: Board::default(), key: ("ns".into(), "o".into()), start: Instant::now() }
+        Self {
+            board: Board::default(),
+            key: ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "o"),
+            start: Instant::now(),
+        }
     }
 
     fn at(&self, ms: u64) -> Instant {

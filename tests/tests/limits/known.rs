@@ -53,16 +53,8 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/world/proxy",
         "agent/src/world/strangers",
     ],
-    &["hub/src/conditions", "hub/src/index", "hub/src/resolve", "hub/src/status"],
     &["hub/src/feed", "hub/src/reports"],
     &["hub/src/files/document", "hub/src/files/metadata"],
-    &[
-        "hub/src/index/mod.rs",
-        "hub/src/index/plan_verbs",
-        "hub/src/index/probes",
-        "hub/src/index/selections",
-        "hub/src/index/verdicts",
-    ],
     &[
         "hub/src/status/healthy",
         "hub/src/status/mod.rs",

@@ -147,8 +147,8 @@ fn ours(file: &Path) -> Result<(Taken, String)> {
     for (name, labels) in &reading.objects.nodes {
         taken.insert(brief(&json!({"kind": "Node", "metadata": {"name": &**name, "labels": labels}})));
     }
-    for object in &reading.objects.virtual_services {
-        taken.insert(brief(&serde_json::to_value(object)?));
+    for object in reading.objects.customs.iter().filter(|object| object.kind().name == "VirtualService") {
+        taken.insert(brief(&object.to_value()?));
     }
     // kubectl can't pass over a kind that the server doesn't know; a folder may have objects of other programs.
     let refused = reading.complaints.iter().any(|c| c.broken || c.text.contains("is not understood here"));

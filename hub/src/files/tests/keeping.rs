@@ -81,11 +81,14 @@ impl Rig {
         let pods = objects.pods.iter().map(|p| {
             format!("{}={}", p.metadata.name.as_deref().unwrap(), p.metadata.labels.as_ref().unwrap()["app"])
         });
-        let proxies = objects.proxies.iter().map(|p| format!("gw{}", p.spec.envoy.concurrency));
-        let ports = objects
-            .virtual_services
-            .iter()
-            .map(|v| v.spec.listeners[0].udp.as_ref().unwrap().port.to_string());
+        let custom = |of: &str, pointer: &str| {
+            let of_kind = objects.customs.iter().filter(|object| object.kind().name == of);
+            let found =
+                of_kind.map(|object| object.to_value().unwrap().pointer(pointer).unwrap().to_string());
+            found.collect::<Vec<_>>()
+        };
+        let proxies = custom("NodeProxy", "/spec/envoy/concurrency").into_iter().map(|c| format!("gw{c}"));
+        let ports = custom("VirtualService", "/spec/listeners/0/udp/port");
         nodes.chain(pods).chain(proxies).chain(ports).collect()
     }
 

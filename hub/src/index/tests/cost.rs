@@ -21,7 +21,7 @@ fn mk_cluster(pods: usize) -> Index {
     index.reset_nodes(nodes.chain([("edge".into(), mk_labels("kind=node"))]).collect(), 0);
     index.reset_pods(None, (0..pods).map(|i| member(i, pods)).collect(), 0);
     for i in 0..SERVICES {
-        index.apply_virtual_service(&mk_vs(&format!("v{i}"), "role=gateway", &[&format!("app=app-{i}")]));
+        index.apply(&mk_vs(&format!("v{i}"), "role=gateway", &[&format!("app=app-{i}")]));
     }
     for i in 0..3 {
         index.apply_pod(mk_pod(&format!("gw-{i}"), "role=gateway", &format!("node-{i}")), 0);
@@ -49,15 +49,11 @@ fn costs(pods: usize) -> Vec<(&'static str, u64, usize)> {
     measure("the same pod again", &mut |i| i.apply_pod(Pod { ready: false, ..member(3, pods) }, 0));
     measure("pod is deleted", &mut |i| i.delete_pod(&"pod-3".into(), 0));
     measure("pod that nobody selects", &mut |i| i.apply_pod(mk_pod("new", "tier=all", "node-1"), 0));
-    measure("new VirtualService", &mut |i| {
-        i.apply_virtual_service(&mk_vs("new", "role=gateway", &["app=app-4,tier=all"]))
-    });
-    measure("changed VirtualService", &mut |i| {
-        i.apply_virtual_service(&mk_vs("new", "role=gateway", &["app=app-5"]))
-    });
-    measure("deleted VirtualService", &mut |i| i.delete_virtual_service(&key("new")));
+    measure("new VirtualService", &mut |i| i.apply(&mk_vs("new", "role=gateway", &["app=app-4,tier=all"])));
+    measure("changed VirtualService", &mut |i| i.apply(&mk_vs("new", "role=gateway", &["app=app-5"])));
+    measure("deleted VirtualService", &mut |i| i.delete(&key("new")));
     measure("VirtualService with checks", &mut |i| {
-        i.apply_virtual_service(&mk_checked("checked", "app=app-6", &[(1000, 7)]))
+        i.apply(&mk_checked("checked", "app=app-6", &[(1000, 7)]))
     });
     measure("probed pod becomes unready", &mut |i| i.apply_pod(Pod { ready: false, ..member(6, pods) }, 0));
     measure("probed pod becomes ready", &mut |i| i.apply_pod(member(6, pods), 0));
@@ -106,7 +102,7 @@ fn selectors_that_share_a_common_label_are_looked_up_under_the_rare_one() {
     let mut index = mk_index();
     for i in 0..200 {
         let workload = format!("app=common,zz-call=call-{i}");
-        index.apply_virtual_service(&mk_vs(&format!("v{i}"), &workload, &["app=w"]));
+        index.apply(&mk_vs(&format!("v{i}"), &workload, &["app=w"]));
     }
     let before = index.visited();
     index.apply_pod(mk_pod("p", "app=common,zz-call=call-7", "n1"), 0);

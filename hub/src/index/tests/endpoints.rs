@@ -7,7 +7,7 @@ const W: &str = "ns/app=w";
 fn with_gateway(upstreams: &[&str]) -> (Index, Fleet) {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", upstreams));
+    index.apply(&mk_vs("call", "app=gw", upstreams));
     fleet.follow(&mut index);
     (index, fleet)
 }
@@ -54,7 +54,7 @@ fn last_endpoint_leaves_and_the_group_stays() {
 fn endpoints_go_to_the_nodes_that_use_the_group_and_to_no_other() {
     let (mut index, mut fleet) = with_gateway(&["app=w"]);
     index.apply_pod(mk_pod("other", "app=elsewhere", "n3"), 0);
-    index.apply_virtual_service(&mk_vs("other", "app=elsewhere", &["app=v"]));
+    index.apply(&mk_vs("other", "app=elsewhere", &["app=v"]));
     fleet.follow(&mut index);
     index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
     assert_eq!(fleet.follow(&mut index), ["n1"]);
@@ -88,17 +88,17 @@ fn objects_share_a_group_and_it_goes_with_the_last_of_them() {
     let (mut index, mut fleet) = with_gateway(&["app=w"]);
     index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
     fleet.follow(&mut index);
-    index.apply_virtual_service(&mk_vs("second", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("second", "app=gw", &["app=w"]));
     let sent = &index.take()["n1"];
     let types: Vec<_> = sent.upsert.iter().map(|(ty, _)| *ty).collect();
     assert_eq!(types, [PlanType::Plan], "the group is there already");
     fleet = Fleet::default();
     take_in(fleet.held.entry("n1".into()).or_default(), &index.all_of(&"n1".into()));
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("n1"), ["A/ns/second"]);
     assert_eq!(fleet.group("n1", W).unwrap(), ["w1"]);
-    index.delete_virtual_service(&key("second"));
+    index.delete(&key("second"));
     fleet.follow(&mut index);
     assert!(fleet.held["n1"].is_empty());
     assert!(index.groups.resources(&W.into()).is_empty(), "the group is closed");
@@ -108,13 +108,13 @@ fn objects_share_a_group_and_it_goes_with_the_last_of_them() {
 fn group_that_is_also_a_workload_is_closed_with_its_last_endpoint_user() {
     let (mut index, mut fleet) = with_gateway(&["app=w"]);
     index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
-    index.apply_virtual_service(&mk_vs("sidecar", "app=w", &["app=v"]));
+    index.apply(&mk_vs("sidecar", "app=w", &["app=v"]));
     fleet.follow(&mut index);
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     fleet.follow(&mut index);
     assert!(index.groups.resources(&W.into()).is_empty());
     assert_eq!(fleet.plans("n2"), ["A/ns/sidecar"], "its members are workloads as before");
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     index.apply_pod(mk_pod("w2", "app=w", "n3"), 0);
     fleet.follow(&mut index);
     assert_eq!(fleet.group("n1", W).unwrap(), ["w1", "w2"]);
@@ -126,8 +126,8 @@ fn group_that_is_also_a_workload_is_closed_with_its_last_endpoint_user() {
 fn group_outlives_the_workload_role_of_its_selection() {
     let (mut index, mut fleet) = with_gateway(&["app=w"]);
     index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
-    index.apply_virtual_service(&mk_vs("sidecar", "app=w", &["app=v"]));
-    index.delete_virtual_service(&key("sidecar"));
+    index.apply(&mk_vs("sidecar", "app=w", &["app=v"]));
+    index.delete(&key("sidecar"));
     index.apply_pod(mk_pod("w2", "app=w", "n2"), 0);
     fleet.follow(&mut index);
     assert_eq!(fleet.group("n1", W).unwrap(), ["w1", "w2"]);

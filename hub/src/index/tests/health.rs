@@ -30,7 +30,7 @@ fn with_call() -> (Index, Fleet) {
     index.apply_pod(mk_pod("w2", "app=w", "n2"), 0);
     index.apply_pod(mk_pod("w3", "app=w", "n3"), 0);
     index.apply_pod(mk_pod("other", "app=other", "n4"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     (index, fleet)
 }
@@ -91,7 +91,7 @@ fn health_follows_the_endpoints_and_the_users() {
     index.apply_pod(mk_pod("g4", "app=gw", "n4"), 0);
     fleet.follow(&mut index);
     assert_eq!(health(&fleet, "n4"), ["n2", "n3"], "a new user is told of all");
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     fleet.follow(&mut index);
     assert!(health(&fleet, "n1").is_empty());
     fleet.assert_complete(&index, &["n1", "n2", "n3", "n4", "n5"]);
@@ -100,14 +100,14 @@ fn health_follows_the_endpoints_and_the_users() {
 #[test]
 fn health_stays_while_another_group_has_an_endpoint_there() {
     let (mut index, mut fleet) = with_call();
-    index.apply_virtual_service(&mk_vs("second", "app=gw", &["app=v"]));
+    index.apply(&mk_vs("second", "app=gw", &["app=v"]));
     index.apply_pod(mk_pod("v3", "app=v", "n3"), 0);
     say(&mut index, "n3", 1);
     fleet.follow(&mut index);
     index.delete_pod(&"w3".into(), 0);
     fleet.follow(&mut index);
     assert_eq!(health(&fleet, "n1"), ["n3"]);
-    index.delete_virtual_service(&key("second"));
+    index.delete(&key("second"));
     fleet.follow(&mut index);
     assert!(health(&fleet, "n1").is_empty());
     fleet.assert_complete(&index, &["n1", "n2"]);
@@ -143,7 +143,7 @@ fn growth_of_a_group_leaves_its_nodes_alone() {
 #[test]
 fn owner_of_each_endpoint_is_asked_to_probe_it_and_nobody_else() {
     let (mut index, mut fleet) = with_call();
-    index.apply_virtual_service(&mk_checked("call", "app=w", &[(1000, 7)]));
+    index.apply(&mk_checked("call", "app=w", &[(1000, 7)]));
     assert_eq!(fleet.follow(&mut index), ["n1", "n2", "n3"]);
     assert_eq!(fleet.names("n1", PlanType::Probe), Vec::<String>::new());
     assert_eq!(fleet.names("n2", PlanType::Probe), ["w2:7"]);
@@ -157,15 +157,15 @@ fn owner_of_each_endpoint_is_asked_to_probe_it_and_nobody_else() {
 #[test]
 fn probe_of_several_users_runs_at_the_shortest_interval() {
     let (mut index, mut fleet) = with_call();
-    index.apply_virtual_service(&mk_checked("slow", "app=w", &[(5000, 7), (3000, 7), (9000, 8)]));
-    index.apply_virtual_service(&mk_checked("fast", "app=w", &[(1000, 7)]));
+    index.apply(&mk_checked("slow", "app=w", &[(5000, 7), (3000, 7), (9000, 8)]));
+    index.apply(&mk_checked("fast", "app=w", &[(1000, 7)]));
     fleet.follow(&mut index);
     assert_eq!(fleet.names("n3", PlanType::Probe), ["w3:7", "w3:8"]);
     assert_eq!(probe(&fleet, "n3", "w3:7").interval_ms, 1000);
-    index.delete_virtual_service(&key("fast"));
+    index.delete(&key("fast"));
     fleet.follow(&mut index);
     assert_eq!(probe(&fleet, "n3", "w3:7").interval_ms, 3000);
-    index.delete_virtual_service(&key("slow"));
+    index.delete(&key("slow"));
     fleet.follow(&mut index);
     assert!(fleet.names("n3", PlanType::Probe).is_empty());
     fleet.assert_complete(&index, &["n1", "n2", "n3"]);
@@ -174,7 +174,7 @@ fn probe_of_several_users_runs_at_the_shortest_interval() {
 #[test]
 fn probe_follows_its_pod() {
     let (mut index, mut fleet) = with_call();
-    index.apply_virtual_service(&mk_checked("call", "app=w", &[(1000, 7)]));
+    index.apply(&mk_checked("call", "app=w", &[(1000, 7)]));
     let w3 = mk_pod("w3", "app=w", "n3");
     let steps = [
         (Pod { ready: false, ..w3.clone() }, 0, "no endpoint"),
@@ -203,7 +203,7 @@ fn probe_follows_its_pod() {
 #[test]
 fn pod_event_that_changes_no_probe_sends_none() {
     let (mut index, mut fleet) = with_call();
-    index.apply_virtual_service(&mk_checked("call", "app=w", &[(1000, 7)]));
+    index.apply(&mk_checked("call", "app=w", &[(1000, 7)]));
     fleet.follow(&mut index);
     index.apply_pod(mk_pod("w3", "app=w,unused=label", "n3"), 0);
     assert!(fleet.follow(&mut index).is_empty());

@@ -2,21 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::a::virtual_service::{KIND, VirtualService};
 use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::{Changes, Resource};
 use prost::Message;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::{Index, Key, Labels, Name};
-use crate::resolve::SelectorScope;
+use super::{Index, Labels, Name};
+use crate::object::SelectorScope;
 
 mod cost;
 mod endpoints;
 mod health;
+mod kinds;
 mod namespaces;
 mod plans;
 mod proxies;
@@ -92,8 +94,8 @@ fn mk_proxy(name: &str, nodes: &str, labels: &str, allowed: Value) -> NodeProxy 
     .0
 }
 
-fn key(name: &str) -> Key {
-    ("ns".into(), name.into())
+fn key(name: &str) -> ObjectRef {
+    ObjectRef::namespaced(&KIND, "ns", name)
 }
 
 /// What an agent holds.

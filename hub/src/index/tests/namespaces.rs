@@ -18,7 +18,7 @@ fn mk_gateway(allowed: Value) -> (Index, Fleet) {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_node("n1".into(), mk_labels("edge=yes"), 0);
     index.apply_proxy(&mk_proxy("gw", "edge=yes", GW, allowed), 0);
-    index.apply_virtual_service(&mk_vs("call", GW, &["app=w"]));
+    index.apply(&mk_vs("call", GW, &["app=w"]));
     fleet.follow(&mut index);
     (index, fleet)
 }
@@ -149,7 +149,7 @@ fn order_of_namespace_node_proxy_and_object_does_not_matter() {
                 0 => index.apply_node("n1".into(), mk_labels("edge=yes"), 0),
                 1 => index.apply_proxy(&mk_proxy("gw", "edge=yes", GW, of_team()), 0),
                 2 => index.apply_namespace(&"ns".into(), mk_labels("team=red"), 0),
-                _ => index.apply_virtual_service(&mk_vs("call", GW, &["app=w"])),
+                _ => index.apply(&mk_vs("call", GW, &["app=w"])),
             }
             if (first + step) % 2 == 0 {
                 fleet.follow(&mut index);
@@ -183,7 +183,7 @@ fn changed_label_costs_what_it_changes() {
     for i in 0..500 {
         let mut other = mk_vs(&format!("v{i}"), GW, &["app=w"]);
         other.metadata.namespace = Some(format!("far-{i}"));
-        index.apply_virtual_service(&other);
+        index.apply(&other);
         index.apply_proxy(&mk_proxy(&format!("x{i}"), "edge=no", "app=other", of_team()), 0);
     }
     index.take();

@@ -8,7 +8,7 @@ fn plan_goes_to_exactly_the_nodes_with_a_matching_workload() {
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
     index.apply_pod(mk_pod("g2", "app=gw", "n2"), 0);
     index.apply_pod(mk_pod("x", "app=other", "n3"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     assert_eq!(fleet.follow(&mut index), ["n1", "n2"]);
     assert_eq!(fleet.plans("n1"), ["A/ns/call"]);
     assert_eq!(fleet.plans("n3"), [""; 0]);
@@ -19,16 +19,16 @@ fn plan_goes_to_exactly_the_nodes_with_a_matching_workload() {
 fn update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     let mut same = mk_vs("call", "app=gw", &["app=w"]);
     same.metadata.generation = Some(2);
-    index.apply_virtual_service(&same);
+    index.apply(&same);
     assert!(index.take().is_empty(), "an edit without effect moves nothing");
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w", "app=v"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w", "app=v"]));
     assert_eq!(fleet.follow(&mut index), ["n1"]);
     assert_eq!(fleet.names("n1", PlanType::Group), ["ns/app=v", "ns/app=w"]);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=v"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=v"]));
     fleet.follow(&mut index);
     assert_eq!(fleet.names("n1", PlanType::Group), ["ns/app=v"]);
     fleet.assert_complete(&index, &["n1"]);
@@ -38,19 +38,19 @@ fn update_reaches_the_nodes_that_have_the_plan_and_an_equal_one_reaches_none() {
 fn delete_takes_plan_and_groups_from_the_nodes() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     assert_eq!(fleet.follow(&mut index), ["n1"]);
     assert!(fleet.held["n1"].is_empty());
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     assert!(index.take().is_empty());
 }
 
 #[test]
 fn pod_that_is_scheduled_later_brings_the_plan_with_it() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     index.apply_pod(mk_pod("g1", "app=gw", ""), 0);
     assert!(index.take().is_empty());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
@@ -62,8 +62,8 @@ fn pod_that_is_scheduled_later_brings_the_plan_with_it() {
 #[test]
 fn pod_that_changes_its_label_changes_its_plans() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_virtual_service(&mk_vs("a", "app=a", &["app=w"]));
-    index.apply_virtual_service(&mk_vs("b", "app=b", &["app=w"]));
+    index.apply(&mk_vs("a", "app=a", &["app=w"]));
+    index.apply(&mk_vs("b", "app=b", &["app=w"]));
     index.apply_pod(mk_pod("g", "app=a", "n1"), 0);
     fleet.follow(&mut index);
     index.apply_pod(mk_pod("g", "app=b", "n1"), 0);
@@ -78,8 +78,8 @@ fn pod_that_changes_its_label_changes_its_plans() {
 #[test]
 fn pod_that_moves_and_changes_its_label_at_once_leaves_nothing_on_its_new_node() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_virtual_service(&mk_vs("a", "app=a", &["app=w"]));
-    index.apply_virtual_service(&mk_vs("b", "app=b", &["app=w"]));
+    index.apply(&mk_vs("a", "app=a", &["app=w"]));
+    index.apply(&mk_vs("b", "app=b", &["app=w"]));
     index.apply_pod(mk_pod("g", "app=a", "n1"), 0);
     index.apply_pod(mk_pod("g", "app=b", "n2"), 0);
     fleet.follow(&mut index);
@@ -94,7 +94,7 @@ fn pod_that_moves_and_changes_its_label_at_once_leaves_nothing_on_its_new_node()
 fn plan_leaves_a_node_after_the_grace_and_not_before() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     index.delete_pod(&"g1".into(), 500);
     assert_eq!(index.deadline(), Some(500 + GRACE_MS));
@@ -110,7 +110,7 @@ fn plan_leaves_a_node_after_the_grace_and_not_before() {
 fn workload_that_comes_back_inside_the_grace_moves_nothing() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     index.delete_pod(&"g1".into(), 500);
     index.apply_pod(mk_pod("g2", "app=gw", "n1"), 600);
@@ -124,9 +124,9 @@ fn workload_that_comes_back_inside_the_grace_moves_nothing() {
 fn plan_whose_workload_is_gone_and_is_deleted_within_the_grace_leaves_at_once() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     index.delete_pod(&"g1".into(), 500);
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     fleet.follow(&mut index);
     assert!(fleet.held["n1"].is_empty());
     index.tick(10 * GRACE_MS);
@@ -139,9 +139,9 @@ fn changed_selector_moves_the_plan() {
     index.apply_pod(mk_pod("a", "app=a", "n1"), 0);
     index.apply_pod(mk_pod("ab", "app=a,also=b", "n2"), 0);
     index.apply_pod(mk_pod("b", "also=b", "n3"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=a", &["app=w"]));
+    index.apply(&mk_vs("call", "app=a", &["app=w"]));
     fleet.follow(&mut index);
-    index.apply_virtual_service(&mk_vs("call", "also=b", &["app=w"]));
+    index.apply(&mk_vs("call", "also=b", &["app=w"]));
     fleet.follow(&mut index);
     let plans: Vec<_> = ["n1", "n2", "n3"].map(|n| fleet.plans(n).len()).into();
     assert_eq!(plans, [0, 1, 1]);
@@ -151,7 +151,7 @@ fn changed_selector_moves_the_plan() {
 #[test]
 fn finished_pod_is_no_workload() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
     index.apply_pod(Pod { finished: true, ..mk_pod("g1", "app=gw", "n1") }, 0);
     index.tick(GRACE_MS);
@@ -165,10 +165,10 @@ fn resets_remove_what_vanished() {
     for name in ["keep", "vanish"] {
         index.apply_pod(mk_pod(&format!("{name}-gw"), &format!("app={name}"), &format!("n-{name}")), 0);
         index.apply_pod(mk_pod(&format!("{name}-w"), "app=w", "n-w"), 0);
-        index.apply_virtual_service(&mk_vs(name, &format!("app={name}"), &["app=w"]));
+        index.apply(&mk_vs(name, &format!("app={name}"), &["app=w"]));
     }
     fleet.follow(&mut index);
-    index.keep_virtual_services(None, &BTreeSet::from([key("keep")]));
+    index.keep(&KIND, None, &BTreeSet::from([key("keep")]));
     fleet.follow(&mut index);
     assert!(fleet.held["n-vanish"].is_empty());
     index.reset_pods(
@@ -189,7 +189,7 @@ fn cluster_scope_matches_in_every_namespace() {
     let (mut index, mut fleet) = (Index::new(SelectorScope::Cluster, GRACE_MS), Fleet::default());
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("g1", "app=gw", "n1") }, 0);
     index.apply_pod(Pod { namespace: "farther".into(), ..mk_pod("w1", "app=w", "n2") }, 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("n1"), ["A/ns/call"]);
     assert_eq!(fleet.group("n1", "*/app=w").unwrap(), ["w1"]);
@@ -201,7 +201,7 @@ fn namespace_scope_matches_in_its_own_namespace_only() {
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("g1", "app=gw", "n1") }, 0);
     index.apply_pod(mk_pod("g2", "app=gw", "n2"), 0);
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("w1", "app=w", "n2") }, 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     assert_eq!(fleet.follow(&mut index), ["n2"]);
     assert_eq!(fleet.group("n2", "ns/app=w"), Some(vec![]));
 }
@@ -211,6 +211,6 @@ fn pod_must_carry_all_labels_of_a_selector() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("one", "app=gw", "n1"), 0);
     index.apply_pod(mk_pod("both", "app=gw,tier=edge,more=yes", "n2"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw,tier=edge", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw,tier=edge", &["app=w"]));
     assert_eq!(fleet.follow(&mut index), ["n2"]);
 }

@@ -12,7 +12,7 @@ fn on_two_nodes() -> (Index, Fleet) {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_node("n1".into(), mk_labels("edge=yes"), 0);
     index.apply_node("n2".into(), mk_labels("edge=no"), 0);
-    index.apply_virtual_service(&mk_vs("call", GW, &["app=w"]));
+    index.apply(&mk_vs("call", GW, &["app=w"]));
     fleet.follow(&mut index);
     (index, fleet)
 }
@@ -39,7 +39,7 @@ fn order_of_node_proxy_node_and_object_does_not_matter() {
             match step {
                 0 => index.apply_node("n1".into(), mk_labels("edge=yes"), 0),
                 1 => index.apply_proxy(&mk_proxy("gw", "edge=yes", GW, all()), 0),
-                _ => index.apply_virtual_service(&mk_vs("call", GW, &["app=w"])),
+                _ => index.apply(&mk_vs("call", GW, &["app=w"])),
             }
         }
         fleet.follow(&mut index);

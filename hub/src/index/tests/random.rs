@@ -84,13 +84,13 @@ fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
         5 | 6 => {
             let upstreams = [dice.pick(&LABELS), dice.pick(&LABELS)];
             let object = random_service(dice, &format!("v{}", number % 6), &upstreams);
-            index.apply_virtual_service(&object);
+            index.apply(&object);
             model.services.insert(format!("v{}", number % 6), object);
         }
-        7 => index.apply_virtual_service(&mk_bad_vs(&format!("v{}", number % 6))),
+        7 => index.apply(&mk_bad_vs(&format!("v{}", number % 6))),
         8 => {
             model.services.remove(&format!("v{}", number % 6));
-            index.delete_virtual_service(&key(&format!("v{}", number % 6)));
+            index.delete(&key(&format!("v{}", number % 6)));
         }
         9 => {
             let proxy = random_proxy(dice, &format!("x{}", number % 3));
@@ -147,7 +147,7 @@ fn from_scratch(model: &Model) -> Index {
     index.reset_pods(None, model.pods.values().cloned().collect(), 0);
     index.reset_namespaces(all_namespaces(model), 0);
     for object in model.services.values() {
-        index.apply_virtual_service(object);
+        index.apply(object);
     }
     for (node, sequence) in &model.health {
         index.set_health(&(*node).into(), Some(&mk_health(node, *sequence)));
@@ -201,9 +201,9 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
         step(&mut dice, &mut new, &mut other, 0);
     }
     fleet.follow(&mut index);
-    index.keep_virtual_services(None, &new.services.keys().map(|name| key(name)).collect());
+    index.keep(&KIND, None, &new.services.keys().map(|name| key(name)).collect());
     for object in new.services.values() {
-        index.apply_virtual_service(object);
+        index.apply(object);
     }
     index.reset_pods(None, new.pods.values().cloned().collect(), 0);
     index.reset_proxies(&new.proxies.values().cloned().collect::<Vec<_>>(), 0);

@@ -9,7 +9,7 @@ fn mk_two() -> (Index, Fleet) {
     index.apply_node("n1".into(), mk_labels("edge=yes"), 0);
     index.apply_proxy(&mk_proxy("gw", "edge=yes", "app=gw", json!({"from": "All"})), 0);
     for namespace in ["ns", "more"] {
-        index.apply_virtual_service(&object_of(namespace));
+        index.apply(&object_of(namespace));
         index.reset_pods(Some(&namespace.into()), vec![pod_of(namespace)], 0);
     }
     fleet.follow(&mut index);
@@ -22,6 +22,10 @@ fn object_of(namespace: &str) -> VirtualService {
     object
 }
 
+fn proxy_key(name: &str) -> ObjectRef {
+    ObjectRef::cluster_scoped(&portreeve_api::own::node_proxy::KIND, name)
+}
+
 fn pod_of(namespace: &str) -> Pod {
     Pod { namespace: namespace.into(), ..mk_pod(&format!("w-{namespace}"), "app=w", "n1") }
 }
@@ -31,12 +35,12 @@ fn list_of_one_namespace_ends_only_what_is_gone_there() {
     let (mut index, mut fleet) = mk_two();
     assert_eq!(fleet.plans("n1"), ["A/more/call", "A/ns/call"]);
     index.reset_pods(Some(&"more".into()), Vec::new(), 0);
-    index.keep_virtual_services(Some(&"more".into()), &BTreeSet::new());
+    index.keep(&KIND, Some(&"more".into()), &BTreeSet::new());
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("n1"), ["A/ns/call"]);
     assert_eq!(index.census().pods, 1);
     index.reset_pods(None, Vec::new(), 0);
-    index.keep_virtual_services(None, &BTreeSet::new());
+    index.keep(&KIND, None, &BTreeSet::new());
     fleet.follow(&mut index);
     assert_eq!((fleet.plans("n1").len(), index.census().pods), (0, 0));
 }
@@ -52,7 +56,7 @@ fn node_proxy_is_spoken_of_only_where_it_takes_objects_of_no_other_hubs_namespac
         (list(&["elsewhere"]), false),
     ];
     for (allowed, expected) in table {
-        let (some, key) = ("ns,more".parse().unwrap(), ("".into(), "gw".into()));
+        let (some, key) = ("ns,more".parse().unwrap(), proxy_key("gw"));
         let mut index = mk_index().restricted(&some);
         let proxy = mk_proxy("gw", "edge=yes", "app=gw", allowed.clone());
         index.apply_proxy(&proxy, 0);
@@ -65,7 +69,7 @@ fn node_proxy_is_spoken_of_only_where_it_takes_objects_of_no_other_hubs_namespac
 
 #[test]
 fn labels_of_namespaces_make_a_node_proxy_this_hubs_or_not() {
-    let key = ("".into(), "gw".into());
+    let key = proxy_key("gw");
     let mut index = mk_index().restricted(&"ns".parse().unwrap());
     let selector = json!({"matchLabels": {"team": "red"}});
     index.apply_proxy(

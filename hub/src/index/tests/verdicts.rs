@@ -13,16 +13,16 @@ fn one(index: &mut Index) -> Verdict {
 fn rejected_update_keeps_the_previous_version_in_force_and_says_so() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     assert_eq!(one(&mut index).rejection, None);
-    index.apply_virtual_service(&mk_bad_vs("call"));
+    index.apply(&mk_bad_vs("call"));
     let verdict = one(&mut index);
     assert!(verdict.rejection.unwrap().message.contains("udp.port"));
     assert!(verdict.previous_in_force);
     assert!(index.take().is_empty());
     assert_eq!(fleet.plans("n1"), ["A/ns/call"]);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     let verdict = one(&mut index);
     assert_eq!((verdict.rejection, verdict.previous_in_force), (None, false));
 }
@@ -31,9 +31,9 @@ fn rejected_update_keeps_the_previous_version_in_force_and_says_so() {
 fn rejected_object_that_never_worked_has_nothing_in_force_and_harms_no_other() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_bad_vs("bad"));
+    index.apply(&mk_bad_vs("bad"));
     assert!(!one(&mut index).previous_in_force);
-    index.apply_virtual_service(&mk_vs("good", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("good", "app=gw", &["app=w"]));
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("n1"), ["A/ns/good"]);
 }
@@ -42,11 +42,11 @@ fn rejected_object_that_never_worked_has_nothing_in_force_and_harms_no_other() {
 fn rejected_object_of_another_uid_is_no_version_of_the_old_one() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_pod(mk_pod("g1", "app=gw", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     index.take_verdicts();
     let mut other = mk_bad_vs("call");
     other.metadata.uid = Some("another".into());
-    index.apply_virtual_service(&other);
+    index.apply(&other);
     assert!(!one(&mut index).previous_in_force);
     fleet.follow(&mut index);
     assert!(fleet.plans("n1").is_empty());
@@ -55,7 +55,7 @@ fn rejected_object_of_another_uid_is_no_version_of_the_old_one() {
 #[test]
 fn selection_that_finds_nothing_is_told_and_told_again_when_that_changes() {
     let mut index = mk_index();
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     assert_eq!(one(&mut index).refs, Refs::Empty("ns/app=w".into()));
     index.apply_pod(mk_pod("w1", "app=w", "n1"), 0);
     assert_eq!(one(&mut index).refs, Refs::Resolved);
@@ -71,7 +71,7 @@ fn selection_that_finds_nothing_is_told_and_told_again_when_that_changes() {
 fn endpoints_outside_of_the_namespace_are_named() {
     let mut index = mk_index();
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("w1", "app=w", "n1") }, 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     assert_eq!(one(&mut index).refs, Refs::Elsewhere("ns/app=w".into(), vec!["far/w1".into()]));
 }
 
@@ -80,9 +80,9 @@ fn workload_outside_of_the_namespace_is_named_and_one_that_is_nowhere_is_no_faul
     let mut index = mk_index();
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("g1", "app=gw", "n1") }, 0);
     index.apply_pod(mk_pod("w1", "app=w", "n1"), 0);
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     assert_eq!(one(&mut index).refs, Refs::Elsewhere("ns/app=gw".into(), vec!["far/g1".into()]));
-    index.apply_virtual_service(&mk_vs("none", "app=nobody", &["app=w"]));
+    index.apply(&mk_vs("none", "app=nobody", &["app=w"]));
     assert_eq!(one(&mut index).refs, Refs::Resolved);
     index.apply_pod(mk_pod("g2", "app=gw", "n1"), 0);
     assert_eq!(one(&mut index).refs, Refs::Resolved);
@@ -91,7 +91,7 @@ fn workload_outside_of_the_namespace_is_named_and_one_that_is_nowhere_is_no_faul
 #[test]
 fn pods_that_appear_or_vanish_elsewhere_change_the_verdict_on_an_empty_selection() {
     let mut index = mk_index();
-    index.apply_virtual_service(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
     one(&mut index);
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("w1", "app=w", "n1") }, 0);
     assert_eq!(one(&mut index).refs, Refs::Elsewhere("ns/app=w".into(), vec!["far/w1".into()]));
@@ -103,16 +103,16 @@ fn pods_that_appear_or_vanish_elsewhere_change_the_verdict_on_an_empty_selection
 fn event_without_news_gives_no_verdict() {
     let mut index = mk_index();
     let object = mk_vs("call", "app=gw", &["app=w"]);
-    index.apply_virtual_service(&object);
+    index.apply(&object);
     one(&mut index);
-    index.apply_virtual_service(&object);
+    index.apply(&object);
     assert!(index.take_verdicts().is_empty());
     let mut edited = object.clone();
     edited.metadata.generation = Some(2);
-    index.apply_virtual_service(&edited);
+    index.apply(&edited);
     assert_eq!(one(&mut index).generation, 2);
-    index.delete_virtual_service(&key("call"));
+    index.delete(&key("call"));
     assert!(index.take_verdicts().is_empty());
-    index.apply_virtual_service(&edited);
+    index.apply(&edited);
     assert_eq!(one(&mut index).generation, 2, "a new object is judged anew");
 }

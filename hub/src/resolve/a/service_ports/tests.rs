@@ -1,5 +1,9 @@
 use serde_json::{Value, json};
 
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Pod as KubePod, Service};
+
 use super::*;
 
 const DOMAIN: &str = "cluster.local";
@@ -34,7 +38,7 @@ fn reached(spec: Value, pods: &[KubePod], endpoint: Value) -> (Vec<String>, Vec<
     let services = [service(spec)];
     let services = Services::new(&services, pods, DOMAIN);
     let mut names = services.names();
-    let told = services.route(&mut object, &mut names);
+    let told = route(&services, &mut object, &mut names);
     assert_eq!(object.validate(), []);
     let endpoints = &object.spec.listeners[0].udp.as_ref().unwrap().cluster.endpoints;
     let reached = endpoints.iter().flat_map(|endpoint| {

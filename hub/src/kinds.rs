@@ -1,0 +1,37 @@
+//! The registry of kinds: everything that the hub does with a kind of custom resource goes by its row here.
+
+use portreeve_api::kind::Kind;
+
+use crate::resolve;
+use crate::row::Row;
+
+/// Every kind, in the order of their watermarks.
+pub const ALL: [&Row; 2] = [&resolve::a::ROW, &resolve::own::ROW];
+
+/// A kind's row. `None`: the kind has none, which would be a defect.
+pub fn row(kind: &Kind) -> Option<&'static Row> {
+    ALL.into_iter().find(|row| row.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_the_api_has_one_row_and_no_two_rows_a_name() {
+        let kinds: Vec<&Kind> = portreeve_api::kinds::ALL.iter().map(|row| row.kind).collect();
+        assert_eq!(ALL.map(|row| row.kind).to_vec(), kinds);
+        for name in [|row: &Row| row.letters, |row: &Row| row.label, |row: &Row| row.kind.prefix] {
+            assert_eq!(ALL.map(name).into_iter().collect::<BTreeSet<_>>().len(), ALL.len());
+        }
+        for row in ALL {
+            let definition = portreeve_api::kinds::ALL.iter().find(|of| of.kind == row.kind).unwrap();
+            let (definition, resource) = ((definition.crd)().spec, (row.resource)());
+            assert_eq!((definition.group, definition.names.kind), (resource.group, resource.kind));
+            assert_eq!(definition.names.plural, resource.plural);
+            assert_eq!(definition.scope == "Namespaced", row.kind.namespaced);
+        }
+    }
+}
