@@ -13,6 +13,7 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
+use super::bind::{Bind, Part};
 use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, support, u64_value};
 
 const UDP_PROXY: &str = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig";
@@ -43,15 +44,16 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
     if cluster.socket.as_ref().is_some_and(|to| to.protocol != socket.protocol) {
         return Err(format!("its cluster {} is of another protocol: an Envoy can't convert", cluster.name));
     }
+    let bind = Bind::of(socket, request.families)?;
     let name = qualified(request.plan, &listener.name);
     let target = request.cluster_name(&cluster.name);
     let idle = listener.options.as_ref().map_or(0, |o| o.idle_timeout_ms);
     let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
+    let v6_first = request.families == Families::DualV6First;
     match socket.protocol() {
         plan::Protocol::Udp => {
-            built.address =
-                Some(wildcard(request.families, core::socket_address::Protocol::Udp, socket.port));
-            built.socket_options = may_fragment(request.families);
+            let addresses = addresses(bind, v6_first, core::socket_address::Protocol::Udp, socket.port);
+            open(&mut built, addresses, may_fragment);
             built.udp_listener_config = Some(envoy::UdpListenerConfig {
                 downstream_socket_config: Some(datagram_socket()),
                 ..Default::default()
@@ -60,8 +62,8 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
             built.listener_filters.push(udp_filter(&name, &target, cluster.balancer.as_ref(), idle));
         }
         plan::Protocol::Tcp => {
-            built.address =
-                Some(wildcard(request.families, core::socket_address::Protocol::Tcp, socket.port));
+            let addresses = addresses(bind, v6_first, core::socket_address::Protocol::Tcp, socket.port);
+            open(&mut built, addresses, |_| Vec::new());
             let idle = if idle == 0 { request.defaults.tcp_idle_ms } else { idle };
             built.filter_chains.push(tcp_chain(&name, &target, cluster.balancer.as_ref(), idle));
         }
@@ -110,7 +112,8 @@ fn with_address(name: Name, listener: &envoy::Listener, body: &[u8]) -> Arc<Reso
     }
 }
 
-/// What a listener occupies: its transport and port. All listeners of a proxy bind the wildcard address.
+/// What a listener occupies, as one text: its transport and port, and its address unless that is the wildcard. Envoy takes a
+/// listener on one address beside one on the wildcard address.
 fn address(listener: &envoy::Listener) -> Option<String> {
     use core::socket_address::{PortSpecifier, Protocol};
     let Some(core::address::Address::SocketAddress(socket)) = listener.address.as_ref()?.address.as_ref()
@@ -122,7 +125,10 @@ fn address(listener: &envoy::Listener) -> Option<String> {
         Protocol::Udp => "udp",
         Protocol::Tcp => "tcp",
     };
-    Some(format!("{transport} {port}"))
+    match socket.address.as_str() {
+        "0.0.0.0" | "::" => Some(format!("{transport} {port}")),
+        one => Some(format!("{transport} {port} at {one}")),
+    }
 }
 
 fn destination<'a>(plan: &'a plan::Plan, listener: &plan::Listener) -> Result<&'a plan::Cluster, String> {
@@ -134,25 +140,64 @@ fn destination<'a>(plan: &'a plan::Plan, listener: &plan::Listener) -> Result<&'
     found.ok_or_else(|| format!("cluster {} is not in the object", route.destination))
 }
 
-fn wildcard(families: Families, protocol: core::socket_address::Protocol, port: u32) -> core::Address {
-    let (address, ipv4_compat) = match families {
-        Families::V4 => ("0.0.0.0", false),
-        Families::V6 => ("::", false),
-        Families::Dual | Families::DualV6First => ("::", true),
-    };
-    let socket = core::SocketAddress {
+/// The sockets to open, the main one first.
+fn addresses(
+    bind: Bind,
+    v6_first: bool,
+    protocol: core::socket_address::Protocol,
+    port: u32,
+) -> Vec<core::SocketAddress> {
+    let at = |address: String, ipv4_compat| core::SocketAddress {
         protocol: protocol.into(),
-        address: address.into(),
+        address,
         port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
         ipv4_compat,
         ..Default::default()
     };
-    core::Address { address: Some(core::address::Address::SocketAddress(socket)) }
+    if let (Part::Any, Part::Any) = (bind.v4, bind.v6) {
+        return vec![at("::".into(), true)];
+    }
+    let v4 = match bind.v4 {
+        Part::Nothing => None,
+        Part::Any => Some("0.0.0.0".to_owned()),
+        Part::One(ip) => Some(ip.to_string()),
+    };
+    let v6 = match bind.v6 {
+        Part::Nothing => None,
+        Part::Any => Some("::".to_owned()),
+        Part::One(ip) => Some(ip.to_string()),
+    };
+    let both = if v6_first { [v6, v4] } else { [v4, v6] };
+    both.into_iter().flatten().map(|address| at(address, false)).collect()
+}
+
+/// Gives a listener its sockets, each with the options that `options` says.
+fn open(
+    built: &mut envoy::Listener,
+    addresses: Vec<core::SocketAddress>,
+    options: impl Fn(&core::SocketAddress) -> Vec<core::SocketOption>,
+) {
+    let address = |socket| core::Address { address: Some(core::address::Address::SocketAddress(socket)) };
+    let mut addresses = addresses.into_iter();
+    let Some(main) = addresses.next() else { return };
+    built.socket_options = options(&main);
+    built.address = Some(address(main));
+    built.additional_addresses = addresses
+        .map(|socket| {
+            // Without options of its own it would get those of the main one.
+            let own = core::SocketOptionsOverride { socket_options: options(&socket) };
+            envoy::AdditionalAddress {
+                address: Some(address(socket)),
+                socket_options: Some(own),
+                ..Default::default()
+            }
+        })
+        .collect();
 }
 
 /// Envoy forbids the fragmentation of what its UDP listeners send: an answer larger than the link's MTU would be lost.
 /// These are the kernel's own defaults (Linux's numbers), set after Envoy's option, which is set before the bind.
-fn may_fragment(families: Families) -> Vec<core::SocketOption> {
+fn may_fragment(socket: &core::SocketAddress) -> Vec<core::SocketOption> {
     use core::socket_option::{SocketState, Value};
     const PMTUDISC_WANT: i64 = 1;
     let option = |description: &str, level, name| core::SocketOption {
@@ -163,9 +208,9 @@ fn may_fragment(families: Families) -> Vec<core::SocketOption> {
         state: SocketState::StateBound.into(),
         ..Default::default()
     };
-    // Protocol numbers of IP and IPv6, with their options.
+    // Protocol numbers of IP and IPv6, with their options. An IPv4 socket does not take those of IPv6.
     let mut options = vec![option("IP_MTU_DISCOVER", 0, 10)];
-    if families != Families::V4 {
+    if socket.address.contains(':') {
         options.push(option("IPV6_MTU_DISCOVER", 41, 23));
     }
     options

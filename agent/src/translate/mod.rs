@@ -17,6 +17,7 @@ use portreeve_xds::{Name, Resource};
 use prost::Message;
 
 pub mod assignment;
+pub mod bind;
 pub mod check;
 pub mod cluster;
 pub mod listener;
@@ -26,24 +27,11 @@ pub mod support;
 mod tests;
 
 pub(crate) use assignment::pick;
+pub use bind::Families;
 
 /// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
 /// this later would recreate every session.
 pub const MAX_DATAGRAM: u64 = 9_000;
-
-/// Address families of a proxy's network namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Families {
-    /// IPv4 only.
-    #[default]
-    V4,
-    /// IPv6 only.
-    V6,
-    /// Both, IPv4 first.
-    Dual,
-    /// Both, IPv6 first.
-    DualV6First,
-}
 
 /// What is stated where a Plan says nothing, in milliseconds. A change of these reaches a listener only when its Plan
 /// changes or its proxy starts anew: it would end every session.

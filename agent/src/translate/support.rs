@@ -56,6 +56,7 @@ pub fn listener(plan: &plan::Plan, listener: &plan::Listener) -> Lacks {
     if let Some(socket) = socket {
         lacks.when(!is_port(socket.port), format!("socket.port {}", socket.port));
         lacks.socket(socket);
+        lacks.scope(socket);
     }
     rules.iter().enumerate().for_each(|(at, one)| lacks.rule(at, one));
     if let Some(options) = options {
@@ -86,6 +87,8 @@ pub fn cluster(cluster: &plan::Cluster) -> Lacks {
     if let Some(socket) = socket {
         lacks.when(socket.port != 0, "socket.port");
         lacks.socket(socket);
+        lacks.when(socket.scope != i32::from(plan::Scope::Wildcard), "socket.scope");
+        lacks.when(socket.bind.is_some(), "socket.bind");
     }
     if let Some(plan::Balancer { policy }) = balancer {
         lacks.balancer(policy.as_ref());
@@ -142,10 +145,11 @@ impl Lacks {
     fn socket(&mut self, socket: &plan::Socket) {
         let plan::Socket {
             protocol,
+            // These are judged by the caller.
             port: _,
-            scope,
+            scope: _,
+            bind: _,
             connect,
-            bind,
             path,
             filename,
             transport,
@@ -157,17 +161,22 @@ impl Lacks {
             matches!(plan::Protocol::try_from(*protocol), Ok(plan::Protocol::Udp | plan::Protocol::Tcp));
         let name = plan::Protocol::try_from(*protocol).map(|one| one.as_str_name().to_owned());
         self.when(!known, format!("socket.protocol {}", name.unwrap_or_else(|_| protocol.to_string())));
-        let name = plan::Scope::try_from(*scope).map(|one| one.as_str_name().to_owned());
-        let known = *scope == i32::from(plan::Scope::Wildcard);
-        self.when(!known, format!("socket.scope {}", name.unwrap_or_else(|_| scope.to_string())));
         self.when(connect.is_some(), "socket.connect");
-        self.when(bind.is_some(), "socket.bind");
         self.text("socket.path", path);
         self.text("socket.filename", filename);
         self.when(transport.is_some(), "socket.transport");
         self.when(!header.is_empty(), "socket.header");
         self.when(!settings.is_empty(), "socket.settings");
         self.text("socket.tunnel", tunnel);
+    }
+
+    /// Where a listener's socket is opened.
+    fn scope(&mut self, socket: &plan::Socket) {
+        let scope = plan::Scope::try_from(socket.scope);
+        self.when(scope.is_err(), format!("socket.scope {}", socket.scope));
+        let Some(plan::Address { ip: _, port }) = &socket.bind else { return };
+        self.when(scope != Ok(plan::Scope::Address), "socket.bind");
+        self.when(*port != 0 && *port != socket.port, format!("socket.bind.port {port}"));
     }
 
     fn rule(&mut self, at: usize, rule: &plan::Rule) {

@@ -90,3 +90,21 @@ fn empty_group_is_an_empty_assignment() {
     let plan = mk_udp(key("call-1"), vec![(group(), 9)]);
     assert_golden("empty_group", &run(&plan, Families::V4, &mk_fixture(Vec::new())));
 }
+
+#[test]
+fn listeners_on_loopback_and_on_one_address() {
+    let mut plan = mk_udp(Policy::SourceAddress(true), vec![(group(), 9)]);
+    let sources = vec![(group(), 9)];
+    add_pipe(&mut plan, "web", (plan::Protocol::Tcp, 8080), Policy::SourceAddress(true), sources.clone());
+    add_pipe(&mut plan, "sip", (plan::Protocol::Udp, 5060), Policy::SourceAddress(true), sources);
+    for listener in &mut plan.listeners[..2] {
+        listener.socket.as_mut().unwrap().set_scope(plan::Scope::Loopback);
+    }
+    let socket = plan.listeners[2].socket.as_mut().unwrap();
+    socket.set_scope(plan::Scope::Address);
+    socket.bind = Some(plan::Address { ip: "192.0.2.1".into(), port: 0 });
+    let fixture = mk_fixture(mk_pods(1));
+    assert_golden("bound_v4", &run(&plan, Families::V4, &fixture));
+    assert_golden("bound_dual", &run(&plan, Families::Dual, &fixture));
+    assert_golden("bound_dual_v6_first", &run(&plan, Families::DualV6First, &fixture));
+}

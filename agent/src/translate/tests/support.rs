@@ -61,11 +61,13 @@ const ALL: &[Case] = &[
     ("socket.protocol 99", |p| socket(p).protocol = 99),
     ("socket.port 0", |p| socket(p).port = 0),
     ("socket.port 65536", |p| socket(p).port = 65_536),
-    ("socket.scope SCOPE_LOOPBACK", |p| socket(p).set_scope(plan::Scope::Loopback)),
-    ("socket.scope SCOPE_ADDRESS", |p| socket(p).set_scope(plan::Scope::Address)),
     ("socket.scope 99", |p| socket(p).scope = 99),
     ("socket.connect", |p| socket(p).connect = some()),
     ("socket.bind", |p| socket(p).bind = some()),
+    ("socket.bind.port 7", |p| {
+        socket(p).set_scope(plan::Scope::Address);
+        socket(p).bind = Some(plan::Address { ip: "10.0.0.1".into(), port: 7 });
+    }),
     ("socket.path", |p| socket(p).path = "/p".into()),
     ("socket.filename", |p| socket(p).filename = "/f".into()),
     ("socket.transport", |p| socket(p).transport = some()),
@@ -84,7 +86,7 @@ const ALL: &[Case] = &[
     ("cluster rtp-c asks for socket.protocol 99", |p| peer(p).protocol = 99),
     ("cluster rtp-c is of another protocol", |p| peer(p).set_protocol(plan::Protocol::Tcp)),
     ("cluster rtp-c asks for socket.port", |p| peer(p).port = 9),
-    ("cluster rtp-c asks for socket.scope SCOPE_LOOPBACK", |p| peer(p).set_scope(plan::Scope::Loopback)),
+    ("cluster rtp-c asks for socket.scope", |p| peer(p).set_scope(plan::Scope::Loopback)),
     ("cluster rtp-c asks for socket.connect", |p| peer(p).connect = some()),
     ("cluster rtp-c asks for socket.bind", |p| peer(p).bind = some()),
     ("cluster rtp-c asks for socket.path", |p| peer(p).path = "/p".into()),
@@ -141,11 +143,11 @@ fn listener_beside_a_refused_one_is_served() {
 fn all_that_one_listener_asks_for_is_told_at_once() {
     let plan = mk_bent(|plan| {
         listener(plan).tls = some();
-        socket(plan).set_scope(plan::Scope::Loopback);
+        socket(plan).scope = 99;
     });
     let done = run(&plan, Families::V4, &mk_fixture(mk_pods(1)));
     let expected = format!(
-        "the listener asks for tls, socket.scope SCOPE_LOOPBACK, which the agent (version {}) can't give an Envoy: \
+        "the listener asks for tls, socket.scope 99, which the agent (version {}) can't give an Envoy: \
          update the agent, or take it out of the object",
         env!("CARGO_PKG_VERSION")
     );
@@ -167,6 +169,18 @@ fn what_changes_nothing_is_not_refused() {
         let done = run(&mk_bent(bend), Families::V4, &mk_fixture(mk_pods(1)));
         assert_eq!((done.outputs.len(), done.remarks), (3, vec![]), "{at}");
     }
+}
+
+#[test]
+fn listener_on_an_address_that_the_proxy_can_not_have_is_refused() {
+    let plan = mk_bent(|plan| {
+        socket(plan).set_scope(plan::Scope::Address);
+        socket(plan).bind = Some(plan::Address { ip: "fd00::1".into(), port: 0 });
+    });
+    let done = run(&plan, Families::V4, &mk_fixture(mk_pods(1)));
+    assert_eq!(done.remarks[0].text, "socket.bind fd00::1: the proxy has no IPv6 address");
+    assert!(done.outputs.is_empty());
+    assert_eq!(run(&plan, Families::Dual, &mk_fixture(mk_pods(1))).outputs.len(), 3);
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! The addresses that a listener binds, the same for every kind of proxy: [`Bind`], by the [`Families`] that the proxy has.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use portreeve_api::plan;
+
+/// Address families of a proxy's network namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Families {
+    /// IPv4 only.
+    #[default]
+    V4,
+    /// IPv6 only.
+    V6,
+    /// Both, IPv4 first.
+    Dual,
+    /// Both, IPv6 first.
+    DualV6First,
+}
+
+/// Addresses of one network namespace, by family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bind {
+    /// Those of IPv4.
+    pub v4: Part<Ipv4Addr>,
+    /// Those of IPv6.
+    pub v6: Part<Ipv6Addr>,
+}
+
+/// Addresses of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part<A> {
+    /// None.
+    Nothing,
+    /// All of them: the wildcard address.
+    Any,
+    /// This one.
+    One(A),
+}
+
+// === impl Bind ===
+
+impl Bind {
+    const NOTHING: Self = Self { v4: Part::Nothing, v6: Part::Nothing };
+
+    /// Every address of the families that a proxy has.
+    pub fn wildcard(families: Families) -> Self {
+        Self::in_families(families, Part::Any, Part::Any)
+    }
+
+    /// The loopback address of each family that a proxy has.
+    pub fn loopback(families: Families) -> Self {
+        Self::in_families(families, Part::One(Ipv4Addr::LOCALHOST), Part::One(Ipv6Addr::LOCALHOST))
+    }
+
+    /// One address, or all of its family if it is unspecified.
+    pub fn one(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Self { v4: Part::Any, ..Self::NOTHING },
+            IpAddr::V6(ip) if ip.is_unspecified() => Self { v6: Part::Any, ..Self::NOTHING },
+            IpAddr::V4(ip) => Self { v4: Part::One(ip), ..Self::NOTHING },
+            IpAddr::V6(ip) => Self { v6: Part::One(ip), ..Self::NOTHING },
+        }
+    }
+
+    /// What a listener's socket asks for, of a proxy with these families.
+    ///
+    /// # Errors
+    /// In words: the socket's scope is not known, or its address is none that the proxy can have.
+    pub fn of(socket: &plan::Socket, families: Families) -> Result<Self, String> {
+        match plan::Scope::try_from(socket.scope) {
+            Ok(plan::Scope::Wildcard) => Ok(Self::wildcard(families)),
+            Ok(plan::Scope::Loopback) => Ok(Self::loopback(families)),
+            Ok(plan::Scope::Address) => Self::of_address(socket.bind.as_ref(), families),
+            Err(_) => Err(format!("socket.scope {} is not known", socket.scope)),
+        }
+    }
+
+    fn of_address(bind: Option<&plan::Address>, families: Families) -> Result<Self, String> {
+        let text = bind.map_or("", |bind| &bind.ip);
+        let ip: IpAddr = text.parse().map_err(|_| format!("socket.bind {text:?} is not an IP address"))?;
+        if ip.is_unspecified() {
+            return Err(format!(
+                "socket.bind {ip} is not one address: leave the address out to bind all of them"
+            ));
+        }
+        let bind = Self::one(ip);
+        if bind.overlaps(&Self::wildcard(families)) {
+            return Ok(bind);
+        }
+        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+        Err(format!("socket.bind {ip}: the proxy has no {family} address"))
+    }
+
+    fn in_families(families: Families, v4: Part<Ipv4Addr>, v6: Part<Ipv6Addr>) -> Self {
+        match families {
+            Families::V4 => Self { v4, ..Self::NOTHING },
+            Families::V6 => Self { v6, ..Self::NOTHING },
+            Families::Dual | Families::DualV6First => Self { v4, v6 },
+        }
+    }
+
+    /// Whether two sockets with the same port would get the same traffic.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.v4.overlaps(&other.v4) || self.v6.overlaps(&other.v6)
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.v4, self.v6) {
+            (Part::One(v4), Part::One(v6)) => write!(f, "{v4} and {v6}"),
+            (Part::One(v4), _) => write!(f, "{v4}"),
+            (_, Part::One(v6)) => write!(f, "{v6}"),
+            _ => f.write_str("all addresses"),
+        }
+    }
+}
+
+// === impl Part ===
+
+impl<A: PartialEq> Part<A> {
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => false,
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::One(one), Self::One(other)) => one == other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(ip: &str) -> Bind {
+        Bind::one(ip.parse().unwrap())
+    }
+
+    #[test]
+    fn sockets_overlap_exactly_where_they_share_an_address() {
+        use Families::{Dual, DualV6First, V4, V6};
+        let all = [
+            ("any v4", Bind::wildcard(V4)),
+            ("any v6", Bind::wildcard(V6)),
+            ("any", Bind::wildcard(Dual)),
+            ("127.0.0.1", one("127.0.0.1")),
+            ("127.0.0.2", one("127.0.0.2")),
+            ("::1", one("::1")),
+            ("both loopbacks", Bind::loopback(DualV6First)),
+            ("mapped 127.0.0.2", one("::ffff:127.0.0.2")),
+        ];
+        let overlapping = [
+            ("any v4", "any"),
+            ("any v4", "127.0.0.1"),
+            ("any v4", "127.0.0.2"),
+            ("any v4", "both loopbacks"),
+            ("any v4", "mapped 127.0.0.2"),
+            ("any v6", "any"),
+            ("any v6", "::1"),
+            ("any v6", "both loopbacks"),
+            ("any", "127.0.0.1"),
+            ("any", "127.0.0.2"),
+            ("any", "::1"),
+            ("any", "both loopbacks"),
+            ("any", "mapped 127.0.0.2"),
+            ("127.0.0.1", "both loopbacks"),
+            ("127.0.0.2", "mapped 127.0.0.2"),
+            ("::1", "both loopbacks"),
+        ];
+        for (name, bind) in &all {
+            for (other_name, other) in &all {
+                let listed =
+                    overlapping.contains(&(name, other_name)) || overlapping.contains(&(other_name, name));
+                assert_eq!(bind.overlaps(other), listed || name == other_name, "{name} and {other_name}");
+            }
+        }
+    }
+
+    #[test]
+    fn scope_says_what_is_bound_and_an_address_that_the_proxy_can_not_have_is_an_error() {
+        use plan::Scope::{Address, Loopback, Wildcard};
+        let cases = [
+            (Wildcard as i32, "", Families::V4, Ok(Bind::wildcard(Families::V4))),
+            (Loopback as i32, "", Families::V6, Ok(one("::1"))),
+            (Loopback as i32, "", Families::V4, Ok(one("127.0.0.1"))),
+            (Address as i32, "10.0.0.1", Families::DualV6First, Ok(one("10.0.0.1"))),
+            (Address as i32, "fd00::1", Families::V6, Ok(one("fd00::1"))),
+            (Address as i32, "::ffff:10.0.0.1", Families::V4, Ok(one("10.0.0.1"))),
+            (
+                Address as i32,
+                "fd00::1",
+                Families::V4,
+                Err("socket.bind fd00::1: the proxy has no IPv6 address"),
+            ),
+            (
+                Address as i32,
+                "10.0.0.1",
+                Families::V6,
+                Err("socket.bind 10.0.0.1: the proxy has no IPv4 address"),
+            ),
+            (Address as i32, "", Families::V4, Err("socket.bind \"\" is not an IP address")),
+            (Address as i32, "eth0", Families::V4, Err("socket.bind \"eth0\" is not an IP address")),
+            (Address as i32, "::", Families::Dual, Err("socket.bind :: is not one address")),
+            (99, "", Families::V4, Err("socket.scope 99 is not known")),
+        ];
+        for (scope, ip, families, expected) in cases {
+            let bind = Some(plan::Address { ip: ip.into(), port: 0 });
+            let socket = plan::Socket { scope, bind, ..Default::default() };
+            match (Bind::of(&socket, families), expected) {
+                (Ok(bind), Ok(expected)) => assert_eq!(bind, expected, "{ip}"),
+                (Err(text), Err(expected)) => assert!(text.starts_with(expected), "{text}"),
+                (outcome, expected) => panic!("{ip}: {outcome:?}, not {expected:?}"),
+            }
+        }
+    }
+}
