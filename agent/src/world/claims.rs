@@ -1,5 +1,7 @@
-//! Ports are one space per network namespace, over all proxies of the node: the older object wins, and the other is
-//! told who did. Envoy itself would bind both and split the traffic in silence.
+//! Who has which port of which address, over all proxies of a network namespace. Entry point: [`Claims`].
+//!
+//! Of two listeners that would get the same traffic the older object's is opened, and the other is told who has the port.
+//! Envoy itself would bind both and split the traffic in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,6 +9,10 @@ use std::fmt;
 use portreeve_xds::Name;
 
 use super::ProxyId;
+use crate::translate::bind::{Bind, Part};
+
+#[cfg(test)]
+mod tests;
 
 /// A transport's port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +23,7 @@ pub enum Transport {
     Tcp,
 }
 
-/// One port of one network namespace. Proxies bind the wildcard address, so the address is not part of it.
+/// One port of one network namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
     /// The network namespace: "host" or a pod's uid.
@@ -45,6 +51,8 @@ struct Rank {
 pub struct Wish {
     /// The port.
     pub port: Port,
+    /// The addresses on which it is wanted.
+    pub bind: Bind,
     /// The listener's name in the Plan.
     pub listener: String,
 }
@@ -54,6 +62,8 @@ pub struct Wish {
 pub struct Denied {
     /// The port.
     pub port: Port,
+    /// The addresses on which it was wanted.
+    pub bind: Bind,
     /// The Plan that has it.
     pub winner: Name,
     /// The winner's listener.
@@ -69,20 +79,34 @@ impl fmt::Display for Denied {
             Transport::Tcp => "tcp",
         };
         let (number, winner, listener) = (self.port.number, &self.winner, &self.winner_listener);
-        write!(
-            f,
-            "{transport} port {number} is taken by the older {winner}/{listener} on {}",
-            self.winner_proxy
-        )
+        write!(f, "{transport} port {number}")?;
+        if matches!(self.bind, Bind { v4: Part::One(_), .. } | Bind { v6: Part::One(_), .. }) {
+            write!(f, " of {}", self.bind)?;
+        }
+        write!(f, " is taken by the older {winner}/{listener} on {}", self.winner_proxy)
     }
 }
 
 /// All claims on the node.
 #[derive(Default)]
 pub struct Claims {
-    queues: BTreeMap<Port, BTreeMap<Rank, String>>,
+    queues: BTreeMap<Port, Queue>,
     owned: BTreeMap<Owner, Vec<(Port, Rank)>>,
 }
+
+/// All claims on one port, the oldest first.
+#[derive(Default)]
+struct Queue(BTreeMap<Rank, Claim>);
+
+/// One listener's claim on a port.
+#[derive(Clone, PartialEq, Eq)]
+struct Claim {
+    bind: Bind,
+    listener: String,
+}
+
+/// Who keeps a claim from its port; `None`: it has the port.
+type Winner = Option<(Rank, Claim)>;
 
 // === impl Claims ===
 
@@ -92,16 +116,17 @@ impl Claims {
         let old = self.owned.remove(owner).unwrap_or_default();
         let ports: BTreeSet<Port> =
             old.iter().map(|(p, _)| p).chain(wishes.iter().map(|w| &w.port)).cloned().collect();
-        let before: Vec<_> = ports.iter().map(|p| self.first(p)).collect();
+        let before: Vec<_> = ports.iter().map(|port| self.winners(port)).collect();
         for (port, rank) in &old {
             if let Some(queue) = self.queues.get_mut(port) {
-                queue.remove(rank);
+                queue.0.remove(rank);
             }
         }
         let mut claims = Vec::new();
         for (position, wish) in wishes.into_iter().enumerate() {
             let rank = Rank { created_ms, plan: owner.1.clone(), position, proxy: owner.0.clone() };
-            self.queues.entry(wish.port.clone()).or_default().insert(rank.clone(), wish.listener);
+            let claim = Claim { bind: wish.bind, listener: wish.listener };
+            self.queues.entry(wish.port.clone()).or_default().0.insert(rank.clone(), claim);
             claims.push((wish.port, rank));
         }
         if !claims.is_empty() {
@@ -109,12 +134,10 @@ impl Claims {
         }
         let mut shifted = BTreeSet::new();
         for (port, before) in ports.iter().zip(before) {
-            if self.first(port) != before {
-                // Everyone in the queue is told who has the port, so everyone has to hear of another winner.
-                let waiting = self.queues.get(port).into_iter().flatten().map(|(rank, _)| rank.owner());
-                shifted.extend(waiting);
-            }
-            if self.queues.get(port).is_some_and(BTreeMap::is_empty) {
+            let now = self.winners(port);
+            let differs = now.iter().filter(|(rank, winner)| before.get(*rank) != Some(winner));
+            shifted.extend(differs.map(|(rank, _)| rank.owner()));
+            if now.is_empty() {
                 self.queues.remove(port);
             }
         }
@@ -138,16 +161,17 @@ impl Claims {
         let mut denied = BTreeMap::new();
         for (port, rank) in self.owned.get(owner).into_iter().flatten() {
             let Some(queue) = self.queues.get(port) else { continue };
-            let Some((first, winner_listener)) = queue.first_key_value() else { continue };
-            if let Some(listener) = queue.get(rank).filter(|_| first != rank) {
-                let lost = Denied {
-                    port: port.clone(),
-                    winner: first.plan.clone(),
-                    winner_listener: winner_listener.clone(),
-                    winner_proxy: first.proxy.clone(),
-                };
-                denied.insert(listener.clone(), lost);
-            }
+            let Some((claim, Some((first, winner)))) = queue.0.get(rank).zip(queue.winner(rank)) else {
+                continue;
+            };
+            let lost = Denied {
+                port: port.clone(),
+                bind: claim.bind,
+                winner: first.plan.clone(),
+                winner_listener: winner.listener.clone(),
+                winner_proxy: first.proxy.clone(),
+            };
+            denied.insert(claim.listener.clone(), lost);
         }
         denied
     }
@@ -159,13 +183,37 @@ impl Claims {
 
     /// All who want a port.
     pub fn wanting(&self, port: &Port) -> impl Iterator<Item = Owner> + '_ {
-        self.queues.get(port).into_iter().flatten().map(|(rank, _)| rank.owner())
+        self.queues.get(port).into_iter().flat_map(|queue| queue.0.keys()).map(Rank::owner)
     }
 
-    /// Who has a port, with which listener.
-    fn first(&self, port: &Port) -> Option<(Rank, String)> {
-        let (rank, listener) = self.queues.get(port)?.first_key_value()?;
-        Some((rank.clone(), listener.clone()))
+    /// Each claim on a port, with who keeps it from that.
+    fn winners(&self, port: &Port) -> BTreeMap<Rank, Winner> {
+        let judged = self.queues.get(port).into_iter().flat_map(Queue::judged);
+        let own = |(rank, winner): (&Rank, Option<(&Rank, &Claim)>)| {
+            (rank.clone(), winner.map(|(rank, claim)| (rank.clone(), claim.clone())))
+        };
+        judged.map(own).collect()
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Each claim, oldest first, with the one that keeps it from the port. One that has no port keeps no other from it.
+    fn judged(&self) -> impl Iterator<Item = (&Rank, Option<(&Rank, &Claim)>)> {
+        let mut holders: Vec<(&Rank, &Claim)> = Vec::new();
+        self.0.iter().map(move |(rank, claim)| {
+            let winner = holders.iter().find(|(_, holder)| holder.bind.overlaps(&claim.bind)).copied();
+            if winner.is_none() {
+                holders.push((rank, claim));
+            }
+            (rank, winner)
+        })
+    }
+
+    /// Who keeps a claim from the port.
+    fn winner(&self, rank: &Rank) -> Option<Option<(&Rank, &Claim)>> {
+        self.judged().find(|(one, _)| *one == rank).map(|(_, winner)| winner)
     }
 }
 
@@ -174,101 +222,5 @@ impl Claims {
 impl Rank {
     fn owner(&self) -> Owner {
         (self.proxy.clone(), self.plan.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn owner(proxy: &str, plan: &str) -> Owner {
-        (ProxyId::Node(proxy.into()), plan.into())
-    }
-
-    fn wish(number: u32, transport: Transport, listener: &str) -> Wish {
-        Wish { port: Port { netns: "host".into(), transport, number }, listener: listener.into() }
-    }
-
-    #[test]
-    fn the_older_object_wins_and_the_other_is_told_who() {
-        let mut claims = Claims::default();
-        claims.set(&owner("gw", "young"), 20, vec![wish(5000, Transport::Udp, "y")]);
-        let shifted = claims.set(&owner("gw", "old"), 10, vec![wish(5000, Transport::Udp, "o")]);
-        assert_eq!(shifted, BTreeSet::from([owner("gw", "young")]));
-        let denied = claims.denied(&owner("gw", "young"));
-        assert_eq!((&*denied["y"].winner, denied["y"].winner_listener.as_str()), ("old", "o"));
-        assert!(claims.denied(&owner("gw", "old")).is_empty());
-    }
-
-    #[test]
-    fn when_the_winner_goes_the_next_has_the_port() {
-        let mut claims = Claims::default();
-        claims.set(&owner("gw", "a"), 10, vec![wish(5000, Transport::Udp, "a")]);
-        claims.set(&owner("other", "b"), 20, vec![wish(5000, Transport::Udp, "b")]);
-        let shifted = claims.set(&owner("gw", "a"), 10, Vec::new());
-        assert_eq!(shifted, BTreeSet::from([owner("other", "b")]));
-        assert!(claims.denied(&owner("other", "b")).is_empty());
-    }
-
-    #[test]
-    fn udp_and_tcp_share_a_number_and_namespaces_share_nothing() {
-        let mut claims = Claims::default();
-        claims.set(&owner("gw", "a"), 10, vec![wish(53, Transport::Udp, "u"), wish(53, Transport::Tcp, "t")]);
-        let mut other = wish(53, Transport::Udp, "pod");
-        other.port.netns = "uid".into();
-        claims.set(&owner("gw", "b"), 20, vec![other]);
-        assert!(claims.denied(&owner("gw", "a")).is_empty());
-        assert!(claims.denied(&owner("gw", "b")).is_empty());
-    }
-
-    #[test]
-    fn two_listeners_of_one_object_on_one_port_leave_the_first() {
-        let mut claims = Claims::default();
-        claims.set(&owner("gw", "a"), 10, vec![wish(53, Transport::Udp, "x"), wish(53, Transport::Udp, "y")]);
-        assert_eq!(claims.denied(&owner("gw", "a")).into_keys().collect::<Vec<_>>(), ["y"]);
-    }
-
-    #[test]
-    fn all_who_wait_hear_of_another_winner() {
-        let mut claims = Claims::default();
-        for (plan, created) in [("a", 10), ("b", 20), ("c", 30)] {
-            claims.set(&owner("gw", plan), created, vec![wish(5000, Transport::Udp, plan)]);
-        }
-        assert_eq!(&*claims.denied(&owner("gw", "c"))["c"].winner, "a");
-        let shifted = claims.set(&owner("gw", "a"), 10, Vec::new());
-        assert_eq!(shifted, BTreeSet::from([owner("gw", "b"), owner("gw", "c")]));
-        assert_eq!(&*claims.denied(&owner("gw", "c"))["c"].winner, "b");
-    }
-
-    #[test]
-    fn loser_that_comes_or_goes_is_of_no_interest_to_the_winner() {
-        let mut claims = Claims::default();
-        claims.set(&owner("gw", "a"), 10, vec![wish(5000, Transport::Udp, "a")]);
-        assert!(claims.set(&owner("gw", "b"), 20, vec![wish(5000, Transport::Udp, "b")]).is_empty());
-        assert!(claims.set(&owner("gw", "b"), 20, Vec::new()).is_empty());
-    }
-
-    #[test]
-    fn equal_age_is_decided_by_name() {
-        let mut claims = Claims::default();
-        claims.set(&owner("gw", "A/ns/b"), 10, vec![wish(5000, Transport::Udp, "l")]);
-        claims.set(&owner("gw", "A/ns/a"), 10, vec![wish(5000, Transport::Udp, "l")]);
-        assert!(claims.denied(&owner("gw", "A/ns/a")).is_empty());
-        assert_eq!(claims.denied(&owner("gw", "A/ns/b")).len(), 1);
-    }
-
-    #[test]
-    fn dropped_proxy_leaves_every_port_to_the_others() {
-        let mut claims = Claims::default();
-        for (plan, port) in [("a", 1), ("b", 2)] {
-            claims.set(&owner("gone", plan), 10, vec![wish(port, Transport::Udp, plan)]);
-            claims.set(&owner("stays", plan), 20, vec![wish(port, Transport::Udp, plan)]);
-        }
-        assert_eq!(
-            claims.drop_proxy(&owner("gone", "").0),
-            BTreeSet::from([owner("stays", "a"), owner("stays", "b")])
-        );
-        assert!(claims.denied(&owner("stays", "a")).is_empty());
-        assert!(claims.drop_proxy(&owner("gone", "").0).is_empty());
     }
 }

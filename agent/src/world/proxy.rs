@@ -11,6 +11,7 @@ use portreeve_xds::{Name, Resource, Version, View};
 
 use super::claims::{Denied, Port, Transport, Wish};
 use super::strangers::{Taken, held_back};
+use crate::translate::bind::Bind;
 use crate::translate::{self, Census, Families, Remark, Translation, support};
 
 /// What decides which Plans a proxy gets and how they are translated.
@@ -137,7 +138,9 @@ impl Facts {
                 _ => return None,
             };
             let port = Port { netns: self.netns.clone(), transport, number: socket.port };
-            Some(Wish { port, listener: listener.name.clone() })
+            // A listener that is refused for its address may run in an earlier version: nothing less than all is safe.
+            let bind = Bind::of(socket, self.families).unwrap_or_else(|_| Bind::wildcard(self.families));
+            Some(Wish { port, bind, listener: listener.name.clone() })
         };
         plan.listeners.iter().filter_map(wish).collect()
     }
