@@ -20,7 +20,6 @@ pub(crate) use holder::title;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +33,7 @@ use crate::identity::cgroup::{Place, place};
 use crate::keepers::Keepers;
 use crate::local::Local;
 use crate::translate::Families;
+use crate::translate::bind::Bind;
 use crate::world::claims::Transport;
 use crate::world::{ProxyId, Stranger, Strangers, World};
 use sockets::Bound;
@@ -129,14 +129,14 @@ impl Watch {
 
     /// The ports on which there is a socket that is not a proxy's.
     fn strangers(&mut self, bound: &[Bound], concerns: impl Fn(&(Transport, u32)) -> bool) -> Strangers {
-        let meets = |one: &&Bound| meets(one, self.families);
-        let mut ports: BTreeMap<_, Vec<u32>> = BTreeMap::new();
-        for one in bound.iter().filter(meets) {
-            ports.entry((one.transport, u32::from(one.port))).or_default().push(one.inode);
+        let any = Bind::wildcard(self.families);
+        let mut ports: BTreeMap<_, Vec<&Bound>> = BTreeMap::new();
+        for one in bound.iter().filter(|one| one.bind().overlaps(&any)) {
+            ports.entry((one.transport, u32::from(one.port))).or_default().push(one);
         }
         let concerning = ports.iter().filter(|(port, _)| concerns(port)).flat_map(|(_, all)| all);
-        self.resolve(bound, concerning.copied());
-        ports.into_iter().filter_map(|(port, inodes)| Some((port, self.stranger(&inodes)?))).collect()
+        self.resolve(bound, concerning.map(|one| one.inode));
+        ports.into_iter().filter_map(|(port, all)| Some((port, self.stranger(&all)?))).collect()
     }
 
     /// Finds out whose these sockets are, and forgets those that are gone.
@@ -209,8 +209,11 @@ impl Watch {
     }
 
     /// What is to be told of a port with these sockets.
-    fn stranger(&self, inodes: &[u32]) -> Option<Stranger> {
-        let known = || inodes.iter().map(|inode| self.known.get(inode));
+    fn stranger(&self, sockets: &[&Bound]) -> Option<Stranger> {
+        let known = || sockets.iter().map(|one| self.known.get(&one.inode));
+        let may_be = |whose: Option<&Whose>| {
+            matches!(whose, None | Some(Whose::Stranger { .. } | Whose::Unread { guess: true }))
+        };
         let beside = known().any(|whose| whose == Some(&Whose::Ours));
         let told = known().find_map(|whose| match whose {
             Some(Whose::Stranger { who, certain }) => Some((who.clone(), !certain)),
@@ -219,23 +222,14 @@ impl Watch {
         let (who, unsure) = match told {
             Some(told) => told,
             // Looked up when a listener wants the port.
-            None if known().any(|whose| matches!(whose, None | Some(Whose::Unread { guess: true }))) => {
-                ("another process".into(), true)
-            }
+            None if known().any(may_be) => ("another process".into(), true),
             None => return None,
         };
-        Some(Stranger { who, beside, unsure })
-    }
-}
-
-/// Whether a socket and a proxy's wildcard socket of these families would get the same traffic.
-fn meets(one: &Bound, families: Families) -> bool {
-    match one.address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(_) if families != Families::V4 => true,
-        IpAddr::V6(address) => {
-            address.to_ipv4_mapped().is_some() || (address.is_unspecified() && !one.v6_only)
-        }
+        let theirs = sockets.iter().filter(|one| may_be(self.known.get(&one.inode)));
+        let mut at: Vec<Bind> = theirs.map(|one| one.bind()).collect();
+        at.sort();
+        at.dedup();
+        Some(Stranger { who, at, beside, unsure })
     }
 }
 

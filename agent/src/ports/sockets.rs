@@ -12,6 +12,8 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use crate::translate::Families;
+use crate::translate::bind::Bind;
 use crate::world::claims::Transport;
 
 /// `nlmsghdr`.
@@ -43,6 +45,18 @@ pub(super) struct Bound {
     pub(super) inode: u32,
     /// The user who opened it.
     pub(super) user: u32,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// The addresses that it takes traffic of. One on `::` takes IPv4 too, unless it was told otherwise.
+    pub(super) fn bind(&self) -> Bind {
+        match self.address {
+            IpAddr::V6(any) if any.is_unspecified() && !self.v6_only => Bind::wildcard(Families::Dual),
+            one => Bind::one(one),
+        }
+    }
 }
 
 /// All of them.

@@ -9,6 +9,7 @@ use portreeve_api::plan;
 
 use super::claims::{Owner, Port, Transport};
 use super::{ProxyId, World};
+use crate::translate::bind::Bind;
 
 /// The network namespace that is looked at.
 const HOST: &str = "host";
@@ -18,6 +19,8 @@ const HOST: &str = "host";
 pub struct Stranger {
     /// The process, for people.
     pub who: String,
+    /// The addresses that it, or another like it, has the port on.
+    pub at: Vec<Bind>,
     /// A proxy of this node has the port open too.
     pub beside: bool,
     /// Whose socket it is has not been looked up yet: it may be a proxy's, so no listener that runs is taken away.
@@ -115,6 +118,9 @@ impl World {
             let Some(by) = self.strangers.by_port.get(&(wish.port.transport, wish.port.number)) else {
                 continue;
             };
+            if !by.at.iter().any(|at| at.overlaps(&wish.bind)) {
+                continue;
+            }
             self.strangers.guessed |= by.unsure;
             taken.insert(wish.listener, Taken { port: wish.port, by: by.clone() });
         }

@@ -1,13 +1,15 @@
 //! What is told of listeners whose ports other processes hold.
 
 use super::*;
+use crate::translate::bind::Bind;
 use crate::world::claims::Transport;
 use crate::world::{Stranger, Strangers};
 
 const TOLD: &str = "udp port 2000 is in use by process 7 (nc)";
 
 fn stranger(beside: bool, unsure: bool) -> Strangers {
-    [((Transport::Udp, 2000), Stranger { who: "process 7 (nc)".into(), beside, unsure })].into()
+    let at = vec![Bind::wildcard(Families::V4)];
+    [((Transport::Udp, 2000), Stranger { who: "process 7 (nc)".into(), at, beside, unsure })].into()
 }
 
 #[test]

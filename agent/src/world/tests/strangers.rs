@@ -1,12 +1,14 @@
 //! Ports that processes other than this node's proxies hold.
 
 use super::*;
+use crate::translate::bind::Bind;
 use crate::world::claims::Transport;
 
 const UDP: (Transport, u32) = (Transport::Udp, 2000);
 
 fn stranger(beside: bool) -> Stranger {
-    Stranger { who: "process 7 (nc)".into(), beside, unsure: false }
+    let at = vec![Bind::wildcard(Families::V4)];
+    Stranger { who: "process 7 (nc)".into(), at, beside, unsure: false }
 }
 
 fn part<'a>(rig: &'a Rig, plan: &str) -> &'a Contribution {
@@ -88,4 +90,21 @@ fn listener_that_runs_stays_while_nobody_has_looked_up_whose_a_socket_on_its_por
     again.world.set_strangers(unsure());
     again.put_plan(&plan);
     assert_eq!(again.listeners(&gateway()), ["A/ns/a/l"]);
+}
+
+#[test]
+fn stranger_on_one_address_holds_back_only_listeners_that_would_share_its_traffic() {
+    let at = |text: &str| Bind::one(text.parse().unwrap());
+    let stranger = Stranger { at: vec![at("127.0.0.53")], ..stranger(false) };
+    let mut rig = Rig::new();
+    rig.world.set_strangers([(UDP, stranger)].into());
+    let mut plan = mk_plan("a", 10, 2000, ip("10.0.0.9"));
+    let mut bind = |address: Option<&str>| {
+        let socket = plan.listeners[0].socket.as_mut().unwrap();
+        socket.set_scope(if address.is_some() { plan::Scope::Address } else { plan::Scope::Wildcard });
+        socket.bind = address.map(|ip| plan::Address { ip: ip.into(), port: 0 });
+        rig.put_plan(&plan);
+        rig.listeners(&gateway()).len()
+    };
+    assert_eq!((bind(None), bind(Some("10.0.0.5")), bind(Some("127.0.0.53"))), (0, 1, 0));
 }
