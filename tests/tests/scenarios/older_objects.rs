@@ -1,6 +1,7 @@
 //! Objects that are older than a rule of their definition, and definitions that are older than the agent.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -48,8 +49,12 @@ async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is
     let mut present = crds.get(CRD).await?;
     present.spec = today.spec;
     crds.replace(CRD, &PostParams::default(), &present).await?;
-    let refused =
-        || async { town.apply(&odd("new")).await.is_err_and(|e| format!("{e:?}").contains("name")) };
+    // A new object each time: one that is stored before the rule is back may break it from then on.
+    let attempts = AtomicUsize::new(0);
+    let refused = || async {
+        let new = format!("new-{}", attempts.fetch_add(1, Ordering::Relaxed));
+        town.apply(&odd(&new)).await.is_err_and(|error| format!("{error:?}").contains("name"))
+    };
     wait::until("a new object to be refused", BOUND, refused).await?;
 
     println!("Accepted: {}", said(&town.client, "old", ("Accepted", "True"), BOUND).await?);
