@@ -8,7 +8,7 @@ use portreeve_xds::{Name, Version};
 
 use super::cut;
 use crate::local::Answers;
-use crate::translate::support;
+use crate::translate::lacks;
 use crate::world::{Contribution, Proxy, ProxyId, World};
 
 /// Conflicts at most.
@@ -31,9 +31,9 @@ pub fn of_plan(world: &World, answers: &BTreeMap<ProxyId, Answers>, name: &Name)
     let plan = world.plan(name)?;
     let version = *world.held().get(&(PlanType::Plan, name.clone()))?;
     let mut status = PlanStatus { plan: name.to_string(), version: version.0, ..PlanStatus::default() };
-    let lacks = support::workload(plan).told("its workload");
+    let unmet = lacks::workload(plan).told("its workload");
     for (id, proxy) in world.proxies().iter().filter(|(_, proxy)| proxy.facts.may_take(plan)) {
-        if let Some(text) = &lacks {
+        if let Some(text) = &unmet {
             status.count(Standing::Refused(cut(format!("{}, {text}", proxy.facts.title))));
             continue;
         }

@@ -14,7 +14,8 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::proxy::Contribution;
-use crate::translate::{Request, listener};
+use crate::translate::Request;
+use crate::translate::envoy::listener;
 
 /// The cluster and the assignment behind one accepted listener.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use portreeve_api::refs::{ClusterPath, ResourceName};
 use portreeve_xds::Name;
 
 use super::backing;
-use crate::translate::{listener, plan_name, qualified};
+use crate::translate::envoy::listener;
+use crate::translate::{plan_name, qualified};
 
 /// The clusters that accepted listeners lead to by a former name, by the listener's name.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use super::backing::{self, Backing, LeftBehind};
 use super::former::FormerNames;
 use super::inputs::Inputs;
 use super::proxy::Contribution;
-use crate::translate::listener;
+use crate::translate::envoy::listener;
 
 /// A resource's type and name.
 type Key = (EnvoyType, Name);

@@ -12,7 +12,8 @@ use portreeve_xds::{Name, Resource, Version, View};
 use super::claims::{Denied, Port, Transport, Wish};
 use super::strangers::{Taken, held_back};
 use crate::translate::bind::Bind;
-use crate::translate::{self, Census, Families, Remark, Translation, support};
+use crate::translate::envoy::Translation;
+use crate::translate::{self, Census, Families, Remark, lacks};
 
 /// What decides which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +105,7 @@ impl Facts {
 
     /// Whether a Plan is meant for this proxy. What a workload asks and is not known here is not met.
     pub fn takes(&self, plan: &plan::Plan) -> bool {
-        self.may_take(plan) && support::workload(plan).is_empty()
+        self.may_take(plan) && lacks::workload(plan).is_empty()
     }
 
     /// Whether a Plan is meant for this proxy, as far as its workload is known here.

@@ -129,7 +129,7 @@ impl World {
             defaults,
             called: &called,
         };
-        match translate::translate(&request, &self.known()) {
+        match translate::envoy::translate(&request, &self.known()) {
             Some(done) => {
                 let made_of = self.feed.versions.get(&(PlanType::Plan, owner.1.clone())).copied();
                 let made = Contribution { denied, taken, made_of, ..Contribution::of(done) };

@@ -37,13 +37,6 @@ pub const CIRCLES: &[&[&str]] = &[
     &["agent/src/store/commit", "agent/src/store/disk"],
     &["agent/src/store/load", "agent/src/store/mod.rs", "agent/src/store/writer"],
     &[
-        "agent/src/translate/assignment",
-        "agent/src/translate/check",
-        "agent/src/translate/cluster",
-        "agent/src/translate/listener",
-        "agent/src/translate/mod.rs",
-    ],
-    &[
         "agent/src/world/backing",
         "agent/src/world/former",
         "agent/src/world/gateways",

@@ -226,9 +226,9 @@ fn workload_that_asks_for_what_is_not_known_is_told() {
     ];
     for (field, bend) in cases {
         let mut plan = mk_plan();
-        assert_eq!(crate::translate::support::workload(&plan).told("its workload"), None);
+        assert_eq!(crate::translate::lacks::workload(&plan).told("its workload"), None);
         bend(plan.workload.get_or_insert_default());
-        let told = crate::translate::support::workload(&plan).told("its workload").unwrap();
+        let told = crate::translate::lacks::workload(&plan).told("its workload").unwrap();
         assert!(told.starts_with(&format!("its workload asks for {field}, which")), "{told}");
     }
 }

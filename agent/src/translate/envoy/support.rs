@@ -1,33 +1,11 @@
-//! What a Plan asks for that the translation to Envoy does not know. Entry points: [`workload`], [`listener`], [`cluster`].
-//!
-//! Each message is taken apart without `..`: a new field does not compile until somebody decides here whether it is
-//! translated, harmless, or refused. A field that only a newer hub knows can't be seen here: that hub names it in `needs`.
+//! What a Plan asks for that the translation to Envoy does not know, message by message. Entry points: [`listener`],
+//! [`cluster`].
 
 use std::net::IpAddr;
 
 use portreeve_api::plan;
 
-/// What is not supported, as paths of fields, with the value where the field has others that are supported.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Lacks(Vec<String>);
-
-/// What a Plan asks of the proxies that take it.
-pub fn workload(plan: &plan::Plan) -> Lacks {
-    let mut lacks = Lacks::default();
-    let Some(workload) = &plan.workload else { return lacks };
-    let plan::Workload { namespace: _, selector, proxy_name, node_name, proxy_kind: _, service_group } =
-        workload;
-    lacks.text("workload.proxy_name", proxy_name);
-    lacks.text("workload.node_name", node_name);
-    lacks.text("workload.service_group", service_group);
-    let Some(plan::Selector { labels, fields }) = selector else { return lacks };
-    lacks.when(!fields.is_empty(), "workload.selector.fields");
-    for plan::Requirement { key, operator, values: _ } in labels {
-        let known = plan::Operator::try_from(*operator).is_ok_and(|one| one != plan::Operator::Unspecified);
-        lacks.when(!known, format!("workload.selector.labels[{key}].operator {operator}"));
-    }
-    lacks
-}
+use crate::translate::lacks::Lacks;
 
 /// What a Plan asks beside its listeners: rules for lists that its proxies own, by the list's name.
 pub fn rule_lists(plan: &plan::Plan) -> impl Iterator<Item = &str> {
@@ -109,38 +87,6 @@ pub fn cluster(cluster: &plan::Cluster) -> Lacks {
 // === impl Lacks ===
 
 impl Lacks {
-    /// Whether everything is supported.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// What it is, why it is refused, and what to do; `of`: who asks for it.
-    pub fn told(&self, of: &str) -> Option<String> {
-        let version = env!("CARGO_PKG_VERSION");
-        (!self.is_empty()).then(|| {
-            format!(
-                "{of} asks for {}, which the agent (version {version}) can't give an Envoy: update the agent, or take it \
-                 out of the object",
-                self.0.join(", ")
-            )
-        })
-    }
-
-    fn when(&mut self, lacks: bool, what: impl Into<String>) {
-        if lacks {
-            self.0.push(what.into());
-        }
-    }
-
-    fn text(&mut self, field: &str, value: &str) {
-        self.when(!value.is_empty(), field);
-    }
-
-    /// No feature was added since version 0.1.0.
-    fn needs(&mut self, needs: &[String]) {
-        self.0.extend(needs.iter().cloned());
-    }
-
     /// What listeners and clusters do not support alike.
     fn socket(&mut self, socket: &plan::Socket) {
         let plan::Socket {

@@ -10,7 +10,10 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::{Defaults, check, duration, u32_value, u64_value};
+use super::health_check;
+use super::wire::{duration, u32_value, u64_value};
+use crate::translate::check;
+use crate::translate::request::Defaults;
 
 /// Sessions, connections and requests that one cluster may hold. Envoy's default of 1,024 drops the 1,025th UDP
 /// session in silence.
@@ -52,7 +55,7 @@ pub fn build(cluster: &plan::Cluster, name: &Name, defaults: &Defaults) -> Arc<R
             healthy_panic_threshold: Some(Percent { value: 0.0 }),
             ..Default::default()
         }),
-        health_checks: check::by_proxy(cluster).map(check::build).into_iter().collect(),
+        health_checks: check::by_proxy(cluster).map(health_check::build).into_iter().collect(),
         ignore_health_on_host_removal: true,
         ..Default::default()
     };

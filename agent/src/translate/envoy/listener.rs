@@ -13,8 +13,14 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::bind::{Bind, Part};
-use super::{Families, MAX_DATAGRAM, Request, any, duration, qualified, support, u64_value};
+use super::support;
+use super::wire::{any, duration, u64_value};
+use crate::translate::bind::{Bind, Families, Part};
+use crate::translate::request::{Request, qualified};
+
+/// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
+/// this later would recreate every session.
+pub const MAX_DATAGRAM: u64 = 9_000;
 
 const UDP_PROXY: &str = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig";
 const UDP_ROUTE: &str = "envoy.extensions.filters.udp.udp_proxy.v3.Route";

@@ -12,6 +12,7 @@ use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
 use super::*;
+use crate::translate::{Defaults, Families, Lookup, Request};
 
 mod affinity;
 mod checks;

@@ -4,7 +4,8 @@ use super::*;
 use std::path::Path;
 
 pub(super) fn assert_golden(name: &str, done: &Translation) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/golden").join(format!("{name}.txt"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/envoy/golden").join(format!("{name}.txt"));
     let text = dump::text(done);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();

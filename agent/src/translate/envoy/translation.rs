@@ -1,0 +1,79 @@
+//! All resources of one Plan: [`translate`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::core::v3::HealthStatus;
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use portreeve_api::plan;
+use portreeve_xds::Resource;
+use portreeve_xds::envoy::EnvoyType;
+use prost::Message;
+
+use super::{assignment, cluster, listener, support};
+use crate::translate::candidates;
+use crate::translate::outcome::{Census, Remark};
+use crate::translate::request::{Lookup, Request};
+
+/// One resource of a proxy.
+pub type Output = (EnvoyType, Arc<Resource>);
+
+/// A Plan's translation.
+#[derive(Clone, Debug, Default)]
+pub struct Translation {
+    /// Clusters, assignments and listeners.
+    pub outputs: Vec<Output>,
+    /// What could not be expressed.
+    pub remarks: Vec<Remark>,
+    /// Its endpoints.
+    pub census: Census,
+}
+
+/// Translates a Plan for a proxy; none while a group or host name that it needs is not known yet.
+pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translation> {
+    let mut done = Translation::default();
+    let mut used = BTreeSet::new();
+    for listener in &request.plan.listeners {
+        if request.denied.contains(&listener.name) {
+            continue;
+        }
+        match listener::build(request, listener) {
+            Ok(built) => {
+                used.insert(built.cluster.clone());
+                done.outputs.push((EnvoyType::Listener, built.resource));
+            }
+            Err(text) => {
+                let runs = request.running.contains(&listener.name);
+                let routes = listener.rules.iter().filter(|_| runs).filter_map(|rule| rule.route.as_ref());
+                used.extend(routes.map(|route| route.destination.clone()));
+                done.remarks.push(Remark { at: listener.name.clone(), text });
+            }
+        }
+    }
+    let lists = support::rule_lists(request.plan);
+    done.remarks.extend(lists.map(|list| Remark {
+        at: format!("rule list {list}"),
+        text: "an Envoy has no rule lists: take the rule out of the object".into(),
+    }));
+    let served =
+        |cluster: &&plan::Cluster| used.contains(&cluster.name) && support::cluster(cluster).is_empty();
+    for cluster in request.plan.clusters.iter().filter(served) {
+        let endpoints = candidates::candidates(request, cluster, lookup)?;
+        let name = request.cluster_name(&cluster.name);
+        let body = assignment::build(request.plan, cluster, &name, endpoints);
+        count(&mut done.census, cluster, &body);
+        done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name, &request.defaults)));
+        done.outputs
+            .push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
+    }
+    Some(done)
+}
+
+fn count(census: &mut Census, cluster: &plan::Cluster, built: &ClusterLoadAssignment) {
+    let (mut total, mut bad) = (0, 0);
+    for endpoint in built.endpoints.iter().flat_map(|locality| &locality.lb_endpoints) {
+        total += 1;
+        bad += u32::from(endpoint.health_status() == HealthStatus::Unhealthy);
+    }
+    census.add(cluster, total, bad);
+}
