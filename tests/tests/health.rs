@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use kube::Api;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::call::{PIPES, Pipe, Side};
 use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow};
+use portreeve_tests::virtual_service::said;
 use portreeve_tests::wait;
 
 /// The endpoints' health port.
@@ -250,6 +253,23 @@ async fn write_calls(town: &Town, calls: std::ops::Range<u16>) -> Result<()> {
     for node in &town.nodes {
         listeners(&node.gateway(), &wanted, BOUND).await?;
     }
+    for number in calls {
+        said(&town.client, &format!("ingress-c{number}"), ("Programmed", "True"), BOUND).await?;
+    }
+    Ok(())
+}
+
+/// Waits until all endpoints of these calls are known to be healthy: until then gateways check them by themselves.
+async fn checked(town: &Town, calls: std::ops::Range<u16>) -> Result<()> {
+    for number in calls {
+        let name = format!("ingress-c{number}");
+        let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
+        wait::seen(api, wait::named(&name), (&format!("healthy endpoints of {name}"), BOUND), |object| {
+            let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+            conditions.any(|c| c.type_ == "Healthy" && c.reason == "Healthy").then_some(())
+        })
+        .await?;
+    }
     Ok(())
 }
 
@@ -272,6 +292,7 @@ async fn neither_a_flap_of_a_second_nor_a_termination_splits_a_call() -> Result<
         endpoints.push(Endpoint::start(&town, 1, j).await?);
     }
     write_calls(&town, 0..12).await?;
+    checked(&town, 0..12).await?;
     let early = open(&town, 0..12, 0..2)?;
     let homes = pods(&early)?;
     println!("pods of the calls: {homes:?}");
@@ -328,6 +349,7 @@ async fn gateways_that_hear_of_a_flap_apart_agree_on_every_call_again() -> Resul
         endpoints.push(Endpoint::start(&town, 2, j).await?);
     }
     write_calls(&town, 0..12).await?;
+    checked(&town, 0..12).await?;
     let (first, second) = (open_at(&town, 0, 0..12, 0..2)?, open_at(&town, 1, 0..12, 2..PIPES)?);
     let homes = pods(&first)?;
     ensure!(pods(&second)? == homes, "the gateways differ from the start");
