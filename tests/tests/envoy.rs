@@ -1,15 +1,24 @@
-//! The harness against a real Envoy: its admin client, and flows through a UDP proxy.
+//! The harness against a real Envoy: its admin client, and flows through a UDP proxy; and the addresses that translated
+//! listeners open.
 
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
+use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use portreeve_agent::translate::{self, Defaults, Families, Lookup, Request};
+use portreeve_api::plan;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::netns::{Bed, Netns};
 use portreeve_tests::process::Process;
 use portreeve_tests::udp::{Echo, Flow};
+use portreeve_xds::envoy::EnvoyType;
+use prost::Message;
 
 /// Generous: the machine may be busy.
 const BOUND: Duration = Duration::from_secs(30);
@@ -51,11 +60,16 @@ static_resources:
 
 /// Envoy inside a namespace, ready.
 async fn envoy(namespace: &Netns, directory: &Path, config: &str) -> Result<(Process, Admin)> {
-    let program = portreeve_agent::envoy::locate(None, &mut |_| {})?;
     let file = directory.join("envoy.yaml");
     std::fs::write(&file, config)?;
+    started(namespace, directory, &file).await
+}
+
+/// Envoy with this bootstrap, ready.
+async fn started(namespace: &Netns, directory: &Path, bootstrap: &Path) -> Result<(Process, Admin)> {
+    let program = portreeve_agent::envoy::locate(None, &mut |_| {})?;
     let mut command: Command = namespace.command(program);
-    command.arg("-c").arg(file).args([
+    command.arg("-c").arg(bootstrap).args([
         "--disable-hot-restart",
         "--concurrency",
         "1",
@@ -95,5 +109,114 @@ async fn flows_through_a_proxy_show_its_sessions() -> Result<()> {
     admin.post("/quitquitquit").await?;
     assert!(process.wait_exit(BOUND)?.success());
     assert!(!admin.is_ready().await);
+    Ok(())
+}
+
+/// A look-up for Plans whose endpoints are addresses.
+struct Addresses;
+
+impl Lookup for Addresses {
+    fn group(&self, _: &str) -> Option<Vec<&plan::Endpoint>> {
+        None
+    }
+
+    fn host(&self, _: &str, _: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
+
+    fn pod_failed(&self, _: &plan::Endpoint, _: u32, _: &str) -> bool {
+        false
+    }
+
+    fn address_failed(&self, _: IpAddr, _: u32, _: &str) -> bool {
+        false
+    }
+
+    fn stale(&self, _: &plan::Endpoint) -> bool {
+        false
+    }
+}
+
+/// Adds a listener on port 5000 of these addresses, and its cluster, which is `echo`.
+fn add(plan: &mut plan::Plan, name: &str, scope: plan::Scope, bind: Option<IpAddr>, echo: SocketAddr) {
+    let protocol = plan::Protocol::Udp.into();
+    let bind = bind.map(|ip| plan::Address { ip: ip.to_string(), port: 0 });
+    let socket = plan::Socket { protocol, port: 5000, scope: scope.into(), bind, ..Default::default() };
+    let route = plan::Route { destination: name.into(), ..Default::default() };
+    plan.listeners.push(plan::Listener {
+        name: name.into(),
+        socket: Some(socket),
+        rules: vec![plan::Rule { route: Some(route), ..Default::default() }],
+        ..Default::default()
+    });
+    let source = plan::EndpointSource {
+        from: Some(plan::endpoint_source::From::Ip(echo.ip().to_string())),
+        port: echo.port().into(),
+        ..Default::default()
+    };
+    plan.clusters.push(plan::Cluster { name: name.into(), endpoints: vec![source], ..Default::default() });
+}
+
+/// The Plan's translation as a bootstrap, with the admin interface in `directory`.
+fn translated(plan: &plan::Plan, directory: &Path) -> Result<bootstrap::Bootstrap> {
+    let request = Request {
+        plan,
+        families: Families::Dual,
+        denied: &BTreeSet::new(),
+        running: &BTreeSet::new(),
+        defaults: Defaults::default(),
+        called: &BTreeMap::new(),
+    };
+    let done = translate::envoy::translate(&request, &Addresses).context("something is not known")?;
+    anyhow::ensure!(done.remarks.is_empty(), "{:?}", done.remarks);
+    let bodies = |wanted| done.outputs.iter().filter(move |(ty, _)| *ty == wanted).map(|(_, one)| one.body());
+    let mut resources = bootstrap::bootstrap::StaticResources::default();
+    for body in bodies(EnvoyType::Listener) {
+        resources.listeners.push(Message::decode(body)?);
+    }
+    for (body, assignment) in bodies(EnvoyType::Cluster).zip(bodies(EnvoyType::Endpoint)) {
+        let cluster = cluster::Cluster::decode(body)?;
+        let fixed =
+            cluster::cluster::ClusterDiscoveryType::Type(cluster::cluster::DiscoveryType::Static.into());
+        resources.clusters.push(cluster::Cluster {
+            eds_cluster_config: None,
+            cluster_discovery_type: Some(fixed),
+            load_assignment: Some(Message::decode(assignment)?),
+            ..cluster
+        });
+    }
+    let pipe = core::Pipe { path: directory.join("admin").display().to_string(), mode: 0 };
+    let address = Some(core::Address { address: Some(core::address::Address::Pipe(pipe)) });
+    let admin = Some(bootstrap::Admin { address, ..Default::default() });
+    Ok(bootstrap::Bootstrap { admin, static_resources: Some(resources), ..Default::default() })
+}
+
+#[tokio::test]
+async fn listeners_on_loopback_and_on_one_address_share_a_port() -> Result<()> {
+    let bed = Bed::new()?;
+    let (gateway, client, pod) = (bed.node(1)?, bed.node(2)?, bed.pod(3, 1)?);
+    let [inner, outer] = ["inner", "outer"].map(|name| Echo::start(&pod, name, SocketAddr::new(pod.v4(), 0)));
+    let (inner, outer) = (inner?, outer?);
+    let mut plan = plan::Plan::default();
+    add(&mut plan, "inner", plan::Scope::Loopback, None, inner.address());
+    add(&mut plan, "outer", plan::Scope::Address, Some(gateway.v4()), outer.address());
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("envoy.pb");
+    std::fs::write(&file, translated(&plan, directory.path())?.encode_to_vec())?;
+    let (_process, _) = started(&gateway, directory.path(), &file).await?;
+
+    let flows = [
+        (&gateway, Ipv4Addr::LOCALHOST.into(), "inner"),
+        (&gateway, Ipv6Addr::LOCALHOST.into(), "inner"),
+        (&gateway, gateway.v4(), "outer"),
+        (&client, gateway.v4(), "outer"),
+    ];
+    for (from, to, expected) in flows {
+        let report = Flow::to(SocketAddr::new(to, 5000)).rate(100).start(from)?.finish()?;
+        report.lossless()?;
+        assert!(report.answered_by().keys().eq([expected]), "to {to}: {report}");
+    }
+    let open = gateway.udp_sockets()?.iter().filter(|one| one.port == 5000).count();
+    assert_eq!(open, 3, "no other address is open");
     Ok(())
 }
