@@ -19,7 +19,7 @@ pub struct Row {
     pub plural: &'static str,
     /// The name of the task that watches it.
     pub watch: &'static str,
-    /// Group, version and plural.
+    /// Its group, version and plural.
     pub resource: fn() -> ApiResource,
     /// Reads an object.
     pub read: fn(Value) -> Read,

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::core::ApiResource;
+
 /// An API whose objects are accepted. Letters as in the specifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
@@ -32,6 +35,17 @@ pub struct Kind {
     /// prefix is the beginning of another one's parts with a namespace after it: where an API has several kinds, each
     /// prefix has the kind's name, whose first letter is a capital as no namespace's is.
     pub prefix: &'static str,
+}
+
+/// A kind and how an API server knows it.
+#[derive(Debug)]
+pub struct Definition {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// Its group, version and plural.
+    pub resource: fn() -> ApiResource,
+    /// Its definition as generated from its type.
+    pub crd: fn() -> CustomResourceDefinition,
 }
 
 // === impl Api ===

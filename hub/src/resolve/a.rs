@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::ApiResource;
-use portreeve_api::a::virtual_service::{Cluster, Endpoint, KIND, Listener, VirtualService};
+use portreeve_api::a::virtual_service::{Cluster, DEFINITION, Endpoint, KIND, Listener, VirtualService};
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ClusterPath;
@@ -31,7 +30,7 @@ pub const ROW: Row = Row {
     label: "virtualservice",
     plural: "virtualservices",
     watch: "watch of virtualservices",
-    resource: || ApiResource::erase::<VirtualService>(&()),
+    resource: DEFINITION.resource,
     read: |value| door::parse::<VirtualService>(value).map(|(object, told)| (object.boxed(), told)),
     finalizer: Some("l7mp.io/delete"),
     opens_listeners: true,

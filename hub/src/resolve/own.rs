@@ -1,10 +1,9 @@
 //! The product's own kinds. A NodeProxy opens no listeners: it is a proxy that takes Plans.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::ApiResource;
 use portreeve_api::door;
 use portreeve_api::kind::Kind;
-use portreeve_api::own::node_proxy::{KIND, NodeProxy};
+use portreeve_api::own::node_proxy::{DEFINITION, KIND, NodeProxy};
 use portreeve_api::violation::Violation;
 use serde_json::Value;
 
@@ -19,7 +18,7 @@ pub const ROW: Row = Row {
     label: "nodeproxy",
     plural: "nodeproxies",
     watch: "watch of nodeproxies",
-    resource: || ApiResource::erase::<NodeProxy>(&()),
+    resource: DEFINITION.resource,
     read: |value| door::parse::<NodeProxy>(value).map(|(object, told)| (object.boxed(), told)),
     finalizer: None,
     opens_listeners: false,

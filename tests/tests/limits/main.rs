@@ -3,6 +3,7 @@
 //! crate import each other in a circle.
 
 mod circles;
+mod crates;
 mod functions;
 mod imports;
 mod known;

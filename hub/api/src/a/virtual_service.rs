@@ -7,19 +7,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema};
+use kube::core::ApiResource;
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::door::{self, ParseError};
 use crate::http_path::{HttpPath, MAX_PATH};
-use crate::kind::{Api, Kind};
+use crate::kind::{Api, Definition, Kind};
 use crate::names;
 use crate::violation::{Checks, Violation};
 
 /// The kind. It is the only one of its API, so that references leave its name out.
 pub const KIND: Kind = Kind { api: Api::A, name: "VirtualService", namespaced: true, prefix: "A" };
+
+/// How an API server knows it.
+pub const DEFINITION: Definition = Definition {
+    kind: &KIND,
+    resource: || ApiResource::erase::<VirtualService>(&()),
+    crd: VirtualService::crd,
+};
 
 /// Listeners of one object at most; with [`MAX_ENDPOINTS`] it bounds the estimated cost of the rules in the API server.
 pub const MAX_LISTENERS: usize = 1024;

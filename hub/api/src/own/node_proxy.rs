@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::core::ApiResource;
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::door::{self, ParseError};
-use crate::kind::{Api, Kind};
+use crate::kind::{Api, Definition, Kind};
 use crate::quantity;
 use crate::schema::bound_name;
 use crate::selector;
@@ -21,6 +21,14 @@ use crate::violation::{Checks, Violation};
 
 /// The kind.
 pub const KIND: Kind = Kind { api: Api::Own, name: "NodeProxy", namespaced: false, prefix: "nodeproxy" };
+
+/// How an API server knows it.
+pub const DEFINITION: Definition = Definition {
+    kind: &KIND,
+    resource: || ApiResource::erase::<NodeProxy>(&()),
+    // It bounds the name of an object.
+    crd: || bound_name(NodeProxy::crd(), MAX_NAME),
+};
 
 /// Pairs of one map of labels at most.
 pub const MAX_LABELS: usize = 64;
@@ -40,11 +48,6 @@ pub const AGENTS_OWN: [&str; 4] = ["node", "admin", "dynamic_resources", "dynami
 const LIST_RULE: &str = "names must be given for from: List, and only then";
 const BOOTSTRAP_RULE: &str = "node, admin and dynamic_resources are the agent's and cannot be given";
 const SELECTOR_RULE: &str = "selector must be given for from: Selector, and only then";
-
-/// The definition, which bounds the name of an object.
-pub(crate) fn crd() -> CustomResourceDefinition {
-    bound_name(NodeProxy::crd(), MAX_NAME)
-}
 
 /// Where the proxy runs, whom it serves, and how it is started.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
