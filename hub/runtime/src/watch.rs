@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -19,10 +21,13 @@ use crate::Guard;
 /// The first pause after a failure. Pauses double, and each is jittered over its upper half.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The pauses between tries. A success resets them to the shortest.
+/// The pauses between tries. An answer of the API server resets them to the shortest.
 struct Pauses {
     next: Duration,
     longest: Duration,
+    /// The API server has answered since the last pause. Set by the reader of the events: kube resets its backoff on every
+    /// event, also on the one that precedes each list and needs no answer.
+    answered: Arc<AtomicBool>,
 }
 
 /// The state that a watch keeps up to date.
@@ -84,7 +89,8 @@ where
     S: Send,
 {
     let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: Some(guard) };
-    let pauses = Pauses { next: SHORTEST_PAUSE, longest: V::LONGEST_PAUSE };
+    let pauses = Pauses::up_to(V::LONGEST_PAUSE);
+    let answered = pauses.answered.clone();
     let url = api.resource_url().to_owned();
     let kind = url.rsplit('/').next();
     let follow = async {
@@ -94,11 +100,19 @@ where
             if V::ASKS_REVISION && matches!(event, Ok(Event::Init)) {
                 consumer.revision = of_collection(&api).await;
             }
+            if is_answer(&event) {
+                answered.store(true, Ordering::Relaxed);
+            }
             consumer.take(event);
         }
     };
     follow.instrument(tracing::info_span!("watch", kind, ns = api.namespace())).await;
     anyhow::bail!("the watch's stream ended")
+}
+
+/// Whether the API server answered. It is not asked before [`Event::Init`].
+fn is_answer<K>(event: &watcher::Result<Event<K>>) -> bool {
+    matches!(event, Ok(Event::InitApply(_) | Event::InitDone | Event::Apply(_) | Event::Delete(_)))
 }
 
 /// The current revision of the collection; `None` if the API server does not return it.
@@ -151,10 +165,19 @@ impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
 
 // === impl Pauses ===
 
+impl Pauses {
+    fn up_to(longest: Duration) -> Self {
+        Self { next: SHORTEST_PAUSE, longest, answered: Arc::default() }
+    }
+}
+
 impl Iterator for Pauses {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
+        if self.answered.swap(false, Ordering::Relaxed) {
+            self.next = SHORTEST_PAUSE;
+        }
         let pause = self.next.min(self.longest);
         self.next = (pause * 2).min(self.longest);
         Some(pause.mul_f64(rand::rng().random_range(0.5..=1.0)))
@@ -162,9 +185,8 @@ impl Iterator for Pauses {
 }
 
 impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.next = SHORTEST_PAUSE;
-    }
+    /// Does nothing: see [`Pauses::answered`].
+    fn reset(&mut self) {}
 }
 
 /// `NAMESPACE/NAME` for a log line; the namespace is empty for cluster-scoped objects.
@@ -175,7 +197,7 @@ pub fn title<K: Resource>(object: &K) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -267,14 +289,29 @@ mod tests {
         assert_eq!(lines, expected);
     }
 
-    #[test]
-    fn pauses_double_up_to_the_longest_and_restart_after_a_success() {
-        let mut pauses = Pauses { next: SHORTEST_PAUSE, longest: Duration::from_secs(1) };
-        for full in [200, 400, 800, 1000, 1000] {
-            let pause = pauses.next().unwrap().as_millis();
-            assert!((full / 2..=full).contains(&pause), "{pause} ms of {full}");
+    /// The pauses of a watch whose API server never answers, and of one that answers once, in between.
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_until_the_api_server_answers() {
+        let pauses = Pauses::up_to(Duration::from_secs(1));
+        let answered = pauses.answered.clone();
+        let event = |n: usize| match n {
+            8 => Ok(Event::<ConfigMap>::InitDone),
+            n if n % 2 == 0 => Ok(Event::Init),
+            _ => Err(watcher::Error::NoResourceVersion),
+        };
+        let mut events = pin!(futures::stream::iter((0..12).map(event)).backoff(pauses));
+        let (mut waited, mut last) = (Vec::new(), tokio::time::Instant::now());
+        while let Some(event) = events.next().await {
+            answered.fetch_or(is_answer(&event), Ordering::Relaxed);
+            if event.is_ok() {
+                waited.push(last.elapsed().as_millis());
+            }
+            last = tokio::time::Instant::now();
         }
-        pauses.reset();
-        assert!(pauses.next().unwrap() <= SHORTEST_PAUSE);
+        // Before each event that follows a failure: 200, 400, 800, 1,000, from the shortest after the answer.
+        for (pause, full) in waited.iter().zip([0, 200, 400, 800, 1000, 200]) {
+            assert!((full / 2..=full).contains(pause), "{pause} ms of {full}: {waited:?}");
+        }
+        assert_eq!(waited.len(), 6);
     }
 }
