@@ -49,7 +49,7 @@ pub struct Refusal {
 
 /// How to give a proxy the right that it lacks.
 const LOW_PORTS: &str = "ports under 1024 need CAP_NET_BIND_SERVICE, which this proxy lacks: choose another port, or give it the \
-     capability (README, Ports under 1024)";
+     capability (deploy/README.md, Ports under 1024)";
 
 // === impl Answers ===
 

@@ -4,6 +4,7 @@
 
 mod circles;
 mod crates;
+mod documents;
 mod functions;
 mod imports;
 mod known;
