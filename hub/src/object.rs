@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use portreeve_api::conditions::Reason;
-use portreeve_api::door::ParseError;
+use portreeve_api::door::{self, ParseError};
 use portreeve_api::kind::Kind;
 use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::violation::Violation;
 use portreeve_api::{plan, selector};
 use portreeve_xds::Name;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::services::{Names, Services};
@@ -50,6 +53,25 @@ pub trait Object: Debug + Send + Sync {
     /// Which object it is.
     fn reference(&self) -> ObjectRef {
         ObjectRef::of(self.kind(), self.meta())
+    }
+}
+
+/// What the type of a kind's objects says of them; the rest of [`Object`] is the same for all types.
+pub trait Custom:
+    Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+    /// The kind.
+    const KIND: &'static Kind;
+
+    /// See [`Object::violations`].
+    fn rules(&self) -> Vec<Violation>;
+
+    /// See [`Object::role`].
+    fn what_for(&self) -> Role<'_>;
+
+    /// See [`Object::route`].
+    fn lead(&mut self, _services: &Services<'_>, _names: &mut Names) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -115,6 +137,48 @@ pub struct Rejection {
     pub reason: Reason,
     /// Which field, what is wrong, what to do.
     pub message: String,
+}
+
+/// Reads an object.
+///
+/// # Errors
+/// The field at fault; see [`door::parse`].
+pub fn read<K: Custom>(value: Value) -> Read {
+    door::parse::<K>(value).map(|(object, warnings)| (object.boxed(), warnings))
+}
+
+impl<K: Custom> Object for K {
+    fn kind(&self) -> &'static Kind {
+        K::KIND
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        Resource::meta(self)
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        Resource::meta_mut(self)
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        self.rules()
+    }
+
+    fn role(&self) -> Role<'_> {
+        self.what_for()
+    }
+
+    fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {
+        self.lead(services, names)
+    }
+
+    fn to_value(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+
+    fn boxed(&self) -> Box<dyn Object> {
+        Box::new(self.clone())
+    }
 }
 
 // === impl Selection ===

@@ -6,16 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::a::virtual_service::{Cluster, DEFINITION, Endpoint, KIND, Listener, VirtualService};
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ClusterPath;
 use portreeve_api::violation::Violation;
-use portreeve_api::{door, names, plan};
-use serde_json::Value;
+use portreeve_api::{names, plan};
 
-use crate::object::{Object, Rejection, Resolved, Role, Root, Selection, SelectorScope};
+use crate::object::{self, Custom, Rejection, Resolved, Role, Root, Selection, SelectorScope};
 use crate::row::Row;
 use crate::services::{Names, Services};
 
@@ -31,7 +29,7 @@ pub const ROW: Row = Row {
     plural: "virtualservices",
     watch: "watch of virtualservices",
     resource: DEFINITION.resource,
-    read: |value| door::parse::<VirtualService>(value).map(|(object, told)| (object.boxed(), told)),
+    read: object::read::<VirtualService>,
     finalizer: Some("l7mp.io/delete"),
     opens_listeners: true,
 };
@@ -81,37 +79,19 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
     Ok(Resolved { plan, workload, groups: resolving.groups, warnings: resolving.warnings })
 }
 
-impl Object for VirtualService {
-    fn kind(&self) -> &'static Kind {
-        &KIND
-    }
+impl Custom for VirtualService {
+    const KIND: &'static Kind = &KIND;
 
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-
-    fn violations(&self) -> Vec<Violation> {
+    fn rules(&self) -> Vec<Violation> {
         self.validate()
     }
 
-    fn role(&self) -> Role<'_> {
+    fn what_for(&self) -> Role<'_> {
         Role::Root(self)
     }
 
-    fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {
+    fn lead(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {
         service_ports::route(services, self, names)
-    }
-
-    fn to_value(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
-    }
-
-    fn boxed(&self) -> Box<dyn Object> {
-        Box::new(self.clone())
     }
 }
 
