@@ -1,4 +1,4 @@
-//! Every container of ours runs with the rights that the README claims, by the kernel's word.
+//! Every container of ours runs with the rights that `deploy/README.md` claims, by the kernel's word.
 
 use std::fs;
 

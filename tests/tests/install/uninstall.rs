@@ -1,4 +1,4 @@
-//! The way out: what the README says, and nothing is left.
+//! The way out: what `deploy/README.md` says, and nothing is left.
 
 use std::fs;
 
