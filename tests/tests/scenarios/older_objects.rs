@@ -49,11 +49,14 @@ async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is
     let mut present = crds.get(CRD).await?;
     present.spec = today.spec;
     crds.replace(CRD, &PostParams::default(), &present).await?;
-    // A new object each time: one that is stored before the rule is back may break it from then on.
+    // A new object each time: one that is stored before the rule is back may break it from then on. On another port: of two
+    // objects of one second the one whose name comes first has the port.
     let attempts = AtomicUsize::new(0);
     let refused = || async {
         let new = format!("new-{}", attempts.fetch_add(1, Ordering::Relaxed));
-        town.apply(&odd(&new)).await.is_err_and(|error| format!("{error:?}").contains("name"))
+        town.apply(&odd(&new).replace("5001", "5003"))
+            .await
+            .is_err_and(|error| format!("{error:?}").contains("name"))
     };
     wait::until("a new object to be refused", BOUND, refused).await?;
 
