@@ -21,8 +21,7 @@ pub struct ResourceName {
 impl ResourceName {
     /// The name of what a user calls `name` within a Plan's object; see [`names::proxy_part`].
     pub fn new(plan: &PlanName, name: &str) -> Self {
-        let text = format!("{plan}/{}", names::proxy_part(name)).into();
-        Self { text, plan: plan.as_name().len() }
+        Self { text: Self::of(plan.as_name(), name), plan: plan.as_name().len() }
     }
 
     /// Its Plan's name.
