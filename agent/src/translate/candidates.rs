@@ -34,7 +34,7 @@ pub struct Candidate {
 pub fn candidates(
     request: &Request<'_>,
     cluster: &plan::Cluster,
-    lookup: &impl Lookup,
+    lookup: &dyn Lookup,
 ) -> Option<Vec<Candidate>> {
     use plan::endpoint_source::From;
     let families = request.families;
@@ -123,11 +123,11 @@ impl<'a> Checked<'a> {
         }
     }
 
-    fn pod(&self, lookup: &impl Lookup, endpoint: &plan::Endpoint) -> bool {
+    fn pod(&self, lookup: &dyn Lookup, endpoint: &plan::Endpoint) -> bool {
         self.port != 0 && lookup.pod_failed(endpoint, self.port, self.path)
     }
 
-    fn address(&self, lookup: &impl Lookup, ip: IpAddr) -> bool {
+    fn address(&self, lookup: &dyn Lookup, ip: IpAddr) -> bool {
         self.port != 0 && lookup.address_failed(ip, self.port, self.path)
     }
 }

@@ -13,7 +13,7 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Snapshot, Version, View, Withheld};
 
 use crate::health::Book;
-use crate::translate::{Defaults, Families};
+use crate::translate::{Defaults, Families, ProxyKind};
 
 mod backing;
 pub mod claims;
@@ -167,7 +167,7 @@ impl World {
         }
         let uid = pod.uid.clone();
         let id = ProxyId::Pod(uid.clone());
-        let facts = Facts::of_pod(&pod, self.host_families);
+        let facts = Facts::of_pod(ProxyKind::Envoy, &pod, self.host_families);
         self.pods.insert(uid.clone(), pod);
         self.follow_address(&uid);
         let plans = self.feed.unearth(&uid);
@@ -220,7 +220,7 @@ impl World {
     /// What a proxy that connects is sent; none when it is not one of this node's.
     pub fn open(&mut self, id: &ProxyId) -> Option<Arc<View<EnvoyType>>> {
         if let (ProxyId::Pod(uid), false) = (id, self.proxies.contains_key(id)) {
-            let facts = Facts::of_pod(self.pods.get(uid)?, self.host_families);
+            let facts = Facts::of_pod(ProxyKind::Envoy, self.pods.get(uid)?, self.host_families);
             self.set_bare(uid.clone(), None);
             self.put_proxy(id.clone(), facts);
         }
@@ -237,7 +237,7 @@ impl World {
     pub fn settled(&self, id: &ProxyId) -> bool {
         let Some(known) = self.proxies.get(id).map(|proxy| &proxy.facts) else {
             let ProxyId::Pod(uid) = id else { return self.complete() };
-            let pod = self.pods.get(uid).map(|pod| Facts::of_pod(pod, self.host_families));
+            let pod = self.pods.get(uid).map(|pod| Facts::of_pod(ProxyKind::Envoy, pod, self.host_families));
             return self.complete() && pod.is_none_or(|facts| !self.waits(&facts));
         };
         self.complete() && !self.waits(known)

@@ -12,12 +12,13 @@ use portreeve_xds::{Name, Resource, Version, View};
 use super::claims::{Denied, Port, Transport, Wish};
 use super::strangers::{Taken, held_back};
 use crate::translate::bind::Bind;
-use crate::translate::envoy::Translation;
-use crate::translate::{self, Census, Families, Remark, lacks};
+use crate::translate::{self, Census, Families, ProxyKind, Remark, Translation, lacks};
 
 /// What decides which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
+    /// Its kind: it takes the Plans for this kind only.
+    pub kind: ProxyKind,
     /// For people: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
     pub title: String,
     /// Labels that selectors are matched against.
@@ -81,9 +82,10 @@ pub struct Contribution {
 // === impl Facts ===
 
 impl Facts {
-    /// A pod's proxy.
-    pub fn of_pod(pod: &Pod, host: Families) -> Self {
+    /// A pod's proxy of this kind.
+    pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families) -> Self {
         Self {
+            kind,
             title: format!("pod/{}/{}", pod.namespace, pod.name),
             labels: pod.labels.clone(),
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
@@ -99,8 +101,14 @@ impl Facts {
             Some(selector) => Allowed::Matching(selector.clone()),
             None => Allowed::Listed(proxy.allowed_namespaces.clone()),
         };
-        let labels = proxy.labels.clone();
-        Self { title: format!("nodeproxy/{name}"), labels, netns: "host".into(), families: host, allowed }
+        Self {
+            kind: ProxyKind::Envoy,
+            title: format!("nodeproxy/{name}"),
+            labels: proxy.labels.clone(),
+            netns: "host".into(),
+            families: host,
+            allowed,
+        }
     }
 
     /// Whether a Plan is meant for this proxy. What a workload asks and is not known here is not met.
@@ -111,9 +119,8 @@ impl Facts {
     /// Whether a Plan is meant for this proxy, as far as its workload is known here.
     pub fn may_take(&self, plan: &plan::Plan) -> bool {
         let Some(workload) = &plan.workload else { return false };
-        let kind = plan::ProxyKind::try_from(workload.proxy_kind);
-        let kind = matches!(kind, Ok(plan::ProxyKind::Unspecified | plan::ProxyKind::Envoy));
-        kind && workload.selector.as_ref().is_some_and(|s| s.matches(&self.labels))
+        ProxyKind::of_workload(workload) == Some(self.kind)
+            && workload.selector.as_ref().is_some_and(|s| s.matches(&self.labels))
             && self.allows(plan, workload)
     }
 
@@ -164,7 +171,7 @@ impl Contribution {
     }
 
     /// What a translation contributes.
-    pub fn of(done: Translation) -> Self {
+    pub fn of(done: Translation<EnvoyType>) -> Self {
         let resources = done.outputs.into_iter().map(|(ty, r)| ((ty, r.name().clone()), r)).collect();
         Self { resources, remarks: done.remarks, census: done.census, ..Self::default() }
     }

@@ -6,11 +6,12 @@ pub mod assignment;
 pub mod cluster;
 pub mod health_check;
 pub mod listener;
+mod model;
 pub mod support;
 mod translation;
 mod wire;
 
-pub use translation::{Output, Translation, translate};
+pub use translation::translate;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! All resources of one Plan: [`translate`].
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -12,25 +11,12 @@ use prost::Message;
 
 use super::{assignment, cluster, listener, support};
 use crate::translate::candidates;
+use crate::translate::model::Translation;
 use crate::translate::outcome::{Census, Remark};
 use crate::translate::request::{Lookup, Request};
 
-/// One resource of a proxy.
-pub type Output = (EnvoyType, Arc<Resource>);
-
-/// A Plan's translation.
-#[derive(Clone, Debug, Default)]
-pub struct Translation {
-    /// Clusters, assignments and listeners.
-    pub outputs: Vec<Output>,
-    /// What could not be expressed.
-    pub remarks: Vec<Remark>,
-    /// Its endpoints.
-    pub census: Census,
-}
-
 /// Translates a Plan for a proxy; none while a group or host name that it needs is not known yet.
-pub fn translate(request: &Request<'_>, lookup: &impl Lookup) -> Option<Translation> {
+pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<EnvoyType>> {
     let mut done = Translation::default();
     let mut used = BTreeSet::new();
     for listener in &request.plan.listeners {

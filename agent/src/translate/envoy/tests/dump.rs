@@ -14,7 +14,7 @@ use envoy_types::pb::xds::r#type::matcher::v3::matcher::on_match::OnMatch;
 use super::*;
 
 /// All that a translation says, fields at their defaults left out.
-pub fn text(done: &Translation) -> String {
+pub fn text(done: &Translation<EnvoyType>) -> String {
     let mut text = String::new();
     for (ty, resource) in &done.outputs {
         let _ = writeln!(text, "=== {ty:?} {}", resource.name());

@@ -3,7 +3,7 @@
 use super::*;
 use std::path::Path;
 
-pub(super) fn assert_golden(name: &str, done: &Translation) {
+pub(super) fn assert_golden(name: &str, done: &Translation<EnvoyType>) {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/envoy/golden").join(format!("{name}.txt"));
     let text = dump::text(done);

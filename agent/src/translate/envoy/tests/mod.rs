@@ -12,7 +12,7 @@ use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
 use super::*;
-use crate::translate::{Defaults, Families, Lookup, Request};
+use crate::translate::{Defaults, Families, Lookup, Request, Translation};
 
 mod affinity;
 mod checks;
@@ -127,7 +127,7 @@ fn mk_udp(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
     plan
 }
 
-fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
+fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation<EnvoyType> {
     let request = Request {
         plan,
         families,
@@ -141,7 +141,7 @@ fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation {
 
 /// A cluster's endpoints as "priority address:port", "~" before what is DEGRADED and "!" before what is UNHEALTHY, in
 /// the order sent.
-fn shown(done: &Translation, cluster: &str) -> Vec<String> {
+fn shown(done: &Translation<EnvoyType>, cluster: &str) -> Vec<String> {
     let name = format!("A/ns/call/{cluster}");
     let mut found = done.outputs.iter().filter(|(ty, r)| *ty == EnvoyType::Endpoint && **r.name() == *name);
     let (_, resource) = found.next().expect("the cluster has an assignment");

@@ -1,0 +1,48 @@
+//! Envoy as a [`ProxyModel`].
+
+use std::sync::Arc;
+
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Name, Resource};
+
+use super::{listener, translation};
+use crate::translate::kind::ProxyKind;
+use crate::translate::model::{ProxyModel, Translation};
+use crate::translate::request::{Lookup, Request};
+
+impl ProxyModel for EnvoyType {
+    const KIND: ProxyKind = ProxyKind::Envoy;
+    const LISTENER: Self = Self::Listener;
+    const CLUSTER: Self = Self::Cluster;
+    const ASSIGNMENT: Self = Self::Endpoint;
+
+    fn noun(self) -> &'static str {
+        self.noun()
+    }
+
+    /// The translation makes no routes and no secrets.
+    fn number(self) -> Option<u32> {
+        match self {
+            Self::Cluster => Some(1),
+            Self::Endpoint => Some(2),
+            Self::Listener => Some(3),
+            Self::Route | Self::Secret => None,
+        }
+    }
+
+    fn resource(self, name: Name, body: &[u8]) -> Arc<Resource> {
+        match self {
+            Self::Cluster => Resource::with_companion(self, name.clone(), body, name),
+            Self::Listener => listener::of_bytes(name, body),
+            Self::Endpoint | Self::Route | Self::Secret => Resource::new(self, name, body),
+        }
+    }
+
+    fn target(listener: &[u8]) -> Option<Name> {
+        listener::target(listener)
+    }
+
+    fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<Self>> {
+        translation::translate(request, lookup)
+    }
+}

@@ -1,0 +1,36 @@
+//! The kinds of proxies that Plans may ask for: [`ProxyKind`].
+
+use portreeve_api::plan;
+
+/// A kind of proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProxyKind {
+    /// Envoy, configured by xDS.
+    Envoy,
+    /// The l7mp proxy, configured by REST.
+    L7mp,
+}
+
+// === impl ProxyKind ===
+
+impl ProxyKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Envoy, Self::L7mp];
+
+    /// The kind that a workload asks for, Envoy if it asks for none; `None` for a kind that only a newer hub knows.
+    pub fn of_workload(workload: &plan::Workload) -> Option<Self> {
+        match plan::ProxyKind::try_from(workload.proxy_kind) {
+            Ok(plan::ProxyKind::Unspecified | plan::ProxyKind::Envoy) => Some(Self::Envoy),
+            Ok(plan::ProxyKind::L7mp) => Some(Self::L7mp),
+            Err(_) => None,
+        }
+    }
+
+    /// The kind in one word. The store's files carry it, so it never changes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::L7mp => "l7mp",
+        }
+    }
+}
