@@ -11,24 +11,14 @@ use portreeve_api::{door, kind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::manifest_kind::ManifestKind;
 use super::{metadata, text};
 use crate::{kinds, object};
-
-/// The kinds that are understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    Namespace,
-    Node,
-    Pod,
-    Service,
-    /// A kind of the registry.
-    Custom(&'static kind::Kind),
-}
 
 /// An object's identity; the namespace of cluster-wide kinds is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id {
-    pub(super) kind: Kind,
+    pub(super) kind: ManifestKind,
     pub(super) namespace: String,
     pub(super) name: String,
 }
@@ -46,7 +36,7 @@ pub(super) enum Object {
 /// What is known of an object that can't be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Claim {
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<ManifestKind>,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,
 }
@@ -105,45 +95,6 @@ fn expand(value: Value) -> Vec<Value> {
     items
 }
 
-// === impl Kind ===
-
-impl Kind {
-    pub(super) fn of(api: &str, kind: &str) -> Option<Self> {
-        let row = || {
-            let found = kinds::ALL.into_iter().find(|row| {
-                let resource = (row.resource)();
-                (resource.api_version.as_str(), resource.kind.as_str()) == (api, kind)
-            });
-            found.map(|row| Self::Custom(row.kind))
-        };
-        match (api, kind) {
-            ("v1", "Namespace") => Some(Self::Namespace),
-            ("v1", "Node") => Some(Self::Node),
-            ("v1", "Pod") => Some(Self::Pod),
-            ("v1", "Service") => Some(Self::Service),
-            _ => row(),
-        }
-    }
-
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::Node => "Node",
-            Self::Pod => "Pod",
-            Self::Service => "Service",
-            Self::Custom(kind) => kind.name,
-        }
-    }
-
-    pub(super) fn is_namespaced(self) -> bool {
-        match self {
-            Self::Namespace | Self::Node => false,
-            Self::Pod | Self::Service => true,
-            Self::Custom(kind) => kind.namespaced,
-        }
-    }
-}
-
 // === impl Id ===
 
 impl std::fmt::Display for Id {
@@ -160,7 +111,8 @@ impl std::fmt::Display for Id {
 impl Claim {
     fn of(value: &Value) -> Self {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
-        let kind = Kind::of(text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
+        let kind =
+            ManifestKind::of(text("/apiVersion").unwrap_or_default(), text("/kind").unwrap_or_default());
         let namespace = match value.pointer("/metadata/namespace") {
             _ if kind.is_some_and(|kind| !kind.is_namespaced()) => Some(String::new()),
             None | Some(Value::Null) => Some("default".to_owned()),
@@ -233,26 +185,31 @@ fn lenient(value: &mut Value) {
 
 type Read = Result<(Object, Vec<String>), Vec<String>>;
 
-fn read(kind: Kind, value: Value) -> Read {
+fn read(kind: ManifestKind, value: Value) -> Read {
     match kind {
-        Kind::Namespace => typed::<Namespace>(kind, value, |_| Vec::new(), Object::Namespace),
-        Kind::Node => typed::<KubeNode>(kind, value, |_| Vec::new(), Object::Node),
-        Kind::Pod => typed::<KubePod>(kind, value, pod, Object::Pod),
-        Kind::Service => typed::<Service>(kind, value, service, Object::Service),
-        Kind::Custom(of) => custom(of, value),
+        ManifestKind::Namespace => typed::<Namespace>(kind, value, |_| Vec::new(), Object::Namespace),
+        ManifestKind::Node => typed::<KubeNode>(kind, value, |_| Vec::new(), Object::Node),
+        ManifestKind::Pod => typed::<KubePod>(kind, value, pod, Object::Pod),
+        ManifestKind::Service => typed::<Service>(kind, value, service, Object::Service),
+        ManifestKind::Custom(of) => custom(of, value),
     }
 }
 
 fn custom(kind: &'static kind::Kind, value: Value) -> Read {
     let row = kinds::row(kind).ok_or_else(|| vec![format!("a {} is not understood here", kind.name)])?;
     let (object, warnings) = (row.read)(value).map_err(|error| vec![error.to_string()])?;
-    let mut wrong = metadata::check(Kind::Custom(kind), object.meta());
+    let mut wrong = metadata::check(ManifestKind::Custom(kind), object.meta());
     wrong.extend(object.violations().iter().map(ToString::to_string));
     if wrong.is_empty() { Ok((Object::Custom(object.into()), warnings)) } else { Err(wrong) }
 }
 
 /// Reads an object and applies the rules of all kinds and of its own.
-fn typed<K>(kind: Kind, value: Value, rules: impl Fn(&K) -> Vec<String>, wrap: fn(Box<K>) -> Object) -> Read
+fn typed<K>(
+    kind: ManifestKind,
+    value: Value,
+    rules: impl Fn(&K) -> Vec<String>,
+    wrap: fn(Box<K>) -> Object,
+) -> Read
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {

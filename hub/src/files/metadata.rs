@@ -3,13 +3,13 @@
 use kube::core::ObjectMeta;
 use portreeve_api::identifiers::{is_label_key, is_label_value};
 
-use super::document::Kind;
+use super::manifest_kind::ManifestKind;
 
 /// What is wrong, each with its field.
-pub(super) fn check(kind: Kind, meta: &ObjectMeta) -> Vec<String> {
+pub(super) fn check(kind: ManifestKind, meta: &ObjectMeta) -> Vec<String> {
     let mut wrong = Vec::new();
     let name = meta.name.as_deref().unwrap_or_default();
-    if kind == Kind::Service
+    if kind == ManifestKind::Service
         && (name.len() > 63 || name.contains('.') || name.starts_with(|c: char| c.is_ascii_digit()))
     {
         let rule = "must be of 63 characters at most, without a dot, and begin with a letter";
@@ -43,7 +43,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(kind: Kind, name: &str, labels: &[(&str, &str)]) -> usize {
+    fn judged(kind: ManifestKind, name: &str, labels: &[(&str, &str)]) -> usize {
         let labels: BTreeMap<_, _> = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let meta = ObjectMeta { name: Some(name.into()), labels: Some(labels), ..ObjectMeta::default() };
         check(kind, &meta).len()
@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn names_and_labels_follow_the_rules_of_the_api_server() {
         for (kind, name, fits) in [
-            (Kind::Pod, "worker-1.a", true),
-            (Kind::Service, "echo", true),
-            (Kind::Service, "a.b", false),
-            (Kind::Service, "1a", false),
-            (Kind::Node, "10.0.0.1", true),
+            (ManifestKind::Pod, "worker-1.a", true),
+            (ManifestKind::Service, "echo", true),
+            (ManifestKind::Service, "a.b", false),
+            (ManifestKind::Service, "1a", false),
+            (ManifestKind::Node, "10.0.0.1", true),
         ] {
             assert_eq!(judged(kind, name, &[]) == 0, fits, "{name}");
         }
@@ -68,7 +68,7 @@ mod tests {
             ("a/b/c", "x", false),
             ("", "x", false),
         ] {
-            assert_eq!(judged(Kind::Pod, "p", &[(key, value)]) == 0, fits, "{key}={value}");
+            assert_eq!(judged(ManifestKind::Pod, "p", &[(key, value)]) == 0, fits, "{key}={value}");
         }
     }
 }

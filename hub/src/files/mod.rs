@@ -12,6 +12,7 @@
 
 mod document;
 mod folder;
+mod manifest_kind;
 mod metadata;
 mod objects;
 mod scalar;

@@ -47,7 +47,6 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/world/strangers",
     ],
     &["hub/src/feed", "hub/src/reports"],
-    &["hub/src/files/document", "hub/src/files/metadata"],
     &[
         "hub/src/status/healthy",
         "hub/src/status/mod.rs",
