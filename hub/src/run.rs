@@ -99,7 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.tls.insecure {
         tasks.spawn("feed", serve(served, listener, shutdown.clone()));
     } else {
-        let shown = tls::spawn(&mut tasks, &client, (args.tls, &args.namespace), &readiness).await?;
+        let shown = tls::spawn(&mut tasks, &client, args.tls, &args.namespace, &readiness).await?;
         tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
     }
     tracing::info!(%address, "serving agents");

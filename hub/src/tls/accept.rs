@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::service::Routes;
 
-use super::Shown;
+use super::shown::Shown;
 use crate::auth::tally::Tally;
 
 /// How long a handshake may take.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::Shown;
+use super::shown::Shown;
 
 /// How often the files are looked at: a mounted Secret changes by a link's target, which no file watch of every system
 /// sees.

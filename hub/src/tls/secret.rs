@@ -12,8 +12,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use portreeve_runtime::{Guard, now_ms};
 
-use super::Shown;
 use super::own::{Due, Material};
+use super::shown::Shown;
 
 /// Name of the Secret.
 const SECRET: &str = "portreeve-hub-tls";

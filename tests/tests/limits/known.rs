@@ -53,6 +53,5 @@ pub const CIRCLES: &[&[&str]] = &[
         "hub/src/status/programmed",
         "hub/src/status/running",
     ],
-    &["hub/src/tls/files", "hub/src/tls/mod.rs", "hub/src/tls/secret"],
     &["tests/src/town.rs", "tests/src/town/worker"],
 ];
