@@ -3,7 +3,8 @@
 use portreeve_api::conditions::{ConditionType, Reason, Status, Verdict};
 use portreeve_api::report::PlanStatus;
 
-use super::{Served, Word};
+use super::word::Word;
+use crate::subject::Served;
 
 /// The condition; none while no node has said anything about this version. `unresolved` is why there are no endpoints, if
 /// that is known.

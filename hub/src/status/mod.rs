@@ -7,32 +7,16 @@ mod programmed;
 mod running;
 #[cfg(test)]
 mod tests;
+mod word;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
-use portreeve_api::report::PlanStatus;
 
-use portreeve_xds::Name;
-
-use crate::subject::{Of, Served, Subject};
+use crate::subject::{Of, Subject};
 
 pub use board::Board;
-
-/// How long a node may leave a new version of a Plan unanswered before it counts as unreachable.
-pub const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A node's latest word on a Plan.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// The node.
-    pub node: Name,
-    /// What its agent said.
-    pub status: Arc<PlanStatus>,
-    /// Its agent is heard: what it says is of now.
-    pub reachable: bool,
-}
+pub use word::{PATIENCE, Word};
 
 /// What an object's conditions are to be.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 
-use super::{PATIENCE, Served, Word};
+use super::word::{PATIENCE, Word};
 use crate::index::Name;
+use crate::subject::Served;
 
 /// Proxies of all nodes by what they said.
 #[derive(Default)]

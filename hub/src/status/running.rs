@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 
-use super::{PATIENCE, Served, Word};
+use super::word::{PATIENCE, Word};
+use crate::subject::Served;
 
 /// The condition, and on how many nodes it runs.
 pub(super) fn running(served: &Served, words: &[Word], waited: Duration) -> (Verdict, usize) {

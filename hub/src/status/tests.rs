@@ -1,13 +1,17 @@
 //! What is said of objects, as tables; and when it is written, with a clock that is turned by hand.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions::{ConditionType, Status, Verdict as Condition};
 use portreeve_api::refs::ObjectRef;
+use portreeve_api::report::PlanStatus;
+use portreeve_xds::Name;
 
 use super::board::{FIRST, JITTER};
 use super::*;
+use crate::subject::Served;
 use crate::verdict::{Refs, Verdict};
 
 const VERSION: u64 = 7;

@@ -47,11 +47,5 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/world/strangers",
     ],
     &["hub/src/feed", "hub/src/reports"],
-    &[
-        "hub/src/status/healthy",
-        "hub/src/status/mod.rs",
-        "hub/src/status/programmed",
-        "hub/src/status/running",
-    ],
     &["tests/src/town.rs", "tests/src/town/worker"],
 ];
