@@ -19,8 +19,8 @@ use tonic::Status;
 use crate::auth::{Door, Pass};
 use crate::convergence::Course;
 use crate::index::{Index, Name};
+use crate::node_health::NodeHealth;
 use crate::pulse::Pulse;
-use crate::reports::News;
 use crate::served::{Served, Share};
 use crate::subject::Subject;
 use crate::traces::{Moments, Tracer};
@@ -155,14 +155,14 @@ impl Feed {
         look(&mut self.course.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What agents said of their nodes' endpoints goes to those who use them.
-    pub fn tell_health(&self, news: impl IntoIterator<Item = News>) {
+    /// Publishes what agents said of their nodes' endpoints to the nodes that use them.
+    pub fn tell_health(&self, news: impl IntoIterator<Item = NodeHealth>) {
         let mut news = news.into_iter().peekable();
         if news.peek().is_none() {
             return;
         }
         let mut inner = self.lock();
-        for (node, health) in news {
+        for NodeHealth { node, health } in news {
             inner.index.set_health(&node, health.as_ref());
         }
         self.publish(&mut inner);

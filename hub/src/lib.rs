@@ -20,6 +20,7 @@ pub mod kinds;
 pub mod lease;
 pub mod metrics;
 pub mod namespaces;
+pub mod node_health;
 pub mod object;
 pub mod pulse;
 pub mod raw;

@@ -14,6 +14,7 @@ use portreeve_api::report_bounds as bounds;
 use super::lateness::Lateness;
 use super::statuses::{self, Statuses};
 use crate::index::Name;
+use crate::node_health::NodeHealth;
 
 /// A node that is unheard for this long is stale. Agents report twice as often.
 pub const LEASE: Duration = Duration::from_secs(1);
@@ -60,9 +61,6 @@ pub struct Attached {
     /// Something that it said of Plans did not count, because there was a newer stream.
     passed_over: bool,
 }
-
-/// A change of a node's Health; none: it is forgotten.
-pub type News = (Name, Option<Health>);
 
 struct Node {
     said: Option<Said>,
@@ -129,7 +127,7 @@ impl Book {
         report: Report,
         first: bool,
         now: Instant,
-    ) -> Result<Option<News>, String> {
+    ) -> Result<Option<NodeHealth>, String> {
         let Some(node) = self.nodes.get_mut(&stream.node) else {
             return Err(format!("node {} was forgotten: report anew", stream.node));
         };
@@ -157,7 +155,8 @@ impl Book {
         let unknown = report.unknown.unwrap_or_default();
         let newer = report.verdicts.is_some_and(|said| node.hear(said, unknown, now));
         let fresh = stream.epoch.is_some_and(|epoch| node.renew(epoch, now));
-        Ok((newer || fresh).then(|| (stream.node.clone(), node.health(&stream.node))))
+        Ok((newer || fresh)
+            .then(|| NodeHealth { health: node.health(&stream.node), node: stream.node.clone() }))
     }
 
     /// The latest epoch of a node's verdicts; 0: none is known.
@@ -183,7 +182,7 @@ impl Book {
 
     /// Lets time pass: finds the nodes whose lease is over, and forgets those that were silent for long and are not
     /// there any more (`exists`).
-    pub fn lapse(&mut self, now: Instant, exists: impl Fn(&Name) -> bool) -> Vec<News> {
+    pub fn lapse(&mut self, now: Instant, exists: impl Fn(&Name) -> bool) -> Vec<NodeHealth> {
         // Who did not look at the time did not listen either: agents get a whole lease to be heard.
         let gap = self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
         if gap > LEASE {
@@ -201,7 +200,7 @@ impl Book {
                 self.statuses.touch(&name, now);
             }
             if lapsed.stale {
-                news.push((name.clone(), node.health(&name)));
+                news.push(NodeHealth { node: name.clone(), health: node.health(&name) });
             }
             match node.streams.is_empty() && now.duration_since(node.heard) >= MEMORY && !exists(&name) {
                 true => news.extend(self.forget(&name, now)),
@@ -218,10 +217,10 @@ impl Book {
         self.lateness.stretch()
     }
 
-    /// How a node's Health is now; none: it is forgotten, or never said anything.
-    pub fn news_of(&self, name: Name) -> News {
+    /// A node's Health as it is now.
+    pub fn news_of(&self, name: Name) -> NodeHealth {
         let health = self.nodes.get(&name).and_then(|node| node.health(&name));
-        (name, health)
+        NodeHealth { node: name, health }
     }
 
     /// When [`Book::lapse`] has something to do next.
@@ -229,10 +228,10 @@ impl Book {
         self.due.first().map(|(at, _)| *at)
     }
 
-    fn forget(&mut self, name: &Name, now: Instant) -> Option<News> {
+    fn forget(&mut self, name: &Name, now: Instant) -> Option<NodeHealth> {
         self.statuses.forget(name, now);
         let node = self.nodes.remove(name)?;
-        node.said.map(|_| (name.clone(), None))
+        node.said.map(|_| NodeHealth { node: name.clone(), health: None })
     }
 }
 

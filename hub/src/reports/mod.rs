@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::auth::Door;
 use crate::feed::Feed;
 use crate::index::Name;
+use crate::node_health::NodeHealth;
 
 mod book;
 mod lateness;
@@ -39,7 +40,7 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/portreeve.report.v1.rs"));
 }
 
-pub use book::{Attached, Book, LEASE, LOOK, News};
+pub use book::{Attached, Book, LEASE, LOOK};
 use queue::{PAUSE, Queue};
 
 /// Nodes whose Health is published in one go: other changes get their turn between two of them.
@@ -211,7 +212,7 @@ impl Desk {
             return false;
         }
         let book = self.lock();
-        let news: Vec<News> = nodes.into_iter().map(|node| book.news_of(node)).collect();
+        let news: Vec<NodeHealth> = nodes.into_iter().map(|node| book.news_of(node)).collect();
         drop(book);
         self.feed.tell_health(news);
         true
@@ -264,12 +265,12 @@ impl Desk {
     }
 
     /// What is published is what the book says when the node's turn comes.
-    fn queue_news(&self, book: &Book, news: impl IntoIterator<Item = News>, now: Instant) {
+    fn queue_news(&self, book: &Book, news: impl IntoIterator<Item = NodeHealth>, now: Instant) {
         let pause = LONGEST_PAUSE.min(PAUSE + self.stretch() / 4);
         let mut news = news.into_iter().peekable();
         if news.peek().is_some() {
             let mut queue = self.queue();
-            news.for_each(|(node, _)| queue.push(&node, pause, now));
+            news.for_each(|one| queue.push(&one.node, pause, now));
             self.waiting.notify_one();
         }
         if book.statuses.has_news() {

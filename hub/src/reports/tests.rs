@@ -31,9 +31,9 @@ impl Rig {
     /// A report; answers with the news of the node's Health.
     fn hear(&mut self, stream: &mut Attached, report: Report) -> Option<Health> {
         let news = self.book.take(stream, report, false, self.now()).unwrap();
-        news.and_then(|(node, health)| {
-            assert_eq!(node, stream.node);
-            health
+        news.and_then(|news| {
+            assert_eq!(news.node, stream.node);
+            news.health
         })
     }
 
@@ -49,7 +49,7 @@ impl Rig {
             let nodes = self.nodes.clone();
             news.extend(self.book.lapse(self.now(), |node| nodes.contains(&&**node)));
         }
-        news.into_iter().map(|(node, health)| (node.to_string(), health.map(|h| h.stale))).collect()
+        news.into_iter().map(|one| (one.node.to_string(), one.health.map(|h| h.stale))).collect()
     }
 
     fn changed(&mut self) -> Vec<String> {

@@ -46,6 +46,5 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/world/proxy",
         "agent/src/world/strangers",
     ],
-    &["hub/src/feed", "hub/src/reports"],
     &["tests/src/town.rs", "tests/src/town/worker"],
 ];
