@@ -1,18 +1,16 @@
 //! A pod of the town. There is no kubelet: its status is written by the test.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 
-use super::Town;
 use crate::cgroup::Container;
 use crate::envoy::Admin;
 use crate::manifest;
 use crate::netns::Netns;
 use crate::process::Process;
-use crate::udp::Echo;
 
 /// A pod of a node.
 pub struct Worker {
@@ -31,24 +29,6 @@ pub struct Worker {
     /// The cgroup of its container, where cgroups can be made. Behind the Envoy: it is removed after it.
     pub container: Option<Container>,
     pub(super) client: Client,
-}
-
-// === impl Town ===
-
-impl Town {
-    /// The pods 1 to `count` of node `i`, each with an echo of its name at `port`.
-    ///
-    /// # Errors
-    /// As for [`Town::worker`]; the port is taken.
-    pub async fn answering_workers(&self, i: u8, count: u8, port: u16) -> Result<(Vec<Worker>, Vec<Echo>)> {
-        let (mut workers, mut echoes) = (Vec::new(), Vec::new());
-        for j in 1..=count {
-            let worker = self.worker(i, j, "app: worker", false).await?;
-            echoes.push(Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), port))?);
-            workers.push(worker);
-        }
-        Ok((workers, echoes))
-    }
 }
 
 // === impl Worker ===

@@ -46,5 +46,4 @@ pub const CIRCLES: &[&[&str]] = &[
         "agent/src/world/proxy",
         "agent/src/world/strangers",
     ],
-    &["tests/src/town.rs", "tests/src/town/worker"],
 ];
