@@ -3,19 +3,20 @@
 //! A mark in the environment is inherited by every descendant, detached or not. A guard process waits for the family's
 //! end, or the test's own, and kills by pid whatever carries the mark then.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::guard::Guard;
 
 /// The variable that carries the mark.
 const VARIABLE: &str = "PORTREEVE_TEST_FAMILY";
 /// Tells families of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// Waits for the end of its input, then kills until nobody is left; a member may be forking while it is looked for.
-const GUARD: &str = r#"
-cat >/dev/null
+/// Kills until nobody is left; a member may be forking while it is looked for.
+const KILL: &str = r#"
 for pass in 1 2 3 4 5 6 7 8 9 10; do
     found=
     for file in /proc/[0-9]*/environ; do
@@ -29,12 +30,12 @@ for pass in 1 2 3 4 5 6 7 8 9 10; do
 done
 "#;
 
-/// All processes started from commands of this family, and their descendants; killed when dropped.
+/// All processes started from commands of this family, and their descendants. Dropping it returns when all
+/// of them are killed.
 pub struct Family {
     /// Tells this family from every other.
     mark: String,
-    /// The guard, whose input is held open.
-    guard: Child,
+    _guard: Guard,
 }
 
 // === impl Family ===
@@ -47,14 +48,8 @@ impl Family {
     pub fn new() -> Result<Self> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
         let mark = format!("{}-{time}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        // In a session of its own: an interrupt from the terminal ends the test, and the guard comes after.
-        let guard = Command::new("setsid")
-            .args(["sh", "-c", GUARD, "guard", &format!("{VARIABLE}={mark}")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("starting a guard with setsid (util-linux)")?;
-        Ok(Self { mark, guard })
+        let guard = Guard::start(KILL, &format!("{VARIABLE}={mark}"))?;
+        Ok(Self { mark, _guard: guard })
     }
 
     /// Marks what `command` will start.
@@ -86,14 +81,6 @@ impl Family {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let wanted = format!("{VARIABLE}={}", self.mark);
         environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
-    }
-}
-
-impl Drop for Family {
-    /// Returns when all members are killed.
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
     }
 }
 

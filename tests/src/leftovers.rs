@@ -2,18 +2,18 @@
 //! never dropped.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-/// Waits for the end of its input, then deletes until nothing is left: a process that writes there may be ending.
-const GUARD: &str = r#"cat >/dev/null; until rm -rf "$1"; do :; done"#;
+use crate::guard::Guard;
 
-/// The directory; deleted when dropped as well.
+/// Deletes until nothing is left: a process that writes there may be ending.
+const DELETE: &str = r#"until rm -rf "$1"; do :; done"#;
+
+/// The directory. Dropping it deletes it, and returns when all is deleted.
 pub struct Leftovers {
     directory: PathBuf,
-    /// The guard process, whose input is held open.
-    guard: Child,
+    _guard: Guard,
 }
 
 // === impl Leftovers ===
@@ -25,29 +25,13 @@ impl Leftovers {
     /// It can't be made, or the guard not be started.
     pub fn new() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("portreeve-tests-").tempdir()?.keep();
-        // In a session of its own: an interrupt from the terminal ends the test, and the guard comes after.
-        let guard = Command::new("setsid")
-            .args(["sh", "-c", GUARD, "guard"])
-            .arg(&directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("starting a guard with setsid (util-linux)")?;
-        Ok(Self { directory, guard })
+        let guard = Guard::start(DELETE, directory.to_str().context("a path that is no text")?)?;
+        Ok(Self { directory, _guard: guard })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.directory
-    }
-}
-
-impl Drop for Leftovers {
-    /// Returns when all is deleted.
-    fn drop(&mut self) {
-        drop(self.guard.stdin.take());
-        let _ = self.guard.wait();
     }
 }
 
