@@ -9,6 +9,7 @@ pub mod http_path;
 pub mod identifiers;
 pub mod kind;
 pub mod kinds;
+pub mod model;
 pub mod names;
 pub mod own;
 mod percent;

@@ -8,7 +8,7 @@ use portreeve_xds::Name;
 
 use super::{NotAReference, ObjectRef};
 use crate::kind::Api;
-use crate::plan::Origin;
+use crate::plan;
 
 /// A Plan's name: the text of the object that opens its listeners, see [`ObjectRef`].
 ///
@@ -20,6 +20,15 @@ pub struct PlanName(Name);
 // === impl PlanName ===
 
 impl PlanName {
+    /// The name of a Plan that was made from this object. The objects of API A leave their kind out.
+    pub(crate) fn of([api, kind, namespace, name]: [&str; 4]) -> Self {
+        let text = match api == Api::A.letter() {
+            true => format!("{api}/{namespace}/{name}"),
+            false => format!("{api}/{kind}/{namespace}/{name}"),
+        };
+        Self(text.into())
+    }
+
     /// The length of the Plan's name at the beginning of a text that is one, or is the name of one of its resources.
     /// `None`: neither.
     pub(super) fn length(text: &str) -> Option<usize> {
@@ -40,15 +49,11 @@ impl PlanName {
     }
 }
 
-impl From<&Origin> for PlanName {
+impl From<&plan::Origin> for PlanName {
     /// The name of a Plan that was made from this object. The objects of API A leave their kind out.
-    fn from(origin: &Origin) -> Self {
-        let Origin { api, kind, namespace, name, .. } = origin;
-        let text = match api == Api::A.letter() {
-            true => format!("{api}/{namespace}/{name}"),
-            false => format!("{api}/{kind}/{namespace}/{name}"),
-        };
-        Self(text.into())
+    fn from(origin: &plan::Origin) -> Self {
+        let plan::Origin { api, kind, namespace, name, .. } = origin;
+        Self::of([api, kind, namespace, name])
     }
 }
 

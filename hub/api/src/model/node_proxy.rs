@@ -1,0 +1,134 @@
+//! [`NodeProxy`]: a proxy that the agent of each selected node runs.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+
+use super::flaw::{self, Flaw};
+use super::selector::Selector;
+use crate::plan as proto;
+
+/// A proxy that the agent of each selected node runs (message `NodeProxy`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeProxy {
+    /// The object's uid; empty for an object that has none.
+    pub uid: String,
+    /// Labels that selectors are matched against.
+    pub labels: BTreeMap<String, String>,
+    /// Whose objects it takes.
+    pub allowed: Namespaces,
+    /// How it is run as an Envoy.
+    pub envoy: Option<EnvoySettings>,
+    /// The object's creation, in milliseconds since the Unix epoch. `None`: not known.
+    pub created_ms: Option<i64>,
+}
+
+/// Whose objects a NodeProxy takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Those of every namespace.
+    All,
+    /// Those of these namespaces.
+    Listed(Vec<String>),
+    /// Those of the namespaces whose labels match. Only hubs of version 0.1.0 send it, with requirements of the label
+    /// `kubernetes.io/metadata.name` alone; later hubs send the names of the namespaces that match.
+    Matching(Selector),
+}
+
+/// How an Envoy is run (message `EnvoySettings`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvoySettings {
+    /// Worker threads. `None`: one.
+    pub concurrency: Option<NonZeroU32>,
+    /// More arguments for its command line.
+    pub extra_args: Vec<String>,
+    /// The TCP port on which it answers health checks. `None`: no such port is opened.
+    pub health_listener: Option<NonZeroU16>,
+    /// Heap at most, in bytes. `None`: no limit.
+    pub memory_limit: Option<NonZeroU64>,
+    /// A JSON object that is merged into its bootstrap. `None`: nothing is.
+    pub extra_bootstrap: Option<String>,
+}
+
+// === impl NodeProxy ===
+
+impl TryFrom<proto::NodeProxy> for NodeProxy {
+    type Error = Flaw;
+
+    /// # Errors
+    /// The selector of namespaces has a requirement that can't be read, or a port is none.
+    fn try_from(message: proto::NodeProxy) -> Result<Self, Flaw> {
+        let proto::NodeProxy {
+            uid,
+            labels,
+            allowed_namespaces,
+            all_namespaces,
+            namespace_selector,
+            envoy,
+            created_ms,
+        } = message;
+        let allowed = match namespace_selector {
+            _ if all_namespaces => Namespaces::All,
+            Some(selector) => {
+                let selector = selector.try_into().map_err(|flaw: Flaw| flaw.under("namespace_selector"))?;
+                Namespaces::Matching(selector)
+            }
+            None => Namespaces::Listed(allowed_namespaces),
+        };
+        let envoy = envoy.map(EnvoySettings::try_from).transpose().map_err(|flaw| flaw.under("envoy"))?;
+        let created_ms = (created_ms != 0).then_some(created_ms);
+        Ok(Self { uid, labels, allowed, envoy, created_ms })
+    }
+}
+
+impl From<&NodeProxy> for proto::NodeProxy {
+    fn from(proxy: &NodeProxy) -> Self {
+        let NodeProxy { uid, labels, allowed, envoy, created_ms } = proxy;
+        let mut message = Self {
+            uid: uid.clone(),
+            labels: labels.clone(),
+            envoy: envoy.as_ref().map(Into::into),
+            created_ms: created_ms.unwrap_or_default(),
+            ..Self::default()
+        };
+        match allowed {
+            Namespaces::All => message.all_namespaces = true,
+            Namespaces::Listed(names) => message.allowed_namespaces = names.clone(),
+            Namespaces::Matching(selector) => message.namespace_selector = Some(selector.into()),
+        }
+        message
+    }
+}
+
+// === impl EnvoySettings ===
+
+impl TryFrom<proto::EnvoySettings> for EnvoySettings {
+    type Error = Flaw;
+
+    /// # Errors
+    /// The port of health checks is none.
+    fn try_from(message: proto::EnvoySettings) -> Result<Self, Flaw> {
+        let proto::EnvoySettings { concurrency, extra_args, health_listener, memory_limit, extra_bootstrap } =
+            message;
+        Ok(Self {
+            concurrency: NonZeroU32::new(concurrency),
+            extra_args,
+            health_listener: flaw::port("health_listener", health_listener)?,
+            memory_limit: NonZeroU64::new(memory_limit),
+            extra_bootstrap: flaw::text(extra_bootstrap),
+        })
+    }
+}
+
+impl From<&EnvoySettings> for proto::EnvoySettings {
+    fn from(settings: &EnvoySettings) -> Self {
+        let EnvoySettings { concurrency, extra_args, health_listener, memory_limit, extra_bootstrap } =
+            settings;
+        Self {
+            concurrency: flaw::number(*concurrency),
+            extra_args: extra_args.clone(),
+            health_listener: flaw::port_number(*health_listener),
+            memory_limit: memory_limit.map_or(0, NonZeroU64::get),
+            extra_bootstrap: extra_bootstrap.clone().unwrap_or_default(),
+        }
+    }
+}

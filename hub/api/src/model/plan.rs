@@ -1,0 +1,133 @@
+//! [`Plan`]: what one custom resource asks of the proxies that it selects.
+
+use super::flaw::{self, Flaw, UnreadablePlan};
+use super::{Cluster, Listener, RuleList, Workload};
+use crate::plan as proto;
+use crate::refs::PlanName;
+
+/// What one custom resource asks of the proxies that it selects (message `Plan`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The object that it was made from.
+    pub origin: Origin,
+    /// The proxies that it is for.
+    pub workload: Workload,
+    /// The ports that it opens.
+    pub listeners: Vec<Listener>,
+    /// Where its listeners lead, by names that are unique in the Plan.
+    pub clusters: Vec<Cluster>,
+    /// Rules for lists that its proxies own.
+    pub rule_lists: Vec<RuleList>,
+    /// The namespace whose search list resolves host names of its endpoints.
+    pub dns_namespace: String,
+    /// Features, added after version 0.1.0, that all listeners rely on. Who does not know one opens none of them.
+    pub needs: Vec<String>,
+}
+
+/// The object that a Plan came from (message `Origin`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The API's letter. An agent serves Plans of APIs that only a newer hub knows.
+    pub api: String,
+    /// Its Kubernetes kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid; empty for an object that has none.
+    pub uid: String,
+    /// Its creation, in milliseconds since the Unix epoch. `None`: not known, and older than every time that is.
+    pub created_ms: Option<i64>,
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// Its name, which is the name of its resource and the beginning of the names of all that is made of it.
+    pub fn name(&self) -> PlanName {
+        PlanName::from(&self.origin)
+    }
+
+    /// The cluster with this name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+}
+
+impl TryFrom<proto::Plan> for Plan {
+    type Error = UnreadablePlan;
+
+    /// # Errors
+    /// The first field that makes no sense, and an origin or a workload that is missing or not known to this version.
+    fn try_from(message: proto::Plan) -> Result<Self, UnreadablePlan> {
+        let proto::Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs } = message;
+        let origin: Origin = match origin.ok_or_else(|| Flaw::missing("origin")).and_then(Origin::try_from) {
+            Ok(origin) => origin,
+            Err(flaw) => return Err(UnreadablePlan { plan: String::new(), flaw }),
+        };
+        let read = || {
+            let workload = workload.ok_or_else(|| Flaw::missing("workload"))?;
+            Ok(Self {
+                origin: origin.clone(),
+                workload: Workload::try_from(workload).map_err(|flaw| flaw.under("workload"))?,
+                listeners: flaw::all(listeners)?,
+                clusters: flaw::all(clusters)?,
+                rule_lists: flaw::all(rule_lists)?,
+                dns_namespace,
+                needs,
+            })
+        };
+        read().map_err(|flaw| UnreadablePlan { plan: PlanName::from(&origin).to_string(), flaw })
+    }
+}
+
+impl From<&Plan> for proto::Plan {
+    fn from(plan: &Plan) -> Self {
+        let Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs } = plan;
+        Self {
+            origin: Some(origin.into()),
+            workload: Some(workload.into()),
+            listeners: flaw::written(listeners),
+            clusters: flaw::written(clusters),
+            rule_lists: flaw::written(rule_lists),
+            dns_namespace: dns_namespace.clone(),
+            needs: needs.clone(),
+        }
+    }
+}
+
+// === impl Origin ===
+
+impl TryFrom<proto::Origin> for Origin {
+    type Error = Flaw;
+
+    /// # Errors
+    /// The API, the namespace or the name is empty.
+    fn try_from(message: proto::Origin) -> Result<Self, Flaw> {
+        let proto::Origin { api, namespace, name, uid, created_ms, kind } = message;
+        Ok(Self {
+            api: flaw::full("origin.api", api)?,
+            kind,
+            namespace: flaw::full("origin.namespace", namespace)?,
+            name: flaw::full("origin.name", name)?,
+            uid,
+            created_ms: (created_ms != 0).then_some(created_ms),
+        })
+    }
+}
+
+impl From<&Origin> for PlanName {
+    /// The name of the Plan that was made from this object.
+    fn from(origin: &Origin) -> Self {
+        let Origin { api, kind, namespace, name, uid: _, created_ms: _ } = origin;
+        Self::of([api, kind, namespace, name])
+    }
+}
+
+impl From<&Origin> for proto::Origin {
+    fn from(origin: &Origin) -> Self {
+        let Origin { api, kind, namespace, name, uid, created_ms } = origin.clone();
+        Self { api, namespace, name, uid, created_ms: created_ms.unwrap_or_default(), kind }
+    }
+}

@@ -1,0 +1,89 @@
+//! [`Workload`]: which proxies a Plan is for.
+
+use super::flaw::{self, Flaw};
+use super::selector::Selector;
+use crate::plan as proto;
+
+/// Which proxies a Plan is for (message `Workload`). All that is set must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The namespace of the proxies' pods. `None`: all namespaces.
+    pub namespace: Option<String>,
+    /// Labels, and fields of the pod, that the proxies must have.
+    pub selector: Selector,
+    /// The name that the proxy gives itself (Envoy's `node.id`) within the namespace; API D.
+    pub proxy_name: Option<String>,
+    /// The Kubernetes node that the proxy must be on.
+    pub node_name: Option<String>,
+    /// What kind of proxy can express the Plan. `None`: any that can.
+    pub proxy_kind: Option<ProxyKind>,
+    /// The group of the pods that the proxies must be in; API B.
+    pub service_group: Option<String>,
+}
+
+/// A kind of proxy (enumeration `ProxyKind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// Envoy.
+    Envoy,
+    /// l7mp.
+    L7mp,
+}
+
+// === impl Workload ===
+
+impl TryFrom<proto::Workload> for Workload {
+    type Error = Flaw;
+
+    /// # Errors
+    /// There is no selector, it has a requirement that can't be read, or the kind of proxy is not known to this version: it
+    /// could not be told who is to take the Plan.
+    fn try_from(message: proto::Workload) -> Result<Self, Flaw> {
+        let proto::Workload { namespace, selector, proxy_name, node_name, proxy_kind, service_group } =
+            message;
+        let selector = selector.ok_or_else(|| Flaw::missing("selector"))?;
+        Ok(Self {
+            namespace: flaw::text(namespace),
+            selector: selector.try_into().map_err(|flaw: Flaw| flaw.under("selector"))?,
+            proxy_name: flaw::text(proxy_name),
+            node_name: flaw::text(node_name),
+            proxy_kind: ProxyKind::read(proxy_kind)?,
+            service_group: flaw::text(service_group),
+        })
+    }
+}
+
+impl From<&Workload> for proto::Workload {
+    fn from(workload: &Workload) -> Self {
+        let Workload { namespace, selector, proxy_name, node_name, proxy_kind, service_group } = workload;
+        Self {
+            namespace: namespace.clone().unwrap_or_default(),
+            selector: Some(selector.into()),
+            proxy_name: proxy_name.clone().unwrap_or_default(),
+            node_name: node_name.clone().unwrap_or_default(),
+            proxy_kind: ProxyKind::written(*proxy_kind).into(),
+            service_group: service_group.clone().unwrap_or_default(),
+        }
+    }
+}
+
+// === impl ProxyKind ===
+
+impl ProxyKind {
+    fn read(number: i32) -> Result<Option<Self>, Flaw> {
+        match proto::ProxyKind::try_from(number) {
+            Ok(proto::ProxyKind::Unspecified) => Ok(None),
+            Ok(proto::ProxyKind::Envoy) => Ok(Some(Self::Envoy)),
+            Ok(proto::ProxyKind::L7mp) => Ok(Some(Self::L7mp)),
+            Err(_) => Err(Flaw::unknown("proxy_kind", number)),
+        }
+    }
+
+    fn written(kind: Option<Self>) -> proto::ProxyKind {
+        match kind {
+            None => proto::ProxyKind::Unspecified,
+            Some(Self::Envoy) => proto::ProxyKind::Envoy,
+            Some(Self::L7mp) => proto::ProxyKind::L7mp,
+        }
+    }
+}
