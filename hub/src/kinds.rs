@@ -1,6 +1,9 @@
 //! The registry of kinds: everything that the hub does with a kind of custom resource goes by its row here.
 
+use std::sync::LazyLock;
+
 use portreeve_api::kind::Kind;
+use portreeve_api::pod::Interest;
 
 use crate::resolve;
 use crate::row::Row;
@@ -11,6 +14,17 @@ pub const ALL: [&Row; 2] = [&resolve::a::ROW, &resolve::own::ROW];
 /// A kind's row. `None`: the kind has none, which would be a defect.
 pub fn row(kind: &Kind) -> Option<&'static Row> {
     ALL.into_iter().find(|row| row.kind == kind)
+}
+
+/// What the objects of all kinds select pods by, beside labels.
+pub fn interest() -> &'static Interest {
+    static ALL_OF_IT: LazyLock<Interest> = LazyLock::new(|| {
+        let texts = |of: fn(&'static Row) -> &'static [&'static str]| {
+            ALL.into_iter().flat_map(of).map(|text| (*text).to_owned()).collect()
+        };
+        Interest { annotations: texts(|row| row.annotations), fields: texts(|row| row.fields) }
+    });
+    &ALL_OF_IT
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What the hub asks of a custom resource, whatever its kind ([`Object`]), and what becomes of one that opens listeners
 //! ([`Root`], [`Resolved`]). The kinds are listed in [`crate::kinds`].
 
-use std::collections::BTreeMap;
+use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -10,15 +11,20 @@ use portreeve_api::conditions::Reason;
 use portreeve_api::door::{self, ParseError};
 use portreeve_api::kind::Kind;
 use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::plan;
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::violation::Violation;
-use portreeve_api::{plan, selector};
-use portreeve_xds::Name;
+use portreeve_xds::Version;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::lookup::{FoundBy, Lookup};
+use crate::selection::Selection;
 use crate::services::{Names, Services};
+
+/// Metadata that changes when nothing did that concerns others.
+const NOT_ESSENTIAL: [&str; 3] = ["resourceVersion", "managedFields", "generation"];
 
 /// A custom resource that was read.
 pub trait Object: Debug + Send + Sync {
@@ -37,6 +43,12 @@ pub trait Object: Debug + Send + Sync {
     /// What it is for.
     fn role(&self) -> Role<'_>;
 
+    /// The fields and their values by which others find it. `None`: nobody asks for objects of its kind.
+    fn found_by(&self) -> Option<Vec<FoundBy>>;
+
+    /// A copy of its kind's type, for those who ask for it.
+    fn shared(&self) -> Arc<dyn Any + Send + Sync>;
+
     /// Leads endpoints that name a Service to the ports of its pods, where no kube-proxy does. Names that this makes up are
     /// added to `names`. Returns what leads nowhere, each with its field.
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String>;
@@ -54,6 +66,18 @@ pub trait Object: Debug + Send + Sync {
     fn reference(&self) -> ObjectRef {
         ObjectRef::of(self.kind(), self.meta())
     }
+
+    /// A hash of all but its status and what an API server keeps for itself: what others may make of it follows from that.
+    /// `None`: it can't be written as JSON, and counts as changed.
+    fn essence(&self) -> Option<Version> {
+        let mut value = self.to_value().ok()?;
+        let object = value.as_object_mut()?;
+        object.remove("status");
+        if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            NOT_ESSENTIAL.iter().for_each(|field| drop(meta.remove(*field)));
+        }
+        Some(Version::of(value.to_string().as_bytes()))
+    }
 }
 
 /// What the type of a kind's objects says of them; the rest of [`Object`] is the same for all types.
@@ -69,6 +93,11 @@ pub trait Custom:
     /// See [`Object::role`].
     fn what_for(&self) -> Role<'_>;
 
+    /// See [`Object::found_by`].
+    fn fields(&self) -> Option<Vec<FoundBy>> {
+        None
+    }
+
     /// See [`Object::route`].
     fn lead(&mut self, _services: &Services<'_>, _names: &mut Names) -> Vec<String> {
         Vec::new()
@@ -81,40 +110,23 @@ pub enum Role<'a> {
     Root(&'a dyn Root),
     /// It is a proxy of the product's own.
     Proxy(&'a NodeProxy),
+    /// Objects that open listeners look it up.
+    Part,
+    /// It is an endpoint of the groups of these objects.
+    Endpoint(Vec<ObjectRef>, plan::Endpoint),
 }
 
 /// An object that opens listeners: it becomes a Plan.
 pub trait Root: Object {
-    /// Makes its Plan; the answer depends on nothing else.
+    /// Makes its Plan, which depends on the object and on the answers to what it asks, and on nothing else.
     ///
     /// # Errors
     /// A [`Rejection`] that names the field at fault.
-    fn resolve(&self, scope: SelectorScope) -> Result<Resolved, Rejection>;
+    fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection>;
 }
 
 /// An object that was read, with a warning for each unknown field.
 pub type Read = Result<(Box<dyn Object>, Vec<String>), ParseError>;
-
-/// Where the selectors of namespaced objects look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum SelectorScope {
-    /// In the object's own namespace.
-    #[default]
-    Namespace,
-    /// In every namespace, as the replaced control planes did.
-    Cluster,
-}
-
-/// A set of pods by selector, shared by all who ask for the same.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Selection {
-    /// Canonical and unique: `<namespace or *>/<selector>`; also the name of the Group.
-    pub name: Name,
-    /// The namespace that is looked in; `None`: all.
-    pub namespace: Option<Name>,
-    /// The requirements.
-    pub selector: plan::Selector,
-}
 
 /// What became of an acceptable object.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,6 +180,14 @@ impl<K: Custom> Object for K {
         self.what_for()
     }
 
+    fn found_by(&self) -> Option<Vec<FoundBy>> {
+        self.fields()
+    }
+
+    fn shared(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(self.clone())
+    }
+
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {
         self.lead(services, names)
     }
@@ -178,21 +198,6 @@ impl<K: Custom> Object for K {
 
     fn boxed(&self) -> Box<dyn Object> {
         Box::new(self.clone())
-    }
-}
-
-// === impl Selection ===
-
-impl Selection {
-    /// The pods with all of these labels, in `namespace` or everywhere.
-    pub fn of_labels(labels: &BTreeMap<String, String>, namespace: &str, scope: SelectorScope) -> Self {
-        let namespace = match scope {
-            SelectorScope::Namespace => Some(Name::from(namespace)),
-            SelectorScope::Cluster => None,
-        };
-        let selector = selector::from_map(labels);
-        let name = format!("{}/{}", namespace.as_deref().unwrap_or("*"), selector.canonical()).into();
-        Self { name, namespace, selector }
     }
 }
 

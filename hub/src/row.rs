@@ -1,7 +1,7 @@
 //! How the hub treats a kind of custom resource: [`Row`]. The rows are listed in `kinds.rs`.
 
 use kube::core::ApiResource;
-use portreeve_api::kind::Kind;
+use portreeve_api::kind::{Kind, Purpose};
 use serde_json::Value;
 
 use crate::object::Read;
@@ -25,6 +25,17 @@ pub struct Row {
     pub read: fn(Value) -> Read,
     /// The finalizer with which clients of the replaced control plane announce a deletion.
     pub finalizer: Option<&'static str>,
+    /// The annotations of pods that its objects select by.
+    pub annotations: &'static [&'static str],
+    /// The dotted paths into pod objects that its objects select by.
+    pub fields: &'static [&'static str],
+}
+
+// === impl Row ===
+
+impl Row {
     /// Its objects open listeners. They are withdrawn when their deletion begins, whatever finalizers wait for.
-    pub opens_listeners: bool,
+    pub fn opens_listeners(&self) -> bool {
+        self.kind.purpose == Purpose::Listeners
+    }
 }

@@ -13,6 +13,8 @@ pub enum Of {
     Plan,
     /// A NodeProxy: its nodes report on it as they do on Plans.
     NodeProxy,
+    /// Objects that open listeners look it up: it is accepted or not, and nothing else is said of it.
+    Part,
 }
 
 /// An object, as the hub serves it.

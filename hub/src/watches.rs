@@ -84,7 +84,7 @@ where
 
 fn strip_pod(pod: KubePod) -> Option<(Pod, u64)> {
     let revision = revision(&pod);
-    Pod::from_kube(pod).map(|pod| (pod, revision))
+    Pod::from_kube_with(pod, kinds::interest()).map(|pod| (pod, revision))
 }
 
 struct Pods {
@@ -210,12 +210,13 @@ impl Objects {
     /// Takes an object in; `began` is when it came as news.
     fn put(&self, raw: &Raw, began: Option<Instant>) {
         let key = self.key(raw);
-        if self.row.opens_listeners && raw.metadata.deletion_timestamp.is_some() {
+        if self.row.opens_listeners() && raw.metadata.deletion_timestamp.is_some() {
             return self.end(raw, key);
         }
         self.feed.observe(key.clone(), raw.conditions());
         let version = (raw.metadata.uid.as_deref().unwrap_or_default(), raw.metadata.generation.unwrap_or(0));
-        let fresh = self.row.opens_listeners && self.feed.course(|course| course.seen(&key, version, began));
+        let fresh =
+            self.row.opens_listeners() && self.feed.course(|course| course.seen(&key, version, began));
         let began = began.filter(|_| fresh).map(|_| SystemTime::now());
         let (read, mut trace) = (self.read(raw), None);
         let moments = self.feed.change(self.of.clone(), revision(raw), |index, now| {

@@ -5,7 +5,7 @@ use std::fs;
 
 use portreeve_hub::files::{Folder, Reading};
 use portreeve_hub::index::Index;
-use portreeve_hub::object::SelectorScope;
+use portreeve_hub::selection::SelectorScope;
 
 const NODE: &str = "{apiVersion: v1, kind: Node, metadata: {name: n1}}";
 

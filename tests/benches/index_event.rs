@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::pod::Pod;
 use portreeve_hub::index::Index;
-use portreeve_hub::object::SelectorScope;
+use portreeve_hub::selection::SelectorScope;
 use serde_json::json;
 
 fn pod(i: u32, app: &str, ready: bool) -> Pod {
@@ -32,6 +32,7 @@ fn pod(i: u32, app: &str, ready: bool) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        extra: BTreeMap::new(),
     }
 }
 

@@ -98,6 +98,7 @@ fn mk_pod(uid: &str, app: &str) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        extra: BTreeMap::new(),
     }
 }
 

@@ -95,6 +95,8 @@ struct PodRecord {
     /// Records of earlier versions have none.
     #[prost(string, optional, tag = "14")]
     static_uid: Option<String>,
+    #[prost(btree_map = "string, string", tag = "15")]
+    extra: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -233,6 +235,7 @@ impl From<Pod> for PodRecord {
             node_proxy: pod.node_proxy,
             service_account: pod.service_account,
             static_uid: pod.static_uid.map(|uid| uid.to_string()),
+            extra: pod.extra,
         }
     }
 }
@@ -256,6 +259,7 @@ impl TryFrom<PodRecord> for Pod {
             node_proxy: record.node_proxy,
             service_account: record.service_account,
             static_uid: record.static_uid.map(Into::into),
+            extra: record.extra,
         })
     }
 }

@@ -35,6 +35,19 @@ pub struct Kind {
     /// prefix is the beginning of another one's parts with a namespace after it: where an API has several kinds, each
     /// prefix has the kind's name, whose first letter is a capital as no namespace's is.
     pub prefix: &'static str,
+    /// What its objects are for.
+    pub purpose: Purpose,
+}
+
+/// What the objects of a kind are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// They open listeners: each becomes a Plan.
+    Listeners,
+    /// They are proxies.
+    Proxy,
+    /// Objects that open listeners refer to them.
+    Part,
 }
 
 /// A kind and how an API server knows it.

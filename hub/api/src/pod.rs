@@ -1,11 +1,12 @@
 //! The little of a Kubernetes Pod that routing needs, taken at the door so that the rest is freed at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod as KubePod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 
 use crate::{plan, readiness};
 
@@ -50,6 +51,61 @@ pub struct Pod {
     /// The uid by which the kubelet runs a static pod and names its cgroup. This pod is then its mirror, whose own uid the API
     /// server chose; none for every other pod. (`static_uid` below finds it.)
     pub static_uid: Option<Arc<str>>,
+    /// The annotations and fields that somebody selects pods by (see [`Interest`]), under the names that
+    /// [`annotation_attribute`] and [`field_attribute`] give.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// What pods are selected by beside their labels. Nothing else of a pod's annotations and fields is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Keys of annotations.
+    pub annotations: BTreeSet<String>,
+    /// Dotted paths into the pod object, as `spec.nodeName`.
+    pub fields: BTreeSet<String>,
+}
+
+/// The attribute that stands for an annotation. Like the two others it has a colon, which no label's key has.
+pub fn annotation_attribute(key: &str) -> String {
+    format!("annotation:{key}")
+}
+
+/// The attribute that stands for the field at a dotted path.
+pub fn field_attribute(path: &str) -> String {
+    format!("field:{path}")
+}
+
+/// The attribute of pods that a Service's EndpointSlices list.
+pub fn service_attribute(namespace: &str, name: &str) -> String {
+    format!("service:{namespace}/{name}")
+}
+
+// === impl Interest ===
+
+impl Interest {
+    /// What is asked for of a pod, as attributes.
+    fn of(&self, pod: &KubePod) -> BTreeMap<String, String> {
+        let annotations = pod.metadata.annotations.iter().flatten();
+        let wanted = annotations.filter(|(key, _)| self.annotations.contains(*key));
+        let mut found: BTreeMap<String, String> =
+            wanted.map(|(key, value)| (annotation_attribute(key), value.clone())).collect();
+        if !self.fields.is_empty() {
+            let object = serde_json::to_value(pod).unwrap_or_default();
+            let at = |path: &String| Some((field_attribute(path), text_at(&object, path)?));
+            found.extend(self.fields.iter().filter_map(at));
+        }
+        found
+    }
+}
+
+/// The text of the scalar at a dotted path; `None`: nothing is there, or no scalar.
+fn text_at(object: &Value, path: &str) -> Option<String> {
+    match path.split('.').try_fold(object, |at, key| at.get(key))? {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(value) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 // === impl Pod ===
@@ -57,6 +113,12 @@ pub struct Pod {
 impl Pod {
     /// Strips a Kubernetes Pod; none when it has no uid or name (it never came from an API server).
     pub fn from_kube(pod: KubePod) -> Option<Self> {
+        Self::from_kube_with(pod, &Interest::default())
+    }
+
+    /// Strips a Kubernetes Pod down to what routing needs and what somebody selects pods by; none as above.
+    pub fn from_kube_with(pod: KubePod, interest: &Interest) -> Option<Self> {
+        let extra = interest.of(&pod);
         let meta = pod.metadata;
         let spec = pod.spec.unwrap_or_default();
         let status = pod.status.unwrap_or_default();
@@ -78,7 +140,15 @@ impl Pod {
             node_proxy: meta.annotations.and_then(|mut a| a.remove(NODE_PROXY_ANNOTATION)),
             service_account: spec.service_account_name.unwrap_or_default(),
             static_uid,
+            extra,
         })
+    }
+
+    /// What the pod is selected by: its labels, and of its annotations and fields what somebody asked for.
+    pub fn attributes(&self) -> BTreeMap<String, String> {
+        let mut all = self.labels.clone();
+        all.extend(self.extra.iter().map(|(key, value)| (key.clone(), value.clone())));
+        all
     }
 
     /// Whether the pod is an endpoint of the groups that select it: it is ready, or was when its deletion began.
@@ -227,6 +297,29 @@ mod tests {
             let found = static_uid(&|object| *object.pointer_mut(pointer).unwrap() = value.clone());
             assert_eq!(found, None, "{pointer} {value}");
         }
+    }
+
+    #[test]
+    fn pod_keeps_of_its_annotations_and_fields_what_is_asked_for() {
+        let object = json!({
+            "metadata": {"name": "w", "uid": "u", "annotations": {"mine": "a", "other": "b"}},
+            "spec": {"nodeName": "n", "hostNetwork": true, "containers": []},
+        });
+        let interest = Interest {
+            annotations: ["mine".to_owned(), "missing".to_owned()].into(),
+            fields: ["spec.nodeName", "spec.hostNetwork", "spec.containers", "spec.none"]
+                .map(str::to_owned)
+                .into(),
+        };
+        let pod = Pod::from_kube_with(serde_json::from_value(object).unwrap(), &interest).unwrap();
+        let kept: Vec<_> = pod.attributes().into_iter().collect();
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let wanted = [
+            pair("annotation:mine", "a"),
+            pair("field:spec.hostNetwork", "true"),
+            pair("field:spec.nodeName", "n"),
+        ];
+        assert_eq!(kept, wanted);
     }
 
     #[test]

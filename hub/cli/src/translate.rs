@@ -10,7 +10,7 @@ use portreeve_agent::world::{Proxy, ProxyId, World};
 use portreeve_api::PlanType;
 use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
-use portreeve_hub::object::SelectorScope;
+use portreeve_hub::selection::SelectorScope;
 use portreeve_runtime::out;
 use portreeve_xds::ResourceType;
 use portreeve_xds::envoy::EnvoyType;

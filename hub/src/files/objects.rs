@@ -41,7 +41,9 @@ impl Objects {
     pub fn reset(&self, index: &mut Index, now_ms: i64) {
         index.reset_nodes(self.nodes.clone(), now_ms);
         index.reset_namespaces(self.all_namespaces(), now_ms);
-        index.reset_pods(None, self.pods.iter().cloned().filter_map(Pod::from_kube).collect(), now_ms);
+        let pods = self.pods.iter().cloned();
+        let pods = pods.filter_map(|pod| Pod::from_kube_with(pod, kinds::interest()));
+        index.reset_pods(None, pods.collect(), now_ms);
         for row in kinds::ALL {
             let of_kind = || self.customs.iter().filter(|object| object.kind() == row.kind);
             let listed = of_kind().map(|object| object.reference()).collect();

@@ -13,13 +13,19 @@ use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Withheld};
 
+use crate::lookup::Answers;
 use crate::namespaces::Namespaces;
-use crate::object::SelectorScope;
+use crate::object::Object;
+use crate::selection::SelectorScope;
 use crate::verdict::{Refs, Verdict};
 
+mod answer_verbs;
+mod askers;
 mod census;
 mod groups;
 mod health_verbs;
+mod listed;
+mod listed_verbs;
 mod matches;
 mod missing;
 mod namespace_verbs;
@@ -39,8 +45,10 @@ mod tests;
 mod verdicts;
 
 pub use census::Census;
+pub use listed::Slices;
 pub use matches::{Labels, Name};
 
+use askers::Askers;
 use groups::Groups;
 use node_sets::NodeSets;
 use orphans::Orphans;
@@ -58,6 +66,12 @@ pub struct Index {
     selections: Selections,
     groups: Groups,
     plans: HashMap<ObjectRef, PlanEntry>,
+    answers: Answers,
+    askers: Askers,
+    /// The objects that asked something, in their newest version.
+    asking: HashMap<ObjectRef, Box<dyn Object>>,
+    /// How often an object was resolved since the start.
+    resolutions: u64,
     nodes: NodeSets,
     probes: Probes,
     verdicts: Verdicts,
@@ -80,6 +94,10 @@ impl Index {
             selections: Selections::new(grace_ms),
             groups: Groups::default(),
             plans: HashMap::new(),
+            answers: Answers::default(),
+            askers: Askers::default(),
+            asking: HashMap::new(),
+            resolutions: 0,
             nodes: NodeSets::default(),
             probes: Probes::default(),
             verdicts: Verdicts::default(),
@@ -107,31 +125,53 @@ impl Index {
         if self.pods.get(&pod.uid) == Some(&pod) {
             return;
         }
-        let (uid, node, endpoint) = (pod.uid.clone(), pod.node.clone(), pod.endpoint());
-        let (namespace, labels) = (pod.namespace.clone(), pod.labels.clone());
+        let uid = pod.uid.clone();
+        let attributes = self.attributes(&pod);
         let old = self.pods.insert(uid.clone(), pod);
-        if old.as_ref().is_none_or(|old| old.labels != labels) {
-            self.stir(old.iter().map(|old| &old.labels).chain([&labels]));
+        let before = old.as_ref().map(|old| self.attributes(old));
+        if before.as_ref() != Some(&attributes) {
+            self.stir(before.iter().chain([&attributes]));
         }
-        let old_node = old.and_then(|old| old.node);
+        self.place_pod(&uid, attributes, old.and_then(|old| old.node), now_ms);
+    }
+
+    /// The Services that list a pod are others.
+    fn renew_pod(&mut self, uid: &Name, now_ms: i64) {
+        let Some(pod) = self.pods.get(uid) else { return };
+        let (attributes, node) = (self.attributes(pod), pod.node.clone());
+        self.stir([&attributes]);
+        self.place_pod(uid, attributes, node, now_ms);
+    }
+
+    /// Brings a pod to the selections that it meets, and out of the others. `old_node` is where it was before.
+    fn place_pod(&mut self, uid: &Name, attributes: Labels, old_node: Option<Name>, now_ms: i64) {
+        let Some(pod) = self.pods.get(uid) else { return };
+        let (node, endpoint, namespace) = (pod.node.clone(), pod.endpoint(), pod.namespace.clone());
         let mut joined = BTreeSet::new();
-        for shift in self.selections.set_pod(&uid, namespace, labels) {
+        for shift in self.selections.set_pod(uid, namespace, attributes) {
             if shift.joined {
                 self.join(&shift.selector, node.as_ref());
                 joined.insert(shift.selector);
             } else {
                 self.leave(&shift.selector, old_node.as_ref(), now_ms);
-                self.set_endpoint(&shift.selector, &uid, None);
+                self.set_endpoint(&shift.selector, uid, None);
             }
         }
-        for selection in self.selections.of_pod(&uid) {
+        for selection in self.selections.of_pod(uid) {
             if old_node != node && !joined.contains(&selection) {
                 self.join(&selection, node.as_ref());
                 self.leave(&selection, old_node.as_ref(), now_ms);
             }
-            self.set_endpoint(&selection, &uid, endpoint.clone());
+            self.set_endpoint(&selection, uid, endpoint.clone());
         }
-        self.refresh_probes(&uid);
+        self.refresh_probes(uid);
+    }
+
+    /// What a pod is selected by.
+    fn attributes(&self, pod: &Pod) -> Labels {
+        let mut attributes = pod.attributes();
+        self.selections.listed().complete(&pod.uid, &mut attributes);
+        attributes
     }
 
     /// A pod is gone.
@@ -142,7 +182,7 @@ impl Index {
             self.set_endpoint(&shift.selector, uid, None);
         }
         self.refresh_probes(uid);
-        self.stir([&old.labels]);
+        self.stir([&self.attributes(&old)]);
     }
 
     /// The complete list of the pods of a namespace, or (`None`) of all, after a disconnect: others there are gone.

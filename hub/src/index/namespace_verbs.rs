@@ -14,12 +14,16 @@ use super::matches::{Labels, Name, Shift};
 impl Index {
     /// A namespace was created or its labels changed.
     pub fn apply_namespace(&mut self, name: &Name, labels: Labels, now_ms: i64) {
+        let changed = self.answers.set_namespace(name, Some(labels.clone()));
+        self.wake(changed, None);
         let shifts = self.proxies.set_namespace(name, labels);
         self.shift_namespaces(&shifts, now_ms);
     }
 
     /// A namespace is gone.
     pub fn delete_namespace(&mut self, name: &Name, now_ms: i64) {
+        let changed = self.answers.set_namespace(name, None);
+        self.wake(changed, None);
         let shifts = self.proxies.remove_namespace(name);
         self.shift_namespaces(&shifts, now_ms);
     }
@@ -28,13 +32,16 @@ impl Index {
     pub fn reset_namespaces(&mut self, namespaces: Vec<(Name, Labels)>, now_ms: i64) {
         let listed: BTreeSet<&Name> = namespaces.iter().map(|(name, _)| name).collect();
         let gone = self.proxies.namespaces_except(&listed);
-        let mut shifts = Vec::new();
+        let (mut shifts, mut changed) = (Vec::new(), Vec::new());
         for name in gone {
+            changed.extend(self.answers.set_namespace(&name, None));
             shifts.extend(self.proxies.remove_namespace(&name));
         }
         for (name, labels) in namespaces {
+            changed.extend(self.answers.set_namespace(&name, Some(labels.clone())));
             shifts.extend(self.proxies.set_namespace(&name, labels));
         }
+        self.wake(changed, None);
         self.shift_namespaces(&shifts, now_ms);
     }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use portreeve_api::kind::Kind;
-use portreeve_api::own::node_proxy;
+use portreeve_api::kind::{Kind, Purpose};
 use portreeve_api::refs::ObjectRef;
+use portreeve_api::violation::Violation;
 
 use super::{Index, Name};
 use crate::object::{Object, Rejection, Role};
@@ -15,29 +15,45 @@ use crate::object::{Object, Rejection, Role};
 impl Index {
     /// An object was created or changed.
     pub fn apply_object(&mut self, object: &dyn Object, now_ms: i64) {
+        let wrong = object.violations();
+        self.tell_of(object, wrong.is_empty());
         match object.role() {
             Role::Root(root) => self.apply(root),
-            Role::Proxy(proxy) => match object.violations().as_slice() {
+            Role::Proxy(proxy) => match wrong.as_slice() {
                 [] => self.apply_proxy(proxy, now_ms),
                 wrong => self.reject_proxy(object.meta(), Rejection::of_violations(wrong)),
             },
+            Role::Part => self.judge_part(object, &wrong),
+            Role::Endpoint(owners, endpoint) => {
+                if wrong.is_empty() {
+                    self.set_member(&object.reference(), owners, Some(endpoint));
+                }
+                self.judge_part(object, &wrong);
+            }
         }
     }
 
     /// An object can't be read.
     pub fn reject_object(&mut self, kind: &'static Kind, meta: &ObjectMeta, rejection: Rejection) {
-        match is_proxy(kind) {
-            true => self.reject_proxy(meta, rejection),
-            false => self.reject(kind, meta, rejection),
+        match kind.purpose {
+            Purpose::Proxy => self.reject_proxy(meta, rejection),
+            Purpose::Listeners => self.reject(kind, meta, rejection),
+            Purpose::Part => self.reject_part(&ObjectRef::of(kind, meta), meta, rejection),
         }
+        self.tell_of_unreadable(&ObjectRef::of(kind, meta));
     }
 
     /// An object is gone.
     pub fn delete_object(&mut self, object: &ObjectRef, now_ms: i64) {
-        match is_proxy(object.kind) {
-            true => self.delete_proxy(&object.name, now_ms),
-            false => self.delete(object),
+        match object.kind.purpose {
+            Purpose::Proxy => self.delete_proxy(&object.name, now_ms),
+            Purpose::Listeners => self.delete(object),
+            Purpose::Part => {
+                self.verdicts.remove(object);
+                self.set_member(object, Vec::new(), None);
+            }
         }
+        self.tell_of_deleted(object);
     }
 
     /// The complete list of a kind, readable objects or not, in a namespace, or (`None`) in all: every other one of the kind
@@ -48,13 +64,23 @@ impl Index {
         listed: &BTreeSet<ObjectRef>,
         now_ms: i64,
     ) {
-        match is_proxy(kind) {
-            true => self.keep_proxies(&listed.iter().map(|object| object.name.clone()).collect(), now_ms),
-            false => self.keep(kind, namespace, listed),
+        let there = |key: &ObjectRef| namespace.is_none_or(|namespace| key.namespace == *namespace);
+        let gone = self.verdicts.of_kind(kind).filter(|key| there(key) && !listed.contains(*key));
+        let gone: Vec<ObjectRef> = gone.cloned().collect();
+        for object in gone {
+            self.delete_object(&object, now_ms);
         }
     }
-}
 
-fn is_proxy(kind: &Kind) -> bool {
-    *kind == node_proxy::KIND
+    /// The verdict on an object that others look up.
+    fn judge_part(&mut self, object: &dyn Object, wrong: &[Violation]) {
+        match wrong {
+            [] => self.verdicts.accept_plain(&object.reference(), object.meta()),
+            wrong => self.reject_part(&object.reference(), object.meta(), Rejection::of_violations(wrong)),
+        }
+    }
+
+    fn reject_part(&mut self, reference: &ObjectRef, meta: &ObjectMeta, rejection: Rejection) {
+        self.verdicts.reject(reference, meta, rejection, self.answers.has(reference));
+    }
 }

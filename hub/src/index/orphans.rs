@@ -26,11 +26,6 @@ impl Orphans {
         };
     }
 
-    /// Those of a type.
-    pub fn of(&self, ty: PlanType) -> impl Iterator<Item = &Name> {
-        self.names.iter().filter(move |(of, _)| *of == ty).map(|(_, name)| name)
-    }
-
     /// What nodes are to keep, if they have it: the names, and what they may refer to.
     pub fn withheld(&self) -> Withheld<PlanType> {
         let mut withheld = Withheld { names: self.names.clone(), ..Withheld::default() };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::PlanType;
+use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::{ObjectRef, PlanName};
@@ -16,7 +17,9 @@ use super::node_sets::Encoded;
 use super::plan_entry::PlanEntry;
 use super::probes::{self, Checks};
 use super::selections::Role;
-use crate::object::{Rejection, Resolved, Root, Selection};
+use crate::lookup::Lookup;
+use crate::object::{Rejection, Resolved, Root};
+use crate::selection::Selection;
 
 // === impl Index ===
 
@@ -24,32 +27,39 @@ impl Index {
     /// An object that opens listeners was created or changed. One that is not accepted leaves the last accepted version in
     /// force; the verdict says so.
     pub fn apply(&mut self, root: &dyn Root) {
-        let outcome = root.resolve(self.scope);
-        self.settle(&root.reference(), root.meta(), outcome);
+        let reference = root.reference();
+        self.resolutions += 1;
+        let mut lookup = Lookup::new(&self.answers, self.scope);
+        let outcome = root.resolve(&mut lookup);
+        let record = lookup.record();
+        // Only who asked something is ever resolved again.
+        match record.asked.is_empty() {
+            true => self.asking.remove(&reference),
+            false => self.asking.insert(reference.clone(), root.boxed()),
+        };
+        self.note_questions(&reference, record.asked);
+        let outcome = match record.unknown {
+            Some(message) => Err(Rejection { reason: Reason::RefNotFound, message }),
+            None => outcome,
+        };
+        self.settle(&reference, root.meta(), outcome);
     }
 
     /// An object that should open listeners could not even be read.
     pub fn reject(&mut self, kind: &'static Kind, meta: &ObjectMeta, rejection: Rejection) {
-        self.settle(&ObjectRef::of(kind, meta), meta, Err(rejection));
+        let reference = ObjectRef::of(kind, meta);
+        // The version in force stays as it is: resolved again, it would pass for the newest.
+        self.forget_questions(&reference);
+        self.settle(&reference, meta, Err(rejection));
     }
 
     /// An object that opens listeners is gone.
     pub fn delete(&mut self, key: &ObjectRef) {
         self.verdicts.remove(key);
+        self.forget_questions(key);
         self.stirred.insert(key.clone());
         self.withdraw_plan(key);
         self.orphans.set(PlanType::Plan, plan_name(key), false);
-    }
-
-    /// The complete list of a kind that opens listeners, readable objects or not, in a namespace, or (`None`) in all: every
-    /// other one of the kind there is gone.
-    pub fn keep(&mut self, kind: &Kind, namespace: Option<&Name>, listed: &BTreeSet<ObjectRef>) {
-        let there = |key: &ObjectRef| namespace.is_none_or(|namespace| key.namespace == *namespace);
-        let gone = self.verdicts.of_kind(kind).filter(|key| there(key) && !listed.contains(*key));
-        let gone: Vec<ObjectRef> = gone.cloned().collect();
-        for key in gone {
-            self.delete(&key);
-        }
     }
 
     fn settle(&mut self, key: &ObjectRef, meta: &ObjectMeta, outcome: Result<Resolved, Rejection>) {
@@ -79,12 +89,12 @@ impl Index {
         let old = self.plans.remove(&key);
         for group in &resolved.groups {
             self.hold(group, &key, Role::Endpoints);
-            self.open_group(&group.name);
+            self.open_group(&group.name());
         }
         self.hold(&resolved.workload, &key, Role::Workload);
-        let groups: BTreeSet<Name> = resolved.groups.iter().map(|g| g.name.clone()).collect();
+        let groups: BTreeSet<Name> = resolved.groups.iter().map(Selection::name).collect();
         let encoded = Encoded { resource, groups };
-        let workload = resolved.workload.name.clone();
+        let workload = resolved.workload.name();
         let checks = probes::checks_of(&resolved.plan);
         let entry = PlanEntry { encoded, workload, generation: 0, uid: uid.to_owned(), checks };
         self.spread(&entry, old.as_ref());
@@ -142,13 +152,13 @@ impl Index {
         if self.selections.hold(selection, key, role) {
             return;
         }
-        let name = &selection.name;
+        let name = &selection.name();
         for uid in self.selections.pods_of(name) {
             let node = self.pods.get(&uid).and_then(|p| p.node.clone());
             self.selections.join(name, node.as_ref());
         }
         for proxy in self.selections.proxies_of(name) {
-            if self.proxies.allows(&proxy, selection.namespace.as_ref()) {
+            if self.proxies.allows(&proxy, selection.namespace()) {
                 for node in self.proxies.nodes_of(&proxy) {
                     self.selections.join(name, Some(&node));
                 }
@@ -164,8 +174,8 @@ impl Index {
 
     fn open_group(&mut self, name: &Name) {
         let pods = self.selections.pods_of(name);
-        let endpoints = pods.iter().filter_map(|uid| self.pods.get(uid).and_then(Pod::endpoint));
-        self.groups.open(name, endpoints);
+        let pods = pods.iter().filter_map(|uid| self.pods.get(uid).and_then(Pod::endpoint));
+        self.groups.open(name, pods.chain(self.selections.listed().of(name).cloned()));
     }
 }
 

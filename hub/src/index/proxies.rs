@@ -174,11 +174,6 @@ impl Proxies {
         })
     }
 
-    /// The names of all NodeProxies.
-    pub fn all(&self) -> impl Iterator<Item = &Name> {
-        self.known.keys()
-    }
-
     /// Whether there is such a NodeProxy.
     pub fn knows(&self, name: &Name) -> bool {
         self.known.contains_key(name)

@@ -89,20 +89,6 @@ impl Index {
         }
     }
 
-    /// The complete list of NodeProxies, readable or not: every other one is gone.
-    pub fn keep_proxies(&mut self, listed: &BTreeSet<Name>, now_ms: i64) {
-        let known = self.proxies.all().chain(self.orphans.of(PlanType::NodeProxy));
-        let gone: BTreeSet<Name> = known.filter(|name| !listed.contains(*name)).cloned().collect();
-        gone.iter().for_each(|name| self.delete_proxy(name, now_ms));
-    }
-
-    /// The complete list of NodeProxies, all of them valid.
-    pub fn reset_proxies(&mut self, proxies: &[NodeProxy], now_ms: i64) {
-        let listed = proxies.iter().filter_map(|p| p.metadata.name.as_deref()).map(Name::from).collect();
-        self.keep_proxies(&listed, now_ms);
-        proxies.iter().for_each(|proxy| self.apply_proxy(proxy, now_ms));
-    }
-
     fn shift_nodes(&mut self, shifts: Vec<Shift<Name, Name>>, now_ms: i64) {
         for shift in shifts {
             let (proxy, node) = (&shift.selector, &shift.member);

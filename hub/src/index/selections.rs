@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use portreeve_api::plan::Selector;
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
 
+use super::listed::Listed;
 use super::matches::{Labels, Matches, Name, Shift};
 use super::missing::Missing;
-use crate::object::Selection;
+use crate::selection::Selection;
 use crate::verdict::Refs;
 
 /// Names at most given to a person as examples.
@@ -21,6 +23,8 @@ pub struct Selections {
     known: HashMap<Name, State>,
     /// Selections by the namespace that they look in.
     by_namespace: HashMap<Name, BTreeSet<Name>>,
+    /// Endpoints that are no pods.
+    listed: Listed,
     missing: Missing,
     leaving: BTreeSet<(i64, Name, Name)>,
     grace_ms: i64,
@@ -36,7 +40,10 @@ pub enum Role {
 }
 
 struct State {
-    selection: Selection,
+    /// The namespace whose pods are looked at; none: those of all.
+    namespace: Option<Name>,
+    /// What is asked of a pod's attributes.
+    requirements: Selector,
     /// Plans whose proxies it selects.
     workload_of: BTreeSet<ObjectRef>,
     /// Plans whose endpoints it selects.
@@ -62,6 +69,7 @@ impl Selections {
             proxies: Matches::default(),
             known: HashMap::new(),
             by_namespace: HashMap::new(),
+            listed: Listed::default(),
             missing: Missing::default(),
             leaving: BTreeSet::new(),
             grace_ms,
@@ -70,18 +78,19 @@ impl Selections {
 
     /// A Plan refers to a selection. False when it is new: its members have then to be joined.
     pub fn hold(&mut self, selection: &Selection, key: &ObjectRef, role: Role) -> bool {
-        let name = &selection.name;
+        let (name, requirements) = (&selection.name(), selection.requirements());
         let known = self.known.contains_key(name);
         if !known {
-            self.pods.add_selector(name.clone(), selection.namespace.clone(), selection.selector.clone());
-            self.proxies.add_selector(name.clone(), None, selection.selector.clone());
-            if let Some(namespace) = &selection.namespace {
+            self.pods.add_selector(name.clone(), selection.namespace().cloned(), requirements.clone());
+            self.proxies.add_selector(name.clone(), None, requirements.clone());
+            if let Some(namespace) = selection.namespace() {
                 self.by_namespace.entry(namespace.clone()).or_default().insert(name.clone());
             }
         }
-        let was_empty = self.pods.matched(name).is_empty();
+        let was_empty = self.is_empty(name);
         let state = self.known.entry(name.clone()).or_insert_with(|| State {
-            selection: selection.clone(),
+            namespace: selection.namespace().cloned(),
+            requirements: requirements.clone(),
             workload_of: BTreeSet::new(),
             endpoints_of: BTreeSet::new(),
             nodes: BTreeMap::new(),
@@ -89,7 +98,7 @@ impl Selections {
         });
         state.users(role).insert(key.clone());
         if !known && was_empty {
-            self.missing.insert(name, &selection.selector);
+            self.missing.insert(name, &requirements);
         }
         known
     }
@@ -101,7 +110,7 @@ impl Selections {
         state.users(role).remove(key);
         let unused = state.users(role).is_empty();
         if state.workload_of.is_empty() && state.endpoints_of.is_empty() {
-            if let Some(namespace) = self.known.remove(name).and_then(|state| state.selection.namespace) {
+            if let Some(namespace) = self.known.remove(name).and_then(|state| state.namespace) {
                 self.leave_namespace(&namespace, name);
             }
             self.missing.remove(name);
@@ -109,6 +118,16 @@ impl Selections {
             self.proxies.remove_selector(name);
         }
         unused
+    }
+
+    /// Endpoints of selections that are no pods.
+    pub fn listed(&self) -> &Listed {
+        &self.listed
+    }
+
+    /// The same, to change them.
+    pub fn listed_mut(&mut self) -> &mut Listed {
+        &mut self.listed
     }
 
     /// See [`Matches::set_member`].
@@ -236,16 +255,16 @@ impl Selections {
 
     /// The namespace that a selection looks in; none: all.
     pub fn namespace_of(&self, name: &Name) -> Option<Name> {
-        self.known.get(name).and_then(|s| s.selection.namespace.clone())
+        self.known.get(name).and_then(|s| s.namespace.clone())
     }
 
     /// Whether the selection turned from empty to not, or back, since this was last asked.
     pub fn turned(&mut self, name: &Name) -> bool {
-        let is_empty = self.pods.matched(name).is_empty();
+        let is_empty = self.is_empty(name);
         let Some(state) = self.known.get_mut(name) else { return false };
         let turned = std::mem::replace(&mut state.was_empty, is_empty) != is_empty;
         match is_empty {
-            true if turned => self.missing.insert(name, &state.selection.selector),
+            true if turned => self.missing.insert(name, &state.requirements),
             false if turned => self.missing.remove(name),
             _ => {}
         }
@@ -260,15 +279,15 @@ impl Selections {
     /// Whether a selection finds endpoints, and if not, where it would.
     pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
         let Some(state) = self.known.get(name) else { return Refs::Resolved };
-        if !self.pods.matched(name).is_empty() {
+        if !self.is_empty(name) {
             return Refs::Resolved;
         }
-        let elsewhere = self.pods.found_anywhere(&state.selection.selector, EXAMPLES);
+        let elsewhere = self.pods.found_anywhere(&state.requirements, EXAMPLES);
         let full = |p: &Pod| format!("{}/{}", p.namespace, p.name);
         let found: Vec<String> = elsewhere.iter().filter_map(|uid| pods.get(uid)).map(full).collect();
         match found.is_empty() {
-            true => Refs::Empty(state.selection.name.clone()),
-            false => Refs::Elsewhere(state.selection.name.clone(), found),
+            true => Refs::Empty(name.clone()),
+            false => Refs::Elsewhere(name.clone(), found),
         }
     }
 
@@ -287,6 +306,11 @@ impl Selections {
     /// Entries looked at since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.pods.visited() + self.proxies.visited()
+    }
+
+    /// Whether the selection finds neither pods nor other endpoints.
+    fn is_empty(&self, name: &Name) -> bool {
+        self.pods.matched(name).is_empty() && self.listed.of(name).next().is_none()
     }
 
     fn leave_namespace(&mut self, namespace: &Name, name: &Name) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Index, Name};
 use crate::subject::{Of, Served, Subject};
-use portreeve_api::own::node_proxy;
+use portreeve_api::kind::Purpose;
 use portreeve_api::refs::ObjectRef;
 
 // === impl Index ===
@@ -20,7 +20,7 @@ impl Index {
 
     /// How an object stands; `None` when there is no such object, or it is another hub's: see [`Index::restricted`].
     pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
-        if *key.kind == node_proxy::KIND {
+        if key.kind.purpose == Purpose::Proxy {
             let foreign = |own| !self.proxies.is_within(&key.name, own);
             if self.namespaces.only().is_some_and(foreign) {
                 return None;
@@ -29,6 +29,9 @@ impl Index {
             return Some(Subject { of: Of::NodeProxy, verdict, served: self.proxies.served(&key.name) });
         }
         let verdict = self.verdicts.get(key)?.clone();
+        if key.kind.purpose == Purpose::Part {
+            return Some(Subject { of: Of::Part, verdict, served: None });
+        }
         let served = self.plans.get(key).map(|entry| Served {
             plan: entry.encoded.resource.name().clone(),
             version: entry.encoded.resource.version().0,

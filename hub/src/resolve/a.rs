@@ -13,8 +13,10 @@ use portreeve_api::refs::ClusterPath;
 use portreeve_api::violation::Violation;
 use portreeve_api::{names, plan};
 
-use crate::object::{self, Custom, Rejection, Resolved, Role, Root, Selection, SelectorScope};
+use crate::lookup::Lookup;
+use crate::object::{self, Custom, Rejection, Resolved, Role, Root};
 use crate::row::Row;
+use crate::selection::{Selection, SelectorScope};
 use crate::services::{Names, Services};
 
 mod service_ports;
@@ -31,7 +33,8 @@ pub const ROW: Row = Row {
     resource: DEFINITION.resource,
     read: object::read::<VirtualService>,
     finalizer: Some("l7mp.io/delete"),
-    opens_listeners: true,
+    annotations: &[],
+    fields: &[],
 };
 
 /// Probes run at most this often without a remark, in milliseconds.
@@ -54,8 +57,8 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
     let workload = Selection::of_labels(&object.spec.selector, &origin.namespace, scope);
     let mut plan = plan::Plan {
         workload: Some(plan::Workload {
-            namespace: workload.namespace.as_deref().unwrap_or_default().to_string(),
-            selector: Some(workload.selector.clone()),
+            namespace: workload.namespace().map(ToString::to_string).unwrap_or_default(),
+            selector: Some(workload.requirements()),
             ..Default::default()
         }),
         dns_namespace: origin.namespace.clone(),
@@ -96,8 +99,8 @@ impl Custom for VirtualService {
 }
 
 impl Root for VirtualService {
-    fn resolve(&self, scope: SelectorScope) -> Result<Resolved, Rejection> {
-        resolve(self, scope)
+    fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
+        resolve(self, lookup.scope())
     }
 }
 
@@ -239,8 +242,8 @@ impl Resolving {
 
     fn group(&mut self, labels: &BTreeMap<String, String>) -> String {
         let selection = Selection::of_labels(labels, &self.namespace, self.scope);
-        let name = selection.name.to_string();
-        if !self.groups.iter().any(|g| g.name == selection.name) {
+        let name = selection.name().to_string();
+        if !self.groups.contains(&selection) {
             self.groups.push(selection);
         }
         name

@@ -17,7 +17,8 @@ pub const ROW: Row = Row {
     resource: DEFINITION.resource,
     read: object::read::<NodeProxy>,
     finalizer: None,
-    opens_listeners: false,
+    annotations: &[],
+    fields: &[],
 };
 
 impl Custom for NodeProxy {

@@ -35,6 +35,9 @@ impl Subject {
     /// All conditions. `waited` is how long the present version has been served, or the nodes have been as they are.
     pub fn said(&self, words: &[Word], waited: Duration) -> Said {
         let mut conditions = crate::conditions::said(&self.verdict);
+        if self.of == Of::Part {
+            return Said { conditions, ..Said::default() };
+        }
         let Some(served) = &self.served else {
             conditions.push(programmed::nothing_served(&self.verdict));
             return Said { conditions, ..Said::default() };

@@ -355,3 +355,11 @@ fn what_failed_is_tried_again_and_what_is_gone_is_not() {
     desk.board.forget(&key);
     assert_eq!(desk.board.deadline(), None);
 }
+
+#[test]
+fn object_that_others_look_up_is_not_said_to_run_anywhere() {
+    let part = Subject { of: Of::Part, served: None, ..mk_subject(&[]) };
+    let types: Vec<ConditionType> =
+        part.said(&[], Duration::ZERO).conditions.iter().map(|one| one.type_).collect();
+    assert_eq!(types, [ConditionType::Accepted, ConditionType::ResolvedRefs]);
+}

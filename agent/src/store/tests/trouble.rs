@@ -58,6 +58,7 @@ fn everything_is_read_back_as_it_was_saved() {
         node_proxy: Some("gw".into()),
         service_account: "sa".into(),
         static_uid: Some("0123456789abcdef0123456789abcdef".into()),
+        extra: [("annotation:a".to_owned(), "b".to_owned())].into(),
     };
     let owner = (ProxyId::Pod("uid".into()), "a".into());
     let accepted = [EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Listener]

@@ -15,12 +15,13 @@ use serde_json::Value;
 
 use crate::door::{self, ParseError};
 use crate::http_path::{HttpPath, MAX_PATH};
-use crate::kind::{Api, Definition, Kind};
+use crate::kind::{Api, Definition, Kind, Purpose};
 use crate::names;
 use crate::violation::{Checks, Violation};
 
 /// The kind. It is the only one of its API, so that references leave its name out.
-pub const KIND: Kind = Kind { api: Api::A, name: "VirtualService", namespaced: true, prefix: "A" };
+pub const KIND: Kind =
+    Kind { api: Api::A, name: "VirtualService", namespaced: true, prefix: "A", purpose: Purpose::Listeners };
 
 /// How an API server knows it.
 pub const DEFINITION: Definition = Definition {

@@ -13,14 +13,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::door::{self, ParseError};
-use crate::kind::{Api, Definition, Kind};
+use crate::kind::{Api, Definition, Kind, Purpose};
 use crate::quantity;
 use crate::schema::bound_name;
 use crate::selector;
 use crate::violation::{Checks, Violation};
 
 /// The kind.
-pub const KIND: Kind = Kind { api: Api::Own, name: "NodeProxy", namespaced: false, prefix: "nodeproxy" };
+pub const KIND: Kind = Kind {
+    api: Api::Own,
+    name: "NodeProxy",
+    namespaced: false,
+    prefix: "nodeproxy",
+    purpose: Purpose::Proxy,
+};
 
 /// How an API server knows it.
 pub const DEFINITION: Definition = Definition {

@@ -1,15 +1,19 @@
 //! Objects of two kinds that open listeners: they share nothing but the proxies.
 
+use std::any::Any;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use portreeve_api::kind::{Api, Kind};
+use portreeve_api::kind::{Api, Kind, Purpose};
 use portreeve_api::violation::Violation;
 
 use super::*;
+use crate::lookup::{FoundBy, Lookup};
 use crate::object::{Object, Rejection, Resolved, Role, Root};
 use crate::services::{Names, Services};
 
 /// A kind of another API.
-static OTHER: Kind = Kind { api: Api::B, name: "Other", namespaced: true, prefix: "B/Other" };
+static OTHER: Kind =
+    Kind { api: Api::B, name: "Other", namespaced: true, prefix: "B/Other", purpose: Purpose::Listeners };
 
 /// An object of that kind.
 #[derive(Clone, Debug)]
@@ -36,6 +40,14 @@ impl Object for Other {
         Role::Root(self)
     }
 
+    fn found_by(&self) -> Option<Vec<FoundBy>> {
+        None
+    }
+
+    fn shared(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(self.clone())
+    }
+
     fn route(&mut self, _services: &Services<'_>, _names: &mut Names) -> Vec<String> {
         Vec::new()
     }
@@ -50,8 +62,8 @@ impl Object for Other {
 }
 
 impl Root for Other {
-    fn resolve(&self, scope: SelectorScope) -> Result<Resolved, Rejection> {
-        let mut resolved = self.0.resolve(scope)?;
+    fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
+        let mut resolved = self.0.resolve(lookup)?;
         if let Some(origin) = &mut resolved.plan.origin {
             (origin.api, origin.kind) = ("B".into(), "Other".into());
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_api::a::virtual_service::{KIND, VirtualService};
-use portreeve_api::own::node_proxy::NodeProxy;
+use portreeve_api::own::node_proxy::{self, NodeProxy};
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, plan};
@@ -13,17 +13,21 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{Index, Labels, Name};
-use crate::object::SelectorScope;
+use crate::object::Object;
+use crate::selection::SelectorScope;
 
 mod cost;
 mod endpoints;
 mod health;
 mod kinds;
+mod lookups;
 mod namespaces;
 mod plans;
 mod proxies;
 mod random;
 mod restricted;
+mod selected;
+mod things;
 mod verdicts;
 
 /// The grace of the tests, in milliseconds.
@@ -57,6 +61,7 @@ fn mk_pod(name: &str, labels: &str, node: &str) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        extra: BTreeMap::new(),
     }
 }
 
@@ -94,6 +99,13 @@ fn mk_proxy(name: &str, nodes: &str, labels: &str, allowed: Value) -> NodeProxy 
     .0
 }
 
+/// The complete list of NodeProxies.
+fn reset_proxies(index: &mut Index, proxies: &[NodeProxy], now_ms: i64) {
+    let listed = proxies.iter().map(Object::reference).collect();
+    index.keep_objects((&node_proxy::KIND, None), &listed, now_ms);
+    proxies.iter().for_each(|proxy| index.apply_object(proxy, now_ms));
+}
+
 fn key(name: &str) -> ObjectRef {
     ObjectRef::namespaced(&KIND, "ns", name)
 }
@@ -103,7 +115,7 @@ type Held = BTreeMap<(PlanType, Name), Arc<Resource>>;
 
 /// The agents of all nodes: each has applied every change that it was sent.
 #[derive(Default)]
-struct Fleet {
+pub struct Fleet {
     held: BTreeMap<Name, Held>,
 }
 

@@ -131,7 +131,7 @@ fn resets_of_nodes_and_node_proxies_remove_what_vanished() {
     let (mut index, mut fleet) = on_two_nodes();
     index.apply_proxy(&mk_proxy("a", "", GW, all()), 0);
     index.apply_proxy(&mk_proxy("b", "", GW, all()), 0);
-    index.reset_proxies(&[mk_proxy("b", "", GW, all())], 0);
+    reset_proxies(&mut index, &[mk_proxy("b", "", GW, all())], 0);
     index.reset_nodes(vec![("n2".into(), mk_labels("edge=no"))], 0);
     index.tick(GRACE_MS);
     fleet.follow(&mut index);

@@ -143,7 +143,7 @@ fn step_of_node(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64)
 fn from_scratch(model: &Model) -> Index {
     let mut index = mk_index();
     index.reset_nodes(model.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
-    index.reset_proxies(&model.proxies.values().cloned().collect::<Vec<_>>(), 0);
+    reset_proxies(&mut index, &model.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_pods(None, model.pods.values().cloned().collect(), 0);
     index.reset_namespaces(all_namespaces(model), 0);
     for object in model.services.values() {
@@ -201,12 +201,12 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
         step(&mut dice, &mut new, &mut other, 0);
     }
     fleet.follow(&mut index);
-    index.keep(&KIND, None, &new.services.keys().map(|name| key(name)).collect());
+    index.keep_objects((&KIND, None), &new.services.keys().map(|name| key(name)).collect(), 0);
     for object in new.services.values() {
         index.apply(object);
     }
     index.reset_pods(None, new.pods.values().cloned().collect(), 0);
-    index.reset_proxies(&new.proxies.values().cloned().collect::<Vec<_>>(), 0);
+    reset_proxies(&mut index, &new.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_nodes(new.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);
     index.reset_namespaces(all_namespaces(&new), 0);
     for node in NODES {

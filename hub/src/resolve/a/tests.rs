@@ -1,5 +1,6 @@
 //! A table over good and bad objects, and what becomes of the good ones.
 
+use portreeve_xds::Name;
 use serde_json::{Value, json};
 
 use super::*;
@@ -286,8 +287,8 @@ fn group_names_are_canonical_and_hold_the_scope() {
         (SelectorScope::Cluster, "*/a=x%20y,b=2", "*/app=gw"),
     ] {
         let resolved = resolve(&object, scope).unwrap();
-        let groups: Vec<_> = resolved.groups.iter().map(|g| &*g.name).collect();
-        assert_eq!((groups, &*resolved.workload.name), (vec![group], workload));
+        let groups: Vec<Name> = resolved.groups.iter().map(Selection::name).collect();
+        assert_eq!((groups, &*resolved.workload.name()), (vec![group.into()], workload));
         let from = Some(plan::endpoint_source::From::Group(group.into()));
         assert!(resolved.plan.clusters[0].endpoints.iter().all(|e| e.from == from));
         let namespace = resolved.plan.workload.unwrap().namespace;

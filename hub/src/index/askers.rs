@@ -1,0 +1,59 @@
+//! Who asked what ([`Askers`]).
+
+use std::collections::{BTreeSet, HashMap};
+
+use portreeve_api::refs::ObjectRef;
+
+use super::matches::Name;
+use crate::lookup::Question;
+
+/// The questions that objects asked when they were resolved last.
+#[derive(Default)]
+pub struct Askers {
+    by_question: HashMap<Question, BTreeSet<ObjectRef>>,
+    by_asker: HashMap<ObjectRef, BTreeSet<Question>>,
+}
+
+// === impl Askers ===
+
+impl Askers {
+    /// An object asked these questions and no others. Answers with those that nobody asks any more.
+    pub fn set(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) -> Vec<Question> {
+        let before = self.by_asker.remove(asker).unwrap_or_default();
+        for new in asked.difference(&before) {
+            self.by_question.entry(new.clone()).or_default().insert(asker.clone());
+        }
+        let dropped = before.difference(&asked).filter(|question| self.drop(question, asker));
+        let dropped = dropped.cloned().collect();
+        if !asked.is_empty() {
+            self.by_asker.insert(asker.clone(), asked);
+        }
+        dropped
+    }
+
+    /// Who asked any of these questions.
+    pub fn of<'q>(&self, questions: impl IntoIterator<Item = &'q Question>) -> BTreeSet<ObjectRef> {
+        let askers = questions.into_iter().filter_map(|question| self.by_question.get(question));
+        askers.flatten().cloned().collect()
+    }
+
+    /// The Secrets, by namespace and name, that somebody asks for.
+    pub fn secrets(&self) -> BTreeSet<(Name, Name)> {
+        let secret = |question: &Question| match question {
+            Question::Secret(namespace, name) => Some((namespace.clone(), name.clone())),
+            _ => None,
+        };
+        self.by_question.keys().filter_map(secret).collect()
+    }
+
+    /// Whether nobody asks the question after this one ceased to.
+    fn drop(&mut self, question: &Question, asker: &ObjectRef) -> bool {
+        let Some(askers) = self.by_question.get_mut(question) else { return false };
+        askers.remove(asker);
+        let unasked = askers.is_empty();
+        if unasked {
+            self.by_question.remove(question);
+        }
+        unasked
+    }
+}

@@ -1,0 +1,59 @@
+//! The verbs of endpoints that are no pods, and of the Services that list pods.
+
+use std::collections::BTreeSet;
+
+use portreeve_api::plan;
+use portreeve_api::refs::ObjectRef;
+
+use super::Index;
+use super::listed::Slices;
+use super::matches::Name;
+use crate::selection::Selection;
+
+// === impl Index ===
+
+impl Index {
+    /// The EndpointSlices of a Service, given by namespace and name, list this; `None`: there are none.
+    pub fn set_slices(&mut self, service: &(Name, Name), slices: Option<&Slices>, now_ms: i64) {
+        let before = self.selections.listed_mut().set_service(service, slices);
+        let empty = Slices::default();
+        let now = slices.unwrap_or(&empty);
+        let moved: Vec<Name> = before.pods.symmetric_difference(&now.pods).cloned().collect();
+        for uid in moved {
+            self.renew_pod(&uid, now_ms);
+        }
+        let selection = Selection::Service { namespace: service.0.clone(), name: service.1.clone() }.name();
+        let kept: BTreeSet<&str> = now.addresses.iter().map(|endpoint| endpoint.uid.as_str()).collect();
+        for gone in before.addresses.iter().filter(|endpoint| !kept.contains(endpoint.uid.as_str())) {
+            self.set_listed(&selection, &Name::from(gone.uid.as_str()), None);
+        }
+        for endpoint in &now.addresses {
+            self.set_listed(&selection, &Name::from(endpoint.uid.as_str()), Some(endpoint.clone()));
+        }
+    }
+
+    /// An object is an endpoint of the groups of `owners`; of no others any more.
+    pub(super) fn set_member(
+        &mut self,
+        object: &ObjectRef,
+        owners: Vec<ObjectRef>,
+        endpoint: Option<plan::Endpoint>,
+    ) {
+        let selections: BTreeSet<Name> =
+            owners.into_iter().map(|owner| Selection::Objects(owner).name()).collect();
+        let uid = Name::from(object.to_string());
+        for gone in self.selections.listed_mut().set_object(object, selections.clone()) {
+            self.set_listed(&gone, &uid, None);
+        }
+        for selection in selections {
+            let endpoint =
+                endpoint.clone().map(|endpoint| plan::Endpoint { uid: uid.to_string(), ..endpoint });
+            self.set_listed(&selection, &uid, endpoint);
+        }
+    }
+
+    fn set_listed(&mut self, selection: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) {
+        self.selections.listed_mut().set(selection, uid, endpoint.clone());
+        self.set_endpoint(selection, uid, endpoint);
+    }
+}

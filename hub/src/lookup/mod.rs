@@ -1,0 +1,111 @@
+//! What a resolver may ask of everything that is known ([`Lookup`]). Every question is recorded, also one without an answer,
+//! so that exactly those who asked are resolved again when the answer changes.
+
+mod answers;
+mod question;
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ServiceSpec;
+use portreeve_api::kind::Kind;
+use portreeve_api::refs::ObjectRef;
+use portreeve_xds::Name;
+
+use crate::selection::SelectorScope;
+
+pub use answers::{Answers, Fact, SecretFacts};
+pub use question::{FoundBy, Labels, Listing, Question};
+
+/// What one resolver asks, on behalf of one object.
+pub struct Lookup<'a> {
+    answers: &'a Answers,
+    scope: SelectorScope,
+    asked: BTreeSet<Question>,
+    unknown: Option<String>,
+}
+
+/// What a resolver asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its questions.
+    pub asked: BTreeSet<Question>,
+    /// What is there but not known, in words: what was made without it must not be served.
+    pub unknown: Option<String>,
+}
+
+// === impl Lookup ===
+
+impl<'a> Lookup<'a> {
+    /// A lookup in these answers, for an object whose selectors look in `scope`.
+    pub fn new(answers: &'a Answers, scope: SelectorScope) -> Self {
+        Self { answers, scope, asked: BTreeSet::new(), unknown: None }
+    }
+
+    /// Where the selectors of namespaced objects look.
+    pub fn scope(&self) -> SelectorScope {
+        self.scope
+    }
+
+    /// An object in its last acceptable version; `None`: there is no such object, or it is none of type `T`.
+    pub fn object<T: Any>(&mut self, reference: &ObjectRef) -> Option<&'a T> {
+        self.ask(Question::Object(reference.clone()));
+        if self.answers.is_unreadable(reference) {
+            self.miss(format!("{} has no acceptable version", reference.title()));
+        }
+        self.answers.object(reference)?.downcast_ref()
+    }
+
+    /// The objects of a kind that have a value in a field, in the order of their references. One that has no acceptable
+    /// version is not among them.
+    pub fn listed<T: Any>(
+        &mut self,
+        kind: &'static Kind,
+        field: &'static str,
+        value: impl Into<Name>,
+    ) -> Vec<(&'a ObjectRef, &'a T)> {
+        let listing = Listing { kind, field, value: value.into() };
+        let found = self.answers.listed(&listing);
+        let found =
+            found.filter_map(|(reference, object)| Some((reference, object.downcast_ref()?))).collect();
+        self.ask(Question::Listing(listing));
+        found
+    }
+
+    /// The labels of a namespace; `None`: there is no such namespace.
+    pub fn namespace(&mut self, name: &Name) -> Option<&'a Labels> {
+        self.ask(Question::Namespace(name.clone()));
+        self.answers.namespace(name)
+    }
+
+    /// A Service; `None`: there is no such Service.
+    pub fn service(&mut self, namespace: &Name, name: &Name) -> Option<&'a ServiceSpec> {
+        self.ask(Question::Service(namespace.clone(), name.clone()));
+        self.answers.service(namespace, name).map(Arc::as_ref)
+    }
+
+    /// What is known of a Secret without its content; `None`: there is no such Secret, or it was not looked for yet, which is
+    /// recorded as unknown.
+    pub fn secret(&mut self, namespace: &Name, name: &Name) -> Option<&'a SecretFacts> {
+        self.ask(Question::Secret(namespace.clone(), name.clone()));
+        let known = self.answers.secret(namespace, name);
+        if known.is_none() {
+            self.miss(format!("Secret {namespace}/{name} was not read yet"));
+        }
+        known?.as_ref()
+    }
+
+    /// What was asked.
+    pub fn record(self) -> Record {
+        Record { asked: self.asked, unknown: self.unknown }
+    }
+
+    fn ask(&mut self, question: Question) {
+        self.asked.insert(question);
+    }
+
+    fn miss(&mut self, what: String) {
+        self.unknown.get_or_insert(what);
+    }
+}

@@ -1,0 +1,155 @@
+//! Which pods, addresses or objects are meant ([`Selection`]).
+
+use std::collections::BTreeMap;
+
+use portreeve_api::plan::{Operator, Requirement};
+use portreeve_api::refs::ObjectRef;
+use portreeve_api::{plan, pod, selector};
+use portreeve_xds::Name;
+
+/// Where the selectors of namespaced objects look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SelectorScope {
+    /// In the object's own namespace.
+    #[default]
+    Namespace,
+    /// In every namespace, as the replaced control planes did.
+    Cluster,
+}
+
+/// A set of proxies or endpoints, shared by all who ask for the same.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection {
+    /// Pods that meet all requirements.
+    Pods(PodSelection),
+    /// What the EndpointSlices of a Service list: pods, and addresses that are no pod's.
+    Service {
+        /// The Service's namespace.
+        namespace: Name,
+        /// The Service's name.
+        name: Name,
+    },
+    /// The objects that are endpoints themselves and belong to this one.
+    Objects(ObjectRef),
+}
+
+/// Requirements on pods, all of them ANDed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PodSelection {
+    /// The namespace that is looked in; `None`: all.
+    pub namespace: Option<Name>,
+    /// The requirements on labels and fields.
+    pub selector: plan::Selector,
+    /// An annotation and its value.
+    pub annotation: Option<(String, String)>,
+    /// The Service, by namespace and name, whose EndpointSlices list the pod.
+    pub service: Option<(Name, Name)>,
+}
+
+// === impl Selection ===
+
+impl Selection {
+    /// The pods with all of these labels, in `namespace` or everywhere.
+    pub fn of_labels(labels: &BTreeMap<String, String>, namespace: &str, scope: SelectorScope) -> Self {
+        let namespace = match scope {
+            SelectorScope::Namespace => Some(Name::from(namespace)),
+            SelectorScope::Cluster => None,
+        };
+        let selector = selector::from_map(labels);
+        Self::Pods(PodSelection { namespace, selector, ..PodSelection::default() })
+    }
+
+    /// Canonical and unique: `<namespace or *>/<requirements>`, `@service/<namespace>/<name>` or `@objects/<reference>`. It is
+    /// also the name of the Group.
+    pub fn name(&self) -> Name {
+        match self {
+            Self::Pods(pods) => {
+                let namespace = pods.namespace.as_deref().unwrap_or("*");
+                format!("{namespace}/{}", pods.requirements().canonical()).into()
+            }
+            Self::Service { namespace, name } => format!("@service/{namespace}/{name}").into(),
+            Self::Objects(owner) => format!("@objects/{owner}").into(),
+        }
+    }
+
+    /// The namespace whose pods are looked at; `None`: those of all.
+    pub fn namespace(&self) -> Option<&Name> {
+        match self {
+            Self::Pods(pods) => pods.namespace.as_ref(),
+            Self::Service { namespace, .. } => Some(namespace),
+            Self::Objects(_) => None,
+        }
+    }
+
+    /// What is asked of a pod's attributes (see [`pod::Pod::attributes`]). No pod meets what is asked of objects.
+    pub fn requirements(&self) -> plan::Selector {
+        let only = |requirement| plan::Selector { labels: vec![requirement], fields: Vec::new() };
+        match self {
+            Self::Pods(pods) => pods.requirements(),
+            Self::Service { namespace, name } => only(in_service(namespace, name)),
+            Self::Objects(owner) => only(Requirement::new("object:", Operator::In, [owner.to_string()])),
+        }
+    }
+}
+
+// === impl PodSelection ===
+
+impl PodSelection {
+    /// All requirements as such on a pod's attributes.
+    fn requirements(&self) -> plan::Selector {
+        let mut labels = self.selector.labels.clone();
+        labels.extend(
+            self.selector
+                .fields
+                .iter()
+                .map(|field| Requirement { key: pod::field_attribute(&field.key), ..field.clone() }),
+        );
+        labels.extend(self.annotation.iter().map(|(key, value)| {
+            Requirement::new(pod::annotation_attribute(key), Operator::In, [value.as_str()])
+        }));
+        labels.extend(self.service.iter().map(|(namespace, name)| in_service(namespace, name)));
+        plan::Selector { labels, fields: Vec::new() }
+    }
+}
+
+fn in_service(namespace: &str, name: &str) -> Requirement {
+    Requirement::new(pod::service_attribute(namespace, name), Operator::Exists, [""; 0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn selections_of_labels_have_the_names_that_running_agents_know() {
+        let of = |scope| Selection::of_labels(&labels(&[("b", "2"), ("a", "x y")]), "ns", scope).name();
+        assert_eq!(&*of(SelectorScope::Namespace), "ns/a=x%20y,b=2");
+        assert_eq!(&*of(SelectorScope::Cluster), "*/a=x%20y,b=2");
+    }
+
+    #[test]
+    fn no_two_selections_share_a_name() {
+        let plain = PodSelection { namespace: Some("ns".into()), ..PodSelection::default() };
+        let field = Requirement::new("spec.nodeName", Operator::In, ["n"]);
+        let of_field = plan::Selector { labels: Vec::new(), fields: vec![field] };
+        let owner = ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "call");
+        let all = [
+            Selection::Pods(plain.clone()),
+            Selection::Pods(PodSelection { selector: of_field, ..plain.clone() }),
+            Selection::Pods(PodSelection { annotation: Some(("k".into(), "v".into())), ..plain.clone() }),
+            Selection::Pods(PodSelection {
+                selector: selector::from_map(&labels(&[("k", "v")])),
+                ..plain.clone()
+            }),
+            Selection::Pods(PodSelection { service: Some(("ns".into(), "k".into())), ..plain }),
+            Selection::Service { namespace: "ns".into(), name: "k".into() },
+            Selection::Objects(owner),
+        ];
+        let names: std::collections::BTreeSet<Name> = all.iter().map(Selection::name).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+    }
+}
