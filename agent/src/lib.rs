@@ -4,8 +4,8 @@
 //! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it
 //! for the next agent, which [`turn`] lets begin; [`reports`] tells every one of the hub's [`replicas`] what became of
 //! it; [`keepers`] and [`keeper`] supervise the Envoys; [`ports`] looks for processes that share ports with them;
-//! [`csi`] brings the socket to pods that may have no directory of the host. (rustix, there already for others, is for
-//! capabilities, which nix does not have.)
+//! [`portreeve_csi`] brings the socket to pods that may have no directory of the host. (rustix, there already for others,
+//! is for capabilities, which nix does not have.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -13,7 +13,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub mod csi;
 pub mod directory;
 pub mod envoy;
 pub mod families;
@@ -34,7 +33,6 @@ pub mod reports;
 pub mod restore;
 pub mod roles;
 pub mod run;
-pub mod socket;
 pub mod staleness;
 pub mod status;
 pub mod store;
@@ -43,6 +41,7 @@ pub mod translate;
 pub mod turn;
 pub mod world;
 
+use portreeve_csi as csi;
 use portreeve_runtime::finish;
 use portreeve_runtime::logs::{self, Format};
 use translate::Defaults;

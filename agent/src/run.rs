@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use portreeve_api::pod::Pod;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{
-    Guard, Heart, Liveness, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, watch,
+    Guard, Heart, Liveness, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, socket, watch,
 };
 use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
 use tokio::net::TcpListener;
@@ -35,7 +35,7 @@ use crate::traces::Tracer;
 use crate::translate::Defaults;
 use crate::turn::{Passed, Turn};
 use crate::world::{Account, World};
-use crate::{envoy, families, health, metrics, names, proxies, reports, socket, status};
+use crate::{envoy, families, health, metrics, names, proxies, reports, status};
 
 /// Seconds that the hub's last word may be relied on when nobody says otherwise.
 pub const MAX_STALE: u32 = 3600;

@@ -12,13 +12,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks};
+use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, socket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-
-use crate::socket;
 
 /// The socket's name in the directory of the last known good: whose it is, has the turn.
 pub const SOCKET: &str = "turn.sock";

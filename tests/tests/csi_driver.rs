@@ -11,16 +11,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_agent::csi::proto::identity_client::IdentityClient;
-use portreeve_agent::csi::proto::node_client::NodeClient;
-use portreeve_agent::csi::proto::volume_capability::{AccessType, MountVolume};
-use portreeve_agent::csi::proto::{
+use portreeve_csi::proto::registration::registration_client::RegistrationClient;
+use portreeve_csi::proto::registration::{InfoRequest, RegistrationStatus};
+use portreeve_csi::proto::volume::identity_client::IdentityClient;
+use portreeve_csi::proto::volume::node_client::NodeClient;
+use portreeve_csi::proto::volume::volume_capability::{AccessType, MountVolume};
+use portreeve_csi::proto::volume::{
     GetPluginCapabilitiesRequest, GetPluginInfoRequest, NodeGetCapabilitiesRequest, NodeGetInfoRequest,
     NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability,
 };
-use portreeve_agent::csi::registration::proto::registration_client::RegistrationClient;
-use portreeve_agent::csi::registration::proto::{InfoRequest, RegistrationStatus};
-use portreeve_agent::csi::{NAME, endpoint, registration};
+use portreeve_csi::{NAME, endpoint, registration};
 use portreeve_tests::netns::Netns;
 use portreeve_tests::process::{Process, run};
 use portreeve_tests::under_test;

@@ -14,6 +14,7 @@ pub mod out;
 pub mod process;
 pub mod ready;
 pub mod shutdown;
+pub mod socket;
 mod span;
 pub mod tasks;
 pub mod traces;

@@ -16,7 +16,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::request::Target;
+use crate::request::Target;
 
 /// Nothing is written through a volume, and nothing run from it.
 const RESTRICTED: MsFlags =

@@ -3,7 +3,8 @@
 //!
 //! [`request`] says what a kubelet may ask for, and is pure; [`mounts`] does it; [`service`] speaks the Container Storage
 //! Interface and [`registration`] makes the driver known to the kubelet. Nothing is remembered: what is mounted the kernel
-//! knows, so a driver may end at any time.
+//! knows, so a driver may end at any time. (rustix gives up capabilities, which nix cannot.)
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,33 +12,27 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use nix::sys::prctl;
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Shutdown, Tasks};
+use portreeve_runtime::{Shutdown, Tasks, socket};
 use portreeve_xds::serve_unix;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use tonic::transport::Endpoint;
 
-use crate::socket;
-
 pub mod mounts;
+pub mod proto;
 pub mod registration;
 pub mod request;
 pub mod service;
 
+pub use registration::NAME;
+
 use mounts::View;
-use proto::identity_client::IdentityClient;
+use proto::volume::ProbeRequest;
+use proto::volume::identity_client::IdentityClient;
 use registration::Registrar;
 use service::Driver;
 
-/// The driver's name, in pods' volumes and in the CSIDriver object.
-pub const NAME: &str = "csi.portreeve.dev";
-
 /// The flag that decides how long the paths of the sockets are.
 const DIR_FLAG: &str = "--kubelet-dir";
-
-crate::generated::generated! {
-    /// The generated code of `proto/csi.proto`.
-    "csi.v1"
-}
 
 /// Show the agent's socket to pods as a volume, the driver csi.portreeve.dev; as root, with CAP_SYS_ADMIN.
 #[derive(Clone, Debug, clap::Args)]
@@ -106,7 +101,7 @@ pub async fn run(args: CsiArgs) -> anyhow::Result<()> {
     let endpoint = endpoint(&args.kubelet_dir);
     let listener = socket::bind_with(&endpoint, DIR_FLAG, 0o600)?;
     let registrar = Registrar::new(&endpoint);
-    let driver = Driver::new(args.node, args.kubelet_dir.clone(), (Arc::new(view), registrar.registered()));
+    let driver = Driver::new(args.node, args.kubelet_dir.clone(), Arc::new(view), registrar.registered());
     let shutdown = Shutdown::default();
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("signals", shutdown.clone().on_signal());
@@ -131,7 +126,7 @@ pub async fn probe(args: CsiProbeArgs) -> anyhow::Result<()> {
     let path = path.to_str().context("the path of the driver's socket is not UTF-8")?;
     let channel = Endpoint::from_shared(format!("unix://{path}"))?.connect().await;
     let mut driver = IdentityClient::new(channel.with_context(|| format!("no driver answers at {path}"))?);
-    let ready = driver.probe(proto::ProbeRequest {}).await?.into_inner().ready;
+    let ready = driver.probe(ProbeRequest {}).await?.into_inner().ready;
     let registered = ready.unwrap_or_default();
     anyhow::ensure!(registered || !args.registered, "the kubelet has not registered the driver");
     Ok(())

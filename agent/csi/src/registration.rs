@@ -12,14 +12,11 @@ use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::NAME;
-use proto::registration_server::{Registration, RegistrationServer};
-use proto::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use crate::proto::registration::registration_server::{Registration, RegistrationServer};
+use crate::proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 
-crate::generated::generated! {
-    /// The generated code of `proto/pluginregistration.proto`.
-    "pluginregistration"
-}
+/// The driver's name, in pods' volumes and in the CSIDriver object.
+pub const NAME: &str = "csi.portreeve.dev";
 
 /// Of the Container Storage Interface; a kubelet takes any 1.x.
 const VERSION: &str = "1.0.0";
@@ -52,7 +49,7 @@ impl Registrar {
     }
 
     /// Answers until `shutdown` is ready, and takes the socket away: a kubelet would ask there for ever.
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         self,
         listener: UnixListener,
         path: PathBuf,

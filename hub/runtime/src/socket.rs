@@ -1,5 +1,7 @@
-//! The agent's socket: bound under a temporary name and renamed over the old one, so that there is never a moment
-//! without one. It is not unlinked at exit: the next agent's may stand there already.
+//! Binds Unix sockets that a later process takes over. Entry points: [`bind`] and [`bind_with`].
+//!
+//! A socket is bound under a temporary name and renamed over the old one, so that its path always leads to a socket. It is
+//! not unlinked at exit, because the next process may have bound its own there.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,18 +11,18 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tokio::net::UnixListener;
 
-/// Bytes of a Unix socket's path, without the terminating zero, that the kernel takes.
+/// The longest path of a Unix socket, in bytes without the terminating zero (unix(7)).
 pub const PATH_LIMIT: usize = 107;
 
-/// Binds a socket that every user may connect to.
+/// Binds a socket that every user may connect to. Missing directories of its path are created.
 ///
 /// # Errors
-/// A path that is too long (naming `flag`), or what the system said.
+/// The path is longer than [`PATH_LIMIT`] (the text names `flag`, the flag that the path comes from), or the system refuses.
 pub fn bind(path: &Path, flag: &str) -> anyhow::Result<UnixListener> {
     bind_with(path, flag, 0o666)
 }
 
-/// The same for those whom the mode lets connect.
+/// Binds like [`bind`] a socket with the file permissions `mode`.
 ///
 /// # Errors
 /// As for [`bind`].

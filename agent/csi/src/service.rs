@@ -8,17 +8,17 @@ use tokio::task::spawn_blocking;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::NAME;
-use super::mounts::{Fault, View};
-use super::proto::identity_server::{Identity, IdentityServer};
-use super::proto::node_server::{Node, NodeServer};
-use super::proto::{
+use crate::mounts::{Fault, View};
+use crate::proto::volume::identity_server::{Identity, IdentityServer};
+use crate::proto::volume::node_server::{Node, NodeServer};
+use crate::proto::volume::{
     GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
     NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
     NodePublishVolumeRequest, NodePublishVolumeResponse, NodeUnpublishVolumeRequest,
     NodeUnpublishVolumeResponse, ProbeRequest, ProbeResponse,
 };
-use super::request::{self, Refused, Target};
+use crate::registration::NAME;
+use crate::request::{self, Refused, Target};
 
 /// The driver of one node.
 #[derive(Debug, Clone)]
@@ -32,12 +32,8 @@ pub struct Driver {
 // === impl Driver ===
 
 impl Driver {
-    /// The driver of this node and this kubelet's directory; whether the kubelet uses it, `registered` says.
-    pub fn new(
-        node: String,
-        kubelet: PathBuf,
-        (view, registered): (Arc<View>, watch::Receiver<bool>),
-    ) -> Self {
+    /// The driver of this node and this kubelet's directory. `registered` tells whether the kubelet has registered it.
+    pub fn new(node: String, kubelet: PathBuf, view: Arc<View>, registered: watch::Receiver<bool>) -> Self {
         Self { node, kubelet, view, registered }
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::proto::volume_capability::AccessType;
-use super::proto::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
+use crate::proto::volume::volume_capability::AccessType;
+use crate::proto::volume::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
 
 /// What the kubelet says of a pod begins with this in a volume's context.
 const OF_KUBELET: &str = "csi.storage.k8s.io/";
@@ -150,9 +150,9 @@ impl Target {
 
 #[cfg(test)]
 mod tests {
-    use super::super::proto::VolumeCapability;
-    use super::super::proto::volume_capability::{BlockVolume, MountVolume};
     use super::*;
+    use crate::proto::volume::VolumeCapability;
+    use crate::proto::volume::volume_capability::{BlockVolume, MountVolume};
 
     const KUBELET: &str = "/var/lib/kubelet";
     const PATH: &str = "/var/lib/kubelet/pods/uid-1/volumes/kubernetes.io~csi/agent/mount";
