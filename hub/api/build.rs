@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         config
     };
     config().compile_fds(protox::compile(["proto/plan.proto"], ["proto"])?)?;
-    // Messages only: whoever serves or calls the service makes its own stubs over them.
+    // Generates messages only: crates that serve or call the service generate their own stubs for these messages.
     config()
         .extern_path(".portreeve.plan.v1", "crate::plan")
         .compile_fds(protox::compile(["proto/report.proto"], ["proto"])?)?;

@@ -1,21 +1,21 @@
-//! Conditions in Gateway API style: their types, their reasons, and how one is set in a list. The entry point is [`set`].
+//! Conditions in Gateway API style: types, reasons, and setting a condition in a list. The entry point is [`set`].
 
 use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Characters of a condition's message at most; longer ones are cut.
+/// Maximum length of a condition's message, in characters. Longer messages are cut.
 pub const MAX_MESSAGE: usize = 2048;
 
-/// What a condition is about.
+/// The aspect of the object that a condition describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
-    /// The object is valid and takes part.
+    /// The object is valid and in use.
     Accepted,
-    /// Everything that the object refers to was found and may be used.
+    /// Every object that this one refers to was found and may be used.
     ResolvedRefs,
-    /// Every wanted proxy runs the object's present meaning.
+    /// Every wanted proxy runs the object's current configuration.
     Programmed,
     /// Endpoints are healthy.
     Healthy,
@@ -26,15 +26,15 @@ pub enum ConditionType {
 pub enum Status {
     /// It holds.
     True,
-    /// It doesn't.
+    /// It doesn't hold.
     False,
-    /// It can't be told yet.
+    /// It isn't known yet.
     Unknown,
 }
 
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// Why a condition has its status: a programmatic identifier, stable between versions.
+        /// The reason for a condition's status: a programmatic identifier, stable between versions.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $($(#[$doc])+ $name,)+
@@ -44,7 +44,7 @@ macro_rules! reasons {
             /// Every reason.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The identifier as it stands in `reason`.
+            /// The identifier as written in the field `reason`.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
@@ -61,39 +61,39 @@ reasons! {
     Invalid,
     /// The object is valid but asks for something that its proxies can't express.
     Unsupported,
-    /// An older object has the port already.
+    /// An older object already has the port.
     PortConflict,
-    /// Everything that is referred to was found.
+    /// Every reference was found.
     ResolvedRefs,
-    /// The selector matches nothing in the object's namespace, but something elsewhere.
+    /// The selector matches pods in other namespaces, but none in the object's own.
     OutsideNamespace,
-    /// The object's namespace is not among those that the proxy allows.
+    /// The proxy doesn't allow objects of this namespace.
     NamespaceNotAllowed,
-    /// An object that is referred to doesn't exist.
+    /// A referenced object doesn't exist.
     RefNotFound,
-    /// A DNS name has no address.
+    /// A DNS name resolves to no address.
     NameNotResolved,
     /// No endpoint was found.
     NoEndpoints,
-    /// A health check is asked for, but the endpoint names no port for it; the endpoint counts as healthy.
+    /// A health check is configured, but the endpoint has no health check port; it counts as healthy.
     NoHealthPort,
     /// The health check's interval is shorter than recommended.
     ShortInterval,
-    /// A name holds characters that proxies' names can't hold; they know it in an escaped form.
+    /// A name holds characters that are not allowed in a proxy's resource names; the proxy gets an escaped form.
     EscapedName,
-    /// No proxy is there to run the object.
+    /// No proxy exists that could run the object.
     NoProxy,
-    /// Proxies have yet to confirm.
+    /// Some proxies haven't confirmed the configuration yet.
     Pending,
-    /// Every wanted proxy confirmed.
+    /// Every wanted proxy confirmed the configuration.
     Programmed,
-    /// A proxy refused the configuration.
+    /// A proxy rejected the configuration.
     Nacked,
     /// A proxy or its agent can't be reached.
     Unreachable,
     /// A NodeProxy's selector matches no node.
     NoNode,
-    /// A proxy does not run on a node that is to have it.
+    /// The proxy doesn't run on a node that should have it.
     NotRunning,
     /// Every endpoint is healthy.
     Healthy,
@@ -107,23 +107,23 @@ reasons! {
     Stale,
 }
 
-/// What a condition says, without the time of its last transition: that is [`set`]'s to know.
+/// A condition without its `lastTransitionTime`, which [`set`] adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// What it is about.
+    /// The aspect that is judged.
     pub type_: ConditionType,
     /// Whether it holds.
     pub status: Status,
-    /// Why.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// Why, in words for a person; cut to [`MAX_MESSAGE`] characters.
+    /// The reason, for people; cut to [`MAX_MESSAGE`] characters.
     pub message: String,
     /// The object's `metadata.generation` that was judged.
     pub generation: Option<i64>,
 }
 
-/// Sets one condition in `conditions`, replacing the one of its type or adding it at the end, and returns whether anything
-/// differs. `lastTransitionTime` becomes `now` (whole seconds) only when the status changes.
+/// Sets one condition: replaces the condition of the same type, or appends it. Returns whether anything changed.
+/// `lastTransitionTime` becomes `now` (in whole seconds) only if the status changes.
 pub fn set(conditions: &mut Vec<Condition>, new: Verdict, now: Timestamp) -> bool {
     let type_ = new.type_.as_str();
     let mut next = new.into_condition(now);
@@ -139,7 +139,7 @@ pub fn set(conditions: &mut Vec<Condition>, new: Verdict, now: Timestamp) -> boo
     differs
 }
 
-/// The condition of this type, if it is there.
+/// Returns the condition of this type, if the list has it.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
@@ -147,7 +147,7 @@ pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition
 // === impl ConditionType ===
 
 impl ConditionType {
-    /// The name as it stands in `type`.
+    /// The name as written in the field `type`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
@@ -167,7 +167,7 @@ impl fmt::Display for ConditionType {
 // === impl Status ===
 
 impl Status {
-    /// The word as it stands in `status`.
+    /// The value as written in the field `status`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",
@@ -195,7 +195,7 @@ impl fmt::Display for Reason {
 
 impl Verdict {
     fn into_condition(self, now: Timestamp) -> Condition {
-        // The API keeps whole seconds; anything finer would differ from what is read back.
+        // The API stores whole seconds; a finer time would differ from the one read back.
         let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
         Condition {
             type_: self.type_.as_str().to_owned(),

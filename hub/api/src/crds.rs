@@ -1,4 +1,5 @@
-//! The custom resource definitions, generated from the types. `deploy/crds` holds their text; a test compares both.
+//! The custom resource definitions, generated from the Rust types. `deploy/crds` holds their text; a test compares the
+//! two.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -8,16 +9,16 @@ use kube::CustomResourceExt;
 use crate::kinds;
 use crate::own::node_report::NodeReport;
 
-/// Every definition that the product needs, in the order in which they are installed.
+/// Returns every definition that the product needs, in installation order.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let kinds = kinds::ALL.iter().map(|row| (row.crd)());
     kinds.chain([NodeReport::crd()]).map(tidy).collect()
 }
 
-/// Every definition as a file: its name, `<plural>.<group>.yaml`, and its text.
+/// Returns every definition as a file: its name, `<plural>.<group>.yaml`, and its text.
 ///
 /// # Errors
-/// When a definition can't be written as YAML, which would be a defect of its types.
+/// Returns an error if a definition can't be written as YAML, which would be a bug in its types.
 pub fn to_yaml() -> Result<Vec<(String, String)>, serde_yaml::Error> {
     all().iter().map(|crd| Ok((file_name(crd), serde_yaml::to_string(crd)?))).collect()
 }
@@ -33,8 +34,8 @@ fn tidy(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd
 }
 
-/// Takes `nullable` away: the API server then drops an explicit null, where otherwise `has()` in a rule would take it for
-/// a value (`udp: {…}, tcp: null` would break "exactly one of").
+/// Removes `nullable`, so that the API server drops an explicit null. Otherwise `has()` in a rule is true for a null
+/// field, and `udp: {…}, tcp: null` breaks "exactly one of".
 fn forbid_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.properties.iter_mut().flatten().for_each(|(_, property)| forbid_null(property));

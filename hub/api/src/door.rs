@@ -1,6 +1,7 @@
-//! The door through which objects come in, from a watch or from a file: JSON becomes a typed object, or an error that
-//! names the field. Unknown fields are warned of and never fatal, so a newer or older manifest still works.
-//! `serde_path_to_error` and `serde_ignored` keep the paths; both are small and by serde's own author.
+//! Parsing of objects from a watch or a file: JSON becomes a typed object, or an error that names the field. Unknown
+//! fields cause warnings and never errors, so that manifests of newer and older versions still work.
+//! `serde_path_to_error` and `serde_ignored` provide the field paths; both crates are small and written by serde's
+//! author.
 
 use kube::Resource;
 use kube::core::ObjectMeta;
@@ -9,24 +10,24 @@ use serde_json::Value;
 
 use crate::identifiers::{is_dns_label, is_dns_subdomain};
 
-/// Characters of a namespace's name at most.
+/// Maximum length of a namespace's name, in characters.
 const MAX_NAMESPACE: usize = 63;
 
-/// Why an object could not be read at all.
+/// The reason why an object can't be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct ParseError {
     /// The field, for example `spec.listeners[0].udp.port`; `.` for the object itself.
     pub path: String,
-    /// What is wrong with it.
+    /// The problem with the field.
     pub message: String,
 }
 
-/// Reads an object of kind `K` and returns it with a warning for each unknown field.
+/// Reads an object of kind `K`. Returns it with a warning for each unknown field.
 ///
 /// # Errors
-/// The first field that is missing or has the wrong type; `apiVersion` and `kind` when they are not `K`'s;
-/// `metadata.name` and `metadata.namespace` when an API server would not take them.
+/// Returns an error for the first field that is missing or has the wrong type, for an `apiVersion` or `kind` other than
+/// those of `K`, and for a `metadata.name` or `metadata.namespace` that an API server would reject.
 pub fn parse<K>(mut value: Value) -> Result<(K, Vec<String>), ParseError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
@@ -41,13 +42,14 @@ where
     let tracking = serde_path_to_error::Deserializer::new(ignoring, &mut track);
     let mut parsed =
         K::deserialize(tracking).map_err(|error| locate(&track.path().to_string(), &error.to_string()))?;
-    // As for an API server, an empty namespace is none.
+    // An empty namespace counts as none, as in an API server.
     parsed.meta_mut().namespace.take_if(|namespace| namespace.is_empty());
     check_names(parsed.meta())?;
     Ok((parsed, warnings))
 }
 
-/// An API server's rules for names, so that an object from a file has no others: they become parts of names and of paths.
+/// Applies the API server's rules for names to objects from files too, since names become parts of resource names and
+/// of file paths.
 fn check_names(meta: &ObjectMeta) -> Result<(), ParseError> {
     let error = |field: &str, message: String| Err(ParseError { path: format!("metadata.{field}"), message });
     let name = meta.name.as_deref().unwrap_or_default();
@@ -67,7 +69,7 @@ fn check_names(meta: &ObjectMeta) -> Result<(), ParseError> {
     }
 }
 
-/// Takes a constant field away: the types know it without keeping it.
+/// Checks and removes a constant field that the typed object doesn't keep.
 fn expect(value: &mut Value, field: &str, wanted: &str) -> Result<(), ParseError> {
     let found = value.as_object_mut().and_then(|fields| fields.remove(field));
     match found.as_ref().and_then(Value::as_str) {
@@ -79,7 +81,7 @@ fn expect(value: &mut Value, field: &str, wanted: &str) -> Result<(), ParseError
     }
 }
 
-/// Serde reports a missing field at its parent; the path of the field itself is what a person looks for.
+/// Serde reports a missing field at its parent. This function returns the path of the field itself.
 fn locate(path: &str, message: &str) -> ParseError {
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     match (path, missing) {

@@ -1,18 +1,18 @@
-//! Paths of HTTP health checks. What [`HttpPath::parse`] takes is what the CRD takes, and all of it can be asked for:
-//! whoever asks sends [`HttpPath::request_target`].
+//! Paths of HTTP health checks. [`HttpPath::parse`] accepts the same texts as the CRD's schema.
+//! [`HttpPath::request_target`] is the form that is sent.
 
 use std::borrow::Cow;
 
 use crate::percent;
 
-/// Characters of a path at most.
+/// Maximum length of a path, in characters.
 pub const MAX_PATH: usize = 1024;
 
-/// A path that can be asked for, as its author wrote it.
+/// A valid path, as its author wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpPath<'a>(&'a str);
 
-/// Why a text is no path, in words for its author.
+/// The reason why a text is not a valid path, for its author.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadPath(String);
@@ -20,13 +20,14 @@ pub struct BadPath(String);
 // === impl HttpPath ===
 
 impl<'a> HttpPath<'a> {
-    /// The pattern of the CRD's schema that takes the same texts, beside the length.
+    /// The schema's pattern for the same texts. The length is checked separately.
     pub const PATTERN: &'static str = r"^/[^\s]*$";
 
-    /// Reads a path, with a query or without one.
+    /// Reads a path, with or without a query.
     ///
     /// # Errors
-    /// [`BadPath`]: the text is empty, does not begin with `/`, holds white space (of ASCII) or is longer than [`MAX_PATH`].
+    /// Returns [`BadPath`] if the text is empty, doesn't begin with `/`, holds ASCII white space or is longer than
+    /// [`MAX_PATH`].
     pub fn parse(text: &'a str) -> Result<Self, BadPath> {
         let count = text.chars().count();
         if count == 0 {
@@ -41,8 +42,8 @@ impl<'a> HttpPath<'a> {
         }
     }
 
-    /// The path as the request line carries it: characters that can't stand in one are percent-encoded (RFC 3986, section
-    /// 2.1), all others, `%` among them, stay as they are. Plain ASCII without control characters.
+    /// The path as written in the request line. Characters that aren't allowed there are percent-encoded (RFC 3986,
+    /// section 2.1); all others stay as they are, including `%`. The result is ASCII without control characters.
     pub fn request_target(&self) -> Cow<'a, str> {
         percent::encode(self.0, may_stand)
     }

@@ -1,11 +1,11 @@
-//! The kinds of objects that people write ([`Kind`]), and the APIs that they belong to ([`Api`]).
+//! The kinds of objects that users write ([`Kind`]), and the APIs that define them ([`Api`]).
 
 use std::fmt;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::ApiResource;
 
-/// An API whose objects are accepted. Letters as in the specifications.
+/// An API whose objects are accepted. The letters are those of the specifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
     /// `servicemesh.l7mp.io/v1`, the operator's VirtualServices.
@@ -25,15 +25,15 @@ pub enum Api {
 /// A kind of object. Each API's module declares its kinds as constants, and [`crate::kinds::ALL`] lists them.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind {
-    /// Its API.
+    /// The API that defines the kind.
     pub api: Api,
-    /// Its name in manifests, as `VirtualService`.
+    /// The kind's name in manifests, for example `VirtualService`.
     pub name: &'static str,
-    /// Its objects are in namespaces.
+    /// Whether its objects have a namespace.
     pub namespaced: bool,
-    /// What stands for API and kind in the text form of a reference, with slashes between: `A`, `B/Target`, `nodeproxy`. No
-    /// prefix is the beginning of another one's parts with a namespace after it: where an API has several kinds, each
-    /// prefix has the kind's name, whose first letter is a capital as no namespace's is.
+    /// The text that stands for API and kind at the beginning of a reference, with slashes between its parts: `A`,
+    /// `B/Target`, `nodeproxy`. No prefix followed by a namespace can be read as another prefix: if an API has several
+    /// kinds, each prefix includes the kind's name, which begins with a capital letter, and namespaces have none.
     pub prefix: &'static str,
     /// What its objects are for.
     pub purpose: Purpose,
@@ -50,24 +50,24 @@ pub enum Purpose {
     Part,
 }
 
-/// A kind and how an API server knows it.
+/// A kind with its definition in the API server.
 #[derive(Debug)]
 pub struct Definition {
     /// The kind.
     pub kind: &'static Kind,
-    /// Its group, version and plural.
+    /// The kind's group, version and plural.
     pub resource: fn() -> ApiResource,
-    /// Its definition as generated from its type.
+    /// The kind's CRD, generated from its Rust type.
     pub crd: fn() -> CustomResourceDefinition,
 }
 
 // === impl Api ===
 
 impl Api {
-    /// Every API, in the order of its letter.
+    /// Every API, ordered by letter.
     pub const ALL: [Api; 6] = [Api::A, Api::B, Api::C, Api::D, Api::E, Api::Own];
 
-    /// Its letter in qualified names; `own` for the product's own kinds.
+    /// The API's letter in qualified names; `own` for the product's own kinds.
     pub fn letter(self) -> &'static str {
         match self {
             Api::A => "A",

@@ -1,9 +1,9 @@
-//! The kinds of objects that the product accepts, one row each ([`ALL`]). What the hub does with a kind is in the hub's own
-//! registry.
+//! The registry of the kinds of objects that the product accepts, one row each ([`ALL`]). The hub's own registry says
+//! how the hub handles each kind.
 
 use crate::a::virtual_service;
 use crate::kind::Definition;
 use crate::own::node_proxy;
 
-/// Every kind, in the order in which their definitions are installed.
+/// Every kind, in the order in which the CRDs are installed.
 pub const ALL: [&Definition; 2] = [&virtual_service::DEFINITION, &node_proxy::DEFINITION];

@@ -1,5 +1,6 @@
-//! Custom resource types, the plan's protobuf, selectors and conditions. No client and no runtime: objects come in
-//! through [`door`], are judged by their kind's `validate`, and become plans elsewhere.
+//! Custom resource types, the protobuf messages of Plans and reports, label selectors and conditions. The crate
+//! contains no Kubernetes client and no async runtime. Objects are parsed by [`door`] and checked by their kind's
+//! `validate`; other crates turn them into Plans.
 
 pub mod a;
 pub mod conditions;

@@ -1,39 +1,41 @@
-//! Names of the plan's resources: qualified, so that nothing has to be unique across custom resources.
+//! Names of a Plan's resources. They are qualified, so names need to be unique only within one custom resource.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::percent;
 
-/// Longest form of a user's name in a proxy, bytes.
+/// Maximum length of a user's name in a proxy, in bytes.
 pub const MAX_PROXY_PART: usize = 253;
 
-/// Punctuation that a user's name keeps in a proxy, beside ASCII letters and digits.
+/// Punctuation that is kept in a proxy's resource names, in addition to ASCII letters and digits.
 const PROXY_PUNCTUATION: &[u8] = b"!#$&()*+-./:;<=>?@[]^_{|}~";
 
-/// The pattern of a CRD's schema for names that reach a proxy as they are, see [`is_plain`]; it says nothing of the length.
+/// The schema's pattern for names that reach a proxy unchanged, see [`is_plain`]. The length is checked separately.
 pub const PLAIN_PATTERN: &str = r"^[!#$&()*+./0-9:;<=>?@A-Z\[\]^_a-z{|}~-]+$";
 
-/// The name of slice `index` of a group that is cut into `shards`: `<group>#<shards>.<index>`.
+/// Returns the name of slice `index` of a group with `shards` slices: `<group>#<shards>.<index>`.
 pub fn slice_name(group: &str, shards: usize, index: usize) -> Arc<str> {
     format!("{group}#{shards}.{index}").into()
 }
 
-/// The group whose slice this is, the inverse of [`slice_name`]; a text that is no slice's name is taken for a group's.
+/// Returns the group that a slice belongs to; the inverse of [`slice_name`]. Any other text is returned as a group's
+/// name.
 pub fn group_of_slice(slice: &str) -> &str {
     slice.rsplit_once('#').map_or(slice, |(group, _)| group)
 }
 
-/// The name of a Probe: `<pod uid>:<port>[<path>]`, the path with its leading slash.
+/// Returns the name of a Probe: `<pod uid>:<port>[<path>]`; the path includes its leading slash.
 pub fn probe_name(uid: &str, port: u32, path: &str) -> Arc<str> {
     format!("{uid}:{port}{path}").into()
 }
 
-/// A user's name of a listener or cluster as the proxies know it, at most [`MAX_PROXY_PART`] bytes.
+/// Returns the form of a user's listener or cluster name that proxies get, of at most [`MAX_PROXY_PART`] bytes.
 ///
-/// Envoy writes such names into lists separated by `, ` and line breaks, which are read again. So white space, control
-/// characters, quotes, `,`, `\`, `%` and all that is not ASCII become `%XX`, the bytes of UTF-8 in hexadecimal digits; no
-/// two names have one form. A form that is too long is cut, and ends with `%~` and the hash of the name.
+/// Envoy writes such names into lists separated by `, ` and line breaks, and the agent parses these lists. So white
+/// space, control characters, quotes, `,`, `\`, `%` and everything outside ASCII become `%XX`, the UTF-8 bytes in
+/// hexadecimal digits. Two different names never get the same form. A form that is too long is cut, and ends with `%~`
+/// and the name's hash.
 pub fn proxy_part(name: &str) -> Cow<'_, str> {
     let whole = percent::encode(name, stays);
     if whole.len() <= MAX_PROXY_PART {
@@ -41,18 +43,18 @@ pub fn proxy_part(name: &str) -> Cow<'_, str> {
     }
     let end = format!("%~{:016x}", xxhash_rust::xxh3::xxh3_64(name.as_bytes()));
     let most = MAX_PROXY_PART - end.len();
-    // An escape is kept whole or not at all.
+    // The cut never splits an escape.
     let cut = whole[..most].rfind('%').filter(|at| at + 3 > most).unwrap_or(most);
     Cow::Owned(format!("{}{end}", &whole[..cut]))
 }
 
-/// Whether a user's name holds only characters that a proxy's names may hold. Such a name of at most [`MAX_PROXY_PART`] bytes
-/// reaches the proxy as it is.
+/// Returns whether a user's name holds only characters that are allowed in a proxy's names. Such a name of at most
+/// [`MAX_PROXY_PART`] bytes reaches the proxy unchanged.
 pub fn is_plain(name: &str) -> bool {
     name.bytes().all(stays)
 }
 
-/// Whether a name of a proxy's resource holds only characters of the forms that [`proxy_part`] gives.
+/// Returns whether the name of a proxy's resource holds only characters that [`proxy_part`] produces.
 pub fn is_escaped(name: &str) -> bool {
     name.bytes().all(|byte| stays(byte) || byte == b'%')
 }
@@ -61,13 +63,13 @@ fn stays(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || PROXY_PUNCTUATION.contains(&byte)
 }
 
-/// Key in an agent's node metadata under which it tells the hub how far it has seen (the hub's watermark).
+/// The key in an agent's node metadata that carries its watermark: the latest state of the hub that it has seen.
 pub const WATERMARK_KEY: &str = "watermark";
 
-/// The name that the certificate of every hub replica is good for, whatever its address.
+/// The DNS name in the certificate of every hub replica, whatever the replica's address.
 pub const HUB_NAME: &str = "portreeve-hub";
 
-/// The audience of the tokens that agents show to the hub.
+/// The audience of the tokens that agents present to the hub.
 pub const HUB_AUDIENCE: &str = "portreeve-hub";
 
 #[cfg(test)]
@@ -82,7 +84,7 @@ mod tests {
         assert_eq!(&*probe_name("u-1", 80, "/live"), "u-1:80/live");
     }
 
-    /// The characters in a pattern of one bracket expression.
+    /// Returns the characters of a pattern that is one bracket expression.
     fn in_brackets(pattern: &str) -> Vec<u8> {
         let inner = pattern.strip_prefix("^[").unwrap().strip_suffix("]+$").unwrap().replace('\\', "");
         let bytes = inner.as_bytes();
@@ -106,7 +108,7 @@ mod tests {
         assert!(!is_plain("é") && is_plain(""));
     }
 
-    /// The inverse of a form that was not cut.
+    /// Decodes a form that was not cut.
     fn read_back(form: &str) -> String {
         let mut parts = form.split('%');
         let mut bytes = parts.next().unwrap().as_bytes().to_vec();

@@ -1,9 +1,9 @@
-//! Percent-encoding (RFC 3986, section 2.1) of the bytes that a text must not hold where it goes.
+//! Percent-encoding (RFC 3986, section 2.1).
 
 use std::borrow::Cow;
 
-/// `text` with each byte that `keeps` refuses as `%XX`, the bytes of UTF-8 in hexadecimal digits. `keeps` takes bytes of ASCII
-/// alone.
+/// Returns `text` with `%XX` (UTF-8 bytes in hexadecimal digits) for each byte that `keeps` returns false for, and for
+/// all bytes outside ASCII. `keeps` is only called with ASCII bytes.
 pub(crate) fn encode(text: &str, keeps: impl Fn(u8) -> bool) -> Cow<'_, str> {
     if text.bytes().all(&keeps) {
         return Cow::Borrowed(text);

@@ -1,5 +1,5 @@
-//! The plan's protobuf messages, package `portreeve.plan.v1`: what the hub sends to its agents. Generated at build time
-//! from `proto/plan.proto`, where every field is explained.
+//! The protobuf messages of package `portreeve.plan.v1`, which the hub sends to its agents. They are generated at build
+//! time from `proto/plan.proto`, which documents every field.
 #![allow(
     missing_docs,
     clippy::all,

@@ -1,24 +1,24 @@
-//! The resource types that the hub serves to its agents, in the order in which they are sent.
+//! The resource types that the hub serves to its agents, in sending order.
 
 use portreeve_xds::ResourceType;
 
-/// A resource type between hub and agent. The order of the variants is the order of sending within one transaction:
-/// whatever a resource refers to goes out before it, so an agent that applies a response sees whole groups.
+/// A resource type between hub and agent. Within one transaction, types are sent in the order of the variants: a
+/// resource follows everything it refers to, so an agent that applies a response finds complete groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PlanType {
     /// Key material, [`crate::plan::Secret`].
     Secret,
-    /// What is not healthy on one node, [`crate::plan::Health`].
+    /// The endpoints of one node that are not healthy, [`crate::plan::Health`].
     Health,
     /// The endpoints of one slice of a group, [`crate::plan::EndpointSlice`].
     Slice,
     /// One set of endpoints, [`crate::plan::Group`].
     Group,
-    /// A probe for the owner of an endpoint, [`crate::plan::Probe`].
+    /// A probe that the agent of an endpoint's node runs, [`crate::plan::Probe`].
     Probe,
     /// A proxy for the agent to run, [`crate::plan::NodeProxy`].
     NodeProxy,
-    /// What one custom resource asks of its proxies, [`crate::plan::Plan`].
+    /// The configuration that one custom resource defines for its proxies, [`crate::plan::Plan`].
     Plan,
 }
 
@@ -41,12 +41,12 @@ impl ResourceType for PlanType {
         }
     }
 
-    /// An agent asks for everything that its node is given.
+    /// An agent subscribes to every resource of its node.
     fn legacy_wildcard(self) -> bool {
         true
     }
 
-    /// A state-of-the-world response means that what it doesn't name is gone.
+    /// A resource that is missing in a state-of-the-world response is deleted.
     fn full_state(self) -> bool {
         true
     }

@@ -1,4 +1,5 @@
-//! The little of a Kubernetes Pod that routing needs, taken at the door so that the rest is freed at once.
+//! The fields of a Kubernetes Pod that routing needs. A pod is reduced as soon as it arrives, so that the memory of all
+//! other fields is freed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,15 +11,15 @@ use serde_json::Value;
 
 use crate::{plan, readiness};
 
-/// Annotation by which a gateway's pod names its NodeProxy.
+/// The annotation in which a gateway's pod names its NodeProxy.
 pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
 
-/// Annotation of a mirror pod: the uid of the static pod, as the kubelet that made it knows it.
+/// The annotation of a mirror pod with the static pod's uid, as its kubelet knows it.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
-/// Annotation of a static pod and of its mirror: the hash of its file, which is its uid.
+/// The annotation of a static pod and of its mirror with the hash of the pod's file, which is the static pod's uid.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// A pod, stripped. Equal pods need no work.
+/// A pod, reduced to what routing needs. A change that leaves it equal needs no work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// `metadata.uid`.
@@ -29,27 +30,28 @@ pub struct Pod {
     pub name: Arc<str>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// The node it is bound to; none while it is not scheduled.
+    /// The node that the pod is bound to; `None` while it is not scheduled.
     pub node: Option<Arc<str>>,
-    /// Addresses, the primary family first.
+    /// IP addresses, the primary family first.
     pub ips: Vec<IpAddr>,
-    /// The Ready condition is True; for a terminating pod: it was when the deletion began. Read from the object alone, so
-    /// that all hubs agree on it.
+    /// Whether the Ready condition is True; for a terminating pod, whether it was True when the deletion began. The
+    /// value is computed from the object alone, so that all hubs agree on it.
     pub ready: bool,
-    /// The pod shares the node's network namespace.
+    /// Whether the pod shares the node's network namespace.
     pub host_network: bool,
-    /// Creation, in milliseconds since the Unix epoch.
+    /// Creation time, in milliseconds since the Unix epoch.
     pub created_ms: i64,
-    /// The moment the deletion was asked for (deletionTimestamp less the grace period); 0 while it is to stay.
+    /// The time of the deletion request (deletionTimestamp minus the grace period), in milliseconds since the Unix
+    /// epoch; 0 if the pod isn't being deleted.
     pub terminating_ms: i64,
-    /// The pod ran to its end (phase Succeeded or Failed) and will not answer any more.
+    /// Whether the pod has ended (phase Succeeded or Failed).
     pub finished: bool,
-    /// The NodeProxy that this pod claims to embody.
+    /// The NodeProxy that this pod claims to run.
     pub node_proxy: Option<String>,
     /// `spec.serviceAccountName`.
     pub service_account: String,
-    /// The uid by which the kubelet runs a static pod and names its cgroup. This pod is then its mirror, whose own uid the API
-    /// server chose; none for every other pod. (`static_uid` below finds it.)
+    /// The uid under which the kubelet runs a static pod and names its cgroup. It is set only on the static pod's
+    /// mirror, for which the API server chose another uid; `None` for every other pod. See `static_uid` below.
     pub static_uid: Option<Arc<str>>,
     /// The annotations and fields that somebody selects pods by (see [`Interest`]), under the names that
     /// [`annotation_attribute`] and [`field_attribute`] give.
@@ -111,7 +113,8 @@ fn text_at(object: &Value, path: &str) -> Option<String> {
 // === impl Pod ===
 
 impl Pod {
-    /// Strips a Kubernetes Pod; none when it has no uid or name (it never came from an API server).
+    /// Reduces a Kubernetes Pod. Returns `None` if it has no uid or no name, that is, if it doesn't come from an API
+    /// server.
     pub fn from_kube(pod: KubePod) -> Option<Self> {
         Self::from_kube_with(pod, &Interest::default())
     }
@@ -151,15 +154,16 @@ impl Pod {
         all
     }
 
-    /// Whether the pod is an endpoint of the groups that select it: it is ready, or was when its deletion began.
+    /// Returns whether the pod is an endpoint of the groups that select it: it is ready, or was ready when its deletion
+    /// began.
     pub fn is_endpoint(&self) -> bool {
         self.ready && !self.finished && !self.ips.is_empty()
     }
 
-    /// The pod as an endpoint of a group; none while it can't take traffic.
+    /// Returns the pod as an endpoint of a group, or `None` while it can't take traffic.
     ///
-    /// A terminating pod that was an endpoint stays one until it is gone: those who hold sessions on it need it. Whether
-    /// it takes new ones is decided by whoever translates it.
+    /// A terminating pod that was an endpoint stays one until it is gone, because existing sessions still need it. The
+    /// translation decides whether it gets new sessions.
     pub fn endpoint(&self) -> Option<plan::Endpoint> {
         if !self.is_endpoint() {
             return None;
@@ -177,11 +181,12 @@ impl Pod {
     }
 }
 
-/// The uid of the static pod that this one mirrors.
+/// Returns the uid of the static pod that this pod mirrors.
 ///
-/// A kubelet writes it into both annotations, names its node as the owner, and gives a mirror no ServiceAccount (the API server
-/// refuses one). Others who may create pods can write the same: such a pod is never run (the kubelet deletes it), so it brings
-/// no process of its own. It counts only where no other pod has that uid, and no older mirror.
+/// For a mirror, a kubelet writes the uid into both annotations, sets its node as the owner, and sets no ServiceAccount
+/// (the API server rejects one). Other users who may create pods can write the same fields. The kubelet deletes such a
+/// pod without running it, so it has no processes. The uid is only used if no other pod has it and no older mirror
+/// claims it.
 fn static_uid(meta: &ObjectMeta, spec: &PodSpec) -> Option<Arc<str>> {
     let annotation = |name| meta.annotations.as_ref()?.get(name).filter(|value| !value.is_empty());
     let uid = annotation(CONFIG_MIRROR).filter(|uid| annotation(CONFIG_HASH) == Some(uid))?;

@@ -1,8 +1,8 @@
-//! Amounts of memory as Kubernetes writes them: a whole number of bytes, or of a unit. Entry point: [`bytes()`].
+//! Amounts of memory in Kubernetes notation: a whole number of bytes, or of a unit. Entry point: [`bytes()`].
 
-/// What [`bytes()`] reads, as a schema says it.
+/// The schema's pattern for the texts that [`bytes()`] accepts.
 pub const PATTERN: &str = "^[1-9][0-9]*(k|M|G|T|Ki|Mi|Gi|Ti)?$";
-/// Characters of a quantity at most.
+/// Maximum length of a quantity, in characters.
 pub const MAX_LENGTH: usize = 16;
 
 const UNITS: [(&str, u64); 9] = [
@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 9] = [
     ("Ti", 1 << 40),
 ];
 
-/// The bytes that `text` means; none when it is no quantity above zero, or too large for a number.
+/// Returns the number of bytes, or `None` if `text` is not a quantity above zero or exceeds `u64`.
 pub fn bytes(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);

@@ -1,18 +1,18 @@
-//! Whether a pod counts as ready, from the pod object alone: every hub, also one that has just started, comes to the same
-//! answer. Entry point: [`ready`].
+//! Whether a pod counts as ready, computed from the pod object alone, so that every hub gets the same result, even one
+//! that has just started. Entry point: [`ready`].
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Whether a pod is ready; for a terminating pod, whether it was when its deletion began.
+/// Returns whether a pod is ready; for a terminating pod, whether it was ready when its deletion began.
 ///
-/// `terminating_ms` is that moment in milliseconds since the Unix epoch, 0 for a pod that is to stay. The Ready condition's
-/// `lastTransitionTime` says since when the condition holds. Both times have whole seconds, and one second may hold both: the
-/// pod then counts as ready, since containers often end in the second in which they are told to. The two times come from
-/// two clocks (the API server's and the node's); their difference is an error of this answer.
+/// `terminating_ms` is the time of the deletion in milliseconds since the Unix epoch, 0 for a pod that isn't being
+/// deleted. It is compared with the `lastTransitionTime` of the Ready condition. Both times have whole seconds. If they
+/// are equal, the pod counts as ready, because containers often end in the second in which they are told to. The API
+/// server's clock and the node's clock may differ; the result is wrong by that difference.
 ///
-/// A kubelet dates the condition. One without a date says nothing about the moment of the deletion; such a pod counts
-/// as ready unless its containers were never started.
+/// The kubelet sets `lastTransitionTime`. A condition without it doesn't tell the state at the deletion; such a pod
+/// counts as ready unless its containers were never started.
 pub(crate) fn ready(status: &PodStatus, terminating_ms: i64) -> bool {
     let Some(condition) = status.conditions.iter().flatten().find(|one| one.type_ == "Ready") else {
         return false;
@@ -28,8 +28,9 @@ pub(crate) fn ready(status: &PodStatus, terminating_ms: i64) -> bool {
     }
 }
 
-/// Whether every container had started by then. A kubelet that first hears of a pod when that is terminating dates the
-/// first Ready condition after the deletion; the containers tell that the pod was never ready before.
+/// Returns whether every container had started by this time. A kubelet that first sees a pod when the pod is already
+/// terminating sets the first Ready condition after the deletion. The container states then show that the pod was never
+/// ready.
 fn had_started(status: &PodStatus, by: Option<i64>) -> bool {
     let started = |container: &ContainerStatus| {
         let state = container.state.as_ref();
@@ -42,7 +43,7 @@ fn had_started(status: &PodStatus, by: Option<i64>) -> bool {
     status.container_statuses.iter().flatten().all(started)
 }
 
-/// Since when a condition holds, in seconds since the Unix epoch.
+/// Returns the time since which the condition has its status, in seconds since the Unix epoch.
 fn since(condition: &PodCondition) -> Option<i64> {
     condition.last_transition_time.as_ref().map(seconds)
 }
@@ -56,10 +57,10 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    /// 2026-01-01T01:00:00Z, the moment at which the deletion was asked for.
+    /// 2026-01-01T01:00:00Z, the time of the deletion request.
     const DELETED: i64 = 1_767_229_200_000;
 
-    /// A second of that hour, before (negative) or after the deletion.
+    /// A time relative to the deletion, in seconds; negative: before it.
     fn at(seconds: i64) -> String {
         let time = k8s_openapi::jiff::Timestamp::from_millisecond(DELETED + seconds * 1000).unwrap();
         time.to_string()
@@ -104,7 +105,7 @@ mod tests {
             ("Unknown", Some(1), true),
         ];
         for (status, since, was_ready) in cases {
-            // Somewhere within its second.
+            // Both ends of the same second.
             for ms in [0, 999] {
                 let status_of = mk_status(status, since, &[running(-60)]);
                 assert_eq!(ready(&status_of, DELETED + ms), was_ready, "{status} since {since:?}, {ms} ms");

@@ -1,5 +1,5 @@
-//! The report's protobuf messages, package `portreeve.report.v1`: what an agent tells every replica of the hub. Generated at
-//! build time from `proto/report.proto`, where every field is explained.
+//! The protobuf messages of package `portreeve.report.v1`, which an agent sends to every hub replica. They are
+//! generated at build time from `proto/report.proto`, which documents every field.
 #![allow(
     missing_docs,
     clippy::all,

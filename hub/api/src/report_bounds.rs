@@ -1,45 +1,49 @@
-//! What a report may hold at most: the agent cuts its reports to it, the hub refuses what is beyond it ([`check`]).
+//! Limits of a report. The agent cuts its reports to them; the hub rejects reports beyond them ([`check`]).
 
 use crate::plan::{Check, Unhealthy};
 use crate::report::{PlanStatus, Report, Unknown, Verdicts};
 
-/// Longest report, in bytes.
+/// Maximum size of a report, in bytes.
 pub const REPORT: usize = 4 << 20;
-/// Longest beat, in bytes.
+/// Maximum size of a beat, in bytes.
 pub const BEAT: usize = 1 << 10;
-/// Unhealthy endpoints of one node.
+/// Maximum number of unhealthy endpoints of one node.
 pub const UNHEALTHY: usize = 10_000;
-/// Checks of one node that are listed as unknown.
+/// Maximum number of checks of one node that are listed as unknown.
 pub const UNKNOWN: usize = 10_000;
-/// Plans that one report names, as changed or as gone; a further report continues it.
+/// Maximum number of Plans that one report names as changed or as gone. Further reports continue the list.
 pub const PLANS: usize = 20_000;
-/// Plans that one node reports a status of.
+/// Maximum number of Plans that one node reports a status of.
 pub const NODE_PLANS: usize = 100_000;
-/// Listeners of one Plan that lost their port.
+/// Maximum number of a Plan's listeners that are reported to have lost their port.
 pub const CONFLICTS: usize = 100;
-/// Bytes of a name: of a Plan, of an endpoint.
+/// Maximum length of a Plan's or an endpoint's name, in bytes.
 pub const NAME: usize = 1_024;
-/// Bytes of a path: every path that a CRD takes fits, whatever its characters.
+/// Maximum length of a path, in bytes. Every path that a CRD accepts fits, whatever its characters.
 pub const PATH: usize = 4 * crate::http_path::MAX_PATH;
-/// Bytes of words for people: a reason, a refusal, a conflict.
+/// Maximum length of a text for people (a reason, a rejection, a conflict), in bytes.
 pub const WORDS: usize = 1_024;
-/// Latest epoch: there is always room for a later one.
+/// Maximum epoch. It leaves room for later epochs.
 pub const EPOCH: u64 = 1 << 62;
-/// Bytes of a node's name (a DNS subdomain).
+/// Maximum length of a node's name (a DNS subdomain), in bytes.
 const NODE: usize = 253;
 
-/// Says what is wrong with a report. `first` of its stream or not.
+/// Checks a report. `first` tells whether it is the first one of its stream.
 ///
 /// # Errors
-/// Which field, what is wrong with it, what it is to be.
+/// Returns the field that is wrong, what is wrong with it, and what is allowed.
 pub fn check(report: &Report, first: bool) -> Result<(), String> {
     match (&report.hello, first) {
         (Some(hello), true) => {
             node(&hello.node)?;
             longest("hello.agent_version", &hello.agent_version, WORDS)?;
         }
-        (None, true) => return Err("hello is missing: a stream's first report says whose it is".into()),
-        (Some(_), false) => return Err("hello is said twice: a stream belongs to one agent".into()),
+        (None, true) => {
+            return Err("hello is missing: a stream's first report must name the agent's node".into());
+        }
+        (Some(_), false) => {
+            return Err("hello is sent twice: only a stream's first report may have it".into());
+        }
         (None, false) => {}
     }
     most("plans", report.plans.len(), PLANS)?;
@@ -50,24 +54,24 @@ pub fn check(report: &Report, first: bool) -> Result<(), String> {
     report.plans_gone.iter().try_for_each(|plan| name("plans_gone", plan))
 }
 
-/// At most so many bytes of a text, cut at a character's border.
+/// Cuts a text to at most `bytes` bytes, at a character boundary.
 pub fn cut(text: &mut String, bytes: usize) {
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes));
     }
 }
 
-/// Whether a report may name this Plan.
+/// Returns whether a text may be the name of a Plan in a report.
 pub fn is_name(text: &str) -> bool {
     name("", text).is_ok()
 }
 
-/// Whether a report may hold this endpoint, once its reason is cut to [`WORDS`].
+/// Returns whether a report may hold this endpoint once its reason is cut to [`WORDS`].
 pub fn takes_endpoint(one: &Unhealthy) -> bool {
     checked("", (&one.uid, one.port, &one.http_path)).is_ok()
 }
 
-/// Whether a report may list this check.
+/// Returns whether a report may list this check.
 pub fn takes_check(one: &Check) -> bool {
     checked("", (&one.uid, one.port, &one.http_path)).is_ok()
 }
@@ -81,7 +85,7 @@ fn node(node: &str) -> Result<(), String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     match !node.is_empty() && node.chars().all(fits) {
         true => Ok(()),
-        false => Err(format!("hello.node: {node:?} is no node's name")),
+        false => Err(format!("hello.node: {node:?} is not a valid node name")),
     }
 }
 
@@ -111,7 +115,7 @@ fn checked(field: &str, (uid, port, path): (&str, u32, &str)) -> Result<(), Stri
     longest(&format!("{field}.http_path"), path, PATH)?;
     match is_port(port) {
         true => Ok(()),
-        false => Err(format!("{field}.port: {port} is no port")),
+        false => Err(format!("{field}.port: {port} is not a port number")),
     }
 }
 
@@ -125,7 +129,7 @@ fn status(status: &PlanStatus) -> Result<(), String> {
 
 fn name(field: &str, text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err(format!("{field}: it is empty"));
+        return Err(format!("{field}: must not be empty"));
     }
     longest(field, text, NAME)
 }
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn hello_is_said_once_and_first() {
-        assert!(check(&first(), false).unwrap_err().starts_with("hello is said twice"));
+        assert!(check(&first(), false).unwrap_err().starts_with("hello is sent twice"));
         assert!(refused(&Report::default()).starts_with("hello is missing"));
     }
 

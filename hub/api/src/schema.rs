@@ -1,11 +1,11 @@
-//! What definitions say beyond their types' schemas.
+//! Additions to the schemas that are generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
 };
 
-/// Bounds the names of a kind's objects. A definition may say nothing else of `metadata`. An object that has a longer name
-/// from before can still be changed: the API server lets broken rules pass where the value stays.
+/// Limits the length of the names of a kind's objects, the only constraint that a CRD may put on `metadata`. Existing
+/// objects with longer names can still be changed: the API server ignores a broken rule while the value stays the same.
 pub(crate) fn bound_name(mut crd: CustomResourceDefinition, most: usize) -> CustomResourceDefinition {
     let description =
         format!("At most {most} characters: on its nodes the name is that of a directory of sockets.");

@@ -1,5 +1,5 @@
-//! Label selectors: matching of [`Selector`], its conversions, its canonical text and its index key. All requirements
-//! are ANDed and mean what they mean in Kubernetes (`In`, `NotIn`, `Exists`, `DoesNotExist`).
+//! Label selectors: matching, conversion from Kubernetes selectors, canonical text and index key of [`Selector`]. All
+//! requirements are ANDed. The operators `In`, `NotIn`, `Exists` and `DoesNotExist` mean the same as in Kubernetes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::identifiers::{is_label_key, is_label_value};
 use crate::plan::{Operator, Requirement, Selector};
 
-/// A label selector that can't be understood.
+/// The reason why a label selector is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
     /// `operator` is none of `In`, `NotIn`, `Exists` and `DoesNotExist`.
@@ -17,10 +17,10 @@ pub enum SelectorError {
     UnknownOperator {
         /// The label's key.
         key: String,
-        /// What stood there.
+        /// The operator found.
         operator: String,
     },
-    /// `In` and `NotIn` need values.
+    /// `In` and `NotIn` require values.
     #[error("matchExpressions of {key}: operator needs values")]
     NoValues {
         /// The label's key.
@@ -32,33 +32,34 @@ pub enum SelectorError {
         /// The label's key.
         key: String,
     },
-    /// No label has such a key.
-    #[error("{key:?} is no key of a label")]
+    /// A key that no label can have.
+    #[error("{key:?} is not a valid label key")]
     BadKey {
-        /// What stood there.
+        /// The key found.
         key: String,
     },
-    /// No label has such a value.
-    #[error("{value:?} is no value of a label, asked of {key}")]
+    /// A value that no label can have.
+    #[error("{value:?} is not a valid value of label {key}")]
     BadValue {
         /// The label's key.
         key: String,
-        /// What stood there.
+        /// The value found.
         value: String,
     },
 }
 
-/// The selector that wants every pair of `labels` (`matchLabels`); an empty map matches everything.
+/// Creates the selector that requires every pair of `labels` (`matchLabels`). An empty map matches everything.
 pub fn from_map(labels: &BTreeMap<String, String>) -> Selector {
     let equal = |(key, value): (&String, &String)| Requirement::new(key, Operator::In, [value.clone()]);
     Selector { labels: labels.iter().map(equal).collect(), fields: Vec::new() }
 }
 
-/// Converts a Kubernetes label selector. What Kubernetes refuses is refused: a key that no label can have would make `NotIn`
-/// and `DoesNotExist` match everything.
+/// Converts a Kubernetes label selector. Selectors that Kubernetes rejects are rejected: with a key that no label can
+/// have, `NotIn` and `DoesNotExist` would match everything.
 ///
 /// # Errors
-/// The first expression whose operator is unknown or doesn't fit its values, and the first key or value that no label has.
+/// Returns an error for the first expression whose operator is unknown or doesn't fit its values, and for the first key
+/// or value that no label can have.
 pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, SelectorError> {
     let mut found = selector.match_labels.as_ref().map(from_map).unwrap_or_default();
     for expression in selector.match_expressions.iter().flatten() {
@@ -85,7 +86,7 @@ pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, Selecto
     Ok(found)
 }
 
-/// Whether labels may have a requirement's key and values.
+/// Returns an error if no label can have the requirement's key or values.
 fn possible(requirement: &Requirement) -> Result<(), SelectorError> {
     let key = || requirement.key.clone();
     if !is_label_key(&requirement.key) {
@@ -100,27 +101,28 @@ fn possible(requirement: &Requirement) -> Result<(), SelectorError> {
 // === impl Selector ===
 
 impl Selector {
-    /// Whether `labels` meet every label requirement. Field requirements are not looked at, see [`Self::matches_fields`].
+    /// Returns whether `labels` meet every label requirement. Field requirements are ignored, see
+    /// [`Self::matches_fields`].
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.labels
             .iter()
             .all(|requirement| requirement.admits(labels.get(&requirement.key).map(String::as_str)))
     }
 
-    /// Whether the object's fields meet every field requirement; `field` gives the text at a dotted path, none where the
-    /// object has nothing.
+    /// Returns whether the object's fields meet every field requirement. `field` returns the text at a dotted path, or
+    /// `None` if the object doesn't have the field.
     pub fn matches_fields(&self, field: impl Fn(&str) -> Option<String>) -> bool {
         self.fields.iter().all(|requirement| requirement.admits(field(&requirement.key).as_deref()))
     }
 
-    /// Whether there is no requirement at all: everything matches.
+    /// Returns whether the selector has no requirements and so matches everything.
     pub fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// A text that is equal for selectors of equal meaning up to the order of requirements and values, and different for
-    /// others: `k=v,k2=v2`, `k in (a,b)`, `k!=v`, `k notin (a,b)`, `k`, `!k`, fields as `field:path=v`, and `*` for everything.
-    /// Characters outside of `A-Za-z0-9._/-` are written as `%XX`, so no value can imitate another requirement.
+    /// Returns a text that is equal for two selectors exactly if their requirements and values are equal in any order:
+    /// `k=v,k2=v2`, `k in (a,b)`, `k!=v`, `k notin (a,b)`, `k`, `!k`, fields as `field:path=v`, and `*` for everything.
+    /// Characters outside `A-Za-z0-9._/-` are written as `%XX`, so that a value can't be read as another requirement.
     pub fn canonical(&self) -> String {
         if self.is_everything() {
             return "*".to_owned();
@@ -133,9 +135,9 @@ impl Selector {
         parts.join(",")
     }
 
-    /// The pairs to look up in an index of label pairs: whatever matches carries at least one of them. They are those of the
-    /// `In` requirement with the fewest values. None: no requirement names a value, so everything must be looked at.
-    /// An empty list: nothing can match.
+    /// Returns the pairs to look up in an index of label pairs: every match has at least one of them. They are those of
+    /// the `In` requirement with the fewest values. `None` if no requirement names a value and every object has to be
+    /// checked. An empty list means that nothing can match.
     pub fn first_pairs(&self) -> Option<Vec<(&str, &str)>> {
         let equal = self.labels.iter().filter(|requirement| requirement.operator() == Operator::In);
         let fewest = equal.min_by_key(|requirement| requirement.values.len())?;
@@ -146,7 +148,7 @@ impl Selector {
 // === impl Requirement ===
 
 impl Requirement {
-    /// A requirement with its values sorted and without repeats.
+    /// Creates a requirement; sorts its values and removes duplicates.
     pub fn new(
         key: impl Into<String>,
         operator: Operator,
@@ -158,8 +160,8 @@ impl Requirement {
         Self { key: key.into(), operator: operator.into(), values }
     }
 
-    /// Whether `found`, the label's value if there is one, meets the requirement. An operator that this version doesn't know
-    /// admits nothing.
+    /// Returns whether `found`, the label's value or `None`, meets the requirement. An operator that this version
+    /// doesn't know matches nothing.
     fn admits(&self, found: Option<&str>) -> bool {
         let listed = |value: &str| self.values.iter().any(|v| v == value);
         match self.operator() {

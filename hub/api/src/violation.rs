@@ -1,4 +1,5 @@
-//! What is wrong with an object, and where: the offline counterpart of the API server's validation.
+//! The broken rules of an object and the fields that break them, for objects that don't pass through the API server's
+//! validation.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use crate::names;
 pub struct Violation {
     /// The field in the API server's notation, for example `spec.listeners[0].udp.port`.
     pub path: String,
-    /// What the field must be, in words for the object's author.
+    /// The rule, for the object's author.
     pub message: String,
 }
 
@@ -19,30 +20,30 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Collects violations while a kind walks over its fields. Each check mirrors one keyword of the CRD's schema.
+/// Collects violations while a kind checks its fields. Each check corresponds to one keyword of the CRD's schema.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     found: Vec<Violation>,
-    /// The object may be older than the rules for new objects.
+    /// Whether the object may be older than some rules.
     stored: bool,
 }
 
 // === impl Checks ===
 
 impl Checks {
-    /// Checks of an object that a server stored, maybe before it had all of today's rules.
+    /// Creates checks for an object that is already stored, possibly since before some rules existed.
     pub(crate) fn of_stored() -> Self {
         Self { stored: true, ..Self::default() }
     }
 
-    /// Notes `message` for `path` unless `ok`.
+    /// Adds a violation of `path` with `message` unless `ok`.
     pub(crate) fn must(&mut self, ok: bool, path: impl Into<String>, message: impl Into<String>) {
         if !ok {
             self.found.push(Violation { path: path.into(), message: message.into() });
         }
     }
 
-    /// Schema `minimum` and `maximum`.
+    /// Checks the schema's `minimum` and `maximum`.
     pub(crate) fn range(&mut self, value: i32, bounds: (i32, i32), path: &str) {
         let (low, high) = bounds;
         let message = match high {
@@ -52,12 +53,12 @@ impl Checks {
         self.must((low..=high).contains(&value), path, message);
     }
 
-    /// A port number, 1 to 65,535.
+    /// Checks a port number, 1 to 65,535.
     pub(crate) fn port(&mut self, value: i32, path: &str) {
         self.range(value, (1, 65_535), path);
     }
 
-    /// Schema `minLength` and `maxLength`, counted in characters.
+    /// Checks the schema's `minLength` and `maxLength`, in characters.
     pub(crate) fn length(&mut self, text: &str, bounds: (usize, usize), path: &str) {
         let (low, high) = bounds;
         let count = text.chars().count();
@@ -65,7 +66,7 @@ impl Checks {
         self.must(count <= high, path, format!("must have at most {high} characters, has {count}"));
     }
 
-    /// A name that reaches a proxy: its length, and [`names::PLAIN_PATTERN`] for new objects.
+    /// Checks a name that reaches a proxy: its length, and for new objects [`names::PLAIN_PATTERN`].
     pub(crate) fn proxy_name(&mut self, name: &str, bounds: (usize, usize), path: &str) {
         self.length(name, bounds, path);
         let bad = name.chars().find(|c| !names::is_plain(c.encode_utf8(&mut [0; 4])));
@@ -75,7 +76,7 @@ impl Checks {
         }
     }
 
-    /// Schema `minItems`, `maxItems`, `minProperties` and `maxProperties`.
+    /// Checks the schema's `minItems`, `maxItems`, `minProperties` and `maxProperties`.
     pub(crate) fn count(&mut self, count: usize, bounds: (usize, usize), path: &str) {
         let (low, high) = bounds;
         self.must(
@@ -85,7 +86,7 @@ impl Checks {
         );
     }
 
-    /// What was found, in the order of the fields.
+    /// Returns the violations in the order of the fields.
     pub(crate) fn done(self) -> Vec<Violation> {
         self.found
     }

@@ -1,4 +1,4 @@
-//! How a condition is set in a list.
+//! Setting a condition in a list.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -1,4 +1,5 @@
-//! The definitions in `deploy/crds` are those of the types. `UPDATE=1 cargo test -p portreeve-api --test crds` rewrites them.
+//! `deploy/crds` matches the definitions generated from the types. `UPDATE=1 cargo test -p portreeve-api --test crds`
+//! rewrites the files.
 #![allow(clippy::unwrap_used, reason = "a test ends where its files are missing")]
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ fn written() -> BTreeMap<String, String> {
     entries.map(read).filter(|(name, _)| name != "kustomization.yaml").collect()
 }
 
-/// Every schema node of a definition with its path.
+/// Collects every schema node of a definition with its path.
 fn nodes(path: String, schema: &Value, out: &mut Vec<(String, Value)>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         nodes(format!("{path}.{name}"), property, out);
@@ -63,7 +64,7 @@ fn every_schema_node_has_a_type_and_none_is_nullable() {
     for (path, node) in all_nodes() {
         assert!(node["type"].is_string(), "{path} has no type: {node}");
         assert_eq!(node["nullable"], Value::Null, "{path}");
-        // Envoy's fields are not ours to list.
+        // The schema doesn't list Envoy's own fields.
         let foreign = path.starts_with("NodeProxy.spec.envoy.extraBootstrap");
         assert_eq!(node["x-kubernetes-preserve-unknown-fields"] == true, foreign, "{path}");
     }

@@ -1,4 +1,4 @@
-//! `hub/api/README.md` lists the fields of every kind as the definitions have them.
+//! `hub/api/README.md` lists the fields of every kind, generated from the definitions.
 //! `UPDATE=1 cargo test -p portreeve-api --test fields` rewrites it.
 #![allow(clippy::unwrap_used, reason = "a test ends where its files are missing")]
 
@@ -11,9 +11,9 @@ use serde_json::Value;
 
 const HEAD: &str = "# Fields of every kind\n\n\
     Generated from the definitions in `deploy/crds`: `UPDATE=1 cargo test -p portreeve-api --test fields`.\n\
-    A field in **bold** must be given.\n";
+    Fields in **bold** are required.\n";
 
-/// The type of a field with its bounds, in words.
+/// Returns the type of a field with its limits, in words.
 fn type_of(schema: &Value) -> String {
     let mut text = match (&schema["type"], &schema["items"]["type"], &schema["additionalProperties"]["type"])
     {
@@ -27,28 +27,38 @@ fn type_of(schema: &Value) -> String {
     if !words.is_empty() {
         text = words.join(", ");
     }
-    let bounds = [
-        ("minimum", "at least"),
-        ("maximum", "at most"),
-        ("minLength", "characters at least"),
-        ("maxLength", "characters at most"),
-        ("maxItems", "items at most"),
-        ("maxProperties", "entries at most"),
+    let limits = [
+        ("minimum", "maximum", ""),
+        ("minLength", "maxLength", " characters"),
+        ("minItems", "maxItems", " items"),
+        ("minProperties", "maxProperties", " entries"),
     ];
-    for (key, words) in bounds {
-        if let Some(bound) = schema[key].as_f64() {
-            write!(text, "; {words} {bound}").unwrap();
+    for (least, most, counted) in limits {
+        match (schema[least].as_f64(), schema[most].as_f64()) {
+            (Some(least), Some(most)) => write!(text, "; {least} to {most}{counted}").unwrap(),
+            (Some(least), None) => write!(text, "; at least {least}{counted}").unwrap(),
+            (None, Some(most)) => write!(text, "; at most {most}{counted}").unwrap(),
+            (None, None) => {}
         }
     }
     text
 }
 
-/// A value as a person writes it.
+/// Returns the unit of a field, as its description names it; empty for a field without a unit.
+fn unit_of(description: &str) -> &'static str {
+    let named = |unit: &str| {
+        description.to_lowercase().starts_with(&format!("{unit} "))
+            || description.contains(&format!("in {unit}"))
+    };
+    ["milliseconds", "seconds", "bytes"].into_iter().find(|unit| named(unit)).unwrap_or_default()
+}
+
+/// Returns a text value without quotes.
 fn plain(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// A row for each field below a schema, in the schema's order.
+/// Writes a row for each field below a schema, in the schema's order.
 fn rows(path: &str, schema: &Value, out: &mut String) {
     let required = |name: &str| {
         schema["required"].as_array().into_iter().flatten().any(|one| one.as_str() == Some(name))
@@ -58,7 +68,7 @@ fn rows(path: &str, schema: &Value, out: &mut String) {
         let title = if required(name) { format!("**`{here}`**") } else { format!("`{here}`") };
         let default = field.get("default").map_or_else(String::new, |value| format!("`{value}`"));
         let says = plain(&field["description"]).replace('\n', " ").replace('|', "\\|");
-        writeln!(out, "| {title} | {} | {default} | {says} |", type_of(field)).unwrap();
+        writeln!(out, "| {title} | {} | {} | {default} | {says} |", type_of(field), unit_of(&says)).unwrap();
         let below = if field["items"].is_object() { &field["items"] } else { field };
         let mark = if field["items"].is_object() { "[]." } else { "." };
         rows(&format!("{here}{mark}"), below, out);
@@ -75,7 +85,7 @@ fn generated() -> String {
         let scope = crd.spec.scope.to_lowercase();
         writeln!(text, "`{}/{}`, {scope}. {}\n", crd.spec.group, version.name, plain(&schema["description"]))
             .unwrap();
-        text.push_str("| field | type | default | meaning |\n|---|---|---|---|\n");
+        text.push_str("| field | type | unit | default | meaning |\n|---|---|---|---|---|\n");
         for part in ["spec", "status"] {
             rows(&format!("{part}."), &schema["properties"][part], &mut text);
         }

@@ -1,4 +1,4 @@
-//! What the door and the kinds promise beyond the samples.
+//! Parsing and validation of objects, beyond the samples.
 
 use std::collections::BTreeMap;
 
@@ -102,9 +102,12 @@ fn a_node_proxy_serves_the_namespaces_that_it_allows() {
 #[test]
 fn node_proxy_whose_selector_no_label_can_meet_is_refused_with_its_field() {
     for (expression, wrong) in [
-        (json!({"key": "a b", "operator": "NotIn", "values": ["x"]}), "\"a b\" is no key of a label"),
-        (json!({"key": "a b", "operator": "DoesNotExist"}), "\"a b\" is no key of a label"),
-        (json!({"key": "a", "operator": "NotIn", "values": ["x y"]}), "\"x y\" is no value of a label"),
+        (json!({"key": "a b", "operator": "NotIn", "values": ["x"]}), "\"a b\" is not a valid label key"),
+        (json!({"key": "a b", "operator": "DoesNotExist"}), "\"a b\" is not a valid label key"),
+        (
+            json!({"key": "a", "operator": "NotIn", "values": ["x y"]}),
+            "\"x y\" is not a valid value of label",
+        ),
         (json!({"key": "a", "operator": "Near"}), "Near"),
         (json!({"key": "a", "operator": "NotIn", "values": ["x"]}), ""),
     ] {

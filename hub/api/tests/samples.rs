@@ -1,5 +1,5 @@
-//! The samples of good and bad objects, and the example manifests. Each sample of `samples/bad` opens with a comment that
-//! holds the path of its violation; the API server is asked about the same files elsewhere.
+//! Samples of valid and invalid objects, and the example manifests. Each file in `samples/bad` begins with a comment
+//! that holds the path of its violation. Other tests send the same files to an API server.
 #![allow(clippy::unwrap_used, reason = "a test ends where its files are missing")]
 
 use std::fs;
@@ -35,7 +35,7 @@ impl Sample {
         self.text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap()
     }
 
-    /// Warnings and violations; what can't be read is a violation too.
+    /// Returns warnings and violations. A parse error counts as a violation.
     fn judge(&self) -> (Vec<String>, Vec<Violation>) {
         let value = self.value();
         let judged = match value["kind"].as_str() {
@@ -49,7 +49,7 @@ impl Sample {
         judged.unwrap_or_else(|e| (Vec::new(), vec![Violation { path: e.path, message: e.message }]))
     }
 
-    /// Whether the rules (CEL) of the definition hold, evaluated without an API server.
+    /// Evaluates the definition's CEL rules without an API server, and returns whether they hold.
     fn rules_hold(&self) -> bool {
         let mut value = self.value();
         drop_nulls(&mut value);
@@ -60,7 +60,7 @@ impl Sample {
     }
 }
 
-/// The API server drops nulls before it evaluates rules.
+/// Removes nulls, as the API server does before it evaluates rules.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! Label selectors, as tables.
+//! Label selectors, tested with tables.
 
 use std::collections::BTreeMap;
 
@@ -159,17 +159,17 @@ fn a_kubernetes_selector_that_makes_no_sense_is_refused() {
             json!({"key": "a", "operator": "Exists", "values": ["x"]}),
             "matchExpressions of a: operator takes no values",
         ),
-        (json!({"key": "a b", "operator": "DoesNotExist"}), "\"a b\" is no key of a label"),
-        (json!({"key": "", "operator": "DoesNotExist"}), "\"\" is no key of a label"),
+        (json!({"key": "a b", "operator": "DoesNotExist"}), "\"a b\" is not a valid label key"),
+        (json!({"key": "", "operator": "DoesNotExist"}), "\"\" is not a valid label key"),
         (
             json!({"key": "Example.com/a", "operator": "DoesNotExist"}),
-            "\"Example.com/a\" is no key of a label",
+            "\"Example.com/a\" is not a valid label key",
         ),
-        (json!({"key": "a/b/c", "operator": "DoesNotExist"}), "\"a/b/c\" is no key of a label"),
-        (json!({"key": "a/", "operator": "DoesNotExist"}), "\"a/\" is no key of a label"),
+        (json!({"key": "a/b/c", "operator": "DoesNotExist"}), "\"a/b/c\" is not a valid label key"),
+        (json!({"key": "a/", "operator": "DoesNotExist"}), "\"a/\" is not a valid label key"),
         (
             json!({"key": "a", "operator": "NotIn", "values": ["", "x", "y z"]}),
-            "\"y z\" is no value of a label, asked of a",
+            "\"y z\" is not a valid value of label a",
         ),
     ];
     for (expression, message) in table {

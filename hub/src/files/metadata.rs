@@ -20,10 +20,10 @@ pub(super) fn check(kind: ManifestKind, meta: &ObjectMeta) -> Vec<String> {
     }
     for (key, value) in meta.labels.iter().flatten() {
         if !is_key(key) {
-            wrong.push(format!("metadata.labels: {key:?} is no key of a label"));
+            wrong.push(format!("metadata.labels: {key:?} is not a valid label key"));
         }
         if !is_label_value(value) {
-            wrong.push(format!("metadata.labels.{key}: {value:?} is no value of a label"));
+            wrong.push(format!("metadata.labels.{key}: {value:?} is not a valid label value"));
         }
     }
     for key in meta.annotations.iter().flatten().map(|(key, _)| key).filter(|key| !is_key(key)) {

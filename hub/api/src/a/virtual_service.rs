@@ -1,6 +1,6 @@
-//! API A, `servicemesh.l7mp.io/v1` VirtualService: UDP (and TCP) pipes from a port of the selected pods' Envoy to upstream
-//! endpoints. Field names are those of the original resource; `health_check.http`, `udp.idle_timeout` and `tcp.cluster` are
-//! optional additions. Entry points: [`VirtualService::parse`] and [`VirtualService::validate`].
+//! VirtualService of API A, `servicemesh.l7mp.io/v1`: UDP and TCP pipes from a port of the selected pods' Envoy to
+//! upstream endpoints. Field names are those of the original resource; `health_check.http`, `udp.idle_timeout` and
+//! `tcp.cluster` are optional additions. Entry points: [`VirtualService::parse`] and [`VirtualService::validate`].
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
 #![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
@@ -19,28 +19,29 @@ use crate::kind::{Api, Definition, Kind, Purpose};
 use crate::names;
 use crate::violation::{Checks, Violation};
 
-/// The kind. It is the only one of its API, so that references leave its name out.
+/// The kind VirtualService. It is the only kind of API A, so references omit its name.
 pub const KIND: Kind =
     Kind { api: Api::A, name: "VirtualService", namespaced: true, prefix: "A", purpose: Purpose::Listeners };
 
-/// How an API server knows it.
+/// The kind's definition in the API server.
 pub const DEFINITION: Definition = Definition {
     kind: &KIND,
     resource: || ApiResource::erase::<VirtualService>(&()),
     crd: VirtualService::crd,
 };
 
-/// Listeners of one object at most; with [`MAX_ENDPOINTS`] it bounds the estimated cost of the rules in the API server.
+/// Maximum number of listeners in one object. Together with [`MAX_ENDPOINTS`] it limits the API server's estimated cost
+/// of the validation rules.
 pub const MAX_LISTENERS: usize = 1024;
-/// Endpoint entries of one cluster at most.
+/// Maximum number of endpoint entries in one cluster.
 pub const MAX_ENDPOINTS: usize = 256;
-/// Pairs of one label selector at most.
+/// Maximum number of key-value pairs in one label selector.
 pub const MAX_LABELS: usize = 64;
-/// Characters of a name, an address or a hash key at most.
+/// Maximum length of a name, an address or a hash key, in characters.
 pub const MAX_NAME: usize = 253;
-/// Milliseconds between two health checks at least.
+/// Minimum interval between two health checks, in milliseconds.
 pub const MIN_INTERVAL_MS: i32 = 100;
-/// Milliseconds between two health checks at most: an hour.
+/// Maximum interval between two health checks, in milliseconds (one hour).
 pub const MAX_INTERVAL_MS: i32 = 3_600_000;
 
 /// What the proxies on the selected pods do.
@@ -116,7 +117,7 @@ pub struct Udp {
     /// Port that the proxy listens on, on every address.
     #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
-    /// Where the datagrams go.
+    /// Destination of the datagrams.
     pub cluster: Cluster,
     /// Milliseconds after which a session without datagrams ends. Default: 60000, Envoy's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,23 +244,25 @@ pub struct VirtualServiceStatus {
 // === impl VirtualService ===
 
 impl VirtualService {
-    /// Reads an object and returns it with a warning for each unknown field.
+    /// Reads an object. Returns it with a warning for each unknown field.
     ///
     /// # Errors
-    /// As [`door::parse`]: the field that can't be read.
+    /// Returns an error that names the field which can't be read, see [`door::parse`].
     pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
         door::parse(value)
     }
 
-    /// The rules of the CRD's schema, for objects that didn't pass an API server. Empty: the object is valid.
+    /// Checks the rules of the CRD's schema, for objects that didn't pass through an API server. Returns an empty list
+    /// for a valid object.
     pub fn validate(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
         self.spec.check(&mut checks);
         checks.done()
     }
 
-    /// The rules without those that objects of earlier versions may break: their names of listeners and clusters may hold any
-    /// characters, and reach a proxy escaped ([`names::proxy_part`]). Empty: the object can be served.
+    /// Like [`Self::validate`], without the rules that objects stored by earlier versions may break: their listener and
+    /// cluster names may hold any characters, which reach the proxy escaped (see [`names::proxy_part`]). Returns an
+    /// empty list if the object can be served.
     pub fn validate_stored(&self) -> Vec<Violation> {
         let mut checks = Checks::of_stored();
         self.spec.check(&mut checks);
@@ -308,7 +311,7 @@ impl Listener {
 // === impl Cluster ===
 
 impl Cluster {
-    /// The constant key of this cluster's sessions; an empty one counts as none.
+    /// The constant hash key of this cluster's sessions. An empty key counts as `None`.
     pub fn key(&self) -> Option<&str> {
         self.hash_key.as_deref().filter(|key| !key.is_empty())
     }

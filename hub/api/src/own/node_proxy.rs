@@ -1,5 +1,6 @@
-//! `portreeve.dev/v1alpha1` NodeProxy: a proxy on each selected node, supervised by that node's agent. Its labels are matched
-//! by other resources as a pod's are. Entry points: [`NodeProxy::parse`] and [`NodeProxy::validate`].
+//! NodeProxy of `portreeve.dev/v1alpha1`: a proxy on each selected node, supervised by that node's agent. Other
+//! resources select it by its labels, as they select a pod. Entry points: [`NodeProxy::parse`] and
+//! [`NodeProxy::validate`].
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
 #![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
@@ -19,7 +20,7 @@ use crate::schema::bound_name;
 use crate::selector;
 use crate::violation::{Checks, Violation};
 
-/// The kind.
+/// The kind NodeProxy.
 pub const KIND: Kind = Kind {
     api: Api::Own,
     name: "NodeProxy",
@@ -28,27 +29,28 @@ pub const KIND: Kind = Kind {
     purpose: Purpose::Proxy,
 };
 
-/// How an API server knows it.
+/// The kind's definition in the API server.
 pub const DEFINITION: Definition = Definition {
     kind: &KIND,
     resource: || ApiResource::erase::<NodeProxy>(&()),
-    // It bounds the name of an object.
+    // The schema limits the length of the object's name.
     crd: || bound_name(NodeProxy::crd(), MAX_NAME),
 };
 
-/// Pairs of one map of labels at most.
+/// Maximum number of key-value pairs in one map of labels.
 pub const MAX_LABELS: usize = 64;
-/// Namespaces listed by name at most.
+/// Maximum number of namespaces listed by name.
 pub const MAX_NAMESPACES: usize = 1024;
-/// Extra arguments of a proxy at most.
+/// Maximum number of extra arguments of a proxy.
 pub const MAX_ARGS: usize = 64;
-/// Characters of a NodeProxy's name at most: on its nodes it names a directory, whose sockets have short paths.
+/// Maximum length of a NodeProxy's name, in characters. The name is that of a directory on each node, and the paths of
+/// the sockets in it must be short.
 pub const MAX_NAME: usize = 63;
 
-/// Worker threads of a proxy at most.
+/// Maximum number of worker threads of a proxy.
 pub const MAX_CONCURRENCY: i32 = 1024;
 
-/// Fields of Envoy's bootstrap that only the agent gives, as Envoy's JSON may write them.
+/// Bootstrap fields that only the agent may set, in both spellings that Envoy's JSON accepts.
 pub const AGENTS_OWN: [&str; 4] = ["node", "admin", "dynamic_resources", "dynamicResources"];
 
 const LIST_RULE: &str = "names must be given for from: List, and only then";
@@ -184,7 +186,7 @@ fn one() -> i32 {
     1
 }
 
-/// Envoy's fields are not ours to list; those that are refused are, so that the rule can see them.
+/// The schema doesn't list Envoy's own fields. It lists the rejected ones, because a rule can only see listed fields.
 fn extra_bootstrap(_: &mut SchemaGenerator) -> Schema {
     let refused = |name: &&str| {
         let schema = json!({
@@ -238,7 +240,7 @@ impl Envoy {
 // === impl AllowedNamespaces ===
 
 impl AllowedNamespaces {
-    /// Whether resources of the namespace `name` with these labels may select the proxy.
+    /// Returns whether resources of the namespace `name` with these labels may select the proxy.
     pub fn allows(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         match (self.from, &self.selector) {
             (From::All, _) => true,
@@ -263,15 +265,16 @@ impl AllowedNamespaces {
 // === impl NodeProxy ===
 
 impl NodeProxy {
-    /// Reads an object and returns it with a warning for each unknown field.
+    /// Reads an object. Returns it with a warning for each unknown field.
     ///
     /// # Errors
-    /// As [`door::parse`]: the field that can't be read.
+    /// Returns an error that names the field which can't be read, see [`door::parse`].
     pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
         door::parse(value)
     }
 
-    /// The rules of the CRD's schema, for objects that didn't pass an API server. Empty: the object is valid.
+    /// Checks the rules of the CRD's schema, for objects that didn't pass through an API server. Returns an empty list
+    /// for a valid object.
     pub fn validate(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
         if let Some(name) = &self.metadata.name {

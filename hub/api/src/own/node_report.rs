@@ -1,5 +1,5 @@
-//! `portreeve.dev/v1alpha1` NodeReport: what one node's agent has to say about its proxies, written by that agent alone.
-//! Exceptions only, and bounded: [`NodeReportStatus::bounded`] cuts what the schema would refuse.
+//! NodeReport of `portreeve.dev/v1alpha1`: one node's agent reports on its proxies. Only that agent writes it. The
+//! report is bounded: [`NodeReportStatus::bounded`] cuts what the schema would reject.
 #![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
 #![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
 
@@ -12,24 +12,24 @@ use serde_json::Value;
 
 use crate::door::{self, ParseError};
 
-/// Proxies of one report at most.
+/// Maximum number of proxies in one report.
 pub const MAX_PROXIES: usize = 128;
-/// Conflicts of one report at most.
+/// Maximum number of conflicts in one report.
 pub const MAX_CONFLICTS: usize = 128;
-/// Terminating endpoints of one report at most.
+/// Maximum number of terminating endpoints in one report.
 pub const MAX_LEAVING: usize = 64;
-/// Bytes of a report's JSON at most.
+/// Maximum size of a report's JSON, in bytes.
 pub const MAX_BYTES: usize = 64 * 1024;
-/// Conditions of one report at most.
+/// Maximum number of conditions in one report.
 pub const MAX_CONDITIONS: usize = 16;
-/// Characters of a name at most.
+/// Maximum length of a name, in characters.
 pub const MAX_NAME: usize = 512;
-/// Types in a proxy's [`ProxyReport::acked_versions`] at most.
+/// Maximum number of types in a proxy's [`ProxyReport::acked_versions`].
 pub const MAX_TYPES: usize = 8;
-/// Characters of a proxy's own words at most.
+/// Maximum length of a text that a proxy or its process wrote, in characters.
 pub const MAX_TEXT: usize = 1024;
 
-/// A report has nothing to ask for.
+/// A NodeReport has an empty spec.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
     group = "portreeve.dev",
@@ -197,7 +197,7 @@ pub struct Leaving {
     pub sessions: i32,
 }
 
-// The schema says `string` without an enumeration: an agent may be newer than the CRD.
+// The schema has the type `string` without an enumeration, because an agent may be newer than the CRD.
 impl schemars::JsonSchema for Phase {
     fn inline_schema() -> bool {
         true
@@ -215,10 +215,10 @@ impl schemars::JsonSchema for Phase {
 // === impl NodeReport ===
 
 impl NodeReport {
-    /// Reads an object and returns it with a warning for each unknown field.
+    /// Reads an object. Returns it with a warning for each unknown field.
     ///
     /// # Errors
-    /// As [`door::parse`]: the field that can't be read.
+    /// Returns an error that names the field which can't be read, see [`door::parse`].
     pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
         door::parse(value)
     }
@@ -227,15 +227,14 @@ impl NodeReport {
 // === impl NodeReportStatus ===
 
 impl NodeReportStatus {
-    /// The same report within the bounds of the schema and of [`MAX_BYTES`]: texts are cut at their limit, then lists at their
-    /// end; conditions have the first claim on the bytes, then proxies, conflicts
-    /// and terminating endpoints.
+    /// Returns the report within the limits of the schema and of [`MAX_BYTES`]. Texts are cut at their limit first,
+    /// then lists at their end. Conditions get the bytes first, then proxies, conflicts and terminating endpoints.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         cut(&mut self.agent_version, MAX_NAME);
         self.proxies.iter_mut().for_each(ProxyReport::bound);
         self.conflicts.iter_mut().for_each(Conflict::bound);
-        // The rest of the report, with its longest version and the lists' names, has less than 4 kB.
+        // The rest of the report needs less than 4 kB: the longest version and the names of the lists.
         let mut left = MAX_BYTES - 4096;
         fit(&mut self.conditions, MAX_CONDITIONS, &mut left);
         fit(&mut self.proxies, MAX_PROXIES, &mut left);
@@ -274,7 +273,8 @@ impl Conflict {
     }
 }
 
-/// Keeps the entries from the front that fit in `left` bytes of JSON and in `most`, and takes their bytes off `left`.
+/// Keeps entries from the front: at most `most`, and as many as fit in `left` bytes of JSON. Subtracts their size from
+/// `left`.
 fn fit<T: Serialize>(list: &mut Vec<T>, most: usize, left: &mut usize) {
     let mut kept = 0;
     for entry in list.iter().take(most) {

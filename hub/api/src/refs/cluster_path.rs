@@ -1,12 +1,13 @@
-//! A cluster's name within its object: [`ClusterPath`].
+//! The name of a cluster within its object: [`ClusterPath`].
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::NotAReference;
 
-/// A cluster's name within its object, `LISTENER/CLUSTER`: listeners may name different clusters alike. The name depends on no
-/// other listener, so none of them can rename it. A slash in the listener's name is escaped: no two clusters get one name.
+/// A cluster's name within its object, `LISTENER/CLUSTER`. Clusters of different listeners may have the same name. The
+/// name doesn't depend on other listeners, so editing them never renames this cluster. A slash in the listener's name
+/// is escaped, so the form is unique.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterPath {
     /// The listener's name, as the user wrote it.
@@ -18,7 +19,7 @@ pub struct ClusterPath {
 // === impl ClusterPath ===
 
 impl ClusterPath {
-    /// A listener's cluster.
+    /// Creates the path of a listener's cluster.
     pub fn new(listener: &str, cluster: &str) -> Self {
         Self { listener: listener.to_owned(), cluster: cluster.to_owned() }
     }
@@ -34,13 +35,14 @@ impl FromStr for ClusterPath {
     type Err = NotAReference;
 
     /// # Errors
-    /// The text has no slash, or something else than a slash or a percent sign is escaped before it.
+    /// Returns an error if the text has no slash, or if the part before it has an escape other than that of a slash or
+    /// a percent sign.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || NotAReference::new(text, "a cluster's name within its object, as listener/cluster");
         let (escaped, cluster) = text.split_once('/').ok_or_else(wrong)?;
         let listener = escaped.replace("%2F", "/").replace("%25", "%");
         let path = Self { listener, cluster: cluster.to_owned() };
-        // Another escape than these two has no inverse.
+        // Other escapes are rejected: they have no inverse.
         if path.to_string() == text { Ok(path) } else { Err(wrong()) }
     }
 }

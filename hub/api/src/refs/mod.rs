@@ -1,7 +1,7 @@
-//! References by name, each a type whose text form is written and read in one place: which object ([`ObjectRef`]), which
-//! Plan ([`PlanName`]), which of a proxy's resources ([`ResourceName`]), which proxy ([`ProxyId`]).
+//! References by name. Each is a type whose text form is written and parsed in one place: an object ([`ObjectRef`]), a
+//! Plan ([`PlanName`]), a resource of a proxy ([`ResourceName`]), a proxy ([`ProxyId`]).
 //!
-//! `Display` and `FromStr` of each are inverses.
+//! `Display` and `FromStr` of each type are inverses.
 
 mod cluster_path;
 mod object;
@@ -19,13 +19,13 @@ pub use plan_name::PlanName;
 pub use proxy_id::ProxyId;
 pub use resource_name::ResourceName;
 
-/// A text that is not the form of a reference.
+/// A text that is not a reference of the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct NotAReference {
-    /// The text.
+    /// The rejected text.
     pub text: String,
-    /// The form that was expected, in words.
+    /// A description of the expected form.
     pub wanted: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Which object is meant: [`ObjectRef`].
+//! A reference to an object: [`ObjectRef`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,34 +10,35 @@ use super::{NotAReference, join};
 use crate::kind::Kind;
 use crate::kinds;
 
-/// An object of one of the kinds in [`kinds::ALL`].
+/// A reference to an object of one of the kinds in [`kinds::ALL`].
 ///
-/// Its text is the kind's prefix, the namespace if the kind has one, and the name: `A/ns/call`, `nodeproxy/edge`. An object
-/// that becomes a Plan gives it this text as its name.
+/// Its text form is the kind's prefix, the namespace if the kind has one, and the name: `A/ns/call`, `nodeproxy/edge`.
+/// A Plan that is made from the object has this text as its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
-    /// Its namespace; empty for kinds without one.
+    /// The namespace; empty for kinds without namespaces.
     pub namespace: Name,
-    /// Its name.
+    /// The object's name.
     pub name: Name,
-    /// Its kind, and by it its API.
+    /// The object's kind, which also determines its API.
     pub kind: &'static Kind,
 }
 
 // === impl ObjectRef ===
 
 impl ObjectRef {
-    /// An object of a kind that has no namespaces.
+    /// Creates a reference to an object of a kind without namespaces.
     pub fn cluster_scoped(kind: &'static Kind, name: impl Into<Name>) -> Self {
         Self { namespace: Name::from(""), name: name.into(), kind }
     }
 
-    /// An object of a kind that has namespaces.
+    /// Creates a reference to an object of a kind with namespaces.
     pub fn namespaced(kind: &'static Kind, namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self { namespace: namespace.into(), name: name.into(), kind }
     }
 
-    /// The object with this metadata. Without a namespace it counts as one in `default`, as for an API server.
+    /// Creates a reference to the object with this metadata. A missing namespace counts as `default`, as in an API
+    /// server.
     pub fn of(kind: &'static Kind, meta: &ObjectMeta) -> Self {
         let name = meta.name.as_deref().unwrap_or_default();
         match kind.namespaced {
@@ -46,7 +47,7 @@ impl ObjectRef {
         }
     }
 
-    /// The object for people: `VirtualService ns/call`, `NodeProxy edge`.
+    /// The reference for people: `VirtualService ns/call`, `NodeProxy edge`.
     pub fn title(&self) -> String {
         let Self { namespace, name, kind } = self;
         match kind.namespaced {
@@ -69,7 +70,7 @@ impl FromStr for ObjectRef {
     type Err = NotAReference;
 
     /// # Errors
-    /// The text names no kind that is known, or has too few or too many parts.
+    /// Returns an error if the text has no known kind, or too few or too many parts.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = |kind: &'static Kind| {
             let rest = text.strip_prefix(kind.prefix)?.strip_prefix('/')?;

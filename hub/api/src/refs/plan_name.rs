@@ -1,4 +1,4 @@
-//! Which Plan is meant: [`PlanName`].
+//! The name of a Plan: [`PlanName`].
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -10,17 +10,17 @@ use super::{NotAReference, ObjectRef};
 use crate::kind::Api;
 use crate::plan;
 
-/// A Plan's name: the text of the object that opens its listeners, see [`ObjectRef`].
+/// A Plan's name: the text form of the object that the Plan was made from, see [`ObjectRef`].
 ///
-/// It is read by its form alone, `API/[KIND/]NAMESPACE/NAME` with a kind that begins with a capital letter: an agent serves
-/// Plans of kinds that only a newer hub knows.
+/// Parsing only checks the form `API/[KIND/]NAMESPACE/NAME`, where a kind begins with a capital letter, and not whether
+/// the kind is known: an agent also serves Plans of kinds that only a newer hub knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlanName(Name);
 
 // === impl PlanName ===
 
 impl PlanName {
-    /// The name of a Plan that was made from this object. The objects of API A leave their kind out.
+    /// Returns the name of the Plan made from this object. Names of API A omit the kind.
     pub(crate) fn of([api, kind, namespace, name]: [&str; 4]) -> Self {
         let text = match api == Api::A.letter() {
             true => format!("{api}/{namespace}/{name}"),
@@ -29,8 +29,8 @@ impl PlanName {
         Self(text.into())
     }
 
-    /// The length of the Plan's name at the beginning of a text that is one, or is the name of one of its resources.
-    /// `None`: neither.
+    /// Returns the length of the Plan's name at the beginning of a text: the name of a Plan, or of a proxy's resource.
+    /// `None` for any other text.
     pub(super) fn length(text: &str) -> Option<usize> {
         let mut slashes = text.match_indices('/').map(|(at, _)| at);
         let api = slashes.next()?;
@@ -43,14 +43,14 @@ impl PlanName {
         whole.then_some(end)
     }
 
-    /// Its text, which is the name of the Plan's resource.
+    /// The name's text, which is also the name of the Plan resource.
     pub fn as_name(&self) -> &Name {
         &self.0
     }
 }
 
 impl From<&plan::Origin> for PlanName {
-    /// The name of a Plan that was made from this object. The objects of API A leave their kind out.
+    /// Returns the name of the Plan made from this object. Names of API A omit the kind.
     fn from(origin: &plan::Origin) -> Self {
         let plan::Origin { api, kind, namespace, name, .. } = origin;
         Self::of([api, kind, namespace, name])
@@ -79,7 +79,7 @@ impl FromStr for PlanName {
     type Err = NotAReference;
 
     /// # Errors
-    /// The text has not this form.
+    /// Returns an error if the text doesn't have this form.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match Self::length(text) {
             Some(length) if length == text.len() => Ok(Self(text.into())),

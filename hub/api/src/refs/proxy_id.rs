@@ -1,4 +1,4 @@
-//! Which proxy of a node is meant: [`ProxyId`].
+//! The identity of a proxy on a node: [`ProxyId`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,25 +8,25 @@ use portreeve_xds::Name;
 use super::{NotAReference, ObjectRef};
 use crate::own::node_proxy;
 
-/// A pod's proxy in text.
+/// The prefix of the text form of a pod's proxy.
 const POD: &str = "pod/";
 
 /// A proxy of a node.
 ///
-/// Its text is `nodeproxy/NAME` or `pod/UID`. In its own `node.id` a pod's proxy has the uid alone, see
+/// The text form is `nodeproxy/NAME` or `pod/UID`. The `node.id` of a pod's proxy is the uid alone, see
 /// [`ProxyId::of_node_id`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProxyId {
-    /// The proxy of a NodeProxy, by its name.
+    /// The proxy of the NodeProxy with this name.
     Node(Name),
-    /// The proxy in a pod, by the pod's uid.
+    /// The proxy in the pod with this uid.
     Pod(Name),
 }
 
 // === impl ProxyId ===
 
 impl ProxyId {
-    /// The proxy that calls itself so in its bootstrap's `node.id`.
+    /// Returns the identity of the proxy whose bootstrap has this `node.id`.
     pub fn of_node_id(id: &str) -> Self {
         match Self::node_proxy(id) {
             Some(name) => Self::Node(name),
@@ -53,7 +53,7 @@ impl FromStr for ProxyId {
     type Err = NotAReference;
 
     /// # Errors
-    /// The text has neither form.
+    /// Returns an error if the text has neither form.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let pod = || text.strip_prefix(POD).filter(|uid| !uid.is_empty()).map(|uid| Self::Pod(uid.into()));
         let found = Self::node_proxy(text).map(Self::Node).or_else(pod);

@@ -3,10 +3,10 @@ use crate::kind::Kind;
 use crate::kinds;
 use crate::plan::Origin;
 
-/// Names as an API server takes them, and as it would never: the parts of a reference are as they come.
+/// Names that an API server accepts.
 const NAMES: [&str; 6] = ["a", "call", "call-1.rtcp", "0", "media.example.com", "x-y"];
 
-/// What users may call a listener or a cluster.
+/// Names that users may give to a listener or a cluster.
 const PARTS: [&str; 9] = ["l", "a/b", "/", "a, b", "é", "%2F", "100%", "A/ns/name", "x\ny"];
 
 fn objects() -> impl Iterator<Item = ObjectRef> {
