@@ -1,4 +1,4 @@
-//! Makes the server's stubs of the reports over portreeve-api's messages, without a system protoc.
+//! Generates the server stubs of the Reports service for portreeve-api's messages. No system protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=api/proto");

@@ -1,5 +1,5 @@
-//! Compiles the descriptors of the Envoy messages that `portreeve translate` prints, from the protobuf files in the
-//! package envoy-types: the same from which its Rust types were generated.
+//! Compiles the descriptors of the Envoy messages that `portreeve translate` prints. They come from the protobuf files
+//! in the package envoy-types, which its Rust types are generated from too.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use prost::Message as _;
 
-/// Every message that the agent sends, with what is inside an `Any`. A test prints all of them.
+/// Every message that the agent sends, including those inside an `Any`. A test prints all of them.
 const ROOTS: [&str; 6] = [
     "envoy/config/cluster/v3/cluster.proto",
     "envoy/config/endpoint/v3/endpoint.proto",
@@ -17,7 +17,7 @@ const ROOTS: [&str; 6] = [
     "envoy/extensions/filters/udp/udp_proxy/v3/udp_proxy.proto",
 ];
 
-/// Another root, which those above don't import.
+/// A further root, which the others don't import.
 const UDP_ROUTE: &str = "envoy/extensions/filters/udp/udp_proxy/v3/route.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,9 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(std::fs::write(out, files.encode_to_vec())?)
 }
 
-/// The directory of a package that this one depends on, wherever cargo has it from.
+/// Returns the directory of a package that this one depends on.
 fn package(name: &str) -> Result<PathBuf, Box<dyn Error>> {
-    // What this build needs is there. Only where cargo wants to see more of the lock file, it may fetch that.
+    // The packages are already there. Cargo may only go online if it needs more of the lock file.
     let told = metadata(&["--offline"]).or_else(|_| metadata(&[]))?;
     let packages = told["packages"].as_array().into_iter().flatten();
     let manifest = packages

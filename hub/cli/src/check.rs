@@ -1,7 +1,7 @@
-//! `portreeve up --check`: real datagrams through every UDP listener, and who answered them.
+//! `portreeve up --check`: sends real datagrams through every UDP listener and prints which endpoints answered.
 //!
-//! Each of the 64 sockets has an address of its own in 127.0.0.0/8, because a listener without a key chooses by the
-//! sender's address.
+//! Each of the 64 sockets has its own address in 127.0.0.0/8, because a listener without a hash key chooses the
+//! endpoint by the sender's address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,33 +14,33 @@ use tokio::task::JoinSet;
 use crate::echo::MARK;
 use crate::table::{Row, State, Table};
 
-/// Sockets, each with one datagram, for a round.
+/// Number of sockets in a round. Each sends one datagram.
 const SOCKETS: u8 = 64;
 
-/// How long an answer is waited for.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Rounds, each from other addresses, until every expected endpoint has answered: with many endpoints 64 senders
-/// need not reach each.
+/// Maximum number of rounds. Each round sends from other addresses, until every expected endpoint has answered: with
+/// many endpoints, 64 senders may not reach all of them.
 const ROUNDS: u8 = 4;
 
-/// What came back through one listener.
+/// The answers through one listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Datagrams sent.
+    /// Number of datagrams sent.
     pub sent: usize,
-    /// Answers by endpoint.
+    /// Number of answers by endpoint.
     pub answers: BTreeMap<String, usize>,
-    /// Answers that do not say whose they are.
+    /// Number of answers that don't name their endpoint.
     pub anonymous: usize,
     /// Expected endpoints that did not answer.
     pub silent: Vec<String>,
 }
 
-/// Sends datagrams through a listener.
+/// Sends datagrams through a listener and collects the answers.
 ///
 /// # Errors
-/// A socket can't be bound.
+/// Returns an error if a socket can't be bound.
 pub async fn through(row: &Row) -> anyhow::Result<Outcome> {
     let expected: Vec<String> =
         row.endpoints.iter().take(if row.keyed { 1 } else { usize::MAX }).cloned().collect();
@@ -79,22 +79,22 @@ async fn send(port: u32, round: u8) -> anyhow::Result<Vec<String>> {
     Ok(waiting.join_all().await.into_iter().flatten().collect())
 }
 
-/// Why proxies that serve nothing don't.
+/// Returns the reasons why proxies don't serve.
 fn troubles(table: &Table) -> Vec<String> {
     let serves =
         |proxy: &String| table.rows.iter().any(|row| row.proxy == *proxy && row.state == State::Active);
     let idle = table.troubles.iter().filter(|(proxy, _)| !serves(proxy));
     let mut wrong: Vec<String> = idle.map(|(proxy, text)| format!("{proxy}: {text}")).collect();
     if table.rows.is_empty() {
-        wrong.push("there is no listener on any proxy".into());
+        wrong.push("no proxy has a listener".into());
     }
     wrong
 }
 
-/// Checks every listener and prints the counts; answers with what is wrong, empty when nothing is.
+/// Checks every listener and prints the counts. Returns the failures; the list is empty if the check passed.
 ///
 /// # Errors
-/// A socket can't be bound.
+/// Returns an error if a socket can't be bound.
 pub async fn all(table: &Table) -> anyhow::Result<Vec<String>> {
     let mut wrong = troubles(table);
     for row in &table.rows {
@@ -103,7 +103,10 @@ pub async fn all(table: &Table) -> anyhow::Result<Vec<String>> {
             continue;
         }
         if !row.udp || !row.on_host {
-            tell(format_args!("{} on {}: not checked from here", row.listener, row.proxy));
+            tell(format_args!(
+                "{} on {}: not checked, because only UDP listeners on this host are",
+                row.listener, row.proxy
+            ));
             continue;
         }
         let outcome = through(row).await?;
@@ -116,7 +119,7 @@ pub async fn all(table: &Table) -> anyhow::Result<Vec<String>> {
             tell(format_args!("  (answers that don't name their endpoint)  {}", outcome.anonymous));
         }
         if row.endpoints.is_empty() {
-            wrong.push(format!("{}: it has no endpoint", row.listener));
+            wrong.push(format!("{}: no endpoints", row.listener));
         }
         let silent: BTreeSet<&String> = outcome.silent.iter().collect();
         wrong.extend(

@@ -1,4 +1,4 @@
-//! `portreeve crds`: the definitions of all custom resources.
+//! `portreeve crds`: prints the definitions of all custom resources.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use portreeve_runtime::out::print;
 /// Flags of `portreeve crds`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write one file for each definition into this directory instead of printing them.
+    /// Write each definition to its own file in this directory instead of printing it.
     #[arg(long)]
     pub out: Option<PathBuf>,
 }
@@ -17,7 +17,7 @@ pub struct Args {
 /// Prints or writes the definitions.
 ///
 /// # Errors
-/// A file can't be written.
+/// Returns an error if a file can't be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     for (name, text) in portreeve_api::crds::to_yaml()? {
         match &args.out {

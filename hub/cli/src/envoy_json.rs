@@ -1,10 +1,11 @@
-//! Envoy's messages in protobuf's JSON, as Envoy reads and documents it. Entry point: [`Descriptors`].
+//! Converts Envoy's messages to protobuf's JSON form, which Envoy reads and its documentation uses. Entry point:
+//! [`Descriptors`].
 
 use anyhow::Context;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
-/// What the build compiled from the protobuf files of envoy-types.
+/// The descriptors that the build script compiled from the protobuf files of envoy-types.
 const COMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/envoy.binpb"));
 
 /// The descriptors of Envoy's messages.
@@ -13,18 +14,18 @@ pub struct Descriptors(DescriptorPool);
 // === impl Descriptors ===
 
 impl Descriptors {
-    /// Those that this program was built with.
+    /// Returns the descriptors that are compiled into this program.
     ///
     /// # Errors
-    /// They can't be read, which would be a defect of the build.
+    /// Returns an error if they can't be decoded, which would be a bug in the build.
     pub fn built_in() -> anyhow::Result<Self> {
         Ok(Self(DescriptorPool::decode(COMPILED).context("the descriptors of Envoy's messages")?))
     }
 
-    /// The message of a type URL as JSON: fields under their protobuf names, each `Any` unfolded beside its `@type`.
+    /// Returns a message as JSON, with fields under their protobuf names and each `Any` decoded next to its `@type`.
     ///
     /// # Errors
-    /// The type is not among the descriptors, or the bytes are no message of it.
+    /// Returns an error if the type has no descriptor, or if the bytes are not a message of this type.
     pub fn json(&self, type_url: &str, body: &[u8]) -> anyhow::Result<Value> {
         let name = type_url.rsplit('/').next().unwrap_or(type_url);
         let descriptor =

@@ -1,33 +1,33 @@
-//! Text in columns and paragraphs that fit a terminal. Pure but for [`width`].
+//! Columns and paragraphs of text that fit the terminal. All functions are pure except [`width`].
 
 use std::io::{self, IsTerminal as _};
 
-/// Columns of text where the output is no terminal.
+/// Width of the text if the output isn't a terminal.
 pub const WITHOUT_TERMINAL: usize = 100;
 
-/// Columns of text at least: in less nothing can be read.
+/// Minimum width of the text.
 const NARROWEST: usize = 60;
 
-/// Between two columns of a table.
+/// Number of spaces between two columns.
 const GAP: usize = 2;
 
 /// One column of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Characters that it has at least, whatever is in it.
+    /// Minimum width, in characters.
     pub least: usize,
-    /// Whether its cells may be broken where the table is too wide.
+    /// Whether its cells may be wrapped if the table is too wide.
     pub breaks: bool,
 }
 
-/// The width of the terminal that is the standard output, or [`WITHOUT_TERMINAL`].
+/// Returns the width of the terminal at standard output, or [`WITHOUT_TERMINAL`].
 pub fn width() -> usize {
     let stdout = io::stdout();
     let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
     size.map(|size| size.ws_col.into()).filter(|columns| *columns > 0).unwrap_or(WITHOUT_TERMINAL)
 }
 
-/// Lays out lines of cells within `width`, or within 60 if that is more. Cells that don't fit go on below themselves.
+/// Formats lines of cells within `width`, or 60 if that is more. Cells that don't fit continue on the next line.
 pub fn table<const N: usize>(lines: &[[String; N]], columns: [Column; N], width: usize) -> String {
     let widths = widths(lines, columns, width.max(NARROWEST));
     let mut text = String::new();
@@ -42,7 +42,7 @@ pub fn table<const N: usize>(lines: &[[String; N]], columns: [Column; N], width:
     text
 }
 
-/// One line of the terminal.
+/// Returns one line of the terminal.
 fn physical(cells: &[Vec<String>], widths: &[usize], at: usize) -> String {
     let mut text = String::new();
     for (cell, width) in cells.iter().zip(widths) {
@@ -52,7 +52,7 @@ fn physical(cells: &[Vec<String>], widths: &[usize], at: usize) -> String {
     text.trim_end().to_owned()
 }
 
-/// Takes from the widest column that breaks, until the table fits or nothing is left to take.
+/// Narrows the widest column that may be wrapped, until the table fits or no column can be narrowed.
 fn widths<const N: usize>(lines: &[[String; N]], columns: [Column; N], width: usize) -> [usize; N] {
     let mut widths = columns.map(|column| column.least);
     for line in lines {
@@ -68,12 +68,12 @@ fn widths<const N: usize>(lines: &[[String; N]], columns: [Column; N], width: us
     widths
 }
 
-/// Text in lines of `width`, or of 60 if that is more; all but the first are indented.
+/// Wraps text into lines of `width`, or 60 if that is more. All lines but the first are indented.
 pub fn paragraph(text: &str, width: usize) -> String {
     wrap(text, width.max(NARROWEST) - GAP).join("\n  ") + "\n"
 }
 
-/// Breaks at spaces, in words that are too long after `/` or `-`, and else anywhere.
+/// Wraps at spaces. A word that is too long is broken after `/` or `-`, or else anywhere.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut rest) = (Vec::new(), text);
     while let Some((end, next)) = rest.char_indices().nth(width) {

@@ -1,7 +1,7 @@
-//! The one command that a person types.
+//! The command `portreeve` for users.
 //!
-//! (prost-reflect turns Envoy's messages into protobuf's JSON: prost has no reflection. rustix, there already for others, asks
-//! for the terminal's width.)
+//! (prost-reflect converts Envoy's messages to protobuf's JSON, because prost has no reflection. rustix, which other
+//! crates use already, reads the terminal's width.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ pub mod translate;
 pub mod up;
 pub mod workers;
 
-/// UDP and TCP routing by custom resources, with Envoys that go on without you.
+/// UDP and TCP routing by custom resources. The Envoys keep serving when the control plane stops.
 #[derive(Parser)]
 #[command(name = "portreeve", version)]
 struct Cli {
@@ -34,15 +34,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Bring up hub, agent and real Envoys from a folder of manifests.
+    /// Run the hub, an agent and real Envoys from a folder of manifests.
     Up(up::Args),
-    /// Print what every proxy in these files would be sent, without starting anything.
+    /// Print the configuration of every proxy in these files, without starting anything.
     Translate(translate::Args),
     /// Print the definitions of all custom resources.
     Crds(crds::Args),
-    /// Answer UDP datagrams with themselves and one's own address: a worker to try things with.
+    /// Answer UDP datagrams with their content and this worker's address. For tests.
     Echo(echo::Args),
-    /// Send one text by UDP or TCP, and print the answer.
+    /// Send a text by UDP or TCP, and print the answer.
     Send(send::Args),
     #[command(hide = true)]
     Keep(roles::KeepArgs),
@@ -50,7 +50,7 @@ enum Command {
     Launch(roles::LaunchArgs),
 }
 
-/// Runs the command with a command line of its own (the first word is the program's name).
+/// Runs the command with the given command line. Its first word is the program's name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command,

@@ -1,4 +1,4 @@
-//! `portreeve`.
+//! The `portreeve` program.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! `portreeve send ADDR TEXT`: one datagram, or one TCP connection, and its answer. What `nc` does, where there is no `nc`.
+//! `portreeve send ADDR TEXT`: sends one datagram, or a text over one TCP connection, and prints the answer. It
+//! replaces `nc` on machines without it.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
@@ -7,32 +8,32 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use portreeve_runtime::out::{self, print};
 
-/// The largest answer that is printed, in bytes: a datagram is never longer.
+/// Maximum size of a printed answer, in bytes. A datagram is never longer.
 const LARGEST: u16 = u16::MAX;
 
 /// Flags of `portreeve send`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to send it: an address or name, and a port, such as 127.0.0.1:17000.
+    /// Destination: an address or name, and a port, for example 127.0.0.1:17000.
     pub addr: String,
-    /// What to send.
+    /// Text to send.
     pub text: String,
-    /// How long to wait for the answer, in seconds.
+    /// Time to wait for the answer, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pub wait: f64,
-    /// Send it over a TCP connection.
+    /// Use a TCP connection instead of UDP.
     #[arg(long)]
     pub tcp: bool,
 }
 
-/// Sends the text and prints the answer. Of several addresses of a name the first that answers counts.
+/// Sends the text and prints the answer. If the name has several addresses, they are tried in turn until one answers.
 ///
 /// # Errors
-/// The name is unknown, the text can't be sent, or no answer came in time.
+/// Returns an error if the name can't be resolved, the text can't be sent, or no answer arrives in time.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let targets: Vec<SocketAddr> = args.addr.to_socket_addrs().with_context(|| args.addr.clone())?.collect();
     let deadline = Instant::now() + Duration::from_secs_f64(args.wait);
-    let mut outcome = Err(anyhow::anyhow!("{}: the name has no address", args.addr));
+    let mut outcome = Err(anyhow::anyhow!("{}: the name resolves to no address", args.addr));
     for target in targets {
         outcome = ask(target, args, deadline);
         if outcome.is_ok() {
@@ -66,7 +67,7 @@ fn over_udp(target: SocketAddr, text: &[u8], deadline: Instant) -> io::Result<Ve
     Ok(answer)
 }
 
-/// The answer is what comes until the other side ends, is silent for the rest of the time, or has sent enough.
+/// Reads the answer until the peer closes the connection, the deadline passes, or the answer has its maximum size.
 fn over_tcp(target: SocketAddr, text: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&target, left(deadline)?)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
@@ -85,13 +86,13 @@ fn over_tcp(target: SocketAddr, text: &[u8], deadline: Instant) -> io::Result<Ve
     Ok(answer)
 }
 
-/// The time until the deadline.
+/// Returns the time until the deadline.
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// A terminal gets text that it does not act on, everything else the bytes as they came.
+/// Prints control characters escaped on a terminal, and the unchanged bytes elsewhere.
 fn show(answer: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout();
     if stdout.is_terminal() {

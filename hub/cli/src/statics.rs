@@ -1,4 +1,4 @@
-//! A proxy's resources as a whole static configuration, which Envoy runs, or validates, without an agent. Entry point:
+//! A proxy's resources as one static configuration, which Envoy can run or validate without an agent. Entry point:
 //! [`bootstrap`].
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 /// One resource: its type, its name and its JSON.
 pub type Printed = (EnvoyType, String, Value);
 
-/// The configuration of an Envoy that has these resources from its file. Clusters take their endpoints from their
-/// assignments, which they hold then.
+/// Returns the configuration of an Envoy with these resources in its file. Each cluster includes the endpoints of its
+/// assignment.
 pub fn bootstrap((node, proxy): (&str, &str), resources: &[Printed]) -> Value {
     let assignments: BTreeMap<&str, &Value> = of(resources, EnvoyType::Endpoint).collect();
     let clusters = of(resources, EnvoyType::Cluster).map(|(name, cluster)| {

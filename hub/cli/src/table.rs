@@ -1,4 +1,4 @@
-//! The table of proxies, listeners and endpoints that `portreeve up` prints: plain data, then text.
+//! The table of proxies, listeners and endpoints that `portreeve up` prints: first as data, then as text.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use prost::Message;
 
 use crate::layout::{self, Column};
 
-/// Columns of the table. A state has the room of the longest: the others don't move when one changes.
+/// The table's columns. The state column is as wide as the longest state, so that the others don't move when a state
+/// changes.
 const COLUMNS: [Column; 5] = [
     Column { least: 10, breaks: true },
     Column { least: 14, breaks: true },
@@ -27,52 +28,52 @@ const COLUMNS: [Column; 5] = [
     Column { least: 21, breaks: true },
 ];
 
-/// All there is to show.
+/// The content of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Every listener of every proxy.
     pub rows: Vec<Row>,
-    /// What keeps proxies of this host from running, by the proxies as people know them.
+    /// Why proxies of this host don't run, by the proxy's name for people.
     pub troubles: BTreeMap<String, String>,
 }
 
 /// One listener on one proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The proxy, as people know it.
+    /// The proxy's name for people.
     pub proxy: String,
-    /// Whether it shares this process's network.
+    /// Whether the proxy is in this process's network namespace.
     pub on_host: bool,
     /// `<api>/<namespace>/<object>/<listener>`.
     pub listener: String,
     /// True for UDP, false for TCP.
     pub udp: bool,
-    /// The port.
+    /// Port of the listener.
     pub port: u32,
-    /// All sessions share one endpoint.
+    /// Whether all sessions share one endpoint (the cluster has a hash key).
     pub keyed: bool,
-    /// Where it stands.
+    /// State of the listener.
     pub state: State,
-    /// The endpoints that are to take new sessions, the preferred one first.
+    /// Endpoints that new sessions may use, the preferred one first.
     pub endpoints: Vec<String>,
 }
 
-/// Where a listener stands.
+/// The state of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// The proxy accepted it.
     Active,
     /// The proxy has not answered yet.
     Pending,
-    /// The proxy refused it, in these words.
+    /// The proxy rejected it, with this error.
     Refused(String),
-    /// It is not served, for this reason.
+    /// It isn't served, for this reason.
     Denied(String),
-    /// The proxy has it, and so has a process that is none of ours.
+    /// The proxy has it, but a process outside Portreeve uses the same port.
     Shared(String),
 }
 
-/// The table as it is now.
+/// Returns the current table.
 pub fn now(local: &Local, keepers: &Keepers) -> Table {
     let status = keepers.status();
     let told = |name: &str, text: String| match keepers.last_words(name) {
@@ -90,7 +91,7 @@ fn title(node_proxy: &str) -> String {
     ProxyId::Node(node_proxy.into()).to_string()
 }
 
-/// All listeners of all proxies.
+/// Returns all listeners of all proxies.
 fn rows(local: &Local) -> Vec<Row> {
     let answers = local.answers();
     local.read(|world| {
@@ -107,7 +108,7 @@ fn rows(local: &Local) -> Vec<Row> {
     })
 }
 
-/// Why a listener is not served, or not by its proxy alone.
+/// Returns why a listener isn't served, or shares its port with another process.
 fn fault(part: &Contribution, listener: &str) -> Option<State> {
     if let Some(lost) = part.denied.get(listener) {
         return Some(State::Denied(lost.to_string()));
@@ -163,7 +164,7 @@ fn row(
     }
 }
 
-/// What the proxy was told of a cluster, without endpoints that take no new session.
+/// Returns the endpoints of a cluster, as sent to the proxy, that new sessions may use.
 fn endpoints(proxy: &Proxy, cluster: &str) -> Vec<String> {
     let decode = |one: &Arc<Resource>| ClusterLoadAssignment::decode(one.body());
     let assignment = proxy.view.snapshot(|s| s.get(EnvoyType::Endpoint, cluster).map(decode));
@@ -184,7 +185,7 @@ fn address_of(host: &lb_endpoint::HostIdentifier) -> Option<String> {
     Some(if colons { format!("[{}]:{port}", socket.address) } else { format!("{}:{port}", socket.address) })
 }
 
-/// The table as text within `width` columns, and below it why proxies and listeners don't serve.
+/// Formats the table within `width` columns, followed by the reasons why proxies and listeners don't serve.
 pub fn render(table: &Table, width: usize) -> String {
     let mut lines = vec![["PROXY", "LISTENER", "PORT", "STATE", "ENDPOINTS"].map(str::to_string)];
     lines.extend(table.rows.iter().map(cells));
@@ -213,7 +214,7 @@ fn reasons(table: &Table) -> impl Iterator<Item = String> {
 // === impl State ===
 
 impl State {
-    /// The state in a word.
+    /// Returns the state as one word.
     fn word(&self) -> &'static str {
         match self {
             State::Active => "active",

@@ -1,4 +1,4 @@
-//! `portreeve translate FILE…`: what every proxy in some files would be sent, offline.
+//! `portreeve translate FILE…`: prints the configuration of every proxy in some files, offline.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,33 +19,34 @@ use serde_json::{Value, json};
 use crate::envoy_json::Descriptors;
 use crate::statics::{self, Printed};
 
-/// How resources are printed.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// One YAML document for each proxy.
+    /// One YAML document per proxy.
     Yaml,
-    /// One JSON object for each proxy.
+    /// One JSON object per proxy.
     Json,
 }
 /// Flags of `portreeve translate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Manifests, or folders of them.
+    /// Manifests, or folders of manifests.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Where selectors look.
+    /// Namespaces in which selectors find pods.
     #[arg(long, value_enum, default_value = "namespace")]
     pub selector_scope: SelectorScope,
-    /// How it is printed.
+    /// Output format.
     #[arg(short, long, value_enum, default_value = "yaml")]
     pub output: Output,
-    /// Print whole static configurations, as `envoy -c FILE` takes them. Envoy reads one: choose a proxy where there are several.
+    /// Print complete static configurations for `envoy -c FILE`. Envoy reads only one: choose a proxy if there are
+    /// several.
     #[arg(long)]
     pub bootstrap: bool,
-    /// Only the proxies of this node.
+    /// Print only the proxies of this node.
     #[arg(long)]
     pub node: Option<String>,
-    /// Only this proxy, such as nodeproxy/gateway or pod/default/worker-1.
+    /// Print only this proxy, for example nodeproxy/gateway or pod/default/worker-1.
     #[arg(long)]
     pub proxy: Option<String>,
 }
@@ -53,7 +54,7 @@ pub struct Args {
 /// Prints the resources of every proxy.
 ///
 /// # Errors
-/// A file can't be read, or an object is not accepted: named with its field.
+/// Returns an error if a file can't be read or an object is rejected. The error names the field.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut folder = Folder::of_files(&args.files);
     let Reading { objects, complaints, .. } = folder.read(0);
@@ -83,10 +84,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if printed == 0 {
         let chosen = if args.node.is_some() || args.proxy.is_some() { " that was chosen" } else { "" };
-        out::note(format_args!("no proxy in these files{chosen} takes any of the objects"));
+        out::note(format_args!("no proxy in these files{chosen} is selected by any object"));
     }
     if rejected > 0 {
-        bail!("{rejected} of the objects or files were not accepted");
+        bail!("{rejected} objects or files were rejected");
     }
     Ok(())
 }
@@ -100,7 +101,7 @@ fn nodes(objects: &Objects) -> Vec<String> {
     all
 }
 
-/// The world of one node, as its agent has it.
+/// Builds the world of one node, as its agent does.
 fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> {
     let mut world = World::new(Families::V4);
     world.reset_pods(objects.pods_on(node));
@@ -115,7 +116,7 @@ fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> 
     }
     for host in world.wanted_hosts() {
         out::note(format_args!(
-            "{}: names are not resolved offline, this one is shown without addresses",
+            "{}: names are not resolved offline, this cluster is shown without addresses",
             host.1
         ));
         world.set_host(&host, Vec::new());
@@ -148,7 +149,7 @@ fn print(args: &Args, (node, proxy): (&str, &Proxy), descriptors: &Descriptors) 
     }
 }
 
-/// All resources of a proxy. A secret's content is never shown.
+/// Returns all resources of a proxy. The content of secrets is never shown.
 fn resources(proxy: &Proxy, descriptors: &Descriptors) -> anyhow::Result<Vec<Printed>> {
     let mut printed = Vec::new();
     for ty in EnvoyType::ALL {

@@ -1,6 +1,7 @@
-//! `portreeve up DIR`: hub, agent and real Envoys from a folder of manifests, in one process over real sockets.
+//! `portreeve up DIR`: runs the hub, an agent and real Envoys from a folder of manifests, in one process over real
+//! sockets.
 //!
-//! Everything but the source of the objects is as on a cluster. What it started ends with it.
+//! Only the source of the objects differs from a cluster. All started processes end with this one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,13 +38,13 @@ use crate::layout;
 use crate::table::{self, State, Table};
 use crate::workers::Workers;
 
-/// How often the folder is looked at when the system says nothing of changes.
+/// How often the folder is read if the operating system reports no changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-/// How soon the folder is looked at again while something in it is changing.
+/// How soon the folder is read again while a file in it is changing.
 const LOOK_SOON: Duration = Duration::from_millis(150);
 
-/// How long events are gathered before they are acted on.
+/// How long events are collected before they are handled.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// How long `--check` waits for every listener to be active.
@@ -52,38 +53,39 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 /// Flags of `portreeve up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of manifests: custom resources, and Pods, Nodes, Namespaces and Services as static objects.
+    /// Folder of manifests: custom resources, and static Pods, Nodes, Namespaces and Services.
     pub dir: PathBuf,
-    /// Send 64 datagrams through every UDP listener, print who answered, and end: 0 if every expected endpoint did.
+    /// Send 64 datagrams through every UDP listener, print which endpoints answered, and exit. The exit code is 0 if
+    /// every expected endpoint answered.
     #[arg(long)]
     pub check: bool,
-    /// The node that this machine stands for; needed when the folder has several.
+    /// Node that this machine plays. Required if the folder has several.
     #[arg(long)]
     pub node: Option<String>,
-    /// Envoy's binary; without it $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package.
+    /// Path of the Envoy binary. Default: $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package.
     #[arg(long)]
     pub envoy: Option<PathBuf>,
-    /// Directory of sockets and keepers; a new one in the temporary directory without it.
+    /// Directory of sockets and keepers. Default: a new temporary directory.
     #[arg(long)]
     pub run_dir: Option<PathBuf>,
-    /// Where selectors look.
+    /// Namespaces in which selectors find pods.
     #[arg(long, value_enum, default_value = "namespace")]
     pub selector_scope: SelectorScope,
-    /// Log filter.
+    /// Log filter, for example info or portreeve_hub=debug.
     #[arg(long, default_value = "warn")]
     pub log_level: String,
 }
 
-/// Runs until it is asked to end, or with `--check` until the answers are in.
+/// Runs until the process is asked to end, or with `--check` until the check is done.
 ///
 /// # Errors
-/// What kept it from starting, or what the check found.
+/// Returns an error if a part can't start or the check fails.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, Format::Text)?;
-    ensure!(args.dir.is_dir(), "{}: there is no such folder", args.dir.display());
+    ensure!(args.dir.is_dir(), "{}: not a folder", args.dir.display());
     let mut folder = Folder::new(&args.dir);
     let Reading { objects, complaints, .. } = folder.read(now_ms());
-    // Before anything can fail: they may be the reason.
+    // Report the complaints before a later step fails: they may be the reason.
     let told = say(&[], complaints);
     let node = node(&args, &objects)?;
     let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
@@ -93,7 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     });
     let given = names::Given::default();
     let setup = setup(&node, &run_dir, envoy.await??, given.clone())?;
-    // Two steps: first the proxies end, which takes the agent's socket, then everything else.
+    // Shutdown has two steps: the proxies end first, which needs the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
     let mut tasks = Tasks::new(shutdown.clone());
     let readiness = Readiness::default();
@@ -127,7 +129,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// The agent's settings: one hub over a socket in a directory of this user's own, so nobody has to be kept out.
+/// Returns the agent's settings. Its only hub listens on a socket in a directory of this user, so no other user has
+/// access.
 fn setup(node: &str, run_dir: &Path, envoy: PathBuf, given: names::Given) -> anyhow::Result<Setup> {
     Ok(Setup {
         gateways: None,
@@ -135,7 +138,7 @@ fn setup(node: &str, run_dir: &Path, envoy: PathBuf, given: names::Given) -> any
         hub: Places::Unix(run_dir.join("hub.sock")),
         link: Link::Plain,
         run_dir: run_dir.to_owned(),
-        // The folder is at hand whenever the agent is.
+        // No stored state is needed: the folder is always available to the agent.
         state_dir: None,
         envoy: Some(envoy),
         drain: Duration::from_secs(1),
@@ -170,14 +173,14 @@ fn run_dir(given: Option<&Path>) -> PathBuf {
     )
 }
 
-/// The folder as the source of objects.
+/// Reads the objects from the folder.
 struct Source {
     folder: Folder,
     feed: Arc<Feed>,
     node: String,
     workers: Workers,
     told: Vec<Complaint>,
-    /// What led nowhere at the last reading.
+    /// References that led to no object at the last reading.
     nowhere: Vec<String>,
     given: names::Given,
     agent: Arc<portreeve_agent::local::Local>,
@@ -194,7 +197,7 @@ impl Source {
         drop(guard);
         let mut wait = LOOK_AGAIN;
         loop {
-            // Woken or not, look.
+            // Read the folder after a change and after the timeout.
             let _ = tokio::time::timeout(wait, touches.changed()).await;
             tokio::time::sleep(SETTLE).await;
             touches.mark_unchanged();
@@ -226,7 +229,7 @@ impl Source {
     }
 }
 
-/// Says what was not said at the last reading, and returns what is said by now.
+/// Reports the complaints that are new since the last reading. Returns all current complaints.
 fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
     for complaint in complaints.iter().filter(|complaint| !told.contains(complaint)) {
         note(format_args!("{}: {}", complaint.file.display(), complaint.text));
@@ -234,7 +237,7 @@ fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
     complaints
 }
 
-/// Prints the table when it differs and has settled; with a check, checks once all listeners are active.
+/// Prints the table once it has changed and settled. With a check, runs the check once all listeners are active.
 async fn show(
     (local, keepers): (Arc<portreeve_agent::local::Local>, Keepers),
     check: Option<watch::Sender<Option<Vec<String>>>>,
@@ -255,13 +258,13 @@ async fn show(
             asked.begin();
             return std::future::pending().await;
         }
-        // Woken or not, look: the patience of the check runs out in silence.
+        // Look after a change and after the timeout: the check's deadline passes without any change.
         let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
         tokio::time::sleep(SETTLE).await;
     }
 }
 
-/// Ends what was started, once it is asked for: by a signal, or by the check's verdict.
+/// Ends all started parts after a signal or after the check.
 async fn end(agent: Agent, asked: Shutdown, shutdown: Shutdown, ours: Option<PathBuf>) -> anyhow::Result<()> {
     tokio::select! {
         caught = asked.on_signal() => caught?,
@@ -273,7 +276,7 @@ async fn end(agent: Agent, asked: Shutdown, shutdown: Shutdown, ours: Option<Pat
         bail!("these proxies did not end: {}", left.join(", "));
     }
     if let Some(run_dir) = ours {
-        // What can't be removed from the temporary directory harms nobody.
+        // A leftover in the temporary directory is harmless.
         let _ = std::fs::remove_dir_all(&run_dir);
     }
     Ok(())

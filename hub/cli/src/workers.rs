@@ -1,6 +1,6 @@
-//! Pods of a folder that ask to be run here: their containers' commands become processes that end with this one.
+//! Runs pods of a folder as local processes: their containers' commands, which end with this process.
 //!
-//! A static Pod is only a description, so this happens only for pods annotated `portreeve.dev/run: local`.
+//! A static Pod is only a description by default. Only pods annotated `portreeve.dev/run: local` are run.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -10,10 +10,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::process::{Child, Command};
 
-/// The annotation, and the value that asks for it.
+/// The annotation and its value.
 pub const ANNOTATION: (&str, &str) = ("portreeve.dev/run", "local");
 
-/// A pod's container, by names.
+/// A container's name with that of its pod.
 type Title = String;
 
 /// The running containers.
@@ -25,7 +25,7 @@ pub struct Workers {
 // === impl Workers ===
 
 impl Workers {
-    /// Starts what the pods ask for, restarts what is asked for differently, ends the rest. Answers with complaints.
+    /// Starts the containers of these pods, restarts those that changed and ends all others. Returns complaints.
     pub fn follow(&mut self, pods: &[Pod]) -> Vec<String> {
         let mut wanted = BTreeMap::new();
         for pod in
@@ -48,7 +48,7 @@ impl Workers {
         complaints
     }
 
-    /// Containers that ended by themselves since the last call, with how.
+    /// Returns the containers that ended by themselves since the last call, and how they ended.
     pub fn ended(&mut self) -> Vec<String> {
         let mut ended = Vec::new();
         self.running.retain(|title, (_, child)| match child.try_wait() {
@@ -63,12 +63,12 @@ impl Workers {
 }
 
 fn start(words: &[String]) -> anyhow::Result<Child> {
-    let (program, arguments) = words.split_first().context("its container has no command")?;
+    let (program, arguments) = words.split_first().context("the container has no command")?;
     let program = match program.as_str() {
         "portreeve" => std::env::current_exe()?,
         other => other.into(),
     };
-    // Launched, so that the kernel ends it with this process, however that ends.
+    // The launcher role makes the kernel end the child with this process, however this process ends.
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["launch", "--parent", &std::process::id().to_string()]);
     command.arg(&program).args(arguments).stdin(Stdio::null()).kill_on_drop(true);

@@ -1,4 +1,4 @@
-//! The commands when nobody reads what they print.
+//! The commands when nobody reads their output.
 #![allow(clippy::unwrap_used, reason = "a test ends where it can't start what it tests")]
 
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::{self, PipeWriter};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// What a shell reports for a process that SIGPIPE ended.
+/// The exit code that a shell reports for a process killed by SIGPIPE.
 const BROKEN_PIPE: i32 = 141;
 
 fn portreeve(words: &[&str]) -> Command {
@@ -15,7 +15,7 @@ fn portreeve(words: &[&str]) -> Command {
     command
 }
 
-/// A pipe whose reader has gone.
+/// Returns a pipe without a reader.
 fn unread() -> PipeWriter {
     io::pipe().unwrap().1
 }

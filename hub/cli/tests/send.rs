@@ -1,4 +1,4 @@
-//! `portreeve send`, beside `portreeve echo` and sockets of the test.
+//! `portreeve send` against `portreeve echo` and the test's own sockets.
 #![allow(clippy::unwrap_used, reason = "a test ends where it can't start what it tests")]
 
 use std::io::{Read as _, Write as _};
