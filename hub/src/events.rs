@@ -1,5 +1,6 @@
-//! Events for what a person must see: a proxy refuses, a port is lost, nothing is healthy, and that it is over. They
-//! follow from the conditions before and after a write, so that none is told twice. Entry point: [`publish`].
+//! Kubernetes Events for alarms and their end: a proxy rejects its configuration, a listener loses its port, all
+//! endpoints are unhealthy. Events are derived from the conditions before and after a write, so each change is
+//! published once. Entry point: [`publish`].
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -15,19 +16,19 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::kinds;
 use crate::subject::Subject;
 
-/// Who reports.
+/// The reporting controller.
 const CONTROLLER: &str = "portreeve.dev/hub";
 
-/// Bytes of an object's name at most.
+/// Maximum length of an event's name, in bytes.
 const MAX_NAME: usize = 253;
 
-/// Bytes of a note at most: the API server's own limit is 1,024.
+/// Maximum length of a note, in bytes. The API server's limit is 1,024.
 const MAX_NOTE: usize = 1000;
 
-/// Reasons that a person must see.
+/// Reasons that raise an alarm.
 const ALARMS: [Reason; 4] = [Reason::Nacked, Reason::PortConflict, Reason::Unhealthy, Reason::NotRunning];
 
-/// A change to be told.
+/// A change of a condition that is worth an event.
 #[derive(Debug, PartialEq, Eq)]
 struct News {
     warning: bool,
@@ -35,8 +36,8 @@ struct News {
     note: String,
 }
 
-/// Publishes what a change of conditions means, to be called once for each write of them. An event that can't be written is
-/// lost: the conditions say the same.
+/// Publishes the events for a change of conditions. Must be called once for each write. An event that can't be written
+/// is lost, because the conditions have the same content.
 pub async fn publish(
     client: &Client,
     (subject, identity): (&Subject, &str),
@@ -78,13 +79,13 @@ fn is_alarm(reason: &str) -> bool {
 fn event(subject: &Subject, identity: &str, news: News) -> Event {
     let uid = &subject.verdict.uid;
     let ObjectRef { namespace, name, kind } = &subject.verdict.key;
-    // Each write of changed conditions is told once, so each event is one of its own: an alarm that comes back after its
-    // recovery has the same words as before.
+    // Each change of conditions becomes an event of its own, even if an alarm comes back with the same text after its
+    // recovery.
     let now = Timestamp::now();
     let hash = xxh3_64(format!("{uid} {} {}", news.reason, now.as_nanosecond()).as_bytes());
     let resource = kinds::row(kind).map(|row| (row.resource)());
     let of = Some(namespace.to_string()).filter(|namespace| !namespace.is_empty());
-    // Of what has no namespace the API server wants to hear in this one.
+    // The API server requires the namespace `default` for events on cluster-scoped objects.
     let (name, place) = (name.to_string(), of.clone().unwrap_or_else(|| "default".into()));
     Event {
         metadata: ObjectMeta {
@@ -111,11 +112,11 @@ fn event(subject: &Subject, identity: &str, news: News) -> Event {
     }
 }
 
-/// `OBJECT.HASH`, with so much of the object's name as an event's name has room for.
+/// Returns `OBJECT.HASH`, with the object's name cut so that the result fits into an event's name.
 fn event_name(object: &str, hash: u64) -> String {
     let room = MAX_NAME - 17;
     let part = &object[..object.floor_char_boundary(room.min(object.len()))];
-    // A part of a DNS name must not end in what only joins its labels.
+    // A part of a DNS name must not end with `-` or `.`.
     format!("{}.{hash:016x}", part.trim_end_matches(['.', '-']))
 }
 

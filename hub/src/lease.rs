@@ -1,7 +1,8 @@
-//! The leader's Lease: one hub writes conditions, all of them serve. (The election crate for kube follows one major
-//! version behind, so these few lines are ours.)
+//! The leader's Lease. One hub writes conditions; all hubs serve agents. (kube's election crate supports an older major
+//! version of kube only, hence this implementation.)
 //!
-//! No hub compares its clock with another's: a lease is over when this hub has seen it unchanged for as long as it lasts.
+//! Clocks of different hubs are never compared: a lease has expired when this hub has seen it unchanged for its whole
+//! duration.
 
 use std::time::{Duration, Instant};
 
@@ -11,27 +12,27 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-/// Name of the Lease.
+/// Name of the Lease object.
 pub const NAME: &str = "portreeve-hub";
 
-/// A leader that has not renewed for this long has lost the lease.
+/// A leader that hasn't renewed the lease for this long has lost it.
 pub const DURATION: Duration = Duration::from_secs(10);
 
-/// How long after the start of a renewal this hub may lead by it: it gives the lead up well before another hub can have
-/// seen the lease unchanged for [`DURATION`].
+/// How long a hub leads after the start of its last successful renewal. It stops leading well before another hub can
+/// have seen the lease unchanged for [`DURATION`].
 pub const HOLD: Duration = Duration::from_secs(7);
 
-/// How long one look at the lease may take.
+/// Timeout of one attempt to read or renew the lease.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// One hub's claim on the lease.
+/// A hub's candidacy for the lease.
 pub struct Election {
     api: Api<Lease>,
     identity: String,
     seen: Option<Seen>,
 }
 
-/// A lease as it was seen, and since when.
+/// A lease, and the time since when it is unchanged.
 #[derive(Debug)]
 struct Seen {
     spec: LeaseSpec,
@@ -41,15 +42,17 @@ struct Seen {
 // === impl Election ===
 
 impl Election {
-    /// A claim in a namespace under an identity that no other hub has.
+    /// Creates a candidate in a namespace. `identity` must be unique among hubs.
     pub fn new(client: Client, namespace: &str, identity: String) -> Self {
         Self { api: Api::namespaced(client, namespace), identity, seen: None }
     }
 
-    /// Takes or renews the lease; answers whether this hub leads now. To be called several times a [`DURATION`].
+    /// Takes or renews the lease, and returns whether this hub leads now. Must be called several times per
+    /// [`DURATION`].
     ///
     /// # Errors
-    /// The API server can't be reached in time, or refuses: nothing new is known of the lease.
+    /// Returns an error if the API server can't be reached in time or rejects the request. Then nothing new is known
+    /// about the lease.
     pub async fn contend(&mut self) -> kube::Result<bool> {
         by(Instant::now() + LOOK, self.look()).await
     }
@@ -69,14 +72,14 @@ impl Election {
             return Ok(false);
         }
         lease.spec = Some(self.spec(lease.spec.as_ref(), now));
-        // A replace carries the resourceVersion: of two hubs that saw it free, one gets a conflict.
+        // A replace carries the resourceVersion. If two hubs see the lease free, one of them gets a conflict.
         settled(self.api.replace(NAME, &PostParams::default(), &lease).await)
     }
 
-    /// Gives the lease up, if it is ours: another hub takes it at its next look instead of waiting for its end.
+    /// Releases the lease if this hub holds it, so that another hub doesn't have to wait for its expiry.
     ///
     /// # Errors
-    /// The API server can't be reached or refuses: the lease then runs out.
+    /// Returns an error if the API server can't be reached or rejects the request. The lease then expires.
     pub async fn release(&self) -> kube::Result<()> {
         let Some(mut lease) = self.api.get_opt(NAME).await? else { return Ok(()) };
         let Some(spec) = lease.spec.as_mut() else { return Ok(()) };
@@ -105,10 +108,10 @@ impl Election {
     }
 }
 
-/// Waits for a call until then.
+/// Waits for a call until a deadline.
 ///
 /// # Errors
-/// The call's own, or that the time is over.
+/// Returns the call's own error, or an error if the deadline passes.
 pub async fn by<T>(until: Instant, call: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     let late = |_| kube::Error::Service("the API server did not answer in time".into());
     tokio::time::timeout_at(until.into(), call).await.map_err(late)?
@@ -117,14 +120,14 @@ pub async fn by<T>(until: Instant, call: impl Future<Output = kube::Result<T>>) 
 // === impl Seen ===
 
 impl Seen {
-    /// What is seen now: since when depends on whether it is what was seen before.
+    /// Records a lease as seen now. An unchanged lease keeps the time at which it was first seen.
     fn of(before: Option<Self>, spec: LeaseSpec, now: Instant) -> Self {
         let since = before.filter(|before| before.spec == spec).map_or(now, |before| before.since);
         Self { spec, since }
     }
 
-    /// Whether the lease can be taken by `identity`: it holds it, nobody does, or the holder has not renewed it for as long
-    /// as it lasts. The times that the lease names are its holder's clock's and are not looked at.
+    /// Returns whether `identity` may take the lease: it holds the lease, no hub does, or the holder hasn't renewed it
+    /// for its whole duration. The times in the lease come from the holder's clock and are ignored.
     fn is_free(&self, identity: &str, now: Instant) -> bool {
         let holder = self.spec.holder_identity.as_deref().unwrap_or_default();
         let lasts = u64::try_from(self.spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
@@ -154,7 +157,7 @@ mod tests {
         }
     }
 
-    /// What a hub has seen: each lease, at the second at which it looked.
+    /// Returns what a hub has seen after looking at each lease at the given second.
     fn seen(looks: &[(LeaseSpec, u64)], began: Instant) -> Seen {
         let at = |second| began + Duration::from_secs(second);
         let mut seen = None;
@@ -170,7 +173,7 @@ mod tests {
         let free = |looks: &[(LeaseSpec, u64)], second| {
             seen(looks, began).is_free("me", began + Duration::from_secs(second))
         };
-        // The holder's clock is an hour behind, an hour ahead, or right: nothing depends on it.
+        // The holder's clock is an hour behind, correct, or an hour ahead: the result is the same.
         for clock in [1_000, 4_600, 8_200] {
             let (first, renewed) = (held("other", clock), held("other", clock + 2));
             assert!(!free(&[(first.clone(), 0)], 9), "{clock}");
@@ -200,7 +203,8 @@ mod tests {
 
     #[test]
     fn lead_is_given_up_before_another_hub_can_take_the_lease() {
-        // The last renewal begins at 0 and is seen by others at 0 at the earliest. A look that fails takes until HOLD + LOOK.
+        // The last renewal begins at 0, and other hubs see it at 0 at the earliest. A failing attempt ends at HOLD +
+        // LOOK.
         assert!(HOLD + LOOK < DURATION);
     }
 }

@@ -1,7 +1,7 @@
-//! The hub: watches custom resources and pods, resolves each resource into a Plan, and gives every node's agent just
-//! what concerns it.
+//! The hub watches custom resources and pods, resolves each resource into a Plan, and sends every node's agent only
+//! what its node needs.
 //!
-//! [`index`] and [`resolve`] are pure; the rest feeds them and carries what they say.
+//! [`index`] and [`resolve`] are pure. The other modules feed them and deliver their results.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -41,7 +41,7 @@ pub mod watches;
 pub mod watermark;
 pub mod writer;
 
-/// Runs the hub with a command line of its own (the first word is the program's name).
+/// Runs the hub with the given command line. Its first word is the program's name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = match run::Args::try_parse_from(args) {
         Ok(args) => args,

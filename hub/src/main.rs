@@ -1,4 +1,4 @@
-//! `portreeve-hub`.
+//! The `portreeve-hub` program.
 
 use std::process::ExitCode;
 

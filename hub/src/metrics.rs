@@ -1,4 +1,4 @@
-//! What a hub tells Prometheus: taken from its state when it asks. Entry point: [`of`].
+//! The hub's Prometheus metrics, computed from its state at each scrape. Entry point: [`of`].
 
 use portreeve_runtime::metrics::Family;
 
@@ -6,7 +6,7 @@ use crate::feed::Feed;
 use crate::reports::{Desk, Tally};
 use crate::served::{Served, Share};
 
-/// All families of a hub; `leads`: it holds the lease.
+/// Returns all metric families of a hub. `leads` tells whether it holds the lease.
 pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     let exhausted = [("exhausted", feed.exhausted_streams())];
     let refused = feed.door().refusals().into_iter().chain(exhausted);
@@ -14,8 +14,7 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     let mut all = vec![
         Family::gauge("portreeve_hub_leader", "1 for the hub that writes conditions")
             .value(f64::from(u8::from(leads))),
-        Family::counter("portreeve_hub_refused_agents", "Agents that were not let in, by reason")
-            .each("reason", refused),
+        Family::counter("portreeve_hub_refused_agents", "Refused agents, by reason").each("reason", refused),
     ];
     let (served, tally) = (feed.served(), desk.tally());
     let streams = [("feed", served.streams), ("reports", tally.streams)];
@@ -34,7 +33,7 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     all
 }
 
-/// What there is, and how this hub came to know of it.
+/// Metrics of the watched objects.
 fn watched(served: &Served) -> Vec<Family> {
     let census = &served.census;
     let others = [("pod", census.pods), ("node", census.nodes), ("namespace", census.namespaces)];
@@ -58,7 +57,7 @@ fn watched(served: &Served) -> Vec<Family> {
     ]
 }
 
-/// What agents are told.
+/// Metrics of what agents are served.
 fn published(served: &Served) -> Vec<Family> {
     let of = |count: fn(&Share) -> usize| {
         served.agents.iter().map(move |(node, share)| (node.to_string(), count(share) as f64))

@@ -7,17 +7,18 @@ use std::str::FromStr;
 use portreeve_api::identifiers::is_dns_label;
 use portreeve_xds::Name;
 
-/// Characters of a namespace's name at most.
+/// Maximum length of a namespace's name, in characters.
 const LONGEST: usize = 63;
 
-/// The namespaces whose objects a hub serves; all if there is none.
+/// The namespaces whose objects a hub serves. Empty: all namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces(BTreeSet<Name>);
 
 // === impl Namespaces ===
 
 impl Namespaces {
-    /// What to watch of each namespaced kind: every namespace by itself, or (`None`) all at once.
+    /// Returns the watches that each namespaced kind needs: one per namespace, or a single one (`None`) for all
+    /// namespaces.
     pub fn watched(&self) -> Vec<Option<Name>> {
         match self.0.is_empty() {
             true => vec![None],

@@ -1,13 +1,13 @@
-//! A node's Health as it is handed from the reports to the feed ([`NodeHealth`]).
+//! A node's Health, passed from the reports to the feed ([`NodeHealth`]).
 
 use portreeve_api::plan::Health;
 use portreeve_xds::Name;
 
-/// What a node's agent says of the endpoints there.
+/// A change of a node's Health.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeHealth {
     /// The node.
     pub node: Name,
-    /// What is not healthy there; `None`: the node is forgotten, or never said anything.
+    /// The unhealthy endpoints; `None` if the node is forgotten or never reported.
     pub health: Option<Health>,
 }

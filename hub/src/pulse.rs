@@ -1,34 +1,34 @@
-//! When each watch was heard last, and how often it failed ([`Pulse`]).
+//! The time of each watch's last event, and the number of its failures ([`Pulse`]).
 
 use crate::watermark::WatchedKind;
 
-/// The state of the watches.
+/// The state of all watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse([Beat; WatchedKind::COUNT]);
 
 /// The state of one watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Beat {
-    /// When it last brought something, in milliseconds since the Unix epoch; 0: never.
+    /// Time of the watch's last event, in milliseconds since the Unix epoch; 0 if there was none.
     pub heard_ms: i64,
-    /// How often it failed.
+    /// Number of failures.
     pub failures: u64,
 }
 
 // === impl Pulse ===
 
 impl Pulse {
-    /// A watch brought something.
+    /// Records an event of a watch.
     pub fn heard(&mut self, kind: WatchedKind, now_ms: i64) {
         self.0[kind.place()].heard_ms = now_ms;
     }
 
-    /// A watch failed, and is tried again.
+    /// Records a failure of a watch, which is retried.
     pub fn failed(&mut self, kind: WatchedKind) {
         self.0[kind.place()].failures += 1;
     }
 
-    /// Each watch, by the letters of its kind.
+    /// Returns the state of each watch, with the short name of its kind.
     pub fn beats(&self) -> impl Iterator<Item = (&'static str, Beat)> {
         WatchedKind::all().map(|kind| (kind.letters(), self.0[kind.place()]))
     }

@@ -1,4 +1,4 @@
-//! The hub's process: flags, tasks, and the order in which they start.
+//! The hub's process: its flags, its tasks and their start order.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,49 +23,48 @@ use crate::traces::Tracer;
 use crate::writer::Writer;
 use crate::{metrics, tls, watches};
 
-/// The hub: serves every node's agent just what concerns it.
+/// The hub: sends every node's agent the configuration that its node needs.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "portreeve-hub", version)]
 pub struct Args {
-    /// Address and port that agents connect to.
+    /// Address and port for agents.
     #[arg(long, default_value = "0.0.0.0:18100")]
     pub listen: SocketAddr,
-    /// Address and port of /livez, /readyz and /metrics; none is opened without it.
+    /// Address and port of /livez, /readyz and /metrics. Default: none is opened.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
-    /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
+    /// Path of a kubeconfig file. Default: $KUBECONFIG, the user's own file, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
-    /// The namespaces whose VirtualServices and pods the hub watches, serves and writes conditions on, as a list with commas.
-    /// Without it all namespaces. Rights in these namespaces are enough for both kinds.
+    /// Namespaces, separated by commas, whose VirtualServices and pods the hub watches, serves and writes conditions
+    /// for. Default: all namespaces. The hub then needs rights on both kinds in these namespaces only.
     #[arg(long, value_name = "NAMES", default_value_t, hide_default_value = true)]
     pub namespaces: Namespaces,
-    /// Where selectors look.
+    /// Namespaces in which selectors find pods.
     #[arg(long, value_enum, default_value = "namespace")]
     pub selector_scope: SelectorScope,
-    /// Seconds that a node keeps a Plan after its last workload left.
+    /// How long a node keeps a Plan after its last workload left, in seconds.
     #[arg(long, default_value_t = 30)]
     pub grace: u32,
-    /// Identity in the leader's lease; the host's name and the process id without it.
+    /// Identity in the leader's lease. Default: the host name and the process id.
     #[arg(long)]
     pub identity: Option<String>,
-    /// The hub's own namespace: of the leader's lease, and of the certificate that the hubs share.
+    /// Namespace of the hub: its leader's lease and the hubs' shared certificate are there.
     #[arg(long, env = "POD_NAMESPACE", default_value = "portreeve")]
     pub namespace: String,
-    /// The ServiceAccount of the agents, as namespace/name: tokens of others are refused.
+    /// ServiceAccount of the agents, as namespace/name. Tokens of other accounts are refused.
     #[arg(long, value_name = "NAMESPACE/NAME", default_value = "portreeve/portreeve-agent")]
     pub agent_service_account: Account,
-    /// Its certificate.
+    /// Flags of the certificate.
     #[command(flatten)]
     pub tls: tls::Args,
-    /// An OpenTelemetry collector, as http://host:port of its OTLP port for gRPC, that is told what becomes of each change;
-    /// nothing is traced without it.
+    /// OTLP/gRPC address of an OpenTelemetry collector for traces of changes, as http://host:port. Default: no tracing.
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<otlp::Endpoint>,
-    /// Log filter.
+    /// Log filter, for example info or portreeve_hub=debug.
     #[arg(long, default_value = "info")]
     pub log_level: String,
-    /// text or json.
+    /// Log format: text or json.
     #[arg(long, default_value_t)]
     pub log_format: Format,
 }
@@ -73,7 +72,7 @@ pub struct Args {
 /// Runs a hub until it is asked to end.
 ///
 /// # Errors
-/// The first task that failed, by name.
+/// Returns the error of the first task that fails, with the task's name.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
     let client = client(args.kubeconfig.as_deref()).await?;
@@ -118,12 +117,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.run().await
 }
 
-/// All that agents are served: the feed, and the desk at which they report.
+/// Returns all services for agents: the feed, and the desk for their reports.
 pub fn services(feed: &Arc<Feed>, desk: &Arc<Desk>) -> Routes {
     routes(feed.clone(), limits()).add_service(desk.service())
 }
 
-/// Who is let in.
+/// Creates the check that agents must pass.
 fn door(tasks: &mut Tasks, client: &Client, args: &Args) -> Door {
     if !args.tls.insecure {
         return Door::guarded(tasks, client, args.agent_service_account.clone());
@@ -135,17 +134,17 @@ fn door(tasks: &mut Tasks, client: &Client, args: &Args) -> Door {
     Door::Open
 }
 
-/// Serves agents in the clear until the shutdown.
+/// Serves agents without TLS until the shutdown.
 ///
 /// # Errors
-/// The listener fails.
+/// Returns an error if the listener fails.
 pub async fn serve(routes: Routes, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
     serve_tcp(listener, routes, shutdown.waiter()).await?;
     Ok(())
 }
 
-/// One stream for each node, and room for reconnects that overlap. A request names at most what a node holds: 50,000
-/// resources fit.
+/// Limits of the feed: one stream per node with room for overlapping reconnects. A request may name as many resources
+/// as a node has, up to 50,000.
 pub fn limits() -> Limits {
     Limits { max_streams: 20_000, max_request: 4 << 20, ..Limits::default() }
 }

@@ -1,4 +1,4 @@
-//! How much a hub serves ([`Served`]), for its metrics.
+//! The amount of resources that a hub serves ([`Served`]), for metrics.
 
 use std::collections::BTreeMap;
 
@@ -9,38 +9,38 @@ use crate::index::{Census, Name};
 use crate::pulse::Pulse;
 use crate::watermark::Watermark;
 
-/// How much a hub serves.
+/// The amount of resources that a hub serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Served {
-    /// What there is.
+    /// Number of objects by kind.
     pub census: Census,
-    /// What each node with a connected agent has.
+    /// The resources of each node with a connected agent.
     pub agents: BTreeMap<Name, Share>,
-    /// Resources that were published to agents since the start.
+    /// Number of resources published to agents since the start.
     pub pushed: u64,
-    /// Changes of one node's resources that were published since the start.
+    /// Number of published changes since the start, each of one node's resources.
     pub pushes: u64,
-    /// Streams of agents.
+    /// Number of agents' streams.
     pub streams: usize,
-    /// How the watches are.
+    /// State of the watches.
     pub pulse: Pulse,
-    /// How far this hub has seen.
+    /// The latest resourceVersions that this hub has seen.
     pub seen: Watermark,
 }
 
-/// What one node is served.
+/// The resources of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// How many resources.
+    /// Number of resources.
     pub resources: usize,
-    /// How many bytes they have as they go out.
+    /// Size of the encoded resources in bytes.
     pub bytes: usize,
 }
 
 // === impl Share ===
 
 impl Share {
-    /// What a node with this view is served.
+    /// Returns the share of a node with this view.
     pub fn of(view: &View<PlanType>) -> Self {
         view.snapshot(|all| {
             let sum = |count: fn(&Snapshot<PlanType>, PlanType) -> usize| {

@@ -1,5 +1,5 @@
-//! Static Services of a folder, where neither cluster DNS nor kube-proxy runs: which addresses a host name stands for, and
-//! which port of each. Entry point: [`Services::lead`].
+//! Services of a folder, for a host without cluster DNS and kube-proxy: the addresses that a host name resolves to, and
+//! the port of each. Entry point: [`Services::lead`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,22 +9,22 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use portreeve_api::pod::Pod;
 
-/// Complete host names (without a trailing dot) and their addresses.
+/// Fully qualified host names (without the final dot) and their addresses.
 pub type Names = BTreeMap<String, Vec<IpAddr>>;
 
-/// The Services of a folder, and the pods behind them.
+/// The Services of a folder, and the pods that they select.
 pub struct Services<'a> {
     domain: &'a str,
     named: BTreeMap<String, (&'a Service, Vec<Backend<'a>>)>,
 }
 
-/// A pod that a Service selects and that takes traffic.
+/// A pod that a Service selects and that can take traffic.
 struct Backend<'a> {
     ip: IpAddr,
     pod: &'a KubePod,
 }
 
-/// Ports of a pod: for traffic, and for health checks.
+/// Ports of a pod: the traffic port and the health check port.
 type Ports = (i32, Option<i32>);
 
 /// An endpoint with a host name.
@@ -38,14 +38,14 @@ pub struct Wanted<'w> {
     pub port: i32,
     /// The port for health checks.
     pub health_port: Option<i32>,
-    /// `UDP` or `TCP`.
+    /// Protocol: `UDP` or `TCP`.
     pub protocol: &'w str,
 }
 
-/// Where an endpoint leads.
+/// The replacement of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// A complete host name, with a trailing dot.
+    /// A fully qualified host name, with the final dot.
     pub host: String,
     /// The pods' port for traffic.
     pub port: i32,
@@ -53,20 +53,20 @@ pub struct Target {
     pub health_port: Option<i32>,
 }
 
-/// What a Service makes of an endpoint's ports.
+/// The effect of a Service on an endpoint's ports.
 enum Route {
     /// The endpoint stays as it is.
     Same,
-    /// The pods by their ports.
+    /// The endpoint is replaced by the pods, grouped by their ports.
     To(BTreeMap<Ports, Vec<IpAddr>>),
-    /// Why it leads nowhere.
+    /// No pod can be reached, for this reason.
     Nowhere(String),
 }
 
 // === impl Services ===
 
 impl<'a> Services<'a> {
-    /// The Services of a folder in the cluster's DNS domain.
+    /// Creates the set of Services of a folder, with the cluster's DNS domain.
     pub fn new(services: &'a [Service], pods: &'a [KubePod], domain: &'a str) -> Self {
         let known: Vec<(Pod, &KubePod)> =
             pods.iter().filter_map(|pod| Some((Pod::from_kube(pod.clone())?, pod))).collect();
@@ -78,8 +78,8 @@ impl<'a> Services<'a> {
         Self { domain, named: named.collect() }
     }
 
-    /// The addresses of all Services: of the pods that a Service selects in its own namespace, or its cluster IP when it has
-    /// no selector.
+    /// Returns the addresses of all Services: those of the pods that a Service selects in its namespace, or its cluster
+    /// IP if it has no selector.
     pub fn names(&self) -> Names {
         let addresses = |(service, backends): &(&Service, Vec<Backend<'_>>)| match selects(service) {
             true => backends.iter().map(|backend| backend.ip).collect(),
@@ -88,10 +88,10 @@ impl<'a> Services<'a> {
         self.named.iter().map(|(name, entry)| (name.clone(), addresses(entry))).collect()
     }
 
-    /// Leads an endpoint whose host name is a Service's to the pods' ports, as kube-proxy does: the `targetPort` of the
-    /// Service's port, by number or by the name that each pod has for it. A headless Service changes no port. Host names that
-    /// this makes up are added to `names`. `None`: the endpoint stays as it is. The text tells what leads nowhere, with its
-    /// field.
+    /// Replaces an endpoint whose host name is a Service's, as kube-proxy would: by the pods with the `targetPort` of
+    /// the Service's port, given by number or by each pod's port name. A headless Service changes no port. New host
+    /// names are added to `names`. Returns `None` if the endpoint stays as it is, and a message with the field if a
+    /// port leads to no pod.
     pub fn lead(&self, wanted: &Wanted<'_>, names: &mut Names) -> (Option<Vec<Target>>, Option<String>) {
         let Some((name, (service, backends))) = self.find(wanted.namespace, wanted.host) else {
             return (None, None);
@@ -124,7 +124,7 @@ impl<'a> Services<'a> {
         }
     }
 
-    /// The Service that a host name means in a namespace, by the search list of a pod there.
+    /// Returns the Service that a host name resolves to in a namespace, using the DNS search list of a pod there.
     fn find(&self, namespace: &str, host: &str) -> Option<(&String, &(&'a Service, Vec<Backend<'a>>))> {
         if let Some(complete) = host.strip_suffix('.') {
             return self.named.get_key_value(complete);
@@ -143,7 +143,7 @@ impl<'a> Services<'a> {
 // === impl Target ===
 
 impl Target {
-    /// The complete host name of these pods and their ports: it is looked for nowhere else.
+    /// Creates the fully qualified host name of these pods and ports. It is looked up without the search list.
     fn new(name: &str, (port, health_port): Ports) -> Self {
         Self { host: format!("{name}."), port, health_port }
     }
@@ -184,7 +184,7 @@ fn port_of<'s>(service: &'s Service, wanted: i32, protocol: &str) -> Option<&'s 
     ports.find(|port| port.port == wanted && port.protocol.as_deref().unwrap_or("TCP") == protocol)
 }
 
-/// The port of a pod that a Service's port leads to; `None` if the pod has no port of that name.
+/// Returns the pod's port that a Service's port leads to, or `None` if the pod has no port of that name.
 fn target(port: &ServicePort, pod: &KubePod) -> Option<i32> {
     match &port.target_port {
         None => Some(port.port),

@@ -1,4 +1,5 @@
-//! An object as the hub serves it ([`Subject`]): what its conditions follow from, beside what agents report.
+//! An object as the hub serves it ([`Subject`]): together with the agents' reports, it determines the object's
+//! conditions.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +7,12 @@ use portreeve_xds::Name;
 
 use crate::verdict::Verdict;
 
-/// What an object is.
+/// The type of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
-    /// It opens listeners, and has a Plan.
+    /// It opens listeners and has a Plan.
     Plan,
-    /// A NodeProxy: its nodes report on it as they do on Plans.
+    /// It is a NodeProxy. Agents report on it as on a Plan.
     NodeProxy,
     /// Objects that open listeners look it up: it is accepted or not, and nothing else is said of it.
     Part,
@@ -20,9 +21,9 @@ pub enum Of {
 /// An object, as the hub serves it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
-    /// What it is.
+    /// The object's type.
     pub of: Of,
-    /// Whether it is accepted, and what it refers to.
+    /// Whether the object is accepted, and its references.
     pub verdict: Verdict,
     /// Its Plan, if a version of it is served.
     pub served: Option<Served>,
@@ -31,14 +32,14 @@ pub struct Subject {
 /// A Plan that is served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Served {
-    /// Its resource's name.
+    /// Name of the Plan resource.
     pub plan: Name,
-    /// Its resource's version: an edit without effect leaves it as it was.
+    /// Version of the Plan resource. An edit without effect doesn't change it.
     pub version: u64,
-    /// The generation of the object that it was made of, or that would make it anew.
+    /// The latest generation of the object that results in this Plan.
     pub generation: i64,
-    /// The nodes with a workload for it.
+    /// Nodes with a workload that the object selects.
     pub nodes: BTreeSet<Name>,
-    /// NodeProxies whose labels it selects, and which don't take objects of its namespace.
+    /// NodeProxies that the object selects by labels, but which don't allow its namespace.
     pub closed: Vec<Name>,
 }

@@ -1,5 +1,5 @@
-//! How far a hub has seen: the highest resourceVersion of each watch. Content hashes have no order, so this
-//! is what keeps an agent from being taken back in time by a replica that lags.
+//! The watermark of a hub: the highest resourceVersion of each watch. Content hashes have no order, so the watermark
+//! prevents a lagging replica from sending an agent older state than it has seen.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,39 +9,39 @@ use portreeve_xds::Name;
 
 use crate::kinds;
 
-/// A kind that the hub watches: those of the registry, in its order, and what they are about.
+/// A kind of object that the hub watches: the kinds of the registry in its order, then pods, nodes and namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchedKind(usize);
 
-/// The names of the watched kinds that the registry does not know.
+/// The short names of the watched kinds outside the registry.
 const OTHERS: [&str; 3] = ["pods", "nodes", "namespaces"];
 
-/// What one watch watches: the objects of a kind, in all namespaces or in one.
+/// The objects of one watch: those of a kind, in all namespaces or in one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Watched {
-    /// Their kind.
+    /// The kind of the objects.
     pub kind: WatchedKind,
-    /// Their namespace; `None`: all of them, or the kind has none.
+    /// The namespace; `None` for all namespaces and for cluster-scoped kinds.
     pub namespace: Option<Name>,
 }
 
-/// The highest resourceVersion seen of each watch; 0: nothing.
+/// The highest resourceVersion that each watch has seen; 0 if none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watermark {
     /// Watches of all namespaces.
     whole: [Mark; WatchedKind::COUNT],
-    /// Watches of one namespace, in hubs that are restricted to some. One revision for all of them would not do: a replica
+    /// Watches of single namespaces, in hubs that are restricted to some. Each has its own revision, because a replica
     /// may be ahead in one namespace and lag in another.
     parts: BTreeMap<Watched, Mark>,
 }
 
-/// How far a watch has seen.
+/// The revisions of one watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Mark {
-    /// The highest revision of objects and their deletions: what others are held to.
+    /// The highest revision of objects and their deletions. Other hubs must have reached it.
     seen: u64,
-    /// The highest revision of lists, which hold all that was before them. A replica that listed earlier, and has had nothing
-    /// to see since, does not know that it is as far: so nobody is held to these.
+    /// The highest revision of lists, which include all earlier objects. Other hubs needn't have reached it: a replica
+    /// that listed earlier and got no event since doesn't know that it is up to date.
     listed: u64,
 }
 
@@ -54,20 +54,20 @@ impl WatchedKind {
     pub const NODES: Self = Self(kinds::ALL.len() + 1);
     /// Namespaces.
     pub const NAMESPACES: Self = Self(kinds::ALL.len() + 2);
-    /// How many there are.
+    /// Number of watched kinds.
     pub const COUNT: usize = kinds::ALL.len() + OTHERS.len();
 
-    /// A kind of the registry, by its place there.
+    /// Returns the kind of the registry's row at this index.
     pub fn of_row(place: usize) -> Self {
         Self(place)
     }
 
-    /// Every kind.
+    /// Returns every kind.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
     }
 
-    /// Its name in a watermark and in metrics.
+    /// Returns the short name in watermarks and metrics.
     pub fn letters(self) -> &'static str {
         match kinds::ALL.get(self.0) {
             Some(row) => row.letters,
@@ -75,7 +75,7 @@ impl WatchedKind {
         }
     }
 
-    /// Its place among all kinds.
+    /// Returns the index among all kinds.
     pub fn place(self) -> usize {
         self.0
     }
@@ -105,14 +105,14 @@ impl FromStr for Watched {
             None => (text, None),
         };
         let kind = WatchedKind::all().find(|kind| kind.letters() == letters);
-        Ok(Self { kind: kind.ok_or_else(|| format!("{letters:?} is no kind"))?, namespace })
+        Ok(Self { kind: kind.ok_or_else(|| format!("{letters:?} is not a known kind"))?, namespace })
     }
 }
 
 // === impl Mark ===
 
 impl Mark {
-    /// Up to which revision everything was seen.
+    /// Returns the revision up to which everything was seen.
     fn reach(self) -> u64 {
         self.seen.max(self.listed)
     }
@@ -121,37 +121,38 @@ impl Mark {
 // === impl Watermark ===
 
 impl Watermark {
-    /// Records a revision of a watch, and returns whether that raised it.
+    /// Records a revision of a watch. Returns whether it raised the watermark.
     pub fn raise(&mut self, of: &Watched, revision: u64) -> bool {
         raise(&mut self.mark(of).seen, revision)
     }
 
-    /// Records the revision of a watch's complete list, and returns whether that raised it.
+    /// Records the revision of a watch's complete list. Returns whether it raised the watermark.
     pub fn list(&mut self, of: &Watched, revision: u64) -> bool {
         raise(&mut self.mark(of).listed, revision)
     }
 
-    /// The highest revision of each kind, by its letters.
+    /// Returns the highest revision of each kind, with its short name.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let highest =
             |kind| self.parts_of(kind).chain([self.whole[kind.place()]]).map(|mark| mark.seen).max();
         WatchedKind::all().map(move |kind| (kind.letters(), highest(kind).unwrap_or_default()))
     }
 
-    /// Whether all that `other` has seen was seen here as well. What is not watched here counts as seen.
+    /// Returns whether this hub has seen everything that `other` has seen. Objects that this hub doesn't watch count as
+    /// seen.
     pub fn covers(&self, other: &Self) -> bool {
         let whole = WatchedKind::all().all(|kind| self.reach(kind) >= other.whole[kind.place()].seen);
         whole
             && other.parts.iter().all(|(of, theirs)| self.reach_of(of).is_none_or(|mine| mine >= theirs.seen))
     }
 
-    /// Up to which revision everything of a kind was seen, in all namespaces that are watched.
+    /// Returns the revision up to which everything of a kind was seen in all watched namespaces.
     fn reach(&self, kind: WatchedKind) -> u64 {
         let lowest = self.parts_of(kind).map(Mark::reach).min();
         lowest.unwrap_or_else(|| self.whole[kind.place()].reach())
     }
 
-    /// The same in one namespace; `None` if it is not watched.
+    /// Like [`Self::reach`], for one namespace. `None` if it isn't watched.
     fn reach_of(&self, of: &Watched) -> Option<u64> {
         match self.parts.get(of) {
             Some(mark) => Some(mark.reach()),
@@ -172,7 +173,7 @@ impl Watermark {
     }
 }
 
-/// Raises a revision, and returns whether it was lower.
+/// Raises a revision. Returns whether it was lower before.
 fn raise(known: &mut u64, revision: u64) -> bool {
     let lower = *known < revision;
     *known = revision.max(*known);
@@ -192,7 +193,7 @@ impl fmt::Display for Watermark {
 impl FromStr for Watermark {
     type Err = String;
 
-    /// Kinds that this version doesn't know are passed over: the other side may be newer.
+    /// Unknown kinds are skipped, because the other side may be newer.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut read = Self::default();
         for part in text.split(',').filter(|p| !p.is_empty()) {
@@ -238,7 +239,7 @@ mod tests {
         assert!(later.covers(&"vs=8".parse().unwrap()), "the deletion of what it never saw");
         assert!(!later.covers(&"vs=10".parse().unwrap()));
         assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0,namespaces=0");
-        // One that listed when 3 was the newest, and has had nothing to see since, is as far.
+        // A replica that listed at revision 3 and got no event since is up to date.
         let earlier: Watermark = "vs=3".parse().unwrap();
         assert!(earlier.covers(&later));
     }

@@ -1,5 +1,5 @@
-//! The writer of conditions: the leading hub says of every object what it thinks of it and how far its proxies are,
-//! and of every NodeProxy where it runs, in one patch with all conditions. Entry point: [`Writer::run`].
+//! Writes conditions. The leading hub writes each object's conditions, and each NodeProxy's number of nodes, in one
+//! patch per object. Entry point: [`Writer::run`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -27,26 +27,26 @@ use crate::reports::Desk;
 use crate::status::{Board, Said, Word, lingers};
 use crate::subject::Of;
 
-/// Field manager of what is written.
+/// Field manager of the patches.
 const MANAGER: &str = "portreeve-hub";
 
-/// How long news are gathered before they are looked at.
+/// How long changes are collected before they are handled.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Objects that are written before the lease is looked at again.
+/// Number of objects written before the lease is checked again.
 const BATCH: usize = 64;
 
-/// Requests under way at once.
+/// Maximum number of concurrent requests.
 const AT_ONCE: usize = 8;
 
-/// How long agents have to report to a hub that starts before it takes a finalizer off.
+/// How long a starting hub waits for agents' reports before it removes a finalizer.
 const YOUNG: Duration = Duration::from_secs(5);
 
-/// How long a hub that starts takes nobody's `Programmed` away because agents have not reported to it: those that reach it by a name
-/// learn of it only when they ask for that again.
+/// How long a starting hub doesn't set `Programmed` to a worse status for missing reports. Agents that reach the hub by
+/// a DNS name only find it when they resolve the name again.
 const UNHEARD: Duration = Duration::from_secs(15);
 
-/// How long the lease may take to be given up at the end.
+/// Timeout for releasing the lease at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Writes conditions while this hub leads.
@@ -57,28 +57,28 @@ pub struct Writer {
     feed: Arc<Feed>,
     desk: Arc<Desk>,
     board: Board,
-    /// Objects whose proxies have yet to answer: time alone changes what is said of them.
+    /// Objects whose proxies haven't answered yet. Their conditions change with time alone.
     pending: BTreeSet<ObjectRef>,
     started: Instant,
-    /// Until when this hub may write by its last renewal of the lease.
+    /// Time until which this hub may write, according to its last renewal of the lease.
     until: Instant,
     leads: watch::Sender<bool>,
 }
 
-/// What became of a write.
+/// The result of a write.
 enum Outcome {
-    /// It stands there.
+    /// The object has the conditions.
     Stands,
-    /// The object is gone, or has changed: its own news follow.
+    /// The object is gone or has changed. A watch event will follow.
     Passed,
-    /// It is too early to say so.
+    /// It is too early to write these conditions.
     Early,
 }
 
 // === impl Writer ===
 
 impl Writer {
-    /// A writer that contends for the lease in `namespace` under `identity`.
+    /// Creates a writer that is a candidate for the lease in `namespace` under `identity`.
     pub fn new(
         client: Client,
         (namespace, identity): (String, String),
@@ -91,16 +91,16 @@ impl Writer {
         Self { client, election, identity, feed, desk, board, pending, started, until: started, leads }
     }
 
-    /// Follows whether this hub leads.
+    /// Returns a receiver that tells whether this hub leads.
     pub fn leads(&self) -> watch::Receiver<bool> {
         self.leads.subscribe()
     }
 
-    /// Runs until the shutdown, and then gives the lease up. News wait while another hub leads: they are this hub's own
-    /// view of the same objects, and are written when it takes over, where they differ from what stands there.
+    /// Runs until the shutdown, then releases the lease. While another hub leads, changes are collected: when this hub
+    /// takes over, it writes the conditions that differ.
     ///
     /// # Errors
-    /// None that ends it: failures are logged and tried again.
+    /// Never returns an error: failures are logged and retried.
     pub async fn run(mut self, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
         tokio::select! {
             () = readiness.ready() => self.started = Instant::now(),
@@ -112,7 +112,7 @@ impl Writer {
             () = shutdown.wait() => {}
         }
         if leads {
-            // What can't be given up runs out by itself.
+            // A lease that can't be released expires.
             let _ = tokio::time::timeout(FAREWELL, self.election.release()).await;
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Writer {
                 woken
             };
             let woken = tokio::select! {
-                // First: whatever there is to write, the lease must not run out meanwhile.
+                // The lease comes first: it must not expire while objects are written.
                 biased;
                 _ = renewal.tick() => {
                     *leads = self.contend(*leads).await;
@@ -150,7 +150,7 @@ impl Writer {
         }
     }
 
-    /// Renews or takes the lease. A hub that leads and can't renew leads on until the time of its last renewal is over.
+    /// Takes or renews the lease. A leader that can't renew it leads until its last renewal expires.
     async fn contend(&mut self, led: bool) -> bool {
         let begun = Instant::now();
         let leads = match self.election.contend().await {
@@ -170,7 +170,7 @@ impl Writer {
         leads
     }
 
-    /// Looks at every object with news, that were there when this task was woken.
+    /// Handles every object that changed before this task was woken.
     fn take_in(&mut self, woken: Instant) {
         let stirred = self.feed.take_stirred().into_iter().map(|key| (key, woken));
         let mut news: BTreeMap<ObjectRef, Instant> = stirred.collect();
@@ -183,7 +183,7 @@ impl Writer {
         }
     }
 
-    /// Looks at an object with news that came then.
+    /// Handles an object that changed at this time.
     fn look(&mut self, key: &ObjectRef, at: Instant) {
         let now = Instant::now();
         let Some(subject) = self.feed.subject(key) else {
@@ -211,7 +211,7 @@ impl Writer {
         said.map(|one| Word { node: one.node, status: one.status, reachable: one.reachable }).collect()
     }
 
-    /// Writes a batch of what is due.
+    /// Writes a batch of objects that are due.
     async fn write_some(&mut self) {
         let due = self.board.take(BATCH, Instant::now());
         let young = self.started.elapsed() < UNHEARD;
@@ -236,8 +236,8 @@ impl Writer {
         }
     }
 
-    /// Takes the finalizer off objects whose configuration is withdrawn, once no proxy that can be reached runs anything
-    /// of it; what waits or fails is looked at again.
+    /// Removes the finalizer from withdrawn objects once no reachable proxy runs their configuration. Objects that must
+    /// wait or fail are retried.
     async fn release(&self) {
         if self.started.elapsed() < YOUNG {
             return;
@@ -269,7 +269,7 @@ impl Writer {
         let (verdict, resource) = (&subject.verdict, (row.resource)());
         let api = api(&self.client, key, &resource);
         let Some(object) = api.get_opt(&key.name).await? else { return Ok(Outcome::Passed) };
-        // Judged meanwhile in another version, or another object of that name: its own news follow.
+        // The object has a new generation, or was recreated. A watch event will follow.
         let other = object.metadata.uid.as_deref() != Some(&verdict.uid);
         if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
             return Ok(Outcome::Passed);
@@ -307,7 +307,7 @@ impl Writer {
     }
 }
 
-/// The objects of a kind, in the namespace of one of them.
+/// Returns the API of a kind in an object's namespace.
 fn api(client: &Client, object: &ObjectRef, resource: &ApiResource) -> Api<Raw> {
     match object.kind.namespaced {
         true => Api::namespaced_with(client.clone(), &object.namespace, resource),
@@ -327,19 +327,21 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
     found.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
 }
 
-/// Whether what is said comes of what was not heard.
+/// Returns whether the conditions result from missing reports.
 fn is_unheard(said: &Said) -> bool {
     let mut programmed = said.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
     programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable))
 }
 
-/// Takes off the finalizer by which old clients announce a deletion: what it waited for is done.
+/// Removes the finalizer with which clients of the replaced control plane announce a deletion, because the withdrawal
+/// is done.
 async fn strip_finalizer(client: &Client, key: &ObjectRef, departing: &Departing) -> kube::Result<()> {
     let Some(row) = kinds::row(key.kind) else { return Ok(()) };
     let kept: Vec<&String> =
         departing.finalizers.iter().filter(|one| Some(one.as_str()) != row.finalizer).collect();
     let api = api(client, key, &(row.resource)());
-    // Of this version only: a finalizer that somebody added meanwhile must stay. The newer version comes by the watch.
+    // The patch applies to this version only, so that a finalizer added meanwhile stays. A watch event brings the newer
+    // version.
     let patch = json!({"metadata": {"resourceVersion": departing.revision, "finalizers": kept}});
     match api.patch_metadata(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => Ok(()),

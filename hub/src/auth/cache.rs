@@ -1,20 +1,21 @@
-//! Tokens that were found good a moment ago ([`Cache`]): an agent that reconnects must not cost the API server a review
-//! each time. Kept by hash: the tokens themselves are nowhere.
+//! Tokens that were recently verified ([`Cache`]), so that an agent that reconnects doesn't cost the API server a
+//! review each time. The cache stores only hashes, never the tokens.
 
 use std::collections::HashMap;
 
 use ring::digest::{SHA256, digest};
 
-/// How long a review is believed, seconds: as long as the API server itself believes a deleted pod's token.
+/// How long the result of a review is trusted, in seconds: as long as the API server itself trusts the token of a
+/// deleted pod.
 const TRUSTED: i64 = 10;
 
-/// Tokens that are remembered at a time: more than there are agents.
+/// Maximum number of cached tokens, which exceeds the number of agents.
 const MOST: usize = 20_000;
 
 /// A token's hash.
 type Hash = [u8; 32];
 
-/// Tokens that were found good, with the second until which that counts.
+/// Verified tokens, each with the second at which the entry expires.
 #[derive(Debug, Default)]
 pub struct Cache {
     good: HashMap<Hash, i64>,
@@ -23,12 +24,12 @@ pub struct Cache {
 // === impl Cache ===
 
 impl Cache {
-    /// Whether a token was found good a moment ago.
+    /// Returns whether a token was verified recently.
     pub fn holds(&self, token: &str, now: i64) -> bool {
         self.good.get(&hash(token)).is_some_and(|until| now < *until)
     }
 
-    /// Remembers a token. When there is no room it is not remembered, and is reviewed again.
+    /// Adds a token. If the cache is full, the token isn't added and will be reviewed again.
     pub fn put(&mut self, token: &str, now: i64) {
         if self.good.len() >= MOST {
             self.good.retain(|_, until| now < *until);

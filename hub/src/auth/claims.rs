@@ -1,7 +1,8 @@
-//! What a ServiceAccount token says of itself ([`Parts::read`]), and whether that is an agent's ([`Claims::identity`]).
+//! Parsing of a ServiceAccount token ([`Parts::read`]), and whether its claims are those of an agent
+//! ([`Claims::identity`]).
 //!
-//! Nothing here is proof: the signature is checked by the API server or by the issuer's keys. What is refused here need
-//! not bother either.
+//! Nothing here verifies the signature: the API server or the issuer's keys do. A token that is refused here needs no
+//! verification.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -10,33 +11,34 @@ use serde::Deserialize;
 
 use super::refusal::{Refusal, shortened};
 
-/// Longest token, bytes; real ones have about 1,200.
+/// Maximum length of a token in bytes. Real tokens have about 1,200.
 const LONGEST: usize = 8 << 10;
 
-/// How far the clocks of hub and API server may be apart, seconds; so long a token is good after its end.
+/// Allowed difference between the clocks of hub and API server, in seconds. A token is accepted for this long after its
+/// expiry.
 pub const LEEWAY: i64 = 10;
 
-/// The ServiceAccount of the agents.
+/// The ServiceAccount that the agents use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its namespace.
+    /// The namespace of the ServiceAccount.
     pub namespace: String,
-    /// Its name.
+    /// The name of the ServiceAccount.
     pub name: String,
 }
 
-/// A token, taken apart.
+/// The parts of a token.
 #[derive(Clone, Debug)]
 pub struct Parts<'t> {
-    /// What is signed.
+    /// The signed part of the text.
     pub signed: &'t str,
     /// The decoded signature.
     pub signature: Vec<u8>,
-    /// The algorithm that the header names.
+    /// The algorithm in the header.
     pub algorithm: String,
-    /// The key that the header names.
+    /// The key id in the header.
     pub key: Option<String>,
-    /// What it says.
+    /// The token's claims.
     pub claims: Claims,
 }
 
@@ -46,10 +48,10 @@ struct Header {
     kid: Option<String>,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Claims {
-    /// Who signed it.
+    /// The issuer.
     #[serde(default)]
     pub iss: String,
     #[serde(default)]
@@ -84,21 +86,21 @@ struct Named {
     name: String,
 }
 
-/// Whose a token is.
+/// The agent that a token belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The node of the pod that it is bound to.
+    /// The node of the pod that the token is bound to.
     pub node: String,
-    /// That pod, as namespace/name.
+    /// The pod that the token is bound to, as namespace/name.
     pub pod: String,
-    /// Until when it is good, seconds since the Unix epoch, [`LEEWAY`] included.
+    /// Time until which the token is accepted, in seconds since the Unix epoch, including [`LEEWAY`].
     pub until: i64,
 }
 
 // === impl Account ===
 
 impl Account {
-    /// The user's name that the API server gives it.
+    /// Returns the user name that the API server gives to the ServiceAccount.
     pub fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
@@ -132,10 +134,10 @@ impl Default for Audiences {
 // === impl Parts ===
 
 impl<'t> Parts<'t> {
-    /// Takes a token apart.
+    /// Splits and decodes a token.
     ///
     /// # Errors
-    /// It is none.
+    /// Returns [`Refusal::Malformed`] if the text is not a ServiceAccount token.
     pub fn read(token: &'t str) -> Result<Self, Refusal> {
         if token.len() > LONGEST {
             return Err(Refusal::Malformed("it is too long"));
@@ -160,10 +162,11 @@ fn json<T: serde::de::DeserializeOwned>(part: &str, wrong: &'static str) -> Resu
 // === impl Claims ===
 
 impl Claims {
-    /// Whose the token claims to be, if it is an agent's and good at `now` (seconds since the Unix epoch).
+    /// Returns the agent that the token claims to belong to, if the claims are valid at `now` (seconds since the Unix
+    /// epoch).
     ///
     /// # Errors
-    /// It is over, for somebody else, of another account, or bound to no node.
+    /// Returns an error if the token has expired, has another audience or ServiceAccount, or isn't bound to a node.
     pub fn identity(&self, account: &Account, now: i64) -> Result<Identity, Refusal> {
         let until = self.exp.saturating_add(LEEWAY);
         if now >= until {
@@ -208,10 +211,10 @@ impl Claims {
 // === impl Identity ===
 
 impl Identity {
-    /// Holds the node that a stream claims against the token's.
+    /// Compares the node that a stream claims with the token's node.
     ///
     /// # Errors
-    /// They differ.
+    /// Returns an error if they differ.
     pub fn is_node(&self, said: &str) -> Result<(), Refusal> {
         match self.node == said {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! Fetching the issuer's name and keys while the API server is there ([`follow`]), for the time when it is not.
+//! Fetches the token issuer's name and keys while the API server is reachable ([`follow`]), for use while it is not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,14 @@ use tokio::sync::watch;
 
 use super::keys::Keys;
 
-/// Between two fetches; keys change when a person rotates them, and the new ones are published long before their use.
+/// Interval between two fetches. Keys change only when an administrator rotates them, and new keys are published long
+/// before they are used.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// After a fetch that failed.
+/// Delay after a failed fetch.
 const SOON: Duration = Duration::from_secs(10);
 
-/// For both answers.
+/// Timeout for both requests together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
@@ -25,10 +26,10 @@ struct Discovery {
     issuer: String,
 }
 
-/// Keeps the keys fresh, for ever. What was fetched last stays while nothing newer can be had.
+/// Fetches the keys periodically and never returns. After a failure, the last fetched keys stay in use.
 ///
 /// # Errors
-/// None that ends it: a failure is logged once, until the next success.
+/// Never returns an error: a failure is logged once until the next success.
 pub async fn follow(client: Client, keys: watch::Sender<Option<Arc<Keys>>>) -> anyhow::Result<()> {
     let mut failing = false;
     loop {
@@ -42,13 +43,13 @@ pub async fn follow(client: Client, keys: watch::Sender<Option<Arc<Keys>>>) -> a
                 let first = keys.send_replace(Some(Arc::new(fetched))).is_none();
                 if first || failing {
                     tracing::info!(
-                        "the token issuer's keys are here: agents are known without the API server"
+                        "the token issuer's keys were fetched: agents can be verified without the API server"
                     );
                 }
             }
             Err(error) if !failing => tracing::warn!(
                 error = format!("{error:#}"),
-                "the token issuer's keys can't be fetched: agents that come while the API server is away are refused"
+                "the token issuer's keys can't be fetched: agents that connect while the API server is unreachable are refused"
             ),
             Err(_) => {}
         }

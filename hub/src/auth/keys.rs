@@ -1,8 +1,8 @@
-//! The issuer's public keys ([`Keys`]): who can be believed while the API server is away.
+//! The token issuer's public keys ([`Keys`]), which verify agents while the API server is unreachable.
 //!
-//! Verified with ring, which is here for TLS already: the JWT library of this language brings either another
-//! cryptography or an RSA implementation with an open advisory, and what is needed of it are these few lines. The
-//! algorithm is the key's, never the token's own word.
+//! Signatures are verified with ring, which TLS uses already. The JWT library for Rust depends either on another
+//! cryptography library or on an RSA implementation with an open advisory, and only the few lines here are needed. The
+//! algorithm is determined by the key, never by the token.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -16,10 +16,10 @@ use serde::Deserialize;
 use super::claims::Parts;
 use super::refusal::Refusal;
 
-/// Keys that are kept at most; an issuer has a handful.
+/// Maximum number of keys. An issuer has a handful.
 const MOST: usize = 64;
 
-/// The issuer and its keys at one moment.
+/// The issuer and its keys at the time of one fetch.
 #[derive(Debug)]
 pub struct Keys {
     issuer: String,
@@ -54,24 +54,24 @@ struct Jwk {
     e: Option<String>,
 }
 
-/// What the keys say of a token.
+/// The result of checking a token's signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// It is the issuer's.
+    /// One of the issuer's keys signed the token.
     Good,
-    /// It names no key that is known: it may be newer than what was fetched.
+    /// The token's key id is unknown. The key may be newer than the last fetch.
     UnknownKey,
-    /// It is forged.
+    /// The signature is wrong, for this reason.
     Bad(&'static str),
 }
 
 // === impl Keys ===
 
 impl Keys {
-    /// Keys of an issuer from its JSON Web Key Set. Keys of kinds that are not known are left out.
+    /// Reads an issuer's keys from its JSON Web Key Set. Keys of unknown types are skipped.
     ///
     /// # Errors
-    /// It is no key set.
+    /// Returns an error if the text is not a key set.
     pub fn read(issuer: impl Into<String>, set: &str) -> Result<Self, String> {
         let set: Set = serde_json::from_str(set).map_err(|error| format!("no key set: {error}"))?;
         let keys: Vec<Key> = set.keys.iter().take(MOST).filter_map(Key::of).collect();
@@ -81,7 +81,7 @@ impl Keys {
         }
     }
 
-    /// What the keys say of a token's signature.
+    /// Checks a token's signature.
     pub fn signature(&self, parts: &Parts<'_>) -> Signature {
         let named: Vec<&Key> = self.keys.iter().filter(|key| key.id == parts.key).collect();
         if named.is_empty() {
@@ -93,10 +93,10 @@ impl Keys {
         }
     }
 
-    /// Whether a token is the issuer's, without asking anybody. Its content is judged elsewhere.
+    /// Verifies with the fetched keys alone that the issuer signed a token. The claims are checked elsewhere.
     ///
     /// # Errors
-    /// It is another issuer's, or not signed by one of the keys.
+    /// Returns an error if the token has another issuer, or isn't signed by one of the keys.
     pub fn prove(&self, parts: &Parts<'_>) -> Result<(), Refusal> {
         if parts.claims.iss != self.issuer {
             return Err(Refusal::Forged("it is another issuer's"));

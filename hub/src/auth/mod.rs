@@ -1,10 +1,11 @@
-//! Who is let in: every stream shows the token of its agent's pod, and sees what its node may see ([`Door::admit`]).
+//! Authentication of agents: every stream presents the token of its agent's pod and may only read what its node needs
+//! ([`Door::admit`]).
 //!
-//! The API server is asked whose the token is. While it is away the token's signature is held against the issuer's keys
-//! that were fetched before, so that an agent that restarts in an outage is not locked out. A stream ends with its
-//! token: it is cut with UNAVAILABLE and the agent, whose file the kubelet renewed long before, connects again at
-//! once. (Nothing is sent anew then, since content hashes agree; a second stream beside the first would save 50 ms in
-//! which nothing is lost, once a token's life.)
+//! The API server reviews the token. While it is unreachable, the token's signature is checked against the issuer's
+//! keys that were fetched before, so that an agent that restarts during an outage isn't locked out. A stream ends when
+//! its token expires: it is closed with UNAVAILABLE, and the agent reconnects immediately with the token that the
+//! kubelet has renewed long before. (The reconnect sends no resource again, because the content hashes are equal. A
+//! second stream in parallel would save 50 ms once per token lifetime, in which nothing is lost.)
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -36,22 +37,23 @@ use refusal::{Refusal, shortened};
 use review::Answer;
 use tally::Tally;
 
-/// Reviews that are under way at a time; the others wait.
+/// Maximum number of concurrent reviews. Others wait.
 const REVIEWS: usize = 32;
 
-/// How long an API server that did not answer is not asked again: thousands of agents may come back at once.
+/// How long no review is sent after the API server didn't answer, in milliseconds: thousands of agents may reconnect at
+/// once.
 const AWAY: i64 = 2_000;
 
-/// What every stream passes.
+/// The check that every stream must pass.
 #[derive(Clone)]
 pub enum Door {
-    /// Everybody is who he says: `--insecure`, and sockets that only this user reaches.
+    /// Every client is accepted as the node it claims to be: `--insecure`, and sockets that only this user can reach.
     Open,
-    /// Tokens are looked at.
+    /// Every client must present a token.
     Guarded(Arc<Warden>),
 }
 
-/// Looks at tokens.
+/// Verifies tokens.
 pub struct Warden {
     client: Client,
     account: Account,
@@ -59,21 +61,21 @@ pub struct Warden {
     cache: Mutex<Cache>,
     tally: Mutex<Tally>,
     reviews: Semaphore,
-    /// Until when the API server is not asked, milliseconds since the Unix epoch.
+    /// Time until which no review is sent, in milliseconds since the Unix epoch.
     away: AtomicI64,
 }
 
-/// A stream's leave to be here.
+/// The permission of an admitted stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    /// When the stream has to end; none: never.
+    /// The time at which the stream has to end; `None` for no limit.
     pub until: Option<Instant>,
 }
 
 // === impl Door ===
 
 impl Door {
-    /// A door for agents of this account. The tasks keep the issuer's keys.
+    /// Creates a door for agents with this ServiceAccount, and spawns the task that fetches the issuer's keys.
     pub fn guarded(tasks: &mut Tasks, client: &Client, account: Account) -> Self {
         let (sender, keys) = watch::channel(None);
         tasks.spawn("keys of the token issuer", issuer::follow(client.clone(), sender));
@@ -88,11 +90,11 @@ impl Door {
         }))
     }
 
-    /// Lets in a stream with these request headers whose first message says that it is of node `said`.
+    /// Checks a stream with these request headers whose first message claims to be from node `said`.
     ///
     /// # Errors
-    /// PERMISSION_DENIED for somebody else's token, UNAUTHENTICATED for a bad one, UNAVAILABLE when nobody can say; the
-    /// message says why, and what to do.
+    /// Returns PERMISSION_DENIED if the token belongs to another client, UNAUTHENTICATED if it is invalid, and
+    /// UNAVAILABLE if it can't be verified now. The message contains the reason and the remedy.
     pub async fn admit(&self, headers: &HeaderMap, said: &str) -> Result<Pass, Status> {
         match self {
             Self::Open => Ok(Pass { until: None }),
@@ -100,10 +102,11 @@ impl Door {
         }
     }
 
-    /// Refuses a call whose headers alone say that [`Door::admit`] will, before anything of it is read. Asks nobody.
+    /// Refuses a call that [`Door::admit`] would refuse because of its headers alone, before its body is read. Sends no
+    /// request.
     ///
     /// # Errors
-    /// As of [`Door::admit`].
+    /// See [`Door::admit`].
     pub fn glance(&self, headers: &HeaderMap) -> Result<(), Status> {
         match self {
             Self::Open => Ok(()),
@@ -111,7 +114,7 @@ impl Door {
         }
     }
 
-    /// How many were refused since the start, by reason.
+    /// Returns the number of refusals since the start, by reason.
     pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
         match self {
             Self::Open => BTreeMap::new(),
@@ -137,7 +140,7 @@ impl Warden {
         judged.map_err(|refusal| self.refuse(refusal, "", now))
     }
 
-    /// Counts a refusal, and logs it if it is time for a line.
+    /// Counts a refusal, and logs it if the last log line is old enough.
     fn refuse(&self, refusal: Refusal, said: &str, now: i64) -> Status {
         if let Some(line) = lock(&self.tally).note(refusal.reason(), now / 1000) {
             tracing::warn!(
@@ -152,7 +155,7 @@ impl Warden {
         refusal.into()
     }
 
-    /// The token, its parts, and whose it claims to be.
+    /// Returns the token, its parts, and the agent that it claims to belong to.
     fn read<'h>(&self, headers: &'h HeaderMap, now: i64) -> Result<(&'h str, Parts<'h>, Identity), Refusal> {
         let token = bearer(headers)?;
         let parts = Parts::read(token)?;
@@ -160,7 +163,7 @@ impl Warden {
         Ok((token, parts, identity))
     }
 
-    /// Forgeries cost the API server nothing.
+    /// Refuses a token with a wrong signature, which then costs the API server nothing.
     fn not_forged(&self, parts: &Parts<'_>) -> Result<(), Refusal> {
         match self.keys.borrow().as_ref().map(|keys| keys.signature(parts)) {
             Some(Signature::Bad(why)) => Err(Refusal::Forged(why)),
@@ -177,7 +180,7 @@ impl Warden {
         Ok(identity)
     }
 
-    /// Finds out whether the token is genuine.
+    /// Verifies the token.
     async fn prove(
         &self,
         token: &str,
@@ -228,7 +231,7 @@ impl Warden {
 // === impl Pass ===
 
 impl Pass {
-    /// Resolves when the stream has to end, with the status to end it with.
+    /// Waits until the stream has to end. Returns the status to end it with.
     pub async fn ended(&self) -> Status {
         match self.until {
             Some(until) => tokio::time::sleep_until(until).await,
@@ -238,7 +241,7 @@ impl Pass {
     }
 }
 
-/// How a stream ends whose token is over.
+/// The final status of a stream whose token has expired.
 pub fn ended() -> Status {
     Status::unavailable("the token that this stream began with has expired: connect again with a newer one")
 }
@@ -246,13 +249,14 @@ pub fn ended() -> Status {
 fn pass(identity: &Identity, now: i64) -> Pass {
     let left = identity.until.saturating_mul(1000).saturating_sub(now);
     let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-    // A token of more years than the clock can count has no end.
+    // An expiry beyond the clock's range counts as no limit.
     Pass { until: Instant::now().checked_add(left) }
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let value = headers.get(AUTHORIZATION).ok_or(Refusal::Missing)?;
-    let text = value.to_str().map_err(|_| Refusal::Malformed("the authorization header is no text"))?;
+    let text =
+        value.to_str().map_err(|_| Refusal::Malformed("the authorization header is not valid text"))?;
     match text.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         _ => Err(Refusal::Malformed("the authorization header holds no bearer token")),

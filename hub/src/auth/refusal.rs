@@ -1,46 +1,48 @@
-//! Why an agent is not let in, in words for the agent and a reason for the tally ([`Refusal`]).
+//! The reasons for refusing an agent: a message for the agent and a name for the metrics ([`Refusal`]).
 
 use tonic::Status;
 
-/// The longest part of a refusal that a stranger chose, characters.
+/// Maximum length of a text from the client that is quoted, in characters.
 const LONGEST: usize = 120;
 
-/// Why a stream is refused.
+/// The reason why a stream is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no token.
+    /// The request has no token.
     #[error("this hub needs a token: start the agent with --hub-token and an https:// address of the hub")]
     Missing,
-    /// It is no ServiceAccount token at all.
-    #[error("the token is no ServiceAccount token: {0}")]
+    /// The token is not a ServiceAccount token.
+    #[error("the token is not a ServiceAccount token: {0}")]
     Malformed(&'static str),
-    /// Its time is over.
-    #[error("the token expired {0} s ago: the agent must read it anew from the file that the kubelet keeps")]
+    /// The token has expired.
+    #[error(
+        "the token expired {0} s ago: the agent must read it again from the file that the kubelet renews"
+    )]
     Expired(i64),
-    /// Its time has not come.
+    /// The token isn't valid yet.
     #[error("the token is not valid for another {0} s: compare the clocks of hub and API server")]
     Early(i64),
-    /// It is for somebody else.
+    /// The token has another audience.
     #[error("the token is for the audience {has}, not for {wanted}: set the audience of the projected token")]
     Audience {
-        /// Its audiences.
+        /// The token's audiences.
         has: String,
-        /// The hub's.
+        /// The hub's audience.
         wanted: &'static str,
     },
-    /// It is of another account.
-    #[error("the token is of {is}, agents are {wanted} (--agent-service-account)")]
+    /// The token belongs to another ServiceAccount.
+    #[error("the token belongs to {is}, but agents use {wanted} (--agent-service-account)")]
     Account {
-        /// Whose it is.
+        /// The token's user.
         is: String,
-        /// The agents'.
+        /// The agents' user.
         wanted: String,
     },
-    /// It does not say on which node it is used.
+    /// The token isn't bound to a node.
     #[error("the token is not bound to a pod on a node: mount it as a projected volume")]
     Unbound,
-    /// It is another node's.
-    #[error("the token is of node {token}, the agent says that it is node {said}")]
+    /// The token belongs to another node.
+    #[error("the token belongs to node {token}, but the agent claims to be node {said}")]
     OtherNode {
         /// The node that the token is bound to.
         token: String,
@@ -50,18 +52,18 @@ pub enum Refusal {
     /// The signature is not the issuer's.
     #[error("the token's signature is wrong: {0}")]
     Forged(&'static str),
-    /// The API server does not accept it.
-    #[error("the API server refuses the token: {0}")]
+    /// The API server rejects the token.
+    #[error("the API server rejects the token: {0}")]
     Rejected(String),
-    /// Nobody can say.
-    #[error("the token can't be checked now: {0}")]
+    /// The token can't be verified now.
+    #[error("the token can't be verified now: {0}")]
     Unknown(String),
 }
 
 // === impl Refusal ===
 
 impl Refusal {
-    /// The tally's name for it.
+    /// The name of the reason in metrics.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -90,7 +92,7 @@ impl From<Refusal> for Status {
     }
 }
 
-/// A stranger's text, fit for a log line and a header.
+/// Shortens a text from a client so that it fits into a log line and a header.
 pub fn shortened(text: &str) -> String {
     let printable = text.chars().map(|c| if c.is_control() { '?' } else { c });
     let mut short: String = printable.take(LONGEST).collect();

@@ -1,4 +1,4 @@
-//! Asking the API server whose a token is ([`ask`]), and reading its answer ([`read`]).
+//! TokenReviews: sending one to the API server ([`ask`]), and checking its status ([`read`]).
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use portreeve_api::names::HUB_AUDIENCE;
 use super::claims::{Account, Identity};
 use super::refusal::{Refusal, shortened};
 
-/// The longest wait for an answer; a review takes 2 ms.
+/// Timeout of a review. A review takes about 2 ms.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where the API server tells the node of a bound token.
+/// The key of the node's name in the API server's answer for a bound token.
 const NODE: &str = "authentication.kubernetes.io/node-name";
 
-/// What came of asking.
+/// The result of a review.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The token is what it says.
+    /// The token is valid, and belongs to the agent that it names.
     Good,
-    /// It is not.
+    /// The token is refused.
     Refused(Refusal),
-    /// The API server can't be asked: why.
+    /// The API server can't be reached, for this reason.
     Away(String),
 }
 
-/// Asks the API server.
+/// Sends a review to the API server.
 pub async fn ask(client: &Client, token: &str, account: &Account, identity: &Identity) -> Answer {
     let spec = TokenReviewSpec { token: Some(token.into()), audiences: Some(vec![HUB_AUDIENCE.into()]) };
     let review = TokenReview { spec, ..TokenReview::default() };
@@ -38,26 +38,27 @@ pub async fn ask(client: &Client, token: &str, account: &Account, identity: &Ide
             Ok(()) => Answer::Good,
             Err(refusal) => Answer::Refused(refusal),
         },
-        // Its own rights are missing, for one: that is no outage, and nothing is to be believed instead.
+        // For example, the hub may lack the right to create reviews. That is no outage, so the fetched keys aren't used
+        // instead.
         Ok(Err(kube::Error::Api(status))) if (400..500).contains(&status.code) && status.code != 429 => {
             let words =
-                format!("the API server does not take the hub's TokenReview: {}", shortened(&status.message));
+                format!("the API server rejects the hub's TokenReview: {}", shortened(&status.message));
             Answer::Refused(Refusal::Unknown(words))
         }
         Ok(Err(error)) => Answer::Away(shortened(&error.to_string())),
     }
 }
 
-/// Whether the API server's answer says the same as the token.
+/// Checks that the API server's answer matches the token.
 ///
 /// # Errors
-/// It does not accept the token, or says something else of it.
+/// Returns an error if the API server rejects the token, or if its answer differs from the token's claims.
 pub fn read(status: &TokenReviewStatus, account: &Account, identity: &Identity) -> Result<(), Refusal> {
     if status.authenticated != Some(true) {
         let words = status.error.as_deref().unwrap_or("it gives no reason");
         return Err(Refusal::Rejected(shortened(words)));
     }
-    // A server that knows nothing of audiences says yes to a token for anybody.
+    // A server without support for audiences accepts a token for any audience.
     let audiences = status.audiences.as_deref().unwrap_or_default();
     if !audiences.iter().any(|one| one == HUB_AUDIENCE) {
         return Err(Refusal::Audience { has: shortened(&audiences.join(", ")), wanted: HUB_AUDIENCE });

@@ -1,12 +1,11 @@
-//! How many were refused and why ([`Tally`]), and which refusals are worth a log line: whoever can reach the hub must not
-//! be able to fill its log.
+//! Counts refusals by reason ([`Tally`]) and limits their log lines, so that clients can't flood the hub's log.
 
 use std::collections::BTreeMap;
 
-/// At most one line for each reason in so many seconds.
+/// Minimum interval between two log lines for the same reason, in seconds.
 const QUIET: i64 = 5;
 
-/// Refusals by reason. The reasons are a fixed few, so it does not grow.
+/// Refusals by reason. The set of reasons is fixed, so the map's size is bounded.
 #[derive(Debug, Default)]
 pub struct Tally {
     reasons: BTreeMap<&'static str, Count>,
@@ -19,19 +18,19 @@ struct Count {
     quiet_until: i64,
 }
 
-/// What is to be logged of a refusal.
+/// The numbers for a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Refusals for this reason since the start.
+    /// Number of refusals for this reason since the start.
     pub total: u64,
-    /// Of them, those since the last line, for which there was none.
+    /// Number of refusals since the last log line.
     pub unsaid: u64,
 }
 
 // === impl Tally ===
 
 impl Tally {
-    /// Counts a refusal; answers what is to be logged, if it is time for a line.
+    /// Counts a refusal. Returns the numbers to log if the last line is old enough.
     pub fn note(&mut self, reason: &'static str, now: i64) -> Option<Line> {
         let count = self.reasons.entry(reason).or_default();
         count.total += 1;
@@ -43,7 +42,7 @@ impl Tally {
         Some(Line { total: count.total, unsaid: std::mem::take(&mut count.unsaid) })
     }
 
-    /// Refusals since the start, by reason.
+    /// Returns the number of refusals since the start, by reason.
     pub fn totals(&self) -> BTreeMap<&'static str, u64> {
         self.reasons.iter().map(|(reason, count)| (*reason, count.total)).collect()
     }

@@ -1,4 +1,5 @@
-//! Bytes become objects, or reasons why not: each object by itself. Entry point: [`parse`], a pure function.
+//! Converts the bytes of a manifest into objects or reasons for rejection, each document separately. Entry point:
+//! [`parse`], a pure function.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::manifest_kind::ManifestKind;
 use super::{metadata, text};
 use crate::{kinds, object};
 
-/// An object's identity; the namespace of cluster-wide kinds is empty.
+/// An object's identity. The namespace of cluster-scoped kinds is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id {
     pub(super) kind: ManifestKind,
@@ -23,7 +24,7 @@ pub(super) struct Id {
     pub(super) name: String,
 }
 
-/// An object that keeps all rules.
+/// A valid object.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
     Namespace(Box<Namespace>),
@@ -33,7 +34,7 @@ pub(super) enum Object {
     Custom(Arc<dyn object::Object>),
 }
 
-/// What is known of an object that can't be read.
+/// The known parts of the identity of an object that can't be parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) kind: Option<ManifestKind>,
@@ -41,45 +42,45 @@ pub(super) struct Claim {
     pub(super) name: Option<String>,
 }
 
-/// Why a document is no object of ours.
+/// The reason why a document is not an object that the hub accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It is of a kind that is not understood.
+    /// The document has another kind.
     Foreign(String),
-    /// It breaks a rule: fields and reasons.
+    /// The document breaks rules; the text lists fields and reasons.
     Broken(String),
 }
 
 /// One document of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
-    /// Kind and name, for people.
+    /// Kind and name, for messages.
     pub(super) title: String,
     pub(super) claim: Claim,
     pub(super) read: Result<(Id, Object), Refusal>,
-    /// What is unusual about it.
+    /// Warnings about the document.
     pub(super) warnings: Vec<String>,
 }
 
-/// All of a file.
+/// The content of a file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Parsed {
     pub(super) documents: Vec<Document>,
-    /// What is unusual about the file.
+    /// Warnings about the file.
     pub(super) warnings: Vec<String>,
 }
 
-/// Reads a file's content.
+/// Parses a file's content.
 ///
 /// # Errors
-/// It is neither JSON nor YAML; the text begins with the line.
+/// Returns an error if the content is neither JSON nor YAML. The text begins with the line number.
 pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let values = text::values(bytes)?;
     let documents = values.documents.into_iter().flat_map(expand).map(Document::of).collect();
     Ok(Parsed { documents, warnings: values.warnings })
 }
 
-/// The items of a list; they need not say their kind in a list of one kind.
+/// Returns the items of a list. In a list of one kind, items may omit their kind.
 fn expand(value: Value) -> Vec<Value> {
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api, kind) = (text("apiVersion"), text("kind"));
@@ -126,12 +127,12 @@ impl Claim {
         }
     }
 
-    /// The object, if that is certain.
+    /// Returns the identity if it is fully known.
     pub(super) fn id(&self) -> Option<Id> {
         Some(Id { kind: self.kind?, namespace: self.namespace.clone()?, name: self.name.clone()? })
     }
 
-    /// Whether it may be that object.
+    /// Returns whether the document may be this object.
     pub(super) fn may_be(&self, id: &Id) -> bool {
         self.kind.is_none_or(|kind| kind == id.kind)
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == id.namespace)
@@ -166,7 +167,7 @@ fn foreign(value: &Value) -> Refusal {
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     match value {
         Value::Object(_) => Refusal::Foreign(format!(
-            "apiVersion {:?} with kind {:?} is not understood here",
+            "apiVersion {:?} with kind {:?} is not supported",
             text("apiVersion"),
             text("kind")
         )),
@@ -174,7 +175,7 @@ fn foreign(value: &Value) -> Refusal {
     }
 }
 
-/// A label or annotation that is null is none for kubectl and the API server.
+/// Removes labels and annotations with the value null, as kubectl and the API server do.
 fn lenient(value: &mut Value) {
     for pointer in ["/metadata/labels", "/metadata/annotations"] {
         if let Some(texts) = value.pointer_mut(pointer).and_then(Value::as_object_mut) {
@@ -196,14 +197,14 @@ fn read(kind: ManifestKind, value: Value) -> Read {
 }
 
 fn custom(kind: &'static kind::Kind, value: Value) -> Read {
-    let row = kinds::row(kind).ok_or_else(|| vec![format!("a {} is not understood here", kind.name)])?;
+    let row = kinds::row(kind).ok_or_else(|| vec![format!("kind {} is not supported", kind.name)])?;
     let (object, warnings) = (row.read)(value).map_err(|error| vec![error.to_string()])?;
     let mut wrong = metadata::check(ManifestKind::Custom(kind), object.meta());
     wrong.extend(object.violations().iter().map(ToString::to_string));
     if wrong.is_empty() { Ok((Object::Custom(object.into()), warnings)) } else { Err(wrong) }
 }
 
-/// Reads an object and applies the rules of all kinds and of its own.
+/// Parses an object, and checks the rules of all kinds and of its own kind.
 fn typed<K>(
     kind: ManifestKind,
     value: Value,
@@ -226,7 +227,7 @@ fn pod(pod: &KubePod) -> Vec<String> {
     let all = listed.map(|(i, ip)| (format!("status.podIPs[{i}].ip"), ip.ip));
     let all = all.chain(status.pod_ip.into_iter().map(|ip| ("status.podIP".to_owned(), ip)));
     let wrong = all.filter(|(_, ip)| !ip.is_empty() && ip.parse::<IpAddr>().is_err());
-    wrong.map(|(path, ip)| format!("{path}: {ip:?} is no IP address")).collect()
+    wrong.map(|(path, ip)| format!("{path}: {ip:?} is not an IP address")).collect()
 }
 
 fn service(service: &Service) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Files and folders of manifests, and the last good version of each of their objects. Entry point: [`Folder::read`].
+//! Files and folders of manifests, with the last good version of each object. Entry point: [`Folder::read`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,51 +9,53 @@ use super::document::{Claim, Document, Id, Object, Refusal};
 use super::objects::Objects;
 use super::source::{Look, Source};
 
-/// How long a file must have been gone before its objects go: one that is replaced is back sooner.
+/// How long a file must be missing before its objects are removed, in milliseconds. A file that is being replaced comes
+/// back sooner.
 const GONE_MS: i64 = 1000;
 
-/// The same where no file is left: a folder that is mounted or checked out anew is empty for a while.
+/// The same delay if no file is left: a folder is empty for a while when it is mounted or checked out again.
 const ALL_GONE_MS: i64 = 5000;
 
-/// Something to tell a person about a file.
+/// A problem with a file, for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Complaint {
     /// The file or folder.
     pub file: PathBuf,
-    /// Line, object, field, what is wrong, and what is in force instead.
+    /// Line, object, field, the problem, and which version is used instead.
     pub text: String,
-    /// Something that is there is not in force.
+    /// Whether a part of the file is not in use.
     pub broken: bool,
 }
 
-/// What a folder holds.
+/// The content of the folders.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// All objects, each in its last good version.
     pub objects: Objects,
-    /// What is wrong now, in the order of the files.
+    /// The current problems, in the order of the files.
     pub complaints: Vec<Complaint>,
-    /// Something is changing: look again soon.
+    /// Whether a file is changing and should be read again soon.
     pub restless: bool,
 }
 
-/// Files and folders, read again and again. See the module [`crate::files`] for the rules.
+/// Files and folders that are read repeatedly. The module [`crate::files`] describes the rules.
 #[derive(Debug)]
 pub struct Folder {
     roots: Vec<Root>,
     files: BTreeMap<PathBuf, File>,
-    /// Every object that is in force, and the file that it is from.
+    /// Every object in use, with the file that it comes from.
     good: BTreeMap<Id, (PathBuf, Object)>,
-    /// When each object was first seen, in milliseconds since the Unix epoch; 0 for those of the first reading.
+    /// The time at which each object was first seen, in milliseconds since the Unix epoch; 0 for objects of the first
+    /// reading.
     first_seen: BTreeMap<String, i64>,
     readings: u64,
 }
 
-/// A path that was given.
+/// A file or folder that was given by the user.
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    /// It was a folder once: it can't become a file.
+    /// Whether the path was a folder before. It can't become a file.
     is_folder: bool,
 }
 
@@ -61,12 +63,12 @@ struct Root {
 struct File {
     source: Source,
     root: usize,
-    /// The last look found it.
+    /// Whether the path existed at the last reading.
     present: bool,
     absent_since: Option<i64>,
 }
 
-/// What takes shape during one reading.
+/// The intermediate result of one reading.
 #[derive(Default)]
 struct Draft {
     current: BTreeMap<Id, (PathBuf, Object)>,
@@ -76,12 +78,12 @@ struct Draft {
 // === impl Folder ===
 
 impl Folder {
-    /// A folder that was not read yet.
+    /// Creates a folder without reading it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::of_files(&[path.into()])
     }
 
-    /// Some files and folders, taken together.
+    /// Creates one set from several files and folders.
     pub fn of_files(paths: &[PathBuf]) -> Self {
         let roots = paths.iter().map(|path| Root { path: path.clone(), is_folder: false }).collect();
         Self {
@@ -93,8 +95,9 @@ impl Folder {
         }
     }
 
-    /// Looks at all files and returns all objects. The first call takes the files as they are; later ones take a change when
-    /// it has been quiet. `now_ms` tells how long that is, and dates objects without a creationTimestamp.
+    /// Reads all files and returns all objects. The first call reads the files immediately; later calls read a changed
+    /// file once it has been unmodified for a while. `now_ms` is the current time, which also dates objects without a
+    /// creationTimestamp.
     pub fn read(&mut self, now_ms: i64) -> Reading {
         let mut draft = Draft::default();
         let mut restless = false;
@@ -119,7 +122,7 @@ impl Folder {
         Reading { objects, complaints: draft.complaints, restless }
     }
 
-    /// Looks at the files of a root, and tells whether something is changing.
+    /// Reads the files of a root. Returns whether a file is changing.
     fn look(&mut self, root: usize, paths: Vec<PathBuf>, now_ms: i64) -> bool {
         let (first, mut restless) = (self.readings == 0, false);
         let patience = if paths.is_empty() { ALL_GONE_MS } else { GONE_MS };
@@ -144,7 +147,7 @@ impl Folder {
         restless
     }
 
-    /// Decides which version of each object is in force.
+    /// Chooses the version of each object to use.
     fn settle(&self, draft: &mut Draft) {
         for (path, file) in &self.files {
             let parsed = &file.source.parsed;
@@ -167,7 +170,7 @@ impl Folder {
         }
     }
 
-    /// Keeps the last good versions of what a document may have been, and tells.
+    /// Keeps the last good version of each object that a rejected document may be, and adds a complaint.
     fn refuse(&self, draft: &mut Draft, path: &Path, document: &Document, refusal: &Refusal) {
         let elsewhere = document.claim.id().and_then(|id| draft.current.get(&id)).map(|(path, _)| path);
         let other = elsewhere.map(|path| format!("the version in {} is in force", path.display()));
@@ -191,7 +194,8 @@ impl Folder {
         draft.complain(path, format!("{}: {text}; {outcome}", document.title), broken);
     }
 
-    /// The objects that a document that can't be read may have been, of those that are nowhere else now.
+    /// Returns the objects with a good version that a document without a full identity may be, except those found
+    /// elsewhere.
     fn last_good(&self, path: &Path, claim: &Claim, draft: &Draft) -> Vec<Id> {
         let certain = claim.id().is_some();
         let lost = self.good.iter().filter(|(id, _)| !draft.current.contains_key(id));
@@ -210,13 +214,13 @@ impl Root {
                 self.is_folder = true;
                 in_folder(&self.path)
             }
-            (false, true) => Err(io::Error::other("it is no folder any more")),
+            (false, true) => Err(io::Error::other("it is no longer a folder")),
             (false, false) => Ok(vec![self.path.clone()]),
         }
     }
 }
 
-/// The files that kubectl reads in a folder. Of links those that lead nowhere count as well, but not those of editors.
+/// Returns the files of a folder that kubectl would read. Broken links are included, except the lock files of editors.
 fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -238,7 +242,8 @@ impl Draft {
         self.complaints.push(Complaint { file: file.to_path_buf(), text, broken });
     }
 
-    /// Takes a good object. Where several files have one, the last counts, as when kubectl applies them in turn.
+    /// Accepts a valid object. If several files contain it, the last file is used, as when kubectl applies them in
+    /// turn.
     fn accept(&mut self, path: &Path, document: &Document) {
         let Ok((id, object)) = &document.read else { return };
         for warning in &document.warnings {

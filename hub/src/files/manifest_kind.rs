@@ -1,17 +1,17 @@
-//! The kinds that a folder's manifests may have ([`ManifestKind`]).
+//! The kinds of objects that manifests in a folder may contain ([`ManifestKind`]).
 
 use portreeve_api::kind::Kind;
 
 use crate::kinds;
 
-/// A kind that is read from manifests.
+/// A kind that the hub reads from manifests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ManifestKind {
     Namespace,
     Node,
     Pod,
     Service,
-    /// A custom resource of the registry.
+    /// A kind in the registry.
     Custom(&'static Kind),
 }
 

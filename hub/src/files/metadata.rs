@@ -1,22 +1,22 @@
-//! The API server's rules for metadata beyond those that [`portreeve_api::door`] knows. Entry point: [`check`].
+//! The API server's rules for metadata that [`portreeve_api::door`] doesn't check. Entry point: [`check`].
 
 use kube::core::ObjectMeta;
 use portreeve_api::identifiers::{is_label_key, is_label_value};
 
 use super::manifest_kind::ManifestKind;
 
-/// What is wrong, each with its field.
+/// Returns the broken rules, each with its field.
 pub(super) fn check(kind: ManifestKind, meta: &ObjectMeta) -> Vec<String> {
     let mut wrong = Vec::new();
     let name = meta.name.as_deref().unwrap_or_default();
     if kind == ManifestKind::Service
         && (name.len() > 63 || name.contains('.') || name.starts_with(|c: char| c.is_ascii_digit()))
     {
-        let rule = "must be of 63 characters at most, without a dot, and begin with a letter";
+        let rule = "must have at most 63 characters, hold no dot, and begin with a letter";
         wrong.push(format!("metadata.name: {rule}; is {name:?}"));
     }
     if let (false, Some(namespace)) = (kind.is_namespaced(), &meta.namespace) {
-        wrong.push(format!("metadata.namespace: a {} has none, is {namespace:?}", kind.title()));
+        wrong.push(format!("metadata.namespace: a {} must not have one, is {namespace:?}", kind.title()));
     }
     for (key, value) in meta.labels.iter().flatten() {
         if !is_key(key) {
@@ -27,12 +27,12 @@ pub(super) fn check(kind: ManifestKind, meta: &ObjectMeta) -> Vec<String> {
         }
     }
     for key in meta.annotations.iter().flatten().map(|(key, _)| key).filter(|key| !is_key(key)) {
-        wrong.push(format!("metadata.annotations: {key:?} is no key of an annotation"));
+        wrong.push(format!("metadata.annotations: {key:?} is not a valid annotation key"));
     }
     wrong
 }
 
-/// A key of a label or an annotation. Its domain may have capital letters.
+/// Returns whether a text is a key of a label or an annotation. Its domain may have capital letters.
 fn is_key(text: &str) -> bool {
     is_label_key(&text.to_ascii_lowercase())
 }

@@ -1,13 +1,13 @@
-//! A folder of manifests in place of an API server: the same objects, the same verbs, only the source differs. Entry point:
-//! [`Folder::read`].
+//! Reads objects from a folder of manifests instead of an API server. Entry point: [`Folder::read`].
 //!
-//! The files are read as kubectl reads them (`text`, `yaml`, `scalar`), each object by itself (`document`, `metadata`). What
-//! can't be read is not deleted:
+//! Files are parsed as kubectl parses them (`text`, `yaml`, `scalar`), each object separately (`document`, `metadata`).
+//! Content that can't be parsed never deletes an object:
 //!
-//! - A file is read when it has been quiet (`source`). One that can't be read, is empty, or is not YAML keeps its content.
-//! - An object that breaks a rule keeps its last good version. So does one whose document is no object of ours any more, as
-//!   long as that has its name, or has none.
-//! - An object goes when a file that can be read has it no more, or when its file has been gone for a second.
+//! - A file is read once it has been unmodified for a while (`source`). A file that can't be read, is empty or is not
+//!   YAML keeps its last content.
+//! - An object that breaks a rule keeps its last good version. So does an object whose document became something else,
+//!   as long as the document still has the object's name, or no name.
+//! - An object is removed when a readable file no longer contains it, or when its file has been missing for a second.
 //! - A folder that can't be listed changes nothing.
 
 mod document;

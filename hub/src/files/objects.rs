@@ -1,4 +1,4 @@
-//! The objects of a folder, as an API server, a scheduler and kubelets would have completed them.
+//! The objects of a folder, completed with the fields that an API server, a scheduler and kubelets would set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use crate::index::{Index, Labels, Name};
 use crate::services::{Names, Services};
 use crate::{kinds, object};
 
-/// The objects of a folder, of the kinds that are understood. Each keeps the rules of its kind.
+/// The valid objects of a folder, of all supported kinds.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// Custom resources of the registry's kinds.
+    /// Custom resources of the kinds in the registry.
     pub customs: Vec<Arc<dyn object::Object>>,
     /// Nodes and their labels.
     pub nodes: Vec<(Name, Labels)>,
-    /// Namespaces and their labels. Those that objects name need not be among them.
+    /// Namespaces and their labels. A namespace that objects use may be missing.
     pub namespaces: Vec<(Name, Labels)>,
-    /// Pods; one without a Ready condition counts as ready: nobody else will say so.
+    /// Pods. A pod without a Ready condition counts as ready, because no kubelet will set one.
     pub pods: Vec<KubePod>,
-    /// Services: host names that stand for pods (see [`crate::services`]).
+    /// Services, which resolve host names to pods (see [`crate::services`]).
     pub services: Vec<Service>,
 }
 
-/// The label that the API server gives every namespace, with its name.
+/// The label with the namespace's name that the API server sets on every namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 // === impl Objects ===
 
 impl Objects {
-    /// Puts all of them into an index as complete lists.
+    /// Replaces the content of an index with these objects.
     pub fn reset(&self, index: &mut Index, now_ms: i64) {
         index.reset_nodes(self.nodes.clone(), now_ms);
         index.reset_namespaces(self.all_namespaces(), now_ms);
@@ -52,11 +52,11 @@ impl Objects {
         }
     }
 
-    /// All namespaces, each with the label that an API server gives it.
+    /// Returns all namespaces, each with the label that an API server sets.
     fn all_namespaces(&self) -> Vec<(Name, Labels)> {
         let namespaces = self.customs.iter().map(|object| object.reference().namespace);
         let named = namespaces.filter(|name| !name.is_empty()).map(|name| (name, Labels::new()));
-        // Those in the files come last: their labels hold.
+        // Namespaces in the files come last, so that their labels win.
         let mut all: BTreeMap<Name, Labels> = named.chain(self.namespaces.iter().cloned()).collect();
         for (name, labels) in &mut all {
             labels.insert(NAME_LABEL.to_owned(), name.to_string());
@@ -64,8 +64,8 @@ impl Objects {
         all.into_iter().collect()
     }
 
-    /// Leads endpoints that name a Service to the ports of its pods. Returns the addresses of all host names that stand for
-    /// Services, and what leads nowhere.
+    /// Replaces the ports of endpoints that name a Service with those of its pods. Returns the addresses of all host
+    /// names of Services, and the references that lead to no pod.
     pub fn route(&mut self, domain: &str) -> (Names, Vec<String>) {
         let services = Services::new(&self.services, &self.pods, domain);
         let (mut names, mut told) = (services.names(), Vec::new());
@@ -79,13 +79,13 @@ impl Objects {
         (names, told)
     }
 
-    /// The pods of one node.
+    /// Returns the pods of one node.
     pub fn pods_on(&self, node: &str) -> Vec<Pod> {
         let pods = self.pods.iter().cloned().filter_map(Pod::from_kube);
         pods.filter(|p| p.node.as_deref() == Some(node)).collect()
     }
 
-    /// The node that pods without a node are put on: the only one, if there is just one.
+    /// Returns the only node, or `None` if there are several. Pods without a node are placed on it.
     pub fn only_node(&self) -> Option<Name> {
         match self.nodes.as_slice() {
             [(name, _)] => Some(name.clone()),
@@ -93,7 +93,7 @@ impl Objects {
         }
     }
 
-    /// Completes what files have.
+    /// Completes the objects of files.
     pub(super) fn of<'a>(
         found: impl Iterator<Item = &'a Object>,
         first_seen: &mut BTreeMap<String, i64>,
@@ -118,7 +118,7 @@ impl Objects {
         }
     }
 
-    /// Gives objects without one a uid and a time of creation: the moment that they were first seen.
+    /// Sets a uid and a creation time on objects without them. The creation time is when the object was first seen.
     fn date(&mut self, first_seen: &mut BTreeMap<String, i64>, born: i64) {
         let mut stamp = |title: String, meta: &mut ObjectMeta| {
             let seen = *first_seen.entry(title.clone()).or_insert(born);
@@ -142,7 +142,7 @@ impl Objects {
         }
     }
 
-    /// Fills in what a kubelet and a scheduler would have.
+    /// Sets the fields that a scheduler and a kubelet would set.
     fn place(&mut self) {
         let only = self.only_node();
         for pod in &mut self.pods {
@@ -162,7 +162,7 @@ impl Objects {
     }
 }
 
-/// A uid that is the same at every reading.
+/// Returns a uid that is the same at every reading.
 fn uid(title: &str) -> String {
     let hex = format!("{:032x}", xxh3_128(title.as_bytes()));
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])

@@ -1,24 +1,24 @@
-//! Plain scalars as kubectl reads them: YAML 1.1 in the form of go-yaml, where `yes`, `off` and `n` are booleans, `010` and
-//! `0o10` are 8, and `1_000` is a thousand. Entry points: [`plain`] and [`tagged`].
+//! Plain scalars as kubectl reads them: YAML 1.1 in go-yaml's variant, where `yes`, `off` and `n` are booleans, `010`
+//! and `0o10` are 8, and `1_000` is a thousand. Entry points: [`plain`] and [`tagged`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Number, Value};
 
-/// The largest float that is exact as an integer, and written as one.
+/// Largest float that represents its integer exactly and is written as an integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The value of a scalar without quotes and tag.
+/// Returns the value of a scalar without quotes and tag.
 ///
 /// # Errors
-/// A number that JSON doesn't have: an infinity, or none at all.
+/// Returns an error for numbers that JSON doesn't have: infinities and NaN.
 pub(super) fn plain(text: &str) -> Result<Value, String> {
     if let Some(value) = word(text) {
         return Ok(value);
     }
     match text {
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF" | ".nan"
-        | ".NaN" | ".NAN" => return Err(format!("{text}: this number is not possible here")),
+        | ".NaN" | ".NAN" => return Err(format!("{text}: infinities and NaN are not supported")),
         _ => {}
     }
     let value = match text.as_bytes().first() {
@@ -32,12 +32,12 @@ pub(super) fn plain(text: &str) -> Result<Value, String> {
     Ok(value.unwrap_or_else(|| Value::String(text.to_owned())))
 }
 
-/// The value of a scalar with one of YAML's own tags (`str`, `int` …), quoted or not.
+/// Returns the value of a scalar with one of YAML's own tags (`str`, `int` …), quoted or not.
 ///
 /// # Errors
-/// The text is not of that type.
+/// Returns an error if the text doesn't have that type.
 pub(super) fn tagged(tag: &str, text: &str) -> Result<Value, String> {
-    let wrong = || format!("{text:?} is no !!{tag}");
+    let wrong = || format!("{text:?} is not a valid !!{tag}");
     let value = match tag {
         "binary" => {
             let joined: String = text.split_ascii_whitespace().collect();
@@ -56,7 +56,8 @@ pub(super) fn tagged(tag: &str, text: &str) -> Result<Value, String> {
     if fits { Ok(value) } else { Err(wrong()) }
 }
 
-/// Writes floats without a fraction as integers, as a JSON of Go does: `2.0` and `2e3` are taken where an integer is wanted.
+/// Converts floats without a fraction to integers, as Go's JSON encoder does: `2.0` and `2e3` are accepted for integer
+/// fields.
 pub(super) fn normalise(value: &mut Value) {
     match value {
         Value::Number(number) if number.is_f64() => {
@@ -96,7 +97,7 @@ fn integer(text: &str) -> Option<Value> {
         [b'0', _, ..] => (8, &magnitude[1..]),
         _ => (10, magnitude),
     };
-    // `from_str_radix` takes a second sign.
+    // `from_str_radix` would accept a second sign.
     let found =
         digits.chars().all(|c| c.is_digit(radix)).then(|| u64::from_str_radix(digits, radix).ok())??;
     match negative {
@@ -118,14 +119,14 @@ fn float(text: &str) -> Option<Value> {
     if !(some && digits(whole) && digits(fraction) && exponent_fits) {
         return None;
     }
-    // Too large for a float: a text.
+    // A number that is too large for a float is a text.
     let found: f64 = text.parse().ok().filter(|f: &f64| f.is_finite())?;
     exact(found).or_else(|| Number::from_f64(found)).map(Value::Number)
 }
 
 fn exact(float: f64) -> Option<Number> {
     let whole = float.fract() == 0.0 && float.abs() <= EXACT;
-    // Within the bounds the text of a whole float is that of an integer.
+    // Within these limits, a whole float has the text of an integer.
     whole.then(|| format!("{float:.0}").parse::<i64>().ok()).flatten().map(Number::from)
 }
 
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn plain_scalars_are_those_of_kubectl() {
-        // What kubectl 1.34 makes of each.
+        // The results of kubectl 1.34.
         for (text, value) in [
             ("yes", json!(true)),
             ("On", json!(true)),

@@ -1,5 +1,5 @@
-//! One file of manifests, looked at again and again: it is read when it has been quiet, and what can't be read changes nothing.
-//! Entry point: [`Source::look`].
+//! One file of manifests that is read repeatedly: a changed file is read once it has been unmodified for a while, and a
+//! file that can't be read changes nothing. Entry point: [`Source::look`].
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -11,56 +11,57 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::document::{Parsed, parse};
 use super::text::is_blank;
 
-/// How long a file must have stood still before it is read: whoever writes one may pause.
+/// How long a file must be unmodified before it is read, in milliseconds, because a writer may pause.
 pub(super) const QUIET_MS: i64 = 300;
 
-/// Bytes of a file at most.
+/// Maximum size of a file, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What a look at a file found.
+/// The state of a file after [`Source::look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// It is as it was taken, or was taken now, or can't be read.
+    /// The file is unchanged, was read now, or can't be read.
     Settled,
-    /// It is changing.
+    /// The file is changing.
     Restless,
-    /// There is no such file.
+    /// The file doesn't exist.
     Absent,
 }
 
-/// A file's content by its hash, and when it was written.
+/// The hash of a file's content, and its modification time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     hash: u128,
     modified: Option<SystemTime>,
 }
 
-/// A file, what was last taken from it, and why that may not be all.
+/// A file, its content in use, and why that may differ from the current content.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    /// What was taken last, and is in force.
+    /// The content in use.
     pub(super) parsed: Parsed,
-    /// Why the file's present content is not in force.
+    /// Why the file's current content is not in use.
     pub(super) trouble: Option<String>,
     taken: Option<u128>,
-    /// A content that differs from what was taken, and since when it has stood there.
+    /// A content that differs from the one in use, and the time since when it is unchanged.
     pending: Option<(Stamp, i64)>,
 }
 
 // === impl Source ===
 
 impl Source {
-    /// Reads the file, and takes it if it differs and was quiet; at once if it `must` be taken.
+    /// Reads the file, and uses its content if it changed and has been unmodified long enough. With `must`, uses it
+    /// immediately.
     pub(super) fn look(&mut self, path: &Path, now_ms: i64, must: bool) -> Look {
         let (bytes, modified) = match read(path) {
             Ok(found) => found,
-            // Gone, unless it is a link that leads nowhere.
+            // The file is gone, unless the path is a broken link.
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
                 return Look::Absent;
             }
             Err(error) => {
                 self.pending = None;
-                // When it is back it is read anew.
+                // The file is read again when it comes back.
                 self.taken = None;
                 self.trouble = Some(format!("it can't be read: {error}"));
                 return Look::Settled;
@@ -77,7 +78,7 @@ impl Source {
             (self.taken, self.pending) = (Some(stamp.hash), None);
             return Look::Settled;
         }
-        // A clock that was set back begins the wait anew.
+        // If the clock was set back, the wait starts again.
         if self.pending.is_none_or(|(old, since)| old != stamp || now_ms < since) {
             self.pending = Some((stamp, now_ms));
         }
@@ -86,7 +87,7 @@ impl Source {
 
     fn take(&mut self, bytes: &[u8]) {
         if is_blank(bytes) {
-            // Nobody means to say that with an empty file: it is being written, or its writer failed.
+            // An empty file is not taken as a deletion: it is probably being written, or its writer failed.
             self.trouble = Some("it is empty; remove the file to remove its objects".into());
             return;
         }
@@ -107,6 +108,6 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, Option<SystemTime>)> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(io::Error::other(format!("it has more than {MAX_BYTES} bytes")));
     }
-    // After the content: a change in between shows at the next look.
+    // Read after the content: the next look then sees a change in between.
     Ok((bytes, fs::metadata(path)?.modified().ok()))
 }

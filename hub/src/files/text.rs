@@ -1,10 +1,10 @@
-//! The bytes of a manifest as kubectl takes them apart: encodings, JSON, and YAML's documents. Entry point: [`values`].
+//! Splits the bytes of a manifest as kubectl does: encodings, JSON, and YAML documents. Entry point: [`values`].
 
 use serde_json::Value;
 
 use super::{scalar, yaml};
 
-/// The documents of a file, and what is unusual about them.
+/// The documents of a file, with warnings.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Values {
     pub(super) documents: Vec<Value>,
@@ -14,7 +14,7 @@ pub(super) struct Values {
 /// Reads all documents.
 ///
 /// # Errors
-/// One of them can't be read; the text begins with the line.
+/// Returns an error if a document can't be parsed. The text begins with the line number.
 pub(super) fn values(bytes: &[u8]) -> Result<Values, String> {
     let text = decode(bytes);
     let text = text.as_str();
@@ -26,12 +26,12 @@ pub(super) fn values(bytes: &[u8]) -> Result<Values, String> {
     Ok(read)
 }
 
-/// Whether there is nothing at all, not even a comment.
+/// Returns whether the content is blank: it has not even a comment.
 pub(super) fn is_blank(bytes: &[u8]) -> bool {
     decode(bytes).chars().all(|c| c.is_whitespace() || c == '\u{feff}' || c == '\0')
 }
 
-/// UTF-16 by its byte order mark, or UTF-8; bytes that are neither become U+FFFD.
+/// Decodes UTF-16 (by its byte order mark) or UTF-8. Invalid bytes become U+FFFD.
 fn decode(bytes: &[u8]) -> String {
     let units = |from: fn([u8; 2]) -> u16| {
         let pairs = bytes[2..].chunks(2).map(|pair| from([pair[0], pair.get(1).copied().unwrap_or(0)]));
@@ -45,7 +45,7 @@ fn decode(bytes: &[u8]) -> String {
     }
 }
 
-/// The documents of a JSON file, one after the other. `None`: it is not JSON, but perhaps YAML.
+/// Returns the consecutive documents of a JSON file. `None` if the text is not JSON; it may be YAML.
 fn json(text: &str) -> Option<Vec<Value>> {
     if !text.trim_start().starts_with('{') {
         return None;
@@ -62,13 +62,13 @@ fn all_yaml(text: &str) -> Result<Values, String> {
         let content = yaml::read(document).map_err(fault)?;
         read.documents.extend(content.value);
         let double =
-            |(at, key)| format!("line {}: the key {key:?} stands twice, the last one counts", at + line);
+            |(at, key)| format!("line {}: the key {key:?} is repeated; the last value is used", at + line);
         read.warnings.extend(content.doubles.into_iter().map(double));
     }
     Ok(read)
 }
 
-/// The documents between lines of `---`, each with the number of lines before it.
+/// Returns the documents between `---` lines, each with the number of preceding lines.
 fn documents(text: &str) -> Result<Vec<(usize, &str)>, String> {
     let (mut found, mut begin, mut first_line, mut at) = (Vec::new(), 0, 0, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -86,7 +86,7 @@ fn documents(text: &str) -> Result<Vec<(usize, &str)>, String> {
     Ok(found)
 }
 
-/// Refuses the control characters that YAML does not allow.
+/// Rejects control characters that YAML doesn't allow.
 fn printable(text: &str) -> Result<(), String> {
     let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     match text.char_indices().find(|(_, c)| !allowed(*c)) {

@@ -1,7 +1,7 @@
-//! One YAML document as kubectl reads it: the events of the parser become a JSON value. Entry point: [`read`].
+//! One YAML document as kubectl reads it: the parser's events become a JSON value. Entry point: [`read`].
 //!
-//! Keys may stand twice, and the last one counts; `<<` merges, and what stands later counts. `granit-parser` is used because
-//! it tells quoted scalars from plain ones, which YAML 1.1 needs; kube's own YAML is built on it.
+//! If a key is repeated, the last value is used. `<<` merges, and later values win. The crate `granit-parser`
+//! distinguishes quoted from plain scalars, which YAML 1.1 requires; kube's own YAML library is built on it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,37 +10,37 @@ use serde_json::{Map, Value};
 
 use super::scalar;
 
-/// Maps and lists within one another at most.
+/// Maximum nesting depth of maps and lists.
 const MAX_DEPTH: usize = 100;
 
-/// Values that the aliases of one document may stand for, altogether.
+/// Maximum number of values that the aliases of one document expand to.
 const MAX_ALIASED: usize = 100_000;
 
-/// Why a document can't be read, and the line.
+/// The reason why a document can't be parsed, and its line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub(super) line: usize,
-    /// What is wrong.
+    /// The problem.
     pub(super) text: String,
 }
 
-/// What a document holds.
+/// The content of a document.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Content {
-    /// `None`: nothing, or comments.
+    /// The value; `None` for an empty document or one with only comments.
     pub(super) value: Option<Value>,
-    /// Keys that stand twice in one map, with the line of the later one.
+    /// Repeated keys in one map, with the line of the later one.
     pub(super) doubles: Vec<(usize, String)>,
 }
 
 /// Reads the only document of a text.
 ///
 /// # Errors
-/// The text is not YAML, has a second document, or is more deeply nested or more often repeated than any manifest.
+/// Returns an error if the text is not YAML, has a second document, or exceeds the limits on nesting or aliases.
 pub(super) fn read(text: &str) -> Result<Content, Fault> {
     let mut composer = Composer::default();
-    // The parser keeps few comments in a row.
+    // The parser's buffer holds only a few consecutive comments.
     let options = options! { emit_comments: false };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|e| Fault { line: e.marker().line(), text: e.info() })?;
@@ -61,7 +61,7 @@ struct Composer {
     doubles: Vec<(usize, String)>,
 }
 
-/// A map or list whose end has not come yet.
+/// A map or list whose end has not been read yet.
 struct Open {
     anchor: usize,
     size: usize,
@@ -76,7 +76,7 @@ enum Holds {
 #[derive(Default)]
 struct Fields {
     all: Map<String, Value>,
-    /// Keys of `all` that came by a merge alone.
+    /// Keys of `all` that only came from a merge.
     merged: BTreeSet<String>,
 }
 
@@ -89,9 +89,9 @@ enum Key {
 #[derive(Clone)]
 struct Node {
     value: Value,
-    /// Values in it, itself included.
+    /// Number of values in the node, including itself.
     size: usize,
-    /// As a key it merges.
+    /// Whether the node is the merge key `<<`.
     merges: bool,
 }
 
@@ -104,7 +104,7 @@ impl Composer {
                 self.documents += 1;
                 match self.documents {
                     1 => Ok(()),
-                    _ => Err("a second document must begin with ---".into()),
+                    _ => Err("a second document must start with ---".into()),
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -123,14 +123,14 @@ impl Composer {
                 }
                 self.put(0, node, line)
             }
-            // Comments, and the ends of documents and streams.
+            // Comments, and ends of documents and streams.
             _ => Ok(()),
         }
     }
 
     fn open(&mut self, anchor: usize, holds: Holds) -> Result<(), String> {
         if self.open.len() >= MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} maps and lists within one another"));
+            return Err(format!("maps and lists are nested more than {MAX_DEPTH} levels deep"));
         }
         self.open.push(Open { anchor, size: 1, holds });
         Ok(())
@@ -173,7 +173,7 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Val
     match (own, style) {
         (Some(Some(own)), _) => scalar::tagged(&own, text),
         (None, ScalarStyle::Plain) => scalar::plain(text),
-        // Quoted, or with a tag of its author's.
+        // A quoted scalar, or one with a custom tag.
         _ => Ok(Value::String(text.to_owned())),
     }
 }
@@ -194,14 +194,14 @@ fn as_key(node: Node) -> Result<Key, String> {
 // === impl Fields ===
 
 impl Fields {
-    /// Sets a field, and returns its key if that stood there already.
+    /// Sets a field. Returns its key if the key was already present.
     fn set(&mut self, key: String, value: Value) -> Option<String> {
         let merged = self.merged.remove(&key);
         let old = self.all.insert(key.clone(), value);
         old.filter(|_| !merged).map(|_| key)
     }
 
-    /// Of several maps the first counts.
+    /// If several maps are merged, the first one wins.
     fn merge(&mut self, value: Value) -> Result<(), String> {
         let maps = match value {
             Value::Array(items) => items,

@@ -1,8 +1,10 @@
-//! What the agents of all nodes said ([`Book`]): their verdicts, when each was heard, and their Plans' statuses.
+//! The state that the agents of all nodes reported ([`Book`]): their verdicts, the time of each node's last report, and
+//! the statuses of their Plans.
 //!
-//! Pure: the clock is passed in. The newest verdicts win by (epoch, sequence), whatever stream they came by. A node whose
-//! verdicts nobody renews for [`LEASE`], or longer while this hub is late itself, is stale: what it said stands, but is not fresh. A node that never said anything
-//! has no Health at all, and its absence means: keep what you had.
+//! This module is pure: the clock is passed in. Of a node's verdicts, those with the highest (epoch, sequence) win,
+//! whatever stream they came on. A node whose verdicts aren't renewed for [`LEASE`] is stale: its verdicts still apply,
+//! but are not fresh. The lease is longer while this hub itself is late. A node that never reported has no Health
+//! resource, which tells agents to keep their current state.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -16,34 +18,34 @@ use super::statuses::{self, Statuses};
 use crate::index::Name;
 use crate::node_health::NodeHealth;
 
-/// A node that is unheard for this long is stale. Agents report twice as often.
+/// A node without a report for this long is stale. Agents report twice as often.
 pub const LEASE: Duration = Duration::from_secs(1);
 
-/// How often the leases are looked at at least.
+/// Maximum interval between two checks of the leases.
 pub const LOOK: Duration = Duration::from_millis(250);
 
-/// How long a silent node is remembered before it is asked whether there is still such a node.
+/// How long a silent node is remembered before the hub checks whether the node still exists.
 pub const MEMORY: Duration = Duration::from_secs(600);
 
-/// Nodes at most; the feed serves no more streams either.
+/// Maximum number of nodes. The feed accepts no more streams either.
 const NODES: usize = 20_000;
 
-/// Streams of one node at a time: an agent and its successor, and what is left of broken connections.
+/// Maximum number of streams of one node: an agent, its successor, and leftovers of broken connections.
 const STREAMS: usize = 8;
 
-/// All that was reported.
+/// All reported state.
 #[derive(Default)]
 pub struct Book {
     nodes: HashMap<Name, Node>,
-    /// How far each Plan is on each node.
+    /// The status of each Plan on each node.
     pub statuses: Statuses,
-    /// Each node once, under the time at which it has to be looked at.
+    /// Every node once, with the time of its next check.
     due: BTreeSet<(Instant, Name)>,
-    /// When time was last looked at.
+    /// Time of the last check.
     looked: Option<Instant>,
-    /// How late the looks come.
+    /// How late the checks are.
     lateness: Lateness,
-    /// No silence before this counts: this process did not listen.
+    /// Silence before this time is ignored, because this process wasn't listening.
     deaf_until: Option<Instant>,
     streams: u64,
 }
@@ -51,23 +53,23 @@ pub struct Book {
 /// One stream of reports.
 #[derive(Debug)]
 pub struct Attached {
-    /// Whose it is.
+    /// The token's user.
     pub node: Name,
     id: u64,
-    /// The epoch of the verdicts that it brought.
+    /// The epoch of the verdicts received on this stream.
     epoch: Option<u64>,
-    /// Plans that its first reports named, until one has no continuation.
+    /// Plans named by the stream's first reports, until a report without `more` ends the list.
     naming: Option<BTreeSet<String>>,
-    /// Something that it said of Plans did not count, because there was a newer stream.
+    /// Whether Plan statuses on this stream were ignored because a newer stream existed.
     passed_over: bool,
 }
 
 struct Node {
     said: Option<Said>,
-    /// When any stream of it was last heard.
+    /// Time of the last report on any stream.
     heard: Instant,
     silent: bool,
-    /// Those that are open. The newest one's word on Plans counts.
+    /// The open streams. Only the newest one's Plan statuses are used.
     streams: BTreeSet<u64>,
     due: Instant,
 }
@@ -76,9 +78,9 @@ struct Said {
     epoch: u64,
     sequence: u64,
     unhealthy: Vec<Unhealthy>,
-    /// What these verdicts do not vouch for.
+    /// Checks that these verdicts don't cover.
     unknown: Unknown,
-    /// When a stream of this epoch was last heard.
+    /// Time of the last report on a stream with this epoch.
     renewed: Instant,
     stale: bool,
 }
@@ -86,15 +88,15 @@ struct Said {
 // === impl Book ===
 
 impl Book {
-    /// Opens a stream by its first report, which was found to be in order.
+    /// Opens a stream with its first report, which was already validated.
     ///
     /// # Errors
-    /// In words: there are too many streams of this node, or too many nodes.
+    /// Returns a message if there are too many streams of this node, or too many nodes.
     pub fn attach(&mut self, node: &str, now: Instant) -> Result<Attached, String> {
         let full = self.nodes.len() >= NODES;
         let name = Name::from(node);
         if full && !self.nodes.contains_key(&name) {
-            return Err(format!("node {node}: this hub hears {NODES} nodes already and takes no more"));
+            return Err(format!("node {node}: this hub already has {NODES} nodes and accepts no more"));
         }
         let due = now + LEASE;
         let entry = self.nodes.entry(name.clone()).or_insert_with(|| {
@@ -102,25 +104,25 @@ impl Book {
             Node { said: None, heard: now, silent: false, streams: BTreeSet::new(), due }
         });
         if entry.streams.len() >= STREAMS {
-            return Err(format!("node {node} has {STREAMS} streams already: end some of its agents"));
+            return Err(format!("node {node} has {STREAMS} streams already: stop some of its agents"));
         }
         self.streams += 1;
         entry.streams.insert(self.streams);
         Ok(Attached { node: name, id: self.streams, epoch: None, naming: None, passed_over: false })
     }
 
-    /// A stream ended. What it said stays.
+    /// Closes a stream. Its reported state stays.
     pub fn detach(&mut self, stream: &Attached) {
         if let Some(node) = self.nodes.get_mut(&stream.node) {
             node.streams.remove(&stream.id);
         }
     }
 
-    /// Takes one report in; answers with what is news of its node's Health. `first`: of its stream, so that it names all
-    /// Plans.
+    /// Applies one report, and returns the change of its node's Health, if any. `first` tells whether it is the first
+    /// report of its stream and so lists all Plans.
     ///
     /// # Errors
-    /// In words: it is too much. Nothing of it was taken in.
+    /// Returns a message if the report exceeds a limit. Nothing of it is applied.
     pub fn take(
         &mut self,
         stream: &mut Attached,
@@ -129,7 +131,7 @@ impl Book {
         now: Instant,
     ) -> Result<Option<NodeHealth>, String> {
         let Some(node) = self.nodes.get_mut(&stream.node) else {
-            return Err(format!("node {} was forgotten: report anew", stream.node));
+            return Err(format!("node {} was forgotten: reconnect and report again", stream.node));
         };
         if first {
             stream.naming = Some(BTreeSet::new());
@@ -137,7 +139,10 @@ impl Book {
         let newest = node.streams.last() == Some(&stream.id);
         let speaks = first || !report.plans.is_empty() || !report.plans_gone.is_empty();
         if newest && stream.passed_over {
-            return Err(format!("node {}: another stream spoke for it meanwhile: report anew", stream.node));
+            return Err(format!(
+                "node {}: a newer stream has reported in the meantime: reconnect and report again",
+                stream.node
+            ));
         }
         stream.passed_over |= speaks && !newest;
         if newest {
@@ -159,31 +164,31 @@ impl Book {
             .then(|| NodeHealth { health: node.health(&stream.node), node: stream.node.clone() }))
     }
 
-    /// The latest epoch of a node's verdicts; 0: none is known.
+    /// Returns the latest epoch of a node's verdicts, or 0 if none is known.
     pub fn epoch_of(&self, node: &Name) -> u64 {
         self.nodes.get(node).and_then(|node| node.said.as_ref()).map_or(0, |said| said.epoch)
     }
 
-    /// How many nodes are heard, and how many are silent.
+    /// Returns the number of nodes with a valid lease, and of silent nodes.
     pub fn count(&self) -> (usize, usize) {
         let silent = self.nodes.values().filter(|node| node.silent).count();
         (self.nodes.len() - silent, silent)
     }
 
-    /// How many streams there are.
+    /// Returns the number of streams.
     pub fn streams(&self) -> usize {
         self.nodes.values().map(|node| node.streams.len()).sum()
     }
 
-    /// When a node was last heard, and whether that is within its lease.
+    /// Returns the time of a node's last report, and whether its lease is valid.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.nodes.get(node).map(|node| (node.heard, !node.silent))
     }
 
-    /// Lets time pass: finds the nodes whose lease is over, and forgets those that were silent for long and are not
-    /// there any more (`exists`).
+    /// Advances the time: finds nodes whose lease has expired, and forgets nodes that were silent for long and don't
+    /// exist any more (`exists`).
     pub fn lapse(&mut self, now: Instant, exists: impl Fn(&Name) -> bool) -> Vec<NodeHealth> {
-        // Who did not look at the time did not listen either: agents get a whole lease to be heard.
+        // If the check is late, reports may be waiting unread. Agents then get a whole lease from now.
         let gap = self.looked.map_or(Duration::ZERO, |looked| now.saturating_duration_since(looked));
         if gap > LEASE {
             self.deaf_until = Some(now);
@@ -212,7 +217,7 @@ impl Book {
         news
     }
 
-    /// By how much leases are longer now than [`LEASE`], because this hub is late.
+    /// Returns how much longer than [`LEASE`] leases are at present, because this hub is late.
     pub fn stretch(&self) -> Duration {
         self.lateness.stretch()
     }
@@ -223,7 +228,7 @@ impl Book {
         NodeHealth { node: name, health }
     }
 
-    /// When [`Book::lapse`] has something to do next.
+    /// Returns when [`Book::lapse`] must be called next.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -235,14 +240,14 @@ impl Book {
     }
 }
 
-/// What a lease has to allow for.
+/// The extra time that leases get.
 #[derive(Clone, Copy)]
 struct Patience {
     deaf_until: Option<Instant>,
     stretch: Duration,
 }
 
-/// What of a node ran out.
+/// The expired parts of a node's state.
 struct Lapsed {
     silent: bool,
     stale: bool,
@@ -251,20 +256,21 @@ struct Lapsed {
 // === impl Node ===
 
 impl Node {
-    /// Takes verdicts that are newer than what is known; answers whether they are.
+    /// Applies verdicts if they are newer than the known ones. Returns whether they are.
     fn hear(&mut self, said: Verdicts, unknown: Unknown, now: Instant) -> bool {
         let known = self.said.as_ref().map(|known| (known.epoch, known.sequence));
         if known.is_some_and(|known| known >= (said.epoch, said.sequence)) {
             return false;
         }
         let mut unhealthy = said.unhealthy;
-        // An agent that has just started does not know what it said before: the last known word on a check stands.
+        // A restarted agent doesn't know its earlier results. For checks that it lists as unknown, the last known
+        // result is kept.
         let listed: HashSet<_> = unknown.checks.iter().map(|c| (&*c.uid, c.port, &*c.http_path)).collect();
         let is_unknown =
             |one: &Unhealthy| unknown.more || listed.contains(&(&*one.uid, one.port, &*one.http_path));
         let before = self.said.take().into_iter().flat_map(|before| before.unhealthy);
         unhealthy.extend(before.filter(is_unknown));
-        // Stable: what is said now comes before what was said.
+        // The sort is stable: new entries come before kept ones.
         unhealthy.sort_by_key(key);
         unhealthy.dedup_by_key(|one| key(one));
         unhealthy.truncate(2 * bounds::UNHEALTHY);
@@ -273,8 +279,8 @@ impl Node {
         true
     }
 
-    /// A stream with verdicts of `epoch` was heard; answers whether that ends a staleness. An agent whose successor has
-    /// spoken renews nothing.
+    /// Renews the verdicts of `epoch`. Returns whether that ends a staleness. An agent whose successor has already
+    /// reported renews nothing.
     fn renew(&mut self, epoch: u64, now: Instant) -> bool {
         let Some(said) = self.said.as_mut().filter(|said| said.epoch == epoch) else { return false };
         said.renewed = now.max(said.renewed);
@@ -289,10 +295,10 @@ impl Node {
         let said = self.said.as_mut();
         let renewed = said.as_ref().map(|said| said.renewed);
         let stale = said.is_some_and(|said| over(said.renewed) && !std::mem::replace(&mut said.stale, true));
-        // What is over already needs no further look, until the memory fades.
+        // Parts that have expired need no further check until the node is forgotten.
         let ends = [Some(self.heard), renewed].into_iter().flatten().map(end).filter(|end| *end > now);
         let due = ends.min();
-        // A stretched lease is looked at again soon: it ends earlier if this hub keeps up again.
+        // Extended leases are checked again soon, because they end earlier if this hub catches up.
         let soon = due.filter(|_| !stretch.is_zero()).map(|due| due.min(now + LOOK));
         self.due = soon.or(due).unwrap_or(now + MEMORY);
         Lapsed { silent, stale }

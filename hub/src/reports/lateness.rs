@@ -1,24 +1,28 @@
-//! How late this hub is itself ([`Lateness`]), judged by its own looks at the time: what delays those delays reports.
+//! How late this hub itself is ([`Lateness`]), measured by the delay of its own periodic checks: a lack of processor
+//! time delays reports in the same way.
 //!
-//! Pure: the clock is passed in. An agent must not count as silent because the hub has not got round to reading its reports:
-//! each node that turns stale and back is news for every user of its endpoints, and makes the hub later still.
+//! This module is pure: the clock is passed in. An agent must not count as silent because the hub hasn't read its
+//! reports yet. Each node that turns stale and back is a change for every user of its endpoints, which makes the hub
+//! even later.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A look that comes later than this is late.
+/// A check that is later than this counts as late.
 const LATE: Duration = Duration::from_millis(100);
 
-/// How long a late look counts. One alone does not: the process was stopped, and is not busy.
+/// How long a late check counts. A single late check doesn't: the process was stopped, which is no lack of processor
+/// time.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// A report waits for several tasks, each of which may be as late as a look: connection, stream, and the agent's next turn.
+/// A report waits for several tasks (connection, stream, and the agent's next turn), each of which may be as late as a
+/// check.
 const FACTOR: u32 = 4;
 
-/// The longest stretch: a hub that is this late is of little use.
+/// Maximum extension of a lease. A hub that is even later is of little use.
 const MOST: Duration = Duration::from_secs(30);
 
-/// The late looks of the last [`WINDOW`].
+/// The late checks within the last [`WINDOW`].
 #[derive(Debug, Default)]
 pub struct Lateness {
     late: VecDeque<(Instant, Duration)>,
@@ -27,7 +31,7 @@ pub struct Lateness {
 // === impl Lateness ===
 
 impl Lateness {
-    /// A look at the time came by so much later than it was meant to.
+    /// Records a check that was late by `late`.
     pub fn looked(&mut self, now: Instant, late: Duration) {
         while self.late.front().is_some_and(|(at, _)| now.duration_since(*at) > WINDOW) {
             self.late.pop_front();
@@ -37,7 +41,7 @@ impl Lateness {
         }
     }
 
-    /// By how much every lease is longer now. Zero: this hub keeps up.
+    /// Returns how much every lease is extended at present. Zero if this hub isn't late.
     pub fn stretch(&self) -> Duration {
         match self.late.len() {
             0 | 1 => Duration::ZERO,
@@ -50,7 +54,7 @@ impl Lateness {
 mod tests {
     use super::*;
 
-    /// Looks at these times, in milliseconds, each late by so much; then the stretch.
+    /// Returns the extension after checks at these times, each late by the second value (all in milliseconds).
     fn stretch(looks: &[(u64, u64)]) -> u64 {
         let (mut lateness, start) = (Lateness::default(), Instant::now());
         for (at, late) in looks {

@@ -1,27 +1,28 @@
-//! The nodes whose Health waits to be published ([`Queue`]): each once, the oldest first, and none too often.
+//! The queue of nodes whose Health waits to be published ([`Queue`]): each node once, the oldest first, with a minimum
+//! interval per node.
 //!
-//! Pure: the clock is passed in. What is published is how the node is when its turn comes: any number of changes before that
-//! are one.
+//! This module is pure: the clock is passed in. A node's state is read when it is published, so several changes before
+//! that become one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::index::Name;
 
-/// A node's Health is published at most this often; a hub that is late takes longer.
+/// Minimum interval between two publications of a node's Health. A late hub uses longer intervals.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a publication is remembered: longer than any pause.
+/// How long a publication is remembered. Longer than any interval.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// The waiting nodes.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// By when each may be published.
+    /// When each node may be published.
     due: BTreeSet<(Instant, Name)>,
-    /// Since when each has waited.
+    /// When each node began to wait.
     since: HashMap<Name, Instant>,
-    /// When each was published last.
+    /// When each node was last published.
     published: HashMap<Name, Instant>,
     swept: Option<Instant>,
 }
@@ -29,8 +30,8 @@ pub struct Queue {
 // === impl Queue ===
 
 impl Queue {
-    /// A node has news. It is published `pause` after its last publication at the earliest; one that waits already keeps its
-    /// place.
+    /// Adds a node. It may be published `pause` after its last publication at the earliest. A node that waits already
+    /// keeps its place.
     pub fn push(&mut self, node: &Name, pause: Duration, now: Instant) {
         if self.since.contains_key(node) {
             return;
@@ -40,7 +41,7 @@ impl Queue {
         self.since.insert(node.clone(), now);
     }
 
-    /// Takes those whose turn it is, the oldest first, at most so many.
+    /// Removes and returns up to `most` nodes that may be published now, the oldest first.
     pub fn take(&mut self, most: usize, now: Instant) -> Vec<Name> {
         let mut taken = Vec::new();
         while taken.len() < most && self.due.first().is_some_and(|(due, _)| *due <= now) {
@@ -56,12 +57,12 @@ impl Queue {
         taken
     }
 
-    /// When the next one's turn is.
+    /// Returns when the next node may be published.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// How many wait, and how long the first in line has been due.
+    /// Returns how many nodes wait, and how long the first one has been due.
     pub fn behind(&self, now: Instant) -> (usize, Duration) {
         let late = self.deadline().map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         (self.due.len(), late)

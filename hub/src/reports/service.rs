@@ -1,7 +1,7 @@
-//! The service `portreeve.report.v1.Reports`: one stream for each agent, a beat for each report ([`Desk::service`]).
+//! The service `portreeve.report.v1.Reports`: one stream per agent, with a Beat for each Report ([`Desk::service`]).
 //!
-//! A report that breaks a rule ends its own stream with words and changes nothing. An agent that says nothing for
-//! [`SILENCE`] is left: it reports every half second, so its connection is half open, or it hangs.
+//! A report that breaks a rule ends its stream with an error and changes nothing. A stream without a report for
+//! [`SILENCE`] is ended: agents report every half second, so the connection is half open or the agent hangs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,26 +17,26 @@ use super::stubs::reports_server::{Reports, ReportsServer};
 use super::{Attached, Desk};
 use crate::auth::Pass;
 
-/// How long a stream may be silent while this hub keeps up.
+/// How long a stream may be silent while this hub isn't late.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The service over a desk.
+/// The service of a desk.
 pub struct Service(Arc<Desk>);
 
-/// One stream, until it is dropped.
+/// An open stream.
 struct Talk {
     desk: Arc<Desk>,
     inbound: Streaming<Report>,
     headers: HeaderMap,
     pass: Pass,
-    /// None before the first report.
+    /// `None` before the first report.
     attached: Option<Attached>,
 }
 
 // === impl Desk ===
 
 impl Desk {
-    /// The service to be added to the feed's routes.
+    /// Returns the service, to be added to the feed's routes.
     pub fn service(self: &Arc<Self>) -> ReportsServer<Service> {
         ReportsServer::new(Service(self.clone())).max_decoding_message_size(report_bounds::REPORT)
     }
@@ -63,7 +63,7 @@ impl Reports for Service {
 // === impl Talk ===
 
 impl Talk {
-    /// A beat for each report, then the reason of the end, if there is one.
+    /// Returns a Beat for each report, and finally the error that ends the stream, if any.
     fn beats(self) -> impl Stream<Item = Result<Beat, Status>> {
         futures::stream::unfold(Some(self), |talk| async {
             let mut talk = talk?;
@@ -79,7 +79,7 @@ impl Talk {
         })
     }
 
-    /// Hears one report; none when the agent has hung up.
+    /// Waits for one report and applies it. Returns `None` if the agent closed the stream.
     async fn next(&mut self) -> Result<Option<Beat>, Status> {
         let patience = SILENCE + self.desk.stretch();
         let heard = tokio::select! {
@@ -87,7 +87,7 @@ impl Talk {
             status = self.pass.ended() => return Err(status),
         };
         let heard = heard.map_err(|_| Status::deadline_exceeded(format!("no report for {patience:?}")))?;
-        // Before anything is waited for: how long this hub takes is not the agent's silence.
+        // Taken before any wait, so that this hub's own delay doesn't count as the agent's silence.
         let arrived = Instant::now();
         let Some(report) = heard? else { return Ok(None) };
         let (beat, first) = (report.beat, self.attached.is_none());

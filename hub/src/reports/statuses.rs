@@ -1,4 +1,4 @@
-//! How far each Plan is on each node ([`Statuses`]): the latest word of each node's agent, and which Plans have news.
+//! The status of each Plan on each node ([`Statuses`]): the last report of each node's agent, and which Plans changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use portreeve_api::report_bounds;
 
 use crate::index::Name;
 
-/// The latest word on every Plan.
+/// The last reported statuses of all Plans.
 #[derive(Default)]
 pub struct Statuses {
     plans: HashMap<Name, BTreeMap<Name, Arc<PlanStatus>>>,
     of_node: HashMap<Name, BTreeSet<Name>>,
-    /// With the time of the newest news.
+    /// Changed Plans, with the time of the latest change.
     changed: BTreeMap<Name, Instant>,
 }
 
-/// What a report says of Plans.
+/// The part of a report about Plans.
 pub struct Said {
-    /// Those whose status changed.
+    /// Plans whose status changed.
     pub plans: Vec<PlanStatus>,
-    /// Those that are gone.
+    /// Plans that are gone.
     pub gone: Vec<String>,
-    /// The next report continues this one.
+    /// Whether the next report continues this one.
     pub more: bool,
 }
 
 // === impl Statuses ===
 
 impl Statuses {
-    /// Takes in what a node says of its Plans. `naming`: the stream's first reports, which name every Plan, until one has
-    /// no continuation; what they did not name then is gone.
+    /// Applies the Plan statuses of a node's report. `naming` collects the Plans that the stream's first reports list,
+    /// until a report without `more`; then every other Plan of the node is removed.
     ///
     /// # Errors
-    /// In words: these are too many. Nothing was taken in.
+    /// Returns a message if there are too many Plans. Nothing is applied.
     pub fn take(
         &mut self,
         node: &Name,
@@ -49,7 +49,7 @@ impl Statuses {
         };
         if count > report_bounds::NODE_PLANS {
             let most = report_bounds::NODE_PLANS;
-            return Err(format!("plans: node {node} has {count} of them, {most} are allowed"));
+            return Err(format!("plans: node {node} has {count} Plans, {most} are allowed"));
         }
         report.gone.iter().for_each(|plan| self.drop(node, plan, now));
         if let Some(named) = naming {
@@ -62,7 +62,7 @@ impl Statuses {
         Ok(())
     }
 
-    /// How many Plans a node has a word on once this is taken in.
+    /// Returns how many Plans a node would have after this report.
     fn count_with(&self, node: &Name, report: &Said) -> usize {
         let none = BTreeSet::new();
         let known = self.of_node.get(node).unwrap_or(&none);
@@ -73,42 +73,42 @@ impl Statuses {
         known.len() - leaves + comes
     }
 
-    /// A node has a word on these Plans alone.
+    /// Removes all statuses of a node except those of these Plans.
     fn keep(&mut self, node: &Name, named: &BTreeSet<String>, now: Instant) {
         let known = self.of_node.get(node).into_iter().flatten();
         let old: Vec<Name> = known.filter(|plan| !named.contains(&***plan)).cloned().collect();
         old.iter().for_each(|plan| self.drop(node, plan, now));
     }
 
-    /// Every node's latest word on every Plan.
+    /// Returns every node's status of every Plan.
     pub fn all(&self) -> impl Iterator<Item = &PlanStatus> {
         self.plans.values().flat_map(BTreeMap::values).map(|status| &**status)
     }
 
-    /// The latest word of each node on a Plan.
+    /// Returns every node's status of one Plan.
     pub fn of(&self, plan: &str) -> impl Iterator<Item = (&Name, &Arc<PlanStatus>)> {
         self.plans.get(plan).into_iter().flatten()
     }
 
-    /// A node fell silent or was heard again: that is news of all its Plans.
+    /// Marks all Plans of a node as changed, because the node became silent or reports again.
     pub fn touch(&mut self, node: &Name, now: Instant) {
         let plans = self.of_node.get(node).into_iter().flatten();
         self.changed.extend(plans.map(|plan| (plan.clone(), now)));
     }
 
-    /// A node is gone, with all that it said.
+    /// Removes a node and all its statuses.
     pub fn forget(&mut self, node: &Name, now: Instant) {
         for plan in self.of_node.remove(node).into_iter().flatten() {
             self.remove(node, &plan, now);
         }
     }
 
-    /// The Plans with news since the last call, with the time of the newest of each.
+    /// Returns the Plans that changed since the last call, with the time of each one's latest change.
     pub fn take_changed(&mut self) -> BTreeMap<Name, Instant> {
         std::mem::take(&mut self.changed)
     }
 
-    /// Whether any Plan has news.
+    /// Returns whether any Plan changed since the last call.
     pub fn has_news(&self) -> bool {
         !self.changed.is_empty()
     }

@@ -1,11 +1,11 @@
-//! Tests of the pure state: whose verdicts stand, when they are stale, and which Plans have news.
+//! Tests of the pure state: which verdicts win, when they become stale, and which Plans change.
 
 use portreeve_api::plan::{Check, Health, Unhealthy};
 use portreeve_api::report::{Unknown, Verdicts};
 
 use super::*;
 
-/// The book with a clock that is turned by hand, in milliseconds.
+/// A book with a manual clock, in milliseconds.
 struct Rig {
     book: Book,
     start: Instant,
@@ -28,7 +28,7 @@ impl Rig {
         self.book.attach(node, self.now()).unwrap()
     }
 
-    /// A report; answers with the news of the node's Health.
+    /// Applies a report, and returns the change of the node's Health.
     fn hear(&mut self, stream: &mut Attached, report: Report) -> Option<Health> {
         let news = self.book.take(stream, report, false, self.now()).unwrap();
         news.and_then(|news| {
@@ -41,7 +41,7 @@ impl Rig {
         self.hear(stream, Report::default())
     }
 
-    /// Lets time pass as the task does; answers with the nodes whose Health changed, and how.
+    /// Advances the time as the task does, and returns the nodes whose Health changed, and how.
     fn pass(&mut self, ms: u64) -> Vec<(String, Option<bool>)> {
         let (end, mut news) = (self.now_ms + ms, Vec::new());
         while self.now_ms < end {
@@ -82,7 +82,7 @@ fn uids(health: &Health) -> Vec<&str> {
 
 #[test]
 fn newest_verdicts_win_whatever_stream_they_come_by() {
-    // (stream, epoch, sequence, taken)
+    // (stream, epoch, sequence, applied)
     let table = [
         (0, 5, 1, true),
         (1, 5, 1, false),
@@ -251,12 +251,12 @@ fn too_much_is_refused_and_changes_nothing() {
     rig.changed();
     let names: Vec<String> = (0..100_000).map(|i| format!("x{i}")).collect();
     let many: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
-    // Plans that the node never had make no room, nor do those that it keeps.
+    // Neither unknown Plans nor Plans that the node keeps make room.
     for gone in [vec![], vec!["a", "b"], vec!["p"]] {
         let mut report = Report { verdicts: verdicts(1, 1, &["u"]).verdicts, ..plans(&many, &gone) };
         report.plans.push(plans(&[("p", 1)], &[]).plans.remove(0));
         let words = rig.book.take(&mut stream, report, false, rig.now()).unwrap_err();
-        assert_eq!(words, "plans: node n has 100001 of them, 100000 are allowed");
+        assert_eq!(words, "plans: node n has 100001 Plans, 100000 are allowed");
         assert!(rig.changed().is_empty());
         assert_eq!(rig.book.epoch_of(&"n".into()), 0);
     }
@@ -285,13 +285,13 @@ fn streams_of_a_node_are_bounded() {
     let mut rig = Rig::new();
     let streams: Vec<_> = (0..8).map(|_| rig.attach("n")).collect();
     let words = rig.book.attach("n", rig.now()).unwrap_err();
-    assert_eq!(words, "node n has 8 streams already: end some of its agents");
+    assert_eq!(words, "node n has 8 streams already: stop some of its agents");
     rig.attach("other");
     rig.book.detach(&streams[3]);
     rig.attach("n");
 }
 
-/// The leases' policy beside a hub whose looks and reports are late by what there is too little processor for.
+/// The leases of a hub without enough processor time: its checks and the reports are late.
 struct Overload {
     rig: Rig,
     streams: Vec<Attached>,
@@ -307,7 +307,8 @@ impl Overload {
         Self { rig, streams, flips: 0 }
     }
 
-    /// For so many seconds every report arrives `between_ms` after the one before, and time is looked at each `look_ms`.
+    /// Runs for `seconds`: each report arrives `between_ms` after the previous one, and the time is checked every
+    /// `look_ms`.
     fn run(&mut self, seconds: u64, between_ms: u64, look_ms: u64) {
         for ms in 0..seconds * 1_000 {
             self.rig.now_ms += 1;
@@ -330,7 +331,7 @@ fn hub_that_is_late_itself_makes_no_node_stale_and_is_strict_again_soon() {
     let mut overload = Overload::new(20);
     overload.run(5, 500, 250);
     assert_eq!(overload.flips, 20, "each node's first word");
-    // Looks are late by 0.4 s, so that reports come every 2 s instead of every half second.
+    // Checks are 0.4 s late, so reports arrive every 2 s instead of every half second.
     overload.run(2, 500, 650);
     overload.run(60, 2_000, 650);
     assert_eq!(overload.flips, 20);
@@ -373,7 +374,7 @@ fn stream_that_was_passed_over_is_asked_to_report_anew_when_its_word_counts_agai
     assert!(rig.changed().is_empty(), "the newer one's word counts");
     rig.book.detach(&newer);
     let words = rig.book.take(&mut stays, Report::default(), false, rig.now()).unwrap_err();
-    assert_eq!(words, "node n: another stream spoke for it meanwhile: report anew");
+    assert_eq!(words, "node n: a newer stream has reported in the meantime: reconnect and report again");
 }
 
 #[test]
@@ -386,7 +387,7 @@ fn beats_that_were_passed_over_cost_a_stream_nothing() {
     assert_eq!(rig.changed(), ["p"]);
 }
 
-/// Verdicts, with what they do not vouch for.
+/// Creates verdicts together with the checks that they don't cover.
 fn vague(epoch: u64, sequence: u64, uids: &[&str], unknown: &[&str]) -> Report {
     let check = |uid: &&str| Check { uid: (*uid).into(), port: 7, ..Default::default() };
     let unknown = Unknown { checks: unknown.iter().map(check).collect(), more: false };

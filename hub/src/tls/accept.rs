@@ -1,5 +1,5 @@
-//! Accepting TLS connections ([`serve`]). Handshakes go on beside each other and have an end, so that one that hangs keeps
-//! nobody waiting.
+//! Accepts TLS connections ([`serve`]). Handshakes run concurrently and have a timeout, so that a hanging one doesn't
+//! delay others.
 
 use std::io;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use tonic::service::Routes;
 use super::shown::Shown;
 use crate::auth::tally::Tally;
 
-/// How long a handshake may take.
+/// Timeout of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Handshakes at a time; more wait in the listener's own queue.
+/// Maximum number of concurrent handshakes. Further connections wait in the listener's queue.
 const HANDSHAKES: usize = 1024;
 
-/// The rest after an accept that failed: out of file descriptors, for one.
+/// Pause after an accept that failed, for example for lack of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// A handshake's outcome.
+/// The result of a handshake.
 type Shaken = io::Result<TlsStream<TcpStream>>;
 
-/// A listener and the handshakes under way.
+/// A listener and its current handshakes.
 struct Accepting {
     listener: TcpListener,
     acceptor: TlsAcceptor,
@@ -41,7 +41,7 @@ struct Accepting {
 /// Serves agents over TLS until the shutdown.
 ///
 /// # Errors
-/// The listener fails.
+/// Returns an error if the listener fails.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -65,7 +65,7 @@ fn incoming(listener: TcpListener, config: ServerConfig) -> impl Stream<Item = S
 // === impl Accepting ===
 
 impl Accepting {
-    /// The next connection whose handshake is done.
+    /// Waits for the next connection that completes its handshake.
     async fn next(&mut self) -> TlsStream<TcpStream> {
         loop {
             tokio::select! {
@@ -97,7 +97,7 @@ impl Accepting {
     }
 
     fn failed(&mut self, error: &io::Error) {
-        // A port probe opens and closes: that is nobody's fault.
+        // A port probe opens and closes a connection, which is no error.
         let Some(line) = self.tally.note("handshake", now_ms() / 1000) else { return };
         tracing::warn!(
             %error,

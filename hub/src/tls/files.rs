@@ -1,4 +1,5 @@
-//! A certificate in files that somebody else keeps, a mounted Secret for one ([`Files::show`], then [`follow`]).
+//! A certificate in files that are maintained elsewhere, for example in a mounted Secret ([`Files::show`], then
+//! [`follow`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,26 +9,26 @@ use anyhow::Context;
 
 use super::shown::Shown;
 
-/// How often the files are looked at: a mounted Secret changes by a link's target, which no file watch of every system
-/// sees.
+/// How often the files are read. A mounted Secret changes by the target of a symbolic link, which file notifications
+/// don't report on every system.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Where the pair is.
+/// The paths of the certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The chain.
+    /// The certificate chain.
     pub certificate: PathBuf,
-    /// The key.
+    /// The private key.
     pub key: PathBuf,
 }
 
-/// A chain and its key as they were read.
+/// A certificate chain and its key, as read.
 pub type Pair = (String, String);
 
-/// Shows what the files hold later than `seen`, for ever.
+/// Uses the content of the files whenever it differs from `seen`, and never returns.
 ///
 /// # Errors
-/// None that ends it: the last good pair stays, and the fault is logged once.
+/// Never returns an error: the last good pair stays in use, and the problem is logged once.
 pub async fn follow(files: Files, mut seen: Pair, shown: Arc<Shown>) -> anyhow::Result<()> {
     let mut said = String::new();
     loop {
@@ -56,10 +57,10 @@ pub async fn follow(files: Files, mut seen: Pair, shown: Arc<Shown>) -> anyhow::
 // === impl Files ===
 
 impl Files {
-    /// Shows what the files hold now.
+    /// Uses the current content of the files.
     ///
     /// # Errors
-    /// They can't be read, or don't belong together.
+    /// Returns an error if the files can't be read or the key isn't that of the certificate.
     pub async fn show(&self, shown: &Shown) -> anyhow::Result<Pair> {
         let pair = self.read().await?;
         shown.set(&pair.0, &pair.1).with_context(|| self.title())?;

@@ -1,4 +1,4 @@
-//! TLS towards agents ([`serve`]): which certificate the hub shows, where it comes from, and when it changes.
+//! TLS for agents ([`serve`]): which certificate the hub presents, its source, and its renewal.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,27 +19,27 @@ pub use shown::Shown;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Args {
-    /// Certificate chain in PEM, good for the name portreeve-hub; read again when it changes. Without it the hubs of a
-    /// namespace make one of their own, kept in the Secret portreeve-hub-tls; agents find its authority in the
-    /// ConfigMap portreeve-hub-ca.
+    /// Path of a certificate chain in PEM for the name portreeve-hub. It is read again when it changes. Default: the
+    /// hubs of a namespace create their own certificate in the Secret portreeve-hub-tls, and publish its CA for agents
+    /// in the ConfigMap portreeve-hub-ca.
     #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "insecure")]
     pub tls_cert: Option<PathBuf>,
-    /// Its private key in PEM.
+    /// Path of the certificate's private key in PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// One more name or address that the hub's own certificate is to be good for.
+    /// Additional name or address for the hubs' own certificate.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["tls_cert", "insecure"])]
     pub tls_name: Vec<String>,
-    /// Serve agents in the clear and believe what they say: for a machine of one's own.
+    /// Serve agents without TLS and without authentication. Only for tests on a machine without other users.
     #[arg(long)]
     pub insecure: bool,
 }
 
-/// Starts what keeps the certificate, made by the hubs of `namespace` or read from files. One from files is shown at once; the
-/// hubs' own may wait for the API server, and `readiness` with it.
+/// Starts the tasks that maintain the certificate, either that of the hubs of `namespace` or the one in files. A
+/// certificate from files is in use immediately; for the hubs' own certificate, `readiness` waits for the API server.
 ///
 /// # Errors
-/// The files are unusable.
+/// Returns an error if the files are unusable.
 pub async fn spawn(
     tasks: &mut Tasks,
     client: &Client,

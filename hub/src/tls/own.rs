@@ -1,9 +1,9 @@
-//! A certificate that the hubs make themselves ([`Material`]): what it is, when it is renewed ([`Material::due`]), and how.
-//! No clock and no API server here.
+//! The certificate that the hubs create themselves ([`Material`]): its content, when it must be renewed
+//! ([`Material::due`]), and its renewal. This module uses no clock and no API server.
 //!
-//! The authority is renewed in two steps, so that an agent which has not read the new one yet still trusts the hub: the new
-//! authority is published beside the old one, which signs once more; the certificate after that, two months later, is
-//! the new one's.
+//! The CA is renewed in two steps, so that an agent which hasn't read the new CA yet still trusts the hub. First, the
+//! new CA is published together with the old one, and the old one signs a last certificate. The next certificate, two
+//! months later, is signed by the new CA.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -16,58 +16,58 @@ use rcgen::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Days that an authority and a certificate live.
+/// Validity of a CA and of a certificate, in days.
 const AUTHORITY_DAYS: i64 = 3650;
 const SERVING_DAYS: i64 = 90;
 
 const DAY: i64 = 86_400;
 
-/// So much earlier a life begins, seconds: clocks differ.
+/// How much earlier than now the validity begins, in seconds, because clocks differ.
 const EARLIER: i64 = 3600;
 
-/// Everything that the hubs share.
+/// All data that the hubs share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Material {
-    /// The authorities to trust in PEM, the newest first.
+    /// The trusted CA certificates in PEM, the newest first.
     pub authorities: String,
-    /// The newest authority's key in PEM.
+    /// The newest CA's private key in PEM.
     pub authority_key: String,
-    /// The certificate in PEM.
+    /// The serving certificate in PEM.
     pub certificate: String,
-    /// Its key in PEM.
+    /// The serving certificate's private key in PEM.
     pub key: String,
-    /// When they live, and for whom the certificate is.
+    /// Validity periods and names.
     pub terms: Terms,
 }
 
-/// What is written beside the certificates, so that they need not be taken apart.
+/// Data that is stored with the certificates, so that they needn't be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// The newest authority's life.
+    /// Validity of the newest CA.
     pub authority: Life,
-    /// The certificate's life.
+    /// Validity of the serving certificate.
     pub serving: Life,
-    /// Names that the certificate is good for.
+    /// Names in the serving certificate.
     pub names: BTreeSet<String>,
 }
 
-/// From when until when, seconds since the Unix epoch.
+/// A validity period, in seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
-    /// Its first second.
+    /// The first second.
     pub from: i64,
-    /// Its last.
+    /// The last second.
     pub until: i64,
 }
 
-/// What there is to do.
+/// The renewal that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Nothing.
     Nothing,
-    /// A new certificate.
+    /// A new serving certificate.
     Serving,
-    /// A new authority, and a last certificate of the old one.
+    /// A new CA, and a last serving certificate signed by the old one.
     Authority,
 }
 
@@ -78,7 +78,7 @@ impl Life {
         Self { from: now - EARLIER, until: now + days * DAY }
     }
 
-    /// Whether less than a third is left.
+    /// Returns whether less than a third of the period is left.
     fn ends(self, now: i64) -> bool {
         (self.until - now) * 3 < self.until - self.from
     }
@@ -87,17 +87,17 @@ impl Life {
 // === impl Material ===
 
 impl Material {
-    /// A new authority and its first certificate, good for [`HUB_NAME`] and `names`.
+    /// Creates a new CA and its first certificate for [`HUB_NAME`] and `names`.
     ///
     /// # Errors
-    /// A name can't stand in a certificate.
+    /// Returns an error if a name isn't allowed in a certificate.
     pub fn new(names: &BTreeSet<String>, now: i64) -> anyhow::Result<Self> {
         let (authorities, authority_key, authority) = new_authority(now)?;
         let key = KeyPair::from_pem(&authority_key)?;
         Self::signed((authorities, authority_key), key, Terms::new(authority, names, now))
     }
 
-    /// What there is to do at `now` for hubs of these names.
+    /// Returns the renewal that is due at `now` for hubs with these names.
     pub fn due(&self, names: &BTreeSet<String>, now: i64) -> Due {
         if self.terms.authority.ends(now) {
             return Due::Authority;
@@ -106,10 +106,10 @@ impl Material {
         if self.terms.serving.ends(now) || !covered { Due::Serving } else { Due::Nothing }
     }
 
-    /// Does it. Names are never taken away: another hub may have asked for them.
+    /// Renews the certificates. Existing names are kept, because another hub may need them.
     ///
     /// # Errors
-    /// A key can't be read, or a name can't stand in a certificate.
+    /// Returns an error if a key can't be parsed, or a name isn't allowed in a certificate.
     pub fn renewed(&self, due: Due, names: &BTreeSet<String>, now: i64) -> anyhow::Result<Self> {
         let names: BTreeSet<String> = self.terms.names.union(names).cloned().collect();
         let old = KeyPair::from_pem(&self.authority_key).context("the authority's key")?;
@@ -127,10 +127,10 @@ impl Material {
         }
     }
 
-    /// The form in which it is kept.
+    /// Returns the content of the Secret.
     ///
     /// # Errors
-    /// None is expected: the terms are plain.
+    /// No error is expected, because the terms are plain data.
     pub fn to_data(&self) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
         let terms = serde_json::to_string(&self.terms)?;
         let entries = [
@@ -143,18 +143,18 @@ impl Material {
         Ok(entries.into_iter().map(|(name, text)| (name.to_string(), text.clone().into_bytes())).collect())
     }
 
-    /// Reads that form.
+    /// Reads the content of the Secret.
     ///
     /// # Errors
-    /// Something is missing or can't be read; what it holds is not quoted.
+    /// Returns an error if something is missing or can't be parsed. The error never quotes the content.
     pub fn from_data(data: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<Self> {
         let text = |name: &str| -> anyhow::Result<String> {
-            let bytes = data.get(name).with_context(|| format!("there is no {name} in it"))?;
-            String::from_utf8(bytes.clone()).ok().with_context(|| format!("its {name} is no text"))
+            let bytes = data.get(name).with_context(|| format!("the key {name} is missing"))?;
+            String::from_utf8(bytes.clone()).ok().with_context(|| format!("{name} is not valid text"))
         };
         let terms = serde_json::from_str(&text("terms.json")?).context("its terms.json")?;
         let (authorities, authority_key) = (text("ca.crt")?, text("ca.key")?);
-        ensure!(authorities.contains("BEGIN CERTIFICATE"), "its ca.crt holds no certificate");
+        ensure!(authorities.contains("BEGIN CERTIFICATE"), "ca.crt holds no certificate");
         Ok(Self { authorities, authority_key, certificate: text("tls.crt")?, key: text("tls.key")?, terms })
     }
 
@@ -189,7 +189,7 @@ impl Terms {
     }
 }
 
-/// Certificate, key, life.
+/// Returns certificate, key and validity.
 fn new_authority(now: i64) -> anyhow::Result<(String, String, Life)> {
     let life = Life::of_days(AUTHORITY_DAYS, now);
     let key = KeyPair::generate()?;
@@ -197,7 +197,7 @@ fn new_authority(now: i64) -> anyhow::Result<(String, String, Life)> {
     Ok((certificate.pem(), key.serialize_pem(), life))
 }
 
-/// The same name for every authority: which of several is meant, the key says.
+/// All CAs have the same subject name; the key identifier distinguishes them.
 fn authority_params(life: Life) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -215,7 +215,7 @@ fn live(params: &mut CertificateParams, life: Life) {
     params.not_after = at(life.until).into();
 }
 
-/// The first certificate of a bundle.
+/// Returns the first certificate of a bundle.
 fn first(bundle: &str) -> &str {
     const END: &str = "-----END CERTIFICATE-----";
     bundle.find(END).map_or(bundle, |at| &bundle[..at + END.len()])
@@ -240,7 +240,7 @@ mod tests {
         list.iter().map(ToString::to_string).collect()
     }
 
-    /// Whether somebody who trusts `authorities` believes the certificate under a name at a time.
+    /// Returns whether a client that trusts `authorities` accepts the certificate for a name at a time.
     fn believed(authorities: &str, certificate: &str, name: &str, at: i64) -> bool {
         let mut roots = RootCertStore::empty();
         for one in CertificateDer::pem_slice_iter(authorities.as_bytes()) {

@@ -1,5 +1,5 @@
-//! The hubs' own certificate in a Secret that all of them share ([`Keeper::run`]): whoever comes first makes it, the
-//! others read it. Its authority is published in a ConfigMap for the agents.
+//! The hubs' own certificate in a Secret that all hubs share ([`Keeper::run`]): the first hub creates it, the others
+//! read it. The CA is published in a ConfigMap for the agents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use super::shown::Shown;
 /// Name of the Secret.
 const SECRET: &str = "portreeve-hub-tls";
 
-/// Name of the ConfigMap.
+/// Name of the ConfigMap with the CA.
 const PUBLISHED: &str = "portreeve-hub-ca";
 
-/// How often it is looked at: a renewal has a month's time.
+/// How often the Secret is read. A renewal may take a month.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// After a failure, while there is no certificate at all.
+/// Delay after a failure while there is no certificate.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Tries against other hubs that do the same at the same moment.
+/// Number of attempts when other hubs write at the same time.
 const TRIES: usize = 5;
 
-/// Keeps the shared certificate.
+/// Maintains the shared certificate.
 pub struct Keeper {
     namespace: String,
     secrets: Api<Secret>,
@@ -41,7 +41,7 @@ pub struct Keeper {
 // === impl Keeper ===
 
 impl Keeper {
-    /// A keeper in a namespace, for a hub of these names.
+    /// Creates a keeper in a namespace, for a hub with these names.
     pub fn new(client: Client, namespace: &str, names: &[String]) -> Self {
         Self {
             namespace: namespace.into(),
@@ -51,10 +51,10 @@ impl Keeper {
         }
     }
 
-    /// Shows the shared certificate, renewed in time, for ever.
+    /// Uses the shared certificate, renews it in time, and never returns.
     ///
     /// # Errors
-    /// None that ends it: failures are logged once and tried again; the last good certificate stays.
+    /// Never returns an error: failures are logged once and retried, and the last good certificate stays in use.
     pub async fn run(self, shown: Arc<Shown>, guard: Guard) -> anyhow::Result<()> {
         let (mut guard, mut said, mut last) = (Some(guard), String::new(), String::new());
         loop {
@@ -66,7 +66,7 @@ impl Keeper {
                 Err(error) => {
                     let words = format!("{error:#}");
                     if words != said {
-                        tracing::warn!(error = words, "the hub's own certificate can't be kept");
+                        tracing::warn!(error = words, "the hub's own certificate can't be read or renewed");
                         said = words;
                     }
                 }
@@ -75,7 +75,7 @@ impl Keeper {
         }
     }
 
-    /// Reads or makes the certificate and shows it if it differs from the `last` one.
+    /// Reads or creates the certificate, and uses it if it differs from `last`.
     async fn pass(&self, shown: &Shown, last: &mut String) -> anyhow::Result<()> {
         let material = self.agreed(now_ms() / 1000).await?;
         self.publish(&material.authorities).await?;
@@ -87,7 +87,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// What all hubs agree on: the first that writes is right, the others read it.
+    /// Returns the certificate that all hubs agree on: the first writer wins, the others read its version.
     async fn agreed(&self, now: i64) -> anyhow::Result<Material> {
         for _ in 0..TRIES {
             let stored = self.secrets.get_opt(SECRET).await.with_context(|| self.title())?;
@@ -125,7 +125,7 @@ impl Keeper {
         }
         let renewed = material.renewed(due, &self.names, now).with_context(|| self.title())?;
         secret.data = Some(bytes(renewed.to_data()?));
-        // A replace carries the resourceVersion: of two hubs that renew, one gets a conflict.
+        // A replace carries the resourceVersion. If two hubs renew at once, one of them gets a conflict.
         let written = self.secrets.replace(SECRET, &PostParams::default(), &secret).await.map(drop);
         Ok((renewed, written))
     }
@@ -146,7 +146,7 @@ impl Keeper {
             }
         };
         match written {
-            // Another hub publishes the same, or publishes something newer that the next look shows.
+            // Another hub has published the same or a newer CA, which the next reading finds.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
             other => other.with_context(title),
         }

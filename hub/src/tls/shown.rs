@@ -1,4 +1,4 @@
-//! The certificate that the hub shows ([`Shown`]): taken from PEM, and handed to each handshake.
+//! The certificate that the hub presents ([`Shown`]): it is parsed from PEM and used for each handshake.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// The certificate of this moment. Connections that are open keep theirs.
+/// The certificate in use. Open connections keep the certificate that they started with.
 #[derive(Debug, Default)]
 pub struct Shown {
     current: RwLock<Option<Arc<CertifiedKey>>>,
@@ -19,29 +19,29 @@ pub struct Shown {
 // === impl Shown ===
 
 impl Shown {
-    /// Shows a chain and its key, in PEM, from the next connection on.
+    /// Uses a certificate chain and its key, in PEM, for all new connections.
     ///
     /// # Errors
-    /// They can't be read, or don't belong together; the one before stays.
+    /// Returns an error if they can't be parsed or don't belong together. The previous certificate stays in use.
     pub fn set(&self, chain: &str, key: &str) -> anyhow::Result<()> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|error| anyhow!("the certificate: {error}"))?;
-        ensure!(!chain.is_empty(), "the certificate: there is none in it");
-        // The reason is not told: it might quote the key.
+        ensure!(!chain.is_empty(), "the file holds no certificate");
+        // The error is not included: it might quote the key.
         let key =
             PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| anyhow!("the key can't be read"))?;
-        let key = any_supported_type(&key).map_err(|_| anyhow!("the key is of no kind that can be used"))?;
+        let key = any_supported_type(&key).map_err(|_| anyhow!("the key has an unsupported type"))?;
         let pair = CertifiedKey::new(chain, key);
-        pair.keys_match().context("the key is not the certificate's")?;
+        pair.keys_match().context("the key doesn't belong to the certificate")?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
         Ok(())
     }
 
-    /// The server's configuration: HTTP/2 over TLS 1.2 or 1.3, no client certificates.
+    /// Returns the server's configuration: HTTP/2 over TLS 1.2 or 1.3, without client certificates.
     ///
     /// # Errors
-    /// None is expected: the versions are ring's own.
+    /// No error is expected, because ring supports both versions.
     pub fn config(self: Arc<Self>) -> anyhow::Result<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();

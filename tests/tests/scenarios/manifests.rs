@@ -151,7 +151,7 @@ fn ours(file: &Path) -> Result<(Taken, String)> {
         taken.insert(brief(&object.to_value()?));
     }
     // kubectl can't pass over a kind that the server doesn't know; a folder may have objects of other programs.
-    let refused = reading.complaints.iter().any(|c| c.broken || c.text.contains("is not understood here"));
+    let refused = reading.complaints.iter().any(|c| c.broken || c.text.contains("is not supported"));
     Ok(((!refused).then_some(taken), told.join("; ")))
 }
 

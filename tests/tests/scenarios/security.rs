@@ -120,7 +120,7 @@ async fn only_the_token_of_an_agents_pod_on_its_own_node_is_let_in() -> Result<(
     }
     refused(&town, Some(&one), ("n2", Code::PermissionDenied, &["node n1", "node n2"]))?;
     refused(&town, None, ("n1", Code::Unauthenticated, &["needs a token"]))?;
-    refused(&town, Some("garbage"), ("n1", Code::Unauthenticated, &["no ServiceAccount token"]))?;
+    refused(&town, Some("garbage"), ("n1", Code::Unauthenticated, &["not a ServiceAccount token"]))?;
 
     let api = town.control.bound_token(ACCOUNT, "portreeve/agent-n1", API_AUDIENCE).await?;
     refused(&town, Some(&api), ("n1", Code::Unauthenticated, &["audience", API_AUDIENCE]))?;
@@ -133,7 +133,7 @@ async fn only_the_token_of_an_agents_pod_on_its_own_node_is_let_in() -> Result<(
     let expired = altered(&town, &one, |claims| claims["exp"] = json!(now() - 60))?;
     refused(&town, Some(&expired), ("n1", Code::Unauthenticated, &["expired"]))?;
     let gone = altered(&town, &one, |claims| claims["kubernetes.io"]["pod"]["uid"] = json!("another"))?;
-    refused(&town, Some(&gone), ("n1", Code::Unauthenticated, &["API server refuses"]))?;
+    refused(&town, Some(&gone), ("n1", Code::Unauthenticated, &["API server rejects"]))?;
     refused(&town, Some(&forged(&one)?), ("n1", Code::Unauthenticated, &["signature"]))?;
 
     let log = town.hub.as_ref().context("no hub")?.log();
@@ -178,7 +178,7 @@ async fn insecure_hub_says_so_and_believes_what_agents_say() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_that_restarts_while_the_api_server_is_away_is_known_by_the_issuers_keys() -> Result<()> {
     let mut town = Town::start(1).await?;
-    town.hub.as_mut().context("no hub")?.wait_log("issuer's keys are here", BOUND)?;
+    town.hub.as_mut().context("no hub")?.wait_log("issuer's keys were fetched", BOUND)?;
     town.gateways().await?;
     let one = good(&town, 0)?;
     town.control.kill();

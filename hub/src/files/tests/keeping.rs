@@ -1,4 +1,4 @@
-//! What stays when files break, vanish and come back.
+//! Which objects stay in use when files break, vanish and come back.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,10 +8,10 @@ use tempfile::TempDir;
 
 use super::super::{Folder, Reading};
 
-/// Longer than a file must be quiet.
+/// Longer than the time that a file must be unmodified, in milliseconds.
 const QUIET: i64 = 400;
 
-/// Longer than a file must be gone.
+/// Longer than the time that a file must be missing, in milliseconds.
 const GONE: i64 = 1200;
 
 struct Rig {
@@ -45,7 +45,7 @@ fn call(port: &str) -> String {
 // === impl Rig ===
 
 impl Rig {
-    /// A folder with these files, read once.
+    /// Creates a folder with these files and reads it once.
     fn new(files: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("f")).unwrap();
@@ -67,14 +67,15 @@ impl Rig {
         self.folder.read(self.now_ms)
     }
 
-    /// The next readings, until all has settled for long.
+    /// Reads repeatedly for this time, until everything has settled.
     fn after(&mut self, ms: i64) -> Reading {
         self.read();
         self.now_ms += ms;
         self.read()
     }
 
-    /// Names of the objects: nodes, then pods with their label, then proxies with their threads, then ports.
+    /// Returns the names of the objects: nodes, then pods with their label, then proxies with their threads, then
+    /// ports.
     fn names(reading: &Reading) -> Vec<String> {
         let objects = &reading.objects;
         let nodes = objects.nodes.iter().map(|(name, _)| name.to_string());
@@ -114,7 +115,7 @@ fn broken_edit_of_an_object_keeps_its_last_good_version_and_disturbs_no_other() 
         (pod("w", "a"), pod("w", "1"), "Pod w: metadata.labels.app"),
         (pod("w", "a"), pod("w", "a") + "status: {podIP: 1.2.3}\n", "Pod w: status.podIP"),
         (node("n1"), node("n1").replace("a: b", "a: 1"), "Node n1: metadata.labels.a"),
-        // No longer an object that can be told.
+        // The object can't be identified any more.
         (
             call("2000"),
             call("2000").replace("kind: VirtualService", "kind: VirtualServce"),
@@ -142,7 +143,7 @@ fn broken_edit_of_an_object_keeps_its_last_good_version_and_disturbs_no_other() 
             told.contains("a.yaml: ") && told.contains(named) && told.contains("stays in force"),
             "{broken}: {told}"
         );
-        // For as long as it is broken.
+        // Also while it stays broken.
         assert_eq!(Rig::names(&rig.after(60_000)), after, "{broken}");
         rig.write("a.yaml", other);
         assert_eq!(Rig::names(&rig.after(QUIET)), ["other=one"], "{broken}");
@@ -153,7 +154,7 @@ fn broken_edit_of_an_object_keeps_its_last_good_version_and_disturbs_no_other() 
 fn file_that_is_being_written_takes_nothing_away() {
     let mut rig = Rig::new(&[("call.yaml", &call("2000"))]);
     let new = call("2001") + "---\n" + &node("n1");
-    // As a command that is slow writes into it: nothing, then one piece after the other.
+    // A slow command writes the file: empty first, then piece by piece.
     for end in [0, 30, 80, new.len() - 60] {
         rig.write("call.yaml", &new[..end]);
         let reading = rig.after(100);
@@ -219,7 +220,7 @@ fn folder_that_vanishes_changes_nothing_and_may_come_back_empty_for_a_while() {
     let reading = rig.after(60_000);
     assert_eq!(Rig::names(&reading), ["n1", "2000"]);
     assert!(Rig::told(&reading).contains("stays in force"), "{}", Rig::told(&reading));
-    // A file in its place.
+    // A file replaces the folder.
     fs::write(here.to_str().unwrap().trim_end_matches('/'), "").unwrap();
     assert_eq!(Rig::names(&rig.after(60_000)), ["n1", "2000"]);
     fs::remove_file(here.to_str().unwrap().trim_end_matches('/')).unwrap();
@@ -239,7 +240,7 @@ fn folder_that_vanishes_changes_nothing_and_may_come_back_empty_for_a_while() {
 
 #[test]
 fn link_that_is_swapped_is_an_edit() {
-    // As a ConfigMap is mounted.
+    // The layout of a mounted ConfigMap.
     let mut rig = Rig::new(&[]);
     for (version, port) in [("v1", "2000"), ("v2", "2001")] {
         fs::create_dir(rig.path(version)).unwrap();
@@ -266,7 +267,7 @@ fn object_of_two_files_is_the_last_ones_and_that_is_told() {
     rig.write("b.yaml", call("0"));
     let reading = rig.after(QUIET);
     assert_eq!(Rig::names(&reading), ["2001"], "the other one is good");
-    // Moved to another file, and broken there.
+    // The object moves to another file, and is broken there.
     rig.write("b.yaml", "# moved\n");
     rig.write("a.yaml", "# moved\n");
     rig.write("c.yaml", call("0"));

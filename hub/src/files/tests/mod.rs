@@ -1,4 +1,4 @@
-//! What is read of files, and what is kept of them.
+//! Parsing of files, and which versions of objects stay in use.
 
 mod keeping;
 mod reading;

@@ -1,11 +1,12 @@
-//! Tables: bytes, and what they hold. The real kubectl judges the like in `tests/tests/scenarios/manifests.rs`.
+//! Tables of bytes and their parsed content. `tests/tests/scenarios/manifests.rs` compares similar files with the real
+//! kubectl.
 
 use serde_json::{Value, json};
 
 use super::super::document::{Refusal, parse};
 use super::super::text::values;
 
-/// The `spec` of every document.
+/// Returns the `spec` of every document.
 fn specs(bytes: &[u8]) -> Result<Vec<Value>, String> {
     Ok(values(bytes)?.documents.into_iter().map(|mut document| document["spec"].take()).collect())
 }
@@ -42,14 +43,14 @@ fn documents_are_taken_apart_as_by_kubectl() {
     for encode in [u16::to_le_bytes, u16::to_be_bytes] {
         assert_eq!(specs(&utf16("spec: {a: x}\n---\nspec: {a: z}\n", encode)), Ok(two()));
     }
-    // Latin-1 in a comment does no harm.
+    // Latin-1 in a comment is accepted.
     assert_eq!(specs(b"# f\xfcr\nspec: {a: x}\n"), Ok(one()));
 }
 
 #[test]
 fn values_are_those_of_kubectl() {
     for (text, wanted) in [
-        // In full in `scalar`.
+        // `scalar` tests all forms.
         (
             "spec: [yes, 'yes', \"no\", off, 010, '010', 1_000, 1e3, 2.0, ~, ]",
             json!([true, "yes", "no", false, 8, "010", 1000, 1000, 2, null]),
@@ -103,7 +104,7 @@ fn what_kubectl_refuses_names_its_line() {
         let fault = values(text.as_bytes()).expect_err(text);
         let found: Option<usize> =
             fault.strip_prefix("line ").and_then(|f| f.split(':').next()?.parse().ok());
-        // What is wrong with the end of a value may be told at its begin, or at the end of the text.
+        // A problem at the end of a value may be reported at its beginning or at the end of the text.
         assert!(found.is_some_and(|f| f.abs_diff(line) <= 1), "{text:?}: {fault}");
     }
 }
@@ -127,7 +128,7 @@ fn aliases_and_depth_are_bounded() {
 #[test]
 fn keys_that_stand_twice_are_told_with_their_lines() {
     let read = values(b"a: 1\nb: {<<: {c: 1}, c: 2}\na: 2\n").unwrap();
-    assert_eq!(read.warnings, ["line 3: the key \"a\" stands twice, the last one counts"]);
+    assert_eq!(read.warnings, ["line 3: the key \"a\" is repeated; the last value is used"]);
 }
 
 #[test]
@@ -196,7 +197,7 @@ fn cut_at_any_byte_a_file_is_refused_or_read_without_panic() {
     let text = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/quickstart/call.yaml"))
         .unwrap();
     for end in 0..text.len() {
-        // The outcome is the content's matter; that a file is cut shows by its being written still.
+        // Any result is fine: a truncated file is still being written, which is detected elsewhere.
         let _ = parse(&text[..end]).map(|parsed| parsed.documents.len());
     }
     assert!(parse(&text).unwrap().documents.iter().all(|document| document.read.is_ok()));
