@@ -1,6 +1,6 @@
-//! Programs that are built once into the user's cache, from Go modules that pin their versions: the control plane's
-//! ([`control_plane`], unless `KUBEBUILDER_ASSETS` has them), those of a cluster with nodes ([`nodes`]) and those that read
-//! manifests ([`kustomize`], [`helm`]) and alert rules ([`promtool`]).
+//! Programs that are built once into the user's cache, from Go modules that pin their versions: those of the control
+//! plane ([`control_plane`], unless `KUBEBUILDER_ASSETS` provides them), of a cluster with nodes ([`nodes`]), and the
+//! tools for manifests ([`kustomize`], [`helm`]) and alert rules ([`promtool`]).
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
-/// A Go module that pins what is built, or read.
+/// A Go module that pins the version of a program or of sources.
 pub(crate) struct Module {
-    /// Where it is; the last part is its name in the cache.
+    /// The module's directory. Its last part names the directory in the cache.
     pub(crate) directory: &'static str,
-    /// What names the versions, and their checksums: parts of the cache's key.
+    /// The module's files with versions and checksums. The cache key is computed from them.
     pub(crate) go_mod: &'static str,
     pub(crate) go_sum: &'static str,
     /// Flags for the linker.
@@ -27,7 +27,7 @@ const CONTROL_PLANE: Module = Module {
     directory: concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane"),
     go_mod: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane/go.mod")),
     go_sum: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/controlplane/go.sum")),
-    // Stripped, and telling clients the version that the module pins.
+    // Stripped. Clients see the version that the module pins.
     flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
         -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
 };
@@ -36,7 +36,7 @@ const MANIFESTS: Module = Module {
     directory: concat!(env!("CARGO_MANIFEST_DIR"), "/manifests"),
     go_mod: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/go.mod")),
     go_sum: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/go.sum")),
-    // Helm renders for the version that the control plane has.
+    // Helm renders for the control plane's version.
     flags: "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 \
         -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34",
 };
@@ -57,14 +57,14 @@ pub struct Assets {
     pub apiserver: PathBuf,
 }
 
-/// What a cluster with nodes has beyond [`Assets`].
+/// The programs of a cluster with nodes, in addition to [`Assets`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeAssets {
-    /// Runs the controllers: namespaces, ServiceAccounts, EndpointSlices, DaemonSets and so on.
+    /// Runs the controllers of namespaces, ServiceAccounts, EndpointSlices, DaemonSets and other kinds.
     pub controller_manager: PathBuf,
-    /// Gives pods their nodes.
+    /// Assigns pods to nodes.
     pub scheduler: PathBuf,
-    /// A node's agent.
+    /// The agent of a node.
     pub kubelet: PathBuf,
     /// Makes Services reachable on a node.
     pub proxy: PathBuf,
@@ -72,13 +72,14 @@ pub struct NodeAssets {
     pub kubectl: PathBuf,
 }
 
-/// Finds the programs, building them when there are none: about 6 minutes of two cores, once per version.
+/// Returns the programs, and builds them if they are missing: about 6 minutes on two cores, once per version.
 ///
-/// `KUBEBUILDER_ASSETS` names a directory that holds both and is taken as it is. Otherwise they are kept in
-/// [`cache_dir`]`/controlplane-<hash of go.mod and go.sum>`. Processes that come while another one builds wait for it.
+/// If `KUBEBUILDER_ASSETS` is set, its directory must hold both programs. Otherwise they are kept in
+/// [`cache_dir`]`/controlplane-<hash of go.mod and go.sum>`. Processes wait while another one builds.
 ///
 /// # Errors
-/// Go is missing or the build failed; the named directory lacks a program; the cache can't be written.
+/// Returns an error if Go is missing, the build fails, the given directory lacks a program, or the cache can't be
+/// written.
 pub fn control_plane() -> Result<Assets> {
     if let Some(given) = std::env::var_os("KUBEBUILDER_ASSETS") {
         return given_assets(Path::new(&given));
@@ -91,12 +92,12 @@ pub fn control_plane() -> Result<Assets> {
     })
 }
 
-/// Finds the programs of nodes, building those that are missing into the directory of [`control_plane`]. Measured on two
+/// Returns the programs of nodes, and builds missing ones into the directory of [`control_plane`]. Measured on two
 /// cores, after kube-apiserver was built: kubelet 80 s, kube-controller-manager 60 s, kubectl 43 s, kube-proxy 13 s,
 /// kube-scheduler 8 s; 385 MB together.
 ///
 /// # Errors
-/// As for [`control_plane`]; `KUBEBUILDER_ASSETS` is not asked, since it has no kubelet.
+/// See [`control_plane`]. `KUBEBUILDER_ASSETS` is ignored, since it has no kubelet.
 pub fn nodes() -> Result<NodeAssets> {
     let directory = CONTROL_PLANE.cache()?;
     let built = |name| {
@@ -112,42 +113,42 @@ pub fn nodes() -> Result<NodeAssets> {
     })
 }
 
-/// kubectl, built when there is none: 43 seconds beside [`control_plane`].
+/// Returns kubectl, and builds it if it is missing (43 seconds after [`control_plane`]).
 ///
 /// # Errors
-/// As for [`nodes`].
+/// See [`nodes`].
 pub fn kubectl() -> Result<PathBuf> {
     built(&CONTROL_PLANE.cache()?, "kubectl", (&CONTROL_PLANE, "k8s.io/kubernetes/cmd/kubectl"))
 }
 
-/// kustomize, built when there is none: 20 seconds.
+/// Returns kustomize, and builds it if it is missing (20 seconds).
 ///
 /// # Errors
-/// As for [`control_plane`].
+/// See [`control_plane`].
 pub fn kustomize() -> Result<PathBuf> {
     built(&MANIFESTS.cache()?, "kustomize", (&MANIFESTS, "sigs.k8s.io/kustomize/kustomize/v5"))
 }
 
-/// Helm, built when there is none: a minute.
+/// Returns Helm, and builds it if it is missing (a minute).
 ///
 /// # Errors
-/// As for [`control_plane`].
+/// See [`control_plane`].
 pub fn helm() -> Result<PathBuf> {
     built(&MANIFESTS.cache()?, "helm", (&MANIFESTS, "helm.sh/helm/v3/cmd/helm"))
 }
 
-/// promtool, which reads and tests the rules of Prometheus, built when there is none: two minutes.
+/// Returns promtool, which checks and tests Prometheus rules, and builds it if it is missing (two minutes).
 ///
 /// # Errors
-/// As for [`control_plane`].
+/// See [`control_plane`].
 pub fn promtool() -> Result<PathBuf> {
     built(&MONITORING.cache()?, "promtool", (&MONITORING, "github.com/prometheus/prometheus/cmd/promtool"))
 }
 
-/// The harness' cache: `$XDG_CACHE_HOME/portreeve` or `~/.cache/portreeve`.
+/// Returns the harness's cache directory: `$XDG_CACHE_HOME/portreeve` or `~/.cache/portreeve`.
 ///
 /// # Errors
-/// Neither variable is set.
+/// Returns an error if neither variable is set.
 pub fn cache_dir() -> Result<PathBuf> {
     if let Some(cache) = std::env::var_os("XDG_CACHE_HOME").filter(|c| !c.is_empty()) {
         return Ok(PathBuf::from(cache).join("portreeve"));
@@ -156,7 +157,7 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(PathBuf::from(home).join(".cache/portreeve"))
 }
 
-/// The programs in a directory that the user named.
+/// Returns the programs in a directory given by the user.
 fn given_assets(directory: &Path) -> Result<Assets> {
     let assets = Assets { etcd: directory.join("etcd"), apiserver: directory.join("kube-apiserver") };
     for program in [&assets.etcd, &assets.apiserver] {
@@ -165,13 +166,13 @@ fn given_assets(directory: &Path) -> Result<Assets> {
     Ok(assets)
 }
 
-/// The cached program, built when it is not there yet.
+/// Returns the path of a cached program, and builds it if it is missing.
 fn built(directory: &Path, name: &str, (module, package): (&Module, &str)) -> Result<PathBuf> {
     kept(directory, name, |program| build(program, module, package))
 }
 
-/// A cached file, made under the lock of its directory when it is not there yet: under a temporary name, and renamed, so that what
-/// was killed meanwhile leaves nothing that looks finished.
+/// Returns the path of a cached file, and creates it under the lock of its directory if it is missing. It is created
+/// under a temporary name and then renamed, so that a killed process never leaves an incomplete file.
 pub(crate) fn kept(directory: &Path, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let file = directory.join(name);
     if file.is_file() {
@@ -210,7 +211,7 @@ fn build(program: &Path, module: &Module, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says something to whoever waits: the test runner keeps what `eprintln!` says to itself until the test has failed.
+/// Prints a message immediately. The test runner would hold back the output of `eprintln!` until the test has failed.
 fn tell(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }
@@ -218,7 +219,7 @@ fn tell(words: &str) {
 // === impl Module ===
 
 impl Module {
-    /// Its directory in the cache, made if need be.
+    /// Returns the module's directory in the cache, and creates it if it is missing.
     pub(crate) fn cache(&self) -> Result<PathBuf> {
         let name = self.directory.rsplit('/').next().unwrap_or_default();
         let key = key([self.go_mod, self.go_sum, self.flags]);
@@ -228,7 +229,7 @@ impl Module {
     }
 }
 
-/// The first 16 hex digits of a hash over what decides how the programs come out.
+/// Returns the first 16 hex digits of a hash over everything that determines the built programs.
 fn key(parts: [&str; 3]) -> String {
     let mut hash = Sha256::new();
     for part in parts {

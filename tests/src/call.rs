@@ -1,5 +1,5 @@
-//! Calls as the API's own users write them: VirtualServices with four keyed UDP pipes. Entry points: [`Side`] writes
-//! one, [`Pipe`] is a caller's socket.
+//! Calls as users of the API write them: VirtualServices with four keyed UDP pipes. Entry points: [`Side`] writes one;
+//! [`Pipe`] is a caller's socket.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -12,38 +12,38 @@ use portreeve_api::a::virtual_service::VirtualService;
 
 use crate::netns::Netns;
 
-/// Pipes of a call: RTP and RTCP of two parties.
+/// Number of pipes in a call: RTP and RTCP of two parties.
 pub const PIPES: u16 = 4;
 
-/// How long an answer may take: nothing is measured by it.
+/// Timeout of an answer. Nothing is measured with it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One side of a call: one VirtualService with four listeners, and a cluster for each of them.
+/// One side of a call: a VirtualService with four listeners, each with its own cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
-    /// First part of its names: "ingress" or "worker".
+    /// First part of the object's names: "ingress" or "worker".
     pub name: &'a str,
-    /// The call: last part of its names, and the key.
+    /// The call's name: the last part of the object's names, and the hash key.
     pub call: &'a str,
-    /// The label `app` of the proxies that are to serve it.
+    /// The label `app` of the proxies that serve the call.
     pub app: &'a str,
     /// The endpoints: `selector: {app: worker}` or `address: 127.0.0.1`.
     pub host: &'a str,
-    /// The first of the four ports that are listened on.
+    /// The first of the four listener ports.
     pub listen: u16,
-    /// The first of the four ports of the endpoints.
+    /// The first of the four endpoint ports.
     pub forward: u16,
-    /// The endpoints' TCP port for health checks, if they are checked.
+    /// The endpoints' TCP port for health checks, if any.
     pub health_port: Option<u16>,
 }
 
-/// A socket that asks who is at the other end, and stays the same session for every proxy between.
+/// A socket that asks which endpoint answers. All proxies on the way see one session.
 pub struct Pipe {
-    /// Connected.
+    /// A connected socket.
     socket: UdpSocket,
-    /// Where to.
+    /// The destination.
     target: SocketAddr,
-    /// Datagrams so far: an answer names its question.
+    /// The number of datagrams sent. An answer contains the number of its question.
     asked: Cell<u64>,
 }
 
@@ -78,15 +78,15 @@ impl Side<'_> {
         text
     }
 
-    /// The object itself.
+    /// Returns the object.
     ///
     /// # Errors
-    /// The host is no YAML of one.
+    /// Returns an error if `host` is not valid YAML.
     pub fn object(&self) -> Result<VirtualService> {
         Ok(VirtualService::parse(serde_yaml::from_str(&self.yaml())?)?.0)
     }
 
-    /// The names of its listeners.
+    /// Returns the names of the listeners.
     pub fn listeners(&self) -> Vec<String> {
         (0..PIPES).map(|i| format!("listener-{}-{}-{i}", self.name, self.call)).collect()
     }
@@ -95,10 +95,10 @@ impl Side<'_> {
 // === impl Pipe ===
 
 impl Pipe {
-    /// A socket in `namespace` with a port of its own.
+    /// Opens a socket in `namespace` on its own port.
     ///
     /// # Errors
-    /// The namespace has no way to the target.
+    /// Returns an error if the namespace has no route to the target.
     pub fn open(namespace: &Netns, target: SocketAddr) -> Result<Self> {
         let socket = super::udp::socket(namespace, SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0))?;
         socket.connect(target).with_context(|| format!("no way to {target}"))?;
@@ -106,10 +106,10 @@ impl Pipe {
         Ok(Self { socket, target, asked: Cell::new(0) })
     }
 
-    /// Sends one datagram, and returns the name of the echo that answered it.
+    /// Sends one datagram, and returns the name of the echo that answered.
     ///
     /// # Errors
-    /// None did: it is not sent again.
+    /// Returns an error if there is no answer. The datagram isn't sent again.
     pub fn ask(&self) -> Result<String> {
         let number = self.asked.replace(self.asked.get() + 1);
         let question = format!("{number}:");

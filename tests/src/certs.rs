@@ -1,4 +1,4 @@
-//! A certificate authority of one test: made on the spot, trusted by that test alone.
+//! A certificate authority for a single test, which alone trusts it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,9 @@ use rcgen::{
 
 /// A certificate authority with its key.
 pub struct Authority {
-    /// Its own certificate.
+    /// The CA certificate.
     certificate: Certificate,
-    /// Name and key, for signing.
+    /// Name and key for signing.
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -38,10 +38,10 @@ pub struct SigningKey {
 // === impl Authority ===
 
 impl Authority {
-    /// A new authority (ECDSA P-256).
+    /// Creates a CA (ECDSA P-256).
     ///
     /// # Errors
-    /// The system has no randomness.
+    /// Returns an error if the system has no randomness.
     pub fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -52,20 +52,20 @@ impl Authority {
         Ok(Self { certificate, issuer: Issuer::new(params, key) })
     }
 
-    /// The authority's certificate in PEM: what a client has to trust.
+    /// Returns the CA certificate in PEM, which a client must trust.
     pub fn pem(&self) -> String {
         self.certificate.pem()
     }
 
-    /// The authority's certificate in DER.
+    /// Returns the CA certificate in DER.
     pub fn der(&self) -> Vec<u8> {
         self.certificate.der().to_vec()
     }
 
-    /// Signs a server's certificate for `names` (DNS names and IP addresses) and writes it to `directory`.
+    /// Signs a server certificate for `names` (DNS names and IP addresses) and writes it to `directory`.
     ///
     /// # Errors
-    /// A name is neither; the directory can't be written.
+    /// Returns an error if a name is neither, or if the directory can't be written.
     pub fn serving(&self, directory: &Path, names: &[&str]) -> Result<Pair> {
         let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("server"));
@@ -81,10 +81,10 @@ impl Authority {
     }
 }
 
-/// A key for signing tokens (ECDSA P-256) as files in `directory`.
+/// Creates a key for signing tokens (ECDSA P-256) as files in `directory`.
 ///
 /// # Errors
-/// The system has no randomness; the directory can't be written.
+/// Returns an error if the system has no randomness or the directory can't be written.
 pub fn signing_key(directory: &Path) -> Result<SigningKey> {
     let pair = KeyPair::generate()?;
     let key = SigningKey { private: directory.join("sa.key"), public: directory.join("sa.pub") };

@@ -1,7 +1,7 @@
-//! Real cgroups for the pods of a town, where a kubelet would make them: [`Cgroups`].
+//! Real cgroups for the pods of a town, as a kubelet would create them: [`Cgroups`].
 //!
-//! They are made below the test's own cgroup in the unified hierarchy and in those of version 1 that limit nothing that
-//! a process has already (pids, systemd's), as far as they can be written; that needs root of the machine.
+//! They are created below the test's own cgroup: in the unified hierarchy, and in the hierarchies of version 1 that
+//! don't limit existing processes (pids, systemd's), if these are writable. That needs root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use anyhow::{Context, Result};
 use crate::netns::Netns;
 use crate::wait::wait_until;
 
-/// Tells the trees of one test process apart, and the containers of a pod.
+/// Distinguishes the trees of one test process, and the containers of a pod.
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// What every tree is called, followed by the pid of its maker.
+/// Prefix of every tree's name, followed by its creator's pid.
 const PREFIX: &str = "portreeve-test-";
-/// How long the last process of a tree may take to leave it.
+/// How long the last process may take to leave a tree.
 const LEAVING: Duration = Duration::from_secs(2);
-/// Writes its own pid to the files before `--`, and becomes the program behind it.
+/// A shell command that writes its pid to the files before `--`, and then executes the program after it.
 const ENTER: &str = r#"until [ "$1" = -- ]; do echo $$ >"$1" || exit 125; shift; done; shift; exec "$@""#;
 
-/// A tree of cgroups in every usable hierarchy; removed with the last container's handle.
+/// A tree of cgroups in every usable hierarchy. It is removed with the last container's handle.
 #[derive(Debug, Clone)]
 pub struct Cgroups {
     trees: Arc<Trees>,
@@ -45,7 +45,7 @@ struct Trees {
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// Trees of one's own; none when no hierarchy can be written.
+    /// Creates trees for one test. Returns `None` if no hierarchy is writable.
     pub fn new() -> Option<Self> {
         let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let mut roots = Vec::new();
@@ -59,19 +59,19 @@ impl Cgroups {
         (!roots.is_empty()).then(|| Self { trees: Arc::new(Trees { roots }) })
     }
 
-    /// A new container of the pod with this uid: `kubepods/besteffort/pod<uid>/<64 hexadecimal digits>`.
+    /// Creates a container of the pod with this uid: `kubepods/besteffort/pod<uid>/<64 hexadecimal digits>`.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn container(&self, uid: &str) -> Result<Container> {
         let id = format!("{:064x}", NEXT.fetch_add(1, Ordering::Relaxed));
         self.at(&format!("kubepods/besteffort/pod{uid}/{id}"))
     }
 
-    /// A cgroup at this path of the trees.
+    /// Creates a cgroup at this path in all trees.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn at(&self, path: &str) -> Result<Container> {
         let mut directories = Vec::new();
         for root in &self.trees.roots {
@@ -86,7 +86,8 @@ impl Cgroups {
 // === impl Container ===
 
 impl Container {
-    /// A command that will run in this cgroup and that network; its pid is the program's.
+    /// Returns a command that runs a program in this cgroup and in that network namespace. The child's pid is the
+    /// program's.
     pub fn command(&self, netns: &Netns, program: &Path) -> Command {
         let mut command = netns.command("sh");
         command.args(["-c", ENTER, "sh"]);
@@ -108,7 +109,8 @@ impl Drop for Trees {
     }
 }
 
-/// Removes a cgroup with all below it; whether it is gone. (The files in it are the kernel's and go with it.)
+/// Removes a cgroup and all cgroups below it. Returns whether they are gone. (Their files belong to the kernel and
+/// vanish with them.)
 pub(crate) fn remove(directory: &Path) -> bool {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -119,7 +121,7 @@ pub(crate) fn remove(directory: &Path) -> bool {
     !directory.exists()
 }
 
-/// Removes what killed tests left under names that begin with `prefix` and go on with their pid.
+/// Removes leftovers of killed tests: cgroups whose names are `prefix` and a pid.
 pub(crate) fn sweep(base: &Path, prefix: &str) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -130,15 +132,15 @@ pub(crate) fn sweep(base: &Path, prefix: &str) {
     }
 }
 
-/// The directories below which trees are made.
+/// Returns the directories below which trees are created.
 fn bases() -> Result<Vec<PathBuf>> {
     let (mounts, own) =
         (fs::read_to_string("/proc/self/mountinfo")?, fs::read_to_string("/proc/self/cgroup")?);
     Ok(mounts.lines().filter_map(|line| base(line, &own)).collect())
 }
 
-/// The test's own cgroup in the hierarchy of a line of `mountinfo`. Below a unit of systemd, whose processes rule there,
-/// no kubelet has its pods: then the hierarchy's root.
+/// Returns the test's own cgroup in the hierarchy of a line of `mountinfo`. If that is a unit of systemd, which manages
+/// the processes in it, returns the hierarchy's root, where a kubelet would create its pods.
 fn base(mount: &str, own: &str) -> Option<PathBuf> {
     let (place, kind) = mount.split_once(" - ")?;
     let mut kind = kind.split(' ');

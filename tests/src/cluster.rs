@@ -1,13 +1,16 @@
-//! Real Kubernetes on this machine: a control plane with its controllers, and nodes with containerd, kubelet and kube-proxy.
+//! Real Kubernetes on this machine: a control plane with its controllers, and nodes with containerd, kubelet and
+//! kube-proxy.
 //!
-//! Entry point: [`Cluster::start`]. Everything is on a [`Bed`] of its own, so several clusters can run at once: 10.77.0.1 is
-//! the API server, node `i` (from 0) is 10.77.(i+1).1 with pods from 10.244.(i+1).0/24, Services are from 10.96.0.0/16 and
-//! [`Cluster::outside`] is 10.77.99.1. Pods are told Services' names by a name server of the harness' own, at 10.77.0.1.
+//! Entry point: [`Cluster::start`]. Each cluster has its own [`Bed`], so several can run at once. The API server is at
+//! 10.77.0.1. Node `i` (from 0) is 10.77.(i+1).1 with pods from 10.244.(i+1).0/24, Services are from 10.96.0.0/16, and
+//! [`Cluster::outside`] is 10.77.99.1. Pods resolve the names of Services with the harness's own DNS server at
+//! 10.77.0.1.
 //!
-//! A node takes 45 MB of memory and 14 MB for each pod, a control plane 460 MB.
+//! A node needs 45 MB of memory and 14 MB for each pod, a control plane 460 MB.
 //!
-//! It needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2 ([`View`]); on a
-//! machine whose version 2 has all controllers it has not run yet. Nothing is left when it is dropped; when the test is killed, cgroups stay until the next one.
+//! The cluster needs root and Debian's packages of containerd ([`crate::packages`]). Cgroups may be of version 1 or 2
+//! ([`View`]); it was never run on a machine whose version 2 has all controllers. Everything is removed on drop; if the
+//! test is killed, its cgroups stay until the next test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +44,7 @@ pub use image::{BUSYBOX, Image};
 pub use node::Node;
 pub use pod::PodSite;
 
-/// What the nodes and their images are made of.
+/// Debian packages that nodes and their images need.
 const NEEDED: [Wanted<'_>; 7] = [
     ("python3", "python3-minimal"),
     ("containerd", "containerd"),
@@ -51,34 +54,35 @@ const NEEDED: [Wanted<'_>; 7] = [
     ("iptables", "iptables"),
     (BUSYBOX, "busybox-static"),
 ];
-/// Where the client outside of the cluster is on the bed.
+/// Number of the outside client on the bed.
 const OUTSIDE: u8 = 99;
-/// How long the nodes may take to be Ready; measured 4 s from nothing for one to three, and 13 s on a machine with a load of 9.
+/// Timeout for the nodes to be Ready. Measured: 4 s from nothing for one to three nodes, 13 s on a machine with a load
+/// of 9.
 const READY: Duration = Duration::from_secs(120);
-/// How many pods that are not ready are shown.
+/// Maximum number of unready pods that are shown.
 const SHOWN: usize = 6;
 
-/// Asks for what went wrong, the latest last.
+/// Arguments of kubectl that list warning events, the latest last.
 const EVENTS: [&str; 7] =
     ["get", "events", "-A", "--no-headers", "--sort-by=.lastTimestamp", "--field-selector", "type=Warning"];
-/// The uids of pods that are not Ready.
+/// A template that prints the uids of pods that are not Ready.
 const UNREADY: &str = "go-template={{range .items}}{{$ready := false}}{{range .status.conditions}}\
                        {{if and (eq .type \"Ready\") (eq .status \"True\")}}{{$ready = true}}{{end}}{{end}}\
                        {{if not $ready}}{{.metadata.uid}} {{end}}{{end}}";
 
-/// A running cluster; ended and removed when dropped.
+/// A running cluster, which ends and is removed on drop.
 pub struct Cluster {
-    /// The nodes. First, since they end before what they depend on.
+    /// The nodes. They are dropped first, before the parts that they depend on.
     nodes: Vec<Node>,
     /// kube-controller-manager and kube-scheduler.
     _controllers: [Process; 2],
     /// The API server and its store.
     plane: ControlPlane,
-    /// Who knows the Services' names.
+    /// The DNS server for Services.
     _names: names::Names,
-    /// A client beside the cluster.
+    /// A client outside the cluster.
     outside: Netns,
-    /// Whether something was waited for in vain.
+    /// Whether a wait has timed out.
     troubled: AtomicBool,
     /// The programs.
     programs: NodeAssets,
@@ -89,18 +93,19 @@ pub struct Cluster {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Starts a cluster of so many nodes (1 to 90) and waits until all are Ready and pods may be made in `default`.
+    /// Starts a cluster with 1 to 90 nodes, and waits until all are Ready and pods can be created in `default`.
     ///
     /// # Errors
-    /// A program is missing and can't be had, this is not root, or something is not ready in time: logs are printed.
+    /// Returns an error if a program is missing and can't be built, if this process isn't root, or if a part isn't
+    /// ready in time. Logs are printed.
     pub async fn start(nodes: usize) -> Result<Self> {
         Self::start_with(&vec![View::Machine; nodes]).await
     }
 
-    /// The same, with a node for each of these views of the machine's cgroups.
+    /// Like [`Cluster::start`], with one node for each of these views of the machine's cgroups.
     ///
     /// # Errors
-    /// As for [`Cluster::start`].
+    /// See [`Cluster::start`].
     pub async fn start_with(views: &[View]) -> Result<Self> {
         ensure!((1..=90).contains(&views.len()), "1 to 90 nodes are possible");
         ensure!(nix::unistd::geteuid().is_root(), "nodes need root of the machine: run this test as root");
@@ -127,7 +132,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Lets the nodes in and waits for them.
+    /// Admits the nodes and waits until they are Ready.
     async fn settle(&self) -> Result<()> {
         let proxy = self.plane.kubeconfig("proxy")?;
         for node in &self.nodes {
@@ -137,36 +142,37 @@ impl Cluster {
         self.namespace_ready("default", READY).await
     }
 
-    /// A new client for the administrator. It keeps connections, so it belongs to the runtime that made it.
+    /// Returns a new client for the administrator. It keeps connections, so it must be used in the runtime that created
+    /// it.
     ///
     /// # Errors
-    /// None is expected: the configuration is ours.
+    /// No error is expected.
     pub fn client(&self) -> Result<Client> {
         self.plane.client()
     }
 
-    /// The API server: further users, tokens, CRDs, outages.
+    /// Returns the API server, to create users, tokens, CRDs and outages.
     pub fn plane(&self) -> &ControlPlane {
         &self.plane
     }
 
-    /// The same, to kill and revive it.
+    /// Returns the API server, to kill and restart it.
     pub fn plane_mut(&mut self) -> &mut ControlPlane {
         &mut self.plane
     }
 
-    /// The administrator's kubeconfig for programs beside the test.
+    /// Returns the path of the administrator's kubeconfig for programs outside the bed.
     ///
     /// # Errors
-    /// The control plane's directory can't be written.
+    /// Returns an error if the control plane's directory can't be written.
     pub fn kubeconfig_path(&self) -> Result<PathBuf> {
         self.plane.kubeconfig_outside()
     }
 
-    /// Runs kubectl as the administrator, and returns what it said.
+    /// Runs kubectl as the administrator, and returns its output.
     ///
     /// # Errors
-    /// It failed: with its words.
+    /// Returns kubectl's error output if it fails.
     pub fn kubectl(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.programs.kubectl);
         command
@@ -180,43 +186,43 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
-    /// The nodes, by their numbers from 0.
+    /// Returns the nodes, by their numbers from 0.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// A node, by its number from 0. A number that is none is the test's mistake and panics.
+    /// Returns a node by its number from 0. Panics for a wrong number, which is a bug of the test.
     pub fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
     }
 
-    /// The same, to switch it off and on.
+    /// Returns a node, to switch it off and on.
     pub fn node_mut(&mut self, index: usize) -> &mut Node {
         &mut self.nodes[index]
     }
 
-    /// A node by its name.
+    /// Returns a node by its name.
     ///
     /// # Errors
-    /// There is none.
+    /// Returns an error if there is no such node.
     pub fn node_named(&self, name: &str) -> Result<&Node> {
         self.nodes.iter().find(|node| node.name() == name).with_context(|| format!("no node {name}"))
     }
 
-    /// A client beside the cluster: it reaches nodes, not pods and not Services' own addresses.
+    /// Returns the client outside the cluster. It can reach nodes, but neither pods nor cluster IPs of Services.
     pub fn outside(&self) -> &Netns {
         &self.outside
     }
 
-    /// The network, for cutting nodes off.
+    /// Returns the network, to disconnect nodes.
     pub fn bed(&self) -> &Bed {
         &self.bed
     }
 
-    /// Puts an archive's images on every node, all at once.
+    /// Imports an archive's images on every node, concurrently.
     ///
     /// # Errors
-    /// As for [`Node::import`].
+    /// See [`Node::import`].
     pub fn import(&self, archive: &Path) -> Result<()> {
         std::thread::scope(|scope| {
             let importing: Vec<_> =
@@ -227,10 +233,10 @@ impl Cluster {
         })
     }
 
-    /// Writes images and puts them on every node.
+    /// Writes images and imports them on every node.
     ///
     /// # Errors
-    /// As for [`Image::write`] and [`Node::import`].
+    /// See [`Image::write`] and [`Node::import`].
     pub fn load(&self, images: &[Image]) -> Result<()> {
         let directory = TempDir::new()?;
         for image in images {
@@ -244,12 +250,12 @@ impl Cluster {
     /// Applies every document of `yaml` as the administrator.
     ///
     /// # Errors
-    /// As for [`crate::manifest::apply`].
+    /// See [`crate::manifest::apply`].
     pub async fn apply(&self, yaml: &str) -> Result<()> {
         self.plane.apply(yaml).await
     }
 
-    /// The state of things for a reader: nodes, pods, the latest warnings, and what pods that are not ready have written.
+    /// Returns the cluster's state as text: nodes, pods, the latest warnings, and the logs of pods that are not ready.
     pub fn evidence(&self) -> String {
         let brief = ["--request-timeout", "5s"];
         let ask = |words: &[&str]| {
@@ -270,7 +276,7 @@ impl Drop for Cluster {
         if std::thread::panicking() || *self.troubled.get_mut() {
             eprintln!("{}", self.evidence());
         }
-        // All at once; each waits for the kernel.
+        // Concurrently, because each waits for the kernel.
         std::thread::scope(|scope| {
             for node in self.nodes.drain(..) {
                 scope.spawn(move || drop(node));

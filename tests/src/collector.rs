@@ -1,5 +1,5 @@
-//! An OpenTelemetry collector over a real socket inside a namespace, read by the protocol's own library. Entry point:
-//! [`Collector::start`].
+//! An OpenTelemetry collector on a real socket inside a namespace, which decodes spans with OpenTelemetry's own
+//! library. Entry point: [`Collector::start`].
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -22,23 +22,23 @@ use tonic::{Request, Response, Status};
 
 use crate::netns::Netns;
 
-/// A running collector; ends when dropped.
+/// A running collector, which ends on drop.
 pub struct Collector {
     address: SocketAddr,
     taken: Taken,
-    /// Ends the thread when dropped.
+    /// Ends the thread on drop.
     _stop: oneshot::Sender<()>,
 }
 
-/// What it was sent.
+/// The received spans.
 type Taken = Arc<Mutex<Vec<Received>>>;
 
-/// A span, and whose it is.
+/// A span with the name of its service.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The service's name.
     pub service: String,
-    /// The span, as the library read it.
+    /// The decoded span.
     pub span: Span,
 }
 
@@ -50,7 +50,7 @@ impl Collector {
     /// Listens on a free port of `address` inside `namespace`.
     ///
     /// # Errors
-    /// There is no such address.
+    /// Returns an error if there is no such address.
     pub fn start(namespace: &Netns, address: IpAddr) -> Result<Self> {
         let listener = namespace.enter(|| TcpListener::bind((address, 0)))??;
         listener.set_nonblocking(true)?;
@@ -64,12 +64,12 @@ impl Collector {
         Ok(Self { address, taken, _stop: stop })
     }
 
-    /// The flag that has a program send to it.
+    /// Returns the flag that makes a program send its spans here.
     pub fn flag(&self) -> String {
         format!("--otlp-endpoint=http://{}", self.address)
     }
 
-    /// All spans that came so far.
+    /// Returns all spans received so far.
     pub fn spans(&self) -> Vec<Received> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -85,7 +85,7 @@ async fn serve(listener: TcpListener, desk: Desk, stopped: oneshot::Receiver<()>
 // === impl Received ===
 
 impl Received {
-    /// What the span says under this name.
+    /// Returns the value of the span's attribute.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         text(&self.span.attributes, name)
     }

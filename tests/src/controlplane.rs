@@ -1,9 +1,9 @@
-//! A control plane without nodes: a real etcd and a real kube-apiserver as processes of the test.
+//! A control plane without nodes: a real etcd and a real kube-apiserver as child processes of the test.
 //!
 //! Entry points: [`ControlPlane::start`] on the machine's loopback, [`ControlPlane::start_in`] inside a bed. There is
-//! no controller manager: nothing fills Endpoints, deletes namespaces or makes ServiceAccounts; pods stay as written.
-//! (With [`ControlPlane::start_for`] there are all of these: see [`crate::cluster`].) [`ControlPlane::shared`] is one that
-//! other tests used before, emptied.
+//! no controller manager: nothing fills Endpoints, deletes namespaces or creates ServiceAccounts, and pods stay as
+//! written. (For a control plane with controllers, see [`ControlPlane::start_for`] and [`crate::cluster`].)
+//! [`ControlPlane::shared`] reuses one that other tests used before.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -32,52 +32,55 @@ mod store;
 use prepared::Prepared;
 use site::{Kind, Site};
 
-/// How long the API server may take to be ready; measured 3.5 s on an idle machine.
+/// Timeout for the API server to be ready. Measured: 3.5 s on an idle machine.
 const READY: Duration = Duration::from_secs(90);
 
-/// A running control plane; ended and forgotten when dropped, unless it is shared.
+/// A running control plane. It ends on drop, unless it is shared.
 pub struct ControlPlane {
     /// The API server, unless it was killed.
     apiserver: Option<Process>,
-    /// The store; `None` only in one whose servers somebody else has now.
+    /// The store. `None` only after another owner has taken over the servers.
     etcd: Option<Process>,
-    /// The way in for the test's own clients, when the servers are inside a bed.
+    /// The relay for the test's own clients, if the servers are inside a bed.
     relay: Option<Relay>,
-    /// What it was like when it was prepared, if it is to be used again.
+    /// The state after its preparation, if the control plane can be reused.
     prepared: Option<Prepared>,
-    /// How the servers are started. Last, since their files go with it.
+    /// How the servers are started. Dropped last, because it owns their files.
     site: Arc<Site>,
 }
 
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// Starts on ports of 127.0.0.1 that the kernel chooses, and waits until it is ready.
+    /// Starts on free ports of 127.0.0.1, and waits until the API server is ready.
     ///
     /// # Errors
-    /// The programs are missing and can't be built, or are not ready in time; their output is printed.
+    /// Returns an error if the programs are missing and can't be built, or aren't ready in time. Their output is
+    /// printed.
     pub async fn start() -> Result<Self> {
         Self::start_at(None, Kind::Alone).await
     }
 
-    /// Starts inside `bed`'s root namespace: processes on its nodes reach it at 10.77.0.1, the test through a relay.
+    /// Starts inside the root namespace of `bed`. Processes on its nodes reach the server at 10.77.0.1, the test
+    /// through a relay.
     ///
     /// # Errors
-    /// As for [`ControlPlane::start`].
+    /// See [`ControlPlane::start`].
     pub async fn start_in(bed: &Bed) -> Result<Self> {
         Self::start_at(Some(bed.root().clone()), Kind::Alone).await
     }
 
-    /// Starts inside `bed` for nodes of these names and for controllers (which [`crate::cluster`] starts): nodes are held to
-    /// their own objects, pods have ServiceAccounts, and pods reach the API server as the Service `kubernetes`.
+    /// Starts inside `bed` for nodes with these names and for controllers (which [`crate::cluster`] starts). Nodes may
+    /// only access their own objects, pods have ServiceAccounts, and pods reach the API server as the Service
+    /// `kubernetes`.
     ///
     /// # Errors
-    /// As for [`ControlPlane::start`].
+    /// See [`ControlPlane::start`].
     pub async fn start_for(bed: &Bed, nodes: Vec<String>) -> Result<Self> {
         Self::start_at(Some(bed.root().clone()), Kind::Cluster(nodes)).await
     }
 
-    /// Starts at `namespace`. A port that somebody took between its choice and its use is a reason to choose again.
+    /// Starts at `namespace`. If another process takes a chosen port first, new ports are chosen.
     async fn start_at(namespace: Option<Netns>, kind: Kind) -> Result<Self> {
         let mut attempts = 3;
         loop {
@@ -91,7 +94,7 @@ impl ControlPlane {
         }
     }
 
-    /// Starts both servers, without waiting.
+    /// Starts both servers without waiting.
     fn launch(site: Site) -> Result<Self> {
         let etcd = Some(site.spawn("etcd", &site.etcd_command())?);
         let apiserver = Some(site.spawn("apiserver", &site.apiserver_command())?);
@@ -102,26 +105,27 @@ impl ControlPlane {
         Ok(Self { apiserver, etcd, relay, prepared: None, site: Arc::new(site) })
     }
 
-    /// A new client for the administrator. It keeps connections, so it belongs to the runtime that made it.
+    /// Returns a new client for the administrator. It keeps connections, so it must be used in the runtime that created
+    /// it.
     ///
     /// # Errors
-    /// None is expected: the configuration is ours.
+    /// No error is expected.
     pub fn client(&self) -> Result<Client> {
         self.client_of("admin")
     }
 
-    /// A new client for `admin`, `hub` or `agent`; see [`ControlPlane::kubeconfig`].
+    /// Returns a new client for `admin`, `hub` or `agent`; see [`ControlPlane::kubeconfig`].
     ///
     /// # Errors
-    /// There is no such user.
+    /// Returns an error if there is no such user.
     pub fn client_of(&self, user: &str) -> Result<Client> {
         self.client_with(self.site.token(user)?)
     }
 
-    /// A new client with a given bearer token.
+    /// Returns a new client with a given bearer token.
     ///
     /// # Errors
-    /// None is expected: the configuration is ours.
+    /// No error is expected.
     pub fn client_with(&self, token: &str) -> Result<Client> {
         let mut config = Config::new(self.url().parse()?);
         config.root_cert = Some(vec![self.site.authority.der()]);
@@ -129,7 +133,7 @@ impl ControlPlane {
         Ok(Client::try_from(config)?)
     }
 
-    /// Where the test's own clients reach the API server.
+    /// Returns the API server's URL for the test's own clients.
     pub fn url(&self) -> String {
         format!("https://{}", self.reached_at())
     }
@@ -138,66 +142,66 @@ impl ControlPlane {
         self.relay.as_ref().map_or(self.site.address, Relay::address)
     }
 
-    /// Where processes in the servers' namespace, and on the nodes of its bed, reach the API server.
+    /// Returns the API server's address for processes in the servers' namespace and on the nodes of its bed.
     pub fn address(&self) -> SocketAddr {
         self.site.address
     }
 
-    /// The certificate authority to trust, in PEM.
+    /// Returns the CA that signed the serving certificate.
     pub fn authority(&self) -> &Authority {
         &self.site.authority
     }
 
-    /// A kubeconfig for processes in the servers' namespace and on the nodes of its bed. Users are `admin`, `hub`
-    /// and `agent`; the latter two are the ServiceAccounts `portreeve-hub` and `portreeve-agent` in namespace
-    /// `portreeve`, without any right until RBAC objects (`deploy/rbac`) give them some.
+    /// Returns the path of a kubeconfig for processes in the servers' namespace and on the nodes of its bed. Users are
+    /// `admin`, `hub` and `agent`. The last two are the ServiceAccounts `portreeve-hub` and `portreeve-agent` in the
+    /// namespace `portreeve`, which have no rights until RBAC objects (`deploy/rbac`) grant them.
     ///
     /// # Errors
-    /// There is no such user.
+    /// Returns an error if there is no such user.
     pub fn kubeconfig(&self, user: &str) -> Result<PathBuf> {
         self.kubeconfig_with(user, self.site.token(user)?)
     }
 
-    /// A kubeconfig with a given bearer token, for instance one of [`ControlPlane::bound_token`]. `name` names the
-    /// file.
+    /// Returns the path of a kubeconfig with a given bearer token, for example one of [`ControlPlane::bound_token`].
+    /// `name` is part of the file's name.
     ///
     /// # Errors
-    /// The data directory can't be written.
+    /// Returns an error if the data directory can't be written.
     pub fn kubeconfig_with(&self, name: &str, token: &str) -> Result<PathBuf> {
         self.site.kubeconfig((name, token), self.site.address)
     }
 
-    /// The administrator's kubeconfig for processes beside the test, which reach the server where the test does.
+    /// Returns the path of the administrator's kubeconfig for processes outside the bed, which use the test's relay.
     ///
     /// # Errors
-    /// The data directory can't be written.
+    /// Returns an error if the data directory can't be written.
     pub fn kubeconfig_outside(&self) -> Result<PathBuf> {
         self.site.kubeconfig(("outside", self.site.token("admin")?), self.reached_at())
     }
 
-    /// A command of the control plane's own namespace with the server's keys: `flags` name files of its directory by
-    /// `{directory}`.
+    /// Returns a command in the control plane's namespace. In `flags`, `{directory}` is replaced with the directory of
+    /// the server's keys.
     pub(crate) fn companion(&self, program: &Path, flags: &[&str]) -> std::process::Command {
         let mut command = self.site.command(program);
         command.args(flags.iter().map(|flag| flag.replace("{directory}", &self.site.path(""))));
         command
     }
 
-    /// A token of a ServiceAccount, bound to a pod: what the kubelet projects into it, the node's name included.
-    /// Both must exist; `audience` is the one to be reviewed for.
+    /// Returns a ServiceAccount token that is bound to a pod, like one that the kubelet projects, including the node's
+    /// name. Account and pod must exist. `audience` is the token's audience.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects the request.
     pub async fn bound_token(&self, account: &str, pod: &str, audience: &str) -> Result<String> {
         let (namespace, pod) = pod.split_once('/').context("the pod is given as namespace/name")?;
         let bound = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "name": pod});
         self.token((namespace, account), audience, bound).await
     }
 
-    /// A token of a ServiceAccount (namespace, name) that is bound to nothing.
+    /// Returns a token of a ServiceAccount (namespace, name) that isn't bound to an object.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects the request.
     pub async fn unbound_token(&self, account: (&str, &str), audience: &str) -> Result<String> {
         self.token(account, audience, serde_json::Value::Null).await
     }
@@ -216,10 +220,11 @@ impl ControlPlane {
         Ok(answer.status.context("a token request without an answer")?.token)
     }
 
-    /// Signs any claims as the API server itself would: tokens that it never gave out, expired ones for instance.
+    /// Signs any claims with the API server's key, for tokens that the server would never issue, for example expired
+    /// ones.
     ///
     /// # Errors
-    /// The claims are none.
+    /// Returns an error if the claims aren't valid.
     pub fn signed_token(&self, claims: &serde_json::Value) -> Result<String> {
         crate::token::sign(&self.site.signing_key()?, claims)
     }
@@ -232,18 +237,18 @@ impl ControlPlane {
         crate::manifest::apply(&self.client()?, yaml).await.map(drop)
     }
 
-    /// Applies `deploy/crds/*.yaml` and waits until all are established.
+    /// Applies `deploy/crds/*.yaml` and waits until all CRDs are established.
     ///
     /// # Errors
-    /// There is none; the server refuses one.
+    /// Returns an error if there is no CRD or the server rejects one.
     pub async fn install_crds(&self) -> Result<()> {
         self.install_crds_of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds"))).await
     }
 
-    /// Applies the CRDs of a directory and waits until all are established.
+    /// Applies the CRDs in a directory and waits until all are established.
     ///
     /// # Errors
-    /// There is none; the server refuses one.
+    /// Returns an error if there is no CRD or the server rejects one.
     pub async fn install_crds_of(&self, directory: &Path) -> Result<()> {
         let client = self.client()?;
         let mut applied = Vec::new();
@@ -259,21 +264,21 @@ impl ControlPlane {
         crate::manifest::established(&client, &applied, READY).await
     }
 
-    /// Kills the API server (SIGKILL); etcd and the data stay.
+    /// Kills the API server (SIGKILL). etcd and the data stay.
     pub fn kill(&mut self) {
         self.apiserver = None;
     }
 
-    /// The API server's process: to stop and continue it, or to read its use.
+    /// Returns the API server's process, to stop and continue it, or to measure its resource use.
     pub fn apiserver(&mut self) -> Option<&mut Process> {
         self.prepared = None;
         self.apiserver.as_mut()
     }
 
-    /// Starts a killed API server again, at the same address and with the same data, and waits until it is ready.
+    /// Restarts a killed API server with the same address and data, and waits until it is ready.
     ///
     /// # Errors
-    /// It is not ready in time.
+    /// Returns an error if it isn't ready in time.
     pub async fn revive(&mut self) -> Result<()> {
         if self.apiserver.is_none() {
             self.apiserver = Some(self.site.spawn("apiserver", &self.site.apiserver_command())?);
@@ -281,16 +286,16 @@ impl ControlPlane {
         self.wait_ready().await
     }
 
-    /// Kills the API server and starts it again.
+    /// Kills the API server and restarts it.
     ///
     /// # Errors
-    /// It is not ready in time.
+    /// Returns an error if it isn't ready in time.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
         self.revive().await
     }
 
-    /// Waits for `/readyz`, and gives up at once when the server ends.
+    /// Waits until `/readyz` returns 200, or the server ends.
     async fn wait_ready(&mut self) -> Result<()> {
         let client = self.client()?;
         let asked = wait::eventually("a ready API server", READY, || {
@@ -302,7 +307,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Whether a server did not get its port.
+    /// Returns whether a server couldn't bind its port.
     fn lost_a_port(&self) -> bool {
         let taken = |process: &Process| process.log().contains("address already in use");
         self.etcd.iter().chain(&self.apiserver).any(taken)
@@ -315,7 +320,7 @@ impl Drop for ControlPlane {
     }
 }
 
-/// Whether `/readyz` says 200.
+/// Returns whether `/readyz` returns 200.
 async fn answered_ready(client: Client) -> bool {
     match Request::get("/readyz").body(Vec::new()) {
         Ok(request) => client.request_text(request).await.is_ok(),

@@ -1,5 +1,5 @@
-//! Many agents in one process: [`Member`] is an agent's own client code (feed, reports, TLS) with a book in place of
-//! proxies. It takes in whatever the hub sends, acknowledges it, and reports as an agent does whose proxies are well.
+//! Many agents in one process: a [`Member`] uses an agent's own client code (feed, reports, TLS) with a book instead of
+//! proxies. It accepts and acknowledges everything that the hub sends, and reports like an agent with healthy proxies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,19 +17,19 @@ use portreeve_xds::{Delta, Name, Node, Sink, Version};
 use prost::Message;
 use tokio::task::JoinSet;
 
-/// The epoch of all members: none is started twice.
+/// The epoch of all members. No member is started twice.
 const EPOCH: u64 = 1;
 
-/// One agent; it ends when it is dropped.
+/// One agent, which ends on drop.
 pub struct Member {
-    /// Its node.
+    /// The agent's node.
     pub node: String,
     reports: Reports,
     held: Arc<Mutex<Held>>,
     _tasks: JoinSet<()>,
 }
 
-/// What a member was sent.
+/// The resources that a member received.
 #[derive(Debug, Default)]
 pub struct Held {
     /// The newest version of each resource.
@@ -38,13 +38,13 @@ pub struct Held {
     pub health: HashMap<Name, Health>,
     /// The resources of type Plan.
     pub plans: HashMap<Name, Plan>,
-    /// New and changed resources that came, repeated ones included.
+    /// Number of received resources, including repeated ones.
     pub received: u64,
-    /// Streams of the feed on which the hub answered.
+    /// Number of feed streams on which the hub answered.
     pub streams: u64,
 }
 
-/// What a member does with what the hub sends.
+/// Stores the resources that a member receives.
 struct Book {
     node: String,
     link: Link,
@@ -75,12 +75,12 @@ impl Member {
         Self { node: node.to_owned(), reports, held, _tasks: tasks }
     }
 
-    /// Reports these endpoints of its node as unhealthy, and all others as healthy.
+    /// Reports these endpoints of the member's node as unhealthy, and all others as healthy.
     pub fn report(&self, unhealthy: Vec<Unhealthy>) {
         self.reports.set_health(unhealthy, Vec::new());
     }
 
-    /// What it was sent.
+    /// Returns the received resources.
     pub fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +111,7 @@ impl Held {
         Ok(())
     }
 
-    /// Every Plan runs in one proxy, which has accepted it.
+    /// Returns a status for every Plan, as if one proxy had acknowledged it.
     fn statuses(&self) -> BTreeMap<Name, Arc<PlanStatus>> {
         let plans = self.resources.iter().filter(|((ty, _), _)| *ty == PlanType::Plan);
         let status = |((_, name), version): (&(PlanType, Name), &Version)| {

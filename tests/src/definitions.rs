@@ -1,4 +1,4 @@
-//! The definitions of other projects' kinds, of which `deploy/components` declares objects. Entry point: [`text`].
+//! The CRDs of other projects, whose objects `deploy/components` contains. Entry point: [`text`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ const SOURCES: Module = Module {
     flags: "",
 };
 
-/// Whose they are, and where in its sources.
+/// The projects, and the files in their sources.
 const FILES: [(&str, &str); 4] = [
     (PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"),
     (PROMETHEUS, "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
@@ -28,7 +28,7 @@ const FILES: [(&str, &str); 4] = [
 const PROMETHEUS: &str = "github.com/prometheus-operator/prometheus-operator";
 const CERT_MANAGER: &str = "github.com/cert-manager/cert-manager";
 
-/// A module that go has fetched.
+/// A module that go has downloaded.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Fetched {
@@ -36,10 +36,12 @@ struct Fetched {
     dir: PathBuf,
 }
 
-/// All of them, as they are applied; fetched once, by version and checksum, into the user's cache: 12 MB, seconds.
+/// Returns all CRDs as YAML. They are downloaded once, by version and checksum, into the user's cache (12 MB, a few
+/// seconds).
 ///
 /// # Errors
-/// Go is missing, the sources can't be had or are not those that were meant, or the cache can't be written.
+/// Returns an error if Go is missing, the sources can't be downloaded or have a wrong checksum, or the cache can't be
+/// written.
 pub fn text() -> Result<String> {
     let path = kept(&SOURCES.cache()?, "definitions.yaml", fetch)?;
     Ok(fs::read_to_string(path)?)

@@ -1,4 +1,4 @@
-//! A DNS server whose records and moods a test chooses. Entry point: [`Dns`].
+//! A DNS server whose records and behaviour a test controls. Entry point: [`Dns`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -12,32 +12,32 @@ use anyhow::Result;
 use crate::netns::Netns;
 use crate::udp;
 
-/// How often the thread looks whether it should end.
+/// How often the thread checks whether it should end.
 const LOOK: Duration = Duration::from_millis(20);
 /// Time to live of every record, in seconds.
 const TTL: u32 = 1;
-/// Bytes of a message's header.
+/// Size of a message's header in bytes.
 const HEADER: usize = 12;
 
-/// What the server does with questions.
+/// How the server answers queries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mood {
-    /// Answers from its records; a name without any does not exist.
+    /// From its records. A name without records doesn't exist.
     #[default]
     Fine,
-    /// Answers SERVFAIL.
+    /// With SERVFAIL.
     Failing,
-    /// Answers SERVFAIL for IPv4 addresses, and of IPv6 ones as when fine.
+    /// With SERVFAIL for IPv4 addresses, from its records for IPv6.
     FailingV4,
-    /// Answers nothing.
+    /// Not at all.
     Silent,
 }
 
-/// A server on UDP; ended when dropped.
+/// A DNS server on UDP, which ends on drop.
 pub struct Dns {
-    /// Where it listens.
+    /// The server's address.
     address: SocketAddr,
-    /// What it knows.
+    /// The records and settings.
     state: Arc<Mutex<State>>,
     /// Tells the thread to end.
     stop: Arc<AtomicBool>,
@@ -48,14 +48,14 @@ pub struct Dns {
 #[derive(Default)]
 struct State {
     mood: Mood,
-    /// Names that end so are answered by this code, whatever the mood (but for silence).
+    /// Names with this suffix are answered with this code, in every mood except [`Mood::Silent`].
     refused: Option<(String, u8)>,
     records: BTreeMap<String, Vec<IpAddr>>,
-    /// Questions by name, of all types and whatever became of them.
+    /// Number of queries by name, of all types and with any answer.
     asked: BTreeMap<String, u64>,
 }
 
-/// A question: its name in lower case, its type, and where it ends in the message.
+/// A query: its name in lower case, its type, and its end offset in the message.
 #[derive(Debug, PartialEq, Eq)]
 struct Question {
     name: String,
@@ -66,18 +66,18 @@ struct Question {
 // === impl Dns ===
 
 impl Dns {
-    /// A server without records, on a port of the kernel's choice.
+    /// Starts a server without records, on a free port.
     ///
     /// # Errors
-    /// The namespace can't be entered.
+    /// Returns an error if the namespace can't be entered.
     pub fn start(namespace: &Netns) -> Result<Self> {
         Self::start_at(namespace, 0)
     }
 
-    /// The same on this port.
+    /// Starts a server without records on this port.
     ///
     /// # Errors
-    /// The namespace can't be entered, or the port is taken.
+    /// Returns an error if the namespace can't be entered or the port is taken.
     pub fn start_at(namespace: &Netns, port: u16) -> Result<Self> {
         let socket = udp::socket(namespace, SocketAddr::new(namespace.v4(), port))?;
         socket.set_read_timeout(Some(LOOK))?;
@@ -91,32 +91,32 @@ impl Dns {
         Ok(Self { address, state, stop, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Returns the server's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Gives a name these addresses; none of them: it exists without.
+    /// Sets the addresses of a name. An empty list means that the name exists without addresses.
     pub fn set(&self, name: &str, addresses: &[IpAddr]) {
         self.change(|state| state.records.insert(name.into(), addresses.to_vec()));
     }
 
-    /// Lets a name not exist any more.
+    /// Removes a name.
     pub fn forget(&self, name: &str) {
         self.change(|state| state.records.remove(name));
     }
 
-    /// Changes its mood.
+    /// Sets the mood.
     pub fn be(&self, mood: Mood) {
         self.change(|state| state.mood = mood);
     }
 
-    /// Answers names that end so by this code (2 is SERVFAIL, 5 REFUSED) from now on.
+    /// From now on, answers names with this suffix with this code (2 is SERVFAIL, 5 REFUSED).
     pub fn refuse(&self, ending: &str, code: u8) {
         self.change(|state| state.refused = Some((ending.into(), code)));
     }
 
-    /// How often a name was asked for so far, whatever the answer.
+    /// Returns how often a name was queried, with any answer.
     pub fn asked(&self, name: &str) -> u64 {
         self.change(|state| state.asked.get(name).copied().unwrap_or_default())
     }
@@ -138,7 +138,7 @@ impl Drop for Dns {
 fn serve(socket: &UdpSocket, state: &Mutex<State>, stop: &AtomicBool) {
     let mut buffer = [0; 1500];
     while !stop.load(Ordering::Relaxed) {
-        // Nothing came, or an earlier asker is gone.
+        // Either nothing arrived, or an earlier client is gone.
         let Ok((length, asker)) = socket.recv_from(&mut buffer) else { continue };
         let answer = state.lock().unwrap_or_else(PoisonError::into_inner).answer(&buffer[..length]);
         if let Some(answer) = answer {
@@ -150,7 +150,7 @@ fn serve(socket: &UdpSocket, state: &Mutex<State>, stop: &AtomicBool) {
 // === impl State ===
 
 impl State {
-    /// The answer to a message; none: silence.
+    /// Returns the answer to a message, or `None` for silence.
     fn answer(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         let question = Question::read(message)?;
         *self.asked.entry(question.name.clone()).or_default() += 1;
@@ -169,7 +169,7 @@ impl State {
         let wanted = |ip: &&IpAddr| (v4 && ip.is_ipv4()) || (question.kind == 28 && ip.is_ipv6());
         let addresses: Vec<&IpAddr> = known.into_iter().flatten().filter(wanted).collect();
         let mut answer = message[..2].to_vec();
-        // A response, with recursion desired and available.
+        // The header of a response, with the bits for recursion desired and available.
         answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::try_from(addresses.len()).ok()?, 0, 0, 0, 0]);
         answer.extend(&message[HEADER..question.end]);
         for address in addresses {
@@ -177,7 +177,7 @@ impl State {
                 IpAddr::V4(ip) => ip.octets().to_vec(),
                 IpAddr::V6(ip) => ip.octets().to_vec(),
             };
-            // The name is the question's (a pointer to it); type, class IN, time to live, length.
+            // The name as a pointer to the query's name; then type, class IN, time to live and length.
             answer.extend([0xc0, u8::try_from(HEADER).ok()?]);
             answer.extend(question.kind.to_be_bytes());
             answer.extend([0, 1]);
@@ -192,7 +192,7 @@ impl State {
 // === impl Question ===
 
 impl Question {
-    /// The first question of a message; none: it has none, or is cut.
+    /// Reads the first query of a message. Returns `None` if the message has none or is truncated.
     fn read(message: &[u8]) -> Option<Self> {
         let (mut at, mut labels) = (HEADER, Vec::new());
         loop {
@@ -213,7 +213,7 @@ impl Question {
 mod tests {
     use super::*;
 
-    /// A question for `Ab.c`, as resolvers write it.
+    /// Returns a query for `Ab.c` as resolvers write it.
     fn mk_question(kind: u8) -> Vec<u8> {
         let mut message = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         message.extend(b"\x02Ab\x01c\0\0");

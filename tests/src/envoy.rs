@@ -1,4 +1,4 @@
-//! An Envoy's admin interface over its Unix socket. Entry point: [`Admin`].
+//! A client of an Envoy's admin interface on its Unix socket. Entry point: [`Admin`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,122 +14,123 @@ use tokio::net::UnixStream;
 
 use crate::wait;
 
-/// How long an answer may take.
+/// Timeout of a request.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A client of one Envoy's admin interface; every call is a connection of its own.
+/// A client of one Envoy's admin interface. Every request uses its own connection.
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// The socket.
     socket: PathBuf,
 }
 
-/// An answer, whatever its status.
+/// An answer with any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The body; not UTF-8 is replaced.
+    /// The body. Invalid UTF-8 is replaced.
     pub body: String,
 }
 
 // === impl Admin ===
 
 impl Admin {
-    /// The admin interface at `socket`, which need not be there yet.
+    /// Creates a client for the admin interface at `socket`, which needn't exist yet.
     pub fn new(socket: impl AsRef<Path>) -> Self {
         Self { socket: socket.as_ref().to_owned() }
     }
 
-    /// `GET path`, status 200 required.
+    /// Sends `GET path` and requires status 200.
     ///
     /// # Errors
-    /// Nobody listens, the answer is late, or it is not 200: then its text is the error's.
+    /// Returns an error if nobody listens, the answer is late, or its status isn't 200. Then the error contains the
+    /// answer's text.
     pub async fn get(&self, path: &str) -> Result<String> {
         self.succeed(Method::GET, path).await
     }
 
-    /// `POST path`, status 200 required: `/quitquitquit`, `/drain_listeners?graceful`, `/logging?level=debug`.
+    /// Sends `POST path` and requires status 200: `/quitquitquit`, `/drain_listeners?graceful`, `/logging?level=debug`.
     ///
     /// # Errors
-    /// As for [`Admin::get`].
+    /// See [`Admin::get`].
     pub async fn post(&self, path: &str) -> Result<String> {
         self.succeed(Method::POST, path).await
     }
 
-    /// Whether it says that it is ready (`LIVE`: its listeners and clusters are initialised).
+    /// Returns whether Envoy is ready (`LIVE`: its listeners and clusters are initialised).
     pub async fn is_ready(&self) -> bool {
         let answer = self.request(Method::GET, "/ready").await;
         answer.is_ok_and(|answer| answer.status == StatusCode::OK)
     }
 
-    /// Waits until it is ready.
+    /// Waits until Envoy is ready.
     ///
     /// # Errors
-    /// It is not after `bound`.
+    /// Returns an error after `bound`.
     pub async fn wait_ready(&self, bound: Duration) -> Result<()> {
         wait::until("a ready Envoy", bound, || self.is_ready()).await
     }
 
-    /// Counters and gauges by name; histograms and text are left out.
+    /// Returns counters and gauges by name, without histograms and text readouts.
     ///
     /// # Errors
-    /// As for [`Admin::get`].
+    /// See [`Admin::get`].
     pub async fn stats(&self) -> Result<BTreeMap<String, u64>> {
         Ok(parse_stats(&self.get("/stats").await?))
     }
 
-    /// One counter or gauge; 0 when Envoy has none of that name, as it has not before its first use.
+    /// Returns one counter or gauge. A missing one counts as 0, because Envoy creates some only on first use.
     ///
     /// # Errors
-    /// As for [`Admin::get`].
+    /// See [`Admin::get`].
     pub async fn stat(&self, name: &str) -> Result<u64> {
         Ok(self.stats().await?.get(name).copied().unwrap_or_default())
     }
 
-    /// The listeners' names and addresses, as it prints them (`name::address`).
+    /// Returns the listeners' names and addresses, as Envoy prints them (`name::address`).
     ///
     /// # Errors
-    /// As for [`Admin::get`].
+    /// See [`Admin::get`].
     pub async fn listeners(&self) -> Result<Vec<(String, String)>> {
         let text = self.get("/listeners").await?;
         Ok(text.lines().filter_map(parse_listener).collect())
     }
 
-    /// The clusters and their hosts, as it prints them.
+    /// Returns the clusters and their hosts, as Envoy prints them.
     ///
     /// # Errors
-    /// As for [`Admin::get`].
+    /// See [`Admin::get`].
     pub async fn clusters(&self) -> Result<String> {
         self.get("/clusters").await
     }
 
-    /// The configuration that it has accepted, as JSON (`/config_dump?include_eds`).
+    /// Returns the accepted configuration as JSON (`/config_dump?include_eds`).
     ///
     /// # Errors
-    /// As for [`Admin::get`]; the answer is no JSON.
+    /// See [`Admin::get`]; also returns an error if the answer isn't JSON.
     pub async fn config_dump(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_str(&self.get("/config_dump?include_eds").await?)?)
     }
 
-    /// One request, whatever the status of its answer.
+    /// Sends one request, and returns the answer with any status.
     ///
     /// # Errors
-    /// Nobody listens, or the answer is late.
+    /// Returns an error if nobody listens or the answer is late.
     pub async fn request(&self, method: Method, path: &str) -> Result<Answer> {
         let what = || format!("{method} {path} at {}", self.socket.display());
         let answer = tokio::time::timeout(ANSWER, self.exchange(&method, path)).await;
         answer.with_context(|| format!("{}: no answer in {ANSWER:?}", what()))?.with_context(what)
     }
 
-    /// [`Admin::request`], success required.
+    /// Like [`Admin::request`], but requires success.
     async fn succeed(&self, method: Method, path: &str) -> Result<String> {
         let Answer { status, body } = self.request(method, path).await?;
         ensure!(status == StatusCode::OK, "{path}: {status}: {body}");
         Ok(body)
     }
 
-    /// Connects, asks and reads.
+    /// Connects, sends the request and reads the answer.
     async fn exchange(&self, method: &Method, path: &str) -> Result<Answer> {
         let stream = UnixStream::connect(&self.socket).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -141,13 +142,14 @@ impl Admin {
             let body = answer.into_body().collect().await?.to_bytes();
             Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
         };
-        // The connection ends after the sender; its end may be an error (`/quitquitquit`) that nobody needs.
+        // The connection ends after its sender. It may end with an error (`/quitquitquit`), which is ignored.
         let (answer, _) = tokio::join!(asking, connection);
         answer
     }
 }
 
-/// `name: 12` lines; histograms (`name: P0(...)`) and text readouts (`name: "..."`) do not parse as numbers.
+/// Parses `name: 12` lines. Histograms (`name: P0(...)`) and text readouts (`name: "..."`) are not numbers and are
+/// skipped.
 fn parse_stats(text: &str) -> BTreeMap<String, u64> {
     let figure = |line: &str| {
         let (name, value) = line.rsplit_once(": ")?;
@@ -156,7 +158,7 @@ fn parse_stats(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(figure).collect()
 }
 
-/// `name::address`; names may hold `::` themselves, and IPv6 addresses are in brackets.
+/// Parses `name::address`. Names may contain `::`, and IPv6 addresses are in brackets.
 fn parse_listener(line: &str) -> Option<(String, String)> {
     let end = line.find("::[").or_else(|| line.rfind("::"))?;
     Some((line[..end].to_owned(), line[end + 2..].to_owned()))
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Answers one request with `answer`, and returns what was asked.
+    /// Answers one request with `answer`, and returns the request.
     async fn answering(answer: &'static str) -> (Admin, tempfile::TempDir, tokio::task::JoinSet<String>) {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("admin");

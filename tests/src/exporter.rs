@@ -1,5 +1,5 @@
-//! What a process tells Prometheus, as a test reads it. Entry points: [`Observed`], [`admin`],
-//! [`scrape`] and [`names`].
+//! The Prometheus metrics of a process, for assertions. Entry points: [`Observed`], [`admin`], [`scrape`] and
+//! [`names`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,23 +13,23 @@ use crate::town::{BOUND, Town, listeners};
 use crate::virtual_service::{Host, Service};
 use crate::wait;
 
-/// A town that tells its metrics: a hub, one node with an agent and a gateway, and a listener `l` on that.
+/// A town with metrics: a hub, one node with an agent and a gateway, and a listener `l` on that gateway.
 pub struct Observed {
     /// The town.
     pub town: Town,
-    /// Where its hub tells.
+    /// The hub's metrics address.
     pub hub: SocketAddr,
-    /// Where its agent tells.
+    /// The agent's metrics address.
     pub agent: SocketAddr,
 }
 
 // === impl Observed ===
 
 impl Observed {
-    /// Its agent has these arguments too.
+    /// Starts the town. `more` are additional arguments of the agent.
     ///
     /// # Errors
-    /// Something didn't start in time.
+    /// Returns an error if a part doesn't start in time.
     pub async fn start(more: &[&str]) -> Result<Self> {
         let mut town = Town::without_portreeve(1).await?;
         let any = |address| format!("--admin={}", SocketAddr::new(address, 0));
@@ -49,10 +49,10 @@ impl Observed {
     }
 }
 
-/// Where a process says that it tells its metrics.
+/// Returns the metrics address that a process has logged.
 ///
 /// # Errors
-/// It does not say so.
+/// Returns an error if it hasn't logged one.
 pub fn admin(process: &mut Process) -> Result<SocketAddr> {
     process.wait_log("serving metrics", BOUND)?;
     let log = process.log();
@@ -61,10 +61,10 @@ pub fn admin(process: &mut Process) -> Result<SocketAddr> {
     Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
 }
 
-/// The samples of `/metrics`, by name and labels as they are written.
+/// Returns the samples of `/metrics`, by name with labels as text.
 ///
 /// # Errors
-/// It does not answer, or with something else.
+/// Returns an error if the process doesn't answer, or not with metrics.
 pub fn scrape(netns: &Netns, address: SocketAddr) -> Result<BTreeMap<String, f64>> {
     let text = text(netns, address)?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -75,10 +75,10 @@ pub fn scrape(netns: &Netns, address: SocketAddr) -> Result<BTreeMap<String, f64
     lines.map(sample).collect()
 }
 
-/// The names that the samples of `/metrics` have or would have, if there were any.
+/// Returns the names of all metrics of `/metrics`, including those without a sample.
 ///
 /// # Errors
-/// It does not answer, or with something else.
+/// Returns an error if the process doesn't answer, or not with metrics.
 pub fn names(netns: &Netns, address: SocketAddr) -> Result<BTreeSet<String>> {
     let text = text(netns, address)?;
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -93,7 +93,7 @@ pub fn names(netns: &Netns, address: SocketAddr) -> Result<BTreeSet<String>> {
 /// Waits until these samples have these values.
 ///
 /// # Errors
-/// They have others in the end; what there is instead.
+/// Returns an error with the actual values after a timeout.
 pub async fn shows(netns: &Netns, address: SocketAddr, wanted: &[(&str, f64)]) -> Result<()> {
     let shown = || {
         let found = scrape(netns, address).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Processes that outlive their parent on purpose: keepers and the Envoys that they keep. Entry point: [`Family`].
+//! Processes that outlive their parent on purpose: keepers and their Envoys. Entry point: [`Family`].
 //!
-//! A mark in the environment is inherited by every descendant, detached or not. A guard process waits for the family's
-//! end, or the test's own, and kills by pid whatever carries the mark then.
+//! Every descendant inherits a mark in its environment, detached or not. A guard process waits for the end of the
+//! family or of the test, and then kills all processes with the mark.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use crate::guard::Guard;
 
 /// The variable that carries the mark.
 const VARIABLE: &str = "PORTREEVE_TEST_FAMILY";
-/// Tells families of one process apart.
+/// Distinguishes the families of one process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// Kills until nobody is left; a member may be forking while it is looked for.
+/// A shell script that kills until no member is left, because a member may fork during the search.
 const KILL: &str = r#"
 for pass in 1 2 3 4 5 6 7 8 9 10; do
     found=
@@ -33,7 +33,7 @@ done
 /// All processes started from commands of this family, and their descendants. Dropping it returns when all
 /// of them are killed.
 pub struct Family {
-    /// Tells this family from every other.
+    /// The mark of this family.
     mark: String,
     _guard: Guard,
 }
@@ -41,10 +41,10 @@ pub struct Family {
 // === impl Family ===
 
 impl Family {
-    /// A family without members, and its guard.
+    /// Creates an empty family with its guard.
     ///
     /// # Errors
-    /// The guard can't be started.
+    /// Returns an error if the guard can't be started.
     pub fn new() -> Result<Self> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
         let mark = format!("{}-{time}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -52,12 +52,12 @@ impl Family {
         Ok(Self { mark, _guard: guard })
     }
 
-    /// Marks what `command` will start.
+    /// Sets the mark on the processes that `command` will start.
     pub fn mark(&self, command: &mut Command) {
         command.env(VARIABLE, &self.mark);
     }
 
-    /// The members that live, oldest number first.
+    /// Returns the pids of the living members, lowest first.
     pub fn members(&self) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -66,7 +66,7 @@ impl Family {
         found
     }
 
-    /// The members whose command line holds `text`: `--base-id`, a configuration's path.
+    /// Returns the members whose command line contains `text`, for example `--base-id` or a configuration's path.
     pub fn members_with(&self, text: &str) -> Vec<u32> {
         let mut found = self.members();
         found.retain(|pid| {
@@ -76,7 +76,7 @@ impl Family {
         found
     }
 
-    /// Whether a process carries the mark. One that has ended has no environment any more.
+    /// Returns whether a process has the mark. A process that has ended has no environment.
     fn is_marked(&self, pid: u32) -> bool {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let wanted = format!("{VARIABLE}={}", self.mark);

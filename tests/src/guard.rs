@@ -10,13 +10,13 @@ pub struct Guard(Child);
 // === impl Guard ===
 
 impl Guard {
-    /// A guard whose `script` gets `argument` as `$1`.
+    /// Starts a guard whose `script` gets `argument` as `$1`.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start(script: &str, argument: &str) -> Result<Self> {
         let script = format!("cat >/dev/null\n{script}");
-        // In a session of its own: an interrupt from the terminal ends the test, and the guard comes after.
+        // The guard has its own session: a terminal's interrupt ends the test, but not the guard.
         let child = Command::new("setsid")
             .args(["sh", "-c", &script, "guard", argument])
             .stdin(Stdio::piped())
@@ -29,7 +29,7 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// Returns when the script has ended.
+    /// Waits until the script has ended.
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();

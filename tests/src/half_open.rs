@@ -1,5 +1,6 @@
-//! Connections whose both ends believe in them while nothing passes: [`drop_established`] for those that are there now, and
-//! [`cut`] for all of a namespace. No router, no refusal and no neighbour that is gone tells anybody.
+//! Half-open connections: both ends are established, but no packet passes. [`drop_established`] affects the existing
+//! connections, [`cut`] all of a namespace. Neither end gets an error, because no router, reset or missing neighbour
+//! reports the loss.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -11,11 +12,11 @@ use crate::netns::{Bed, Netns};
 /// The state of an established connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
 
-/// Drops all that is sent, in both directions, over the TCP connections (of IPv4) that a namespace has to `server` now.
-/// Later ones work. Returns how many there are.
+/// Drops all packets, in both directions, of the TCP connections (IPv4) that a namespace has to `server` now. Later
+/// connections work. Returns the number of affected connections.
 ///
 /// # Errors
-/// There is none; `ip` refuses.
+/// Returns an error if there is no connection or `ip` fails.
 pub fn drop_established(netns: &Netns, server: SocketAddr) -> Result<usize> {
     let table = netns.enter(|| fs::read_to_string("/proc/thread-self/net/tcp"))??;
     let ports: Vec<u16> = table
@@ -25,7 +26,7 @@ pub fn drop_established(netns: &Netns, server: SocketAddr) -> Result<usize> {
         .map(|(from, _)| from)
         .collect();
     ensure!(!ports.is_empty(), "{} has no connection to {server}:\n{table}", netns.name());
-    // What comes in is looked up among the namespace's own addresses first, unless that rule stands behind ours.
+    // Incoming packets are routed by the namespace's local table first, unless that rule comes after ours.
     let mut lines = vec!["rule add pref 10 lookup local".to_owned(), "rule del pref 0".to_owned()];
     for port in &ports {
         lines.push(format!("rule add pref 1 ipproto tcp sport {port} blackhole"));
@@ -35,10 +36,10 @@ pub fn drop_established(netns: &Netns, server: SocketAddr) -> Result<usize> {
     Ok(ports.len())
 }
 
-/// Cuts a node or pod off, see [`Bed::cut`], without its and the servers' neighbour tables telling of it.
+/// Disconnects a node or pod, see [`Bed::cut`]. Neighbour tables stay valid, so nothing notices.
 ///
 /// # Errors
-/// It is not of this bed.
+/// Returns an error if the namespace doesn't belong to this bed.
 pub fn cut(bed: &Bed, netns: &Netns) -> Result<()> {
     let (IpAddr::V4(own), IpAddr::V4(server)) = (netns.v4(), bed.root().v4()) else {
         bail!("{} has no IPv4 address", netns.name());
@@ -51,7 +52,7 @@ pub fn cut(bed: &Bed, netns: &Netns) -> Result<()> {
     bed.cut(netns)
 }
 
-/// Local and remote port of an established connection.
+/// Returns local and remote port of an established connection.
 fn connection(line: &str) -> Option<(u16, u16)> {
     let mut fields = line.split_whitespace().skip(1);
     let port = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();

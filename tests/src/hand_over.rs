@@ -1,7 +1,7 @@
-//! Traffic through a gateway whose Envoy is replaced under it, and what became of it: [`Stage`] and [`Fate`].
+//! Traffic through a gateway whose Envoy is hot-restarted meanwhile, and the result: [`Stage`] and [`Fate`].
 //!
-//! What Envoy does of itself: until the elder ends it serves every session, old and new; then each session goes on from a new
-//! upstream port, once, to the same pod.
+//! Envoy's own behaviour: until the old Envoy ends, it serves all sessions, existing and new. Then each session
+//! continues once from a new upstream port, to the same pod.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,24 +17,25 @@ use crate::wait;
 
 /// Datagrams per second through each listener.
 const RATE: u32 = 1000;
-/// Sessions of each listener.
+/// Number of sessions per listener.
 const SOCKETS: u32 = 10;
-/// No traffic goes on for longer.
+/// Maximum duration of the traffic.
 const LONGEST: Duration = Duration::from_secs(300);
-/// Between two new sessions.
+/// Interval between two new sessions.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Traffic before and after a hand-over.
+/// Duration of the traffic before and after a hand-over.
 pub const AROUND: Duration = Duration::from_secs(1);
 /// The listeners and their ports.
 const PIPES: [(&str, u16); 2] = [("keyed", 4000), ("spread", 4001)];
-/// Where the pods answer.
+/// Port of the pods.
 const PORT: u16 = 5000;
-/// Datagrams of all flows together that Envoy may lose in the instant in which the elder ends: they have reached it, and no
-/// pod. That is Envoy 1.40 itself, and mostly it loses none: without Portreeve, at 2,000 datagrams a second, 32 restarts with
-/// two workers (with its session handoff and without) lost 17 of 343,997 in 6 of these instants, 8 in one at most; 8 restarts
-/// with one worker none of 85,999. A plain restart loses 40 to 60 of 1,000.
+/// Maximum number of datagrams of all flows that Envoy itself may lose at the moment in which the old Envoy ends: they
+/// have reached Envoy, but no pod. Envoy 1.40 mostly loses none. Measured without Portreeve at 2,000 datagrams per
+/// second: 32 restarts with two workers (with and without its session handoff) lost 17 of 343,997 datagrams at 6 of
+/// these moments, at most 8 at one; 8 restarts with one worker lost none of 85,999. A plain restart loses 40 to 60 of
+/// 1,000.
 const EXCUSED: usize = 10;
-/// How long that instant is.
+/// Duration of that moment.
 const INSTANT: Duration = Duration::from_millis(100);
 
 /// Traffic through both listeners.
@@ -42,34 +43,34 @@ pub struct Traffic {
     flows: Vec<Running>,
     newcomers: Newcomers,
     drops: u64,
-    /// Datagrams that had reached a pod before.
+    /// Number of datagrams that had reached a pod before the traffic.
     reached: u64,
 }
 
-/// What became of it.
+/// The result of the traffic.
 pub struct Fate {
     flows: Vec<Report>,
     newcomers: Vec<Newcomer>,
-    /// Datagrams that the kernel dropped at the sockets of test and proxy, because whoever has them had no processor. If there
-    /// are any, the trial is void.
+    /// Number of datagrams that the kernel dropped at the sockets of test and proxy for lack of processor time. If
+    /// there are any, the trial is void.
     pub drops: u64,
-    /// Datagrams that reached a pod.
+    /// Number of datagrams that reached a pod.
     reached: u64,
 }
 
-/// The way that traffic takes.
+/// The path of the traffic.
 pub struct Path<'a> {
-    /// Where it comes from.
+    /// The source namespace.
     pub from: &'a Netns,
-    /// Where it goes to.
+    /// The destinations.
     pub listeners: Vec<SocketAddr>,
-    /// Where the proxies are.
+    /// The namespaces of the proxies.
     pub nodes: Vec<&'a Netns>,
-    /// Who answers.
+    /// The pods that answer.
     pub echoes: &'a [Echo],
 }
 
-/// The town and what answers in it.
+/// The town and its pods.
 pub struct Stage {
     /// The town.
     pub town: Town,
@@ -80,11 +81,11 @@ pub struct Stage {
 // === impl Fate ===
 
 impl Fate {
-    /// Each session was made anew so many times, to its own pod; nothing was lost but what is excused in the instant in which
-    /// that is done, and of the newcomers no more than one.
+    /// Checks that each session was renewed `anew` times, to its own pod; that nothing was lost except the excused
+    /// datagrams at those moments; and that at most one newcomer was ignored per renewal.
     ///
     /// # Errors
-    /// It was not so: how.
+    /// Returns the differences.
     pub fn is_good(&self, anew: usize) -> Result<()> {
         let (excused, mut all_lost) = (anew * EXCUSED, 0);
         let mut again = Vec::new();
@@ -114,7 +115,8 @@ impl Fate {
             all_lost <= excused,
             "{all_lost} datagrams of all flows were lost, {excused} are Envoy's own"
         );
-        // The elder is gone, so that each socket is another: the kernel chooses from 28,000 ports, now and then the same.
+        // The old Envoy is gone, so each socket is new. The kernel chooses from 28,000 ports, and now and then repeats
+        // one.
         ensure!(again.len() <= 1, "sessions with fewer upstream ports than {}: {again:?}", 1 + anew);
         let ignored = self.newcomers.iter().filter(|newcomer| newcomer.by.is_none()).count();
         println!("{ignored} of {} newcomers ignored", self.newcomers.len());
@@ -126,10 +128,10 @@ impl Fate {
 // === impl Path ===
 
 impl Path<'_> {
-    /// Begins traffic through all listeners; new sessions come to the last one.
+    /// Starts traffic through all listeners. New sessions use the last one.
     ///
     /// # Errors
-    /// A socket can't be had.
+    /// Returns an error if a socket can't be opened.
     pub fn traffic(&self) -> Result<Traffic> {
         let (drops, reached) = (self.drops()?, self.reached());
         let flow = |to: &SocketAddr| {
@@ -142,10 +144,10 @@ impl Path<'_> {
         Ok(Traffic { flows, newcomers, drops, reached })
     }
 
-    /// Ends it.
+    /// Ends the traffic.
     ///
     /// # Errors
-    /// A thread of it failed.
+    /// Returns an error if one of its threads failed.
     pub fn end(&self, traffic: Traffic) -> Result<Fate> {
         let newcomers = traffic.newcomers.finish()?;
         let flows = traffic.flows.into_iter().map(Running::stop).collect::<Result<Vec<_>>>()?;
@@ -154,14 +156,14 @@ impl Path<'_> {
         Ok(Fate { flows, newcomers, drops, reached: self.reached() - traffic.reached })
     }
 
-    /// What the kernel dropped at the sockets of proxies and pods so far.
+    /// Returns the number of datagrams that the kernel dropped at the sockets of proxies and pods so far.
     fn drops(&self) -> Result<u64> {
         let pods: u64 = self.echoes.iter().map(Echo::drops).sum::<Result<u64>>()?;
         let nodes: u64 = self.nodes.iter().map(|node| node.udp_drops()).sum::<Result<u64>>()?;
         Ok(pods + nodes)
     }
 
-    /// How many datagrams reached a pod so far.
+    /// Returns the number of datagrams that reached a pod so far.
     fn reached(&self) -> u64 {
         self.echoes.iter().map(|echo| echo.seen().received).sum()
     }
@@ -170,10 +172,11 @@ impl Path<'_> {
 // === impl Stage ===
 
 impl Stage {
-    /// Two pods on the first node of a town, and a call to them through the proxies labelled `app: envoy-ingress`.
+    /// Creates two pods on the first node of a town, and a call to them through the proxies labelled `app:
+    /// envoy-ingress`.
     ///
     /// # Errors
-    /// The server refuses an object.
+    /// Returns an error if the server rejects an object.
     pub async fn new(town: Town) -> Result<Self> {
         let (workers, echoes) = town.answering_workers(1, 2, PORT).await?;
         let [keyed, spread] = PIPES.map(|(name, port)| Pipe::new(name, port, PORT));
@@ -184,23 +187,23 @@ impl Stage {
     /// Waits until this Envoy has the call's listeners.
     ///
     /// # Errors
-    /// It has others when the time is over.
+    /// Returns an error after a timeout.
     pub async fn serves(&self, admin: &Admin) -> Result<()> {
         listeners(admin, &PIPES.map(|(name, _)| name), BOUND).await
     }
 
-    /// Begins traffic through both listeners.
+    /// Starts traffic through both listeners.
     ///
     /// # Errors
-    /// A socket can't be had.
+    /// Returns an error if a socket can't be opened.
     pub fn traffic(&self) -> Result<Traffic> {
         self.path().traffic()
     }
 
-    /// Ends it.
+    /// Ends the traffic.
     ///
     /// # Errors
-    /// A thread of it failed.
+    /// Returns an error if one of its threads failed.
     pub fn end(&self, traffic: Traffic) -> Result<Fate> {
         self.path().end(traffic)
     }
@@ -211,10 +214,10 @@ impl Stage {
         Path { from: self.town.bed.root(), listeners, nodes: vec![&node.netns], echoes: &self.echoes }
     }
 
-    /// Has traffic go on for so long.
+    /// Lets the traffic continue for this time.
     ///
     /// # Errors
-    /// None is expected.
+    /// No error is expected.
     pub async fn lasting(&self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         wait::until("some traffic", time + BOUND, || async { Instant::now() >= end }).await

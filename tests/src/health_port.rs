@@ -1,4 +1,4 @@
-//! TCP ports that answer a health check by being open. Entry points: [`HealthPort`], and [`HealthPorts`] for many.
+//! Open TCP ports as targets of health checks. Entry points: [`HealthPort`], and [`HealthPorts`] for many.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -14,24 +14,25 @@ use tokio::task::JoinSet;
 
 use crate::netns::Netns;
 
-/// An open TCP port: connections are accepted, counted and closed. Closed when dropped: connections are refused.
+/// An open TCP port: connections are accepted, counted and closed. On drop the port closes, and connections are
+/// refused.
 pub struct HealthPort {
-    /// Where it is.
+    /// The port's address.
     address: SocketAddr,
-    /// The connections so far, by who made them.
+    /// Number of connections so far, by client address.
     seen: Arc<Mutex<Sources>>,
-    /// Ends the thread: then, or at once when it is dropped.
+    /// Ends the thread: at the sent time, or immediately on drop.
     stop: Option<oneshot::Sender<Instant>>,
-    /// The thread; it tells when it closed the port.
+    /// The thread, which returns the time at which it closed the port.
     thread: Option<JoinHandle<Result<Instant>>>,
 }
 
-/// Connections by the address that they came from.
+/// Number of connections by client address.
 pub type Sources = BTreeMap<IpAddr, u64>;
 
-/// Many open TCP ports of one address, served by one thread. Closed soon after they are dropped.
+/// Many open TCP ports of one address, served by one thread. They close soon after a drop.
 pub struct HealthPorts {
-    /// The connections so far, by port.
+    /// Number of connections so far, by port.
     accepted: Arc<[AtomicU64]>,
     /// Ends the thread.
     _stop: oneshot::Sender<()>,
@@ -40,10 +41,10 @@ pub struct HealthPorts {
 // === impl HealthPort ===
 
 impl HealthPort {
-    /// Opens `address` (port 0: the kernel's choice) inside `namespace`.
+    /// Opens `address` inside `namespace`. Port 0 means a free port.
     ///
     /// # Errors
-    /// The port is taken.
+    /// Returns an error if the port is taken.
     pub fn open(namespace: &Netns, address: SocketAddr) -> Result<Self> {
         let listener = listen(namespace, address)?;
         let address = listener.local_addr()?;
@@ -57,25 +58,25 @@ impl HealthPort {
         Ok(Self { address, seen, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it is.
+    /// Returns the port's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The connections so far.
+    /// Returns the number of connections so far.
     pub fn accepted(&self) -> u64 {
         self.sources().values().sum()
     }
 
-    /// The connections so far, by who made them.
+    /// Returns the number of connections so far, by client address.
     pub fn sources(&self) -> Sources {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Closes the port at that time, and tells when it did so.
+    /// Closes the port at this time, and returns when it was closed.
     ///
     /// # Errors
-    /// The thread has ended before.
+    /// Returns an error if the thread has already ended.
     pub fn close_at(mut self, at: Instant) -> Result<Instant> {
         let _ = self.stop.take().context("a port closes once")?.send(at);
         let thread = self.thread.take().context("a port closes once")?;
@@ -84,7 +85,7 @@ impl HealthPort {
 }
 
 impl Drop for HealthPort {
-    /// Returns when the port is closed.
+    /// Waits until the port is closed.
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
@@ -99,7 +100,7 @@ impl HealthPorts {
     /// Opens `ports` of `ip` inside `namespace`.
     ///
     /// # Errors
-    /// A port is taken.
+    /// Returns an error if a port is taken.
     pub fn open(namespace: &Netns, ip: IpAddr, ports: Range<u16>) -> Result<Self> {
         let open = |port| listen(namespace, SocketAddr::new(ip, port));
         let listeners: Vec<TcpListener> = ports.map(open).collect::<Result<_>>()?;
@@ -113,7 +114,7 @@ impl HealthPorts {
         Ok(Self { accepted, _stop: stop })
     }
 
-    /// The connections so far, by port.
+    /// Returns the number of connections so far, by port.
     pub fn accepted(&self) -> Vec<u64> {
         self.accepted.iter().map(|counter| counter.load(Ordering::Relaxed)).collect()
     }
@@ -125,7 +126,7 @@ fn listen(namespace: &Netns, address: SocketAddr) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Accepts until it is to be closed, or until the other end is dropped; tells when that was.
+/// Accepts connections until the given time or the sender's drop. Returns when the port was closed.
 async fn accept(
     listener: TcpListener,
     seen: &Mutex<Sources>,
@@ -153,7 +154,7 @@ async fn accept(
     Ok(closed)
 }
 
-/// Accepts at all of them until the other end is dropped.
+/// Accepts connections on all ports until the sender is dropped.
 async fn accept_all(
     listeners: Vec<TcpListener>,
     accepted: Arc<[AtomicU64]>,
@@ -168,7 +169,7 @@ async fn accept_all(
             }
         });
     }
-    // Dropped, or told: it is over.
+    // Either a message or a drop ends the thread.
     let _ = stopped.await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! HTTP by hand over one connection, made inside a namespace. Entry points: [`get`] and [`post`].
+//! Minimal HTTP requests over one connection, made inside a namespace. Entry points: [`get`] and [`post`].
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,22 +8,22 @@ use anyhow::{Context, Result};
 
 use crate::netns::Netns;
 
-/// How long the other side may be silent.
+/// Timeout of a read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The status and the body of `http://<address><path>`, asked for from inside `netns`.
+/// Requests `http://<address><path>` from inside `netns`. Returns status and body.
 ///
 /// # Errors
-/// It does not answer, or not by HTTP.
+/// Returns an error if the server doesn't answer, or not with HTTP.
 pub fn get(netns: &Netns, address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    // In 1.0 the body ends with the connection, in one piece.
+    // In HTTP/1.0 the body is not chunked and ends with the connection.
     ask(netns, address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
 }
 
-/// Sends a JSON text to `http://<address><path>` from inside `netns`, and returns the answer's status and body.
+/// Sends a JSON text to `http://<address><path>` from inside `netns`. Returns status and body.
 ///
 /// # Errors
-/// As for [`get`].
+/// See [`get`].
 pub fn post(netns: &Netns, address: SocketAddr, (path, json): (&str, &str)) -> Result<(u16, String)> {
     let head = format!("POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n");
     ask(netns, address, &format!("{head}Content-Length: {}\r\n\r\n{json}", json.len()))

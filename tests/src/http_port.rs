@@ -1,4 +1,4 @@
-//! A TCP port that answers HTTP requests with a status that the test chooses: [`HttpPort`].
+//! A TCP port that answers HTTP requests with a status chosen by the test: [`HttpPort`].
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::netns::Netns;
 
-/// Longest head of a request.
+/// Maximum length of a request's head in bytes.
 const HEAD: usize = 8192;
 
-/// An open port; closed soon after it is dropped.
+/// An open port, which closes soon after a drop.
 pub struct HttpPort {
     state: Arc<State>,
     /// Ends the thread.
@@ -25,17 +25,17 @@ pub struct HttpPort {
 
 struct State {
     status: AtomicU16,
-    /// The first lines of the requests so far.
+    /// The request lines so far.
     asked: Mutex<BTreeSet<String>>,
 }
 
 // === impl HttpPort ===
 
 impl HttpPort {
-    /// Opens `address` inside `namespace`, with the status 200.
+    /// Opens `address` inside `namespace`. The first status is 200.
     ///
     /// # Errors
-    /// The port is taken.
+    /// Returns an error if the port is taken.
     pub fn open(namespace: &Netns, address: SocketAddr) -> Result<Self> {
         let listener =
             namespace.enter(|| TcpListener::bind(address))?.with_context(|| address.to_string())?;
@@ -48,7 +48,7 @@ impl HttpPort {
             runtime.block_on(async {
                 tokio::select! {
                     failed = serve(listener, shared) => failed,
-                    // Dropped: it is over.
+                    // The sender was dropped.
                     _ = stopped => Ok(()),
                 }
             })
@@ -56,12 +56,12 @@ impl HttpPort {
         Ok(Self { state, _stop: stop })
     }
 
-    /// Answers with this status from now on.
+    /// Sets the status of all further answers.
     pub fn answer(&self, status: u16) {
         self.state.status.store(status, Ordering::Relaxed);
     }
 
-    /// The different first lines of requests so far.
+    /// Returns the different request lines so far.
     pub fn asked(&self) -> BTreeSet<String> {
         self.state.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -76,7 +76,7 @@ async fn serve(listener: TcpListener, state: Arc<State>) -> std::io::Result<()> 
     }
 }
 
-/// Answers the requests of one connection until it ends. A client that hangs up is no failure.
+/// Answers the requests on one connection until it ends. A client that closes it is no error.
 async fn answer(mut stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
     let mut head = Vec::new();
     while head.len() < HEAD && stream.read_buf(&mut head).await? > 0 {

@@ -1,4 +1,4 @@
-//! The images, built by `images/build` from the programs under test. Entry point: [`built`].
+//! The container images, built by `images/build` from the programs under test. Entry point: [`built`].
 
 use std::fs::{self, File};
 use std::io;
@@ -14,10 +14,10 @@ use sha2::{Digest, Sha256};
 use crate::process::run;
 use crate::{packages, under_test};
 
-/// What makes images: all of the programs' description.
+/// The directory of the image descriptions.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../images");
 
-/// What `images/build` starts, and what takes the programs under test to a tenth of their size.
+/// The programs that `images/build` uses, and one that strips the programs under test to a tenth of their size.
 const TOOLS: [packages::Wanted<'_>; 5] = [
     ("apt-get", "apt"),
     ("dpkg-deb", "dpkg"),
@@ -26,7 +26,7 @@ const TOOLS: [packages::Wanted<'_>; 5] = [
     ("strip", "binutils"),
 ];
 
-/// The archives, each as `ctr images import` takes it.
+/// The image archives, in the format for `ctr images import`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
     /// The hub.
@@ -37,19 +37,19 @@ pub struct Images {
     pub gateway: PathBuf,
     /// Envoy alone.
     pub sidecar: PathBuf,
-    /// The directory of the programs that are in them, `portreeve-hub` and `portreeve-agent`.
+    /// The directory of the programs in the images, `portreeve-hub` and `portreeve-agent`.
     pub programs: PathBuf,
-    /// The Envoy that is in them.
+    /// The Envoy in the images.
     pub envoy: PathBuf,
 }
 
 // === impl Images ===
 
 impl Images {
-    /// The archive of the image with this name.
+    /// Returns the archive of the image with this name.
     ///
     /// # Errors
-    /// There is none.
+    /// Returns an error if there is none.
     pub fn of(&self, name: &str) -> Result<&Path> {
         match name {
             "hub" => Ok(&self.hub),
@@ -61,11 +61,11 @@ impl Images {
     }
 }
 
-/// The images of the programs under test, built (6 s, later 3 s) where they are not there yet. They are kept beside the
-/// programs, those of this build alone. Processes that come while another one builds wait for it.
+/// Returns the images of the programs under test, and builds them if necessary (6 s, later 3 s). They are stored next
+/// to the programs; images of earlier builds are deleted. Processes wait while another one builds.
 ///
 /// # Errors
-/// A tool is missing, see [`packages::need`]; there is no Envoy; the build failed.
+/// Returns an error if a tool is missing (see [`packages::need`]), if there is no Envoy, or if the build fails.
 pub fn built() -> Result<Images> {
     packages::need(&TOOLS)?;
     let program = under_test::binary()?;
@@ -91,26 +91,26 @@ pub fn built() -> Result<Images> {
     })
 }
 
-/// The command that builds images from these programs into the directory `out`.
+/// Returns the command that builds images from these programs into the directory `out`.
 pub fn build(programs: &Path, out: &Path) -> Command {
     let mut command = Command::new(Path::new(SOURCES).join("build"));
     command.arg("--programs").arg(programs).arg("--out").arg(out);
     command
 }
 
-/// The name, with its tag, that an archive's image has.
+/// Returns the name, with its tag, of an archive's image.
 ///
 /// # Errors
-/// It is no archive of one image.
+/// Returns an error if the file is not an archive of one image.
 pub fn reference(archive: &Path) -> Result<String> {
     let name = manifest(archive)?["RepoTags"][0].as_str().map(str::to_owned);
     name.with_context(|| format!("{} has no name", archive.display()))
 }
 
-/// What an archive says of its only image: its names, its configuration's file and those of its layers.
+/// Returns the manifest of an archive's only image: its names, its configuration's file and the files of its layers.
 ///
 /// # Errors
-/// As for [`reference()`].
+/// See [`reference()`].
 pub fn manifest(archive: &Path) -> Result<Value> {
     let text = member(archive, "manifest.json")?;
     let mut images: Vec<Value> = serde_json::from_str(&text)?;
@@ -118,19 +118,19 @@ pub fn manifest(archive: &Path) -> Result<Value> {
     Ok(images.remove(0))
 }
 
-/// The text of one file of an archive.
+/// Returns the text of one file of an archive.
 ///
 /// # Errors
-/// There is no such file.
+/// Returns an error if there is no such file.
 pub fn member(archive: &Path, name: &str) -> Result<String> {
     run(Command::new("tar").args(["--extract", "--to-stdout", "--file"]).arg(archive).arg(name))
 }
 
-/// What decides how the images come out, as the name of a directory.
+/// Returns the name of a directory that identifies everything the images depend on.
 fn key(program: &Path, envoy: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut File::open(program)?, &mut hash)?;
-    // Of Envoy's 107 MB which file it is will do.
+    // Envoy has 107 MB, so its path and modification time are hashed instead of its content.
     hash.update(format!("{envoy:?} {:?}", fs::metadata(envoy)?.modified()?));
     let mut sources: Vec<_> = fs::read_dir(SOURCES)?.collect::<Result<_, _>>()?;
     sources.sort_by_key(fs::DirEntry::file_name);
@@ -140,8 +140,8 @@ fn key(program: &Path, envoy: &Path) -> Result<String> {
     Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Builds under a temporary name and renames, so that a killed build leaves nothing that looks finished. What earlier
-/// builds left goes: a third of a gigabyte each.
+/// Builds under a temporary name and renames, so that a killed build never leaves incomplete images. Deletes the images
+/// of earlier builds, which have a third of a gigabyte each.
 fn make(program: &Path, envoy: &Path, directory: &Path) -> Result<()> {
     for earlier in fs::read_dir(directory.parent().context("a directory")?)? {
         let earlier = earlier?.path();

@@ -1,12 +1,12 @@
-//! Tests named by file and function, and whether they exist: for tables that say which test proves what.
+//! References to tests by file and function, for tables that list which test proves what, and a check that they exist.
 
 use std::fs;
 use std::path::Path;
 
-/// A test: its file, from the root of the project, and its function.
+/// A test: its file, relative to the project's root, and its function.
 pub type Proof = (&'static str, &'static str);
 
-/// What is wrong with the proofs of one row: each that doesn't exist, by name. Empty: nothing.
+/// Returns a message for each proof of a row that doesn't exist.
 pub fn missing(row: &str, proofs: &[Proof]) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let absent = proofs.iter().filter(|(file, function)| {
@@ -16,7 +16,7 @@ pub fn missing(row: &str, proofs: &[Proof]) -> Vec<String> {
     absent.map(|(file, function)| format!("{row}: {file} has no test {function}")).collect()
 }
 
-/// Whether a file holds a test of that name: a function without arguments below a test attribute.
+/// Returns whether a file contains a test with that name: a function without arguments after a test attribute.
 fn holds(text: &str, function: &str) -> bool {
     let Some((before, _)) = text.split_once(&format!("fn {function}()")) else { return false };
     let attribute = before.rfind("test").map(|at| &before[at..]);

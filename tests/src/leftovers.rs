@@ -1,4 +1,4 @@
-//! A directory that is deleted when this process has ended, however it ends: for what static variables hold, which are
+//! A directory that is deleted when this process ends, however it ends. It is for files of static variables, which are
 //! never dropped.
 
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::guard::Guard;
 
-/// Deletes until nothing is left: a process that writes there may be ending.
+/// A shell script that deletes until nothing is left, because an ending process may still write.
 const DELETE: &str = r#"until rm -rf "$1"; do :; done"#;
 
-/// The directory. Dropping it deletes it, and returns when all is deleted.
+/// The directory. A drop waits until it is deleted.
 pub struct Leftovers {
     directory: PathBuf,
     _guard: Guard,
@@ -19,17 +19,17 @@ pub struct Leftovers {
 // === impl Leftovers ===
 
 impl Leftovers {
-    /// An empty directory and its guard.
+    /// Creates an empty directory and its guard.
     ///
     /// # Errors
-    /// It can't be made, or the guard not be started.
+    /// Returns an error if the directory can't be created or the guard can't be started.
     pub fn new() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("portreeve-tests-").tempdir()?.keep();
         let guard = Guard::start(DELETE, directory.to_str().context("a path that is no text")?)?;
         Ok(Self { directory, _guard: guard })
     }
 
-    /// Where it is.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         &self.directory
     }

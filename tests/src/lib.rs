@@ -1,10 +1,10 @@
-//! The harness: a real API server, real nodes, network namespaces, processes under test, UDP flows and the Envoy admin client
-//! that the scenarios and the benchmarks of this crate are written with.
+//! The test harness for the scenarios and benchmarks of this crate: a real API server, real nodes, network namespaces,
+//! processes under test, UDP flows and a client of Envoy's admin interface.
 //!
-//! Everything here starts real things and ends them: children die with the test process (`PR_SET_PDEATHSIG`),
-//! namespaces vanish with the last file descriptor, data lives in temporary directories, ports are the kernel's choice.
+//! All resources are real and end with the test: children die with the test process (`PR_SET_PDEATHSIG`), namespaces
+//! vanish with the last file descriptor, data is in temporary directories, and ports are chosen by the kernel.
 //!
-//! (syn, with proc-macro2 for line numbers, is for the test of the style's limits: it counts on parsed source.)
+//! (The test of the style's limits parses source code with syn; proc-macro2 provides line numbers.)
 
 pub mod assets;
 pub mod call;

@@ -1,4 +1,4 @@
-//! YAML into the API server: server-side apply of every document of a text.
+//! Applies YAML to the API server: server-side apply of every document of a text.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 
-/// Who the fields belong to.
+/// The field manager.
 const MANAGER: &str = "portreeve-tests";
 
-/// Applies every document of `yaml` by server-side apply, and returns the objects as stored.
-/// Namespaced objects without a namespace go to `default`.
+/// Applies every document of `yaml` by server-side apply, and returns the stored objects. Namespaced objects without a
+/// namespace go to `default`.
 ///
 /// # Errors
-/// The text is no YAML of objects, a kind is unknown, or the server refuses one: its message names the object.
+/// Returns an error if the text is not YAML of objects, a kind is unknown, or the server rejects an object. Then the
+/// message names the object.
 pub async fn apply(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut stored = Vec::new();
     for object in objects(yaml)? {
@@ -27,10 +28,10 @@ pub async fn apply(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     Ok(stored)
 }
 
-/// The same by a server that refuses fields that it doesn't know.
+/// Like [`apply`], but the server rejects unknown fields.
 ///
 /// # Errors
-/// As for [`apply`].
+/// See [`apply`].
 pub async fn apply_strictly(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut stored = Vec::new();
     for object in objects(yaml)? {
@@ -39,10 +40,10 @@ pub async fn apply_strictly(client: &Client, yaml: &str) -> Result<Vec<DynamicOb
     Ok(stored)
 }
 
-/// Applies the `status` of every document of `yaml` to its status subresource; the objects must exist.
+/// Applies the `status` of every document of `yaml` to the status subresource. The objects must exist.
 ///
 /// # Errors
-/// As for [`apply`].
+/// See [`apply`].
 pub async fn apply_status(client: &Client, yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut stored = Vec::new();
     for object in objects(yaml)? {
@@ -53,10 +54,10 @@ pub async fn apply_status(client: &Client, yaml: &str) -> Result<Vec<DynamicObje
     Ok(stored)
 }
 
-/// Deletes every object that `yaml` names, at once (no grace period); objects that are not there are no error.
+/// Deletes every object that `yaml` names, without a grace period. Missing objects are no error.
 ///
 /// # Errors
-/// As for [`apply`].
+/// See [`apply`].
 pub async fn delete(client: &Client, yaml: &str) -> Result<()> {
     for object in objects(yaml)? {
         let api = api_of(client, &object).await?;
@@ -73,7 +74,7 @@ pub async fn delete(client: &Client, yaml: &str) -> Result<()> {
 /// Waits until the CRDs among `objects` are established.
 ///
 /// # Errors
-/// One is not after `bound`; the error names it.
+/// Returns an error after `bound` that names a CRD which isn't.
 pub async fn established(client: &Client, objects: &[DynamicObject], bound: Duration) -> Result<()> {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     for object in objects.iter().filter(|object| is_crd(object)) {
@@ -85,24 +86,24 @@ pub async fn established(client: &Client, objects: &[DynamicObject], bound: Dura
     Ok(())
 }
 
-/// Whether the object defines a kind.
+/// Returns whether the object is a CRD.
 fn is_crd(object: &DynamicObject) -> bool {
     object.types.as_ref().is_some_and(|types| types.kind == "CustomResourceDefinition")
 }
 
-/// The documents of a text, without the empty ones.
+/// Returns the documents of a text, without empty ones.
 fn objects(yaml: &str) -> Result<Vec<DynamicObject>> {
     let mut found = Vec::new();
     for document in serde_yaml::Deserializer::from_str(yaml) {
-        let value = serde_yaml::Value::deserialize(document).context("the manifest is no YAML")?;
+        let value = serde_yaml::Value::deserialize(document).context("the manifest is not YAML")?;
         if !value.is_null() {
-            found.push(serde_yaml::from_value(value).context("a document of the manifest is no object")?);
+            found.push(serde_yaml::from_value(value).context("a document of the manifest is not an object")?);
         }
     }
     Ok(found)
 }
 
-/// Sends one object.
+/// Applies one object.
 async fn put(client: &Client, object: &DynamicObject, params: &PatchParams) -> Result<DynamicObject> {
     let api = api_of(client, object).await?;
     let answer = api.patch(&object.name_any(), params, &Patch::Apply(object)).await;
@@ -113,7 +114,7 @@ fn params() -> PatchParams {
     PatchParams::apply(MANAGER).force()
 }
 
-/// The API of the object's kind, in the object's namespace.
+/// Returns the API of the object's kind, in the object's namespace.
 async fn api_of(client: &Client, object: &DynamicObject) -> Result<Api<DynamicObject>> {
     let (resource, scope) = kind_of(client, object).await?;
     Ok(match scope {
@@ -125,7 +126,7 @@ async fn api_of(client: &Client, object: &DynamicObject) -> Result<Api<DynamicOb
     })
 }
 
-/// Asks the server what it calls the object's kind.
+/// Asks the server for the resource of the object's kind.
 async fn kind_of(client: &Client, object: &DynamicObject) -> Result<(ApiResource, Scope)> {
     let types = object.types.as_ref().context("an object of the manifest has no kind")?;
     let kind = GroupVersionKind::try_from(types)?;
@@ -135,7 +136,7 @@ async fn kind_of(client: &Client, object: &DynamicObject) -> Result<(ApiResource
     Ok((resource, capabilities.scope))
 }
 
-/// Kind and name, for messages.
+/// Returns kind and name, for messages.
 fn title(object: &DynamicObject) -> String {
     let kind = object.types.as_ref().map_or("object", |types| types.kind.as_str());
     format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
@@ -154,6 +155,6 @@ mod tests {
 
     #[test]
     fn a_document_that_is_no_object_is_refused() {
-        assert!(objects("- 1\n- 2\n").unwrap_err().to_string().contains("no object"));
+        assert!(objects("- 1\n- 2\n").unwrap_err().to_string().contains("not an object"));
     }
 }

@@ -1,8 +1,8 @@
-//! Network namespaces of one test: a [`Bed`] is a bridge with nodes and pods on it and no way out.
+//! Network namespaces for one test: a [`Bed`] is a bridge with nodes and pods, without a connection to the outside.
 //!
-//! A namespace is anonymous: it is made by a thread that leaves a file descriptor behind, and is gone with the last
-//! descriptor and process that use it, so nothing is left over even by a killed test. Only root may make them; other
-//! users' tests restart themselves as root of a user namespace of their own (`unshare --map-root-user`).
+//! A namespace is anonymous: a thread creates it and keeps a file descriptor. It vanishes with the last descriptor and
+//! the last process in it, so even a killed test leaves nothing. Only root may create namespaces; without root, a test
+//! restarts itself as root of its own user namespace (`unshare --map-root-user`).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -21,51 +21,51 @@ use crate::wait::wait_until;
 
 mod clear;
 
-/// The bridge's address, and the one that servers in the bed's root namespace are reached at.
+/// The bridge's IPv4 address, which servers in the bed's root namespace listen on.
 pub const HUB_V4: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// The same for IPv6.
+/// The bridge's IPv6 address.
 pub const HUB_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const CARRIER: Duration = Duration::from_secs(20);
 
-/// One network namespace. Clones are the same namespace.
+/// A network namespace. Clones refer to the same namespace.
 #[derive(Debug, Clone)]
 pub struct Netns {
-    /// What it is called in messages, and its port on the bridge.
+    /// Name for messages, and the name of its port on the bridge.
     name: Arc<str>,
-    /// Keeps it alive.
+    /// Keeps the namespace alive.
     handle: Arc<File>,
-    /// The addresses of its `eth0`; loopback's for a namespace without one.
+    /// IPv4 address of its `eth0`, or of the loopback if it has none.
     v4: Ipv4Addr,
-    /// See `v4`.
+    /// IPv6 address, like `v4`.
     v6: Ipv6Addr,
 }
 
-/// A bridge in a namespace of its own (`root`), to which nodes and pods are attached: 10.77.0.0/16 and fd77::/64,
-/// one link, MTU 1500, no routing and no way out. Numbers are 1 to 99. Clones are the same bed.
+/// A bridge in its own namespace (`root`), to which nodes and pods are attached: 10.77.0.0/16 and fd77::/64, one link,
+/// MTU 1500, without routing or a connection to the outside. Numbers are 1 to 99. Clones refer to the same bed.
 #[derive(Debug, Clone)]
 pub struct Bed {
-    /// The namespace of the bridge, 10.77.0.1 and fd77::1.
+    /// The bridge's namespace, 10.77.0.1 and fd77::1.
     root: Netns,
 }
 
-/// A UDP socket as the kernel lists it.
+/// A UDP socket in the kernel's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UdpSocket {
     /// The local port.
     pub port: u16,
-    /// Datagrams that the kernel dropped at this socket, mostly for a full receive buffer.
+    /// Number of datagrams that the kernel dropped at this socket, mostly because its receive buffer was full.
     pub drops: u64,
 }
 
 // === impl Netns ===
 
 impl Netns {
-    /// An empty namespace with its loopback up.
+    /// Creates an empty namespace with a running loopback.
     ///
     /// # Errors
-    /// Not root, and not able to become it in a user namespace.
+    /// Returns an error if this process isn't root and can't become root in a user namespace.
     pub fn new(name: &str) -> Result<Self> {
         become_root()?;
         let handle = std::thread::spawn(|| -> Result<File> {
@@ -83,48 +83,48 @@ impl Netns {
         Ok(made)
     }
 
-    /// The namespace that a process of this machine is in; `v4` is its address there.
+    /// Returns the namespace of a process. `v4` is its address there.
     ///
     /// # Errors
-    /// There is no such process.
+    /// Returns an error if there is no such process.
     pub fn of(pid: u32, name: &str, v4: Ipv4Addr) -> Result<Self> {
         let path = format!("/proc/{pid}/ns/net");
         let handle = File::open(&path).with_context(|| format!("the network of {name}: {path}"))?;
         Ok(Self { name: name.into(), handle: Arc::new(handle), v4, v6: Ipv6Addr::LOCALHOST })
     }
 
-    /// Its name, for messages.
+    /// Returns the name for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its IPv4 address (loopback's, when it is on no bridge).
+    /// Returns the IPv4 address (the loopback's if it isn't on a bridge).
     pub fn v4(&self) -> IpAddr {
         self.v4.into()
     }
 
-    /// Its IPv6 address (loopback's, when it is on no bridge).
+    /// Returns the IPv6 address (the loopback's if it isn't on a bridge).
     pub fn v6(&self) -> IpAddr {
         self.v6.into()
     }
 
-    /// A path that names the namespace for other programs, valid while this process holds it.
+    /// Returns a path of the namespace for other programs. It is valid while this process holds the namespace.
     pub fn path(&self) -> String {
         use std::os::fd::AsRawFd;
         format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd())
     }
 
-    /// A command that will run inside; `nsenter` execs it, so the child's pid is the program's.
+    /// Returns a command that runs inside. `nsenter` executes the program, so the child's pid is the program's.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         command
     }
 
-    /// Runs `work` on a fresh thread inside. Sockets made there stay in the namespace wherever they are used later.
+    /// Runs `work` on a new thread inside. Sockets created there stay in the namespace, wherever they are used later.
     ///
     /// # Errors
-    /// The namespace can't be entered. A panic of `work` goes on in the caller.
+    /// Returns an error if the namespace can't be entered. A panic of `work` continues in the caller.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| self.join().map(|()| work()));
@@ -132,10 +132,11 @@ impl Netns {
         })
     }
 
-    /// Starts a thread inside that goes on by itself; what it returns is for whoever joins it.
+    /// Starts an independent thread inside, and returns its handle.
     ///
     /// # Errors
-    /// The thread can't be started. That it can't enter is the thread's own result.
+    /// Returns an error if the thread can't be started. If the thread can't enter the namespace, its own result is an
+    /// error.
     pub fn spawn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
@@ -148,10 +149,10 @@ impl Netns {
         })?)
     }
 
-    /// Runs `future` inside, on a runtime of one thread, blocking the caller.
+    /// Runs `future` inside, on a runtime with one thread, and blocks the caller.
     ///
     /// # Errors
-    /// The namespace can't be entered, or the runtime not be made.
+    /// Returns an error if the namespace can't be entered or the runtime can't be created.
     pub fn block_on<F: Future + Send>(&self, future: F) -> Result<F::Output>
     where
         F::Output: Send,
@@ -162,10 +163,10 @@ impl Netns {
         })?
     }
 
-    /// Gives `eth0` (or `lo`, when it is on no bridge) another address.
+    /// Adds an address to `eth0` (or to `lo` if the namespace isn't on a bridge).
     ///
     /// # Errors
-    /// `ip` refuses: the address is there already.
+    /// Returns an error if the address exists already.
     pub fn add_address(&self, address: IpAddr) -> Result<()> {
         let device = if self.v4.is_loopback() { "lo" } else { "eth0" };
         let prefix = if address.is_ipv4() { "16" } else { "64" };
@@ -173,19 +174,19 @@ impl Netns {
         self.ip(&[format!("addr add {address}/{prefix} dev {device} {settled}")])
     }
 
-    /// The UDP sockets of both families inside, with their drops.
+    /// Returns the UDP sockets of both families inside, with their drops.
     ///
     /// # Errors
-    /// The namespace can't be entered.
+    /// Returns an error if the namespace can't be entered.
     pub fn udp_sockets(&self) -> Result<Vec<UdpSocket>> {
         self.enter(own_udp_sockets)?
     }
 
-    /// Datagrams that the kernel dropped at all of them: mostly whoever has the socket had no processor for so long that its
-    /// buffer was full.
+    /// Returns the number of datagrams that the kernel dropped at all of these sockets. Drops mostly mean that the
+    /// socket's process got no processor time until the buffer was full.
     ///
     /// # Errors
-    /// The namespace can't be entered.
+    /// Returns an error if the namespace can't be entered.
     pub fn udp_drops(&self) -> Result<u64> {
         Ok(self.udp_sockets()?.iter().map(|socket| socket.drops).sum())
     }
@@ -193,7 +194,7 @@ impl Netns {
     /// Runs `ip` inside with one command per line.
     ///
     /// # Errors
-    /// `ip` is missing or refuses; its words are in the error.
+    /// Returns an error with the output of `ip` if it fails or is missing.
     pub fn ip(&self, lines: &[String]) -> Result<()> {
         let mut child = self
             .command("ip")
@@ -211,7 +212,7 @@ impl Netns {
         Ok(())
     }
 
-    /// Moves the calling thread inside, for good.
+    /// Moves the calling thread permanently inside.
     fn join(&self) -> Result<()> {
         setns(&*self.handle, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {}", self.name))
     }
@@ -220,13 +221,14 @@ impl Netns {
 // === impl Bed ===
 
 impl Bed {
-    /// A bridge with nothing on it.
+    /// Creates a bridge without ports.
     ///
     /// # Errors
-    /// As for [`Netns::new`]; `ip` is missing.
+    /// See [`Netns::new`]; also returns an error if `ip` is missing.
     pub fn new() -> Result<Self> {
         let mut root = Netns::new("bed")?;
-        // A bridge without an address of its own takes its lowest port's, and so changes it under its neighbours.
+        // A bridge without a fixed address takes the lowest address of its ports, and so would change it when ports
+        // change.
         root.ip(&[
             "link add br0 type bridge mcast_snooping 0".to_owned(),
             "link set br0 address 02:77:00:00:00:00".to_owned(),
@@ -238,7 +240,7 @@ impl Bed {
         Ok(Self { root })
     }
 
-    /// The bridge's namespace: where servers of the whole bed belong.
+    /// Returns the bridge's namespace, for servers of the whole bed.
     pub fn root(&self) -> &Netns {
         &self.root
     }
@@ -246,7 +248,7 @@ impl Bed {
     /// Attaches node `i`: 10.77.i.1 and fd77::i:1.
     ///
     /// # Errors
-    /// The node is there already; the number is not within 1 to 99.
+    /// Returns an error if the node exists already or the number is not within 1 to 99.
     pub fn node(&self, i: u8) -> Result<Netns> {
         self.attach(&format!("n{i}"), i, 1)
     }
@@ -254,37 +256,37 @@ impl Bed {
     /// Attaches pod `j` of node `i`: 10.77.i.(10+j) and fd77::i:(10+j, in decimal digits).
     ///
     /// # Errors
-    /// The pod is there already; a number is not within 1 to 99.
+    /// Returns an error if the pod exists already or a number is not within 1 to 99.
     pub fn pod(&self, i: u8, j: u8) -> Result<Netns> {
         ensure!((1..100).contains(&j), "pods are numbered 1 to 99");
         self.attach(&format!("p{i}-{j}"), i, 10 + j)
     }
 
-    /// Cuts a node or pod off, as a pulled cable does at the far side: its link stays up, nothing passes.
+    /// Disconnects a node or pod as if a cable were pulled at the far side: its link stays up, but no packet passes.
     ///
     /// # Errors
-    /// It is not of this bed.
+    /// Returns an error if the namespace doesn't belong to this bed.
     pub fn cut(&self, namespace: &Netns) -> Result<()> {
         self.root.ip(&[format!("link set {} nomaster", namespace.name)])
     }
 
-    /// Ends [`Bed::cut`].
+    /// Reconnects a node or pod after [`Bed::cut`].
     ///
     /// # Errors
-    /// It is not of this bed.
+    /// Returns an error if the namespace doesn't belong to this bed.
     pub fn mend(&self, namespace: &Netns) -> Result<()> {
         self.root.ip(&[format!("link set {} master br0", namespace.name)])
     }
 
-    /// Takes a node or pod off, for good: its `eth0` is gone, and its place is free.
+    /// Detaches a node or pod permanently: its `eth0` is deleted and its number is free.
     ///
     /// # Errors
-    /// It is not of this bed, or was taken off before.
+    /// Returns an error if the namespace doesn't belong to this bed or was detached before.
     pub fn detach(&self, namespace: &Netns) -> Result<()> {
         self.root.ip(&[format!("link delete {}", namespace.name)])
     }
 
-    /// Makes a namespace with an `eth0` on the bridge.
+    /// Creates a namespace with an `eth0` on the bridge.
     fn attach(&self, name: &str, i: u8, host: u8) -> Result<Netns> {
         ensure!((1..100).contains(&i), "nodes are numbered 1 to 99");
         let mut made = Netns::new(name)?;
@@ -294,13 +296,13 @@ impl Bed {
             format!("link set {name} master br0 up"),
         ])?;
         made.ip(&[
-            // Its neighbours remember it when it is taken off and attached again.
+            // The address is fixed, because neighbours remember it when the namespace is detached and attached again.
             format!("link set eth0 address 02:77:00:00:{i:02x}:{host:02x}"),
             format!("addr add {}/16 dev eth0", made.v4),
             format!("addr add {}/64 dev eth0 nodad", made.v6),
             "link set eth0 up".to_owned(),
         ])?;
-        // The kernel looks at a new carrier at most once a second; until it has, the port drops what it is given.
+        // The kernel checks a new carrier at most once a second; until then, the port drops all packets.
         wait_until(&format!("port {name} to forward"), CARRIER, || self.forwards(name))?;
         Ok(made)
     }
@@ -311,23 +313,23 @@ impl Bed {
     }
 }
 
-/// fd77::i:host, the numbers written in decimal digits as one reads them in the IPv4 address.
+/// Returns fd77::i:host, with the decimal digits of the IPv4 address.
 fn v6(i: u8, host: u8) -> Result<Ipv6Addr> {
     Ok(format!("fd77::{i}:{host}").parse()?)
 }
 
-/// The UDP sockets of the calling thread's namespace.
+/// Returns the UDP sockets of the calling thread's namespace.
 pub(crate) fn own_udp_sockets() -> Result<Vec<UdpSocket>> {
     let mut found = Vec::new();
     for family in ["udp", "udp6"] {
-        // Without IPv6 in the kernel there is no udp6.
+        // Without IPv6 in the kernel, there is no udp6.
         let table = std::fs::read_to_string(format!("/proc/thread-self/net/{family}")).unwrap_or_default();
         found.extend(table.lines().skip(1).filter_map(parse_udp_socket));
     }
     Ok(found)
 }
 
-/// A line of `/proc/net/udp`: the local address is the second field, the drops are the last.
+/// Parses a line of `/proc/net/udp`: the local address is the second field, the drops are the last.
 fn parse_udp_socket(line: &str) -> Option<UdpSocket> {
     let local = line.split_whitespace().nth(1)?;
     let (_, port) = local.rsplit_once(':')?;
@@ -335,8 +337,8 @@ fn parse_udp_socket(line: &str) -> Option<UdpSocket> {
     Some(UdpSocket { port: u16::from_str_radix(port, 16).ok()?, drops: drops.parse().ok()? })
 }
 
-/// Makes sure that namespaces can be made: as root at once, otherwise by starting this very program again as the root
-/// of a user namespace, with the same arguments. Its tests begin anew there.
+/// Makes sure that this process can create namespaces. If it isn't root, it restarts this program with the same
+/// arguments as root of a user namespace. All tests start again there.
 fn become_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());

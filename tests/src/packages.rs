@@ -1,6 +1,6 @@
-//! Programs of the distribution that tests start beyond the toolchains ([`need`]).
+//! Programs from Debian packages that tests need in addition to the toolchains ([`need`]).
 //!
-//! Installing packages is for the machine's owner to allow: `PORTREEVE_TEST_INSTALL=1` says so.
+//! Packages are only installed if the machine's owner allows it with `PORTREEVE_TEST_INSTALL=1`.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,17 +12,17 @@ use nix::unistd::Uid;
 
 use crate::assets;
 
-/// The variable that allows it.
+/// The environment variable that allows the installation.
 const CONSENT: &str = "PORTREEVE_TEST_INSTALL";
 
-/// A program, by its name on the path or its absolute file, and the Debian package that has it.
+/// A program (its name on the path or its absolute path), and its Debian package.
 pub type Wanted<'a> = (&'a str, &'a str);
 
-/// Sees to it that all these programs are there, installing the packages of those that are not.
+/// Makes sure that these programs exist, and installs the packages of missing ones.
 ///
 /// # Errors
-/// One is missing, and installing was not allowed, is not possible for this user, or failed. The error has the command that
-/// would do it.
+/// Returns an error if a program is missing, and installing is not allowed, not possible for this user, or failed. The
+/// message contains the command that would install it.
 pub fn need(wanted: &[Wanted<'_>]) -> Result<()> {
     if missing(wanted).is_empty() {
         return Ok(());
@@ -43,7 +43,7 @@ pub fn need(wanted: &[Wanted<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The packages of the programs that are not there, each once.
+/// Returns the packages of the missing programs, each once.
 fn missing<'a>(wanted: &[Wanted<'a>]) -> Vec<&'a str> {
     let absent = wanted.iter().filter(|(program, _)| !is_there(program));
     let mut packages: Vec<&str> = absent.map(|(_, package)| *package).collect();

@@ -1,4 +1,4 @@
-//! Whether datagrams find their way through a proxy. Entry points: [`opens`] and [`closes`].
+//! Checks whether datagrams pass through a proxy. Entry points: [`opens`] and [`closes`].
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use anyhow::{Result, ensure};
 use crate::netns::Netns;
 use crate::udp::{Flow, Report};
 
-/// Datagrams of one attempt, from as many sockets: each is a session of its own.
+/// Number of datagrams in an attempt. Each uses its own socket, and so is a separate session.
 const ATTEMPT: u32 = 8;
 
-/// Waits until every datagram of an attempt from `from` to `target` is answered, and all by `by`.
+/// Waits until every datagram of an attempt from `from` to `target` is answered by `by`.
 ///
 /// # Errors
-/// That has not happened after `bound`; the last attempt's report is in the error.
+/// Returns an error after `bound`, with the last attempt's report.
 pub fn opens(from: &Netns, target: SocketAddr, by: &str, bound: Duration) -> Result<Report> {
     let whole = |report: &Report| {
         report.lost() == 0 && report.answered_by().keys().map(String::as_str).collect::<Vec<_>>() == [by]
@@ -22,10 +22,10 @@ pub fn opens(from: &Netns, target: SocketAddr, by: &str, bound: Duration) -> Res
     until(&format!("answers of {by} alone"), from, target, bound, whole)
 }
 
-/// Waits until every datagram of an attempt is answered, by whomever.
+/// Waits until every datagram of an attempt is answered, by any echo.
 ///
 /// # Errors
-/// As for [`opens`].
+/// See [`opens`].
 pub fn answered(from: &Netns, target: SocketAddr, bound: Duration) -> Result<Report> {
     until("answers", from, target, bound, |report| report.lossless().is_ok())
 }
@@ -33,7 +33,7 @@ pub fn answered(from: &Netns, target: SocketAddr, bound: Duration) -> Result<Rep
 /// Waits until no datagram of an attempt is answered any more.
 ///
 /// # Errors
-/// That has not happened after `bound`.
+/// Returns an error after `bound`.
 pub fn closes(from: &Netns, target: SocketAddr, bound: Duration) -> Result<Report> {
     until("silence", from, target, bound, |report| report.sent() > 0 && report.received() == 0)
 }
@@ -48,7 +48,7 @@ fn until(
     let deadline = Instant::now() + bound;
     loop {
         let last = Instant::now() >= deadline;
-        // Their rate is such that a flow of this duration sends one datagram from each socket.
+        // With this rate and duration, the flow sends one datagram from each socket.
         let flow = Flow::to(target).sockets(ATTEMPT).rate(ATTEMPT * 10).lasting(Duration::from_millis(95));
         let report = flow.start(from)?.finish()?;
         if good(&report) {

@@ -1,4 +1,4 @@
-//! What `kubectl get -o wide` shows: the API server's own table, laid out as kubectl does. Entry point: [`wide`].
+//! The output of `kubectl get -o wide`: the API server's own table, formatted like kubectl. Entry point: [`wide`].
 
 use anyhow::{Context, Result};
 use http::Request;
@@ -24,10 +24,10 @@ struct Row {
     cells: Vec<serde_json::Value>,
 }
 
-/// The table of all objects at an API path, each name with `prefix` before it, as kubectl prints several kinds at a time.
+/// Returns the table of all objects at an API path. Each name has the prefix `prefix`, as kubectl prints several kinds.
 ///
 /// # Errors
-/// The server refuses, or answers with something else.
+/// Returns an error if the server rejects the request or doesn't return a table.
 pub async fn wide(client: &Client, path: &str, prefix: &str) -> Result<String> {
     let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
     let request = Request::get(format!("{path}?includeObject=None")).header("Accept", accept);
@@ -44,7 +44,7 @@ pub async fn wide(client: &Client, path: &str, prefix: &str) -> Result<String> {
     Ok(laid_out(&lines))
 }
 
-/// A picture without what differs from one look to the next: the width of its columns and the ages.
+/// Returns the cells of a picture without the parts that change over time: column widths and ages.
 pub fn without_ages(picture: &str) -> Vec<Vec<&str>> {
     let cells =
         |line| str::split(line, "   ").map(str::trim).filter(|cell| !cell.is_empty() && !is_age(cell));
@@ -64,7 +64,7 @@ fn is_age(cell: &str) -> bool {
         && cell.chars().all(|c| c.is_ascii_digit() || "smhd".contains(c))
 }
 
-/// Columns of at least six characters, three spaces between them.
+/// Formats columns of at least six characters with three spaces between them.
 fn laid_out(lines: &[Vec<String>]) -> String {
     let width = |at: usize| {
         let cells = lines.iter().filter_map(|line| line.get(at));

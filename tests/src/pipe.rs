@@ -1,13 +1,13 @@
-//! VirtualServices of UDP pipes, as text. Entry points: [`Pipe`] and [`virtual_service`].
+//! VirtualServices with UDP pipes, as text. Entry points: [`Pipe`] and [`virtual_service`].
 
-/// One UDP listener of a VirtualService, and the pods that it leads to.
+/// One UDP listener of a VirtualService, and the pods that it forwards to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pipe {
-    /// Name of the listener; its cluster is `<name>-out`.
+    /// Name of the listener. Its cluster is `<name>-out`.
     pub name: String,
-    /// Port that the proxy listens on.
+    /// Port of the listener.
     pub listen: u16,
-    /// Port of the pods that it leads to.
+    /// Port of the pods.
     pub forward: u16,
     /// The pods' labels, as in a YAML map without its braces.
     pub pods: String,
@@ -15,14 +15,14 @@ pub struct Pipe {
     pub key: Option<String>,
     /// `idle_timeout` in milliseconds, if any.
     pub idle_ms: Option<u32>,
-    /// The pods' TCP port that is probed five times a second, if any.
+    /// TCP port of the pods that is probed five times a second, if any.
     pub health: Option<u16>,
 }
 
 // === impl Pipe ===
 
 impl Pipe {
-    /// A pipe without key and idle time-out, to the pods labelled `app: worker`.
+    /// Creates a pipe without hash key and idle timeout, to the pods labelled `app: worker`.
     pub fn new(name: &str, listen: u16, forward: u16) -> Self {
         Self {
             name: name.to_owned(),
@@ -35,25 +35,25 @@ impl Pipe {
         }
     }
 
-    /// The same to pods with these labels.
+    /// Returns the pipe to pods with these labels instead.
     #[must_use]
     pub fn to_pods(self, labels: &str) -> Self {
         Self { pods: labels.to_owned(), ..self }
     }
 
-    /// The same with a check of the pods' health.
+    /// Returns the pipe with a health check.
     #[must_use]
     pub fn checked(self, port: u16) -> Self {
         Self { health: Some(port), ..self }
     }
 
-    /// The same with a key: all its sessions reach one pod.
+    /// Returns the pipe with a hash key, so that all its sessions reach one pod.
     #[must_use]
     pub fn keyed(self, key: &str) -> Self {
         Self { key: Some(key.to_owned()), ..self }
     }
 
-    /// The listener's entry.
+    /// Returns the listener's entry.
     fn yaml(&self) -> String {
         let Self { name, listen, forward, pods, .. } = self;
         let idle = self.idle_ms.map(|ms| format!("idle_timeout: {ms}, ")).unwrap_or_default();
@@ -68,7 +68,7 @@ impl Pipe {
     }
 }
 
-/// A VirtualService of namespace `default` for the proxies with these labels (a YAML map without its braces).
+/// Returns a VirtualService in namespace `default` for the proxies with these labels (a YAML map without its braces).
 pub fn virtual_service(name: &str, selector: &str, pipes: &[Pipe]) -> String {
     let listeners: String = pipes.iter().map(Pipe::yaml).collect();
     format!(

@@ -1,7 +1,6 @@
-//! One process under test: started, signalled, watched and ended, with its output in a file.
+//! A process under test: starting, signalling, watching and ending it. Its output goes to a file.
 //!
-//! The last lines of the output are printed when the process is dropped: the test runner shows them for failed
-//! tests alone.
+//! The last lines of the output are printed on drop. The test runner shows them only for failed tests.
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -17,27 +16,27 @@ use tempfile::NamedTempFile;
 use crate::spawner;
 use crate::wait::{wait_for, wait_until};
 
-/// How many lines of output are evidence.
+/// Number of output lines that are printed.
 const EVIDENCE: usize = 50;
 
-/// A child process; killed when dropped, and by the kernel when the test process ends.
+/// A child process. It is killed on drop, and by the kernel when the test process ends.
 pub struct Process {
-    /// What it is called in messages.
+    /// Name for messages.
     name: String,
     /// The child.
     child: Child,
     /// Standard output and error.
     output: NamedTempFile,
-    /// How it ended, once it did.
+    /// Exit status, if it has ended.
     ended: Option<ExitStatus>,
 }
 
-/// What a process has used so far.
+/// Resource use of a process so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Resident memory, in KiB.
     pub resident: u64,
-    /// The largest resident memory so far, in KiB.
+    /// Peak of the resident memory so far, in KiB.
     pub peak: u64,
     /// User and system time of all its threads.
     pub cpu: Duration,
@@ -46,18 +45,19 @@ pub struct Usage {
 // === impl Process ===
 
 impl Process {
-    /// Starts `command`. Its standard input is empty; its output is kept.
+    /// Starts `command` with empty standard input, and keeps its output.
     ///
     /// # Errors
-    /// The helper programs (util-linux) are missing. A missing program itself shows as exit status 127.
+    /// Returns an error if the helper programs (util-linux) are missing. If the program itself is missing, the exit
+    /// status is 127.
     pub fn spawn(name: &str, command: &Command) -> Result<Self> {
         Self::spawn_in(name, command, &std::env::temp_dir())
     }
 
-    /// The same with the output in a file of `directory`.
+    /// Like [`Process::spawn`], with the output in a file in `directory`.
     ///
     /// # Errors
-    /// As for [`Process::spawn`].
+    /// See [`Process::spawn`].
     pub fn spawn_in(name: &str, command: &Command, directory: &Path) -> Result<Self> {
         let output = NamedTempFile::with_prefix_in(format!("portreeve-{name}-"), directory)?;
         let (out, err) = (output.reopen()?, output.reopen()?);
@@ -68,25 +68,25 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, output, ended: None })
     }
 
-    /// Its process id.
+    /// Returns the pid.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Everything it has written so far.
+    /// Returns the output so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.output.path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Waits until its output holds `text`.
+    /// Waits until the output contains `text`.
     ///
     /// # Errors
-    /// The bound passed, or it ended without.
+    /// Returns an error after `bound`, or if the process ends first.
     pub fn wait_log(&mut self, text: &str, bound: Duration) -> Result<()> {
         let what = format!("{text:?} in the output of {}", self.name);
         let found = wait_for(&what, bound, || {
-            // The order matters: what was written before the end must be seen.
+            // Checked first, so that output written before the end is still found.
             let running = self.is_running();
             let there = self.log().contains(text);
             (there || !running).then_some(there)
@@ -95,7 +95,7 @@ impl Process {
         Ok(())
     }
 
-    /// Whether it still runs (a stopped process does).
+    /// Returns whether the process exists (also while it is stopped).
     pub fn is_running(&mut self) -> bool {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().unwrap_or_default();
@@ -103,10 +103,10 @@ impl Process {
         self.ended.is_none()
     }
 
-    /// Waits for its end, and returns how it ended.
+    /// Waits for the process to end, and returns its exit status.
     ///
     /// # Errors
-    /// It still runs after `bound`.
+    /// Returns an error if it still runs after `bound`.
     pub fn wait_exit(&mut self, bound: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
         wait_until(&what, bound, || !self.is_running())?;
@@ -116,37 +116,37 @@ impl Process {
     /// Sends a signal.
     ///
     /// # Errors
-    /// It has ended: nothing is sent, since its number may be somebody else's.
+    /// Returns an error if the process has ended. Nothing is sent, because its pid may be reused.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         ensure!(self.is_running(), "{} has ended: {:?}", self.name, self.ended);
         Ok(kill(Pid::from_raw(i32::try_from(self.pid())?), signal)?)
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Asks the process to end (SIGTERM).
     ///
     /// # Errors
-    /// As for [`Process::signal`].
+    /// See [`Process::signal`].
     pub fn terminate(&mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)
     }
 
-    /// Freezes it (SIGSTOP): alive and silent.
+    /// Stops the process (SIGSTOP).
     ///
     /// # Errors
-    /// As for [`Process::signal`].
+    /// See [`Process::signal`].
     pub fn stop(&mut self) -> Result<()> {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// Ends [`Process::stop`] (SIGCONT).
+    /// Continues a stopped process (SIGCONT).
     ///
     /// # Errors
-    /// As for [`Process::signal`].
+    /// See [`Process::signal`].
     pub fn cont(&mut self) -> Result<()> {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Kills it (SIGKILL) and waits for its end. One that has ended is left alone.
+    /// Kills the process (SIGKILL) and waits for its end. Does nothing if it has ended.
     pub fn kill(&mut self) {
         if self.is_running() {
             let _ = self.child.kill();
@@ -154,15 +154,15 @@ impl Process {
         }
     }
 
-    /// What it has used so far.
+    /// Returns the resource use so far.
     ///
     /// # Errors
-    /// It has ended.
+    /// Returns an error if the process has ended.
     pub fn usage(&self) -> Result<Usage> {
         usage(self.pid())
     }
 
-    /// The last lines of its output.
+    /// Returns the last lines of the output.
     pub fn evidence(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
@@ -179,25 +179,25 @@ impl Drop for Process {
     }
 }
 
-/// Runs a command to its end, and returns what it printed.
+/// Runs a command until it ends, and returns its output.
 ///
 /// # Errors
-/// It failed: with what it said.
+/// Returns an error with its output if it fails.
 pub fn run(command: &mut Command) -> Result<String> {
     let done = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(done.status.success(), "{command:?}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr));
     Ok(String::from_utf8(done.stdout)?)
 }
 
-/// What any process of this machine has used so far (`/proc/<pid>/status` and `stat`).
+/// Returns the resource use of any process of this machine so far (`/proc/<pid>/status` and `stat`).
 ///
 /// # Errors
-/// There is no such process.
+/// Returns an error if there is no such process.
 pub fn usage(pid: u32) -> Result<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks = cpu_ticks(&stat).with_context(|| format!("unexpected /proc/{pid}/stat: {stat}"))?;
-    // The kernel reports in hundredths of a second, whatever its own tick is (USER_HZ).
+    // The kernel reports in hundredths of a second, whatever its tick is (USER_HZ).
     Ok(Usage {
         resident: kib(&status, "VmRSS:"),
         peak: kib(&status, "VmHWM:"),
@@ -205,13 +205,14 @@ pub fn usage(pid: u32) -> Result<Usage> {
     })
 }
 
-/// A figure in KiB from `/proc/<pid>/status`; 0 when it is not there (a process that has ended, not yet reaped).
+/// Returns a value in KiB from `/proc/<pid>/status`; 0 if it is missing (for a process that has ended and isn't
+/// reaped).
 fn kib(status: &str, field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
-/// User and system time from `/proc/<pid>/stat`: the 14th and 15th field, counted after the name in parentheses.
+/// Returns user and system time from `/proc/<pid>/stat`: fields 14 and 15, counted after the name in parentheses.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
@@ -219,7 +220,7 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-/// The file as a child's output. Both ends append, so that neither overwrites the other's lines.
+/// Opens the file as a child's output. Both streams append, so that neither overwrites the other.
 fn appending(file: File) -> Stdio {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let _ = fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND));
@@ -230,7 +231,7 @@ fn appending(file: File) -> Stdio {
 mod tests {
     use super::*;
 
-    /// Generous: the machine may be busy.
+    /// Long, because the machine may be busy.
     const BOUND: Duration = Duration::from_secs(10);
 
     fn shell(script: &str) -> Process {

@@ -1,6 +1,6 @@
-//! A part of a processor for a process under test: [`ProcessorShare`], a cgroup of its own with a limit.
+//! A limit of processor time for a process under test: [`ProcessorShare`], a cgroup with a CPU quota.
 //!
-//! It is made at the top of the hierarchy that has the `cpu` controller, of version 1 or 2; that needs root of the machine.
+//! It is created at the top of the hierarchy with the `cpu` controller, of version 1 or 2, which needs root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use anyhow::{Context, Result};
 use crate::cgroup::{remove, sweep};
 use crate::wait::wait_until;
 
-/// Tells the cgroups of one test process apart.
+/// Distinguishes the cgroups of one test process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// What every such cgroup is called, followed by the pid of its maker.
+/// Prefix of every such cgroup, followed by its creator's pid.
 const PREFIX: &str = "portreeve-share-";
-/// The time over which the kernel counts, in microseconds.
+/// The period of the quota, in microseconds.
 const PERIOD_US: u32 = 100_000;
 /// How long the last process may take to leave.
 const LEAVING: Duration = Duration::from_secs(5);
 
-/// A cgroup with a limit of processor time. Drop it after the processes in it.
+/// A cgroup with a limit of processor time. Drop it after its processes.
 #[derive(Debug)]
 pub struct ProcessorShare {
     directory: PathBuf,
     version: Version,
 }
 
-/// The version of the hierarchy, which decides what the files are called.
+/// The version of the hierarchy, which determines the names of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     One,
@@ -38,10 +38,10 @@ enum Version {
 // === impl ProcessorShare ===
 
 impl ProcessorShare {
-    /// A cgroup without a limit and without processes.
+    /// Creates a cgroup without a limit and without processes.
     ///
     /// # Errors
-    /// No hierarchy with the `cpu` controller can be written here.
+    /// Returns an error if no hierarchy with the `cpu` controller is writable.
     pub fn new() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let (top, version) = mounts
@@ -61,18 +61,18 @@ impl ProcessorShare {
         Ok(Self { directory, version })
     }
 
-    /// Puts a process with all its threads inside.
+    /// Moves a process with all its threads into the cgroup.
     ///
     /// # Errors
-    /// There is no such process.
+    /// Returns an error if there is no such process.
     pub fn hold(&self, pid: u32) -> Result<()> {
         self.write("cgroup.procs", &pid.to_string())
     }
 
-    /// Lets all processes inside together have so many hundredths of one processor.
+    /// Limits all processes in the cgroup together to this percentage of one processor.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn limit(&self, percent: u32) -> Result<()> {
         let quota = PERIOD_US / 100 * percent;
         match self.version {
@@ -98,7 +98,7 @@ impl Drop for ProcessorShare {
     }
 }
 
-/// The mount point of a line of `mountinfo`, if it is a hierarchy that limits processor time.
+/// Returns the mount point in a line of `mountinfo` if it is a hierarchy with the `cpu` controller.
 fn hierarchy(mount: &str) -> Option<(PathBuf, Version)> {
     let (place, kind) = mount.split_once(" - ")?;
     let point = PathBuf::from(place.split(' ').nth(4)?);

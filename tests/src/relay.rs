@@ -1,7 +1,7 @@
-//! A TCP relay between two network namespaces: how the test's own clients reach a server inside a bed.
+//! A TCP relay between two network namespaces, through which the test's own clients reach a server inside a bed.
 //!
-//! It listens on a loopback port where it was made and dials from inside the target's namespace. When a side closes
-//! or the target refuses, the other side is closed.
+//! It listens on a loopback port where it was created, and connects from inside the target's namespace. If one side
+//! closes or the target refuses, the other side is closed.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use tokio::task::JoinSet;
 
 use crate::netns::Netns;
 
-/// How long a dial may take.
+/// Timeout of a connection attempt.
 const DIAL: Duration = Duration::from_secs(2);
 
-/// A running relay; ends when dropped.
+/// A running relay, which ends on drop.
 pub struct Relay {
-    /// Where it listens.
+    /// The listening address.
     address: SocketAddr,
-    /// Ends the thread when dropped.
+    /// Ends the thread on drop.
     _stop: oneshot::Sender<()>,
 }
 
@@ -31,7 +31,7 @@ impl Relay {
     /// Listens on a loopback port of the caller's namespace for connections to `target` inside `namespace`.
     ///
     /// # Errors
-    /// No port is free.
+    /// Returns an error if no port is free.
     pub fn start(namespace: &Netns, target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -44,13 +44,13 @@ impl Relay {
         Ok(Self { address, _stop: stop })
     }
 
-    /// The loopback address to connect to.
+    /// Returns the loopback address to connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// Accepts until the relay is dropped.
+/// Accepts connections until the relay is dropped.
 async fn serve(
     listener: TcpListener,
     target: SocketAddr,
@@ -70,7 +70,7 @@ async fn serve(
     }
 }
 
-/// One connection, to its end. A refused or broken one just closes: the client sees it.
+/// Relays one connection until it ends. If the target refuses it or it breaks, it is closed.
 async fn join(mut near: TcpStream, target: SocketAddr) {
     let dialled = tokio::time::timeout(DIAL, TcpStream::connect(target)).await;
     if let Ok(Ok(mut far)) = dialled {

@@ -1,25 +1,27 @@
-//! The one thread that starts children.
+//! A thread that starts all children.
 //!
 //! `PR_SET_PDEATHSIG` fires when the *thread* that forked ends, not when the process does. A child started from a
-//! short-lived thread (one inside a network namespace, one of the runtime's blocking pool) would be killed with it,
+//! short-lived thread (inside a network namespace, or of the runtime's blocking pool) would be killed with the thread,
 //! so every child is forked by one thread that lives as long as the process.
 
 use std::io;
 use std::process::{Child, Command};
 use std::sync::{OnceLock, mpsc};
 
-/// What the thread is asked: the command, and where the child goes.
+/// A request to the thread: the command, and the channel for the child.
 type Order = (Command, mpsc::SyncSender<io::Result<Child>>);
 
-/// The order book; process-wide because the thread must outlive every caller.
+/// The channel to the thread. It is process-wide because the thread must outlive every caller.
 static ORDERS: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
 
-/// Starts `command`, whose child is killed by the kernel when this process ends.
+/// Starts `command`. The kernel kills the child when this process ends.
 ///
-/// Only program, arguments, environment and working directory are the caller's ; pass the rest through `stdio`.
+/// Only program, arguments, environment and working directory are taken from `command`; everything else is set by
+/// `stdio`.
 ///
 /// # Errors
-/// Those of [`Command::spawn`]; a missing program shows as exit status 127 of the child, since `setpriv` runs it.
+/// Returns the errors of [`Command::spawn`]. For a missing program, the child's exit status is 127, because `setpriv`
+/// starts it.
 pub fn spawn(command: &Command, stdio: impl FnOnce(&mut Command)) -> io::Result<Child> {
     let mut dying = dying_with_us(command);
     stdio(&mut dying);
@@ -29,7 +31,7 @@ pub fn spawn(command: &Command, stdio: impl FnOnce(&mut Command)) -> io::Result<
     answer.recv().map_err(io::Error::other)?
 }
 
-/// The same command under `setpriv --pdeathsig KILL`, which execs it: the pid is the command's own.
+/// Returns the command under `setpriv --pdeathsig KILL`, which executes it, so the pid is the command's.
 fn dying_with_us(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");
     wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
@@ -50,7 +52,7 @@ fn open() -> mpsc::Sender<Order> {
     let (orders, book) = mpsc::channel::<Order>();
     std::thread::spawn(move || {
         for (mut command, reply) in book {
-            // The caller is gone only when its thread was ended; then the child is unwanted too.
+            // If the caller's thread was ended meanwhile, the child isn't needed either.
             if let Err(mpsc::SendError(Ok(mut child))) = reply.send(command.spawn()) {
                 let _ = child.kill();
             }

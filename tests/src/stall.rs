@@ -1,28 +1,28 @@
-//! Measures how long the machine kept a ready thread waiting, so that a test can hold a bound exactly and still tell a busy
-//! machine from a slow product. Entry point: [`Witness::start`].
+//! Measures how long the machine kept a ready thread waiting. With it a test can use exact limits and still distinguish
+//! a busy machine from a slow product. Entry point: [`Witness::start`].
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the witness sleeps at a time.
+/// Duration of each sleep of the thread.
 const TICK: Duration = Duration::from_millis(1);
-/// Shorter delays are ordinary and not kept.
+/// Shorter delays are normal and not recorded.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// A thread that sleeps a millisecond at a time and records each time that it was woken late.
+/// A thread that sleeps for a millisecond at a time, and records whenever it wakes up late.
 ///
-/// It is an ordinary thread, scheduled like those of the processes under test: it is late only while every processor is
-/// taken by others.
+/// It is an ordinary thread, scheduled like those of the processes under test. It is late only while other threads use
+/// all processors.
 pub struct Witness {
     seen: Arc<Mutex<Vec<Stall>>>,
-    /// Dropped first: the thread ends when it is gone.
+    /// Dropped first, which ends the thread.
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// One late wake-up.
+/// A late wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stall {
     due: Instant,
@@ -32,7 +32,7 @@ struct Stall {
 // === impl Stall ===
 
 impl Stall {
-    /// How much of it lies between two moments.
+    /// Returns how much of the stall lies between two times.
     fn within(&self, from: Instant, to: Instant) -> Duration {
         self.woken.min(to).saturating_duration_since(self.due.max(from))
     }
@@ -61,7 +61,7 @@ impl Witness {
         Self { seen, end: Some(end), thread: Some(thread) }
     }
 
-    /// How long a ready thread waited for a processor between two moments, all stalls added up.
+    /// Returns how long a ready thread waited for a processor between two times, summed over all stalls.
     pub fn between(&self, from: Instant, to: Instant) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().map(|stall| stall.within(from, to)).sum()

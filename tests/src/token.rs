@@ -1,4 +1,4 @@
-//! ServiceAccount tokens by hand: what is in one ([`claims`]), and how one is made that nobody gave out ([`sign`]).
+//! ServiceAccount tokens: reading their claims ([`claims`]), and signing tokens that no server issued ([`sign`]).
 
 use anyhow::{Context, Result, anyhow};
 use base64::Engine as _;
@@ -9,36 +9,36 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// What a token says.
+/// Returns the claims of a token.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the text is not a token.
 pub fn claims(token: &str) -> Result<Value> {
     Ok(serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part(token, 1)?)?)?)
 }
 
-/// The name of the key that a token says it is signed with.
+/// Returns the key id in a token's header.
 ///
 /// # Errors
-/// It is no token.
+/// Returns an error if the text is not a token.
 pub fn key_of(token: &str) -> Result<String> {
     let header: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(part(token, 0)?)?)?;
     Ok(header["kid"].as_str().context("a header without kid")?.to_owned())
 }
 
-/// Signs claims with a private key (ECDSA P-256, PKCS#8 in PEM), named as the API server names its own.
+/// Signs claims with a private key (ECDSA P-256, PKCS#8 in PEM), with a key id computed as by the API server.
 ///
 /// # Errors
-/// The key is none.
+/// Returns an error if the key is invalid.
 pub fn sign(key: &str, claims: &Value) -> Result<String> {
     let public = KeyPair::from_pem(key)?.subject_public_key_info();
     sign_as(key, &BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(public)), claims)
 }
 
-/// The same under another key's name.
+/// Like [`sign`], with another key id.
 ///
 /// # Errors
-/// As for [`sign`].
+/// See [`sign`].
 pub fn sign_as(key: &str, name: &str, claims: &Value) -> Result<String> {
     let (pair, random) = (KeyPair::from_pem(key)?, SystemRandom::new());
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pair.serialize_der(), &random)

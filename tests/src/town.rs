@@ -1,7 +1,7 @@
-//! A whole small cluster: an API server, hub and agents as separate processes, nodes and pods as namespaces.
+//! A small cluster: an API server, hub and agents as separate processes, nodes and pods as network namespaces.
 //!
-//! There is no kubelet: a [`Worker`] writes its pod's status itself, and its Envoy (if it has one) is started as a
-//! sidecar would be, from the static bootstrap, in the pod's cgroup.
+//! There is no kubelet: a [`Worker`] writes its pod's status itself. Its Envoy, if any, is started like a sidecar's,
+//! from the static bootstrap, in the pod's cgroup.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,40 +31,41 @@ pub use node::Node;
 pub use trust::Trust;
 pub use worker::Worker;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 pub const BOUND: Duration = Duration::from_secs(40);
 
-/// The cluster; everything in it ends when it is dropped.
+/// The cluster. Everything in it ends on drop.
 pub struct Town {
-    /// Its nodes, in order of their numbers.
+    /// The nodes, ordered by number.
     pub nodes: Vec<Node>,
-    /// The hub, unless it was killed.
+    /// The hub. `None` after it was killed.
     pub hub: Option<Process>,
-    /// A client of its administrator.
+    /// A client for the cluster's administrator.
     pub client: Client,
-    /// Arguments of agents that are started from now on, beside the town's own.
+    /// Additional arguments for agents that are started from now on.
     pub agent_args: Vec<String>,
-    /// Where the pods' cgroups are, if they can be made.
+    /// The pods' cgroups, if they can be created.
     pub cgroups: Option<Cgroups>,
-    /// What hub and agents prove themselves with.
+    /// Certificates of the hub and rights of hub and agents.
     pub trust: Trust,
     hub_address: Option<SocketAddr>,
     family: Family,
     dir: TempDir,
     envoy: PathBuf,
-    /// Its network.
+    /// The network.
     pub bed: Bed,
-    /// The API server and its store. Last: another town may have it as soon as it is dropped.
+    /// The API server and its store. Dropped last, because another town may use it immediately afterwards.
     pub control: ControlPlane,
 }
 
 // === impl Town ===
 
 impl Town {
-    /// A cluster of `nodes` nodes labelled `node: n<i>` and `role: gateway`, with a hub and an agent on each.
+    /// Starts a cluster of `nodes` nodes labelled `node: n<i>` and `role: gateway`, with a hub, and an agent on each
+    /// node.
     ///
     /// # Errors
-    /// Something didn't start in time; its log is printed.
+    /// Returns an error if a part doesn't start in time. Its log is printed.
     pub async fn start(nodes: u8) -> Result<Self> {
         let mut town = Self::without_portreeve(nodes).await?;
         town.start_hub()?;
@@ -74,15 +75,15 @@ impl Town {
         Ok(town)
     }
 
-    /// The same without hub and agents.
+    /// Starts a cluster without hub and agents.
     ///
     /// # Errors
-    /// As for [`Town::start`].
+    /// See [`Town::start`].
     pub async fn without_portreeve(nodes: u8) -> Result<Self> {
         let envoy = locate(None, &mut |step| eprintln!("{step}"))?;
         let (bed, control) = ControlPlane::shared(install).await?;
         let client = control.client()?;
-        // Short: Unix sockets live in it.
+        // A short path, because it contains Unix sockets.
         let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
         let trust = Trust::new(dir.path())?;
         let (family, nodes) = (Family::new()?, nodes);
@@ -106,10 +107,10 @@ impl Town {
         Ok(town)
     }
 
-    /// Starts the hub (again), on the port that it had before.
+    /// Starts or restarts the hub, on the same port as before.
     ///
     /// # Errors
-    /// It doesn't say that it serves.
+    /// Returns an error if it doesn't begin to serve in time.
     pub fn start_hub(&mut self) -> Result<()> {
         let mut hub = self.spawn_hub("hub", self.hub_address)?;
         self.hub_address = Some(serving_at(&mut hub)?);
@@ -117,14 +118,14 @@ impl Town {
         Ok(())
     }
 
-    /// Starts a hub beside the town's own; `address` none: a port of the kernel's choice.
+    /// Starts another hub. Without `address`, it uses a free port.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn spawn_hub(&self, name: &str, address: Option<SocketAddr>) -> Result<Process> {
         let mut command = under_test::command_in(self.bed.root(), "hub")?;
         let any = SocketAddr::new(self.bed.root().v4(), 0);
-        // Why these differ from what ships, `scenarios/shipped.rs` says; so it does of an agent's.
+        // `scenarios/shipped.rs` explains each difference from the shipped arguments of hub and agents.
         command.args(["--listen", &address.unwrap_or(any).to_string(), "--grace", "2", "--identity", name]);
         command.arg("--kubeconfig").arg(self.control.kubeconfig("hub")?);
         command.args(&self.trust.hub_args).env("NO_COLOR", "1");
@@ -134,23 +135,24 @@ impl Town {
     /// Applies manifests as the administrator.
     ///
     /// # Errors
-    /// The server refuses one.
+    /// Returns an error if the server rejects one.
     pub async fn apply(&self, yaml: &str) -> Result<()> {
         manifest::apply(&self.client, yaml).await.map(drop)
     }
 
-    /// Deletes what manifests name.
+    /// Deletes the objects in manifests.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects a request.
     pub async fn delete(&self, yaml: &str) -> Result<()> {
         manifest::delete(&self.client, yaml).await
     }
 
-    /// A NodeProxy `gateway` labelled `app: envoy-ingress` on every node with `role: gateway`.
+    /// Creates a NodeProxy `gateway` labelled `app: envoy-ingress` on every node with `role: gateway`, and waits until
+    /// it runs.
     ///
     /// # Errors
-    /// The server refuses, or an Envoy is not ready in time.
+    /// Returns an error if the server rejects it or an Envoy isn't ready in time.
     pub async fn gateways(&self) -> Result<()> {
         self.gateways_wanted().await?;
         for node in &self.nodes {
@@ -162,42 +164,42 @@ impl Town {
         Ok(())
     }
 
-    /// The same NodeProxy, whoever runs it.
+    /// Creates the NodeProxy `gateway` without waiting.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects it.
     pub async fn gateways_wanted(&self) -> Result<()> {
         self.gateways_with("").await
     }
 
-    /// The same NodeProxy with more fields in its spec: YAML, each at two spaces.
+    /// Creates the NodeProxy `gateway` with more fields in its spec: YAML, each indented by two spaces.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects it.
     pub async fn gateways_with(&self, fields: &str) -> Result<()> {
         self.apply(&format!("{GATEWAY}{fields}")).await
     }
 
-    /// It is gone again.
+    /// Deletes the NodeProxy `gateway`.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects the request.
     pub async fn gateways_unwanted(&self) -> Result<()> {
         self.delete(GATEWAY).await
     }
 
-    /// A directory for a test's own files, with a short path.
+    /// Returns a directory with a short path, for the test's own files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Where the hub serves agents.
+    /// Returns the address on which the hub serves agents.
     pub fn hub_address(&self) -> Option<SocketAddr> {
         self.hub_address
     }
 
-    /// What the agents started, and that started, as far as the command line holds `text`: keepers and Envoys, which
-    /// outlive agents.
+    /// Returns the descendants of the agents whose command line contains `text`: keepers and Envoys, which outlive
+    /// agents.
     pub fn descendants_with(&self, text: &str) -> Vec<u32> {
         self.family.members_with(text)
     }
@@ -215,21 +217,21 @@ impl Town {
     }
 }
 
-/// A town's API server without a town: one with Portreeve's definitions and rights, in a bed that it keeps.
+/// Returns an API server with Portreeve's CRDs and rights, in its own bed, without a town.
 ///
 /// # Errors
-/// As for [`ControlPlane::shared`].
+/// See [`ControlPlane::shared`].
 pub async fn api_server() -> Result<ControlPlane> {
     Ok(ControlPlane::shared(install).await?.1)
 }
 
-/// What every town's API server has from the beginning: Portreeve's definitions and rights.
+/// Installs the parts that every town's API server has: Portreeve's CRDs and rights.
 async fn install(control: &ControlPlane) -> Result<()> {
     let client = control.client()?;
     tokio::try_join!(control.install_crds(), trust::install_rights(&client)).map(drop)
 }
 
-/// Cgroups for pods, where the test may make them.
+/// Creates cgroups for pods, if the test may.
 fn cgroups() -> Option<Cgroups> {
     let cgroups = Cgroups::new();
     if cgroups.is_none() {
@@ -247,10 +249,10 @@ spec:
   labels: {app: envoy-ingress}
 ";
 
-/// Waits until a proxy has exactly these listeners, by the name's last part, all of them bound.
+/// Waits until a proxy has exactly these listeners (by the last part of their names), all of them bound.
 ///
 /// # Errors
-/// It has others when the time is over: they are named.
+/// Returns an error with the actual listeners after `bound`.
 pub async fn listeners(admin: &Admin, wanted: &[&str], bound: Duration) -> Result<()> {
     let mut wanted: Vec<String> = wanted.iter().map(|name| (*name).to_string()).collect();
     wanted.sort();
@@ -266,10 +268,10 @@ pub async fn listeners(admin: &Admin, wanted: &[&str], bound: Duration) -> Resul
     .await
 }
 
-/// Waits until a hub serves, and says where.
+/// Waits until a hub serves, and returns its address.
 ///
 /// # Errors
-/// It doesn't say so in time.
+/// Returns an error after a timeout.
 pub fn serving_at(hub: &mut Process) -> Result<SocketAddr> {
     hub.wait_log("serving agents", BOUND)?;
     let log = hub.log();

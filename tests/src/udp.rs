@@ -1,8 +1,8 @@
-//! UDP traffic whose every datagram is accounted for: an [`Echo`] answers with its name and the source that it saw,
-//! a [`Flow`] sends numbered datagrams and reports what became of each.
+//! UDP traffic that accounts for every datagram: an [`Echo`] answers with its name and the source address that it saw,
+//! and a [`Flow`] sends numbered datagrams and reports the fate of each.
 //!
-//! A datagram is `<socket>:<number>:xxx…`; its answer has `|<echo's name>|<source address that it saw>` appended, so
-//! behind a proxy the sender learns which endpoint answered and from which upstream port the proxy reached it.
+//! A datagram is `<socket>:<number>:xxx…`. Its answer has `|<echo's name>|<source address>` appended, so behind a proxy
+//! the sender learns which endpoint answered and which upstream port the proxy used.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -21,19 +21,19 @@ pub use flow::{Flow, Running};
 pub use newcomers::{Newcomer, Newcomers};
 pub use report::{Answer, Datagram, Line, Report, STALL};
 
-/// What every socket here asks for, in bytes: enough for a second of traffic while the machine is busy elsewhere.
+/// Requested buffer size of every socket, in bytes: enough for a second of traffic while the machine is busy.
 const BUFFER: usize = 8 << 20;
 
-/// A datagram's largest size, and a bit.
+/// Larger than the largest datagram, in bytes.
 const LARGEST: usize = 65_536;
 
-/// A bound socket inside `namespace`, with large buffers.
+/// Binds a socket inside `namespace`, with large buffers.
 ///
 /// # Errors
-/// The address is taken or not of the namespace.
+/// Returns an error if the address is taken or doesn't belong to the namespace.
 pub fn socket(namespace: &Netns, address: SocketAddr) -> Result<UdpSocket> {
     let socket = namespace.enter(|| UdpSocket::bind(address))??;
-    // The forced size passes the system's limit, but only for root; the other is cut to the limit.
+    // Only root may exceed the system's limit; without root the size is cut to it.
     if setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &BUFFER)?;
     }

@@ -1,4 +1,4 @@
-//! VirtualServices of any shape, as manifests. Entry point: [`Service`]. For the four pipes of a call see
+//! VirtualServices of any shape, as manifests. Entry point: [`Service`]. For the four pipes of a call, see
 //! [`crate::call`].
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use portreeve_api::a::virtual_service::VirtualService;
 
 use crate::wait;
 
-/// Where one entry of a cluster's endpoints points.
+/// The host of one entry of a cluster's endpoints.
 #[derive(Debug, Clone, Copy)]
 pub enum Host<'a> {
     /// Pods with these labels: `app: worker`.
@@ -19,46 +19,46 @@ pub enum Host<'a> {
     At(&'a str),
 }
 
-/// A VirtualService in namespace `default`, to be written out by [`Service::yaml`]. Every listener has a cluster of
-/// its own, and all clusters have the name `c`.
+/// A VirtualService in namespace `default`, written as YAML by [`Service::yaml`]. Every listener has its own cluster,
+/// and all clusters have the name `c`.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// Its name.
     name: String,
-    /// The labels of the proxies that are to serve it: `app: envoy-ingress`.
+    /// The labels of the proxies that serve it: `app: envoy-ingress`.
     selector: String,
-    /// Its listeners, written out.
+    /// Its listeners, as YAML.
     listeners: Vec<(String, String)>,
 }
 
 // === impl Service ===
 
 impl Service {
-    /// One without listeners, for the proxies with these labels.
+    /// Creates an object without listeners, for the proxies with these labels.
     pub fn new(name: &str, selector: &str) -> Self {
         Self { name: name.into(), selector: selector.into(), listeners: Vec::new() }
     }
 
-    /// With a UDP listener, whose endpoints have the port `to`; a listener of that name is replaced.
+    /// Adds a UDP listener whose endpoints have the port `to`, or replaces the listener of that name.
     #[must_use]
     pub fn udp(self, listener: &str, port: u16, hosts: &[Host<'_>], to: u16) -> Self {
         self.with(listener, ("udp", port), hosts, to)
     }
 
-    /// The same with TCP.
+    /// Adds or replaces a TCP listener.
     #[must_use]
     pub fn tcp(self, listener: &str, port: u16, hosts: &[Host<'_>], to: u16) -> Self {
         self.with(listener, ("tcp", port), hosts, to)
     }
 
-    /// Without this listener.
+    /// Removes this listener.
     #[must_use]
     pub fn without(mut self, listener: &str) -> Self {
         self.listeners.retain(|(name, _)| name != listener);
         self
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     pub fn yaml(&self) -> String {
         let listeners: String = self.listeners.iter().map(|(_, text)| text.as_str()).collect();
         format!(
@@ -87,11 +87,11 @@ impl Service {
     }
 }
 
-/// Waits until a VirtualService of namespace `default` has this condition with this status ("True", "False"), and
+/// Waits until a VirtualService in namespace `default` has this condition with this status ("True", "False"), and
 /// returns its reason and message.
 ///
 /// # Errors
-/// It has not after `bound`.
+/// Returns an error after `bound`.
 pub async fn said(
     client: &Client,
     name: &str,

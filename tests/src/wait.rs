@@ -1,4 +1,4 @@
-//! Waiting for a condition with a bound: the only place of the workspace that sleeps.
+//! Waiting for a condition with a timeout: the only module of the workspace that sleeps.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -11,22 +11,22 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-/// The pause between two looks at a condition.
+/// The interval between two checks of a condition.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Blocks until `condition` is true, looking every 10 ms.
+/// Blocks until `condition` is true, and checks it every 10 ms.
 ///
 /// # Errors
-/// Names `what` when `bound` has passed without it. The condition is looked at once more after the bound, so a
-/// test on a stalled machine does not fail for the stall alone.
+/// Returns an error that names `what` after `bound`. The condition is checked once more after the timeout, so that a
+/// stalled machine alone doesn't fail a test.
 pub fn wait_until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) -> Result<()> {
     wait_for(what, bound, || condition().then_some(()))
 }
 
-/// Blocks until `look` finds something, and returns it.
+/// Blocks until `look` returns a value, and returns it.
 ///
 /// # Errors
-/// Names `what` when `bound` has passed without it.
+/// Returns an error that names `what` after `bound`.
 pub fn wait_for<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let deadline = Instant::now() + bound;
     loop {
@@ -39,10 +39,10 @@ pub fn wait_for<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Option
     }
 }
 
-/// [`wait_until`] for conditions that need the runtime.
+/// Like [`wait_until`], for asynchronous conditions.
 ///
 /// # Errors
-/// Names `what` when `bound` has passed without it.
+/// Returns an error that names `what` after `bound`.
 pub async fn until<Fut>(what: &str, bound: Duration, mut condition: impl FnMut() -> Fut) -> Result<()>
 where
     Fut: Future<Output = bool>,
@@ -54,10 +54,10 @@ where
     .await
 }
 
-/// [`wait_for`] for conditions that need the runtime. A look that does not return is given up with the bound.
+/// Like [`wait_for`], for asynchronous functions. A call that doesn't return is cancelled at the timeout.
 ///
 /// # Errors
-/// Names `what` when `bound` has passed without it.
+/// Returns an error that names `what` after `bound`.
 pub async fn eventually<T, Fut>(what: &str, bound: Duration, mut look: impl FnMut() -> Fut) -> Result<T>
 where
     Fut: Future<Output = Option<T>>,
@@ -76,11 +76,11 @@ where
     }
 }
 
-/// Waits until `look` finds something in an object of `api`, as it is now or becomes: by a watch, since each poll costs the
-/// API server about a millisecond. `only` restricts the watch, see [`named`].
+/// Waits until `look` returns a value for an object of `api`. It uses a watch, because each poll would cost the API
+/// server about a millisecond. `only` restricts the watch, see [`named`].
 ///
 /// # Errors
-/// Names `what` when `bound` has passed without it.
+/// Returns an error that names `what` after `bound`.
 pub async fn seen<K, T>(
     api: Api<K>,
     only: watcher::Config,
@@ -96,7 +96,7 @@ where
             match object.map(|object| look(&object)) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                // The server is away: the watcher connects again when it is asked again.
+                // The server is unreachable: the next call of the watcher reconnects.
                 Err(_) => tokio::time::sleep(POLL).await,
             }
         }
@@ -108,12 +108,12 @@ where
     }
 }
 
-/// Restricts [`seen`] to the object of this name.
+/// Restricts [`seen`] to the object with this name.
 pub fn named(name: &str) -> watcher::Config {
     watcher::Config::default().fields(&format!("metadata.name={name}"))
 }
 
-/// Sleeps: for the pacing of traffic and of polls, never for "long enough".
+/// Sleeps, to pace traffic and polls, never to wait for an event.
 #[allow(clippy::disallowed_methods, reason = "the one place that may")]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);

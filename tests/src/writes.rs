@@ -1,4 +1,4 @@
-//! Counting the writes of an object's status, as a watch sees them. Entry point: [`Writes::of`].
+//! Counts the writes of an object's status with a watch. Entry point: [`Writes::of`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,25 +11,25 @@ use portreeve_api::a::virtual_service::VirtualService;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// The different statuses of each VirtualService of namespace `default`, from now on.
+/// The different statuses of each VirtualService in namespace `default` since the start of the watch.
 pub struct Writes {
     seen: Arc<Mutex<Seen>>,
     _task: JoinSet<()>,
 }
 
-/// What the watch saw.
+/// The events of the watch.
 #[derive(Default)]
 struct Seen {
     /// The different statuses of each object, in order.
     statuses: BTreeMap<String, Vec<Value>>,
-    /// Errors of the watch: statuses may have passed unseen.
+    /// Errors of the watch. Statuses may have been missed.
     failures: Vec<String>,
 }
 
 // === impl Seen ===
 
 impl Seen {
-    /// Keeps an object's status if it has one that differs from the last.
+    /// Records an object's status if it differs from the last one.
     fn note(&mut self, object: &VirtualService) {
         let status = serde_json::to_value(&object.status).unwrap_or_default();
         let all = self.statuses.entry(object.name_any()).or_default();
@@ -61,10 +61,10 @@ impl Writes {
         Self { seen, _task: task }
     }
 
-    /// Holds that the status of each of these objects was seen to be written, and no more often than that.
+    /// Checks that the status of each of these objects was written, and at most `most` times.
     ///
     /// # Errors
-    /// The watch failed or saw nothing of an object, or a status was written more often: what was written is in the error.
+    /// Returns an error if the watch failed or missed an object, or with all statuses if one was written more often.
     pub fn at_most(&self, most: usize, names: &[&str]) -> Result<()> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(seen.failures.is_empty(), "the watch failed: {:?}", seen.failures);

@@ -1,5 +1,5 @@
-//! The programs under test in one binary, so that the tests build and link them once: `under-test <role> <arguments>`, or,
-//! in an image, a copy of it by the name of a program: `portreeve-hub`, `portreeve-agent`.
+//! All programs under test in one binary, so that the tests build and link only once. It is started as `under-test
+//! <role> <arguments>`, or in an image as a copy with the name of a program: `portreeve-hub`, `portreeve-agent`.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -21,17 +21,17 @@ fn main() -> ExitCode {
 }
 
 fn role() -> ExitCode {
-    // The role stands where a program's name does.
+    // The role takes the place of the program's name.
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     match words.first().and_then(|role| role.to_str()) {
         Some("hub") => portreeve_hub::main_with(words),
         Some("agent") => portreeve_agent::main_with(words),
-        // An agent of another version: what it makes of a Plan that says nothing of time is another listener.
+        // An agent of another version, which translates a Plan without an idle timeout to a different listener.
         Some("agent-changed") => portreeve_agent::main_with_defaults(words, changed()),
         Some("portreeve") => portreeve_cli::main_with(words),
-        // The agent starts its own executable as these.
+        // The agent starts its own executable with these roles.
         Some("keep" | "launch") => portreeve_agent::main_with(std::env::args_os()),
-        // And `portreeve up` as the workers of a folder.
+        // `portreeve up` starts its own executable with this role for the workers of a folder.
         Some("echo") => portreeve_cli::main_with(std::env::args_os()),
         role => {
             eprintln!("under-test: no role {role:?}");

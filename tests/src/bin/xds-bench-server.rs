@@ -1,7 +1,8 @@
-//! An xDS server for measurements: EDS clusters over a Unix socket, changed line by line over a second one.
+//! An xDS server for measurements: it serves EDS clusters on a Unix socket and changes them by commands on a second
+//! one.
 //!
-//! Each line of the control socket is one command and gets one line back: the wall clock (`CLOCK_REALTIME`, ns)
-//! before and after the update, or `error ` and the reason.
+//! Each line on the control socket is one command. Its answer is one line: the wall clock (`CLOCK_REALTIME`, ns) before
+//! and after the update, or `error ` and the reason.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tonic::Status;
 
-/// The port of made-up endpoints.
+/// The port of generated endpoints.
 const PORT: u16 = 9000;
 
 /// Serves clusters for measurements.
@@ -45,19 +46,19 @@ struct Args {
     /// Unix socket of the xDS services.
     #[arg(long)]
     sock: PathBuf,
-    /// Unix socket of the commands.
+    /// Unix socket for commands.
     #[arg(long)]
     ctl: PathBuf,
-    /// Number of clusters, named `cluster-00000` and on.
+    /// Number of clusters, named `cluster-00000` and so on.
     #[arg(long)]
     clusters: usize,
-    /// Endpoints of each cluster.
+    /// Number of endpoints in each cluster.
     #[arg(long, default_value_t = 10)]
     eps: usize,
     /// Ports on 127.0.0.1 that become endpoints 0 and 1 of each cluster.
     #[arg(long, value_delimiter = ',')]
     real: Vec<u16>,
-    /// Connection time-out that the clusters begin with, milliseconds: another one makes them other clusters.
+    /// Initial connect timeout of the clusters, in milliseconds. A changed timeout changes the cluster.
     #[arg(long, default_value_t = 1000)]
     timeout_ms: u64,
 }
@@ -70,26 +71,26 @@ struct Host {
     healthy: bool,
 }
 
-/// One cluster as it is now.
+/// The current state of a cluster.
 struct Group {
     name: String,
     hosts: Vec<Host>,
-    /// Of the cluster's connection attempts, milliseconds.
+    /// Timeout of the cluster's connection attempts, in milliseconds.
     timeout_ms: u64,
 }
 
-/// What is served, and when it changed.
+/// The served resources, and the times of their changes.
 struct Bench {
     view: Arc<View<EnvoyType>>,
     groups: Mutex<Vec<Group>>,
     eps: usize,
-    /// Wall clock of the last update, ns.
+    /// Wall clock of the last update, in ns.
     updated: AtomicU64,
-    /// From the last update to each ACK of endpoints, ns.
+    /// Time from the last update to each ACK of endpoints, in ns.
     acks: Mutex<Vec<u64>>,
-    /// Wall clock of the last stream's beginning, ns.
+    /// Wall clock of the last stream's start, in ns.
     opened: AtomicU64,
-    /// From the last update or the stream's beginning, whichever was later, to each ACK of clusters, ns.
+    /// Time to each ACK of clusters, in ns, from the last update or the stream's start, whichever is later.
     cluster_acks: Mutex<Vec<u64>>,
 }
 
@@ -108,7 +109,7 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Binds a Unix socket in place of what an earlier run left.
+/// Binds a Unix socket, and removes a leftover of an earlier run.
 fn bind(path: &PathBuf) -> anyhow::Result<UnixListener> {
     if path.exists() {
         std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))?;
@@ -135,7 +136,7 @@ async fn answer_lines(stream: UnixStream, bench: Arc<Bench>) -> std::io::Result<
     Ok(())
 }
 
-/// Wall clock, ns since 1970.
+/// Returns the wall clock in ns since 1970.
 fn wall_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -189,7 +190,7 @@ impl Bench {
         }
     }
 
-    /// Carries out one line.
+    /// Executes one command.
     fn obey(&self, line: &str) -> anyhow::Result<String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let endpoint = EnvoyType::Endpoint;
@@ -220,7 +221,7 @@ impl Bench {
                 group.timeout_ms += 1;
                 Ok((EnvoyType::Cluster, group.cluster()))
             }),
-            // Without the promise that the assignment follows: what a server does that knows nothing of warming.
+            // Sent without the promise of a following assignment, as by a server without support for warming.
             ["barecds", cluster] => self.change(cluster, |group| {
                 group.timeout_ms += 1;
                 let bare = Resource::new(EnvoyType::Cluster, group.name.as_str(), &group.encoded());
@@ -247,7 +248,7 @@ impl Bench {
         self.apply(|| change(group))
     }
 
-    /// Makes and applies one change; answers with the wall clock before and after.
+    /// Applies one change, and returns the wall clock before and after.
     fn apply(
         &self,
         make: impl FnOnce() -> anyhow::Result<(EnvoyType, Arc<Resource>)>,
@@ -260,7 +261,7 @@ impl Bench {
     }
 }
 
-/// How many ACKs came since the last call, and each one's time.
+/// Returns the number of ACKs since the last call, and the time of each.
 fn take_acks(acks: &Mutex<Vec<u64>>) -> String {
     let acks = std::mem::take(&mut *acks.lock().unwrap_or_else(PoisonError::into_inner));
     let times = acks.iter().map(|took| format!(" {took}"));
@@ -301,13 +302,13 @@ impl Group {
         self.hosts.get_mut(at).context("no such endpoint")
     }
 
-    /// The EDS cluster, to be followed by its assignment.
+    /// Returns the EDS cluster, which the server sends before its assignment.
     fn cluster(&self) -> Arc<Resource> {
         let name = self.name.as_str();
         Resource::with_companion(EnvoyType::Cluster, name, &self.encoded(), name)
     }
 
-    /// The EDS cluster's bytes.
+    /// Returns the encoded EDS cluster.
     fn encoded(&self) -> Vec<u8> {
         let aggregated = ConfigSource {
             resource_api_version: ApiVersion::V3.into(),

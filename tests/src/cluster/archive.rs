@@ -1,10 +1,10 @@
-//! Tar archives as images need them: files, directories and links of root's, of no particular time ([`Archive`]).
+//! Tar archives for images: files, directories and links, owned by root, without a time ([`Archive`]).
 
 use std::io::{self, Read, Write};
 
 use anyhow::{Result, ensure};
 
-/// The size of a block.
+/// The size of a block in bytes.
 const BLOCK: u64 = 512;
 
 /// An archive that is being written.
@@ -12,7 +12,7 @@ pub(super) struct Archive<W: Write> {
     out: W,
 }
 
-/// What an entry is, in the format's own digits.
+/// The type of an entry, as encoded in the format.
 #[derive(Clone, Copy)]
 enum Kind {
     File = b'0' as isize,
@@ -27,7 +27,7 @@ impl<W: Write> Archive<W> {
         Self { out }
     }
 
-    /// A file of `size` bytes, which `content` must have.
+    /// Adds a file of `size` bytes, which must be the length of `content`.
     pub(super) fn file(
         &mut self,
         name: &str,
@@ -50,7 +50,7 @@ impl<W: Write> Archive<W> {
         Ok(self.out.write_all(&header((name, 0o777), Kind::Link, 0, target)?)?)
     }
 
-    /// Ends the archive and returns what it was written to.
+    /// Finishes the archive, and returns its writer.
     pub(super) fn finish(mut self) -> Result<W> {
         self.out.write_all(&[0; 2 * BLOCK as usize])?;
         self.out.flush()?;
@@ -58,7 +58,7 @@ impl<W: Write> Archive<W> {
     }
 }
 
-/// A header of the "ustar" format.
+/// Returns a header in the "ustar" format.
 fn header((name, mode): (&str, u32), kind: Kind, size: u64, target: &str) -> Result<[u8; BLOCK as usize]> {
     ensure!(name.len() < 100 && target.len() < 100, "{name}: at most 99 letters are possible");
     let mut block = [0; BLOCK as usize];
@@ -69,7 +69,7 @@ fn header((name, mode): (&str, u32), kind: Kind, size: u64, target: &str) -> Res
     put(116, "0000000");
     put(124, &format!("{size:011o}"));
     put(136, "00000000000");
-    // The sum is taken with its own field as spaces.
+    // The checksum is computed with its own field as spaces.
     put(148, "        ");
     put(157, target);
     put(257, "ustar\x0000");

@@ -1,8 +1,8 @@
 //! The cgroups of a node: one in every hierarchy of the machine, which the node sees as the root ([`Cgroups`]).
 //!
-//! The machine may have version 1 (with or without the unified hierarchy beside it) or version 2 alone. In version 2 a
-//! cgroup with processes can't hand controllers on, so the node's first processes go on to one below, `init`; and one that
-//! hands them on takes no process, so a node has new ones whenever it is switched on.
+//! The machine may have version 1 (with or without the unified hierarchy) or version 2 alone. In version 2, a cgroup
+//! with processes can't delegate controllers, so the node's first processes move to a cgroup below it, `init`. A cgroup
+//! that delegates controllers accepts no processes, so a node gets new cgroups whenever it is switched on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,42 +15,43 @@ use anyhow::{Context, Result, ensure};
 use crate::cgroup::{remove, sweep};
 use crate::wait::wait_until;
 
-/// Tells the nodes of one test process apart.
+/// Distinguishes the nodes of one test process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
-/// What every node's cgroups are called, followed by the pid of their maker.
+/// Prefix of every node's cgroups, followed by their creator's pid.
 const PREFIX: &str = "portreeve-node-";
-/// What containers are limited by.
+/// The controllers that limit containers.
 const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
-/// How long the last process of a node may take to leave them.
+/// How long the last process of a node may take to leave the cgroups.
 const LEAVING: Duration = Duration::from_secs(10);
-/// Enters the cgroup, makes it the root of what is seen, and enters the one below. Arguments are the roots, before `--`.
+/// A shell command that enters the cgroups, makes them the visible roots, and enters the cgroups below. The arguments
+/// before `--` are the roots.
 const ENTER: &str = r#"for root in "$@"; do [ "$root" = -- ] && break; echo $$ >"$root/cgroup.procs" || { echo "can not enter $root" >&2; exit 125; }; done
 exec unshare --cgroup sh -c '
 while [ "$1" != -- ]; do echo $$ >"$1/init/cgroup.procs" || exit 125; shift; done; shift; exec "$@"' sh "$@""#;
 
-/// Which hierarchies a node sees.
+/// The hierarchies that a node sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// What the machine has.
+    /// The machine's hierarchies.
     Machine,
-    /// Version 2 alone, also beside version 1. Its containers have cgroup namespaces of their own, as they have on most
-    /// machines of today. Where the machine keeps the controllers in version 1 they have no limits.
+    /// Only version 2, even if the machine also has version 1. Containers have their own cgroup namespaces, as on most
+    /// current machines. If the machine's controllers are in version 1, containers have no limits.
     Unified,
 }
 
-/// A node's cgroups; removed when dropped.
+/// The cgroups of a node. They are removed on drop.
 #[derive(Debug)]
 pub(super) struct Cgroups {
-    /// One in each hierarchy.
+    /// One cgroup per hierarchy.
     roots: Vec<PathBuf>,
-    /// The one of them below which containers are.
+    /// The root that contains the containers' cgroups.
     counted: PathBuf,
 }
 
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// New ones, at the top of every hierarchy.
+    /// Creates cgroups at the top of every hierarchy.
     pub(super) fn new(view: View) -> Result<Self> {
         let name = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mountinfo")?);
@@ -73,24 +74,24 @@ impl Cgroups {
         Ok(made)
     }
 
-    /// Lets what is below have the controllers. The node's first processes must be in `init` by now.
+    /// Delegates the controllers to the cgroups below. The node's first processes must already be in `init`.
     pub(super) fn delegate(&self) {
         self.roots.iter().for_each(|root| hand_on(root));
     }
 
-    /// Adds the words to a command that have what follows run inside, in a cgroup namespace of its own.
+    /// Adds arguments to a command so that its program runs in these cgroups, in its own cgroup namespace.
     pub(super) fn enter(&self, command: &mut Command) {
         command.args(["sh", "-c", ENTER, "sh"]).args(&self.roots).arg("--");
     }
 
-    /// The processes inside, by the machine's numbers, each with its cgroup.
+    /// Returns the processes in the cgroups, by their pids on the machine, each with its cgroup.
     pub(super) fn processes(&self) -> Vec<(u32, PathBuf)> {
         let mut found = Vec::new();
         collect(&self.counted, &mut found);
         found
     }
 
-    /// Bytes of memory that the node's processes use: without pages of files, where the machine tells.
+    /// Returns the memory of the node's processes in bytes, without file pages if the machine counts them separately.
     pub(super) fn memory(&self) -> Option<u64> {
         let stats = self.roots.iter().find_map(|root| fs::read_to_string(root.join("memory.stat")).ok())?;
         let line = stats.lines().find(|line| line.starts_with("total_rss ") || line.starts_with("anon "))?;
@@ -108,7 +109,7 @@ impl Drop for Cgroups {
     }
 }
 
-/// Whether containers on a node with this view have the controllers that a kubelet sets limits with.
+/// Returns whether a node with this view has the controllers with which a kubelet sets limits.
 pub(super) fn limits(view: View) -> Result<bool> {
     let hierarchies = hierarchies(&fs::read_to_string("/proc/self/mountinfo")?);
     let Some(counted) = counted(&hierarchies, view) else { return Ok(false) };
@@ -116,8 +117,8 @@ pub(super) fn limits(view: View) -> Result<bool> {
     Ok(controllers.map_or(true, |there| ["cpu", "memory", "pids"].iter().all(|name| there.contains(name))))
 }
 
-/// The hierarchy that tells a node's containers apart: every process is somewhere in every one, and a container's where
-/// the runtime put it.
+/// Returns the hierarchy that identifies a node's containers. Every process is in every hierarchy; the runtime assigns
+/// a container's processes only in some.
 fn counted(hierarchies: &[PathBuf], view: View) -> Option<&PathBuf> {
     let unified = || hierarchies.iter().find(|path| path.join("cgroup.controllers").exists());
     let limiting = || hierarchies.iter().find(|path| path.ends_with("pids"));
@@ -127,7 +128,7 @@ fn counted(hierarchies: &[PathBuf], view: View) -> Option<&PathBuf> {
     }
 }
 
-/// Where hierarchies are mounted.
+/// Returns the mount points of all hierarchies.
 fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let point = |line: &str| {
         let (place, kind) = line.split_once(" - ")?;
@@ -136,7 +137,7 @@ fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     mounts.lines().filter_map(point).collect()
 }
 
-/// Version 1: a new cgroup has no processors of its own accord, and so no room for a process.
+/// In version 1, a new cgroup has no processors, and can't hold processes until they are set.
 fn name_processors(parent: &Path, child: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let (from, to) = (parent.join(file), child.join(file));
@@ -147,16 +148,16 @@ fn name_processors(parent: &Path, child: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Version 2: a cgroup's controllers are there for those below it only when that is said.
+/// In version 2, the cgroups below have only the controllers that are enabled for them.
 fn hand_on(cgroup: &Path) {
     let there = fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
     for controller in there.split_whitespace().filter(|name| CONTROLLERS.contains(name)) {
-        // Each by itself: one that can't be had is missed by the kubelet alone, in words of its own.
+        // Each controller separately. If one is missing, the kubelet reports it.
         let _ = fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"));
     }
 }
 
-/// The processes of a cgroup and of all below.
+/// Collects the processes of a cgroup and of all cgroups below it.
 fn collect(directory: &Path, found: &mut Vec<(u32, PathBuf)>) {
     let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     let pids = text.lines().filter_map(|line| line.parse().ok());

@@ -1,4 +1,4 @@
-//! kube-controller-manager and kube-scheduler, as they are started beside an API server.
+//! Starts kube-controller-manager and kube-scheduler for an API server.
 
 use anyhow::Result;
 
@@ -6,12 +6,12 @@ use crate::assets::NodeAssets;
 use crate::controlplane::ControlPlane;
 use crate::process::Process;
 
-/// Starts both. Nobody waits for them: what they make is waited for.
+/// Starts both without waiting for them. Tests wait for their results.
 pub(super) fn start(plane: &ControlPlane, programs: &NodeAssets) -> Result<[Process; 2]> {
     Ok([controller_manager(plane, programs)?, scheduler(plane, programs)?])
 }
 
-/// Nodes are looked at often, so that a dead one is seen in seconds.
+/// Nodes are checked often, so that a dead node is noticed within seconds.
 fn controller_manager(plane: &ControlPlane, programs: &NodeAssets) -> Result<Process> {
     let kubeconfig = format!("--kubeconfig={}", plane.kubeconfig("controller-manager")?.display());
     let command = plane.companion(
@@ -23,7 +23,7 @@ fn controller_manager(plane: &ControlPlane, programs: &NodeAssets) -> Result<Pro
             "--root-ca-file={directory}ca.pem",
             "--leader-elect=false",
             "--secure-port=0",
-            // Each controller asks for a token first: at the usual 20 requests per second that takes seconds.
+            // Each controller requests a token first, which takes seconds at the default of 20 requests per second.
             "--kube-api-qps=500",
             "--kube-api-burst=500",
             "--node-monitor-period=1s",

@@ -1,4 +1,4 @@
-//! The disk of a node: a directory with what its programs are configured by and what they keep ([`Disk`]).
+//! The disk of a node: a directory with the configuration and the data of its programs ([`Disk`]).
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,26 +8,26 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
-/// What the pods of all nodes have their addresses from.
+/// The network of all nodes' pods.
 const PODS: &str = "10.244.0.0/16";
 /// The image of the process that holds a pod's namespaces.
 pub(super) const PAUSE: &str = "portreeve.test/pause:1";
 /// The programs that write a log.
 const LOGS: [&str; 3] = ["containerd", "kubelet", "kube-proxy"];
 
-/// What every disk is called, followed by letters of chance.
+/// Prefix of every disk's name, followed by random letters.
 const PREFIX: &str = "portreeve-node-";
-/// Locked as long as the disk is somebody's.
+/// The lock file, locked while the disk is in use.
 const LOCK: &str = "lock";
 
-/// A node's disk; removed when dropped. Images make it large, so that of a killed test is removed by the next one.
+/// A node's disk, removed on drop. Because images make it large, the next test removes the disk of a killed one.
 pub(super) struct Disk {
     directory: TempDir,
-    /// Tells those who look for disks of killed tests.
+    /// Marks the disk as used for tests that remove leftovers.
     _lock: Flock<File>,
 }
 
-/// The pods' network on one node.
+/// Returns the network of one node's pods.
 pub(super) fn pods(number: u8) -> String {
     format!("10.244.{number}.0/24")
 }
@@ -35,11 +35,11 @@ pub(super) fn pods(number: u8) -> String {
 // === impl Disk ===
 
 impl Disk {
-    /// A new disk for the node with this number, whose containers have limits or can't.
+    /// Creates a disk for the node with this number. `limits` tells whether its containers can have limits.
     pub(super) fn new(number: u8, limits: bool) -> Result<Self> {
         sweep(&std::env::temp_dir());
         let directory = TempDir::with_prefix(PREFIX)?;
-        // Under another name first: what can be locked is taken for a dead test's.
+        // Created under another name first, because a disk with an unlocked lock file counts as a killed test's.
         let unlocked = directory.path().join("lock.unfinished");
         let lock =
             Flock::lock(File::create(&unlocked)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
@@ -58,27 +58,27 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Where it is, for the machine. On the node it is `/run/node`.
+    /// Returns the path on the machine. On the node it is `/run/node`.
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Gives the node its ways to the API server, which its kubelet waits for.
+    /// Writes the kubeconfigs that the node's kubelet and proxy wait for.
     pub(super) fn admit(&self, kubelet: &Path, proxy: &Path) -> Result<()> {
         fs::copy(proxy, self.path().join("proxy.kubeconfig"))?;
-        // Under another name first: the node looks for the file.
+        // Written under another name first, because the node waits for the file.
         let unfinished = self.path().join("kubeconfig.unfinished");
         fs::copy(kubelet, &unfinished)?;
         Ok(fs::rename(unfinished, self.path().join("kubeconfig"))?)
     }
 
-    /// The programs' logs, each with its name.
+    /// Returns the programs' logs, each with its name.
     pub(super) fn logs(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
         let directory = self.path().join("log");
         LOGS.iter().map(move |name| (*name, directory.join(name)))
     }
 
-    /// Where the kubelet keeps what containers write: a directory for each pod, `<namespace>_<name>_<uid>`.
+    /// Returns the kubelet's directory of container logs, with a directory `<namespace>_<name>_<uid>` per pod.
     pub(super) fn pod_logs(&self) -> PathBuf {
         self.path().join("changes/var/log/pods")
     }
@@ -100,7 +100,8 @@ fn sweep(directory: &Path) {
     }
 }
 
-/// containerd of Debian, all paths its defaults. A process without CAP_SYS_RESOURCE can't lower an OOM score.
+/// The configuration of Debian's containerd with default paths. A process without CAP_SYS_RESOURCE can't lower an OOM
+/// score.
 fn containerd() -> String {
     format!(
         "version = 2\n\
@@ -120,7 +121,7 @@ runtime_type = \"io.containerd.runc.v2\"
 BinaryName = \"/run/node/runc\"
 ";
 
-/// A bridge. Without the hairpin a pod does not reach itself through its Service.
+/// A bridge. Without hairpin mode, a pod can't reach itself through its Service.
 fn cni(number: u8) -> String {
     let pods = pods(number);
     format!(
@@ -132,8 +133,8 @@ fn cni(number: u8) -> String {
     )
 }
 
-/// Its server is open to everybody: only the node's own network reaches it. Nothing is evicted or removed for a full disk,
-/// which is the machine's. Leases are short, so that a dead node is seen in seconds.
+/// The kubelet's server has no authentication, because only the node's own network reaches it. Nothing is evicted for a
+/// full disk, because the disk is the machine's. Leases are short, so that a dead node is noticed within seconds.
 const KUBELET: &str = "\
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -153,13 +154,13 @@ evictionHard: {memory.available: 0%, nodefs.available: 0%, nodefs.inodesFree: 0%
 shutdownGracePeriod: 0s
 ";
 
-/// No cgroups for pods, which it could not set up.
+/// Without cgroups for pods, which the kubelet couldn't create.
 const KUBELET_WITHOUT_LIMITS: &str = "\
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 ";
 
-/// The limits of the kernel's connection table are the machine's, not the node's: they are left alone.
+/// The connection table's limits belong to the machine, so they are left unchanged.
 fn proxy() -> String {
     format!(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\

@@ -1,23 +1,23 @@
-//! What is shown when something fails: the ends of logs, at a bounded length.
+//! The output of a failed test: the ends of logs, with a limited length.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many lines of a log are evidence.
+/// Maximum number of lines per log.
 const LINES: usize = 15;
-/// How much of a line is.
+/// Maximum length of a line.
 const WIDTH: usize = 400;
-/// How many logs of one pod.
+/// Maximum number of logs per pod.
 const LOGS: usize = 6;
 
-/// The last lines of a list of events, without those that every pod has here.
+/// Returns the last lines of a list of events, without events that every pod has.
 pub(super) fn warnings(events: &str) -> String {
     let lines = events.lines().filter(|line| !line.contains("MissingClusterDNS"));
     let lines: Vec<String> = lines.map(|line| line.chars().take(WIDTH).collect()).collect();
     lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// The end of a log under its title; nothing for a log without a line.
+/// Returns the end of a log with a title, or nothing for an empty log.
 pub(super) fn tail(title: &str, path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -28,7 +28,7 @@ pub(super) fn tail(title: &str, path: &Path) -> String {
     format!("--- {title}\n{}\n", lines[lines.len().saturating_sub(LINES)..].join("\n"))
 }
 
-/// The ends of the logs of the pod with this uid.
+/// Returns the ends of the logs of the pod with this uid.
 pub(super) fn pod(directory: &Path, uid: &str) -> String {
     let mut found = Vec::new();
     for pod in below(directory).filter(|path| path.to_string_lossy().ends_with(&format!("_{uid}"))) {

@@ -1,5 +1,5 @@
-//! Images for nodes, made without any tool: an [`Image`] has files of this machine in one layer, and is written as the
-//! archive that `docker save` would write.
+//! Images for nodes, created without external tools: an [`Image`] has files of this machine in one layer, and is
+//! written as an archive in the format of `docker save`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,25 +13,25 @@ use sha2::{Digest, Sha256};
 
 use super::archive::Archive;
 
-/// What busybox is, for tests that need a shell or a small server in a pod.
+/// Path of busybox, for tests that need a shell or a small server in a pod.
 pub const BUSYBOX: &str = "/usr/bin/busybox";
-/// Ends at once when asked to, and takes in the orphans of a shared process namespace.
+/// A shell command that ends immediately when asked to, and reaps the orphans of a shared process namespace.
 const WAITING: &str = "trap 'exit 0' TERM INT; while :; do sleep 2147483647 & wait; done";
 
-/// An image in the making.
+/// An image that can be extended and written.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its name with a domain and a tag: it is never looked for in a registry.
+    /// Name with a domain and a tag. It is never pulled from a registry.
     name: String,
-    /// What runs.
+    /// The default command.
     command: Vec<String>,
-    /// Who runs it.
+    /// The default user.
     user: String,
-    /// What is in it, by absolute path.
+    /// The content, by absolute path.
     entries: BTreeMap<String, Entry>,
 }
 
-/// What is at a path of an image.
+/// The content at a path of an image.
 #[derive(Debug, Clone)]
 enum Entry {
     /// A copy of a file of this machine, with its permissions.
@@ -42,7 +42,7 @@ enum Entry {
     Directory(u32),
 }
 
-/// What is written is hashed as well.
+/// A writer that also computes a hash.
 struct Hashed<W> {
     out: W,
     hash: Sha256,
@@ -51,13 +51,13 @@ struct Hashed<W> {
 // === impl Image ===
 
 impl Image {
-    /// An image with nothing but `/tmp`, for instance `portreeve.test/agent:1`.
+    /// Creates an image with only `/tmp`. A name is for example `portreeve.test/agent:1`.
     pub fn new(name: &str) -> Self {
         let entries = BTreeMap::from([("/tmp".to_owned(), Entry::Directory(0o1777))]);
         Self { name: name.to_owned(), command: Vec::new(), user: String::new(), entries }
     }
 
-    /// busybox with the names of some of its tools; it waits until it is ended.
+    /// Creates an image of busybox with links for some of its tools. It waits until it is ended.
     pub fn busybox(name: &str) -> Self {
         let tools =
             ["sh", "sleep", "nc", "httpd", "cat", "echo", "grep", "ls", "wget", "id", "hostname", "nslookup"];
@@ -84,10 +84,10 @@ impl Image {
         self
     }
 
-    /// Adds a program of this machine with the libraries that it is linked to (what `ldd` tells), each where it is here.
+    /// Adds a program of this machine with its libraries (as listed by `ldd`), each at the same path as here.
     ///
     /// # Errors
-    /// It is not there, or a library is not.
+    /// Returns an error if the program or a library is missing.
     pub fn program(self, from: &Path, to: &str) -> Result<Self> {
         ensure!(from.is_file(), "there is no {}", from.display());
         let told = Command::new("ldd").arg(from).output().context("running ldd (libc-bin)")?;
@@ -97,13 +97,13 @@ impl Image {
         Ok(libraries.iter().fold(self.copy(from, to), |image, path| image.copy(Path::new(path), path)))
     }
 
-    /// What runs, unless a pod says otherwise: the program and its arguments.
+    /// Sets the default command: the program and its arguments.
     pub fn command(mut self, words: &[&str]) -> Self {
         self.command = words.iter().map(ToString::to_string).collect();
         self
     }
 
-    /// Who runs it, as `uid:gid`; root without.
+    /// Sets the default user as `uid:gid`. Default: root.
     pub fn user(mut self, user: &str) -> Self {
         user.clone_into(&mut self.user);
         self
@@ -112,7 +112,7 @@ impl Image {
     /// Writes the archive.
     ///
     /// # Errors
-    /// A file can't be read, a path is longer than 99 letters, or the archive can't be written.
+    /// Returns an error if a file can't be read, a path is longer than 99 letters, or the archive can't be written.
     pub fn write(&self, to: &Path) -> Result<()> {
         let mut layer = tempfile::tempfile()?;
         let digest = self.layer(&mut layer).with_context(|| format!("the image {}", self.name))?;
@@ -147,7 +147,7 @@ impl Image {
         Ok(hashed.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The directories that entries are in and that are no entries themselves, the upper ones first.
+    /// Returns the parent directories of entries that are not entries themselves, upper ones first.
     fn parents(&self) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         for path in self.entries.keys() {
@@ -187,7 +187,7 @@ impl<W: Write> Write for Hashed<W> {
     }
 }
 
-/// Adds a file, whatever links lead to it.
+/// Adds a file, following links.
 fn copy(layer: &mut Archive<impl Write>, from: &Path, to: &str) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let file = File::open(from).with_context(|| from.display().to_string())?;
@@ -196,7 +196,7 @@ fn copy(layer: &mut Archive<impl Write>, from: &Path, to: &str) -> Result<()> {
     layer.file(to, metadata.permissions().mode() & 0o7777, (size, file.take(size)))
 }
 
-/// The paths in what `ldd` says: `name => /path (address)` or `/path (address)`.
+/// Returns the paths in the output of `ldd`: `name => /path (address)` or `/path (address)`.
 fn libraries(told: &str) -> Vec<String> {
     let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned);
     told.lines().filter_map(path).collect()

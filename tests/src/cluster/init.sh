@@ -1,13 +1,14 @@
 #!/bin/sh
-# The first process of a node, in namespaces of its own: NODE is its name, ADDRESS its address, DISK its disk (a directory that
-# outlives it), PROGRAMS where kubelet and kube-proxy are, and VIEW which cgroups it sees. Everything that it mounts goes with it.
+# The first process of a node, in its own namespaces. NODE is its name, ADDRESS its address, DISK its disk (a directory
+# that outlives it), PROGRAMS the directory of kubelet and kube-proxy, and VIEW the cgroups that it sees. Its mounts
+# vanish with it.
 set -eu
 
 mount --make-rprivate /
 hostname "$NODE"
 mount -t proc proc /proc
 
-# The kubelet sets these for the whole machine, which is not its to rule: it gets copies.
+# The kubelet sets these for the whole machine, which must not change. So it gets copies.
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/knobs
 for knob in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys \
@@ -17,10 +18,10 @@ for knob in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oo
     mount --bind "$copy" "/proc/sys/$knob"
 done
 echo 1 >/proc/sys/net/ipv4/ip_forward
-# Between pods of one node a Service's answers come back over the bridge: they must pass the address translation too.
+# Between pods of one node, a Service's answers return over the bridge. They need address translation too.
 echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables || echo "no br_netfilter: a Service does not reach pods of its client's node"
 
-# The node's own view of the cgroups, whose roots are its own.
+# The node's own view of the cgroups: its cgroups are the roots.
 [ ! -e /sys/fs/cgroup/cgroup.controllers ] || VIEW=Unified
 mount -t sysfs sysfs /sys
 if [ "$VIEW" = Unified ]; then
@@ -41,7 +42,7 @@ else
     done </proc/self/cgroup
 fi
 
-# The machine's files, with the node's own changes; what is on /run, /tmp and /dev/shm is the node's alone.
+# The machine's files, with the node's own changes. /run, /tmp and /dev/shm are not shared with the machine.
 mkdir -p /run/node /run/programs
 mount --bind "$DISK" /run/node
 mount --bind "$PROGRAMS" /run/programs
@@ -58,11 +59,11 @@ chmod 1777 /tmp
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mkdir -p /etc/cni/net.d
 cp /run/node/cni.conflist /etc/cni/net.d/
-# Names fail at once in pods that ask the node's resolver: there is none.
+# No resolver runs on the node, so that name lookups of its pods fail immediately.
 echo nameserver 127.0.0.1 >/run/resolv.conf
 mount --make-rshared /
 
-# As a service manager would: what ends is started again.
+# Restarts a program that ends, like a service manager.
 keep() {
     log=/run/node/log/$1
     shift

@@ -1,4 +1,4 @@
-//! The names of Services, as pods ask for them: a name server beside the API server ([`Names`]).
+//! The DNS names of Services: a DNS server next to the API server ([`Names`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use tokio::task::JoinSet;
 use crate::dns::Dns;
 use crate::netns::Netns;
 
-/// Where name servers listen.
+/// The port of DNS servers.
 const PORT: u16 = 53;
-/// What names of a cluster end with.
+/// The suffix of names in a cluster.
 pub(super) const DOMAIN: &str = "cluster.local";
 
-/// Knows every Service, in the runtime that it was started in.
+/// Knows every Service. It uses the runtime in which it was started.
 pub(super) struct Names {
     _following: JoinSet<()>,
 }
@@ -26,7 +26,7 @@ pub(super) struct Names {
 // === impl Names ===
 
 impl Names {
-    /// A name server in this network that follows what `client` sees.
+    /// Starts a DNS server in this network that follows the Services seen by `client`.
     pub(super) fn start(network: &Netns, client: Client) -> Result<Self> {
         let dns = Arc::new(Dns::start_at(network, PORT).context("the cluster's name server")?);
         let mut following = JoinSet::new();
@@ -39,7 +39,7 @@ impl Names {
     }
 }
 
-/// Follows the endpoints of all Services, for ever.
+/// Follows the endpoints of all Services and never returns.
 async fn follow(client: &Client, dns: &Dns) -> Result<()> {
     let endpoints = Api::<Endpoints>::all(client.clone());
     let changes = watcher(endpoints, watcher::Config::default()).default_backoff().applied_objects();
@@ -48,13 +48,13 @@ async fn follow(client: &Client, dns: &Dns) -> Result<()> {
         match changes.try_next().await {
             Ok(Some(changed)) => tell(client, dns, &changed).await,
             Ok(None) => return Ok(()),
-            // The API server is away; what was known holds.
+            // While the API server is unreachable, the known names stay.
             Err(_) => {}
         }
     }
 }
 
-/// A Service's name is its address, or, when it has none, the addresses of its ready pods.
+/// Sets the addresses of a Service's name: its cluster IP, or for a headless Service those of its ready pods.
 async fn tell(client: &Client, dns: &Dns, changed: &Endpoints) {
     let (name, namespace) = (changed.name_any(), changed.namespace().unwrap_or_default());
     let Ok(service) = Api::<Service>::namespaced(client.clone(), &namespace).get(&name).await else { return };

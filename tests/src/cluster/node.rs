@@ -1,4 +1,4 @@
-//! A node of a cluster: containerd, kubelet and kube-proxy in namespaces and cgroups of their own, on a disk that outlives
+//! A node of a cluster: containerd, kubelet and kube-proxy in their own namespaces and cgroups, on a disk that outlives
 //! them ([`Node`]).
 
 use std::fs::{self, File};
@@ -18,58 +18,58 @@ use crate::netns::{Bed, Netns};
 use crate::process::Process;
 use crate::wait::{wait_for, wait_until};
 
-/// How long containerd may take to listen; measured 0.3 s.
+/// Timeout for containerd to listen. Measured: 0.3 s.
 const UP: Duration = Duration::from_secs(60);
-/// How long the kernel may take to end everything on a node.
+/// Timeout for the kernel to end all processes of a node.
 const DOWN: Duration = Duration::from_secs(20);
 
 /// A node.
 pub struct Node {
-    /// What the cluster knows it as.
+    /// The node's name in the cluster.
     name: String,
     /// Its number on the bed.
     number: u8,
-    /// What it is plugged into.
+    /// The network that it is connected to.
     bed: Bed,
-    /// Its network.
+    /// Its network namespace.
     netns: Netns,
-    /// The ways to the other nodes' pods, and out.
+    /// Routes to the other nodes' pods and to the outside.
     routes: Vec<String>,
-    /// Which cgroups it sees.
+    /// The cgroups that it sees.
     view: View,
-    /// Its first process, seen from outside: the parent that ends with it. None while the node is off.
+    /// Its first process, represented by the parent that ends with it. `None` while the node is off.
     running: Option<Running>,
-    /// Where its programs are.
+    /// The directory of its programs.
     programs: PathBuf,
-    /// What it starts from.
+    /// The disk.
     disk: Disk,
 }
 
-/// What a node is told when it is made.
+/// The place of a new node.
 pub(super) struct Place {
     pub(super) name: String,
-    /// Which node of the bed it is.
+    /// Its number on the bed.
     pub(super) number: u8,
     pub(super) bed: Bed,
-    /// Lines for `ip` inside.
+    /// Arguments of `ip` inside the node.
     pub(super) routes: Vec<String>,
     pub(super) view: View,
 }
 
-/// A node that is on.
+/// The processes of a node that is on.
 struct Running {
     /// The parent of the first process.
     parent: Process,
-    /// The first process, by the machine's number.
+    /// The pid of the first process on the machine.
     init: u32,
-    /// Where its processes are counted. Last: they must have ended.
+    /// The cgroups of its processes. They are dropped last, after the processes have ended.
     cgroups: Cgroups,
 }
 
 // === impl Node ===
 
 impl Node {
-    /// Starts the node with this number on the bed; its kubelet waits until it is admitted.
+    /// Starts the node with this number on the bed. Its kubelet waits until it is admitted.
     pub(super) fn new(place: Place, programs: &Path) -> Result<Self> {
         let Place { name, number, bed, routes, view } = place;
         let limits = cgroups::limits(view)?;
@@ -82,12 +82,12 @@ impl Node {
         Ok(node)
     }
 
-    /// Its name: `node-0` and so on.
+    /// Returns the node's name: `node-0` and so on.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address in the cluster's network.
+    /// Returns the node's address in the cluster's network.
     pub fn address(&self) -> Ipv4Addr {
         match self.netns.v4() {
             IpAddr::V4(address) => address,
@@ -95,22 +95,22 @@ impl Node {
         }
     }
 
-    /// Its network: a new one whenever it is switched on, the last one while it is off.
+    /// Returns the node's network: a new one each time it is switched on, the last one while it is off.
     pub fn netns(&self) -> &Netns {
         &self.netns
     }
 
-    /// A path of the node as the machine sees it, while the node is on. An absolute symbolic link on the way leads to the
-    /// machine's own files: give `/run`, not `/var/run`.
+    /// Returns the machine's path for a path on the node, while the node is on. An absolute symbolic link in the path
+    /// would lead to the machine's own files: use `/run`, not `/var/run`.
     pub fn path(&self, inside: &str) -> PathBuf {
         let init = self.running.as_ref().map_or(0, |running| running.init);
         PathBuf::from(format!("/proc/{init}/root{inside}"))
     }
 
-    /// A command that will run with the node's files, processes and network, outside of its cgroups.
+    /// Returns a command that runs with the node's files, processes and network, outside its cgroups.
     ///
     /// # Errors
-    /// The node is off.
+    /// Returns an error if the node is off.
     pub fn command(&self, program: &str) -> Result<Command> {
         let running = self.running.as_ref().with_context(|| format!("{} is off", self.name))?;
         let mut command = Command::new("nsenter");
@@ -119,10 +119,11 @@ impl Node {
         Ok(command)
     }
 
-    /// Puts the images of an archive of `docker save`'s form (see [`super::Image`]) into the node's containerd.
+    /// Imports the images of an archive in the format of `docker save` (see [`super::Image`]) into the node's
+    /// containerd.
     ///
     /// # Errors
-    /// The node is off, or containerd refuses.
+    /// Returns an error if the node is off or containerd rejects the archive.
     pub fn import(&self, archive: &Path) -> Result<()> {
         let mut command = self.command("ctr")?;
         command.args(["--namespace", "k8s.io", "images", "import", "-"]);
@@ -133,14 +134,14 @@ impl Node {
         Ok(())
     }
 
-    /// The processes on the node whose command line (its words with a space between them) meets the condition, by the
-    /// machine's numbers.
+    /// Returns the pids on the machine of the node's processes whose command line (words separated by spaces) meets a
+    /// condition.
     pub fn pids(&self, meets: impl Fn(&str) -> bool) -> Vec<u32> {
         let pids = self.processes().into_iter().map(|(pid, _)| pid);
         pids.filter(|pid| command_line(*pid).is_some_and(|line| meets(&line))).collect()
     }
 
-    /// The processes of a pod, by the machine's numbers; the one that holds its namespaces is among them.
+    /// Returns the pids on the machine of a pod's processes, including the one that holds its namespaces.
     pub fn pids_of_pod(&self, uid: &str) -> Vec<u32> {
         let within = format!("pod{uid}");
         let processes = self.processes().into_iter();
@@ -150,7 +151,8 @@ impl Node {
             .collect()
     }
 
-    /// Bytes of memory that its processes use, containers included, without the pages of files; where the kernel tells.
+    /// Returns the memory of the node's processes and containers in bytes, without file pages if the kernel counts them
+    /// separately.
     pub fn memory(&self) -> Option<u64> {
         self.running.as_ref()?.cgroups.memory()
     }
@@ -159,50 +161,50 @@ impl Node {
         self.running.as_ref().map(|running| running.cgroups.processes()).unwrap_or_default()
     }
 
-    /// Whether it is on.
+    /// Returns whether the node is on.
     pub fn is_on(&self) -> bool {
         self.running.is_some()
     }
 
-    /// The ends of its programs' logs.
+    /// Returns the ends of its programs' logs.
     pub fn log(&self) -> String {
         let logs =
             self.disk.logs().map(|(name, path)| evidence::tail(&format!("{} on {}", name, self.name), &path));
         logs.collect()
     }
 
-    /// The ends of what a pod's containers have written.
+    /// Returns the ends of the logs of a pod's containers.
     pub fn log_of_pod(&self, uid: &str) -> String {
         evidence::pod(&self.disk.pod_logs(), uid)
     }
 
-    /// Kills everything on it at once, as a power cut does, and waits until it is gone. The disk stays.
+    /// Kills all processes at once, like a power cut, and waits until they are gone. The disk stays.
     ///
     /// # Errors
-    /// The kernel does not end it in time.
+    /// Returns an error if the kernel doesn't end them in time.
     pub fn kill(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
-        // Silence first: what ends must not say goodbye.
+        // The network goes first, so that ending processes can't send anything.
         self.bed.detach(&self.netns)?;
-        // The kernel ends whatever else is in the namespace first, then the parent is told.
+        // The kernel ends all other processes of the namespace first, then notifies the parent.
         let _ = kill(Pid::from_raw(i32::try_from(running.init)?), Signal::SIGKILL);
         running.parent.wait_exit(DOWN)?;
         let cgroups = &running.cgroups;
         wait_until("the end of a node's last process", DOWN, || cgroups.processes().is_empty())
     }
 
-    /// Switches it on, with the disk as it is, and waits for containerd. Until its kubelet reports, the control plane knows
-    /// what it knew last: that the node is Ready, unless [`super::Cluster::node_lost`] was waited for.
+    /// Switches the node on with its existing disk, and waits for containerd. Until the kubelet reports, the control
+    /// plane keeps the last known state, that is Ready unless the test waited for [`super::Cluster::node_lost`].
     ///
     /// # Errors
-    /// It is on; containerd does not listen in time.
+    /// Returns an error if the node is already on or containerd doesn't listen in time.
     pub fn start(&mut self) -> Result<()> {
         ensure!(!self.is_on(), "{} is on", self.name);
         self.netns = self.bed.node(self.number)?;
         self.run().inspect_err(|_| drop(self.bed.detach(&self.netns)))
     }
 
-    /// Starts its first process in the network that it has.
+    /// Starts the first process in the existing network.
     fn run(&mut self) -> Result<()> {
         self.netns.ip(&self.routes)?;
         let cgroups = Cgroups::new(self.view)?;
@@ -221,12 +223,12 @@ impl Node {
         Ok(())
     }
 
-    /// Gives its kubelet and its proxy their ways to the API server.
+    /// Gives kubelet and kube-proxy their kubeconfigs.
     pub(super) fn admit(&self, kubelet: &Path, proxy: &Path) -> Result<()> {
         self.disk.admit(kubelet, proxy)
     }
 
-    /// The command of its first process.
+    /// Returns the command of the first process.
     fn first(&self, cgroups: &Cgroups) -> Command {
         let mut command = self.netns.command("env");
         command.arg(format!("VIEW={:?}", self.view));
@@ -249,17 +251,18 @@ impl Drop for Node {
     }
 }
 
-/// The first process of a node once there is one; none for ever when its parent has ended.
+/// Returns the node's first process once it exists, or `Some(None)` if its parent has ended.
 fn first_child(parent: &mut Process) -> Option<Option<u32>> {
     let (pid, running) = (parent.pid(), parent.is_running());
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    // Before it is `unshare` the parent is other programs; a shell's children come and go.
+    // Before the parent becomes `unshare` it runs other programs, and the children of a shell are not the first
+    // process.
     let forked = command_line(pid).is_some_and(|line| line.starts_with("unshare --mount"));
     let child = children.split_whitespace().next().filter(|_| forked).and_then(|child| child.parse().ok());
     child.map(Some).or((!running).then_some(None))
 }
 
-/// The words of a process with a space between them.
+/// Returns the command line of a process, with spaces between its words.
 fn command_line(pid: u32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words: Vec<_> = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();

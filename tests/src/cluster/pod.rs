@@ -1,4 +1,4 @@
-//! Where a pod is: its node, its address and its network ([`PodSite`]).
+//! The place of a pod: its node, address and network ([`PodSite`]).
 
 use std::net::Ipv4Addr;
 
@@ -13,25 +13,25 @@ use crate::netns::Netns;
 /// A running pod.
 #[derive(Debug, Clone)]
 pub struct PodSite {
-    /// Its name.
+    /// The pod's name.
     pub name: String,
-    /// Its uid.
+    /// The pod's uid.
     pub uid: String,
     /// The node's name.
     pub node: String,
-    /// Its address; the node's with `hostNetwork`.
+    /// The pod's address, or the node's with `hostNetwork`.
     pub address: Ipv4Addr,
-    /// Its network, to send from and listen in.
+    /// The pod's network, to send from and to listen in.
     pub netns: Netns,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// The running pods with these labels, sorted by their nodes' names.
+    /// Returns the running pods with these labels, sorted by their nodes' names.
     ///
     /// # Errors
-    /// The server does not answer, or a pod is not (or no longer) running.
+    /// Returns an error if the API server doesn't answer or a pod isn't running.
     pub async fn pods(&self, ns: &str, labels: &str) -> Result<Vec<PodSite>> {
         let api = Api::<Pod>::namespaced(self.client()?, ns);
         let listed = api.list(&ListParams::default().labels(labels)).await?;

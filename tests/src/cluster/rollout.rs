@@ -1,4 +1,4 @@
-//! What a cluster is waited for: nodes, rollouts, pods that go.
+//! Waiting for states of a cluster: ready nodes, rollouts, deleted pods.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -19,7 +19,7 @@ impl Cluster {
     /// Waits until all nodes that are on are Ready.
     ///
     /// # Errors
-    /// One is not after `bound`.
+    /// Returns an error after `bound`.
     pub async fn nodes_ready(&self, bound: Duration) -> Result<()> {
         let names: Vec<_> =
             self.nodes.iter().filter(|node| node.is_on()).map(|node| node.name().to_owned()).collect();
@@ -27,47 +27,47 @@ impl Cluster {
         self.within("Ready nodes", bound, nodes(&client, &names, true)).await
     }
 
-    /// Waits until the control plane knows that a node is gone (about 8 s after its last sign of life).
+    /// Waits until the control plane notices that a node is gone (about 8 s after its last heartbeat).
     ///
     /// # Errors
-    /// It does not after `bound`.
+    /// Returns an error after `bound`.
     pub async fn node_lost(&self, index: usize, bound: Duration) -> Result<()> {
         let (client, name) = (self.client()?, [self.node(index).name().to_owned()]);
         self.within(&format!("{} not to be Ready", name[0]), bound, nodes(&client, &name, false)).await
     }
 
-    /// Waits until pods may be made in a namespace: until then a pod by itself is refused for want of its ServiceAccount.
+    /// Waits until pods can be created in a namespace. Before its ServiceAccount exists, they are rejected.
     ///
     /// # Errors
-    /// They may not after `bound`.
+    /// Returns an error after `bound`.
     pub async fn namespace_ready(&self, name: &str, bound: Duration) -> Result<()> {
         let client = self.client()?;
         self.within(&format!("the ServiceAccount of namespace {name}"), bound, namespace(&client, name)).await
     }
 
-    /// Waits until all pods of a `daemonset`, `deployment` or `statefulset` are of its newest template and available.
+    /// Waits until all pods of a `daemonset`, `deployment` or `statefulset` have its newest template and are available.
     ///
     /// # Errors
-    /// They are not after `bound`.
+    /// Returns an error after `bound`.
     pub async fn rolled_out(&self, kind: &str, ns: &str, name: &str, bound: Duration) -> Result<()> {
         let client = self.client()?;
         self.within(&format!("{kind} {ns}/{name}"), bound, workload(&client, (kind, ns, name))).await
     }
 
-    /// Waits until there is no pod with these labels.
+    /// Waits until no pod has these labels.
     ///
     /// # Errors
-    /// There is one after `bound`.
+    /// Returns an error after `bound`.
     pub async fn pods_gone(&self, ns: &str, labels: &str, bound: Duration) -> Result<()> {
         let client = self.client()?;
         let waiting = no_pods(&client, ns, labels);
         self.within(&format!("the end of pods {labels} in {ns}"), bound, waiting).await
     }
 
-    /// Waits for anything with a bound, and shows the cluster when it does not come.
+    /// Waits for a future with a timeout, and prints the cluster's state if it times out.
     ///
     /// # Errors
-    /// It failed, or has not come after `bound`.
+    /// Returns the future's error, or an error after `bound`.
     pub async fn within<T>(
         &self,
         what: &str,
@@ -85,7 +85,7 @@ impl Cluster {
     }
 }
 
-/// Waits for all of the nodes to be Ready, or for all of them not to be.
+/// Waits until all of the nodes are Ready, or all of them are not.
 async fn nodes(client: &Client, names: &[String], ready: bool) -> Result<()> {
     let api = Api::<Node>::all(client.clone());
     let all = names.iter().map(|name| {
@@ -95,7 +95,7 @@ async fn nodes(client: &Client, names: &[String], ready: bool) -> Result<()> {
     Ok(())
 }
 
-/// Waits for what a pod needs of its namespace: its ServiceAccount.
+/// Waits for a namespace's default ServiceAccount, which pods need.
 async fn namespace(client: &Client, name: &str) -> Result<()> {
     let api = Api::<ServiceAccount>::namespaced(client.clone(), name);
     let there = |account: Option<&ServiceAccount>| account.is_some();
@@ -103,7 +103,7 @@ async fn namespace(client: &Client, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all pods of a workload are of its newest template and available.
+/// Waits until all pods of a workload have its newest template and are available.
 async fn workload(client: &Client, (kind, ns, name): (&str, &str, &str)) -> Result<()> {
     match kind {
         "daemonset" => holds(Api::namespaced(client.clone(), ns), name, daemon_set).await,
@@ -113,7 +113,7 @@ async fn workload(client: &Client, (kind, ns, name): (&str, &str, &str)) -> Resu
     }
 }
 
-/// Waits until there is no pod with these labels.
+/// Waits until no pod has these labels.
 async fn no_pods(client: &Client, ns: &str, labels: &str) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), ns);
     loop {
@@ -124,7 +124,7 @@ async fn no_pods(client: &Client, ns: &str, labels: &str) -> Result<()> {
     }
 }
 
-/// Waits for a workload's state.
+/// Waits until a workload has a state.
 fn holds<K>(api: Api<K>, name: &str, state: fn(&K) -> Option<bool>) -> impl Future<Output = Result<()>>
 where
     K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + 'static,
@@ -165,7 +165,7 @@ fn stateful_set(object: &StatefulSet) -> Option<bool> {
     Some(seen && status.replicas == desired && all.iter().all(|number| number.unwrap_or_default() == desired))
 }
 
-/// Whether a node says that it is Ready.
+/// Returns whether a node has the condition Ready.
 fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")

@@ -5,7 +5,8 @@ import os
 import re
 import sys
 
-# The pod's uid is in the paths of what the kubelet mounts into containers, and of the logs of what holds its namespaces.
+# The pod's uid is in the paths that the kubelet mounts into containers, and in the log paths of the process that holds
+# its namespaces.
 UID = re.compile(r'/(?:kubelet/pods/|log/pods/[^/"]*_)([0-9a-f]{8}-[0-9a-f-]{27})')
 
 words = sys.argv[1:]

@@ -1,4 +1,4 @@
-//! How the nodes of a cluster get to each other's pods, and how they are all started at once.
+//! Routes between the nodes' pods, and starting all nodes concurrently.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::node::{Node, Place};
 use crate::assets::NodeAssets;
 use crate::netns::{Bed, HUB_V4};
 
-/// Begins to start the nodes of these names and views, each with the image that every pod needs.
+/// Begins to start nodes with these names and views, each with the image that every pod needs.
 pub(super) fn start(
     bed: &Bed,
     nodes: &[(String, View)],
@@ -20,11 +20,13 @@ pub(super) fn start(
 ) -> Result<Vec<JoinHandle<Result<Node>>>> {
     let programs = programs.kubelet.parent().context("a program is in a directory")?;
     let routes: Vec<_> = (1..).take(nodes.len()).map(|number: u8| (number, route(number))).collect();
-    // The API server calls webhooks that are pods, and answers them. Nodes that are not there yet are routed to as well.
+    // The API server calls webhooks in pods and needs routes back. Routes are also added for nodes that don't exist
+    // yet.
     bed.root().ip(&routes.iter().map(|(_, line)| line.clone()).collect::<Vec<_>>())?;
     let place = |((name, view), number): (&(String, View), u8)| {
         let others = routes.iter().filter(|(other, _)| *other != number).map(|(_, line)| line.clone());
-        // Services' addresses have no route of their own: without this one nothing is sent that could be translated.
+        // Cluster IPs have no route of their own. Without this one, packets to them would not be sent, and so not be
+        // translated.
         let routes = others.chain([format!("route add default via {HUB_V4}")]).collect();
         Place { name: name.clone(), number, bed: bed.clone(), routes, view: *view }
     };
@@ -39,7 +41,7 @@ pub(super) fn start(
     Ok(nodes.iter().zip(1..).map(place).map(start).collect())
 }
 
-/// The way to a node's pods.
+/// Returns the route to a node's pods.
 fn route(number: u8) -> String {
     format!("route add {} via {}", disk::pods(number), Ipv4Addr::new(10, 77, number, 1))
 }

@@ -1,5 +1,5 @@
-//! Control planes that several tests of a process use, one after another: a start costs about 2.5 s of processor time,
-//! emptying a used one a few milliseconds.
+//! Control planes that several tests of a process use in turn. Starting one costs about 2.5 s of processor time,
+//! cleaning a used one a few milliseconds.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,20 +10,20 @@ use super::prepared::Prepared;
 use super::site::Kind;
 use crate::netns::Bed;
 
-/// Those that nobody uses now. They end with the process.
+/// The control planes that no test uses at present. They end with the process.
 static IDLE: Mutex<Vec<ControlPlane>> = Mutex::new(Vec::new());
 
 // === impl ControlPlane ===
 
 impl ControlPlane {
-    /// A control plane inside a bed without nodes, prepared by `prepare`, for this caller alone as long as it keeps it: one
-    /// that an earlier caller dropped, where everything that was stored since its preparation is deleted, or a new one.
+    /// Returns a control plane inside a bed without nodes, prepared by `prepare`, for exclusive use. It is either a new
+    /// one, or one that an earlier test dropped; then everything that was stored since its preparation is deleted.
     ///
-    /// A killed API server is started again. A control plane whose API server may have been stopped, or in which something
-    /// was changed that `prepare` made, is not used again. All callers in a process must prepare alike.
+    /// A killed API server is restarted. A control plane isn't reused if its API server may be stopped, or if an object
+    /// that `prepare` created was changed. All tests of a process must prepare alike.
     ///
     /// # Errors
-    /// As for [`ControlPlane::start`], and those of `prepare`.
+    /// See [`ControlPlane::start`]; also returns the errors of `prepare`.
     pub async fn shared(prepare: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<(Bed, Self)> {
         while let Some(mut plane) = idle() {
             match plane.renew().await {
@@ -38,20 +38,20 @@ impl ControlPlane {
         Ok((bed, plane))
     }
 
-    /// Makes a used one as it was when it was prepared.
+    /// Restores the state after the preparation.
     async fn renew(&mut self) -> Result<Bed> {
         let bed = self.prepared.as_ref().context("it was not prepared")?.restore(&self.site)?;
         self.revive().await?;
         Ok(bed)
     }
 
-    /// Ends it for good.
+    /// Ends the control plane.
     fn end(mut self, why: &str) {
         eprintln!("a control plane is not used again: {why}");
         self.prepared = None;
     }
 
-    /// Leaves the servers of one that is dropped to whoever comes next.
+    /// Makes the servers of a dropped control plane available for the next test.
     pub(super) fn give_back(&mut self) {
         let Some(prepared) = self.prepared.take() else { return };
         if let Some(apiserver) = &self.apiserver {
@@ -80,7 +80,8 @@ mod tests {
     use super::*;
 
     const KEPT: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: kept}}";
-    /// Objects that an API server does not delete at once: no controller ends the namespace, nobody takes the finalizer off.
+    /// Objects that an API server doesn't delete immediately: no controller ends the namespace or removes the
+    /// finalizer.
     const LEFT: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: left}}
 ---

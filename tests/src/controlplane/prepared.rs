@@ -1,4 +1,4 @@
-//! What a control plane was like before its first user ([`Prepared`]), so that its next user finds it so again.
+//! The state of a control plane after its preparation ([`Prepared`]), which is restored for each later user.
 
 use std::collections::BTreeSet;
 
@@ -8,28 +8,28 @@ use super::site::Site;
 use super::store::Contents;
 use crate::netns::Bed;
 
-/// The state of a control plane that is used several times.
+/// The state of a reusable control plane.
 pub(super) struct Prepared {
-    /// The bed that it is in.
+    /// The bed of the servers.
     bed: Bed,
     /// The servers' ports.
     ports: BTreeSet<u16>,
-    /// What was stored.
+    /// The stored objects.
     contents: Contents,
 }
 
 // === impl Prepared ===
 
 impl Prepared {
-    /// As it is now, with an empty bed.
+    /// Records the current state, with an empty bed.
     pub(super) fn now(bed: &Bed, site: &Site) -> Result<Self> {
         Ok(Self { bed: bed.clone(), ports: bed.root().open_ports()?, contents: Contents::now(site)? })
     }
 
-    /// Deletes what came since, and returns the empty bed.
+    /// Deletes all newer objects, and returns the empty bed.
     ///
     /// # Errors
-    /// Something that was there is gone or differs: it is named, and stays so.
+    /// Returns an error that names prepared objects which are gone or changed. They aren't restored.
     pub(super) fn restore(&self, site: &Site) -> Result<Bed> {
         self.bed.clear(&self.ports)?;
         let changed = self.contents.restore(site)?;

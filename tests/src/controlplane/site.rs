@@ -1,4 +1,4 @@
-//! Where and how the servers are started: data directory, keys, ports, command lines. It stays when they go.
+//! How the servers are started: data directory, keys, ports, command lines. It outlives the servers.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -17,11 +17,11 @@ use crate::leftovers::Leftovers;
 use crate::netns::Netns;
 use crate::process::Process;
 
-/// The names that the server's certificate is good for.
+/// The names in the server's certificate.
 const NAMES: [&str; 6] =
     ["localhost", "127.0.0.1", "10.77.0.1", "fd77::1", "10.96.0.1", "kubernetes.default.svc"];
-/// Users with a fixed token, their names and groups. Only `admin` may do anything by itself; Kubernetes' own parts have the
-/// rights that every cluster gives them.
+/// Users with a fixed token, their names and groups. By default only `admin` has rights; Kubernetes' own components
+/// have the rights that every cluster grants them.
 const USERS: [(&str, &str, &str); 6] = [
     ("admin", "admin", "system:masters"),
     (
@@ -39,44 +39,45 @@ const USERS: [(&str, &str, &str); 6] = [
     ("proxy", "system:kube-proxy", ""),
 ];
 
-/// Where all data directories of this process are: those of shared control planes are there when it ends.
+/// The parent of all data directories of this process. Those of shared control planes still exist when the process
+/// ends.
 static DIRECTORIES: Mutex<Option<Leftovers>> = Mutex::new(None);
 
-/// What an API server is part of.
+/// The environment of an API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// There are no nodes and no controllers: what they would make is made by the test.
+    /// No nodes and no controllers. The test creates the objects that they would create.
     Alone,
-    /// There are controllers, and nodes of these names, which are held to their own objects.
+    /// With controllers, and with nodes of these names, which may only access their own objects.
     Cluster(Vec<String>),
 }
 
-/// Everything that stays when the API server goes.
+/// Everything that stays while the API server is down.
 pub(super) struct Site {
     /// Data, keys and kubeconfigs.
     directory: TempDir,
     /// The programs.
     assets: Assets,
-    /// What else there is.
+    /// The environment.
     kind: Kind,
-    /// Where the servers run; the test's own namespace when there is none.
+    /// The servers' namespace. `None`: the test's own.
     pub(super) namespace: Option<Netns>,
-    /// Who signed the serving certificate.
+    /// The CA of the serving certificate.
     pub(super) authority: Authority,
     /// The serving certificate.
     serving: Pair,
     /// etcd's client port, on the loopback of the servers' namespace.
     pub(super) etcd: u16,
-    /// etcd's peer port; nobody comes.
+    /// etcd's peer port, which is unused.
     peer: u16,
-    /// Where the API server listens.
+    /// The API server's address.
     pub(super) address: SocketAddr,
 }
 
 // === impl Site ===
 
 impl Site {
-    /// A new data directory, and ports that are free now.
+    /// Creates a data directory, and chooses free ports.
     pub(super) fn new(namespace: Option<Netns>, kind: Kind) -> Result<Self> {
         let assets = assets::control_plane()?;
         let directory = directory()?;
@@ -94,7 +95,7 @@ impl Site {
         Ok(Self { directory, assets, kind, namespace, authority, serving, etcd, peer, address })
     }
 
-    /// Writes a kubeconfig for a user (the name of the file and the token) of the server at `address`.
+    /// Writes a kubeconfig for a user (file name and token) of the server at `address`.
     pub(super) fn kubeconfig(&self, (name, token): (&str, &str), address: SocketAddr) -> Result<PathBuf> {
         let authority = BASE64_STANDARD.encode(self.authority.pem());
         let text = format!(
@@ -104,19 +105,19 @@ impl Site {
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n"
         );
         let path = self.directory.path().join(format!("{name}.kubeconfig"));
-        // A process that was started with the same file may be reading it right now.
+        // Renamed into place, because a process may be reading the old file.
         let whole = NamedTempFile::new_in(self.directory.path())?;
         fs::write(whole.path(), text)?;
         whole.persist(&path)?;
         Ok(path)
     }
 
-    /// The key that signs tokens.
+    /// Returns the key that signs tokens.
     pub(super) fn signing_key(&self) -> Result<String> {
         Ok(fs::read_to_string(self.directory.path().join("sa.key"))?)
     }
 
-    /// The token of a fixed user or a node. No secret: the server is this test's alone.
+    /// Returns the token of a fixed user or a node. It is no secret, because only this test reaches the server.
     pub(super) fn token<'a>(&self, user: &'a str) -> Result<&'a str> {
         let known =
             USERS.iter().any(|(name, ..)| *name == user) || self.kind.nodes().iter().any(|node| node == user);
@@ -124,12 +125,12 @@ impl Site {
         Ok(user)
     }
 
-    /// A file of the data directory, for a command line.
+    /// Returns the path of a file in the data directory, for a command line.
     pub(super) fn path(&self, file: &str) -> String {
         self.directory.path().join(file).display().to_string()
     }
 
-    /// A program in the servers' namespace.
+    /// Returns a command in the servers' namespace.
     pub(super) fn command(&self, program: &Path) -> Command {
         match &self.namespace {
             Some(namespace) => namespace.command(program),
@@ -142,7 +143,7 @@ impl Site {
         Process::spawn_in(name, command, self.directory.path())
     }
 
-    /// etcd's command line. No fsync: the data need not outlive the machine.
+    /// Returns etcd's command line. It has no fsync, because the data needn't survive a crash of the machine.
     pub(super) fn etcd_command(&self) -> Command {
         let (client, peer) =
             (format!("http://127.0.0.1:{}", self.etcd), format!("http://127.0.0.1:{}", self.peer));
@@ -158,7 +159,7 @@ impl Site {
         command
     }
 
-    /// The API server's command line.
+    /// Returns the API server's command line.
     pub(super) fn apiserver_command(&self) -> Command {
         let mut command = self.command(&self.assets.apiserver);
         command
@@ -184,7 +185,7 @@ impl Site {
     }
 }
 
-/// A new data directory.
+/// Creates a data directory.
 fn directory() -> Result<TempDir> {
     let mut all = DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner);
     let all = match &mut *all {
@@ -194,7 +195,7 @@ fn directory() -> Result<TempDir> {
     Ok(TempDir::with_prefix_in("controlplane-", all.path())?)
 }
 
-/// Three ports of `ip` that are free now.
+/// Returns three free ports of `ip`.
 fn free_ports(ip: IpAddr) -> Result<[u16; 3]> {
     let held = [TcpListener::bind((ip, 0))?, TcpListener::bind((ip, 0))?, TcpListener::bind((ip, 0))?];
     let [etcd, peer, port] = &held;
@@ -204,7 +205,7 @@ fn free_ports(ip: IpAddr) -> Result<[u16; 3]> {
 // === impl Kind ===
 
 impl Kind {
-    /// The nodes' names.
+    /// Returns the nodes' names.
     fn nodes(&self) -> &[String] {
         match self {
             Self::Alone => &[],
@@ -212,7 +213,7 @@ impl Kind {
         }
     }
 
-    /// The API server's token file.
+    /// Returns the content of the API server's token file.
     fn tokens(&self) -> String {
         let fixed =
             USERS.iter().map(|(token, user, groups)| format!("{token},{user},{token},\"{groups}\"\n"));
@@ -225,7 +226,7 @@ impl Kind {
         match self {
             Self::Alone => &[
                 "--authorization-mode=RBAC",
-                // Nobody makes the default ServiceAccounts that it would ask for.
+                // Nothing creates the default ServiceAccounts that this plugin requires.
                 "--disable-admission-plugins=ServiceAccount",
                 "--endpoint-reconciler-type=none",
             ],

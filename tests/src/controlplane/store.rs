@@ -1,4 +1,4 @@
-//! What an API server has stored, as etcd has it: which objects there are, each in which revision.
+//! The objects that an API server has stored, read from etcd: their keys and revisions.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::site::Site;
 use crate::http;
 
-/// What every key of an API server begins with, and the first key after them.
+/// The prefix of an API server's keys, and the first key after them.
 const ALL: (&str, &str) = ("/registry/", "/registry0");
-/// Objects that the API server makes and renews for itself at any time.
+/// Objects that the API server creates and renews by itself.
 const OWN: [&str; 2] = ["/registry/apiregistration.k8s.io/", "/registry/leases/kube-system/"];
-/// Keys that etcd takes in one transaction.
+/// Maximum number of keys in one transaction of etcd.
 const AT_ONCE: usize = 100;
 
 /// The keys and revisions of all objects, without the API server's own.
@@ -25,7 +25,7 @@ pub(super) struct Contents(BTreeMap<String, u64>);
 // === impl Contents ===
 
 impl Contents {
-    /// What is stored now.
+    /// Reads the current keys and revisions.
     pub(super) fn now(site: &Site) -> Result<Self> {
         let range = json!({"key": encoded(ALL.0), "range_end": encoded(ALL.1), "keys_only": true});
         let answer = ask(site, "/v3/kv/range", &range)?;
@@ -37,7 +37,7 @@ impl Contents {
         Ok(Self(all))
     }
 
-    /// Deletes what was stored since, and returns which of these objects were changed or deleted: they stay so.
+    /// Deletes all newer objects. Returns the older objects that were changed or deleted, which aren't restored.
     pub(super) fn restore(&self, site: &Site) -> Result<Vec<String>> {
         let now = Self::now(site)?;
         let since: Vec<_> = now.0.keys().filter(|key| !self.0.contains_key(*key)).collect();
@@ -51,7 +51,7 @@ impl Contents {
     }
 }
 
-/// A request to etcd's gateway for JSON.
+/// Sends a request to etcd's JSON gateway.
 fn ask(site: &Site, path: &str, request: &Value) -> Result<Value> {
     let netns = site.namespace.as_ref().context("servers of the test's own namespace are not shared")?;
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), site.etcd);
@@ -68,7 +68,7 @@ fn decoded(key: &str) -> Option<String> {
     String::from_utf8(BASE64_STANDARD.decode(key).ok()?).ok()
 }
 
-/// The gateway writes 64-bit numbers as texts.
+/// The gateway encodes 64-bit numbers as strings.
 fn revision(value: &Value) -> Option<u64> {
     value.as_str()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Making a bed ready for the next test.
+//! Cleaning a bed for the next test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,22 +9,22 @@ use anyhow::{Context, Result};
 use super::{Bed, Netns};
 use crate::wait::wait_until;
 
-/// How long sockets of ended processes may stay. Generous: the machine may be busy.
+/// How long sockets of ended processes may stay. Long, because the machine may be busy.
 const LINGER: Duration = Duration::from_secs(10);
-/// A TCP socket that accepts connections, in the kernel's tables.
+/// The state of a listening TCP socket in the kernel's tables.
 const LISTEN: &str = "0A";
 
 // === impl Bed ===
 
 impl Bed {
-    /// Detaches all nodes and pods, and waits until no other ports than `kept` are open in the bridge's namespace.
+    /// Detaches all nodes and pods, and waits until no ports except `kept` are open in the bridge's namespace.
     ///
     /// # Errors
-    /// Another port stays open.
+    /// Returns an error if another port stays open.
     pub fn clear(&self, kept: &BTreeSet<u16>) -> Result<()> {
         let shown = self.root.command("ip").args(["-o", "link", "show", "type", "veth"]).output()?;
         for name in String::from_utf8_lossy(&shown.stdout).lines().filter_map(link_name) {
-            // The kernel may delete it first, together with its namespace: a missing link is no error.
+            // The kernel may delete the link first, together with its namespace: a missing link is no error.
             self.root.command("ip").args(["link", "delete", name]).output()?;
         }
         let closed = || self.root.open_ports().is_ok_and(|open| open.is_subset(kept));
@@ -36,16 +36,16 @@ impl Bed {
 // === impl Netns ===
 
 impl Netns {
-    /// The ports inside that accept TCP connections, and those of UDP sockets.
+    /// Returns the listening TCP ports and all UDP ports inside.
     ///
     /// # Errors
-    /// The namespace can't be entered, or its tables not be read.
+    /// Returns an error if the namespace can't be entered or its tables can't be read.
     pub fn open_ports(&self) -> Result<BTreeSet<u16>> {
         self.enter(|| {
             let mut ports: BTreeSet<u16> =
                 super::own_udp_sockets()?.iter().map(|socket| socket.port).collect();
             for family in ["tcp", "tcp6"] {
-                // Without IPv6 in the kernel there is no tcp6.
+                // Without IPv6 in the kernel, there is no tcp6.
                 let table = fs::read_to_string(format!("/proc/thread-self/net/{family}")).unwrap_or_default();
                 ports.extend(table.lines().skip(1).filter_map(accepting));
             }
@@ -54,13 +54,13 @@ impl Netns {
     }
 }
 
-/// The name in a line of `ip -o link`: `7: n1@if2: <…`.
+/// Returns the name in a line of `ip -o link`: `7: n1@if2: <…`.
 fn link_name(line: &str) -> Option<&str> {
     let name = line.split_whitespace().nth(1)?.trim_end_matches(':');
     Some(name.split_once('@').map_or(name, |(name, _)| name))
 }
 
-/// The port in a line of `/proc/net/tcp`, if it accepts connections.
+/// Returns the port in a line of `/proc/net/tcp` if it is listening.
 fn accepting(line: &str) -> Option<u16> {
     let mut fields = line.split_whitespace().skip(1);
     let (_, port) = fields.next()?.rsplit_once(':')?;

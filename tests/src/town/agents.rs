@@ -1,4 +1,4 @@
-//! Starting a town's agents: as they are, of another version, or with a small disk.
+//! Starting a town's agents: normally, in another version, or with a small disk.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,37 +13,37 @@ use crate::under_test;
 // === impl Town ===
 
 impl Town {
-    /// Starts a node's agent (again), at the town's hub.
+    /// Starts or restarts a node's agent with the town's hub.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent(&mut self, index: usize) -> Result<()> {
         self.start_agent_at(index, self.hub_address.context("the hub must be started first")?)
     }
 
-    /// Gives agents that are started from now on another Envoy.
+    /// Sets the Envoy for agents that are started from now on.
     pub fn set_envoy(&mut self, envoy: PathBuf) {
         self.envoy = envoy;
     }
 
-    /// The Envoy that agents are given.
+    /// Returns the Envoy of the agents.
     pub fn envoy(&self) -> &Path {
         &self.envoy
     }
 
-    /// Starts a node's agent (again), at this hub.
+    /// Starts or restarts a node's agent with this hub.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent_at(&mut self, index: usize, hub: SocketAddr) -> Result<()> {
         let command = under_test::command_in(&self.nodes[index].netns, "agent")?;
         self.start_agent_by(index, hub, command)
     }
 
-    /// Starts a node's agent (again), at the town's hub in the clear: that has to be one with `--insecure`.
+    /// Starts or restarts a node's agent without TLS, with a hub that was started with `--insecure`.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent_in_the_clear(&mut self, index: usize) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let command = under_test::command_in(&self.nodes[index].netns, "agent")?;
@@ -51,21 +51,20 @@ impl Town {
         self.start_agent_of(index, (&format!("http://{hub}"), Some(&envoy)), command)
     }
 
-    /// Starts a node's agent of another version, at the town's hub: what it states where a resource says nothing
-    /// differs.
+    /// Starts a node's agent of another version, whose translation has other defaults.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_changed_agent(&mut self, index: usize) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let command = under_test::command_in(&self.nodes[index].netns, "agent-changed")?;
         self.start_agent_by(index, hub, command)
     }
 
-    /// Starts a node's agent from this copy of the programs, at the town's hub.
+    /// Starts a node's agent from this copy of the programs.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent_from(&mut self, index: usize, program: &Path) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let mut command = self.nodes[index].netns.command(program);
@@ -73,10 +72,10 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
-    /// Starts a node's agent with the rights that the shipped one has, root without a capability, at the town's hub.
+    /// Starts a node's agent with the rights of the shipped one: root without capabilities.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_confined_agent(&mut self, index: usize) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let mut command = self.nodes[index].netns.command("setpriv");
@@ -84,10 +83,10 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
-    /// Starts a node's agent that finds no Envoy and can fetch none, at the town's hub.
+    /// Starts a node's agent that finds no Envoy and can't download one.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent_without_envoy(&mut self, index: usize) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let mut command = self.nodes[index].netns.command("env");
@@ -96,10 +95,10 @@ impl Town {
         self.start_agent_of(index, (&format!("https://{hub}"), None), command)
     }
 
-    /// Starts a node's agent whose state directory is a disk of its own of so many KiB, at the town's hub.
+    /// Starts a node's agent whose state directory is a separate disk of `kib` KiB.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent_with_disk(&mut self, index: usize, kib: u32) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let state = self.state_dir(index);
@@ -110,10 +109,10 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
-    /// Starts a node's agent that sees this folder as its /etc, at the town's hub.
+    /// Starts a node's agent with this folder as its /etc.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_agent_with_etc(&mut self, index: usize, etc: &Path) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
         let script = "mount --bind \"$0\" /etc && exec \"$@\"";
@@ -122,10 +121,10 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
-    /// Gives the disk of [`Town::start_agent_with_disk`] another size.
+    /// Resizes the disk of [`Town::start_agent_with_disk`].
     ///
     /// # Errors
-    /// It has none.
+    /// Returns an error if the agent has no such disk.
     pub fn resize_disk(&self, index: usize, kib: u32) -> Result<()> {
         let agent = self.nodes[index].agent.as_ref().context("no agent")?;
         let mut command = Command::new("nsenter");
@@ -135,7 +134,7 @@ impl Town {
         Ok(())
     }
 
-    /// Where a node's agent keeps the last known good, unless its arguments say otherwise.
+    /// Returns the directory of a node's last known good state, unless its arguments name another.
     pub fn state_dir(&self, index: usize) -> PathBuf {
         self.nodes[index].run_dir.join("state")
     }
@@ -145,7 +144,7 @@ impl Town {
         self.start_agent_of(index, (&hub, Some(&envoy)), command)
     }
 
-    /// With this Envoy, or one of its own finding.
+    /// Starts an agent with this Envoy, or with the one that it finds.
     fn start_agent_of(
         &mut self,
         index: usize,

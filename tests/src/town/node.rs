@@ -1,4 +1,4 @@
-//! A node of the town: its network, its agent and where the agent's files are.
+//! A node of the town: its network, its agent and the agent's files.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,31 +9,31 @@ use crate::process::Process;
 
 /// A node with its agent.
 pub struct Node {
-    /// Its number in the bed.
+    /// Number on the bed.
     pub number: u8,
-    /// "n1" and so on.
+    /// Name: "n1" and so on.
     pub name: String,
     /// Its network.
     pub netns: Netns,
-    /// Its agent, unless it was killed.
+    /// The agent. `None` after it was killed.
     pub agent: Option<Process>,
     /// The agent's run directory.
     pub run_dir: PathBuf,
-    /// Its agent's way to the API server, with the token of its agent's pod.
+    /// The agent's kubeconfig, with the token of its pod.
     pub kubeconfig: PathBuf,
-    /// The token of its agent's pod for the hub.
+    /// The token of the agent's pod for the hub.
     pub token: PathBuf,
 }
 
 // === impl Node ===
 
 impl Node {
-    /// The admin interface of the node's `gateway`.
+    /// Returns the admin interface of the node's `gateway`.
     pub fn gateway(&self) -> Admin {
         Admin::new(self.run_dir.join("keepers/gateway/admin.sock"))
     }
 
-    /// The node's address.
+    /// Returns the node's address.
     pub fn address(&self) -> IpAddr {
         self.netns.v4()
     }

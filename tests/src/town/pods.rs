@@ -16,10 +16,10 @@ use crate::udp::Echo;
 // === impl Town ===
 
 impl Town {
-    /// A running, ready pod `j` on node `i` (numbers from 1) with these labels, and an Envoy if `sidecar`.
+    /// Creates a running, ready pod `j` on node `i` (numbers from 1) with these labels, and an Envoy if `sidecar`.
     ///
     /// # Errors
-    /// The server refuses, or the Envoy can't be started.
+    /// Returns an error if the server rejects it or the Envoy can't be started.
     pub async fn worker(&self, i: u8, j: u8, labels: &str, sidecar: bool) -> Result<Worker> {
         let netns = self.bed.pod(i, j)?;
         let bound = format!("nodeName: n{i}, ");
@@ -30,18 +30,18 @@ impl Town {
         Ok(worker)
     }
 
-    /// A pod `j` on the network of node `i` that no node was chosen for yet, see [`Worker::bind`].
+    /// Creates a pod `j` in the network of node `i` that isn't scheduled yet, see [`Worker::bind`].
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects it.
     pub async fn unbound_worker(&self, i: u8, j: u8, labels: &str) -> Result<Worker> {
         self.pod(&format!("w{i}-{j}"), self.bed.pod(i, j)?, labels, "").await
     }
 
-    /// A running, ready pod on the network of node `i` with these labels, and an Envoy.
+    /// Creates a running, ready pod with `hostNetwork` on node `i`, with these labels and an Envoy.
     ///
     /// # Errors
-    /// As for [`Town::worker`].
+    /// See [`Town::worker`].
     pub async fn host_worker(&self, i: u8, labels: &str) -> Result<Worker> {
         let index = usize::from(i) - 1;
         let netns = self.nodes[index].netns.clone();
@@ -51,7 +51,7 @@ impl Town {
         Ok(worker)
     }
 
-    /// Creates a pod with these labels and this beginning of its specification.
+    /// Creates a pod with these labels. `spec` begins its specification.
     async fn pod(&self, name: &str, netns: Netns, labels: &str, spec: &str) -> Result<Worker> {
         let pod = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{{labels}}}}}\n\
@@ -69,19 +69,19 @@ impl Town {
         Ok(worker)
     }
 
-    /// Starts a pod's Envoy against the agent of node `index` (from 0).
+    /// Starts a pod's Envoy, connected to the agent of node `index` (from 0).
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_sidecar(&self, worker: &mut Worker, index: usize) -> Result<()> {
         let uid = worker.uid.clone();
         self.start_sidecar_as(worker, index, &uid)
     }
 
-    /// The same with an Envoy that says `node_id` of itself.
+    /// Starts a pod's Envoy with the given `node.id`.
     ///
     /// # Errors
-    /// It can't be started.
+    /// Returns an error if it can't be started.
     pub fn start_sidecar_as(&self, worker: &mut Worker, index: usize, node_id: &str) -> Result<()> {
         let admin = self.dir.path().join(format!("{}.admin", worker.name));
         let bootstrap = Bootstrap {
@@ -103,10 +103,10 @@ impl Town {
         Ok(())
     }
 
-    /// The pods 1 to `count` of node `i`, each with an echo of its name at `port`.
+    /// Creates the pods 1 to `count` of node `i`, each with an echo of its name at `port`.
     ///
     /// # Errors
-    /// As for [`Town::worker`]; the port is taken.
+    /// See [`Town::worker`]; also returns an error if the port is taken.
     pub async fn answering_workers(&self, i: u8, count: u8, port: u16) -> Result<(Vec<Worker>, Vec<Echo>)> {
         let (mut workers, mut echoes) = (Vec::new(), Vec::new());
         for j in 1..=count {
@@ -118,7 +118,7 @@ impl Town {
     }
 }
 
-/// The flags that the sidecar's image gives its Envoy after the bootstrap, so that no test has others than users get.
+/// Returns the flags of the sidecar image's Envoy after the bootstrap, so that tests use the same flags as users.
 fn sidecar_flags() -> Result<Vec<String>> {
     let recipe = include_str!("../../../images/sidecar.Containerfile");
     let words = recipe.lines().find_map(|line| line.strip_prefix("CMD ")).context("no CMD")?;

@@ -1,5 +1,5 @@
-//! What the town's hub and agents prove themselves with: the rights of `deploy/rbac`, a serving certificate, and the tokens
-//! that a kubelet would project into the agents' pods.
+//! Credentials of the town's hub and agents: the rights of `deploy/rbac`, a serving certificate, and the tokens that a
+//! kubelet would project into the agents' pods.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,38 +18,38 @@ use crate::{manifest, wait};
 /// The audience of tokens for the API server itself.
 const API_AUDIENCE: &str = "https://kubernetes.default.svc";
 
-/// How long the API server may take to know a new pod. Generous: the machine may be busy.
+/// Timeout for the API server to accept a new pod's token. Long, because the machine may be busy.
 const GOOD: Duration = Duration::from_secs(40);
 
-/// The ServiceAccount of the agents.
+/// The agents' ServiceAccount.
 pub const ACCOUNT: &str = "portreeve-agent";
 
-/// Certificates of a town.
+/// The certificates of a town.
 pub struct Trust {
-    /// The authority that agents trust, in PEM.
+    /// The CA that agents trust, in PEM.
     pub authority: PathBuf,
-    /// Arguments of hubs that are started from now on: where their certificate comes from.
+    /// Certificate arguments for hubs that are started from now on.
     pub hub_args: Vec<String>,
-    /// The hubs' certificate, unless they make one of their own.
+    /// The hubs' certificate, unless they create their own.
     pub serving: Pair,
 }
 
 // === impl Trust ===
 
 impl Trust {
-    /// Gives hub and agents their rights, and the hubs a certificate in files under `dir`.
+    /// Grants hub and agents their rights, and writes a certificate for the hubs to files in `dir`.
     ///
     /// # Errors
-    /// The server refuses; the directory can't be written.
+    /// Returns an error if the server rejects an object or the directory can't be written.
     pub async fn establish(client: &Client, dir: &Path) -> Result<Self> {
         install_rights(client).await?;
         Self::new(dir)
     }
 
-    /// A certificate for hubs in files under `dir`.
+    /// Writes a certificate for hubs to files in `dir`.
     ///
     /// # Errors
-    /// The directory can't be written.
+    /// Returns an error if the directory can't be written.
     pub fn new(dir: &Path) -> Result<Self> {
         let authority = dir.join("hub-ca.pem");
         let serving = renew(&authority, dir)?;
@@ -59,17 +59,17 @@ impl Trust {
     }
 }
 
-/// Writes a new authority to `authority`, and a certificate of it that is good for any hub into `dir`.
+/// Writes a new CA to `authority`, and a certificate signed by it for any hub to `dir`.
 ///
 /// # Errors
-/// The directory can't be written.
+/// Returns an error if the directory can't be written.
 pub fn renew(authority: &Path, dir: &Path) -> Result<Pair> {
     let signer = Authority::new("hub of a test")?;
     fs::write(authority, signer.pem())?;
     signer.serving(dir, &[HUB_NAME])
 }
 
-/// Applies `deploy/rbac`: the namespace first, the rest at once.
+/// Applies `deploy/rbac`: the namespace first, then the rest concurrently.
 pub(super) async fn install_rights(client: &Client) -> Result<()> {
     let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac"));
     manifest::apply(client, &fs::read_to_string(directory.join("namespace.yaml"))?).await?;
@@ -86,10 +86,11 @@ pub(super) async fn install_rights(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Makes the agent's pod of a node, and writes what its kubelet would mount: a kubeconfig and the token for the hub, under
-/// `dir`.
+/// Creates a node's agent pod, and writes the files that its kubelet would mount to `dir`: a kubeconfig and the token
+/// for the hub.
 ///
 /// # Errors
+/// Returns an error if the server rejects an object or the directory can't be written.
 /// The server refuses; the directory can't be written.
 pub async fn agent(
     control: &ControlPlane,
@@ -103,14 +104,14 @@ pub async fn agent(
         control.bound_token(ACCOUNT, &name, HUB_AUDIENCE),
         control.bound_token(ACCOUNT, &name, API_AUDIENCE),
     )?;
-    // A server that was used before may for a moment look for the earlier pod of that name.
+    // A reused server may still know the earlier pod of that name for a moment.
     wait::until("the pod's tokens to be good", GOOD, || is_good(client, &probe)).await?;
     let token = dir.join(format!("{node}.token"));
     fs::write(&token, hub)?;
     Ok((control.kubeconfig_with(&format!("agent-{node}"), &api)?, token))
 }
 
-/// Whether the API server takes a token.
+/// Returns whether the API server accepts a token.
 async fn is_good(client: &Client, token: &str) -> bool {
     let review = TokenReview {
         spec: TokenReviewSpec { token: Some(token.into()), ..Default::default() },
@@ -120,7 +121,7 @@ async fn is_good(client: &Client, token: &str) -> bool {
     reviewed.is_ok_and(|review| review.status.is_some_and(|status| status.authenticated == Some(true)))
 }
 
-/// A pod `portreeve/agent-<node>` on that node under a ServiceAccount.
+/// Returns a pod `portreeve/agent-<node>` on that node with a ServiceAccount.
 pub fn pod(node: &str, account: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: agent-{node}, namespace: portreeve}}\n\

@@ -1,4 +1,4 @@
-//! A pod of the town. There is no kubelet: its status is written by the test.
+//! A pod of the town. There is no kubelet: the test writes its status.
 
 use std::net::IpAddr;
 
@@ -14,19 +14,19 @@ use crate::process::Process;
 
 /// A pod of a node.
 pub struct Worker {
-    /// Its name, in namespace `default`.
+    /// Name, in namespace `default`.
     pub name: String,
-    /// Its uid.
+    /// The pod's uid.
     pub uid: String,
-    /// Its network.
+    /// Its network namespace.
     pub netns: Netns,
-    /// The addresses that its status says from the next [`Worker::set_ready`] on, the primary family first.
+    /// Addresses for the next [`Worker::set_ready`], the primary family first.
     pub ips: Vec<IpAddr>,
     /// Its Envoy, if it has one.
     pub envoy: Option<Process>,
     /// The Envoy's admin socket.
     pub admin: Admin,
-    /// The cgroup of its container, where cgroups can be made. Behind the Envoy: it is removed after it.
+    /// The cgroup of its container, if cgroups can be created. It is removed after the Envoy.
     pub container: Option<Container>,
     pub(super) client: Client,
 }
@@ -34,7 +34,7 @@ pub struct Worker {
 // === impl Worker ===
 
 impl Worker {
-    /// The pod's primary address.
+    /// Returns the pod's primary address.
     pub fn ip(&self) -> IpAddr {
         self.ips[0]
     }
@@ -42,7 +42,7 @@ impl Worker {
     /// Writes the pod's status, as a kubelet would.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects it.
     pub async fn set_ready(&self, ready: bool) -> Result<()> {
         let (ip, ready) = (self.ip(), if ready { "True" } else { "False" });
         let ips: Vec<String> = self.ips.iter().map(|ip| format!("{{ip: '{ip}'}}")).collect();
@@ -57,10 +57,10 @@ impl Worker {
         manifest::apply_status(&self.client, &status).await.map(drop)
     }
 
-    /// Chooses its node, as a scheduler would.
+    /// Binds the pod to a node, as a scheduler would.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects it.
     pub async fn bind(&self, node: &str) -> Result<()> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
         let binding = serde_json::json!({
@@ -73,20 +73,20 @@ impl Worker {
         bound.map(drop).with_context(|| format!("binding {} to {node}", self.name))
     }
 
-    /// Deletes the pod with its grace period: it terminates, and stays until [`Worker::remove`].
+    /// Deletes the pod with its grace period: it is terminating, and stays until [`Worker::remove`].
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects the request.
     pub async fn terminate(&self) -> Result<()> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
         pods.delete(&self.name, &kube::api::DeleteParams::default()).await?;
         Ok(())
     }
 
-    /// Deletes the pod at once.
+    /// Deletes the pod immediately.
     ///
     /// # Errors
-    /// The server refuses.
+    /// Returns an error if the server rejects the request.
     pub async fn remove(&self) -> Result<()> {
         let pod =
             format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {}, namespace: default}}\n", self.name);

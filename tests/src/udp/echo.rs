@@ -1,4 +1,4 @@
-//! The answering side.
+//! The answering side of UDP traffic.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -13,29 +13,29 @@ use anyhow::{Result, ensure};
 use super::LARGEST;
 use crate::netns::Netns;
 
-/// How often the thread looks whether it should end.
+/// How often the thread checks whether it should end.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A UDP server that answers every datagram; ended when dropped.
+/// A UDP server that answers every datagram, and ends on drop.
 pub struct Echo {
-    /// What it signs its answers with.
+    /// Name in its answers.
     name: String,
-    /// Where it listens.
+    /// Listening address.
     address: SocketAddr,
     /// Its namespace.
     namespace: Netns,
-    /// What came so far.
+    /// The datagrams so far.
     seen: Arc<Mutex<Seen>>,
     /// The thread, while it runs.
     running: Option<Worker>,
 }
 
-/// What an [`Echo`] has received.
+/// The datagrams that an [`Echo`] has received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Datagrams.
+    /// Number of datagrams.
     pub received: u64,
-    /// Datagrams by source. Behind a proxy a source is one of its sessions.
+    /// Number of datagrams by source. Behind a proxy, each source is one of its sessions.
     pub sources: BTreeMap<SocketAddr, u64>,
 }
 
@@ -50,10 +50,10 @@ struct Worker {
 // === impl Echo ===
 
 impl Echo {
-    /// Listens on `address` (port 0: the kernel's choice) inside `namespace`, and signs as `name`.
+    /// Listens on `address` inside `namespace` (port 0: a free port), with `name` in its answers.
     ///
     /// # Errors
-    /// The address is taken or not of the namespace.
+    /// Returns an error if the address is taken or doesn't belong to the namespace.
     pub fn start(namespace: &Netns, name: &str, address: SocketAddr) -> Result<Self> {
         ensure!(!name.contains('|'), "an echo's name must not hold a |");
         let socket = super::socket(namespace, address)?;
@@ -68,25 +68,26 @@ impl Echo {
         Ok(echo)
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What came so far, over all restarts.
+    /// Returns the datagrams so far, including those before restarts.
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets what came so far.
+    /// Resets the counts.
     pub fn forget(&self) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
     }
 
-    /// Datagrams that the kernel dropped at its socket: lost by the test, not by what is tested.
+    /// Returns the number of datagrams that the kernel dropped at its socket. They were lost by the test, not by the
+    /// product.
     ///
     /// # Errors
-    /// The namespace can't be entered.
+    /// Returns an error if the namespace can't be entered.
     pub fn drops(&self) -> Result<u64> {
         let sockets = self.namespace.udp_sockets()?;
         Ok(sockets
@@ -96,7 +97,7 @@ impl Echo {
             .sum())
     }
 
-    /// Closes the socket: senders get "port unreachable". Nothing happens when it is closed already.
+    /// Closes the socket, so that senders get "port unreachable". Does nothing if it is already closed.
     pub fn stop(&mut self) {
         if let Some(worker) = self.running.take() {
             worker.stop.store(true, Ordering::Relaxed);
@@ -104,10 +105,10 @@ impl Echo {
         }
     }
 
-    /// Listens again, on the same address.
+    /// Listens again on the same address.
     ///
     /// # Errors
-    /// Somebody else took the address.
+    /// Returns an error if another process took the address.
     pub fn restart(&mut self) -> Result<()> {
         self.stop();
         let socket = super::socket(&self.namespace, self.address)?;
@@ -131,7 +132,7 @@ impl Drop for Echo {
     }
 }
 
-/// Answers until told to stop.
+/// Answers datagrams until it is told to stop.
 fn answer_all(socket: &UdpSocket, name: &str, seen: &Mutex<Seen>, stop: &AtomicBool) -> std::io::Result<()> {
     let mut buffer = vec![0; LARGEST];
     while !stop.load(Ordering::Relaxed) {
@@ -140,10 +141,10 @@ fn answer_all(socket: &UdpSocket, name: &str, seen: &Mutex<Seen>, stop: &AtomicB
                 note(seen, source);
                 let mut answer = buffer[..length].to_vec();
                 answer.extend_from_slice(format!("|{name}|{source}").as_bytes());
-                // A sender that is gone, or a full queue: its loss shows in the sender's count.
+                // If the sender is gone or the queue is full, the sender counts the loss.
                 let _ = socket.send_to(&answer, source);
             }
-            // Nothing came, or an earlier answer's sender is gone.
+            // Nothing arrived, or the receiver of an earlier answer is gone.
             Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
         }
@@ -158,7 +159,7 @@ fn note(seen: &Mutex<Seen>, source: SocketAddr) {
     *seen.sources.entry(source).or_default() += 1;
 }
 
-/// Whether the socket goes on working after this error.
+/// Returns whether the socket still works after this error.
 fn is_passing(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),

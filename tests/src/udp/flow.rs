@@ -1,4 +1,4 @@
-//! The asking side.
+//! The sending side of UDP traffic.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -14,25 +14,25 @@ use nix::sys::time::TimeSpec;
 use super::{Datagram, LARGEST, Line, Report};
 use crate::netns::{Netns, own_udp_sockets};
 
-/// How long answers are waited for after the last datagram.
+/// How long to wait for answers after the last datagram.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// A flow to be: where to, from how many sockets, how fast, how long.
+/// Settings of a flow: destination, number of sockets, rate and duration.
 #[derive(Debug, Clone)]
 pub struct Flow {
-    /// Where the datagrams go.
+    /// Destination of the datagrams.
     target: SocketAddr,
-    /// How many sockets send in turn; each is a session of its own for a proxy.
+    /// Number of sockets that send in turn. Each is a separate session for a proxy.
     sockets: u32,
     /// Datagrams per second, over all sockets.
     rate: f64,
-    /// Bytes of a datagram.
+    /// Size of a datagram in bytes.
     size: usize,
-    /// How long to send.
+    /// Duration.
     duration: Duration,
 }
 
-/// A flow under way. Dropped, it ends without a report.
+/// A running flow. On drop it ends without a report.
 pub struct Running {
     /// Tells it to stop sending.
     stop: Arc<AtomicBool>,
@@ -43,7 +43,7 @@ pub struct Running {
 // === impl Flow ===
 
 impl Flow {
-    /// A flow to `target`: one socket, 100 datagrams of 64 bytes per second, for 1 s.
+    /// Creates a flow to `target`: one socket, 100 datagrams of 64 bytes per second, for 1 s.
     pub fn to(target: SocketAddr) -> Self {
         Self { target, sockets: 1, rate: 100.0, size: 64, duration: Duration::from_secs(1) }
     }
@@ -60,13 +60,13 @@ impl Flow {
         Self { rate: f64::from(rate.max(1)), ..self }
     }
 
-    /// Sends datagrams of `size` bytes; the number of a datagram always fits in.
+    /// Sends datagrams of `size` bytes, or larger if the number needs more.
     #[must_use]
     pub fn size(self, size: usize) -> Self {
         Self { size, ..self }
     }
 
-    /// Sends for `duration` at most; see [`Running::stop`].
+    /// Sends for at most `duration`; see [`Running::stop`].
     #[must_use]
     pub fn lasting(self, duration: Duration) -> Self {
         Self { duration, ..self }
@@ -75,7 +75,7 @@ impl Flow {
     /// Starts sending from inside `namespace`.
     ///
     /// # Errors
-    /// The sockets can't be made: the namespace has no route to the target.
+    /// Returns an error if the namespace has no route to the target.
     pub fn start(self, namespace: &Netns) -> Result<Running> {
         let local: IpAddr = match self.target {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -104,7 +104,7 @@ impl Running {
     /// Waits for the end of the flow and its last answers.
     ///
     /// # Errors
-    /// A socket broke.
+    /// Returns an error if a socket fails.
     pub fn finish(mut self) -> Result<Report> {
         let thread = self.thread.take().context("a flow is finished once")?;
         thread.join().map_err(|_| anyhow::anyhow!("the flow's thread panicked"))?
@@ -113,7 +113,7 @@ impl Running {
     /// Stops sending, and waits for the last answers.
     ///
     /// # Errors
-    /// A socket broke.
+    /// Returns an error if a socket fails.
     pub fn stop(self) -> Result<Report> {
         self.stop.store(true, Ordering::Relaxed);
         self.finish()
@@ -126,30 +126,30 @@ impl Drop for Running {
     }
 }
 
-/// One socket and what became of its datagrams.
+/// A socket and the fate of its datagrams.
 struct End {
-    /// Connected and non-blocking.
+    /// A connected, non-blocking socket.
     socket: UdpSocket,
-    /// The account.
+    /// The fate of its datagrams.
     line: Line,
 }
 
 /// The thread's state.
 struct Sender {
-    /// What to do.
+    /// The settings.
     flow: Flow,
-    /// With what.
+    /// The sockets.
     ends: Vec<End>,
-    /// Time zero.
+    /// The start time.
     started: Instant,
-    /// The longest that a datagram was sent after it was due.
+    /// The longest delay between a datagram's due time and its sending.
     late: Duration,
 }
 
 // === impl Sender ===
 
 impl Sender {
-    /// Sends until the time is over or it is told to stop, then waits for the last answers.
+    /// Sends until the duration is over or the flow is stopped, then waits for the last answers.
     fn run(mut self, stop: &AtomicBool) -> std::io::Result<Report> {
         let mut sent = 0;
         while self.started.elapsed() < self.flow.duration && !stop.load(Ordering::Relaxed) {
@@ -165,7 +165,7 @@ impl Sender {
         Ok(Report { drops: drops_of(&lines)?, lines, late: self.late })
     }
 
-    /// Sends what is due by now, and returns how many were sent so far.
+    /// Sends all datagrams that are due, and returns the number sent so far.
     fn send_due(&mut self, mut sent: u32) -> std::io::Result<u32> {
         let count = self.flow.sockets;
         let due = Duration::from_secs_f64(f64::from(sent) / self.flow.rate);
@@ -178,11 +178,11 @@ impl Sender {
             end.line.datagrams.push(Datagram { sent: self.started.elapsed(), answer: None });
             match end.socket.send(bytes) {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    // The word of an earlier datagram's end: this one was not sent, so it is sent again.
+                    // The error belongs to an earlier datagram. This one wasn't sent, so it is sent again.
                     end.line.refused += 1;
                     let _ = end.socket.send(bytes);
                 }
-                // A cut link or a full queue: a loss like any other.
+                // A cut link or a full queue: the datagram counts as lost.
                 Err(_) | Ok(_) => {}
             }
             sent += 1;
@@ -190,7 +190,7 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Takes answers until `time`, or until there was one.
+    /// Receives answers until `time`, or until one arrives.
     fn receive_until(&mut self, time: Duration) -> std::io::Result<()> {
         let left = time.saturating_sub(self.started.elapsed());
         let mut polled: Vec<_> =
@@ -206,7 +206,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Whether an answer may still come.
+    /// Returns whether answers are still missing.
     fn unanswered(&self) -> bool {
         self.ends.iter().any(|end| end.line.lost().next().is_some())
     }
@@ -215,7 +215,7 @@ impl Sender {
 // === impl End ===
 
 impl End {
-    /// Takes every answer that is there.
+    /// Receives all answers that have arrived.
     fn drain(&mut self, started: Instant) {
         let mut buffer = [0; LARGEST];
         loop {
@@ -228,7 +228,7 @@ impl End {
     }
 }
 
-/// The kernel's drops at these sockets, from inside their namespace.
+/// Returns the kernel's drops at these sockets, from inside their namespace.
 fn drops_of(lines: &[Line]) -> std::io::Result<u64> {
     let ports: Vec<_> = lines.iter().map(|line| line.source.port()).collect();
     let sockets = own_udp_sockets().map_err(std::io::Error::other)?;

@@ -1,5 +1,5 @@
-//! New senders all the time: each datagram comes from a socket of its own, so each is a new session for a proxy.
-//! Entry point: [`Newcomers`].
+//! New senders at a constant rate: each datagram comes from its own socket, so each is a new session for a proxy. Entry
+//! point: [`Newcomers`].
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,23 +12,23 @@ use anyhow::{Context, Result};
 
 use crate::netns::Netns;
 
-/// How long an answer may take.
+/// Timeout of an answer.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A newcomer's fate.
+/// The fate of one newcomer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newcomer {
-    /// When its datagram was sent.
+    /// Time at which its datagram was sent.
     pub sent: Instant,
-    /// Who answered; none: nobody did.
+    /// Name of the echo that answered; `None` if there was no answer.
     pub by: Option<String>,
 }
 
-/// Newcomers that keep coming until [`Newcomers::finish`]. Dropped, they end without a report.
+/// A stream of newcomers until [`Newcomers::finish`]. On drop it ends without a report.
 pub struct Newcomers {
     /// Tells the thread to end.
     stop: Arc<AtomicBool>,
-    /// Those whose fate is known.
+    /// Newcomers with an answer or a timeout.
     done: Arc<Mutex<Vec<Newcomer>>>,
     /// The thread.
     thread: Option<JoinHandle<Result<()>>>,
@@ -36,23 +36,23 @@ pub struct Newcomers {
 
 /// The thread's state.
 struct Crowd {
-    /// Where they go.
+    /// Destination.
     target: SocketAddr,
-    /// Between two of them.
+    /// Interval between two newcomers.
     pause: Duration,
-    /// Those that wait for their answer, the oldest first.
+    /// Newcomers without an answer yet, the oldest first.
     waiting: VecDeque<(Instant, UdpSocket)>,
-    /// The others.
+    /// All other newcomers.
     done: Arc<Mutex<Vec<Newcomer>>>,
 }
 
 // === impl Newcomers ===
 
 impl Newcomers {
-    /// Starts sending to `target` from inside `namespace`, one every `pause`.
+    /// Starts sending to `target` from inside `namespace`, one datagram every `pause`.
     ///
     /// # Errors
-    /// The thread can't be started.
+    /// Returns an error if the thread can't be started.
     pub fn start(namespace: &Netns, target: SocketAddr, pause: Duration) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
@@ -62,17 +62,17 @@ impl Newcomers {
         Ok(Self { stop, done, thread: Some(thread) })
     }
 
-    /// Those whose fate is known by now, in the order of sending.
+    /// Returns the newcomers with an answer or a timeout so far, in the order of sending.
     pub fn so_far(&self) -> Vec<Newcomer> {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
         done.sort_by_key(|newcomer| newcomer.sent);
         done
     }
 
-    /// Stops, waits for the last answers, and tells what became of all, in the order of sending.
+    /// Stops sending, waits for the last answers, and returns the fate of all newcomers in the order of sending.
     ///
     /// # Errors
-    /// A socket could not be made.
+    /// Returns an error if a socket couldn't be opened.
     pub fn finish(mut self) -> Result<Vec<Newcomer>> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("newcomers finish once")?;
@@ -111,13 +111,13 @@ impl Crowd {
         socket.connect(self.target)?;
         socket.set_nonblocking(true)?;
         let sent = Instant::now();
-        // What can't be sent is lost like any other.
+        // A datagram that can't be sent counts as lost.
         let _ = socket.send(b"0:0:x");
         self.waiting.push_back((sent, socket));
         Ok(())
     }
 
-    /// Takes the answers that are there and gives up what waited too long; then waits a little, at most until `time`.
+    /// Receives the answers that have arrived, gives up on late ones, then waits a little, at most until `time`.
     fn receive(&mut self, time: Instant) -> std::io::Result<()> {
         let mut buffer = [0; 512];
         let now = Instant::now();
@@ -138,10 +138,10 @@ impl Crowd {
     }
 }
 
-/// How often answers are looked for.
+/// How often to look for answers.
 const TICK: Duration = Duration::from_millis(2);
 
-/// The echo's name in an answer.
+/// Returns the echo's name in an answer.
 fn name(answer: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(answer).ok()?;
     text.split('|').nth(1).map(str::to_owned)

@@ -1,4 +1,4 @@
-//! What became of a flow's datagrams.
+//! The fate of a flow's datagrams.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,72 +7,74 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-/// The sender was behind its schedule for so long: the machine had no processor for whole buffers' worth of datagrams.
+/// A delay of the sender that counts as a stall: the machine had no processor time, and whole buffers may have
+/// overflowed.
 pub const STALL: Duration = Duration::from_millis(100);
 
-/// What became of a flow.
+/// The fate of a flow's datagrams.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Each socket's part.
+    /// One line per socket.
     pub lines: Vec<Line>,
-    /// Answers that the kernel dropped at the flow's own sockets: lost by the test, not by what is tested.
+    /// Number of answers that the kernel dropped at the flow's own sockets. They were lost by the test, not by the
+    /// product.
     pub drops: u64,
-    /// The longest time that the sending thread was behind its schedule: the machine had no processor for it.
+    /// The longest delay of the sending thread, for lack of processor time.
     pub late: Duration,
 }
 
-/// What became of one socket's datagrams.
+/// The fate of one socket's datagrams.
 #[derive(Debug, Clone)]
 pub struct Line {
     /// The socket's own address.
     pub source: SocketAddr,
-    /// Every datagram, in the order of sending.
+    /// All datagrams, in the order of sending.
     pub datagrams: Vec<Datagram>,
-    /// "Port unreachable" answers.
+    /// Number of "port unreachable" errors.
     pub refused: u64,
-    /// Answers to nothing that was sent, or to something answered already.
+    /// Number of answers to datagrams that weren't sent or were already answered.
     pub stray: u64,
 }
 
-/// One datagram. Times are since the flow's start.
+/// One datagram. Times are relative to the flow's start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// When it was sent.
+    /// Time of sending.
     pub sent: Duration,
-    /// Its answer; none: it was lost.
+    /// The answer; `None` if the datagram was lost.
     pub answer: Option<Answer>,
 }
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// When it came.
+    /// Time of arrival.
     pub at: Duration,
     /// The echo's name.
     pub by: String,
-    /// Whom the echo took for the sender: behind a proxy, its upstream socket.
+    /// The source address that the echo saw: behind a proxy, the proxy's upstream socket.
     pub upstream: SocketAddr,
 }
 
 // === impl Report ===
 
 impl Report {
-    /// Datagrams sent.
+    /// Returns the number of datagrams sent.
     pub fn sent(&self) -> usize {
         self.lines.iter().map(|line| line.datagrams.len()).sum()
     }
 
-    /// Datagrams answered.
+    /// Returns the number of datagrams answered.
     pub fn received(&self) -> usize {
         self.lines.iter().map(Line::received).sum()
     }
 
-    /// Datagrams never answered; [`Report::drops`] of them are the test's own fault.
+    /// Returns the number of datagrams without an answer. [`Report::drops`] of them were lost by the test.
     pub fn lost(&self) -> usize {
         self.sent() - self.received()
     }
 
-    /// Answers by echo.
+    /// Returns the number of answers by echo.
     pub fn answered_by(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for answer in self.lines.iter().flat_map(Line::answers) {
@@ -81,29 +83,30 @@ impl Report {
         counts
     }
 
-    /// The longest that any socket went without an answer; see [`Line::longest_gap`].
+    /// Returns the longest time that any socket went without an answer; see [`Line::longest_gap`].
     pub fn longest_gap(&self) -> Duration {
         self.lines.iter().map(Line::longest_gap).max().unwrap_or_default()
     }
 
-    /// Nothing lost, or says what was.
+    /// Checks that nothing was lost.
     ///
     /// # Errors
-    /// Datagrams were lost, or nothing was sent.
+    /// Returns an error if datagrams were lost or nothing was sent.
     pub fn lossless(&self) -> Result<()> {
         ensure!(self.sent() > 0, "nothing was sent");
         ensure!(self.lost() == 0, "{self}");
         Ok(())
     }
 
-    /// Nothing lost, and every session the one that it was; or says what is not so.
+    /// Checks that nothing was lost and that every session stayed the same.
     ///
-    /// `dropped` is what the kernel dropped at the proxies' sockets (see [`crate::netns::Netns::udp_drops`]). These and the
-    /// drops at the flow's own sockets are excused only if the machine stalled ([`STALL`]) while the flow ran: a proxy's
-    /// buffer holds a quarter of a second of such a flow, so without a stall a full buffer is the product's fault.
+    /// `dropped` is the number of datagrams that the kernel dropped at the proxies' sockets (see
+    /// [`crate::netns::Netns::udp_drops`]). These drops and those at the flow's own sockets are excused only if the
+    /// machine stalled ([`STALL`]) during the flow: a proxy's buffer holds a quarter of a second of such a flow, so
+    /// without a stall a full buffer is the product's fault.
     ///
     /// # Errors
-    /// More was lost, a session was made anew, or nothing was sent.
+    /// Returns an error if more was lost, a session was renewed, or nothing was sent.
     pub fn undisturbed(&self, dropped: u64) -> Result<()> {
         ensure!(self.sent() > 0, "nothing was sent");
         let excused = if self.late >= STALL { dropped + self.drops } else { 0 };
@@ -139,22 +142,23 @@ impl fmt::Display for Report {
 // === impl Line ===
 
 impl Line {
-    /// The answers, in the order of sending.
+    /// Returns the answers, in the order of sending.
     pub fn answers(&self) -> impl Iterator<Item = &Answer> {
         self.datagrams.iter().filter_map(|datagram| datagram.answer.as_ref())
     }
 
-    /// The datagrams that got none.
+    /// Returns the datagrams without an answer.
     pub fn lost(&self) -> impl Iterator<Item = &Datagram> {
         self.datagrams.iter().filter(|datagram| datagram.answer.is_none())
     }
 
-    /// Datagrams answered.
+    /// Returns the number of datagrams answered.
     pub fn received(&self) -> usize {
         self.answers().count()
     }
 
-    /// The echoes that answered, in the order of their first answer, without repetition: `[a, b, a]` is `[a, b]`.
+    /// Returns the echoes that answered, in the order of their first answer, without duplicates: `[a, b, a]` is `[a,
+    /// b]`.
     pub fn echoes(&self) -> Vec<&str> {
         let mut found = Vec::new();
         for answer in self.answers() {
@@ -165,7 +169,8 @@ impl Line {
         found
     }
 
-    /// The upstream sockets, likewise: more than one means that the proxy's session was made anew.
+    /// Returns the upstream sockets in the order of their first answer, without duplicates. Several mean that the proxy
+    /// renewed the session.
     pub fn upstreams(&self) -> Vec<SocketAddr> {
         let mut found = Vec::new();
         for answer in self.answers() {
@@ -176,8 +181,8 @@ impl Line {
         found
     }
 
-    /// The longest time between two answers, the first datagram and the first answer, or the last answer and the last
-    /// datagram.
+    /// Returns the longest time between two answers, or between the first datagram and the first answer, or between the
+    /// last answer and the last datagram.
     pub fn longest_gap(&self) -> Duration {
         let sent = |datagram: Option<&Datagram>| datagram.map(|datagram| datagram.sent).unwrap_or_default();
         let (first, last) = (sent(self.datagrams.first()), sent(self.datagrams.last()));
@@ -186,7 +191,7 @@ impl Line {
         times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// Books an answer.
+    /// Records an answer.
     pub(super) fn note(&mut self, bytes: &[u8], at: Duration) {
         let parsed = parse_answer(bytes);
         let open = parsed.as_ref().and_then(|(number, ..)| self.datagrams.get_mut(*number));
@@ -199,7 +204,7 @@ impl Line {
     }
 }
 
-/// A datagram's number, the echo's name and the source that it saw.
+/// Returns a datagram's number, the echo's name and the source that it saw.
 fn parse_answer(bytes: &[u8]) -> Option<(usize, String, SocketAddr)> {
     let mut parts = std::str::from_utf8(bytes).ok()?.split('|');
     let number = parts.next()?.split(':').nth(1)?.parse().ok()?;
@@ -215,7 +220,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// When a datagram was sent; when, by whom and from which upstream port it was answered.
+    /// When a datagram was sent, and when, by which echo and from which upstream port it was answered.
     type Mk<'a> = (u64, Option<(u64, &'a str, u16)>);
 
     fn mk_line(answers: &[Mk<'_>]) -> Line {
