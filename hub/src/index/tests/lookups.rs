@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
 use portreeve_api::kind::Kind;
 
+use super::random::Dice;
 use super::things::{GATE, PATH, POLICY, TWIN, Thing, answers, mk_thing, thing_key};
 use super::*;
 use crate::lookup::SecretFacts;
@@ -239,4 +240,51 @@ fn objects_that_come_in_any_order_lead_to_the_same_plans() {
     }
     assert_eq!(plans[0], plans[1]);
     assert_eq!(plans[0].0, ["policy 1", "path r 1"]);
+}
+
+/// A random object with one of four names of each kind.
+fn random_thing(dice: &mut Dice) -> Thing {
+    let kind = dice.pick(&[&GATE, &TWIN, &PATH, &POLICY]);
+    let (name, other) = (format!("o{}", dice.roll(4)), format!("o{}", dice.roll(4)));
+    let value = dice.roll(3).to_string();
+    let spec = match dice.roll(3) {
+        0 => json!({"policy": other, "value": value, "namespace": "ns"}),
+        1 => json!({"paths": other, "of": other, "gate": name, "value": value}),
+        _ => json!({"gate": other, "of": name, "value": value}),
+    };
+    mk_thing(kind, &name, spec)
+}
+
+#[test]
+fn random_changes_lead_to_the_plans_of_an_index_that_sees_the_end_only() {
+    let (mut bed, mut dice) = (Bed::new(), Dice(77));
+    let mut model: BTreeMap<ObjectRef, Thing> = BTreeMap::new();
+    for step in 0..2_000 {
+        let thing = random_thing(&mut dice);
+        let reference = thing.reference();
+        match dice.roll(4) {
+            0 => {
+                bed.index.delete_object(&reference, 0);
+                model.remove(&reference);
+            }
+            1 => {
+                let listed = model.keys().filter(|key| key.kind == reference.kind && **key != reference);
+                let listed = listed.cloned().collect();
+                bed.index.keep_objects((reference.kind, None), &listed, 0);
+                model.remove(&reference);
+            }
+            _ => {
+                bed.index.apply_object(&thing, 0);
+                model.insert(reference, thing);
+            }
+        }
+        if step % 50 == 0 {
+            let mut fresh = Bed::new();
+            model.values().for_each(|thing| fresh.index.apply_object(thing, 0));
+            bed.fleet.follow(&mut bed.index);
+            fresh.fleet.follow(&mut fresh.index);
+            let held = |bed: &Bed| bed.fleet.held.get("a").cloned().unwrap_or_default();
+            assert_eq!(held(&bed), held(&fresh), "step {step}");
+        }
+    }
 }
