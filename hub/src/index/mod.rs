@@ -128,8 +128,9 @@ impl Index {
         let uid = pod.uid.clone();
         let attributes = self.attributes(&pod);
         let old = self.pods.insert(uid.clone(), pod);
-        let before = old.as_ref().map(|old| self.attributes(old));
-        if before.as_ref() != Some(&attributes) {
+        let same = |old: &Pod, pod: &Pod| (&old.labels, &old.extra) == (&pod.labels, &pod.extra);
+        if old.as_ref().zip(self.pods.get(&uid)).is_none_or(|(old, pod)| !same(old, pod)) {
+            let before = old.as_ref().map(|old| self.attributes(old));
             self.stir(before.iter().chain([&attributes]));
         }
         self.place_pod(&uid, attributes, old.and_then(|old| old.node), now_ms);
