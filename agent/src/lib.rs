@@ -13,9 +13,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ads;
+pub mod claims;
 pub mod directory;
 pub mod envoy;
 pub mod families;
+pub mod fleet;
 pub mod forget;
 mod generated;
 pub mod health;

@@ -1,33 +1,30 @@
 //! The agent's world behind its lock, with what wakes the tasks around it, and the proxies' source. Entry point:
 //! [`Local`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
-use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Budget, Event, Hello, Name, Peer, Source, StreamGuard, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
+use crate::fleet::Tally;
 use crate::health::Watched;
 use crate::identity::Door;
 use crate::restore;
 use crate::status::{Book, Statuses};
 use crate::store::{Content, Key, Problem, Restored, Saver};
 use crate::traces::Tracer;
+use crate::translate::ProxyModel;
 use crate::world::{Effects, Host, ProxyId, World};
 
-mod answers;
 mod presence;
 mod verbs;
 
-use presence::embodied;
-
-pub use answers::{Answers, Refusal, Tally};
 pub use verbs::{FeedSink, PodVerbs};
 
 /// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
@@ -65,11 +62,6 @@ struct Inner {
     watermark: Option<Arc<str>>,
     /// A kept NodeProxy can't be read.
     doubtful: bool,
-    streams: HashMap<u64, ProxyId>,
-    answers: BTreeMap<ProxyId, Answers>,
-    /// Until when proxies without a stream are presumed to run what they accepted.
-    presumed: BTreeMap<ProxyId, Instant>,
-    tally: Tally,
     book: Book,
 }
 
@@ -92,12 +84,8 @@ impl Local {
         world.set_node(&node);
         let (watermark, doubtful) = (kept.watermark.clone(), kept.lost_any(PlanType::NodeProxy));
         restore::restore(&mut world, kept, &saver);
-        let (streams, answers, presumed, tally, book) = Default::default();
-        let mut inner = Inner { world, watermark, doubtful, streams, answers, presumed, tally, book };
-        // The proxies that an earlier agent served are on their way to this one.
-        let accepted: Vec<_> = inner.world.all_accepted().map(|(id, all)| (id.clone(), all)).collect();
-        let now = Instant::now();
-        accepted.into_iter().for_each(|(id, all)| inner.presume(id, all, now));
+        world.presume_all(Instant::now());
+        let inner = Inner { world, watermark, doubtful, book: Book::default() };
         Arc::new(Self {
             node,
             door,
@@ -138,20 +126,9 @@ impl Local {
         look(&self.lock().world)
     }
 
-    /// What each proxy said.
-    pub fn answers(&self) -> BTreeMap<ProxyId, Answers> {
-        self.lock().answers.clone()
-    }
-
     /// What all proxies said, in numbers.
     pub fn tally(&self) -> Tally {
-        self.lock().tally
-    }
-
-    /// Looks at the world and at what the proxies said of it, at one moment.
-    pub fn survey<R>(&self, look: impl FnOnce(&World, &BTreeMap<ProxyId, Answers>) -> R) -> R {
-        let inner = self.lock();
-        look(&inner.world, &inner.answers)
+        self.lock().world.tally()
     }
 
     /// How far each Plan is on this node: the newest word, published when one differs.
@@ -227,7 +204,6 @@ impl Local {
         let answer = change(&mut inner.world);
         let faults = inner.world.take_faults();
         restore::save(&mut inner.world, &self.saver);
-        inner.clear_refusals();
         self.settle(&mut inner);
         self.health.follow(inner.world.health());
         drop(inner);
@@ -247,18 +223,9 @@ impl Local {
     fn settle(&self, inner: &mut Inner) {
         inner.book.touch(inner.world.take_touched());
         if !inner.book.is_clean() {
-            let Inner { world, answers, book, .. } = inner;
-            self.statuses.send_if_modified(|statuses| book.settle(world, answers, statuses));
+            let Inner { world, book, .. } = inner;
+            self.statuses.send_if_modified(|statuses| book.settle(world, statuses));
         }
-    }
-
-    /// All Plans of a proxy may stand differently.
-    fn touch_proxy(&self, inner: &mut Inner, id: &ProxyId) {
-        let Inner { world, book, .. } = &mut *inner;
-        if let Some(proxy) = world.proxies().get(id) {
-            book.touch(world.taken_by(&proxy.facts));
-        }
-        self.settle(inner);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -275,30 +242,28 @@ impl Local {
     }
 
     /// Opens a proxy's view; `patient`: only once the names of its Plans are answered.
-    fn try_open(&self, id: &ProxyId, hello: &Hello, patient: bool) -> Option<Arc<View<EnvoyType>>> {
+    fn try_open<T: ProxyModel>(&self, id: &ProxyId, hello: &Hello, patient: bool) -> Option<Arc<View<T>>> {
         let mut inner = self.lock();
-        if !inner.world.complete() || (patient && !inner.world.settled(id)) {
+        if !inner.world.complete() || (patient && !inner.world.settled(T::KIND, id)) {
             return None;
         }
-        let view = inner.world.open(id)?;
+        let view = inner.world.open::<T>(id)?;
         // Beside a process that still has sessions, a new one gets what that one has.
-        if hello.fresh && inner.answers.get(id).is_none_or(|answers| answers.streams == 0) {
-            inner.world.restarted(id);
-            // Another process: it runs nothing yet.
-            inner.answers.remove(id);
+        if hello.fresh && inner.world.is_alone::<T>(id) {
+            inner.world.restarted::<T>(id);
         }
-        inner.welcome(hello.stream, id);
+        inner.world.welcome::<T>(hello.stream, id);
         restore::save(&mut inner.world, &self.saver);
-        self.touch_proxy(&mut inner, id);
+        self.settle(&mut inner);
         drop(inner);
         self.generation.send_modify(|n| *n += 1);
         Some(view)
     }
 
-    fn note(&self, stream: u64, event: &Event<EnvoyType>) {
+    fn note<T: ProxyModel>(&self, stream: u64, event: &Event<T>) {
         let mut inner = self.lock();
-        let Some(id) = inner.streams.get(&stream).cloned() else { return };
-        inner.take(&id, event);
+        let Some(id) = inner.world.at_stream::<T>(stream).cloned() else { return };
+        inner.world.answered(&id, event);
         restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
         drop(inner);
@@ -307,12 +272,12 @@ impl Local {
     }
 }
 
-impl Source<EnvoyType> for Local {
+impl<T: ProxyModel> Source<T> for Local {
     fn admit(&self, peer: &Peer) -> Result<StreamGuard, Status> {
         self.door.begin(peer)
     }
 
-    async fn open(&self, hello: Hello) -> Result<Arc<View<EnvoyType>>, Status> {
+    async fn open(&self, hello: Hello) -> Result<Arc<View<T>>, Status> {
         let claimed = &*hello.node.id;
         let id = self.door.proxy(&hello.peer, claimed)?;
         let mut changes = self.changes();
@@ -321,7 +286,7 @@ impl Source<EnvoyType> for Local {
             let patience = tokio::time::sleep(UNANSWERED_NAMES);
             tokio::pin!(patience);
             loop {
-                let id = self.read(|world| embodied(world, &id));
+                let id = self.read(|world| world.embodied(&id));
                 if let Some(view) = self.try_open(&id, &hello, !patience.is_elapsed()) {
                     return (id, view);
                 }
@@ -345,14 +310,14 @@ impl Source<EnvoyType> for Local {
             }
             () = complete => {
                 let pid = hello.peer.pid.unwrap_or_default();
-                let named = self.read(|world| embodied(world, &id));
+                let named = self.read(|world| world.embodied(&id));
                 let of = if named == id { id.to_string() } else { format!("{id}, which embodies {named}") };
                 Err(self.door.deny(&format!("process {pid} of {of}, which is not known on this node")))
             }
         }
     }
 
-    fn event(&self, stream: &StreamInfo, event: &Event<EnvoyType>) {
+    fn event(&self, stream: &StreamInfo, event: &Event<T>) {
         self.note(stream.id, event);
     }
 
@@ -366,9 +331,8 @@ impl Source<EnvoyType> for Local {
 
     fn closed(&self, stream: &StreamInfo) {
         let mut inner = self.lock();
-        let Some(id) = inner.streams.remove(&stream.id) else { return };
-        let alone = inner.part(&id, Instant::now());
-        self.touch_proxy(&mut inner, &id);
+        let Some((id, alone)) = inner.world.part::<T>(stream.id, Instant::now()) else { return };
+        self.settle(&mut inner);
         drop(inner);
         if alone {
             self.presumptions.notify_one();

@@ -10,13 +10,14 @@ use portreeve_runtime::Metrics;
 use portreeve_runtime::metrics::Family;
 
 use crate::envoy::stats::{Prefix, Stats};
+use crate::fleet::Counts;
 use crate::identity::Refused;
 use crate::keepers::Status;
-use crate::local::{Answers, Local};
+use crate::local::Local;
 use crate::run::Agent;
 use crate::status::Statuses;
 use crate::status::node_report::phase;
-use crate::world::ProxyId;
+use crate::world::World;
 
 /// What an agent tells, with those of its Envoys' own statistics whose names begin so.
 pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
@@ -41,7 +42,7 @@ pub fn of(agent: &Agent) -> Vec<Family> {
             .each("state", replicas),
     );
     all.extend(kept(&agent.keepers.status()));
-    all.extend(agent.local.survey(|_, answers| answered(answers)));
+    all.extend(agent.local.read(answered));
     all.extend(plans(&agent.local.statuses().borrow()));
     all.push(refused(agent.local.door().refused()));
     all
@@ -103,16 +104,15 @@ fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
 }
 
 /// What all proxies said, those of pods included.
-fn answered(answers: &BTreeMap<ProxyId, Answers>) -> Vec<Family> {
-    let of = |count: fn(&Answers) -> usize| {
-        answers.iter().map(move |(id, one)| (id.to_string(), count(one) as f64))
-    };
+fn answered(world: &World) -> Vec<Family> {
+    let all: Vec<Counts> = world.fleets().all().flat_map(|fleet| fleet.counts()).collect();
+    let of = |count: fn(&Counts) -> usize| all.iter().map(move |one| (one.id.to_string(), count(one) as f64));
     vec![
         Family::gauge("portreeve_agent_proxy_streams", "Open streams").each("proxy", of(|one| one.streams)),
         Family::gauge("portreeve_agent_proxy_resources", "Resources that the proxy has accepted")
-            .each("proxy", of(|one| one.accepted.len())),
+            .each("proxy", of(|one| one.accepted)),
         Family::gauge("portreeve_agent_proxy_refused_resources", "Resources that the proxy refuses")
-            .each("proxy", of(|one| one.refused.len())),
+            .each("proxy", of(|one| one.refused)),
     ]
 }
 

@@ -14,7 +14,7 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
     let plans: BTreeSet<&Name> = names(&kept, PlanType::Plan);
     let proxies: BTreeSet<&Name> = names(&kept, PlanType::NodeProxy);
     for (owner, all) in &kept.accepted {
-        let proxy = match &owner.0 {
+        let proxy = match &owner.proxy {
             ProxyId::Node(name) => {
                 proxies.contains(name) || kept.lost(&Key::Resource(PlanType::NodeProxy, name.clone()))
             }
@@ -23,11 +23,18 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
             }
         };
         // A Plan whose file is lost is served as the proxy accepted it; one that was not kept is gone.
-        let plan = &owner.1;
+        let plan = &owner.plan;
         let wanted = plans.contains(plan) || kept.lost(&Key::Resource(PlanType::Plan, plan.clone()));
-        match proxy && wanted {
-            true => world.restore_accepted(owner.clone(), all.clone()),
-            false => saver.remove(Key::Accepted(owner.clone())),
+        let known = proxy && wanted && world.restore_accepted(owner.clone(), all);
+        if proxy && wanted && !known {
+            tracing::warn!(
+                proxy = %owner.proxy,
+                plan = &**plan,
+                "what the proxy accepted was kept by a later version of the agent; it is translated anew"
+            );
+        }
+        if !known {
+            saver.remove(Key::Accepted(owner.clone()));
         }
     }
     let (_, errors) = world.restore_feed(&kept.resources, kept.complete);

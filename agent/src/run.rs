@@ -16,7 +16,7 @@ use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{
     Guard, Heart, Liveness, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, socket, watch,
 };
-use portreeve_xds::{Gate, Limits, routes, serve_unix_gated};
+use portreeve_xds::{Gate, Limits, serve_unix_gated};
 use tokio::net::TcpListener;
 
 use crate::directory::Hold;
@@ -35,7 +35,7 @@ use crate::traces::Tracer;
 use crate::translate::Defaults;
 use crate::turn::{Passed, Turn};
 use crate::world::{Account, World};
-use crate::{envoy, families, health, metrics, names, proxies, reports, status};
+use crate::{ads, envoy, families, health, metrics, names, proxies, reports, status};
 
 /// Seconds that the hub's last word may be relied on when nobody says otherwise.
 pub const MAX_STALE: u32 = 3600;
@@ -352,7 +352,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         keepers.in_pods(Arc::downgrade(&pods));
     }
     tasks.spawn("ports", Watch::begin(local.clone(), keepers.clone(), families).run());
-    let served = routes(local.clone(), LIMITS).add_service(keepers.service());
+    let served = ads::serve(local.clone(), LIMITS).add_service(keepers.service());
     let at_door = local.clone();
     let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));
     let until = shutdown.waiter();

@@ -10,8 +10,7 @@ use std::time::{Duration, SystemTime};
 use portreeve_api::plan::Plan;
 use portreeve_runtime::Traces;
 use portreeve_runtime::traces::{Span, SpanId, TraceId};
-use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Event, Name};
+use portreeve_xds::{Event, Name, ResourceType};
 use prost::Message;
 
 use crate::world::{ProxyId, Sent};
@@ -34,7 +33,8 @@ struct Pending {
     /// The agent's `apply`.
     parent: SpanId,
     since: SystemTime,
-    answered: BTreeSet<(ProxyId, EnvoyType)>,
+    /// Proxies with the type of what they answered.
+    answered: BTreeSet<(ProxyId, &'static str)>,
 }
 
 // === impl Tracer ===
@@ -68,7 +68,7 @@ impl Tracer {
     }
 
     /// A proxy said something.
-    pub fn answered(&self, proxy: &ProxyId, event: &Event<EnvoyType>) {
+    pub fn answered<T: ResourceType>(&self, proxy: &ProxyId, event: &Event<T>) {
         let (name, ty, names, failure): (_, _, Vec<&Name>, _) = match event {
             Event::Acked { ty, resources, claimed: false, .. } => {
                 ("acknowledge", *ty, resources.iter().map(|(name, _)| name).collect(), None)
@@ -84,7 +84,7 @@ impl Tracer {
                 sent.remove(plan);
                 return None;
             }
-            let first = pending.answered.insert((proxy.clone(), ty));
+            let first = pending.answered.insert((proxy.clone(), ty.type_url()));
             first.then_some((pending.trace, pending.parent, pending.since))
         };
         for plan in plans {
@@ -111,6 +111,7 @@ fn trace_of(plan: &[u8], version: u64) -> Option<TraceId> {
 mod tests {
     use portreeve_api::plan::Origin;
     use portreeve_xds::Version;
+    use portreeve_xds::envoy::EnvoyType;
     use tokio::sync::mpsc::Receiver;
 
     use super::*;

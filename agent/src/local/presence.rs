@@ -1,4 +1,4 @@
-//! Who is there: the pods that embody NodeProxies, and the proxies that are presumed to be there while they have no stream.
+//! Which pods embody NodeProxies, which ports strangers hold, and the end of presumptions that proxies are there.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -6,20 +6,9 @@ use std::time::Instant;
 use portreeve_xds::{Name, Peer};
 
 use super::Local;
+use crate::claims::strangers::Strangers;
 use crate::keepers::pods::Embodiment;
-use crate::world::{ProxyId, Strangers, World};
-
-/// The NodeProxy that a pod embodies, in its place; a static pod's mirror in the place of the static pod.
-pub(super) fn embodied(world: &World, id: &ProxyId) -> ProxyId {
-    match id {
-        ProxyId::Pod(uid) => match (world.embodied_by(uid), world.mirror_of(uid)) {
-            (Some(name), _) => ProxyId::Node(name.into()),
-            (None, Some(mirror)) => ProxyId::Pod(mirror),
-            (None, None) => id.clone(),
-        },
-        ProxyId::Node(_) => id.clone(),
-    }
-}
+use crate::world::World;
 
 impl Embodiment for Local {
     fn pod_of(&self, peer: &Peer) -> Option<(Name, String)> {
@@ -49,7 +38,7 @@ impl Local {
     /// Ends the presumptions that proxies without a stream are there, in time, for ever.
     pub async fn keep_presumptions(&self) {
         loop {
-            let due = self.lock().presumed.values().min().copied();
+            let due = self.lock().world.presumed_until();
             let over = async {
                 match due {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -61,8 +50,8 @@ impl Local {
                 () = over => {}
             }
             let mut inner = self.lock();
-            let alone = inner.presume_no_more(Instant::now());
-            alone.iter().for_each(|id| self.touch_proxy(&mut inner, id));
+            inner.world.presume_no_more(Instant::now());
+            self.settle(&mut inner);
             drop(inner);
             self.generation.send_modify(|n| *n += 1);
         }
@@ -72,12 +61,13 @@ impl Local {
 #[cfg(test)]
 mod tests {
     use portreeve_api::pod::Pod;
+    use portreeve_api::refs::ProxyId;
+    use portreeve_xds::envoy::EnvoyType;
     use serde_json::json;
 
-    use super::embodied;
     use crate::identity::cgroup::{Place, place};
     use crate::translate::Families;
-    use crate::world::{ProxyId, World};
+    use crate::world::World;
 
     /// A kubelet names a static pod's cgroup by the hash of its file; the API server's mirror of it has a uid of its own.
     #[test]
@@ -96,11 +86,11 @@ mod tests {
             panic!("no pod");
         };
         let proxy = ProxyId::Pod(seen.into());
-        assert_eq!(embodied(&world, &proxy), proxy, "not known yet");
+        assert_eq!(world.embodied(&proxy), proxy, "not known yet");
         let pod = Pod::from_kube(serde_json::from_value(mirror).unwrap()).unwrap();
         let known = ProxyId::Pod(pod.uid.clone());
         world.apply_pod(pod);
-        assert_eq!(embodied(&world, &proxy), known);
-        assert!(world.open(&known).is_some() && world.open(&proxy).is_none());
+        assert_eq!(world.embodied(&proxy), known);
+        assert!(world.open::<EnvoyType>(&known).is_some() && world.open::<EnvoyType>(&proxy).is_none());
     }
 }

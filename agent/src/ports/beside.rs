@@ -7,7 +7,7 @@ use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket};
 
 use super::sockets::Bound;
-use crate::world::claims::Transport;
+use crate::claims::Transport;
 
 /// An address that nobody sends to: beside a wildcard socket, the attempt takes no datagram from it.
 const UNUSED: Ipv4Addr = Ipv4Addr::new(127, 77, 84, 1);

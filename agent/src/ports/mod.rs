@@ -28,14 +28,15 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use crate::claims::Transport;
+use crate::claims::strangers::{Stranger, Strangers};
 use crate::identity::Identity;
 use crate::identity::cgroup::{Place, place};
 use crate::keepers::Keepers;
 use crate::local::Local;
 use crate::translate::Families;
 use crate::translate::bind::Bind;
-use crate::world::claims::Transport;
-use crate::world::{ProxyId, Stranger, Strangers, World};
+use crate::world::{ProxyId, World};
 use sockets::Bound;
 use unread::{Round, Suspects};
 use whose::Whose;
@@ -204,7 +205,8 @@ impl Watch {
         let Place::Pod(uid) = place(&text) else { return false };
         self.local.read(|world| {
             let uid = world.mirror_of(&uid).unwrap_or_else(|| Name::from(uid.as_str()));
-            world.embodied_by(&uid).is_some() || world.proxies().contains_key(&ProxyId::Pod(uid))
+            world.embodied_by(&uid).is_some()
+                || world.fleets().all().any(|fleet| fleet.facts(&ProxyId::Pod(uid.clone())).is_some())
         })
     }
 

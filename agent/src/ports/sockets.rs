@@ -12,9 +12,9 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
+use crate::claims::Transport;
 use crate::translate::Families;
 use crate::translate::bind::Bind;
-use crate::world::claims::Transport;
 
 /// `nlmsghdr`.
 const HEADER: usize = 16;

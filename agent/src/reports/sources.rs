@@ -35,9 +35,9 @@ pub async fn run(
         wanted.borrow_and_update();
         let kept_now = kept.borrow_and_update().clone();
         let mut all = statuses.borrow_and_update().clone();
-        all.append(&mut local.survey(|world, answers| {
-            of_proxies(world, &kept_now, has_envoy, (answers, now_ms().unsigned_abs()))
-        }));
+        all.append(
+            &mut local.read(|world| of_proxies(&kept_now, has_envoy, (world, now_ms().unsigned_abs()))),
+        );
         reports.set_plans(all);
         tokio::select! {
             changed = own.changed() => changed?,

@@ -1,15 +1,12 @@
 //! The statuses of all Plans, kept up to date Plan by Plan. Entry point: [`Book`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use portreeve_api::refs::ResourceName;
 use portreeve_xds::Name;
-use portreeve_xds::envoy::EnvoyType;
 
 use super::{Statuses, of_plan};
-use crate::local::Answers;
-use crate::world::{ProxyId, World};
+use crate::world::World;
 
 /// Which Plans are to be looked at again.
 #[derive(Default)]
@@ -33,23 +30,18 @@ impl Book {
     }
 
     /// Looks at what was touched; answers whether a status differs.
-    pub fn settle(
-        &mut self,
-        world: &World,
-        answers: &BTreeMap<ProxyId, Answers>,
-        statuses: &mut Statuses,
-    ) -> bool {
+    pub fn settle(&mut self, world: &World, statuses: &mut Statuses) -> bool {
         let mut differs = false;
         for name in std::mem::take(&mut self.dirty) {
             self.looked_at += 1;
-            match of_plan(world, answers, &name) {
+            match of_plan(world, &name) {
                 Some(status) if statuses.get(&name).is_none_or(|before| **before != status) => {
                     statuses.insert(name, Arc::new(status));
                     differs = true;
                 }
                 Some(_) => {}
                 // Withdrawn, and a proxy has yet to confirm that: what was said last stands until then.
-                None if answers.values().any(|one| runs(one, &name)) => {}
+                None if world.fleets().all().any(|fleet| fleet.has_any(&name)) => {}
                 None => differs |= statuses.remove(&name).is_some(),
             }
         }
@@ -60,17 +52,4 @@ impl Book {
     pub fn looked_at(&self) -> u64 {
         self.looked_at
     }
-}
-
-/// Whether a proxy still has something of a Plan. (Assignments go with their cluster.)
-fn runs(answers: &Answers, plan: &str) -> bool {
-    let start = ResourceName::start_of(plan);
-    [EnvoyType::Cluster, EnvoyType::Listener].into_iter().any(|ty| {
-        let from = (ty, Name::from(start.as_str()));
-        answers
-            .accepted
-            .range(from..)
-            .next()
-            .is_some_and(|((of, name), _)| *of == ty && name.starts_with(&start))
-    })
 }

@@ -8,17 +8,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portreeve_api::conditions::{self, ConditionType, Reason, Verdict};
 use portreeve_api::own::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
-use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Name, Version};
+
+use portreeve_api::refs::ProxyId;
 
 use super::Statuses;
 use super::leaving::{Sockets, leaving};
+use crate::claims::{Denied, Transport};
+use crate::fleet::AnyFleet;
 use crate::keeper;
 use crate::keepers::{Status, Wanted};
-use crate::local::Answers;
-use crate::world::claims::{Denied, Transport};
-use crate::world::{Proxy, ProxyId, World};
-use portreeve_api::refs::ResourceName;
+use crate::world::World;
 
 /// Between two writes, unless a phase changed.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -34,8 +33,6 @@ const STALE: &str = "no hub was heard for longer than --max-stale: pods of other
 pub struct Facts<'a> {
     /// Plans, pods and proxies.
     pub world: &'a World,
-    /// What the proxies said.
-    pub answers: &'a BTreeMap<ProxyId, Answers>,
     /// How far the Plans are.
     pub statuses: &'a Statuses,
     /// The proxies under keepers.
@@ -48,8 +45,7 @@ pub struct Facts<'a> {
 pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> NodeReportStatus {
     let mut proxies: Vec<ProxyReport> =
         facts.keepers.iter().map(|(name, status)| kept(facts, name, status)).collect();
-    let others = facts.world.proxies().iter().filter(|(id, _)| matches!(id, ProxyId::Pod(_)));
-    proxies.extend(others.filter_map(|(id, proxy)| exception(proxy, facts.answers.get(id)?)));
+    proxies.extend(facts.world.fleets().all().flat_map(exceptions));
     let mut conditions = before.conditions.clone();
     conditions::set(&mut conditions, programmed(facts.statuses, facts.world.stale()), now);
     let report = NodeReportStatus {
@@ -66,12 +62,15 @@ pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> Nod
 /// A proxy under a keeper: always told of.
 fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
     let id = ProxyId::Node(name.into());
-    let answers = facts.answers.get(&id).filter(|answers| answers.streams > 0);
-    let nack = facts.world.proxies().get(&id).zip(answers).and_then(|(proxy, answers)| nack(proxy, answers));
-    let mut report = ProxyReport { name: name.into(), nack, phase: Phase::Pending, ..ProxyReport::default() };
-    report.listeners = answers.map(|a| accepted(a, EnvoyType::Listener));
-    report.clusters = answers.map(|a| accepted(a, EnvoyType::Cluster));
-    report.acked_versions = answers.map(acked_versions).unwrap_or_default();
+    let mut report = ProxyReport { name: name.into(), phase: Phase::Pending, ..ProxyReport::default() };
+    let fleets = facts.world.fleets().all();
+    if let Some((fleet, accepted)) = fleets.filter_map(|fleet| Some((fleet, fleet.report(&id)?))).next() {
+        report.nack = fleet.nack(&id);
+        report.listeners = Some(count(accepted.listeners));
+        report.clusters = Some(count(accepted.clusters));
+        let versions = accepted.versions.into_iter();
+        report.acked_versions = versions.map(|(ty, version)| (ty, version.to_string())).collect();
+    }
     if let Some(state) = &status.state {
         report.phase = phase(state.phase);
         report.pid = state.envoy_pid.and_then(|pid| i32::try_from(pid).ok());
@@ -91,34 +90,20 @@ fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
     report
 }
 
-/// A pod's proxy: told of only when it refuses something.
-fn exception(proxy: &Proxy, answers: &Answers) -> Option<ProxyReport> {
-    let nack = nack(proxy, answers)?;
-    let name = proxy.facts.title.strip_prefix("pod/").unwrap_or(&proxy.facts.title).to_owned();
-    let phase = if answers.streams > 0 { Phase::Running } else { Phase::Unknown };
-    Some(ProxyReport { name, phase, nack: Some(nack), ..ProxyReport::default() })
-}
-
-/// What a proxy refuses, or can't be sent, of what it is to have now.
-fn nack(proxy: &Proxy, answers: &Answers) -> Option<String> {
-    let wanted = |key: &(EnvoyType, Name)| {
-        proxy.plans.get(ResourceName::plan_of(&key.1)).and_then(|part| part.wanted(key))
+/// Pods' proxies: told of only when they refuse something.
+fn exceptions(fleet: &dyn AnyFleet) -> Vec<ProxyReport> {
+    let pods = fleet.ids().into_iter().filter(|id| matches!(id, ProxyId::Pod(_)));
+    let exception = |id: ProxyId| {
+        let (facts, nack) = (fleet.facts(&id)?, fleet.nack(&id)?);
+        let name = facts.title.strip_prefix("pod/").unwrap_or(&facts.title).to_owned();
+        let phase = if fleet.streams(&id) > 0 { Phase::Running } else { Phase::Unknown };
+        Some(ProxyReport { name, phase, nack: Some(nack), ..ProxyReport::default() })
     };
-    let refused = answers.refused.iter().filter(|(key, r)| wanted(key) == Some(r.version));
-    let refused = refused.map(|((ty, name), refusal)| format!("{} {name}: {}", ty.noun(), refusal.text));
-    let taken = proxy.plans.iter().flat_map(|(plan, part)| {
-        part.taken().map(move |(listener, text)| format!("listener {plan}/{listener}: {text}"))
-    });
-    let mut all = refused.chain(taken);
-    let first = all.next()?;
-    match all.count() {
-        0 => Some(first),
-        more => Some(format!("{first} (and {more} more)")),
-    }
+    pods.filter_map(exception).collect()
 }
 
-fn accepted(answers: &Answers, ty: EnvoyType) -> i32 {
-    i32::try_from(answers.accepted.keys().filter(|(of, _)| *of == ty).count()).unwrap_or(i32::MAX)
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// How a keeper's word on its proxy is told.
@@ -132,22 +117,13 @@ pub(crate) fn phase(phase: keeper::Phase) -> Phase {
     }
 }
 
-/// One version for all that was accepted of each type, by the type's name.
-fn acked_versions(answers: &Answers) -> BTreeMap<String, String> {
-    let mut by_type: BTreeMap<EnvoyType, Vec<_>> = BTreeMap::new();
-    for ((ty, name), version) in &answers.accepted {
-        by_type.entry(*ty).or_default().push((name, *version));
-    }
-    by_type.into_iter().map(|(ty, set)| (format!("{ty:?}"), Version::of_set(set).to_string())).collect()
-}
-
 /// A time in milliseconds since 1970, in whole seconds.
 fn at_ms(ms: u64) -> Option<Time> {
     Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok().map(Time)
 }
 
 fn conflicts(world: &World) -> Vec<Conflict> {
-    let parts = world.proxies().values().flat_map(|proxy| &proxy.plans);
+    let parts = world.fleets().all().flat_map(|fleet| fleet.findings());
     let lost = parts.flat_map(|(plan, part)| part.denied.iter().map(move |lost| (plan, lost)));
     let all = lost.map(|(plan, (listener, lost))| conflict(plan, listener, lost));
     all.take(portreeve_api::own::node_report::MAX_CONFLICTS).collect()

@@ -10,7 +10,6 @@ use portreeve_api::report::PlanStatus;
 use super::{Statuses, cut};
 use crate::keeper::{Phase, State};
 use crate::keepers::Status;
-use crate::local::Answers;
 use crate::world::{ProxyId, World};
 
 /// How long an Envoy may take to connect before that is told, in milliseconds. It is one second on a machine that has time.
@@ -29,16 +28,12 @@ enum Run {
     Fails(String),
 }
 
-/// What the proxies said, and the present time in milliseconds since 1970.
-pub type Present<'a> = (&'a BTreeMap<ProxyId, Answers>, u64);
+/// What is known of the proxies, and the present time in milliseconds since 1970.
+pub type Present<'a> = (&'a World, u64);
 
 /// How each wanted NodeProxy is, by the name under which the hub looks for it; `has_envoy`: this agent has one to start.
-pub fn of_proxies(
-    world: &World,
-    keepers: &BTreeMap<String, Status>,
-    has_envoy: bool,
-    present: Present<'_>,
-) -> Statuses {
+pub fn of_proxies(keepers: &BTreeMap<String, Status>, has_envoy: bool, present: Present<'_>) -> Statuses {
+    let (world, _) = present;
     let said = world.node_proxies().keys().filter_map(|name| {
         let version = world.held().get(&(PlanType::NodeProxy, name.clone()))?;
         let plan = ProxyId::Node(name.clone()).to_string();
@@ -69,10 +64,10 @@ pub fn trouble((name, kept): (&str, &Status), present: Present<'_>) -> Option<St
 }
 
 /// An Envoy that lives and never connected.
-fn hangs((name, state): (&str, &State), (answers, now_ms): Present<'_>) -> Option<String> {
+fn hangs((name, state): (&str, &State), (world, now_ms): Present<'_>) -> Option<String> {
     let waits = matches!(state.phase, Phase::Starting | Phase::Running) && !state.serves;
     let slow = now_ms.saturating_sub(state.started_ms?) > SLOW_MS;
-    let connected = answers.get(&ProxyId::Node(name.into())).is_some_and(|answers| answers.streams > 0);
+    let connected = world.streams(&ProxyId::Node(name.into())) > 0;
     (waits && slow && !connected && state.protocol >= TELLS_SERVING).then(|| {
         format!(
             "Envoy (process {}) was started more than {} s ago and has not connected to the agent: check the NodeProxy's \

@@ -1,7 +1,7 @@
 //! Statuses and reports as facts: a world, what its proxies said, and what follows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,25 +10,25 @@ use portreeve_api::own::node_report::{NodeReportStatus, Phase};
 use portreeve_api::pod::Pod;
 use portreeve_api::report::PlanStatus;
 use portreeve_api::{PlanType, plan, selector};
-use portreeve_xds::Version;
 use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Event, Version};
 use prost::Message;
 
 use super::node_report::{Facts, Pace, said};
 use super::*;
 use crate::keeper::{self, State, Usage};
 use crate::keepers::{Status, Wanted};
-use crate::local::{Answers, Refusal};
 use crate::translate::Families;
 use crate::world::{ProxyId, World};
 
 mod refused;
 mod strangers;
 
-/// A world, its proxies' answers, and the book over both.
+/// A world with its proxies, and the book over it.
 struct Rig {
     world: World,
-    answers: BTreeMap<ProxyId, Answers>,
+    /// Streams so far.
+    streams: u64,
     book: Book,
     statuses: Statuses,
 }
@@ -107,10 +107,16 @@ fn mk_pod(uid: &str, app: &str) -> Pod {
 impl Rig {
     /// With one NodeProxy `gw`, whose proxy is connected.
     fn new() -> Self {
-        let (answers, book, statuses) = (BTreeMap::new(), Book::default(), Statuses::new());
-        let mut rig = Self { world: World::new(Families::V4), answers, book, statuses };
-        rig.add_gateway("gw");
+        let mut rig = Self::alone();
         rig.connect(&gateway("gw"));
+        rig
+    }
+
+    /// With one NodeProxy `gw`, whose proxy has not connected.
+    fn alone() -> Self {
+        let (book, statuses) = (Book::default(), Statuses::new());
+        let mut rig = Self { world: World::new(Families::V4), streams: 0, book, statuses };
+        rig.add_gateway("gw");
         rig
     }
 
@@ -130,22 +136,23 @@ impl Rig {
     }
 
     fn connect(&mut self, id: &ProxyId) {
-        self.world.open(id).unwrap();
-        self.answers.entry(id.clone()).or_default().streams = 1;
-        self.touch_all();
+        self.world.open::<EnvoyType>(id).unwrap();
+        self.streams += 1;
+        self.world.welcome::<EnvoyType>(self.streams, id);
     }
 
     /// The proxy accepts all that it is sent of these types.
     fn accept(&mut self, id: &ProxyId, types: &[EnvoyType]) {
-        let view = self.world.open(id).unwrap();
-        let answers = self.answers.get_mut(id).unwrap();
+        let view = self.world.open::<EnvoyType>(id).unwrap();
         for ty in types {
-            answers.accepted.retain(|(of, _), _| of != ty);
-            view.snapshot(|s| {
-                answers.accepted.extend(s.iter(*ty).map(|(name, r)| ((*ty, name.clone()), r.version())));
-            });
+            let resources: Vec<_> =
+                view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
+            let had = self.world.fleet::<EnvoyType>().unwrap().answers()[id].accepted.clone();
+            let gone =
+                had.into_keys().filter(|(of, name)| of == ty && !resources.iter().any(|(n, _)| n == name));
+            let removed = gone.map(|(_, name)| name).collect();
+            self.world.answered(id, &Event::Acked { ty: *ty, resources, removed, claimed: false });
         }
-        self.touch_all();
     }
 
     fn accept_all(&mut self, id: &ProxyId) {
@@ -153,22 +160,16 @@ impl Rig {
     }
 
     fn refuse(&mut self, id: &ProxyId, name: &str, text: &str) {
-        let view = self.world.open(id).unwrap();
+        let view = self.world.open::<EnvoyType>(id).unwrap();
         let version = view.snapshot(|s| s.get(EnvoyType::Listener, name).unwrap().version());
-        let refusal = Refusal { version, text: text.into() };
-        self.answers.get_mut(id).unwrap().refused.insert((EnvoyType::Listener, name.into()), refusal);
-        self.touch_all();
-    }
-
-    fn touch_all(&mut self) {
-        let all: Vec<Name> =
-            self.world.plans().map(|(name, _)| name.clone()).chain(self.statuses.keys().cloned()).collect();
-        self.book.touch(all);
+        let (names, versions, detail) = (vec![name.into()], vec![version], text.to_owned());
+        let ty = EnvoyType::Listener;
+        self.world.answered(id, &Event::Nacked { ty, names, versions, detail, transient: false });
     }
 
     fn settle(&mut self) -> bool {
         self.book.touch(self.world.take_touched());
-        self.book.settle(&self.world, &self.answers, &mut self.statuses)
+        self.book.settle(&self.world, &mut self.statuses)
     }
 
     fn status(&mut self, plan: &str) -> PlanStatus {
@@ -185,13 +186,7 @@ impl Rig {
     fn report(&mut self, keepers: &BTreeMap<String, Status>) -> NodeReportStatus {
         self.settle();
         let sockets = Default::default();
-        let facts = Facts {
-            world: &self.world,
-            answers: &self.answers,
-            statuses: &self.statuses,
-            keepers,
-            sockets: &sockets,
-        };
+        let facts = Facts { world: &self.world, statuses: &self.statuses, keepers, sockets: &sockets };
         said(&facts, &NodeReportStatus::default(), Timestamp::UNIX_EPOCH)
     }
 }
@@ -246,8 +241,7 @@ fn node_proxy_counts_whether_connected_or_not_and_a_pod_once_it_was() {
     let pod = ProxyId::Pod("p".into());
     rig.connect(&pod);
     assert_eq!(rig.counts("a"), [3, 0, 0, 1, 0]);
-    rig.answers.remove(&pod);
-    rig.touch_all();
+    rig.world.part::<EnvoyType>(rig.streams, Instant::now());
     assert_eq!(rig.counts("a"), [3, 0, 0, 2, 0]);
     rig.world.delete_pod(&"p".into());
     assert_eq!(rig.counts("a"), [2, 0, 0, 1, 0], "without being asked to look");
@@ -323,8 +317,7 @@ fn withdrawn_plan_is_gone_when_no_proxy_runs_anything_of_it() {
 
 #[test]
 fn withdrawn_plan_is_gone_at_once_when_no_proxy_is_connected() {
-    let mut rig = Rig::new();
-    rig.answers.clear();
+    let mut rig = Rig::alone();
     rig.put_plan(&mk_plan("a", 1, &["10.0.0.9"]));
     rig.settle();
     rig.world.apply_feed(PlanType::Plan, &[], &["A/ns/a".into()]).unwrap();
@@ -395,7 +388,7 @@ fn end_by_the_oom_killer_is_told_with_its_limit_and_no_other_signal_is() {
         (state.out_of_memory, state.memory_limit) = (oom, limit);
         assert_eq!(rig.report(&all).proxies[0].last_exit.as_deref(), Some(told));
         assert_eq!(
-            trouble(("gw", &all["gw"]), (&BTreeMap::new(), 0)),
+            trouble(("gw", &all["gw"]), (&rig.world, 0)),
             Some(format!("Envoy ends by itself: {told}"))
         );
     }
@@ -403,16 +396,14 @@ fn end_by_the_oom_killer_is_told_with_its_limit_and_no_other_signal_is() {
 
 #[test]
 fn envoy_that_lives_and_never_connects_is_told_after_ten_seconds() {
-    let rig = Rig::new();
-    let nobody = BTreeMap::new();
-    let told = |change: fn(&mut State), answers, seconds: u64| {
+    let (rig, nobody) = (Rig::new(), Rig::alone().world);
+    let told = |change: fn(&mut State), world, seconds: u64| {
         let mut all = kept(keeper::Phase::Starting);
         let state = all.get_mut("gw").unwrap().state.as_mut().unwrap();
         (state.started_ms, state.last_exit, state.restarts) = (Some(1_000_000), None, 0);
         change(state);
-        let present = (answers, 1_000_000 + seconds * 1000);
-        let refusal =
-            of_proxies(&rig.world, &all, true, present).into_values().next().unwrap().refusal.clone();
+        let present = (world, 1_000_000 + seconds * 1000);
+        let refusal = of_proxies(&all, true, present).into_values().next().unwrap().refusal.clone();
         let told = trouble(("gw", &all["gw"]), present).unwrap_or_default();
         assert_eq!(told, refusal);
         told.contains("(process 7) was started more than 10 s ago and has not connected")
@@ -421,7 +412,7 @@ fn envoy_that_lives_and_never_connects_is_told_after_ten_seconds() {
     assert!(told(|state| state.phase = keeper::Phase::Running, &nobody, 11), "its admin interface answers");
     assert!(!told(|state| state.serves = true, &nobody, 11));
     assert!(!told(|state| state.protocol = 2, &nobody, 11), "that keeper does not tell");
-    assert!(!told(|_| {}, &rig.answers, 11), "it has a stream");
+    assert!(!told(|_| {}, &rig.world, 11), "it has a stream");
 }
 
 #[test]

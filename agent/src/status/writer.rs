@@ -83,10 +83,10 @@ fn look(
 ) -> (NodeReportStatus, bool) {
     let kept = keepers.status();
     let statuses = local.statuses().borrow().clone();
-    local.survey(|world, answers| {
+    local.read(|world| {
         let leaving = world.terminating().next().is_some();
         let sockets = if leaving { leaving::sockets() } else { leaving::Sockets::default() };
-        let facts = Facts { world, answers, statuses: &statuses, keepers: &kept, sockets: &sockets };
+        let facts = Facts { world, statuses: &statuses, keepers: &kept, sockets: &sockets };
         (said(&facts, before, now), leaving)
     })
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portreeve_api::PlanType;
 use portreeve_api::pod::Pod;
-use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Name, Version};
+use portreeve_xds::Version;
 use prost::Message;
 
 use super::key::Key;
-use crate::world::{Accepted, Host, Owner, Sent};
+use crate::claims::Owner;
+use crate::fleet::Kept;
+use crate::world::{Host, Sent};
 
 /// What is to be kept under a key. Encoded by the writer's thread, not by who has it.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub enum Content {
     /// A host name's addresses.
     Host(Vec<IpAddr>),
     /// What a proxy accepted of a Plan.
-    Accepted(Vec<Accepted>),
+    Accepted(Vec<Kept>),
     /// A number.
     Number(u64),
 }
@@ -47,7 +48,7 @@ pub struct Restored {
     /// Addresses of host names.
     pub hosts: Vec<(Host, Vec<IpAddr>)>,
     /// What each proxy had accepted of each Plan.
-    pub accepted: Vec<(Owner, Vec<Accepted>)>,
+    pub accepted: Vec<(Owner, Vec<Kept>)>,
     /// The latest epoch that was reported under.
     pub epoch: Option<u64>,
     /// When the hub was heard last, in ms since the Unix epoch.
@@ -113,7 +114,7 @@ struct AcceptedRecord {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct AcceptedResource {
-    /// 1 cluster, 2 assignment, 3 listener.
+    /// The number of its type among those of its kind of proxy; of Envoys: 1 cluster, 2 assignment, 3 listener.
     #[prost(uint32, tag = "1")]
     kind: u32,
     #[prost(string, tag = "2")]
@@ -141,8 +142,7 @@ impl Content {
                 HostRecord { addresses: ips.iter().map(IpAddr::to_string).collect() }.encode_to_vec()
             }
             Self::Accepted(all) => {
-                AcceptedRecord { resources: all.iter().filter_map(AcceptedResource::of).collect() }
-                    .encode_to_vec()
+                AcceptedRecord { resources: all.into_iter().map(Into::into).collect() }.encode_to_vec()
             }
             Self::Number(number) => number.to_le_bytes().to_vec(),
         }
@@ -168,9 +168,8 @@ impl Restored {
             }
             Key::Accepted(owner) => {
                 let record = AcceptedRecord::decode(content).ok()?;
-                let all: Option<Vec<Accepted>> =
-                    record.resources.into_iter().map(AcceptedResource::read).collect();
-                self.accepted.push((owner.clone(), all?));
+                let all = record.resources.into_iter().map(Into::into).collect();
+                self.accepted.push((owner.clone(), all));
             }
             Key::Epoch => self.epoch = Some(number(content)?),
             Key::Heard => self.heard_ms = Some(number(content)?),
@@ -192,27 +191,15 @@ impl Restored {
 
 // === impl AcceptedResource ===
 
-impl AcceptedResource {
-    fn of(one: &Accepted) -> Option<Self> {
-        let kind = match one.ty {
-            EnvoyType::Cluster => 1,
-            EnvoyType::Endpoint => 2,
-            EnvoyType::Listener => 3,
-            EnvoyType::Route | EnvoyType::Secret => return None,
-        };
-        let (name, body) = (one.resource.name().to_string(), Bytes::copy_from_slice(one.resource.body()));
-        Some(Self { kind, name, inputs: one.inputs, body, sources: one.sources })
+impl From<Kept> for AcceptedResource {
+    fn from(Kept { number, name, inputs, sources, body }: Kept) -> Self {
+        Self { kind: number, name: name.to_string(), inputs, body, sources }
     }
+}
 
-    fn read(self) -> Option<Accepted> {
-        let ty = match self.kind {
-            1 => EnvoyType::Cluster,
-            2 => EnvoyType::Endpoint,
-            3 => EnvoyType::Listener,
-            _ => return None,
-        };
-        let accepted = Accepted::new(ty, Name::from(self.name), self.inputs, &self.body);
-        Some(Accepted { sources: self.sources, ..accepted })
+impl From<AcceptedResource> for Kept {
+    fn from(AcceptedResource { kind, name, inputs, body, sources }: AcceptedResource) -> Self {
+        Self { number: kind, name: name.into(), inputs, sources, body }
     }
 }
 

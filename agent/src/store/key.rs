@@ -4,7 +4,9 @@ use portreeve_api::PlanType;
 use portreeve_xds::Name;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::world::{Host, Owner, ProxyId};
+use crate::claims::Owner;
+use crate::translate::ProxyKind;
+use crate::world::{Host, ProxyId};
 
 /// What a file is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,8 +63,7 @@ impl Key {
             Self::Watermark | Self::Epoch | Self::Heard | Self::Complete => String::new(),
             Self::Resource(_, name) | Self::Pod(name) => name.to_string(),
             Self::Host((namespace, host)) => format!("{namespace}{SEPARATOR}{host}"),
-            Self::Accepted((ProxyId::Node(name), plan)) => format!("node{SEPARATOR}{name}{SEPARATOR}{plan}"),
-            Self::Accepted((ProxyId::Pod(uid), plan)) => format!("pod{SEPARATOR}{uid}{SEPARATOR}{plan}"),
+            Self::Accepted(owner) => text_of(owner),
         }
     }
 
@@ -116,15 +117,33 @@ impl Key {
     }
 }
 
+/// An owner's text: with the kind of proxy in front, unless that is Envoy. (Version 0.1.0 knew no other kind.)
+fn text_of(owner: &Owner) -> String {
+    let kind = match owner.kind {
+        ProxyKind::Envoy => String::new(),
+        other => format!("{}{SEPARATOR}", other.word()),
+    };
+    let (place, name) = match &owner.proxy {
+        ProxyId::Node(name) => ("node", name),
+        ProxyId::Pod(uid) => ("pod", uid),
+    };
+    format!("{kind}{place}{SEPARATOR}{name}{SEPARATOR}{}", owner.plan)
+}
+
 fn owner(text: &str) -> Option<Owner> {
+    let named = text.split_once(SEPARATOR).and_then(|(first, rest)| {
+        let kind = ProxyKind::ALL.into_iter().find(|kind| kind.word() == first)?;
+        Some((kind, rest))
+    });
+    let (kind, text) = named.unwrap_or((ProxyKind::Envoy, text));
     let mut parts = text.splitn(3, SEPARATOR);
-    let (kind, name, plan) = (parts.next()?, parts.next()?, parts.next()?);
-    let id = match kind {
+    let (place, name, plan) = (parts.next()?, parts.next()?, parts.next()?);
+    let proxy = match place {
         "node" => ProxyId::Node(name.into()),
         "pod" => ProxyId::Pod(name.into()),
         _ => return None,
     };
-    Some((id, plan.into()))
+    Some(Owner { kind, proxy, plan: plan.into() })
 }
 
 #[cfg(test)]
@@ -135,8 +154,11 @@ mod tests {
 
     fn all() -> Vec<Key> {
         let mut keys: Vec<Key> = PlanType::ALL.iter().map(|ty| Key::Resource(*ty, "A/ns/n".into())).collect();
-        let owner = |id: fn(Name) -> ProxyId| Key::Accepted((id("gw".into()), "A/ns/n".into()));
-        keys.extend([owner(ProxyId::Node), owner(ProxyId::Pod)]);
+        for kind in ProxyKind::ALL {
+            let owner =
+                |id: fn(Name) -> ProxyId| Owner { kind, proxy: id("gw".into()), plan: "A/ns/n".into() };
+            keys.extend([ProxyId::Node, ProxyId::Pod].map(|id| Key::Accepted(owner(id))));
+        }
         keys.extend([Key::Watermark, Key::Epoch, Key::Heard, Key::Complete, Key::Pod("uid".into())]);
         keys.push(Key::Host(("ns".into(), "host".into())));
         keys
@@ -154,9 +176,20 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_none() {
-        for (kind, text) in [(0, "x"), (4, "no separator"), (5, "node\0gw"), (5, "what\0gw\0plan")] {
+        for (kind, text) in
+            [(0, "x"), (4, "no separator"), (5, "node\0gw"), (5, "what\0gw\0plan"), (5, "l7mp\0node\0gw")]
+        {
             assert_eq!(Key::read(kind, text), None, "{kind} {text:?}");
         }
+    }
+
+    #[test]
+    fn envoys_have_the_keys_of_version_0_1_0_and_no_other_kind_shares_them() {
+        let text = |kind| {
+            Key::Accepted(Owner { kind, proxy: ProxyId::Node("gw".into()), plan: "A/ns/n".into() }).text()
+        };
+        assert_eq!(text(ProxyKind::Envoy), "node\0gw\0A/ns/n");
+        assert_eq!(text(ProxyKind::L7mp), "l7mp\0node\0gw\0A/ns/n");
     }
 
     #[test]

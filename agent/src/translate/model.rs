@@ -34,6 +34,11 @@ pub trait ProxyModel: ResourceType {
     /// The cluster that a listener forwards to, read from the listener's bytes.
     fn target(listener: &[u8]) -> Option<Name>;
 
+    /// What a person is told of a rejection in these words: with what to do, where they leave that open.
+    fn told(detail: &str) -> String {
+        detail.to_owned()
+    }
+
     /// Translates a Plan; `None` while a group or host name that it needs is not known yet.
     fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<Self>>;
 }

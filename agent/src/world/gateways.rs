@@ -2,70 +2,13 @@
 //! ([`World::leaders`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::ProxyId;
 use portreeve_xds::Name;
 
-use super::{ProxyId, World};
-
-/// The ServiceAccount under which a pod is believed to embody the NodeProxy that it names: whoever may create pods under it may
-/// pose as any NodeProxy. Written `namespace/name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    namespace: String,
-    name: String,
-}
-
-/// What a pod may have to do with the ports of the host's network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tenant {
-    /// It embodies a NodeProxy.
-    Gateway,
-    /// It has, or had, a proxy of its own on the host's network.
-    Proxy,
-    /// It is on the host's network, without a proxy.
-    Other,
-    /// It has a network of its own.
-    Apart,
-    /// Not known, or not yet.
-    Unknown,
-}
-
-/// No ServiceAccount.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not namespace/name of a ServiceAccount")]
-pub struct NoAccount(String);
-
-// === impl Account ===
-
-impl Account {
-    /// The NodeProxy that a pod embodies.
-    fn embodied_by<'a>(&self, pod: &'a Pod) -> Option<&'a str> {
-        let own = *pod.namespace == *self.namespace && pod.service_account == self.name;
-        pod.node_proxy.as_deref().filter(|_| own)
-    }
-}
-
-impl FromStr for Account {
-    type Err = NoAccount;
-
-    fn from_str(text: &str) -> Result<Self, NoAccount> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
-            }
-            _ => Err(NoAccount(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+use super::World;
+use super::account::{Account, Tenant};
 
 // === impl World ===
 
@@ -79,6 +22,18 @@ impl World {
     /// The NodeProxy that this pod of the node embodies.
     pub fn embodied_by(&self, uid: &str) -> Option<&str> {
         self.gateways.as_ref()?.embodied_by(self.pods.get(uid)?)
+    }
+
+    /// The NodeProxy that a pod embodies, in its place; a static pod's mirror in the place of the static pod.
+    pub fn embodied(&self, id: &ProxyId) -> ProxyId {
+        match id {
+            ProxyId::Pod(uid) => match (self.embodied_by(uid), self.mirror_of(uid)) {
+                (Some(name), _) => ProxyId::Node(name.into()),
+                (None, Some(mirror)) => ProxyId::Pod(mirror),
+                (None, None) => id.clone(),
+            },
+            ProxyId::Node(_) => id.clone(),
+        }
     }
 
     /// The pods on the host's network that embody NodeProxies, and have not run to their end.
@@ -99,7 +54,7 @@ impl World {
             return Tenant::Apart;
         }
         let id = ProxyId::Pod(uid);
-        let has_proxy = self.proxies.contains_key(&id) || self.ledgers.contains_key(&id);
+        let has_proxy = self.fleets.all().any(|fleet| fleet.facts(&id).is_some() || fleet.remembers(&id));
         if has_proxy { Tenant::Proxy } else { Tenant::Other }
     }
 
@@ -125,19 +80,5 @@ impl World {
             }
         }
         leaders.into_iter().map(|(proxy, pod)| (proxy, pod.uid.clone())).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Account;
-
-    #[test]
-    fn account_is_namespace_and_name() {
-        let account: Account = "portreeve/gateway".parse().unwrap();
-        assert_eq!(account.to_string(), "portreeve/gateway");
-        for bad in ["", "gateway", "/gateway", "portreeve/", "a/b/c"] {
-            assert!(bad.parse::<Account>().is_err(), "{bad}");
-        }
     }
 }

@@ -8,8 +8,7 @@ use portreeve_api::plan;
 use portreeve_xds::Name;
 
 use super::World;
-use super::refresh::Known;
-use crate::health::{self, Aim, Book, Point, Target, Uses, Verdict};
+use crate::health::{self, Aim, Book, Target, Uses, Verdict};
 use crate::translate::pick;
 
 // === impl World ===
@@ -92,17 +91,5 @@ impl World {
             self.health.set_probe(&name, probe.as_ref());
         }
         plans
-    }
-}
-
-// === impl Known ===
-
-impl Known<'_> {
-    pub(super) fn failed_pod(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
-        Point::of_pod(endpoint, port, path, self.host).is_some_and(|point| self.health.failed(&point))
-    }
-
-    pub(super) fn failed_address(&self, ip: IpAddr, port: u32, path: &str) -> bool {
-        Point::of_address(ip, port, path).is_some_and(|point| self.health.failed(&point))
     }
 }

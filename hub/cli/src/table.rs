@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
-use portreeve_agent::keepers::Keepers;
-use portreeve_agent::local::{Answers, Local};
+use portreeve_agent::fleet::{Answers, Findings, Proxy};
+use portreeve_agent::keepers::{Keepers, Status};
+use portreeve_agent::local::Local;
 use portreeve_agent::status::trouble;
-use portreeve_agent::world::{Contribution, Proxy, ProxyId};
+use portreeve_agent::world::ProxyId;
 use portreeve_api::plan;
 use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
@@ -80,10 +81,13 @@ pub fn now(local: &Local, keepers: &Keepers) -> Table {
         Some(words) if !words.is_empty() => format!("{text}; its log says: {words}"),
         _ => format!("{text}; its log is empty"),
     };
-    let present = (&local.answers(), now_ms().unsigned_abs());
-    let troubles = status
-        .iter()
-        .filter_map(|(name, status)| Some((title(name), told(name, trouble((name, status), present)?))));
+    let troubles = local.read(|world| {
+        let present = (world, now_ms().unsigned_abs());
+        let trouble =
+            |(name, status): (&String, &Status)| Some((name.clone(), trouble((name, status), present)?));
+        status.iter().filter_map(trouble).collect::<Vec<_>>()
+    });
+    let troubles = troubles.into_iter().map(|(name, text)| (title(&name), told(&name, text)));
     Table { troubles: troubles.collect(), rows: rows(local) }
 }
 
@@ -93,15 +97,14 @@ fn title(node_proxy: &str) -> String {
 
 /// Returns all listeners of all proxies.
 fn rows(local: &Local) -> Vec<Row> {
-    let answers = local.answers();
     local.read(|world| {
         let mut rows = Vec::new();
-        for (id, proxy) in world.proxies() {
+        let Some(fleet) = world.fleet() else { return rows };
+        for (id, proxy) in fleet.proxies() {
+            let answers = fleet.answers().get(id);
             for name in proxy.plans.keys() {
                 let plan = world.plan(name).cloned().unwrap_or_default();
-                rows.extend(
-                    plan.listeners.iter().map(|l| row((id, proxy), answers.get(id), (name, &plan), l)),
-                );
+                rows.extend(plan.listeners.iter().map(|l| row((id, proxy), answers, (name, &plan), l)));
             }
         }
         rows
@@ -109,7 +112,7 @@ fn rows(local: &Local) -> Vec<Row> {
 }
 
 /// Returns why a listener isn't served, or shares its port with another process.
-fn fault(part: &Contribution, listener: &str) -> Option<State> {
+fn fault(part: &Findings, listener: &str) -> Option<State> {
     if let Some(lost) = part.denied.get(listener) {
         return Some(State::Denied(lost.to_string()));
     }
@@ -121,7 +124,7 @@ fn fault(part: &Contribution, listener: &str) -> Option<State> {
     Some(State::Denied(remark.text.clone()))
 }
 
-fn state(proxy: &Proxy, answers: Option<&Answers>, listener: &str) -> State {
+fn state(proxy: &Proxy<EnvoyType>, answers: Option<&Answers<EnvoyType>>, listener: &str) -> State {
     let key = (EnvoyType::Listener, listener.into());
     let wanted = proxy.view.snapshot(|s| s.get(EnvoyType::Listener, listener).map(|r| r.version()));
     let Some(answers) = answers else { return State::Pending };
@@ -135,12 +138,12 @@ fn state(proxy: &Proxy, answers: Option<&Answers>, listener: &str) -> State {
 }
 
 fn row(
-    (id, proxy): (&ProxyId, &Proxy),
-    answers: Option<&Answers>,
+    (id, proxy): (&ProxyId, &Proxy<EnvoyType>),
+    answers: Option<&Answers<EnvoyType>>,
     (name, plan): (&str, &plan::Plan),
     listener: &plan::Listener,
 ) -> Row {
-    let fault = proxy.plans.get(name).and_then(|part| fault(part, &listener.name));
+    let fault = proxy.plans.get(name).and_then(|part| fault(&part.findings, &listener.name));
     let full = format!("{name}/{}", listener.name);
     let state = fault.unwrap_or_else(|| state(proxy, answers, &full));
     let socket = listener.socket.clone().unwrap_or_default();
@@ -165,7 +168,7 @@ fn row(
 }
 
 /// Returns the endpoints of a cluster, as sent to the proxy, that new sessions may use.
-fn endpoints(proxy: &Proxy, cluster: &str) -> Vec<String> {
+fn endpoints(proxy: &Proxy<EnvoyType>, cluster: &str) -> Vec<String> {
     let decode = |one: &Arc<Resource>| ClusterLoadAssignment::decode(one.body());
     let assignment = proxy.view.snapshot(|s| s.get(EnvoyType::Endpoint, cluster).map(decode));
     let Some(Ok(assignment)) = assignment else { return Vec::new() };

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use portreeve_agent::fleet::Proxy;
 use portreeve_agent::translate::Families;
-use portreeve_agent::world::{Proxy, ProxyId, World};
+use portreeve_agent::world::{ProxyId, World};
 use portreeve_api::PlanType;
 use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
@@ -76,8 +77,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for node in nodes(&objects).into_iter().filter(|node| args.node.as_ref().is_none_or(|only| only == node))
     {
         let world = world(&node, &objects, &index)?;
-        let titled = |proxy: &&Proxy| args.proxy.as_ref().is_none_or(|only| **only == *proxy.facts.title);
-        for proxy in world.proxies().values().filter(|p| !p.plans.is_empty()).filter(titled) {
+        let titled =
+            |proxy: &&Proxy<EnvoyType>| args.proxy.as_ref().is_none_or(|only| **only == *proxy.facts.title);
+        let envoys = world.fleet().into_iter().flat_map(|fleet| fleet.proxies().values());
+        for proxy in envoys.filter(|p| !p.plans.is_empty()).filter(titled) {
             print(args, (&node, proxy), &descriptors)?;
             printed += 1;
         }
@@ -122,12 +125,16 @@ fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> 
         world.set_host(&host, Vec::new());
     }
     for pod in objects.pods_on(node) {
-        let _ = world.open(&ProxyId::Pod(pod.uid));
+        let _ = world.open::<EnvoyType>(&ProxyId::Pod(pod.uid));
     }
     Ok(world)
 }
 
-fn print(args: &Args, (node, proxy): (&str, &Proxy), descriptors: &Descriptors) -> anyhow::Result<()> {
+fn print(
+    args: &Args,
+    (node, proxy): (&str, &Proxy<EnvoyType>),
+    descriptors: &Descriptors,
+) -> anyhow::Result<()> {
     let (title, resources) = (&*proxy.facts.title, resources(proxy, descriptors)?);
     let document = if args.bootstrap {
         statics::bootstrap((node, title), &resources)
@@ -150,7 +157,7 @@ fn print(args: &Args, (node, proxy): (&str, &Proxy), descriptors: &Descriptors) 
 }
 
 /// Returns all resources of a proxy. The content of secrets is never shown.
-fn resources(proxy: &Proxy, descriptors: &Descriptors) -> anyhow::Result<Vec<Printed>> {
+fn resources(proxy: &Proxy<EnvoyType>, descriptors: &Descriptors) -> anyhow::Result<Vec<Printed>> {
     let mut printed = Vec::new();
     for ty in EnvoyType::ALL {
         let found: Vec<_> = proxy.view.snapshot(|s| {

@@ -41,5 +41,5 @@ fn workload_that_is_not_known_is_told_for_each_proxy_that_it_may_mean() {
     assert_eq!(rig.counts("a"), [1, 0, 1, 0, 0]);
     let told = rig.status("a").refusal.clone();
     assert!(told.starts_with("nodeproxy/gw, its workload asks for workload.node_name, which "), "{told}");
-    assert!(rig.world.proxies()[&gateway("gw")].plans.is_empty());
+    assert!(rig.world.envoys()[&gateway("gw")].plans.is_empty());
 }

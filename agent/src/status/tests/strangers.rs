@@ -1,9 +1,9 @@
 //! What is told of listeners whose ports other processes hold.
 
 use super::*;
+use crate::claims::Transport;
+use crate::claims::strangers::{Stranger, Strangers};
 use crate::translate::bind::Bind;
-use crate::world::claims::Transport;
-use crate::world::{Stranger, Strangers};
 
 const TOLD: &str = "udp port 2000 is in use by process 7 (nc)";
 

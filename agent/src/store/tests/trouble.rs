@@ -11,8 +11,11 @@ use portreeve_xds::envoy::EnvoyType;
 
 use super::super::disk::Disk;
 use super::*;
+use crate::claims::Owner;
+use crate::fleet::Accepted;
+use crate::translate::ProxyKind;
 use crate::turn;
-use crate::world::{Accepted, ProxyId};
+use crate::world::ProxyId;
 
 /// A store with the Plans `a` and `b`.
 fn mk_store() -> tempfile::TempDir {
@@ -60,9 +63,9 @@ fn everything_is_read_back_as_it_was_saved() {
         static_uid: Some("0123456789abcdef0123456789abcdef".into()),
         extra: [("annotation:a".to_owned(), "b".to_owned())].into(),
     };
-    let owner = (ProxyId::Pod("uid".into()), "a".into());
+    let owner = Owner { kind: ProxyKind::Envoy, proxy: ProxyId::Pod("uid".into()), plan: "a".into() };
     let accepted = [EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Listener]
-        .map(|ty| Accepted::new(ty, "a/x".into(), 7, b"bytes"));
+        .map(|ty| Accepted::new(ty, "a/x".into(), 7, b"bytes").kept().unwrap());
     let host = ("ns".to_owned(), "worker".to_owned());
     saver.put(plan("a"), resource(b"one"));
     saver.put(Key::Watermark, Content::Watermark("vs=7".into()));
@@ -79,7 +82,8 @@ fn everything_is_read_back_as_it_was_saved() {
     assert_eq!((restored.epoch, restored.heard_ms), (Some(1 << 40), Some(3)));
     assert_eq!((&restored.pods, &restored.hosts), (&vec![pod.clone()], &vec![(host, pod.ips)]));
     assert_eq!(restored.accepted, [(owner, accepted.to_vec())]);
-    assert_eq!(restored.accepted[0].1[0].resource.companion().map(|name| &**name), Some("a/x"));
+    let cluster = Accepted::<EnvoyType>::of_kept(&restored.accepted[0].1[0]).unwrap().resource;
+    assert_eq!(cluster.companion().map(|name| &**name), Some("a/x"));
     assert!(saver.problems().is_empty());
 }
 

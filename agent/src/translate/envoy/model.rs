@@ -10,6 +10,10 @@ use crate::translate::kind::ProxyKind;
 use crate::translate::model::{ProxyModel, Translation};
 use crate::translate::request::{Lookup, Request};
 
+/// How to give a proxy the right that it lacks.
+const LOW_PORTS: &str = "ports under 1024 need CAP_NET_BIND_SERVICE, which this proxy lacks: choose another port, or give it the \
+     capability (deploy/README.md, Ports under 1024)";
+
 impl ProxyModel for EnvoyType {
     const KIND: ProxyKind = ProxyKind::Envoy;
     const LISTENER: Self = Self::Listener;
@@ -40,6 +44,12 @@ impl ProxyModel for EnvoyType {
 
     fn target(listener: &[u8]) -> Option<Name> {
         listener::target(listener)
+    }
+
+    /// Envoy says of a port that it may not open: "cannot bind '0.0.0.0:53': Permission denied".
+    fn told(detail: &str) -> String {
+        let denied = detail.contains("cannot bind") && detail.contains("Permission denied");
+        if denied { format!("{detail}; {LOW_PORTS}") } else { detail.to_owned() }
     }
 
     fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<Self>> {

@@ -11,7 +11,7 @@ impl Rig {
     fn refuse_listener(&mut self, plan: &plan::Plan) {
         self.put_plan(plan);
         self.accept_types(&[EnvoyType::Cluster, EnvoyType::Endpoint]);
-        let view = self.world.open(&gateway()).unwrap();
+        let view = self.world.open_envoy(&gateway()).unwrap();
         let version = view.snapshot(|s| s.get(EnvoyType::Listener, LISTENER).unwrap().version());
         self.world.refused(&gateway(), EnvoyType::Listener, &[(LISTENER.into(), version)], "no good");
         self.accept_types(EnvoyType::ALL);
@@ -60,7 +60,7 @@ fn listener_that_is_tried_again_takes_its_new_worker_when_it_is_accepted() {
     for edit in edits {
         rig.put_plan(&edit);
         rig.accept_types(&[EnvoyType::Cluster, EnvoyType::Endpoint]);
-        let view = rig.world.open(&gateway()).unwrap();
+        let view = rig.world.open_envoy(&gateway()).unwrap();
         let version = view.snapshot(|s| s.get(EnvoyType::Listener, LISTENER).unwrap().version());
         let listener = (Name::from(LISTENER), version);
         rig.world.put_off(&gateway(), EnvoyType::Listener, std::slice::from_ref(&listener));
@@ -99,9 +99,9 @@ fn cluster_with_the_listeners_name_is_taken_for_no_listener() {
     // Another cluster body, so that the proxy accepts a new version of the cluster first.
     edited.clusters[0].connect_timeout_ms = 7;
     rig.refuse_listener(&edited);
-    let view = rig.world.open(&gateway()).unwrap();
+    let view = rig.world.open_envoy(&gateway()).unwrap();
     let assignment = view.snapshot(|s| s.get(EnvoyType::Endpoint, LISTENER).unwrap().version());
-    let before = running(&call(2000, "10.0.0.1")).world.open(&gateway()).unwrap();
+    let before = running(&call(2000, "10.0.0.1")).world.open_envoy(&gateway()).unwrap();
     assert_eq!(assignment, before.snapshot(|s| s.get(EnvoyType::Endpoint, LISTENER).unwrap().version()));
 }
 
@@ -146,7 +146,7 @@ fn agent_that_starts_again_serves_the_worker_that_a_refused_listener_had() {
     rig.refuse_listener(&call(2001, "10.0.0.2"));
     let mut again = Rig { world: World::new(Families::V4) };
     for (owner, all) in rig.world.take_unsaved() {
-        again.world.restore_accepted(owner, all);
+        again.world.restore_accepted(owner, &all);
     }
     let proxy = mk_node_proxy("gw").encode_to_vec();
     let sent = |name: &str, body: Vec<u8>| (Name::from(name), Version::of(&body), Bytes::from(body));

@@ -64,9 +64,9 @@ fn pod_that_its_own_node_saw_go_leaves_without_the_hub_and_comes_back_with_its_u
         ["10.0.1.1", "10.0.1.2"],
         "once the hub has taken it out, its word counts"
     );
-    let before = rig.world.translated;
+    let before = rig.world.translated();
     rig.world.delete_pod(&"uid-7".into());
-    assert_eq!(rig.world.translated, before, "nobody uses it");
+    assert_eq!(rig.world.translated(), before, "nobody uses it");
 }
 
 #[test]

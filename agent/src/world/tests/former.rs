@@ -36,7 +36,7 @@ fn running(plan: &plan::Plan) -> Rig {
 }
 
 fn listener(rig: &mut Rig) -> Vec<u8> {
-    let view = rig.world.open(&gateway()).unwrap();
+    let view = rig.world.open_envoy(&gateway()).unwrap();
     view.snapshot(|s| s.get(EnvoyType::Listener, LISTENER).unwrap().body().to_vec())
 }
 
@@ -63,7 +63,7 @@ fn agent_that_starts_after_the_hub_keeps_the_names_that_its_store_has() {
     let mut rig = running(&by_earlier_hub());
     let mut again = Rig { world: World::new(Families::V4) };
     for (owner, all) in rig.world.take_unsaved() {
-        again.world.restore_accepted(owner, all);
+        again.world.restore_accepted(owner, &all);
     }
     again.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
     again.put_plan(&by_this_hub(["10.0.0.1"; 2]));
@@ -75,7 +75,7 @@ fn agent_that_starts_after_the_hub_keeps_the_names_that_its_store_has() {
 fn proxy_that_starts_anew_gets_todays_names() {
     let mut rig = running(&by_earlier_hub());
     rig.put_plan(&by_this_hub(["10.0.0.1"; 2]));
-    rig.world.restarted(&gateway());
+    rig.world.restarted::<EnvoyType>(&gateway());
     assert_eq!(clusters(&mut rig), ["A/ns/call/l/c", "A/ns/call/m/c"]);
 }
 

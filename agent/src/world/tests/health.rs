@@ -27,7 +27,7 @@ fn at(text: &str) -> Place {
 fn unhealthy(rig: &mut Rig, plan: &str) -> Vec<String> {
     use envoy_types::pb::envoy::config::core::v3::HealthStatus;
     use envoy_types::pb::envoy::config::endpoint::v3 as eds;
-    let view = rig.world.open(&gateway()).unwrap();
+    let view = rig.world.open_envoy(&gateway()).unwrap();
     let name = format!("A/ns/{plan}/c");
     let decode = |one: &Arc<Resource>| eds::ClusterLoadAssignment::decode(one.body()).unwrap();
     let assignment = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(decode)).unwrap();
@@ -47,13 +47,13 @@ fn verdict_translates_the_plans_that_use_the_endpoint_and_no_other() {
     for other in 0..20 {
         rig.put_plan(&checked(&format!("other-{other}"), 3000 + other, ip("10.0.0.9")));
     }
-    let before = rig.world.translated;
+    let before = rig.world.translated();
     rig.world.set_verdicts(vec![(target(at("10.0.1.1")), down())]);
-    assert_eq!(rig.world.translated - before, 1);
+    assert_eq!(rig.world.translated() - before, 1);
     assert_eq!(unhealthy(&mut rig, "call"), ["10.0.1.1"]);
     assert!(unhealthy(&mut rig, "unchecked").is_empty());
     rig.world.set_verdicts(vec![(target(at("10.0.1.1")), down())]);
-    assert_eq!(rig.world.translated - before, 1, "the same again");
+    assert_eq!(rig.world.translated() - before, 1, "the same again");
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn word_that_is_too_old_takes_unchecked_pods_of_other_nodes_out_until_the_hub_is
         assert!(rig.world.stale());
         assert_eq!(unhealthy(&mut rig, "unchecked"), expected, "this node is {node:?}");
         assert!(unhealthy(&mut rig, "call").is_empty());
-        let before = rig.world.translated;
+        let before = rig.world.translated();
         rig.world.set_stale(true);
-        assert_eq!(rig.world.translated, before, "the same again");
+        assert_eq!(rig.world.translated(), before, "the same again");
         rig.world.set_stale(false);
         assert!(unhealthy(&mut rig, "unchecked").is_empty());
     }

@@ -42,7 +42,7 @@ fn answer_in_another_order_changes_nothing() {
     let mut rig = Rig::new();
     rig.put_plan(&named());
     let version = |rig: &mut Rig| {
-        let view = rig.world.open(&gateway()).unwrap();
+        let view = rig.world.open_envoy(&gateway()).unwrap();
         view.snapshot(|s| s.get(EnvoyType::Endpoint, "A/ns/call/c").map(|r| r.version()))
     };
     rig.world.set_host(&host(), addresses(&["10.0.0.1", "10.0.0.2"]));
@@ -100,19 +100,25 @@ fn told_of(plans: &[&plan::Plan]) -> Rig {
 fn proxy_is_not_settled_before_every_name_of_its_plans_had_an_answer_and_others_are() {
     let mut rig = told_of(&[&named()]);
     rig.world.apply_pod(mk_pod("p", "other"));
-    assert!(rig.world.complete() && !rig.world.settled(&gateway()) && rig.world.settled(&pod_id("p")));
+    assert!(
+        rig.world.complete()
+            && !rig.world.settled(ProxyKind::Envoy, &gateway())
+            && rig.world.settled(ProxyKind::Envoy, &pod_id("p"))
+    );
     rig.world.apply_pod(mk_pod("p", "gw"));
-    assert!(!rig.world.settled(&pod_id("p")), "it takes the Plan by now");
+    assert!(!rig.world.settled(ProxyKind::Envoy, &pod_id("p")), "it takes the Plan by now");
     rig.world.set_host(&host(), Vec::new());
-    assert!(rig.world.settled(&gateway()) && rig.world.settled(&pod_id("p")));
+    assert!(
+        rig.world.settled(ProxyKind::Envoy, &gateway()) && rig.world.settled(ProxyKind::Envoy, &pod_id("p"))
+    );
 }
 
 #[test]
 fn name_that_comes_once_the_hub_has_said_everything_holds_nobody_back() {
     let mut rig = told_of(&[]);
-    assert!(rig.world.settled(&gateway()));
+    assert!(rig.world.settled(ProxyKind::Envoy, &gateway()));
     rig.put_plan(&named());
-    assert!(rig.world.settled(&gateway()));
+    assert!(rig.world.settled(ProxyKind::Envoy, &gateway()));
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn silent_name_keeps_only_the_proxies_of_its_plans_from_knowing_what_is_gone() {
     let mut rig = told_of(&[&named()]);
     rig.world.apply_pod(mk_pod("p", "other"));
     let withheld = |rig: &mut Rig, id: &ProxyId| {
-        let view = rig.world.open(id).unwrap();
+        let view = rig.world.open_envoy(id).unwrap();
         view.snapshot(|s| s.withholds(EnvoyType::Listener, &"A/ns/gone/l".into()))
     };
     assert!(!withheld(&mut rig, &pod_id("p")) && withheld(&mut rig, &gateway()));
@@ -147,7 +153,7 @@ async fn opens(rig: Rig) -> std::time::Duration {
         fresh: true,
     };
     let began = tokio::time::Instant::now();
-    local.open(hello).await.unwrap();
+    Source::<EnvoyType>::open(&*local, hello).await.unwrap();
     began.elapsed()
 }
 

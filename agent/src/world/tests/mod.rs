@@ -9,10 +9,14 @@ use portreeve_api::plan::endpoint_source::From;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Kind, Name, Request, Resource, ResourceType, Variant, Version, Watch};
+use portreeve_xds::{Kind, Name, Request, Resource, ResourceType, Variant, Version, View, Watch};
 use prost::Message;
 
 use super::*;
+use crate::claims::Owner;
+use crate::claims::strangers::{Stranger, Strangers};
+use crate::fleet::{Accepted, Contribution, Facts, Kept, Proxy};
+use crate::translate::ProxyKind;
 
 mod backings;
 mod feed;
@@ -124,6 +128,33 @@ fn pod_id(uid: &str) -> ProxyId {
     ProxyId::Pod(uid.into())
 }
 
+/// A Plan of the tests on an Envoy.
+fn owner(proxy: ProxyId, plan: &str) -> Owner {
+    Owner { kind: ProxyKind::Envoy, proxy, plan: plan.into() }
+}
+
+/// The type of a kept resource.
+fn ty(kept: &Kept) -> EnvoyType {
+    Accepted::of_kept(kept).unwrap().ty
+}
+
+// === impl World ===
+
+impl World {
+    /// The node's Envoys.
+    pub(crate) fn envoys(&self) -> &BTreeMap<ProxyId, Proxy<EnvoyType>> {
+        self.fleet().unwrap().proxies()
+    }
+
+    fn open_envoy(&mut self, id: &ProxyId) -> Option<Arc<View<EnvoyType>>> {
+        self.open(id)
+    }
+
+    fn translated(&self) -> usize {
+        self.fleets.all().map(|fleet| fleet.translated()).sum()
+    }
+}
+
 /// A world whose hub is the test.
 struct Rig {
     world: World,
@@ -141,7 +172,7 @@ impl Rig {
 
     /// The gateway accepts everything of these types that it is sent.
     fn accept_types(&mut self, types: &[EnvoyType]) {
-        let view = self.world.open(&gateway()).unwrap();
+        let view = self.world.open_envoy(&gateway()).unwrap();
         for ty in types {
             let all: Vec<_> =
                 view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
@@ -183,7 +214,7 @@ impl Rig {
 
     /// Names of a proxy's resources of a type; none when there is no such proxy.
     fn names(&mut self, id: &ProxyId, ty: EnvoyType) -> Option<Vec<String>> {
-        let view = self.world.open(id)?;
+        let view = self.world.open_envoy(id)?;
         let mut names: Vec<_> = view.snapshot(|s| s.iter(ty).map(|(name, _)| name.to_string()).collect());
         names.sort();
         Some(names)
@@ -197,7 +228,7 @@ impl Rig {
     fn endpoints(&mut self, plan: &str) -> Option<Vec<String>> {
         use envoy_types::pb::envoy::config::core::v3::address::Address;
         use envoy_types::pb::envoy::config::endpoint::v3 as eds;
-        let view = self.world.open(&gateway())?;
+        let view = self.world.open_envoy(&gateway())?;
         let name = format!("A/ns/{plan}/c");
         let decode = |one: &Arc<Resource>| eds::ClusterLoadAssignment::decode(one.body()).unwrap();
         let assignment = view.snapshot(|s| s.get(EnvoyType::Endpoint, &name).map(decode))?;
@@ -214,8 +245,10 @@ impl Rig {
 
     /// A stream of one type on the gateway that has everything already.
     fn watch(&mut self, ty: EnvoyType) -> Watched {
-        let mut watched =
-            Watched { ty, watch: Watch::new(self.world.open(&gateway()).unwrap(), Variant::Delta, Some(ty)) };
+        let mut watched = Watched {
+            ty,
+            watch: Watch::new(self.world.open_envoy(&gateway()).unwrap(), Variant::Delta, Some(ty)),
+        };
         watched.request(String::new());
         watched.next();
         watched

@@ -3,8 +3,8 @@
 use super::*;
 
 fn denied(rig: &Rig, id: &ProxyId, plan: &str) -> Vec<(String, String)> {
-    let held = rig.world.proxies()[id].plans.get(plan);
-    let denied = held.into_iter().flat_map(|contribution| &contribution.denied);
+    let held = rig.world.envoys()[id].plans.get(plan);
+    let denied = held.into_iter().flat_map(|contribution| &contribution.findings.denied);
     denied.map(|(listener, lost)| (listener.clone(), lost.winner.to_string())).collect()
 }
 
@@ -71,7 +71,7 @@ fn proxies_of_one_network_namespace_share_its_ports() {
     rig.put(PlanType::NodeProxy, "second", &mk_node_proxy("gw"));
     let second = ProxyId::Node("second".into());
     assert_eq!((rig.listeners(&gateway()).len(), rig.listeners(&second).len()), (1, 0));
-    let lost = &rig.world.proxies()[&second].plans["A/ns/call"].denied["l"];
+    let lost = &rig.world.envoys()[&second].plans["A/ns/call"].findings.denied["l"];
     assert_eq!((&lost.winner_proxy, lost.port.number), (&gateway(), 2000));
     rig.remove(PlanType::NodeProxy, "gw");
     assert_eq!(rig.listeners(&second), ["A/ns/call/l"]);
@@ -177,8 +177,11 @@ fn listener_moves_before_another_takes_its_port() {
 fn accepted_listener_that_was_kept_on_disk_has_its_address() {
     let mut rig = Rig::new();
     rig.put_plan(&mk_listeners("call", 1, &[("a", 17000)]));
-    let held =
-        rig.world.open(&gateway()).unwrap().snapshot(|s| s.get(EnvoyType::Listener, "A/ns/call/a").cloned());
+    let held = rig
+        .world
+        .open_envoy(&gateway())
+        .unwrap()
+        .snapshot(|s| s.get(EnvoyType::Listener, "A/ns/call/a").cloned());
     let held = held.unwrap();
     assert_eq!(held.address().map(|address| &**address), Some("udp 17000"));
     let kept = Accepted::new(EnvoyType::Listener, held.name().clone(), 0, held.body());

@@ -7,22 +7,23 @@ use crate::world::Tenant;
 fn pods_proxy_is_made_when_it_connects_and_goes_with_the_pod() {
     let mut rig = Rig::new();
     rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
-    assert!(rig.world.open(&pod_id("p")).is_none(), "no such pod");
+    assert!(rig.world.open_envoy(&pod_id("p")).is_none(), "no such pod");
     rig.world.apply_pod(mk_pod("p", "gw"));
-    assert!(!rig.world.proxies().contains_key(&pod_id("p")), "it may have no proxy at all");
-    let view = rig.world.open(&pod_id("p")).unwrap();
+    assert!(!rig.world.envoys().contains_key(&pod_id("p")), "it may have no proxy at all");
+    let view = rig.world.open_envoy(&pod_id("p")).unwrap();
     assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/call/l"]);
     let watch = Watch::new(view, Variant::Delta, None);
     rig.world.delete_pod(&"p".into());
     assert_eq!(watch.closed().as_deref(), Some("the pod is gone"));
-    assert!(rig.world.open(&pod_id("p")).is_none());
+    assert!(rig.world.open_envoy(&pod_id("p")).is_none());
 }
 
 #[test]
 fn second_stream_of_a_proxy_gets_the_same_view() {
     let mut rig = Rig::new();
     rig.world.apply_pod(mk_pod("p", "gw"));
-    let (first, second) = (rig.world.open(&pod_id("p")).unwrap(), rig.world.open(&pod_id("p")).unwrap());
+    let (first, second) =
+        (rig.world.open_envoy(&pod_id("p")).unwrap(), rig.world.open_envoy(&pod_id("p")).unwrap());
     assert!(Arc::ptr_eq(&first, &second));
 }
 
@@ -30,9 +31,9 @@ fn second_stream_of_a_proxy_gets_the_same_view() {
 fn finished_pod_has_no_proxy() {
     let mut rig = Rig::new();
     rig.world.apply_pod(mk_pod("p", "gw"));
-    rig.world.open(&pod_id("p")).unwrap();
+    rig.world.open_envoy(&pod_id("p")).unwrap();
     rig.world.apply_pod(Pod { finished: true, ..mk_pod("p", "gw") });
-    assert!(rig.world.open(&pod_id("p")).is_none());
+    assert!(rig.world.open_envoy(&pod_id("p")).is_none());
 }
 
 #[test]
@@ -40,10 +41,10 @@ fn reset_of_pods_ends_the_proxies_of_those_that_vanished() {
     let mut rig = Rig::new();
     for uid in ["stays", "vanishes"] {
         rig.world.apply_pod(mk_pod(uid, "gw"));
-        rig.world.open(&pod_id(uid)).unwrap();
+        rig.world.open_envoy(&pod_id(uid)).unwrap();
     }
     rig.world.reset_pods(vec![mk_pod("stays", "gw")]);
-    let proxies: Vec<_> = rig.world.proxies().keys().cloned().collect();
+    let proxies: Vec<_> = rig.world.envoys().keys().cloned().collect();
     assert_eq!(proxies, [gateway(), pod_id("stays")]);
 }
 
@@ -57,10 +58,10 @@ fn pods_label_moves_plans_and_leaves_the_stream_alone() {
     };
     rig.put_plan(&other);
     rig.world.apply_pod(mk_pod("p", "gw"));
-    let view = rig.world.open(&pod_id("p")).unwrap();
+    let view = rig.world.open_envoy(&pod_id("p")).unwrap();
     rig.world.apply_pod(mk_pod("p", "other"));
     assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/other/l"]);
-    assert!(Arc::ptr_eq(&view, &rig.world.open(&pod_id("p")).unwrap()));
+    assert!(Arc::ptr_eq(&view, &rig.world.open_envoy(&pod_id("p")).unwrap()));
     assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
 }
 
@@ -69,11 +70,11 @@ fn node_proxy_is_told_of_and_goes_when_the_hub_takes_it_away() {
     let mut rig = Rig::new();
     let effects = rig.put(PlanType::NodeProxy, "second", &mk_node_proxy("gw"));
     assert_eq!(effects, Effects { proxies: true, hosts: false });
-    let view = rig.world.open(&ProxyId::Node("second".into())).unwrap();
+    let view = rig.world.open_envoy(&ProxyId::Node("second".into())).unwrap();
     let watch = Watch::new(view, Variant::Delta, None);
     assert!(rig.remove(PlanType::NodeProxy, "second").proxies);
     assert_eq!(watch.closed().as_deref(), Some("the NodeProxy is gone"));
-    assert!(rig.world.open(&ProxyId::Node("second".into())).is_none());
+    assert!(rig.world.open_envoy(&ProxyId::Node("second".into())).is_none());
     assert_eq!(rig.world.node_proxies().len(), 1);
 }
 
@@ -138,7 +139,7 @@ fn pods_on_the_hosts_network_are_gateways_proxies_or_neither_and_others_are_apar
         rig.world.apply_pod(on_host(mk_pod(uid, "gw")));
     }
     rig.world.apply_pod(mk_pod("apart", "gw"));
-    rig.world.open(&pod_id("sidecar")).unwrap();
+    rig.world.open_envoy(&pod_id("sidecar")).unwrap();
     let gateways = rig.world.gateways_on_host();
     assert_eq!(gateways.iter().map(|uid| &**uid).collect::<Vec<_>>(), ["gateway"]);
     let tenants = ["gateway", "sidecar", "plain", "apart", "new"].map(|uid| rig.world.tenant(uid));

@@ -22,7 +22,7 @@ fn encrypted_behind(mut plan: plan::Plan) -> plan::Plan {
 
 impl Rig {
     fn sent(&mut self, ty: EnvoyType, name: &str) -> Version {
-        self.world.open(&gateway()).unwrap().snapshot(|s| s.get(ty, name).unwrap().version())
+        self.world.open_envoy(&gateway()).unwrap().snapshot(|s| s.get(ty, name).unwrap().version())
     }
 
     /// The gateway's listener and its cluster, by version.
@@ -31,10 +31,10 @@ impl Rig {
     }
 
     /// The agent that starts on what this one kept.
-    fn again(&mut self, kept: &[(Owner, Vec<Accepted>)], plan: &plan::Plan) -> Rig {
+    fn again(&mut self, kept: &[(Owner, Vec<Kept>)], plan: &plan::Plan) -> Rig {
         let mut again = Rig { world: World::new(Families::V4) };
-        for (owner, all) in kept.iter().cloned() {
-            again.world.restore_accepted(owner, all);
+        for (owner, all) in kept {
+            again.world.restore_accepted(owner.clone(), all);
         }
         again.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
         again.put_plan(plan);
@@ -127,7 +127,8 @@ fn agent_that_starts_again_keeps_the_running_version_and_gives_it_up_once_it_kno
         // An agent that knows the new version makes it from the same Plan: nothing that was kept may claim to be made
         // from that.
         let version = Version::of(&refused.encode_to_vec());
-        let inputs = |ty| kept.iter().flat_map(|(_, all)| all).find(|one| one.ty == ty).unwrap().inputs;
+        let inputs =
+            |ty| kept.iter().flat_map(|(_, all)| all).find(|one| super::ty(one) == ty).unwrap().inputs;
         let plan_hash = |plan: &plan::Plan, version| {
             let request = crate::translate::Request {
                 plan,
@@ -137,7 +138,7 @@ fn agent_that_starts_again_keeps_the_running_version_and_gives_it_up_once_it_kno
                 defaults: Defaults::default(),
                 called: &BTreeMap::new(),
             };
-            crate::world::inputs::Inputs::new(&request, version).hash
+            crate::fleet::Inputs::new(&request, version).hash
         };
         assert_ne!(inputs(EnvoyType::Listener), plan_hash(&refused, version));
         if bend(call(2001, ip("10.0.0.1"))).clusters[0].tls.is_some() {

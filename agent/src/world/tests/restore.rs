@@ -3,7 +3,10 @@
 use portreeve_xds::Event;
 
 use super::*;
-use crate::world::restore::Unsaved;
+use crate::fleet::Refusal;
+
+/// What is to be kept of an owner.
+type Unsaved = (Owner, Vec<Kept>);
 
 const LISTENER: (EnvoyType, &str) = (EnvoyType::Listener, "A/ns/call/l");
 const CLUSTER: (EnvoyType, &str) = (EnvoyType::Cluster, "A/ns/call/c");
@@ -14,7 +17,7 @@ const ASSIGNMENT: (EnvoyType, &str) = (EnvoyType::Endpoint, "A/ns/call/c");
 impl Rig {
     /// The bytes of a resource on the gateway.
     fn bytes(&mut self, (ty, name): (EnvoyType, &str)) -> Option<Vec<u8>> {
-        self.world.open(&gateway())?.snapshot(|s| s.get(ty, name).map(|r| r.body().to_vec()))
+        self.world.open_envoy(&gateway())?.snapshot(|s| s.get(ty, name).map(|r| r.body().to_vec()))
     }
 
     fn version(&mut self, of: (EnvoyType, &str)) -> Version {
@@ -32,6 +35,10 @@ impl Rig {
         self.world.refused(&gateway(), of.0, &[(of.1.into(), version)], "no good");
     }
 
+    fn is_refused(&self) -> bool {
+        self.world.fleet().unwrap().is_refused(&gateway(), LISTENER.0, &LISTENER.1.into())
+    }
+
     /// What the hub sent, as a store keeps it.
     fn kept(&self, plans: &[plan::Plan]) -> BTreeMap<PlanType, Vec<Sent>> {
         let sent = |name: Name, body: Vec<u8>| (name, Version::of(&body), Bytes::from(body));
@@ -43,11 +50,11 @@ impl Rig {
 
 /// The same, as if another version of the agent had made it: other bytes for cluster and listener.
 fn as_earlier(kept: &[Unsaved]) -> Vec<Unsaved> {
-    let earlier = |one: &Accepted| {
-        let mut body = one.resource.body().to_vec();
+    let earlier = |one: &Kept| {
+        let mut body = one.body.to_vec();
         // An unknown field: the message means the same.
         body.extend([0xf8, 0xff, 0xff, 0xff, 0x0f, 0x01]);
-        Accepted::new(one.ty, one.resource.name().clone(), one.inputs, &body)
+        Kept { body: body.into(), sources: None, ..one.clone() }
     };
     kept.iter().map(|(owner, all)| (owner.clone(), all.iter().map(earlier).collect())).collect()
 }
@@ -57,7 +64,7 @@ fn reborn(rig: &mut Rig, plans: &[plan::Plan]) -> (Rig, Vec<Unsaved>) {
     let earlier = as_earlier(&rig.accept_all());
     let mut again = Rig { world: World::new(Families::V4) };
     for (owner, all) in &earlier {
-        again.world.restore_accepted(owner.clone(), all.clone());
+        again.world.restore_accepted(owner.clone(), all);
     }
     let (_, errors) = again.world.restore_feed(&rig.kept(plans), true);
     assert!(errors.is_empty(), "{errors:?}");
@@ -66,10 +73,7 @@ fn reborn(rig: &mut Rig, plans: &[plan::Plan]) -> (Rig, Vec<Unsaved>) {
 
 fn accepted(kept: &[Unsaved], (ty, name): (EnvoyType, &str)) -> Vec<u8> {
     let all = kept.iter().flat_map(|(_, all)| all);
-    all.filter(|one| one.ty == ty && **one.resource.name() == *name)
-        .map(|one| one.resource.body().to_vec())
-        .next()
-        .unwrap()
+    all.filter(|one| super::ty(one) == ty && *one.name == *name).map(|one| one.body.to_vec()).next().unwrap()
 }
 
 fn call(port: u32) -> plan::Plan {
@@ -81,7 +85,11 @@ fn world_that_was_complete_is_complete_and_serves_at_once() {
     let mut rig = Rig::new();
     rig.put_plan(&call(2000));
     let (mut again, _) = reborn(&mut rig, &[call(2000)]);
-    assert!(again.world.complete() && again.world.settled(&gateway()) && !again.world.heard_node_proxies());
+    assert!(
+        again.world.complete()
+            && again.world.settled(ProxyKind::Envoy, &gateway())
+            && !again.world.heard_node_proxies()
+    );
     assert_eq!(again.listeners(&gateway()), ["A/ns/call/l"]);
     assert_eq!(again.world.held().len(), 2, "the hub is told what is here");
     let mut incomplete = World::new(Families::V4);
@@ -121,7 +129,7 @@ fn proxy_that_starts_anew_gets_the_new_translation() {
     let mut rig = Rig::new();
     rig.put_plan(&call(2000));
     let (mut again, _) = reborn(&mut rig, &[call(2000)]);
-    again.world.restarted(&gateway());
+    again.world.restarted::<EnvoyType>(&gateway());
     for of in [LISTENER, CLUSTER] {
         assert_eq!(again.bytes(of), rig.bytes(of), "{of:?}");
     }
@@ -136,7 +144,7 @@ fn other_inputs_that_come_to_the_same_bytes_are_kept_with_the_new_inputs() {
     edited.clusters[0].endpoints[0].port = 10;
     rig.put_plan(&edited);
     let after = rig.world.take_unsaved();
-    let inputs = |kept: &[Unsaved]| kept[0].1.iter().find(|a| a.ty == EnvoyType::Listener).unwrap().inputs;
+    let inputs = |kept: &[Unsaved]| kept[0].1.iter().find(|a| ty(a) == EnvoyType::Listener).unwrap().inputs;
     assert_ne!(inputs(&before), inputs(&after));
     assert_eq!(accepted(&before, LISTENER), accepted(&after, LISTENER));
 }
@@ -151,14 +159,14 @@ fn refused_listener_gives_way_to_the_accepted_one_until_the_translation_changes(
     assert_ne!(rig.bytes(LISTENER), good);
     rig.refuse(LISTENER);
     assert_eq!(rig.bytes(LISTENER), good);
-    assert!(rig.world.is_refused(&gateway(), LISTENER.0, &LISTENER.1.into()));
+    assert!(rig.is_refused());
     rig.accept_all();
-    assert!(rig.world.is_refused(&gateway(), LISTENER.0, &LISTENER.1.into()), "the earlier one was accepted");
+    assert!(rig.is_refused(), "the earlier one was accepted");
     rig.put_plan(&call(2001));
     assert_eq!(rig.bytes(LISTENER), good, "the same again is refused again");
     rig.put_plan(&call(2002));
     assert_ne!(rig.bytes(LISTENER), good);
-    assert!(!rig.world.is_refused(&gateway(), LISTENER.0, &LISTENER.1.into()));
+    assert!(!rig.is_refused());
 }
 
 #[test]
@@ -199,22 +207,20 @@ fn edit_that_is_taken_back_ends_the_refusal_though_nothing_is_sent() {
     rig.put_plan(&call(2001));
     let refused = rig.version(LISTENER);
     rig.refuse(LISTENER);
-    let part = &rig.world.proxies()[&gateway()].plans["A/ns/call"];
+    let part = &rig.world.envoys()[&gateway()].plans["A/ns/call"];
     assert_eq!(
         part.wanted(&(LISTENER.0, LISTENER.1.into())),
         Some(refused),
         "what is sent is not what is wanted"
     );
-    rig.world.restarted(&gateway());
-    assert!(
-        rig.world.is_refused(&gateway(), LISTENER.0, &LISTENER.1.into()),
-        "a new process gets the good one"
-    );
+    rig.world.restarted::<EnvoyType>(&gateway());
+    assert!(rig.is_refused(), "a new process gets the good one");
+    rig.world.welcome::<EnvoyType>(1, &gateway());
     let key = (LISTENER.0, Name::from(LISTENER.1));
-    assert_eq!(rig.world.refusals(&gateway()).collect::<Vec<_>>(), [(key, refused, "no good".to_owned())]);
-    assert!(rig.world.take_cleared().is_empty());
+    let told = |rig: &Rig| rig.world.fleet().unwrap().answers()[&gateway()].refused.get(&key).cloned();
+    assert_eq!(told(&rig), Some(Refusal { version: refused, text: "no good".into() }));
     rig.put_plan(&call(2000));
-    assert_eq!(rig.world.take_cleared(), [(gateway(), LISTENER.0, LISTENER.1.into())]);
+    assert_eq!(told(&rig), None);
 }
 
 #[test]
@@ -247,15 +253,13 @@ fn name_that_an_earlier_agent_did_not_escape_gives_way_to_its_escaped_form() {
     odd.listeners[0].name = "a, b".into();
     let mut rig = Rig::new();
     rig.put_plan(&odd);
-    let raw = |one: &Accepted| match one.ty {
-        EnvoyType::Listener => {
-            Accepted::new(one.ty, "A/ns/call/a, b".into(), one.inputs, one.resource.body())
-        }
+    let raw = |one: &Kept| match ty(one) {
+        EnvoyType::Listener => Kept { name: "A/ns/call/a, b".into(), sources: None, ..one.clone() },
         _ => one.clone(),
     };
     let mut again = Rig { world: World::new(Families::V4) };
     for (owner, all) in rig.accept_all() {
-        again.world.restore_accepted(owner, all.iter().map(raw).collect());
+        again.world.restore_accepted(owner, &all.iter().map(raw).collect::<Vec<_>>());
     }
     again.world.restore_feed(&rig.kept(&[odd]), true);
     assert_eq!(again.listeners(&gateway()), ["A/ns/call/a%2C%20b"]);
@@ -286,7 +290,7 @@ fn plan_whose_file_is_lost_is_served_as_it_was_accepted_until_the_hub_speaks() {
     assert_eq!(again.listeners(&gateway()), ["A/ns/call/l"]);
     again.respond(PlanType::Plan, &[], &[]).unwrap();
     assert!(again.listeners(&gateway()).is_empty());
-    assert_eq!(again.world.take_unsaved(), [((gateway(), "A/ns/call".into()), vec![])]);
+    assert_eq!(again.world.take_unsaved(), [(owner(gateway(), "A/ns/call"), vec![])]);
 }
 
 #[test]
@@ -296,8 +300,8 @@ fn removed_plan_and_lost_port_leave_nothing_to_serve_again() {
     rig.accept_all();
     rig.put_plan(&mk_plan("older", 0, 2000, ip("10.0.0.9")));
     let kept = rig.world.take_unsaved();
-    let (_, all) = kept.iter().find(|(owner, _)| *owner.1 == *"A/ns/call").unwrap();
-    assert!(all.iter().all(|one| one.ty != EnvoyType::Listener), "{all:?}");
+    let (_, all) = kept.iter().find(|(owner, _)| *owner.plan == *"A/ns/call").unwrap();
+    assert!(all.iter().all(|one| ty(one) != EnvoyType::Listener), "{all:?}");
     rig.remove(PlanType::Plan, "A/ns/call");
     rig.remove(PlanType::Plan, "A/ns/older");
     assert!(rig.world.take_unsaved().iter().all(|(_, all)| all.is_empty()));
@@ -305,16 +309,16 @@ fn removed_plan_and_lost_port_leave_nothing_to_serve_again() {
 
 #[test]
 fn pods_and_node_proxies_that_vanished_meanwhile_leave_nothing_behind() {
-    let one = Accepted::new(EnvoyType::Cluster, "A/ns/call/c".into(), 1, b"x");
+    let one = Accepted::new(EnvoyType::Cluster, "A/ns/call/c".into(), 1, b"x").kept().unwrap();
     let mut world = World::new(Families::V4);
     for id in [pod_id("stays"), pod_id("gone"), gateway()] {
-        world.restore_accepted((id, "A/ns/call".into()), vec![one.clone()]);
+        world.restore_accepted(owner(id, "A/ns/call"), std::slice::from_ref(&one));
     }
     world.apply_pod(mk_pod("stays", "gw"));
     world.reset_pods(vec![mk_pod("stays", "gw")]);
-    assert_eq!(world.take_unsaved(), [((pod_id("gone"), "A/ns/call".into()), vec![])]);
+    assert_eq!(world.take_unsaved(), [(owner(pod_id("gone"), "A/ns/call"), vec![])]);
     world.apply_feed(PlanType::NodeProxy, &[], &[]).unwrap();
-    assert_eq!(world.take_unsaved(), [((gateway(), "A/ns/call".into()), vec![])]);
+    assert_eq!(world.take_unsaved(), [(owner(gateway(), "A/ns/call"), vec![])]);
 }
 
 #[test]

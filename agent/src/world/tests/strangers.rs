@@ -1,8 +1,8 @@
 //! Ports that processes other than this node's proxies hold.
 
 use super::*;
+use crate::claims::Transport;
 use crate::translate::bind::Bind;
-use crate::world::claims::Transport;
 
 const UDP: (Transport, u32) = (Transport::Udp, 2000);
 
@@ -11,8 +11,8 @@ fn stranger(beside: bool) -> Stranger {
     Stranger { who: "process 7 (nc)".into(), at, beside, unsure: false }
 }
 
-fn part<'a>(rig: &'a Rig, plan: &str) -> &'a Contribution {
-    &rig.world.proxies()[&gateway()].plans[plan]
+fn part<'a>(rig: &'a Rig, plan: &str) -> &'a Contribution<EnvoyType> {
+    &rig.world.envoys()[&gateway()].plans[plan]
 }
 
 #[test]
@@ -22,14 +22,14 @@ fn listener_is_not_sent_while_a_stranger_has_its_port_and_is_sent_when_that_is_g
     rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
     rig.put_plan(&mk_plan("b", 10, 2001, ip("10.0.0.9")));
     assert_eq!(rig.listeners(&gateway()), ["A/ns/b/l"]);
-    let told: Vec<_> = part(&rig, "A/ns/a").taken().map(|(_, text)| text).collect();
+    let told: Vec<_> = part(&rig, "A/ns/a").findings.taken().map(|(_, text)| text).collect();
     let wanted = "udp port 2000 is in use by process 7 (nc), which is no proxy of this node: end that process, or choose another port";
     assert_eq!(told, [wanted]);
     let faults = rig.world.take_faults();
     assert_eq!((faults.len(), &*faults[0].listener, &*faults[0].text), (1, "A/ns/a/l", wanted));
     rig.world.set_strangers(Strangers::new());
     assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l", "A/ns/b/l"]);
-    assert_eq!(part(&rig, "A/ns/a").taken().count(), 0);
+    assert_eq!(part(&rig, "A/ns/a").findings.taken().count(), 0);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn listener_that_is_open_stays_when_a_stranger_joins_and_that_is_told() {
     rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
     rig.world.set_strangers([(UDP, stranger(true))].into());
     assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
-    let told: Vec<_> = part(&rig, "A/ns/a").taken().map(|(_, text)| text).collect();
+    let told: Vec<_> = part(&rig, "A/ns/a").findings.taken().map(|(_, text)| text).collect();
     assert!(told[0].contains("in use by process 7 (nc) too"), "{told:?}");
 }
 
@@ -51,7 +51,7 @@ fn tcp_port_and_a_pods_port_of_the_same_number_are_others() {
     rig.world.set_strangers([(UDP, stranger(false))].into());
     rig.world.apply_pod(mk_pod("p", "gw"));
     let pod = ProxyId::Pod("p".into());
-    rig.world.open(&pod).unwrap();
+    rig.world.open_envoy(&pod).unwrap();
     assert_eq!((rig.listeners(&gateway()), rig.listeners(&pod)), (vec![], vec!["A/ns/a/l".to_owned()]));
 }
 
@@ -63,7 +63,7 @@ fn listener_behind_a_socket_of_unknown_owner_waits_in_silence_until_that_is_look
     assert!(!rig.world.guesses_strangers(), "nobody wants the port");
     rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
     assert!(rig.world.guesses_strangers() && rig.listeners(&gateway()).is_empty());
-    assert!(rig.world.take_faults().is_empty() && part(&rig, "A/ns/a").taken().next().is_none());
+    assert!(rig.world.take_faults().is_empty() && part(&rig, "A/ns/a").findings.taken().next().is_none());
     // Looked up before the listener came: it still waits.
     rig.world.set_strangers([(UDP, unsure)].into());
     assert!(rig.world.guesses_strangers());
@@ -84,7 +84,7 @@ fn listener_that_runs_stays_while_nobody_has_looked_up_whose_a_socket_on_its_por
     // Another agent, which knows by its store what the proxy runs.
     let mut again = Rig { world: World::new(Families::V4) };
     for (owner, all) in rig.world.take_unsaved() {
-        again.world.restore_accepted(owner, all);
+        again.world.restore_accepted(owner, &all);
     }
     again.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
     again.world.set_strangers(unsure());

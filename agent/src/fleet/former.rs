@@ -11,7 +11,6 @@ use portreeve_api::refs::{ClusterPath, ResourceName};
 use portreeve_xds::Name;
 
 use super::backing;
-use crate::translate::envoy::listener;
 use crate::translate::{plan_name, qualified};
 
 /// The clusters that accepted listeners lead to by a former name, by the listener's name.
@@ -22,8 +21,8 @@ pub struct FormerNames(BTreeMap<Name, Name>);
 
 impl FormerNames {
     /// Notes where an accepted listener leads.
-    pub fn note(&mut self, name: &Name, body: &[u8]) {
-        match listener::target(body).filter(|target| !ResourceName::is_cluster_of(target, name)) {
+    pub fn note(&mut self, name: &Name, target: Option<Name>) {
+        match target.filter(|target| !ResourceName::is_cluster_of(target, name)) {
             Some(former) => drop(self.0.insert(name.clone(), former)),
             None => drop(self.0.remove(name)),
         }

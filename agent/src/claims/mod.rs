@@ -1,4 +1,5 @@
-//! Who has which port of which address, over all proxies of a network namespace. Entry point: [`Claims`].
+//! Who has which port of which address, over all proxies of a network namespace, whatever their kind. Entry point:
+//! [`Claims`]. [`strangers`] knows the processes that are no proxies.
 //!
 //! Of two listeners that would get the same traffic the older object's is opened, and the other is told who has the port.
 //! Envoy itself would bind both and split the traffic in silence.
@@ -6,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use portreeve_api::refs::ProxyId;
 use portreeve_xds::Name;
 
-use super::ProxyId;
+use crate::translate::ProxyKind;
 use crate::translate::bind::{Bind, Part};
 
+pub mod strangers;
 #[cfg(test)]
 mod tests;
 
@@ -34,8 +37,16 @@ pub struct Port {
     pub number: u32,
 }
 
-/// Who claims: a Plan on a proxy.
-pub type Owner = (ProxyId, Name);
+/// A Plan's part of one proxy: what claims ports, and what the store keeps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The proxy's kind. A pod may hold proxies of several kinds.
+    pub kind: ProxyKind,
+    /// The proxy.
+    pub proxy: ProxyId,
+    /// The Plan's name.
+    pub plan: Name,
+}
 
 /// A claim's place in the queue for a port; the smallest has it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +55,7 @@ struct Rank {
     plan: Name,
     position: usize,
     proxy: ProxyId,
+    kind: ProxyKind,
 }
 
 /// A listener's wish for a port.
@@ -124,7 +136,8 @@ impl Claims {
         }
         let mut claims = Vec::new();
         for (position, wish) in wishes.into_iter().enumerate() {
-            let rank = Rank { created_ms, plan: owner.1.clone(), position, proxy: owner.0.clone() };
+            let Owner { kind, proxy, plan } = owner.clone();
+            let rank = Rank { created_ms, plan, position, proxy, kind };
             let claim = Claim { bind: wish.bind, listener: wish.listener };
             self.queues.entry(wish.port.clone()).or_default().0.insert(rank.clone(), claim);
             claims.push((wish.port, rank));
@@ -146,13 +159,14 @@ impl Claims {
     }
 
     /// Takes all claims of a proxy away; answers with the other owners whose luck, or whose winner, changed.
-    pub fn drop_proxy(&mut self, proxy: &ProxyId) -> BTreeSet<Owner> {
-        let from = (proxy.clone(), Name::from(""));
-        let owned = self.owned.range(from..).take_while(|((id, _), _)| id == proxy);
+    pub fn drop_proxy(&mut self, kind: ProxyKind, proxy: &ProxyId) -> BTreeSet<Owner> {
+        let its = |owner: &Owner| owner.kind == kind && owner.proxy == *proxy;
+        let from = Owner { kind, proxy: proxy.clone(), plan: "".into() };
+        let owned = self.owned.range(from..).take_while(|(owner, _)| its(owner));
         let owners: Vec<Owner> = owned.map(|(owner, _)| owner.clone()).collect();
         let mut shifted: BTreeSet<Owner> =
             owners.iter().flat_map(|owner| self.set(owner, 0, Vec::new())).collect();
-        shifted.retain(|(id, _)| id != proxy);
+        shifted.retain(|owner| !its(owner));
         shifted
     }
 
@@ -221,6 +235,6 @@ impl Queue {
 
 impl Rank {
     fn owner(&self) -> Owner {
-        (self.proxy.clone(), self.plan.clone())
+        Owner { kind: self.kind, proxy: self.proxy.clone(), plan: self.plan.clone() }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::translate::Families;
 
 fn owner(proxy: &str, plan: &str) -> Owner {
-    (ProxyId::Node(proxy.into()), plan.into())
+    Owner { kind: ProxyKind::Envoy, proxy: ProxyId::Node(proxy.into()), plan: plan.into() }
 }
 
 fn wish(number: u32, transport: Transport, listener: &str) -> Wish {
@@ -93,11 +93,11 @@ fn dropped_proxy_leaves_every_port_to_the_others() {
         claims.set(&owner("stays", plan), 20, vec![wish(port, Transport::Udp, plan)]);
     }
     assert_eq!(
-        claims.drop_proxy(&owner("gone", "").0),
+        claims.drop_proxy(ProxyKind::Envoy, &owner("gone", "").proxy),
         BTreeSet::from([owner("stays", "a"), owner("stays", "b")])
     );
     assert!(claims.denied(&owner("stays", "a")).is_empty());
-    assert!(claims.drop_proxy(&owner("gone", "").0).is_empty());
+    assert!(claims.drop_proxy(ProxyKind::Envoy, &owner("gone", "").proxy).is_empty());
 }
 
 #[test]

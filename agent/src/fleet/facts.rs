@@ -1,18 +1,15 @@
-//! One local proxy: who it is, which Plans are meant for it, and what it holds of each.
+//! Who a local proxy is, and which Plans are meant for it: [`Facts`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use portreeve_api::plan;
 use portreeve_api::pod::Pod;
-use portreeve_xds::envoy::EnvoyType;
-use portreeve_xds::{Name, Resource, Version, View};
+use portreeve_xds::Name;
 
-use super::claims::{Denied, Port, Transport, Wish};
-use super::strangers::{Taken, held_back};
+use crate::claims::{Port, Transport, Wish};
 use crate::translate::bind::Bind;
-use crate::translate::{self, Census, Families, ProxyKind, Remark, Translation, lacks};
+use crate::translate::{Families, ProxyKind, lacks};
 
 /// What decides which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,37 +44,6 @@ pub enum Allowed {
 
 /// The label that every namespace carries, with its own name. No other label is known here.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-/// A proxy's present state.
-pub struct Proxy {
-    /// What it is.
-    pub facts: Facts,
-    /// What it is sent.
-    pub view: Arc<View<EnvoyType>>,
-    /// What each Plan contributes.
-    pub plans: BTreeMap<Name, Contribution>,
-    /// What is missing in its view is known to be gone.
-    pub sure: bool,
-}
-
-/// A Plan's part of a proxy's configuration.
-#[derive(Clone, Default)]
-pub struct Contribution {
-    /// Resources by type and name.
-    pub resources: BTreeMap<(EnvoyType, Name), Arc<Resource>>,
-    /// What could not be expressed.
-    pub remarks: Vec<Remark>,
-    /// Listeners that lost their port.
-    pub denied: BTreeMap<String, Denied>,
-    /// Listeners whose ports are in use by processes that are none of this node's proxies.
-    pub taken: BTreeMap<String, Taken>,
-    /// Versions that the proxy refused: in `resources` is what it last accepted.
-    pub refused: BTreeMap<(EnvoyType, Name), Version>,
-    /// The version of the Plan that it was made from.
-    pub made_of: Option<Version>,
-    /// The endpoints of its clusters.
-    pub census: Census,
-}
 
 // === impl Facts ===
 
@@ -151,68 +117,6 @@ impl Facts {
             Some(Wish { port, bind, listener: listener.name.clone() })
         };
         plan.listeners.iter().filter_map(wish).collect()
-    }
-}
-
-// === impl Contribution ===
-
-impl Contribution {
-    /// The listeners that could not be had, each with the reason in words.
-    pub fn faults(&self) -> BTreeSet<(String, String)> {
-        let lost = self.denied.iter().map(|(listener, lost)| (listener.clone(), lost.to_string()));
-        let taken = self.taken().map(|(listener, text)| (listener.clone(), text));
-        lost.chain(self.remarks.iter().map(|r| (r.at.clone(), r.text.clone()))).chain(taken).collect()
-    }
-
-    /// The listeners whose ports are certainly in use by others, each with the reason in words.
-    pub fn taken(&self) -> impl Iterator<Item = (&String, String)> {
-        let certain = self.taken.iter().filter(|(_, one)| !one.by.unsure);
-        certain.map(|(listener, one)| (listener, one.to_string()))
-    }
-
-    /// What a translation contributes.
-    pub fn of(done: Translation<EnvoyType>) -> Self {
-        let resources = done.outputs.into_iter().map(|(ty, r)| ((ty, r.name().clone()), r)).collect();
-        Self { resources, remarks: done.remarks, census: done.census, ..Self::default() }
-    }
-
-    /// The version of a resource that the Plan asks for, also where the proxy refused it.
-    pub fn wanted(&self, key: &(EnvoyType, Name)) -> Option<Version> {
-        self.refused.get(key).copied().or_else(|| self.resources.get(key).map(|resource| resource.version()))
-    }
-
-    /// Takes the listeners away that can't have their port, while nothing else can be said.
-    pub fn deny(
-        &mut self,
-        plan: &plan::Plan,
-        denied: BTreeMap<String, Denied>,
-        taken: BTreeMap<String, Taken>,
-    ) {
-        for listener in denied.keys().chain(held_back(&taken)) {
-            self.resources.remove(&(EnvoyType::Listener, translate::qualified(plan, listener)));
-        }
-        (self.denied, self.taken) = (denied, taken);
-    }
-
-    /// Whether there is nothing to hold or to tell.
-    pub fn is_empty(&self) -> bool {
-        self.resources.is_empty()
-            && self.denied.is_empty()
-            && self.taken.is_empty()
-            && self.remarks.is_empty()
-    }
-
-    /// Names of this one's resources that another lacks.
-    pub fn missing_in(&self, other: &Self) -> BTreeSet<(EnvoyType, Name)> {
-        self.resources.keys().filter(|k| !other.resources.contains_key(*k)).cloned().collect()
-    }
-
-    /// This one's resources that another has not, or not in this version.
-    pub fn new_since(&self, before: &Self) -> Vec<(EnvoyType, Arc<Resource>)> {
-        let differs = |(key, r): &(&(EnvoyType, Name), &Arc<Resource>)| {
-            before.resources.get(*key).is_none_or(|old| old.version() != r.version())
-        };
-        self.resources.iter().filter(differs).map(|(key, r)| (key.0, r.clone())).collect()
     }
 }
 

@@ -3,12 +3,11 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Version};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::backing;
-use crate::translate::{Families, Request};
+use crate::translate::{Families, ProxyModel, Request};
 
 /// What the resources of a Plan are made from.
 pub struct Inputs<'a> {
@@ -42,14 +41,14 @@ impl<'a> Inputs<'a> {
     }
 
     /// Whether this is a cluster that is served as it was.
-    pub fn holds(&self, (ty, name): &(EnvoyType, Name)) -> bool {
-        *ty == EnvoyType::Cluster && self.held.contains_key(name)
+    pub fn holds<T: ProxyModel>(&self, (ty, name): &(T, Name)) -> bool {
+        *ty == T::CLUSTER && self.held.contains_key(name)
     }
 
     /// A cluster's sources, see [`backing::sources`].
-    pub fn sources(&self, (ty, name): &(EnvoyType, Name)) -> Option<u64> {
+    pub fn sources<T: ProxyModel>(&self, (ty, name): &(T, Name)) -> Option<u64> {
         match self.held.get(name) {
-            _ if *ty != EnvoyType::Cluster => None,
+            _ if *ty != T::CLUSTER => None,
             Some(held) => *held,
             None => self.sources.get_or_init(|| backing::sources(self.request)).get(name).copied(),
         }

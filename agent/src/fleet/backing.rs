@@ -8,14 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portreeve_api::plan;
-use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::proxy::Contribution;
-use crate::translate::Request;
-use crate::translate::envoy::listener;
+use super::contribution::Contribution;
+use crate::translate::{ProxyModel, Request};
 
 /// The cluster and the assignment behind one accepted listener.
 #[derive(Clone, Debug)]
@@ -53,7 +51,10 @@ pub fn digest(cluster: &plan::Cluster) -> u64 {
 
 /// Serves these backings in the place of what was made for their listeners, and returns the clusters that it put back,
 /// with their sources. A cluster that another listener leads to stays as it was made.
-pub fn put_back(behind: &[LeftBehind], made: &mut Contribution) -> BTreeMap<Name, Option<u64>> {
+pub fn put_back<T: ProxyModel>(
+    behind: &[LeftBehind],
+    made: &mut Contribution<T>,
+) -> BTreeMap<Name, Option<u64>> {
     let mut held = BTreeMap::new();
     if behind.is_empty() {
         return held;
@@ -61,8 +62,8 @@ pub fn put_back(behind: &[LeftBehind], made: &mut Contribution) -> BTreeMap<Name
     let leads: BTreeMap<Name, Name> = made
         .resources
         .iter()
-        .filter(|((ty, _), _)| *ty == EnvoyType::Listener)
-        .filter_map(|((_, name), resource)| Some((name.clone(), listener::target(resource.body())?)))
+        .filter(|((ty, _), _)| *ty == T::LISTENER)
+        .filter_map(|((_, name), resource)| Some((name.clone(), T::target(resource.body())?)))
         .collect();
     let shared = |listener: &Name, cluster: &Name| {
         leads.iter().any(|(other, target)| other != listener && target == cluster)
@@ -74,11 +75,11 @@ pub fn put_back(behind: &[LeftBehind], made: &mut Contribution) -> BTreeMap<Name
         }
         let new = leads.get(listener).filter(|new| *new != name && !tried_again && !shared(listener, new));
         if let Some(new) = new {
-            made.resources.remove(&(EnvoyType::Cluster, new.clone()));
-            made.resources.remove(&(EnvoyType::Endpoint, new.clone()));
+            made.resources.remove(&(T::CLUSTER, new.clone()));
+            made.resources.remove(&(T::ASSIGNMENT, new.clone()));
         }
-        made.resources.insert((EnvoyType::Cluster, name.clone()), backing.cluster.clone());
-        made.resources.insert((EnvoyType::Endpoint, name.clone()), backing.assignment.clone());
+        made.resources.insert((T::CLUSTER, name.clone()), backing.cluster.clone());
+        made.resources.insert((T::ASSIGNMENT, name.clone()), backing.assignment.clone());
         held.insert(name.clone(), backing.sources);
     }
     held

@@ -1,0 +1,14 @@
+//! The xDS server for this node's Envoys: [`serve`].
+
+use std::sync::Arc;
+
+use portreeve_xds::envoy::EnvoyType;
+use portreeve_xds::{Limits, routes};
+use tonic::service::Routes;
+
+use crate::local::Local;
+
+/// Envoy's discovery services.
+pub fn serve(local: Arc<Local>, limits: Limits) -> Routes {
+    routes::<EnvoyType, Local>(local, limits)
+}

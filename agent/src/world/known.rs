@@ -1,0 +1,59 @@
+//! The look-ups that translation needs, over what the world knows: [`Known`].
+
+use std::net::IpAddr;
+
+use portreeve_api::plan;
+
+use super::World;
+use super::feed::Feed;
+use super::hosts::Hosts;
+use crate::health::{Book, Point};
+use crate::translate::{Families, Lookup};
+
+/// The look-ups that translation needs.
+pub struct Known<'a> {
+    /// What the hub sent.
+    pub feed: &'a Feed,
+    /// What is known of host names.
+    pub hosts: &'a Hosts,
+    /// What is known of health.
+    pub health: &'a Book,
+    /// The host's address families.
+    pub host: Families,
+    /// This node, while the pods of all others are as the hub knew them too long ago.
+    pub stale_but: Option<&'a str>,
+}
+
+// === impl World ===
+
+impl World {
+    pub(super) fn known(&self) -> Known<'_> {
+        let stale_but = self.stale.then_some(&*self.node);
+        let Self { feed, hosts, health, host_families: host, .. } = self;
+        Known { feed, hosts, health, host: *host, stale_but }
+    }
+}
+
+// === impl Known ===
+
+impl Lookup for Known<'_> {
+    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
+        self.feed.group(name)
+    }
+
+    fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
+        self.hosts.addresses(namespace, name)
+    }
+
+    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
+        Point::of_pod(endpoint, port, path, self.host).is_some_and(|point| self.health.failed(&point))
+    }
+
+    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
+        Point::of_address(ip, port, path).is_some_and(|point| self.health.failed(&point))
+    }
+
+    fn stale(&self, endpoint: &plan::Endpoint) -> bool {
+        self.stale_but.is_some_and(|own| endpoint.node != own)
+    }
+}

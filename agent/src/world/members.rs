@@ -1,0 +1,119 @@
+//! How proxies come and go, and when they know what is gone.
+
+use std::sync::Arc;
+
+use portreeve_api::refs::ProxyId;
+use portreeve_xds::{Name, View};
+
+use super::World;
+use crate::claims::Owner;
+use crate::fleet::Facts;
+use crate::translate::{ProxyKind, ProxyModel};
+
+// === impl World ===
+
+impl World {
+    /// The kinds of proxies that this agent serves.
+    pub(super) fn kinds(&self) -> Vec<ProxyKind> {
+        self.fleets.all().map(|fleet| fleet.kind()).collect()
+    }
+
+    /// What a proxy that connects is sent; none when it is not one of this node's.
+    pub fn open<T: ProxyModel>(&mut self, id: &ProxyId) -> Option<Arc<View<T>>> {
+        let known = self.fleet::<T>()?.proxies().contains_key(id);
+        if let (ProxyId::Pod(uid), false) = (id, known) {
+            let facts = Facts::of_pod(T::KIND, self.pods.get(uid)?, self.host_families);
+            self.set_bare(T::KIND, uid, None);
+            self.put_proxy(id.clone(), facts);
+        }
+        self.fleet::<T>()?.proxies().get(id).map(|proxy| proxy.view.clone())
+    }
+
+    /// Whether a proxy of a kind that connects now would be told all that it is to have. After a restart of the agent a host
+    /// name without its first answer holds back a Plan that the proxy may run already.
+    pub fn settled(&self, kind: ProxyKind, id: &ProxyId) -> bool {
+        let Some(known) = self.fleets.of(kind).and_then(|fleet| fleet.facts(id)) else {
+            let ProxyId::Pod(uid) = id else { return self.complete() };
+            let pod = self.pods.get(uid).map(|pod| Facts::of_pod(kind, pod, self.host_families));
+            return self.complete() && pod.is_none_or(|facts| !self.waits(&facts));
+        };
+        self.complete() && !self.waits(known)
+    }
+
+    /// Whether a Plan of this proxy waits for the first answer for a host name.
+    fn waits(&self, facts: &Facts) -> bool {
+        self.hosts.waiting().filter_map(|plan| self.feed.plans.get(plan)).any(|plan| facts.takes(plan))
+    }
+
+    /// Touches the Plans whose status tells of a proxy: those that it is to have, and those whose workload is not known here.
+    pub(super) fn touch_taken_by(&mut self, facts: &Facts) {
+        let plans = self.feed.plans.iter().filter(|(_, plan)| facts.may_take(plan));
+        self.touched.extend(plans.map(|(name, _)| name.clone()));
+    }
+
+    pub(super) fn follow_node_proxy(&mut self, name: Name) {
+        let id = ProxyId::Node(name.clone());
+        let facts = self.feed.proxies.get(&name);
+        let facts = facts.map(|proxy| Facts::of_node_proxy(&name, proxy, self.host_families));
+        for kind in self.kinds() {
+            if facts.as_ref().is_none_or(|facts| facts.kind != kind) {
+                self.drop_proxy(kind, &id, "the NodeProxy is gone");
+            }
+        }
+        if let Some(facts) = facts {
+            self.put_proxy(id, facts);
+        }
+    }
+
+    pub(super) fn put_proxy(&mut self, id: ProxyId, facts: Facts) {
+        let sure = self.is_sure(&facts);
+        let kind = facts.kind;
+        let Some(fleet) = self.fleets.of_mut(kind).filter(|fleet| fleet.facts(&id) != Some(&facts)) else {
+            return;
+        };
+        fleet.put(id.clone(), facts.clone(), sure);
+        self.touch_taken_by(&facts);
+        self.bring_all_up_to_date(kind, &id);
+    }
+
+    /// Brings all Plans of a proxy up to date, also those of which it only accepted something.
+    pub(super) fn bring_all_up_to_date(&mut self, kind: ProxyKind, id: &ProxyId) {
+        let accepted = self.fleets.of(kind).map(|fleet| fleet.plans_of(id)).unwrap_or_default();
+        let plans = self.feed.plans.keys().cloned().chain(accepted);
+        self.bring_up_to_date(plans.map(|plan| Owner { kind, proxy: id.clone(), plan }).collect());
+    }
+
+    /// Whether what is missing in a proxy's view is gone: the hub itself has said everything (the last known good may be older
+    /// than the proxy's), and all of it can be served to this proxy.
+    fn is_sure(&self, facts: &Facts) -> bool {
+        self.feed.heard_all() && !self.waits(facts)
+    }
+
+    /// Lets those proxies know what is gone for which that has become certain.
+    pub(super) fn be_sure(&mut self) {
+        if !self.feed.heard_all() {
+            return;
+        }
+        self.hosts.close();
+        let mut sure = Vec::new();
+        for fleet in self.fleets.all() {
+            let now = fleet.unsure().into_iter();
+            let now = now.filter(|id| fleet.facts(id).is_some_and(|facts| self.is_sure(facts)));
+            sure.extend(now.map(|id| (fleet.kind(), id.clone())));
+        }
+        for (kind, id) in sure {
+            if let Some(fleet) = self.fleets.of_mut(kind) {
+                fleet.be_sure(&id);
+            }
+        }
+    }
+
+    pub(super) fn drop_proxy(&mut self, kind: ProxyKind, id: &ProxyId, reason: &str) {
+        let Some(fleet) = self.fleets.of_mut(kind) else { return };
+        fleet.keep(&|kept| kept != id);
+        let Some(facts) = fleet.remove(id, reason) else { return };
+        self.touch_taken_by(&facts);
+        let shifted = self.claims.drop_proxy(kind, id);
+        self.bring_up_to_date(shifted);
+    }
+}
