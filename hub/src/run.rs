@@ -36,8 +36,8 @@ pub struct Args {
     /// Path of a kubeconfig file. Default: $KUBECONFIG, the user's own file, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
-    /// Namespaces, separated by commas, whose VirtualServices and pods the hub watches, serves and writes conditions
-    /// for. Default: all namespaces. The hub then needs rights on both kinds in these namespaces only.
+    /// Namespaces, separated by commas, whose custom resources and pods the hub watches, serves and writes
+    /// conditions for. Default: all namespaces. The hub then needs rights in these namespaces only.
     #[arg(long, value_name = "NAMES", default_value_t, hide_default_value = true)]
     pub namespaces: Namespaces,
     /// Namespaces in which selectors find pods.

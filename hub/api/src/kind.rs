@@ -8,7 +8,7 @@ use kube::core::ApiResource;
 /// An API whose objects are accepted. The letters are those of the specifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
-    /// `servicemesh.l7mp.io/v1`, the operator's VirtualServices.
+    /// `servicemesh.l7mp.io/v1`, the API of the l7mp operator.
     A,
     /// `l7mp.io/v1`, the mesh of l7mp proxies.
     B,
@@ -27,7 +27,7 @@ pub enum Api {
 pub struct Kind {
     /// The API that defines the kind.
     pub api: Api,
-    /// The kind's name in manifests, for example `VirtualService`.
+    /// The kind's name in manifests, for example `NodeProxy`.
     pub name: &'static str,
     /// Whether its objects have a namespace.
     pub namespaced: bool,

@@ -1,16 +1,64 @@
-//! What the pure crates depend on.
+//! What pure crates depend on, and what pure folders of other crates import.
 
 use std::path::Path;
 use std::process::Command;
+
+use super::{is_test, production_lines, root, rust_files};
 
 /// Pure crates, and what they must not depend on, however far: a runtime, a server, a Kubernetes client.
 const PURE: [&str; 1] = ["portreeve-api"];
 const IMPURE: [&str; 6] = ["tokio", "tonic", "hyper", "kube-client", "kube-runtime", "tower"];
 
+/// Pure folders of crates that are not pure, and the crates that they must not import.
+const FOLDERS: [&str; 2] = ["hub/src/resolve", "hub/src/index"];
+const NOT_IMPORTED: [&str; 4] = ["kube", "clap", "tokio", "tonic"];
+
 /// The crates of a dependency tree that are impure.
 fn impure(tree: &str) -> Vec<String> {
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
     names.filter(|name| IMPURE.contains(name)).map(str::to_owned).collect()
+}
+
+/// The production lines that begin a path with an impure crate.
+fn importing(text: &str) -> Vec<&str> {
+    let imports = |line: &str| {
+        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+        let paths = words.map(|word| word.trim_start_matches("::"));
+        !line.trim_start().starts_with("//")
+            && paths
+                .into_iter()
+                .any(|path| NOT_IMPORTED.contains(&path.split("::").next().unwrap_or_default()))
+    };
+    text.lines().take(production_lines(text)).filter(|line| imports(line)).collect()
+}
+
+#[test]
+fn pure_folders_import_neither_a_client_nor_flags_nor_a_runtime() {
+    let (root, mut seen, mut wrong) = (root(), 0, Vec::new());
+    for path in rust_files(&root).into_iter().filter(|path| path.is_file() && !is_test(path)) {
+        let name = path.strip_prefix(&root).unwrap();
+        if FOLDERS.iter().any(|folder| name.starts_with(folder)) {
+            seen += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            wrong.extend(importing(&text).into_iter().map(|line| format!("{}: {line}", name.display())));
+        }
+    }
+    assert!(seen > 10, "only {seen} files found");
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn imports_of_impure_crates_are_found() {
+    for line in ["use kube::Api;", "use kube;", "#[derive(Debug, clap::ValueEnum)]", "    ::tokio::spawn(f);"]
+    {
+        assert_eq!(importing(line), [line]);
+    }
+    for line in
+        ["use crate::kube_like;", "/// As kube::Api does.", "Pod::from_kube(pod)", "use crate::kube::Pod;"]
+    {
+        assert_eq!(importing(line), [""; 0]);
+    }
+    assert_eq!(importing("#[cfg(test)]\nmod tests {\nuse kube::Api;\n}"), [""; 0]);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The limits of the house style, as it counts them: how long files and functions may be, how deep blocks are nested, how
 //! many arguments a function has, how a file may be called, what must not be left in it, and that no files or folders of a
-//! crate import each other in a circle.
+//! crate import each other in a circle, what pure code depends on, and who may name a kind.
 
 mod circles;
 mod crates;
 mod documents;
 mod functions;
 mod imports;
+mod kinds;
 mod known;
 mod modules;
 

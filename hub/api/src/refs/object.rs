@@ -47,7 +47,7 @@ impl ObjectRef {
         }
     }
 
-    /// The reference for people: `VirtualService ns/call`, `NodeProxy edge`.
+    /// The reference for people: `Target ns/call`, `NodeProxy edge`.
     pub fn title(&self) -> String {
         let Self { namespace, name, kind } = self;
         match kind.namespaced {
