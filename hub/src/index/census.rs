@@ -30,8 +30,8 @@ impl Index {
         let counts = kinds::ALL.map(|row| (row.label, self.verdicts.count(row.kind)));
         let [nodes, namespaces] = self.proxies.count();
         Census {
-            objects: counts.iter().map(|(label, (all, _))| (*label, *all)).collect(),
-            refused: counts.iter().map(|(_, (_, refused))| refused).sum(),
+            objects: counts.iter().map(|(label, count)| (*label, count.all)).collect(),
+            refused: counts.iter().map(|(_, count)| count.refused).sum(),
             plans: self.plans.len(),
             groups: self.groups.len(),
             pods: self.pods.len(),

@@ -14,6 +14,17 @@ use crate::verdict::{Refs, Verdict};
 pub struct Verdicts {
     known: BTreeMap<ObjectRef, Known>,
     news: BTreeSet<ObjectRef>,
+    /// Kept as verdicts change: metrics ask for it often.
+    counts: BTreeMap<&'static Kind, Count>,
+}
+
+/// How many objects of a kind there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// All of them.
+    pub all: usize,
+    /// Those whose newest version is refused.
+    pub refused: usize,
 }
 
 struct Known {
@@ -25,11 +36,9 @@ struct Known {
 // === impl Verdicts ===
 
 impl Verdicts {
-    /// How many objects of a kind there are, and how many of them are refused.
-    pub fn count(&self, kind: &Kind) -> (usize, usize) {
-        let of_kind = || self.known.iter().filter(|(object, _)| object.kind == kind);
-        let refused = of_kind().filter(|(_, known)| known.verdict.rejection.is_some());
-        (of_kind().count(), refused.count())
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: &Kind) -> Count {
+        self.counts.get(kind).copied().unwrap_or_default()
     }
 
     /// An object was accepted.
@@ -51,7 +60,11 @@ impl Verdicts {
 
     /// An object is gone.
     pub fn remove(&mut self, key: &ObjectRef) {
-        self.known.remove(key);
+        if let Some(gone) = self.known.remove(key) {
+            let count = self.counts.entry(key.kind).or_default();
+            count.all -= 1;
+            count.refused -= usize::from(gone.verdict.rejection.is_some());
+        }
         self.news.remove(key);
     }
 
@@ -92,8 +105,15 @@ impl Verdicts {
         let refs = self.known.get(&key).map_or(Refs::Resolved, |known| known.verdict.refs.clone());
         let verdict = Verdict { refs, ..verdict };
         self.news.insert(key.clone());
-        if self.known.get(&key).is_none_or(|known| known.verdict != verdict) {
-            self.known.insert(key, Known { verdict, told: false });
+        if self.known.get(&key).is_some_and(|known| known.verdict == verdict) {
+            return;
         }
+        let refused = verdict.rejection.is_some();
+        let count = self.counts.entry(key.kind).or_default();
+        match self.known.insert(key, Known { verdict, told: false }) {
+            Some(old) => count.refused -= usize::from(old.verdict.rejection.is_some()),
+            None => count.all += 1,
+        }
+        count.refused += usize::from(refused);
     }
 }

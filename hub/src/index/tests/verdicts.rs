@@ -116,3 +116,25 @@ fn event_without_news_gives_no_verdict() {
     index.apply(&edited);
     assert_eq!(one(&mut index).generation, 2, "a new object is judged anew");
 }
+
+#[test]
+fn objects_are_counted_as_they_come_change_and_go() {
+    let mut index = mk_index();
+    let of = |index: &Index| (index.census().objects[0].1, index.census().refused);
+    let [good, bad] = [mk_vs("one", "app=gw", &["app=w"]), mk_bad_vs("one")];
+    let other = mk_bad_vs("two");
+    for (object, counted) in
+        [(&good, (1, 0)), (&good, (1, 0)), (&bad, (1, 1)), (&other, (2, 2)), (&good, (2, 1))]
+    {
+        index.apply(object);
+        assert_eq!(of(&index), counted);
+    }
+    for (key, counted) in
+        [(ObjectRef::of(&KIND, &other.metadata), (1, 0)), (ObjectRef::of(&KIND, &good.metadata), (0, 0))]
+    {
+        index.delete(&key);
+        assert_eq!(of(&index), counted);
+        index.delete(&key);
+        assert_eq!(of(&index), counted, "it is gone already");
+    }
+}
