@@ -4,13 +4,14 @@
 //! What was there when this hub listed the objects has no known beginning, and counts for nothing. A generation that
 //! another one overtakes on its way is never counted, and none is counted twice.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Instant;
 
-use portreeve_api::kind::Kind;
+use portreeve_api::kind::Purpose;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::metrics::Histogram;
-use portreeve_xds::Name;
+
+use crate::change::{Record, Version};
 
 /// In seconds: a healthy cluster needs a few hundredths, and beyond a minute it matters only that it is too long.
 pub const BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -23,7 +24,6 @@ pub struct Course {
 
 /// The newest version of an object.
 struct Known {
-    uid: String,
     generation: i64,
     /// None: nobody knows, or it has ended.
     began: Option<Instant>,
@@ -37,28 +37,16 @@ impl Course {
         Self { known: HashMap::new(), spent: Histogram::new(BOUNDS) }
     }
 
-    /// An object was seen in this version; `began` is when, if it came as news. News of a version that is known (of its
-    /// status, that is) change nothing. Answers whether it is a new one.
-    pub fn seen(&mut self, key: &ObjectRef, (uid, generation): (&str, i64), began: Option<Instant>) -> bool {
-        let known = self.known.get(key);
-        if known.is_some_and(|known| known.uid == uid && known.generation == generation) {
-            return false;
+    /// Follows a change: new versions of objects that came as news begin.
+    pub fn follow(&mut self, record: &Record) {
+        for key in &record.gone {
+            self.known.remove(key);
         }
-        self.known.insert(key.clone(), Known { uid: uid.to_owned(), generation, began });
-        true
-    }
-
-    /// These objects are all that there are of a kind in a namespace, or (`None`) anywhere.
-    pub fn keep(&mut self, kind: &Kind, namespace: Option<&Name>, listed: &BTreeSet<ObjectRef>) {
-        let there = |key: &ObjectRef| {
-            key.kind == kind && namespace.is_none_or(|namespace| key.namespace == *namespace)
-        };
-        self.known.retain(|key, _| !there(key) || listed.contains(key));
-    }
-
-    /// An object is gone.
-    pub fn forget(&mut self, key: &ObjectRef) {
-        self.known.remove(key);
+        let begins = |version: &&Version| version.is_new() && version.key.kind.purpose == Purpose::Listeners;
+        for version in record.put.iter().filter(begins) {
+            let known = Known { generation: version.generation, began: record.at };
+            self.known.insert(version.key.clone(), known);
+        }
     }
 
     /// All proxies have this generation of an object since then.
@@ -93,10 +81,9 @@ mod tests {
         News(&'static str, i64),
         Programmed(i64),
         Gone,
-        Relisted(bool),
     }
 
-    use Step::{Gone, Listed, News, Programmed, Relisted};
+    use Step::{Gone, Listed, News, Programmed};
 
     #[test]
     fn each_generation_counts_once_from_its_news_to_its_last_answer() {
@@ -132,22 +119,27 @@ mod tests {
             ),
             ("a namesake", &[(0, News("a", 1)), (20, News("b", 1)), (50, Programmed(1))], 1, 0.03),
             ("a deleted one", &[(0, News("a", 1)), (20, Gone), (50, Programmed(1))], 0, 0.0),
-            ("still there", &[(0, News("a", 1)), (20, Relisted(true)), (50, Programmed(1))], 1, 0.05),
-            ("gone meanwhile", &[(0, News("a", 1)), (20, Relisted(false)), (50, Programmed(1))], 0, 0.0),
+            ("listed again", &[(0, News("a", 1)), (20, Listed("a", 1)), (50, Programmed(1))], 1, 0.05),
             ("an answer from before", &[(50, News("a", 1)), (40, Programmed(1))], 1, 0.0),
         ] {
-            let (mut course, start) = (Course::new(), Instant::now());
+            let (mut course, start, mut seen) = (Course::new(), Instant::now(), None);
             let key = ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "one");
             for (at, step) in steps {
                 let now = start + Duration::from_millis(*at);
+                let mut put = |uid: &'static str, generation: i64, at: Option<Instant>| {
+                    let since = seen.replace((uid, generation)).filter(|(before, _)| *before == uid);
+                    let version = Version {
+                        key: key.clone(),
+                        generation,
+                        since: since.map(|(_, generation)| generation),
+                    };
+                    Record { at, put: vec![version], ..Record::default() }
+                };
                 match step {
-                    Listed(uid, generation) => assert!(course.seen(&key, (uid, *generation), None)),
-                    News(uid, generation) => drop(course.seen(&key, (uid, *generation), Some(now))),
+                    Listed(uid, generation) => course.follow(&put(uid, *generation, None)),
+                    News(uid, generation) => course.follow(&put(uid, *generation, Some(now))),
                     Programmed(generation) => course.programmed(&key, *generation, now),
-                    Gone => course.forget(&key),
-                    Relisted(still) => {
-                        course.keep(key.kind, None, &still.then(|| key.clone()).into_iter().collect())
-                    }
+                    Gone => course.follow(&Record { gone: vec![key.clone()], ..Record::default() }),
                 }
             }
             assert_eq!(course.spent().count(), count, "{name}");

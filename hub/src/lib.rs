@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub mod auth;
+pub mod change;
 pub mod conditions;
 pub mod convergence;
 pub mod events;

@@ -88,7 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if traces.is_on() {
         feed.trace(Tracer::new(traces, me.clone()));
     }
-    watches::spawn(&mut tasks, &client, &feed, (&args.namespaces, &readiness));
+    watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
     tasks.spawn("graces", feed.clone().keep_time());
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;

@@ -11,7 +11,8 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::Traces;
 use portreeve_runtime::traces::{CHANGE, Span, TraceId};
 
-use crate::subject::Subject;
+use crate::change::Record;
+use crate::subject::{Of, Subject};
 
 /// Tells spans, and remembers which change is whose.
 pub struct Tracer {
@@ -48,23 +49,31 @@ impl Tracer {
         Self { traces, place, changes: Mutex::default() }
     }
 
-    /// The index has an object; `began` is when its version came, if that was news. Answers with the trace that begins.
-    pub fn resolved(
+    /// Follows a change: each new version of an object whose Plan differs has a trace of its own. `subject` is how an object
+    /// stands now. Returns the traces that begin with this change.
+    pub fn follow(
         &self,
-        key: &ObjectRef,
-        subject: Option<Subject>,
-        began: Option<SystemTime>,
-    ) -> Option<TraceId> {
-        let subject = subject?;
-        let served = subject.served?;
-        let trace = TraceId::of(&subject.verdict.uid, served.version);
-        let (generation, mut changes) = (served.generation, self.lock());
-        if let Some(known) = changes.get_mut(key).filter(|known| known.trace == trace) {
-            known.generation = generation;
-            return None;
+        record: &Record,
+        subject: impl Fn(&ObjectRef) -> Option<Subject>,
+    ) -> Vec<(TraceId, ObjectRef)> {
+        let mut changes = self.lock();
+        for key in &record.gone {
+            changes.remove(key);
         }
-        changes.insert(key.clone(), Change { trace, generation, began });
-        began.map(|_| trace)
+        let began = record.at.map(|at| SystemTime::now() - at.elapsed());
+        let new = record.put.iter().filter(|version| version.is_new());
+        let mut traced = Vec::new();
+        for key in new.map(|version| &version.key) {
+            let Some((trace, generation)) = subject(key).and_then(served) else { continue };
+            if !record.plans.contains(key) {
+                // An edit without effect, or one that is refused: the trace of the Plan in force goes on.
+                changes.entry(key.clone()).and_modify(|change| change.generation = generation);
+                continue;
+            }
+            changes.insert(key.clone(), Change { trace, generation, began });
+            traced.extend(began.map(|_| (trace, key.clone())));
+        }
+        traced
     }
 
     /// A trace's first steps are done.
@@ -81,7 +90,7 @@ impl Tracer {
     }
 
     /// All proxies have this generation of an object since then; `leads`: it is for this hub to say so.
-    pub fn programmed(&self, key: &ObjectRef, (generation, at): (i64, Instant), leads: bool) {
+    pub fn programmed(&self, key: &ObjectRef, generation: i64, at: Instant, leads: bool) {
         let mut changes = self.lock();
         let Some(change) = changes.get_mut(key).filter(|change| change.generation == generation) else {
             return;
@@ -94,14 +103,15 @@ impl Tracer {
         self.traces.tell(span.with("generation", generation.to_string()));
     }
 
-    /// An object is gone.
-    pub fn forget(&self, key: &ObjectRef) {
-        self.lock().remove(key);
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<ObjectRef, Change>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The trace of the Plan of an object, if one is served, and the generation that it is made of.
+fn served(subject: Subject) -> Option<(TraceId, i64)> {
+    let served = subject.served.filter(|_| subject.of == Of::Plan)?;
+    Some((TraceId::of(&subject.verdict.uid, served.version), served.generation))
 }
 
 #[cfg(test)]
@@ -112,7 +122,8 @@ mod tests {
     use tokio::sync::mpsc::Receiver;
 
     use super::*;
-    use crate::subject::{Of, Served};
+    use crate::change::Version;
+    use crate::subject::Served;
     use crate::verdict::{Refs, Verdict};
 
     fn mk_subject(generation: i64, version: u64) -> Option<Subject> {
@@ -143,24 +154,32 @@ mod tests {
     fn changes_that_came_as_news_are_told_once_and_the_whole_by_the_leader_alone() {
         let (traces, mut spans) = Traces::channel();
         let (tracer, now) = (Tracer::new(traces, "h1".into()), SystemTime::now());
-        let whole = |generation, leads| tracer.programmed(&key(), (generation, Instant::now()), leads);
-        assert_eq!(tracer.resolved(&key(), mk_subject(1, 10), None), None, "it was there");
+        let at = Some(Instant::now());
+        let whole = |generation, leads| tracer.programmed(&key(), generation, Instant::now(), leads);
+        let put = |generation, version, at| {
+            let put = vec![Version { key: key(), generation, since: Some(generation - 1) }];
+            let differs = version / 10 == generation.unsigned_abs();
+            let plans = differs.then(key).into_iter().collect();
+            let record = Record { at, put, plans, ..Record::default() };
+            tracer.follow(&record, |_| mk_subject(generation, version)).first().map(|(trace, _)| *trace)
+        };
+        assert_eq!(put(1, 10, None), None, "it was there");
         whole(1, true);
-        let trace = tracer.resolved(&key(), mk_subject(2, 20), Some(now)).unwrap();
+        let trace = put(2, 20, at).unwrap();
         tracer.published(trace, &key(), Moments { begun: now, resolved: now, published: now });
         assert_eq!(told(&mut spans), ["resolve", "publish", "apply"]);
-        assert_eq!(tracer.resolved(&key(), mk_subject(3, 20), Some(now)), None, "an edit without effect");
+        assert_eq!(put(3, 20, at), None, "an edit without effect");
         whole(2, true);
         assert!(told(&mut spans).is_empty(), "a generation that was overtaken");
         whole(3, true);
         whole(3, true);
         assert_eq!(told(&mut spans), [CHANGE]);
-        assert!(tracer.resolved(&key(), mk_subject(4, 40), Some(now)).is_some());
+        assert!(put(4, 40, at).is_some());
         whole(4, false);
         whole(4, true);
         assert!(told(&mut spans).is_empty(), "another hub leads");
-        tracer.forget(&key());
-        assert_eq!(tracer.resolved(&key(), None, Some(now)), None, "gone");
+        let gone = Record { gone: vec![key()], ..Record::default() };
+        assert_eq!(tracer.follow(&gone, |_| None), []);
         assert!(tracer.lock().is_empty());
     }
 }

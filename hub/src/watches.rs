@@ -1,8 +1,7 @@
 //! The hub's watches on the API server, each turned into the index's verbs.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode, Pod as KubePod};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta as Metadata};
@@ -13,14 +12,14 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Readiness, Tasks};
 
-use crate::feed::{Departing, Feed};
-use crate::index::{Index, Labels, Name};
+use crate::change::{Arrival, Departing, Fate, News};
+use crate::feed::Feed;
+use crate::index::{Labels, Name};
 use crate::kinds;
 use crate::namespaces::Namespaces as Served;
 use crate::object::{Object, Rejection};
 use crate::raw::Raw;
 use crate::row::Row;
-use crate::traces::{Moments, Tracer};
 use crate::watermark::{Watched, WatchedKind};
 
 /// A hub that does not see changes is a hub that serves the past: it looks again soon.
@@ -28,12 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts all watches: of pods and namespaced kinds in the namespaces that are `served`. `readiness` is reached when each has
 /// its first complete list.
-pub fn spawn(
-    tasks: &mut Tasks,
-    client: &Client,
-    feed: &Arc<Feed>,
-    (served, readiness): (&Served, &Readiness),
-) {
+pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, served: &Served, readiness: &Readiness) {
     let config = watcher::Config::default;
     for namespace in served.watched() {
         let pods: Api<KubePod> = api(client, namespace.as_ref());
@@ -207,40 +201,28 @@ impl Objects {
         ObjectRef::of(self.row.kind, &raw.metadata)
     }
 
-    /// Takes an object in; `began` is when it came as news.
-    fn put(&self, raw: &Raw, began: Option<Instant>) {
-        let key = self.key(raw);
-        if self.row.opens_listeners() && raw.metadata.deletion_timestamp.is_some() {
-            return self.end(raw, key);
-        }
-        self.feed.observe(key.clone(), raw.conditions());
-        let version = (raw.metadata.uid.as_deref().unwrap_or_default(), raw.metadata.generation.unwrap_or(0));
-        let fresh =
-            self.row.opens_listeners() && self.feed.course(|course| course.seen(&key, version, began));
-        let began = began.filter(|_| fresh).map(|_| SystemTime::now());
-        let (read, mut trace) = (self.read(raw), None);
-        let moments = self.feed.change(self.of.clone(), revision(raw), |index, now| {
-            match &read {
-                Ok(object) => index.apply_object(&**object, now),
-                Err(rejection) => index.reject_object(self.row.kind, &raw.metadata, rejection.clone()),
-            }
-            // Before it is published: an answer must find it.
-            let look = |tracer: &Tracer| tracer.resolved(&key, index.subject(&key), began);
-            trace = self.feed.tracer().filter(|_| fresh).and_then(look);
-        });
-        if let (Some(tracer), Some(trace), Some(begun)) = (self.feed.tracer(), trace, began) {
-            tracer.published(trace, &key, Moments { begun, ..moments });
+    /// An object as it arrived.
+    fn arrival(&self, raw: &Raw) -> Arrival {
+        Arrival {
+            key: self.key(raw),
+            meta: raw.metadata.clone(),
+            read: self.read(raw),
+            conditions: raw.conditions(),
+            revision: revision(raw),
+            fate: self.fate(raw),
         }
     }
 
-    /// Withdraws an object whose deletion began, whatever its finalizers wait for.
-    fn end(&self, raw: &Raw, key: ObjectRef) {
-        let change = |index: &mut Index, now| index.delete_object(&key, now);
-        self.feed.change(self.of.clone(), revision(raw), change);
+    fn fate(&self, raw: &Raw) -> Fate {
+        if !self.row.opens_listeners() || raw.metadata.deletion_timestamp.is_none() {
+            return Fate::Stays;
+        }
         let finalizers = raw.finalizers();
-        if self.row.finalizer.is_some_and(|ours| finalizers.iter().any(|one| one == ours)) {
-            let (finalizers, revision) = (finalizers.to_vec(), raw.resource_version());
-            self.feed.depart(key, Some(Departing { finalizers, revision }));
+        match self.row.finalizer.is_some_and(|ours| finalizers.iter().any(|one| one == ours)) {
+            true => {
+                Fate::Departs(Departing { finalizers: finalizers.to_vec(), revision: raw.resource_version() })
+            }
+            false => Fate::Leaves,
         }
     }
 
@@ -268,24 +250,16 @@ impl Verbs<Raw> for Objects {
     }
 
     fn apply(&mut self, raw: Raw) {
-        self.put(&raw, Some(Instant::now()));
+        let at = Instant::now();
+        self.feed.take_in(&self.of, News::Put { object: Box::new(self.arrival(&raw)), at });
     }
 
     fn delete(&mut self, raw: Raw) {
-        let key = self.key(&raw);
-        self.feed.course(|course| course.forget(&key));
-        self.feed.tracer().inspect(|tracer| tracer.forget(&key));
-        let change = |index: &mut Index, now| index.delete_object(&key, now);
-        self.feed.change(self.of.clone(), revision(&raw), change);
-        self.feed.depart(key, None);
+        self.feed.take_in(&self.of, News::Gone { key: self.key(&raw), revision: revision(&raw) });
     }
 
     fn reset(&mut self, raws: Vec<Raw>) {
-        let listed: BTreeSet<ObjectRef> = raws.iter().map(|raw| self.key(raw)).collect();
-        let (kind, namespace) = (self.row.kind, self.of.namespace.as_ref());
-        self.feed.course(|course| course.keep(kind, namespace, &listed));
-        let change = |index: &mut Index, now| index.keep_objects((kind, namespace), &listed, now);
-        self.feed.change(self.of.clone(), 0, change);
-        raws.iter().for_each(|raw| self.put(raw, None));
+        let objects = raws.iter().map(|raw| self.arrival(raw)).collect();
+        self.feed.take_in(&self.of, News::Listed { kind: self.row.kind, objects });
     }
 }

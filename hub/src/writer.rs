@@ -18,8 +18,9 @@ use portreeve_runtime::{Readiness, Shutdown};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::change::Departing;
 use crate::events;
-use crate::feed::{Departing, Feed};
+use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
 use crate::raw::Raw;
@@ -197,7 +198,7 @@ impl Writer {
         if let Some(generation) = said.programmed().filter(|_| subject.of == Of::Plan) {
             self.feed.course(|course| course.programmed(key, generation, at));
             let leads = *self.leads.borrow();
-            self.feed.tracer().inspect(|tracer| tracer.programmed(key, (generation, at), leads));
+            self.feed.tracer().inspect(|tracer| tracer.programmed(key, generation, at, leads));
         }
         match said.pending {
             true => self.pending.insert(key.clone()),

@@ -26,7 +26,6 @@ use portreeve_hub::index::Index;
 use portreeve_hub::reports::Desk;
 use portreeve_hub::run::services;
 use portreeve_hub::selection::SelectorScope;
-use portreeve_hub::watermark::WatchedKind;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::out::{note, tell};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, now_ms, socket};
@@ -216,7 +215,7 @@ impl Source {
         nowhere.iter().filter(|told| !self.nowhere.contains(told)).for_each(note);
         self.nowhere = nowhere;
         self.agent.reset_pods(objects.pods_on(&self.node));
-        self.feed.change(WatchedKind::of_row(0), 0, |index, now| objects.reset(index, now));
+        self.feed.load(|index, now| objects.reset(index, now));
         for verdict in self.feed.take_verdicts() {
             let title = verdict.key.title();
             if let Some(rejection) = &verdict.rejection {

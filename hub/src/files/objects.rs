@@ -47,7 +47,7 @@ impl Objects {
         for row in kinds::ALL {
             let of_kind = || self.customs.iter().filter(|object| object.kind() == row.kind);
             let listed = of_kind().map(|object| object.reference()).collect();
-            index.keep_objects((row.kind, None), &listed, now_ms);
+            index.keep_objects(row.kind, None, &listed, now_ms);
             of_kind().for_each(|object| index.apply_object(&**object, now_ms));
         }
     }

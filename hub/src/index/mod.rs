@@ -78,6 +78,8 @@ pub struct Index {
     orphans: Orphans,
     /// Objects whose Plan, or its nodes, changed.
     stirred: BTreeSet<ObjectRef>,
+    /// Objects whose Plan came, changed or was withdrawn since it was asked for.
+    replanned: BTreeSet<ObjectRef>,
     /// The namespaces that the hub is restricted to.
     namespaces: Namespaces,
 }
@@ -103,6 +105,7 @@ impl Index {
             verdicts: Verdicts::default(),
             orphans: Orphans::default(),
             stirred: BTreeSet::new(),
+            replanned: BTreeSet::new(),
             namespaces: Namespaces::default(),
         }
     }

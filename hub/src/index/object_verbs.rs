@@ -56,20 +56,20 @@ impl Index {
         self.tell_of_deleted(object);
     }
 
-    /// The complete list of a kind, readable objects or not, in a namespace, or (`None`) in all: every other one of the kind
-    /// there is gone.
+    /// The complete list of a kind, readable objects or not, in a namespace, or (`None`) in all. Every other object of the kind
+    /// there is gone; returns those.
     pub fn keep_objects(
         &mut self,
-        (kind, namespace): (&'static Kind, Option<&Name>),
+        kind: &'static Kind,
+        namespace: Option<&Name>,
         listed: &BTreeSet<ObjectRef>,
         now_ms: i64,
-    ) {
+    ) -> Vec<ObjectRef> {
         let there = |key: &ObjectRef| namespace.is_none_or(|namespace| key.namespace == *namespace);
         let gone = self.verdicts.of_kind(kind).filter(|key| there(key) && !listed.contains(*key));
         let gone: Vec<ObjectRef> = gone.cloned().collect();
-        for object in gone {
-            self.delete_object(&object, now_ms);
-        }
+        gone.iter().for_each(|key| self.delete_object(key, now_ms));
+        gone
     }
 
     /// The verdict on an object that others look up.

@@ -105,6 +105,7 @@ impl Index {
             self.release_old(&key, &old, &entry);
         }
         self.stirred.insert(key.clone());
+        self.replanned.insert(key.clone());
         self.plans.insert(key, entry);
     }
 
@@ -137,6 +138,7 @@ impl Index {
 
     fn withdraw_plan(&mut self, key: &ObjectRef) {
         let Some(entry) = self.plans.remove(key) else { return };
+        self.replanned.insert(key.clone());
         let touched = self.probes.set_plan(key, &entry.checks, &Checks::new());
         self.refresh_groups(touched);
         for node in self.selections.nodes_of(&entry.workload) {

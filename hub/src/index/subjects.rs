@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Index, Name};
 use crate::subject::{Of, Served, Subject};
+use crate::verdict::Verdict;
 use portreeve_api::kind::Purpose;
 use portreeve_api::refs::ObjectRef;
 
@@ -16,6 +17,16 @@ impl Index {
         let mut stirred = std::mem::take(&mut self.stirred);
         stirred.extend(judged);
         stirred
+    }
+
+    /// The objects whose Plan came, changed or was withdrawn since the last call.
+    pub fn take_replanned(&mut self) -> BTreeSet<ObjectRef> {
+        std::mem::take(&mut self.replanned)
+    }
+
+    /// The verdict on the newest version of an object.
+    pub fn judged(&self, key: &ObjectRef) -> Option<&Verdict> {
+        self.verdicts.get(key)
     }
 
     /// How an object stands; `None` when there is no such object, or it is another hub's: see [`Index::restricted`].

@@ -21,7 +21,6 @@ use portreeve_hub::index::Index;
 use portreeve_hub::reports::Desk;
 use portreeve_hub::run::{serve, services};
 use portreeve_hub::selection::SelectorScope;
-use portreeve_hub::watermark::WatchedKind;
 use portreeve_runtime::{Readiness, Shutdown};
 use portreeve_tests::wait;
 use portreeve_xds::{Connect, Delta, Name, Node, Sink, Version};
@@ -99,7 +98,7 @@ impl Hub {
         let Reading { objects, complaints, .. } = Folder::new(dir.path()).read(1);
         anyhow::ensure!(complaints.is_empty(), "{complaints:?}");
         let feed = Feed::new(Index::new(SelectorScope::Namespace, 1000), Readiness::default(), Door::Open);
-        feed.change(WatchedKind::PODS, 0, |index, now| objects.reset(index, now));
+        feed.load(|index, now| objects.reset(index, now));
         let (desk, shutdown) = (Desk::new(feed.clone()), Shutdown::default());
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

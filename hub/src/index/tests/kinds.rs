@@ -100,13 +100,13 @@ fn objects_of_one_name_are_served_side_by_side() {
 fn complete_list_of_a_kind_leaves_the_objects_of_every_other_kind() {
     let (mut index, mut fleet) = mk_twins();
     index.apply_proxy(&mk_proxy("call", "zone=x", "app=gw", json!({"from": "All"})), 0);
-    index.keep_objects((&KIND, None), &BTreeSet::new(), 0);
+    index.keep_objects(&KIND, None, &BTreeSet::new(), 0);
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("a"), ["B/Other/ns/call"]);
-    index.keep_objects((&portreeve_api::own::node_proxy::KIND, None), &BTreeSet::new(), 0);
+    index.keep_objects(&portreeve_api::own::node_proxy::KIND, None, &BTreeSet::new(), 0);
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("a"), ["B/Other/ns/call"]);
-    index.keep_objects((&OTHER, None), &BTreeSet::new(), 0);
+    index.keep_objects(&OTHER, None, &BTreeSet::new(), 0);
     fleet.follow(&mut index);
     assert!(fleet.plans("a").is_empty());
 }

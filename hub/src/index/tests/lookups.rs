@@ -61,7 +61,7 @@ fn missing_object_is_found_when_it_comes_and_missed_when_it_goes() {
     bed.index.delete_object(&thing_key(&POLICY, "p"), 0);
     assert_eq!(bed.told(&GATE, "g"), ["policy missing"]);
     bed.put(&POLICY, "p", json!({"value": "three"}));
-    bed.index.keep_objects((&POLICY, None), &BTreeSet::new(), 0);
+    bed.index.keep_objects(&POLICY, None, &BTreeSet::new(), 0);
     assert_eq!(bed.told(&GATE, "g"), ["policy missing"]);
 }
 
@@ -270,7 +270,7 @@ fn random_changes_lead_to_the_plans_of_an_index_that_sees_the_end_only() {
             1 => {
                 let listed = model.keys().filter(|key| key.kind == reference.kind && **key != reference);
                 let listed = listed.cloned().collect();
-                bed.index.keep_objects((reference.kind, None), &listed, 0);
+                bed.index.keep_objects(reference.kind, None, &listed, 0);
                 model.remove(&reference);
             }
             _ => {

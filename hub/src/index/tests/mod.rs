@@ -102,7 +102,7 @@ fn mk_proxy(name: &str, nodes: &str, labels: &str, allowed: Value) -> NodeProxy 
 /// The complete list of NodeProxies.
 fn reset_proxies(index: &mut Index, proxies: &[NodeProxy], now_ms: i64) {
     let listed = proxies.iter().map(Object::reference).collect();
-    index.keep_objects((&node_proxy::KIND, None), &listed, now_ms);
+    index.keep_objects(&node_proxy::KIND, None, &listed, now_ms);
     proxies.iter().for_each(|proxy| index.apply_object(proxy, now_ms));
 }
 

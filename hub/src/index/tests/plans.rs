@@ -168,7 +168,7 @@ fn resets_remove_what_vanished() {
         index.apply(&mk_vs(name, &format!("app={name}"), &["app=w"]));
     }
     fleet.follow(&mut index);
-    index.keep_objects((&KIND, None), &BTreeSet::from([key("keep")]), 0);
+    index.keep_objects(&KIND, None, &BTreeSet::from([key("keep")]), 0);
     fleet.follow(&mut index);
     assert!(fleet.held["n-vanish"].is_empty());
     index.reset_pods(

@@ -203,7 +203,7 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
         step(&mut dice, &mut new, &mut other, 0);
     }
     fleet.follow(&mut index);
-    index.keep_objects((&KIND, None), &new.services.keys().map(|name| key(name)).collect(), 0);
+    index.keep_objects(&KIND, None, &new.services.keys().map(|name| key(name)).collect(), 0);
     for object in new.services.values() {
         index.apply(object);
     }

@@ -35,12 +35,12 @@ fn list_of_one_namespace_ends_only_what_is_gone_there() {
     let (mut index, mut fleet) = mk_two();
     assert_eq!(fleet.plans("n1"), ["A/more/call", "A/ns/call"]);
     index.reset_pods(Some(&"more".into()), Vec::new(), 0);
-    index.keep_objects((&KIND, Some(&"more".into())), &BTreeSet::new(), 0);
+    index.keep_objects(&KIND, Some(&"more".into()), &BTreeSet::new(), 0);
     fleet.follow(&mut index);
     assert_eq!(fleet.plans("n1"), ["A/ns/call"]);
     assert_eq!(index.census().pods, 1);
     index.reset_pods(None, Vec::new(), 0);
-    index.keep_objects((&KIND, None), &BTreeSet::new(), 0);
+    index.keep_objects(&KIND, None, &BTreeSet::new(), 0);
     fleet.follow(&mut index);
     assert_eq!((fleet.plans("n1").len(), index.census().pods), (0, 0));
 }

@@ -95,6 +95,6 @@ fn objects_that_are_endpoints_come_and_go_with_their_owner() {
     assert_eq!(group(&mut index, &mut fleet, NAME), ["E/Path/ns/one"]);
     index.apply_object(&mk_thing(&PATH, "one", json!({"endpoint_of": "g", "bad": "why"})), 0);
     assert_eq!(group(&mut index, &mut fleet, NAME), ["E/Path/ns/one"], "its last good version stays");
-    index.keep_objects((&PATH, None), &BTreeSet::new(), 0);
+    index.keep_objects(&PATH, None, &BTreeSet::new(), 0);
     assert!(group(&mut index, &mut fleet, NAME).is_empty());
 }

@@ -1,11 +1,12 @@
 //! The hub's state behind one lock, and what each connected agent sees of it.
 //!
-//! Every change enters by [`Feed::change`], which publishes to the agents concerned before it returns.
+//! A change of custom resources enters by [`Feed::take_in`], every other one by [`Feed::change`]. Both publish to the agents
+//! concerned before they return, in one visit: nobody sees the state between a change and what follows from it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
@@ -17,15 +18,18 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::auth::{Door, Pass};
+use crate::change::Departing;
 use crate::convergence::Course;
 use crate::index::{Index, Name};
 use crate::node_health::NodeHealth;
 use crate::pulse::Pulse;
 use crate::served::{Served, Share};
-use crate::subject::Subject;
-use crate::traces::{Moments, Tracer};
-use crate::verdict::Verdict;
+use crate::traces::Tracer;
 use crate::watermark::{Watched, WatchedKind, Watermark};
+
+mod objects;
+#[cfg(test)]
+mod tests;
 
 /// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -36,7 +40,6 @@ pub struct Feed {
     seen: watch::Sender<Watermark>,
     readiness: Readiness,
     door: Door,
-    course: Mutex<Course>,
     /// Who tells what becomes of changes, if anybody wants to know.
     tracer: OnceLock<Tracer>,
     /// Streams that ended because they asked for too many names.
@@ -45,6 +48,9 @@ pub struct Feed {
     heart: Heart,
     /// Woken when there are verdicts to take or a deadline may have moved.
     pub changed: Notify,
+    /// How often the state was visited.
+    #[cfg(test)]
+    visits: AtomicU64,
 }
 
 struct Inner {
@@ -60,15 +66,8 @@ struct Inner {
     departing: BTreeMap<ObjectRef, Departing>,
     /// The newest conditions of objects that were seen since the writer looked.
     observed: BTreeMap<ObjectRef, Vec<Condition>>,
-}
-
-/// A deleted object that waits for its finalizer to be taken off.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Departing {
-    /// All its finalizers.
-    pub finalizers: Vec<String>,
-    /// The version of the object that carried them: of no other is anything taken off.
-    pub revision: Option<String>,
+    /// How long changes take.
+    course: Course,
 }
 
 // === impl Feed ===
@@ -87,42 +86,49 @@ impl Feed {
             streams: HashMap::new(),
             departing: BTreeMap::new(),
             observed: BTreeMap::new(),
+            course: Course::default(),
         };
         let seen = watch::Sender::new(Watermark::default());
-        let (course, tracer) = (Mutex::default(), OnceLock::new());
         Arc::new(Self {
             inner: Mutex::new(inner),
             seen,
             readiness,
             door,
-            course,
-            tracer,
+            tracer: OnceLock::new(),
             exhausted: AtomicU64::new(0),
             heart,
             changed: Notify::new(),
+            #[cfg(test)]
+            visits: AtomicU64::new(0),
         })
     }
 
-    /// Changes the index and publishes what differs. `revision` is the change's own, 0 where there is none.
-    /// Answers with when it did what.
-    pub fn change(
-        &self,
-        of: impl Into<Watched>,
-        revision: u64,
-        change: impl FnOnce(&mut Index, i64),
-    ) -> Moments {
+    /// Changes the index by what a watch brought, and publishes what differs. `revision` is the change's own, 0 where there is
+    /// none.
+    pub fn change(&self, of: impl Into<Watched>, revision: u64, change: impl FnOnce(&mut Index, i64)) {
         let of = of.into();
-        let begun = SystemTime::now();
+        self.visit(|inner, now| {
+            inner.pulse.heard(of.kind, now);
+            change(&mut inner.index, now);
+            self.seen.send_if_modified(|seen| seen.raise(&of, revision));
+        });
+    }
+
+    /// Changes the index by what came from elsewhere than a watch, such as a folder of manifests, and publishes what differs.
+    pub fn load(&self, change: impl FnOnce(&mut Index, i64)) {
+        self.visit(|inner, now| change(&mut inner.index, now));
+    }
+
+    /// Changes the state and publishes what differs before anybody else sees it. Every change takes the lock once.
+    fn visit<R>(&self, change: impl FnOnce(&mut Inner, i64) -> R) -> R {
         let mut inner = self.lock();
-        let now = now_ms();
-        inner.pulse.heard(of.kind, now);
-        change(&mut inner.index, now);
-        let resolved = SystemTime::now();
-        self.seen.send_if_modified(|seen| seen.raise(&of, revision));
+        let changed = change(&mut inner, now_ms());
+        // A change has taken its own; the rest is nobody's.
+        inner.index.take_replanned();
         self.publish(&mut inner);
         drop(inner);
         self.changed.notify_one();
-        Moments { begun, resolved, published: SystemTime::now() }
+        changed
     }
 
     /// Beats as long as the state's changes go on: a long one too.
@@ -152,7 +158,7 @@ impl Feed {
 
     /// Looks at how long changes take, or adds to it.
     pub fn course<R>(&self, look: impl FnOnce(&mut Course) -> R) -> R {
-        look(&mut self.course.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.lock().course)
     }
 
     /// Publishes what agents said of their nodes' endpoints to the nodes that use them.
@@ -190,58 +196,6 @@ impl Feed {
     /// Who lets agents in.
     pub fn door(&self) -> &Door {
         &self.door
-    }
-
-    /// The verdicts since the last call.
-    pub fn take_verdicts(&self) -> Vec<Verdict> {
-        self.lock().index.take_verdicts()
-    }
-
-    /// The objects with news since the last call: see [`Index::take_stirred`].
-    pub fn take_stirred(&self) -> BTreeSet<ObjectRef> {
-        self.lock().index.take_stirred()
-    }
-
-    /// How an object stands.
-    pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
-        self.lock().index.subject(key)
-    }
-
-    /// The conditions that an object was seen with.
-    pub fn observe(&self, key: ObjectRef, conditions: Vec<Condition>) {
-        self.lock().observed.insert(key, conditions);
-        self.changed.notify_one();
-    }
-
-    /// Takes what was observed since the last call.
-    pub fn take_observed(&self) -> BTreeMap<ObjectRef, Vec<Condition>> {
-        std::mem::take(&mut self.lock().observed)
-    }
-
-    /// An object is being deleted and waits for its finalizer (or, none, waits no more).
-    pub fn depart(&self, key: ObjectRef, departing: Option<Departing>) {
-        let all = &mut self.lock().departing;
-        match departing {
-            Some(departing) => drop(all.insert(key, departing)),
-            None => drop(all.remove(&key)),
-        }
-        self.changed.notify_one();
-    }
-
-    /// What could not be done waits again, unless something newer is known by now.
-    pub fn depart_again(&self, key: ObjectRef, departing: Departing) {
-        self.lock().departing.entry(key).or_insert(departing);
-        self.changed.notify_one();
-    }
-
-    /// What has to wait for proxies waits, unless something newer is known by now. Their next report wakes the writer.
-    pub fn keep_departing(&self, key: ObjectRef, departing: Departing) {
-        self.lock().departing.entry(key).or_insert(departing);
-    }
-
-    /// Takes the objects that wait for their finalizer.
-    pub fn take_departing(&self) -> BTreeMap<ObjectRef, Departing> {
-        std::mem::take(&mut self.lock().departing)
     }
 
     /// Ends graces in time, for ever.
@@ -318,6 +272,8 @@ impl Feed {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        #[cfg(test)]
+        self.visits.fetch_add(1, Ordering::Relaxed);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

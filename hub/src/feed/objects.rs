@@ -1,0 +1,160 @@
+//! How changes of custom resources enter the feed ([`Feed::take_in`]), and what the writer of conditions asks of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use portreeve_api::kind::Kind;
+use portreeve_api::refs::ObjectRef;
+use portreeve_xds::Name;
+
+use super::{Feed, Inner};
+use crate::change::{Arrival, Departing, Fate, News, Record, Version};
+use crate::subject::Subject;
+use crate::traces::{Moments, Tracer};
+use crate::verdict::Verdict;
+use crate::watermark::Watched;
+
+// === impl Feed ===
+
+impl Feed {
+    /// Takes in what the watch of `of` brought, and publishes what differs. Convergence, traces and the objects that depart
+    /// follow the change in the same visit. Returns what the change did.
+    pub fn take_in(&self, of: &Watched, news: News) -> Record {
+        let (record, traced, resolved) = self.visit(|inner, now| {
+            inner.pulse.heard(of.kind, now);
+            let (record, revision) = self.apply(inner, of, news, now);
+            self.seen.send_if_modified(|seen| seen.raise(of, revision));
+            inner.follow(&record);
+            // Before it is published: the answer of a proxy must find its trace.
+            let follow = |tracer: &Tracer| tracer.follow(&record, |key| inner.index.subject(key));
+            let traced = self.tracer().map_or_else(Vec::new, follow);
+            (record, traced, SystemTime::now())
+        });
+        let published = SystemTime::now();
+        let begun = published - record.at.map_or(Duration::ZERO, |at| at.elapsed());
+        if let Some(tracer) = self.tracer() {
+            let moments = Moments { begun, resolved, published };
+            traced.into_iter().for_each(|(trace, key)| tracer.published(trace, &key, moments));
+        }
+        record
+    }
+
+    /// Brings the news to the index. Returns what that did, and the highest revision in the news.
+    fn apply(&self, inner: &mut Inner, of: &Watched, news: News, now: i64) -> (Record, u64) {
+        let mut record = Record::default();
+        let revision = match news {
+            News::Put { object, at } => {
+                record.at = Some(at);
+                inner.put(*object, now, &mut record)
+            }
+            News::Gone { key, revision } => {
+                inner.index.delete_object(&key, now);
+                record.gone.push(key);
+                revision
+            }
+            News::Listed { kind, objects } => {
+                let listed: BTreeSet<ObjectRef> = objects.iter().map(|one| one.key.clone()).collect();
+                let namespace = of.namespace.as_ref();
+                record.gone = inner.index.keep_objects(kind, namespace, &listed, now);
+                record.gone.extend(inner.departed(kind, namespace, &listed));
+                let put = |one| {
+                    self.heart.beat();
+                    inner.put(one, now, &mut record)
+                };
+                objects.into_iter().map(put).max().unwrap_or_default()
+            }
+        };
+        record.plans = inner.index.take_replanned();
+        (record, revision)
+    }
+
+    /// The verdicts since the last call.
+    pub fn take_verdicts(&self) -> Vec<Verdict> {
+        self.lock().index.take_verdicts()
+    }
+
+    /// The objects with news since the last call: see [`Index::take_stirred`](crate::index::Index::take_stirred).
+    pub fn take_stirred(&self) -> BTreeSet<ObjectRef> {
+        self.lock().index.take_stirred()
+    }
+
+    /// How an object stands.
+    pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
+        self.lock().index.subject(key)
+    }
+
+    /// Takes the conditions that objects were seen with since the last call.
+    pub fn take_observed(&self) -> BTreeMap<ObjectRef, Vec<Condition>> {
+        std::mem::take(&mut self.lock().observed)
+    }
+
+    /// Takes the objects that wait for their finalizer.
+    pub fn take_departing(&self) -> BTreeMap<ObjectRef, Departing> {
+        std::mem::take(&mut self.lock().departing)
+    }
+
+    /// What could not be done waits again, unless something newer is known by now.
+    pub fn depart_again(&self, key: ObjectRef, departing: Departing) {
+        self.lock().departing.entry(key).or_insert(departing);
+        self.changed.notify_one();
+    }
+
+    /// What has to wait for proxies waits, unless something newer is known by now. Their next report wakes the writer.
+    pub fn keep_departing(&self, key: ObjectRef, departing: Departing) {
+        self.lock().departing.entry(key).or_insert(departing);
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Brings an object to the index. Returns its revision.
+    fn put(&mut self, object: Arrival, now: i64, record: &mut Record) -> u64 {
+        let Arrival { key, meta, read, conditions, revision, fate } = object;
+        if fate != Fate::Stays {
+            self.index.delete_object(&key, now);
+            self.depart(&key, fate, record);
+            return revision;
+        }
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        let before = self.index.judged(&key).filter(|before| before.uid == uid);
+        let since = before.map(|before| before.generation);
+        match read {
+            Ok(object) => self.index.apply_object(&*object, now),
+            Err(rejection) => self.index.reject_object(key.kind, &meta, rejection),
+        }
+        self.observed.insert(key.clone(), conditions);
+        record.put.push(Version { key, generation: meta.generation.unwrap_or(0), since });
+        revision
+    }
+
+    /// An object's deletion began.
+    fn depart(&mut self, key: &ObjectRef, fate: Fate, record: &mut Record) {
+        record.gone.push(key.clone());
+        if let Fate::Departs(departing) = fate {
+            record.departing.push(key.clone());
+            self.departing.insert(key.clone(), departing);
+        }
+    }
+
+    /// The objects that waited for their finalizer and are not in the complete list of their kind any more.
+    fn departed(
+        &self,
+        kind: &Kind,
+        namespace: Option<&Name>,
+        listed: &BTreeSet<ObjectRef>,
+    ) -> Vec<ObjectRef> {
+        let there = |key: &ObjectRef| {
+            key.kind == kind && namespace.is_none_or(|namespace| key.namespace == *namespace)
+        };
+        self.departing.keys().filter(|key| there(key) && !listed.contains(*key)).cloned().collect()
+    }
+
+    /// Convergence and the objects that depart follow a change.
+    fn follow(&mut self, record: &Record) {
+        let finished = record.gone.iter().filter(|key| !record.departing.contains(key));
+        finished.for_each(|key| drop(self.departing.remove(key)));
+        self.course.follow(record);
+    }
+}
