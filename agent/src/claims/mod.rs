@@ -106,19 +106,25 @@ pub struct Claims {
     owned: BTreeMap<Owner, Vec<(Port, Rank)>>,
 }
 
-/// All claims on one port, the oldest first.
+/// All claims on one port.
 #[derive(Default)]
-struct Queue(BTreeMap<Rank, Claim>);
+struct Queue {
+    /// The oldest first.
+    claims: BTreeMap<Rank, Claim>,
+    /// Those that have the port.
+    holders: BTreeSet<Rank>,
+    /// Claims judged so far.
+    #[cfg(test)]
+    judged: usize,
+}
 
 /// One listener's claim on a port.
-#[derive(Clone, PartialEq, Eq)]
 struct Claim {
     bind: Bind,
     listener: String,
+    /// Who keeps it from the port, with that one's listener; `None`: it has the port.
+    winner: Option<(Rank, String)>,
 }
-
-/// Who keeps a claim from its port; `None`: it has the port.
-type Winner = Option<(Rank, Claim)>;
 
 // === impl Claims ===
 
@@ -126,32 +132,37 @@ impl Claims {
     /// Replaces an owner's wishes; answers with the other owners whose luck, or whose winner, changed.
     pub fn set(&mut self, owner: &Owner, created_ms: i64, wishes: Vec<Wish>) -> BTreeSet<Owner> {
         let old = self.owned.remove(owner).unwrap_or_default();
-        let ports: BTreeSet<Port> =
-            old.iter().map(|(p, _)| p).chain(wishes.iter().map(|w| &w.port)).cloned().collect();
-        let before: Vec<_> = ports.iter().map(|port| self.winners(port)).collect();
+        let mut oldest: BTreeMap<Port, Rank> = BTreeMap::new();
+        let mut touch = |port: &Port, rank: &Rank| {
+            let known = oldest.entry(port.clone()).or_insert_with(|| rank.clone());
+            if rank < known {
+                *known = rank.clone();
+            }
+        };
         for (port, rank) in &old {
+            touch(port, rank);
             if let Some(queue) = self.queues.get_mut(port) {
-                queue.0.remove(rank);
+                queue.claims.remove(rank);
             }
         }
         let mut claims = Vec::new();
         for (position, wish) in wishes.into_iter().enumerate() {
             let Owner { kind, proxy, plan } = owner.clone();
             let rank = Rank { created_ms, plan, position, proxy, kind };
-            let claim = Claim { bind: wish.bind, listener: wish.listener };
-            self.queues.entry(wish.port.clone()).or_default().0.insert(rank.clone(), claim);
+            touch(&wish.port, &rank);
+            let claim = Claim { bind: wish.bind, listener: wish.listener, winner: None };
+            self.queues.entry(wish.port.clone()).or_default().claims.insert(rank.clone(), claim);
             claims.push((wish.port, rank));
         }
         if !claims.is_empty() {
             self.owned.insert(owner.clone(), claims);
         }
         let mut shifted = BTreeSet::new();
-        for (port, before) in ports.iter().zip(before) {
-            let now = self.winners(port);
-            let differs = now.iter().filter(|(rank, winner)| before.get(*rank) != Some(winner));
-            shifted.extend(differs.map(|(rank, _)| rank.owner()));
-            if now.is_empty() {
-                self.queues.remove(port);
+        for (port, from) in oldest {
+            let Some(queue) = self.queues.get_mut(&port) else { continue };
+            shifted.extend(queue.judge(&from));
+            if queue.claims.is_empty() {
+                self.queues.remove(&port);
             }
         }
         shifted.remove(owner);
@@ -174,16 +185,17 @@ impl Claims {
     pub fn denied(&self, owner: &Owner) -> BTreeMap<String, Denied> {
         let mut denied = BTreeMap::new();
         for (port, rank) in self.owned.get(owner).into_iter().flatten() {
-            let Some(queue) = self.queues.get(port) else { continue };
-            let Some((claim, Some((first, winner)))) = queue.0.get(rank).zip(queue.winner(rank)) else {
+            let claim = self.queues.get(port).and_then(|queue| queue.claims.get(rank));
+            let Some((claim, (winner, winner_listener))) = claim.and_then(|c| Some((c, c.winner.as_ref()?)))
+            else {
                 continue;
             };
             let lost = Denied {
                 port: port.clone(),
                 bind: claim.bind,
-                winner: first.plan.clone(),
-                winner_listener: winner.listener.clone(),
-                winner_proxy: first.proxy.clone(),
+                winner: winner.plan.clone(),
+                winner_listener: winner_listener.clone(),
+                winner_proxy: winner.proxy.clone(),
             };
             denied.insert(claim.listener.clone(), lost);
         }
@@ -197,37 +209,39 @@ impl Claims {
 
     /// All who want a port.
     pub fn wanting(&self, port: &Port) -> impl Iterator<Item = Owner> + '_ {
-        self.queues.get(port).into_iter().flat_map(|queue| queue.0.keys()).map(Rank::owner)
-    }
-
-    /// Each claim on a port, with who keeps it from that.
-    fn winners(&self, port: &Port) -> BTreeMap<Rank, Winner> {
-        let judged = self.queues.get(port).into_iter().flat_map(Queue::judged);
-        let own = |(rank, winner): (&Rank, Option<(&Rank, &Claim)>)| {
-            (rank.clone(), winner.map(|(rank, claim)| (rank.clone(), claim.clone())))
-        };
-        judged.map(own).collect()
+        self.queues.get(port).into_iter().flat_map(|queue| queue.claims.keys()).map(Rank::owner)
     }
 }
 
 // === impl Queue ===
 
 impl Queue {
-    /// Each claim, oldest first, with the one that keeps it from the port. One that has no port keeps no other from it.
-    fn judged(&self) -> impl Iterator<Item = (&Rank, Option<(&Rank, &Claim)>)> {
-        let mut holders: Vec<(&Rank, &Claim)> = Vec::new();
-        self.0.iter().map(move |(rank, claim)| {
-            let winner = holders.iter().find(|(_, holder)| holder.bind.overlaps(&claim.bind)).copied();
-            if winner.is_none() {
-                holders.push((rank, claim));
+    /// Judges the claims from this rank on: older ones depend on no younger one. A claim that has no port keeps no other from it.
+    /// Answers with the owners whose luck, or whose winner, changed.
+    fn judge(&mut self, from: &Rank) -> BTreeSet<Owner> {
+        self.holders.split_off(from);
+        let holder = |rank: &Rank| {
+            self.claims.get(rank).map(|claim| (rank.clone(), claim.bind, claim.listener.clone()))
+        };
+        let mut holders: Vec<(Rank, Bind, String)> = self.holders.iter().filter_map(holder).collect();
+        let mut shifted = BTreeSet::new();
+        for (rank, claim) in self.claims.range_mut(from..) {
+            #[cfg(test)]
+            {
+                self.judged += 1;
             }
-            (rank, winner)
-        })
-    }
-
-    /// Who keeps a claim from the port.
-    fn winner(&self, rank: &Rank) -> Option<Option<(&Rank, &Claim)>> {
-        self.judged().find(|(one, _)| *one == rank).map(|(_, winner)| winner)
+            let first = holders.iter().find(|(_, bind, _)| bind.overlaps(&claim.bind));
+            let winner = first.map(|(rank, _, listener)| (rank.clone(), listener.clone()));
+            if winner.is_none() {
+                holders.push((rank.clone(), claim.bind, claim.listener.clone()));
+                self.holders.insert(rank.clone());
+            }
+            if claim.winner != winner {
+                claim.winner = winner;
+                shifted.insert(rank.owner());
+            }
+        }
+        shifted
     }
 }
 

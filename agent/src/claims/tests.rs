@@ -146,3 +146,65 @@ fn loser_on_one_address_is_told_which() {
     let told = claims.denied(&owner("gw", "b"))["127.0.0.1"].to_string();
     assert!(told.starts_with("udp port 5000 of 127.0.0.1 is taken by the older a/127.0.0.1 on "), "{told}");
 }
+
+#[test]
+fn claim_of_the_youngest_is_judged_alone() {
+    let mut claims = Claims::default();
+    for i in 0..1_000 {
+        let one = wish(5000, Transport::Udp, "l");
+        let port = one.port.clone();
+        assert!(claims.set(&owner("gw", &format!("o{i}")), i, vec![one]).is_empty());
+        assert_eq!(claims.queues[&port].judged, i as usize + 1);
+    }
+    assert_eq!(&*claims.denied(&owner("gw", "o999"))["l"].winner, "o0");
+}
+
+#[test]
+fn losers_hear_of_the_winners_other_listener() {
+    let mut claims = Claims::default();
+    claims.set(&owner("gw", "old"), 10, vec![wish(5000, Transport::Udp, "a")]);
+    claims.set(&owner("gw", "young"), 20, vec![wish(5000, Transport::Udp, "y")]);
+    let shifted = claims.set(&owner("gw", "old"), 10, vec![wish(5000, Transport::Udp, "b")]);
+    assert_eq!(shifted, BTreeSet::from([owner("gw", "young")]));
+    assert_eq!(claims.denied(&owner("gw", "young"))["y"].winner_listener, "b");
+}
+
+#[test]
+fn random_changes_lead_to_what_claims_made_anew_say() {
+    let (mut claims, mut state) = (Claims::default(), BTreeMap::new());
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut roll = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    for _ in 0..3_000 {
+        let who = owner(["gw", "other"][roll(2) as usize], &format!("o{}", roll(5)));
+        let address = ["10.0.0.1", "10.0.0.2", "10.0.0.3"][roll(3) as usize];
+        let wishes = match roll(4) {
+            0 => Vec::new(),
+            1 => vec![wish(5000, Transport::Udp, &format!("w{}", roll(2)))],
+            2 => vec![at(address), wish(5000, Transport::Tcp, "t")],
+            _ => vec![at(address), at("10.0.0.4")],
+        };
+        let created = roll(3) as i64;
+        let denied = |claims: &Claims, state: &BTreeMap<Owner, _>| {
+            state.keys().map(|owner| (owner.clone(), claims.denied(owner))).collect::<BTreeMap<_, _>>()
+        };
+        let before = denied(&claims, &state);
+        let shifted = claims.set(&who, created, wishes.clone());
+        state.insert(who.clone(), (created, wishes));
+        let mut anew = Claims::default();
+        for (owner, (created, wishes)) in &state {
+            anew.set(owner, *created, wishes.clone());
+        }
+        let now = denied(&claims, &state);
+        assert_eq!(now, denied(&anew, &state));
+        let differs =
+            now.iter().filter(|(owner, denied)| before.get(*owner) != Some(denied) && **owner != who);
+        for (owner, _) in differs {
+            assert!(shifted.contains(owner), "{owner:?} is not told");
+        }
+    }
+}
