@@ -1,11 +1,7 @@
-//! Compiles the protobuf of keepers, and the client's stubs of the reports (their messages are portreeve-api's), without a
-//! system protoc.
+//! Compiles the client's stubs of the reports (their messages are portreeve-api's), without a system protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=../hub/api/proto");
-    let files = protox::compile(["proto/keeper.proto"], ["proto"])?;
-    tonic_prost_build::configure().emit_rerun_if_changed(false).compile_fds(files)?;
     let files = protox::compile(["../hub/api/proto/report.proto"], ["../hub/api/proto"])?;
     tonic_prost_build::configure()
         .build_server(false)

@@ -3,9 +3,9 @@
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
 //! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it
 //! for the next agent, which [`turn`] lets begin; [`reports`] tells every one of the hub's [`replicas`] what became of
-//! it; [`keepers`] and [`keeper`] supervise the Envoys; [`ports`] looks for processes that share ports with them;
+//! it; [`keepers`] and [`portreeve_keeper`] supervise the Envoys; [`ports`] looks for processes that share ports with them;
 //! [`portreeve_csi`] brings the socket to pods that may have no directory of the host. (rustix, there already for others,
-//! is for capabilities, which nix does not have.)
+//! is for sockets' disconnects and handles of processes, which nix does not have.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -20,10 +20,8 @@ pub mod envoy;
 pub mod families;
 pub mod fleet;
 pub mod forget;
-mod generated;
 pub mod health;
 pub mod identity;
-pub mod keeper;
 pub mod keepers;
 pub mod link;
 pub mod local;
@@ -92,7 +90,7 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Run(args) => portreeve_runtime::block_on(run::run(*args, defaults)),
         Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
         Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
-        Role::Ready(args) => finish(keeper::ready(args.dir)),
+        Role::Ready(args) => finish(portreeve_keeper::ready(args.dir)),
         Role::Probe(args) => portreeve_runtime::block_on(roles::probe(args)),
         Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
         Role::Csi(args) => match csi::confine() {

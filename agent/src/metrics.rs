@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use portreeve_api::own::node_report::Phase;
 use portreeve_api::report::PlanStatus;
+use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::Metrics;
 use portreeve_runtime::metrics::Family;
 
-use crate::envoy::stats::{Prefix, Stats};
+use crate::envoy::stats::Stats;
 use crate::fleet::Counts;
 use crate::identity::Refused;
 use crate::keepers::Status;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use portreeve_api::plan;
 use portreeve_api::refs::ProxyId;
+use portreeve_keeper::Spec;
+use portreeve_keeper::envoy::Family;
 use portreeve_xds::Name;
 
-use crate::envoy::bootstrap::Family;
-use crate::keeper::Spec;
 use crate::keepers::Keepers;
 use crate::local::Local;
 use crate::translate::Families;

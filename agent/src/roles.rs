@@ -11,13 +11,13 @@ use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{geteuid, getppid, setsid};
+use portreeve_keeper as keeper;
 use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::envoy::locate::Surroundings;
 use crate::forget::{self, ForgetArgs};
-use crate::keeper;
 
 /// Keep one proxy running; started by the agent.
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,9 @@ pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
 /// It is not, in its own words; or it does not answer.
 pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
     let path = if args.live { "/livez" } else { "/readyz" };
-    keeper::admin::get(&args.socket, path, 4096).await.with_context(|| args.socket.display().to_string())?;
+    keeper::envoy::admin::get(&args.socket, path, 4096)
+        .await
+        .with_context(|| args.socket.display().to_string())?;
     Ok(())
 }
 

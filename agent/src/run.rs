@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use portreeve_api::pod::Pod;
+use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{
     Guard, Heart, Liveness, Readiness, Shutdown, Tasks, Traces, admin, client, now_ms, otlp, socket, watch,
@@ -20,7 +21,6 @@ use portreeve_xds::{Gate, Limits, serve_unix_gated};
 use tokio::net::TcpListener;
 
 use crate::directory::Hold;
-use crate::envoy::stats::Prefix;
 use crate::identity::{Door, Identity};
 use crate::keepers::Keepers;
 use crate::keepers::pods::Embodiment;

@@ -1,14 +1,13 @@
-//! The bootstrap against its golden file and against a real Envoy.
+//! The bootstrap against a real Envoy. (Its golden file is the keeper's.)
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portreeve_agent::envoy::{Bootstrap, BootstrapError, Family, locate};
-use portreeve_agent::keeper::Spec;
-use portreeve_agent::keeper::dir::Dir;
-use serde_json::Value;
+use portreeve_agent::envoy::locate;
+use portreeve_keeper::Spec;
+use portreeve_keeper::dir::Dir;
+use portreeve_keeper::envoy::{Bootstrap, Family};
 
 fn mk_bootstrap(health_listener: Option<u16>) -> Bootstrap {
     Bootstrap {
@@ -19,17 +18,6 @@ fn mk_bootstrap(health_listener: Option<u16>) -> Bootstrap {
         health_listener,
         wildcard: Family::Dual,
     }
-}
-
-fn golden(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keeper_golden").join(name);
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-#[test]
-fn bootstrap_is_the_golden_one() {
-    assert_eq!(mk_bootstrap(None).render().unwrap(), golden("bootstrap.json"));
-    assert_eq!(mk_bootstrap(Some(1233)).render().unwrap(), golden("bootstrap_health.json"));
 }
 
 #[test]
@@ -80,20 +68,4 @@ fn envoy_accepts_a_memory_limit_and_what_is_merged_into_its_bootstrap() {
     let output = output.unwrap();
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && !log.to_lowercase().contains("deprecated"), "{log}");
-}
-
-#[test]
-fn too_long_socket_path_is_refused_with_its_length_and_flag() {
-    let fits = PathBuf::from(format!("/{}", "a".repeat(106)));
-    let admin_socket = PathBuf::from(format!("/{}", "a".repeat(107)));
-    let ok = Bootstrap { ads_socket: fits.clone(), admin_socket: fits.clone(), ..mk_bootstrap(None) };
-    assert!(ok.render().is_ok());
-    let error = Bootstrap { admin_socket: admin_socket.clone(), ..ok.clone() }.render().unwrap_err();
-    assert!(matches!(error, BootstrapError::PathTooLong { length: 108, flag: "--run-dir", .. }), "{error:?}");
-    let text = Bootstrap { ads_socket: admin_socket.clone(), ..ok }.render().unwrap_err().to_string();
-    let expected = format!(
-        "the path of the ADS socket, {}, has 108 bytes; a Unix socket's path has 107 at most: choose a shorter --agent-socket",
-        admin_socket.display()
-    );
-    assert_eq!(text, expected);
 }

@@ -7,15 +7,15 @@ use std::fs;
 use std::time::Duration;
 
 use keeper_rig::{BOUND, Part, Rig, alive, wait_for};
-use portreeve_agent::keeper::wire::proto::Report;
-use portreeve_agent::keeper::wire::proto::keepers_client::KeepersClient;
-use portreeve_agent::keeper::{Phase, SpecError};
 use portreeve_agent::keepers::{EnsureError, Wanted};
+use portreeve_keeper::proto::Report;
+use portreeve_keeper::proto::keepers_client::KeepersClient;
+use portreeve_keeper::{Phase, SpecError};
 use tonic::Code;
 use tonic::transport::Endpoint;
 
 /// Exactly one keeper with exactly one Envoy, and these are the reported ones.
-fn assert_single(rig: &Rig, state: &portreeve_agent::keeper::State) {
+fn assert_single(rig: &Rig, state: &portreeve_keeper::State) {
     assert_eq!(rig.keepers(&state.name), [state.keeper_pid]);
     assert_eq!(rig.envoys(&state.name), [state.envoy_pid.unwrap()]);
 }

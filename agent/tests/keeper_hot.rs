@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use keeper_rig::{AGENT, BOUND, Part, Rig, alive, send, wait_for};
 use nix::sys::signal::Signal;
-use portreeve_agent::keeper::{Exit, Phase, Spec};
+use portreeve_keeper::{Exit, Phase, Spec};
 
 fn talkative(mut spec: Spec) -> Spec {
     spec.extra_args = vec!["-l".into(), "warning".into()];

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use keeper_rig::{AGENT, BOUND, Part, Rig, alive, send, wait_for};
 use nix::sys::signal::Signal;
-use portreeve_agent::keeper::{Exit, Phase};
+use portreeve_keeper::{Exit, Phase};
 
 #[test]
 fn agents_death_leaves_keeper_and_envoy_as_they_are() {
@@ -137,9 +137,8 @@ fn memory_and_processor_time_of_a_running_envoy_are_reported() {
     let rig = Rig::new();
     let agent = rig.agent();
     agent.keepers.ensure(rig.spec("gateway")).unwrap();
-    let used = |state: &portreeve_agent::keeper::State| {
-        state.usage.filter(|u| u.resident > 10 << 20 && u.cpu_ms > 0)
-    };
+    let used =
+        |state: &portreeve_keeper::State| state.usage.filter(|u| u.resident > 10 << 20 && u.cpu_ms > 0);
     let state = agent.until("gateway", |_, state| used(state).is_some());
     println!("{:?}", state.usage);
     assert!(used(&state).unwrap().resident < 1 << 30);
@@ -152,7 +151,7 @@ fn foreign_envoy_with_base_id_0_and_ours_do_not_clash() {
     let agent = rig.agent();
     let spec = rig.spec("gateway");
     let sockets = || std::fs::read_to_string("/proc/net/unix").unwrap();
-    let base_ids = || portreeve_agent::envoy::base_id::in_use(&sockets());
+    let base_ids = || portreeve_keeper::envoy::base_id::in_use(&sockets());
     // Without --base-id it takes 0. If another has that here already, this one ends and the other is the foreigner.
     let mut foreign = Command::new(&spec.envoy).args(["--config-yaml", "{}", "-l", "off"]).spawn().unwrap();
     wait_for("a foreign Envoy", BOUND, || base_ids().contains(&0).then_some(()));

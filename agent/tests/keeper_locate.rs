@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use portreeve_agent::envoy::locate::{Surroundings, VERSION};
-use portreeve_agent::envoy::{LocateError, Progress};
+use portreeve_agent::envoy::locate::Surroundings;
+use portreeve_agent::envoy::{LocateError, Progress, VERSION};
 
 fn mk_script(directory: &Path, name: &str, text: &str) -> PathBuf {
     let path = directory.join(name);

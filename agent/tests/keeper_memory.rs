@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use keeper_rig::{AGENT, BOUND, Part, Rig, send, wait_for};
 use nix::sys::signal::Signal;
-use portreeve_agent::keeper::Exit;
-use portreeve_agent::keeper::memory::{Memory, directories};
+use portreeve_keeper::Exit;
+use portreeve_keeper::memory::{Memory, directories};
 
 /// Too little for any Envoy, enough for a keeper.
 const LIMIT: u64 = 16 << 20;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use keeper_rig::{AGENT, BOUND, Part, Rig, send, wait_for};
 use nix::sys::signal::Signal;
-use portreeve_agent::keeper::{Exit, Phase, State};
+use portreeve_keeper::{Exit, Phase, State};
 
 #[test]
 fn crash_loop_keeps_to_the_backoff_says_why_and_ends_with_a_better_spec() {

@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use portreeve_agent::envoy::{Bootstrap, Family, locate};
+use portreeve_agent::envoy::locate;
+use portreeve_keeper::envoy::{Bootstrap, Family};
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::process::Process;
 use portreeve_tests::stall::Witness;

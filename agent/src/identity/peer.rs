@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use portreeve_xds::Peer;
 
-use crate::keeper::predecessor::start_ticks;
+use portreeve_keeper::predecessor::start_ticks;
 
 /// Why nothing can be said of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

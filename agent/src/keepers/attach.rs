@@ -9,13 +9,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
+use portreeve_keeper::State;
+use portreeve_keeper::proto::keepers_server;
+use portreeve_keeper::proto::{Heard, Holding, Instruction, Report, Statistics};
+use portreeve_keeper::spec::is_name;
 use portreeve_xds::{Name, Peer};
 
 use crate::identity::peer::witnessed;
-use crate::keeper::State;
-use crate::keeper::spec::is_name;
-use crate::keeper::wire::proto::keepers_server;
-use crate::keeper::wire::proto::{Heard, Holding, Instruction, Report, Statistics};
 
 use super::{Shared, attest};
 

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::keeper::dir::Dir;
+use portreeve_keeper::dir::Dir;
 
 /// A file as `/proc/locks` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +95,12 @@ pub(super) mod tests {
     use std::process::{Command, id};
 
     use nix::mount::{MsFlags, mount};
+    use portreeve_keeper::dir::Dir;
+    use portreeve_keeper::predecessor::parent_of;
     use portreeve_xds::Peer;
 
     use super::{KernelFile, device_of, holds_lock};
     use crate::identity::{Door, Identity};
-    use crate::keeper::dir::Dir;
-    use crate::keeper::predecessor::parent_of;
     use crate::keepers::Keepers;
 
     const LOCKS: &str = "1: FLOCK  ADVISORY  READ 19461 fe:00:10 0 EOF\n\

@@ -7,10 +7,10 @@ use portreeve_xds::Name;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
-use crate::keeper::backoff::Backoff;
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Instruction, Stop};
-use crate::keeper::{Order, State};
+use portreeve_keeper::backoff::Backoff;
+use portreeve_keeper::proto::instruction::What;
+use portreeve_keeper::proto::{Instruction, Stop};
+use portreeve_keeper::{Order, State};
 
 use super::pods::PodKeeper;
 use super::{Status, Wanted};
@@ -201,11 +201,11 @@ impl Entry {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use portreeve_keeper::envoy::Family;
+    use portreeve_keeper::{Order, Spec, State};
     use tokio::sync::mpsc;
 
     use super::{Book, Wish};
-    use crate::envoy::Family;
-    use crate::keeper::{Order, Spec, State};
 
     pub(in crate::keepers) fn mk_order(memory_limit: Option<u64>) -> Order {
         let spec = Spec {

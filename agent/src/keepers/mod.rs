@@ -21,15 +21,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use portreeve_keeper::dir::{Dir, replace};
+use portreeve_keeper::envoy::statistics::{self, Prefix};
+use portreeve_keeper::predecessor::parent_of;
+use portreeve_keeper::proto::keepers_server::KeepersServer;
+use portreeve_keeper::spec::is_name;
+use portreeve_keeper::{Order, Phase, Spec, SpecError, State};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::envoy::stats::{self, Answer, Prefix};
-use crate::keeper::dir::{Dir, replace};
-use crate::keeper::predecessor::parent_of;
-use crate::keeper::spec::is_name;
-use crate::keeper::wire::proto::keepers_server::KeepersServer;
-use crate::keeper::{Order, Phase, Spec, SpecError, State};
+use crate::envoy::stats::Answer;
 
 pub use attach::Attachments;
 pub(crate) use attest::holder_of;
@@ -235,7 +236,7 @@ impl Keepers {
         let asked = running.map(|(name, _)| {
             let (socket, chosen) = (self.shared.dir(&name).admin(), chosen.to_vec());
             let answer = async move {
-                let told = stats::text(&socket, &chosen).await;
+                let told = statistics::text(&socket, &chosen).await;
                 told.inspect_err(|error| tracing::debug!(socket = %socket.display(), %error, "no statistics"))
                     .ok()
             };

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
-use crate::keeper::dir::Dir;
-use crate::keeper::handle::Handle;
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Instruction, Renew};
-use crate::keeper::{Exit, State, handover};
+use portreeve_keeper::dir::Dir;
+use portreeve_keeper::handle::Handle;
+use portreeve_keeper::proto::instruction::What;
+use portreeve_keeper::proto::{Instruction, Renew};
+use portreeve_keeper::{Exit, State, handover};
 
 use super::book::{Book, Entry, Wish};
 use super::step::{Step, There, next};

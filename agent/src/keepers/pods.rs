@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use portreeve_keeper::State;
+use portreeve_keeper::proto::instruction::What;
+use portreeve_keeper::proto::{Elder, Instruction};
 use portreeve_xds::{Name, Peer};
 
 use super::Shared;
 use super::book::{Book, Entry, Session, Wish};
-use crate::keeper::State;
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Elder, Instruction};
 
 /// What is to be known of pods: the agent's world knows it.
 pub trait Embodiment: Send + Sync {
@@ -178,14 +178,14 @@ impl PodKeeper {
 
 #[cfg(test)]
 mod tests {
+    use portreeve_keeper::State;
+    use portreeve_keeper::proto::instruction::What;
+    use portreeve_keeper::proto::{Elder, Instruction};
     use portreeve_xds::Name;
     use tokio::sync::mpsc::{Receiver, channel};
 
     use super::super::book::tests::mk_order;
     use super::super::book::{Book, Wish};
-    use crate::keeper::State;
-    use crate::keeper::wire::proto::instruction::What;
-    use crate::keeper::wire::proto::{Elder, Instruction};
 
     struct Rig {
         book: Book,

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use portreeve_keeper::envoy::statistics::{LONGEST, Prefix};
+use portreeve_keeper::proto::instruction::What;
+use portreeve_keeper::proto::{Ask, Holding, Instruction, Statistics};
 use portreeve_xds::{Name, Peer};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -14,9 +17,7 @@ use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::pods::PodKeeper;
-use crate::envoy::stats::{Answer, LONGEST, Prefix};
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Ask, Holding, Instruction, Statistics};
+use crate::envoy::stats::Answer;
 
 /// Longer than a keeper waits for its Envoy.
 const PATIENCE: Duration = Duration::from_millis(1500);

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, join_all};
+use portreeve_keeper::proto::instruction::What;
+use portreeve_keeper::proto::{Holding, Sockets};
 use portreeve_xds::Name;
 
 use super::book::Book;
 use super::pods::PodKeeper;
 use super::questions::Told;
 use super::{Keepers, Shared};
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Holding, Sockets};
 
 /// Keepers of this protocol and later ones tell which sockets their Envoys hold.
 const TELLING: u32 = 5;
@@ -80,11 +80,11 @@ impl Book {
 mod tests {
     use std::collections::BTreeSet;
 
+    use portreeve_keeper::State;
     use portreeve_xds::Name;
     use tokio::sync::mpsc::channel;
 
     use super::{Book, TELLING};
-    use crate::keeper::State;
 
     #[test]
     fn keepers_can_tell_only_if_none_is_missing_old_or_of_no_known_user() {

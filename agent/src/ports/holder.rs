@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use crate::keeper::held::sockets_of;
+use portreeve_keeper::held::sockets_of;
 
 /// The process that holds each of these sockets, as far as it can be told: `first` are looked at before all others, so that a
 /// socket that one of them shares with a child of another program counts as theirs. A process of another user shows its

@@ -8,14 +8,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portreeve_api::conditions::{self, ConditionType, Reason, Verdict};
 use portreeve_api::own::node_report::{Conflict, NodeReportStatus, Phase, ProxyReport};
-
 use portreeve_api::refs::ProxyId;
+use portreeve_keeper as keeper;
 
 use super::Statuses;
 use super::leaving::{Sockets, leaving};
 use crate::claims::{Denied, Transport};
 use crate::fleet::AnyFleet;
-use crate::keeper;
 use crate::keepers::{Status, Wanted};
 use crate::world::World;
 

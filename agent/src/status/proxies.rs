@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use portreeve_api::PlanType;
 use portreeve_api::report::PlanStatus;
+use portreeve_keeper::{Phase, State};
 
 use super::{Statuses, cut};
-use crate::keeper::{Phase, State};
 use crate::keepers::Status;
 use crate::world::{ProxyId, World};
 

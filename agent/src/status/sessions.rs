@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use portreeve_api::own::node_report::NodeReportStatus;
+use portreeve_keeper::envoy::statistics::Prefix;
 use tokio::time::timeout;
 
-use crate::envoy::stats::{self, Prefix};
+use crate::envoy::stats;
 use crate::keepers::Keepers;
 
 /// How long a report waits for the proxies' answers.

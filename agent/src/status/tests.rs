@@ -10,13 +10,13 @@ use portreeve_api::own::node_report::{NodeReportStatus, Phase};
 use portreeve_api::pod::Pod;
 use portreeve_api::report::PlanStatus;
 use portreeve_api::{PlanType, plan, selector};
+use portreeve_keeper::{self as keeper, State, Usage};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Event, Version};
 use prost::Message;
 
 use super::node_report::{Facts, Pace, said};
 use super::*;
-use crate::keeper::{self, State, Usage};
 use crate::keepers::{Status, Wanted};
 use crate::translate::Families;
 use crate::world::{ProxyId, World};

@@ -17,10 +17,11 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use futures::{Stream, StreamExt as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use portreeve_agent::envoy::{Family, locate};
-use portreeve_agent::keeper::dir::Dir;
-use portreeve_agent::keeper::{Phase, Spec, State};
+use portreeve_agent::envoy::locate;
 use portreeve_agent::keepers::{Keepers, Status};
+use portreeve_keeper::dir::Dir;
+use portreeve_keeper::envoy::Family;
+use portreeve_keeper::{Phase, Spec, State};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::UnixListenerStream;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use portreeve_agent::envoy::{Bootstrap, Family as Wildcard};
+use portreeve_keeper::envoy::{Bootstrap, Family as Wildcard};
 
 use super::{Town, Worker};
 use crate::envoy::Admin;

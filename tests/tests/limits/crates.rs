@@ -1,22 +1,26 @@
-//! What pure crates depend on, and what pure folders of other crates import.
+//! What crates must not depend on, and what pure folders of other crates must not import.
 
 use std::path::Path;
 use std::process::Command;
 
 use super::{is_test, production_lines, root, rust_files};
 
-/// Pure crates, and what they must not depend on, however far: a runtime, a server, a Kubernetes client.
-const PURE: [&str; 1] = ["portreeve-api"];
-const IMPURE: [&str; 6] = ["tokio", "tonic", "hyper", "kube-client", "kube-runtime", "tower"];
+/// Clients of Kubernetes.
+const CLIENTS: [&str; 2] = ["kube-client", "kube-runtime"];
+/// What pure crates must not have: a runtime, a server, a client of Kubernetes.
+const IMPURE: [&str; 6] = ["tokio", "tonic", "hyper", "tower", CLIENTS[0], CLIENTS[1]];
+
+/// Crates, and what they must not depend on, however far.
+const WITHOUT: [(&str, &[&str]); 2] = [("portreeve-api", &IMPURE), ("portreeve-keeper", &CLIENTS)];
 
 /// Pure folders of crates that are not pure, and the crates that they must not import.
 const FOLDERS: [&str; 2] = ["hub/src/resolve", "hub/src/index"];
 const NOT_IMPORTED: [&str; 4] = ["kube", "clap", "tokio", "tonic"];
 
-/// The crates of a dependency tree that are impure.
-fn impure(tree: &str) -> Vec<String> {
+/// The crates of a dependency tree that are among `unwanted`.
+fn found(tree: &str, unwanted: &[&str]) -> Vec<String> {
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| IMPURE.contains(name)).map(str::to_owned).collect()
+    names.filter(|name| unwanted.contains(name)).map(str::to_owned).collect()
 }
 
 /// The production lines that begin a path with an impure crate.
@@ -62,9 +66,9 @@ fn imports_of_impure_crates_are_found() {
 }
 
 #[test]
-fn pure_crates_depend_on_no_runtime_server_or_client() {
+fn pure_crates_have_no_runtime_or_server_and_keepers_no_client_of_kubernetes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for name in PURE {
+    for (name, unwanted) in WITHOUT {
         let arguments = ["tree", "--locked", "--offline", "-p", name, "-e", "normal", "--prefix", "none"];
         let listed = Command::new(env!("CARGO")).current_dir(&root).args(arguments).output().unwrap();
         let tree = String::from_utf8_lossy(&listed.stdout);
@@ -73,12 +77,12 @@ fn pure_crates_depend_on_no_runtime_server_or_client() {
             "{}",
             String::from_utf8_lossy(&listed.stderr)
         );
-        assert_eq!(impure(&tree), [""; 0], "{name} depends on them");
+        assert_eq!(found(&tree, unwanted), [""; 0], "{name} depends on them");
     }
 }
 
 #[test]
-fn crates_that_are_impure_are_found_in_a_tree() {
+fn unwanted_crates_are_found_in_a_tree() {
     let tree = "portreeve-api v0.1.0 (/x)\nkube-core v5.0.0\ntokio v1.54.1 (*)\ntokio-util v0.7.20\n";
-    assert_eq!(impure(tree), ["tokio"]);
+    assert_eq!(found(tree, &IMPURE), ["tokio"]);
 }

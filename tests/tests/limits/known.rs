@@ -2,8 +2,6 @@
 
 /// The members of each circle. A circle that changes must be changed here, and a mended one must be removed.
 pub const CIRCLES: &[&[&str]] = &[
-    &["agent/src/envoy", "agent/src/keeper"],
-    &["agent/src/envoy/fetch", "agent/src/envoy/locate"],
     &[
         "agent/src/health",
         "agent/src/local",
@@ -15,8 +13,6 @@ pub const CIRCLES: &[&[&str]] = &[
     ],
     &["agent/src/identity", "agent/src/keepers"],
     &["agent/src/health/probe", "agent/src/health/schedule"],
-    &["agent/src/keeper/event", "agent/src/keeper/heir", "agent/src/keeper/machine"],
-    &["agent/src/keeper/run/mod.rs", "agent/src/keeper/run/pod", "agent/src/keeper/run/publish"],
     &[
         "agent/src/keepers/attach",
         "agent/src/keepers/book",

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_agent::envoy::locate::VERSION;
-use portreeve_agent::envoy::{Bootstrap, Family};
+use portreeve_agent::envoy::VERSION;
+use portreeve_keeper::envoy::{Bootstrap, Family};
 use portreeve_tests::images::{self, Images};
 use portreeve_tests::process::run;
 use serde_json::{Value, json};

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_agent::envoy::Family;
-use portreeve_agent::envoy::bootstrap::Bootstrap;
+use portreeve_keeper::envoy::{Bootstrap, Family};
 use portreeve_tests::exporter::{admin, shows};
 use portreeve_tests::process::Process;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};

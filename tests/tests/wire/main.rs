@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The definitions, from the root of the project.
 const FILES: [&str; 3] =
-    ["hub/api/proto/plan.proto", "hub/api/proto/report.proto", "agent/proto/keeper.proto"];
+    ["hub/api/proto/plan.proto", "hub/api/proto/report.proto", "agent/keeper/proto/keeper.proto"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

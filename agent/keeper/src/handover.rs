@@ -12,9 +12,9 @@ use std::process::Command;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::dir::{Dir, Lock, replace};
-use super::spec::Order;
-use super::state::State;
+use crate::dir::{Dir, Lock, replace};
+use crate::spec::Order;
+use crate::state::State;
 
 /// What the next build has to know. Fields are only added, and read with a default: builds of different versions speak by it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +49,11 @@ impl Handover {
     }
 }
 
-/// Whether the program at `path` is the one that the process `pid` runs.
-pub(crate) fn runs(pid: &str, path: &Path) -> io::Result<bool> {
+/// Whether the program at `path` is the one that the process `pid` (a number, or `self`) runs.
+///
+/// # Errors
+/// One of the two files can't be looked at.
+pub fn runs(pid: &str, path: &Path) -> io::Result<bool> {
     let file = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     Ok(file(&Path::new("/proc").join(pid).join("exe"))? == file(path)?)
 }

@@ -5,7 +5,6 @@
 //! pod, for if it ended by itself, its container would be started again.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -13,16 +12,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::keeper::Keeper;
+use super::pods_own::{InPod, Own, acceptable};
 use super::publish::write_down;
-use super::{FAREWELL, Keeper};
-use crate::keeper::dir::Dir;
-use crate::keeper::machine::{Event, Machine};
-use crate::keeper::pair::{Elder, Pair};
-use crate::keeper::state::{Note, Phase, State, netns};
-use crate::keeper::tail::Tail;
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{self, Instruction};
-use crate::keeper::{Order, Spec, link};
+use crate::dir::Dir;
+use crate::link;
+use crate::machine::Machine;
+use crate::proto::instruction::What;
+use crate::proto::{self, Instruction};
+use crate::state::{Note, Phase, State, netns};
+use crate::tail::Tail;
 
 /// What the keeper of a pod is started with.
 #[derive(Debug)]
@@ -35,19 +34,6 @@ pub struct PodSettings {
     pub agent_socket: PathBuf,
     /// The pod's Envoy.
     pub envoy: PathBuf,
-}
-
-/// What in a pod is not as the agent knows it.
-#[derive(Debug, Clone)]
-pub(super) struct Own {
-    envoy: PathBuf,
-    ads_socket: PathBuf,
-}
-
-/// What of a keeper is there in pods only.
-pub(super) struct InPod {
-    own: Own,
-    log: Tail,
 }
 
 /// A keeper that has nothing to keep.
@@ -88,7 +74,7 @@ pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
     }
     drop(idle);
     // The last report is a courtesy.
-    let _ = timeout(FAREWELL, link.join_next()).await;
+    let _ = timeout(link::FAREWELL, link.join_next()).await;
     Ok(())
 }
 
@@ -106,24 +92,6 @@ pub fn ready(dir: PathBuf) -> anyhow::Result<()> {
         return Ok(());
     }
     anyhow::bail!("NodeProxy {name}: {phase:?}, Envoy does not serve{last}")
-}
-
-/// The order that an instruction is for the proxy `name`, if it can be carried out in `dir`.
-///
-/// # Errors
-/// It is none, or for another proxy, or can't be carried out.
-pub(super) fn acceptable(
-    spec: proto::Spec,
-    own: Option<&Own>,
-    (name, dir): (&str, &Dir),
-) -> anyhow::Result<Order> {
-    let mut order = Order::try_from(spec)?;
-    if let Some(own) = own {
-        own.put_into(&mut order.spec);
-    }
-    anyhow::ensure!(order.spec.name == name, "it is for {:?}", order.spec.name);
-    order.spec.check(dir)?;
-    Ok(order)
 }
 
 // === impl Idle ===
@@ -155,7 +123,7 @@ impl Idle {
 
     fn begin(&self, spec: proto::Spec) -> anyhow::Result<Keeper> {
         let elder = spec.elder.map(Into::into);
-        let order = acceptable(spec, Some(&self.own), (&self.state.name, &self.dir))?;
+        let order = acceptable(spec, Some(&self.own), &self.state.name, &self.dir)?;
         let mut keeper = Keeper::with(self.dir.clone(), Machine::new(order), self.state.clone());
         keeper.states = self.states.clone();
         keeper.pair.elder = elder;
@@ -178,47 +146,5 @@ impl Idle {
             tracing::error!(%error, "the state cannot be written until the next order");
         }
         self.states.send_replace(self.state.clone());
-    }
-}
-
-// === impl Own ===
-
-impl Own {
-    fn put_into(&self, spec: &mut Spec) {
-        spec.envoy.clone_from(&self.envoy);
-        spec.ads_socket.clone_from(&self.ads_socket);
-    }
-}
-
-impl From<proto::Elder> for Elder {
-    fn from(proto::Elder { base_id, epoch, concurrency }: proto::Elder) -> Self {
-        Self { base_id, epoch, concurrency }
-    }
-}
-
-// === impl Keeper ===
-
-impl Keeper {
-    /// What is the pod's own of what is to run.
-    pub(super) fn own(&self) -> Option<&Own> {
-        self.pod.as_ref().map(|pod| &pod.own)
-    }
-
-    /// Tells on what Envoy wrote.
-    pub(super) fn tell_log(&mut self) {
-        if let Some(Err(error)) = self.pod.as_mut().map(|pod| pod.log.tell(&mut std::io::stderr())) {
-            tracing::warn!(%error, "Envoy's log cannot be told on");
-        }
-    }
-
-    /// Whether an Envoy of another pod takes over from this one's.
-    pub(super) fn has_successor(&self) -> bool {
-        let place = self.pod.as_ref().and(self.state.base_id);
-        place.is_some_and(|base_id| Pair::has_successor(base_id, self.state.epoch))
-    }
-
-    /// This process is to end.
-    pub(super) fn dismissed(&self, drain: Duration) -> Event {
-        if self.has_successor() { Event::Yield } else { Event::Stop(drain) }
     }
 }

@@ -14,7 +14,7 @@ fn path(base_id: u32) -> PathBuf {
 }
 
 /// Removes it. One that is not there is fine.
-pub(super) fn remove(base_id: u32) -> io::Result<()> {
+pub(crate) fn remove(base_id: u32) -> io::Result<()> {
     match fs::remove_file(path(base_id)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -22,7 +22,7 @@ pub(super) fn remove(base_id: u32) -> io::Result<()> {
 }
 
 /// What `envoy --hot-restart-version` says of the Envoys that can share it.
-pub(super) fn version(base_id: u32) -> io::Result<String> {
+pub(crate) fn version(base_id: u32) -> io::Result<String> {
     let bytes = fs::read(path(base_id))?;
     parse(&bytes).ok_or_else(|| io::Error::other("Envoy's shared memory is shorter than its head"))
 }
@@ -34,7 +34,7 @@ fn parse(bytes: &[u8]) -> Option<String> {
 
 /// Takes back what an Envoy that died before it served had said of itself there: "still initializing". With it no other can
 /// start beside the one that serves ("previous envoy process is still initializing"; measured with 1.40).
-pub(super) fn forget_start(base_id: u32) -> io::Result<()> {
+pub(crate) fn forget_start(base_id: u32) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path(base_id))?;
     let length = file.metadata()?.len();
     let flags = length.checked_sub(WORD as u64).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -1,4 +1,4 @@
-//! Which sockets this keeper's Envoys hold, from `/proc/<pid>/fd`: the agent may not read that. Entry point: [`held`].
+//! Which sockets this keeper's Envoys hold, from `/proc/<pid>/fd`: the agent may not read that. Entry points: `held`, and [`sockets_of`].
 
 use std::collections::HashSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::io;
 
 use rustix::thread::{capabilities, set_capabilities};
 
-use super::predecessor::{parent_of, start_ticks};
+use crate::predecessor::{parent_of, start_ticks};
 
 /// Those of `inodes` that a child of this process holds.
 ///
@@ -33,7 +33,7 @@ fn held_by(pids: &[u32], inodes: &[u32]) -> io::Result<Vec<u32>> {
 ///
 /// # Errors
 /// There is no such process, or its files are not for this one to see.
-pub(crate) fn sockets_of(pid: u32) -> io::Result<Vec<u32>> {
+pub fn sockets_of(pid: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for file in fs::read_dir(format!("/proc/{pid}/fd"))? {
         match fs::read_link(file?.path()) {

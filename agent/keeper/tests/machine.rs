@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use portreeve_agent::envoy::Family;
-use portreeve_agent::keeper::machine::{Action, Event, Machine, TERM_GRACE};
-use portreeve_agent::keeper::{Exit, Order, Phase, Spec};
+use portreeve_keeper::envoy::Family;
+use portreeve_keeper::machine::{Action, Event, Machine, TERM_GRACE};
+use portreeve_keeper::{Exit, Order, Phase, Spec};
 
 struct Life {
     machine: Machine,

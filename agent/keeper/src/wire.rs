@@ -1,13 +1,10 @@
-//! The keeper's protocol: the generated messages, and the way between them and this crate's types.
+//! The keeper's protocol: the way between its messages and this crate's types.
 
-use super::spec::{Order, Spec};
-use super::state::{Exit, Phase, State, Usage};
 use crate::envoy::Family;
-
-crate::generated::generated! {
-    /// The generated code of `proto/keeper.proto`.
-    "portreeve.keeper.v1"
-}
+use crate::pair::Elder;
+use crate::proto;
+use crate::spec::{Order, Spec};
+use crate::state::{Exit, Phase, State, Usage};
 
 /// Why a message means nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -167,6 +164,12 @@ impl TryFrom<proto::Spec> for Order {
                 extra_bootstrap: some(spec.extra_bootstrap),
             },
         })
+    }
+}
+
+impl From<proto::Elder> for Elder {
+    fn from(proto::Elder { base_id, epoch, concurrency }: proto::Elder) -> Self {
+        Self { base_id, epoch, concurrency }
     }
 }
 

@@ -11,16 +11,15 @@ use nix::sys::signal::Signal;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
+use crate::child::{self, Envoy};
+use crate::dir::Dir;
 use crate::envoy::args::Place;
-use crate::envoy::base_id;
-
-use super::child::{self, Envoy, Stamp};
-use super::dir::Dir;
-use super::heir::overlap_s;
-use super::machine::{Event, Machine};
-use super::spec::Spec;
-use super::state::{Exit, State};
-use super::{admin, shm};
+use crate::envoy::{admin, base_id, shm};
+use crate::executable::Stamp;
+use crate::heir::overlap_s;
+use crate::machine::{Event, Machine};
+use crate::spec::Spec;
+use crate::state::{Exit, Phase, State};
 
 const SOCKETS: &str = "/proc/net/unix";
 const ADMIN_POLL: Duration = Duration::from_millis(50);
@@ -195,7 +194,7 @@ impl Pair {
     /// Waits until the admin interface shows something new of what `machine` wants to know.
     pub(super) async fn seen(&self, machine: &Machine) -> Event {
         let (heir, envoy) = (machine.awaits_heir().then_some(&self.heir), &self.envoy);
-        let answered = machine.phase() == super::Phase::Running;
+        let answered = machine.phase() == Phase::Running;
         let awaited = match (heir.and_then(Option::as_ref), envoy) {
             (Some(heir), _) => heir,
             (None, Some(envoy)) if !machine.is_live() => envoy,

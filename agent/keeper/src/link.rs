@@ -10,18 +10,20 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use super::state::State;
-use super::wire::proto::instruction::What;
-use super::wire::proto::keepers_client::KeepersClient;
-use super::wire::proto::{Ask, Holding, Instruction, Report, Sockets, Statistics};
-use super::{held, usage};
-use crate::envoy::stats;
+use crate::envoy::statistics;
+use crate::proto::instruction::What;
+use crate::proto::keepers_client::KeepersClient;
+use crate::proto::{Ask, Holding, Instruction, Report, Sockets, Statistics};
+use crate::state::State;
+use crate::{held, usage};
 
 /// A report is sent at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(1);
+/// How long the agent has to take the last report.
+pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
 /// Questions that are answered at a time; the agent asks again.
 const ANSWERS: usize = 4;
 /// Bytes of an answer in one message.
@@ -101,7 +103,7 @@ impl Agent {
 /// Tells what Envoy counts. Whoever asked waits no longer than Envoy may take.
 async fn answer(mut client: KeepersClient<Channel>, admin: PathBuf, ask: Ask) {
     let told = async {
-        let text = stats::text(&admin, &ask.prefixes).await?;
+        let text = statistics::text(&admin, &ask.prefixes).await?;
         let question = ask.question;
         let mut pieces: Vec<_> = text.as_bytes().chunks(PIECE).map(<[u8]>::to_vec).collect();
         if pieces.is_empty() {

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::machine::{Action, TERM_GRACE};
-use super::spec::Order;
+use crate::event::Action;
+use crate::spec::Order;
+
+/// How long Envoy has between SIGTERM and SIGKILL.
+pub const TERM_GRACE: Duration = Duration::from_secs(2);
 
 /// Between the end of the elder's drain and its end. Envoy wants the second to be later, and a busy machine needs the time.
 const MARGIN_S: u32 = 1;

@@ -7,16 +7,16 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// One process (a pidfd), also after its end.
 #[derive(Debug)]
-pub(crate) struct Handle(OwnedFd);
+pub struct Handle(OwnedFd);
 
 // === impl Handle ===
 
 impl Handle {
-    /// The process that has the number `pid` now, if it still passes `is_it` once the handle is held.
+    /// A handle of the process that has the number `pid` now; `None` if it does not pass `is_it` once the handle is held.
     ///
     /// # Errors
     /// There is no such process, or the kernel is older than 5.3.
-    pub(crate) fn of(pid: u32, is_it: impl FnOnce(u32) -> bool) -> io::Result<Option<Self>> {
+    pub fn of(pid: u32, is_it: impl FnOnce(u32) -> bool) -> io::Result<Option<Self>> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let handle = Self(pidfd_open(number, PidfdFlags::empty())?);
@@ -28,7 +28,7 @@ impl Handle {
     ///
     /// # Errors
     /// It has ended, or is somebody else's.
-    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.0, signal)?)
     }
 }

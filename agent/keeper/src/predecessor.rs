@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::handle::Handle;
-use super::state::{Note, Process, State};
+use crate::handle::Handle;
+use crate::state::{Note, Process, State};
 
 /// How long the kernel has to end the old Envoy before it is killed once more.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,13 +36,13 @@ async fn ended(Process { pid, ticks }: Process) {
     }
 }
 
-/// When the process `pid` started, in ticks since boot; [`None`] when there is none, or only its unreaped remains.
-pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+/// When the process `pid` started, in the kernel's ticks since boot; `None` if there is no such process or it is a zombie.
+pub fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The parent of the process `pid`.
-pub(crate) fn parent_of(pid: u32) -> Option<u32> {
+/// The parent of the process `pid`; `None` if there is no such process.
+pub fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(1)?.parse().ok()

@@ -1,8 +1,6 @@
-//! The keeper's loop: carries out what the [`Machine`] says and writes down what comes of it. Entry point: [`run`].
+//! The keeper's loop: carries out what the [`Machine`] says and writes down what comes of it. [`Keeper::live`].
 
-use std::fs::File;
 use std::future::pending;
-use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,105 +9,46 @@ use nix::sys::signal::Signal;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, sleep_until, timeout};
+use tokio::time::{interval, sleep_until};
 
-use crate::keeper::dir::{Dir, Lock, bound_log};
-use crate::keeper::handover::{self, Handover};
-use crate::keeper::machine::{Action, Event, Machine};
-use crate::keeper::memory::Memory;
-use crate::keeper::pair::Pair;
-use crate::keeper::spec::Order;
-use crate::keeper::state::{Exit, Note, PROTOCOL, Process, State, netns, out_of_memory};
-use crate::keeper::wire::proto::instruction::What;
-use crate::keeper::wire::proto::{Instruction, Spec};
-use crate::keeper::{admin, link, parent, predecessor};
-
-mod pod;
-mod publish;
-
-use pod::{InPod, acceptable};
-pub use pod::{PodSettings, ready, run_in_pod};
+use super::pods_own::{InPod, Own, acceptable};
+use crate::dir::{Dir, Lock, bound_log};
+use crate::envoy::admin;
+use crate::handover::{self, Handover};
+use crate::machine::{Action, Event, Machine};
+use crate::memory::Memory;
+use crate::pair::Pair;
+use crate::proto::instruction::What;
+use crate::proto::{Instruction, Spec};
+use crate::spec::Order;
+use crate::state::{Exit, Note, PROTOCOL, Process, State, netns, now_ms, out_of_memory};
+use crate::{parent, predecessor};
 
 /// How often the log's length, and Envoy's file, are looked at.
 const FILE_CHECK: Duration = Duration::from_secs(5);
 /// In a pod Envoy's log is told on as often.
 const LOG_CHECK: Duration = Duration::from_secs(1);
-/// How long the agent has to take the last report.
-const FAREWELL: Duration = Duration::from_millis(500);
-/// A lock may be looked at by an agent for a moment; whoever has it longer is a keeper.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-const LOCK_STEP: Duration = Duration::from_millis(10);
 
-/// What a keeper is started with.
-#[derive(Debug)]
-pub struct Settings {
-    /// The keeper's directory, holding `spec.json`.
-    pub dir: PathBuf,
-    /// The agent's Unix socket.
-    pub agent_socket: PathBuf,
-    /// A pipe whose closing ends the keeper: its other end is the parent's.
-    pub parent: Option<pipe::Receiver>,
-    /// The lock of the build of this program that this process was: its Envoy is gone on with.
-    pub inherited: Option<File>,
-}
-
-struct Keeper {
-    dir: Dir,
-    machine: Machine,
-    pair: Pair,
-    state: State,
-    states: watch::Sender<State>,
-    epoch: (Instant, u64),
-    restarts_before: u64,
-    memory: Option<Memory>,
+/// One proxy's keeper, with all that it knows.
+pub(super) struct Keeper {
+    pub(super) dir: Dir,
+    pub(super) machine: Machine,
+    pub(super) pair: Pair,
+    pub(super) state: State,
+    pub(super) states: watch::Sender<State>,
+    pub(super) epoch: (Instant, u64),
+    pub(super) restarts_before: u64,
+    pub(super) memory: Option<Memory>,
     /// As it was written down last.
-    heir: Option<Process>,
+    pub(super) heir: Option<Process>,
     /// The state is not in its file.
-    unwritten: bool,
+    pub(super) unwritten: bool,
     /// What the next build of this program needs of this one; none in a keeper that ends with its parent.
-    heritage: Option<(Lock, PathBuf)>,
+    pub(super) heritage: Option<(Lock, PathBuf)>,
     /// The program that this process is to become.
-    next_build: Option<Vec<String>>,
+    pub(super) next_build: Option<Vec<String>>,
     /// None outside of pods.
-    pod: Option<InPod>,
-}
-
-/// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
-///
-/// Must run on the process's main thread, in a runtime of that one thread: Envoy dies with the thread that started it.
-///
-/// # Errors
-/// No or a broken `spec.json`, or an unusable directory; the error names the file.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let dir = Dir::new(settings.dir);
-    dir.create().with_context(|| dir.path().display().to_string())?;
-    let adopts = settings.inherited.is_some();
-    let lock = match settings.inherited {
-        Some(file) => dir.inherited_lock(file),
-        None => lock(&dir).await,
-    };
-    let Some(lock) = lock.with_context(|| dir.lock_file().display().to_string())? else {
-        tracing::info!(dir = %dir.path().display(), "another keeper is alive");
-        return Ok(());
-    };
-    let mut keeper = Keeper::new(dir, adopts).await?;
-    let (orders, mut instructions) = mpsc::channel(4);
-    let mut link = JoinSet::new();
-    let agent = link::Agent { socket: settings.agent_socket.clone(), admin: keeper.dir.admin() };
-    link.spawn(agent.follow(keeper.states.subscribe(), orders));
-    let mut held = Some(lock);
-    if settings.parent.is_none() {
-        keeper.heritage = held.take().map(|lock| (lock, settings.agent_socket));
-    }
-    keeper.live(&mut instructions, settings.parent).await?;
-    let heritage = keeper.heritage.take();
-    drop(keeper);
-    // The last report is a courtesy; an agent that misses it sees the free lock.
-    let _ = timeout(FAREWELL, link.join_next()).await;
-    // Not before: to whoever finds the lock free, this process is gone.
-    drop((held, heritage));
-    Ok(())
+    pub(super) pod: Option<InPod>,
 }
 
 fn order(dir: &Dir) -> anyhow::Result<Order> {
@@ -120,21 +59,11 @@ fn order(dir: &Dir) -> anyhow::Result<Order> {
     Ok(order)
 }
 
-async fn lock(dir: &Dir) -> io::Result<Option<Lock>> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match dir.try_lock()? {
-            None if Instant::now() < deadline => sleep(LOCK_STEP).await,
-            outcome => return Ok(outcome),
-        }
-    }
-}
-
 // === impl Keeper ===
 
 impl Keeper {
     /// A keeper that goes on with the Envoy of the program that this process was, or that starts one.
-    async fn new(dir: Dir, adopts: bool) -> anyhow::Result<Self> {
+    pub(super) async fn new(dir: Dir, adopts: bool) -> anyhow::Result<Self> {
         match adopts.then(|| Handover::take(&dir)) {
             Some(Ok(Handover { order, state })) => {
                 let mut keeper = Self::with(dir, Machine::adopted(order, Instant::now()), state);
@@ -159,14 +88,14 @@ impl Keeper {
         Ok(keeper)
     }
 
-    fn with(dir: Dir, machine: Machine, state: State) -> Self {
+    pub(super) fn with(dir: Dir, machine: Machine, state: State) -> Self {
         Self {
             pair: Pair::new(dir.clone()),
             dir,
             machine,
             states: watch::Sender::new(state.clone()),
             state: State { protocol: PROTOCOL, ..state },
-            epoch: (Instant::now(), portreeve_runtime::now_ms().unsigned_abs()),
+            epoch: (Instant::now(), now_ms()),
             memory: Memory::own(),
             heir: None,
             unwritten: false,
@@ -178,7 +107,7 @@ impl Keeper {
     }
 
     /// Runs until the machine is finished.
-    async fn live(
+    pub(super) async fn live(
         &mut self,
         instructions: &mut mpsc::Receiver<Instruction>,
         parent: Option<pipe::Receiver>,
@@ -325,7 +254,7 @@ impl Keeper {
         if self.pod.is_some() {
             self.pair.elder = spec.elder.map(Into::into);
         }
-        let order = acceptable(spec, self.own(), (&self.state.name, &self.dir))?;
+        let order = acceptable(spec, self.own(), &self.state.name, &self.dir)?;
         if order.hash != self.state.spec_hash {
             tracing::warn!(
                 from = self.state.spec_hash,
@@ -376,6 +305,29 @@ impl Keeper {
             return Event::Renewed;
         }
         Event::Tick
+    }
+
+    /// What is the pod's own of what is to run.
+    fn own(&self) -> Option<&Own> {
+        self.pod.as_ref().map(|pod| &pod.own)
+    }
+
+    /// Tells on what Envoy wrote.
+    fn tell_log(&mut self) {
+        if let Some(Err(error)) = self.pod.as_mut().map(InPod::tell_log) {
+            tracing::warn!(%error, "Envoy's log cannot be told on");
+        }
+    }
+
+    /// Whether an Envoy of another pod takes over from this one's.
+    pub(super) fn has_successor(&self) -> bool {
+        let place = self.pod.as_ref().and(self.state.base_id);
+        place.is_some_and(|base_id| Pair::has_successor(base_id, self.state.epoch))
+    }
+
+    /// This process is to end.
+    fn dismissed(&self, drain: Duration) -> Event {
+        if self.has_successor() { Event::Yield } else { Event::Stop(drain) }
     }
 }
 

@@ -1,18 +1,14 @@
-//! What a proxy's [`Machine`] is told, and what it asks for.
+//! What a proxy's machine is told, and what it asks for.
 
 use std::time::Duration;
 
-#[cfg(doc)]
-use super::machine::Machine;
-use super::spec::Order;
-use super::state::Exit;
-#[cfg(doc)]
-use super::state::Phase;
+use crate::spec::Order;
+use crate::state::Exit;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Time passed; due at [`Machine::wake`].
+    /// Time passed; due when the machine says so.
     Tick,
     /// Envoy ended, or could not be started.
     Exited(Exit),

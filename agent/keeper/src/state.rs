@@ -4,12 +4,12 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Order, is_default};
+use crate::spec::{Order, is_default};
 
 /// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts.
 /// 3: keepers of pods, which take over from one another. 4: those tell what their Envoys count. 5: and which sockets they hold.
@@ -120,6 +120,12 @@ pub struct Process {
     pub pid: u32,
     /// When it started, in the kernel's ticks since boot.
     pub ticks: u64,
+}
+
+/// Milliseconds since 1970; 0 if the clock is set before it.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 // === impl State ===

@@ -2,19 +2,17 @@
 //!
 //! A proxy is one Envoy, and for the time of a hot restart two: the one that serves, and its heir, which has the same base id
 //! and the next restart epoch. The heir gets its configuration while the elder serves on, then has the elder drain and end.
-//! Until then the elder is the proxy. It holds no process, no socket and no clock; [`super::run()`] carries out its actions
+//! Until then the elder is the proxy. It holds no process, no socket and no clock; [`crate::run()`] carries out its actions
 //! and brings it the time.
 
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
-pub use super::event::{Action, Event};
-use super::heir::{Heir, overlap_s};
-use super::spec::Order;
-use super::state::{Exit, Phase};
-
-/// How long Envoy has between SIGTERM and SIGKILL.
-pub const TERM_GRACE: Duration = Duration::from_secs(2);
+use crate::backoff::Backoff;
+pub use crate::event::{Action, Event};
+pub use crate::heir::TERM_GRACE;
+use crate::heir::{Heir, overlap_s};
+use crate::spec::Order;
+use crate::state::{Exit, Phase};
 
 /// One proxy's life.
 #[derive(Debug)]

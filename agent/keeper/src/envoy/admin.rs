@@ -1,4 +1,4 @@
-//! Envoy's admin interface over its Unix socket: the requests that a keeper makes, and that of the agent ([`get`]).
+//! Envoy's admin interface over its Unix socket: the requests that a keeper makes, and the agent's ([`get`]).
 
 use std::io;
 use std::path::Path;
@@ -21,15 +21,15 @@ const SAID: usize = 200;
 
 /// What the interface shows of the Envoy that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// Its restart epoch: in a hot restart the interface passes from one Envoy to the next.
-    pub(super) epoch: u32,
+    pub(crate) epoch: u32,
     /// It has its configuration and serves.
-    pub(super) live: bool,
+    pub(crate) live: bool,
 }
 
 /// Looks at the Envoy that has the interface; none when nobody answers.
-pub(super) async fn look(socket: &Path) -> Option<Standing> {
+pub(crate) async fn look(socket: &Path) -> Option<Standing> {
     let (_, body) = request(socket, (Method::GET, "/server_info"), SHORT).await.ok()?;
     standing(&body)
 }
@@ -41,15 +41,18 @@ fn standing(server_info: &[u8]) -> Option<Standing> {
 }
 
 /// Has Envoy drain its listeners gracefully, for the `--drain-time-s` it was started with.
-pub(super) async fn drain_listeners(socket: &Path) -> io::Result<()> {
+pub(crate) async fn drain_listeners(socket: &Path) -> io::Result<()> {
     match request(socket, (Method::POST, "/drain_listeners?graceful"), SHORT).await?.0 {
         StatusCode::OK => Ok(()),
         other => Err(io::Error::other(format!("drain_listeners: {other}"))),
     }
 }
 
-/// What the interface answers to a GET; `longest` bytes at most.
-pub(crate) async fn get(socket: &Path, path: &str, longest: usize) -> io::Result<Bytes> {
+/// Returns the body of the interface's answer to a GET of `path`.
+///
+/// # Errors
+/// No answer within a second, one of more than `longest` bytes, or another status than 200.
+pub async fn get(socket: &Path, path: &str, longest: usize) -> io::Result<Bytes> {
     match request(socket, (Method::GET, path), longest).await? {
         (StatusCode::OK, body) => Ok(body),
         (other, body) => {

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::dir::Dir;
 use crate::envoy::extra::{self, ExtraError};
 use crate::envoy::{Bootstrap, BootstrapError, Family};
-
-use super::dir::Dir;
 
 /// Arguments of Envoy with which, given by hand, there is no hot restart.
 const KEEPERS_OWN: [&str; 9] = [
@@ -202,8 +201,8 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::{Order, Spec, is_name};
+    use crate::dir::Dir;
     use crate::envoy::Family;
-    use crate::keeper::dir::Dir;
 
     fn mk_spec() -> Spec {
         Spec {

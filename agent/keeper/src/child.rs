@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,13 +11,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::dir::{Dir, replace};
 use crate::envoy::args::{self, Place};
-use crate::envoy::locate::is_executable;
-
-use super::dir::{Dir, replace};
-use super::predecessor;
-use super::spec::Spec;
-use super::state::Exit;
+use crate::executable::{Stamp, is_executable};
+use crate::predecessor;
+use crate::spec::Spec;
+use crate::state::{Exit, now_ms};
 
 /// The running binary, also when its file was replaced by an upgrade meanwhile.
 const OWN_BINARY: &str = "/proc/self/exe";
@@ -36,14 +34,6 @@ pub(super) struct Envoy {
     pub(super) file: Option<Stamp>,
     /// Length of its log before it.
     pub(super) log: u64,
-}
-
-/// What tells a file from another of the same path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    inode: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
 }
 
 /// Writes the bootstrap and starts Envoy through the role `launch`.
@@ -71,7 +61,7 @@ pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envo
         .context("starting the launcher")?;
     let pid = child.id();
     let ticks = predecessor::start_ticks(pid);
-    Ok(Envoy { pid, ticks, place, started_ms: portreeve_runtime::now_ms().unsigned_abs(), file, log: length })
+    Ok(Envoy { pid, ticks, place, started_ms: now_ms(), file, log: length })
 }
 
 /// Removes a socket, or nothing.
@@ -119,39 +109,5 @@ impl Envoy {
     fn pid(&self) -> Pid {
         // The kernel's numbers are far below.
         Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
-    }
-}
-
-// === impl Stamp ===
-
-impl Stamp {
-    /// That of the file at `path`, if there is one.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        let found = fs::metadata(path).ok()?;
-        Some(Self {
-            inode: (found.dev(), found.ino()),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::Stamp;
-
-    #[test]
-    fn replaced_file_has_another_stamp_and_the_same_file_the_same() {
-        let temp = tempfile::tempdir().unwrap();
-        let [path, other] = ["envoy", "new"].map(|name| temp.path().join(name));
-        fs::write(&path, "one").unwrap();
-        let before = Stamp::of(&path);
-        assert!(before.is_some() && before == Stamp::of(&path));
-        fs::write(&other, "one").unwrap();
-        fs::rename(&other, &path).unwrap();
-        assert_ne!(before, Stamp::of(&path));
-        assert_eq!(Stamp::of(&other), None);
     }
 }

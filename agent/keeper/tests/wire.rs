@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use portreeve_agent::envoy::Family;
-use portreeve_agent::keeper::handover::Handover;
-use portreeve_agent::keeper::wire::proto::{self, Instruction, Report, instruction::What};
-use portreeve_agent::keeper::{Exit, Order, Phase, Spec, State, Usage};
+use portreeve_keeper::envoy::Family;
+use portreeve_keeper::handover::Handover;
+use portreeve_keeper::proto::{self, Instruction, Report, instruction::What};
+use portreeve_keeper::{Exit, Order, Phase, Spec, State, Usage};
 use prost::Message;
 
 fn mk_state() -> State {
@@ -54,7 +54,7 @@ fn mk_order() -> Order {
 }
 
 fn text(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keeper_golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     fs::read_to_string(path).unwrap()
 }
 

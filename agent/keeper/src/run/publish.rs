@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Instant;
 
-use super::Keeper;
-use crate::keeper::dir::{Dir, replace};
-use crate::keeper::memory::Memory;
-use crate::keeper::shm;
-use crate::keeper::state::{Note, Process, State};
+use super::keeper::Keeper;
+use crate::dir::{Dir, replace};
+use crate::envoy::shm;
+use crate::memory::Memory;
+use crate::state::{Note, Process, State};
 
 /// Writes a state to its file.
 ///
