@@ -1,5 +1,6 @@
-//! Directories that one process uses at a time: a second one would serve, supervise and save beside it. The lock is on the
-//! directory itself (flock), so it needs no room on the disk and ends with its holder. Entry point: [`Hold::take`].
+//! Directories that only one process may use: a second process would serve, supervise and save at the same time. The
+//! lock is on the directory itself (flock), so it needs no disk space and ends with its process. Entry point:
+//! [`Hold::take`].
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -11,14 +12,14 @@ use tokio::time::{Instant, sleep};
 use crate::keepers::holder_of;
 use crate::ports::title;
 
-/// How long whoever is about to end may still hold it.
+/// How long to wait for a process that is ending.
 const PATIENCE: Duration = Duration::from_secs(3);
 const STEP: Duration = Duration::from_millis(20);
 
-/// A directory that is this process's until this is dropped.
+/// A directory that this process holds until this value is dropped.
 #[derive(Debug)]
 pub struct Hold {
-    /// `None`: the file system has no locks, or the directory can't be opened, which is told by whoever uses it.
+    /// `None` if the file system has no locks, or if the directory can't be opened, which its user reports.
     _file: Option<File>,
 }
 
@@ -34,10 +35,10 @@ pub struct InUse {
 // === impl Hold ===
 
 impl Hold {
-    /// Takes a directory, which `flag` names, and makes it where it is not there.
+    /// Locks a directory, and creates it if it is missing. `flag` is the flag that names it.
     ///
     /// # Errors
-    /// Another process uses it.
+    /// Returns an error if another process uses the directory.
     pub async fn take(path: &Path, flag: &'static str) -> Result<Self, InUse> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -46,23 +47,23 @@ impl Hold {
                 Ok(None) if Instant::now() < deadline => sleep(STEP).await,
                 Ok(None) => return Err(in_use(path, flag)),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a second process would not be kept out of it");
+                    tracing::warn!(path = %path.display(), %error, "can't lock the directory: a second process would not be kept out of it");
                     return Ok(Self { _file: None });
                 }
             }
         }
     }
 
-    /// Takes the directories of an agent, first that of its sockets. Where the agent that was there does not answer (`contested`)
-    /// it may hold them for as long as it is stopped: this one goes on without.
+    /// Locks the directories of an agent, that of its sockets first. If the previous agent doesn't answer
+    /// (`contested`), it may hold them while it is stopped; then this agent continues without the locks.
     ///
     /// # Errors
-    /// As [`Self::take`], unless `contested`.
+    /// See [`Self::take`]. Returns no error if `contested`.
     pub async fn take_all(run_dir: &Path, state_dir: &Path, contested: bool) -> Result<Vec<Self>, InUse> {
         let mut held = Vec::new();
         for (path, flag) in [(run_dir, "--run-dir"), (state_dir, "--state-dir")] {
             match Self::take(path, flag).await {
-                Err(error) if contested => tracing::warn!(%error, "beginning all the same"),
+                Err(error) if contested => tracing::warn!(%error, "starting without the lock"),
                 taken => held.push(taken?),
             }
         }
@@ -70,7 +71,7 @@ impl Hold {
     }
 }
 
-/// The locked directory; `None` when another process has it.
+/// Returns the locked directory, or `None` if another process has locked it.
 fn try_lock(path: &Path) -> io::Result<Option<File>> {
     fs::create_dir_all(path)?;
     let file = File::open(path)?;

@@ -4,13 +4,14 @@ use std::fs;
 
 use crate::translate::Families;
 
-/// Those that the host can bind: IPv6 counts when an interface besides loopback has a global address.
+/// Returns the families that the host can bind. IPv6 counts if an interface other than the loopback has a global
+/// address.
 pub fn of_host() -> Families {
     let text = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     if has_global_v6(&text) { Families::Dual } else { Families::V4 }
 }
 
-/// Whether `/proc/net/if_inet6` lists a global address.
+/// Returns whether `/proc/net/if_inet6` lists a global address.
 fn has_global_v6(text: &str) -> bool {
     // Columns: address, index, prefix length, scope (00: global), flags, device.
     text.lines().any(|line| {

@@ -1,4 +1,4 @@
-//! What an agent leaves on its node is taken away: the last step of an uninstall. Entry point: [`forget`].
+//! Removes the files of an agent from its node: the last step of an uninstall. Entry point: [`forget`].
 
 use std::fs;
 use std::io;
@@ -7,31 +7,31 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// Where an agent was.
+/// The directories of the agent.
 #[derive(Debug, clap::Args)]
 pub struct ForgetArgs {
-    /// Directory of the agent's socket and of its keepers.
+    /// Directory of the agent's socket and keepers.
     #[arg(long, default_value = "/run/portreeve")]
     pub run_dir: PathBuf,
-    /// Directory of the last known good.
+    /// Directory of the last known good state.
     #[arg(long, default_value = "/var/lib/portreeve")]
     pub state_dir: PathBuf,
-    /// Stay afterwards, until SIGTERM: as the container of a DaemonSet has to.
+    /// Keep running afterwards until SIGTERM, as a container of a DaemonSet must.
     #[arg(long)]
     pub stay: bool,
 }
 
-/// Empties both directories. (They may be mounted, and so stay themselves.)
+/// Deletes the content of both directories. (They may be mount points, so they aren't deleted themselves.)
 ///
 /// # Errors
-/// An agent is still there, or something can't be removed.
+/// Returns an error if an agent is still running or a file can't be deleted.
 pub fn forget(run_dir: &Path, state_dir: &Path) -> anyhow::Result<()> {
     let socket = run_dir.join("agent.sock");
     let there = UnixStream::connect(&socket).is_ok();
     anyhow::ensure!(!there, "{}: an agent answers; remove it first", socket.display());
     for directory in [run_dir, state_dir] {
         empty(directory).with_context(|| directory.display().to_string())?;
-        tracing::info!(directory = %directory.display(), "nothing is left");
+        tracing::info!(directory = %directory.display(), "the directory is empty");
     }
     Ok(())
 }

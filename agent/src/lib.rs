@@ -57,30 +57,29 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Serve this node's proxies.
+    /// Run the agent: serve this node's proxies.
     Run(Box<run::RunArgs>),
-    /// Keep one proxy; started by the agent.
+    /// Run the keeper of one proxy. Started by the agent.
     Keep(roles::KeepArgs),
     Gateway(roles::GatewayArgs),
     Ready(roles::ReadyArgs),
     Probe(roles::ProbeArgs),
-    /// Take away what an agent left on this node.
+    /// Delete the files of an agent from this node.
     Forget(forget::ForgetArgs),
     Csi(csi::CsiArgs),
     CsiProbe(csi::CsiProbeArgs),
-    /// Fetch the Envoy of the pinned release into the user's cache, and print its path.
+    /// Download the pinned release of Envoy into the user's cache, and print its path.
     FetchEnvoy,
     #[command(hide = true)]
     Launch(roles::LaunchArgs),
 }
 
-/// Runs the agent, or another role of its binary, with a command line of its own (the first word is the program's
-/// name).
+/// Runs the agent, or another role of its binary, with the given command line. Its first word is the program's name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     main_with_defaults(args, Defaults::default())
 }
 
-/// The same with other defaults in its translations: the tests' agent of another version.
+/// Like [`main_with`], with other defaults in translations. Tests use it for an agent of another version.
 pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: Defaults) -> ExitCode {
     let role = match Cli::try_parse_from(args) {
         Ok(cli) => cli.role,

@@ -1,7 +1,7 @@
-//! How this agent reaches a replica of the hub and proves who it is ([`Link`]): TLS towards the hub's authority, and the
-//! token of the agent's own pod.
+//! The connection to a hub replica and the agent's credentials ([`Link`]): TLS with the hub's CA, and the token of the
+//! agent's own pod.
 //!
-//! Both files are read anew for each connection: the kubelet rotates the token, the hub its authority.
+//! Both files are read again for each connection, because the kubelet rotates the token and the hub rotates its CA.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -15,49 +15,49 @@ use portreeve_xds::Connect;
 use portreeve_xds::connect::patient_endpoint;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 
-/// How long a TLS handshake may take.
+/// Timeout of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(1);
 
-/// The way to every replica of the hub.
+/// How to connect to every hub replica.
 #[derive(Clone, Debug)]
 pub enum Link {
-    /// Unencrypted and without a token: only a hub that was started with `--insecure` lets such an agent in.
+    /// Without TLS and token. Only a hub with `--insecure` accepts such an agent.
     Plain,
-    /// TLS; the replica must prove that it is [`HUB_NAME`], whatever its address, and gets the token.
+    /// With TLS. The replica must prove that it is [`HUB_NAME`], whatever its address, and gets the token.
     Secure(Files),
 }
 
-/// What a secure link is made of.
+/// The files of a secure link.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// The hub's authority: one or more certificates in PEM.
+    /// The hub's CA: one or more certificates in PEM.
     pub authority: PathBuf,
-    /// The ServiceAccount token that is bound to the agent's pod, for the hub's audience.
+    /// The ServiceAccount token that is bound to the agent's pod, with the hub's audience.
     pub token: PathBuf,
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// A file can't be read.
     #[error("{flag} {}: {error}", path.display())]
     File {
-        /// The flag that names it.
+        /// The flag that names the file.
         flag: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         error: std::io::Error,
     },
-    /// The addresses of the replicas and the link don't fit.
+    /// The replicas' addresses mix schemes, or don't match the link.
     #[error("--hub {0}: the replicas must be all https://host:port, or all http://host:port")]
     Scheme(Uri),
-    /// The replica can't be reached, or is not what it should be.
+    /// The replica can't be reached, or isn't a hub.
     #[error("hub {replica}: {why}")]
     Connect {
-        /// Its address.
+        /// The replica's address.
         replica: Uri,
-        /// With all causes.
+        /// The error with all its causes.
         why: String,
     },
 }
@@ -65,10 +65,10 @@ pub enum LinkError {
 // === impl Link ===
 
 impl Link {
-    /// The link that the replicas' addresses ask for: `https://` all of them, or `http://` all of them.
+    /// Returns the link for the replicas' addresses: all `https://`, or all `http://`.
     ///
     /// # Errors
-    /// Some are the one and some the other, or something else.
+    /// Returns an error for mixed or other schemes.
     pub fn of<'u>(replicas: impl IntoIterator<Item = &'u Uri>, files: Files) -> Result<Self, LinkError> {
         let mut link = None;
         for replica in replicas {
@@ -87,15 +87,16 @@ impl Link {
     /// Connects to a replica.
     ///
     /// # Errors
-    /// It can't be reached, does not prove that it is the hub, or the authority's file can't be read.
+    /// Returns an error if the replica can't be reached, doesn't prove that it is the hub, or if the CA file can't be
+    /// read.
     pub async fn channel(&self, replica: &Uri) -> Result<Channel, LinkError> {
         self.patient_channel(replica, 1).await
     }
 
-    /// Connects to a replica that is known to be late, and waits `patience` times as long for it.
+    /// Connects to a replica that is known to be late, with a timeout that is `patience` times as long.
     ///
     /// # Errors
-    /// As for [`Link::channel`].
+    /// See [`Link::channel`].
     pub async fn patient_channel(&self, replica: &Uri, patience: u32) -> Result<Channel, LinkError> {
         let plain = patient_endpoint(replica.clone(), patience);
         let failed = |error: tonic::transport::Error| LinkError::Connect {
@@ -114,19 +115,19 @@ impl Link {
         endpoint.connect().await.map_err(failed)
     }
 
-    /// The headers of each call: `authorization` with the token of this moment. A plain link never shows it.
+    /// Returns the headers of a call: `authorization` with the current token. A plain link never sends it.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let Self::Secure(files) = self else { return headers };
         match bearer(&files.token) {
             Ok(value) => drop(headers.insert(AUTHORIZATION, value)),
-            // The hub refuses a call without; its words would not say why there was none.
+            // The hub will refuse the call, but its message can't tell why the token is missing.
             Err(error) => tracing::warn!(%error, "no token for the hub"),
         }
         headers
     }
 
-    /// The way to one replica, for the feed's client.
+    /// Returns a function that connects the feed's client to one replica.
     pub fn connect(&self, replica: Uri) -> Connect {
         let link = self.clone();
         Connect::Custom(Arc::new(move || {
@@ -139,7 +140,7 @@ impl Link {
 fn bearer(path: &Path) -> Result<HeaderValue, LinkError> {
     let token = read("--hub-token", path)?;
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| {
-        // Not the error itself: it must never quote what was read.
+        // The original error is dropped: it might quote the file's content.
         let error = std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not hold a token");
         LinkError::File { flag: "--hub-token", path: path.into(), error }
     })?;
@@ -151,7 +152,7 @@ fn read(flag: &'static str, path: &Path) -> Result<String, LinkError> {
     std::fs::read_to_string(path).map_err(|error| LinkError::File { flag, path: path.into(), error })
 }
 
-/// An error with what it was caused by: "transport error" alone helps nobody.
+/// Returns an error with its causes: "transport error" alone isn't helpful.
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! `portreeve-agent`.
+//! The `portreeve-agent` program.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! What an agent tells Prometheus: taken from its state when it asks. Entry points: [`of`], and [`told`] with what its
-//! Envoys tell.
+//! The agent's Prometheus metrics, computed from its state at each scrape. Entry points: [`of`], and [`told`] with the
+//! statistics of its Envoys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::status::Statuses;
 use crate::status::node_report::phase;
 use crate::world::World;
 
-/// What an agent tells, with those of its Envoys' own statistics whose names begin so.
+/// Returns the agent's metrics, with those statistics of its Envoys whose names have one of these prefixes.
 pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
     let (stats, keepers) = (Arc::new(Stats::of(chosen)), agent.keepers.clone());
     Metrics::new("agent", move || of(&agent)).asking(move || {
@@ -29,7 +29,7 @@ pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
     })
 }
 
-/// All families of an agent.
+/// Returns all metric families of an agent.
 pub fn of(agent: &Agent) -> Vec<Family> {
     let mut all = node(&agent.local);
     let replicas = [
@@ -49,7 +49,7 @@ pub fn of(agent: &Agent) -> Vec<Family> {
     all
 }
 
-/// The node and what it was told.
+/// Metrics of the node and of what it received.
 fn node(local: &Local) -> Vec<Family> {
     let (complete, pods) = local.read(|world| (world.complete(), world.pods().count()));
     let own = local.health.own().borrow().clone();
@@ -79,7 +79,7 @@ fn node(local: &Local) -> Vec<Family> {
     ]
 }
 
-/// Proxies under keepers.
+/// Metrics of proxies under keepers.
 fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
     let known =
         [Phase::Starting, Phase::Running, Phase::Draining, Phase::BackOff, Phase::Stopped, Phase::Unknown];
@@ -104,7 +104,7 @@ fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
     ]
 }
 
-/// What all proxies said, those of pods included.
+/// Metrics of the answers of all proxies, including those in pods.
 fn answered(world: &World) -> Vec<Family> {
     let all: Vec<Counts> = world.fleets().all().flat_map(|fleet| fleet.counts()).collect();
     let of = |count: fn(&Counts) -> usize| all.iter().map(move |one| (one.id.to_string(), count(one) as f64));

@@ -1,9 +1,9 @@
-//! Host names of endpoints, resolved by the agent for all its proxies. Entry point: [`run`].
+//! Resolves the host names of endpoints for all proxies of the node. Entry point: [`run`].
 //!
-//! Names that are given come first, then the hosts file, then the servers of `resolv.conf`; both files are read again
-//! when they change. A name that does not exist empties its endpoints; a server that fails or is silent leaves the last
-//! addresses in force, for each address family by itself. Answers are asked for again when their time to live is over.
-//! The search list is ours: it belongs to the resource, not to the agent's pod.
+//! Given names come first, then the hosts file, then the servers of `resolv.conf`. Both files are read again when they
+//! change. A name that doesn't exist leaves its endpoints empty. If a server fails or doesn't answer, the last
+//! addresses stay in use, for each address family separately. A name is resolved again when the time to live of its
+//! answer ends. The search list is that of the resource, not that of the agent's pod.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,54 +28,54 @@ use questions::{Answer, Part, expiry, forms, in_table, merged};
 use resolv_conf::ResolvConf;
 use servers::{PATIENCE, Servers};
 
-/// Bounds of the time between two look-ups of a name.
+/// Minimum and maximum time between two look-ups of a name.
 const EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// How soon a look-up that failed is tried again.
+/// Delay after a failed look-up.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// How often the files are looked at while names are wanted.
+/// How often the files are checked while names are wanted.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The cluster's DNS domain when nothing else is said.
+/// The default DNS domain of a cluster.
 pub const DEFAULT_DOMAIN: &str = "cluster.local";
 
-/// Whom to ask, and for what.
+/// The settings of the resolver.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The cluster's DNS domain.
     pub domain: String,
-    /// The only server to ask; none: those of /etc/resolv.conf.
+    /// The only server to query. `None`: those of /etc/resolv.conf.
     pub server: Option<SocketAddr>,
-    /// Names that are given instead of asked for.
+    /// Names that are given instead of looked up.
     pub given: Given,
 }
 
-/// Names that are given: complete, without a trailing dot, in lower case. They come before any server's word, and a
-/// change is seen within a second.
+/// Given names: fully qualified, without the final dot, in lower case. They have priority over servers. A change is
+/// noticed within a second.
 pub type Given = Arc<Mutex<Table>>;
 
-/// The machine's configuration, as it was last read.
+/// The machine's configuration, as last read.
 struct Sources {
     resolv_conf: Watched,
     hosts_file: Watched,
-    /// The only server to ask.
+    /// The only server to query.
     only: Option<SocketAddr>,
     conf: ResolvConf,
     known: Known,
 }
 
-/// What look-ups need of the configuration.
+/// The part of the configuration that a look-up needs.
 #[derive(Clone)]
 struct Known {
     hosts: Arc<Table>,
     servers: Arc<Servers>,
 }
 
-/// Keeps all wanted names resolved, for ever. Nothing is read before a name is wanted.
+/// Keeps all wanted names resolved and never returns. No file is read before a name is wanted.
 ///
 /// # Errors
-/// None: what can't be read or asked is told when a name needs it.
+/// Never returns an error: problems are logged when a name needs the file or server.
 pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
     let mut sources = Sources::new("/etc/resolv.conf".into(), "/etc/hosts".into(), settings.server);
     let mut changes = local.host_changes();
@@ -86,7 +86,7 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
         due.retain(|host, _| wanted.contains(host));
         let now = Instant::now();
         if !wanted.is_empty() && sources.look(now) {
-            // Answers by the earlier configuration are of no use any more.
+            // Answers with the previous configuration are no longer useful.
             running = JoinSet::new();
             due.clear();
         }
@@ -94,7 +94,7 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
         for host in wanted {
             let next = due.entry(host.clone()).or_insert(now);
             if *next <= now {
-                // Not again before this one has answered.
+                // Not again before this look-up has ended.
                 *next = now + PATIENCE + EVERY.1;
                 running.spawn(resolved(sources.known.clone(), settings.clone(), host));
             }
@@ -108,7 +108,7 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
     }
 }
 
-/// A name, and what was said of it.
+/// Resolves a name, and returns it with the answer.
 async fn resolved(known: Known, settings: Settings, host: Host) -> (Host, Answer) {
     let forms = forms(&host, &settings.domain);
     let given = in_table(&settings.given.lock().unwrap_or_else(PoisonError::into_inner), &forms);
@@ -130,7 +130,7 @@ fn settle(local: &Local, due: &mut BTreeMap<Host, Instant>, host: Host, answer: 
     } else if expiry(&answer).is_none() {
         tracing::warn!(namespace = host.0, host = host.1, "no such host name: its endpoints are empty");
     }
-    // The first time nothing is known: better without this endpoint than without the whole cluster.
+    // Nothing is known at the first time: it is better to omit this endpoint than the whole cluster.
     local.set_host(&host, merged(&answer, &last));
     if let Some(at) = due.get_mut(&host) {
         *at = next;
@@ -147,13 +147,13 @@ impl Sources {
         Self { resolv_conf, hosts_file, only, conf, known }
     }
 
-    /// Looks at the files and returns whether names are asked for otherwise now.
+    /// Checks the files. Returns whether names must be looked up again.
     fn look(&mut self, now: Instant) -> bool {
         let mut changed = false;
         if self.only.is_none() && self.resolv_conf.look(now) {
             let conf = ResolvConf::parse(self.resolv_conf.content());
             if conf != self.conf {
-                tracing::info!(path = %self.resolv_conf.path().display(), servers = ?conf.servers, "the DNS servers are read");
+                tracing::info!(path = %self.resolv_conf.path().display(), servers = ?conf.servers, "read the DNS servers");
                 self.known.servers = Servers::new(&conf, None).into();
                 self.conf = conf;
                 changed = true;
@@ -167,7 +167,7 @@ impl Sources {
         changed
     }
 
-    /// When to look again.
+    /// Returns when to check again.
     fn pause(&self) -> Duration {
         if self.resolv_conf.is_changing() || self.hosts_file.is_changing() { QUIET } else { LOOK }
     }

@@ -1,4 +1,5 @@
-//! NodeProxies become keepers: what the hub wants on this node runs, what it does not want any more is drained.
+//! Keeps one keeper per NodeProxy of this node: starts those that the hub wants, and drains those that it no longer
+//! wants.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,23 +16,23 @@ use crate::keepers::Keepers;
 use crate::local::Local;
 use crate::translate::Families;
 
-/// What all Envoys of this node have in common.
+/// Settings shared by all Envoys of this node.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// Envoy's binary, if there is one.
+    /// Path of the Envoy binary, if there is one.
     pub envoy: Option<PathBuf>,
-    /// The socket that serves them.
+    /// The xDS socket of the agent.
     pub ads_socket: PathBuf,
-    /// How long their listeners drain before they end.
+    /// How long listeners drain before an Envoy ends.
     pub drain: Duration,
     /// The host's address families.
     pub families: Families,
 }
 
-/// Follows the wanted NodeProxies, and the keepers that there are, for ever.
+/// Follows the wanted NodeProxies and the existing keepers, and never returns.
 ///
 /// # Errors
-/// The directory of keepers can't be read.
+/// Returns an error if the keepers' directory can't be read.
 pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow::Result<()> {
     let (mut changes, mut kept) = (local.proxy_changes(), keepers.watch());
     let mut wanted_before = None;
@@ -44,7 +45,7 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
             for one in wanted.iter().filter(|_| news) {
                 ensure((&local, &keepers), one, &common);
             }
-            // Also those that an earlier agent started, and those in pods, that nobody wants.
+            // Includes unwanted keepers that an earlier agent started, and those in pods.
             let found = keepers.found()?.into_iter().chain(keepers.status().into_keys());
             found.filter(|name| !names.contains(name)).for_each(|name| keepers.stop(&name, common.drain));
             wanted_before = Some(wanted.clone());
@@ -57,7 +58,7 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
     }
 }
 
-/// Has a keeper run this NodeProxy.
+/// Makes a keeper run this NodeProxy.
 fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &plan::NodeProxy), common: &Common) {
     let Some(envoy) = &common.envoy else {
         return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");

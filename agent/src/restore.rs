@@ -1,5 +1,5 @@
-//! Between the world and its store: what was kept goes into the world at a start ([`restore`]), what the world learns
-//! goes to the store ([`save`], [`save_feed`]).
+//! Connects the world with its store: restores the stored state into the world at a start ([`restore`]), and saves
+//! changes of the world ([`save`], [`save_feed`]).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,8 @@ use portreeve_xds::Name;
 use crate::store::{Content, Key, Restored, Saver};
 use crate::world::{Host, ProxyId, Sent, World};
 
-/// Fills an empty world with what an earlier agent kept. What nothing refers to any more is not kept on.
+/// Fills an empty world with the state that an earlier agent stored. Resources without references are deleted from the
+/// store.
 pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
     let plans: BTreeSet<&Name> = names(&kept, PlanType::Plan);
     let proxies: BTreeSet<&Name> = names(&kept, PlanType::NodeProxy);
@@ -22,7 +23,8 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
                 kept.pods.iter().any(|pod| pod.uid == *uid) || kept.lost(&Key::Pod(uid.clone()))
             }
         };
-        // A Plan whose file is lost is served as the proxy accepted it; one that was not kept is gone.
+        // If a Plan's file is lost, the resources that the proxy had accepted are served. A Plan that wasn't stored is
+        // gone.
         let plan = &owner.plan;
         let wanted = plans.contains(plan) || kept.lost(&Key::Resource(PlanType::Plan, plan.clone()));
         let known = proxy && wanted && world.restore_accepted(owner.clone(), all);
@@ -64,7 +66,7 @@ fn names(kept: &Restored, ty: PlanType) -> BTreeSet<&Name> {
     kept.resources.get(&ty).into_iter().flatten().map(|(name, ..)| name).collect()
 }
 
-/// Keeps what proxies accepted since the last call.
+/// Saves the resources that proxies have accepted since the last call.
 pub fn save(world: &mut World, saver: &Saver) {
     for (owner, all) in world.take_unsaved() {
         match all.is_empty() {
@@ -74,7 +76,7 @@ pub fn save(world: &mut World, saver: &Saver) {
     }
 }
 
-/// Keeps a response of the hub that the world has taken. `hosts` are the names that were wanted before it.
+/// Saves a response of the hub that the world has applied. `hosts` are the names that were wanted before.
 pub fn save_feed(
     world: &World,
     saver: &Saver,

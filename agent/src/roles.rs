@@ -1,4 +1,4 @@
-//! The roles that both binaries take on beside their own: a proxy's keeper, the launcher of its Envoy, and who fetches that.
+//! Further roles of the agent's binary: a proxy's keeper, the launcher of its Envoy, and the download of Envoy.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -19,41 +19,41 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::envoy::locate::Surroundings;
 use crate::forget::{self, ForgetArgs};
 
-/// Keep one proxy running; started by the agent.
+/// Keep one proxy running. Started by the agent.
 #[derive(Debug, clap::Args)]
 pub struct KeepArgs {
-    /// The keeper's directory, holding spec.json.
+    /// Directory of the keeper, with its spec.json.
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
     /// The agent's Unix socket.
     #[arg(long, value_name = "PATH")]
     pub agent_socket: PathBuf,
-    /// End with the parent: when standard input, a pipe from it, closes.
+    /// End together with the parent process, when the pipe on standard input closes.
     #[arg(long)]
     pub with_parent: bool,
-    /// Go on with the Envoy of the build of this program that this process was; standard input is its lock.
+    /// Take over the running Envoy of this process's previous build. Standard input is its lock.
     #[arg(long, hide = true, conflicts_with = "with_parent")]
     pub adopt: bool,
 }
 
-/// Keep the Envoy of a gateway's pod, as its first process; what to run the agent of the node says.
+/// Run the Envoy of a gateway's pod, as the pod's first process. The node's agent tells what to run.
 #[derive(Debug, clap::Args)]
 pub struct GatewayArgs {
-    /// The NodeProxy that the pod embodies, as its annotation says.
+    /// NodeProxy of the pod, as in its annotation.
     #[arg(long, env = "NODE_PROXY")]
     pub proxy: String,
-    /// A directory of the pod's own.
+    /// Directory for the pod's own files.
     #[arg(long, value_name = "DIR", default_value = "/run/keeper")]
     pub dir: PathBuf,
     /// The agent's Unix socket.
     #[arg(long, value_name = "PATH", default_value = "/run/portreeve/agent.sock")]
     pub agent_socket: PathBuf,
-    /// The pod's Envoy.
+    /// Path of the pod's Envoy.
     #[arg(long, value_name = "FILE", default_value = "/usr/local/bin/envoy")]
     pub envoy: PathBuf,
 }
 
-/// Say by the exit code whether a gateway's pod does what it is to do.
+/// Exit with code 0 if a gateway's pod does its work.
 #[derive(Debug, clap::Args)]
 pub struct ReadyArgs {
     /// The keeper's directory.
@@ -61,40 +61,40 @@ pub struct ReadyArgs {
     pub dir: PathBuf,
 }
 
-/// Say by the exit code whether an agent is ready, or alive.
+/// Exit with code 0 if an agent is ready or alive.
 #[derive(Debug, clap::Args)]
 pub struct ProbeArgs {
-    /// Its --probe-socket.
+    /// Path that the agent got as --probe-socket.
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
-    /// Ask only whether it is alive.
+    /// Check only whether the agent is alive.
     #[arg(long)]
     pub live: bool,
 }
 
-/// Become PROGRAM, and die with the parent; started by the keeper.
+/// Execute PROGRAM, and end with the parent process. Started by the keeper.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
-    /// The parent's pid; another parent means that it is dead already.
+    /// Pid of the parent process. If the actual parent differs, it has already ended.
     #[arg(long, value_name = "PID")]
     pub parent: i32,
-    /// What to become.
+    /// Program to execute.
     #[arg(value_name = "PROGRAM")]
     pub program: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
 }
 
-/// The role `keep`: runs until the proxy is to stop. Call it on the main thread, outside any runtime.
+/// The role `keep`: runs until the proxy should stop. Must be called on the main thread, outside any runtime.
 ///
 /// # Errors
-/// As of [`keeper::run()`].
+/// See [`keeper::run()`].
 pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
-    // A session of its own: signals for the agent's terminal or process group are not for the proxy. Fails for a group's
-    // leader only, that is when a person's shell started it.
+    // The keeper gets its own session, so that signals to the agent's terminal or process group don't reach the proxy.
+    // That fails only for a group's leader, that is, if a person's shell started it.
     if let Err(error) = setsid() {
-        tracing::debug!(%error, "no session of its own");
+        tracing::debug!(%error, "can't create a session");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -106,10 +106,10 @@ pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
     })
 }
 
-/// The role `gateway`: runs until SIGTERM. Call it on the main thread, outside any runtime.
+/// The role `gateway`: runs until SIGTERM. Must be called on the main thread, outside any runtime.
 ///
 /// # Errors
-/// As of [`keeper::run_in_pod()`].
+/// See [`keeper::run_in_pod()`].
 pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     let GatewayArgs { proxy, dir, agent_socket, envoy } = args;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -119,7 +119,7 @@ pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
 /// The role `probe`.
 ///
 /// # Errors
-/// It is not, in its own words; or it does not answer.
+/// Returns the agent's reason if it isn't ready or alive, or an error if it doesn't answer.
 pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
     let path = if args.live { "/livez" } else { "/readyz" };
     keeper::envoy::admin::get(&args.socket, path, 4096)
@@ -128,10 +128,10 @@ pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The role `fetch-envoy`: has the pinned Envoy in the user's cache, and prints where.
+/// The role `fetch-envoy`: downloads the pinned Envoy into the user's cache, and prints its path.
 ///
 /// # Errors
-/// It can't be fetched.
+/// Returns an error if the download fails.
 pub fn fetch_envoy() -> anyhow::Result<()> {
     let envoy = Surroundings::of_process().pinned(&mut |step| tracing::info!("{step}"))?;
     portreeve_runtime::out::print(envoy.display())
@@ -140,7 +140,7 @@ pub fn fetch_envoy() -> anyhow::Result<()> {
 /// The role `forget`.
 ///
 /// # Errors
-/// As of [`forget::forget`].
+/// See [`forget::forget`].
 pub fn forget(args: &ForgetArgs) -> anyhow::Result<()> {
     forget::forget(&args.run_dir, &args.state_dir)?;
     if !args.stay {
@@ -154,20 +154,20 @@ pub fn forget(args: &ForgetArgs) -> anyhow::Result<()> {
     })
 }
 
-/// The role `launch`: has the kernel kill this process when its parent's thread ends, and becomes the program.
+/// The role `launch`: makes the kernel kill this process when its parent's thread ends, and executes the program.
 ///
 /// # Errors
-/// The program cannot be executed, or the parent is dead.
+/// Returns an error if the program can't be executed, or the parent has ended.
 pub fn launch(args: LaunchArgs) -> anyhow::Result<Infallible> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
-    anyhow::ensure!(getppid().as_raw() == args.parent, "the parent {} is dead", args.parent);
+    anyhow::ensure!(getppid().as_raw() == args.parent, "the parent {} has ended", args.parent);
     keep_low_ports().context("CAP_NET_BIND_SERVICE")?;
     let error = Command::new(&args.program).args(&args.arguments).exec();
     anyhow::bail!("{}: {error}", args.program.display())
 }
 
-/// Has the permission for ports under 1024, where this process has it, survive the exec of a program that is not root's:
-/// only ambient capabilities do. (Root's programs have it without.)
+/// If this process may bind ports below 1024, passes that permission on to a program that doesn't run as root, which
+/// needs an ambient capability. (Root's programs keep it without.)
 fn keep_low_ports() -> rustix::io::Result<()> {
     let mut sets = capabilities(None)?;
     if geteuid().is_root() || !sets.permitted.contains(CapabilitySet::NET_BIND_SERVICE) {

@@ -1,4 +1,4 @@
-//! The agent's process: flags, tasks, and the order in which they start.
+//! The agent's process: its flags, its tasks and their start order.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -37,144 +37,144 @@ use crate::turn::{Passed, Turn};
 use crate::world::{Account, World};
 use crate::{ads, envoy, families, health, metrics, names, proxies, reports, status};
 
-/// Seconds that the hub's last word may be relied on when nobody says otherwise.
+/// Default of --max-stale, in seconds.
 pub const MAX_STALE: u32 = 3600;
 
-/// What stands in orders for Envoy's path: each keeper in a pod has its own.
+/// Path of Envoy in orders to keepers in pods. Each such keeper uses its own path instead.
 const ENVOY_IN_PODS: &str = "/usr/local/bin/envoy";
 
-/// Pause before an address is tried again that an agent that does not answer may hold.
+/// Pause before the next attempt to bind an address that an unresponsive agent may hold.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long the disk is waited for at the end.
+/// Timeout of the final writes to the disk.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The agent: keeps the proxies of its own node.
+/// The agent: runs and configures the proxies of its own node.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// This node's name.
+    /// Name of this node.
     #[arg(long, env = "NODE_NAME")]
     pub node: String,
-    /// The hub, as https://host:port; as http://host:port only where it was started with --insecure. A name may stand for
-    /// several replicas, as a headless Service's does; several can also be given, by commas or by repeating the flag.
+    /// Addresses of the hub's replicas, as https://host:port, or as http://host:port for hubs with --insecure. A name
+    /// may have several addresses, like a headless Service's. Several are separated by commas, or the flag is repeated.
     #[arg(long, required = true, value_delimiter = ',')]
     pub hub: Vec<http::Uri>,
-    /// The hub's authority, in PEM; read anew for each connection.
+    /// Path of the hub's CA certificate in PEM. Read again for each connection.
     #[arg(long, value_name = "FILE", default_value = "/var/run/portreeve/hub-ca/ca.crt")]
     pub hub_ca: PathBuf,
-    /// The token of this agent's ServiceAccount, bound to its pod, for the audience portreeve-hub; read anew for each
-    /// connection.
+    /// Path of this agent's ServiceAccount token, which is bound to its pod and has the audience portreeve-hub. Read
+    /// again for each connection.
     #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/portreeve/token")]
     pub hub_token: PathBuf,
-    /// Directory of the agent's socket and of its keepers.
+    /// Directory of the agent's socket and keepers.
     #[arg(long, default_value = "/run/portreeve")]
     pub run_dir: PathBuf,
-    /// Directory of the last known good; without it `state` in the run directory. It must outlive the agent.
+    /// Directory of the last known good state, which must outlive the agent. Default: `state` in the run directory.
     #[arg(long)]
     pub state_dir: Option<PathBuf>,
-    /// A kubeconfig file; without it $KUBECONFIG, the user's own, or the pod's service account.
+    /// Path of a kubeconfig file. Default: $KUBECONFIG, the user's own file, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
-    /// Envoy's binary; without it $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package. Where there is none, no NodeProxy
-    /// runs, and proxies in pods are served.
+    /// Path of the Envoy binary. Default: $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package. Without an Envoy no
+    /// NodeProxy runs, but proxies in pods are served.
     #[arg(long)]
     pub envoy: Option<PathBuf>,
-    /// NodeProxies run in pods of this ServiceAccount, as NAMESPACE/NAME, which name theirs by the annotation
-    /// portreeve.dev/node-proxy; without it this agent starts them itself.
+    /// ServiceAccount, as NAMESPACE/NAME, of the pods that run the NodeProxies. Each pod names its NodeProxy in the
+    /// annotation portreeve.dev/node-proxy. Default: the agent starts the Envoys itself.
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "envoy")]
     pub gateways: Option<Account>,
-    /// Seconds that the listeners of a proxy drain before it ends.
+    /// How long a proxy's listeners drain before it ends, in seconds.
     #[arg(long, default_value_t = 5)]
     pub drain: u32,
-    /// The cluster's DNS domain.
+    /// DNS domain of the cluster.
     #[arg(long, default_value = names::DEFAULT_DOMAIN)]
     pub cluster_domain: String,
-    /// The only DNS server to ask for endpoints' names, as address:port; without it those of /etc/resolv.conf.
+    /// The only DNS server for endpoints' names, as address:port. Default: those of /etc/resolv.conf.
     #[arg(long, value_name = "IP:PORT")]
     pub dns_server: Option<SocketAddr>,
-    /// Address and port of /livez, /readyz and /metrics; none is opened without it.
+    /// Address and port of /livez, /readyz and /metrics. Default: none is opened.
     #[arg(long)]
     pub admin: Option<SocketAddr>,
-    /// Unix socket of /livez and /readyz of this process, for `portreeve-agent probe`: another agent of the node may have --admin
-    /// while this one waits.
+    /// Path of a Unix socket with /livez and /readyz of this process, for `portreeve-agent probe`. It works while this
+    /// agent waits and another agent of the node has the --admin address.
     #[arg(long, value_name = "PATH")]
     pub probe_socket: Option<PathBuf>,
-    /// Statistics of the NodeProxies' Envoys, to be added to /metrics with the label proxy: those whose names, as Envoy's
-    /// documentation has them, begin so (cluster. or udp., say), by commas. At most 5,000 samples; a proxy that is silent for a
-    /// second is left out.
+    /// Prefixes of Envoy's statistics, separated by commas, for example cluster. or udp. (names as in Envoy's
+    /// documentation). Statistics of the NodeProxies' Envoys with these prefixes are added to /metrics with the label
+    /// proxy: at most 5,000 samples. A proxy that doesn't answer within a second is left out.
     #[arg(long, value_name = "PREFIX", value_delimiter = ',', requires = "admin")]
     pub envoy_metrics: Vec<Prefix>,
-    /// Seconds after which the hub's last word is too old: then pods of other nodes that nobody checks keep their sessions
-    /// and take no new one.
+    /// How long the hub's last data may be used, in seconds. After that, pods of other nodes without a health check
+    /// keep their sessions and get no new ones.
     #[arg(long, value_name = "SECONDS", default_value_t = MAX_STALE)]
     pub max_stale: u32,
-    /// Whose word counts for who a proxy is: the kernel's, or its own (only where every process may be any proxy).
+    /// How proxies are identified: by the kernel, or by their own claim (only if every process may be any proxy).
     #[arg(long, value_enum, default_value_t)]
     pub identity: Identity,
-    /// An OpenTelemetry collector, as http://host:port of its OTLP port for gRPC, that is told what becomes of each change;
-    /// nothing is traced without it.
+    /// OTLP/gRPC address of an OpenTelemetry collector for traces of changes, as http://host:port. Default: no tracing.
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<otlp::Endpoint>,
-    /// Log filter.
+    /// Log filter, for example info or portreeve_agent=debug.
     #[arg(long, default_value = "info")]
     pub log_level: String,
-    /// text or json.
+    /// Log format: text or json.
     #[arg(long, default_value_t)]
     pub log_format: Format,
 }
 
-/// The door limits the streams of each proxy, so this is only beyond what a node full of pods can have.
+/// Limits of the xDS server. The number of streams exceeds what a node full of pods can have, because `Door` limits the
+/// streams of each proxy.
 const LIMITS: Limits = Limits { max_streams: 4096, ..Limits::DEFAULT };
 
-/// What an agent needs to run, wherever its pods come from.
+/// The settings of an agent, whatever the source of its pods.
 pub struct Setup {
     /// This node's name.
     pub node: String,
     /// Where the hub's replicas are.
     pub hub: Places,
-    /// How this agent proves to the hub whose it is.
+    /// How this agent authenticates to the hub.
     pub link: Link,
-    /// Directory of the socket and of the keepers.
+    /// Directory of the socket and the keepers.
     pub run_dir: PathBuf,
-    /// Directory of the last known good; none: it is not kept.
+    /// Directory of the last known good state; `None` if it isn't saved.
     pub state_dir: Option<PathBuf>,
-    /// Whose pods run the NodeProxies, where pods do.
+    /// The ServiceAccount of the pods that run the NodeProxies, if pods do.
     pub gateways: Option<Account>,
-    /// Envoy's binary; none: NodeProxies can't run here.
+    /// Path of the Envoy binary; `None` if NodeProxies can't run here.
     pub envoy: Option<PathBuf>,
     /// How long listeners drain before a proxy ends.
     pub drain: Duration,
-    /// Starts a binary that has the roles `keep` and `launch`.
+    /// Command of a binary with the roles `keep` and `launch`.
     pub keeper_command: Vec<OsString>,
-    /// Keepers end with this process.
+    /// Whether keepers end with this process.
     pub with_parent: bool,
-    /// Whose word counts for who a proxy is.
+    /// How proxies are identified.
     pub identity: Identity,
     /// How endpoints' names are resolved.
     pub names: names::Settings,
-    /// How long the hub's last word may be relied on.
+    /// How long the hub's last data may be used.
     pub max_stale: Duration,
-    /// What is stated where a resource says nothing.
+    /// Values for fields that a resource leaves unset.
     pub defaults: Defaults,
 }
 
-/// A running agent's handles.
+/// The handles of a running agent.
 pub struct Agent {
     /// Its state.
     pub local: Arc<Local>,
     /// Its proxies.
     pub keepers: Keepers,
-    /// What it tells every replica of the hub.
+    /// The reports to every hub replica.
     pub reports: Reports,
     /// The hub's replicas.
     pub replicas: Replicas,
 }
 
-/// Runs an agent on a cluster until it is asked to end. Its proxies go on. Where a newer agent of the node asks for its work, that
-/// ends, and the process waits: for its end, or for that of the newer.
+/// Runs an agent on a cluster until it is asked to end. Its proxies keep running. When a newer agent of the node takes
+/// over, the work ends, but the process waits until it or the newer agent ends.
 ///
 /// # Errors
-/// The first task that failed, by name.
+/// Returns the error of the first task that fails, with the task's name.
 pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
     let (process, readiness, liveness) = (Shutdown::default(), Readiness::default(), Liveness::default());
@@ -190,7 +190,7 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     tasks.run().await
 }
 
-/// Is the node's agent whenever it is this process's turn.
+/// Runs as the node's agent whenever it is this process's turn.
 async fn take_turns(
     args: RunArgs,
     defaults: Defaults,
@@ -208,7 +208,7 @@ async fn take_turns(
     Ok(())
 }
 
-/// Is the node's agent until it is asked to end, or to make room for another.
+/// Runs as the node's agent until it is asked to end, or a newer agent takes over.
 async fn take_turn(
     args: &RunArgs,
     defaults: Defaults,
@@ -224,7 +224,7 @@ async fn take_turn(
     let files = link::Files { authority: args.hub_ca, token: args.hub_token };
     let link = Link::of(&args.hub, files)?;
     let state_dir = args.state_dir.unwrap_or_else(|| args.run_dir.join("state"));
-    // Only now: whoever can't begin must not have another end.
+    // Taken last: an agent that can't start must not end the previous one.
     let turn = Turn::take(&state_dir, before).await;
     let contested = turn.is_contested();
     let _held = Hold::take_all(&args.run_dir, &state_dir, contested).await?;
@@ -270,7 +270,7 @@ async fn take_turn(
     Ok(passed.await.ok())
 }
 
-/// Starts the tasks that speak to the API server, and those by which readiness and liveness are known.
+/// Starts the tasks that use the API server, and the probes for readiness and liveness.
 fn spawn_cluster(
     tasks: &mut Tasks,
     client: Client,
@@ -290,7 +290,7 @@ fn spawn_cluster(
     tasks.spawn("completeness", told_all(local.clone(), readiness.guard("the hub")));
 }
 
-/// The listener of --admin. An agent that was here and does not answer may hold the address, until it is ended.
+/// Binds the --admin address. An unresponsive previous agent may hold it until that agent ends.
 async fn listener(address: SocketAddr, contested: bool) -> anyhow::Result<TcpListener> {
     loop {
         match TcpListener::bind(address).await {
@@ -304,7 +304,7 @@ async fn listener(address: SocketAddr, contested: bool) -> anyhow::Result<TcpLis
     }
 }
 
-/// Envoy's binary, which need not be there unless it was named.
+/// Returns the path of the Envoy binary. A missing binary is an error only if the flag names it.
 async fn locate(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     let named = given.is_some();
     let found = tokio::task::spawn_blocking(move || {
@@ -319,7 +319,7 @@ async fn locate(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-/// Lets the guard go once the hub, or the last known good, has told all that concerns this node.
+/// Drops the guard once the hub, or the last known good state, has provided everything for this node.
 async fn told_all(local: Arc<Local>, guard: Guard) -> anyhow::Result<()> {
     let mut changes = local.changes();
     while !local.read(World::complete) && changes.changed().await.is_ok() {}
@@ -327,13 +327,13 @@ async fn told_all(local: Arc<Local>, guard: Guard) -> anyhow::Result<()> {
     std::future::pending().await
 }
 
-/// Starts an agent's tasks, all but the source of its pods.
+/// Starts all tasks of an agent except the source of its pods.
 ///
 /// # Errors
-/// The socket or the keepers' directory.
+/// Returns an error if the socket or the keepers' directory can't be opened.
 pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Result<Agent> {
     let families = families::of_host();
-    // Before the socket: whoever connects is told the last known good.
+    // Restored before the socket opens, so that connecting proxies get the last known good state.
     let (saver, kept) = setup.state_dir.as_deref().map(store::open).transpose()?.unwrap_or_default();
     tasks.spawn_graceful("store", keep_last_words(saver.clone(), shutdown.waiter()));
     let epoch = reports::next_epoch(kept.epoch, now_ms().unsigned_abs());
@@ -392,7 +392,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     Ok(Agent { local, keepers, reports, replicas })
 }
 
-/// Waits for the end, and then for the disk. What can't be written was said already.
+/// Waits for the end, and then for the final writes to the disk. Failed writes have been logged already.
 async fn keep_last_words(saver: Saver, until: impl Future<Output = ()>) -> anyhow::Result<()> {
     until.await;
     let _ = tokio::task::spawn_blocking(move || saver.flush(LAST_WORDS)).await;

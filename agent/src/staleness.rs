@@ -1,7 +1,7 @@
-//! How long the hub's last word may be relied on. Entry points: [`Staleness`], which is pure, and [`run`].
+//! How long the hub's last data may be used. Entry points: [`Staleness`], which is pure, and [`run`].
 //!
-//! Nothing that a hub said is taken back for its absence. But a pod's address may be given to another pod after a while:
-//! where nobody checks, old endpoints keep their sessions and take no new one.
+//! Configuration is never withdrawn because the hub is unreachable. But after a while a pod's address may be given to
+//! another pod. So after the limit, endpoints without a health check keep their sessions, but get no new ones.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use crate::local::Local;
 use crate::replicas::Replicas;
 use crate::store::{Content, Key, Saver};
 
-/// An agent that starts gives the hub this long to answer, whatever an earlier agent heard.
+/// How long a starting agent waits for the hub, whatever an earlier agent received.
 const START: Duration = Duration::from_secs(10);
 
-/// The time of the hub's last word is kept this many times within the bound, and every minute at least.
+/// The time of the hub's last answer is stored this many times within the limit, and at least every minute.
 const KEPT: u32 = 60;
 
-/// Whether the hub's last word is too old. The clock is passed in.
+/// Whether the hub's last data is too old. The clock is passed in.
 #[derive(Debug)]
 pub struct Staleness {
     bound: Duration,
@@ -28,29 +28,29 @@ pub struct Staleness {
 // === impl Staleness ===
 
 impl Staleness {
-    /// A hub that an earlier agent heard last `age` ago.
+    /// Creates the state of an agent whose predecessor received the hub's last answer `age` ago.
     pub fn new(bound: Duration, age: Duration, now: Instant) -> Self {
         let left = bound.saturating_sub(age).max(bound.min(START));
         Self { bound, fresh_until: now + left, stale: false, keep_at: now }
     }
 
-    /// The hub was heard then.
+    /// Records an answer of the hub.
     pub fn heard(&mut self, at: Instant) {
         self.fresh_until = self.fresh_until.max(at + self.bound);
     }
 
-    /// What has changed by now: whether it is stale; none: nothing.
+    /// Returns the new state (`true`: stale) if it has changed.
     pub fn turned(&mut self, now: Instant) -> Option<bool> {
         let stale = self.fresh_until <= now;
         (std::mem::replace(&mut self.stale, stale) != stale).then_some(stale)
     }
 
-    /// When it is stale by itself; none: it is.
+    /// Returns when the data becomes stale; `None` if it is.
     pub fn deadline(&self) -> Option<Instant> {
         (!self.stale).then_some(self.fresh_until)
     }
 
-    /// Whether the time of a word that was heard now is worth keeping. It counts as kept.
+    /// Returns whether the time of an answer received now should be stored. Then it counts as stored.
     pub fn keep(&mut self, now: Instant) -> bool {
         let due = self.keep_at <= now;
         if due {
@@ -60,15 +60,15 @@ impl Staleness {
     }
 }
 
-/// How long ago something was kept. A clock that went back, or nothing that was kept, says nothing.
+/// Returns how long ago a time was stored. If none was stored or the clock went back, the age is zero.
 pub fn age(kept_ms: Option<u64>, now_ms: u64) -> Duration {
     Duration::from_millis(kept_ms.map_or(0, |kept| now_ms.saturating_sub(kept)))
 }
 
-/// Tells the world when the hub's last word becomes too old, and when it is heard again, for ever.
+/// Tells the world when the hub's data becomes stale, and when the hub answers again. Never returns.
 ///
 /// # Errors
-/// None is expected: the replicas live as long as it does.
+/// No error is expected, because the replicas live as long as the agent.
 pub async fn run(
     mut staleness: Staleness,
     local: Arc<Local>,
@@ -105,9 +105,9 @@ fn tell(stale: bool, bound: Duration) {
     match stale {
         true => tracing::warn!(
             max_stale = bound.as_secs(),
-            "no hub was heard for too long: pods of other nodes that nobody checks keep their sessions and take no new one"
+            "no hub has answered for too long: pods of other nodes without a health check keep their sessions and get no new ones"
         ),
-        false => tracing::info!("a hub is heard again: the pods of other nodes take new sessions"),
+        false => tracing::info!("a hub answers again: the pods of other nodes get new sessions"),
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn word_is_too_old_at_the_bound_and_not_before() {
         let cases = [
-            // Bound, age at the start, heard at, too old at.
+            // Limit, age at the start, time of the answer, time of staleness.
             (3600, 0, None, 3600),
             (3600, 600, None, 3000),
             (3600, 3595, None, 10),
@@ -159,7 +159,7 @@ mod tests {
         staleness.heard(late);
         assert_eq!((staleness.turned(late), staleness.turned(late)), (Some(false), None));
         assert_eq!(staleness.deadline(), Some(late + BOUND));
-        // An older word does not shorten it.
+        // An older answer doesn't shorten it.
         staleness.heard(start);
         assert_eq!(staleness.deadline(), Some(late + BOUND));
     }

@@ -1,7 +1,8 @@
-//! The agent's part of a change's trace ([`Tracer`]): `apply` of what the hub sent, with `translate` in it, and for each
-//! proxy and type of resource the first `acknowledge` (or `refuse`) of what came of it, from when it could be sent on.
+//! The agent's spans in the trace of a change ([`Tracer`]): `apply` for the hub's response, with `translate` inside,
+//! and for each proxy and resource type the first `acknowledge` (or `refuse`), which begins when the resource can be
+//! sent.
 //!
-//! What comes with the hub's first complete word is no change, and has no trace.
+//! The resources of the hub's first complete response are no change and have no trace.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -16,10 +17,10 @@ use prost::Message;
 use crate::world::{ProxyId, Sent};
 use portreeve_api::refs::ResourceName;
 
-/// An answer that comes later than this is that of a proxy that came later.
+/// A later answer comes from a proxy that connected later.
 const LATE: Duration = Duration::from_secs(60);
 
-/// Tells spans, and remembers what proxies have yet to answer.
+/// Writes spans, and remembers the proxies that haven't answered yet.
 pub struct Tracer {
     traces: Traces,
     node: String,
@@ -27,10 +28,10 @@ pub struct Tracer {
     sent: Mutex<HashMap<Name, Pending>>,
 }
 
-/// A Plan on its way to the proxies.
+/// A Plan that not all proxies have answered.
 struct Pending {
     trace: TraceId,
-    /// The agent's `apply`.
+    /// The agent's `apply` span.
     parent: SpanId,
     since: SystemTime,
     /// Proxies with the type of what they answered.
@@ -40,12 +41,12 @@ struct Pending {
 // === impl Tracer ===
 
 impl Tracer {
-    /// Tells `traces` what happens on this node.
+    /// Creates a tracer that sends the spans of this node to `traces`.
     pub fn new(traces: Traces, node: String) -> Self {
         Self { traces, node, sent: Mutex::default() }
     }
 
-    /// The proxies' configuration follows these Plans of the hub: since `translated`, begun at `begun`.
+    /// Records that the translation of these Plans began at `begun` and ended at `translated`.
     pub fn translated(&self, plans: &[Sent], (begun, translated): (SystemTime, SystemTime)) {
         for (name, version, body) in plans {
             let Some(trace) = trace_of(body, version.0) else { continue };
@@ -57,7 +58,7 @@ impl Tracer {
         }
     }
 
-    /// The agent is done with these Plans of the hub, and these are gone.
+    /// Records that these Plans were applied, and which Plans are gone.
     pub fn applied(&self, plans: &[Sent], gone: &[Name], times: (SystemTime, SystemTime)) {
         self.lock(|sent| gone.iter().for_each(|name| drop(sent.remove(name))));
         for (name, version, body) in plans {
@@ -67,7 +68,7 @@ impl Tracer {
         }
     }
 
-    /// A proxy said something.
+    /// Records a proxy's answer.
     pub fn answered<T: ResourceType>(&self, proxy: &ProxyId, event: &Event<T>) {
         let (name, ty, names, failure): (_, _, Vec<&Name>, _) = match event {
             Event::Acked { ty, resources, claimed: false, .. } => {
@@ -101,7 +102,7 @@ impl Tracer {
     }
 }
 
-/// The trace of the change that a Plan came with.
+/// Returns the trace of the change that a Plan belongs to.
 fn trace_of(plan: &[u8], version: u64) -> Option<TraceId> {
     let origin = Plan::decode(plan).ok()?.origin?;
     Some(TraceId::of(&origin.uid, version))

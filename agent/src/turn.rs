@@ -1,11 +1,11 @@
-//! One agent of a node at a time: the one that starts asks the one that is there to end its work, and begins when that has
-//! ended. Two would write one store, probe everything twice and contradict each other in one report. Entry point:
-//! [`Turn::take`].
+//! Ensures that only one agent of a node works at a time. A starting agent asks the existing one to end its work, and
+//! begins when that has ended. Two agents would write one store, probe everything twice and contradict each other in
+//! one report. Entry point: [`Turn::take`].
 //!
-//! It is asked over a socket in the directory of the last known good: who reaches that, may write there. (The agents' own socket
-//! is every proxy's.) The connection stays. When it closes, the newer agent is gone, and the elder, if its process is still
-//! there, takes its turn again: a DaemonSet that surges ends the elder once the newer is ready, and keeps it where the newer
-//! never becomes so.
+//! The request uses a socket in the directory of the last known good state, so that only processes which may write
+//! there can send it. (The agent's main socket is open to every proxy.) The connection stays open. When it closes, the
+//! newer agent is gone, and the older one, if its process still exists, works again: a DaemonSet with a surge ends the
+//! older agent once the newer is ready, and keeps it if the newer never becomes ready.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -18,44 +18,44 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-/// The socket's name in the directory of the last known good: whose it is, has the turn.
+/// The socket's name in the directory of the last known good state. The agent that listens on it has the turn.
 pub const SOCKET: &str = "turn.sock";
 
-/// How long an elder may take to end its work; then the newer begins beside it. A stopped process never answers, and ends its
-/// work when it goes on: it was asked.
+/// How long an older agent may take to end its work; after that, the newer one begins anyway. A stopped process doesn't
+/// answer, but ends its work when it continues, because it has been asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the elder says when its work has ended.
+/// Sent by the older agent when its work has ended.
 const ENDED: u8 = b'.';
 
-/// This process's turn to be the node's agent; it lasts until another asks for it.
+/// This process's turn to be the node's agent, until another agent asks for it.
 #[derive(Debug)]
 pub struct Turn {
-    /// Where it is asked for; none: nobody can ask.
+    /// The socket for requests; `None` if it can't be opened.
     listener: Option<UnixListener>,
-    /// Tells the agent before, as long as it is open, that this one is there.
+    /// The open connection tells the older agent that this one exists.
     elder: Option<UnixStream>,
     contested: bool,
 }
 
-/// A turn that a newer agent has asked for.
+/// A turn that a newer agent has requested.
 #[derive(Debug)]
 pub struct Passed {
     heir: UnixStream,
-    /// What the turn was: an elder that waits must not take the heir's.
+    /// The turn itself. A waiting older agent must not take the newer one's.
     pub turn: Turn,
-    /// This process is not ready.
+    /// Keeps this process unready.
     pub unready: Guard,
 }
 
 // === impl Turn ===
 
 impl Turn {
-    /// Takes the turn of the agent whose last known good is in `state_dir`, if there is one. `before` is this process's last
-    /// turn, if it had one.
+    /// Takes the turn from the agent whose last known good state is in `state_dir`, if there is one. `before` is this
+    /// process's last turn, if it had one.
     pub async fn take(state_dir: &Path, before: Option<Self>) -> Self {
         let path = state_dir.join(SOCKET);
         let (elder, contested) = match UnixStream::connect(&path).await {
@@ -70,7 +70,8 @@ impl Turn {
                 }
                 (Some(elder), answer.is_err())
             }
-            // None, or one that is gone: the usual start. Whoever waits for this process's end waits on.
+            // There is no agent, or it is gone: the usual start. An agent that waits for the end of this process keeps
+            // waiting.
             Err(_) => (before.and_then(|turn| turn.elder), false),
         };
         let listener = listen(state_dir, &path)
@@ -85,12 +86,12 @@ impl Turn {
         Self { listener, elder, contested }
     }
 
-    /// An agent that was here did not answer: what it holds, it may still hold.
+    /// Returns whether the previous agent didn't answer; then it may still hold its resources.
     pub fn is_contested(&self) -> bool {
         self.contested
     }
 
-    /// Ends the work of `tasks` when a newer agent asks; then this is what was passed to it.
+    /// Ends the work of `tasks` when a newer agent asks. Then the receiver gets the requested turn.
     pub fn work_until_asked(
         mut self,
         tasks: &mut Tasks,
@@ -101,7 +102,7 @@ impl Turn {
             tokio::select! {
                 heir = self.asked() => {
                     let unready = readiness.guard("its turn: another agent has this node");
-                    // Who does not look at it any more, is about to end.
+                    // If the receiver is gone, the process is ending.
                     let _ = pass.send(Passed { heir, turn: self, unready });
                     work.begin();
                 }
@@ -112,7 +113,7 @@ impl Turn {
         passed
     }
 
-    /// Waits until a newer agent asks; then nobody else can.
+    /// Waits until a newer agent asks. After that, no other can.
     async fn asked(&mut self) -> UnixStream {
         let Some(listener) = &self.listener else { return std::future::pending().await };
         loop {
@@ -122,7 +123,7 @@ impl Turn {
                     return stream;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "who asks for this agent's turn is not heard; trying again");
+                    tracing::warn!(%error, "can't accept requests for this agent's turn; trying again");
                     sleep(PAUSE).await;
                 }
             }
@@ -131,7 +132,7 @@ impl Turn {
 }
 
 fn listen(state_dir: &Path, path: &Path) -> anyhow::Result<UnixListener> {
-    // As the store makes it: secrets may be in it.
+    // With the store's file mode, because the state may contain secrets.
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     socket::bind_with(path, "--state-dir", 0o600)
 }
@@ -139,12 +140,12 @@ fn listen(state_dir: &Path, path: &Path) -> anyhow::Result<UnixListener> {
 // === impl Passed ===
 
 impl Passed {
-    /// Tells the newer agent that the work here has ended, and waits for its end.
+    /// Tells the newer agent that the work here has ended, and waits until that agent ends.
     pub async fn work_ended(&mut self) {
         let pid = pid(&self.heir);
         if self.heir.write_u8(ENDED).await.is_ok() {
             tracing::info!(pid, "a newer agent has this node now; waiting for its end, or for this one's");
-            // It says nothing: whatever comes, is its end.
+            // The newer agent sends nothing: any event is its end.
             let _ = self.heir.read_u8().await;
         }
         tracing::warn!(pid, "the newer agent is gone; this one has the node again");
@@ -182,7 +183,7 @@ mod tests {
         Agent { readiness, contested, work }
     }
 
-    /// Waits until another has asked for an agent's turn, and is gone.
+    /// Waits until another agent has taken an agent's turn and is gone.
     async fn come_back(mut agent: Agent) -> Passed {
         let mut passed = agent.work.join_next().await.unwrap().unwrap().unwrap();
         assert_eq!(agent.readiness.waiting(), ["its turn: another agent has this node"]);

@@ -1,6 +1,7 @@
-//! The state of health on this node: who uses which endpoint, what everybody said of it, and what follows.
+//! The state of health on this node: which Plans use which endpoint, the verdicts on it, and the result.
 //!
-//! Every verb answers with the Plans that it changes; [`Book::targets`] says what this agent is to probe.
+//! Every method that changes the state returns the affected Plans. [`Book::targets`] returns what this agent must
+//! probe.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -16,27 +17,27 @@ use super::{Aim, Failure, Host, Pace, Point, Target, Uses, Verdict, port_of};
 /// Names of Plans.
 type Plans = BTreeSet<Name>;
 
-/// What is known of the health of all endpoints that this node uses or owns.
+/// The known health of all endpoints that this node uses or owns.
 #[derive(Default)]
 pub struct Book {
     /// This node.
     node: Name,
     points: HashMap<Point, Entry>,
     by_target: HashMap<Target, BTreeSet<Point>>,
-    /// Points of other nodes.
+    /// Points on other nodes.
     by_node: BTreeMap<Name, BTreeSet<Point>>,
     of_plan: HashMap<Name, Uses>,
     owners: HashMap<Name, Owner>,
-    /// What the hub asks for, by resource.
+    /// Probes requested by the hub, by resource.
     asked: BTreeMap<Name, (Target, Pace)>,
     results: HashMap<Target, Verdict>,
     lease: Lease,
     changes: u64,
-    /// Counts what may change [`Book::unhealthy_here`].
+    /// Counts changes that may affect [`Book::unhealthy_here`].
     own_changes: u64,
-    /// Where the pods of this node are.
+    /// Addresses of this node's pods.
     addresses: HashMap<Name, IpAddr>,
-    /// Targets of this node whose result does not stand any more.
+    /// Targets of this node whose last result is no longer valid.
     lost: BTreeSet<Target>,
 }
 
@@ -45,28 +46,28 @@ struct Entry {
     healthy: bool,
 }
 
-/// How a Plan's endpoints are.
+/// The health of a Plan's endpoints, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// All of them.
+    /// Number of endpoints.
     pub endpoints: u32,
-    /// Those that nothing is known against.
+    /// Number of endpoints without a known failure.
     pub healthy: u32,
-    /// Those that nobody checks; they count as healthy.
+    /// Number of endpoints without a health check. They count as healthy.
     pub unchecked: u32,
-    /// Those that the proxies check by themselves; they count as healthy.
+    /// Number of endpoints that the proxies check themselves. They count as healthy.
     pub by_proxy: u32,
 }
 
 // === impl Book ===
 
 impl Book {
-    /// Says which node this is.
+    /// Sets the name of this node.
     pub fn set_node(&mut self, node: &str) {
         self.node = node.into();
     }
 
-    /// Where a pod of this node is probed; `None` when it is gone or has no address.
+    /// Sets the address at which a pod of this node is probed; `None` if it is gone or has no address.
     pub fn set_address(&mut self, uid: &Name, address: Option<IpAddr>) {
         let before = match address {
             Some(address) => self.addresses.insert(uid.clone(), address),
@@ -77,12 +78,12 @@ impl Book {
         }
         self.changes += 1;
         self.own_changes += 1;
-        // What was found at the old address says nothing of the new one.
+        // Results from the old address don't apply to the new one.
         let of_pod = |target: &&Target| target.host == Host::Pod(uid.clone());
         self.lost.extend(self.results.keys().filter(of_pod).cloned());
     }
 
-    /// What a Plan uses from now on; nothing, when it is gone.
+    /// Sets the endpoints that a Plan uses; empty if the Plan is gone.
     pub fn set_plan(&mut self, plan: &Name, uses: Uses) {
         let before = self.of_plan.remove(plan).unwrap_or_default();
         if before.points != uses.points {
@@ -100,7 +101,7 @@ impl Book {
         }
     }
 
-    /// What the agent of a node says; none: nobody says anything of it any more.
+    /// Sets the verdicts of a node's agent; `None` if there are none any more.
     pub fn set_health(&mut self, name: &Name, health: Option<&plan::Health>) -> Plans {
         self.changes += 1;
         match health {
@@ -117,7 +118,7 @@ impl Book {
         self.judge(self.by_node.get(name).cloned().unwrap_or_default())
     }
 
-    /// A probe that the hub asks for; none: not any more.
+    /// Sets a probe requested by the hub; `None` if the request ends.
     pub fn set_probe(&mut self, name: &Name, probe: Option<&plan::Probe>) {
         self.changes += 1;
         self.own_changes += 1;
@@ -129,7 +130,7 @@ impl Book {
         self.asked.insert(name.clone(), (target, Pace::of_probe(probe)));
     }
 
-    /// What this agent's own probes say.
+    /// Records the results of this agent's own probes.
     pub fn note(&mut self, verdicts: Vec<(Target, Verdict)>) -> Plans {
         let mut touched = BTreeSet::new();
         for (target, verdict) in verdicts {
@@ -144,7 +145,7 @@ impl Book {
             let failed_before = self.results.get(&target).is_some_and(Verdict::failed_last);
             match target.host {
                 Host::Pod(_) => self.own_changes += 1,
-                // The way to a node has broken, or is back.
+                // The path to a node has failed or recovered.
                 Host::Address(_) => self.changes += u64::from(failed != failed_before),
             }
             self.results.insert(target, verdict);
@@ -152,34 +153,34 @@ impl Book {
         self.judge(touched)
     }
 
-    /// The hub was heard then: its words on other nodes are fresh for a while.
+    /// Records that the hub answered at this time: its data on other nodes is fresh for a while.
     pub fn hub_heard(&mut self, at: Instant) -> Plans {
         let lasted = self.lease.lasts();
         self.lease.heard(at);
         if lasted { Plans::new() } else { self.judge_all() }
     }
 
-    /// Ends the hub's lease, if it is over by now.
+    /// Ends the hub's lease if it has expired.
     pub fn lease_over(&mut self, now: Instant) -> Plans {
         if self.lease.end(now) { self.judge_all() } else { Plans::new() }
     }
 
-    /// When the hub's lease ends by itself.
+    /// Returns when the hub's lease expires.
     pub fn lease_deadline(&self) -> Option<Instant> {
         self.lease.deadline()
     }
 
-    /// Whether something is known against an endpoint.
+    /// Returns whether an endpoint has a known failure.
     pub fn failed(&self, point: &Point) -> bool {
         self.points.get(point).is_some_and(|entry| !entry.healthy)
     }
 
-    /// Counts what may change the targets.
+    /// Returns a counter that increases with each change that may affect the targets.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// How a Plan's endpoints are; two entries for the same endpoint are one.
+    /// Returns the health of a Plan's endpoints. Two entries for the same endpoint count once.
     pub fn counts(&self, plan: &str) -> Counts {
         let Some(uses) = self.of_plan.get(plan) else { return Counts::default() };
         let failed = uses.points.keys().filter(|point| self.failed(point)).count();
@@ -189,13 +190,13 @@ impl Book {
         Counts { endpoints, healthy, unchecked: uses.unchecked, by_proxy: uses.by_proxy }
     }
 
-    /// Counts what may change [`Book::unhealthy_here`].
+    /// Returns a counter that increases with each change that may affect [`Book::unhealthy_here`].
     pub fn own_changes(&self) -> u64 {
         self.own_changes
     }
 
-    /// The checks of this node's endpoints whose outcome is not known, in a fixed order: those that were never made, and those
-    /// that this host can't make at present or could not since the endpoint moved.
+    /// Returns the checks of this node's endpoints without a known result, in a fixed order: those that were never
+    /// made, and those that this host can't make at present or couldn't make since the endpoint's address changed.
     pub fn unknown_here(&self) -> Vec<plan::Check> {
         let used = self.by_target.keys();
         let all: BTreeSet<&Target> = self.asked.values().map(|(target, _)| target).chain(used).collect();
@@ -208,7 +209,7 @@ impl Book {
         unknown.filter_map(check).collect()
     }
 
-    /// What is not healthy on this node, in a fixed order.
+    /// Returns the unhealthy endpoints of this node, in a fixed order.
     pub fn unhealthy_here(&self) -> Vec<plan::Unhealthy> {
         let say = |(target, verdict): (&Target, &Verdict)| match (&target.host, verdict) {
             (Host::Pod(uid), Verdict::Down(failure)) => Some(unhealthy(uid, target, failure)),
@@ -219,8 +220,8 @@ impl Book {
         all
     }
 
-    /// What this agent is to probe; the results of everything else are forgotten. All that it depends on is in the book,
-    /// so that [`Book::changes`] counts every change of it.
+    /// Returns the targets that this agent must probe, and forgets the results of all others. The result depends only
+    /// on the book, so [`Book::changes`] counts every change of it.
     pub fn targets(&mut self) -> BTreeMap<Target, Aim> {
         let mut wanted = BTreeMap::new();
         for (target, pace) in self.asked.values() {
@@ -248,8 +249,9 @@ impl Book {
         wanted
     }
 
-    /// The points of another node that are probed from here: those that its agent does not vouch for, and one of those that
-    /// it calls healthy, so that a broken way there shows. All, when one of these fails from here, and without a fresh word.
+    /// Returns the points of another node that are probed from here: those that its agent doesn't vouch for, and one
+    /// that it reports as healthy, to detect a broken path. Returns all points if one of these fails from here, or if
+    /// the node has no fresh verdicts.
     fn direct<'a>(&self, node: &Name, points: &'a BTreeSet<Point>) -> Vec<&'a Point> {
         let Some(owner) = fresh(self.owners.get(node), &self.lease) else { return points.iter().collect() };
         let good = || points.iter().filter(|point| owner.vouches(point) && !owner.denies(point));
@@ -257,7 +259,7 @@ impl Book {
         if good().any(|point| result(point).is_some_and(Verdict::failed_last)) {
             return points.iter().collect();
         }
-        // Other nodes choose others: together they look at more than one.
+        // Different nodes choose different points, so together they probe more than one.
         let place =
             |point: &&Point| xxh3_64(format!("{} {}", self.node, point.target(&self.node)).as_bytes());
         let unknown = points.iter().filter(|point| !owner.vouches(point));
@@ -304,7 +306,7 @@ impl Book {
     fn compose(&self, point: &Point) -> Option<bool> {
         let direct = self.results.get(&point.target(&self.node));
         let last = point.node().and_then(|node| self.owners.get(node));
-        // The own node's word is this agent's own: what it says now counts, and before that what it said last.
+        // For this node, the agent's own results count; before the first result, its last reported verdict counts.
         let fresh = point.remote(&self.node).and_then(|_| fresh(last, &self.lease));
         let fresh = fresh.filter(|owner| owner.vouches(point));
         compose(point, direct, fresh, last)
@@ -332,7 +334,7 @@ impl Book {
 // === impl Entry ===
 
 impl Entry {
-    /// The strictest of its users. There is one: an entry goes with the last.
+    /// Returns the strictest pace of its users. There is at least one, because an entry is deleted with its last user.
     fn pace(&self) -> Pace {
         let all = self.plans.values().copied().reduce(Pace::stricter);
         all.unwrap_or_else(|| Pace::of_probe(&plan::Probe::default()))

@@ -1,10 +1,11 @@
-//! From single results to a verdict: so many in a row, and only then. Entry point: [`Counter::note`].
+//! Turns single results into a verdict: a verdict changes only after several equal results in a row. Entry point:
+//! [`Counter::note`].
 
 use std::sync::Arc;
 
 use super::Pace;
 
-/// What the probes of one target say.
+/// The verdict on a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Healthy.
@@ -13,16 +14,16 @@ pub enum Verdict {
     Failing,
     /// Not healthy.
     Down(Failure),
-    /// This host can't probe it any more: nothing is known of it at present.
+    /// This host can't probe it any more, so its state is unknown.
     Unknown,
 }
 
-/// Why and since when something is not healthy.
+/// The reason of a failure and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// In words.
+    /// The reason, for people.
     pub reason: Arc<str>,
-    /// Milliseconds since the Unix epoch.
+    /// Time of the failure, in milliseconds since the Unix epoch.
     pub since_ms: i64,
 }
 
@@ -30,14 +31,14 @@ pub struct Failure {
 #[derive(Clone, Debug, Default)]
 pub struct Counter {
     verdict: Option<Verdict>,
-    /// Results in a row that speak against the verdict.
+    /// Number of consecutive results that contradict the verdict.
     against: u32,
 }
 
 // === impl Verdict ===
 
 impl Verdict {
-    /// Whether the last probe failed.
+    /// Returns whether the last probe failed.
     pub fn failed_last(&self) -> bool {
         matches!(self, Verdict::Failing | Verdict::Down(_))
     }
@@ -46,13 +47,13 @@ impl Verdict {
 // === impl Counter ===
 
 impl Counter {
-    /// The verdict on the results so far.
+    /// Returns the current verdict.
     pub fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()
     }
 
-    /// A result: none is a success, text the reason of a failure. Answers with the verdict when it is news. The first
-    /// success counts at once: there is no verdict that it has to turn.
+    /// Records a result: `None` for a success, or the reason of a failure. Returns the verdict if it changed. The first
+    /// success counts immediately, because there is no verdict to change.
     pub fn note(&mut self, failure: Option<&str>, pace: Pace, now_ms: i64) -> Option<Verdict> {
         let is_down = matches!(self.verdict, Some(Verdict::Down(_)));
         self.against = if failure.is_some() == is_down { 0 } else { self.against + 1 };
@@ -63,7 +64,7 @@ impl Counter {
             (Some(_), false) => Verdict::Failing,
             (None, false) => Verdict::Up,
             (None, true) if self.against >= pace.rise => Verdict::Up,
-            // The reason stays the one that it fell for: a verdict is news only when it turns.
+            // The first reason is kept: only a change of the verdict is reported.
             (_, true) => return None,
         };
         if !matches!(next, Verdict::Failing) {
@@ -84,7 +85,7 @@ mod tests {
         Pace { interval: Duration::from_secs(1), timeout: Duration::from_millis(100), fall, rise }
     }
 
-    /// The verdicts that a row of results makes: `-` failed, `+` good; `u`, `f`, `d`, or `.` for no news.
+    /// Returns the verdicts after each result (`-` failed, `+` succeeded): `u`, `f`, `d`, or `.` for no change.
     fn verdicts(pace: Pace, results: &str) -> String {
         let mut counter = Counter::default();
         let note = |result| match counter.note((result == '-').then_some("refused"), pace, 7) {

@@ -1,7 +1,7 @@
-//! Health: what is probed by this agent, what came of it, and what that means for each endpoint as it is used here.
+//! Health: which targets this agent probes, the results, and their meaning for each endpoint that this node uses.
 //!
-//! [`Book`] is the state (pure, part of the world), [`Schedule`] says what is to be probed when (pure), and [`run()`] is
-//! the one task that probes.
+//! [`Book`] is the state (pure, part of the world), [`Schedule`] decides when each target is probed (pure), and
+//! [`run()`] is the only task that probes.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -32,54 +32,54 @@ pub use targets::{Place, Point, Uses, uses};
 pub use verdicts::LEASE;
 pub use watched::{OwnHealth, Watched};
 
-/// How long an unanswered probe is waited for when nobody says otherwise.
+/// Default timeout of a probe.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The shortest interval between two probes of a target, whatever is asked for.
+/// Minimum interval between two probes of a target.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The longest interval and time-out. A hub of another version may ask for more.
+/// Maximum interval and timeout. A hub of another version may request more.
 const LONGEST: Duration = Duration::from_millis(MAX_INTERVAL_MS as u64);
 
-/// What is probed: one port at one place, in one way.
+/// The target of a probe: a port of a host, and how to check it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
-    /// Where.
+    /// The host.
     pub host: Host,
     /// The TCP port.
     pub port: u16,
-    /// The path that is asked for by HTTP; empty: a connection is enough.
+    /// The path of the HTTP request. Empty: a TCP connection is enough.
     pub path: Arc<str>,
 }
 
-/// Where a target is.
+/// The host of a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
-    /// The pod of this node with this uid, whatever its address.
+    /// The pod of this node with this uid. Its address may change.
     Pod(Name),
-    /// An address of another node, or outside of the cluster.
+    /// An address on another node, or outside the cluster.
     Address(IpAddr),
 }
 
-/// How often a target is probed, and how many results make a verdict.
+/// How often a target is probed, and how many results change the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// From one probe to the next.
+    /// Interval between two probes.
     pub interval: Duration,
-    /// How long an answer is waited for.
+    /// Timeout of a probe.
     pub timeout: Duration,
-    /// Failures in a row that make it unhealthy.
+    /// Number of consecutive failures that make the target unhealthy.
     pub fall: u32,
-    /// Successes in a row that make it healthy again.
+    /// Number of consecutive successes that make it healthy again.
     pub rise: u32,
 }
 
-/// Everything that a probe needs to know beside its target.
+/// The address and pace of a target's probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aim {
-    /// Where to connect to.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// How often.
+    /// The pace of its probes.
     pub pace: Pace,
 }
 
@@ -97,13 +97,13 @@ impl fmt::Display for Target {
 // === impl Pace ===
 
 impl Pace {
-    /// What a Plan asks for.
+    /// Returns the pace that a Plan requests.
     pub fn of_check(check: &plan::HealthCheck) -> Self {
         let thresholds = (check.unhealthy_threshold, check.healthy_threshold);
         Self::new(check.interval_ms, check.timeout_ms, thresholds)
     }
 
-    /// What the hub asks for on behalf of others.
+    /// Returns the pace that the hub requests for other nodes.
     pub fn of_probe(probe: &plan::Probe) -> Self {
         let thresholds = (probe.unhealthy_threshold, probe.healthy_threshold);
         Self::new(probe.interval_ms, probe.timeout_ms, thresholds)
@@ -116,7 +116,7 @@ impl Pace {
         Self { interval, timeout, fall: fall.max(1), rise: rise.max(1) }
     }
 
-    /// One pace for two who ask: the shorter interval, and the stricter thresholds.
+    /// Combines two paces: the shorter interval and the stricter thresholds.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         Self {
@@ -128,7 +128,7 @@ impl Pace {
     }
 }
 
-/// A TCP port from a Plan's number; none for 0 and for what is none.
+/// Converts a Plan's number to a TCP port. Returns `None` for 0 and for invalid ports.
 fn port_of(number: u32) -> Option<u16> {
     u16::try_from(number).ok().filter(|port| *port != 0)
 }

@@ -1,4 +1,4 @@
-//! One probe: a TCP connection from the host's network, and an HTTP request over it if a path is given. Entry point:
+//! A single probe: a TCP connection from the host's network, and an HTTP request on it if a path is given. Entry point:
 //! [`probe`].
 
 use std::io;
@@ -18,31 +18,33 @@ use tokio::net::TcpStream;
 
 use super::Job;
 
-/// Longest head of an HTTP answer, in bytes. The body is not read.
+/// Maximum size of an HTTP response's head, in bytes. The body isn't read.
 const LONGEST_HEAD: usize = 8 << 10;
 
-/// Sockets of a family that are kept at most: more than start together on a node with a thousand targets.
+/// Maximum number of kept sockets per address family. It exceeds the probes that start together on a node with a
+/// thousand targets.
 const IDLE: usize = 64;
 
-/// What became of one probe.
+/// The result of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered as it should be.
+    /// The probe succeeded.
     Up,
-    /// It was not: why.
+    /// The probe failed, for this reason.
     Down(String),
-    /// This host could not ask: that says nothing of the endpoint.
+    /// This host couldn't probe, for this reason. That says nothing about the endpoint.
     Hampered(String),
 }
 
-/// Sockets between two probes, by family. To use one again costs the kernel a fifth less than to make one: 25 us instead
-/// of 31 us for a probe.
+/// Sockets that are reused by later probes, by address family. Reusing one costs the kernel a fifth less than creating
+/// one: 25 us instead of 31 us per probe.
 #[derive(Clone, Default)]
 pub struct Sockets {
     idle: Arc<Mutex<[Vec<Socket>; 2]>>,
 }
 
-/// Makes one probe. Its connection is aborted, not closed: nothing of it stays on either side, whatever the other does.
+/// Makes one probe. Its connection is aborted, not closed, so that no state stays on either side, whatever the peer
+/// does.
 pub async fn probe(job: Job, sockets: Sockets) -> (Job, Outcome) {
     let (address, timeout) = (job.aim.address, job.aim.pace.timeout);
     let attempt = attempt(address, &job.target.path, &sockets);
@@ -57,13 +59,13 @@ pub async fn probe(job: Job, sockets: Sockets) -> (Job, Outcome) {
 // === impl Sockets ===
 
 impl Sockets {
-    /// One that is not connected.
+    /// Returns an unconnected socket.
     fn take(&self, address: SocketAddr) -> io::Result<Socket> {
         let idle = self.lock()[usize::from(address.is_ipv6())].pop();
         idle.map_or_else(|| socket(address), Ok)
     }
 
-    /// Aborts a socket's connection, and keeps it.
+    /// Aborts a socket's connection, and keeps the socket.
     fn put(&self, address: SocketAddr, socket: Socket) {
         let aborted = rustix::net::connect_unspec(&socket).is_ok();
         let idle = &mut self.lock()[usize::from(address.is_ipv6())];
@@ -79,7 +81,7 @@ impl Sockets {
 
 async fn attempt(address: SocketAddr, path: &str, sockets: &Sockets) -> Result<(), Outcome> {
     let socket = dial(address, sockets).await.map_err(|error| judge(address, &error))?;
-    // A closed port of this very host may be the one that the kernel takes for the near end: then it connects to itself.
+    // If the port is closed and local, the kernel may choose it as the source port: then the socket connects to itself.
     if socket.local_addr().is_ok_and(|near| near.as_socket() == Some(address)) {
         return Err(Outcome::Down(refused(address)));
     }
@@ -91,8 +93,8 @@ async fn attempt(address: SocketAddr, path: &str, sockets: &Sockets) -> Result<(
     get(stream, address, path).await
 }
 
-/// Connects. What is on this node has answered before the first call returns, which can't say so yet: asking again at
-/// once is cheaper than an event.
+/// Connects. A target on this node has answered before the first call returns, although that call can't report it yet.
+/// Checking again immediately is cheaper than an event.
 async fn dial(address: SocketAddr, sockets: &Sockets) -> io::Result<Socket> {
     let (socket, far) = (sockets.take(address)?, address.into());
     for pending in [Errno::EINPROGRESS, Errno::EALREADY] {
@@ -111,7 +113,7 @@ async fn dial(address: SocketAddr, sockets: &Sockets) -> io::Result<Socket> {
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // Without it every probe would leave a TIME_WAIT behind, and 28,000 of them are all ports that there are.
+    // Without this option, every probe would leave a connection in TIME_WAIT, and 28,000 of them use up all ports.
     socket.set_linger(Some(Duration::ZERO))?;
     Ok(socket)
 }
@@ -132,7 +134,7 @@ async fn get(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), O
     let answer = tokio::select! {
         biased;
         answer = &mut answer => answer,
-        // The answer may have come with the end.
+        // The response may have arrived together with the end of the connection.
         _ = &mut connection => answer.await,
     };
     let status = answer.map_err(down)?.status();
@@ -142,7 +144,7 @@ async fn get(stream: TcpStream, address: SocketAddr, path: &str) -> Result<(), O
     Err(Outcome::Down(format!("{address}{path} answers {status}")))
 }
 
-/// What an error says: of the endpoint, or of this host.
+/// Decides whether an error is the endpoint's or this host's.
 fn judge(address: SocketAddr, error: &io::Error) -> Outcome {
     let errno = error.raw_os_error().map(Errno::from_raw);
     match errno {
@@ -189,7 +191,7 @@ mod tests {
     use std::time::Instant;
     use tokio::net::TcpSocket;
 
-    /// The one job of a schedule for this address.
+    /// Returns the only job of a schedule for this address.
     fn job(address: SocketAddr, path: &str) -> Job {
         let pace = Pace {
             interval: Duration::from_millis(500),
@@ -238,7 +240,7 @@ mod tests {
         })
     }
 
-    /// Whether an object with such a check is valid.
+    /// Returns whether an object with this check is valid.
     fn crd_takes(path: &str) -> bool {
         let check = serde_json::json!({"interval": 1000, "protocol": "TCP", "http": {"path": path}});
         let endpoint = serde_json::json!({"name": "e", "host": {"address": "10.0.0.1"}, "port": 1, "health_check_port": 2});
@@ -299,7 +301,7 @@ mod tests {
         let (listener, address) = listener();
         drop(listener);
         assert_eq!(outcome(address, "").await, Outcome::Down(refused(address)));
-        // A listener whose queue is full drops every further SYN.
+        // A listener with a full queue drops every further SYN.
         let (full, address) = self::listener();
         nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! The task that probes. Entry point: [`run`].
+//! The task that makes probes. Entry point: [`run`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +11,8 @@ use super::{Job, Outcome, Schedule, Sockets, Target, Verdict, probe};
 use crate::local::Local;
 use crate::replicas::Replicas;
 
-/// Probes at once: with the default time-out of 100 ms they are 2,500 a second, if not one is answered.
+/// Maximum number of concurrent probes. With the default timeout of 100 ms, that allows 2,500 per second even if none
+/// is answered.
 const LIMIT: usize = 256;
 
 struct Prober {
@@ -19,14 +20,14 @@ struct Prober {
     schedule: Schedule,
     running: FuturesUnordered<BoxFuture<'static, (Job, Outcome)>>,
     sockets: Sockets,
-    /// Why this host could not probe the last time that it tried.
+    /// Why this host couldn't probe at the last attempt.
     hampered: Option<String>,
 }
 
-/// Probes what is to be probed and says what comes of it, for ever.
+/// Makes all due probes and records their results. Never returns.
 ///
 /// # Errors
-/// None: it goes on whatever happens.
+/// Never returns an error.
 pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
     let mut changes = local.health.target_changes();
     let schedule = Schedule::new(LIMIT);
@@ -43,10 +44,10 @@ pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
     }
 }
 
-/// Keeps the lease of the replica that feeds this agent: what it says of other nodes is as fresh as its last answer.
+/// Maintains the lease of the replica that feeds this agent: its data on other nodes is as fresh as its last answer.
 ///
 /// # Errors
-/// None is expected: the replicas live as long as it does.
+/// No error is expected, because the replicas live as long as the agent.
 pub async fn follow_hub(local: Arc<Local>, replicas: Replicas) -> anyhow::Result<()> {
     let mut answers = replicas.heard_at();
     loop {
@@ -65,7 +66,7 @@ impl Prober {
         self.schedule.set(&wanted, Instant::now());
     }
 
-    /// Starts what is due, and ends the hub's lease if that is; answers with the time of the next thing to do.
+    /// Starts the due probes, and ends the hub's lease if it has expired. Returns the time of the next action.
     fn start(&mut self) -> Option<Instant> {
         let now = Instant::now();
         while let Some(job) = self.schedule.take(now) {
@@ -78,7 +79,7 @@ impl Prober {
         [self.schedule.next(), lease()].into_iter().flatten().min()
     }
 
-    /// Takes in a result, and all others that are there by now.
+    /// Records a result, and all others that are available.
     fn settle(&mut self, first: (Job, Outcome)) {
         let mut news = Vec::new();
         let mut next = Some(first);
@@ -97,11 +98,11 @@ impl Prober {
         }
     }
 
-    /// Says once when this host can't probe, and once when it can again.
+    /// Logs once when this host can't probe, and once when it can again.
     fn mind(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Hampered(error) if self.hampered.as_ref() != Some(error) => {
-                tracing::error!(error, "this node can't probe: verdicts stay as they are");
+                tracing::error!(error, "this node can't probe: the last verdicts stay in use");
                 self.hampered = Some(error.clone());
             }
             Outcome::Up if self.hampered.take().is_some() => tracing::info!("this node can probe again"),
@@ -114,7 +115,9 @@ fn tell(target: &Target, verdict: &Verdict) {
     match verdict {
         Verdict::Up => tracing::debug!(%target, "healthy"),
         Verdict::Failing => tracing::debug!(%target, "a probe failed"),
-        Verdict::Unknown => tracing::debug!(%target, "this node can't probe it: others do"),
+        Verdict::Unknown => {
+            tracing::debug!(%target, "this node can't probe it: other nodes probe it instead")
+        }
         Verdict::Down(failure) => tracing::warn!(%target, error = &*failure.reason, "not healthy"),
     }
 }

@@ -1,5 +1,5 @@
-//! When each target is probed: spread over its interval, one probe at a time, and not too many at once. No clock of its
-//! own. Entry points: [`Schedule::take`] and [`Schedule::finish`].
+//! When each target is probed: probes are spread over the interval, one at a time per target, with a limit for all. The
+//! clock is passed in. Entry points: [`Schedule::take`] and [`Schedule::finish`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -8,64 +8,65 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Aim, Counter, Outcome, Target, Verdict};
 
-/// What is due so soon is taken at once: the task wakes for several probes together.
+/// Probes that are due this soon are started together, so that the task wakes up less often.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// Targets have their turns on a grid, for warm caches: a connection and its end take 30 us of the kernel's time when forty
-/// probes start together, and 45 us when ten do.
+/// Probes start on a grid, which keeps caches warm: a connection and its end take 30 us of kernel time if forty probes
+/// start together, and 45 us if ten do.
 const GRID: Duration = Duration::from_millis(20);
 
-/// A schedule that is looked at so much too late was stopped, or its clock jumped.
+/// If the schedule is used this late, the process was stopped or the clock jumped.
 const STALL: Duration = Duration::from_millis(250);
 
-/// What came due in a stall is probed within this time after it, and within the target's interval.
+/// Probes that became due during a stall are spread over this time, and at most over the target's interval.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// A new target has its first probe within this time, however long its interval is: until then nothing is known of it.
+/// A new target is first probed within this time, however long its interval is, because its state is unknown until
+/// then.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// Probes in a row that this host could not make, after which nothing is known of the target any more.
+/// Number of consecutive probes that this host couldn't make, after which the target's state is unknown.
 const LOST: u32 = 2;
 
-/// Failures in a row that may be put down to a stall: a machine that always stalls still has verdicts.
+/// Number of consecutive failures that may be attributed to a stall. A machine that always stalls still gets verdicts.
 const EXCUSES: u32 = 2;
 
-/// All targets and their next times.
+/// All targets with the times of their next probes.
 pub struct Schedule {
     slots: HashMap<Target, Slot>,
     due: BTreeSet<(Instant, Target)>,
-    /// Where the grid begins.
+    /// The start of the grid.
     origin: Option<Instant>,
     running: usize,
-    /// Probes at once.
+    /// Maximum number of concurrent probes.
     limit: usize,
-    /// All places are taken, or were, and what came due meanwhile waits: late for another reason than a stall.
+    /// Whether due probes wait because all places are or were taken. Such a delay is no stall.
     behind: bool,
-    /// Numbers the slots, so that a late result does not count for a target that went and came back.
+    /// Numbers the slots, so that a late result isn't used for a target that was removed and added again.
     turns: u64,
 }
 
 struct Slot {
     aim: Aim,
     due: Instant,
-    /// A time of its rhythm; `due` differs from it after a stall.
+    /// A time in its rhythm. After a stall, `due` differs from it.
     beat: Instant,
     turn: u64,
     running: bool,
     counter: Counter,
     excused: u32,
-    /// Probes in a row that could not be made.
+    /// Number of consecutive probes that couldn't be made.
     hampered: u32,
-    /// The last verdict does not stand any more: the next one is news, also if it is the same.
+    /// The last verdict is no longer valid, so the next one is reported even if it is equal.
     lost: bool,
 }
 
-/// One probe to be made.
+/// A probe to make.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// What is probed.
+    /// The target.
     pub target: Target,
-    /// Where and how.
+    /// Its address and pace.
     pub aim: Aim,
     started: Instant,
     turn: u64,
@@ -74,13 +75,13 @@ pub struct Job {
 // === impl Schedule ===
 
 impl Schedule {
-    /// An empty schedule that runs so many probes at once.
+    /// Creates an empty schedule with a maximum number of concurrent probes.
     pub fn new(limit: usize) -> Self {
         let (slots, due) = (HashMap::new(), BTreeSet::new());
         Self { slots, due, origin: None, running: 0, limit, behind: false, turns: 0 }
     }
 
-    /// The targets from now on. What is new has its first turn soon, and then at a phase of its own.
+    /// Sets the targets. A new target is first probed soon, and then at its own phase.
     pub fn set(&mut self, wanted: &BTreeMap<Target, Aim>, now: Instant) {
         let due = &mut self.due;
         self.slots.retain(|target, slot| {
@@ -101,7 +102,7 @@ impl Schedule {
             Some(slot) => {
                 self.due.remove(&(slot.due, target.clone()));
                 if slot.aim.address != aim.address {
-                    // A result that is still to come is that of the old address.
+                    // A result that is still outstanding belongs to the old address.
                     self.turns += 1;
                     (slot.turn, slot.running, slot.lost) = (self.turns, false, true);
                 }
@@ -123,13 +124,14 @@ impl Schedule {
         }
     }
 
-    /// When there is something to take; none: not before something else happens.
+    /// Returns when a probe becomes due; `None` if not before another call.
     pub fn next(&self) -> Option<Instant> {
         let free = self.running < self.limit;
         self.due.first().filter(|_| free).map(|(due, _)| *due)
     }
 
-    /// The next probe that is due. After a stall nothing is: what came due in it is spread over a time of the same length.
+    /// Returns the next due probe. After a stall no probe is due: those that became due during it are spread over a
+    /// period of the same length.
     pub fn take(&mut self, now: Instant) -> Option<Job> {
         let due = self.next()?;
         if due > now + SLACK {
@@ -148,12 +150,12 @@ impl Schedule {
         Some(Job { target, aim: slot.aim, started: now, turn: slot.turn })
     }
 
-    /// A probe's outcome; answers with the target's verdict when it is news.
+    /// Records a probe's result. Returns the target's verdict if it changed.
     pub fn finish(&mut self, job: &Job, outcome: &Outcome, now: Instant, now_ms: i64) -> Option<Verdict> {
         self.running = self.running.saturating_sub(1);
         let slot = self.slots.get_mut(&job.target).filter(|slot| slot.turn == job.turn)?;
         slot.running = false;
-        // A probe may be taken a little early.
+        // A probe may start slightly early.
         slot.beat = after(slot.beat, slot.aim.pace.interval, now.max(slot.due));
         slot.due = slot.beat;
         self.due.insert((slot.due, job.target.clone()));
@@ -161,7 +163,7 @@ impl Schedule {
         let failure = match outcome {
             Outcome::Up => None,
             Outcome::Hampered(_) => return slot.hamper(),
-            // The answer may have waited for this process, not this process for the answer.
+            // The response may have arrived in time, while this process was stalled.
             Outcome::Down(_) if late && slot.excused < EXCUSES => {
                 slot.excused += 1;
                 return None;
@@ -174,7 +176,7 @@ impl Schedule {
         news.or_else(|| slot.counter.verdict().filter(|_| regained).cloned())
     }
 
-    /// The next time on the grid.
+    /// Returns the next time on the grid.
     fn grid(&mut self, now: Instant) -> Instant {
         let origin = *self.origin.get_or_insert(now);
         let into = now.saturating_duration_since(origin).as_nanos() % GRID.as_nanos();
@@ -182,7 +184,7 @@ impl Schedule {
         if into.is_zero() { now } else { now + (GRID - into) }
     }
 
-    /// Moves what came due in a stall of this length, and nothing else. Each target keeps its rhythm.
+    /// Moves only the probes that became due during a stall of this length. Each target keeps its rhythm.
     fn defer(&mut self, stall: Duration, now: Instant) {
         let start = self.grid(now) + GRID;
         while self.due.first().is_some_and(|(due, _)| *due <= now) {
@@ -202,7 +204,7 @@ impl Slot {
         Self { aim, due, beat, turn, running: false, counter, excused: 0, hampered: 0, lost: false }
     }
 
-    /// A probe could not be made; the answer is news when it is the last that is put up with.
+    /// Records that a probe couldn't be made. Returns a verdict when the tolerated number is reached.
     fn hamper(&mut self) -> Option<Verdict> {
         self.hampered += 1;
         let news = self.hampered >= LOST && !self.lost;
@@ -211,7 +213,7 @@ impl Slot {
     }
 }
 
-/// A target's place within a time, on the grid: looks random, and is the same each time.
+/// Returns a target's phase within a duration, on the grid: a hash, so it is always the same.
 fn phase(target: &Target, within: Duration) -> Duration {
     let mut hash = Xxh3::new();
     hash.update(target.to_string().as_bytes());
@@ -219,7 +221,7 @@ fn phase(target: &Target, within: Duration) -> Duration {
     GRID * u32::try_from(hash.digest() % places).unwrap_or_default()
 }
 
-/// The next time in the rhythm that is not over yet: what was missed is not made up for.
+/// Returns the next future time in the rhythm. Missed probes aren't made up for.
 fn after(due: Instant, interval: Duration, now: Instant) -> Instant {
     if due > now {
         return due;

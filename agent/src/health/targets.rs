@@ -1,4 +1,5 @@
-//! What a Plan's endpoints are probed at: [`uses`] walks a Plan, a [`Point`] is one endpoint as it is used.
+//! The probe targets of a Plan's endpoints: [`uses`] collects them from a Plan; a [`Point`] is one endpoint as the Plan
+//! uses it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,18 +11,18 @@ use portreeve_xds::Name;
 use super::{Host, Pace, Target, port_of};
 use crate::translate::{Families, Lookup, check, pick};
 
-/// One endpoint as a Plan uses it, with the way in which it is checked.
+/// One endpoint as a Plan uses it, with its health check.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point {
-    /// Where it is.
+    /// Its place.
     pub place: Place,
     /// The TCP port of the check.
     pub port: u16,
-    /// The path that is asked for by HTTP; empty: a connection is enough.
+    /// The path of the HTTP request. Empty: a TCP connection is enough.
     pub path: Arc<str>,
 }
 
-/// Where a point is.
+/// The place of a point.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// A pod.
@@ -30,41 +31,42 @@ pub enum Place {
         node: Name,
         /// Its uid.
         uid: Name,
-        /// The address that this host reaches it at.
+        /// Its address, in a family that this host can reach.
         ip: IpAddr,
     },
-    /// An address that is no pod's, or not as one.
+    /// An address that belongs to no pod or isn't used as a pod's.
     Address(IpAddr),
 }
 
-/// A Plan's endpoints, by who checks them.
+/// The endpoints that a Plan uses, by the component that checks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
-    /// Those that have a verdict.
+    /// Endpoints with a verdict.
     pub points: HashMap<Point, Pace>,
-    /// How many the proxies check by themselves.
+    /// Number of endpoints that the proxies check themselves.
     pub by_proxy: u32,
-    /// How many nobody checks.
+    /// Number of endpoints without a health check.
     pub unchecked: u32,
 }
 
 // === impl Point ===
 
 impl Point {
-    /// A pod's; none without a port, and without an address in a family of this host.
+    /// Returns the point of a pod; `None` without a port, or without an address in a family of this host.
     pub fn of_pod(endpoint: &plan::Endpoint, port: u32, path: &str, host: Families) -> Option<Self> {
         let ip = pick(host, &endpoint.ips)?;
         let place = Place::Pod { node: endpoint.node.as_str().into(), uid: endpoint.uid.as_str().into(), ip };
         Some(Self { place, port: port_of(port)?, path: path.into() })
     }
 
-    /// An address's; none without a port, and for loopback: that is the proxy's own, not this host's.
+    /// Returns the point of an address; `None` without a port, and for loopback, which is the proxy's own and not this
+    /// host's.
     pub fn of_address(ip: IpAddr, port: u32, path: &str) -> Option<Self> {
         let port = port_of(port).filter(|_| !ip.is_loopback())?;
         Some(Self { place: Place::Address(ip), port, path: path.into() })
     }
 
-    /// The node of a pod.
+    /// Returns the pod's node.
     pub fn node(&self) -> Option<&Name> {
         match &self.place {
             Place::Pod { node, .. } => Some(node),
@@ -72,12 +74,12 @@ impl Point {
         }
     }
 
-    /// The node of a pod that is not on this one.
+    /// Returns the pod's node if it isn't this one.
     pub fn remote(&self, own: &str) -> Option<&Name> {
         self.node().filter(|node| ***node != *own)
     }
 
-    /// What this agent probes for it: a pod of its own node once, whoever uses it, and an address directly.
+    /// Returns the target that this agent probes: a pod of its own node once for all users, an address directly.
     pub fn target(&self, own: &str) -> Target {
         let host = match &self.place {
             Place::Pod { node, uid, .. } if **node == *own => Host::Pod(uid.clone()),
@@ -86,7 +88,7 @@ impl Point {
         Target { host, port: self.port, path: self.path.clone() }
     }
 
-    /// Its address.
+    /// Returns the address.
     pub fn ip(&self) -> IpAddr {
         match &self.place {
             Place::Pod { ip, .. } | Place::Address(ip) => *ip,
@@ -106,7 +108,8 @@ impl Uses {
     }
 }
 
-/// What a Plan uses, on a host with these address families; none while a group or host name is not known yet.
+/// Returns the endpoints that a Plan uses, on a host with these address families. Returns `None` while a group or host
+/// name isn't known yet.
 pub fn uses(plan: &plan::Plan, lookup: &impl Lookup, host: Families) -> Option<Uses> {
     let mut found = Uses::default();
     for cluster in &plan.clusters {

@@ -1,5 +1,5 @@
-//! Whose word counts for an endpoint: its own node's agent while that word is fresh, this agent's own probe otherwise,
-//! and a failure that this agent sees itself in any case. Entry point: [`compose`].
+//! Whose verdict counts for an endpoint: the agent of its node while its verdicts are fresh, otherwise this agent's own
+//! probe; a failure that this agent sees itself always counts. Entry point: [`compose`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use portreeve_xds::Name;
 
 use super::{Place, Point, Verdict, port_of};
 
-/// How long the hub's silence leaves the owners' words fresh.
+/// How long the owners' verdicts stay fresh without an answer from the hub.
 pub const LEASE: Duration = Duration::from_secs(2);
 
-/// What a node's own agent said of its endpoints.
+/// The verdicts of a node's own agent on its endpoints.
 #[derive(Debug, Default)]
 pub struct Owner {
-    /// The hub says that the word is fresh.
+    /// Whether the hub marks the verdicts as fresh.
     fresh: bool,
     unhealthy: BTreeSet<Key>,
-    /// What it does not vouch for.
+    /// Checks that the agent doesn't vouch for.
     unknown: BTreeSet<Key>,
-    /// It vouches for nothing but what it calls unhealthy.
+    /// The agent vouches only for the endpoints that it reports as unhealthy.
     more_unknown: bool,
 }
 
 /// A check of an endpoint: the pod's uid, the port, the path.
 type Key = (Name, u16, Arc<str>);
 
-/// Until when the hub speaks for the owners.
+/// The time until which the hub's data on other nodes is fresh.
 #[derive(Debug, Default)]
 pub struct Lease {
     until: Option<Instant>,
@@ -37,7 +37,7 @@ pub struct Lease {
 // === impl Owner ===
 
 impl Owner {
-    /// What a node's Health resource says.
+    /// Reads a node's Health resource.
     pub fn new(health: &plan::Health) -> Self {
         let unhealthy = health.unhealthy.iter().filter_map(|u| key(&u.uid, u.port, &u.http_path));
         let unknown = health.unknown.iter().filter_map(|u| key(&u.uid, u.port, &u.http_path));
@@ -49,17 +49,17 @@ impl Owner {
         }
     }
 
-    /// Nobody speaks for the node any more: what was said stands, but is not fresh.
+    /// The verdicts are no longer updated: they still apply, but are not fresh.
     pub fn expire(&mut self) {
         self.fresh = false;
     }
 
-    /// Whether it said that a point is not healthy.
+    /// Returns whether the agent reported a point as unhealthy.
     pub fn denies(&self, point: &Point) -> bool {
         point_key(point).is_some_and(|key| self.unhealthy.contains(&key))
     }
 
-    /// Whether it knows how a point is, healthy or not.
+    /// Returns whether the agent knows a point's state, healthy or not.
     pub fn vouches(&self, point: &Point) -> bool {
         let Some(key) = point_key(point) else { return false };
         !self.unknown.contains(&key) && (!self.more_unknown || self.unhealthy.contains(&key))
@@ -78,17 +78,17 @@ fn point_key(point: &Point) -> Option<Key> {
 // === impl Lease ===
 
 impl Lease {
-    /// The hub was heard then.
+    /// Records an answer of the hub.
     pub fn heard(&mut self, at: Instant) {
         self.until = self.until.max(Some(at + LEASE));
     }
 
-    /// When it ends; none: it is over.
+    /// Returns when the lease ends; `None` if it has ended.
     pub fn deadline(&self) -> Option<Instant> {
         self.until
     }
 
-    /// Ends it if its time is over; whether it ended now.
+    /// Ends the lease if it has expired. Returns whether it ended now.
     pub fn end(&mut self, now: Instant) -> bool {
         let over = self.deadline().is_some_and(|until| until <= now);
         if over {
@@ -97,20 +97,20 @@ impl Lease {
         over
     }
 
-    /// Whether it lasts.
+    /// Returns whether the lease is valid.
     pub fn lasts(&self) -> bool {
         self.until.is_some()
     }
 }
 
-/// An owner's word, if it is fresh.
+/// Returns an owner's verdicts if they are fresh.
 pub fn fresh<'a>(owner: Option<&'a Owner>, lease: &Lease) -> Option<&'a Owner> {
     owner.filter(|owner| owner.fresh && lease.lasts())
 }
 
-/// Whether a point is healthy; none: as it was. `direct` is what this agent's own probes say, `fresh` the fresh word of
-/// another node's agent that vouches for the point, `last` the last word of the point's node, this one's before a restart
-/// among them.
+/// Returns whether a point is healthy; `None` if its state doesn't change. `direct` is the result of this agent's own
+/// probes. `fresh` are the fresh verdicts of another node's agent that vouches for the point. `last` are the last
+/// verdicts of the point's node, including this node's own before a restart.
 pub fn compose(
     point: &Point,
     direct: Option<&Verdict>,
@@ -121,7 +121,7 @@ pub fn compose(
         (Some(owner), direct) => Some(!owner.denies(point) && !matches!(direct, Some(Verdict::Down(_)))),
         (None, Some(Verdict::Up)) => Some(true),
         (None, Some(Verdict::Down(_))) => Some(false),
-        // Below the threshold nothing is known yet.
+        // Before the threshold is reached, nothing is known.
         (None, Some(Verdict::Failing | Verdict::Unknown)) => None,
         (None, None) => match last {
             Some(owner) if owner.denies(point) => Some(false),

@@ -1,4 +1,4 @@
-//! What others follow of the health on this node. Entry point: [`Watched`].
+//! The health of this node's endpoints, published for other tasks. Entry point: [`Watched`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,32 +8,32 @@ use tokio::sync::watch;
 
 use super::{Book, Outcome};
 
-/// What is not healthy on this node, by its own agent.
+/// The health of this node's endpoints, according to its own agent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnHealth {
-    /// In a fixed order.
+    /// Unhealthy endpoints, in a fixed order.
     pub unhealthy: Arc<[plan::Unhealthy]>,
-    /// What is not known, in a fixed order: nothing vouches for it.
+    /// Checks without a known result, in a fixed order. No verdict covers them.
     pub unknown: Arc<[plan::Check]>,
-    /// Counts the changes of `unhealthy`.
+    /// Number of changes of `unhealthy`.
     pub changes: u64,
 }
 
-/// Published on difference.
+/// Publishes changes only.
 #[derive(Debug, Default)]
 pub struct Watched {
     targets: watch::Sender<u64>,
     own: watch::Sender<OwnHealth>,
-    /// The book's count of own changes when it was last looked at.
+    /// The book's count of own changes when it was last read.
     seen: AtomicU64,
-    /// Probes that were answered, those that were not, and those that this host could not make.
+    /// Number of probes that succeeded, that failed, and that this host couldn't make.
     probes: [AtomicU64; 3],
 }
 
 // === impl Watched ===
 
 impl Watched {
-    /// Publishes what is new in a book.
+    /// Publishes the changes in a book.
     pub fn follow(&self, book: &Book) {
         let changes = book.changes();
         self.targets.send_if_modified(|known| std::mem::replace(known, changes) != changes);
@@ -55,7 +55,7 @@ impl Watched {
         });
     }
 
-    /// A probe was made.
+    /// Counts a probe.
     pub fn probed(&self, outcome: &Outcome) {
         let place = match outcome {
             Outcome::Up => 0,
@@ -65,18 +65,18 @@ impl Watched {
         self.probes[place].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many probes were made since the start, by what became of them.
+    /// Returns the number of probes since the start, by outcome.
     pub fn probes(&self) -> [(&'static str, u64); 3] {
         let count = |place: usize| self.probes[place].load(Ordering::Relaxed);
         [("up", count(0)), ("down", count(1)), ("hampered", count(2))]
     }
 
-    /// Follows the number of changes of what is to be probed.
+    /// Returns a receiver of the number of changes of the targets.
     pub fn target_changes(&self) -> watch::Receiver<u64> {
         self.targets.subscribe()
     }
 
-    /// Follows what is not healthy on this node.
+    /// Returns a receiver of the health of this node's endpoints.
     pub fn own(&self) -> watch::Receiver<OwnHealth> {
         self.own.subscribe()
     }

@@ -1,28 +1,28 @@
-//! A process's pod by its cgroups: [`place`] reads `/proc/<pid>/cgroup`.
+//! Determines a process's pod from its cgroups: [`place`] parses `/proc/<pid>/cgroup`.
 //!
-//! A kubelet makes one cgroup per pod, below its own root: `kubepods[.slice]`, a class of service, `pod<uid>`, then the
-//! runtime's containers. Whoever is in a container can make cgroups *below* it and call them what he likes, so a name
-//! counts only at its place: the outermost `kubepods`, directly below it (or below the class) the pod, and above it
-//! nothing that is handed to others (a container, a service or scope of systemd). Where the agent has a cgroup namespace
-//! of its own, the kernel writes paths relative to the agent's container: at least two levels up is where pods are.
+//! A kubelet creates one cgroup per pod below its root: `kubepods[.slice]`, a QoS class, `pod<uid>`, then the runtime's
+//! containers. A process in a container can create cgroups *below* its own with any name, so a name counts only at its
+//! place: the outermost `kubepods`, the pod directly below it (or below the class), and nothing above that is delegated
+//! to others (a container, a service or scope of systemd). If the agent has its own cgroup namespace, the kernel writes
+//! paths relative to the agent's container; then pods are at least two levels up.
 
-/// Where the kernel places a process.
+/// The place of a process, according to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In this pod, by its uid.
+    /// In the pod with this uid.
     Pod(String),
-    /// In no pod that can be named: outside of all, or in the pod of the agent itself.
+    /// In no identifiable pod: outside all pods, or in the agent's own pod.
     Outside,
-    /// Two hierarchies name two pods: nobody's.
+    /// Two hierarchies name two different pods, so the process counts for neither.
     Torn(String, String),
 }
 
-/// The pod of a process, from the text of its `/proc/<pid>/cgroup`.
+/// Returns the place of a process from the text of its `/proc/<pid>/cgroup`.
 ///
-/// A hierarchy that names no pod says nothing (on hybrid machines the unified one is often unused), but two that name
-/// different pods make the process nobody's.
+/// A hierarchy without a pod is ignored (on hybrid machines, the unified one is often unused). If two hierarchies name
+/// different pods, the process belongs to neither.
 pub fn place(text: &str) -> Place {
-    // `hierarchy:controllers:path`; a path may hold colons, but no newline (the kernel refuses it in names).
+    // `hierarchy:controllers:path`. A path may contain colons, but no newline (the kernel rejects it in names).
     let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let mut found: Option<String> = None;
     for uid in paths.filter_map(pod_of) {
@@ -34,20 +34,20 @@ pub fn place(text: &str) -> Place {
     found.map_or(Place::Outside, Place::Pod)
 }
 
-/// The uid of the pod that a path lies in.
+/// Returns the uid of the pod that a path lies in.
 fn pod_of(path: &str) -> Option<String> {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let climbed = names.iter().take_while(|name| **name == "..").count();
     let names = &names[climbed..];
     match climbed {
         0 => below_root(names),
-        // One level up is the agent's own pod: what is there are its containers.
+        // One level up is the agent's own pod, and below it are its containers.
         1 => None,
         _ => pod_at(names).or_else(|| below_root(names)),
     }
 }
 
-/// The pod below the outermost `kubepods`, unless that itself is within somebody's own realm.
+/// Returns the pod below the outermost `kubepods`, unless that is itself in a delegated cgroup.
 fn below_root(names: &[&str]) -> Option<String> {
     let root = names.iter().position(|name| is_root(name))?;
     let (above, below) = (&names[..root], &names[root + 1..]);
@@ -57,14 +57,14 @@ fn below_root(names: &[&str]) -> Option<String> {
     pod_at(below)
 }
 
-/// The pod that these begin with, with or without a class of service before it.
+/// Returns the pod at the beginning of the names, with or without a QoS class before it.
 fn pod_at(names: &[&str]) -> Option<String> {
     let (first, rest) = names.split_first()?;
     let name = if is_class(first) { rest.first()? } else { first };
     pod_uid(name)
 }
 
-/// `kubepods`, `kubepods.slice`, or below another slice `kubelet-kubepods.slice`.
+/// Returns whether a name is `kubepods`, `kubepods.slice`, or below another slice `kubelet-kubepods.slice`.
 fn is_root(name: &str) -> bool {
     name == "kubepods" || name.strip_suffix(".slice").is_some_and(ends_in_kubepods)
 }
@@ -73,14 +73,14 @@ fn is_class(name: &str) -> bool {
     matches!(name, "besteffort" | "burstable") || name.strip_suffix(".slice").is_some_and(names_class)
 }
 
-/// Whether others rule below this: a container, or a unit of which systemd hands the cgroup to its processes.
+/// Returns whether the cgroup is delegated: a container, or a unit whose processes manage it.
 fn is_realm(name: &str) -> bool {
     let id = name.rsplit('-').next().unwrap_or(name);
     let container = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     container || name.ends_with(".scope") || name.ends_with(".service") || name == ".."
 }
 
-/// The uid in `pod<uid>` or `kubepods-burstable-pod<uid>.slice` (systemd writes its dashes as underscores).
+/// Returns the uid in `pod<uid>` or `kubepods-burstable-pod<uid>.slice` (systemd writes its dashes as underscores).
 fn pod_uid(name: &str) -> Option<String> {
     let uid = match name.strip_suffix(".slice") {
         None => name.strip_prefix("pod")?.to_string(),
@@ -102,7 +102,7 @@ fn names_class(slice: &str) -> bool {
     parent.is_some_and(ends_in_kubepods)
 }
 
-/// A UUID as the API server writes it, or the 32 digits of a static pod's.
+/// Returns whether a text is a UUID as the API server writes it, or the 32 digits of a static pod's uid.
 fn is_uid(text: &str) -> bool {
     let digits = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
@@ -118,7 +118,7 @@ mod tests {
     const STATIC: &str = "0123456789abcdef0123456789abcdef";
     const CID: &str = "aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbccccccccccccccccdddddddddddddddd";
 
-    /// Fills the names in: {A} and {B} are uids, {a} is A as systemd writes it, {S} a static pod's, {C} a container.
+    /// Replaces names: {A} and {B} are uids, {a} is A as systemd writes it, {S} a static pod's uid, {C} a container.
     fn fill(text: &str) -> String {
         let systemd = A.replace('-', "_");
         [("{A}", A), ("{B}", B), ("{a}", &systemd), ("{S}", STATIC), ("{C}", CID)]
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn pods_are_found_in_every_form_that_kubelets_and_runtimes_write() {
         for (text, uid) in [
-            // cgroupfs driver, version 2 and version 1
+            // The cgroupfs driver, version 2 and version 1.
             ("0::/kubepods/besteffort/pod{A}/{C}\n", A),
             ("0::/kubepods/burstable/pod{A}/{C}\n", A),
             ("0::/kubepods/pod{A}/{C}\n", A),
@@ -144,10 +144,10 @@ mod tests {
             ("0::/kubepods/burstable/pod{S}/{C}\n", STATIC),
             ("12:pids:/kubepods/besteffort/pod{A}/{C}\n4:memory:/kubepods/besteffort/pod{A}/{C}\n", A),
             ("3:cpu,cpuacct:/kubepods/pod{A}/crio-{C}\n1:name=systemd:/kubepods/pod{A}/crio-{C}\n", A),
-            // hybrid: the unified hierarchy is unused, or where the runtime's shim is
+            // Hybrid: the unified hierarchy is unused, or contains the runtime's shim.
             ("9:name=systemd:/kubepods/besteffort/pod{A}/{C}\n4:memory:/\n0::/\n", A),
             ("4:memory:/kubepods/besteffort/pod{A}/{C}\n0::/system.slice/containerd.service\n", A),
-            // systemd driver
+            // The systemd driver.
             (
                 "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{a}.slice/cri-containerd-{C}.scope\n",
                 A,
@@ -158,16 +158,16 @@ mod tests {
             ),
             ("0::/kubepods.slice/kubepods-pod{a}.slice/docker-{C}.scope\n", A),
             ("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{S}.slice/x.scope\n", STATIC),
-            // below another root of the kubelet's
+            // Below another root of the kubelet.
             ("0::/kubelet/kubepods/besteffort/pod{A}/{C}\n", A),
             (
                 "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/\
                  kubelet-kubepods-burstable-pod{a}.slice/cri-containerd-{C}.scope\n",
                 A,
             ),
-            // a cgroup that the container made below itself
+            // A cgroup that the container created below its own.
             ("0::/kubepods/besteffort/pod{A}/{C}/init\n", A),
-            // from within the agent's own cgroup namespace: same class, another, none, and the whole way up
+            // Relative to the agent's own cgroup namespace: same class, another, none, and the whole way up.
             ("0::/../../pod{A}/{C}\n", A),
             ("0::/../../../besteffort/pod{A}/{C}\n", A),
             ("0::/../../burstable/pod{A}/{C}\n", A),
@@ -191,7 +191,7 @@ mod tests {
             ("0::/kubepods/besteffort/pod{A}/{C}/kubepods/besteffort/pod{B}/{C}\n", Some(A)),
             ("0::/kubepods/pod{A}/{C}/../../pod{B}/{C}\n", Some(A)),
             ("0::/../../pod{A}/{C}/kubepods/pod{B}/{C}\n", Some(A)),
-            // the containers of the agent's own pod
+            // The containers of the agent's own pod.
             ("0::/../{C}\n", None),
             ("0::/../{C}/pod{B}/{C}\n", None),
             ("0::/../{C}/kubepods/pod{B}/{C}\n", None),
@@ -199,7 +199,7 @@ mod tests {
             ("0::/../cri-containerd-{C}.scope/kubepods.slice/kubepods-pod{a}.slice/x.scope\n", None),
             ("0::/../../{C}/kubepods/pod{B}/{C}\n", None),
             ("0::/../crio-{C}/kubepods/pod{B}/{C}\n", None),
-            // what systemd hands to users and services, and containers outside Kubernetes
+            // Cgroups that systemd delegates to users and services, and containers outside Kubernetes.
             ("0::/user.slice/user-1000.slice/user@1000.service/kubepods/besteffort/pod{B}/{C}\n", None),
             ("0::/user.slice/user-1000.slice/session-2.scope/kubepods/pod{B}/{C}\n", None),
             ("0::/docker/{C}/kubepods/besteffort/pod{B}/{C}\n", None),

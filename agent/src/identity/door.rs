@@ -1,4 +1,4 @@
-//! The door of the agent's socket: who may connect, who may begin a stream, and which proxy he is. [`Door`].
+//! The access control of the agent's socket: who may connect, who may open a stream, and which proxy it is. [`Door`].
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,22 +16,25 @@ use super::{Identity, peer};
 use crate::keepers::Keepers;
 use crate::world::ProxyId;
 
-/// Connections of one pod, of one NodeProxy, or of one keeper at a time. An Envoy has one, two while it restarts hot.
+/// Maximum number of connections of one pod, one NodeProxy or one keeper. An Envoy has one, or two during a hot
+/// restart.
 const CONNECTIONS: usize = 16;
 
-/// Connections of all strangers together: enough to be told why, too few to take descriptors from others.
+/// Maximum number of connections of all strangers together: enough to send them the reason, too few to use up file
+/// descriptors.
 const STRANGERS: usize = 32;
 
-/// Streams of one proxy at a time.
+/// Maximum number of streams of one proxy.
 const STREAMS: usize = 8;
 
-/// Names that all streams of one proxy may subscribe to together: two Envoys, as in a hot restart, each at its own limit.
+/// Maximum of names that all streams of one proxy may subscribe to: enough for two Envoys, as in a hot restart, each at
+/// its own limit.
 const NAMES: Load = Load { names: 200_000, bytes: 16 << 20 };
 
-/// Characters of a cgroup's path that are told.
+/// Maximum length of a cgroup's path in messages, in characters.
 const TOLD: usize = 160;
 
-/// What the kernel says of a peer.
+/// The identity of a peer, according to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A process of this pod.
@@ -40,11 +43,11 @@ pub enum Who {
     Proxy(Name),
     /// The keeper of this NodeProxy.
     Keeper(Name),
-    /// Nobody that is served here; who, in words.
+    /// A process that isn't served, with its description.
     Stranger(String),
 }
 
-/// Those who share a limit.
+/// Peers that share a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Guest {
     Pod(Name),
@@ -53,22 +56,22 @@ enum Guest {
     Stranger,
 }
 
-/// A connection's other end, for as long as it is open.
+/// The peer of an open connection.
 struct Caller {
     who: Who,
     _seat: Option<Seat<Guest>>,
 }
 
-/// The door.
+/// The access control of the socket.
 pub struct Door {
     identity: Identity,
     node: String,
     keepers: Keepers,
-    /// The agent's own pod, whose processes are not the pod's Envoy: only a keeper's child among them is a proxy.
+    /// The agent's own pod. A process in it is not the pod's Envoy: only a keeper's child is a proxy.
     own: Option<String>,
     connections: Seats<Guest>,
     streams: Seats<Guest>,
-    /// Of those who have a stream; others' are dropped when the next one comes.
+    /// Budgets of peers with a stream. Others' budgets are removed when the next peer opens a stream.
     budgets: Mutex<HashMap<Guest, Weak<Budget>>>,
     refusals: Mutex<Refusals>,
 }
@@ -76,7 +79,7 @@ pub struct Door {
 // === impl Door ===
 
 impl Door {
-    /// The door of the agent of `node`, whose NodeProxies are under `keepers`.
+    /// Creates the access control for the agent of `node`, whose NodeProxies run under `keepers`.
     pub fn new(identity: Identity, node: &str, keepers: Keepers) -> Self {
         if identity == Identity::Claimed {
             tracing::warn!(
@@ -92,17 +95,17 @@ impl Door {
         Self { identity, node: node.to_string(), keepers, own, connections, streams, budgets, refusals }
     }
 
-    /// Whose word counts here.
+    /// Returns how proxies are identified.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// How often somebody was refused.
+    /// Returns the number of refusals.
     pub fn refused(&self) -> Refused {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).counted()
     }
 
-    /// Somebody connects: his pass, or none when his kind has too many connections.
+    /// Admits a connection. Returns `None` if its kind of peer has too many connections.
     pub fn connect(&self, peer: &Peer) -> Option<Pass> {
         if self.identity == Identity::Claimed {
             return Some(Arc::new(()));
@@ -118,10 +121,10 @@ impl Door {
         Some(Arc::new(Caller { who, _seat: Some(seat) }))
     }
 
-    /// Somebody begins a stream: what is held for it.
+    /// Admits a stream. Returns the guard that counts it.
     ///
     /// # Errors
-    /// PERMISSION_DENIED for strangers, RESOURCE_EXHAUSTED for a proxy that has too many.
+    /// Returns PERMISSION_DENIED for strangers, and RESOURCE_EXHAUSTED for a proxy with too many streams.
     pub fn begin(&self, peer: &Peer) -> Result<StreamGuard, Status> {
         if self.identity == Identity::Claimed {
             return Ok(Box::new(()));
@@ -140,7 +143,8 @@ impl Door {
         }
     }
 
-    /// What all streams of a peer's pod or NodeProxy may subscribe to together; `None` where the kernel's word does not count.
+    /// Returns the shared subscription limit of all streams of a peer's pod or NodeProxy; `None` if the kernel's
+    /// identity isn't used.
     pub fn budget(&self, peer: &Peer) -> Option<Arc<Budget>> {
         if self.identity == Identity::Claimed {
             return None;
@@ -156,16 +160,17 @@ impl Door {
         Some(budget)
     }
 
-    /// Counts and logs a stream that ends because it asked for too many names.
+    /// Counts and logs a stream that ended because it subscribed to too many names.
     pub fn exhausted(&self, peer: &Peer, text: &str) {
         let text = format!("{}: {text}", self.caller(peer).who.title());
         self.tell(|refused| refused.exhausted += 1, &text);
     }
 
-    /// Which proxy a stream's other end is. `claimed` is its own word, which counts only where it is to.
+    /// Returns the proxy at the other end of a stream. `claimed` is the proxy's own `node.id`, which is used only with
+    /// [`Identity::Claimed`].
     ///
     /// # Errors
-    /// PERMISSION_DENIED for strangers.
+    /// Returns PERMISSION_DENIED for strangers.
     pub fn proxy(&self, peer: &Peer, claimed: &str) -> Result<ProxyId, Status> {
         match self.identity {
             Identity::Kernel => self.caller(peer).who.proxy().map_err(|text| self.deny(&text)),
@@ -173,7 +178,7 @@ impl Door {
         }
     }
 
-    /// The uid of the pod that a peer is a process of, by the kernel's word.
+    /// Returns the uid of the pod that a peer's process belongs to, according to the kernel.
     pub fn pod(&self, peer: &Peer) -> Option<Name> {
         match &self.caller(peer).who {
             Who::Pod(uid) => Some(uid.clone()),
@@ -181,7 +186,7 @@ impl Door {
         }
     }
 
-    /// Refuses somebody; `text` says who he is.
+    /// Refuses a peer; `text` describes it.
     pub fn deny(&self, text: &str) -> Status {
         let text = format!(
             "{text}: neither a pod of node {} nor a proxy under a keeper of its agent, so it gets no configuration",
@@ -217,7 +222,7 @@ impl Door {
         }
     }
 
-    /// What is to be seen of a process; its description, when it is nobody.
+    /// Identifies a process. Returns its description if it is a stranger.
     fn look(&self, pid: u32) -> Result<Who, String> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))
             .map_err(|error| format!("process {pid}, whose cgroup can't be read ({error})"))?;
@@ -236,7 +241,7 @@ impl Door {
         if let Some(name) = self.keepers.keeper_of(pid) {
             return Ok(Who::Keeper(name.into()));
         }
-        // The last line is the unified hierarchy's, where there is one.
+        // The last line belongs to the unified hierarchy, if there is one.
         let last: String = text.lines().last().unwrap_or_default().escape_debug().take(TOLD).collect();
         Err(format!("process {pid} in cgroup {last}"))
     }
@@ -245,7 +250,7 @@ impl Door {
 // === impl Who ===
 
 impl Who {
-    /// The proxy that this is, or who it is instead.
+    /// Returns the proxy, or a description of the peer if it isn't one.
     fn proxy(&self) -> Result<ProxyId, String> {
         match self {
             Self::Pod(uid) => Ok(ProxyId::Pod(uid.clone())),
@@ -292,7 +297,7 @@ mod tests {
         Door::new(identity, "n1", Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap())
     }
 
-    /// A peer that the kernel has been asked about already.
+    /// Returns a peer that is already identified.
     fn mk_peer(who: Who) -> Peer {
         Peer { pass: Some(Arc::new(Caller { who, _seat: None })), ..Peer::default() }
     }

@@ -1,8 +1,9 @@
-//! Who is at the other end of the agent's socket. The kernel says it, never the caller. Entry point: [`Door`].
+//! Identifies the peers of the agent's socket, by the kernel's information and never by their own claims. Entry point:
+//! [`Door`].
 //!
-//! Socket → process ([`peer`]) → cgroup → pod ([`cgroup`]), or → the keeper of this agent whose child the process is →
-//! NodeProxy. `node.id` is for the log. Whoever is neither is a stranger: refused with words, counted ([`refusals`]),
-//! and kept from crowding out the others ([`seats`]).
+//! A socket leads to a process ([`peer`]), and the process to its cgroup and pod ([`cgroup`]), or to the keeper of this
+//! agent whose child it is, and so to a NodeProxy. `node.id` is only used in logs. Any other process is a stranger: it
+//! is refused with a message, counted ([`refusals`]), and can't crowd out other peers ([`seats`]).
 
 pub mod cgroup;
 mod door;
@@ -13,12 +14,12 @@ pub mod seats;
 pub use door::{Door, Who};
 pub use refusals::Refused;
 
-/// Whose word counts.
+/// How proxies are identified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Identity {
-    /// The kernel's: a proxy is the pod, or the keeper's child, that its process is.
+    /// By the kernel: a proxy is the pod, or the keeper's child, that its process belongs to.
     #[default]
     Kernel,
-    /// The proxy's own: its `node.id` is believed, so every process that reaches the socket may pose as any proxy.
+    /// By the proxy's own `node.id`, so every process that reaches the socket may pose as any proxy.
     Claimed,
 }

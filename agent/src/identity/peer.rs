@@ -1,8 +1,9 @@
-//! Looking at the process behind a connection without mistaking another for it: [`witnessed`].
+//! Inspects the process behind a connection, and detects when its pid was reused: [`witnessed`].
 //!
-//! A pid alone is a number that may belong to somebody else by the time that `/proc` is read. So the look stands
-//! between two facts: the kernel's handle of the peer (SO_PEERPIDFD), taken at accept, and that handle's process still
-//! being alive afterwards. Before kernel 6.5, without handles, the process's start time before and after.
+//! A pid alone may already belong to another process when `/proc` is read. So the inspection happens between two
+//! checks: the kernel's handle of the peer (SO_PEERPIDFD) is taken at accept, and the handle's process must still be
+//! alive afterwards. Kernels before 6.5 have no such handles; there, the process's start time is compared before and
+//! after.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -11,21 +12,21 @@ use portreeve_xds::Peer;
 
 use portreeve_keeper::predecessor::start_ticks;
 
-/// Why nothing can be said of a peer.
+/// The reason why a peer can't be inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unseen {
-    /// The kernel gives no process that this one can see.
+    /// The kernel reports no process that this one can see.
     #[error("a process of another pid namespace (in Kubernetes the agent's pod needs hostPID: true)")]
     Elsewhere,
-    /// It ended before it had been looked at.
+    /// The process ended before the inspection was complete.
     #[error("a process that has ended")]
     Ended,
 }
 
-/// What `look` finds of the peer's process, which is certainly that process.
+/// Returns the result of `look` for the peer's process, and guarantees that it was that process.
 ///
 /// # Errors
-/// [`Unseen`]; what was found is thrown away.
+/// Returns [`Unseen`]. Then the result of `look` is discarded.
 pub fn witnessed<T>(peer: &Peer, look: impl FnOnce(u32) -> T) -> Result<T, Unseen> {
     let pid = peer.pid.ok_or(Unseen::Ended)?;
     let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0).ok_or(Unseen::Elsewhere)?;
@@ -42,7 +43,7 @@ pub fn witnessed<T>(peer: &Peer, look: impl FnOnce(u32) -> T) -> Result<T, Unsee
     }
 }
 
-/// A pidfd is readable from its process's end on. What can't be asked counts as ended.
+/// Returns whether the process has ended: a pidfd is readable from then on. An error counts as ended.
 fn has_ended(handle: BorrowedFd<'_>) -> bool {
     let mut asked = [PollFd::new(handle, PollFlags::POLLIN)];
     !matches!(poll(&mut asked, PollTimeout::ZERO), Ok(0))
@@ -63,7 +64,7 @@ mod tests {
 
     const SOCKET: &str = "PORTREEVE_TEST_DIAL";
 
-    /// Not a test by itself: the child of [`dialled`] connects and stays.
+    /// Not a test: it runs as the child of [`dialled`], connects and stays.
     #[test]
     fn dialling_child() {
         let Some(socket) = env::var_os(SOCKET) else { return };
@@ -72,7 +73,7 @@ mod tests {
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
     }
 
-    /// A child that has connected, and its end of the connection as the kernel tells it.
+    /// Starts a child that connects. Returns the child and its peer information from the kernel.
     fn dialled(dir: &Path) -> (Child, Peer) {
         let socket = dir.join("s");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -114,7 +115,7 @@ mod tests {
         }
     }
 
-    /// The number of an ended peer that somebody else has by now: this very process stands for him.
+    /// The pid of an ended peer that another process has now: this very process plays that role.
     #[test]
     fn reused_pid_does_not_pass_for_the_peer() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Who was refused: counted in full ([`Refused`]), told at most once a second ([`Refusals::tell`]).
+//! Counts refusals ([`Refused`]) and limits their log lines to one per second ([`Refusals::tell`]).
 
 use std::time::{Duration, Instant};
 
-/// Between two lines of the log.
+/// Minimum interval between two log lines.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often somebody was refused since the agent started.
+/// Number of refusals since the agent started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     /// Streams of strangers, answered with PERMISSION_DENIED.
@@ -18,7 +18,7 @@ pub struct Refused {
     pub exhausted: u64,
 }
 
-/// The counters, and when they were last told of.
+/// The counters, and the time of the last log line.
 #[derive(Debug, Default)]
 pub struct Refusals {
     counted: Refused,
@@ -29,12 +29,12 @@ pub struct Refusals {
 // === impl Refusals ===
 
 impl Refusals {
-    /// The counters.
+    /// Returns the counters.
     pub fn counted(&self) -> Refused {
         self.counted
     }
 
-    /// Counts; when the log may have a line of it, how many were not told before it.
+    /// Counts a refusal. If a line may be logged, returns the number of refusals since the last line.
     pub fn tell(&mut self, count: impl FnOnce(&mut Refused), now: Instant) -> Option<u64> {
         count(&mut self.counted);
         if self.told.is_some_and(|told| now.duration_since(told) < PAUSE) {

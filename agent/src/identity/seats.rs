@@ -1,4 +1,4 @@
-//! How many of something each guest has at a time: [`Seats`], one of which is taken until its [`Seat`] is dropped.
+//! Limits a resource per guest: [`Seats`] counts it, and a [`Seat`] is taken until it is dropped.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 type Taken<K> = Arc<Mutex<HashMap<K, usize>>>;
 
-/// Seats per guest. Guests without one take no memory.
+/// The taken seats of each guest. Guests without a seat need no memory.
 #[derive(Debug)]
 pub struct Seats<K> {
     taken: Taken<K>,
 }
 
-/// One taken seat.
+/// A taken seat.
 #[derive(Debug)]
 pub struct Seat<K: Eq + Hash> {
     taken: Taken<K>,
@@ -28,7 +28,7 @@ impl<K> Default for Seats<K> {
 }
 
 impl<K: Eq + Hash + Clone> Seats<K> {
-    /// A seat for `guest`, unless he has `limit` already.
+    /// Takes a seat for `guest`, unless the guest has `limit` already.
     pub fn take(&self, guest: &K, limit: usize) -> Option<Seat<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.get(guest).copied().unwrap_or_default();

@@ -6,55 +6,55 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a changed file must have been quiet: while it is written, half of it says that names are gone.
+/// How long a changed file must be unmodified before it is read. A half-written file would look as if names were gone.
 pub const QUIET: Duration = Duration::from_millis(200);
 
-/// Bytes of a file that are read at most.
+/// Maximum number of bytes that are read from a file.
 const LIMIT: u64 = 16 << 20;
 
-/// A file's content as it was last taken.
+/// A file's content, as last read.
 #[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
     content: Vec<u8>,
-    /// What was taken; `None` before something was.
+    /// The version that was last read; `None` before the first.
     taken: Option<Stamp>,
-    /// A change that waits until the file is quiet, and since when it looks so.
+    /// A changed version, and the time since when it is unmodified.
     changing: Option<(Stamp, Instant)>,
-    /// What could not be read and was told.
+    /// The unreadable version that was last logged.
     told: Option<Stamp>,
 }
 
-/// Tells versions of a file apart. Symbolic links are followed, so a link to another file is a change.
+/// Identifies a version of a file. Symbolic links are followed, so a new target is a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stamp {
     Missing,
-    /// It can't be looked at, for this reason.
+    /// The file can't be inspected, for this reason.
     Unreadable(ErrorKind),
-    /// Device, inode, size, and the times of change of content and inode.
+    /// Device, inode, size, and the change times of content and inode.
     File(u64, u64, u64, [(i64, i64); 2]),
 }
 
 // === impl Watched ===
 
 impl Watched {
-    /// A file that was not looked at yet; its content is empty.
+    /// Creates a file with empty content that hasn't been read yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path, content: Vec::new(), taken: None, changing: None, told: None }
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its content; empty if it is missing.
+    /// Returns the content; empty if the file is missing.
     pub fn content(&self) -> &[u8] {
         &self.content
     }
 
-    /// Looks at the file and returns whether its content was taken anew: at once the first time, and later when a
-    /// change has been quiet for [`QUIET`]. A file that can't be read keeps its last content.
+    /// Checks the file, and returns whether its content was read: immediately at the first call, later once a changed
+    /// file has been unmodified for [`QUIET`]. A file that can't be read keeps its last content.
     pub fn look(&mut self, now: Instant) -> bool {
         let stamp = Stamp::of(&self.path);
         if self.taken.as_ref() == Some(&stamp) {
@@ -73,12 +73,12 @@ impl Watched {
         self.take(stamp)
     }
 
-    /// Whether a change waits: the next look should come after [`QUIET`].
+    /// Returns whether a change waits. Then the next check should come after [`QUIET`].
     pub fn is_changing(&self) -> bool {
         self.changing.is_some()
     }
 
-    /// What can't be read is tried again at each look and told once.
+    /// An unreadable file is tried again at each check, but logged once.
     fn take(&mut self, stamp: Stamp) -> bool {
         let content = match &stamp {
             Stamp::Missing => Ok(Vec::new()),
@@ -123,7 +123,7 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// Never waits: a pipe without a writer is empty.
+/// Reads without waiting: a pipe without a writer is empty.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
     let mut content = Vec::new();
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder, the path of a file in it, and the moment of the first look.
+    /// Returns a folder, the path of a file in it, and the time of the first check.
     fn mk_file(content: Option<&str>) -> (tempfile::TempDir, Watched, Instant) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
@@ -150,7 +150,7 @@ mod tests {
         (dir, file, now)
     }
 
-    /// Looks twice, with the time between them in which a file has to be quiet.
+    /// Checks twice, with the time between in which a file must be unmodified.
     fn settled(file: &mut Watched, now: Instant) -> bool {
         !file.look(now) && file.is_changing() && file.look(now + QUIET)
     }
@@ -180,7 +180,7 @@ mod tests {
         fs::create_dir(&second).unwrap();
         fs::write(first.join("f"), "1").unwrap();
         fs::write(second.join("f"), "2").unwrap();
-        // As the kubelet does: a link to a link that is replaced.
+        // Like the kubelet: a link to a link that is replaced.
         let data = dir.path().join("data");
         symlink(&first, &data).unwrap();
         symlink(data.join("f"), dir.path().join("file")).unwrap();

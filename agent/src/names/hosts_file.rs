@@ -1,14 +1,14 @@
-//! What the agent takes from the hosts file. Entry point: [`parse`].
+//! Parses the hosts file. Entry point: [`parse`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::resolv_conf::{blank, lines};
 
-/// Addresses by name: complete, in lower case, without a trailing dot.
+/// Addresses by fully qualified name, in lower case, without the final dot.
 pub type Table = BTreeMap<String, Vec<IpAddr>>;
 
-/// Reads the file's content. Lines without a usable address are passed over; a missing file is an empty one.
+/// Parses the file's content. Lines without a usable address are skipped; a missing file counts as empty.
 pub fn parse(content: &[u8]) -> Table {
     let mut table = Table::new();
     for line in lines(content, &['#']) {
@@ -25,7 +25,8 @@ pub fn parse(content: &[u8]) -> Table {
     table
 }
 
-/// An endpoint's address; `None` if it is none. Proxies can't use a link-local address without its interface.
+/// Returns an endpoint's address; `None` if the word isn't one. Proxies can't use a link-local address without its
+/// interface.
 fn address(word: &str) -> Option<IpAddr> {
     let ip: IpAddr = word.split('%').next()?.parse().ok()?;
     match ip {
@@ -39,7 +40,7 @@ fn address(word: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// A file's content, and its names with their addresses.
+    /// A file's content, and the expected names with their addresses.
     type Case<'a> = (&'a [u8], &'a [(&'a str, &'a str)]);
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is asked for a name, in which order, and what the answers say together. Pure.
+//! Which forms of a name are queried, in which order, and how the answers are combined. Pure.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -6,26 +6,26 @@ use std::time::Instant;
 use super::hosts_file::Table;
 use crate::world::Host;
 
-/// What was said of a name in one address family.
+/// The answer for a name in one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Addresses, good until then.
+    /// Addresses, valid until this time.
     Found(Vec<IpAddr>, Instant),
-    /// The name exists, without any.
+    /// The name exists, but has no addresses.
     Empty,
-    /// The name does not exist, in whatever family.
+    /// The name doesn't exist in any family.
     Absent,
-    /// Nobody could say.
+    /// No server could answer.
     Failed(String),
 }
 
-/// What was said of a name: of its IPv4 addresses, and of its IPv6 addresses.
+/// The answers for a name: for IPv4 addresses, and for IPv6 addresses.
 pub type Answer = [Part; 2];
 
 // === impl Part ===
 
 impl Part {
-    /// Why nobody could say.
+    /// Returns why no server could answer.
     pub fn error(&self) -> Option<&str> {
         match self {
             Self::Failed(error) => Some(error),
@@ -34,7 +34,7 @@ impl Part {
     }
 }
 
-/// The forms of a name, in the order in which they are tried. A trailing dot says that it is complete.
+/// Returns the forms of a name, in the order in which they are tried. A name with a final dot is fully qualified.
 pub fn forms(host: &Host, domain: &str) -> Vec<String> {
     let (namespace, name) = host;
     if name.ends_with('.') {
@@ -42,14 +42,14 @@ pub fn forms(host: &Host, domain: &str) -> Vec<String> {
     }
     let suffixes = [format!("{namespace}.svc.{domain}."), format!("svc.{domain}."), format!("{domain}.")];
     let mut all: Vec<String> = suffixes.iter().map(|suffix| format!("{name}.{suffix}")).collect();
-    // Names with many dots are nearly always complete: ask for them as they are first.
+    // Names with many dots are nearly always fully qualified, so they are tried unchanged first.
     let at = if name.split('.').count() > 4 { 0 } else { all.len() };
     all.insert(at, format!("{name}."));
     all
 }
 
-/// What a table says of the first form that it has. It says everything of that name: no server is asked for the other
-/// family.
+/// Returns a table's answer for the first form that it contains. The answer is complete: no server is queried for the
+/// other family.
 pub fn in_table(table: &Table, forms: &[String]) -> Option<Answer> {
     let named = |form: &String| table.get(&form.trim_end_matches('.').to_lowercase());
     let addresses = forms.iter().find_map(named)?;
@@ -60,18 +60,18 @@ pub fn in_table(table: &Table, forms: &[String]) -> Option<Answer> {
     Some([family(true), family(false)])
 }
 
-/// Whether the answer for one form makes further forms needless: it has addresses.
+/// Returns whether the answer for one form has addresses, so that further forms aren't needed.
 pub fn settles(answer: &Answer) -> bool {
     expiry(answer).is_some()
 }
 
-/// What the answers for the forms that were asked say together. One with addresses is the answer. Without one, the name
-/// does not exist only if that is certain of every form; otherwise the families that a server failed for are unknown.
+/// Combines the answers for all queried forms. A form with addresses is the result. Otherwise the name doesn't exist
+/// only if every form certainly doesn't; else the families in which a server failed are unknown.
 pub fn together(answers: &[Answer]) -> Answer {
     if let Some(found) = answers.iter().find(|answer| settles(answer)) {
         return found.clone();
     }
-    // A name that does not exist has addresses in no family, whoever failed for the other one.
+    // A name that doesn't exist has no addresses in any family, even if the other family's query failed.
     let possible = || answers.iter().filter(|answer| !answer.contains(&Part::Absent));
     let family = |i: usize| {
         let failed = possible().map(|answer| &answer[i]).find(|part| part.error().is_some());
@@ -80,7 +80,7 @@ pub fn together(answers: &[Answer]) -> Answer {
     [family(0), family(1)]
 }
 
-/// The addresses in force after an answer: a family that nobody could speak for keeps the ones that it had.
+/// Returns the addresses to use after an answer. A family without an answer keeps its last addresses.
 pub fn merged(answer: &Answer, last: &[IpAddr]) -> Vec<IpAddr> {
     let mut all = Vec::new();
     for (part, is_v4) in answer.iter().zip([true, false]) {
@@ -93,7 +93,7 @@ pub fn merged(answer: &Answer, last: &[IpAddr]) -> Vec<IpAddr> {
     all
 }
 
-/// When the first of the found addresses is to be asked for again; `None` if nothing was found.
+/// Returns when the first of the addresses expires; `None` if there are none.
 pub fn expiry(answer: &Answer) -> Option<Instant> {
     let until = |part: &Part| match part {
         Part::Found(_, until) => Some(*until),

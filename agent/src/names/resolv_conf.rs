@@ -1,32 +1,32 @@
-//! What the agent takes from `resolv.conf`. Entry point: [`ResolvConf::parse`].
+//! Parses `resolv.conf`. Entry point: [`ResolvConf::parse`].
 //!
-//! Reading is lenient, as the C library's is: what can't be used is passed over. `search`, `domain` and `ndots` are not
-//! used: the search list belongs to the resource's namespace, not to this process.
+//! Parsing is lenient, like the C library's: unusable parts are skipped. `search`, `domain` and `ndots` are ignored,
+//! because the search list belongs to the resource's namespace, not to this process.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Servers at most; the C library's `MAXNS`.
+/// Maximum number of servers; the C library's `MAXNS`.
 const SERVERS: usize = 3;
 
-/// Bounds of `timeout`, in seconds; the upper one is the C library's.
+/// Minimum and maximum of `timeout`, in seconds. The maximum is the C library's.
 const TIMEOUT: (u64, u64) = (1, 30);
 
-/// Bounds of `attempts`; the upper one is the C library's.
+/// Minimum and maximum of `attempts`. The maximum is the C library's.
 const ATTEMPTS: (usize, usize) = (1, 5);
 
-/// The servers to ask, and how.
+/// The servers, and how to query them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// At most three, in the order in which they are asked; never empty.
+    /// One to three servers, in the order in which they are queried.
     pub servers: Vec<IpAddr>,
-    /// The file names no usable server: `servers` is the C library's default, 127.0.0.1.
+    /// Whether the file names no usable server; then `servers` is the C library's default, 127.0.0.1.
     pub is_default: bool,
-    /// How long one server may take.
+    /// Timeout of one server.
     pub timeout: Duration,
-    /// How often a silent server is asked.
+    /// Number of queries to a silent server.
     pub attempts: usize,
-    /// Whether questions carry EDNS, for longer answers.
+    /// Whether queries use EDNS, which allows longer answers.
     pub edns0: bool,
 }
 
@@ -45,7 +45,7 @@ impl Default for ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads the file's content. A missing file is an empty one.
+    /// Parses the file's content. A missing file counts as empty.
     pub fn parse(content: &[u8]) -> Self {
         let mut conf = Self::default();
         let mut servers = Vec::new();
@@ -81,7 +81,7 @@ impl ResolvConf {
     }
 }
 
-/// The lines of a file without their comments. Bytes that are not UTF-8 are replaced.
+/// Returns the lines of a file without comments. Invalid UTF-8 is replaced.
 pub(super) fn lines(content: &[u8], comment: &[char]) -> Vec<String> {
     let text = String::from_utf8_lossy(content);
     let text = text.trim_start_matches('\u{feff}');
@@ -89,20 +89,20 @@ pub(super) fn lines(content: &[u8], comment: &[char]) -> Vec<String> {
     text.split(['\n', '\r']).map(uncommented).collect()
 }
 
-/// Separates words: white space, and NUL, which a crash leaves in files.
+/// Returns whether a character separates words: white space, or NUL, which a crash leaves in files.
 pub(super) fn blank(c: char) -> bool {
     c.is_whitespace() || c == '\0'
 }
 
-/// A server's address; `None` if it can't be asked. A scope (`%eth0`) is needed only by link-local addresses, to which
-/// the resolver can't send.
+/// Returns a server's address; `None` if it can't be queried. Only link-local addresses need a scope (`%eth0`), and the
+/// resolver can't send to them.
 fn address(word: &str) -> Option<IpAddr> {
     let (ip, scope) = word.split_once('%').map_or((word, None), |(ip, scope)| (ip, Some(scope)));
     let ip: IpAddr = ip.parse().ok()?;
     match ip.to_canonical() {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => None,
         IpAddr::V4(_) if scope.is_some() => None,
-        // The own host, whose answers come from its loopback address.
+        // The host itself, which answers from its loopback address.
         IpAddr::V4(ip) if ip.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
         ip => Some(ip),

@@ -1,7 +1,7 @@
-//! Asks DNS servers. Entry point: [`Servers::look_up`].
+//! Queries DNS servers. Entry point: [`Servers::look_up`].
 //!
-//! The library (hickory) speaks the protocol with one server and follows CNAMEs. The order of servers is decided here:
-//! the library takes a server's SERVFAIL for the last word and asks no other one.
+//! The library (hickory) handles the protocol with one server and follows CNAMEs. The order of servers is determined
+//! here, because the library stops at the first server's SERVFAIL.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,46 +18,47 @@ use hickory_resolver::proto::rr::Name;
 use super::questions::{self, Answer, Part};
 use super::resolv_conf::ResolvConf;
 
-/// How long a server is waited for at most before the next one is asked.
+/// Maximum time to wait for a server before the next one is queried.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How long all forms of a name may take together.
+/// Timeout for all forms of a name together.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The port of DNS.
+/// The port of DNS servers.
 const PORT: u16 = 53;
 
-/// The servers, and how they are asked.
+/// The servers, and how to query them.
 pub struct Servers {
     servers: Vec<Server>,
-    /// The server that is asked first: the next one after a silence.
+    /// The server that is queried first. After a silence it is the next one.
     first: AtomicUsize,
     silence: Duration,
     attempts: usize,
-    /// Put before errors.
+    /// Prefix of errors.
     note: &'static str,
 }
 
 /// One server.
 struct Server {
     address: SocketAddr,
-    /// One for each family: a failure in one must not pass for the absence of the name in both. Or why there is none.
+    /// One resolver per family, because a failure in one family must not count as absence of the name in both. `Err`:
+    /// why there are none.
     resolvers: Result<[TokioResolver; 2], String>,
 }
 
-/// What one server said in one family.
+/// The result of a query to one server in one family.
 enum Said {
     Part(Part),
-    /// It answered with an error.
+    /// An error answer.
     Error(String),
-    /// It did not answer.
+    /// No answer.
     Silence(String),
 }
 
 // === impl Servers ===
 
 impl Servers {
-    /// The servers of `resolv.conf`, or this one instead.
+    /// Creates the resolver for the servers of `resolv.conf`, or for `only` instead.
     pub fn new(conf: &ResolvConf, only: Option<SocketAddr>) -> Self {
         let addresses = match only {
             Some(server) => vec![server],
@@ -77,8 +78,8 @@ impl Servers {
         }
     }
 
-    /// Asks for the forms of a name one after the other, until one has addresses. An error or a silence ends nothing:
-    /// the next server and the next form are asked.
+    /// Queries the forms of a name in order, until one has addresses. After an error or a silence, the next server and
+    /// the next form are tried.
     pub async fn look_up(&self, forms: &[String]) -> Answer {
         let mut answers = Vec::new();
         let asked = tokio::time::timeout(PATIENCE, self.ask_all(forms, &mut answers)).await;
@@ -92,7 +93,7 @@ impl Servers {
     async fn ask_all(&self, forms: &[String], answers: &mut Vec<Answer>) {
         let mut attempts = self.attempts;
         for form in forms {
-            // A form that is too long for DNS does not exist.
+            // A form that is too long for DNS doesn't exist.
             if Name::from_utf8(form).is_err() {
                 continue;
             }
@@ -103,14 +104,14 @@ impl Servers {
             if settled {
                 return;
             }
-            // When all are silent for one form, waiting as long for the others helps nobody.
+            // If all servers are silent for one form, waiting for the other forms is pointless.
             if v4.1 && v6.1 {
                 attempts = 1;
             }
         }
     }
 
-    /// The answer for one form in one family, and whether all servers were silent.
+    /// Returns the answer for one form in one family, and whether all servers were silent.
     async fn ask(&self, form: &str, family: usize, attempts: usize) -> (Part, bool) {
         let mut errors: Vec<String> = Vec::new();
         let mut silent = self.in_order();
@@ -141,7 +142,7 @@ impl Servers {
         order
     }
 
-    /// Begins with the next server from now on, if this silent one was the first.
+    /// Makes the next server the first one, if this silent server was the first.
     fn pass_over(&self, silent: usize) {
         let next = (silent + 1) % self.servers.len();
         let _ = self.first.compare_exchange(silent, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -188,7 +189,7 @@ fn found_part(addresses: Vec<IpAddr>, until: Instant) -> Part {
     if addresses.is_empty() { Part::Empty } else { Part::Found(addresses, until) }
 }
 
-/// The configuration with one server, asked by UDP, and by TCP when an answer is too long for that.
+/// Returns the configuration with one server. Queries use UDP, and TCP for longer answers.
 fn only(server: SocketAddr) -> ResolverConfig {
     let at_port = |mut connection: ConnectionConfig| {
         connection.port = server.port();

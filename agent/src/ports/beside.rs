@@ -1,4 +1,4 @@
-//! Whether a proxy could open a port beside another socket. Entry point: [`is_possible`].
+//! Whether a proxy can open a port that another socket already uses. Entry point: [`is_possible`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd as _;
@@ -9,11 +9,11 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind,
 use super::sockets::Bound;
 use crate::claims::Transport;
 
-/// An address that nobody sends to: beside a wildcard socket, the attempt takes no datagram from it.
+/// An address without traffic: next to a wildcard socket, the attempt takes no datagram from it.
 const UNUSED: Ipv4Addr = Ipv4Addr::new(127, 77, 84, 1);
 
-/// Tries it: the kernel tells nobody whether a socket has SO_REUSEPORT. Without it, and for sockets of other users, a proxy
-/// says itself that the address is in use.
+/// Tries to open the port, because the kernel doesn't report whether a socket has SO_REUSEPORT. Without it, and for
+/// sockets of other users, the proxy itself reports that the address is in use.
 pub(super) fn is_possible(other: &Bound) -> bool {
     attempt(other).is_ok()
 }
@@ -32,7 +32,7 @@ fn attempt(other: &Bound) -> nix::Result<()> {
     let made = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&made, ReusePort, &true)?;
     if other.transport == Transport::Tcp {
-        // As Envoy does: old connections are no obstacle.
+        // Like Envoy: old connections are no obstacle.
         setsockopt(&made, ReuseAddr, &true)?;
     }
     bind(made.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, other.port)))

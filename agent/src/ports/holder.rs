@@ -1,13 +1,13 @@
-//! The processes that hold sockets, from `/proc/<pid>/fd`. Entry point: [`holders`].
+//! Finds the processes that hold sockets, from `/proc/<pid>/fd`. Entry point: [`holders`].
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
 use portreeve_keeper::held::sockets_of;
 
-/// The process that holds each of these sockets, as far as it can be told: `first` are looked at before all others, so that a
-/// socket that one of them shares with a child of another program counts as theirs. A process of another user shows its
-/// files to root alone.
+/// Returns the process that holds each of these sockets, if it can be determined. The processes in `first` are
+/// inspected before all others, so that a socket shared with a child counts as theirs. Only root can see the files of
+/// another user's process.
 pub(super) fn holders(mut wanted: HashSet<u32>, first: &[u32]) -> HashMap<u32, u32> {
     let mut found = HashMap::new();
     for pid in first.iter().copied() {
@@ -28,12 +28,12 @@ fn look(pid: u32, wanted: &mut HashSet<u32>, found: &mut HashMap<u32, u32>) {
     if wanted.is_empty() {
         return;
     }
-    // A process that can't be read shows nothing.
+    // A process that can't be inspected has no known sockets.
     let sockets = sockets_of(pid).unwrap_or_default();
     found.extend(sockets.into_iter().filter(|inode| wanted.remove(inode)).map(|inode| (inode, pid)));
 }
 
-/// A process for people: its number and, where it can be read, its name.
+/// Describes a process for people: its pid and, if readable, its name.
 pub(crate) fn title(pid: u32) -> String {
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
         Ok(name) => format!("process {pid} ({})", name.trim_end()),

@@ -1,12 +1,13 @@
-//! Looks for processes that share ports with this node's proxies, and tells the world of them. Entry point: [`Watch`].
+//! Finds processes that share ports with this node's proxies, and reports them to the world. Entry point: [`Watch`].
 //!
-//! It looks in the agent's own network namespace, which is the host's: at the ports that NodeProxies' listeners want or may
-//! want next. A proxy is whoever a keeper of this agent keeps, or who is in a pod that has a proxy.
+//! It inspects the agent's own network namespace, which is the host's, for the ports that NodeProxies' listeners want
+//! or may want next. A proxy is a process that a keeper of this agent runs, or one in a pod that has a proxy.
 //!
-//! The agent reads which sockets a process holds, which takes the same user or CAP_SYS_PTRACE. Where gateways are in pods it
-//! has neither, and asks their keepers about the sockets of their users. A socket that no keeper claims is a stranger's if
-//! every gateway pod has a keeper, all keepers answered, and no other proxy on the host's network has that user. Otherwise
-//! the agent says nothing of it and asks again at the next look. It says nothing either where Envoy itself will say that the
+//! Reading which sockets a process holds requires the same user or CAP_SYS_PTRACE. If gateways run in pods, the agent
+//! has neither, and asks their keepers about the sockets of their users. A socket that no keeper claims belongs to a
+//! stranger if every gateway pod has a keeper, all keepers answered, and no other proxy on the host's network has that
+//! user. Otherwise the agent reports nothing and asks again at the next check. It also reports nothing if Envoy itself
+//! will report that the port is in use.
 //! port is in use.
 
 mod beside;
@@ -41,25 +42,25 @@ use sockets::Bound;
 use unread::{Round, Suspects};
 use whose::Whose;
 
-/// How often the sockets are looked at.
+/// How often the sockets are checked.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How soon they are looked at again for a listener that is held back on a guess.
+/// How soon they are checked again for a listener that is held back on a guess.
 const SOON: Duration = Duration::from_millis(50);
 
-/// What is known of the sockets of this network namespace.
+/// What is known about the sockets of this network namespace.
 pub struct Watch {
     local: Arc<Local>,
     keepers: Keepers,
     families: Families,
-    /// By inode.
+    /// Known owners, by inode.
     known: HashMap<u32, Whose>,
-    /// The users of sockets whose holders can't be read, by inode.
+    /// Users of sockets whose holders can't be read, by inode.
     unread: HashMap<u32, u32>,
-    /// Those to ask the keepers about, with their users.
+    /// Sockets to ask the keepers about, with their users.
     open: Vec<(u32, u32)>,
-    /// What the keepers said since the last look.
+    /// The keepers' answers since the last check.
     round: Round,
-    /// A first look was taken.
+    /// Whether the first check was made.
     begun: bool,
     failing: bool,
 }
@@ -67,7 +68,7 @@ pub struct Watch {
 // === impl Watch ===
 
 impl Watch {
-    /// Takes a first look.
+    /// Creates the watch and makes the first check.
     pub fn begin(local: Arc<Local>, keepers: Keepers, families: Families) -> Self {
         let (known, unread, open, round) = Default::default();
         let mut watch =
@@ -76,15 +77,15 @@ impl Watch {
         watch
     }
 
-    /// Looks again and again.
+    /// Checks repeatedly.
     ///
     /// # Errors
-    /// A look panicked.
+    /// Returns an error if a check panicked.
     pub async fn run(mut self) -> anyhow::Result<()> {
         let mut changes = self.local.changes();
         loop {
             let local = self.local.clone();
-            // Time is up, or a listener waits.
+            // The period has ended, or a listener waits.
             let _ = timeout(PERIOD, guesses(&local, &mut changes)).await;
             self = spawn_blocking(move || {
                 self.look();
@@ -96,8 +97,8 @@ impl Watch {
         }
     }
 
-    /// The first look finds out whose all sockets are: the proxies that an earlier agent served may have ports of listeners
-    /// that this agent has not heard of yet, and must not lose them for the moment of a later look.
+    /// Makes one check. The first check identifies the owners of all sockets: proxies of an earlier agent may have
+    /// ports of listeners that this agent doesn't know yet, and must not lose them until a later check.
     fn look(&mut self) {
         if !self.can_tell() {
             return;
@@ -105,7 +106,7 @@ impl Watch {
         match sockets::bound() {
             Ok(bound) => {
                 self.failing = false;
-                // Afterwards: a proxy's socket is there only for a listener that was wanted before.
+                // Read after the sockets: a proxy's socket exists only for a listener that was wanted before.
                 let wanted = self.local.read(World::wanted_ports);
                 let first = !self.begun;
                 let strangers = self.strangers(&bound, |port| first || wanted.contains(port));
@@ -116,7 +117,7 @@ impl Watch {
         }
     }
 
-    /// Whether proxies in pods can be told from other processes.
+    /// Returns whether proxies in pods can be distinguished from other processes.
     fn can_tell(&self) -> bool {
         let claimed = self.local.door().identity() == Identity::Claimed;
         !claimed || !self.local.read(World::has_pods_on_host)
@@ -128,7 +129,7 @@ impl Watch {
         }
     }
 
-    /// The ports on which there is a socket that is not a proxy's.
+    /// Returns the ports with a socket that doesn't belong to a proxy.
     fn strangers(&mut self, bound: &[Bound], concerns: impl Fn(&(Transport, u32)) -> bool) -> Strangers {
         let any = Bind::wildcard(self.families);
         let mut ports: BTreeMap<_, Vec<&Bound>> = BTreeMap::new();
@@ -140,7 +141,7 @@ impl Watch {
         ports.into_iter().filter_map(|(port, all)| Some((port, self.stranger(&all)?))).collect()
     }
 
-    /// Finds out whose these sockets are, and forgets those that are gone.
+    /// Determines the owners of these sockets, and forgets closed ones.
     fn resolve(&mut self, bound: &[Bound], inodes: impl Iterator<Item = u32>) {
         let sockets: HashMap<u32, &Bound> = bound.iter().map(|one| (one.inode, one)).collect();
         self.known.retain(|inode, _| sockets.contains_key(inode));
@@ -158,7 +159,7 @@ impl Watch {
         self.known.get(&inode).is_some_and(Whose::is_settled)
     }
 
-    /// Finds out from the processes' files whose sockets are.
+    /// Determines the owners of sockets from the processes' files.
     fn read(&mut self, asked: HashSet<u32>, sockets: &HashMap<u32, &Bound>) {
         if asked.is_empty() {
             return;
@@ -181,7 +182,7 @@ impl Watch {
         }
     }
 
-    /// Takes what the keepers said of sockets whose holders can't be read.
+    /// Applies the keepers' answers about sockets whose holders can't be read.
     fn hear(&mut self, unread: &HashSet<u32>) {
         let mut suspects: HashMap<u32, Suspects> = HashMap::new();
         for inode in unread.iter().filter(|inode| self.round.is_about(**inode)) {
@@ -210,7 +211,7 @@ impl Watch {
         })
     }
 
-    /// What is to be told of a port with these sockets.
+    /// Returns what to report for a port with these sockets.
     fn stranger(&self, sockets: &[&Bound]) -> Option<Stranger> {
         let known = || sockets.iter().map(|one| self.known.get(&one.inode));
         let may_be = |whose: Option<&Whose>| {
@@ -223,7 +224,7 @@ impl Watch {
         });
         let (who, unsure) = match told {
             Some(told) => told,
-            // Looked up when a listener wants the port.
+            // Determined when a listener wants the port.
             None if known().any(may_be) => ("another process".into(), true),
             None => return None,
         };

@@ -1,5 +1,5 @@
 //! The sockets of this network namespace that wait for datagrams or connections, from the kernel's `sock_diag` (man 7).
-//! It passes over connected sockets in the kernel; `/proc/net/udp` would list each of ten thousand sessions. Entry point:
+//! The kernel filters out connected sockets; `/proc/net/udp` would list each of ten thousand sessions. Entry point:
 //! [`bound`].
 
 use std::io;
@@ -30,7 +30,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// `INET_DIAG_SKV6ONLY`.
 const V6_ONLY: u16 = 11;
-/// The kernel answers at once.
+/// Timeout in seconds. The kernel normally answers immediately.
 const PATIENCE_S: i64 = 1;
 
 /// A socket that waits for datagrams or connections.
@@ -39,9 +39,9 @@ pub(super) struct Bound {
     pub(super) transport: Transport,
     pub(super) address: IpAddr,
     pub(super) port: u16,
-    /// It takes no IPv4 although its address is `::`.
+    /// Whether it receives no IPv4 although its address is `::`.
     pub(super) v6_only: bool,
-    /// Names the socket for as long as it is open.
+    /// Identifies the socket while it is open.
     pub(super) inode: u32,
     /// The user who opened it.
     pub(super) user: u32,
@@ -50,7 +50,8 @@ pub(super) struct Bound {
 // === impl Bound ===
 
 impl Bound {
-    /// The addresses that it takes traffic of. One on `::` takes IPv4 too, unless it was told otherwise.
+    /// Returns the addresses whose traffic it receives. A socket on `::` also receives IPv4, unless it is restricted to
+    /// IPv6.
     pub(super) fn bind(&self) -> Bind {
         match self.address {
             IpAddr::V6(any) if any.is_unspecified() && !self.v6_only => Bind::wildcard(Families::Dual),
@@ -59,10 +60,10 @@ impl Bound {
     }
 }
 
-/// All of them.
+/// Returns all such sockets.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// Returns an error if the kernel's answer can't be read.
 pub(super) fn bound() -> io::Result<Vec<Bound>> {
     let kernel =
         socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
@@ -77,7 +78,7 @@ pub(super) fn bound() -> io::Result<Vec<Bound>> {
     Ok(all)
 }
 
-/// Asks for the UDP sockets that are not connected, or the TCP sockets that listen.
+/// Requests the unconnected UDP sockets, or the listening TCP sockets.
 fn ask(kernel: &OwnedFd, family: AddressFamily, transport: Transport) -> io::Result<()> {
     // IPPROTO_UDP and TCP_CLOSE; IPPROTO_TCP and TCP_LISTEN.
     let (protocol, state) = match transport {
@@ -96,7 +97,7 @@ fn ask(kernel: &OwnedFd, family: AddressFamily, transport: Transport) -> io::Res
     Ok(())
 }
 
-/// Reads the answer to its end.
+/// Reads the answer until its end.
 fn hear(kernel: &OwnedFd, transport: Transport, all: &mut Vec<Bound>) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -113,7 +114,7 @@ fn hear(kernel: &OwnedFd, transport: Transport, all: &mut Vec<Bound>) -> io::Res
     }
 }
 
-/// The first message's type and body, and what is behind it.
+/// Returns the first message's type and body, and the remaining bytes.
 fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(number(bytes, 0)?).ok().filter(|length| *length >= HEADER)?;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
@@ -126,7 +127,7 @@ fn refusal(body: &[u8]) -> io::Error {
     io::Error::from_raw_os_error(code.wrapping_neg())
 }
 
-/// Reads an `inet_diag_msg` with its attributes.
+/// Parses an `inet_diag_msg` with its attributes.
 fn parse(body: &[u8], transport: Transport) -> Option<Bound> {
     let address = match i32::from(*body.first()?) {
         family if family == AddressFamily::Inet as i32 => {
@@ -140,7 +141,7 @@ fn parse(body: &[u8], transport: Transport) -> Option<Bound> {
     Some(Bound { transport, address, port, v6_only, inode, user })
 }
 
-/// Whether the attribute of this type is there and not zero.
+/// Returns whether the attribute of this type exists and is not zero.
 fn flag(mut attributes: &[u8], wanted: u16) -> bool {
     let half = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     while let (Some(length), Some(kind)) = (half(attributes, 0), half(attributes, 2)) {

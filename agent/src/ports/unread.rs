@@ -1,5 +1,5 @@
-//! Sockets whose holders this process can't read: a gateway's Envoy has another user. What is made of the answers of the
-//! gateways' keepers: [`judge`].
+//! Sockets whose holders this process can't read, because a gateway's Envoy has another user. [`judge`] evaluates the
+//! answers of the gateways' keepers.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -12,26 +12,26 @@ use crate::world::Tenant;
 
 use portreeve_xds::Name;
 
-/// Sockets in one question; others are asked for in a later look.
+/// Maximum number of sockets in one question. Later checks ask about the others.
 const LIMIT: usize = 10_000;
-/// Processes that are named.
+/// Maximum number of processes named in a message.
 const NAMED: usize = 3;
 
-/// A round of questions about sockets: what all keepers said together.
+/// A round of questions about sockets, with the combined answers of all keepers.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// The sockets of the round.
     asked: HashSet<u32>,
-    /// Those that keepers were asked about: their users are those of gateways' Envoys.
+    /// The sockets that keepers were asked about: those with the user of a gateway's Envoy.
     put: HashSet<u32>,
-    /// Those that gateways' Envoys hold; `None` when not every keeper has answered.
+    /// The sockets that gateways' Envoys hold; `None` if a keeper hasn't answered.
     held: Option<HashSet<u32>>,
 }
 
-/// The processes of a user that could hold a socket of the host which no gateway's Envoy holds.
+/// The processes of a user that may hold a socket of the host which no gateway's Envoy holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Suspects {
-    /// One of them may be a proxy that has no keeper.
+    /// One of them may be a proxy without a keeper.
     doubtful: bool,
     pids: Vec<u32>,
 }
@@ -53,20 +53,20 @@ impl Round {
         Self { asked, put: put.into_iter().collect(), held }
     }
 
-    /// Whether the round was about this socket.
+    /// Returns whether the round was about this socket.
     pub(super) fn is_about(&self, inode: u32) -> bool {
         self.asked.contains(&inode)
     }
 
-    /// Whether a gateway's Envoy holds the socket; `None` when that is not known.
+    /// Returns whether a gateway's Envoy holds the socket; `None` if that isn't known.
     pub(super) fn held(&self, inode: u32) -> Option<bool> {
         let held = self.held.as_ref().filter(|_| self.put.contains(&inode))?;
         Some(held.contains(&inode))
     }
 }
 
-/// Whose a socket of `user` is. `held` tells whether a gateway's Envoy has it, `again` whether it was a stranger's at the last
-/// look too.
+/// Decides who owns a socket of `user`. `held` tells whether a gateway's Envoy holds it, `again` whether it belonged to
+/// a stranger at the last check too.
 pub(super) fn judge(
     held: Option<bool>,
     user: u32,
@@ -83,7 +83,7 @@ pub(super) fn judge(
     }
 }
 
-/// A process of `user`, for people.
+/// Describes a process of `user` for people.
 fn who(user: u32, pids: &[u32]) -> String {
     let titles: Vec<String> = pids.iter().take(NAMED + 1).map(|pid| title(*pid)).collect();
     match titles.len() {
@@ -93,7 +93,7 @@ fn who(user: u32, pids: &[u32]) -> String {
     }
 }
 
-/// The processes of `user` that could hold a socket of the host which no gateway's Envoy holds.
+/// Returns the processes of `user` that may hold a socket of the host which no gateway's Envoy holds.
 pub(super) fn suspects(user: u32, tenant: impl Fn(&str) -> Tenant) -> Suspects {
     let mut found = Suspects::default();
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
@@ -118,7 +118,7 @@ pub(super) fn suspects(user: u32, tenant: impl Fn(&str) -> Tenant) -> Suspects {
     found
 }
 
-/// The effective user, from the text of `/proc/<pid>/status`.
+/// Returns the effective user from the text of `/proc/<pid>/status`.
 fn user_of(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
 }

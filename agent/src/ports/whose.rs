@@ -1,23 +1,23 @@
-//! Whose a socket is, as far as is known: [`Whose`].
+//! The owner of a socket, as far as it is known: [`Whose`].
 
-/// Whose a socket is.
+/// The owner of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// One of this node's proxies has it.
+    /// A proxy of this node.
     Ours,
-    /// No process that can be seen has it, or no proxy can open the port beside it, which Envoy says itself.
+    /// Either no visible process holds it, or no proxy can open the same port, which Envoy reports itself.
     Unknown,
-    /// This process was found to have it, and `certain`: also at a second look. A proxy whose keeper was just killed has
-    /// no keeper for the moment of its end.
+    /// This process holds it. `certain`: a second check found the same. A proxy whose keeper was just killed has no
+    /// keeper until it ends.
     Stranger { who: String, certain: bool },
-    /// The agent can't read who has it, and it is not known from the keepers. `guess`: they were not asked yet.
+    /// The agent can't read who holds it, and the keepers haven't told. `guess`: they weren't asked yet.
     Unread { guess: bool },
 }
 
 // === impl Whose ===
 
 impl Whose {
-    /// Whether later looks find out no more.
+    /// Returns whether later checks can't find out more.
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::Ours | Self::Unknown => true,

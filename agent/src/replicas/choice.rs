@@ -1,8 +1,9 @@
-//! Which replica feeds this agent ([`Choice`]): by rendezvous hash, so that replicas share the agents evenly and an agent
-//! has the same home wherever it asks from.
+//! Chooses the replica that feeds this agent ([`Choice`]). Rendezvous hashing spreads the agents evenly over the
+//! replicas and gives each agent the same home from anywhere.
 //!
-//! Pure; the clock is passed in. Among the replicas that answer, the first in this node's order; after a failure the next
-//! one; and home again only when home has been there for [`STABLE`], longer after each time that it failed us.
+//! Pure; the clock is passed in. The choice is the first answering replica in this node's order; after a failure it is
+//! the next one. The feed returns home only after home has answered for [`STABLE`], or longer after each failure of
+//! home.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,39 +13,39 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Replica;
 
-/// How long a better replica has to be there before the feed goes back to it.
+/// How long a better replica must answer before the feed returns to it.
 pub const STABLE: Duration = Duration::from_secs(5);
 
-/// A replica that was not heard for this long is not counted on.
+/// A replica that hasn't answered for this long isn't chosen.
 pub const UNHEARD: Duration = Duration::from_secs(2);
 
-/// A replica that failed is not tried again this soon, as long as there is another.
+/// How long a failed replica isn't tried again, if there is another.
 const SHUN: Duration = Duration::from_secs(2);
 
-/// The wait for a way back doubles with each failure, this often.
+/// The wait before a return doubles with each failure, up to this many times.
 const DOUBLINGS: u32 = 6;
 
 /// When a replica answered reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
-    /// Since when it answers without a gap; none: the stream is broken.
+    /// Since when it answers without a gap; `None` if the stream is broken.
     pub since: Option<Instant>,
     /// When it last answered.
     pub last: Instant,
 }
 
-/// What is known of the replicas at a moment.
+/// The known state of the replicas at one time.
 #[derive(Clone, Copy)]
 pub struct Sight<'s> {
     /// All replicas.
     pub known: &'s BTreeSet<Replica>,
-    /// When they answered.
+    /// When each answered.
     pub heard: &'s BTreeMap<Replica, Heard>,
-    /// Now.
+    /// The current time.
     pub now: Instant,
 }
 
-/// The replica that feeds this agent, and what became of the others.
+/// The replica that feeds this agent, and the failures of the others.
 #[derive(Debug)]
 pub struct Choice {
     node: String,
@@ -61,17 +62,17 @@ struct Failures {
 // === impl Choice ===
 
 impl Choice {
-    /// The choice of a node's agent, before the first.
+    /// Creates the state of a node's agent, without a choice.
     pub fn new(node: &str) -> Self {
         Self { node: node.into(), current: None, failures: BTreeMap::new() }
     }
 
-    /// The replica that feeds this agent, or that it tries to be fed by.
+    /// Returns the replica that feeds this agent, or to which it connects.
     pub fn current(&self) -> Option<&Replica> {
         self.current.as_ref()
     }
 
-    /// The next replica to connect to. The present one, if there is one, counts as failed.
+    /// Returns the next replica to connect to. The current one, if any, counts as failed.
     pub fn next(&mut self, sight: Sight<'_>) -> Option<Replica> {
         self.fail(sight.now);
         self.failures.retain(|replica, _| sight.known.contains(replica));
@@ -84,8 +85,8 @@ impl Choice {
         self.current.clone()
     }
 
-    /// A better replica than the present one that has been there long enough to go back to. It is taken for the choice:
-    /// the present one has not failed.
+    /// Returns whether a better replica has answered long enough to return to it, and makes it the choice. The current
+    /// one doesn't count as failed.
     pub fn way_home(&mut self, sight: Sight<'_>) -> bool {
         let Some(current) = &self.current else { return false };
         let order = self.order(sight.known);
@@ -98,7 +99,7 @@ impl Choice {
         true
     }
 
-    /// The present one answered, and had been at it for long: its failures are forgiven.
+    /// The current replica has answered for long, so its failures are forgotten.
     pub fn proved(&mut self) {
         if let Some(current) = &self.current {
             self.failures.remove(current);
@@ -125,7 +126,7 @@ impl Choice {
         self.failures.get(replica).map(|failures| now.duration_since(failures.last))
     }
 
-    /// This node's order of the replicas.
+    /// Returns the replicas in this node's order.
     fn order(&self, known: &BTreeSet<Replica>) -> Vec<Replica> {
         let mut order: Vec<Replica> = known.iter().cloned().collect();
         order.sort_by_cached_key(|replica| Reverse(xxh3_64(format!("{}\n{replica}", self.node).as_bytes())));
@@ -150,7 +151,7 @@ mod tests {
         (1..=count).map(|i| Replica::Tcp { secure: false, address: ([10, 0, 0, i], 18100).into() }).collect()
     }
 
-    /// A choice with a clock that is turned by hand; all replicas answer but those that are off.
+    /// A choice with a manual clock. All replicas answer except those that are off.
     struct Rig {
         choice: Choice,
         known: BTreeSet<Replica>,
@@ -173,7 +174,7 @@ mod tests {
             self.heard.insert(replica.clone(), Heard { since, last: self.now });
         }
 
-        /// Time passes, and these replicas answer all the while.
+        /// Advances the time, during which these replicas answer.
         fn pass(&mut self, seconds: u64, answering: &[&Replica]) {
             for _ in 0..seconds {
                 self.now += Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The feed from one replica at a time, and when it leaves that ([`run`]).
+//! Runs the feed from one replica at a time, and decides when it leaves that replica ([`run`]).
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,17 @@ use portreeve_xds::{Delta, Name, Node, Sink, Version};
 use super::Replicas;
 use super::choice::STABLE;
 
-/// How often it is asked whether the feed should go elsewhere.
+/// How often to check whether the feed should move.
 const ASK: Duration = Duration::from_millis(500);
 
-/// A sink that tells the replicas how the feed is.
+/// A sink that reports the feed's state to the replicas.
 struct Attended<K: Sink<PlanType>> {
     sink: K,
     replicas: Replicas,
     connected: bool,
 }
 
-/// Keeps sinks supplied until the shutdown: a new one for each time that the feed goes elsewhere by itself.
+/// Keeps the sink fed until the shutdown. Each time that the feed moves by its own decision, it gets a new sink.
 pub async fn run<K: Sink<PlanType>>(replicas: Replicas, sink: impl Fn() -> K, shutdown: Shutdown) {
     while !shutdown.begun() {
         let attended = Attended { sink: sink(), replicas: replicas.clone(), connected: false };
@@ -33,8 +33,8 @@ pub async fn run<K: Sink<PlanType>>(replicas: Replicas, sink: impl Fn() -> K, sh
     }
 }
 
-/// Ends when a better replica has been there for long enough, or when the present one has stopped answering: reports
-/// show that sooner than the feed's own keepalive does.
+/// Returns when a better replica has answered for long enough, or when the current one has stopped answering, which
+/// reports show sooner than the feed's own keepalive.
 async fn leave(replicas: &Replicas) {
     let (mut feeding, mut fed_since, mut proved) = (replicas.feeding(), None, false);
     loop {
@@ -87,7 +87,7 @@ impl<K: Sink<PlanType>> Sink<PlanType> for Attended<K> {
 }
 
 impl<K: Sink<PlanType>> Drop for Attended<K> {
-    /// A feed that goes elsewhere has ended like any other.
+    /// A feed that moves elsewhere has ended like any other.
     fn drop(&mut self) {
         if self.connected {
             self.connected(false);

@@ -1,6 +1,7 @@
-//! The replicas of the hub ([`Replicas`]): where they are, when each was last heard, and which of them feeds this agent.
+//! The hub's replicas ([`Replicas`]): their addresses, the time of each one's last answer, and which of them feeds this
+//! agent.
 //!
-//! Every replica gets the agent's reports, so whether one answers is known before the feed needs it.
+//! Every replica gets the agent's reports, so the agent knows whether a replica answers before the feed needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,24 +27,24 @@ use choice::{Choice, Sight};
 pub use feed::run as run_feed;
 pub use places::Places;
 
-/// How long a connection waits for a first address of the hub.
+/// How long a connection waits for the first address of a hub.
 const FIRST_WORD: Duration = Duration::from_secs(1);
 
-/// One replica of the hub, by its address.
+/// A hub replica, identified by its address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Replica {
     /// A Unix socket.
     Unix(PathBuf),
     /// An address and port.
     Tcp {
-        /// Over TLS.
+        /// Whether it uses TLS.
         secure: bool,
-        /// Where it is.
+        /// The address.
         address: SocketAddr,
     },
 }
 
-/// All replicas, shared by the feed and the reports. Clones are the same.
+/// All replicas, shared by the feed and the reports. Clones share the state.
 #[derive(Clone)]
 pub struct Replicas {
     shared: Arc<Shared>,
@@ -54,7 +55,7 @@ struct Shared {
     choice: Mutex<Choice>,
     known: watch::Sender<BTreeSet<Replica>>,
     heard: watch::Sender<BTreeMap<Replica, Heard>>,
-    /// How much longer than usual a replica is waited for, where it is late.
+    /// The factor by which the timeouts of a late replica are longer.
     patience: Mutex<BTreeMap<Replica, u32>>,
     /// The replica whose feed has answered.
     feeding: watch::Sender<Option<Replica>>,
@@ -76,7 +77,7 @@ impl fmt::Display for Replica {
 // === impl Replicas ===
 
 impl Replicas {
-    /// No replica is known yet; `node` is this agent's.
+    /// Creates an empty set. `node` is this agent's node.
     pub fn new(node: &str, link: Link) -> Self {
         let shared = Shared {
             link,
@@ -89,29 +90,29 @@ impl Replicas {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Follows which replicas there are.
+    /// Returns a receiver of the set of replicas.
     pub fn known(&self) -> watch::Receiver<BTreeSet<Replica>> {
         self.shared.known.subscribe()
     }
 
-    /// Follows when each replica last answered a report.
+    /// Returns a receiver of each replica's last answer to a report.
     pub fn heard_at(&self) -> watch::Receiver<BTreeMap<Replica, Heard>> {
         self.shared.heard.subscribe()
     }
 
-    /// Follows which replica feeds this agent; none: none does at the moment.
+    /// Returns a receiver of the replica that feeds this agent; `None` if there is none at the moment.
     pub fn feeding(&self) -> watch::Receiver<Option<Replica>> {
         self.shared.feeding.subscribe()
     }
 
-    /// When the replica that feeds this agent last answered a report; none: there is none, or it never did. What it sent
-    /// of other nodes' health is no fresher than that.
+    /// Returns when the replica that feeds this agent last answered a report; `None` if there is no such replica or
+    /// answer. Its data on other nodes' health is no fresher than that.
     pub fn feed_heard(&self) -> Option<Instant> {
         let feeding = self.shared.feeding.borrow().clone()?;
         self.shared.heard.borrow().get(&feeding).map(|heard| heard.last)
     }
 
-    /// How many replicas answered their last report in time.
+    /// Returns the number of replicas that answered their last report in time.
     pub fn answering(&self) -> usize {
         let heard = self.shared.heard.borrow();
         heard.values().filter(|one| one.since.is_some() && one.last.elapsed() <= choice::UNHEARD).count()
@@ -120,7 +121,7 @@ impl Replicas {
     /// Connects to a replica.
     ///
     /// # Errors
-    /// It can't be reached, or does not prove that it is the hub.
+    /// Returns an error if the replica can't be reached or doesn't prove that it is the hub.
     pub async fn channel(&self, replica: &Replica) -> anyhow::Result<Channel> {
         match replica {
             Replica::Unix(path) => {
@@ -135,12 +136,12 @@ impl Replicas {
         }
     }
 
-    /// The headers of a call to any replica.
+    /// Returns the headers of a call to any replica.
     pub fn headers(&self) -> HeaderMap {
         self.shared.link.headers()
     }
 
-    /// There are these replicas, and no others.
+    /// Sets the existing replicas.
     pub fn set(&self, replicas: BTreeSet<Replica>) {
         self.shared.known.send_if_modified(|known| {
             let differs = *known != replicas;
@@ -149,7 +150,7 @@ impl Replicas {
         });
     }
 
-    /// A replica answered a report.
+    /// Records a replica's answer to a report.
     pub fn heard(&self, replica: &Replica, now: Instant) {
         self.shared.heard.send_modify(|all| {
             let since = all.get(replica).and_then(|heard| heard.since).or(Some(now));
@@ -157,13 +158,13 @@ impl Replicas {
         });
     }
 
-    /// TLS handshakes with a replica may take this many times as long as usual, and so may answers to pings. A replica that
-    /// is late gets later with each connection that is given up and made anew.
+    /// Sets the factor by which a replica's TLS handshakes and ping answers may take longer. A late replica gets even
+    /// later with each connection that is given up and made again.
     pub fn be_patient(&self, replica: &Replica, patience: u32) {
         self.patience().insert(replica.clone(), patience);
     }
 
-    /// A replica's stream of reports broke.
+    /// Records that a replica's stream of reports broke.
     pub fn lost(&self, replica: &Replica) {
         self.shared.heard.send_if_modified(|all| match all.get_mut(replica) {
             Some(heard) => heard.since.take().is_some(),
@@ -171,20 +172,20 @@ impl Replicas {
         });
     }
 
-    /// There is no such replica any more.
+    /// Removes a replica.
     pub fn forget(&self, replica: &Replica) {
         self.shared.heard.send_if_modified(|all| all.remove(replica).is_some());
         self.patience().remove(replica);
     }
 
-    /// Waits a moment for the first word of where replicas are: at an agent's start nobody has looked yet.
+    /// Waits briefly for the first addresses: when an agent starts, no name has been resolved yet.
     async fn first_word(&self) {
         let mut known = self.known();
-        // Nobody knows any: the next try says so.
+        // No address is known; the next attempt reports that.
         let _ = tokio::time::timeout(FIRST_WORD, known.wait_for(|known| !known.is_empty())).await;
     }
 
-    /// Connects the feed: to another replica with each try that failed.
+    /// Connects the feed, to another replica after each failed attempt.
     fn connect(&self) -> Connect {
         let replicas = self.clone();
         Connect::Custom(Arc::new(move || {
@@ -206,7 +207,7 @@ impl Replicas {
         self.look(|choice, sight| choice.way_home(sight))
     }
 
-    /// Whether the replica that feeds this agent since then has answered reports meanwhile, and does so no more.
+    /// Returns whether the replica that feeds this agent since then has answered reports, but doesn't any more.
     fn fell_silent(&self, since: Instant) -> bool {
         let Some(feeding) = self.shared.feeding.borrow().clone() else { return false };
         let heard = self.shared.heard.borrow().get(&feeding).copied();
@@ -215,7 +216,7 @@ impl Replicas {
         })
     }
 
-    /// The feed has been answered by the replica that was chosen, or has ended.
+    /// Records that the chosen replica has answered the feed, or that the feed has ended.
     fn fed(&self, connected: bool) {
         let replica = self.choice().current().cloned().filter(|_| connected);
         if let Some(replica) = &replica {

@@ -1,4 +1,5 @@
-//! Where the replicas are ([`Places`]): as they were given, names resolved again and again, as a headless Service's are.
+//! The configured places of the replicas ([`Places`]): addresses, and names that are resolved repeatedly, for example a
+//! headless Service's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -11,26 +12,26 @@ use tokio::net::lookup_host;
 
 use super::{Replica, Replicas};
 
-/// Between two look-ups of a name, and after one that failed.
+/// Interval between two look-ups of a name, also after a failure.
 const EVERY: Duration = Duration::from_secs(3);
 const AFTER_FAILURE: Duration = Duration::from_millis(500);
 
-/// How long an answer may take.
+/// Timeout of a look-up.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Port of a hub whose address says none.
+/// Port of a hub whose address has none.
 const PORT: u16 = 18100;
 
 /// Where to find the replicas.
 #[derive(Clone, Debug)]
 pub enum Places {
-    /// One hub in the same machine.
+    /// One hub on the same machine.
     Unix(PathBuf),
-    /// `http://` or `https://`, each an address or a name that may stand for several.
+    /// `http://` or `https://` URIs, each with an address, or with a name that may have several addresses.
     Uris(Vec<Uri>),
 }
 
-/// One of the places: a name or an address, and a port.
+/// A name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     secure: bool,
@@ -41,10 +42,10 @@ struct Place {
 // === impl Places ===
 
 impl Places {
-    /// Keeps `replicas` informed, for ever.
+    /// Updates `replicas` and never returns.
     ///
     /// # Errors
-    /// Never.
+    /// Never returns an error.
     pub async fn follow(self, replicas: Replicas) -> anyhow::Result<()> {
         let uris = match self {
             Self::Unix(path) => {
@@ -60,10 +61,10 @@ impl Places {
             for place in &places {
                 match place.look_up().await {
                     Ok(there) => drop(found.insert(place.clone(), there)),
-                    // What a name stood for stays: it is the resolver that is away.
+                    // The known addresses stay, because only the resolver is unreachable.
                     Err(error) => {
                         failed = true;
-                        tracing::warn!(name = place.host, %error, "no answer to the name of the hub");
+                        tracing::warn!(name = place.host, %error, "can't resolve the name of the hub");
                     }
                 }
             }
@@ -97,8 +98,8 @@ impl Place {
         Replica::Tcp { secure: self.secure, address }
     }
 
-    /// The replicas here. A name without any address is an error as well: a hub that is being replaced may have none
-    /// for a moment, and those that were there may still be.
+    /// Returns the replicas of this place. A name without an address is an error too: a hub that is being replaced may
+    /// have none for a moment, while earlier replicas still exist.
     async fn look_up(&self) -> std::io::Result<BTreeSet<Replica>> {
         if let Some(ip) = self.address() {
             return Ok(BTreeSet::from([self.at((ip, self.port).into())]));

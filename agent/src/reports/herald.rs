@@ -1,4 +1,4 @@
-//! When what is known of this node's health goes out. Pure. Entry point: [`Herald::take`].
+//! Decides when this node's health is reported. Pure. Entry point: [`Herald::take`].
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use portreeve_api::plan::Check;
 
 use crate::health::OwnHealth;
 
-/// How long the first word waits for the first results; targets have theirs within 2 s and a time-out.
+/// How long the first report waits for the first results. Targets have results within 2 s and a timeout.
 const HOLD: Duration = Duration::from_millis(2500);
 
-/// Checks that become known one after the other are told together: nothing is wrong meanwhile, their users probe them.
+/// Checks that become known in succession are reported together. Meanwhile, the nodes that use them probe them.
 const TOGETHER: Duration = Duration::from_millis(250);
 
-/// What was said, and since when there is more to say.
+/// The last reported health, and the time since when it differs.
 #[derive(Debug, Default)]
 pub struct Herald {
     said: Option<OwnHealth>,
@@ -23,7 +23,8 @@ pub struct Herald {
 // === impl Herald ===
 
 impl Herald {
-    /// What is to be said now, if it is. A failure, a recovery, and what is not known any more are told at once.
+    /// Returns the health to report now, if any. Failures, recoveries and checks that become unknown are reported
+    /// immediately.
     pub fn take(&mut self, health: &OwnHealth, now: Instant) -> Option<OwnHealth> {
         if self.is_said(health) {
             self.since = None;
@@ -38,7 +39,7 @@ impl Herald {
         self.said.clone()
     }
 
-    /// When there is something to say at the latest.
+    /// Returns the latest time of the next report.
     pub fn deadline(&self) -> Option<Instant> {
         self.since.map(|since| since + self.patience())
     }
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_is_urgent_is_told_at_once_and_what_becomes_known_together() {
-        // From what was said to what is: urgent or not.
+        // From the reported to the current health: urgent or not.
         let table = [
             (mk_health(&[], &[]), mk_health(&["a"], &[]), true),
             (mk_health(&["a"], &[]), mk_health(&[], &[]), true),

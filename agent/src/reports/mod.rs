@@ -1,5 +1,5 @@
-//! What this agent reports to every replica of the hub: what is not healthy on its node, and how far its Plans are.
-//! Entry point: [`Reports`].
+//! The agent's reports to every hub replica: the unhealthy endpoints of its node, and the status of its Plans. Entry
+//! point: [`Reports`].
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ mod sources;
 mod stream;
 pub mod told;
 
-/// The client's stubs: the messages are portreeve-api's. Public for tests that speak the protocol themselves.
+/// The generated client; the messages are portreeve-api's. Public for tests that use the protocol directly.
 #[allow(
     missing_docs,
     clippy::all,
@@ -32,7 +32,7 @@ pub use outbox::{Outbox, Statuses};
 pub use sources::run as follow;
 use stream::Reporter;
 
-/// What there is to report. Clones are the same; each change goes to every replica at once.
+/// The state to report. Clones share it; each change goes to every replica immediately.
 #[derive(Clone)]
 pub struct Reports {
     outbox: watch::Sender<Outbox>,
@@ -41,33 +41,33 @@ pub struct Reports {
 // === impl Reports ===
 
 impl Reports {
-    /// Nothing to report yet. `epoch` has to be later than any that an agent of this node used before; what a replica
-    /// has heard of is made good by itself. See [`next_epoch`].
+    /// Creates an empty state. `epoch` must be higher than any epoch that an agent of this node used before. If a
+    /// replica knows a higher one, the epoch is raised automatically. See [`next_epoch`].
     pub fn new(epoch: u64) -> Self {
         Self { outbox: watch::Sender::new(Outbox::new(epoch)) }
     }
 
-    /// What is not healthy on this node now, and what is not known. All other endpoints that the agent was asked to probe
-    /// are vouched for, so it is called only once the hub has asked.
+    /// Sets the unhealthy endpoints of this node and the unknown checks. The agent vouches for all other endpoints that
+    /// it should probe, so this must be called only after the hub has requested probes.
     pub fn set_health(&self, unhealthy: Vec<Unhealthy>, unknown: Vec<Check>) {
-        // Both are to be taken in.
+        // `|` instead of `||`: both must be applied.
         self.outbox.send_if_modified(|outbox| outbox.set_unhealthy(unhealthy) | outbox.set_unknown(unknown));
     }
 
-    /// How far each Plan is on this node now, by the Plan's name. A Plan that is not named is gone.
+    /// Sets the status of each Plan on this node, by the Plan's name. A Plan that isn't listed is gone.
     pub fn set_plans(&self, plans: Statuses) {
         self.outbox.send_if_modified(|outbox| outbox.set_plans(plans));
     }
 
-    /// The epoch of what is said now, for whoever keeps it over a restart.
+    /// Returns the current epoch, to be stored for a restart.
     pub fn epoch(&self) -> u64 {
         self.outbox.borrow().epoch()
     }
 
-    /// Reports to all replicas, as they come and go, for ever.
+    /// Reports to all replicas as they come and go, and never returns.
     ///
     /// # Errors
-    /// Never.
+    /// Never returns an error.
     pub async fn run(self, node: String, replicas: Replicas) -> anyhow::Result<()> {
         let reporter = Reporter { node, outbox: self.outbox.clone(), replicas: replicas.clone() };
         let mut known = replicas.known();
@@ -89,28 +89,29 @@ impl Reports {
             }
             tokio::select! {
                 changed = known.changed() => changed?,
-                // Only those that were aborted end.
+                // Only aborted streams end.
                 Some(_) = streams.join_next() => {}
             }
         }
     }
 }
 
-/// The epoch of an agent that starts at `now_ms` (since the Unix epoch): later than the one that an earlier agent of this
-/// node kept, even if the clock went back. Where nothing is kept the clock has to be right.
+/// Returns the epoch of an agent that starts at `now_ms` (milliseconds since the Unix epoch). It is higher than the
+/// stored epoch of this node's earlier agent, even if the clock went back. Without a stored epoch, the clock must be
+/// right.
 pub fn next_epoch(kept: Option<u64>, now_ms: u64) -> u64 {
     now_ms.max(kept.map_or(1, |kept| kept.saturating_add(1)))
 }
 
-/// Keeps the epoch for the next agent, now and whenever it is raised, for ever.
+/// Stores the epoch for the next agent, now and whenever it is raised. Never returns.
 ///
 /// # Errors
-/// None is expected: the reports live as long as it does.
+/// No error is expected, because the reports live as long as the agent.
 pub async fn keep_epoch(reports: Reports, saver: Saver) -> anyhow::Result<()> {
     let mut outbox = reports.outbox.subscribe();
     loop {
         let epoch = outbox.borrow_and_update().epoch();
-        // What is kept already is not written again.
+        // A stored epoch isn't written again.
         saver.put(Key::Epoch, Content::Number(epoch));
         outbox.changed().await?;
     }

@@ -1,6 +1,6 @@
-//! What this agent has to say to every replica of the hub ([`Outbox`]).
+//! The state that this agent reports to every hub replica ([`Outbox`]).
 //!
-//! Pure. State, not a log: a stream that is slow, or new, is told how things are, not how they came about.
+//! Pure. It is state, not a log: a slow or new stream gets the current state, not its history.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,22 +11,23 @@ use portreeve_api::report::{PlanStatus, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
 
-/// Two agents that claim one node must not chase each other's epochs at the speed of the network.
+/// Minimum interval between two raises, so that two agents that claim the same node don't raise each other's epochs
+/// endlessly.
 const BETWEEN_EPOCHS: Duration = Duration::from_secs(1);
 
-/// The status of each Plan that this node has a word on, by the Plan's name.
+/// The status of each Plan on this node, by the Plan's name.
 pub type Statuses = BTreeMap<Name, Arc<PlanStatus>>;
 
-/// What there is to report.
+/// The state to report.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
     epoch: u64,
     sequence: u64,
-    /// None before the first probes: "all is healthy" would be a lie.
+    /// `None` before the first probes, when reporting that all is healthy would be wrong.
     unhealthy: Option<Arc<Vec<Unhealthy>>>,
-    /// What the verdicts do not vouch for.
+    /// Checks that the verdicts don't cover.
     unknown: Arc<Unknown>,
-    /// There is more of `unhealthy` than a report may hold: what is left out is not vouched for.
+    /// Whether `unhealthy` exceeds a report's limit. Endpoints that are left out aren't vouched for.
     left_out: bool,
     plans: Statuses,
     /// When the epoch was last raised.
@@ -36,12 +37,12 @@ pub struct Outbox {
 // === impl Outbox ===
 
 impl Outbox {
-    /// Nothing to report yet. `epoch` is later than any that this agent used before, as far as it knows.
+    /// Creates an empty state. `epoch` is higher than any that this agent is known to have used.
     pub fn new(epoch: u64) -> Self {
         Self { epoch: epoch.clamp(1, bounds::EPOCH), ..Self::default() }
     }
 
-    /// What is not healthy on this node now; answers whether that is news.
+    /// Sets the unhealthy endpoints of this node. Returns whether they changed.
     pub fn set_unhealthy(&mut self, mut unhealthy: Vec<Unhealthy>) -> bool {
         let all = unhealthy.len();
         unhealthy.retain(bounds::takes_endpoint);
@@ -66,7 +67,7 @@ impl Outbox {
         true
     }
 
-    /// The checks that are not vouched for; answers whether that is news.
+    /// Sets the checks that aren't vouched for. Returns whether they changed.
     pub fn set_unknown(&mut self, mut checks: Vec<Check>) -> bool {
         let all = checks.len();
         checks.retain(bounds::takes_check);
@@ -80,7 +81,7 @@ impl Outbox {
         true
     }
 
-    /// How far each Plan is on this node now; answers whether that is news.
+    /// Sets the status of each Plan on this node. Returns whether it changed.
     pub fn set_plans(&mut self, mut plans: Statuses) -> bool {
         plans.retain(|_, status| bounds::is_name(&status.plan));
         let differs = self.plans != plans;
@@ -88,8 +89,8 @@ impl Outbox {
         differs
     }
 
-    /// A replica knows this epoch of this node. One that is later than ours is a predecessor's of which we had not
-    /// heard: what we say has to be later still. Answers whether it is said anew.
+    /// Handles an epoch of this node that a replica knows. If it is higher than this agent's, it belongs to an unknown
+    /// predecessor, and this agent's epoch is raised above it. Returns whether the verdicts are sent again.
     pub fn heard_of(&mut self, epoch: u64, now: Instant) -> bool {
         let soon = self.raised.is_some_and(|at| now.duration_since(at) < BETWEEN_EPOCHS);
         if epoch <= self.epoch || epoch >= bounds::EPOCH || soon {
@@ -99,28 +100,28 @@ impl Outbox {
         true
     }
 
-    /// The epoch of what is said now.
+    /// Returns the current epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The status of each Plan.
+    /// Returns the status of each Plan.
     pub fn plans(&self) -> &Statuses {
         &self.plans
     }
 
-    /// Epoch and sequence of the verdicts, if there are any.
+    /// Returns epoch and sequence of the verdicts, if there are any.
     pub fn said(&self) -> Option<(u64, u64)> {
         self.unhealthy.as_ref().map(|_| (self.epoch, self.sequence))
     }
 
-    /// All verdicts.
+    /// Returns all verdicts.
     pub fn verdicts(&self) -> Option<Verdicts> {
         let unhealthy = self.unhealthy.as_ref()?.to_vec();
         Some(Verdicts { epoch: self.epoch, sequence: self.sequence, unhealthy })
     }
 
-    /// What the verdicts do not vouch for.
+    /// Returns the checks that the verdicts don't cover.
     pub fn unknown(&self) -> Unknown {
         let unknown = Unknown::clone(&self.unknown);
         Unknown { more: unknown.more || self.left_out, ..unknown }

@@ -1,4 +1,4 @@
-//! What the agent's other parts know, as reports ([`run`]).
+//! Collects the reported state from the agent's other parts ([`run`]).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,10 +12,11 @@ use crate::local::Local;
 use crate::status::of_proxies;
 use crate::world::World;
 
-/// Reports what is not healthy on this node, how far its Plans are, and how its NodeProxies run, for ever. `has_envoy`: the
-/// agent has an Envoy for those.
+/// Reports the unhealthy endpoints of this node, the status of its Plans, and the state of its NodeProxies. Never
+/// returns. `has_envoy` tells whether the agent has an Envoy for them.
 ///
 /// # Errors
+/// No error is expected, because its sources live as long as the agent.
 /// None is expected: what it follows lives as long as it does.
 pub async fn run(
     reports: Reports,
@@ -26,7 +27,7 @@ pub async fn run(
     let (mut wanted, mut kept) = (local.proxy_changes(), keepers.watch());
     let mut herald = Herald::default();
     loop {
-        // Before the hub has said what to probe, "nothing is unhealthy" would only mean that nothing was asked.
+        // Before the hub has requested probes, an empty list of unhealthy endpoints would be meaningless.
         let asked = local.read(World::complete);
         let health = own.borrow_and_update().clone();
         if let Some(said) = asked.then(|| herald.take(&health, Instant::now())).flatten() {
@@ -104,7 +105,7 @@ mod tests {
     // === impl Rig ===
 
     impl Rig {
-        /// With the pods `old` and `new`; the hub has said everything, and asks for `old`.
+        /// Creates the pods `old` and `new`. The hub has sent everything, and requests a probe of `old`.
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (run_dir, socket) = (dir.path().to_owned(), dir.path().join("agent.sock"));
@@ -122,7 +123,7 @@ mod tests {
             Self { local, reports: Reports::new(1), keepers, _dir: dir }
         }
 
-        /// Runs the task beside these steps.
+        /// Runs the task concurrently with these steps.
         async fn beside(&self, steps: impl Future<Output = ()>) {
             let task = run(self.reports.clone(), self.local.clone(), (self.keepers.clone(), false));
             tokio::select! {
@@ -131,7 +132,7 @@ mod tests {
             }
         }
 
-        /// Waits until a new stream would be told this: the uids that are not healthy and those that are not known.
+        /// Waits until a new stream would get this: the uids of unhealthy and of unknown endpoints.
         async fn tells(&self, unhealthy: &[&str], unknown: &[&str]) {
             let mut outbox = self.reports.outbox.subscribe();
             let said = |outbox: &crate::reports::Outbox| {

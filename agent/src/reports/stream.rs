@@ -1,5 +1,5 @@
-//! One replica's stream of reports: a report at once when there is news, one every half second anyway, and never a second
-//! one before the first is answered.
+//! The stream of reports to one replica: a report immediately after a change, otherwise every half second, and only
+//! after the previous report was answered.
 
 use std::time::{Duration, Instant};
 
@@ -16,46 +16,47 @@ use super::stubs::reports_client::ReportsClient;
 use super::told::Told;
 use crate::replicas::{Replica, Replicas};
 
-/// A report is sent at least this often. The replica's lease lasts twice as long.
+/// Maximum interval between two reports. The replica's lease is twice as long.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How long a replica has to answer. A hung one, or a half-open link, is left after this and [`EVERY`]: within 2 s.
+/// Timeout of an answer. A hanging replica or a half-open connection is left after this time and [`EVERY`], so within 2
+/// s.
 const ANSWER: Duration = Duration::from_millis(1400);
 
-/// The longest that an answer is waited for: a hub that is late, and is connected to again and again, is later still.
+/// Maximum timeout of an answer. Repeated connections would make a late hub even later.
 const LONGEST_ANSWER: Duration = Duration::from_secs(12);
 
-/// How long a connection may take, from the address to the end of the TLS handshake.
+/// Timeout of a connection attempt, including the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A try to connect that ends sooner was refused: that says nothing of how late the replica is.
+/// A connection attempt that fails sooner was refused, which says nothing about the replica's lateness.
 const REFUSED: Duration = Duration::from_millis(900);
 
-/// Connections are waited for this many times as long as usual at most: the replica itself gives a handshake 5 s.
+/// Maximum factor for the timeout of connections. The replica itself allows 5 s for a handshake.
 const LONGEST_CONNECT: u32 = 4;
 
-/// First and longest pause before connecting again.
+/// First and longest pause before the next connection attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Who reports, and where what is to be reported is found.
+/// Sends the reports of this agent.
 #[derive(Clone)]
 pub struct Reporter {
     /// This node's name.
     pub node: String,
-    /// What there is to report.
+    /// The state to report.
     pub outbox: watch::Sender<Outbox>,
-    /// Told of every answer.
+    /// Gets each answer's time.
     pub replicas: Replicas,
 }
 
-/// How long an answer is waited for: twice as long after each that did not come, and less again once they come quickly.
+/// The timeout of an answer. It doubles after each missing answer, and shrinks again after quick ones.
 struct Patience(Duration);
 
 // === impl Reporter ===
 
 impl Reporter {
-    /// Reports to one replica, for ever.
+    /// Reports to one replica and never returns.
     pub async fn attend(self, replica: Replica) {
         let (mut wait, mut said) = (FIRST_WAIT, String::new());
         let mut patience = Patience(ANSWER);
@@ -68,7 +69,7 @@ impl Reporter {
             }
             if let Err(error) = ended {
                 let words = format!("{error:#}");
-                // Once: it is tried again and again.
+                // The same error is logged only once.
                 if words != said {
                     tracing::warn!(hub = %replica, error = words, "no reports to this hub");
                 }
@@ -79,7 +80,7 @@ impl Reporter {
         }
     }
 
-    /// One stream to its end; `answered` is set by the first beat.
+    /// Runs one stream until it ends. The first beat sets `answered`.
     async fn stream(
         &self,
         replica: &Replica,
@@ -101,7 +102,7 @@ impl Reporter {
         loop {
             let sent = tokio::time::Instant::now();
             let beat = patience.answer(beats.message()).await.context("it does not answer any more")??;
-            let Some(beat) = beat else { bail!("it hung up") };
+            let Some(beat) = beat else { bail!("it closed the stream") };
             *answered = true;
             self.replicas.be_patient(replica, patience.factor());
             self.replicas.heard(replica, Instant::now());
@@ -120,7 +121,7 @@ impl Reporter {
 // === impl Patience ===
 
 impl Patience {
-    /// How many times as long as usual connections are waited for.
+    /// Returns the factor for the timeout of connections.
     fn factor(&self) -> u32 {
         let times = self.0.as_millis() / ANSWER.as_millis();
         u32::try_from(times).unwrap_or(LONGEST_CONNECT).clamp(1, LONGEST_CONNECT)

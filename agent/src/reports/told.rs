@@ -1,6 +1,6 @@
-//! What one stream was told of the [`Outbox`], and what its next report holds ([`Told`]).
+//! What one stream has already sent of the [`Outbox`], and the content of its next report ([`Told`]).
 //!
-//! Pure. Only what a report held counts as told: what the hub's bounds leave no room for follows in the next one.
+//! Pure. Only the content of a report counts as sent. Content that exceeds the hub's limits follows in the next report.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -13,29 +13,29 @@ use prost::Message;
 
 use super::outbox::Outbox;
 
-/// Bytes of words that are left where a report would be too long.
+/// Length to which texts are cut if a report would be too long, in bytes.
 const FEW_WORDS: usize = 64;
 
-/// Longest report that is sent: the hub allows 64 KiB more, for fields that are not counted here.
+/// Maximum size of a report. The hub allows 64 KiB more, for fields that aren't counted here.
 const LONGEST: usize = bounds::REPORT - (64 << 10);
 
-/// Longest verdicts that are sent: the rest of a report is always enough for one status.
+/// Maximum size of verdicts. The rest of a report always has room for a status.
 const VERDICTS: usize = LONGEST / 4 * 3;
 
-/// Longest list of what is unknown that is sent.
+/// Maximum size of the list of unknown checks.
 const UNKNOWN: usize = LONGEST / 8;
 
-/// Bytes of a list's entry beside its content: the field's tag and the length.
+/// Overhead of a list entry in bytes: the field's tag and the length.
 const FRAME: usize = 6;
 
-/// What one stream was told.
+/// The state that one stream has sent.
 #[derive(Debug)]
 pub struct Told {
     hello: Option<Hello>,
     beat: u64,
     verdicts: Option<(u64, u64)>,
     plans: BTreeMap<Name, Sent>,
-    /// The last status that was sent. The next report begins behind it, so that each gets its turn.
+    /// The name of the last status that was sent. The next report begins after it, so that every Plan is sent in turn.
     last: Name,
     behind: bool,
 }
@@ -44,11 +44,11 @@ pub struct Told {
 #[derive(Debug)]
 struct Sent {
     status: Arc<PlanStatus>,
-    /// False if its words were shortened for want of room.
+    /// False if its texts were cut for lack of room.
     whole: bool,
 }
 
-/// What a report still has room for.
+/// The remaining room of a report.
 struct Room {
     bytes: usize,
     entries: usize,
@@ -57,7 +57,7 @@ struct Room {
 // === impl Told ===
 
 impl Told {
-    /// A stream that was told nothing yet.
+    /// Creates the state of a stream that has sent nothing.
     pub fn new(node: &str) -> Self {
         let hello = Hello { node: node.into(), agent_version: env!("CARGO_PKG_VERSION").into() };
         Self {
@@ -70,7 +70,8 @@ impl Told {
         }
     }
 
-    /// The next report: what differs from what was told, within the hub's bounds. What it holds counts as told.
+    /// Returns the next report: everything that differs from the sent state, within the hub's limits. Its content
+    /// counts as sent.
     pub fn next(&mut self, outbox: &Outbox) -> Report {
         self.beat += 1;
         self.behind = false;
@@ -90,12 +91,12 @@ impl Told {
         report
     }
 
-    /// Whether the last report had no room for everything: the next one is due as soon as that one is answered.
+    /// Returns whether the last report had no room for everything. Then the next one is due as soon as it is answered.
     pub fn is_behind(&self) -> bool {
         self.behind
     }
 
-    /// The Plans that are gone, as many as there is room for.
+    /// Returns the Plans that are gone, as many as fit.
     fn gone(&mut self, outbox: &Outbox, room: &mut Room) -> Vec<String> {
         let all = self.plans.keys().filter(|name| !outbox.plans().contains_key(*name));
         let gone: Vec<Name> = all.take(room.entries + 1).cloned().collect();
@@ -105,8 +106,8 @@ impl Told {
         gone[..fit].iter().map(ToString::to_string).collect()
     }
 
-    /// The statuses that differ, as many as there is room for. Where not all words fit, those of new statuses are
-    /// shortened, and a later report has them in full.
+    /// Returns the changed statuses, as many as fit. If their texts don't fit, those of new statuses are cut, and a
+    /// later report has them in full.
     fn news(&mut self, outbox: &Outbox, room: &mut Room) -> Vec<PlanStatus> {
         let last = &self.last;
         let behind_last = outbox.plans().range::<Name, _>((Excluded(last), Unbounded));
@@ -135,7 +136,7 @@ impl Told {
         news
     }
 
-    /// Whether this status was sent; `whole`: with all its words.
+    /// Returns whether this status was sent. `whole`: with all its texts.
     fn knows(&self, name: &Name, status: &Arc<PlanStatus>, whole: bool) -> bool {
         let same = |sent: &&Sent| Arc::ptr_eq(&sent.status, status) || sent.status == *status;
         self.plans.get(name).filter(same).is_some_and(|sent| sent.whole || !whole)
@@ -145,7 +146,7 @@ impl Told {
 // === impl Room ===
 
 impl Room {
-    /// Takes room for one more entry with so many bytes of content; false if there is not enough.
+    /// Reserves room for another entry of this size. Returns false if there isn't enough.
     fn take(&mut self, bytes: usize) -> bool {
         let fits = self.entries > 0 && self.bytes >= bytes + FRAME;
         if fits {
@@ -156,7 +157,7 @@ impl Room {
     }
 }
 
-/// A status within the bounds of its fields.
+/// Returns a status within the limits of its fields.
 fn bounded(status: &PlanStatus) -> PlanStatus {
     let mut status = status.clone();
     bounds::cut(&mut status.refusal, bounds::WORDS);
@@ -165,7 +166,7 @@ fn bounded(status: &PlanStatus) -> PlanStatus {
     status
 }
 
-/// Shortens a status's words; returns whether that changed anything.
+/// Cuts a status's texts. Returns whether that changed anything.
 fn cut_words(status: &mut PlanStatus) -> bool {
     let long = status.refusal.len() > FEW_WORDS || status.conflicts.iter().any(|text| text.len() > FEW_WORDS);
     let cuts = long || status.conflicts.len() > 1;
@@ -175,8 +176,8 @@ fn cut_words(status: &mut PlanStatus) -> bool {
     cuts
 }
 
-/// Verdicts that leave room in a report, and what they do not vouch for. They are one whole and can't be continued: reasons
-/// go first, then endpoints. What is left out is not vouched for.
+/// Returns verdicts that fit into a report, and the checks that they don't cover. Verdicts can't be continued in
+/// another report, so reasons are dropped first, then endpoints. Dropped endpoints are not vouched for.
 fn fitting(verdicts: Verdicts, mut unknown: Unknown) -> (Verdicts, Unknown) {
     let all = verdicts.unhealthy.len();
     let verdicts = shortened(verdicts);

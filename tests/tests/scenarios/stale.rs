@@ -1,4 +1,4 @@
-//! The hub is away for longer than its word may be relied on: what a node does with endpoints that nobody checks.
+//! The hub is away for longer than --max-stale: how a node treats endpoints without a health check.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,19 +13,19 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow, Report, Running};
 use portreeve_tests::wait;
 
-/// Seconds.
+/// In seconds.
 const MAX_STALE: u64 = 3;
-/// Where the pods answer, and where their health is asked for.
+/// The pods' port, and their health port.
 const PORT: u16 = 5000;
 const HEALTH: u16 = 1233;
-/// The listeners of the gateway: to one pod of another node, the same with a key, the same with a check, and to a pod of
-/// each node.
+/// The gateway's listeners: to one pod of another node, the same with a hash key, the same with a health check, and to
+/// one pod of each node.
 const FAR: u16 = 4000;
 const CALL: u16 = 4001;
 const CHECKED: u16 = 4002;
 const MIXED: u16 = 4003;
 
-/// One node with its gateway, and pods on it and on another.
+/// A node with its gateway, and pods on it and on another node.
 struct Stage {
     town: Town,
     _workers: Vec<Worker>,
@@ -43,7 +43,7 @@ impl Stage {
         town.start_agent(0)?;
         town.gateways().await?;
         let (mut workers, mut echoes) = (Vec::new(), Vec::new());
-        // There is no node 2: nobody speaks for its pods.
+        // There is no agent on node 2, so its pods have no verdicts.
         for (i, j, labels) in [(2, 1, "app: far"), (2, 2, "app: mixed"), (1, 1, "app: mixed")] {
             let worker = town.worker(i, j, labels, false).await?;
             echoes.push(Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), PORT))?);
@@ -65,7 +65,7 @@ impl Stage {
         Flow::to(target).sockets(4).rate(200).lasting(lasting).start(from)
     }
 
-    /// What becomes of four new sessions.
+    /// Opens four new sessions. Returns their reports.
     fn newcomers(&self, port: u16) -> Result<Report> {
         self.flow(self.town.bed.root(), port, Duration::from_millis(200))?.finish()
     }
@@ -78,7 +78,7 @@ impl Stage {
         .await
     }
 
-    /// Waits until the node's report says this.
+    /// Waits until the node's report has this content.
     async fn reported(&self, reason: &str) -> Result<String> {
         let reports = Api::<NodeReport>::all(self.town.client.clone());
         let what = format!("{reason} in the node's report");
@@ -105,7 +105,7 @@ fn objects() -> String {
     virtual_service("all", "app: envoy-ingress", &pipes)
 }
 
-/// Nothing is lost, and each session is the one that it was.
+/// Checks that nothing was lost, and each session stayed the same.
 fn undisturbed(title: &str, flow: Running, proxy: &Netns) -> Result<Report> {
     let (report, dropped) = (flow.stop()?, proxy.udp_drops()?);
     println!("{title}: {report}, {dropped} dropped by the kernel");
@@ -119,7 +119,7 @@ async fn without_a_hub_for_too_long_unchecked_pods_of_other_nodes_keep_sessions_
     let mut stage = Stage::new().await?;
     let long = Duration::from_secs(600);
     let far = stage.flow(stage.town.bed.root(), FAR, long)?;
-    // Senders of other addresses are at other pods.
+    // Senders with other addresses use other pods.
     let clients = (1..=4).map(|j| stage.town.bed.pod(9, j)).collect::<Result<Vec<_>>>()?;
     let mixed = clients.iter().map(|c| stage.flow(c, MIXED, long)).collect::<Result<Vec<_>>>()?;
     // The flows have their sessions before the outage.
@@ -127,7 +127,7 @@ async fn without_a_hub_for_too_long_unchecked_pods_of_other_nodes_keep_sessions_
 
     stage.town.hub.take().context("no hub")?.kill();
     let killed = Instant::now();
-    stage.log("no hub was heard for too long")?;
+    stage.log("no hub has answered for too long")?;
     let took = killed.elapsed();
     println!("told after {took:.2?}: {}", stage.reported("Stale").await?);
     ensure!(took > Duration::from_secs(MAX_STALE - 1), "told too early: {took:?}");
@@ -143,7 +143,7 @@ async fn without_a_hub_for_too_long_unchecked_pods_of_other_nodes_keep_sessions_
     }
 
     stage.town.start_hub()?;
-    stage.log("a hub is heard again")?;
+    stage.log("a hub answers again")?;
     stage.answers(FAR).await?;
     println!("and back: {}", stage.reported("Programmed").await?);
     undisturbed("far", far, &stage.town.nodes[0].netns)?;

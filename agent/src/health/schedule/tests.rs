@@ -1,4 +1,4 @@
-//! Tests of the schedule, under a clock of their own.
+//! Tests of the schedule with a manual clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A schedule under a clock of the test's own.
+/// A schedule with a manual clock.
 struct Rig {
     schedule: Schedule,
     began: Instant,
@@ -54,7 +54,8 @@ impl Rig {
         self.schedule.finish(job, &outcome, self.now, 0)
     }
 
-    /// Runs until `end` after the beginning, every probe answered at once; the times of all probes by target.
+    /// Runs until `end` after the start, with every probe answered immediately. Returns the times of all probes by
+    /// target.
     fn run(&mut self, end: Duration) -> BTreeMap<Target, Vec<Duration>> {
         let mut times = BTreeMap::<_, Vec<_>>::new();
         while self.now < self.began + end {
@@ -101,7 +102,7 @@ fn targets_that_come_at_any_time_have_their_turns_on_one_grid() {
 fn target_is_not_probed_again_before_it_has_answered() {
     let mut rig = Rig::new(1, 256);
     let job = rig.due();
-    // As long as it takes: what was missed is not made up for.
+    // However long it takes, missed probes aren't made up for.
     rig.now += INTERVAL * 3;
     assert!(rig.take().is_empty());
     rig.finish(&job, Outcome::Up);
@@ -205,8 +206,8 @@ fn changed_interval_holds_from_the_next_probe_on() {
     assert!((9..=11).contains(&times.values().next().unwrap().len()), "{times:?}");
 }
 
-/// Ten targets of 60 s beside twenty of 500 ms, under a machine that stalls for `stall` in every ten seconds of ten minutes:
-/// how often each of the ten was probed, and the longest time between two probes of one of them.
+/// Runs ten targets of 60 s and twenty of 500 ms for ten minutes, on a machine that stalls for `stall` in every ten
+/// seconds. Returns how often each of the ten was probed, and the longest time between two probes of one of them.
 fn under_stalls(stall: Duration) -> (Vec<usize>, Duration) {
     let mut slow = mk_aim();
     slow.pace.interval = Duration::from_secs(60);

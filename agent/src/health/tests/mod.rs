@@ -1,4 +1,4 @@
-//! Tests of the book: whose word counts for an endpoint, and what is probed for that.
+//! Tests of the book: whose verdict counts for an endpoint, and which targets are probed.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use super::*;
 mod owners;
 mod wanted;
 
-/// Health of this many endpoints of nodes `own` and `far`, under a clock of the test's own.
+/// The health of several endpoints on the nodes `own` and `far`, with a manual clock.
 struct Rig {
     book: Book,
     now: Instant,
@@ -20,7 +20,7 @@ fn name(text: &str) -> Name {
     text.into()
 }
 
-/// Pod `i` of a node, checked at 1233.
+/// Returns pod `i` of a node, checked at port 1233.
 fn pod(node: &str, i: u8) -> Point {
     let place = Place::Pod { node: node.into(), uid: format!("{node}-{i}").into(), ip: [10, 0, 0, i].into() };
     Point { place, port: 1233, path: "".into() }
@@ -48,7 +48,7 @@ impl Rig {
         Self { book, now: Instant::now() }
     }
 
-    /// With a hub that was heard just now.
+    /// Creates a rig whose hub has just answered.
     fn connected() -> Self {
         let mut rig = Self::new();
         rig.book.hub_heard(rig.now);
@@ -59,12 +59,12 @@ impl Rig {
         self.book.set_plan(&name(plan), mk_uses(points));
     }
 
-    /// What the agent of `far` says is not healthy.
+    /// Records verdicts of the agent of `far`.
     fn far_says(&mut self, unhealthy: &[u8], stale: bool) -> Vec<String> {
         self.far_says_of(unhealthy, &[], stale)
     }
 
-    /// The same, and what that agent does not know.
+    /// Records verdicts of the agent of `far`, and the checks whose result it doesn't know.
     fn far_says_of(&mut self, unhealthy: &[u8], unknown: &[u8], stale: bool) -> Vec<String> {
         let one = |i: &u8| plan::Unhealthy { uid: format!("far-{i}"), port: 1233, ..Default::default() };
         let check = |i: &u8| plan::Check { uid: format!("far-{i}"), port: 1233, ..Default::default() };
@@ -73,12 +73,12 @@ impl Rig {
         shown(self.book.set_health(&name("far"), Some(&health)))
     }
 
-    /// This agent's own probe says so.
+    /// Records a result of this agent's own probe.
     fn probed(&mut self, point: &Point, verdict: Verdict) -> Vec<String> {
         shown(self.book.note(vec![(point.target("own"), verdict)]))
     }
 
-    /// What is probed, by the last number of its address.
+    /// Returns the probed targets, by the last number of their address.
     fn targets(&mut self) -> Vec<u8> {
         let number = |aim: &Aim| match aim.address.ip() {
             IpAddr::V4(ip) => ip.octets()[3],

@@ -1,4 +1,4 @@
-//! Whose word counts.
+//! Whose verdict counts for an endpoint.
 
 use super::*;
 
@@ -66,13 +66,13 @@ fn own_probe_counts_for_what_the_owner_does_not_know() {
     let mut rig = Rig::connected();
     rig.use_all("a", &[pod("far", 1), pod("far", 2)]);
     rig.far_says(&[2], false);
-    // The agent there starts anew: of 2 the hub passes on what was last known.
+    // The agent of `far` restarts. For pod 2, the hub sends the last known verdict.
     assert!(rig.far_says_of(&[2], &[1, 2], false).is_empty(), "both are as they were");
     assert_eq!(rig.probed(&pod("far", 2), Verdict::Up), ["a"]);
     assert_eq!(rig.probed(&pod("far", 1), down()), ["a"]);
     assert!(rig.far_says_of(&[], &[1], false).is_empty(), "2 is healthy by now");
     assert_eq!(rig.probed(&pod("far", 1), Verdict::Up), ["a"]);
-    // Without any memory, the hub's among them.
+    // Without any known verdict, not even in the hub.
     rig.far_says(&[2], false);
     rig.probed(&pod("far", 2), Verdict::Unknown);
     rig.book.set_plan(&name("a"), mk_uses(&[pod("far", 1), pod("far", 2)]));
@@ -99,7 +99,7 @@ fn hub_that_is_heard_keeps_the_lease() {
     let mut rig = Rig::new();
     rig.book.hub_heard(rig.now);
     rig.book.hub_heard(rig.now + LEASE / 2);
-    // An answer that is told of late.
+    // An answer that is processed late.
     rig.book.hub_heard(rig.now + LEASE / 4);
     rig.book.lease_over(rig.now + LEASE);
     assert_eq!(rig.book.lease_deadline(), Some(rig.now + LEASE * 3 / 2));

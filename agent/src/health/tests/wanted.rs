@@ -1,4 +1,4 @@
-//! What is probed, and what is told of it.
+//! Which targets are probed, and which verdicts are reported.
 
 use super::*;
 

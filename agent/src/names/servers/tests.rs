@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// What a server does with a name: an address, or a code.
+/// A server's answer for a name: an address, or a code.
 type Record4 = Result<[u8; 4], ResponseCode>;
 
-/// A server on loopback that answers from `records`; other names don't exist, and silent it answers nothing.
+/// A server on loopback that answers from `records`; other names don't exist. When silent, it doesn't answer.
 struct Stub {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
