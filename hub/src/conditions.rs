@@ -1,11 +1,10 @@
-//! The conditions that follow from an object alone: `Accepted` and `ResolvedRefs`.
-//! Entry point: [`said`].
+//! The conditions that depend on an object alone: `Accepted` and `ResolvedRefs`. Entry point: [`said`].
 
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 
 use crate::verdict::{Refs, Verdict};
 
-/// The conditions that a verdict stands for.
+/// Returns the conditions for a verdict.
 pub fn said(verdict: &Verdict) -> Vec<conditions::Verdict> {
     let say = |type_, status, reason, message| conditions::Verdict {
         type_,

@@ -1,8 +1,8 @@
-//! How long changes take ([`Course`]): from the watch event that brought a new generation of an object to the last answer
-//! that its proxies had to give. Pure; the clock is passed in.
+//! Convergence times of changes ([`Course`]): from the watch event of an object's new generation to the last
+//! acknowledgement of its proxies. Pure; the clock is passed in.
 //!
-//! What was there when this hub listed the objects has no known beginning, and counts for nothing. A generation that
-//! another one overtakes on its way is never counted, and none is counted twice.
+//! Generations that existed when this hub listed the objects have no known start and aren't counted. A generation that
+//! is replaced before its end is never counted, and none is counted twice.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -13,26 +13,27 @@ use portreeve_runtime::metrics::Histogram;
 
 use crate::change::{Record, Version};
 
-/// In seconds: a healthy cluster needs a few hundredths, and beyond a minute it matters only that it is too long.
+/// Histogram bounds in seconds. A healthy cluster needs a few hundredths of a second; above a minute, the exact time
+/// doesn't matter.
 pub const BOUNDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Which change began when, and how long those took that have ended.
+/// The start of each current change, and the durations of completed changes.
 pub struct Course {
     known: HashMap<ObjectRef, Known>,
     spent: Histogram,
 }
 
-/// The newest version of an object.
+/// The newest known version of an object.
 struct Known {
     generation: i64,
-    /// None: nobody knows, or it has ended.
+    /// `None`: the start is unknown, or the change is complete.
     began: Option<Instant>,
 }
 
 // === impl Course ===
 
 impl Course {
-    /// Nothing is known.
+    /// Creates an empty state.
     pub fn new() -> Self {
         Self { known: HashMap::new(), spent: Histogram::new(BOUNDS) }
     }
@@ -49,7 +50,7 @@ impl Course {
         }
     }
 
-    /// All proxies have this generation of an object since then.
+    /// Records that all proxies have this generation of an object since this time.
     pub fn programmed(&mut self, key: &ObjectRef, generation: i64, at: Instant) {
         let known = self.known.get_mut(key).filter(|known| known.generation == generation);
         if let Some(began) = known.and_then(|known| known.began.take()) {
@@ -57,7 +58,7 @@ impl Course {
         }
     }
 
-    /// How long the changes took that have ended.
+    /// Returns the durations of completed changes.
     pub fn spent(&self) -> &Histogram {
         &self.spent
     }
@@ -75,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// What happens to the one object, at this many milliseconds.
+    /// An event of one object, at a time in milliseconds.
     enum Step {
         Listed(&'static str, i64),
         News(&'static str, i64),

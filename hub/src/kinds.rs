@@ -1,4 +1,4 @@
-//! The registry of kinds: everything that the hub does with a kind of custom resource goes by its row here.
+//! The registry of kinds. The hub handles each kind of custom resource only by its row here.
 
 use std::sync::LazyLock;
 
@@ -8,15 +8,15 @@ use portreeve_api::pod::Interest;
 use crate::resolve;
 use crate::row::Row;
 
-/// Every kind, in the order of their watermarks.
+/// Every kind, in the order of watermarks.
 pub const ALL: [&Row; 2] = [&resolve::a::ROW, &resolve::own::ROW];
 
-/// A kind's row. `None`: the kind has none, which would be a defect.
+/// Returns a kind's row. `None` would be a bug: every kind has one.
 pub fn row(kind: &Kind) -> Option<&'static Row> {
     ALL.into_iter().find(|row| row.kind == kind)
 }
 
-/// What the objects of all kinds select pods by, beside labels.
+/// Returns the annotations and fields by which objects of all kinds select pods, in addition to labels.
 pub fn interest() -> &'static Interest {
     static ALL_OF_IT: LazyLock<Interest> = LazyLock::new(|| {
         let texts = |of: fn(&'static Row) -> &'static [&'static str]| {

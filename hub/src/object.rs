@@ -1,4 +1,4 @@
-//! What the hub asks of a custom resource, whatever its kind ([`Object`]), and what becomes of one that opens listeners
+//! The interface of custom resources of every kind ([`Object`]), and the results for those that open listeners
 //! ([`Root`], [`Resolved`]). The kinds are listed in [`crate::kinds`].
 
 use std::any::Any;
@@ -23,52 +23,53 @@ use crate::lookup::{FoundBy, Lookup};
 use crate::selection::Selection;
 use crate::services::{Names, Services};
 
-/// Metadata that changes when nothing did that concerns others.
+/// Metadata fields whose changes don't affect other objects.
 const NOT_ESSENTIAL: [&str; 3] = ["resourceVersion", "managedFields", "generation"];
 
-/// A custom resource that was read.
+/// A parsed custom resource.
 pub trait Object: Debug + Send + Sync {
-    /// Its kind.
+    /// Returns the object's kind.
     fn kind(&self) -> &'static Kind;
 
-    /// Its metadata.
+    /// Returns the object's metadata.
     fn meta(&self) -> &ObjectMeta;
 
-    /// Its metadata, for the source that completes what a manifest leaves out.
+    /// Returns the metadata for a source that completes fields which a manifest omits.
     fn meta_mut(&mut self) -> &mut ObjectMeta;
 
-    /// The rules that it breaks, of those that hold for new objects. Stored objects may be older than a rule.
+    /// Returns the broken rules for new objects. A stored object may be older than a rule.
     fn violations(&self) -> Vec<Violation>;
 
-    /// What it is for.
+    /// Returns the object's role.
     fn role(&self) -> Role<'_>;
 
-    /// The fields and their values by which others find it. `None`: nobody asks for objects of its kind.
+    /// Returns the fields and values by which other objects look this one up. `None` if no kind looks up objects of
+    /// this kind.
     fn found_by(&self) -> Option<Vec<FoundBy>>;
 
-    /// A copy of its kind's type, for those who ask for it.
+    /// Returns a copy with its concrete type, for objects that look it up.
     fn shared(&self) -> Arc<dyn Any + Send + Sync>;
 
-    /// Leads endpoints that name a Service to the ports of its pods, where no kube-proxy does. Names that this makes up are
-    /// added to `names`. Returns what leads nowhere, each with its field.
+    /// Replaces endpoints that name a Service with the ports of its pods, where no kube-proxy does. New host names are
+    /// added to `names`. Returns the endpoints that lead to no pod, each with its field.
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String>;
 
-    /// The object as JSON.
+    /// Returns the object as JSON.
     ///
     /// # Errors
-    /// It can't be written as JSON, which would be a defect of its type.
+    /// Returns an error if it can't be written as JSON, which would be a bug of its type.
     fn to_value(&self) -> serde_json::Result<Value>;
 
-    /// A copy.
+    /// Returns a copy.
     fn boxed(&self) -> Box<dyn Object>;
 
-    /// Which object it is.
+    /// Returns the reference to the object.
     fn reference(&self) -> ObjectRef {
         ObjectRef::of(self.kind(), self.meta())
     }
 
-    /// A hash of all but its status and what an API server keeps for itself: what others may make of it follows from that.
-    /// `None`: it can't be written as JSON, and counts as changed.
+    /// Returns a hash of everything that other objects may depend on: all fields except the status and the API server's
+    /// own. `None` if the object can't be written as JSON; then it counts as changed.
     fn essence(&self) -> Option<Version> {
         let mut value = self.to_value().ok()?;
         let object = value.as_object_mut()?;
@@ -80,7 +81,7 @@ pub trait Object: Debug + Send + Sync {
     }
 }
 
-/// What the type of a kind's objects says of them; the rest of [`Object`] is the same for all types.
+/// The part of [`Object`] that each kind's type implements; the rest is the same for all types.
 pub trait Custom:
     Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static
 {
@@ -104,11 +105,11 @@ pub trait Custom:
     }
 }
 
-/// What an object is for.
+/// The role of an object.
 pub enum Role<'a> {
     /// It opens listeners.
     Root(&'a dyn Root),
-    /// It is a proxy of the product's own.
+    /// It is a NodeProxy.
     Proxy(&'a NodeProxy),
     /// Objects that open listeners look it up.
     Part,
@@ -118,43 +119,43 @@ pub enum Role<'a> {
 
 /// An object that opens listeners: it becomes a Plan.
 pub trait Root: Object {
-    /// Makes its Plan, which depends on the object and on the answers to what it asks, and on nothing else.
+    /// Creates its Plan, which depends only on the object and on the answers to its questions.
     ///
     /// # Errors
-    /// A [`Rejection`] that names the field at fault.
+    /// Returns a [`Rejection`] that names the field at fault.
     fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection>;
 }
 
-/// An object that was read, with a warning for each unknown field.
+/// A parsed object, with a warning for each unknown field.
 pub type Read = Result<(Box<dyn Object>, Vec<String>), ParseError>;
 
-/// What became of an acceptable object.
+/// The result for an accepted object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     /// The Plan.
     pub plan: plan::Plan,
-    /// The proxies that it is for.
+    /// The proxies that the Plan is for.
     pub workload: Selection,
-    /// The groups that its clusters name.
+    /// The groups that its clusters use.
     pub groups: Vec<Selection>,
-    /// What a person should know though it works, with the reason's name.
+    /// Warnings, each with its reason.
     pub warnings: Vec<(Reason, String)>,
 }
 
-/// Why an object was not accepted, in words a person can act on.
+/// The reason why an object was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", reason.as_str())]
 pub struct Rejection {
-    /// Machine-readable.
+    /// The reason, for programs.
     pub reason: Reason,
-    /// Which field, what is wrong, what to do.
+    /// The field, the problem and the remedy.
     pub message: String,
 }
 
-/// Reads an object.
+/// Parses an object.
 ///
 /// # Errors
-/// The field at fault; see [`door::parse`].
+/// Returns an error that names the field at fault, see [`door::parse`].
 pub fn read<K: Custom>(value: Value) -> Read {
     door::parse::<K>(value).map(|(object, warnings)| (object.boxed(), warnings))
 }
@@ -204,7 +205,7 @@ impl<K: Custom> Object for K {
 // === impl Rejection ===
 
 impl Rejection {
-    /// An object that breaks rules.
+    /// Creates the rejection of an object that breaks rules.
     pub fn of_violations(violations: &[Violation]) -> Self {
         let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
         Self { reason: Reason::Invalid, message: lines.join("; ") }

@@ -1,4 +1,4 @@
-//! An object as it came from the API server, unread: a list with one object that can't be read must still be a list.
+//! An object from the API server that isn't parsed yet, so that one invalid object doesn't fail the whole list.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::object::{Object, Rejection};
 use crate::row::Row;
 
-/// An object of which only the metadata was read.
+/// An object of which only the metadata is parsed.
 #[derive(Clone)]
 pub struct Raw {
     /// Its metadata.
@@ -24,10 +24,10 @@ pub struct Raw {
 // === impl Raw ===
 
 impl Raw {
-    /// Reads it as an object of this kind. Returns a warning for each unknown field.
+    /// Parses the object as one of this kind. Returns a warning for each unknown field.
     ///
     /// # Errors
-    /// The field at fault.
+    /// Returns an error that names the field at fault.
     pub fn read(&self, row: &Row) -> Result<(Box<dyn Object>, Vec<String>), Rejection> {
         let invalid = |message| Rejection { reason: Reason::Invalid, message };
         let (mut all, resource) = (self.rest.clone(), (row.resource)());
@@ -38,7 +38,7 @@ impl Raw {
         (row.read)(Value::Object(all)).map_err(|error| invalid(error.to_string()))
     }
 
-    /// The conditions in its status; those that can't be read count as absent.
+    /// Returns the conditions in the object's status. Invalid ones are skipped.
     pub fn conditions(&self) -> Vec<Condition> {
         let found = self.rest.get("status").and_then(|s| s.get("conditions")).cloned();
         found.and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default()

@@ -1,7 +1,8 @@
-//! The hub's part of a change's trace ([`Tracer`]): `apply` from the watch event on, with `resolve` and `publish` in it, told by
-//! every hub; and `change`, the whole until the last answer, told by the hub that leads.
+//! The hub's spans in the trace of a change ([`Tracer`]): every hub writes `apply` from the watch event on, with
+//! `resolve` and `publish` inside. The leading hub writes `change`, from the watch event to the last acknowledgement.
 //!
-//! What was there when this hub listed the objects has no trace, nor has an edit that leaves the Plan as it is.
+//! Versions that existed when this hub listed the objects have no trace. Neither has an edit that leaves the Plan
+//! unchanged.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,10 +15,10 @@ use portreeve_runtime::traces::{CHANGE, Span, TraceId};
 use crate::change::Record;
 use crate::subject::{Of, Subject};
 
-/// Tells spans, and remembers which change is whose.
+/// Writes spans, and remembers the change of each object.
 pub struct Tracer {
     traces: Traces,
-    /// Which hub this is.
+    /// The identity of this hub.
     place: String,
     changes: Mutex<HashMap<ObjectRef, Change>>,
 }
@@ -26,25 +27,25 @@ pub struct Tracer {
 struct Change {
     trace: TraceId,
     generation: i64,
-    /// None: it has ended, or was there before this hub.
+    /// `None`: the change is complete, or began before this hub.
     began: Option<SystemTime>,
 }
 
-/// When a change of the index went from one step to the next.
+/// The times of a change's steps in the index.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
-    /// It began.
+    /// The start.
     pub begun: SystemTime,
-    /// The index had it.
+    /// When the index had the object.
     pub resolved: SystemTime,
-    /// The agents concerned were on their way to have it.
+    /// When the resources were published to the affected agents.
     pub published: SystemTime,
 }
 
 // === impl Tracer ===
 
 impl Tracer {
-    /// Tells `traces` what happens at `place`.
+    /// Creates a tracer that sends the spans of `place` to `traces`.
     pub fn new(traces: Traces, place: String) -> Self {
         Self { traces, place, changes: Mutex::default() }
     }
@@ -76,7 +77,7 @@ impl Tracer {
         traced
     }
 
-    /// A trace's first steps are done.
+    /// Writes the spans of a trace's first steps.
     pub fn published(&self, trace: TraceId, key: &ObjectRef, moments: Moments) {
         let Moments { begun, resolved, published } = moments;
         let span = |parent, name, times| {
@@ -89,7 +90,7 @@ impl Tracer {
         self.traces.tell(apply);
     }
 
-    /// All proxies have this generation of an object since then; `leads`: it is for this hub to say so.
+    /// Records that all proxies have this generation of an object since this time. Writes the span if `leads`.
     pub fn programmed(&self, key: &ObjectRef, generation: i64, at: Instant, leads: bool) {
         let mut changes = self.lock();
         let Some(change) = changes.get_mut(key).filter(|change| change.generation == generation) else {

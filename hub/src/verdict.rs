@@ -1,4 +1,4 @@
-//! What the hub thinks of an object ([`Verdict`]): accepted or why not, and whether what it refers to is there.
+//! The hub's verdict on an object ([`Verdict`]): whether it is accepted, and whether its references resolve.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::Reason;
@@ -7,14 +7,14 @@ use portreeve_xds::Name;
 
 use crate::object::Rejection;
 
-/// Whether an object's selectors find anything.
+/// Whether an object's selectors match any pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refs {
-    /// All of them do.
+    /// All selectors match pods.
     Resolved,
-    /// This selection finds nothing anywhere: its cluster is served empty.
+    /// This selection matches no pod anywhere: its cluster has no endpoints.
     Empty(Name),
-    /// This selection finds nothing in its namespace, but these pods elsewhere.
+    /// This selection matches no pod in its namespace, but these in others.
     Elsewhere(Name, Vec<String>),
 }
 
@@ -25,22 +25,22 @@ pub struct Verdict {
     pub key: ObjectRef,
     /// Its uid.
     pub uid: String,
-    /// The generation judged.
+    /// The generation that was judged.
     pub generation: i64,
-    /// None: accepted.
+    /// The reason for the rejection; `None` if the object is accepted.
     pub rejection: Option<Rejection>,
-    /// An earlier accepted version goes on being served.
+    /// Whether an earlier accepted version stays in use.
     pub previous_in_force: bool,
-    /// Remarks on an accepted object.
+    /// Warnings on an accepted object.
     pub warnings: Vec<(Reason, String)>,
-    /// Whether what it refers to is there.
+    /// Whether its references resolve.
     pub refs: Refs,
 }
 
 // === impl Refs ===
 
 impl Refs {
-    /// The one that a person should hear of first.
+    /// Returns the more important one for the user.
     pub fn worse(self, other: Refs) -> Refs {
         match (&self, &other) {
             (Refs::Elsewhere(..), _) => self,
@@ -54,7 +54,7 @@ impl Refs {
 // === impl Verdict ===
 
 impl Verdict {
-    /// An accepted object that refers to nothing that is missing.
+    /// Creates the verdict on an accepted object without missing references.
     pub fn new(key: &ObjectRef, meta: &ObjectMeta) -> Self {
         Self {
             key: key.clone(),

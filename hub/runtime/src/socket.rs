@@ -36,7 +36,7 @@ pub fn bind_with(path: &Path, flag: &str, mode: u32) -> anyhow::Result<UnixListe
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
     let temporary = temporary(path, length);
-    // Left by an agent that was killed between its bind and its rename.
+    // A leftover of an agent that was killed between bind and rename.
     let _ = fs::remove_file(&temporary);
     let listener = UnixListener::bind(&temporary).with_context(|| temporary.display().to_string())?;
     fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
@@ -44,8 +44,8 @@ pub fn bind_with(path: &Path, flag: &str, mode: u32) -> anyhow::Result<UnixListe
     Ok(listener)
 }
 
-/// A sibling no longer than the path itself, for paths at the limit. Its name begins with a dot: a kubelet takes every other
-/// socket in its directory for a plugin's.
+/// Returns a path in the same directory that isn't longer than the original, which may be at the limit. The name begins
+/// with a dot, because a kubelet treats every other socket in its directory as a plugin's.
 fn temporary(path: &Path, length: usize) -> PathBuf {
     let pid = std::process::id().to_string();
     let room = PATH_LIMIT - length;

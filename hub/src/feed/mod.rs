@@ -31,7 +31,7 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
-/// How long an agent that has seen more than this hub is kept waiting before it is sent to another.
+/// How long an agent that has seen newer state than this hub is kept waiting before it is sent to another hub.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// The hub's state, shared by its watches and its streams.
@@ -40,13 +40,13 @@ pub struct Feed {
     seen: watch::Sender<Watermark>,
     readiness: Readiness,
     door: Door,
-    /// Who tells what becomes of changes, if anybody wants to know.
+    /// Traces changes, if tracing is enabled.
     tracer: OnceLock<Tracer>,
-    /// Streams that ended because they asked for too many names.
+    /// Number of streams that ended because they subscribed to too many names.
     exhausted: AtomicU64,
-    /// Beats while the state is worked on, and once a second anyway.
+    /// Beats while the state changes, and at least once a second.
     heart: Heart,
-    /// Woken when there are verdicts to take or a deadline may have moved.
+    /// Notified when there are verdicts to take or a deadline may have changed.
     pub changed: Notify,
     /// How often the state was visited.
     #[cfg(test)]
@@ -55,16 +55,16 @@ pub struct Feed {
 
 struct Inner {
     index: Index,
-    /// Resources that were published to agents since the start.
+    /// Number of resources published to agents since the start.
     pushed: u64,
-    /// Changes of one node's resources that were published since the start.
+    /// Number of published changes since the start, each of one node's resources.
     pushes: u64,
     pulse: Pulse,
     views: HashMap<Name, Arc<View<PlanType>>>,
     streams: HashMap<u64, (Name, Pass)>,
-    /// Deleted objects that wait for the seed's finalizer to be taken off.
+    /// Deleted objects whose finalizer must still be removed.
     departing: BTreeMap<ObjectRef, Departing>,
-    /// The newest conditions of objects that were seen since the writer looked.
+    /// The newest conditions of objects seen since the writer last read them.
     observed: BTreeMap<ObjectRef, Vec<Condition>>,
     /// How long changes take.
     course: Course,
@@ -73,8 +73,8 @@ struct Inner {
 // === impl Feed ===
 
 impl Feed {
-    /// A feed that serves whom `door` lets in, and nobody before `readiness` is reached: an incomplete answer would
-    /// delete.
+    /// Creates a feed that serves the clients admitted by `door`, and none before `readiness` is reached, because an
+    /// incomplete response would delete resources.
     pub fn new(index: Index, readiness: Readiness, door: Door) -> Arc<Self> {
         let heart = index.heart().clone();
         let inner = Inner {
@@ -131,32 +131,32 @@ impl Feed {
         changed
     }
 
-    /// Beats as long as the state's changes go on: a long one too.
+    /// Returns the heart, which beats during long changes too.
     pub fn heart(&self) -> &Heart {
         &self.heart
     }
 
-    /// Has changes traced. What was said first holds.
+    /// Enables tracing of changes. Only the first call has an effect.
     pub fn trace(&self, tracer: Tracer) {
         let _ = self.tracer.set(tracer);
     }
 
-    /// Who traces changes, if anybody does.
+    /// Returns the tracer, if tracing is enabled.
     pub fn tracer(&self) -> Option<&Tracer> {
         self.tracer.get()
     }
 
-    /// A watch's list was complete up to this revision.
+    /// Records that a watch's list was complete up to this revision.
     pub fn seen_up_to(&self, of: &Watched, revision: u64) {
         self.seen.send_if_modified(|seen| seen.list(of, revision));
     }
 
-    /// A watch failed, and is tried again.
+    /// Records a failure of a watch, which is retried.
     pub fn watch_failed(&self, kind: WatchedKind) {
         self.lock().pulse.failed(kind);
     }
 
-    /// Looks at how long changes take, or adds to it.
+    /// Reads or updates the convergence times.
     pub fn course<R>(&self, look: impl FnOnce(&mut Course) -> R) -> R {
         look(&mut self.lock().course)
     }
@@ -174,12 +174,12 @@ impl Feed {
         self.publish(&mut inner);
     }
 
-    /// Whether there is such a node.
+    /// Returns whether a node exists.
     pub fn has_node(&self, name: &Name) -> bool {
         self.lock().index.has_node(name)
     }
 
-    /// How much this hub serves.
+    /// Returns the amount of resources that this hub serves.
     pub fn served(&self) -> Served {
         let inner = self.lock();
         let agents = inner.views.iter().map(|(node, view)| (node.clone(), Share::of(view))).collect();
@@ -188,24 +188,25 @@ impl Feed {
         Served { census, agents, pushed, pushes, streams: inner.streams.len(), pulse, seen }
     }
 
-    /// How many streams ended because they asked for too many names, since the start.
+    /// Returns the number of streams since the start that ended because they subscribed to too many names.
     pub fn exhausted_streams(&self) -> u64 {
         self.exhausted.load(Ordering::Relaxed)
     }
 
-    /// Who lets agents in.
+    /// Returns the check that agents must pass.
     pub fn door(&self) -> &Door {
         &self.door
     }
 
-    /// Ends graces in time, for ever.
+    /// Ends grace periods in time, and never returns.
     pub async fn keep_time(self: Arc<Self>) -> anyhow::Result<()> {
         loop {
             let deadline = self.lock().index.deadline();
             let wait = deadline.map_or(Duration::from_secs(3600), |at| {
                 Duration::from_millis(u64::try_from(at - now_ms()).unwrap_or_default())
             });
-            // A deadline that is added meanwhile lies a whole grace ahead: one second is never late.
+            // A deadline added meanwhile is at least a whole grace period ahead, so sleeping for one second is never
+            // too long.
             tokio::time::sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(1))).await;
             let mut inner = self.lock();
             self.heart.beat();
@@ -216,7 +217,7 @@ impl Feed {
 
     fn publish(&self, inner: &mut Inner) {
         self.publish_changes(inner);
-        // Behind the changes: what is withheld no longer may have come with them.
+        // Checked after the change, because the change may have released withheld names.
         if let Some(withheld) = inner.index.take_withheld() {
             inner.views.values().for_each(|view| view.withhold(withheld.clone()));
         }
