@@ -1,12 +1,14 @@
-//! One endpoint's change, from the assignment in which it stands to encoded bytes for every stream, without sockets.
+//! Measures one endpoint's change, from the assignment that contains it to encoded bytes for every stream, without
+//! sockets.
 //!
-//! The cost must not grow with the number of clusters: 10,000 at most 1.3 times 100. Beside it two parts of it: the same for a body
-//! that is encoded already (`xds_bytes`), and what it costs on this machine to put one new resource into the place of an old one, in
-//! a plain array of as many (`xds_floor`). What grows there is the memory of the resources themselves, which no longer fits the
-//! nearest cache.
+//! The cost must not grow with the number of clusters: with 10,000 it may be at most 1.3 times that with 100. Two parts
+//! are measured separately: the same change with an already encoded body (`xds_bytes`), and the cost on this machine of
+//! replacing a resource in a plain array of the same size (`xds_floor`). The floor grows because the resources no
+//! longer fit into the nearest cache.
 //!
-//! Before those, `side by side`: all sizes in turn, a hundred times, and the median of each. What else the machine does for some
-//! seconds falls on all of them there; Criterion measures one after the other, and may show one of them half as large again.
+//! First, `side by side` measures all sizes in turn, a hundred times, and prints the median of each. There, other work
+//! on the machine affects all sizes alike. Criterion measures one size after the other, so it may report one of them as
+//! half as large again.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -25,12 +27,12 @@ use prost::Message as _;
 
 const CLUSTERS: [usize; 3] = [100, 1_000, 10_000];
 const STREAMS: [usize; 2] = [1, 50];
-/// The size of an assignment with ten endpoints, bytes.
+/// Size of an assignment with ten endpoints, in bytes.
 const BODY: usize = 400;
 const ENDPOINTS: u8 = 10;
-/// Prime, so that every cluster has its turn and neighbours do not follow each other.
+/// A prime, so that every cluster is changed in turn and consecutive changes don't affect neighbours.
 const STRIDE: usize = 7_919;
-/// How often the sizes take turns side by side, and the changes of a turn, over all streams.
+/// Number of turns of the sizes side by side, and number of changes per turn, over all streams.
 const ROUNDS: usize = 101;
 const CHANGES: u32 = 10_000;
 
@@ -49,7 +51,7 @@ fn snapshot(clusters: usize) -> Snapshot<EnvoyType> {
     snapshot
 }
 
-/// Sends everything that is due, ACKed; returns how many responses.
+/// Sends and acknowledges everything that is due. Returns the number of responses.
 fn settle(watch: &mut Watch<EnvoyType>, out: &mut Vec<u8>) -> usize {
     let mut count = 0;
     while let Some(response) = watch.next(Instant::now()) {
@@ -65,7 +67,7 @@ fn settle(watch: &mut Watch<EnvoyType>, out: &mut Vec<u8>) -> usize {
     count
 }
 
-/// Streams that have everything, as Envoys do: all clusters, assignments by name.
+/// Creates streams that have everything, like Envoys: all clusters, assignments by name.
 fn established(view: &Arc<View<EnvoyType>>, streams: usize, clusters: usize) -> Vec<Watch<EnvoyType>> {
     let mut out = Vec::new();
     let establish = |_| {
@@ -80,7 +82,7 @@ fn established(view: &Arc<View<EnvoyType>>, streams: usize, clusters: usize) -> 
     (0..streams).map(establish).collect()
 }
 
-/// An assignment of ten endpoints, one of which is healthy or not by the turn, as a server makes it from what it knows.
+/// Encodes an assignment with ten endpoints, as a server would. The turn determines whether one of them is healthy.
 fn assignment(at: usize, turn: usize) -> Vec<u8> {
     let [.., high, low] = at.to_be_bytes();
     let endpoint = |i: u8| {
@@ -101,14 +103,14 @@ fn assignment(at: usize, turn: usize) -> Vec<u8> {
         .encode_to_vec()
 }
 
-/// A body as long as that, another at each turn.
+/// Returns a body of the same size, which differs at each turn.
 fn bytes(_at: usize, turn: usize) -> Vec<u8> {
     let mut body = vec![1; BODY];
     body[..8].copy_from_slice(&turn.to_le_bytes());
     body
 }
 
-/// A view of so many clusters, and streams that have all of it.
+/// Creates a view with this number of clusters, and streams that have all of it.
 struct Scene {
     clusters: usize,
     view: Arc<View<EnvoyType>>,
@@ -124,7 +126,7 @@ impl Scene {
         Self { clusters, view, watches, turn: 0, out: Vec::new() }
     }
 
-    /// The next cluster's endpoint changes: each cluster's at each of its turns.
+    /// Changes an endpoint of the next cluster.
     fn change(&mut self, body: fn(usize, usize) -> Vec<u8>) {
         self.turn += 1;
         let at = self.turn * STRIDE % self.clusters;

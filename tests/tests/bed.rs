@@ -1,4 +1,4 @@
-//! The harness' network: what is sent arrives, and what is lost is counted.
+//! The harness's network: packets arrive, and lost datagrams are counted.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use portreeve_tests::netns::{Bed, Netns};
 use portreeve_tests::process::Process;
 use portreeve_tests::udp::{Echo, Flow, Report};
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// An echo on any port of an address.
+/// Starts an echo on a free port of an address.
 fn echo(namespace: &Netns, name: &str, address: IpAddr) -> Result<Echo> {
     Echo::start(namespace, name, SocketAddr::new(address, 0))
 }
@@ -82,7 +82,7 @@ fn an_outage_is_measured() -> Result<()> {
     let flow = Flow::to(echo.address()).rate(500).lasting(BOUND).start(&one)?;
     portreeve_tests::wait::wait_until("the first answers", BOUND, || echo.seen().received > 50)?;
     echo.stop();
-    // The outage is as long as this wait for nothing.
+    // The outage lasts as long as this wait for an event that doesn't happen.
     let outage = Duration::from_millis(200);
     assert!(portreeve_tests::wait::wait_until("nothing", outage, || false).is_err());
     echo.restart()?;

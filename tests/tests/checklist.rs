@@ -1,13 +1,13 @@
-//! Every row of API A's feature checklist (A1 to A27), and what stands for it: the tests that prove it, or how and why
-//! Portreeve does it differently. The tests named here must exist.
+//! Every row of API A's feature checklist (A1 to A27), with the tests that prove it, or with an explanation of how and
+//! why Portreeve differs. The listed tests must exist.
 
 use portreeve_tests::ledger::{Proof, missing};
 
-/// What stands for a row.
+/// The evidence for a row.
 enum Answer {
-    /// These tests prove it: file and function.
+    /// The tests that prove it, by file and function.
     Proven(&'static [Proof]),
-    /// It is done differently: how, why, and the tests that prove that.
+    /// Portreeve differs: how and why, and the tests that prove it.
     Differs(&'static str, &'static [Proof]),
 }
 

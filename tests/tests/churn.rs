@@ -1,5 +1,5 @@
-//! Hundreds of calls come and go by several writers at once, in the way of the API's own users: without a finalizer at
-//! first, with `l7mp.io/delete` put on right before the deletion. Nothing is left of them.
+//! Hundreds of calls are created and deleted by several concurrent writers in the way of the API's own users: created
+//! without a finalizer, with `l7mp.io/delete` added right before the deletion. Afterwards nothing is left of them.
 
 use std::time::{Duration, Instant};
 
@@ -15,22 +15,22 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::wait;
 use serde_json::json;
 
-/// Calls in all.
+/// Total number of calls.
 const CALLS: u16 = 500;
-/// Who write them.
+/// Number of writers.
 const WRITERS: u16 = 8;
-/// Calls that are created, and deleted, in a second at least; 23 and 10 on two cores that do other work too.
+/// Minimum number of calls created, and deleted, per second. Measured: 23 and 10 on two busy cores.
 const RATE: f64 = 3.0;
-/// What old clients put on an object right before they delete it.
+/// The finalizer that old clients add right before they delete an object.
 const FINALIZER: &str = "l7mp.io/delete";
-/// For things that a thousand objects are waited for.
+/// Timeout for events that depend on a thousand objects.
 const LONG: Duration = Duration::from_secs(90);
-/// Resident memory of hub and agent at most, in KiB; the programs under test are not optimized.
+/// Maximum resident memory of hub and agent, in KiB. The programs under test are not optimized.
 const MEMORY: u64 = 200 << 10;
 
 type Services = Api<VirtualService>;
 
-/// Both sides of a call: at the gateway, and at the worker's sidecar.
+/// Both sides of a call: at the gateway and at the worker's sidecar.
 fn sides(call: &str, number: u16) -> [Side<'_>; 2] {
     let (outer, inner) = (20_000 + number * PIPES, 30_000 + number * PIPES);
     let ingress = Side {
@@ -53,7 +53,7 @@ fn sides(call: &str, number: u16) -> [Side<'_>; 2] {
     [ingress, sidecar]
 }
 
-/// What one writer does with one call.
+/// One writer's step with one call.
 async fn create(services: &Services, number: u16) -> Result<()> {
     let call = format!("c{number}");
     for side in sides(&call, number) {
@@ -77,7 +77,7 @@ async fn delete_by_protocol(services: &Services, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// All calls by all writers at once, each writer's own one after the other.
+/// Runs all writers concurrently. Each handles its own calls one after the other.
 async fn write<F: Future<Output = Result<()>>>(work: impl Fn(u16) -> F) -> Result<Duration> {
     let begun = Instant::now();
     let work = &work;
@@ -91,7 +91,7 @@ async fn write<F: Future<Output = Result<()>>>(work: impl Fn(u16) -> F) -> Resul
     Ok(begun.elapsed())
 }
 
-/// Waits until a proxy has that many listeners, and says how long after `since`.
+/// Waits until a proxy has this number of listeners, and prints the time since `since`.
 async fn count(admin: &Admin, wanted: usize, since: Instant) -> Result<Duration> {
     wait::until(&format!("{wanted} listeners"), LONG, || async {
         admin.listeners().await.is_ok_and(|found| found.len() == wanted)
@@ -104,7 +104,7 @@ async fn left(services: &Services) -> Result<Vec<String>> {
     Ok(services.list(&ListParams::default()).await?.into_iter().map(|object| object.name_any()).collect())
 }
 
-/// A proxy has nothing but what its bootstrap gave it.
+/// Checks that a proxy has only the resources of its bootstrap.
 async fn nothing_left(admin: &Admin) -> Result<()> {
     let listeners = admin.listeners().await?;
     ensure!(listeners.is_empty(), "{listeners:?}");
@@ -122,7 +122,7 @@ async fn nothing_left(admin: &Admin) -> Result<()> {
     Ok(())
 }
 
-/// The places of a dump that name calls.
+/// Returns the paths in a dump that contain calls.
 fn named_in(dump: &serde_json::Value, place: &str) -> Vec<String> {
     use serde_json::Value;
     match dump {
@@ -145,7 +145,7 @@ fn usage(name: &str, process: Option<&mut Process>) -> Result<Usage> {
     Ok(usage)
 }
 
-/// The writers made calls come and go fast enough for the programs to have several a second to follow.
+/// Checks that the writers were fast enough: the programs had several changes a second to handle.
 fn several_a_second(what: &str, took: Duration) -> Result<()> {
     let rate = f64::from(CALLS) / took.as_secs_f64();
     ensure!(rate > RATE, "only {rate:.1} calls were {what} in a second");
@@ -182,7 +182,7 @@ async fn calls_deleted_by_the_old_protocol_leave_nothing_behind() -> Result<()> 
     let services = Services::namespaced(town.client.clone(), "default");
     let gateway = town.nodes[0].gateway();
     come_and_go(&services, &gateway, &worker).await?;
-    // Clusters go after their listeners.
+    // Clusters are removed after their listeners.
     for admin in [&gateway, &worker.admin] {
         let gone = || async { nothing_left(admin).await.is_ok() };
         wait::until("a proxy without calls", BOUND, gone).await.or(nothing_left(admin).await)?;

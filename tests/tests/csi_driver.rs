@@ -1,5 +1,5 @@
-//! The driver of the agent's socket as a process of its own, with the calls of a kubelet: what is mounted, what the host sees of
-//! it, and what is refused. (A real kubelet calls it in `csi.rs`.)
+//! The CSI driver for the agent's socket as a separate process, called like a kubelet does: what it mounts, what the
+//! host sees of it, and what it refuses. (A real kubelet calls it in `csi.rs`.)
 
 use std::collections::HashMap;
 use std::fs;
@@ -29,15 +29,15 @@ use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(30);
-/// Of what is mounted, in the words of the kernel.
+/// Options of the mount, as the kernel shows them.
 const RESTRICTED: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
 /// CAP_SYS_ADMIN alone.
 const MOUNTING: &str = "0000000000200000";
 
-/// A host, whose mounts are its own, and the driver in a container of it: mounts below the pods' directory reach the host, and
-/// others don't.
+/// A host with its own mount namespace, and the driver in a container on it. Mounts below the pods' directory propagate
+/// to the host, others don't.
 struct Host {
     driver: Option<Process>,
     host: Process,
@@ -48,7 +48,7 @@ struct Host {
 
 impl Host {
     fn start() -> Result<Self> {
-        // Has this program become root, of a user namespace if need be.
+        // Makes this program root, in a user namespace if necessary.
         Netns::new("host")?;
         let directory = TempDir::new()?;
         for below in ["run", "kubelet/pods", "kubelet/plugins_registry"] {
@@ -66,7 +66,7 @@ impl Host {
         Ok(made)
     }
 
-    /// Starts the driver, in a container of its own each time.
+    /// Starts the driver in a new container.
     fn start_driver(&mut self) -> Result<()> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.host.pid()));
@@ -87,19 +87,19 @@ impl Host {
         self.directory.path().join("kubelet")
     }
 
-    /// A path as the host sees it.
+    /// Returns the host's view of a path.
     fn seen(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{}", self.host.pid(), path.display()))
     }
 
-    /// What the kubelet makes for a volume, and what it asks the driver to mount in it.
+    /// Creates the directory that a kubelet creates for a volume, and returns its request to the driver.
     fn volume(&self, uid: &str) -> Result<PathBuf> {
         let directory = self.kubelet().join("pods").join(uid).join("volumes/kubernetes.io~csi/agent");
         fs::create_dir_all(&directory)?;
         Ok(directory.join("mount"))
     }
 
-    /// The options of every mount that the host has at a path.
+    /// Returns the options of every mount at a path of the host.
     fn mounts(&self, at: &Path) -> Result<Vec<String>> {
         let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.host.pid()))?;
         let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -128,7 +128,7 @@ impl Host {
         node.node_unpublish_volume(request).await.map(drop)
     }
 
-    /// Binds a socket as an agent does: under another name, and then renamed.
+    /// Binds a socket like an agent does: under a temporary name that is then renamed.
     fn bind(&self, number: u8) -> Result<UnixListener> {
         let run = self.directory.path().join("run");
         let unfinished = run.join(format!("agent.{number}"));
@@ -138,7 +138,7 @@ impl Host {
         Ok(listener)
     }
 
-    /// What a readiness probe says.
+    /// Returns the output of a readiness probe.
     fn probe(&self, words: &[&str]) -> Result<String> {
         let mut command = under_test::command("agent")?;
         run(command.arg("csi-probe").args(words).arg("--kubelet-dir").arg(self.kubelet()))
@@ -155,7 +155,7 @@ fn mk_request(at: &Path) -> NodePublishVolumeRequest {
     }
 }
 
-/// Whether somebody has connected to it, once.
+/// Returns whether a client has connected since the last call.
 fn reached(listener: &UnixListener) -> bool {
     listener.accept().is_ok()
 }
@@ -165,7 +165,7 @@ async fn a_volume_shows_the_socket_that_is_there_and_can_not_be_written() -> Res
     let host = Host::start()?;
     let (one, at) = (host.bind(1)?, host.volume("uid-1")?);
     host.publish(&at).await?;
-    // A kubelet that was restarted in between asks again.
+    // A restarted kubelet repeats its request.
     host.publish(&at).await?;
     let mounts = host.mounts(&at)?;
     ensure!(mounts.len() == 1, "{mounts:?}");
@@ -184,7 +184,7 @@ async fn a_volume_shows_the_socket_that_is_there_and_can_not_be_written() -> Res
     host.unpublish(&at).await?;
     ensure!(host.mounts(&at)?.is_empty() && !host.seen(&at).exists(), "it is still there");
     ensure!(host.directory.path().join("run/agent.sock").exists(), "what was shown is gone");
-    // Again, and where the kubelet has removed its own directory already.
+    // Repeated, also after the kubelet has deleted its own directory.
     host.unpublish(&at).await?;
     fs::remove_dir_all(host.kubelet().join("pods/uid-1"))?;
     host.unpublish(&at).await?;
@@ -212,7 +212,7 @@ async fn volumes_outlive_their_driver_and_the_next_one_takes_them_away() -> Resu
 #[tokio::test]
 async fn what_is_not_the_drivers_is_left_alone() -> Result<()> {
     let host = Host::start()?;
-    // A link where a kubelet makes a directory.
+    // A link in the place of the kubelet's directory.
     let at = host.volume("uid-1")?;
     let elsewhere = host.directory.path().join("elsewhere");
     fs::create_dir_all(&elsewhere)?;
@@ -228,7 +228,7 @@ async fn what_is_not_the_drivers_is_left_alone() -> Result<()> {
     symlink(pods.join("uid-1"), pods.join("uid-2"))?;
     let refused = host.publish(&host.volume("uid-2")?).await.err().context("a link is followed")?;
     ensure!(refused.code() == Code::FailedPrecondition, "{refused}");
-    // Somebody's files.
+    // Another user's files.
     let at = host.volume("uid-3")?;
     fs::create_dir(&at)?;
     fs::write(at.join("file"), "")?;
@@ -236,7 +236,7 @@ async fn what_is_not_the_drivers_is_left_alone() -> Result<()> {
     ensure!(refused.code() == Code::FailedPrecondition && refused.message().contains("uid-3"), "{refused}");
     let refused = host.unpublish(&at).await.err().context("files are removed")?;
     ensure!(refused.code() == Code::FailedPrecondition && at.join("file").exists(), "{refused}");
-    // A volume that can't be.
+    // An invalid volume.
     let at = host.volume("uid-4")?;
     let request = NodePublishVolumeRequest { readonly: false, ..mk_request(&at) };
     let refused = host.node().await?.node_publish_volume(request).await.err().context("it can be written")?;

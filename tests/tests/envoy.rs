@@ -1,5 +1,5 @@
-//! The harness against a real Envoy: its admin client, and flows through a UDP proxy; and the addresses that translated
-//! listeners open.
+//! The harness with a real Envoy: its admin client, flows through a UDP proxy, and the addresses of translated
+//! listeners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,10 +20,10 @@ use portreeve_tests::udp::{Echo, Flow};
 use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// A UDP proxy from port 5000 to `echo`, with its admin interface in `directory`.
+/// Returns a bootstrap with a UDP proxy from port 5000 to `echo`, and its admin interface in `directory`.
 fn config(echo: SocketAddr, directory: &Path) -> String {
     format!(
         r#"
@@ -58,14 +58,14 @@ static_resources:
     )
 }
 
-/// Envoy inside a namespace, ready.
+/// Starts an Envoy inside a namespace, and waits until it is ready.
 async fn envoy(namespace: &Netns, directory: &Path, config: &str) -> Result<(Process, Admin)> {
     let file = directory.join("envoy.yaml");
     std::fs::write(&file, config)?;
     started(namespace, directory, &file).await
 }
 
-/// Envoy with this bootstrap, ready.
+/// Starts an Envoy with this bootstrap, and waits until it is ready.
 async fn started(namespace: &Netns, directory: &Path, bootstrap: &Path) -> Result<(Process, Admin)> {
     let program = portreeve_agent::envoy::locate(None, &mut |_| {})?;
     let mut command: Command = namespace.command(program);
@@ -112,7 +112,7 @@ async fn flows_through_a_proxy_show_its_sessions() -> Result<()> {
     Ok(())
 }
 
-/// A look-up for Plans whose endpoints are addresses.
+/// Resolves the endpoints of Plans that only have addresses.
 struct Addresses;
 
 impl Lookup for Addresses {
@@ -137,7 +137,7 @@ impl Lookup for Addresses {
     }
 }
 
-/// Adds a listener on port 5000 of these addresses, and its cluster, which is `echo`.
+/// Adds a listener on port 5000 of these addresses, and its cluster, which has the endpoint `echo`.
 fn add(plan: &mut plan::Plan, name: &str, scope: plan::Scope, bind: Option<IpAddr>, echo: SocketAddr) {
     let protocol = plan::Protocol::Udp.into();
     let bind = bind.map(|ip| plan::Address { ip: ip.to_string(), port: 0 });
@@ -157,7 +157,7 @@ fn add(plan: &mut plan::Plan, name: &str, scope: plan::Scope, bind: Option<IpAdd
     plan.clusters.push(plan::Cluster { name: name.into(), endpoints: vec![source], ..Default::default() });
 }
 
-/// The Plan's translation as a bootstrap, with the admin interface in `directory`.
+/// Returns the Plan's translation as a bootstrap, with the admin interface in `directory`.
 fn translated(plan: &plan::Plan, directory: &Path) -> Result<bootstrap::Bootstrap> {
     let request = Request {
         plan,

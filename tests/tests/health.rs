@@ -1,5 +1,5 @@
-//! Endpoints whose health port is closed, silent or back, as real gateways see it. Figures are printed; what is asserted is
-//! wider than the product's bounds where a busy machine may break those.
+//! Real gateways with endpoints whose health port is closed, silent or open again. Times are printed. The asserted
+//! limits are wider than the product's where a busy machine may exceed those.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -19,18 +19,18 @@ use portreeve_tests::wait;
 
 /// The endpoints' health port.
 const HEALTH: u16 = 1233;
-/// The first of the endpoints' ports.
+/// The first port of the endpoints.
 const FORWARD: u16 = 10_000;
 /// Milliseconds between two checks in [`service`].
 const INTERVAL: u64 = 200;
-/// How long an unanswered check is waited for.
+/// Timeout of a health check.
 const TIMEOUT: Duration = Duration::from_millis(100);
-/// How much later one of two gateways hears of a flap.
+/// How much later one of two gateways notices a flap.
 const APART: Duration = Duration::from_millis(300);
-/// Wide: the machine may be busy.
+/// Long, because the machine may be busy.
 const MOVED: Duration = Duration::from_secs(10);
 
-/// A pod that answers by UDP, and by TCP while its health port is open.
+/// A pod that answers on UDP, and on TCP while its health port is open.
 struct Endpoint {
     worker: Worker,
     health: Option<HealthPort>,
@@ -40,7 +40,7 @@ struct Endpoint {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Pod `j` of node `i`.
+    /// Creates pod `j` of node `i`.
     async fn start(town: &Town, i: u8, j: u8) -> Result<Self> {
         let worker = town.worker(i, j, "app: worker", false).await?;
         let echo = |port| Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), port));
@@ -61,7 +61,7 @@ impl Endpoint {
     }
 }
 
-/// A VirtualService with one pipe for all gateways, whose sessions all belong to one pod, checked every [`INTERVAL`].
+/// A VirtualService with one pipe for all gateways, whose sessions all use one pod, checked every [`INTERVAL`].
 fn service(name: &str, port: u16) -> String {
     format!(
         "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: default}}\n\
@@ -72,7 +72,7 @@ fn service(name: &str, port: u16) -> String {
     )
 }
 
-/// Asks until the answer comes from a pod that is `wanted`; answers with it and with the time that it took.
+/// Sends datagrams until a `wanted` pod answers. Returns the pod and the time that it took.
 fn answered(pipe: &Pipe, wanted: impl Fn(&str) -> bool) -> Result<(String, Duration)> {
     let began = Instant::now();
     loop {
@@ -84,8 +84,8 @@ fn answered(pipe: &Pipe, wanted: impl Fn(&str) -> bool) -> Result<(String, Durat
     }
 }
 
-/// Waits until these calls are where they belong, every pipe of them: a verdict reaches their clusters and a proxy's workers one
-/// after the other.
+/// Waits until every pipe of these calls uses the expected pod. A verdict reaches their clusters and a proxy's workers
+/// one after the other.
 fn settled(calls: &[Vec<Pipe>], homes: &[String]) -> Result<()> {
     for (pipes, home) in calls.iter().zip(homes) {
         pipes.iter().try_for_each(|pipe| answered(pipe, |by| by == home).map(drop))?;
@@ -93,7 +93,7 @@ fn settled(calls: &[Vec<Pipe>], homes: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// One gateway's pipe through [`service`] at `port`, when it is answered.
+/// Opens a gateway's pipe through [`service`] at `port`, and waits for an answer.
 async fn pipe(town: &Town, name: &str, port: u16) -> Result<Pipe> {
     town.apply(&service(name, port)).await?;
     listeners(&town.nodes[0].gateway(), &[name], BOUND).await?;
@@ -114,7 +114,7 @@ async fn closed_port_of_the_same_node_moves_its_sessions_within_interval_and_tim
     let bound = Duration::from_millis(INTERVAL) + TIMEOUT + Duration::from_millis(50);
     let (mut gone, mut back) = (Vec::new(), Vec::new());
     for trial in 0..20 {
-        // Another phase each time.
+        // A different phase in each round.
         let (until, began) = (Duration::from_millis(trial * 37 % INTERVAL), Instant::now());
         while began.elapsed() < until {
             pipe.ask()?;
@@ -146,7 +146,7 @@ async fn silent_port_is_unhealthy_by_timeout_and_one_that_keeps_its_connections_
     let endpoint = of(&mut endpoints, &home)?;
     let netns = endpoint.worker.netns.clone();
 
-    // Nothing passes, not even a refusal: datagrams are lost until the probe's time is over.
+    // No packet passes, not even a refusal: datagrams are lost until the probe times out.
     town.bed.cut(&netns)?;
     let agent = town.nodes[0].agent.as_ref().context("no agent")?;
     let told = || agent.log().contains("has not answered within 100 ms");
@@ -164,7 +164,7 @@ async fn silent_port_is_unhealthy_by_timeout_and_one_that_keeps_its_connections_
     let listener = netns.enter(|| TcpListener::bind(SocketAddr::new(endpoint.worker.ip(), HEALTH)))??;
     let kept = Arc::new(AtomicUsize::new(0));
     let count = kept.clone();
-    // It ends with the test's process; the connections that it keeps are the probes'.
+    // The thread ends with the test's process. The probes' connections are kept open.
     let _hoard = netns.spawn(move || {
         let mut all = Vec::new();
         loop {
@@ -214,12 +214,12 @@ async fn without_owner_and_hub_endpoints_stay_in_use_and_are_probed_directly() -
     Ok(())
 }
 
-/// Pipes of calls `0..calls` through the first gateway, in the order of the calls.
+/// Opens pipes of calls `0..calls` through the first gateway, in the order of the calls.
 fn open(town: &Town, calls: std::ops::Range<u16>, pipes: std::ops::Range<u16>) -> Result<Vec<Vec<Pipe>>> {
     open_at(town, 0, calls, pipes)
 }
 
-/// The same through the gateway of node `index` (from 0).
+/// Opens pipes of calls `0..calls` through the gateway of node `index` (from 0).
 fn open_at(
     town: &Town,
     index: usize,
@@ -259,7 +259,7 @@ async fn write_calls(town: &Town, calls: std::ops::Range<u16>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all endpoints of these calls are known to be healthy: until then gateways check them by themselves.
+/// Waits until all endpoints of these calls are known to be healthy. Until then, gateways probe them themselves.
 async fn checked(town: &Town, calls: std::ops::Range<u16>) -> Result<()> {
     for number in calls {
         let name = format!("ingress-c{number}");
@@ -273,7 +273,7 @@ async fn checked(town: &Town, calls: std::ops::Range<u16>) -> Result<()> {
     Ok(())
 }
 
-/// The pod of each call; an error, if a call is split.
+/// Returns the pod of each call, or an error if a call is split.
 fn pods(calls: &[Vec<Pipe>]) -> Result<Vec<String>> {
     let pod = |pipes: &Vec<Pipe>| {
         let found: BTreeSet<String> = pipes.iter().map(Pipe::ask).collect::<Result<_>>()?;
@@ -298,7 +298,8 @@ async fn neither_a_flap_of_a_second_nor_a_termination_splits_a_call() -> Result<
     println!("pods of the calls: {homes:?}");
     let victim = homes[0].clone();
 
-    // While it is down the late pipes are opened: they find the runner-up, and come back with the early ones.
+    // The late pipes are opened while the pod is down: they use the second choice, and return together with the early
+    // ones.
     of(&mut endpoints, &victim)?.close();
     early.iter().flatten().try_for_each(|pipe| answered(pipe, |by| by != victim).map(drop))?;
     let late = open(&town, 0..12, 2..PIPES)?;
@@ -315,7 +316,8 @@ async fn neither_a_flap_of_a_second_nor_a_termination_splits_a_call() -> Result<
     settled(&late, &homes)?;
     ensure!(pods(&early)? == homes && pods(&late)? == homes, "a flap has split calls");
 
-    // Two pipes open, the pod terminates, its other two late pipes follow it; calls that come later don't.
+    // Two pipes of a call open before the pod terminates; its other two pipes still use this pod, but later calls
+    // don't.
     let worker = &of(&mut endpoints, &victim)?.worker;
     worker.terminate().await?;
     worker.set_ready(false).await?;
@@ -329,12 +331,12 @@ async fn neither_a_flap_of_a_second_nor_a_termination_splits_a_call() -> Result<
     Ok(())
 }
 
-/// Stops the agent of node `index` for as long as its gateway is to hear later.
+/// Stops the agent of node `index` for as long as its gateway should notice later.
 async fn delayed(town: &mut Town, index: usize, change: impl FnOnce()) -> Result<()> {
     let agent = town.nodes[index].agent.as_mut().context("no agent")?;
     agent.stop()?;
     change();
-    // How far apart is what the test is about; nothing is waited for.
+    // The delay is part of the scenario; no event is awaited.
     tokio::time::sleep(APART).await;
     agent.cont()
 }
@@ -354,7 +356,7 @@ async fn gateways_that_hear_of_a_flap_apart_agree_on_every_call_again() -> Resul
     let homes = pods(&first)?;
     ensure!(pods(&second)? == homes, "the gateways differ from the start");
     let victim = homes[0].clone();
-    // The gateway that hears later is the one of the other node: the owner's own agent has to see the port.
+    // The gateway on the other node notices later, because the pod's own agent must see the port.
     let owner = usize::from(victim.starts_with("w2"));
     let at = |gateway: usize| [&first, &second][gateway];
     delayed(&mut town, 1 - owner, || {

@@ -1,5 +1,5 @@
-//! A gateway's Envoy is restarted hot under traffic: by another bootstrap, by another binary, by a limit of its memory, and by
-//! a bootstrap with which it does not start. New sessions are taken at all times, and nothing is lost but what Envoy itself loses.
+//! A gateway's Envoy is hot-restarted under traffic: with another bootstrap, another binary, a memory limit, and a
+//! bootstrap with which it doesn't start. New sessions work at all times, and only Envoy's own losses occur.
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -12,19 +12,20 @@ use portreeve_tests::hand_over::{AROUND, Fate, Stage as Common};
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::{under_test, wait};
 
-/// How often a trial may be repeated because the kernel dropped datagrams at sockets that nobody read for a while.
+/// How often a trial may be repeated because the kernel dropped datagrams at sockets whose process got no processor
+/// time.
 const REPEATS: usize = 3;
-/// How long the elder serves beside its heir: one second of drain at least, and one more.
+/// How long the old Envoy serves in parallel with the new one: at least one second of drain, plus one.
 const OVERLAP: Duration = Duration::from_secs(2);
 
-/// What is done to the gateway.
+/// The cause of a hot restart.
 #[derive(Clone, Debug)]
 enum Change {
-    /// Its NodeProxy's `envoy` is this.
+    /// The NodeProxy's field `envoy` is set to this.
     Settings(String),
     /// The agent is restarted with this Envoy.
     Binary(PathBuf),
-    /// The agent is another build's: this copy of the programs.
+    /// The agent is restarted from another build: this copy of the programs.
     Agent(PathBuf),
 }
 
@@ -35,7 +36,7 @@ fn gateway(envoy: &str) -> String {
     )
 }
 
-/// A gateway under the keeper of its agent.
+/// A gateway under its agent's keeper.
 struct Stage(Common);
 
 // === impl Stage ===
@@ -82,19 +83,19 @@ impl Stage {
         }
     }
 
-    /// The pids of the gateway's Envoys.
+    /// Returns the pids of the gateway's Envoys.
     fn envoys(&self) -> Vec<u32> {
         self.town.descendants_with("gateway/bootstrap.json")
     }
 
-    /// The pids of the gateway's keepers.
+    /// Returns the pids of the gateway's keepers.
     fn keepers(&self) -> Vec<u32> {
         let (mut found, envoys) = (self.town.descendants_with("keepers/gateway"), self.envoys());
         found.retain(|pid| !envoys.contains(pid));
         found
     }
 
-    /// Waits until the report satisfies `wanted`.
+    /// Waits until the report meets the condition `wanted`.
     async fn reported(&self, what: &str, wanted: impl Fn(&ProxyReport) -> bool) -> Result<ProxyReport> {
         let reports = Api::<NodeReport>::all(self.town.client.clone());
         wait::seen(reports, wait::named("n1"), (what, BOUND), |report| {
@@ -108,7 +109,7 @@ impl Stage {
         self.town.nodes[0].gateway().stat("server.hot_restart_epoch").await
     }
 
-    /// One hot restart under traffic.
+    /// Makes one hot restart under traffic.
     async fn restart(&mut self, change: &Change) -> Result<Fate> {
         let (before, epoch) = (self.envoys(), self.epoch().await?);
         let restarts = self.reported("the gateway", |report| report.restarts.is_some()).await?.restarts;
@@ -137,8 +138,8 @@ impl Stage {
         Ok(fate)
     }
 
-    /// The same, again with another change of the same kind when the kernel dropped something. What the product does wrong it
-    /// does every time.
+    /// Makes one hot restart, and repeats it with another change of the same kind if the kernel dropped datagrams. A
+    /// bug of the product would show every time.
     async fn trial(&mut self, changes: impl Fn(usize) -> Change) -> Result<()> {
         for number in 0..=REPEATS {
             let fate = self.restart(&changes(number)).await?;
@@ -246,7 +247,7 @@ async fn bootstrap_with_which_envoy_does_not_start_costs_nothing_and_is_told_of(
             (report.phase, report.epoch, report.restarts) == (Phase::Running, Some(0), Some(0)),
             "{report:?}"
         );
-        // Several attempts.
+        // Several attempts to start.
         stage.lasting(3 * AROUND).await?;
         let fate = stage.end(traffic)?;
         ensure!(stage.envoys().contains(&before[0]), "another Envoy than {before:?}: {:?}", stage.envoys());
@@ -256,7 +257,7 @@ async fn bootstrap_with_which_envoy_does_not_start_costs_nothing_and_is_told_of(
         }
         ensure!(number < REPEATS, "the kernel dropped datagrams in {} trials in a row", REPEATS + 1);
     }
-    // A bootstrap that is mended is taken at once.
+    // A repaired bootstrap is used immediately.
     stage.apply(&Change::Settings("extraBootstrap: {stats_flush_interval: 10s}".into())).await?;
     stage.reported("the first epoch", |report| report.epoch == Some(1)).await?;
     ensure!(stage.envoys().len() == 1 && stage.envoys() != before, "{:?}", stage.envoys());

@@ -1,5 +1,5 @@
-//! The kill loop: hub, agent and API server die and come back in turn under traffic, with an edit made during each
-//! outage (right after it, for the API server). Nothing is lost, and Envoy touches what was edited and nothing else.
+//! The kill loop: hub, agent and API server die and come back in turn under traffic, with an edit during each outage
+//! (for the API server, right after it). Nothing is lost, and Envoy changes only the edited resources.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,21 +13,21 @@ use portreeve_tests::udp::{Echo, Flow, Report, Running};
 use portreeve_tests::wait;
 use serde_json::Value;
 
-/// Outages of each process.
+/// Number of outages of each process.
 const ROUNDS: usize = 10;
 /// How often a trial may be repeated because the test's own sockets dropped datagrams.
 const REPEATS: usize = 2;
-/// Where the steady pipes lead to.
+/// Port of the endpoints of the steady pipes.
 const STEADY_PORT: u16 = 5000;
-/// Where the edited pipes lead to, in turn.
+/// Ports of the endpoints of the edited pipes, in turn.
 const EDITED_PORTS: [u16; 2] = [5001, 5002];
 /// Datagrams per second over the steady pipes of both gateways.
 const RATE: u32 = 1000;
-/// Datagrams that pass during each outage before the victim comes back.
+/// Number of datagrams during each outage before the victim comes back.
 const PASSING: u64 = 500;
-/// Proxies that the VirtualServices are for.
+/// Labels of the proxies of the VirtualServices.
 const SELECTOR: &str = "app: envoy-ingress";
-/// Everything that Envoy counts of changes to its configuration, refused ones included.
+/// Envoy's counters of configuration changes, including rejected ones.
 const COUNTERS: [&str; 9] = [
     "listener_manager.listener_added",
     LISTENER_MODIFIED,
@@ -42,34 +42,34 @@ const COUNTERS: [&str; 9] = [
 const LISTENER_MODIFIED: &str = "listener_manager.listener_modified";
 const CLUSTER_MODIFIED: &str = "cluster_manager.cluster_modified";
 
-/// [`COUNTERS`] of one Envoy.
+/// The [`COUNTERS`] of one Envoy.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// Who dies.
+/// The victim of an outage.
 #[derive(Debug, Clone, Copy)]
 enum Victim {
     Hub,
-    /// The first node's.
+    /// The agent of the first node.
     Agent,
     ApiServer,
 }
 
-/// What is edited in a pipe.
+/// The edit of a pipe.
 #[derive(Debug, Clone, Copy)]
 enum Edit {
-    /// The idle time-out: the listener is another.
+    /// The idle timeout, which changes the listener.
     Idle,
-    /// The pods' port: endpoints, which touch neither listener nor cluster.
+    /// The pods' port, which changes endpoints, but neither listener nor cluster.
     Forward,
-    /// The listener's own port.
+    /// The listener's port.
     Listen,
-    /// With or without key: both listener and cluster are others.
+    /// The hash key is set or removed, which changes both listener and cluster.
     Key,
 }
 
 const EDITS: [Edit; 4] = [Edit::Idle, Edit::Forward, Edit::Listen, Edit::Key];
 
-/// A VirtualService that is edited: `kept` has traffic and stays as it is, `edited` changes.
+/// A VirtualService that is edited: the pipe `kept` has traffic and stays unchanged, `edited` changes.
 struct Service {
     name: &'static str,
     kept: Pipe,
@@ -83,37 +83,37 @@ struct Traffic {
     running: Running,
 }
 
-/// A trial in which no more may be lost, over all flows, than the test's own sockets dropped.
+/// A trial in which, over all flows, only the datagrams that the test's own sockets dropped may be lost.
 struct Void {
     from: Instant,
     to: Instant,
     dropped: u64,
-    /// Datagrams lost in it so far.
+    /// Number of datagrams lost so far.
     lost: u64,
 }
 
-/// Everything of the loop.
+/// The state of the loop.
 struct Loop {
     town: Town,
     workers: Vec<Worker>,
     echoes: Vec<Echo>,
     services: Vec<Service>,
-    /// What each gateway's counters must be.
+    /// The expected counters of each gateway.
     expected: Vec<Counts>,
-    /// Trials that were repeated because the test's own sockets dropped datagrams.
+    /// Number of trials that were repeated because the test's own sockets dropped datagrams.
     void: Vec<Void>,
-    /// Longest time from the return of the victim to the edit's effect, by victim.
+    /// Longest time from the victim's return to the edit's effect, by victim.
     slowest: BTreeMap<String, Duration>,
     edits: usize,
 }
 
-/// Flows to an edited listener, of which one must lose nothing.
+/// Number of flows to an edited listener, of which one must lose nothing.
 const FLOWS: usize = 3;
 
 // === impl Edit ===
 
 impl Edit {
-    /// Makes the edit, and says how often it modifies a listener and a cluster.
+    /// Makes the edit, and returns how often it modifies a listener and a cluster.
     fn apply(self, pipe: &mut Pipe) -> (u64, u64) {
         match self {
             Self::Idle => {
@@ -140,7 +140,7 @@ impl Edit {
 // === impl Service ===
 
 impl Service {
-    /// The service number `i`, on ports of its own.
+    /// Creates the service with number `i`, on its own ports.
     fn new(name: &'static str, i: u16) -> Self {
         let kept = Pipe::new(&format!("{name}-kept"), 4100 + i, STEADY_PORT);
         Self { name, kept, edited: Pipe::new(&format!("{name}-edited"), 4200 + 2 * i, EDITED_PORTS[0]) }
@@ -154,7 +154,7 @@ impl Service {
 // === impl Loop ===
 
 impl Loop {
-    /// A town with two gateways, three workers and four VirtualServices, all in place.
+    /// Creates a town with two gateways, three workers and four VirtualServices, and waits until everything serves.
     async fn new() -> Result<Self> {
         let town = Town::start(2).await?;
         town.gateways().await?;
@@ -182,7 +182,7 @@ impl Loop {
         Ok(made)
     }
 
-    /// Applies the VirtualServices, and takes the counters once everything is there.
+    /// Applies the VirtualServices, and reads the counters once everything serves.
     async fn open(&mut self) -> Result<()> {
         let mut text = virtual_service("steady", SELECTOR, &[steady_keyed()]);
         text += &format!("---\n{}", virtual_service("steady-spread", SELECTOR, &[steady_spread()]));
@@ -201,7 +201,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Traffic through every pipe that is never edited, on both gateways.
+    /// Starts traffic through every pipe that is never edited, on both gateways.
     fn traffic(&self) -> Result<Vec<Traffic>> {
         let kept = self.services.iter().map(|service| service.kept.clone());
         let pipes: Vec<Pipe> = [steady_keyed(), steady_spread()].into_iter().chain(kept).collect();
@@ -221,7 +221,7 @@ impl Loop {
         Ok(started)
     }
 
-    /// One outage with its edit, again when the test's own sockets dropped something.
+    /// Makes one outage with its edit, and repeats it if the test's own sockets dropped datagrams.
     async fn trial(&mut self, victim: Victim) -> Result<()> {
         for _ in 0..=REPEATS {
             let (dropped, start) = (self.drops()?, Instant::now());
@@ -255,7 +255,7 @@ impl Loop {
         self.restart(victim).await?;
         let back = Instant::now();
         if matches!(victim, Victim::ApiServer) {
-            // Right after its start it may not have all its kinds yet.
+            // Right after its start, the API server may not serve all kinds yet.
             wait::until("the edit's acceptance", BOUND, || async { self.town.apply(&yaml).await.is_ok() })
                 .await?;
         }
@@ -270,7 +270,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Kills, and waits until those who depend on the victim have noticed.
+    /// Kills the victim, and waits until its dependents have noticed.
     async fn kill(&mut self, victim: Victim) -> Result<()> {
         match victim {
             Victim::Hub => {
@@ -307,25 +307,25 @@ impl Loop {
         }
     }
 
-    /// Waits until some more datagrams came through, whoever is away.
+    /// Waits until some more datagrams arrived, during any outage.
     async fn pass(&self) -> Result<()> {
         let received = || self.echoes.iter().map(|echo| echo.seen().received).sum::<u64>();
         let wanted = received() + PASSING;
         wait::until("datagrams during the outage", BOUND, || async { received() >= wanted }).await
     }
 
-    /// How often each agent lost its hub.
+    /// Returns how often each agent lost its hub.
     fn disconnects(&self) -> Vec<usize> {
         let agents = self.town.nodes.iter().filter_map(|node| node.agent.as_ref());
         agents.map(|agent| agent.log().matches("connected=false").count()).collect()
     }
 
-    /// How often the hub's watches failed.
+    /// Returns how often the hub's watches failed.
     fn failed_watches(&self) -> usize {
         self.town.hub.as_ref().map_or(0, |hub| hub.log().matches("watch failed").count())
     }
 
-    /// Both gateways show the edit, answer by it, and have counted nothing else.
+    /// Checks that both gateways show the edit, answer accordingly, and have counted no other change.
     async fn verify(&self, at: usize) -> Result<()> {
         let pipe = &self.services[at].edited;
         for (node, expected) in self.town.nodes.iter().zip(&self.expected) {
@@ -342,8 +342,8 @@ impl Loop {
         Ok(())
     }
 
-    /// The first flow to an edited listener that loses nothing. Envoy's workers take an edit over a moment after its main
-    /// thread shows it, and it ends the sessions that they hold until then, with the datagram that is in flight.
+    /// Starts flows to an edited listener until one loses nothing. Envoy's workers apply an edit a moment after its
+    /// main thread shows it, and then end their existing sessions, including the datagram in flight.
     async fn settled(&self, target: SocketAddr) -> Result<Report> {
         for again in (0..FLOWS).rev() {
             let flow = Flow::to(target).sockets(4).rate(200).lasting(Duration::from_millis(100));
@@ -357,7 +357,7 @@ impl Loop {
         anyhow::bail!("no flow was sent to {target}")
     }
 
-    /// Datagrams that the kernel dropped at sockets of the test.
+    /// Returns the number of datagrams that the kernel dropped at the test's sockets.
     fn drops(&self) -> Result<u64> {
         let mut dropped = self.town.bed.root().udp_sockets()?.iter().map(|socket| socket.drops).sum();
         for worker in &self.workers {
@@ -366,7 +366,8 @@ impl Loop {
         Ok(dropped)
     }
 
-    /// What is wrong with a flow: losses outside void trials, and sessions made anew. Losses in void trials are booked there.
+    /// Returns what is wrong with a flow: losses outside void trials, and renewed sessions. Losses in void trials are
+    /// recorded there.
     fn faults(&mut self, title: &str, started: Instant, report: &Report) -> Vec<String> {
         let (mut lost, mut faults) = (0, Vec::new());
         for datagram in report.lines.iter().flat_map(|line| line.lost()) {
@@ -402,7 +403,7 @@ async fn counts(admin: &Admin) -> Result<Counts> {
     Ok(COUNTERS.into_iter().map(|name| (name, stats.get(name).copied().unwrap_or_default())).collect())
 }
 
-/// Waits until the proxy's active configuration is that of the pipe, and nothing warms any more.
+/// Waits until the proxy's active configuration is that of the pipe, and no resource is warming.
 async fn shows(admin: &Admin, pipe: &Pipe) -> Result<()> {
     wait::until(&format!("{pipe:?}"), BOUND, || async move {
         let Ok(dump) = admin.config_dump().await else { return false };
@@ -414,7 +415,7 @@ async fn shows(admin: &Admin, pipe: &Pipe) -> Result<()> {
     .await
 }
 
-/// Whether the active listener is the pipe's; none: it is not there.
+/// Returns whether the active listener is the pipe's; `None` if there is none.
 fn listener_is(dump: &Value, pipe: &Pipe) -> Option<bool> {
     let ours = |state: &&Value| {
         state["name"].as_str().is_some_and(|name| name.ends_with(&format!("/{}", pipe.name)))
@@ -432,7 +433,7 @@ fn listener_is(dump: &Value, pipe: &Pipe) -> Option<bool> {
     )
 }
 
-/// Whether all endpoints of the pipe have its port; none: there is no assignment, or it is empty.
+/// Returns whether all endpoints of the pipe have its port; `None` if there is no assignment, or an empty one.
 fn endpoints_are(dump: &Value, pipe: &Pipe) -> Option<bool> {
     let name = format!("/{}-out", pipe.name);
     let assignments =
@@ -445,7 +446,7 @@ fn endpoints_are(dump: &Value, pipe: &Pipe) -> Option<bool> {
     (!ports.is_empty()).then(|| ports.iter().all(|port| **port == u64::from(pipe.forward)))
 }
 
-/// The entries of one list over all parts of a dump.
+/// Returns the entries of one list over all parts of a dump.
 fn entries<'a>(dump: &'a Value, list: &str) -> Vec<&'a Value> {
     let parts = dump["configs"].as_array().into_iter().flatten();
     parts.filter_map(|part| part[list].as_array()).flatten().collect()

@@ -1,4 +1,5 @@
-//! A hub that has far too little processor time: it must not make its own work, and be in step soon after it has enough.
+//! A hub with far too little processor time: it must not create extra work for itself, and must catch up soon after it
+//! gets enough.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,21 +25,21 @@ use portreeve_tests::{http, manifest, under_test, wait};
 use portreeve_xds::Name;
 use tempfile::TempDir;
 
-/// Nodes, each with an agent, a gateway and a worker that every gateway uses.
+/// Number of nodes, each with an agent, a gateway and a worker that every gateway uses.
 const NODES: usize = 200;
-/// Percent of a processor that the hub has at first.
+/// Share of a processor that the hub has at first, in percent.
 const SHARE: u32 = 10;
-/// For how long.
+/// How long the hub has so little.
 const STARVED: Duration = Duration::from_secs(60);
-/// By when all agents have to be in step once the hub has a whole processor.
+/// Timeout for all agents to be up to date once the hub has a whole processor.
 const RECOVERY: Duration = Duration::from_secs(10);
-/// Nodes whose worker fails while the hub is starved.
+/// Number of nodes whose worker fails while the hub is starved.
 const FAILING: usize = 5;
-/// Requests to the API server at a time.
+/// Maximum number of concurrent requests to the API server.
 const AT_ONCE: usize = 16;
 /// The workers' health port.
 const HEALTH: u16 = 1233;
-/// The gateways' port before and after the edit that is made while the hub is starved.
+/// The gateways' port before and after the edit made while the hub is starved.
 const PORTS: [u16; 2] = [5000, 5001];
 
 const GATEWAY: &str = "
@@ -48,7 +49,7 @@ metadata: {name: gateway}
 spec: {labels: {app: envoy-ingress}}
 ";
 
-/// An API server with the objects, and a hub that agents can connect to. The share is dropped last but for the files.
+/// An API server with the objects, and a hub that agents can connect to. The share is dropped after all processes.
 struct Site {
     hub: Process,
     address: SocketAddr,
@@ -57,9 +58,9 @@ struct Site {
     share: ProcessorShare,
     own: Netns,
     trust: Trust,
-    /// Of the agents, in the order of the nodes.
+    /// The agents' tokens, in the order of the nodes.
     tokens: Vec<PathBuf>,
-    /// Of the workers.
+    /// The workers' uids.
     uids: Vec<String>,
     _control: ControlPlane,
     _dir: TempDir,
@@ -68,7 +69,7 @@ struct Site {
 // === impl Site ===
 
 impl Site {
-    /// With the nodes' objects, and a hub without a limit.
+    /// Creates the nodes' objects, and a hub without a limit.
     async fn start() -> Result<Self> {
         let control = ControlPlane::start().await?;
         let (client, dir) = (control.client()?, tempfile::tempdir()?);
@@ -106,7 +107,7 @@ impl Site {
         Ok(site)
     }
 
-    /// An agent on each node, all at once.
+    /// Starts an agent on each node, all concurrently.
     fn agents(&self) -> Result<Vec<Member>> {
         let hub: Uri = format!("https://{}", self.address).parse()?;
         let link = |token: &PathBuf| {
@@ -116,7 +117,7 @@ impl Site {
         Ok(self.tokens.iter().enumerate().map(start).collect())
     }
 
-    /// The workers of the first nodes fail.
+    /// Makes the workers of the first nodes fail.
     fn fail_some(&self, agents: &[Member]) {
         for (agent, uid) in agents.iter().zip(&self.uids).take(FAILING) {
             let (uid, reason) = (uid.clone(), "refused".to_owned());
@@ -124,7 +125,7 @@ impl Site {
         }
     }
 
-    /// The condition `Programmed` of the newest generation says that every proxy has it.
+    /// Waits until `Programmed` of the newest generation reports every proxy.
     async fn programmed(&self) -> bool {
         let api = Api::<VirtualService>::namespaced(self.client.clone(), "default");
         let Ok(object) = api.get("call").await else { return false };
@@ -134,8 +135,8 @@ impl Site {
         conditions.iter().any(|c| is(&c) && c.observed_generation == generation)
     }
 
-    /// Prints how much was sent, and holds it against what had to be: each agent's first word on each resource, and each
-    /// edit to whom it concerns.
+    /// Prints how much was sent, and compares it with the necessary amount: each agent's first version of each
+    /// resource, and each edit for the nodes that it affects.
     fn counts(&self, agents: &[Member]) -> Result<()> {
         let told: usize = agents.iter().map(|agent| agent.held().resources.len()).sum();
         let least = (told + NODES + FAILING * (NODES - 1)) as f64;
@@ -157,7 +158,7 @@ impl Site {
     }
 }
 
-/// Node `i` with its worker and its agent's token; the worker's uid.
+/// Creates node `i` with its worker and its agent's token. Returns the worker's uid.
 async fn node(
     control: &ControlPlane,
     client: &Client,
@@ -192,7 +193,7 @@ fn call(port: u16) -> String {
     virtual_service("call", "app: envoy-ingress", &[Pipe::new("call", port, 6000).checked(HEALTH)])
 }
 
-/// What keeps an agent from being in step: it has the newest Plan, and the newest word of every other node.
+/// Returns why an agent is not up to date: it must have the newest Plan, and the newest Health of every other node.
 fn lacks(agent: &Member) -> Option<String> {
     let held = agent.held();
     let ports = held.plans.values().flat_map(|plan| &plan.listeners).filter_map(|l| l.socket.as_ref());
@@ -230,7 +231,7 @@ async fn starved_hub_has_all_agents_in_step_ten_seconds_after_it_has_a_processor
     site.share.limit(SHARE)?;
     let begun = Instant::now();
     let agents = site.agents()?;
-    // The pace is the scenario's: nothing is waited for.
+    // Paces the scenario; no event is awaited.
     tokio::time::sleep_until((begun + STARVED / 2).into()).await;
     println!("{}", progress(&agents, begun));
     site.fail_some(&agents);

@@ -1,5 +1,5 @@
-//! What 1,000 probed endpoints cost the agent: printed, not asserted. The prober has a thread of its own here, and that
-//! thread's time on the processor is read from the kernel; on loopback it holds both ends' part of each handshake.
+//! Measures the agent's cost of 1,000 probed endpoints. It is printed, not asserted. The prober has its own thread
+//! here, whose processor time is read from the kernel. On loopback it includes both ends of each handshake.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const TARGETS: u16 = 1000;
 const INTERVAL_MS: u64 = 500;
 const RUN: Duration = Duration::from_secs(6);
 
-/// Pod `i` of this node, at a loopback address of its own.
+/// Returns pod `i` of this node, with its own loopback address.
 fn pod(i: u16) -> Pod {
     let [high, low] = i.to_be_bytes();
     Pod {
@@ -47,7 +47,7 @@ fn pod(i: u16) -> Pod {
     }
 }
 
-/// A node that is asked to probe all of them.
+/// Creates a node that must probe all of them.
 fn world(port: u16) -> Result<World> {
     let mut world = World::new(Families::V4);
     world.reset_pods((0..TARGETS).map(pod).collect());
@@ -66,7 +66,7 @@ fn world(port: u16) -> Result<World> {
     Ok(world)
 }
 
-/// What the kernel alone takes to make a connection and close it, on the calling thread.
+/// Returns the kernel's own time to open and close a connection, on the calling thread.
 fn floor(port: u16) -> std::io::Result<Duration> {
     let before = on_cpu()?;
     for i in 0..TARGETS {
@@ -76,7 +76,7 @@ fn floor(port: u16) -> std::io::Result<Duration> {
     Ok((on_cpu()? - before) / u32::from(TARGETS))
 }
 
-/// Time that the calling thread has had on a processor.
+/// Returns the processor time of the calling thread.
 fn on_cpu() -> std::io::Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default();
@@ -90,7 +90,7 @@ fn a_thousand_targets_twice_a_second() -> Result<()> {
     let port = listener.local_addr()?.port();
     let accepted = Arc::new(AtomicUsize::new(0));
     let count = accepted.clone();
-    // It ends with the test's process.
+    // The thread ends with the test's process.
     std::thread::spawn(move || {
         while listener.accept().is_ok() {
             count.fetch_add(1, Ordering::Relaxed);

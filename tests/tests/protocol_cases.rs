@@ -1,4 +1,4 @@
-//! The thirty protocol cases that an xDS server must pass, and the tests that prove each. They must exist.
+//! The thirty protocol cases that an xDS server must pass, with the tests that prove each. The tests must exist.
 
 use portreeve_tests::ledger::{Proof, missing};
 
@@ -14,7 +14,7 @@ const LOAD: &str = "hub/xds/tests/streams/load.rs";
 const PEERS: &str = "hub/xds/tests/streams/peers.rs";
 
 const CASES: [&[Proof]; 30] = [
-    // 1: the node comes in whatever request is first.
+    // 1: the first request, of any type, carries the node.
     &[
         (CALLS, "node_comes_from_the_first_request_of_any_type_and_the_peer_from_the_kernel"),
         (SUBSCRIBE, "endpoints_requested_first_are_answered_before_any_cluster"),

@@ -1,4 +1,4 @@
-//! The multi-call binary is found, and calls the program that it is asked for.
+//! The multi-call binary is found and starts the requested program.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use portreeve_tests::netns::Netns;
 use portreeve_tests::process::Process;
 use portreeve_tests::under_test;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(10);
 /// The roles that the binary has.
 const ROLES: &[&str] = &["hub", "agent", "portreeve", "keep", "launch"];

@@ -1,8 +1,8 @@
-//! The agent is killed and restarted, and upgraded to another build, under traffic through a gateway and a sidecar: nothing
-//! is lost, and no session is made anew. In half of the trials the new agent finds neither hub nor API server.
+//! The agent is killed and restarted, and upgraded to another build, under traffic through a gateway and a sidecar:
+//! nothing is lost, and no session is renewed. In half of the trials the new agent finds neither hub nor API server.
 //!
-//! A trial is over when the new agent has shown that it is in force: both proxies are at it, and they take a verdict of its
-//! own probes from it, which needs nobody else.
+//! A trial is over when the new agent works: both proxies are connected to it, and they apply a verdict of its own
+//! probes, which depends on no other process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,62 +20,63 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow, Report, Running};
 use portreeve_tests::wait;
 
-/// Trials of each kind.
+/// Number of trials of each kind.
 const TRIALS: usize = 20;
-/// How often a trial may be repeated because the kernel dropped datagrams at sockets that nobody read for a while.
+/// How often a trial may be repeated because the kernel dropped datagrams at sockets whose process got no processor
+/// time.
 const REPEATS: usize = 3;
 /// Datagrams per second through each listener.
 const RATE: u32 = 1000;
 /// Sessions of each listener.
 const SOCKETS: u32 = 10;
-/// Where the pods answer.
+/// The pods' port.
 const PORT: u16 = 5000;
-/// Where the canary's health is asked for.
+/// The canary's health port.
 const HEALTH: u16 = 1233;
-/// Proxies of the gateways' VirtualServices.
+/// Labels of the proxies of the gateways' VirtualServices.
 const GATEWAYS: &str = "app: envoy-ingress";
-/// What Envoy counts of changed listeners and clusters.
+/// Envoy's counters of changed listeners and clusters.
 const MODIFIED: [&str; 2] = ["listener_manager.listener_modified", "cluster_manager.cluster_modified"];
 
-/// Which agent it is.
+/// The build of an agent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Build {
     Original,
-    /// One of its defaults is another.
+    /// A build with another default.
     Changed,
 }
 
-/// How hub and API server are away; the hub is killed in any case.
+/// How hub and API server are unavailable. The hub is killed in any case.
 #[derive(Clone, Copy, Debug)]
 enum Away {
     /// The API server is killed.
     Killed,
-    /// The API server is stopped: it takes connections, and never answers.
+    /// The API server is stopped: it accepts connections, but never answers.
     Stopped,
 }
 
 /// One death of the agent.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
-    /// The other build comes after it.
+    /// The next agent is of the other build.
     upgrade: bool,
     away: Option<Away>,
 }
 
-/// A trial that is over.
+/// A completed trial.
 struct Done {
     title: String,
-    /// From the start of the new agent until it was shown to be in force.
+    /// Time from the start of the new agent until it works.
     took: Duration,
     until: Instant,
-    /// If there are any, the trial is void.
+    /// Drops of the kernel. If there are any, the trial is void.
     drops: Drops,
     sent: usize,
     lost: usize,
 }
 
-/// Datagrams that the kernel dropped since the sockets were made, because whoever has them did not read for so long that
-/// their buffers were full (an Envoy's hold a quarter of a second): it had no processor.
+/// Datagrams that the kernel dropped since the sockets were created, because their process got no processor time and
+/// their buffers overflowed (an Envoy's hold a quarter of a second).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Drops {
     /// At sockets of the test.
@@ -91,20 +92,20 @@ struct Traffic {
     running: Running,
 }
 
-/// The town and what answers in it.
+/// The town and its pods.
 struct Stage {
     town: Town,
     side: Worker,
     workers: Vec<Worker>,
     echoes: Vec<Echo>,
-    /// A pod whose health the agent probes for both proxies; no traffic goes there.
+    /// A pod whose health the agent probes for both proxies. It gets no traffic.
     canary: Worker,
     health: Option<HealthPort>,
-    /// The agent that is there.
+    /// The current agent's build.
     build: Build,
     /// [`MODIFIED`] of both proxies before the first trial.
     modified: Vec<BTreeMap<&'static str, u64>>,
-    /// At the end of the last trial.
+    /// [`MODIFIED`] of both proxies after the last trial.
     drops: Drops,
     done: Vec<Done>,
 }
@@ -120,7 +121,7 @@ impl Build {
 // === impl Trial ===
 
 impl Trial {
-    /// First the restarts, then the upgrades, each to the other build.
+    /// Returns all trials: first the restarts, then the upgrades, each to the other build.
     fn all() -> Vec<Self> {
         let away = |i: usize| match i % 4 {
             1 => Some(Away::Killed),
@@ -139,7 +140,7 @@ impl Drops {
         self.own + self.proxies
     }
 
-    /// What was dropped after `earlier`.
+    /// Returns the drops after `earlier`.
     fn since(self, earlier: Self) -> Self {
         let own = self.own.saturating_sub(earlier.own);
         Self { own, proxies: self.proxies.saturating_sub(earlier.proxies) }
@@ -160,7 +161,7 @@ impl fmt::Display for Done {
 // === impl Stage ===
 
 impl Stage {
-    /// A gateway, a sidecar and their pods, all in place.
+    /// Creates a gateway, a sidecar and their pods, and waits until everything serves.
     async fn new() -> Result<Self> {
         let town = Town::start(1).await?;
         town.gateways().await?;
@@ -179,7 +180,7 @@ impl Stage {
         Ok(made)
     }
 
-    /// Traffic through the gateway's two listeners and the sidecar's.
+    /// Starts traffic through the gateway's two listeners and the sidecar's.
     fn traffic(&self) -> Result<Vec<Traffic>> {
         let (gateway, side) = (self.town.nodes[0].address(), self.side.ip());
         let targets = [("keyed", gateway, 4000), ("spread", gateway, 4001), ("side", side, 4100)];
@@ -191,7 +192,7 @@ impl Stage {
         targets.into_iter().map(start).collect()
     }
 
-    /// One trial, again when the kernel dropped something. What the product does wrong it does every time.
+    /// Runs one trial, and repeats it if the kernel dropped datagrams. A bug of the product would show every time.
     async fn trial(&mut self, number: usize, trial: Trial) -> Result<()> {
         for _ in 0..=REPEATS {
             let took = self.attempt(trial).await.with_context(|| format!("trial {number}, {trial:?}"))?;
@@ -207,7 +208,7 @@ impl Stage {
         anyhow::bail!("the kernel dropped datagrams in {} trials in a row", REPEATS + 1)
     }
 
-    /// Answers with the time until the new agent is in force.
+    /// Returns the time until the new agent works.
     async fn attempt(&mut self, trial: Trial) -> Result<Duration> {
         if let Some(away) = trial.away {
             self.leave(away)?;
@@ -234,7 +235,7 @@ impl Stage {
         Ok(took)
     }
 
-    /// Takes hub and API server away.
+    /// Makes hub and API server unavailable.
     fn leave(&mut self, away: Away) -> Result<()> {
         self.town.hub.take().context("no hub")?.kill();
         match away {
@@ -252,8 +253,8 @@ impl Stage {
         self.town.start_hub()
     }
 
-    /// Waits until both proxies are at the new agent, and until each was told, and shows, what that has probed: first that
-    /// the canary is not healthy, then that it is.
+    /// Waits until both proxies are connected to the new agent, and until each shows the new agent's verdicts: first
+    /// that the canary is unhealthy, then that it is healthy.
     async fn in_force(&mut self) -> Result<()> {
         wait::until("both proxies", BOUND, || async { self.log().matches("proxy connected").count() >= 2 })
             .await?;
@@ -304,7 +305,7 @@ impl Stage {
         Ok(Drops { own: own?, proxies: proxies? })
     }
 
-    /// Books a flow's datagrams under the trials in which they were sent. What follows the last is nobody's.
+    /// Assigns a flow's lost datagrams to the trials in which they were sent. Those after the last trial are ignored.
     fn book(&mut self, started: Instant, report: &Report) {
         for datagram in report.lines.iter().flat_map(|line| &line.datagrams) {
             let at = self.done.partition_point(|done| done.until < started + datagram.sent);
@@ -315,8 +316,8 @@ impl Stage {
         }
     }
 
-    /// An object that comes while the changed agent is there shows that it makes other listeners of the same, and that it
-    /// leaves those that are there as they are.
+    /// An object that is created while the changed agent runs shows that it translates the same object differently, and
+    /// that it leaves existing listeners unchanged.
     async fn other_build(&self) -> Result<()> {
         let gateway = self.town.nodes[0].gateway();
         self.town.apply(&virtual_service("later", GATEWAYS, &[Pipe::new("later", 4003, PORT)])).await?;
@@ -324,13 +325,13 @@ impl Stage {
         let dump = gateway.config_dump().await?;
         let (later, spread) = (idle(&dump, "later"), idle(&dump, "spread"));
         ensure!((later, spread) == (Some("90s"), Some("60s")), "later: {later:?}, spread: {spread:?}");
-        // An agent that is killed before the disk has what a proxy accepted can only make it anew.
+        // If the agent is killed before an accepted resource is on disk, its successor must create the resource again.
         let state = self.town.state_dir(0);
         wait::until("the new listener on the disk", BOUND, || async { is_kept(&state, "/later") }).await
     }
 }
 
-/// Whether a proxy's accepted resources are kept with one whose name ends so.
+/// Returns whether a proxy's stored resources include one with this suffix of its name.
 fn is_kept(state: &Path, name: &str) -> bool {
     let files = fs::read_dir(state).into_iter().flatten().flatten();
     let mut accepted = files.filter(|file| file.file_name().to_string_lossy().starts_with("accepted-"));
@@ -349,13 +350,13 @@ fn objects() -> String {
     format!("{gateways}---\n{side}")
 }
 
-/// What a proxy thinks of the canary; none: it has none.
+/// Returns the canary's state in a proxy; `None` if the proxy doesn't have it.
 fn health_of_canary(clusters: &str) -> Option<bool> {
     let line = clusters.lines().find(|line| line.contains("canary") && line.contains("::health_flags::"))?;
     Some(line.ends_with("::healthy"))
 }
 
-/// The idle time-out of a listener, by the last part of its name.
+/// Returns the idle timeout of a listener, by the last part of its name.
 fn idle<'a>(dump: &'a serde_json::Value, name: &str) -> Option<&'a str> {
     let parts = dump["configs"].as_array()?.iter();
     let mut states = parts.filter_map(|part| part["dynamic_listeners"].as_array()).flatten();
@@ -366,9 +367,9 @@ fn idle<'a>(dump: &'a serde_json::Value, name: &str) -> Option<&'a str> {
     listener["listener_filters"][0]["typed_config"]["idle_timeout"].as_str()
 }
 
-/// What is wrong with the trials that are over, by name.
+/// Returns what is wrong with the completed trials, by name.
 fn faults(done: &[Done]) -> Vec<String> {
-    // In a void trial nothing may be lost but what the kernel dropped.
+    // In a void trial, only datagrams that the kernel dropped may be lost.
     let bad = |done: &&Done| done.lost as u64 > done.drops.sum() || done.sent == 0;
     done.iter().filter(bad).map(ToString::to_string).collect()
 }

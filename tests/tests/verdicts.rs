@@ -1,9 +1,11 @@
-//! How soon new sessions at remote gateways leave an endpoint whose TCP port is closed: with two hubs, three agents, six
-//! Envoys and a thousand other probes, while everything runs, without the API server, and without both hubs.
+//! Measures how soon new sessions at remote gateways avoid an endpoint whose TCP port is closed: with two hubs, three
+//! agents, six Envoys and a thousand other probes, while everything runs, without the API server, and without both
+//! hubs.
 //!
-//! Every trial is held to the product's bound. Measured: everything runs, 113 ms in the middle, 272 ms at most of 350; API server
-//! stopped, 242 ms at most; both hubs stopped, 2.0 s at most of 2.35. A trial over the bound is void if the machine stalled
-//! meanwhile ([`Witness`], [`STALLED`]), and no more than a tenth of the trials may be.
+//! Every trial must keep the product's limit. Measured: while everything runs, 113 ms in the middle and 272 ms at most
+//! (limit 350); with a stopped API server, 242 ms at most; with both hubs stopped, 2.0 s at most (limit 2.35). A trial
+//! over the limit is void if the machine stalled meanwhile ([`Witness`], [`STALLED`]), and at most a tenth of the
+//! trials may be void.
 
 use std::net::{IpAddr, SocketAddr};
 use std::thread;
@@ -22,48 +24,48 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-/// Nodes, each with a gateway and with a pod that has a sidecar.
+/// Number of nodes, each with a gateway and with a pod that has a sidecar.
 const NODES: u8 = 3;
-/// Services, and as many workers: each is an endpoint of two services.
+/// Number of services, and of workers: each worker is an endpoint of two services.
 const SERVICES: u16 = 12;
 /// The workers' UDP port.
 const FORWARD: u16 = 10_000;
-/// The first of the services' ports, and of the TCP ports of their endpoints.
+/// The first port of the services, and the first TCP port of their endpoints.
 const LISTEN: u16 = 5000;
 const HEALTH: u16 = 12_000;
-/// From one probe of an endpoint to the next.
+/// Interval between two probes of an endpoint.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// How long a probe is waited for, by default.
+/// Default timeout of a probe.
 const TIMEOUT: Duration = Duration::from_millis(100);
-/// How long an owner's word is fresh without the hubs.
+/// How long an owner's verdict is fresh without the hubs.
 const FRESHNESS: Duration = Duration::from_secs(2);
-/// For a verdict's way to the Envoys.
+/// Time for a verdict to reach the Envoys.
 const WAY: Duration = Duration::from_millis(50);
-/// So long a witness thread waited for a processor during a trial that is void. A verdict passes six processes, and each of
-/// them may have waited as long; probes may have timed out.
+/// How long a witness thread waited for a processor during a void trial. A verdict passes six processes, each of which
+/// may have waited as long, and probes may have timed out.
 const STALLED: Duration = Duration::from_millis(10);
-/// Ports of each node that are probed beside the services', in two listeners: a cluster has 256 endpoints at most.
+/// Number of other probed ports of each node, in two listeners, because a cluster has at most 256 endpoints.
 const OTHERS: u16 = 334;
 const FIRST_OTHER: u16 = 20_000;
-/// From one probe of them to the next.
+/// Interval between two of their probes.
 const OTHERS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Trials while everything runs, and as many without the API server.
+/// Number of trials while everything runs, and without the API server.
 const TRIALS: usize = 100;
-/// Trials at once.
+/// Number of concurrent trials.
 const HANDS: usize = 4;
-/// Rounds without hubs, with a trial of every service in each.
+/// Number of rounds without hubs, with a trial of every service in each.
 const ROUNDS: usize = 9;
-/// Between two newcomers at a gateway.
+/// Interval between two newcomers at a gateway.
 const PAUSE: Duration = Duration::from_millis(10);
-/// The same while all services are tried at once.
+/// The same interval while all services are tried concurrently.
 const LONG_PAUSE: Duration = Duration::from_millis(25);
-/// An endpoint that no newcomer reached for so long has been left.
+/// An endpoint that no newcomer has reached for this long counts as avoided.
 const QUIET: Duration = Duration::from_millis(200);
-/// Wide: the machine may be busy.
+/// Long, because the machine may be busy.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Everything that runs.
+/// All running processes.
 struct Site {
     town: Town,
     /// The second hub.
@@ -71,34 +73,34 @@ struct Site {
     workers: Vec<Worker>,
     /// Pods with Envoys.
     sidecars: Vec<Worker>,
-    /// The other ports that are probed, by node.
+    /// The other probed ports, by node.
     others: Vec<HealthPorts>,
     _echoes: Vec<Echo>,
 }
 
-/// A service of two endpoints, which all new sessions from one address prefer one of.
+/// A service with two endpoints, one of which all new sessions from one address prefer.
 struct Service {
     name: String,
-    /// The one that is preferred.
+    /// The preferred endpoint.
     home: String,
-    /// The address of its node, where its prober is.
+    /// The address of its node, where it is probed from.
     owner: IpAddr,
     netns: Netns,
-    /// The gateways of the nodes that it is not on.
+    /// The gateways of the other nodes.
     remotes: Vec<SocketAddr>,
-    /// The TCP port of that endpoint, and the other's.
+    /// The TCP ports of the preferred endpoint and of the other one.
     door: Option<HealthPort>,
     address: SocketAddr,
     _spare: HealthPort,
 }
 
-/// What became of one trial.
+/// The result of one trial.
 struct Left {
     /// When the port was closed.
     closed: Instant,
-    /// From then to the last new session that reached the endpoint.
+    /// Time from then to the last new session that reached the endpoint.
     after: Duration,
-    /// Newcomers in all, and those that nobody answered.
+    /// Number of newcomers, and of those without an answer.
     newcomers: usize,
     lost: usize,
 }
@@ -152,7 +154,7 @@ impl Site {
         (0..SERVICES).zip(doors).map(|(number, doors)| self.service(number, doors)).collect()
     }
 
-    /// The workers of a service.
+    /// Returns the workers of a service.
     fn pair(&self, number: u16) -> [&Worker; 2] {
         [number, (number + 1) % SERVICES].map(|number| &self.workers[usize::from(number)])
     }
@@ -177,7 +179,7 @@ impl Site {
         })
     }
 
-    /// Freezes both hubs, or lets them go on.
+    /// Stops both hubs, or continues them.
     fn freeze(&mut self, frozen: bool) -> Result<()> {
         for hub in [self.town.hub.as_mut().context("a hub was started")?, &mut self.other] {
             if frozen { hub.stop()? } else { hub.cont()? }
@@ -185,8 +187,8 @@ impl Site {
         Ok(())
     }
 
-    /// Does `work` and makes sure that all other ports were probed meanwhile, as often as they ought to be, or half as
-    /// often on a busy machine.
+    /// Runs `work`, and checks that all other ports were probed meanwhile at the configured rate, or at least at half
+    /// of it on a busy machine.
     fn beside_others<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let count = |site: &Self| site.others.iter().flat_map(HealthPorts::accepted).collect::<Vec<u64>>();
         let (before, began) = (count(self), Instant::now());
@@ -205,7 +207,7 @@ impl Site {
 // === impl Service ===
 
 impl Service {
-    /// Newcomers at all remote gateways, once they reach the endpoint.
+    /// Starts newcomers at all remote gateways, and waits until they reach the endpoint.
     fn arrive(&self, root: &Netns, pause: Duration) -> Result<Vec<Newcomers>> {
         let crowd = |gateway: &SocketAddr| Newcomers::start(root, *gateway, pause);
         let crowds: Vec<Newcomers> = self.remotes.iter().map(crowd).collect::<Result<_>>()?;
@@ -218,8 +220,8 @@ impl Service {
         Ok(crowds)
     }
 
-    /// Closes the endpoint's port then, waits for more than `bound` until no newcomer reaches it, and opens it again once
-    /// the last is gone.
+    /// Closes the endpoint's port at the given time, waits for more than `bound` until no newcomer reaches it, and
+    /// opens it again once the last one is gone.
     fn leave(&mut self, crowds: Vec<Newcomers>, at: Instant, bound: Duration) -> Result<Left> {
         let door = self.door.take().context("an open door")?;
         let closed = door.close_at(at)?;
@@ -246,14 +248,14 @@ impl Service {
         one.by.as_ref() == Some(&self.home)
     }
 
-    /// Probes that came from other nodes than the endpoint's own.
+    /// Returns the number of probes from nodes other than the endpoint's own.
     fn strangers(&self) -> u64 {
         let sources = self.door.iter().flat_map(HealthPort::sources);
         sources.filter(|(from, _)| *from != self.owner).map(|(_, count)| count).sum()
     }
 }
 
-/// A service of two workers; every other one has a key.
+/// A service with two workers. Every other service has a hash key.
 fn service(number: u16) -> Value {
     let worker = |number| format!("w{}", number % SERVICES);
     let endpoint = |number| json!({"name": worker(number), "host": {"selector": {"worker": worker(number)}}, "port": FORWARD});
@@ -297,7 +299,7 @@ fn virtual_service(name: &str, listeners: &[Value]) -> Value {
     })
 }
 
-/// So many trials, some at once, each at a random phase of its endpoint's probes.
+/// Runs this number of trials, some concurrently, each at a random phase of its endpoint's probes.
 fn trials(services: &mut [Service], root: &Netns, seed: u64) -> Result<Vec<Left>> {
     let share = services.len() / HANDS;
     let one = |mine: &mut [Service], rng: &mut SmallRng, turn: usize| {
@@ -313,7 +315,7 @@ fn trials(services: &mut [Service], root: &Netns, seed: u64) -> Result<Vec<Left>
     together(services.chunks_mut(share).zip(seed..).map(|(mine, seed)| move || hand(mine, seed)))
 }
 
-/// Does all of it at once.
+/// Runs everything concurrently.
 fn together<W: FnOnce() -> Result<Vec<Left>> + Send>(work: impl Iterator<Item = W>) -> Result<Vec<Left>> {
     let done: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = work.map(|work| scope.spawn(work)).collect();
@@ -326,7 +328,7 @@ fn together<W: FnOnce() -> Result<Vec<Left>> + Send>(work: impl Iterator<Item = 
     Ok(all)
 }
 
-/// Freezes both hubs while the owners' words are fresh, and closes a port of every service within an interval of that.
+/// Stops both hubs while the owners' verdicts are fresh, and closes a port of every service within one probe interval.
 fn round(site: &mut Site, services: &mut [Service], rng: &mut SmallRng) -> Result<Vec<Left>> {
     wait_fresh(services)?;
     let root = site.town.bed.root().clone();
@@ -347,7 +349,7 @@ fn round(site: &mut Site, services: &mut [Service], rng: &mut SmallRng) -> Resul
     left
 }
 
-/// Waits until no node probes the others' endpoints, but for one of each other node.
+/// Waits until no node probes the others' endpoints, except one of each other node.
 fn wait_fresh(services: &[Service]) -> Result<()> {
     let count = || services.iter().map(Service::strangers).collect::<Vec<u64>>();
     let (mut before, mut since) = (count(), Instant::now());
@@ -361,7 +363,7 @@ fn wait_fresh(services: &[Service]) -> Result<()> {
     })
 }
 
-/// Prints the figures, and holds each trial to the bound.
+/// Prints the times, and compares each trial with the limit.
 fn judge(what: &str, mut trials: Vec<Left>, bound: Duration, witness: &Witness) -> Result<()> {
     trials.sort_by_key(|left| left.after);
     let count = trials.len();

@@ -1,5 +1,6 @@
-//! An EDS cluster whose own settings change must be active in a real Envoy at once: Envoy holds it back until an
-//! assignment comes, asks for none that it has already, and goes on without after 15 s.
+//! An EDS cluster with changed settings must become active in a real Envoy immediately. Envoy holds the cluster back
+//! until an assignment arrives, doesn't subscribe again to assignments that it has, and continues without one after 15
+//! s.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,22 +17,22 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(40);
-/// Changes that are measured of each kind.
+/// Number of measured changes of each kind.
 const TRIALS: u64 = 20;
-/// How soon a change must be active in half of the trials: the budget. Measured on a busy machine: 1.6 to 2.8 ms.
+/// How soon a change must be active in half of the trials. Measured on a busy machine: 1.6 to 2.8 ms.
 const BUDGET: Duration = Duration::from_millis(5);
-/// How soon in each trial, beyond what the machine itself stalled ([`Witness`]).
+/// How soon it must be active in each trial, in addition to the machine's stalls ([`Witness`]).
 const PROMPT: Duration = Duration::from_millis(50);
-/// Clusters that are served.
+/// Number of served clusters.
 const CLUSTERS: u64 = 3;
-/// Their connection time-out at first, in milliseconds; each change adds one.
+/// Their initial connect timeout in milliseconds. Each change adds one.
 const TIMEOUT_MS: u64 = 1000;
-/// The protocol's variants, as a bootstrap names them.
+/// The protocol variants, as named in a bootstrap.
 const VARIANTS: [&str; 2] = ["DELTA_GRPC", "GRPC"];
 
-/// An Envoy on an xDS server of its own.
+/// An Envoy with its own xDS server.
 struct Pair {
     dir: TempDir,
     server: Process,
@@ -39,19 +40,19 @@ struct Pair {
     _envoy: Process,
 }
 
-/// What Envoy counts of its clusters.
+/// Envoy's counters of its clusters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Clusters {
-    /// Changes so far.
+    /// Number of changes so far.
     modified: u64,
-    /// Changed and waiting for an assignment.
+    /// Number of changed clusters that wait for an assignment.
     warming: u64,
 }
 
 // === impl Pair ===
 
 impl Pair {
-    /// Both, and waits until Envoy has all clusters.
+    /// Starts both, and waits until Envoy has all clusters.
     async fn start(variant: &str) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
         let server = server(&dir, TIMEOUT_MS)?;
@@ -64,7 +65,7 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Carries out a command of the server's; waits for a server that only starts.
+    /// Executes a command on the server, and waits for a server that is still starting.
     async fn tell(&self, line: &str) -> Result<String> {
         let path = self.dir.path().join("ctl");
         let stream = wait::eventually("the server's commands", BOUND, || async {
@@ -78,13 +79,13 @@ impl Pair {
         Ok(answer)
     }
 
-    /// Times of the clusters' ACKs since the last call, from the change or the stream's beginning.
+    /// Returns the times of the clusters' ACKs since the last call, from the change or the stream's start.
     async fn acks(&self) -> Result<Vec<Duration>> {
         let answer = self.tell("cdsacks").await?;
         answer.split_whitespace().skip(1).map(|ns| Ok(Duration::from_nanos(ns.parse()?))).collect()
     }
 
-    /// The same, once there is one.
+    /// Like the previous method, but waits for at least one.
     async fn ack(&self) -> Result<Duration> {
         let all = wait::eventually("an ACK of clusters", BOUND, || async {
             self.acks().await.ok().filter(|acks| !acks.is_empty())
@@ -107,7 +108,7 @@ impl Pair {
         })
     }
 
-    /// Looks without a pause until this many changes came and none of them is held back.
+    /// Polls without a pause until this number of changes arrived and none is held back.
     async fn active(&self, modified: u64) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -120,7 +121,7 @@ impl Pair {
         }
     }
 
-    /// The connection time-outs of the active clusters, as Envoy prints them.
+    /// Returns the connect timeouts of the active clusters, as Envoy prints them.
     async fn timeouts(&self) -> Result<Vec<String>> {
         let dump = self.admin.config_dump().await?;
         let parts = dump["configs"].as_array().into_iter().flatten();
@@ -133,7 +134,7 @@ impl Pair {
     }
 }
 
-/// The server that the test is built with.
+/// Returns the server built with the test.
 fn server(dir: &TempDir, timeout_ms: u64) -> Result<Process> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xds-bench-server"));
     command.arg("--sock").arg(dir.path().join("xds")).arg("--ctl").arg(dir.path().join("ctl"));
@@ -141,7 +142,7 @@ fn server(dir: &TempDir, timeout_ms: u64) -> Result<Process> {
     Process::spawn("xds-bench-server", &command)
 }
 
-/// Envoy on the bootstrap that all proxies get, but for the protocol's variant.
+/// Starts Envoy with the bootstrap that all proxies get, except for the protocol variant.
 fn envoy(dir: &TempDir, variant: &str, admin_socket: PathBuf) -> Result<Process> {
     let program = locate(None, &mut |step| eprintln!("{step}"))?;
     let bootstrap = Bootstrap {
@@ -164,13 +165,13 @@ fn envoy(dir: &TempDir, variant: &str, admin_socket: PathBuf) -> Result<Process>
 /// One change.
 #[derive(Debug, Clone, Copy)]
 struct Trial {
-    /// From the change until it was active, or acknowledged.
+    /// Time from the change until it was active, or acknowledged.
     took: Duration,
-    /// How long the machine stalled while the trial ran.
+    /// How long the machine stalled during the trial.
     stalled: Duration,
 }
 
-/// Prints every time, and holds each trial and the middle one to their bounds.
+/// Prints every time, and compares each trial and the median with their limits.
 fn judge(what: &str, mut trials: Vec<Trial>) -> Result<()> {
     println!("{what}: {:.1?}", trials.iter().map(|trial| trial.took).collect::<Vec<_>>());
     let slow: Vec<_> = trials.iter().filter(|trial| trial.took > PROMPT + trial.stalled).copied().collect();
@@ -185,7 +186,7 @@ fn judge(what: &str, mut trials: Vec<Trial>) -> Result<()> {
     Ok(())
 }
 
-/// A time-out as Envoy prints it.
+/// Parses a timeout as Envoy prints it.
 fn printed(timeout_ms: u64) -> String {
     format!("{}.{:03}s", timeout_ms / 1000, timeout_ms % 1000)
 }
@@ -236,7 +237,7 @@ async fn cluster_that_changed_while_the_server_was_dead_is_active_at_once_after_
             let found = pair.timeouts().await?;
             ensure!(found == vec![printed(TIMEOUT_MS + trial); 3], "{found:?} in trial {trial}");
         }
-        // Envoy's own pause before it connects again, 50 ms to 1 s, is in these.
+        // These times include Envoy's own pause before it reconnects, 50 ms to 1 s.
         println!("{variant}, reconnect, from the server's start to active: {active:.0?}");
         judge(&format!("{variant}, reconnect, from the stream's beginning to the ACK"), acked)?;
     }

@@ -1,4 +1,4 @@
-//! What the status of a VirtualService said over a time ([`Said`]).
+//! Records the status of a VirtualService over time ([`Said`]).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::site::Site;
 
-/// All that is said of Programmed, as it comes.
+/// All values of the condition `Programmed`, in order.
 pub struct Said {
     words: Arc<Mutex<Vec<String>>>,
     _following: JoinSet<()>,
@@ -20,7 +20,7 @@ pub struct Said {
 // === impl Said ===
 
 impl Said {
-    /// Listens from now on.
+    /// Starts recording.
     pub fn of(site: &Site, name: &str) -> Result<Self> {
         let api = Api::<VirtualService>::namespaced(site.cluster.client()?, "default");
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -38,7 +38,7 @@ impl Said {
         Ok(Self { words, _following: following })
     }
 
-    /// All that was said so far.
+    /// Returns all values so far.
     pub fn so_far(&self) -> Vec<String> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! Every container of ours runs with the rights that `deploy/README.md` claims, by the kernel's word.
+//! Every container runs with the rights that `deploy/README.md` claims, as reported by the kernel.
 
 use std::fs;
 
@@ -6,15 +6,16 @@ use anyhow::{Context, Result, ensure};
 
 use crate::site::Site;
 
-/// A part and the user that it runs as.
+/// A component and its user.
 const PARTS: [(&str, u32); 5] =
     [("hub", 65532), ("agent", 0), ("gateway", 101), ("sidecar", 101), ("csi", 0)];
 
-/// The driver of volumes mounts: CAP_SYS_ADMIN, and nothing else that it began with.
+/// The CSI driver mounts: it has CAP_SYS_ADMIN and no other capability.
 const DRIVER: [(&str, &str); 3] =
     [("CapEff", "0000000000200000"), ("CapPrm", "0000000000200000"), ("NoNewPrivs", "1")];
 
-/// A gateway's keeper may bind ports under 1024, and hands that on to its Envoy, which does so. Nothing else was to be had.
+/// A gateway's keeper may bind ports below 1024, and passes that right on to its Envoy, which uses it. It can't get
+/// other capabilities.
 const KEEPER: [(&str, &str); 5] = [
     ("CapEff", "0000000000000000"),
     ("CapPrm", "0000000000000400"),
@@ -31,7 +32,7 @@ const ENVOY: [(&str, &str); 5] = [
     ("Seccomp", "2"),
 ];
 
-/// What `/proc/<pid>/status` says of a process without rights: no capability, none to be had, and filtered system calls.
+/// The lines of `/proc/<pid>/status` for a process without rights: no capability in any set, and filtered system calls.
 const NOTHING: [(&str, &str); 5] = [
     ("CapEff", "0000000000000000"),
     ("CapPrm", "0000000000000000"),
@@ -40,7 +41,7 @@ const NOTHING: [(&str, &str); 5] = [
     ("Seccomp", "2"),
 ];
 
-/// How the commands of probes begin.
+/// The beginnings of probes' command lines.
 const PROBES: [&str; 3] = ["portreeve-agent probe ", "portreeve-agent ready ", "portreeve-agent csi-probe "];
 
 pub async fn all_parts(site: &Site) -> Result<()> {
@@ -70,7 +71,7 @@ pub async fn all_parts(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// Whether a process is one of the parts' own: the kubelet's probes come and go.
+/// Returns whether a process is one of the components. The kubelet's probes are short-lived and not counted.
 fn is_ours(pid: &u32) -> bool {
     let command = command(*pid);
     let passing = PROBES.iter().any(|probe| command.starts_with(probe));

@@ -1,4 +1,4 @@
-//! How long it takes from the request to the API server until the last gateway has what it asks for, and where the time goes.
+//! Measures the time from a request to the API server until the last gateway serves it, and the time of each step.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ use portreeve_tests::envoy::Admin;
 use crate::site::{BOUND, Site, call};
 
 const CALLS: usize = 100;
-/// The first of their ports.
+/// The first of the ports.
 const FIRST: u16 = 5000;
-/// What the product keeps to in 99 of 100. Measured with three nodes on two cores, debug build: the last gateway serves the
-/// call after 144 ms (median) and 244 ms (99 of 100), its status says so after 143 and 220 ms.
+/// The limit for 99 of 100 calls. Measured with three nodes on two cores, debug build: the last gateway serves the call
+/// after 144 ms (median) and 244 ms (99 of 100), and its status follows after 143 and 220 ms.
 const BUDGET: Duration = Duration::from_millis(500);
-/// How often a gateway is asked.
+/// How often a gateway is checked.
 const STEP: Duration = Duration::from_millis(2);
-/// How many listeners an Envoy serves.
+/// Returns the number of listeners of an Envoy.
 const LISTENERS: &str = "listener_manager.total_listeners_active";
 
-/// The moments of one call, since the request.
+/// The times of one call's steps, since the request.
 struct Moments {
     answered: Duration,
     first: Duration,
@@ -62,7 +62,7 @@ pub async fn of_a_hundred_calls(site: &Site) -> Result<()> {
     Ok(())
 }
 
-/// The admin interfaces of all gateways, through the root of their keepers.
+/// Returns the admin interfaces of all gateways, through the root directories of their keepers.
 async fn gateways(site: &Site) -> Result<Vec<Admin>> {
     let pods = site.cluster.pods("portreeve", "app.kubernetes.io/component=gateway").await?;
     let admin = |pod: &portreeve_tests::cluster::PodSite| {
@@ -101,7 +101,7 @@ async fn converged(site: &Site, gateways: &[Admin], number: usize) -> Result<Mom
     Ok(Moments { answered, first, last, told })
 }
 
-/// Ends when the object is there and its status says Programmed of what it is now.
+/// Waits until the object exists and its status is Programmed for its current generation.
 fn watched(site: &Site, name: &str) -> Result<impl Future<Output = Result<()>> + use<>> {
     let api = Api::<VirtualService>::namespaced(site.cluster.client()?, "default");
     let name = name.to_owned();
@@ -126,7 +126,7 @@ fn is_programmed(object: &VirtualService) -> bool {
     programmed.any(|condition| condition.observed_generation == object.metadata.generation)
 }
 
-/// The median, the 99th of 100, and the longest.
+/// Returns the median, the 99th of 100, and the maximum.
 fn percentiles(times: impl Iterator<Item = Duration>) -> [Duration; 3] {
     let mut times: Vec<Duration> = times.collect();
     times.sort_unstable();

@@ -1,4 +1,4 @@
-//! What happens to clusters: hubs are evicted, and a node dies and comes back.
+//! Events in real clusters: hubs are evicted, and a node dies and comes back.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ use portreeve_tests::wait;
 
 use crate::site::{BOUND, PORTS, Site};
 
-/// The control plane takes 8 s to notice that a node is gone.
+/// The control plane needs 8 s to notice that a node is gone.
 const NOTICED: Duration = Duration::from_secs(90);
 
-/// One hub at a time may be evicted, and nobody notices.
+/// Evicts the hubs one at a time, without any effect on traffic.
 pub async fn hubs_are_evicted(site: &Site) -> Result<()> {
     let path = site.path(PORTS.start);
     let traffic = path.traffic()?;
     let pods = Api::<Pod>::namespaced(site.cluster.client()?, "portreeve");
     let hubs = site.cluster.pods("portreeve", "app.kubernetes.io/component=hub").await?;
     for hub in &hubs {
-        // The server refuses it as long as the one before has no successor, and the client asks again.
+        // The server rejects the eviction until the previous hub has a successor, and the client retries.
         pods.evict(&hub.name, &EvictParams::default()).await?;
         let budget = Api::<PodDisruptionBudget>::namespaced(site.cluster.client()?, "portreeve");
         let left = budget.get("portreeve-hub").await?.status.map(|status| status.disruptions_allowed);
@@ -31,7 +31,7 @@ pub async fn hubs_are_evicted(site: &Site) -> Result<()> {
     path.end(traffic)?.is_good(0)
 }
 
-/// The calls of the node's pods are answered by those of others, and its gateway serves again when it is back.
+/// Pods of other nodes take over the calls of a dead node's pods. Its gateway serves again when the node is back.
 pub async fn node_dies_and_comes_back(site: &mut Site) -> Result<()> {
     let (lost, left) = (1, 0);
     let others: Vec<String> =

@@ -1,5 +1,5 @@
-//! What a user installs, on real nodes: the manifests as they are shipped and the images of this tree, in one cluster from the first
-//! command to the last.
+//! The complete installation on real nodes: the shipped manifests and the images of this source tree, in one cluster
+//! from the first command to the last.
 
 mod conditions;
 mod confined;

@@ -1,4 +1,4 @@
-//! The call of the API's own users on real nodes, by their own manifests: gateway, the worker's sidecar, the software beside it.
+//! A call as in the API's own samples, on real nodes: gateway, the worker's sidecar, and the application next to it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use portreeve_tests::wait;
 
 use crate::site::{BOUND, Site, deploy};
 
-/// Where the sample's gateways listen, and where the software beside the sidecars does.
+/// Ports of the sample's gateways, and of the applications next to the sidecars.
 const CALL: u16 = 2000;
 const SOFTWARE: u16 = 1234;
 
@@ -23,7 +23,7 @@ pub async fn take_a_call(site: &Site) -> Result<()> {
     for side in ["ingress", "worker"] {
         site.programmed(&format!("virtualservice-sample-{side}")).await?;
     }
-    // The sidecars' own health port is open: whoever checks it may need a moment.
+    // The sidecars' own health port is open, but its check may need a moment.
     let home = |node: usize| {
         let to = SocketAddr::new(site.cluster.node(node).address().into(), CALL);
         let report = Flow::to(to).sockets(4).rate(200).lasting(Duration::from_millis(500));

@@ -1,4 +1,4 @@
-//! A cluster on which everything is installed as it is shipped, with workers and calls.
+//! A cluster with the complete shipped installation, and with workers and calls.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -18,17 +18,18 @@ use portreeve_tests::process::run;
 use portreeve_tests::udp::{Echo, Flow, Running};
 use portreeve_tests::{hand_over, wait};
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 pub const BOUND: Duration = Duration::from_secs(90);
 /// The image of the workers.
 const BOX: &str = "portreeve.test/box:1";
-/// Trials whose datagrams the kernel may drop before the test gives up.
+/// How many trials may be void because the kernel dropped datagrams.
 const REPEATS: usize = 3;
-/// Where the calls' listeners are: so many that each of three workers has one, but for two in ten thousand times.
+/// Ports of the calls' listeners. There are enough that each of three workers gets one, except in two of ten thousand
+/// cases.
 pub const PORTS: Range<u16> = 4000..4024;
-/// Where the TCP listener is: at a port that takes a right.
+/// Port of the TCP listener, which requires a privilege.
 const TCP: u16 = 853;
-/// Where workers answer.
+/// Port of the workers.
 const PORT: u16 = 7000;
 
 const WORKERS: &str = "
@@ -64,7 +65,7 @@ spec:
   labels: {app: envoy-ingress}
 ";
 
-/// A call by this key: which pod gets it, is for all gateways the same.
+/// A call with this hash key. All gateways choose the same pod for it.
 pub fn call(name: &str, port: u16) -> String {
     format!(
         "
@@ -87,13 +88,13 @@ spec:
     )
 }
 
-/// A directory of the manifests.
+/// Returns a directory of the manifests.
 pub fn deploy(directory: &str) -> String {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(directory);
     deploy.to_string_lossy().into_owned()
 }
 
-/// A cluster with everything on it.
+/// A cluster with the installation.
 pub struct Site {
     pub cluster: Cluster,
     archives: Images,
@@ -130,7 +131,7 @@ impl Site {
         Ok(site)
     }
 
-    /// Has the workers that there are now answer, as containers of theirs would.
+    /// Starts answering for the current workers, in place of their containers.
     pub async fn answer(&mut self) -> Result<()> {
         self.echoes.clear();
         self.workers = self.cluster.pods("default", "app=worker").await?;
@@ -138,12 +139,12 @@ impl Site {
             let at = SocketAddr::new(pod.address.into(), PORT);
             self.echoes.push(Echo::start(&pod.netns, &pod.name, at)?);
             let listener = match pod.netns.enter(|| TcpListener::bind(at))? {
-                // It answers since it was met first.
+                // This worker has answered since it was first seen.
                 Err(error) if error.kind() == ErrorKind::AddrInUse => continue,
                 listener => listener?,
             };
             let name = pod.name.clone();
-            // It ends with the test's process.
+            // The thread ends with the test's process.
             pod.netns.spawn(move || {
                 loop {
                     listener.accept()?.0.write_all(name.as_bytes())?;
@@ -155,7 +156,7 @@ impl Site {
         Ok(())
     }
 
-    /// Who answers each call through the gateway of this node: all are asked at once.
+    /// Returns the pod that answers each call through this node's gateway. All calls are sent concurrently.
     pub fn homes(&self, node: usize) -> Result<Vec<String>> {
         let address = self.cluster.node(node).address();
         let ask = |port: u16| {
@@ -174,7 +175,7 @@ impl Site {
         PORTS.zip(asked).map(home).collect()
     }
 
-    /// Names for the next images of a part, each of which is the one that is there, on every node.
+    /// Adds further names for a component's image on every node, for later updates.
     pub fn next(&self, part: &str) -> Result<Vec<String>> {
         let reference = images::reference(self.archives.of(part)?)?;
         let names: Vec<String> = (1..=REPEATS).map(|number| format!("{reference}-next{number}")).collect();
@@ -186,7 +187,7 @@ impl Site {
         Ok(names)
     }
 
-    /// Waits until there is no pod of a part but those that are to stay.
+    /// Waits until only these pods of a component exist.
     async fn settled(&self, part: &str) -> Result<()> {
         let pods = Api::<Pod>::namespaced(self.cluster.client()?, "portreeve");
         let labels = ListParams::default().labels(&format!("app.kubernetes.io/component={part}"));
@@ -198,7 +199,7 @@ impl Site {
         .with_context(|| self.cluster.evidence())
     }
 
-    /// Each key has its pod, the same behind every gateway, and each pod has keys.
+    /// Checks that each key has a pod, the same behind every gateway, and each pod has keys.
     pub fn each_key_has_its_pod_behind_every_gateway(&self) -> Result<()> {
         let homes = self.homes(0)?;
         for node in 1..self.cluster.nodes().len() {
@@ -209,7 +210,7 @@ impl Site {
         Ok(())
     }
 
-    /// TCP takes the same way.
+    /// Checks that TCP uses the same path.
     pub async fn connections_are_answered(&self) -> Result<()> {
         let text = call("tcp", TCP)
             .replace("udp:", "tcp:")
@@ -225,7 +226,7 @@ impl Site {
         Ok(())
     }
 
-    /// What the listener at `port` of every node's gateway is.
+    /// Returns the address of the listener at `port` of every node's gateway.
     pub fn path(&self, port: u16) -> hand_over::Path<'_> {
         let at = |node: &Node| SocketAddr::new(node.address().into(), port);
         let nodes = self.cluster.nodes();
@@ -237,8 +238,8 @@ impl Site {
         }
     }
 
-    /// Replaces a part under traffic, each session of which is then made anew so many times; again when the kernel dropped
-    /// datagrams. `image` is its next image.
+    /// Updates a component under traffic, whose sessions are renewed this number of times. Repeated if the kernel
+    /// dropped datagrams. `image` is the component's next image.
     pub async fn replaced(&self, (kind, name): (&str, &str), images: &[String], anew: usize) -> Result<()> {
         let container = name.trim_start_matches("portreeve-");
         for image in images {
@@ -268,7 +269,7 @@ impl Site {
         anyhow::bail!("the kernel dropped datagrams each time")
     }
 
-    /// Each agent that is there has had the one before it end its work.
+    /// Checks that each agent has ended the work of the previous one.
     pub fn agents_took_turns(&self) -> Result<()> {
         let agents = "app.kubernetes.io/component=agent";
         let log = self.cluster.kubectl(&["-n", "portreeve", "logs", "-l", agents, "--tail=-1"])?;
@@ -277,7 +278,7 @@ impl Site {
         Ok(())
     }
 
-    /// Waits until all gateways have what a VirtualService wants.
+    /// Waits until all gateways have the listeners of a VirtualService.
     pub async fn programmed(&self, name: &str) -> Result<()> {
         let path = "jsonpath={.status.conditions[?(@.type=='Programmed')].status}";
         wait::until(&format!("{name} to be Programmed"), BOUND, || async {

@@ -1,4 +1,4 @@
-//! The way out: what `deploy/README.md` says, and nothing is left.
+//! Follows the uninstall instructions of `deploy/README.md`, and checks that nothing is left.
 
 use std::fs;
 
@@ -8,14 +8,14 @@ use portreeve_tests::wait;
 
 use crate::site::{BOUND, Site, call, deploy};
 
-/// What nobody but us has.
+/// Words that occur only in names of this product's objects.
 const OURS: [&str; 3] = ["portreeve-hub", "portreeve-agent", "/usr/local/bin/envoy"];
 /// The directories on a node.
 const DIRECTORIES: [&str; 2] = ["/run/portreeve", "/var/lib/portreeve"];
 
 pub async fn leaves_nothing(site: &Site) -> Result<()> {
     let cluster = &site.cluster;
-    // One as the seed's controllers make them.
+    // A VirtualService as the original controllers create it.
     let guarded = call("guarded", 6000)
         .replace("namespace: default", "namespace: default, finalizers: [l7mp.io/delete]");
     cluster.apply(&guarded).await?;
@@ -45,11 +45,11 @@ pub async fn leaves_nothing(site: &Site) -> Result<()> {
     cluster.nodes().iter().try_for_each(is_clean)
 }
 
-/// Kinds of which there might be one of ours.
+/// Kinds whose objects may be left over.
 const LISTED: &str = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,priorityclasses,csidrivers,\
     validatingadmissionpolicies,validatingadmissionpolicybindings,pods,serviceaccounts,leases";
 
-/// Our processes on a node.
+/// Returns the product's processes on a node.
 fn processes(node: &Node) -> Vec<u32> {
     node.pids(|line| OURS.iter().any(|program| line.contains(program)))
 }

@@ -1,8 +1,8 @@
 //! No import circle between files or folders of a crate.
 //!
-//! The parts of each module are compared as wholes: every child with all that lies in its folder is one part, and the module's
-//! own file (`mod.rs`, `lib.rs`) is one more. So two folders that import each other are a circle even if no file of theirs
-//! imports itself through others.
+//! Each module is divided into parts: every child with all files in its folder is one part, and the module's own file
+//! (`mod.rs`, `lib.rs`) is another. So two folders that import each other form a circle even if none of their files
+//! does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,17 +15,17 @@ use crate::modules::{Sources, Tree};
 pub struct Circle {
     /// Sorted paths: without `.rs` for a child with its folder, with `.rs` for the module's own file.
     pub members: Vec<String>,
-    /// The lines that tie them: `FILE:LINE names PATH of FILE`.
+    /// The lines that form the circle: `FILE:LINE names PATH of FILE`.
     pub lines: Vec<String>,
 }
 
 /// Ties between the parts of one module.
 type Level = BTreeMap<(usize, usize), Vec<Tie>>;
 
-/// The circles of the crate behind `root`.
+/// Returns the circles of the crate with this root.
 ///
 /// # Errors
-/// A file can't be read as Rust.
+/// Returns an error if a file can't be parsed as Rust.
 pub fn circles(root: &Path, sources: &Sources) -> Result<Vec<Circle>, String> {
     let tree = Tree::read(root, sources)?;
     let mut levels: BTreeMap<usize, Level> = BTreeMap::new();
@@ -41,7 +41,8 @@ pub fn circles(root: &Path, sources: &Sources) -> Result<Vec<Circle>, String> {
     Ok(found)
 }
 
-/// The innermost module around both, and the part of it that holds each: a child, or the module itself for its own file.
+/// Returns the innermost module that contains both, and its part that holds each: a child, or the module itself for its
+/// own file.
 fn parts(tree: &Tree, from: usize, to: usize) -> (usize, usize, usize) {
     let line = |at: usize| {
         let parents = std::iter::successors(Some(at), |at| tree.modules[*at].parent);
@@ -55,7 +56,7 @@ fn parts(tree: &Tree, from: usize, to: usize) -> (usize, usize, usize) {
     (from[shared - 1], part(&from), part(&to))
 }
 
-/// The sets of parts that reach each other.
+/// Returns the sets of parts that reach each other.
 fn knots(level: &Level) -> BTreeSet<Vec<usize>> {
     let reached = |start: usize| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
@@ -84,7 +85,7 @@ fn describe(tree: &Tree, around: usize, level: &Level, knot: &[usize]) -> Circle
     Circle { members, lines }
 }
 
-/// The file of a module by itself, or the module with its folder.
+/// Returns the path of a module's file alone, or of the module with its folder.
 fn label(tree: &Tree, at: usize, itself: bool) -> String {
     let file = &tree.modules[at].file;
     match file.file_name().is_some_and(|name| name == "mod.rs") {

@@ -1,10 +1,10 @@
-//! The documents: how long the first one may be, and that what they name is there.
+//! The documents: the README's maximum length, and that every path and link in a document exists.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines of the first document.
+/// Maximum number of lines of the README.
 const MOST: usize = 150;
 const ALL: [&str; 7] = [
     "README.md",
@@ -15,14 +15,14 @@ const ALL: [&str; 7] = [
     "images/README.md",
     "tests/README.md",
 ];
-/// Folders of the repository, as paths in documents begin.
+/// The folders with which paths in documents begin.
 const FOLDERS: [&str; 5] = ["agent/", "deploy/", "hub/", "images/", "tests/"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The texts between these marks, on each line.
+/// Returns the texts between these marks on each line.
 fn between(text: &str, open: &str, close: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let parts: Vec<String> =
@@ -32,7 +32,7 @@ fn between(text: &str, open: &str, close: &str) -> Vec<String> {
     text.lines().flat_map(of_line).collect()
 }
 
-/// The words in backticks that begin as paths of the repository do.
+/// Returns the words in backticks that are paths of the repository.
 fn paths(text: &str) -> Vec<String> {
     let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
@@ -43,7 +43,7 @@ fn paths(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors of a document's headings, as GitHub generates them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |line: &str| {
@@ -53,7 +53,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// What a document names that is not there.
+/// Returns the paths and links of a document that don't exist.
 fn missing(root: &Path, document: &str, text: &str) -> Vec<String> {
     let folder = root.join(document);
     let folder = folder.parent().unwrap_or(root);

@@ -1,7 +1,7 @@
-//! How long a function is, how deep its blocks are nested and how many arguments it has.
+//! The length, nesting and number of arguments of functions.
 //!
-//! Counted on the parsed source, as a reader counts: the signature, comments and blank lines are lines of a function.
-//! Clippy leaves those out, and counts the `impl` and the module around a function as levels of nesting.
+//! They are counted on the parsed source, as a reader would: signature, comments and blank lines count as lines of a
+//! function. Clippy doesn't count those, and counts the `impl` and the module around a function as nesting levels.
 
 use std::path::Path;
 
@@ -9,26 +9,26 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Block, ImplItemFn, ItemFn, Signature, TraitItemFn};
 
-/// Lines of a function, from its signature to its closing brace.
+/// Maximum number of lines of a function, from its signature to its closing brace.
 pub const LINES: usize = 60;
-/// Blocks inside each other, the function's own body among them.
+/// Maximum number of nested blocks, including the function's own body.
 pub const NESTING: usize = 4;
-/// Arguments of a function, `self` among them.
+/// Maximum number of arguments, including `self`.
 pub const ARGUMENTS: usize = 5;
 
-/// Looks at every function of a file.
+/// Checks every function of a file.
 struct Functions<'a> {
     path: &'a Path,
-    /// Blocks around what is being visited, back to the function's body.
+    /// Number of blocks around the current position, up to the function's body.
     depth: usize,
     deepest: usize,
     faults: Vec<String>,
 }
 
-/// What is wrong with a file's functions.
+/// Returns what is wrong with a file's functions.
 ///
 /// # Errors
-/// The file is no Rust.
+/// Returns an error if the file can't be parsed as Rust.
 pub fn faults(path: &Path, text: &str) -> syn::Result<Vec<String>> {
     let mut functions = Functions { path, depth: 0, deepest: 0, faults: Vec::new() };
     functions.visit_file(&syn::parse_file(text)?);

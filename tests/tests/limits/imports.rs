@@ -1,9 +1,10 @@
-//! Which files of a crate name something that another file defines ([`ties`]).
+//! Finds the files of a crate that name an item of another file ([`ties`]).
 //!
-//! Every path counts: in `use` lines, types, expressions, macros' arguments and attributes (`#[serde(with = "...")]`). A tie
-//! leads to the file that defines the item, not to the files that re-export it. `mod child;` is no tie, and neither is a
-//! re-export of an item from below the module. So a `mod.rs` that only declares and re-exports its children depends on none of
-//! them; a `mod.rs` whose own items use a child's type depends on that child. Calls of methods name no path and are not seen.
+//! Every path counts: in `use` lines, types, expressions, macro arguments and attributes (`#[serde(with = "...")]`). A
+//! tie leads to the file that defines the item, not to files that re-export it. `mod child;` is no tie, and neither is
+//! a re-export of an item from below the module. So a `mod.rs` that only declares and re-exports its children depends
+//! on none of them; a `mod.rs` whose own items use a child's type depends on that child. Method calls contain no path
+//! and aren't seen.
 
 use proc_macro2::{Ident, Spacing, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -11,20 +12,20 @@ use syn::{Attribute, Macro, Meta, Visibility};
 
 use crate::modules::{Target, Tree, imports, is_test};
 
-/// One place where a module names what another one defines.
+/// A place where a module names an item of another one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tie {
-    /// The module that names it.
+    /// The module with the name.
     pub from: usize,
-    /// The module that defines it.
+    /// The module that defines the item.
     pub to: usize,
     /// The line, from 1.
     pub line: usize,
-    /// The path as it is written.
+    /// The path as written.
     pub path: String,
 }
 
-/// The ties of all modules; none within one file.
+/// Returns the ties between all modules; none within one file.
 pub fn ties(tree: &Tree) -> Vec<Tie> {
     let mut found = Vec::new();
     for (from, module) in tree.modules.iter().enumerate() {
@@ -36,7 +37,7 @@ pub fn ties(tree: &Tree) -> Vec<Tie> {
     found
 }
 
-/// Looks at every path of one module.
+/// Checks every path of one module.
 struct Paths<'t> {
     tree: &'t Tree,
     from: usize,
@@ -49,7 +50,7 @@ impl Paths<'_> {
     fn see(&mut self, path: &[String], line: usize) {
         match self.tree.resolve(self.from, path) {
             Some(Target::Item(to)) => self.tie(to, path, line),
-            // The items that are reached through a module tie by their own paths.
+            // Items that are reached through a module form ties by their own paths.
             Some(Target::Module(_)) | None => {}
         }
     }
@@ -77,7 +78,7 @@ impl Paths<'_> {
         }
     }
 
-    /// Whether a module lies in this one.
+    /// Returns whether a module lies in this one.
     fn is_below(&self, at: usize) -> bool {
         let parents = std::iter::successors(Some(at), |at| self.tree.modules[*at].parent);
         parents.skip(1).any(|parent| parent == self.from)
@@ -174,7 +175,7 @@ impl<'a> Visit<'a> for Paths<'_> {
     }
 }
 
-/// The string literals among an attribute's arguments that are paths, such as serde's `with`.
+/// Returns the string literals in an attribute's arguments that are paths, such as serde's `with`.
 fn texts(tokens: TokenStream) -> Vec<syn::Path> {
     let literals = tokens.into_iter().filter_map(|token| match token {
         TokenTree::Literal(literal) => syn::parse_str::<syn::LitStr>(&literal.to_string()).ok(),
@@ -189,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// `FROM:LINE TO` of each tie, the files without `src/` and `.rs`.
+    /// Returns `FROM:LINE TO` for each tie, with file names without `src/` and `.rs`.
     fn found(files: &[(&str, &str)]) -> Vec<String> {
         let sources = files.iter().map(|(path, text)| (path.into(), (*text).to_owned())).collect();
         let tree = Tree::read(Path::new("src/lib.rs"), &sources).unwrap();

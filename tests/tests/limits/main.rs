@@ -16,16 +16,16 @@ use std::process::Command;
 
 use modules::Sources;
 
-/// Lines of a file before its tests.
+/// Maximum number of lines of a file before its tests.
 const PRODUCTION: usize = 400;
-/// Lines of a file of tests.
+/// Maximum number of lines of a test file.
 const TESTS: usize = 500;
-/// Rooms without a name fill up.
+/// File names that say nothing about the content.
 const NAMELESS: [&str; 5] = ["util.rs", "common.rs", "helpers.rs", "shared.rs", "manager.rs"];
-/// Never left behind. In two parts, so that this file may hold them.
+/// Texts that must not be left in a file. Each is split, so that this file may contain it.
 const UNFINISHED: [(&str, &str); 3] = [("todo!", "("), ("unimplemented!", "("), ("#[", "ignore")];
 
-/// Lines before the module of tests at the end.
+/// Returns the number of lines before the test module at the end.
 fn production_lines(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let ends =
@@ -33,13 +33,13 @@ fn production_lines(text: &str) -> usize {
     lines.windows(2).position(ends).unwrap_or(lines.len())
 }
 
-/// Whether a file holds nothing but tests.
+/// Returns whether a file contains only tests.
 fn is_test(path: &Path) -> bool {
     let named = path.file_name().is_some_and(|name| name == "tests.rs");
     named || path.parent().is_some_and(|parent| parent.ends_with("tests"))
 }
 
-/// What is wrong with a file.
+/// Returns what is wrong with a file.
 fn faults(path: &Path, text: &str) -> Vec<String> {
     let (lines, limit) = match is_test(path) {
         true => (text.lines().count(), TESTS),
@@ -54,7 +54,7 @@ fn faults(path: &Path, text: &str) -> Vec<String> {
     found.map(|fault| format!("{}: {fault}", path.display())).collect()
 }
 
-/// The tracked Rust files, or every one outside `target` where there is no repository.
+/// Returns the tracked Rust files, or all outside `target` if there is no repository.
 fn rust_files(root: &Path) -> Vec<PathBuf> {
     // A file may be tracked and deleted, or new and not tracked yet.
     let arguments = ["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"];
@@ -66,7 +66,7 @@ fn rust_files(root: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// Every Rust file under a directory, without hidden and built ones.
+/// Returns every Rust file under a directory, without hidden and generated ones.
 fn walk(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -81,7 +81,7 @@ fn walk(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether a file is the root of a library or a program.
+/// Returns whether a file is the root of a library or a program.
 fn is_crate_root(path: &Path) -> bool {
     ["src/lib.rs", "src/main.rs"].iter().any(|root| path.ends_with(root))
 }

@@ -1,8 +1,8 @@
-//! The modules of one crate ([`Tree`]): the file and the names of each, and the module that defines the item behind a path.
+//! The modules of one crate ([`Tree`]): the file and the names of each, and the module that defines the item of a path.
 //!
-//! Names are resolved as the compiler does it, as far as an import graph needs: children, items, `use` lines and globs.
+//! Names are resolved like in the compiler, as far as an import graph needs: children, items, `use` lines and globs.
 //! Re-exports are followed to the definition. Paths into other crates resolve to nothing. Code under `#[cfg(test)]` is
-//! left out.
+//! skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,16 +13,16 @@ use syn::{Attribute, Item, ItemMod, ItemUse, UseTree};
 /// Source files by path.
 pub type Sources = BTreeMap<PathBuf, String>;
 
-/// Longest path that is followed, in segments and re-exports: `pub use name;` of a macro refers to itself.
+/// Maximum length of a path, in segments and re-exports: `pub use name;` of a macro refers to itself.
 const CHAIN: usize = 16;
 
-/// One module, in a file of its own or inline.
+/// A module, in its own file or inline.
 pub struct Module {
-    /// The file that holds its items.
+    /// The file of its items.
     pub file: PathBuf,
-    /// The module around it; `None` for the crate's root.
+    /// Its parent module; `None` for the crate's root.
     pub parent: Option<usize>,
-    /// Its items without its child modules.
+    /// Its items, without its child modules.
     pub body: Vec<Item>,
     children: BTreeMap<String, usize>,
     items: BTreeSet<String>,
@@ -30,13 +30,13 @@ pub struct Module {
     globs: Vec<Vec<String>>,
 }
 
-/// All modules below one crate root; the root is the first.
+/// All modules of one crate; the root is the first.
 pub struct Tree {
-    /// Each module comes behind its parent.
+    /// Each module follows its parent.
     pub modules: Vec<Module>,
 }
 
-/// What a path names.
+/// The target of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A module itself.
@@ -45,21 +45,21 @@ pub enum Target {
     Item(usize),
 }
 
-/// One name that a `use` line imports.
+/// A name that a `use` line imports.
 pub struct Import {
-    /// The path's segments; of a glob without the `*`.
+    /// The path's segments; for a glob, without the `*`.
     pub path: Vec<String>,
-    /// The name here; `None` for a glob.
+    /// The local name; `None` for a glob.
     pub name: Option<String>,
 }
 
-/// Whether the code behind these attributes exists in tests only.
+/// Returns whether the code with these attributes exists only in tests.
 pub fn is_test(attributes: &[Attribute]) -> bool {
     let cfg = attributes.iter().filter(|one| one.path().is_ident("cfg"));
     cfg.filter_map(|one| one.parse_args::<syn::Path>().ok()).any(|path| path.is_ident("test"))
 }
 
-/// The names that a `use` line imports.
+/// Returns the names that a `use` line imports.
 pub fn imports(tree: &UseTree) -> Vec<Import> {
     fn walk(tree: &UseTree, mut path: Vec<String>, found: &mut Vec<Import>) {
         match tree {
@@ -92,10 +92,10 @@ pub fn imports(tree: &UseTree) -> Vec<Import> {
 // === impl Tree ===
 
 impl Tree {
-    /// Reads the modules that `root` (`src/lib.rs`, `src/main.rs`) declares, and theirs.
+    /// Reads the modules that `root` (`src/lib.rs`, `src/main.rs`) declares, and their children.
     ///
     /// # Errors
-    /// A file does not parse, or a declared module has no file.
+    /// Returns an error if a file can't be parsed, or a declared module has no file.
     pub fn read(root: &Path, sources: &Sources) -> Result<Self, String> {
         let mut tree = Self { modules: Vec::new() };
         let directory = root.parent().unwrap_or(Path::new(""));
@@ -103,7 +103,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Reads a module's file; `directory` holds the files of its children.
+    /// Reads a module's file. `directory` has the files of its children.
     fn read_file(
         &mut self,
         (file, directory): (&Path, &Path),
@@ -154,7 +154,7 @@ impl Tree {
         self.read_file((&file, &below), Some(parent), sources)
     }
 
-    /// What a path in module `from` names; `None` for names of other crates and local variables.
+    /// Returns the target of a path in module `from`; `None` for names of other crates and local variables.
     pub fn resolve(&self, from: usize, path: &[String]) -> Option<Target> {
         self.follow(from, path, CHAIN)
     }
@@ -196,7 +196,7 @@ impl Tree {
         }
     }
 
-    /// Follows the rest of a path. Behind an item come its own names, which lie in the item's module.
+    /// Follows the rest of a path. The segments after an item are its own names, which belong to the item's module.
     fn beyond(&self, target: Target, rest: &[String], chain: usize) -> Option<Target> {
         match target {
             Target::Module(at) => self.walk(at, rest, chain),
@@ -211,7 +211,7 @@ impl Tree {
         }
     }
 
-    /// Whether a module has a child, an item or an import of this name.
+    /// Returns whether a module has a child, an item or an import of this name.
     fn knows(&self, at: usize, name: &str, chain: usize) -> bool {
         let module = &self.modules[at];
         let own = module.children.contains_key(name) || module.items.contains(name);
@@ -256,7 +256,7 @@ impl Module {
     }
 }
 
-/// Collects the `use` lines of a module, those inside functions included.
+/// Collects the `use` lines of a module, including those inside functions.
 struct Uses<'m> {
     module: &'m mut Module,
 }
@@ -290,7 +290,7 @@ mod tests {
         Tree::read(Path::new("src/lib.rs"), &sources).unwrap()
     }
 
-    /// The file of what a path names, seen from the module in the file `from`.
+    /// Returns the file of a path's target, seen from the module in the file `from`.
     fn file<'t>(tree: &'t Tree, from: &str, path: &str) -> Option<&'t str> {
         let from = tree.modules.iter().position(|one| one.file == Path::new(from)).unwrap();
         let path: Vec<String> = path.split("::").map(str::to_owned).collect();

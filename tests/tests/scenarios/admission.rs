@@ -1,5 +1,5 @@
-//! What a real API server takes and refuses by the definitions, and that the programs judge as it does. The samples
-//! are those of the API's own tests: each bad one opens with the path of its violation.
+//! Which objects a real API server accepts and rejects by the CRDs, and that the programs decide alike. The samples are
+//! those of the API's own tests: each bad one begins with the path of its violation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ struct Sample {
     value: Value,
 }
 
-/// The server's answer to a creation that is not carried out.
+/// The server's answer to a dry-run creation.
 #[derive(Debug)]
 enum Answer {
-    /// Taken, with its warnings.
+    /// Accepted, with warnings.
     Taken(Vec<String>),
-    /// Refused: the fields at fault, and its words.
+    /// Rejected, with the fields at fault and the message.
     Refused(Vec<String>, String),
 }
 
-/// The documents of a directory's YAML files, and of its directories'.
+/// Returns the documents of the YAML files in a directory and its subdirectories.
 fn samples(directory: &str) -> Result<Vec<Sample>> {
     let mut found = Vec::new();
     gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(directory), &mut found)?;
@@ -65,7 +65,7 @@ impl Sample {
         format!("{} {}", self.path.display(), self.value["metadata"]["name"])
     }
 
-    /// What the programs say: paths of violations, or a path that can't be read; and warnings.
+    /// Returns the programs' verdict: paths of violations, or the path that can't be parsed; and warnings.
     fn judge(&self) -> (Vec<String>, Vec<String>) {
         let value = self.value.clone();
         let judged = match value["kind"].as_str() {
@@ -81,7 +81,7 @@ impl Sample {
         }
     }
 
-    /// The collection that it belongs to, if its kind is one of ours.
+    /// Returns the URL of its collection, if the kind is one of the product's.
     fn collection(&self) -> Option<String> {
         let namespace = self.value["metadata"]["namespace"].as_str().unwrap_or("default");
         match self.value["kind"].as_str()? {
@@ -94,7 +94,7 @@ impl Sample {
         }
     }
 
-    /// Asks the server, which stores nothing. `validation` of unknown fields: "Strict" or "Warn".
+    /// Sends the object to the server, which stores nothing. `validation` of unknown fields is "Strict" or "Warn".
     async fn ask(&self, client: &Client, validation: &str) -> Result<Answer> {
         let collection = self.collection().with_context(|| self.title())?;
         let uri = format!("{collection}?dryRun=All&fieldValidation={validation}");

@@ -1,5 +1,5 @@
-//! The four pipes of a call reach one and the same pod, whatever becomes of the other pods meanwhile: 50 calls over
-//! 8 pods through two gateways.
+//! The four pipes of a call reach the same pod, whatever happens to other pods meanwhile: 50 calls over 8 pods through
+//! two gateways.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -12,13 +12,13 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::wait;
 
-/// The older pipes of each call, and the younger ones.
+/// The pipes of each call that open first, and those that open later.
 const OLD: Range<u16> = 0..2;
 const YOUNG: Range<u16> = 2..4;
 /// The first of a pod's four ports.
 const FORWARD: u16 = 10_000;
 
-/// Two gateways and some pods that answer with their names.
+/// Two gateways, and pods that answer with their names.
 struct Stage {
     town: Town,
     workers: Vec<Worker>,
@@ -50,7 +50,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The nodes get pods in turn.
+    /// Creates pods on the nodes in turn.
     async fn add_pod(&mut self, number: u8) -> Result<IpAddr> {
         let worker = self.town.worker(1 + number % 2, 1 + number / 2, "app: worker", false).await?;
         for port in FORWARD..FORWARD + PIPES {
@@ -62,7 +62,7 @@ impl Stage {
         Ok(ip)
     }
 
-    /// Writes the calls, and waits until both gateways listen for all calls up to the last.
+    /// Writes the calls, and waits until both gateways listen for all of them.
     async fn write_calls(&self, calls: Range<u16>) -> Result<()> {
         let sides: Vec<String> = calls.clone().map(|call| side(&format!("c{call}")).yaml()).collect();
         self.town.apply(&sides.join("---\n")).await?;
@@ -75,7 +75,7 @@ impl Stage {
         next_second().await
     }
 
-    /// Waits until both gateways have a pod in that many clusters.
+    /// Waits until both gateways have a pod in this number of clusters.
     async fn known(&self, ip: IpAddr, clusters: usize) -> Result<()> {
         for node in &self.town.nodes {
             let admin = node.gateway();
@@ -106,8 +106,8 @@ impl Stage {
     }
 }
 
-/// Waits for the clock's next second: the API tells what came first by whole seconds, and real pods take longer than one
-/// until they are ready.
+/// Waits for the clock's next second: creation times have whole seconds, and real pods need longer than one to be
+/// ready.
 async fn next_second() -> Result<()> {
     let second =
         || SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
@@ -115,12 +115,12 @@ async fn next_second() -> Result<()> {
     wait::until("the next second", BOUND, || async { second() > now }).await
 }
 
-/// The first of a call's four ports on the gateways.
+/// Returns the first of a call's four ports on the gateways.
 fn listen(call: u16) -> u16 {
     20_000 + call * PIPES
 }
 
-/// The gateways' side of call "c<number>".
+/// Returns the gateways' side of call "c<number>".
 fn side(call: &str) -> Side<'_> {
     let number: u16 = call[1..].parse().unwrap_or_default();
     Side {
@@ -137,7 +137,7 @@ fn side(call: &str) -> Side<'_> {
 // === impl Picks ===
 
 impl Picks {
-    /// One datagram through each pipe, all of which must be answered.
+    /// Sends one datagram through each pipe. All must be answered.
     fn ask<'a>(pipes: impl IntoIterator<Item = &'a Open>) -> Result<Self> {
         let mut picks = Self::default();
         for open in pipes {
@@ -147,31 +147,31 @@ impl Picks {
         Ok(picks)
     }
 
-    /// Calls whose pipes reach several pods, at one gateway or over both.
+    /// Returns the calls whose pipes reach several pods, at one gateway or over both.
     fn split(&self) -> Vec<u16> {
         let split = |gateways: &&[BTreeSet<String>; 2]| gateways[0].union(&gateways[1]).count() > 1;
         self.0.iter().filter(|(_, gateways)| split(gateways)).map(|(call, _)| *call).collect()
     }
 
-    /// The pod of each call; the first of them, where it is split.
+    /// Returns the pod of each call, or the first of them if it is split.
     fn winners(&self) -> BTreeMap<u16, String> {
         let first = |gateways: &[BTreeSet<String>; 2]| gateways[0].first().cloned().unwrap_or_default();
         self.0.iter().map(|(call, gateways)| (*call, first(gateways))).collect()
     }
 
-    /// How many calls each pod has.
+    /// Returns the number of calls of each pod.
     fn spread(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         self.winners().into_values().for_each(|by| *counts.entry(by).or_default() += 1);
         counts
     }
 
-    /// Calls whose pod is another one now.
+    /// Returns the calls whose pod has changed.
     fn moved(&self, before: &Self) -> Vec<u16> {
         self.moves(before).into_iter().map(|(call, ..)| call).collect()
     }
 
-    /// The same with the pods that they had and have.
+    /// Returns the calls whose pod has changed, with the old and new pods.
     fn moves(&self, before: &Self) -> Vec<(u16, String, String)> {
         let now = self.winners();
         let moves = before.winners().into_iter().map(|(call, then)| {
@@ -181,12 +181,12 @@ impl Picks {
         moves.filter(|(_, then, now)| then != now).collect()
     }
 
-    /// The calls of one pod.
+    /// Returns the calls of one pod.
     fn calls_of(&self, pod: &str) -> Vec<u16> {
         self.winners().into_iter().filter(|(_, by)| by == pod).map(|(call, _)| call).collect()
     }
 
-    /// The pod with the most calls.
+    /// Returns the pod with the most calls.
     fn busiest(&self) -> String {
         self.spread().into_iter().max_by_key(|(_, calls)| *calls).map(|(pod, _)| pod).unwrap_or_default()
     }
@@ -216,7 +216,7 @@ async fn calls_are_spread_whole_and_a_pod_added_between_their_pipes_moves_none()
     none("split after a pod was added", &after.split())?;
     none("moved by a pod that was added", &after.moves(&before))?;
 
-    // The pod that is there by now has its share of the calls that come later.
+    // The new pod gets its share of later calls.
     stage.write_calls(50..100).await?;
     let later = Picks::ask(&stage.open(50..100, 0..PIPES)?)?;
     none("split among later calls", &later.split())?;
@@ -240,7 +240,7 @@ async fn a_pod_deleted_at_once_moves_its_own_calls_alone_and_whole() -> Result<(
     worker.remove().await?;
     stage.known(worker.ip(), 0).await?;
 
-    // Its echoes still answer: whoever is sent there is found out.
+    // Its echoes still answer, so a datagram that is sent there is detected.
     let young = stage.open(0..50, YOUNG)?;
     let after = Picks::ask(old.iter().chain(&young))?;
     none("split after a pod was deleted", &after.split())?;
@@ -262,9 +262,9 @@ async fn a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one() -> Resul
     let worker =
         stage.workers.iter().find(|worker| worker.name == victim).ok_or(anyhow::anyhow!("{victim}"))?;
     worker.terminate().await?;
-    // What a kubelet does when the containers' readiness probes fail on their way out.
+    // What a kubelet writes when the containers' readiness probes fail during termination.
     worker.set_ready(false).await?;
-    // New calls are written until both gateways know of the termination: they don't have the pod at all.
+    // New calls are written until both gateways have removed the terminating pod.
     stage.write_calls(50..100).await?;
     let young = stage.open(0..50, YOUNG)?;
     let after = Picks::ask(old.iter().chain(&young))?;

@@ -1,4 +1,5 @@
-//! The call of the API's own users: two VirtualServices with four listeners each, one key, gateway → worker → app.
+//! A call as in the API's own samples: two VirtualServices with four listeners each and one key, gateway → worker →
+//! application.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -45,7 +46,7 @@ async fn two_sided_call_reaches_the_app_of_one_worker_through_all_four_pipes() -
         let worker = town.worker(2, j, "app: worker", true).await?;
         worker.admin.wait_ready(BOUND).await?;
         echoes.extend(apps(&worker)?);
-        // Asked by the gateway's agent at the pod's address, and by the pod's own Envoy over loopback.
+        // The gateway's agent probes the pod's address, and the pod's own Envoy probes the loopback.
         let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1233);
         healths.push(HealthPort::open(&worker.netns, any)?);
         workers.push(worker);

@@ -1,5 +1,5 @@
-//! The chart of `deploy/chart`: the same objects as the kustomize base, values that have an effect, nonsense refused by name,
-//! and a real install, upgrade and removal.
+//! The chart in `deploy/chart`: it contains the same objects as the kustomize base, its values have an effect, invalid
+//! values are rejected by name, and a real install, upgrade and removal work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -14,10 +14,10 @@ use portreeve_tests::kustomize::{self, deploy};
 use portreeve_tests::process::run;
 use serde_json::{Value, json};
 
-/// What an object is called: its version, kind, namespace and name.
+/// An object's identity: version, kind, namespace and name.
 type Title = [String; 4];
 
-/// Helm, with nothing of the user's.
+/// Runs Helm without the user's configuration.
 fn helm(words: &[&str]) -> Result<Command> {
     let mut command = Command::new(assets::helm()?);
     let home = assets::cache_dir()?.join("helm");
@@ -41,7 +41,7 @@ fn rendered(namespace: &str, values: &[&str]) -> Result<BTreeMap<Title, Value>> 
     titled(kustomize::objects(&run(&mut template(namespace, values)?)?)?)
 }
 
-/// Objects by their titles.
+/// Returns objects by their identity.
 fn titled(objects: Vec<Value>) -> Result<BTreeMap<Title, Value>> {
     let mut found = BTreeMap::new();
     for object in objects.into_iter().map(whole).filter(|object| !object.is_null()) {
@@ -53,7 +53,7 @@ fn titled(objects: Vec<Value>) -> Result<BTreeMap<Title, Value>> {
     Ok(found)
 }
 
-/// The same with whole numbers written as such: kustomize writes 1 where a definition has 1.0.
+/// Writes whole numbers as integers: kustomize writes 1 where a definition has 1.0.
 fn whole(value: Value) -> Value {
     match value {
         Value::Number(number) => match number.as_f64() {
@@ -66,7 +66,7 @@ fn whole(value: Value) -> Value {
     }
 }
 
-/// The only object of a kind and name.
+/// Returns the only object of a kind and name.
 fn one<'a>(objects: &'a BTreeMap<Title, Value>, kind: &str, name: &str) -> Result<&'a Value> {
     let found = objects.iter().find(|([_, is, _, called], _)| is == kind && called == name);
     Ok(found.with_context(|| format!("no {kind} {name}"))?.1)
@@ -76,7 +76,7 @@ fn pod<'a>(objects: &'a BTreeMap<Title, Value>, kind: &str, name: &str) -> Resul
     Ok(&one(objects, kind, name)?["spec"]["template"]["spec"])
 }
 
-/// The manifests of what the hub may do in an installation with these values.
+/// Returns the manifests of the hub's rights in an installation with these values.
 pub fn rights_of_hub(namespace: &str, values: &[&str]) -> Result<String> {
     let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     let objects = rendered(namespace, values)?.into_iter();
@@ -86,7 +86,7 @@ pub fn rights_of_hub(namespace: &str, values: &[&str]) -> Result<String> {
     Ok(rights.map(|(_, object)| format!("---\n{object}\n")).collect())
 }
 
-/// Whether the chart with these values makes the objects of the base with these components.
+/// Checks that the chart with these values contains the objects of the base with these components.
 fn makes_the_same(values: &[&str], components: &[&str]) -> Result<()> {
     let (base, chart) = (titled(kustomize::built(components)?)?, rendered("portreeve", values)?);
     let titles = |objects: &BTreeMap<Title, Value>| objects.keys().cloned().collect::<BTreeSet<_>>();
@@ -289,7 +289,7 @@ async fn helm_installs_upgrades_and_removes() -> Result<()> {
     ensure!(notes.contains("2 hubs") && notes.contains("label namespace calls"), "{notes}");
     let replicas = |hub: Deployment| hub.spec.and_then(|spec| spec.replicas);
     assert_eq!(replicas(deployments.get("portreeve-hub").await?), Some(2));
-    // The namespace is Helm's, not the release's: neither an upgrade nor a removal takes it away.
+    // Helm, not the release, owns the namespace: neither an upgrade nor a removal deletes it.
     call(&["upgrade", "portreeve", chart, "--set", "hub.replicas=3"])?;
     assert_eq!(replicas(deployments.get("portreeve-hub").await?), Some(3));
     call(&["uninstall", "portreeve"])?;

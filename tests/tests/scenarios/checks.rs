@@ -1,4 +1,4 @@
-//! Health checks as the objects ask for them: by HTTP at a real Envoy's health listener, and none at all.
+//! Health checks as configured in objects: HTTP checks of a real Envoy's health listener, and no check at all.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +15,8 @@ const HEALTH: u16 = 1233;
 /// Settings of a NodeProxy whose Envoy answers health checks.
 const LISTENER: &str = "  envoy: {healthListener: 1233}\n";
 
-/// A VirtualService of one listener whose only endpoint is this address, with these lines of its cluster and its endpoint.
+/// Returns a VirtualService with one listener and this address as its only endpoint, and these extra lines in the
+/// cluster and the endpoint.
 fn service(name: &str, port: u16, ip: IpAddr, check: &str, health_port: &str) -> String {
     format!(
         "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: default}}\n\
@@ -25,7 +26,7 @@ fn service(name: &str, port: u16, ip: IpAddr, check: &str, health_port: &str) ->
     )
 }
 
-/// A health check with this addition.
+/// Returns a health check with this addition.
 fn check(more: &str) -> String {
     format!("health_check: {{interval: 500, protocol: TCP{more}}}")
 }
@@ -54,7 +55,7 @@ async fn checks_by_http_and_tcp_and_none_are_what_the_object_says() -> Result<()
     let mut wanted = vec!["portreeve-health"];
     wanted.extend(cases.iter().map(|case| case.0));
     listeners(&node.gateway(), &wanted, BOUND).await?;
-    // First those that fail: by then all have been checked.
+    // The failing ones first: once they failed, all have been checked.
     for (name, port, ..) in cases.iter().filter(|case| !case.4) {
         println!("{name}: {}", path::closes(root, SocketAddr::new(ip, *port), BOUND)?);
     }
@@ -68,14 +69,15 @@ async fn checks_by_http_and_tcp_and_none_are_what_the_object_says() -> Result<()
     states_its_defaults(&node.gateway().config_dump().await?, cases.len())
 }
 
-/// Envoy runs that many clusters of ours, each without a panic threshold and with removal whatever the health.
+/// Checks that Envoy has this number of the product's clusters, each without a panic threshold and with removal
+/// whatever the health.
 fn states_its_defaults(dump: &serde_json::Value, wanted: usize) -> Result<()> {
     let parts = dump["configs"].as_array().context("configs")?;
     let clusters = parts.iter().filter_map(|part| part["dynamic_active_clusters"].as_array()).flatten();
     let ours: Vec<_> = clusters.map(|one| &one["cluster"]).collect();
     ensure!(ours.len() == wanted, "{} clusters", ours.len());
     for cluster in ours {
-        // Zero is not printed.
+        // Envoy omits zero.
         let panic = &cluster["common_lb_config"]["healthy_panic_threshold"];
         ensure!(panic.as_object().is_some_and(|percent| !percent.contains_key("value")), "{cluster:#}");
         ensure!(cluster["ignore_health_on_host_removal"] == true, "{cluster:#}");

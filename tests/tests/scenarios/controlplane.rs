@@ -1,4 +1,4 @@
-//! The harness' control plane is a real one.
+//! The harness's control plane is a real one.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::manifest;
 use portreeve_tests::netns::Bed;
 
-/// A kind of our own.
+/// A custom kind.
 const CRD: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -87,7 +87,7 @@ async fn processes_in_a_bed_reach_the_api_server_with_rights_of_their_own() -> R
     let plane = ControlPlane::start_in(&bed).await?;
     let path = plane.kubeconfig("hub")?;
     let text = std::fs::read_to_string(path)?;
-    // Exactly what a process on the node does with the file.
+    // Exactly as a process on the node uses the file.
     let answered = node.block_on(async move {
         let config = kube::config::Kubeconfig::from_yaml(&text)?;
         let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await?;
@@ -101,7 +101,7 @@ async fn processes_in_a_bed_reach_the_api_server_with_rights_of_their_own() -> R
     Ok(())
 }
 
-/// The world of one agent's pod.
+/// The environment of an agent's pod.
 const AGENT: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: portreeve}}
 ---

@@ -1,5 +1,5 @@
-//! The agent's socket in a restricted namespace, on a real node: the kubelet registers the driver, mounts the volumes of pods and
-//! takes them away. The agent is the test itself, by a socket on the node.
+//! The agent's socket in a restricted namespace on a real node: the kubelet registers the driver, and mounts and
+//! unmounts the volumes of pods. The test itself plays the agent with a socket on the node.
 
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,16 +14,16 @@ use portreeve_tests::cluster::{Cluster, Image, Node, PodSite};
 use portreeve_tests::wait::{wait_for, wait_until};
 use portreeve_tests::{images, kustomize};
 
-/// Generous: the machine may be busy, and a kubelet that failed once waits before it tries again.
+/// Long, because the machine may be busy, and a kubelet waits before it retries.
 const BOUND: Duration = Duration::from_secs(90);
 /// The image of pods without an Envoy.
 const IMAGE: &str = "portreeve.test/box:1";
-/// Who an Envoy is.
+/// The user of an Envoy.
 const ENVOY: u32 = 101;
-/// Where a pod sees the agent's directory.
+/// Path of the agent's directory in a pod.
 const RUN: &str = "/run/portreeve";
 
-/// A pod's template in the namespace of the example; VOLUME is what it mounts.
+/// A pod template in the example's namespace. VOLUME is replaced with the volume.
 const POD: &str = "
     metadata: {name: box, namespace: calls, labels: {app: box}}
     spec:
@@ -47,13 +47,13 @@ spec:
 const VOLUME: &str = "csi: {driver: csi.portreeve.dev, readOnly: true}";
 const HOST: &str = "hostPath: {path: /run/portreeve, type: Directory}";
 
-/// The documents that kustomize makes of a directory in `deploy`, those of which `wanted` says so.
+/// Returns the documents of a kustomization in `deploy` for which `wanted` is true.
 fn built(directory: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
     let text = kustomize::text(&kustomize::deploy().join(directory))?;
     Ok(text.split("\n---\n").filter(|document| wanted(document)).collect::<Vec<_>>().join("\n---\n"))
 }
 
-/// What the node has mounted for pods by drivers: place and options.
+/// Returns the CSI mounts for pods on the node: path and options.
 fn mounts(node: &Node) -> Result<Vec<(String, String)>> {
     let table = fs::read_to_string(node.path("").with_file_name("mountinfo"))?;
     let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -61,7 +61,7 @@ fn mounts(node: &Node) -> Result<Vec<(String, String)>> {
     Ok(volumes.map(|fields| (fields[4].to_owned(), fields[5].to_owned())).collect())
 }
 
-/// Takes the place of the node's agent: a socket under another name first, then renamed over the old one.
+/// Plays the node's agent: binds a socket under a temporary name, then renames it over the old one.
 fn bind(node: &Node, number: u8) -> Result<UnixListener> {
     let unfinished = node.path(&format!("{RUN}/agent.{number}"));
     let listener = UnixListener::bind(&unfinished)?;
@@ -71,13 +71,13 @@ fn bind(node: &Node, number: u8) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Who has connected, once somebody has.
+/// Waits for a client, and returns its credentials.
 fn caller(listener: &UnixListener) -> Result<UnixCredentials> {
     let accepted = wait_for("a connection", BOUND, || listener.accept().ok())?;
     Ok(getsockopt(&accepted.0, sockopt::PeerCredentials)?)
 }
 
-/// The agent's socket as the pod sees it.
+/// Returns the agent's socket as the pod sees it.
 fn socket(node: &Node, pod: &PodSite) -> Result<PathBuf> {
     let seen = |pid: u32| PathBuf::from(format!("/proc/{pid}/root{RUN}/agent.sock"));
     // The process that holds the pod's namespaces has no volumes.
@@ -162,7 +162,7 @@ async fn a_directory_of_the_host_is_refused(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The example, with real Envoys.
+/// The example with real Envoys.
 async fn a_sidecar_asks_the_agent_and_the_next_one(cluster: &Cluster) -> Result<()> {
     let node = cluster.node(0);
     let third = bind(node, 3)?;
@@ -176,7 +176,7 @@ async fn a_sidecar_asks_the_agent_and_the_next_one(cluster: &Cluster) -> Result<
         ensure!(asked.uid() == ENVOY && pids.contains(&u32::try_from(asked.pid())?), "{asked:?} of {pids:?}");
         bind(node, 4)?
     };
-    // Its connection is gone with the former agent, and it comes to the socket that is there now.
+    // Its connection ended with the previous agent, and it connects to the new socket.
     drop(third);
     let asked = caller(&fourth)?;
     ensure!(asked.uid() == ENVOY, "{asked:?}");
@@ -184,7 +184,7 @@ async fn a_sidecar_asks_the_agent_and_the_next_one(cluster: &Cluster) -> Result<
     cluster.pods_gone("calls", "app=caller", BOUND).await
 }
 
-/// Also where driver and kubelet were others in between.
+/// Also after driver and kubelet were replaced meanwhile.
 async fn volumes_go_with_their_pods(cluster: &Cluster) -> Result<()> {
     let (node, pod) = (cluster.node(0), the_only(cluster, "calls", "app=box").await?);
     let mounted = mounts(node)?;

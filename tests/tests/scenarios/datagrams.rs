@@ -1,4 +1,4 @@
-//! Datagrams of every size and family arrive whole, through one proxy and through two.
+//! Datagrams of every size and address family arrive unchanged, through one proxy and through two.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,10 +14,10 @@ use portreeve_tests::virtual_service::{Host, Service};
 const GATEWAY: &str = "app: envoy-ingress";
 /// The port of every app.
 const APP: u16 = 6000;
-/// The sizes that pass: Envoy's own limit is 1,500 bytes.
+/// The sizes that pass: Envoy's limit is 1,500 bytes.
 const SIZES: [usize; 6] = [1, 1_500, 1_501, 3_000, 8_999, 9_000];
 
-/// Bytes that no shift, cut or swap leaves the same.
+/// Returns bytes that change if they are shifted, cut or swapped.
 fn pattern(size: usize, seed: u8) -> Vec<u8> {
     let mut state = u32::from(seed) + 1;
     let mut next = || {
@@ -27,7 +27,7 @@ fn pattern(size: usize, seed: u8) -> Vec<u8> {
     (0..size).map(|_| next()).collect()
 }
 
-/// The next datagram, and who sent it; none came: none.
+/// Receives the next datagram and its sender; `None` if none arrives.
 fn receive(socket: &UdpSocket) -> Result<Option<(Vec<u8>, SocketAddr)>> {
     let mut buffer = vec![0; 65_536];
     match socket.recv_from(&mut buffer) {
@@ -40,14 +40,14 @@ fn receive(socket: &UdpSocket) -> Result<Option<(Vec<u8>, SocketAddr)>> {
     }
 }
 
-/// A socket that waits for datagrams.
+/// Opens a socket that waits for datagrams.
 fn waiting(namespace: &Netns, address: SocketAddr) -> Result<UdpSocket> {
     let socket = udp::socket(namespace, address)?;
     socket.set_read_timeout(Some(BOUND))?;
     Ok(socket)
 }
 
-/// Sends one datagram of `size` bytes and its answer of the same size, and compares every byte of both.
+/// Sends one datagram of `size` bytes and an answer of the same size, and compares every byte of both.
 fn exchange(client: &UdpSocket, app: &UdpSocket, size: usize) -> Result<()> {
     let (question, answer) = (pattern(size, 1), pattern(size, 2));
     client.send(&question)?;
@@ -82,7 +82,7 @@ async fn datagrams_up_to_9000_bytes_pass_two_proxies_whole_in_both_directions() 
         for size in SIZES {
             exchange(&client, &app, size)?;
         }
-        // More than the limit is dropped, not cut: what comes next is the datagram after it.
+        // A datagram above the limit is dropped, not cut: the next one received is the one after it.
         client.send(&pattern(9_001, 3))?;
         exchange(&client, &app, 3_000)?;
         println!("through {}: 9,001 bytes dropped whole", node.name);
@@ -90,7 +90,7 @@ async fn datagrams_up_to_9000_bytes_pass_two_proxies_whole_in_both_directions() 
     Ok(())
 }
 
-/// A pod with these addresses, and an app on each of them that signs with the pod's name and the address's family.
+/// Creates a pod with these addresses, and an echo on each with the pod's name and the address's family.
 async fn pod(town: &Town, j: u8, ips: impl Fn(&Worker) -> Vec<IpAddr>) -> Result<(Worker, Vec<Echo>)> {
     let mut worker = town.worker(1, j, &format!("app: pod{j}"), false).await?;
     worker.ips = ips(&worker);
@@ -119,7 +119,7 @@ async fn gateway_of_a_dual_stack_node_joins_both_families() -> Result<()> {
         service = service.udp(name, port, &[Host::Pods(pods)], APP);
     }
     town.apply(&service.yaml()).await?;
-    // A node whose first family is IPv4 takes the IPv4 address of whatever has one.
+    // A node whose first family is IPv4 uses the IPv4 address of every endpoint that has one.
     let wanted = [(5001, "w1-1-v6"), (5002, "w1-2-v4"), (5003, "w1-3-v4"), (5004, "w1-1-v6")];
     for ip in [town.nodes[0].netns.v4(), town.nodes[0].netns.v6()] {
         for (port, by) in wanted {

@@ -1,5 +1,5 @@
-//! The manifests of `deploy/`: built by kustomize, taken by a real API server that refuses what it doesn't know, and in
-//! step with the programs that they start.
+//! The manifests in `deploy/`: built by kustomize, accepted by a real API server that rejects unknown fields, and
+//! consistent with the programs that they start.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::{definitions, kustomize, manifest, wait};
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(40);
-/// The namespace of it all.
+/// The namespace of all objects.
 const NAMESPACE: &str = "portreeve";
 
 #[derive(Parser)]
@@ -42,13 +42,13 @@ struct AgentRun {
     args: RunArgs,
 }
 
-/// The words that a container is started with, its variables as a kubelet would put them in.
+/// Returns a container's command line, with variables replaced as by a kubelet.
 fn words(program: &str, container: &Container) -> Vec<String> {
     let given = container.args.iter().flatten().map(|word| word.replace("$(POD_NAME)", "pod-1"));
     std::iter::once(program.to_owned()).chain(given).collect()
 }
 
-/// What every container of ours is to be; `rights` are the capabilities that it may have.
+/// Checks the security context of a container. `rights` are its allowed capabilities.
 fn is_confined<'a>(pod: &'a PodSpec, rights: &[&str]) -> Result<&'a Container> {
     let [container] = pod.containers.as_slice() else {
         anyhow::bail!("one container, not {:?}", pod.containers)
@@ -89,7 +89,7 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     let agent = agent.spec.and_then(|spec| spec.template.spec).context("a pod")?;
     let container = is_confined(&agent, &[])?;
     let mut given = words("portreeve-agent", container);
-    // From the environment, where a kubelet puts it.
+    // From the environment, as a kubelet sets it.
     given.push("--node=n1".into());
     let Agent::Run(run) = Agent::try_parse_from(given)? else { anyhow::bail!("another role") };
     let hub = run.args.hub.first().context("--hub")?;
@@ -121,7 +121,7 @@ async fn manifests_are_taken_by_a_strict_server_and_start_what_the_programs_unde
     Ok(())
 }
 
-/// Whether the hub may do this to the objects of a kind, `<plural>.<group>`, in all namespaces.
+/// Returns whether the hub may do this to the objects of a kind, `<plural>.<group>`, in all namespaces.
 async fn hub_may(client: &Client, verb: &str, kind: &str) -> Result<bool> {
     let (resource, group) = kind.split_once('.').unwrap_or((kind, ""));
     let asked = ResourceAttributes {
@@ -184,7 +184,7 @@ async fn components_are_taken_by_a_strict_server_that_has_the_kinds_of_their_pro
     Ok(())
 }
 
-/// Whether a DaemonSet replaces each pod beside itself, and can.
+/// Checks that a DaemonSet replaces each pod by a surge, and that the pods allow that.
 fn surges(set: &DaemonSet) -> Result<()> {
     let spec = set.spec.as_ref().context("a specification")?;
     let update = spec.update_strategy.as_ref().and_then(|update| update.rolling_update.clone());
@@ -197,13 +197,13 @@ fn surges(set: &DaemonSet) -> Result<()> {
     Ok(())
 }
 
-/// The command of a probe.
+/// Returns the command of a probe.
 fn exec(probe: Option<&Probe>) -> Result<Vec<String>> {
     probe.and_then(|probe| probe.exec.as_ref()?.command.clone()).context("a probe by a command")
 }
 
-/// Whether a DaemonSet runs the driver of what an agent with `args` serves, with mounts that reach the host where they have to,
-/// and there alone.
+/// Checks that a DaemonSet runs the CSI driver for the socket of an agent with `args`, and that only the necessary
+/// mounts propagate to the host.
 fn is_driver(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).context("a pod")?;
     let [container] = pod.containers.as_slice() else { anyhow::bail!("{:?}", pod.containers) };
@@ -233,7 +233,7 @@ fn is_driver(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     for file in [csi::endpoint(&driver.kubelet_dir), csi::registration::socket(&driver.kubelet_dir)] {
         ensure!(file.parent().and_then(at).is_some(), "{} is no mount", file.display());
     }
-    // What the driver sees is where the kubelet says.
+    // The driver's path is the same as the kubelet's.
     let paths = pod.volumes.iter().flatten().map(|volume| (&volume.name, &volume.host_path));
     let moved = paths.filter(|(name, path)| {
         let mount = mounts.iter().find(|mount| &mount.name == *name).map(|mount| &mount.mount_path);
@@ -243,7 +243,7 @@ fn is_driver(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// Whether a DaemonSet runs the pods that an agent with `args` takes for gateways', and can replace each beside itself.
+/// Checks that a DaemonSet runs the gateway pods of an agent with `args`, and can replace each by a surge.
 fn is_gateway(set: &DaemonSet, args: &RunArgs) -> Result<()> {
     surges(set)?;
     let spec = set.spec.as_ref().context("a specification")?;

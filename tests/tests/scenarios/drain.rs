@@ -1,4 +1,4 @@
-//! What goes: what a sidecar keeps of a removed listener and for how long, and what pods that terminate still take.
+//! Removal: how long a sidecar keeps a removed listener, and which sessions terminating pods still get.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +13,12 @@ use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
-/// The shipped drain time, and what a busy machine needs beyond it. Envoy's own default is 600 s.
+/// The shipped drain time plus a margin for a busy machine. Envoy's own default is 600 s.
 const GONE: Duration = Duration::from_secs(10);
-/// The port of the listeners as `/proc/net/udp` writes it.
+/// The listeners' port as written in `/proc/net/udp`.
 const PORT: (u16, &str) = (5077, ":13D5 ");
 
-/// The UDP sockets at the port in the network of a process.
+/// Returns the UDP sockets at the port in a process's network.
 fn sockets(pid: u32) -> Result<usize> {
     let table = fs::read_to_string(format!("/proc/{pid}/net/udp"))?;
     Ok(table.lines().filter(|line| line.contains(PORT.1)).count())
@@ -46,12 +46,12 @@ async fn sockets_of_removed_udp_listeners_do_not_stay() -> Result<()> {
     Ok(())
 }
 
-/// The pods' port in the service without a key.
+/// The pods' port in the service without a hash key.
 const SPREAD: u16 = 6000;
-/// Senders, each with an address of its own: by that a pod is chosen.
+/// Number of senders. Each has its own address, by which its pod is chosen.
 const SENDERS: u8 = 8;
 
-/// A gateway with a service that has no key, and those who send to it.
+/// A gateway with a service without a hash key, and its senders.
 struct Spread {
     town: Town,
     senders: Vec<Netns>,
@@ -73,7 +73,7 @@ impl Spread {
         Ok(Self { town, senders, target })
     }
 
-    /// A new session of each sender, and who answers it.
+    /// Opens a new session for each sender, and returns the pods that answer.
     fn sessions(&self) -> Result<Vec<(Pipe, String)>> {
         let open = |sender: &Netns| {
             let pipe = Pipe::open(sender, self.target)?;
@@ -83,8 +83,8 @@ impl Spread {
         self.senders.iter().map(open).collect()
     }
 
-    /// Waits until new sessions are answered by these pods, each of which has some. An Envoy's workers hear of a change after
-    /// its main thread shows it.
+    /// Waits until exactly these pods answer new sessions. An Envoy's workers apply a change after its main thread
+    /// shows it.
     async fn newcomers_go_to(&self, pods: &[&str]) -> Result<Vec<(Pipe, String)>> {
         let wanted = BTreeSet::from_iter(pods.iter().copied());
         wait::eventually(&format!("new sessions at {pods:?}"), BOUND, || async {
@@ -107,7 +107,7 @@ impl Spread {
     }
 }
 
-/// Every session is with the pod that it was with, and is answered.
+/// Checks that every session still has its pod, and is answered.
 fn stay(sessions: &[(Pipe, String)]) -> Result<()> {
     sessions.iter().try_for_each(|(pipe, by)| {
         let now = pipe.ask()?;
@@ -127,7 +127,7 @@ async fn terminating_pods_without_a_key_take_new_sessions_only_while_there_is_no
     let other = spread.newcomers_go_to(&["w1-2"]).await?;
     stay(&early)?;
 
-    // Nothing else is left: both serve on.
+    // No other pod is left, so both keep serving.
     workers[1].terminate().await?;
     let last = spread.newcomers_go_to(&["w1-1", "w1-2"]).await?;
     [&early, &other, &last].into_iter().try_for_each(|sessions| stay(sessions))?;

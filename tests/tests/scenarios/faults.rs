@@ -1,5 +1,5 @@
-//! Faults of nodes and of the ways between them: an agent that is stopped, a node that vanishes, an address that becomes
-//! another pod's, a hub from which nothing comes any more. What works goes on, and what comes back is current.
+//! Faults of nodes and connections: a stopped agent, a vanished node, an address that is given to another pod, a silent
+//! hub. Working traffic continues, and everything is up to date when it comes back.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use portreeve_tests::udp::{Echo, Flow, Running};
 use portreeve_tests::virtual_service::said;
 use portreeve_tests::{under_test, wait};
 
-/// Where the pods answer, and where their health is asked for.
+/// The pods' port, and their health port.
 const PORT: u16 = 5000;
 const HEALTH: u16 = 1233;
-/// Proxies of the gateways' VirtualServices.
+/// Labels of the proxies of the gateways' VirtualServices.
 const GATEWAYS: &str = "app: envoy-ingress";
 /// Longer than any lease and any keepalive.
 const LONG: Duration = Duration::from_secs(5);
-/// By design an agent leaves a silent hub within 3 s; the rest is for a busy machine.
+/// An agent should leave a silent hub within 3 s; the rest is a margin for a busy machine.
 const NOTICED: Duration = Duration::from_secs(6);
 
 /// A pod that answers, with its health port open.
@@ -35,7 +35,7 @@ struct Endpoint {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Pod `j` of node `i`.
+    /// Creates pod `j` of node `i`.
     async fn start(town: &Town, i: u8, j: u8) -> Result<Self> {
         let worker = town.worker(i, j, "app: worker", false).await?;
         let echo = Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), PORT))?;
@@ -43,7 +43,7 @@ impl Endpoint {
         Ok(Self { worker, health: Some(health), echo })
     }
 
-    /// As a proxy sees it: healthy or not; none: it is not there.
+    /// Returns the endpoint's state in a proxy: healthy or not; `None` if the proxy doesn't have it.
     async fn seen_by(&self, proxy: &Admin) -> Option<bool> {
         let (text, place) =
             (proxy.clusters().await.ok()?, format!("::{}:{PORT}::health_flags::", self.worker.ip()));
@@ -51,7 +51,7 @@ impl Endpoint {
         Some(line.ends_with("::healthy"))
     }
 
-    /// Waits until a proxy sees it so.
+    /// Waits until a proxy has this state.
     async fn becomes(&self, seen: Option<bool>, proxy: &Admin) -> Result<Duration> {
         let begun = Instant::now();
         let what = format!("{} seen as {seen:?}", self.worker.name);
@@ -60,12 +60,12 @@ impl Endpoint {
     }
 }
 
-/// 200 datagrams a second over four sockets, until they are stopped.
+/// Starts 200 datagrams a second over four sockets.
 fn flow(from: &Netns, target: SocketAddr) -> Result<Running> {
     Flow::to(target).sockets(4).rate(200).lasting(Duration::from_secs(600)).start(from)
 }
 
-/// Waits until new sessions lose nothing; who answers them.
+/// Waits until new sessions lose nothing. Returns the pods that answer.
 async fn answers(from: &Netns, target: SocketAddr) -> Result<Vec<String>> {
     wait::eventually(&format!("answers through {target}"), BOUND, || async {
         let flow = Flow::to(target).sockets(4).rate(200).lasting(Duration::from_millis(200));
@@ -75,14 +75,14 @@ async fn answers(from: &Netns, target: SocketAddr) -> Result<Vec<String>> {
     .await
 }
 
-/// Nothing is lost through the proxy in a namespace, and each session is the one that it was.
+/// Checks that nothing was lost through the proxy in a namespace, and each session stayed the same.
 fn undisturbed(title: &str, flow: Running, proxy: &Netns) -> Result<()> {
     let (report, dropped) = (flow.stop()?, proxy.udp_drops()?);
     println!("{title}: {report}, {dropped} dropped by the kernel");
     report.undisturbed(dropped).with_context(|| title.to_owned())
 }
 
-/// Waits as long as a fault is to last, and goes on only if the flow does.
+/// Waits for the duration of a fault, and checks that the flow continues.
 async fn last(echo: &Echo, time: Duration) -> Result<()> {
     let (begun, seen) = (Instant::now(), || echo.seen().received);
     let wanted = seen() + 100 * time.as_secs();
@@ -90,7 +90,7 @@ async fn last(echo: &Echo, time: Duration) -> Result<()> {
         .await
 }
 
-/// Waits until nothing has come for a while, which has to begin soon.
+/// Waits for a period without any packet, which must begin soon.
 fn silent(echo: &Echo, time: Duration) -> Result<()> {
     let (mut seen, mut since) = (echo.seen(), Instant::now());
     wait::wait_until("silence", time + NOTICED, || {
@@ -157,7 +157,7 @@ async fn endpoints_of_a_node_that_vanished_are_found_out_by_their_users_and_leav
         endpoint.becomes(Some(true), &gateway).await?;
     }
 
-    // As a node without power: no word of its agent, no answer, no refusal.
+    // Like a node without power: its agent is silent, and its addresses neither answer nor refuse.
     town.nodes[1].agent = None;
     for netns in [&town.nodes[1].netns, &vanishes.worker.netns] {
         town.bed.cut(netns)?;
@@ -170,7 +170,7 @@ async fn endpoints_of_a_node_that_vanished_are_found_out_by_their_users_and_leav
         let by = answers(&town.bed.pod(9, sender)?, target).await?;
         ensure!(by == ["w1-1"], "answered by {by:?}");
     }
-    // Somebody says at last that its pods are gone.
+    // Finally, the API server learns that its pods are gone.
     vanishes.worker.remove().await?;
     vanishes.becomes(None, &gateway).await?;
     Ok(())
@@ -199,7 +199,7 @@ async fn address_that_becomes_another_pods_is_nobody_elses_once_the_api_says_so(
     let sessions = [flow(root, at(4000))?, flow(root, at(4001))?];
     last(&echo, Duration::from_secs(1)).await?;
 
-    // The pod ends, its address is given away, and only then the API hears of its end.
+    // The pod ends and its address is given to another pod before the API server learns of its end.
     echo.stop();
     let echo = Echo::start(&old.netns, "new", address)?;
     let mut new = town.worker(1, 2, "app: new", false).await?;
@@ -217,7 +217,7 @@ async fn address_that_becomes_another_pods_is_nobody_elses_once_the_api_says_so(
     })
     .await?;
     println!("the gateway has heard of it after {:.2?}", said.elapsed());
-    // Envoy's workers hear of it a moment after its main thread shows it.
+    // Envoy's workers apply the change a moment after its main thread shows it.
     silent(&echo, Duration::from_secs(2))?;
     println!("and nothing has come since {:.2?}", said.elapsed() - Duration::from_secs(2));
     for port in [4000, 4001] {
@@ -254,7 +254,7 @@ async fn pod_that_ends_while_the_hub_is_away_leaves_its_own_node_s_proxies() -> 
     town.hub.take().context("no hub")?.kill();
     ends.worker.remove().await?;
     println!("it has left after {:.2?}", ends.becomes(None, &gateway).await?);
-    // An agent that starts now has it in its store, and not in its pods.
+    // A restarted agent has the pod in its store, but not in its list of pods.
     town.nodes[0].agent = None;
     town.start_agent(0)?;
     town.nodes[0].agent.as_mut().context("no agent")?.wait_log("proxy connected", BOUND)?;
@@ -269,7 +269,7 @@ async fn pod_that_ends_while_the_hub_is_away_leaves_its_own_node_s_proxies() -> 
     Ok(())
 }
 
-/// A hub in a namespace of its own, which can be cut off alone.
+/// A hub in its own namespace, which can be disconnected.
 fn hub_in(town: &Town, netns: &Netns) -> Result<(Process, SocketAddr)> {
     let mut command = under_test::command_in(netns, "hub")?;
     let any = SocketAddr::new(netns.v4(), 0);
@@ -281,14 +281,14 @@ fn hub_in(town: &Town, netns: &Netns) -> Result<(Process, SocketAddr)> {
     Ok((hub, address))
 }
 
-/// Whether the last feed of an agent is from this hub.
+/// Returns whether an agent's last feed is from this hub.
 fn is_fed_by(agent: &Process, hub: SocketAddr) -> bool {
     let log = agent.log();
     let line = log.lines().rev().find(|line| line.contains("fed by"));
     line.is_some_and(|line| line.contains(&format!("https://{hub}")))
 }
 
-/// A pod on the node whose Envoy leads to an endpoint; neither needs the node's own network.
+/// Creates a pod on the node whose Envoy forwards to an endpoint; both are independent of the node's own network.
 async fn side(town: &Town) -> Result<(Worker, Endpoint, SocketAddr)> {
     let (side, endpoint) = (town.worker(1, 2, "app: side", true).await?, Endpoint::start(town, 1, 1).await?);
     town.apply(&virtual_service("side", "app: side", &[Pipe::new("side", 4100, PORT)])).await?;

@@ -1,5 +1,5 @@
-//! A gateway in a pod, and the pod that replaces it: Envoy takes over from Envoy, and the agent starts none itself. There is no kubelet:
-//! each keeper is started in the cgroup of its pod, as a container's first process would be.
+//! A gateway in a pod, and the pod that replaces it: the new Envoy hot-restarts from the old one, and the agent starts
+//! none itself. There is no kubelet: each keeper is started in its pod's cgroup, like a container's first process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,12 +19,12 @@ use portreeve_tests::process::Process;
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::{under_test, wait};
 
-/// Trials whose datagrams the kernel may drop before the test gives up.
+/// How many trials may be void because the kernel dropped datagrams.
 const REPEATS: usize = 3;
 const NAMESPACE: &str = "portreeve";
 const ACCOUNT: &str = "portreeve-gateway";
 
-/// A pod with a keeper in it.
+/// A pod with a keeper.
 struct Gateway {
     name: String,
     dir: PathBuf,
@@ -67,7 +67,7 @@ async fn town() -> Result<Town> {
     Ok(town)
 }
 
-/// Waits until the node's report says of the gateway that it has this epoch of hot restarts.
+/// Waits until the node's report shows this hot-restart epoch of the gateway.
 async fn reported(town: &Town, epoch: u64) -> Result<ProxyReport> {
     let reports = Api::<NodeReport>::all(town.client.clone());
     wait::seen(reports, wait::named("n1"), ("the report", BOUND), |report| {
@@ -85,7 +85,7 @@ impl Gateway {
         Admin::new(self.dir.join("admin.sock"))
     }
 
-    /// What the readiness probe of its container says.
+    /// Returns the output of its container's readiness probe.
     fn is_ready(&self) -> bool {
         let probe = under_test::command("agent")
             .and_then(|mut command| Ok(command.arg("ready").arg("--dir").arg(&self.dir).output()?));
@@ -97,7 +97,7 @@ impl Gateway {
         ready.with_context(|| self.keeper.log())
     }
 
-    /// As a kubelet does with a pod that was deleted.
+    /// Terminates it, as a kubelet does with a deleted pod.
     async fn end(mut self, town: &Town) -> Result<()> {
         let pods = Api::<Pod>::namespaced(town.client.clone(), NAMESPACE);
         pods.delete(&self.name, &DeleteParams::default()).await?;
@@ -126,7 +126,7 @@ async fn gateways_pod_is_replaced_under_traffic_and_its_agent_restarted_in_betwe
         let began = Instant::now();
         gateway.end(&stage.town).await?;
         println!("the elder has ended {:.2?} after its end was wanted", began.elapsed());
-        // Whoever tells the keepers what to run comes back, and has nothing to tell.
+        // The agent comes back, and has no new orders for the keepers.
         stage.town.nodes[0].agent.take().context("no agent")?.kill();
         stage.town.start_agent(0)?;
         stage.lasting(AROUND).await?;

@@ -1,5 +1,5 @@
-//! A gateway in a pod, of another user than its agent, and a process of the gateway's user that opens its port too: the agent
-//! can read the files of neither, as where it is shipped.
+//! A gateway in a pod, with another user than its agent, and a process of the gateway's user that opens the same port.
+//! As in the shipped installation, the agent can't read the files of either.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -24,16 +24,16 @@ use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service, said};
 use portreeve_tests::{path, under_test, wait};
 
-/// The gateways' users, one for each test: nobody else's on any system. In an unknown pod of the same user, another test's,
-/// there might be a proxy.
+/// The gateways' users, one for each test, which no other process on the system uses. If an unknown pod had the same
+/// user, there might be a proxy in it.
 const USERS: [u32; 2] = [47_101, 47_102];
 const NAMESPACE: &str = "portreeve";
 const ACCOUNT: &str = "portreeve-gateway";
-/// The gateway's ports, and that of the app behind them.
+/// Ports of the gateway, and of the application behind it.
 const PORT: u16 = 5001;
 const OTHER: u16 = 5002;
 const APP: u16 = 6000;
-/// As the shipped container: the capability in the program's file takes effect, and nothing else is to be had.
+/// As in the shipped container: the capability in the program's file is effective, and no other can be obtained.
 const KEEPERS_RIGHTS: [&str; 8] = [
     "--inh-caps",
     "+net_bind_service",
@@ -44,20 +44,20 @@ const KEEPERS_RIGHTS: [&str; 8] = [
     "--no-new-privs",
     "--",
 ];
-/// The agent has looked several times.
+/// Long enough for several checks by the agent.
 const LOOKS: Duration = Duration::from_secs(4);
 
 /// A town of one node, with a gateway in a pod.
 struct Scene {
     town: Town,
     user: u32,
-    /// What everybody may run: the programs under test, with the shipped capability in their file, and Envoy.
+    /// Programs that every user may run: the programs under test, with the shipped capability in their file, and Envoy.
     program: PathBuf,
     envoy: PathBuf,
     _app: Echo,
 }
 
-/// A pod with a keeper in it.
+/// A pod with a keeper.
 struct Gateway {
     dir: PathBuf,
     _keeper: Process,
@@ -69,13 +69,13 @@ struct Stranger(Child);
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A copy of a program that everybody may run.
+/// Copies a program so that every user may run it.
 fn copy(program: &Path, directory: &Path) -> Result<PathBuf> {
     let copied = directory.join(program.file_name().context("a file")?);
     fs::copy(program, &copied)?;
@@ -83,9 +83,9 @@ fn copy(program: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(copied)
 }
 
-/// A socket of the gateway's user that its Envoy can open its own beside.
+/// Opens a socket as the gateway's user whose port its Envoy can open too.
 fn sharing_socket(user: u32, port: u16) -> Result<OwnedFd> {
-    // Of this thread alone, which ends with the socket made.
+    // Only this thread changes its user. It ends once the socket exists.
     setfsuid(Uid::from_raw(user));
     let made = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&made, ReusePort, &true)?;
@@ -115,7 +115,7 @@ impl Scene {
         Ok(Self { town, user, program, envoy, _app: app })
     }
 
-    /// Starts a gateway's pod, with the rights that the shipped one has.
+    /// Starts a gateway's pod with the rights of the shipped one.
     async fn gateway(&self, name: &str) -> Result<Gateway> {
         self.town
             .apply(&format!(
@@ -143,14 +143,14 @@ impl Scene {
         Ok(Gateway { dir, _keeper: keeper, _container: container })
     }
 
-    /// The gateway is to have this port, for an object called by it.
+    /// Gives the gateway a listener on this port, in an object named after the port.
     async fn want(&self, port: u16) -> Result<()> {
         let hosts = [Host::Pods("app: old")];
         let service = Service::new(&format!("s{port}"), "app: envoy-ingress").udp("l", port, &hosts, APP);
         self.town.apply(&service.yaml()).await
     }
 
-    /// A process of the gateway's user on a port.
+    /// Starts a process of the gateway's user on a port.
     fn stranger(&self, port: u16) -> Result<Stranger> {
         let socket = self.town.nodes[0].netns.enter(|| sharing_socket(self.user, port))??;
         let user = self.user.to_string();
@@ -165,7 +165,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Nothing is said against the object for several looks.
+    /// Checks that no conflict is reported for the object during several checks by the agent.
     async fn silence(&self, when: &str) -> Result<()> {
         self.programmed(PORT).await?;
         match self.told(PORT, ("a word", LOOKS), |words| words.contains("in use")).await {
@@ -178,7 +178,7 @@ impl Scene {
         said(&self.town.client, &format!("s{port}"), ("Programmed", "True"), BOUND).await.map(drop)
     }
 
-    /// Waits until this is said against the object of a port; the last words are in the error.
+    /// Waits until this conflict is reported for the object of a port. The error contains the last message.
     async fn told(
         &self,
         port: u16,
@@ -197,7 +197,7 @@ impl Scene {
         found.with_context(|| format!("it is not in {last:?}"))
     }
 
-    /// The stranger on a port is named, as `beside` the gateway's own socket there or without it.
+    /// Checks that the stranger on a port is named. `beside`: the gateway has its own socket there.
     async fn named(&self, stranger: &Stranger, port: u16, beside: bool) -> Result<()> {
         let begun = Instant::now();
         let (process, user) =
@@ -219,16 +219,16 @@ async fn stranger_of_the_gateways_user_is_named_and_the_gateways_own_sockets_are
     scene.want(PORT).await?;
     scene.leads()?;
     scene.silence("at first").await?;
-    // It joins, and the kernel would give it a part of the senders.
+    // The process shares the port, and the kernel would give it some of the senders.
     let stranger = scene.stranger(PORT)?;
     scene.named(&stranger, PORT, true).await?;
     drop(stranger);
     scene.silence("without it").await?;
-    // The next agent finds the sockets there before any keeper is attached to it.
+    // The next agent finds the sockets before any keeper is attached to it.
     scene.town.nodes[0].agent.take().context("no agent")?.kill();
     scene.town.start_confined_agent(0)?;
     scene.silence("after the agent's restart").await?;
-    // Another pod's Envoy takes over, and has the sockets together with the first's for a while.
+    // Another pod's Envoy takes over. Both Envoys have the sockets for a while.
     let second = scene.gateway("gateway-1").await?;
     let hot = Admin::new(second.dir.join("admin.sock"));
     wait::until("a hot restart", BOUND, || async {
@@ -248,7 +248,7 @@ async fn port_of_a_stranger_of_the_gateways_user_is_not_opened_until_it_is_free(
     let pod = scene.gateway("gateway-0").await?;
     let gateway = Admin::new(pod.dir.join("admin.sock"));
     gateway.wait_ready(BOUND).await?;
-    // The agent looks once a second: it has seen the first socket when it knows of a later one.
+    // The agent checks once a second: it has seen the first socket if it knows a later one.
     let stranger = scene.stranger(PORT)?;
     scene.want(OTHER).await?;
     scene.programmed(OTHER).await?;

@@ -1,4 +1,4 @@
-//! The way to the API server carries nothing any more, and nobody says so: hub and agent notice by themselves, in time.
+//! Half-open connections to the API server, without any error: hub and agent notice them in time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use portreeve_tests::town::{BOUND, Town, listeners, serving_at};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::{under_test, wait};
 
-/// A peer that acknowledges nothing is given up after 45 s; the rest is for a busy machine.
+/// A connection without acknowledgements is given up after 45 s; the rest is a margin for a busy machine.
 const NOTICED: Duration = Duration::from_secs(55);
-/// A leader may lead for 7 s after its last renewal, and another takes the lease over when it has seen none for 10 s.
+/// A leader may lead for 7 s after its last renewal. Another hub takes the lease over after 10 s without a renewal.
 const GIVEN_UP: Duration = Duration::from_secs(9);
 const LEADER: &str = "portreeve_hub_leader";
 
-/// A hub with a network of its own, which leads, and another hub beside the API server, which feeds the agent.
+/// A hub in its own network, which leads, and another hub next to the API server, which feeds the agent.
 struct Scene {
     town: Town,
     hub: Process,
@@ -55,13 +55,13 @@ impl Scene {
         Ok(scrape(&self.netns, self.metrics)?.get(LEADER) == Some(&1.0))
     }
 
-    /// Waits until the hub with a network of its own has seen so many VirtualServices.
+    /// Waits until the hub in its own network has seen this number of VirtualServices.
     async fn sees(&self, count: f64) -> Result<()> {
         let objects = "portreeve_hub_objects{kind=\"virtualservice\"}";
         shows(&self.netns, self.metrics, &[(objects, count)]).await
     }
 
-    /// Whether each of its watches has failed.
+    /// Returns whether each of its watches has failed.
     fn watches_failed(&self) -> Result<bool> {
         let told = scrape(&self.netns, self.metrics)?;
         let mut failures =
@@ -81,13 +81,13 @@ fn service(number: u16) -> String {
     Service::new(&name, "app: side").udp(&name, 5000 + number, &[Host::At("10.77.0.1")], 6000).yaml()
 }
 
-/// The hub's established connections carry nothing, new ones work; of the agent's node nothing works.
+/// Breaks the hub's established connections, but not new ones, and all connections of the agent's node.
 async fn watches_notice_and_the_lease_is_kept(scene: &Scene) -> Result<()> {
     let node = scene.town.nodes[0].netns.clone();
     ensure!(!scene.watches_failed()? && !scene.agents_watch_failed(), "a watch failed before");
     let dropped = drop_established(&scene.netns, scene.town.control.address())?;
     cut(&scene.town.bed, &node)?;
-    // Since the fault: the last watch of the hub's, and the agent's.
+    // Since the fault: the hub's last watch, and the agent's.
     let (begun, mut times) = (Instant::now(), [None; 2]);
     scene.town.apply(&service(1)).await?;
     wait::wait_until("the failure of each watch", NOTICED, || {
@@ -98,21 +98,21 @@ async fn watches_notice_and_the_lease_is_kept(scene: &Scene) -> Result<()> {
         times.iter().all(Option::is_some)
     })?;
     println!("{dropped} connections of the hub were dropped; all watches had failed after {times:.1?}");
-    // The lease was renewed meanwhile, by connections that came later.
+    // The lease was renewed meanwhile over newer connections.
     ensure!(scene.leads()? && !scene.hub.log().contains("leads=false"), "the lead was given up needlessly");
     scene.sees(2.0).await?;
     println!("the hub had what it missed after {:.1?}", begun.elapsed());
 
     scene.town.bed.mend(&node)?;
     let mended = Instant::now();
-    // The agent knows its pods by its own watch.
+    // The agent gets its pods from its own watch.
     let side = scene.town.worker(1, 1, "app: side", true).await?;
     listeners(&side.admin, &["s0", "s1"], BOUND).await?;
     println!("the agent served a pod that came since {:.1?} after its way was mended", mended.elapsed());
     Ok(())
 }
 
-/// Nothing of the leading hub's network passes any more.
+/// Breaks all connections of the leading hub.
 async fn leader_gives_up_before_another_leads(scene: &Scene) -> Result<()> {
     cut(&scene.town.bed, &scene.netns)?;
     let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! Peers that do not keep to the protocol: a proxy that refuses everything, and a hub that sends what makes no sense. Neither
-//! harms anybody else, and both are named.
+//! Peers that violate the protocol: a proxy that rejects everything, and a hub that sends invalid responses. Neither
+//! affects any other peer, and both are reported.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -33,13 +33,13 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::service::Routes;
 use tonic::{Status, Streaming};
 
-/// Where the pods answer.
+/// The pods' port.
 const PORT: u16 = 5000;
-/// What the refusing proxy says.
+/// The error text of the rejecting proxy.
 const NO: &str = "this proxy takes nothing";
-/// How long nothing must be sent again.
+/// How long nothing may be sent again.
 const QUIET: Duration = Duration::from_secs(4);
-/// Responses to a proxy that refuses a Plan of two listeners, at most: halves, and halves of halves.
+/// Maximum number of responses to a proxy that rejects a Plan with two listeners: halves, and halves of halves.
 const RESPONSES: usize = 30;
 
 /// A pod that answers.
@@ -49,7 +49,7 @@ async fn worker(town: &Town) -> Result<(Worker, Echo)> {
     Ok((worker, echo))
 }
 
-/// A flow through a listener, once that is answered.
+/// Starts a flow through a listener, once the listener answers.
 async fn flow(town: &Town, target: SocketAddr) -> Result<Running> {
     let flow = Flow::to(target).sockets(4).rate(200);
     wait::until(&format!("answers through {target}"), BOUND, || async {
@@ -60,14 +60,14 @@ async fn flow(town: &Town, target: SocketAddr) -> Result<Running> {
     flow.lasting(Duration::from_secs(600)).start(town.bed.root())
 }
 
-/// Nothing is lost through the proxy in a namespace, and each session is the one that it was.
+/// Checks that nothing was lost through the proxy in a namespace, and each session stayed the same.
 fn undisturbed(flow: Running, proxy: &Netns) -> Result<()> {
     let (report, dropped) = (flow.stop()?, proxy.udp_drops()?);
     println!("{report}, {dropped} dropped by the kernel");
     report.undisturbed(dropped)
 }
 
-/// A proxy that refuses everything that it is sent.
+/// A proxy that rejects all responses.
 struct Refuser {
     uid: String,
     responses: Arc<AtomicUsize>,
@@ -84,7 +84,7 @@ impl Sink<EnvoyType> for Refuser {
 
     fn apply(&mut self, _: Delta<EnvoyType>) -> Result<(), String> {
         self.responses.fetch_add(1, Ordering::Relaxed);
-        // It does not even say what it does not like.
+        // The error names no resource.
         Err(NO.into())
     }
 
@@ -98,7 +98,7 @@ impl Sink<EnvoyType> for Refuser {
 #[tokio::test(flavor = "multi_thread")]
 async fn proxy_that_refuses_everything_is_named_and_left_alone_and_disturbs_no_other() -> Result<()> {
     let mut town = Town::without_portreeve(1).await?;
-    // The refusing proxy is this very process: whose it is, it says itself.
+    // The rejecting proxy is this process, so it must state its own identity.
     town.cgroups = None;
     town.start_hub()?;
     town.start_agent(0)?;
@@ -137,7 +137,7 @@ async fn proxy_that_refuses_everything_is_named_and_left_alone_and_disturbs_no_o
     undisturbed(flow, &good.netns)
 }
 
-/// A hub that sends nonsense on each stream, and writes down what it is told of it.
+/// A hub that sends an invalid response on each stream, and records the answers.
 #[derive(Clone, Default)]
 struct Hostile {
     heard: Arc<Mutex<Vec<String>>>,
@@ -146,7 +146,7 @@ struct Hostile {
 // === impl Hostile ===
 
 impl Hostile {
-    /// The words of all refusals.
+    /// Returns the texts of all rejections.
     fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -158,7 +158,7 @@ impl Hostile {
     }
 }
 
-/// Of a type that there is not, of bytes that are no Plan, of another type than it says, and without content.
+/// Responses of an unknown type, with bytes that are not a Plan, with another type than declared, and without content.
 fn nonsense() -> Vec<DeltaDiscoveryResponse> {
     let (plan, group) = (PlanType::Plan.type_url(), PlanType::Group.type_url());
     let resource = |ty: Option<&str>| Resource {
@@ -217,14 +217,14 @@ impl StreamingService<DeltaDiscoveryRequest> for Hostile {
     }
 }
 
-/// A socket where the town's hub was.
+/// Opens a socket at the address of the town's hub.
 fn listen(town: &Town) -> Result<TcpListener> {
     let address = town.hub_address().context("a hub was started")?;
     Ok(town.bed.root().enter(|| TcpListener::bind(address))??)
 }
 
-/// Whoever connects gets bytes that are no HTTP, until the flag is set. Answers with the number of connections; they stay
-/// open as long: an end would be noticed first.
+/// Sends bytes that are not HTTP to every client, until the flag is set. Returns the number of connections, which stay
+/// open until then, because the agent would notice their end first.
 fn babble(listener: &TcpListener, over: &AtomicBool) -> std::io::Result<usize> {
     let mut held = Vec::new();
     for connection in listener.incoming() {
@@ -232,7 +232,7 @@ fn babble(listener: &TcpListener, over: &AtomicBool) -> std::io::Result<usize> {
             break;
         }
         let mut connection = connection?;
-        // Whoever is gone already has no use for it.
+        // The client may be gone already.
         let _ = connection.write_all(b"\x00\xffthis is no hub\r\n\r\n");
         held.push(connection);
     }

@@ -1,4 +1,5 @@
-//! Health checks by HTTP (`health_check.http`): of pods by the agents of their nodes, of loopback endpoints by their own Envoy.
+//! HTTP health checks (`health_check.http`): of pods by the agents of their nodes, of loopback endpoints by their own
+//! Envoy.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -12,14 +13,14 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::wait;
 
-/// The endpoints' health port, and their own.
+/// Health port and traffic port of the endpoints.
 const HEALTH: u16 = 8080;
 const PORT: u16 = 6000;
-/// What is asked for, and the first line of the request.
+/// The path, and the request line.
 const PATH: &str = "/health?deep=yes";
 const REQUEST: &str = "GET /health?deep=yes HTTP/1.1";
 
-/// A pod that answers by UDP, and says by HTTP how it is.
+/// A pod that answers on UDP, and reports its health over HTTP.
 struct Endpoint {
     worker: Worker,
     health: HttpPort,
@@ -29,7 +30,7 @@ struct Endpoint {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Pod 1 of node `i`.
+    /// Creates pod 1 of node `i`.
     async fn start(town: &Town, i: u8) -> Result<Self> {
         let worker = town.worker(i, 1, "app: worker", false).await?;
         let at = |port| SocketAddr::new(worker.ip(), port);
@@ -39,7 +40,7 @@ impl Endpoint {
     }
 }
 
-/// A call whose endpoints are asked five times a second.
+/// A call whose endpoints are checked five times a second.
 fn call(app: &str, host: &str) -> String {
     format!(
         "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {{name: call, namespace: default}}\n\
@@ -50,7 +51,7 @@ fn call(app: &str, host: &str) -> String {
     )
 }
 
-/// Asks until the answer comes from whom it should.
+/// Sends datagrams until the expected pod answers.
 fn answered(pipe: &Pipe, wanted: impl Fn(&str) -> bool) -> Result<String> {
     let begun = Instant::now();
     loop {
@@ -62,7 +63,7 @@ fn answered(pipe: &Pipe, wanted: impl Fn(&str) -> bool) -> Result<String> {
     }
 }
 
-/// Waits until the condition `Healthy` begins so.
+/// Waits until the condition `Healthy` begins with this text.
 async fn healthy(town: &Town, words: &str) -> Result<()> {
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
     let what = format!("Healthy={words}");
@@ -101,7 +102,7 @@ async fn pod_that_answers_its_check_with_an_error_gives_its_sessions_away_until_
         answered(&pipe, |by| by == home)?;
         healthy(&town, "Healthy: 2 of 2 endpoints healthy").await?;
     }
-    // A redirect is an answer of a service that is well.
+    // A redirect counts as healthy.
     endpoint.health.answer(302);
     let began = Instant::now();
     while began.elapsed().as_secs() < 2 {

@@ -1,5 +1,5 @@
-//! Who is served on the agent's socket: whom the kernel places in a pod of the node or under one of its keepers,
-//! whatever he says of himself.
+//! Which peers are served on the agent's socket: those that the kernel places in a pod of the node or under one of its
+//! keepers, whatever they claim.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,17 +24,17 @@ use tokio::task::JoinSet;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
-/// What strangers do at least in the storm.
+/// Minimum number of strangers' attempts in the storm.
 const STORM: usize = 3000;
-/// What a change may take to reach a served proxy in the storm, on a busy machine.
+/// Timeout for a change to reach a served proxy in the storm, on a busy machine.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// A VirtualService of one listener, of its own name, on the proxies with these labels.
+/// A VirtualService with one listener of the same name, on the proxies with these labels.
 fn service(name: &str, selector: &str, port: u16) -> String {
     Service::new(name, selector).udp(name, port, &[Host::At("10.77.0.1")], 10_000).yaml()
 }
 
-/// The kernel's word on pods can be tested only where the test can make cgroups like a kubelet's.
+/// Identification by cgroup can only be tested if the test can create cgroups like a kubelet.
 fn need_cgroups(town: &Town) -> Result<()> {
     ensure!(
         town.cgroups.is_some(),
@@ -43,7 +43,7 @@ fn need_cgroups(town: &Town) -> Result<()> {
     Ok(())
 }
 
-/// Asks for configuration as this very process, which is in no pod; how that ended.
+/// Requests configuration as this process, which is in no pod. Returns how that ended.
 async fn ask(socket: &Path, node_id: &str) -> Status {
     let socket = socket.to_path_buf();
     let connector = tower::service_fn(move |_: hyper::Uri| {
@@ -92,7 +92,7 @@ async fn envoy_gets_what_is_meant_for_its_own_pod_whatever_it_claims() -> Result
     listeners(&a.admin, &["for-a"], BOUND).await?;
     listeners(&b.admin, &["for-b"], BOUND).await?;
     listeners(&town.nodes[0].gateway(), &["for-gateways"], BOUND).await?;
-    // A second Envoy in the same pod is served beside the first.
+    // A second Envoy in the same pod is served too.
     let first = a.envoy.take();
     let admin = town.dir().join("w1-1.admin");
     let moved = town.dir().join("first.admin");
@@ -123,7 +123,7 @@ async fn process_outside_any_pod_is_refused_with_words() -> Result<()> {
         let words = format!("process {} in cgroup ", std::process::id());
         ensure!(status.message().starts_with(&words), "{status}");
     }
-    // Nor is one that built itself a cgroup with a pod's name, but below its own container.
+    // Nor is a process in a cgroup with a pod's name that it created below its own container.
     let cgroups = town.cgroups.clone().context("cgroups")?;
     let other = town.worker(1, 2, "app: other", false).await?;
     let own = format!("kubepods/besteffort/pod{}/{:064x}", other.uid, 1);
@@ -175,7 +175,7 @@ async fn pod_whose_process_is_there_before_the_pod_watch_has_it_is_served_once_i
     Ok(())
 }
 
-/// Connections of strangers, ten in every hundredth of a second: some say nothing, some ask.
+/// Connections of strangers, ten every hundredth of a second: some send nothing, others send requests.
 struct Storm {
     made: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! The images: the same bytes from the same inputs, and in them what the programs need and nothing else.
+//! The images: the same inputs give the same bytes, and they contain only what the programs need.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// One image: its archive, and what is to be in it.
+/// One image: its archive and its expected content.
 struct Expected<'a> {
     archive: &'a Path,
     user: &'a str,
     command: Value,
-    /// All programs in it; libraries aside.
+    /// All expected programs, without libraries.
     programs: &'static [&'static str],
     tag: String,
 }
@@ -60,7 +60,7 @@ fn layers(archive: &Path) -> Result<Vec<String>> {
     Ok(serde_json::from_value(manifest["Layers"].clone())?)
 }
 
-/// The image's file system, its layers on top of one another.
+/// Returns the image's file system: all layers combined.
 fn unpacked(archive: &Path) -> Result<TempDir> {
     let (held, root) = (tempfile::tempdir()?, tempfile::tempdir()?);
     run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(held.path()))?;
@@ -76,7 +76,7 @@ fn unpacked(archive: &Path) -> Result<TempDir> {
     Ok(root)
 }
 
-/// Every regular file that may be executed, libraries aside.
+/// Returns every executable regular file, without libraries.
 fn programs(root: &Path) -> Result<BTreeSet<String>> {
     let found =
         run(Command::new("find").arg(root).args(["-type", "f", "-perm", "/111", "-printf", "/%P\n"]))?;
@@ -84,7 +84,7 @@ fn programs(root: &Path) -> Result<BTreeSet<String>> {
     Ok(found.lines().filter(|path| !library(path)).map(str::to_owned).collect())
 }
 
-/// What a program prints that has nothing but the image.
+/// Returns a program's output when only the image's files exist.
 fn run_inside(root: &Path, words: &[&str]) -> Result<String> {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--root"]).arg(root).args(words);
@@ -141,7 +141,7 @@ fn nothing_in_an_image_can_be_changed_but_by_root() -> Result<()> {
                 let mut words = line.split_whitespace();
                 let (mode, owner) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
                 assert_eq!(owner, "0/0", "{line}");
-                // A link has no mode of its own. The rest is for all to read, and for none but root to write.
+                // A link has no mode of its own. Everything else is readable by all, and writable only by root.
                 let modes = ["drwxr-xr-x", "-rwxr-xr-x", "-rw-r--r--"];
                 assert!(modes.contains(&mode) || mode.starts_with('l'), "{line}");
             }
@@ -150,7 +150,7 @@ fn nothing_in_an_image_can_be_changed_but_by_root() -> Result<()> {
     Ok(())
 }
 
-/// The files of a tar archive, each with the records that pax has of it.
+/// Returns the files of a tar archive, each with its pax records.
 fn files_of(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
     let text = |field: &[u8]| String::from_utf8_lossy(field).trim_end_matches(['\0', ' ']).to_owned();
     let (mut files, mut at, mut records) = (Vec::new(), 0, Vec::new());
@@ -170,8 +170,8 @@ fn files_of(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
 #[test]
 fn agents_program_may_be_given_low_ports_and_no_other_file_has_a_right() -> Result<()> {
     let images = images::built()?;
-    // What `setcap cap_net_bind_service+p` writes: revision 2 without the effective bit, under which a program does not start
-    // in a container that lacks the right.
+    // The value written by `setcap cap_net_bind_service+p`: revision 2 without the effective bit. With that bit, a
+    // program doesn't start in a container that lacks the capability.
     let value = [[0, 0, 0, 2], [0, 4, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
     let record = [b"57 SCHILY.xattr.security.capability=", &*value, b"\n"].concat();
     for image in expected(&images) {
@@ -199,7 +199,7 @@ fn equal_layers_are_shared() -> Result<()> {
     Ok(())
 }
 
-/// Builds all with a cache of its own, and so with a root made anew, from a copy of the programs.
+/// Builds all images with a separate cache, and so with a new root file system, from a copy of the programs.
 fn build_anew(images: &Images, mask: &str, zone: &str) -> Result<(TempDir, String)> {
     let elsewhere = tempfile::tempdir()?;
     let [programs, cache, out] = ["programs", "cache", "out"].map(|name| elsewhere.path().join(name));

@@ -1,5 +1,5 @@
-//! What an agent kept on disk carries its proxies: without hub and API server, through an upgrade of the agent, and
-//! with something wrong on the disk.
+//! What an agent's stored state does for its proxies: without hub and API server, through an upgrade of the agent, and
+//! with problems on the disk.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,16 +17,16 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::{Echo, Flow};
 use portreeve_tests::wait;
 
-/// Where the pods answer.
+/// The pods' port.
 const PORT: u16 = 5000;
-/// Proxies of the gateways' VirtualService.
+/// Labels of the proxies of the gateways' VirtualService.
 const GATEWAYS: &str = "app: envoy-ingress";
 /// Datagrams per second through an upgrade.
 const RATE: u32 = 1000;
-/// What Envoy counts of changed listeners and clusters.
+/// Envoy's counters of changed listeners and clusters.
 const MODIFIED: [&str; 2] = ["listener_manager.listener_modified", "cluster_manager.cluster_modified"];
 
-/// One node with its gateway, a worker that answers, a pod whose Envoy is not started yet, and both in use.
+/// A node with its gateway, a worker that answers, and a pod whose Envoy isn't started yet, with a service to each.
 struct Stage {
     town: Town,
     side: Worker,
@@ -45,7 +45,7 @@ fn spread() -> Pipe {
 // === impl Stage ===
 
 impl Stage {
-    /// Everything in place, and kept.
+    /// Creates everything, and waits until it is stored.
     async fn new() -> Result<Self> {
         let mut made = Self::before_agents().await?;
         made.town.start_agent(0)?;
@@ -76,8 +76,8 @@ impl Stage {
         listeners(&self.town.nodes[0].gateway(), &["keyed", "spread"], BOUND).await
     }
 
-    /// Waits until the disk has both Plans, three pods (with the agent's), the gateway's accepted bytes, and the word
-    /// that it is all.
+    /// Waits until the disk has both Plans, three pods (including the agent's), the gateway's accepted resources, and
+    /// the mark that the state is complete.
     async fn kept(&self) -> Result<()> {
         let state = self.town.state_dir(0);
         wait::until("a whole store", BOUND, || async {
@@ -85,11 +85,11 @@ impl Stage {
             count("plan") == 2 && count("pod") == 3 && count("accepted") == 1 && count("complete") == 1
         })
         .await?;
-        // The gateway answers for its listeners last of all.
+        // The gateway acknowledges its listeners last.
         wait::until("the accepted listeners", BOUND, || async {
             let found = files(&state, "accepted");
             let bytes = found.first().and_then(|path| fs::read(path).ok()).unwrap_or_default();
-            // The name of its cluster goes on with a slash.
+            // The name of its cluster continues with a slash.
             let holds = |name: &str| {
                 let mut places = bytes.windows(name.len() + 1);
                 places.any(|place| place.starts_with(name.as_bytes()) && !place.ends_with(b"/"))
@@ -111,7 +111,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Kills the gateway's Envoy, and waits until its keeper has started another that serves all.
+    /// Kills the gateway's Envoy, and waits until its keeper has started another that serves everything.
     async fn restart_gateway(&self) -> Result<()> {
         let before = self.town.descendants_with("--base-id");
         ensure!(!before.is_empty(), "no Envoy to kill");
@@ -126,7 +126,7 @@ impl Stage {
         self.gateway_serves().await
     }
 
-    /// Datagrams through every listener of the gateway arrive.
+    /// Checks that datagrams pass through every listener of the gateway.
     async fn gateway_forwards(&self) -> Result<()> {
         let address = self.town.nodes[0].address();
         for pipe in [keyed(), spread()] {
@@ -135,7 +135,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The agent's log, once it says this.
+    /// Returns the agent's log once it contains this text.
     fn log(&mut self, text: &str) -> Result<String> {
         let agent = self.town.nodes[0].agent.as_mut().context("no agent")?;
         agent.wait_log(text, BOUND)?;
@@ -143,7 +143,7 @@ impl Stage {
     }
 }
 
-/// The files of a kind in a state directory.
+/// Returns the files of a kind in a state directory.
 fn files(state: &Path, kind: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(state).into_iter().flatten().flatten();
     let ours = entries.map(|entry| entry.path()).filter(|path| {
@@ -153,7 +153,7 @@ fn files(state: &Path, kind: &str) -> Vec<PathBuf> {
     ours.collect()
 }
 
-/// Waits until datagrams are answered, and then loses none of some.
+/// Waits until datagrams are answered, and then checks that none of some is lost.
 async fn forwards(from: &Netns, target: SocketAddr) -> Result<()> {
     let answered = |rate, time| -> Result<bool> {
         let flow = Flow::to(target).sockets(4).rate(rate).lasting(time);
@@ -172,7 +172,7 @@ async fn modified(admin: &Admin) -> Result<BTreeMap<&'static str, u64>> {
     Ok(MODIFIED.into_iter().map(|name| (name, stats.get(name).copied().unwrap_or_default())).collect())
 }
 
-/// The idle time-out of each UDP listener, by the last part of its name.
+/// Returns the idle timeout of each UDP listener, by the last part of its name.
 async fn idle(admin: &Admin) -> Result<BTreeMap<String, String>> {
     let dump = admin.config_dump().await?;
     let parts = dump["configs"].as_array().into_iter().flatten();
@@ -212,7 +212,7 @@ async fn agent_with_a_changed_default_touches_no_session_until_a_proxy_starts_an
     stage.town.start_changed_agent(0)?;
     stage.log("proxy connected")?;
     stage.log("connected=true")?;
-    // An object that comes after the upgrade shows that this agent makes other listeners, and that it is up to date.
+    // An object created after the upgrade shows that this agent translates differently and is up to date.
     stage.town.apply(&virtual_service("later", GATEWAYS, &[Pipe::new("later", 4002, PORT)])).await?;
     listeners(&gateway, &["keyed", "spread", "later"], BOUND).await?;
     let times = idle(&gateway).await?;
@@ -241,7 +241,7 @@ async fn files_that_cannot_be_used_are_named_and_cost_no_proxy_its_listeners() -
     stage.kill_agent()?;
     let state = stage.town.state_dir(0);
     let mut broken = Vec::new();
-    // One Plan is corrupt, a slice is torn, a pod is from the future, and somebody left a note.
+    // One Plan is corrupt, a slice is truncated, a pod comes from a newer version, and there is an unrelated file.
     for (kind, words) in [("plan", "is corrupt"), ("slice", "is torn"), ("pod", "a newer agent")] {
         let path = files(&state, kind).remove(0);
         let mut bytes = fs::read(&path)?;
@@ -302,7 +302,7 @@ async fn full_disk_is_told_and_the_newest_is_kept_once_it_has_room() -> Result<(
 async fn proxy_keeps_what_the_disk_does_not_know_until_the_hub_has_spoken() -> Result<()> {
     let mut stage = Stage::new().await?;
     let (state, gateway) = (stage.town.state_dir(0), stage.town.nodes[0].gateway());
-    // The agent is killed before the disk has the newest object.
+    // The agent is killed before the newest object is on disk.
     let older = stage.town.dir().join("older");
     copy(&state, &older)?;
     let newest = virtual_service("newest", GATEWAYS, &[Pipe::new("newest", 4002, PORT)]);

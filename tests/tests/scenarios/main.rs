@@ -1,4 +1,4 @@
-//! Scenarios that wait more than they work: in one binary, so that they wait beside each other.
+//! Scenarios that mostly wait, in one binary so that they run concurrently.
 
 mod admission;
 mod affinity;

@@ -1,5 +1,5 @@
-//! `portreeve up` and `kubectl apply` read the same files alike: encodings, documents, values, refusals. The real kubectl asks a
-//! real API server, which stores nothing.
+//! `portreeve up` and `kubectl apply` read the same files alike: encodings, documents, values, rejections. The real
+//! kubectl uses a real API server in dry-run mode.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use portreeve_tests::assets;
 use portreeve_tests::town;
 use serde_json::{Value, json};
 
-/// The objects of a file, each in short; `None`: it is refused, wholly or in part.
+/// Returns the objects of a file in a short form; `None` if the file is rejected, at least in part.
 type Taken = Option<BTreeSet<String>>;
 
 const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata:\n  name: here\n  labels:\n";
@@ -30,7 +30,7 @@ fn utf16(text: &str, encode: fn(u16) -> [u8; 2]) -> Vec<u8> {
     format!("\u{feff}{text}").encode_utf16().flat_map(encode).collect()
 }
 
-/// Files whose text matters as a whole.
+/// Files whose whole text matters.
 fn texts() -> Vec<Vec<u8>> {
     let a = format!("{NODE}    a: x\n");
     let b = a.replace("name: here", "name: there");
@@ -77,7 +77,7 @@ fn texts() -> Vec<Vec<u8>> {
     all
 }
 
-/// What may stand for the labels of a node.
+/// Values for the labels of a node.
 const LABELS: [&str; 30] = [
     "    a: 'yes'\n",
     "    a: yes\n",
@@ -122,9 +122,9 @@ fn fields() -> Vec<String> {
     ports.chain(keys).chain(selectors).chain(unnamed).collect()
 }
 
-/// An object in short: what the tables vary.
+/// Returns an object in a short form: the parts that the tables vary.
 fn brief(object: &Value) -> String {
-    // Without labels the map is empty, or there is none.
+    // Without labels, the map is empty or missing.
     let empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
     let part =
         |pointer: &str| object.pointer(pointer).filter(|value| !empty(value)).cloned().unwrap_or_default();
@@ -150,7 +150,7 @@ fn ours(file: &Path) -> Result<(Taken, String)> {
     for object in reading.objects.customs.iter().filter(|object| object.kind().name == "VirtualService") {
         taken.insert(brief(&object.to_value()?));
     }
-    // kubectl can't pass over a kind that the server doesn't know; a folder may have objects of other programs.
+    // kubectl fails for a kind that the server doesn't know; a folder may contain objects of other programs.
     let refused = reading.complaints.iter().any(|c| c.broken || c.text.contains("is not supported"));
     Ok(((!refused).then_some(taken), told.join("; ")))
 }
@@ -160,7 +160,7 @@ fn theirs(kubectl: &Path, config: &Path, file: &Path) -> Result<(Taken, String)>
     command.arg("--kubeconfig").arg(config).args(["apply", "--dry-run=server", "-o", "json", "-f"]).arg(file);
     let done = command.output().context("running kubectl")?;
     let told = String::from_utf8_lossy(&done.stderr).trim().to_owned();
-    // That there is nothing at all is an error of the command's line, not of the file.
+    // For kubectl, an empty file is an error of the command line, not of the file.
     if told.contains("no objects passed to apply") {
         return Ok((Some(BTreeSet::new()), told));
     }

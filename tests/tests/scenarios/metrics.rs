@@ -1,4 +1,4 @@
-//! What hub and agents tell Prometheus and a kubelet, over their own HTTP endpoints.
+//! The metrics and probes of hub and agents, over their own HTTP endpoints.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
-/// Whether the numbers are there that nobody knows beforehand.
+/// Checks that the metrics with unpredictable values exist.
 async fn tells_how_much(town: &Town, hub: SocketAddr, agent: SocketAddr) -> Result<()> {
     let counted = [
         ("portreeve_hub_streams{kind=\"feed\"}", 1.0),
@@ -79,7 +79,7 @@ async fn hub_and_agent_tell_what_they_serve_and_when_they_are_ready() -> Result<
 
     tells_how_much(&town, hub, agent).await?;
 
-    // A refusal is counted on both, and a hub that is away makes no ready agent unready.
+    // Both count a refusal, and an absent hub doesn't make an agent unready.
     town.trust.hub_args.clear();
     town.hub = None;
     shows(&root, agent, &[("portreeve_agent_hubs{state=\"feeding\"}", 0.0)]).await?;
@@ -131,7 +131,7 @@ async fn each_change_counts_once_from_its_watch_event_to_its_last_answer() -> Re
     ensure!(found[sum] > 0.0 && found[sum] < 3.0 * BOUND.as_secs_f64(), "{found:?}");
     ensure!(found["portreeve_hub_convergence_seconds_bucket{le=\"+Inf\"}"] == 3.0, "{found:?}");
 
-    // What was there when a hub starts has no known beginning; its next change has.
+    // Objects that existed before the hub's start aren't counted, but their next change is.
     town.hub = None;
     town.start_hub()?;
     let hub = admin(town.hub.as_mut().context("a hub")?)?;

@@ -1,4 +1,4 @@
-//! What the call controllers of the earlier control plane do, with the rights that the migration's example gives them.
+//! What the call controllers of the earlier control plane do, with the rights of the migration example.
 
 use anyhow::{Result, ensure};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -7,7 +7,7 @@ use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_tests::town::{self, BOUND};
 use portreeve_tests::{kustomize, wait};
 
-/// In a cluster a controller makes it with its namespace.
+/// In a real cluster, a controller creates it with its namespace.
 const ACCOUNT: &str = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}";
 
 fn read(path: &str) -> Result<String> {
@@ -35,7 +35,7 @@ async fn controllers_that_run_as_default_can_do_each_step_of_a_call_and_nothing_
         services.create(&PostParams::default(), &object).await?;
         let read = services.get(&name).await?;
         services.replace(&name, &PostParams::default(), &read).await?;
-        // Their way to delete: the finalizer, then the deletion, which waits for it.
+        // Their way to delete: they add the finalizer, then delete, and the deletion waits for the finalizer.
         let finalizer = serde_json::json!({"metadata": {"finalizers": ["l7mp.io/delete"]}});
         services.patch(&name, &PatchParams::default(), &Patch::Merge(&finalizer)).await?;
         services.delete(&name, &DeleteParams::default()).await?;

@@ -1,5 +1,5 @@
-//! What is shipped for watching Portreeve: alert rules that are tested one by one, the same for the Prometheus operator, and a
-//! dashboard; and that all of it asks for nothing but what real processes tell.
+//! The shipped monitoring: alert rules that are tested one by one, the same rules for the Prometheus operator, and a
+//! dashboard. All of them use only metrics that real processes have.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use portreeve_tests::town::BOUND;
 use portreeve_tests::wait;
 use serde_json::{Value, json};
 
-/// What Grafana puts in the place of its variable.
+/// Grafana's value of its variable.
 const RATE_INTERVAL: &str = "$__rate_interval";
 
 fn yaml(path: &str) -> Result<Value> {
@@ -39,7 +39,7 @@ fn dashboard() -> Result<Value> {
     Ok(serde_json::from_str(&fs::read_to_string(deploy().join("monitoring/dashboard.json"))?)?)
 }
 
-/// The expressions of the dashboard, with the panel of each.
+/// Returns the dashboard's expressions, each with its panel.
 fn asked(dashboard: &Value) -> Vec<(&str, &str)> {
     let panels = list(dashboard, "/panels").iter();
     let of =
@@ -47,7 +47,8 @@ fn asked(dashboard: &Value) -> Vec<(&str, &str)> {
     panels.flat_map(of).collect()
 }
 
-/// The names of metrics in an expression: every word that begins as ours, Envoy's or a process's do.
+/// Returns the metric names in an expression: every word with the prefix of the product's, Envoy's or a process's
+/// metrics.
 fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     words.filter(|word| ["portreeve_", "envoy_", "process_"].iter().any(|ours| word.starts_with(ours)))
@@ -105,7 +106,7 @@ fn dashboard_has_a_row_for_each_part_and_expressions_that_can_be_read() -> Resul
         let asks = list(panel, "/targets").iter().all(|target| !text(target, "/expr").is_empty());
         ensure!(asks && (panel["type"] == "row") == list(panel, "/targets").is_empty(), "{title}: {panel}");
     }
-    // Only rules are read by promtool.
+    // promtool reads only rules.
     let record = |(place, (_, expression)): (usize, (&str, &str))| json!({"record": format!("panel:{place}"), "expr": expression.replace(RATE_INTERVAL, "5m")});
     let rules: Vec<_> = asked(&dashboard).into_iter().enumerate().map(record).collect();
     let directory = tempfile::tempdir()?;
@@ -136,7 +137,7 @@ fn operators_rules_are_the_same_and_what_it_scrapes_is_open() -> Result<()> {
                 let port = ports.iter().find(|port| port["name"] == endpoint["port"]);
                 port.context("no such port")?["containerPort"].to_string()
             }
-            // It declares none, or a second pod would not fit on its node.
+            // The pod declares no port, or a second pod would not fit on its node.
             _ => {
                 ensure!(ports.is_empty() && endpoint["port"].is_null(), "{endpoint}");
                 let address = text(endpoint, "/relabelings/0/replacement");

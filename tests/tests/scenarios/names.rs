@@ -1,4 +1,4 @@
-//! Endpoints by DNS name, resolved by the agent: they follow what the name says, and outlive a server that says nothing.
+//! Endpoints with DNS names, resolved by the agent: they follow the records, and survive a silent server.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,11 +13,11 @@ use portreeve_tests::{path, wait};
 const GATEWAY: &str = "app: envoy-ingress";
 /// The port of every app.
 const APP: u16 = 6000;
-/// The agent's words for a look-up that failed, and for a name that is not there.
+/// The agent's log texts for a failed look-up, and for a missing name.
 const FAILED: &str = "can't resolve";
 const ABSENT: &str = "no such host name";
 
-/// A town of one node with a gateway, whose agent asks the test's own server; and two pods with apps.
+/// A town of one node with a gateway, whose agent uses the test's own DNS server; and two pods with echoes.
 struct Scene {
     town: Town,
     dns: Dns,
@@ -48,7 +48,7 @@ impl Scene {
         self.workers[worker].ip()
     }
 
-    /// Waits until all datagrams to a port of the gateway are answered by this worker alone.
+    /// Waits until only this worker answers datagrams to a port of the gateway.
     fn leads(&self, port: u16, worker: usize) -> Result<()> {
         let target = SocketAddr::new(self.town.nodes[0].address(), port);
         let report = path::opens(self.town.bed.root(), target, &self.workers[worker].name, BOUND)?;
@@ -60,7 +60,7 @@ impl Scene {
         Ok(self.town.nodes[0].agent.as_ref().context("the agent runs")?.log())
     }
 
-    /// Waits until the agent has said this of a name so often more.
+    /// Waits until the agent has logged this for a name this many more times.
     fn says(&self, text: &str, host: &str, times: usize) -> Result<()> {
         let of_host = format!("host=\"{host}\"");
         let count = |log: &str| {

@@ -1,4 +1,4 @@
-//! A NodeProxy for the namespaces with a label: a label opens it, and its removal closes it.
+//! A NodeProxy that allows namespaces with a label: adding the label opens it, removing it closes it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const APP: u16 = 6000;
 
-/// The namespaces whose objects the gateway takes.
+/// The namespaces that the gateway allows.
 const ALLOWED: &str = "  allowedNamespaces:
     from: Selector
     selector:
@@ -53,7 +53,7 @@ async fn label_of_a_namespace_opens_a_node_proxy_and_its_removal_closes_it_with_
     path::opens(town.bed.root(), at, "w1-1", BOUND)?;
     said(&town.client, "call", carried, BOUND).await?;
 
-    // Another namespace that is taken as well, and a new hub, leave it alone.
+    // Allowing another namespace, or a new hub, doesn't affect it.
     let flow = Flow::to(at).sockets(4).rate(80).lasting(Duration::from_secs(300)).start(town.bed.root())?;
     town.apply("{apiVersion: v1, kind: Namespace, metadata: {name: more, labels: {team: red}}}").await?;
     town.hub.take();

@@ -1,4 +1,4 @@
-//! What the harness' clusters of real nodes can do, and that they leave nothing behind.
+//! What the harness's clusters with real nodes support, and that they leave nothing behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,14 +18,14 @@ use portreeve_tests::netns::Netns;
 use portreeve_tests::udp::{Echo, Flow};
 use portreeve_tests::wait::wait_until;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(60);
-/// Where echoes listen in pods, and the Service in front of them.
+/// Ports of the echoes in pods, and of the Service in front of them.
 const PORT: u16 = 7000;
 /// The image of all pods here.
 const IMAGE: &str = "portreeve.test/box:1";
 
-/// A pod on every node, with a Service; and one that sees the node as its own.
+/// A pod on every node with a Service, and a pod that sees the node as its own.
 const PODS: &str = "
 apiVersion: apps/v1
 kind: DaemonSet
@@ -69,7 +69,7 @@ spec:
       - {name: shared, hostPath: {path: /run/portreeve-nodes, type: DirectoryOrCreate}}
 ";
 
-/// A pod in a namespace that will go.
+/// A pod in a namespace that will be deleted.
 const PASSING: &str = "
 apiVersion: v1
 kind: Namespace
@@ -89,10 +89,10 @@ spec:
       - {name: box, image: 'portreeve.test/box:1'}
 ";
 
-/// Whence and where to.
+/// Source and destination.
 type Way<'a> = (&'a Netns, SocketAddr);
 
-/// What a cluster has on the machine.
+/// The traces of a cluster on the machine.
 struct Traces {
     pids: Vec<u32>,
     directories: Vec<PathBuf>,
@@ -139,7 +139,7 @@ async fn clusters_are_apart_and_leave_nothing() -> Result<()> {
     traces.are_gone()
 }
 
-/// Between all pods and nodes in all directions, and through the Service.
+/// Sends between all pods and nodes in all directions, and through the Service.
 async fn pods_exchange_udp_and_tcp(cluster: &Cluster) -> Result<()> {
     let pods = cluster.pods("default", "app=box").await?;
     ensure!(pods.iter().map(|pod| pod.node.as_str()).eq(["node-0", "node-1"]), "{pods:?}");
@@ -157,7 +157,7 @@ async fn pods_exchange_udp_and_tcp(cluster: &Cluster) -> Result<()> {
             converse((from, echo.address()))?;
         }
     }
-    // A pod reaches its Service wherever it is led, back to itself too.
+    // A pod reaches its Service whichever pod is chosen, including itself.
     let service: Ipv4Addr = field(cluster, "{.spec.clusterIP}")?.parse()?;
     for from in &inside {
         converse((from, SocketAddr::new(service.into(), PORT)))?;
@@ -165,7 +165,7 @@ async fn pods_exchange_udp_and_tcp(cluster: &Cluster) -> Result<()> {
     let led = |echo: &Echo| echo.seen().sources.len();
     ensure!(echoes.iter().all(|echo| led(echo) > 0) && ports.iter().all(|port| port.accepted() > 0));
 
-    // Whoever is outside has no way but through the nodes' own ports.
+    // From outside, the only way is through the nodes' own ports.
     let outside = cluster.outside();
     ensure!(dial((outside, at(&pods[0]))).is_err() && dial((outside, (service, PORT).into())).is_err());
     for (index, kind) in [(0, "UDP"), (1, "TCP")] {
@@ -197,8 +197,8 @@ async fn a_node_is_the_pods_host(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// What a pod with `hostPID` sees of another one, whatever the node's cgroups are. With version 2 alone it looks out of a
-/// cgroup namespace of its own.
+/// What a pod with `hostPID` sees of another one, whatever the node's cgroups are. With version 2 alone, it has its own
+/// cgroup namespace.
 async fn a_pods_cgroup_names_it(cluster: &Cluster) -> Result<()> {
     let pods = cluster.pods("default", "app=box").await?;
     for (host, pod) in cluster.pods("default", "app=host").await?.iter().zip(&pods) {
@@ -214,7 +214,7 @@ async fn a_pods_cgroup_names_it(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The API server is reached as the Service, with what the kubelet puts into a pod.
+/// The API server is reachable as the Service, with the credentials that the kubelet mounts into a pod.
 async fn accounts_have_tokens(cluster: &Cluster) -> Result<()> {
     let pod = &cluster.pods("default", "app=box").await?[0];
     let read = |file: &str| {
@@ -262,7 +262,7 @@ async fn a_killed_node_comes_back_with_its_pods(cluster: &mut Cluster) -> Result
     cluster.node_mut(1).kill()?;
     ensure!(pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()), "some of {pids:?} live on");
     eprintln!("a node is dead after {:.1?}", begun.elapsed());
-    // A dead machine is silent: nothing of it refuses.
+    // A dead machine is silent: it sends no refusals.
     let silence = dial((cluster.outside(), (cluster.node(1).address(), PORT).into()));
     let silence = silence.err().context("a dead node answers")?;
     ensure!(!format!("{silence:#}").contains("refused"), "{silence:#}");
@@ -272,7 +272,7 @@ async fn a_killed_node_comes_back_with_its_pods(cluster: &mut Cluster) -> Result
     let begun = Instant::now();
     cluster.node_mut(1).start()?;
     cluster.nodes_ready(BOUND).await?;
-    // The one that holds its namespaces, and the container's own.
+    // The process that holds its namespaces, and the container's own.
     let back = || cluster.node(1).pids_of_pod(&before.uid).len() >= 2;
     wait_until("the pod's new processes", BOUND, back)?;
     cluster.rolled_out("daemonset", "default", "box", BOUND).await?;
@@ -313,7 +313,7 @@ impl Traces {
     }
 }
 
-/// The processes of this machine that were told of a directory.
+/// Returns the machine's processes whose command line contains a directory.
 fn processes_of(directory: &Path) -> Vec<u32> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -324,7 +324,7 @@ fn processes_of(directory: &Path) -> Vec<u32> {
     pids.filter(told).collect()
 }
 
-/// A node's cgroups, from its first process' `/proc/<pid>/cgroup`, in all hierarchies.
+/// Returns a node's cgroups in all hierarchies, from its first process's `/proc/<pid>/cgroup`.
 fn cgroups(text: &str) -> BTreeSet<PathBuf> {
     let top = |line: &str| Some(line.splitn(3, ':').nth(2)?.split('/').nth(1)?.to_owned());
     let names: BTreeSet<String> = text.lines().filter_map(top).filter(|name| !name.is_empty()).collect();
@@ -335,7 +335,7 @@ fn cgroups(text: &str) -> BTreeSet<PathBuf> {
     paths.filter(|path| path.is_dir()).collect()
 }
 
-/// A node's disk, from its first process' `/proc/<pid>/mountinfo`.
+/// Returns a node's disk, from its first process's `/proc/<pid>/mountinfo`.
 fn disk(mounts: &str) -> Result<PathBuf> {
     let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mount = lines.find(|words| words.get(4) == Some(&"/run/node")).context("a node without a disk")?;
@@ -348,21 +348,21 @@ fn field(cluster: &Cluster, path: &str) -> Result<String> {
     cluster.kubectl(&["get", "service", "box", "-o", &format!("jsonpath={path}")])
 }
 
-/// By UDP and by TCP. A Service is programmed a little after its pods are ready.
+/// Sends over UDP and TCP. A Service works a little after its pods are ready.
 fn converse(way: Way<'_>) -> Result<()> {
     ask(way)?;
     let to = way.1;
     wait_until(&format!("a connection from {} to {to}", way.0.name()), BOUND, || dial(way).is_ok())
 }
 
-/// By UDP until nothing is lost.
+/// Sends over UDP until nothing is lost.
 fn ask((from, to): Way<'_>) -> Result<()> {
     let flow = Flow::to(to).sockets(2).rate(200).lasting(Duration::from_millis(100));
     let answered = || flow.clone().start(from).and_then(|running| running.finish()?.lossless());
     wait_until(&format!("answers from {to} to {}", from.name()), BOUND, || answered().is_ok())
 }
 
-/// By TCP, once.
+/// Sends once over TCP.
 fn dial((from, to): Way<'_>) -> Result<()> {
     let connected = from.enter(|| TcpStream::connect_timeout(&to, Duration::from_secs(2)))?;
     connected.with_context(|| format!("from {} to {to}", from.name()))?;

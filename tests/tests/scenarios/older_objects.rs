@@ -1,4 +1,4 @@
-//! Objects that are older than a rule of their definition, and definitions that are older than the agent.
+//! Objects that are older than a rule of their CRD, and CRDs that are older than the agent.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ const PROXY_FIELDS: &str =
 const LISTENER_NAME: &str =
     "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/listeners/items/properties/name";
 
-/// An object with names that are refused in new objects today, as an API server stored it before the rule.
+/// An object whose names are rejected in new objects today, as an API server stored it before the rule.
 #[tokio::test]
 async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is_refused() -> Result<()> {
     let town = Town::start(1).await?;
@@ -49,8 +49,9 @@ async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is
     let mut present = crds.get(CRD).await?;
     present.spec = today.spec;
     crds.replace(CRD, &PostParams::default(), &present).await?;
-    // A new object each time: one that is stored before the rule is back may break it from then on. On another port: of two
-    // objects of one second the one whose name comes first has the port.
+    // A new object each time, because an object that is stored before the rule is restored may break it from then on.
+    // Each has another port, because of two objects created in the same second, the one whose name sorts first gets the
+    // port.
     let attempts = AtomicUsize::new(0);
     let refused = || async {
         let new = format!("new-{}", attempts.fetch_add(1, Ordering::Relaxed));

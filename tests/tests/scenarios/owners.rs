@@ -1,4 +1,4 @@
-//! Whose word counts for an endpoint on another node, as that endpoint and the gateways see it.
+//! Whose verdict counts for an endpoint on another node, as seen by the endpoint and the gateways.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,17 +12,17 @@ use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::wait::{self, wait_until};
 
-/// Endpoints on the second node; another is on the first.
+/// Number of endpoints on the second node; another is on the first.
 const PODS: u8 = 4;
 /// The endpoints' UDP port, their TCP port, and the service's port.
 const FORWARD: u16 = 10_000;
 const HEALTH: u16 = 1233;
 const LISTEN: u16 = 5000;
-/// From one probe of an endpoint to the next.
+/// Interval between two probes of an endpoint.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// How long it is looked who probes.
+/// How long the test observes which nodes probe.
 const LOOK: Duration = Duration::from_secs(3);
-/// Wide: the machine may be busy.
+/// Long, because the machine may be busy.
 const MOVED: Duration = Duration::from_secs(10);
 
 /// A pod that answers.
@@ -49,7 +49,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Waits until a gateway may use it, or may not.
+    /// Waits until a gateway uses it, or doesn't.
     async fn is_used(&self, gateway: &Admin, used: bool) -> Result<()> {
         let bad = format!("::{}:{FORWARD}::health_flags::/failed_eds_health", self.worker.ip());
         let good = format!("::{}:{FORWARD}::health_flags::healthy", self.worker.ip());
@@ -61,7 +61,7 @@ impl Endpoint {
     }
 }
 
-/// Two nodes with gateways, and a service of endpoints that are all but the last on the second node.
+/// Two nodes with gateways, and a service whose endpoints are on the second node, except the last.
 async fn start() -> Result<(Town, Vec<Endpoint>)> {
     let town = Town::start(2).await?;
     town.gateways().await?;
@@ -88,7 +88,7 @@ async fn start() -> Result<(Town, Vec<Endpoint>)> {
     Ok((town, endpoints))
 }
 
-/// Probes so far from an address, by the endpoint's name.
+/// Returns the number of probes from an address so far, by the endpoint's name.
 fn probes(endpoints: &[Endpoint], from: IpAddr) -> BTreeMap<&str, u64> {
     let count = |endpoint: &Endpoint| {
         endpoint.door.as_ref().map(HealthPort::sources).and_then(|sources| sources.get(&from).copied())
@@ -96,12 +96,12 @@ fn probes(endpoints: &[Endpoint], from: IpAddr) -> BTreeMap<&str, u64> {
     endpoints.iter().map(|e| (&*e.worker.name, count(e).unwrap_or_default())).collect()
 }
 
-/// Those whose count has grown.
+/// Returns the endpoints whose count has grown.
 fn grown<'a>(before: &BTreeMap<&'a str, u64>, after: &BTreeMap<&'a str, u64>) -> Vec<&'a str> {
     after.iter().filter(|(name, count)| before.get(*name) != Some(*count)).map(|(name, _)| *name).collect()
 }
 
-/// Waits until one remote endpoint at most is probed from `from`, and says which in [`LOOK`].
+/// Waits until at most one remote endpoint is probed from `from`. Returns the ones probed within [`LOOK`].
 fn looked_at(endpoints: &[Endpoint], from: IpAddr) -> Result<Vec<&str>> {
     let mut seen = (probes(endpoints, from), Instant::now());
     wait_until("a node that looks at one endpoint of the other", MOVED, || {
@@ -124,12 +124,12 @@ async fn fresh_word_of_the_owner_spares_its_endpoints_the_probes_of_others() -> 
     let after = probes(&endpoints[..count], owner);
     let own: Vec<u64> = after.iter().map(|(name, count)| count - before[name]).collect();
     println!("in {LOOK:?} the owner probed its endpoints {own:?} times, the user one of them: {looked:?}");
-    // Half as often as asked for on a busy machine.
+    // At least half as often as configured, because the machine may be busy.
     let least = LOOK.as_millis() / INTERVAL.as_millis() / 2;
     ensure!(own.iter().all(|count| u128::from(*count) >= least), "{own:?} probes by the owner");
     ensure!(looked.len() == 1, "{looked:?}");
 
-    // One that is not looked at fails: that the user leaves it can only be the owner's word.
+    // An endpoint that isn't probed from here fails: gateways can only learn that from its owner.
     let spared = |e: &Endpoint| e.worker.name != looked[0];
     let place = endpoints[..count].iter().position(spared).unwrap_or_default();
     let gateway = town.nodes[0].gateway();
@@ -149,7 +149,7 @@ async fn local_failure_wins_over_the_owners_good_word() -> Result<()> {
     let (town, endpoints) = start().await?;
     let (cut, gateways) = (&endpoints[..usize::from(PODS)], [0, 1].map(|i| town.nodes[i].gateway()));
     looked_at(cut, town.nodes[0].address())?;
-    // The first node's frames to these pods go to nobody. Everybody else reaches them.
+    // The first node's frames to these pods are lost. All other nodes reach them.
     let neigh = |end: &Endpoint, verb: &str, more: &str| {
         let line = format!("neigh {verb} {} {more} dev eth0", end.worker.ip());
         town.nodes[0].netns.ip(&[line])

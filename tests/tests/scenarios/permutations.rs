@@ -1,4 +1,5 @@
-//! Random edits that permute ports, names, transports and workers over the listeners of several objects: each ends as asked.
+//! Random edits that permute ports, names, transports and workers over the listeners of several objects: each edit
+//! takes effect.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -20,13 +21,13 @@ const APP: u16 = 6000;
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
 const OBJECTS: [&str; 3] = ["o0", "o1", "o2"];
 const FIRST_PORT: u16 = 17_000;
-/// Bound of the time between two answers of a port that is swapped. Measured: 5 to 10 ms, and no datagram lost.
+/// Maximum time between two answers of a port that is swapped. Measured: 5 to 10 ms, without a lost datagram.
 const MAX_GAP: Duration = Duration::from_millis(500);
-/// Listeners at a time, and names and ports that they are given.
+/// Number of concurrent listeners, and the pools of their names and ports.
 const LISTENERS: usize = 5;
 const PLACES: usize = 6;
 
-/// One listener as it is asked for.
+/// A wanted listener.
 #[derive(Clone, Debug)]
 struct Asked {
     object: &'static str,
@@ -36,7 +37,7 @@ struct Asked {
     worker: &'static str,
 }
 
-/// Numbers from a seed (xorshift64*).
+/// Random numbers from a seed (xorshift64*).
 struct Dice(u64);
 
 // === impl Dice ===
@@ -50,7 +51,7 @@ impl Dice {
         usize::try_from(high).unwrap_or_default() % bound
     }
 
-    /// The numbers below `count` in any order.
+    /// Returns the numbers below `count` in random order.
     fn permutation(&mut self, count: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..count).collect();
         for last in (1..count).rev() {
@@ -59,7 +60,7 @@ impl Dice {
         all
     }
 
-    /// Listeners of which each object has one at least.
+    /// Returns listeners so that each object has at least one.
     fn edit(&mut self) -> Vec<Asked> {
         let (names, ports) = (self.permutation(PLACES), self.permutation(PLACES));
         let objects = self.permutation(OBJECTS.len());
@@ -90,7 +91,7 @@ fn manifests(edit: &[Asked]) -> String {
     services.values().map(Service::yaml).collect()
 }
 
-/// The apps of a worker, both of which answer with its name: one for UDP, one for TCP.
+/// The echoes of a worker, which answer with its name: one on UDP, one on TCP.
 fn apps(worker: &Worker, name: &'static str, tcp: &mut JoinSet<()>) -> Result<Echo> {
     let address = SocketAddr::new(worker.ip(), APP);
     let listener = worker.netns.enter(|| TcpListener::bind(address))??;
@@ -98,7 +99,7 @@ fn apps(worker: &Worker, name: &'static str, tcp: &mut JoinSet<()>) -> Result<Ec
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tcp.spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            // A client that hangs up early asks again.
+            // A client that closes its connection early connects again.
             let _ = client.write_all(name.as_bytes()).await;
         }
     });
@@ -164,7 +165,7 @@ async fn any_permutation_of_listeners_ends_as_asked() -> Result<()> {
     Ok(())
 }
 
-/// Two UDP ports change their workers by changing their listeners: Envoy has to close one of them before it can open the
+/// Two UDP ports swap their workers by swapping their listeners: Envoy must close one of them before it can open the
 /// other. The gap of each port is printed.
 #[tokio::test(flavor = "multi_thread")]
 async fn ports_that_are_swapped_are_closed_for_an_instant() -> Result<()> {

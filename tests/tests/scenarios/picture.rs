@@ -1,5 +1,5 @@
-//! The pictures of the README: what `kubectl get vsvc,nodereports -o wide` shows of a healthy system and of a sick one.
-//! `UPDATE=1 cargo test -p portreeve-tests --test scenarios picture` writes them anew.
+//! The pictures in the README: the output of `kubectl get vsvc,nodereports -o wide` for a healthy and a sick system.
+//! `UPDATE=1 cargo test -p portreeve-tests --test scenarios picture` rewrites them.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -30,7 +30,7 @@ fn opened(worker: &Worker) -> Result<HealthPort> {
     HealthPort::open(&worker.netns, SocketAddr::new(worker.ip(), HEALTH))
 }
 
-/// Both tables, as kubectl prints them.
+/// Returns both tables, as kubectl prints them.
 async fn picture(town: &Town) -> Result<String> {
     let services = "/apis/servicemesh.l7mp.io/v1/namespaces/default/virtualservices";
     let services = wide(&town.client, services, "virtualservice.servicemesh.l7mp.io/").await?;
@@ -39,7 +39,7 @@ async fn picture(town: &Town) -> Result<String> {
     Ok(format!("{services}\n{reports}"))
 }
 
-/// Waits until the table's line of each of these objects has these words.
+/// Waits until each object's line in the table has these words.
 async fn shows(town: &Town, wanted: &[(&str, &[&str])]) -> Result<String> {
     let whole = |picture: &str| {
         let line = |name: &str| picture.lines().find(|line| line.contains(&format!("/{name} ")));

@@ -1,4 +1,5 @@
-//! Envoys in pods: whom a selector means, who an Envoy is, how it may ask, and what is left when its pod goes.
+//! Envoys in pods: which pods a selector matches, how an Envoy is identified, how it may subscribe, and what happens
+//! when its pod ends.
 
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ use portreeve_tests::{path, wait};
 /// The port of every app.
 const APP: u16 = 6000;
 
-/// A VirtualService of one listener, of its own name, on the proxies with these labels.
+/// A VirtualService with one listener of the same name, on the proxies with these labels.
 fn service(name: &str, selector: &str, port: u16, endpoints: &str) -> String {
     Service::new(name, selector).udp(name, port, &[Host::Pods(endpoints)], APP).yaml()
 }
@@ -63,7 +64,7 @@ async fn envoy_is_the_pod_whose_uid_it_says_where_claims_count() -> Result<()> {
     listeners(&c.admin, &["for-b"], BOUND).await
 }
 
-/// An Envoy as the old bootstrap has it: clusters and listeners by streams of their own.
+/// An Envoy with the old bootstrap: separate streams for clusters and listeners.
 fn envoy(town: &Town, worker: &Worker, variant: &str) -> Result<Process> {
     let bootstrap = Bootstrap {
         node_id: worker.uid.clone(),

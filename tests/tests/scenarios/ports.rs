@@ -1,4 +1,4 @@
-//! A port has one owner: the older object's, until it goes; a stranger's, until it goes.
+//! A port has one owner: the older object until it goes, or a stranger until it goes.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -25,7 +25,7 @@ spec:
   labels: {app: second}
 ";
 
-/// A town of one node with a gateway, and two apps on that node: `old` and `young`.
+/// A town of one node with a gateway, and two echoes on that node: `old` and `young`.
 struct Scene {
     town: Town,
     _apps: Vec<Echo>,
@@ -49,14 +49,14 @@ impl Scene {
         SocketAddr::new(self.town.nodes[0].address(), port)
     }
 
-    /// Waits until a port leads to this app alone.
+    /// Waits until a port leads only to this echo.
     fn leads(&self, port: u16, app: &str) -> Result<()> {
         let report = path::opens(self.town.bed.root(), self.at(port), app, BOUND)?;
         println!("port {port}: {report}");
         Ok(())
     }
 
-    /// Four sessions that are busy until they are stopped.
+    /// Starts four sessions with continuous traffic.
     fn busy(&self, port: u16) -> Result<Running> {
         Flow::to(self.at(port))
             .sockets(4)
@@ -65,7 +65,7 @@ impl Scene {
             .start(self.town.bed.root())
     }
 
-    /// Creates an object that all later ones are younger than: the API server writes creation to the second.
+    /// Creates an object, and waits so that all later ones are younger: creation times have whole seconds.
     async fn create_older(&self, service: &Service) -> Result<()> {
         self.town.apply(&service.yaml()).await?;
         let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -78,8 +78,8 @@ impl Scene {
     }
 }
 
-/// The object with the contested port 5001 and a port of its own, for the proxies labelled so and the app whose name
-/// ends its own.
+/// Returns an object with the contested port 5001 and another port, for the proxies with these labels and the echo that
+/// ends its name.
 fn contender(name: &str, selector: &str, own: u16) -> Service {
     let app = format!("app: {}", name.rsplit('-').next().unwrap_or_default());
     let hosts = [Host::Pods(&app)];
@@ -91,7 +91,7 @@ fn contender(name: &str, selector: &str, own: u16) -> Service {
     )
 }
 
-/// Envoy without the right to open ports under 1024.
+/// Starts Envoy without the right to open ports below 1024.
 fn confined(envoy: &Path, directory: &Path) -> Result<PathBuf> {
     let program = directory.join("confined-envoy");
     let without = "setpriv --bounding-set -net_bind_service";
@@ -100,13 +100,13 @@ fn confined(envoy: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Whether a proxy has the contested port for this object.
+/// Returns whether a proxy has the contested port for this object.
 async fn shares(proxy: &Admin, name: &str) -> Result<bool> {
     let found = proxy.listeners().await?;
     Ok(found.iter().any(|(listener, _)| listener.ends_with(&format!("/{name}-shared"))))
 }
 
-/// Waits until a proxy has closed the sockets of the listeners that it lost: each of its workers does so when it comes to it.
+/// Waits until a proxy has closed the sockets of the listeners that it lost. Each worker closes its own.
 async fn closed(proxy: &Admin) -> Result<()> {
     wait::until("closed sockets", BOUND, || async {
         proxy.stat("listener_manager.total_listeners_draining").await.is_ok_and(|draining| draining == 0)
@@ -114,7 +114,7 @@ async fn closed(proxy: &Admin) -> Result<()> {
     .await
 }
 
-/// Stops a flow: nothing was lost, and every session kept its upstream socket.
+/// Stops a flow, and checks that nothing was lost and every session kept its upstream socket.
 fn untouched(what: &str, flow: Running) -> Result<()> {
     let report = flow.stop()?;
     println!("{what}: {report}");
@@ -125,8 +125,8 @@ fn untouched(what: &str, flow: Running) -> Result<()> {
     Ok(())
 }
 
-/// Two objects, on these two proxies, want one port: it is the younger's while the older does not want it, and the
-/// older's from then on, until that goes. The names would say the contrary.
+/// Two objects on these two proxies want one port. The younger has it while the older doesn't want it; then the older
+/// has it until it is deleted. Sorting by name would give the opposite result.
 async fn contest(scene: &Scene, older: (&str, &Admin), younger: (&str, &Admin)) -> Result<()> {
     scene.create_older(&contender("z-old", "app: nowhere", 5002)).await?;
     let b = contender("a-young", younger.0, 5003);
@@ -140,7 +140,7 @@ async fn contest(scene: &Scene, older: (&str, &Admin), younger: (&str, &Admin)) 
     scene.leads(5001, "old")?;
     ensure!(shares(older.1, "z-old").await? && !shares(younger.1, "a-young").await?, "both have the port");
     closed(younger.1).await?;
-    // The loser's own changes are no matter of the winner's.
+    // Changes of the loser don't affect the winner.
     let contested = scene.busy(5001)?;
     let b = b.udp("a-young-extra", 5004, &[Host::Pods("app: young")], APP);
     scene.town.apply(&b.yaml()).await?;
@@ -192,7 +192,7 @@ async fn port_that_a_stranger_holds_is_taken_as_soon_as_it_is_free() -> Result<(
     wait::wait_until("the object in the agent's log", BOUND, || {
         scene.agents_log().is_ok_and(|log| refusals(&log) > 0)
     })?;
-    // Tried again and again: the others don't feel it.
+    // Envoy retries it, which doesn't affect the others.
     let gateway = scene.town.nodes[0].gateway();
     let rejected =
         || async { gateway.stat("listener_manager.lds.update_rejected").await.unwrap_or_default() };
@@ -227,7 +227,7 @@ async fn port_that_takes_a_right_which_the_proxy_lacks_is_told_with_what_to_do()
     })
     .await?;
     println!("{}", said(&town.client, "s", failed, BOUND).await?);
-    // It is not in the way of a port that takes no right.
+    // It doesn't affect an unprivileged port.
     town.apply(&service(5001).yaml()).await?;
     said(&town.client, "s", carried, BOUND).await?;
     path::opens(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5001), "old", BOUND)?;

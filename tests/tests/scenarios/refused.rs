@@ -1,5 +1,5 @@
-//! Resources that Portreeve accepts and a real Envoy refuses for what is in them, not for a port: by an Envoy that was built
-//! without some extensions.
+//! Resources that Portreeve accepts and a real Envoy rejects because of their content: the Envoy was built without some
+//! extensions.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use portreeve_tests::udp::Flow;
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
-/// Settings of an Envoy without the balancer of UDP clusters that have no key, and without TCP.
+/// Settings of an Envoy without the load balancer for UDP clusters without a hash key, and without TCP.
 const DISABLED: &str = "  envoy:
     extraArgs:
     - --disable-extensions
@@ -24,13 +24,13 @@ const SELECTOR: &str = "app: envoy-ingress";
 /// The pods' port.
 const PORT: u16 = 6000;
 
-/// A service of one UDP listener, which is named like it.
+/// A service with one UDP listener of the same name.
 fn udp(name: &str, port: u16, key: Option<&str>) -> String {
     let pipe = Pipe::new(name, port, PORT);
     virtual_service(name, SELECTOR, &[key.map_or(pipe.clone(), |key| pipe.keyed(key))])
 }
 
-/// Waits until `Programmed` has this reason for the newest generation; its message.
+/// Waits until `Programmed` has this reason for the newest generation. Returns its message.
 async fn says(town: &Town, name: &str, reason: &str) -> Result<String> {
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
     let what = format!("Programmed={reason} of {name}");
@@ -73,12 +73,12 @@ async fn what_envoy_refuses_by_content_is_named_with_its_reason_and_the_rest_is_
         );
     }
     println!("served: {}", says(&town, "served", "Programmed").await?);
-    // What comes while others are refused is served too.
+    // Later resources are served even while others are rejected.
     town.apply(&udp("later", 5003, Some("later"))).await?;
     path::opens(root, at(5003), "w1-1", BOUND)?;
 
     town.apply(&udp("spread", 5001, Some("now-keyed"))).await?;
-    // The same object, by UDP.
+    // The same object with UDP.
     town.apply(&udp("stream", 5002, Some("no-stream"))).await?;
     for (name, port) in [("spread", 5001), ("stream", 5002), ("served", 5000), ("later", 5003)] {
         println!("{name}: {}", says(&town, name, "Programmed").await?);

@@ -1,4 +1,4 @@
-//! Two replicas of the hub: one is killed, one hangs, one goes blind, and no agent goes back in time.
+//! Two replicas of the hub: one is killed, one hangs, one loses the API server, and no agent gets older state.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -11,22 +11,22 @@ use portreeve_tests::town::{BOUND, Town, serving_at};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::{under_test, wait};
 
-/// How long a blind replica is the only one.
+/// How long the replica without the API server is the only one.
 const BLIND: Duration = Duration::from_secs(10);
 
-/// A town whose agents know two hubs, the second with an API server link of its own.
+/// A town whose agents know two hubs. The second hub has its own connection to the API server.
 struct Pair {
     town: Town,
     other: Process,
     elsewhere: SocketAddr,
-    /// The second hub's link to the API server, until it is cut.
+    /// The second hub's connection to the API server, until it is cut.
     link: Option<Relay>,
 }
 
 // === impl Pair ===
 
 impl Pair {
-    /// Two nodes with gateways, a worker on the first, and a service to it.
+    /// Creates two nodes with gateways, a worker on the first, and a service to it.
     async fn start() -> Result<Self> {
         let mut town = Town::without_portreeve(2).await?;
         town.start_hub()?;
@@ -63,7 +63,7 @@ impl Pair {
         }
     }
 
-    /// Starts it again.
+    /// Restarts a killed hub.
     fn revive(&mut self, hub: SocketAddr) -> Result<()> {
         if hub != self.elsewhere {
             return self.town.start_hub();
@@ -72,7 +72,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Where an agent says that it is fed from.
+    /// Returns the hub that feeds an agent, from the agent's log.
     fn feeder(&mut self, index: usize) -> Result<SocketAddr> {
         let log = self.agent(index)?.log();
         let line =
@@ -81,13 +81,13 @@ impl Pair {
         Ok(address.split_whitespace().next().unwrap_or_default().parse()?)
     }
 
-    /// Whether a gateway has an endpoint.
+    /// Returns whether a gateway has an endpoint.
     async fn has(&self, index: usize, ip: &str) -> bool {
         let clusters = self.town.nodes[index].gateway().clusters().await;
         clusters.is_ok_and(|text| text.contains(&format!("::{ip}:10000::")))
     }
 
-    /// Waits until both gateways have, or have no longer, an endpoint.
+    /// Waits until both gateways have, or no longer have, an endpoint.
     async fn shows(&self, ip: &str, there: bool) -> Result<Duration> {
         let begun = Instant::now();
         for index in 0..2 {
@@ -97,7 +97,7 @@ impl Pair {
         Ok(begun.elapsed())
     }
 
-    /// Waits until both agents are fed by one of the hubs.
+    /// Waits until one of the hubs feeds both agents.
     async fn fed_by(&mut self, hub: SocketAddr) -> Result<()> {
         for index in 0..2 {
             wait::wait_until(&format!("agent {index} at {hub}"), BOUND, || {
@@ -108,7 +108,7 @@ impl Pair {
     }
 }
 
-/// Starts the second hub, with a kubeconfig of its own.
+/// Starts the second hub, with its own kubeconfig.
 fn start_other(town: &Town, address: SocketAddr) -> Result<(Process, SocketAddr)> {
     let mut command: Command = under_test::command_in(town.bed.root(), "hub")?;
     command.args(["--listen", &address.to_string(), "--grace", "2", "--identity", "other"]);
@@ -162,7 +162,7 @@ async fn hub_that_hangs_is_left_within_two_seconds() -> Result<()> {
     println!("both agents noticed within {noticed:.2?}");
     pair.fed_by(pair.elsewhere).await?;
     println!("both are fed by the other after {:.2?}", begun.elapsed());
-    // 1.9 s at most by design; the rest is for a busy machine.
+    // At most 1.9 s by design; the rest is a margin for a busy machine.
     ensure!(noticed < Duration::from_secs(4), "{noticed:?}");
     let worker = pair.town.worker(1, 1, "app: worker", false).await?;
     pair.shows(&worker.ip().to_string(), true).await?;
@@ -186,7 +186,7 @@ async fn blind_replica_brings_back_no_endpoint_and_takes_none_away() -> Result<(
     pair.other.stop()?;
     pair.fed_by(sees).await?;
     pair.other.cont()?;
-    // From here the other hub sees nothing any more, and still answers.
+    // From here on the other hub gets no events, but still answers.
     pair.link = None;
     pair.other.wait_log("watch failed", BOUND)?;
     let served = pair.other.log().matches("agent connected").count();

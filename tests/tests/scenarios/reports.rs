@@ -1,4 +1,4 @@
-//! Reports over real sockets: the agent's side against the hub's, without a cluster around them.
+//! Reports over real sockets: the agent's side with the hub's side, without a cluster.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -70,7 +70,7 @@ spec:
           endpoints: [{name: w, host: {selector: {app: w}}, port: 9}]
 ";
 
-/// A hub without a cluster: its objects are given.
+/// A hub without a cluster. Its objects are given.
 struct Hub {
     desk: Arc<Desk>,
     address: SocketAddr,
@@ -78,11 +78,11 @@ struct Hub {
     tasks: JoinSet<Result<()>>,
 }
 
-/// What a node's agent was sent of other nodes' health.
+/// The Health of other nodes that a node's agent received.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<BTreeMap<Name, Health>>>);
 
-/// A node's agent, as far as it reports.
+/// The reporting part of a node's agent.
 struct Reporter {
     reports: Reports,
     replicas: Replicas,
@@ -112,7 +112,7 @@ impl Hub {
         uri(self.address)
     }
 
-    /// The feed of a node's agent from this hub, in `tasks`.
+    /// Starts the feed of a node's agent from this hub, in `tasks`.
     fn feed(&self, node: &'static str, tasks: &mut JoinSet<Result<()>>) -> Seen {
         let (seen, connect) = (Seen::default(), Connect::Uri(self.uri()));
         let sink = Recorder { node, seen: seen.clone() };
@@ -181,7 +181,7 @@ impl Reporter {
         Self { reports, replicas, tasks }
     }
 
-    /// How many replicas answer now.
+    /// Returns the number of replicas that answer now.
     fn answering(&self) -> usize {
         self.replicas.heard_at().borrow().values().filter(|heard| heard.since.is_some()).count()
     }
@@ -191,7 +191,7 @@ fn unhealthy(uid: &str) -> Unhealthy {
     Unhealthy { uid: uid.into(), port: 7, reason: "refused".into(), ..Default::default() }
 }
 
-/// A client that speaks the protocol by itself.
+/// A client that implements the protocol itself.
 struct Raw {
     reports: mpsc::Sender<Report>,
     beats: Streaming<Beat>,
@@ -341,7 +341,7 @@ async fn silent_stream_is_left_with_words() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn hub_that_answers_nothing_is_left_and_the_others_go_on() -> Result<()> {
     let hub = Hub::start().await?;
-    // It takes connections, and that is all.
+    // It accepts connections, and does nothing else.
     let deaf = TcpListener::bind("127.0.0.1:0").await?;
     let agent = Reporter::start("n2", 5, vec![uri(deaf.local_addr()?), hub.uri()]);
     wait::until("the good replica", BOUND, || async { agent.answering() == 1 }).await?;

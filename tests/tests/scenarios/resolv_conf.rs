@@ -1,4 +1,4 @@
-//! The machine's own configuration of names: an agent needs none of it to serve, and follows its changes.
+//! The machine's DNS configuration: an agent serves without it, and follows its changes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const APP: u16 = 6000;
 /// The codes of SERVFAIL and REFUSED.
 const CODES: [u8; 2] = [2, 5];
 
-/// A town of one node with a gateway, whose agent sees `etc` as its /etc; a DNS server; and two pods with apps.
+/// A town of one node with a gateway, whose agent has `etc` as its /etc; a DNS server; and two pods with echoes.
 struct Scene {
     town: Town,
     dns: Dns,
@@ -32,7 +32,7 @@ struct Scene {
 // === impl Scene ===
 
 impl Scene {
-    /// With these files in /etc.
+    /// Creates the scene with these files in /etc.
     async fn start(files: &[(&str, &[u8])]) -> Result<Self> {
         let mut town = Town::without_portreeve(1).await?;
         let dns = Dns::start_at(town.bed.root(), 53)?;
@@ -52,7 +52,7 @@ impl Scene {
         Ok(Self { town, dns, etc, workers, _apps: apps })
     }
 
-    /// Waits until all datagrams to a port of the gateway are answered by this worker alone.
+    /// Waits until only this worker answers datagrams to a port of the gateway.
     fn leads(&self, port: u16, worker: usize) -> Result<()> {
         let target = SocketAddr::new(self.town.nodes[0].address(), port);
         let report = path::opens(self.town.bed.root(), target, &self.workers[worker].name, BOUND)?;
@@ -60,7 +60,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits until the agent can't resolve this name (again).
+    /// Waits until the agent logs (again) that it can't resolve this name.
     fn fails(&self, host: &str) -> Result<()> {
         let agent = self.town.nodes[0].agent.as_ref().context("the agent runs")?;
         let of_host = format!("host=\"{host}\"");
@@ -70,7 +70,7 @@ impl Scene {
         wait::wait_until(&format!("{host} can't be resolved"), BOUND, || count() > before)
     }
 
-    /// Replaces a file of /etc by a link, in one step.
+    /// Replaces a file of /etc atomically by a link.
     fn link(&self, name: &str, target: &Path) -> Result<()> {
         let new = self.etc.path().join("new");
         symlink(target, &new)?;
@@ -99,7 +99,7 @@ async fn agent_serves_without_a_resolv_conf_and_follows_both_files_when_they_cha
         format!("; odd\r\nnameserver\r\nnameserver {}\r\n", dns.address().ip()),
     )?;
     scene.leads(5002, 0)?;
-    // As systemd-resolved does: a link to a file that is elsewhere. Nobody is at this server.
+    // Like systemd-resolved: a link to a file elsewhere. There is no server at this address.
     let files = tempfile::tempdir_in(etc)?;
     let folder = Path::new("/etc").join(files.path().file_name().context("a name")?);
     fs::write(files.path().join("nobody"), "nameserver 10.77.0.3\n")?;
@@ -133,7 +133,7 @@ async fn name_is_found_by_a_server_that_refuses_the_clusters_domain() -> Result<
         let service = Service::new(&format!("s{code}"), GATEWAY).udp("l", port, &[Host::At(&name)], APP);
         scene.town.apply(&service.yaml()).await?;
         scene.leads(port, worker)?;
-        // An error for the cluster's forms never says that the name is gone.
+        // An error for the names with search domains never means that the name is gone.
         scene.dns.forget(&name);
         scene.fails(&name)?;
         scene.leads(port, worker)?;

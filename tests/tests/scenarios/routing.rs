@@ -1,4 +1,4 @@
-//! Listeners and endpoints come, change and go: what is asked for is carried, and nobody else notices.
+//! Listeners and endpoints are added, changed and removed: traffic follows, and other traffic isn't affected.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -16,7 +16,7 @@ const GATEWAY: &str = "app: envoy-ingress";
 /// The port of every app.
 const APP: u16 = 6000;
 
-/// A town of one node with a gateway on it, and the address of a port of that.
+/// A town of one node with a gateway, and the address of a port of that gateway.
 async fn one_gateway() -> Result<(Town, impl Fn(u16) -> SocketAddr)> {
     let town = Town::start(1).await?;
     town.gateways().await?;
@@ -24,17 +24,17 @@ async fn one_gateway() -> Result<(Town, impl Fn(u16) -> SocketAddr)> {
     Ok((town, move |port| SocketAddr::new(address, port)))
 }
 
-/// The app of a pod, on its primary address, signing with the pod's name.
+/// Starts a pod's echo on its primary address, with the pod's name.
 fn app(worker: &Worker) -> Result<Echo> {
     Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), APP))
 }
 
-/// Four sessions that are busy until they are stopped.
+/// Starts four sessions with continuous traffic.
 fn busy(from: &Netns, target: SocketAddr) -> Result<Running> {
     Flow::to(target).sockets(4).rate(80).lasting(Duration::from_secs(300)).start(from)
 }
 
-/// Stops a flow: nothing was lost, and every session kept its upstream socket.
+/// Stops a flow, and checks that nothing was lost and every session kept its upstream socket.
 fn untouched(what: &str, flow: Running) -> Result<()> {
     let report = flow.stop()?;
     println!("{what}: {report}");
@@ -124,7 +124,7 @@ async fn refused_edit_leaves_the_port_with_the_worker_that_it_had() -> Result<()
     let stranger = town.nodes[0].netns.enter(|| UdpSocket::bind(("0.0.0.0", 5002)))??;
     town.apply(&service(5002, "tier: b").yaml()).await?;
     println!("refused: {}", said(&town.client, "s", ("Programmed", "False"), BOUND).await?);
-    // Until the refusal the old port led to the new worker.
+    // Until the rejection, the old port led to the new worker.
     path::opens(root, at(5001), "w1-1", BOUND)?;
     let report = Flow::to(at(5001)).sockets(4).rate(80).start(root)?.finish()?;
     println!("the port before the edit: {report}");
@@ -137,7 +137,7 @@ async fn refused_edit_leaves_the_port_with_the_worker_that_it_had() -> Result<()
     Ok(())
 }
 
-/// The hosts of the cluster whose name ends so, sorted.
+/// Returns the sorted hosts of the cluster with this suffix of its name.
 fn hosts(clusters: &str, name: &str) -> Vec<String> {
     let of_cluster = |line: &str| {
         let (cluster, rest) = line.split_once("::")?;
@@ -158,7 +158,7 @@ async fn service_whose_selector_matches_nothing_is_accepted_and_waits_for_its_po
     let mut worker = town.worker(1, 1, "app: late", false).await?;
     let local = SocketAddr::new("127.0.0.1".parse()?, APP);
     let _app = Echo::start(&worker.netns, "late", local)?;
-    // Its proxy comes later still, and again.
+    // Its proxy starts later, and then again.
     for round in 1..=2 {
         town.start_sidecar(&mut worker, 0)?;
         worker.admin.wait_ready(BOUND).await?;
@@ -193,7 +193,8 @@ async fn empty_cluster_is_served_and_follows_the_readiness_of_its_pods() -> Resu
     wait::wait_until("datagrams of the old sessions", BOUND, || app.seen().sources.len() > 4)?;
     worker.remove().await?;
     path::closes(root, target, BOUND)?;
-    // Old sessions are dropped as new ones are: their endpoint is gone, and may be somebody else's address now.
+    // Existing sessions are dropped like new ones, because their endpoint is gone, and its address may belong to
+    // another pod.
     app.forget();
     let report = Flow::to(target).sockets(4).rate(80).start(root)?.finish()?;
     println!("after the last endpoint: {report}, the old one saw {}", app.seen().received);
@@ -213,7 +214,7 @@ async fn api_server_that_restarts_costs_nothing_and_later_changes_arrive() -> Re
     path::opens(town.bed.root(), at(5001), "w1-1", BOUND)?;
     let flow = busy(town.bed.root(), at(5001))?;
     town.control.restart().await?;
-    // New connections: what the old client held is gone.
+    // New connections: those of the previous client are gone.
     town.client = town.control.client()?;
     let service = service.udp("l2", 5002, &pods, APP);
     town.apply(&service.yaml()).await?;

@@ -1,4 +1,4 @@
-//! Who is let in: the hub's TLS and tokens, and what an agent may write, against a real API server.
+//! Access control: the hub's TLS and tokens, and what an agent may write, with a real API server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,12 +22,12 @@ use rcgen::KeyPair;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-/// A hub that does not know whether a token is good must not keep an agent waiting.
+/// If a hub can't verify a token, it must not keep an agent waiting.
 const HUNG: Duration = Duration::from_secs(5);
 /// The audience of tokens for the API server itself.
 const API_AUDIENCE: &str = "https://kubernetes.default.svc";
 
-/// The way to the hub with a token (none: no file) for the town's authority.
+/// Creates a link to the hub with a token (`None`: a missing file), which trusts the town's CA.
 fn link(town: &Town, token: Option<&str>) -> Result<Link> {
     let file = town.dir().join("knock.token");
     match token {
@@ -37,7 +37,7 @@ fn link(town: &Town, token: Option<&str>) -> Result<Link> {
     Ok(Link::Secure(Files { authority: town.trust.authority.clone(), token: file }))
 }
 
-/// Opens a stream as the agent of node `said` would, and returns how the hub answers: the first response, or the end.
+/// Opens a stream like the agent of node `said`. Returns the hub's answer: the first response, or the final status.
 fn knock(town: &Town, (hub, link): (SocketAddr, Link), said: &str) -> Result<Result<(), Status>> {
     let scheme = if matches!(link, Link::Plain) { "http" } else { "https" };
     let uri = format!("{scheme}://{hub}").parse()?;
@@ -50,7 +50,7 @@ fn knock(town: &Town, (hub, link): (SocketAddr, Link), said: &str) -> Result<Res
                 resource_names_subscribe: vec!["*".into()],
                 ..Default::default()
             };
-            // The side of the requests stays open.
+            // The requests' side stays open.
             let requests =
                 futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::pending());
             let mut request = tonic::Request::new(requests);
@@ -66,12 +66,12 @@ fn knock(town: &Town, (hub, link): (SocketAddr, Link), said: &str) -> Result<Res
     })?
 }
 
-/// The hub's answer to a token at the town's own hub.
+/// Returns the answer of the town's hub to a token.
 fn shown(town: &Town, token: Option<&str>, said: &str) -> Result<Result<(), Status>> {
     knock(town, (town.hub_address().context("no hub")?, link(town, token)?), said)
 }
 
-/// The hub refuses a token with this code and these words.
+/// Checks that the hub refuses a token with this code and these words.
 fn refused(town: &Town, token: Option<&str>, (said, code, words): (&str, Code, &[&str])) -> Result<()> {
     let answer = shown(town, token, said)?;
     let status = answer.err().with_context(|| format!("{said} was let in, {words:?} were to be said"))?;
@@ -89,14 +89,14 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// The claims of a good token, changed, signed by the API server's own key.
+/// Returns a token with changed claims, signed with the API server's own key.
 fn altered(town: &Town, good: &str, change: impl FnOnce(&mut Value)) -> Result<String> {
     let mut claims = token::claims(good)?;
     change(&mut claims);
     town.control.signed_token(&claims)
 }
 
-/// A good token's claims under the right key's name, signed by somebody else.
+/// Returns a valid token's claims under the right key id, signed with another key.
 fn forged(good: &str) -> Result<String> {
     token::sign_as(&KeyPair::generate()?.serialize_pem(), &token::key_of(good)?, &token::claims(good)?)
 }
@@ -186,7 +186,7 @@ async fn agent_that_restarts_while_the_api_server_is_away_is_known_by_the_issuer
     town.start_agent(0)?;
     town.nodes[0].agent.as_mut().context("no agent")?.wait_log("hub connected=true", BOUND)?;
 
-    // Not the agent's own, which was reviewed a moment ago.
+    // A different token than the agent's own, which was reviewed a moment ago.
     let fresh = altered(&town, &one, |claims| claims["jti"] = json!("fresh"))?;
     shown(&town, Some(&fresh), "n1")??;
     let hub = town.hub.as_mut().context("no hub")?;
@@ -219,7 +219,7 @@ async fn stream_ends_with_its_token_and_the_agent_comes_again_with_the_next() ->
     let mut town = Town::without_portreeve(1).await?;
     town.start_hub()?;
     let next = good(&town, 0)?;
-    // The hub and the API server are lenient for a while after the end: of this one a few seconds are left.
+    // The hub and the API server tolerate a few seconds after the expiry: this token has a few seconds left.
     let ending = altered(&town, &next, |claims| claims["exp"] = json!(now() - 4))?;
     let file = town.nodes[0].token.clone();
     std::fs::write(&file, ending)?;
@@ -240,7 +240,7 @@ async fn new_certificate_is_shown_to_new_streams_and_a_live_one_goes_on() -> Res
     town.start_hub()?;
     town.start_agent(0)?;
     town.nodes[0].agent.as_mut().context("no agent")?.wait_log("hub connected=true", BOUND)?;
-    // A key that is not the certificate's, as in the middle of a rotation that is no rename.
+    // A key that doesn't belong to the certificate, as in the middle of a rotation without a rename.
     let (key, certificate) = (town.trust.serving.key.clone(), town.trust.serving.certificate.clone());
     let before = std::fs::read(&certificate)?;
     std::fs::write(&key, KeyPair::generate()?.serialize_pem())?;
@@ -287,7 +287,7 @@ fn report(name: &str) -> NodeReport {
     report
 }
 
-/// The policy's refusal of an attempt.
+/// Returns the policy's message that rejects an attempt.
 fn forbidden<T>(what: &str, words: &str, attempt: kube::Result<T>) -> Result<()> {
     match attempt {
         Ok(_) => anyhow::bail!("{what} was allowed"),
@@ -304,7 +304,7 @@ async fn agent_writes_and_deletes_its_own_nodes_report_and_no_other() -> Result<
     let admin = Api::<NodeReport>::all(town.client.clone());
     let (merge, apply) = (PatchParams::default(), PatchParams::apply("agent").force());
     let words = "the agent of node n1 may not write the NodeReport n2";
-    // A policy takes a moment to be in force.
+    // A policy needs a moment to take effect.
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     wait::until("the policy", BOUND, || async {
         forbidden("", words, agent.create(&dry, &report("n2")).await).is_ok()

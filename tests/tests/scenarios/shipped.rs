@@ -1,4 +1,4 @@
-//! What the tests give a program, and what it is given as it is shipped: each difference has a reason.
+//! Compares the arguments in tests with those in the shipped manifests: each difference has a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use portreeve_agent::run::RunArgs;
 use portreeve_hub::run::Args as HubArgs;
 use serde_json::Value;
 
-/// Every flag and variable of hub, agent and gateway that a test sets or a manifest does, and why the two differ.
+/// Every flag and variable of hub, agent and gateway that a test or a manifest sets, and the reason for a difference.
 const DIFFERENCES: [(&str, &str); 38] = [
     (
         "--admin",
@@ -86,13 +86,13 @@ const DIFFERENCES: [(&str, &str); 38] = [
     ("NO_COLOR", "Logs are read; without a terminal the shipped programs use no colour either."),
 ];
 
-/// Variables that no flag stands for.
+/// Variables without a flag.
 const VARIABLES: [&str; 3] = ["POD_NAME", "PORTREEVE_ENVOY", "NO_COLOR"];
 
-/// Manifests that are applied as they are.
+/// Manifests that are applied unchanged.
 const MANIFESTS: [&str; 3] = ["hub.yaml", "agent.yaml", "gateway.yaml"];
 
-/// All flags of the programs, and the variables that they read.
+/// Returns all flags of the programs, and the variables that they read.
 fn known() -> BTreeSet<String> {
     let commands = [
         HubArgs::command(),
@@ -111,7 +111,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// The flags and variables of the shipped containers, with the flags' values.
+/// Returns the flags and variables of the shipped containers, with the flags' values.
 fn shipped() -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for file in MANIFESTS {
@@ -138,7 +138,7 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// What begins a string in the sources of the tests, this file aside, and is known.
+/// Returns the known flags and variables with which strings in the tests' sources begin, except in this file.
 fn given(known: &BTreeSet<String>) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut open = vec![repository("tests/src"), repository("tests/tests"), repository("tests/benches")];

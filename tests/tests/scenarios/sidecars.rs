@@ -1,5 +1,5 @@
-//! `kubectl apply -k deploy`, and then `deploy/examples/sidecar`, on a real node: datagrams of a restricted pod go through the Envoy
-//! beside it, which is told by the node's agent where they go, and by the next agent too.
+//! `kubectl apply -k deploy`, then `deploy/examples/sidecar`, on a real node: datagrams of a restricted pod go through
+//! its sidecar Envoy, which gets its configuration from the node's agent and later from the next agent.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use portreeve_tests::udp::{Echo, Flow};
 use portreeve_tests::wait::wait_until;
 use portreeve_tests::{images, kustomize, manifest};
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(120);
 /// The image of pods without an Envoy.
 const IMAGE: &str = "portreeve.test/box:1";
-/// Where the example's workers listen.
+/// Port of the example's workers.
 const WORKER: u16 = 22000;
-/// Where its Envoys do, and where they do later.
+/// Ports of its Envoys, now and later.
 const PORTS: [u16; 2] = [2000, 2001];
 
-/// Who the example sends to.
+/// The pod that sends in the example.
 const WORKERS: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -38,12 +38,12 @@ spec:
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
 ";
 
-/// What kustomize makes of a directory in `deploy`.
+/// Returns the manifests of a kustomization in `deploy`.
 fn built(directory: &str) -> Result<String> {
     kustomize::text(&kustomize::deploy().join(directory))
 }
 
-/// All of the base but the gateways, which nobody here wants.
+/// Returns the base without the gateways, which this test doesn't need.
 async fn install(cluster: &Cluster) -> Result<()> {
     let images = images::built()?;
     for archive in [&images.hub, &images.agent, &images.sidecar] {
@@ -61,7 +61,7 @@ async fn install(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all datagrams that the pod sends to its own Envoy are answered, by one worker.
+/// Waits until one worker answers all datagrams that the pod sends to its own Envoy.
 fn answered(pod: &PodSite, port: u16, echoes: &[Echo]) -> Result<()> {
     let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
     let flow = Flow::to(to).sockets(4).rate(200).lasting(Duration::from_millis(200));
@@ -94,7 +94,7 @@ async fn restricted_pods_send_through_their_own_envoys() -> Result<()> {
     }
     eprintln!("its pods' datagrams are answered after {:.1?}", begun.elapsed());
 
-    // What is changed after that comes from another agent, through the same volume.
+    // Later changes come from another agent, through the same volume.
     let agents = ["-n", "portreeve", "-l", "app.kubernetes.io/component=agent"];
     cluster.kubectl(&[&["delete", "pod"], agents.as_slice()].concat())?;
     cluster.rolled_out("daemonset", "portreeve", "portreeve-agent", BOUND).await?;

@@ -1,4 +1,4 @@
-//! What the status says is so: of the proxies on their way, of those that refuse, of those that can't be reached.
+//! Status is correct while proxies are updating, when they reject resources, and when they are unreachable.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 use portreeve_xds::{Name, Version};
 
-/// Edits that land while Envoy is stopped.
+/// Number of edits while Envoy is stopped.
 const RACES: u16 = 100;
-/// Objects that are edited at a time.
+/// Number of objects that are edited concurrently.
 const OBJECTS: u16 = 5;
 
 const ENDPOINT: [Host<'static>; 1] = [Host::At("10.9.9.9")];
@@ -32,7 +32,7 @@ fn service(name: &str, port: u16) -> Service {
     Service::new(name, "app: envoy-ingress").udp("l", port, &ENDPOINT, 6000)
 }
 
-/// Applies it; its generation.
+/// Applies it, and returns its generation.
 async fn apply(town: &Town, yaml: &str, name: &str) -> Result<i64> {
     town.apply(yaml).await?;
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
@@ -45,7 +45,7 @@ async fn programmed(town: &Town, name: &str) -> Option<Condition> {
     conditions.into_iter().find(|one| one.type_ == "Programmed")
 }
 
-/// Waits until `Programmed` has this reason for this generation; its message.
+/// Waits until `Programmed` has this reason for this generation. Returns its message.
 async fn says(town: &Town, name: &str, generation: i64, reason: &str) -> Result<String> {
     let what = format!("Programmed={reason} of {name} in generation {generation}");
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
@@ -61,7 +61,7 @@ async fn says(town: &Town, name: &str, generation: i64, reason: &str) -> Result<
     }
 }
 
-/// The node's gateway, as its report says, once it runs.
+/// Waits until the node's gateway runs according to its report, and returns that report.
 async fn gateway(town: &Town, node: &str) -> Result<ProxyReport> {
     let api = Api::<NodeReport>::all(town.client.clone());
     let what = "the running gateway in the node's report";
@@ -90,7 +90,7 @@ fn raced(object: u16, round: u16) -> (String, String) {
     (name, yaml)
 }
 
-/// Edits all raced objects at once, and waits until each says this of its new generation.
+/// Edits all raced objects concurrently, and waits until each has this reason for its new generation.
 async fn race(town: &Town, round: u16, edit: fn(&str) -> String, reason: &str) -> Result<Vec<String>> {
     let all = (0..OBJECTS).map(|object| async move {
         let (name, yaml) = raced(object, round);
@@ -100,7 +100,7 @@ async fn race(town: &Town, round: u16, edit: fn(&str) -> String, reason: &str) -
     futures::future::try_join_all(all).await
 }
 
-/// Waits until all raced objects say this of the generation that they are in.
+/// Waits until all raced objects have this reason for their current generation.
 async fn all_say(town: &Town, reason: &str) -> Result<()> {
     let all = (0..OBJECTS).map(|object| async move {
         let (name, _) = raced(object, 0);
@@ -121,9 +121,9 @@ async fn programmed_is_true_only_after_the_proxys_ack_however_the_edit_races() -
     for round in 1..=RACES / OBJECTS {
         kill(pid, Signal::SIGSTOP)?;
         let pending = race(&town, round, str::to_owned, "Pending").await;
-        // An edit without effect on top is no more programmed than what it is on top of.
+        // An edit without effect, made after an unconfirmed edit, is not programmed either.
         let still = race(&town, round, |yaml| yaml.replace("strictdns", "eds"), "Pending").await;
-        // What is said once stays said until the proxy answers.
+        // The condition stays the same until the proxy answers.
         let stays = all_say(&town, "Pending").await;
         kill(pid, Signal::SIGCONT)?;
         let begun = Instant::now();
@@ -134,7 +134,7 @@ async fn programmed_is_true_only_after_the_proxys_ack_however_the_edit_races() -
         slowest = slowest.max(begun.elapsed());
     }
     println!("{RACES} races; programmed at most {slowest:?} after the proxy went on");
-    // While the proxy is stopped: what it runs already is programmed at once.
+    // While the proxy is stopped, an edit that it already runs is programmed immediately.
     kill(pid, Signal::SIGSTOP)?;
     let at_once = race(&town, RACES / OBJECTS, str::to_owned, "Programmed").await;
     kill(pid, Signal::SIGCONT)?;
@@ -211,7 +211,7 @@ async fn leader_that_ends_gives_its_lease_up_at_once() -> Result<()> {
     Ok(())
 }
 
-/// The version of all listeners or clusters that an Envoy runs, from its own dump.
+/// Returns the version of all listeners or clusters that an Envoy runs, from its own dump.
 async fn running_version(town: &Town, list: &str, state: Option<&str>) -> Result<String> {
     let dump = town.nodes[0].gateway().config_dump().await?;
     let all = dump["configs"].as_array().context("configs")?.iter().filter_map(|one| one[list].as_array());
@@ -241,7 +241,7 @@ async fn report_counts_sessions_and_tells_what_a_gateway_uses_and_which_version_
     for pipe in &pipes {
         ensure!(pipe.ask()? == "w");
     }
-    // A listener more is a reason to write the report; sessions alone go with a later write.
+    // An added listener causes a write of the report; changed session counts are included in a later write.
     let two = apply(&town, &service("two", 5001).yaml(), "two").await?;
     says(&town, "two", two, "Programmed").await?;
     let reports = Api::<NodeReport>::all(town.client.clone());
@@ -263,7 +263,7 @@ async fn report_counts_sessions_and_tells_what_a_gateway_uses_and_which_version_
     Ok(())
 }
 
-/// Waits until a NodeProxy says this; its message and how many of its nodes run it.
+/// Waits until a NodeProxy has this condition. Returns its message and the number of nodes that run it.
 async fn proxy_says(town: &Town, name: &str, reason: &str) -> Result<(String, Option<i32>, Option<i32>)> {
     let api = Api::<NodeProxy>::all(town.client.clone());
     let what = format!("Programmed={reason} of the NodeProxy {name}");
@@ -303,7 +303,7 @@ async fn node_proxy_says_where_it_runs_and_why_it_does_not() -> Result<()> {
     town.apply(&node_proxy("broken", "nodeSelector: {node: n1}")).await?;
     println!("{}", proxy_says(&town, "broken", "Programmed").await?.0);
 
-    // An agent that is away takes nothing back; what comes meanwhile it can't confirm.
+    // An unreachable agent changes nothing about confirmed generations, but can't confirm later ones.
     town.nodes[1].agent.take().context("the agent runs")?.kill();
     town.apply(&node_proxy("late", "nodeSelector: {role: gateway}")).await?;
     let (message, _, ready) = proxy_says(&town, "late", "Unreachable").await?;

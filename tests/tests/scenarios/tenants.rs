@@ -1,4 +1,4 @@
-//! A hub that is restricted to some namespaces: it serves them and writes there, and needs no right in others.
+//! A hub that is restricted to some namespaces serves and writes only those, and needs no rights in others.
 
 use std::net::SocketAddr;
 
@@ -16,9 +16,9 @@ use portreeve_tests::{manifest, path, under_test, wait};
 use crate::chart;
 
 const APP: u16 = 6000;
-/// The hub's own namespace, two that it serves, and one that it does not.
+/// The hub's own namespace, two that it serves, and one that it doesn't.
 const NAMESPACES: [&str; 4] = ["tenant", "calls", "more", "other"];
-/// A NodeProxy that every namespace may use: it is not this hub's to speak of.
+/// A NodeProxy that allows all namespaces. This hub must not write its status.
 const OPEN: &str = "
 apiVersion: portreeve.dev/v1alpha1
 kind: NodeProxy
@@ -27,7 +27,7 @@ spec: {nodeSelector: {role: nothing}, labels: {app: open}}
 ";
 const ALLOWED: &str = "  allowedNamespaces: {from: List, names: [calls, more]}\n";
 
-/// A hub in `tenant` for two namespaces, with the rights that the chart gives it.
+/// Starts a hub in `tenant` for two namespaces, with the rights in the chart.
 async fn start_hub(town: &Town) -> Result<Process> {
     for namespace in NAMESPACES {
         town.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")).await?;
@@ -43,7 +43,7 @@ async fn start_hub(town: &Town) -> Result<Process> {
     Process::spawn("tenant", &command)
 }
 
-/// A ready pod `w` of a namespace, and an echo of that namespace's name in it.
+/// Creates a ready pod `w` in a namespace, with an echo named after the namespace.
 async fn worker(town: &Town, number: u8, namespace: &str) -> Result<Echo> {
     let netns = town.bed.pod(1, number)?;
     let meta = format!("metadata: {{name: w, namespace: {namespace}, labels: {{app: worker}}}}");
@@ -56,7 +56,7 @@ async fn worker(town: &Town, number: u8, namespace: &str) -> Result<Echo> {
     Echo::start(&netns, namespace, SocketAddr::new(netns.v4(), APP))
 }
 
-/// An object `call` of a namespace, with one listener of the namespace's name.
+/// Returns an object `call` in a namespace, with one listener named after the namespace.
 fn call(namespace: &str, port: u16) -> String {
     let service =
         Service::new("call", "app: envoy-ingress").udp(namespace, port, &[Host::Pods("app: worker")], APP);
@@ -94,7 +94,7 @@ async fn hub_of_some_namespaces_serves_and_writes_in_these_alone_by_rights_in_th
     }
     listeners(&gateway, &["calls", "more"], BOUND).await?;
 
-    // A change that came after the other namespace's object is served: that one was passed over.
+    // A change made after the other namespace's object is served, so that object was skipped.
     town.apply(&call("calls", 5004)).await?;
     programmed(&town, "calls").await?;
     path::opens(town.bed.root(), SocketAddr::new(address, 5004), "calls", BOUND)?;

@@ -1,4 +1,4 @@
-//! The way of one change as an OpenTelemetry collector is told it: from the API server through hub and agents to real Envoys.
+//! The trace of one change in an OpenTelemetry collector: from the API server through hub and agents to real Envoys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::virtual_service::{Host, Service};
 use portreeve_tests::wait;
 
-/// Hub and agents share a host's clock here; an instant became a time of day on the way.
+/// Tolerance: hub and agents share a clock here, but times are converted between clocks.
 const TOLERANCE: u64 = 2_000_000;
 
 fn mk_service(port: u16) -> String {
     Service::new("one", "app: envoy-ingress").udp("l", port, &[Host::Pods("app: worker")], 6000).yaml()
 }
 
-/// The spans of each trace, by its number.
+/// Returns the spans of each trace, by its id.
 fn by_trace(collector: &Collector) -> BTreeMap<Vec<u8>, Vec<Received>> {
     let mut traces: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for one in collector.spans() {
@@ -24,7 +24,7 @@ fn by_trace(collector: &Collector) -> BTreeMap<Vec<u8>, Vec<Received>> {
     traces
 }
 
-/// Whether the whole of a change is there, and each proxy's word on its listener.
+/// Returns whether a trace is complete, including each proxy's acknowledgement of its listener.
 fn is_whole(spans: &[Received], proxies: usize) -> bool {
     let listeners = spans
         .iter()
@@ -41,7 +41,7 @@ async fn whole(collector: &Collector, count: usize, proxies: usize) -> Result<()
     waited.with_context(|| format!("{count} of them, there is {}", shown(&by_trace(collector))))
 }
 
-/// All spans as a person reads them.
+/// Returns all spans as readable text.
 fn shown(traces: &BTreeMap<Vec<u8>, Vec<Received>>) -> String {
     let mut lines = Vec::new();
     for spans in traces.values() {
@@ -61,7 +61,7 @@ fn shown(traces: &BTreeMap<Vec<u8>, Vec<Received>>) -> String {
     lines.join("\n")
 }
 
-/// Whether parents are there and begin before their parts, and each step follows the one before.
+/// Checks that parents exist and begin before their children, and that each step follows the previous one.
 fn is_in_order(spans: &[Received]) -> Result<()> {
     let ids: BTreeSet<_> = spans.iter().map(|one| &one.span.span_id).collect();
     ensure!(ids.len() == spans.len(), "two spans of one id");
@@ -125,10 +125,10 @@ async fn one_trace_leads_from_an_object_over_hub_and_agents_to_the_answers_of_it
         is_in_order(spans).with_context(|| shown(&traces))?;
     }
 
-    // An object that is there when a hub starts is no change; its next version is.
+    // An object that exists before the hub starts has no trace; its next version has.
     town.hub = None;
     town.start_hub()?;
-    // It lets nobody in before it has seen all that there is.
+    // It admits no agent before its lists are complete.
     town.hub.as_mut().context("a hub")?.wait_log("agent connected", BOUND)?;
     town.apply(&mk_service(5002)).await?;
     whole(&collector, 3, 2).await

@@ -1,5 +1,5 @@
-//! Parts of the control plane go away and come back, alone or together: two hubs, hubs without an API server, agents
-//! killed at any step of a proxy's life. And what the hub says of objects.
+//! Parts of the control plane fail and come back, alone or together: two hubs, hubs without an API server, and agents
+//! killed at any step of a proxy's life. Also the hub's conditions of objects.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use portreeve_tests::udp::{Echo, Flow};
 use portreeve_tests::virtual_service::{Host, Service, said};
 use portreeve_tests::wait;
 
-/// The lease of a leader that is gone, and the time until somebody looks.
+/// The lease time of a dead leader, and the time until another hub checks it.
 const TAKE_OVER: Duration = Duration::from_secs(15);
-/// How long nothing must happen.
+/// How long nothing may happen.
 const QUIET: Duration = Duration::from_secs(3);
 /// The NodeProxy of the town's gateways.
 const GATEWAY: &str = "
@@ -27,7 +27,7 @@ metadata: {name: gateway}
 spec: {nodeSelector: {role: gateway}, labels: {app: envoy-ingress}}
 ";
 
-/// A VirtualService on the gateways with one listener of its own name, to the pods' port 10000.
+/// A VirtualService on the gateways with one listener of the same name, to the pods' port 10000.
 fn service(name: &str, port: u16) -> String {
     Service::new(name, "app: envoy-ingress").udp(name, port, &[Host::Pods("app: worker")], 10_000).yaml()
 }
@@ -44,7 +44,7 @@ async fn stored(town: &Town, name: &str) -> Result<VirtualService> {
     Ok(Api::<VirtualService>::namespaced(town.client.clone(), "default").get(name).await?)
 }
 
-/// Waits until an object's condition is of its present generation.
+/// Waits until an object's condition is for its current generation.
 async fn condition(town: &Town, name: &str, kind: &str) -> Result<Condition> {
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
     wait::seen(api, wait::named(name), (&format!("{kind} of {name}"), BOUND), |object| {
@@ -55,7 +55,7 @@ async fn condition(town: &Town, name: &str, kind: &str) -> Result<Condition> {
     .await
 }
 
-/// Nothing writes an object for a while.
+/// Checks that an object isn't written for a while.
 async fn untouched(town: &Town, name: &str) -> Result<()> {
     let before = stored(town, name).await?.metadata.resource_version;
     let api = Api::<VirtualService>::namespaced(town.client.clone(), "default");
@@ -115,7 +115,7 @@ async fn two_hubs_serve_one_of_them_writes_and_the_other_takes_over() -> Result<
     Ok(())
 }
 
-/// An object without a listener that can be opened.
+/// An object with no listener that can be opened.
 const NOWHERE: &str = "apiVersion: servicemesh.l7mp.io/v1\nkind: VirtualService\nmetadata: {name: nowhere}\n\
                        spec: {selector: {app: envoy-ingress}, listeners: [{name: nowhere, tcp: {port: 5002}}]}\n";
 
@@ -170,7 +170,7 @@ async fn conditions_say_what_is_thought_of_which_generation_and_are_written_once
     for name in ["good", "short", "nowhere", "absent", "far"] {
         untouched(&town, name).await?;
     }
-    // A new generation is said to be seen, and a selection that finds somebody to be resolved.
+    // A new generation is observed, and a selection that finds pods counts as resolved.
     let since = condition(&town, "good", "Accepted").await?.last_transition_time;
     town.apply(&good.replace("port: 5000", "port: 5009")).await?;
     let renewed = condition(&town, "good", "Accepted").await?;
@@ -189,13 +189,13 @@ async fn an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_ve
     let gateway = town.nodes[0].gateway();
     town.apply(&service("call", 5000)).await?;
     listeners(&gateway, &["call"], BOUND).await?;
-    // As a definition of another version may have let it in.
+    // As an older CRD may have accepted it.
     let crd = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds/virtualservices.servicemesh.l7mp.io.yaml");
     let tight = std::fs::read_to_string(crd)?;
     let loose: Vec<&str> = tight.lines().filter(|line| !line.contains("maximum: 65535")).collect();
     town.apply(&loose.join("\n")).await?;
     let bad = service("call", 5000).replace("port: 5000", "port: 70000");
-    // The server needs a moment to go by the new definition.
+    // The server needs a moment to use the new CRD.
     wait::until("a looser schema", BOUND, || async { town.apply(&bad).await.is_ok() }).await?;
     let found = condition(&town, "call", "Accepted").await?;
     println!("{}: {}", found.reason, found.message);
@@ -206,7 +206,7 @@ async fn an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_ve
     town.apply(&service("other", 5001)).await?;
     listeners(&gateway, &["call", "other"], BOUND).await?;
 
-    // A hub that never saw the good version, and an agent that comes back to it, take nothing away either.
+    // A hub that never saw the valid version, and an agent that reconnects to it, remove nothing either.
     let target = SocketAddr::new(town.nodes[0].address(), 5000);
     let flow = Flow::to(target).sockets(4).rate(200).lasting(BOUND).start(town.bed.root())?;
     for _ in 0..2 {
@@ -227,7 +227,7 @@ async fn an_object_past_the_schema_is_rejected_by_its_field_and_its_last_good_ve
     println!("over two restarts of hub and agent with an invalid object: {report}");
     report.lossless()?;
 
-    // What is valid again is served, and what is gone goes.
+    // An object that is valid again is served, and a deleted one is removed.
     town.apply(&service("call", 5003)).await?;
     println!("{}", said(&town.client, "call", ("Programmed", "True"), BOUND).await?);
     town.apply(&bad).await?;
@@ -274,7 +274,7 @@ async fn a_hub_that_starts_without_the_api_server_serves_nobody_and_takes_nothin
     Ok(())
 }
 
-/// The Envoys that live.
+/// Returns the living Envoys.
 fn envoys(town: &Town) -> BTreeSet<u32> {
     town.descendants_with("--base-id").into_iter().collect()
 }
@@ -284,18 +284,18 @@ async fn an_agent_killed_at_any_step_of_a_proxy_s_life_leaves_exactly_what_is_wa
     let mut town = Town::start(1).await?;
     let _worker = town.worker(1, 1, "app: worker", false).await?;
     town.apply(&service("call", 5000)).await?;
-    // Other moments in each round, from before the keeper is started until after Envoy is ready.
+    // The time differs in each round, from before the keeper starts until after Envoy is ready.
     for (round, moment) in [0, 15, 40, 70, 110, 160, 220, 300, 400, 600].into_iter().enumerate() {
         match round % 2 {
             0 => town.apply(GATEWAY).await?,
             _ => town.delete(GATEWAY).await?,
         }
-        // When it is killed is what the test varies; nothing is waited for.
+        // The time of the kill is the test's parameter; no event is awaited.
         tokio::time::sleep(Duration::from_millis(moment)).await;
         town.nodes[0].agent = None;
         town.start_agent(0)?;
     }
-    // The last round deleted.
+    // The last round deleted the objects.
     wait::until("no Envoy and no keeper", BOUND, || async {
         envoys(&town).is_empty() && town.descendants_with(" keep ").is_empty()
     })

@@ -1,5 +1,5 @@
-//! Two agents of one node beside each other, as in an update that surges: one of them is its agent at any time, and traffic does
-//! not notice which.
+//! Two agents of one node at the same time, as in an update with a surge: only one of them works at any time, and
+//! traffic isn't affected by which.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use portreeve_tests::process::Process;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::{under_test, wait};
 
-/// Trials whose datagrams the kernel may drop before the test gives up.
+/// How many trials may be void because the kernel dropped datagrams.
 const REPEATS: usize = 3;
-/// Where the canary's health is asked for, five times a second.
+/// The canary's health port, which is probed five times a second.
 const HEALTH: u16 = 1233;
 
 /// One process of the node's agent.
@@ -31,16 +31,16 @@ struct Scene {
     stage: Stage,
     canary: Worker,
     health: HealthPort,
-    /// Listeners that were asked for after the beginning.
+    /// Number of listeners added since the start.
     asked: Vec<String>,
-    /// Agents so far.
+    /// Number of agents so far.
     agents: usize,
 }
 
 // === impl Agent ===
 
 impl Agent {
-    /// Whether it says that it is alive, or ready; what it says if it is not.
+    /// Checks liveness or readiness. Returns the reason for a failure.
     fn says(&self, more: &[&str]) -> Result<()> {
         let mut command = under_test::command("agent")?;
         let done = command.arg("probe").arg("--socket").arg(&self.probes).args(more).output()?;
@@ -52,7 +52,7 @@ impl Agent {
         wait::until("a ready agent", BOUND, || async { self.says(&[]).is_ok() }).await
     }
 
-    /// Waits until it has ended its work for another's.
+    /// Waits until it has ended its work for another agent.
     async fn makes_room(&self) -> Result<()> {
         let unready = "its turn: another agent has this node";
         wait::until("an agent that makes room", BOUND, || async {
@@ -75,7 +75,7 @@ impl Scene {
         Ok(Self { stage, canary, health, asked: vec!["keyed".into(), "spread".into()], agents: 0 })
     }
 
-    /// Starts an agent beside those that are there.
+    /// Starts another agent.
     fn start(&mut self, admin: SocketAddr) -> Result<Agent> {
         self.agents += 1;
         let town = &mut self.stage.town;
@@ -86,7 +86,7 @@ impl Scene {
         Ok(Agent { process, probes })
     }
 
-    /// A change reaches the gateway, and nobody but one agent probes.
+    /// Checks that a change reaches the gateway, and that only one agent probes.
     async fn has_one_agent(&mut self) -> Result<()> {
         let number = u16::try_from(self.asked.len())?;
         let name = format!("more-{number}");
@@ -117,7 +117,7 @@ async fn node_has_one_agent_at_a_time_whichever_of_two_ends_hangs_or_dies() -> R
     for _ in 0..REPEATS {
         let traffic = scene.stage.traffic()?;
 
-        // The newer one takes over, dies, and leaves the node to the elder again.
+        // The newer agent takes over, dies, and leaves the node to the older one again.
         let begun = Instant::now();
         let mut second = scene.start(metrics)?;
         second.process.wait_log("the agent that was here has ended its work", BOUND)?;
@@ -134,7 +134,7 @@ async fn node_has_one_agent_at_a_time_whichever_of_two_ends_hangs_or_dies() -> R
         println!("the first is ready again after {:.1?}", begun.elapsed());
         scene.has_one_agent().await?;
 
-        // One that hangs is waited for no longer than a second, and has been asked when it goes on.
+        // A hanging agent is waited for at most a second, and gets the request when it continues.
         first.process.stop()?;
         let mut third = scene.start(metrics)?;
         third.process.wait_log("does not answer; beginning beside it", BOUND)?;
@@ -144,7 +144,7 @@ async fn node_has_one_agent_at_a_time_whichever_of_two_ends_hangs_or_dies() -> R
         scene.has_one_agent().await?;
         third.process.wait_log("serving metrics", BOUND)?;
 
-        // The elder is told to end, as in an update.
+        // The older agent is told to end, as in an update.
         first.process.terminate()?;
         ensure!(first.process.wait_exit(BOUND)?.success(), "{}", first.process.log());
         scene.has_one_agent().await?;

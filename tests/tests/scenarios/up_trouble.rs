@@ -1,4 +1,4 @@
-//! What `portreeve up` says of ports, directories and Envoys that it can't have, on a folder in a network of its own.
+//! The messages of `portreeve up` about unavailable ports, directories and Envoys, with a folder in its own network.
 
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -43,9 +43,9 @@ spec:
 /// A folder, and a network for its port.
 struct Folder {
     netns: Netns,
-    /// Holds the folder `objects` and run directories.
+    /// Contains the folder `objects` and run directories.
     dir: TempDir,
-    /// All that is started, and what that starts.
+    /// All started processes and their descendants.
     family: Family,
 }
 
@@ -53,14 +53,14 @@ struct Folder {
 
 impl Folder {
     fn new() -> Result<Self> {
-        // Short: Unix sockets live in it.
+        // A short path, because it contains Unix sockets.
         let dir = tempfile::Builder::new().prefix("ut-").tempdir()?;
         fs::create_dir(dir.path().join("objects"))?;
         fs::write(dir.path().join("objects/all.yaml"), OBJECTS)?;
         Ok(Self { netns: Netns::new("ut")?, dir, family: Family::new()? })
     }
 
-    /// `portreeve up` with this run directory.
+    /// Returns the command `portreeve up` with this run directory.
     fn up(&self, run: &str, more: &[&str]) -> Result<Process> {
         let mut command = under_test::command_in(&self.netns, "portreeve")?;
         command.arg("up").arg(self.dir.path().join("objects")).args(more);
@@ -70,7 +70,7 @@ impl Folder {
         Process::spawn(run, &command)
     }
 
-    /// Ends it, and waits until nothing is left.
+    /// Ends it, and waits until no process is left.
     fn end(self, mut last: Process) -> Result<()> {
         last.terminate()?;
         last.wait_exit(BOUND)?;
@@ -78,7 +78,7 @@ impl Folder {
     }
 }
 
-/// A socket that an Envoy of the same user could have.
+/// Opens a socket as another Envoy of the same user would.
 fn sharing_socket() -> Result<OwnedFd> {
     let made = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&made, ReusePort, &true)?;
@@ -86,7 +86,7 @@ fn sharing_socket() -> Result<OwnedFd> {
     Ok(made)
 }
 
-/// What it said after `from` bytes, wherever the lines break.
+/// Returns its output after `from` bytes, without line breaks.
 fn said(process: &Process, from: usize) -> String {
     process.log()[from..].split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -105,7 +105,7 @@ async fn port_that_another_process_has_is_not_active_until_it_is_free() -> Resul
     ensure!(!said(&up, 0).contains(" active "), "{}", up.log());
     drop(stranger);
     says(&up, 0, " active ").await?;
-    // The kernel would give half of the senders to whoever joins.
+    // The kernel would give half of the senders to a process that joins the port.
     let (seen, stranger) = (up.log().len(), folder.netns.enter(sharing_socket)??);
     says(&up, seen, &format!("shared: {own}")).await?;
     let seen = up.log().len();

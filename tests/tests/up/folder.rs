@@ -1,4 +1,4 @@
-//! What `portreeve up` makes of edits, of broken files and of a folder that goes and comes.
+//! How `portreeve up` handles edits, broken files, and a folder that vanishes and comes back.
 
 use std::fs;
 use std::io::Write as _;
@@ -39,12 +39,12 @@ async fn a_broken_file_keeps_its_last_good_content_and_its_line_is_named() -> Re
     let line = up.log().lines().find(|line| line.contains("call.yaml: ")).unwrap_or_default().to_owned();
     println!("{line}");
     ensure!(line.contains(" line ") && line.contains("last good content"), "{line}");
-    // A change elsewhere has been read since, and the broken file's listeners are there.
+    // A change in another file has been read since, and the broken file's listeners are still there.
     quickstart.add("node2.yaml", "apiVersion: v1\nkind: Gadget\nmetadata: {name: g}\n")?;
     up.wait_log("Gadget g: ", BOUND)?;
     quickstart.ports(&[17_000, 17_001]).await?;
     println!("still: {}", quickstart.asked(17_000)?);
-    // Mended, it counts again.
+    // Once repaired, the file is used again.
     quickstart.edit("call.yaml", "  selector: {app: gateway", "  selector: {app: gateway}")?;
     quickstart.edit("call.yaml", "port: 17001", "port: 17004")?;
     quickstart.ports(&[17_000, 17_004]).await
@@ -72,7 +72,7 @@ async fn broken_edits_leave_proxy_pods_and_listeners_as_they_are() -> Result<()>
     up.wait_log("VirtualService call: metadata.labels.app", BOUND)?;
     quickstart.edit("workers.yaml", "labels: {app: worker}", "labels: {app: on}")?;
     up.wait_log("Pod worker-1: metadata.labels.app", BOUND)?;
-    // A good edit beside a broken one counts: each object by itself.
+    // A valid edit next to a broken one is used: each object is handled separately.
     quickstart.edit(
         "workers.yaml",
         "name: worker-2\n  labels: {app: worker}",
@@ -93,7 +93,7 @@ async fn command_that_is_slow_to_write_a_file_closes_nothing() -> Result<()> {
     let mut up = quickstart.up().await?;
     let path = quickstart.folder().join("call.yaml");
     let text = fs::read_to_string(&path)?.replace("17001", "17006");
-    // The shell truncates the file before the command says its first word.
+    // The shell truncates the file before the command writes anything.
     let mut file = fs::File::create(&path)?;
     up.wait_log("call.yaml: it is empty", BOUND)?;
     quickstart.ports(&[17_000, 17_001]).await?;
@@ -112,7 +112,7 @@ async fn folder_that_is_gone_for_a_while_withdraws_nothing() -> Result<()> {
     fs::rename(&folder, &away)?;
     up.wait_log("stays in force", BOUND)?;
     quickstart.ports(&[17_000, 17_001]).await?;
-    // Back, and empty for a while.
+    // The folder is back, and empty for a while.
     fs::create_dir(&folder)?;
     let (begun, mut silent) = (Instant::now(), 0);
     wait::wait_until("three seconds of answers", BOUND, || {

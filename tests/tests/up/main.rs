@@ -1,4 +1,4 @@
-//! `portreeve up` and its offline companions, on a copy of the quickstart in a network of its own.
+//! `portreeve up` and its offline companions, with a copy of the quickstart in its own network.
 
 use std::fs;
 use std::io;
@@ -77,7 +77,7 @@ async fn command_whose_output_nobody_reads_goes_on_serving() -> Result<()> {
     let quickstart = Quickstart::new()?;
     let run = quickstart.run_dir().display().to_string();
     let command = quickstart.command(&format!("up DIR --log-level debug --run-dir {run}"))?;
-    // Both readers are gone before the first line.
+    // Both readers are gone before the first line is written.
     let (output, errors) = (io::pipe()?.1, io::pipe()?.1);
     let mut up = spawner::spawn(&command, |child| {
         child.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -192,7 +192,7 @@ fn is_listener(type_url: &str) -> bool {
     type_url == "type.googleapis.com/envoy.config.listener.v3.Listener"
 }
 
-/// Nodes, gateways and pods for the examples that come without.
+/// Nodes, gateways and pods for the examples without them.
 const WORLD: &str = "
 {apiVersion: v1, kind: Node, metadata: {name: here}}
 ---
@@ -220,7 +220,7 @@ fn envoy_takes_the_static_configuration_of_every_example() -> Result<()> {
         ("quickstart", None, &["nodeproxy/gateway"][..]),
         ("seed-a", Some(world.clone()), &["nodeproxy/gateway", "pod/default/worker-1"]),
         ("sidecar", Some(world.clone()), &["pod/default/caller-1"]),
-        // Its controllers write the objects of the example before.
+        // The example's controllers write the objects of the previous example.
         ("migration", Some(examples.join("seed-a")), &["nodeproxy/gateway", "pod/default/worker-1"]),
     ] {
         let nodes = (example == "migration").then(|| {

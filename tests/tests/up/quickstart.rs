@@ -1,4 +1,4 @@
-//! A copy of the quickstart in a network of its own, and `portreeve` run there.
+//! A copy of the quickstart in its own network, and `portreeve` run there.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,9 +19,9 @@ use tempfile::TempDir;
 /// A copy of the quickstart, and a network for its fixed ports.
 pub struct Quickstart {
     netns: Netns,
-    /// Holds `folder` and `run`; the directory for temporary files of what is started.
+    /// Contains `folder` and `run`, and is the directory for temporary files of started processes.
     pub dir: TempDir,
-    /// All that is started, and what that starts.
+    /// All started processes and their descendants.
     pub family: Family,
 }
 
@@ -29,7 +29,7 @@ pub struct Quickstart {
 
 impl Quickstart {
     pub fn new() -> Result<Self> {
-        // Short: Unix sockets live in it.
+        // A short path, because it contains Unix sockets.
         let dir = tempfile::Builder::new().prefix("up-").tempdir()?;
         let copy = Self { netns: Netns::new("up")?, dir, family: Family::new()? };
         fs::create_dir(copy.folder())?;
@@ -45,7 +45,7 @@ impl Quickstart {
         self.dir.path().join("folder")
     }
 
-    /// Changes a file of the folder as an editor does.
+    /// Changes a file of the folder like an editor.
     pub fn edit(&self, file: &str, from: &str, to: &str) -> Result<()> {
         let path = self.folder().join(file);
         let text = fs::read_to_string(&path)?;
@@ -57,12 +57,12 @@ impl Quickstart {
         Ok(fs::write(self.folder().join(file), text)?)
     }
 
-    /// `portreeve <words>` with the folder's path for every `DIR`.
+    /// Returns `portreeve <words>` with the folder's path for every `DIR`.
     pub fn portreeve(&self, words: &str) -> Result<Process> {
         Process::spawn("portreeve", &self.command(words)?)
     }
 
-    /// The same, to be started otherwise.
+    /// Returns the command without starting it.
     pub fn command(&self, words: &str) -> Result<Command> {
         let mut command = under_test::command_in(&self.netns, "portreeve")?;
         let folder = self.folder().display().to_string();
@@ -75,14 +75,14 @@ impl Quickstart {
         Ok(command)
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub fn finish(&self, words: &str) -> Result<(ExitStatus, String)> {
         let mut process = self.portreeve(words)?;
         let status = process.wait_exit(BOUND * 2)?;
         Ok((status, process.log()))
     }
 
-    /// `portreeve up` in a run directory of the test's choice, once both listeners are there.
+    /// Starts `portreeve up` in the test's own run directory, and waits until both listeners work.
     pub async fn up(&self) -> Result<Process> {
         let run = self.run_dir().display().to_string();
         let process = self.portreeve(&format!("up DIR --run-dir {run}"))?;
@@ -107,7 +107,7 @@ impl Quickstart {
         .await
     }
 
-    /// Who answers behind a port.
+    /// Returns the echoes that answer at a port.
     pub fn asked(&self, port: u16) -> Result<String> {
         let socket = udp::socket(&self.netns, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         socket.connect((Ipv4Addr::LOCALHOST, port))?;
@@ -118,7 +118,7 @@ impl Quickstart {
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    /// Waits until none of what was started, and of what that started, is left.
+    /// Waits until none of the started processes and their descendants is left.
     pub fn all_gone(&self) -> Result<()> {
         let gone = wait::wait_until("the end of all", BOUND, || self.family.members().is_empty());
         gone.with_context(|| {

@@ -1,5 +1,5 @@
-//! What hubs, agents and keepers of different versions say to each other: fields are only added. `fields-<version>.txt` has those
-//! of a version as it was; `UPDATE=1` writes that of this version.
+//! The protocols between hubs, agents and keepers of different versions: fields are only added. `fields-<version>.txt`
+//! has the fields of an earlier version; `UPDATE=1` writes those of this version.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The definitions, from the root of the project.
+/// The definitions, relative to the project's root.
 const FILES: [&str; 3] =
     ["hub/api/proto/plan.proto", "hub/api/proto/report.proto", "agent/keeper/proto/keeper.proto"];
 
@@ -19,7 +19,7 @@ fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/wire/fields-{version}.txt"))
 }
 
-/// Each field and value of a definition with its number and type: `Plan.listeners = 3 repeated Listener`.
+/// Returns each field and value of a definition with its number and type: `Plan.listeners = 3 repeated Listener`.
 fn fields(proto: &str) -> BTreeSet<String> {
     let (mut found, mut within) = (BTreeSet::new(), Vec::new());
     for line in proto.lines().map(|line| line.split("//").next().unwrap_or_default().trim()) {
