@@ -10,6 +10,7 @@ use super::*;
 
 mod crash;
 mod forgetful;
+mod kinds;
 mod trouble;
 
 /// Generous: the machine may be busy.
