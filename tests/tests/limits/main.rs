@@ -1,6 +1,6 @@
 //! The limits of the house style, as it counts them: how long files and functions may be, how deep blocks are nested, how
-//! many arguments a function has, how a file may be called, what must not be left in it, and that no files or folders of a
-//! crate import each other in a circle, what pure code depends on, and who may name a kind.
+//! many arguments a function has, how a file may be called, what must not be left in it, that no files or folders of a
+//! crate import each other in a circle, what pure code depends on, and who may name a kind of object or of proxy.
 
 mod circles;
 mod crates;
@@ -10,6 +10,7 @@ mod imports;
 mod kinds;
 mod known;
 mod modules;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -121,6 +122,17 @@ fn files_and_folders_of_a_crate_import_each_other_in_one_direction() {
     assert!(crates.len() > 5, "only {crates:?} found");
     let found = crates.iter().flat_map(|root| circles::circles(root, &sources).unwrap());
     let wrong = circles::differences(&found.collect::<Vec<_>>(), known::CIRCLES);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn resource_types_of_one_kind_of_proxy_are_named_in_its_places_alone() {
+    let root = root();
+    let mut wrong = Vec::new();
+    for path in rust_files(&root).into_iter().filter(|path| path.is_file()) {
+        let name = path.strip_prefix(&root).unwrap();
+        wrong.extend(proxies::faults(name, &std::fs::read_to_string(&path).unwrap()));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

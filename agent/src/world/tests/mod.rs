@@ -20,6 +20,7 @@ use crate::translate::ProxyKind;
 
 mod backings;
 mod feed;
+mod fleets;
 mod former;
 mod health;
 mod hosts;
