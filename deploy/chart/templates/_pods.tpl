@@ -1,4 +1,4 @@
-{{/* What a user may say of where a pod runs: nothing, unless it is said. Takes the part's values and the whole context. */}}
+{{/* Scheduling fields of a pod, only those that have values. Arguments: the component's values and the root context. */}}
 {{- define "portreeve.scheduling" -}}
 {{- with index . 0 }}
 {{- with .priorityClassName }}
@@ -16,7 +16,7 @@ imagePullSecrets: {{- toYaml . | nindent 0 }}
 {{- end }}
 {{- end }}
 
-{{/* A container's image and resources. Takes the part's values. */}}
+{{/* A container's image and resources. Argument: the component's values. */}}
 {{- define "portreeve.container" -}}
 image: "{{ .image.repository }}:{{ .image.tag }}"
 {{- with .image.pullPolicy }}
