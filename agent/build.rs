@@ -1,4 +1,4 @@
-//! Compiles the client's stubs of the reports (their messages are portreeve-api's), without a system protoc.
+//! Generates the client stubs of the Reports service for portreeve-api's messages. No system protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../hub/api/proto");

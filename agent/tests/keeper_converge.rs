@@ -1,4 +1,4 @@
-//! What an agent left half done, the next one completes; and who may attach.
+//! An agent completes what its predecessor left unfinished; and which keepers may attach.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod keeper_rig;
@@ -14,7 +14,7 @@ use portreeve_keeper::{Phase, SpecError};
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-/// Exactly one keeper with exactly one Envoy, and these are the reported ones.
+/// Checks that there is exactly one keeper with exactly one Envoy, and that these are the reported ones.
 fn assert_single(rig: &Rig, state: &portreeve_keeper::State) {
     assert_eq!(rig.keepers(&state.name), [state.keeper_pid]);
     assert_eq!(rig.envoys(&state.name), [state.envoy_pid.unwrap()]);

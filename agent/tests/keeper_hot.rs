@@ -24,7 +24,7 @@ fn changed_spec_restarts_envoy_hot_under_the_same_keeper() {
     let before = agent.live("gateway");
     let spec = talkative(rig.spec("gateway"));
     agent.keepers.ensure(spec.clone()).unwrap();
-    // Two Envoys of one keeper, and both are the proxy.
+    // One keeper has two Envoys, and both belong to the proxy.
     let both = wait_for("an heir", BOUND, || Some(rig.envoys("gateway")).filter(|pids| pids.len() == 2));
     for pid in both {
         assert_eq!(agent.keepers.proxy_of(pid).as_deref(), Some("gateway"));
@@ -35,7 +35,7 @@ fn changed_spec_restarts_envoy_hot_under_the_same_keeper() {
     assert_eq!(rig.envoys("gateway"), [after.envoy_pid.unwrap()]);
     agent.keepers.ensure(spec).unwrap();
     assert_eq!(agent.running("gateway").envoy_pid, after.envoy_pid);
-    // A crash begins again at epoch 0.
+    // After a crash, the epoch is 0 again.
     send(after.envoy_pid.unwrap(), Signal::SIGKILL);
     let again = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
     assert_eq!((again.epoch, again.base_id), (0, before.base_id));
@@ -68,7 +68,7 @@ fn heir_without_an_agent_waits_and_the_elder_serves_on() {
     agent.keepers.ensure(rig.spec("gateway")).unwrap();
     let before = agent.live("gateway");
     drop(agent);
-    // The keepers' agent is there, what it serves proxies from is not.
+    // The agent's keeper service is there, but its xDS socket isn't.
     let away = rig.agent_that(Part::RunAndServe, false);
     let mut spec = rig.spec("gateway");
     spec.ads_socket = rig.socket().with_file_name("nobody.sock");
@@ -80,7 +80,7 @@ fn heir_without_an_agent_waits_and_the_elder_serves_on() {
     });
     let state = rig.state("gateway").unwrap();
     assert_eq!((state.envoy_pid, state.epoch, state.phase), (before.envoy_pid, 0, Phase::Running));
-    // A killed keeper leaves none of the two, and its successor starts one.
+    // If a keeper is killed, both its Envoys end, and its successor starts one.
     send(before.keeper_pid, Signal::SIGKILL);
     let after = away.until("gateway", |_, state| {
         state.keeper_pid != before.keeper_pid && state.envoy_pid.is_some() && state.phase == Phase::Running
@@ -143,7 +143,7 @@ fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
     assert!(rig.dir("gateway").is_locked().unwrap());
     let handover = rig.dir("gateway").handover();
     wait_for("the other build's first look", BOUND, || (!handover.exists()).then_some(()));
-    // It is the Envoy's parent in every way: it hands it over, sees it crash, and ends it.
+    // The new keeper acts as the Envoy's parent: it hands the Envoy over, notices its crash, and ends it.
     agent.keepers.ensure(talkative(rig.spec("gateway"))).unwrap();
     let hot = agent.until("gateway", |_, state| state.epoch == 1);
     assert_eq!((hot.restarts, hot.keeper_pid), (0, before.keeper_pid));

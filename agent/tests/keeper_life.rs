@@ -1,4 +1,4 @@
-//! Keepers and real Envoys through deaths, stops and changes.
+//! Keepers and real Envoys when processes die, stop and change.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod keeper_rig;
@@ -152,7 +152,8 @@ fn foreign_envoy_with_base_id_0_and_ours_do_not_clash() {
     let spec = rig.spec("gateway");
     let sockets = || std::fs::read_to_string("/proc/net/unix").unwrap();
     let base_ids = || portreeve_keeper::envoy::base_id::in_use(&sockets());
-    // Without --base-id it takes 0. If another has that here already, this one ends and the other is the foreigner.
+    // Without --base-id, this Envoy takes 0. If another process has 0 already, this one ends and the other plays its
+    // role.
     let mut foreign = Command::new(&spec.envoy).args(["--config-yaml", "{}", "-l", "off"]).spawn().unwrap();
     wait_for("a foreign Envoy", BOUND, || base_ids().contains(&0).then_some(()));
     agent.keepers.ensure(spec).unwrap();

@@ -1,4 +1,4 @@
-//! Finding Envoy: the order of the places, and what a person is told when there is none.
+//! Finding Envoy: the order of the places, and the error message if there is none.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! An Envoy that the kernel ends for want of memory, in a real cgroup with a limit.
+//! An Envoy that the kernel kills for lack of memory, in a real cgroup with a limit.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod keeper_rig;
@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 use portreeve_keeper::Exit;
 use portreeve_keeper::memory::{Memory, directories};
 
-/// Too little for any Envoy, enough for a keeper.
+/// Too little for any Envoy, enough for a keeper. In bytes.
 const LIMIT: u64 = 16 << 20;
 
-/// A memory cgroup with a limit, below the test's own; removed when it is dropped.
+/// A memory cgroup with a limit, below the test's own. It is removed on drop.
 struct Limited(PathBuf);
 
 impl Limited {
@@ -57,8 +57,8 @@ fn envoy_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_
     let rig = Rig::new();
     let agent = rig.agent_that(Part::Nothing, false);
     let spec = rig.spec("gateway");
-    // In the page cache, on this process's account: under the limit the programs' own pages would be dropped and read again
-    // for ever, and nobody would be killed.
+    // Read into the page cache, charged to this process: under the limit, the programs' own pages would be dropped and
+    // read again endlessly, and nothing would be killed.
     for program in [spec.envoy.as_path(), Path::new(AGENT)] {
         assert!(fs::read(program).unwrap().len() > 1 << 20);
     }
@@ -70,7 +70,7 @@ fn envoy_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_
     send(keeper.id(), Signal::SIGTERM);
     keeper.wait().unwrap();
 
-    // One that somebody killed is not counted.
+    // A process that was killed by a signal from another process isn't counted.
     let rig = Rig::new();
     let agent = rig.agent();
     agent.keepers.ensure(rig.spec("gateway")).unwrap();

@@ -1,4 +1,4 @@
-//! Ports under 1024 for an Envoy that is not root's.
+//! Ports below 1024 for an Envoy that doesn't run as root.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod keeper_rig;
@@ -23,7 +23,7 @@ const LISTENER: &str = r#"{static_resources: {listeners: [{name: dns, udp_listen
   matcher: {on_no_match: {action: {name: route, typed_config: {
    "@type": type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route, cluster: xds}}}}}}]}]}}"#;
 
-/// A copy of `program` that everybody may run, with a capability in its file if `capable`.
+/// Copies `program` so that every user may run it, with a capability in its file if `capable`.
 fn copy(program: &Path, directory: &Path, capable: bool) -> PathBuf {
     let copied = directory.join(program.file_name().unwrap());
     fs::copy(program, &copied).unwrap();

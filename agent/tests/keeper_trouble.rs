@@ -1,4 +1,4 @@
-//! Envoys that do not start, files that are broken, and what a proxy listens on.
+//! Envoys that don't start, broken files, and the ports of a proxy.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod keeper_rig;
@@ -42,7 +42,7 @@ fn state_that_cannot_be_written_is_written_when_it_can_be() {
     let agent = rig.agent();
     agent.keepers.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
-    // A directory where the file is to be written first: a failure that also root has, and that goes away.
+    // A directory in the place of the temporary file: a failure that also affects root, and that can be undone.
     let in_the_way = rig.dir("gateway").state().with_extension(format!("tmp{}", before.keeper_pid));
     fs::create_dir(&in_the_way).unwrap();
     send(before.envoy_pid.unwrap(), Signal::SIGKILL);
@@ -134,7 +134,7 @@ fn health_listener_answers_and_nothing_else_listens() {
     assert_eq!(listening(gateway), BTreeSet::new());
 }
 
-/// The TCP ports that the process `pid` listens on.
+/// Returns the TCP ports that the process `pid` listens on.
 fn listening(pid: u32) -> BTreeSet<u16> {
     let fds = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     let links = fds.filter_map(|fd| fs::read_link(fd.path()).ok()?.into_os_string().into_string().ok());

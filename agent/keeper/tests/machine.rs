@@ -1,4 +1,4 @@
-//! The life of one Envoy, spoken to the struct; no process and no waiting.
+//! The life cycle of one Envoy, tested on the struct without processes and waiting.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn mk_running() -> Life {
     life
 }
 
-/// One with an heir that was just started for order "two".
+/// Creates a machine with an heir that was just started for order "two".
 fn mk_with_heir() -> Life {
     let mut life = mk_running();
     life.on(Event::Live);
@@ -61,7 +61,7 @@ impl Life {
         self.machine.on(event, self.now)
     }
 
-    /// Lets time pass until the machine wakes, and returns how long that was and what it does.
+    /// Advances the time until the machine wakes. Returns the duration and the machine's action.
     fn wake(&mut self) -> (Duration, Option<Action>) {
         let at = self.machine.wake().unwrap();
         assert_eq!(self.machine.on(Event::Tick, at - Duration::from_millis(1)), None, "too early");
@@ -211,7 +211,7 @@ fn heir_that_fails_is_tried_again_later_each_time_while_the_elder_serves() {
         assert_eq!(life.machine.last_exit(), Some(&Exit::Error("no such field".into())));
         assert_eq!(life.wake(), (Duration::from_millis(milliseconds), Some(Action::SpawnHeir)));
     }
-    // A better order has not to wait, and one that takes everything back ends the attempts.
+    // A better order needn't wait, and an order that restores the old spec ends the attempts.
     life.on(heir_fails());
     assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), Some(Action::SpawnHeir));
     life.on(heir_fails());
@@ -226,7 +226,7 @@ fn heir_of_an_outdated_order_is_killed_and_followed_by_one_of_the_newest() {
     assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), Some(Action::KillHeir));
     assert_eq!(life.on(Event::Ordered(mk_order("four", 5))), None);
     assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), Some(Action::SpawnHeir));
-    // Taken back: none follows.
+    // The order was withdrawn, so no further heir is started.
     assert_eq!(life.on(Event::Ordered(mk_order("one", 5))), Some(Action::KillHeir));
     assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), None);
     assert_eq!((life.machine.wake(), life.machine.phase()), (None, Phase::Running));
@@ -250,7 +250,7 @@ fn elder_that_crashes_takes_the_heir_along_and_a_plain_start_follows_both() {
         }
         assert_eq!(life.on(crash()), Some(Action::KillHeir), "{live}");
         assert_eq!((life.machine.phase(), life.machine.wake()), (Phase::Backoff, None));
-        // The heir's end is waited for, and the backoff.
+        // The machine waits for the heir's end, and then for the backoff.
         assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), None);
         assert_eq!(life.wake(), (Duration::from_millis(100), Some(Action::Spawn)));
         assert_eq!((life.machine.order().hash.as_str(), life.machine.restarts()), ("two", 1));
@@ -342,6 +342,6 @@ fn envoy_gives_way_to_its_successor_and_is_ended_only_when_that_does_not_come() 
     let mut life = mk_running();
     life.on(Event::Yield);
     assert_eq!(life.on(Event::Succeeded), Some(Action::Finish));
-    // With an heir of its own there is nobody to give way to.
+    // If it has an heir of its own, it doesn't yield.
     assert_eq!(mk_with_heir().on(Event::Yield), Some(Action::KillHeir));
 }

@@ -1,4 +1,4 @@
-//! The keeper's protocol against golden bytes: keepers and agents of different versions speak it to each other.
+//! The keeper's protocol, compared with golden bytes, because keepers and agents of different versions use it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -105,8 +105,8 @@ fn instructions_have_the_golden_bytes_and_come_back() {
     assert_eq!(hex(&stop.encode_to_vec()), "1202081e");
 }
 
-/// An agent finds the state of a keeper of the first release, and a keeper the order of such an agent; the other way round
-/// they find what they would have written themselves.
+/// An agent can read the state of a first-release keeper, and a keeper the order of a first-release agent. In the other
+/// direction, they read what they would have written themselves.
 #[test]
 fn files_have_the_golden_text_and_are_read() {
     let state = State { envoy_ticks: Some(4711), ..mk_state() };
@@ -116,7 +116,7 @@ fn files_have_the_golden_text_and_are_read() {
     assert_eq!(serde_json::from_str::<Order>(&text("order.json")).unwrap(), mk_order());
 }
 
-/// What is new since the first release: a keeper of it passes over what it does not know.
+/// Fields added since the first release, which a first-release keeper ignores.
 #[test]
 fn memory_limit_and_extra_bootstrap_follow_the_bytes_of_the_first_release() {
     let mut order = mk_order();

@@ -1,4 +1,5 @@
-//! A run directory with agents that can die, real keepers and real Envoys; whatever is left is ended with the rig.
+//! A run directory with agents that can die, real keepers and real Envoys. All remaining processes are ended with the
+//! rig.
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -28,21 +29,21 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Streaming};
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_portreeve-agent");
-/// What any single step of these tests may take; they are much faster, on an idle machine.
+/// Timeout of any single step. On an idle machine the steps are much faster.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
 pub(crate) struct Rig {
     temp: tempfile::TempDir,
 }
 
-/// An agent in a runtime of its own: dropped, nothing of it goes on, as after SIGKILL.
+/// An agent in its own runtime. Nothing of it continues after a drop, as after SIGKILL.
 pub(crate) struct Agent {
     runtime: Option<Runtime>,
     pub(crate) keepers: Keepers,
     keepers_dir: PathBuf,
 }
 
-/// What an agent does of its work.
+/// The part of an agent's work that runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Nothing,
@@ -92,7 +93,7 @@ impl Rig {
         self.agent_of(AGENT.as_ref(), part, with_parent)
     }
 
-    /// One whose keepers are of this program.
+    /// Starts an agent whose keepers are started from this program.
     pub(crate) fn agent_of(&self, program: &Path, part: Part, with_parent: bool) -> Agent {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -116,24 +117,24 @@ impl Rig {
         Agent { keepers, keepers_dir: self.temp.path().join("keepers"), runtime: Some(runtime) }
     }
 
-    /// What the keeper of `name` wrote down last.
+    /// Returns the last state that the keeper of `name` wrote.
     pub(crate) fn state(&self, name: &str) -> Option<State> {
         serde_json::from_slice(&fs::read(self.dir(name).state()).ok()?).ok()
     }
 
-    /// The pids of living Envoys of `name`.
+    /// Returns the pids of living Envoys of `name`.
     pub(crate) fn envoys(&self, name: &str) -> Vec<u32> {
         let bootstrap = self.dir(name).bootstrap().display().to_string();
         processes(|command| command.contains(&bootstrap) && !command.contains("\0launch\0"))
     }
 
-    /// The pids of living keepers of `name`.
+    /// Returns the pids of living keepers of `name`.
     pub(crate) fn keepers(&self, name: &str) -> Vec<u32> {
         let dir = self.dir(name).path().display().to_string();
         processes(|command| command.contains(&format!("\0keep\0--dir\0{dir}\0")))
     }
 
-    /// Logs, for a failed test.
+    /// Returns logs for a failed test.
     pub(crate) fn evidence(&self, name: &str) -> String {
         let dir = self.dir(name);
         let files = [dir.keeper_log(), dir.state(), dir.envoy_log()];
@@ -156,7 +157,7 @@ impl Drop for Rig {
         }
         processes(|command| command.contains(&here)).into_iter().for_each(end);
         for base_id in names.iter().filter_map(|name| self.state(name)?.base_id) {
-            // Envoy's own, which a killed keeper could not remove.
+            // Envoy's own file, which a killed keeper could not remove.
             let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}", base_id * 10));
         }
     }
@@ -190,7 +191,8 @@ impl Agent {
 }
 
 impl Agent {
-    /// The same, and waits until its keeper has seen that it has its configuration: it could hand over.
+    /// Like `running`, and also waits until its keeper has seen that Envoy has its configuration, so that it could be
+    /// hot-restarted.
     pub(crate) fn live(&self, name: &str) -> State {
         let state = self.running(name);
         let log =
@@ -202,7 +204,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // Waits for a pass that is under way: it may be starting a keeper.
+        // Waits for a pass in progress, which may be starting a keeper.
         self.runtime.take().unwrap().shutdown_timeout(BOUND);
     }
 }
@@ -234,7 +236,7 @@ impl AggregatedDiscoveryService for EmptyAds {
     }
 }
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 pub(crate) fn wait_for<T>(what: &str, bound: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + bound;
     loop {
@@ -246,7 +248,7 @@ pub(crate) fn wait_for<T>(what: &str, bound: Duration, mut condition: impl FnMut
     }
 }
 
-/// What an Envoy's admin interface answers; none while nobody does.
+/// Returns the answer of an Envoy's admin interface; `None` if nobody answers.
 pub(crate) fn get(socket: &Path, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
@@ -257,7 +259,7 @@ pub(crate) fn get(socket: &Path, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// Whether a process is there and not only its remains.
+/// Returns whether a process is alive and not a zombie.
 pub(crate) fn alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
@@ -268,7 +270,7 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 }
 
 fn end(pid: u32) {
-    // It may have ended meanwhile.
+    // The process may have ended already.
     let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL);
     wait_for("end of a killed process", BOUND, || (!alive(pid)).then_some(()));
 }
