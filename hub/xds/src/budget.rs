@@ -1,18 +1,12 @@
 //! Limits on what a peer may make a server remember: subscribed names, names of unknown types, and the node's metadata.
-//! [`Load`] is an amount, [`Budget`] a limit that several streams of one peer share.
+//! A [`Load`] is an amount, a [`Budget`] a limit that several streams of one peer share.
 //!
 //! Without a limit, a stream that subscribed to a million names made a server of 5 MB take 306 MB (measured).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Names that a peer makes the server remember.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Number of names. A name counts once for each type.
-    pub names: usize,
-    /// Their total length, bytes.
-    pub bytes: usize,
-}
+use crate::load::Load;
+use crate::message::Node;
 
 /// The limit that all streams of one peer share. A stream that asks for more ends with RESOURCE_EXHAUSTED.
 #[derive(Debug)]
@@ -27,38 +21,6 @@ pub(crate) struct Share {
     limit: Load,
     own: Load,
     budget: Option<Arc<Budget>>,
-}
-
-// === impl Load ===
-
-impl Load {
-    /// Returns the load of these names.
-    pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        names.into_iter().fold(Self::default(), |load, name| load.plus(Self { names: 1, bytes: name.len() }))
-    }
-
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self { names: self.names.saturating_add(other.names), bytes: self.bytes.saturating_add(other.bytes) }
-    }
-
-    pub(crate) fn minus(self, other: Self) -> Self {
-        Self { names: self.names.saturating_sub(other.names), bytes: self.bytes.saturating_sub(other.bytes) }
-    }
-
-    fn within(self, limit: Self) -> bool {
-        self.names <= limit.names && self.bytes <= limit.bytes
-    }
-
-    /// Fails if this is more than the limit. `whose` starts the error's text.
-    pub(crate) fn check(self, limit: Self, whose: &str) -> Result<(), String> {
-        if self.within(limit) {
-            return Ok(());
-        }
-        Err(format!(
-            "{whose} asks for {} names of {} bytes; at most {} names of {} bytes together are served: subscribe to fewer",
-            self.names, self.bytes, limit.names, limit.bytes
-        ))
-    }
 }
 
 // === impl Budget ===
@@ -78,7 +40,7 @@ impl Budget {
     fn exchange(&self, before: Load, now: Load) -> Result<(), String> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = used.minus(before).plus(now);
-        sum.check(self.limit, "the peer, over all its streams,")?;
+        check(sum, self.limit, "the peer, over all its streams,")?;
         *used = sum;
         Ok(())
     }
@@ -96,7 +58,7 @@ impl Share {
         if now == self.own {
             return Ok(());
         }
-        now.check(self.limit, "the stream")?;
+        check(now, self.limit, "the stream")?;
         if let Some(budget) = &self.budget {
             budget.exchange(self.own, now)?;
         }
@@ -112,6 +74,24 @@ impl Drop for Share {
             *used = used.minus(self.own);
         }
     }
+}
+
+/// Returns what the server remembers of a node.
+pub(crate) fn of_node(node: &Node) -> Load {
+    let fields = node.metadata.iter();
+    let texts = fields.map(|(name, text)| Load { names: 1, bytes: name.len() + text.len() });
+    texts.fold(Load { names: 0, bytes: node.id.len() + node.cluster.len() }, Load::plus)
+}
+
+/// Fails if a load is more than the limit. `whose` starts the error's text.
+pub(crate) fn check(load: Load, limit: Load, whose: &str) -> Result<(), String> {
+    if load.names <= limit.names && load.bytes <= limit.bytes {
+        return Ok(());
+    }
+    Err(format!(
+        "{whose} asks for {} names of {} bytes; at most {} names of {} bytes together are served: subscribe to fewer",
+        load.names, load.bytes, limit.names, limit.bytes
+    ))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! [`Session`] is one stream's protocol as a synchronous struct, and a [`View`] is the snapshot of one node with the streams
 //! that watch it. `net` adds a tonic server and a client that reconnects. (nix is used for one socket option, SO_PEERPIDFD.)
 
-mod budget;
 pub mod encode;
 pub mod envoy;
+mod load;
 pub mod message;
 mod place;
 mod protobuf;
@@ -17,6 +17,8 @@ mod table;
 pub mod view;
 pub mod watch;
 
+#[cfg(feature = "net")]
+mod budget;
 #[cfg(feature = "net")]
 pub mod client;
 #[cfg(feature = "net")]
@@ -46,8 +48,8 @@ pub mod unix;
 #[cfg(feature = "net")]
 pub mod wire;
 
-pub use budget::{Budget, Load};
 pub use envoy::EnvoyType;
+pub use load::Load;
 pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};
 pub use session::Session;
@@ -55,6 +57,8 @@ pub use snapshot::{Changes, Snapshot, Withheld};
 pub use view::View;
 pub use watch::Watch;
 
+#[cfg(feature = "net")]
+pub use budget::Budget;
 #[cfg(feature = "net")]
 pub use client::{ClientSession, Delta, Sink, Upsert};
 #[cfg(feature = "net")]

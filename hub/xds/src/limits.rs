@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use crate::budget::Load;
+use crate::load::Load;
 
 /// Limits of a server.
 #[derive(Clone, Copy, Debug)]

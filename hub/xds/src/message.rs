@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::budget::Load;
 use crate::resource::{Name, Resource, ResourceType, Version};
 
 /// The two variants of the transport protocol.
@@ -120,17 +119,6 @@ impl<T: ResourceType> Kind<T> {
     /// Returns the kind of a type URL.
     pub fn of(url: &str) -> Self {
         T::from_type_url(url).map_or_else(|| Self::Unknown(url.into()), Self::Known)
-    }
-}
-
-// === impl Node ===
-
-impl Node {
-    /// Returns what the server remembers of the node.
-    pub(crate) fn load(&self) -> Load {
-        let fields = self.metadata.iter();
-        let texts = fields.map(|(name, text)| Load { names: 1, bytes: name.len() + text.len() });
-        texts.fold(Load { names: 0, bytes: self.id.len() + self.cluster.len() }, Load::plus)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use tonic::{Status, Streaming};
 
-use crate::budget::Share;
+use crate::budget::{self, Share};
 use crate::limits::{Limits, Permit};
 use crate::message::Response;
 use crate::resource::ResourceType;
@@ -158,7 +158,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
                 self.report.source.event(&self.report.info, &event);
             }
             self.watch.check()?;
-            self.share.set(self.watch.load().plus(self.report.info.node.load()))
+            self.share.set(self.watch.load().plus(budget::of_node(&self.report.info.node)))
         });
         handled.map_err(|text| {
             self.report.source.exhausted(&self.report.info, &text);

@@ -3,7 +3,8 @@
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::budget::Load;
+use crate::budget::check;
+use crate::load::Load;
 use crate::message::Variant;
 
 /// Longest accepted node, bytes. Envoy 1.40 lists its 516 extensions there: 61 kB (measured).
@@ -74,7 +75,7 @@ impl Tally {
                 "the node has {length} bytes; at most {NODE} are taken: shorten its metadata"
             ));
         }
-        self.load.check(limit, "one request")
+        check(self.load, limit, "one request")
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::budget::Load;
+use crate::load::Load;
 use crate::message::{Event, Request, Response, Variant};
 use crate::resource::ResourceType;
 use crate::session::Session;

@@ -12,7 +12,7 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use crate::budget::Load;
+use crate::load::Load;
 use crate::message::{Kind, Node, Request, Variant};
 use crate::resource::ResourceType;
 use crate::tally::{Tally, head};

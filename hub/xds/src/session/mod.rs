@@ -17,7 +17,7 @@ mod unknown;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::budget::Load;
+use crate::load::Load;
 use crate::message::{Event, Kind, Request, Response, Variant};
 use crate::place::Place;
 use crate::resource::{Name, ResourceType, position};

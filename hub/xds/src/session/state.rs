@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::entries::{Entries, Entry, Key, Standing};
-use crate::budget::Load;
+use crate::load::Load;
 use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version};
 use crate::snapshot::Snapshot;

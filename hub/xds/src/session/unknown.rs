@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::budget::Load;
+use crate::load::Load;
 use crate::message::{Request, Response, Variant};
 use crate::resource::{Name, Version};
 
