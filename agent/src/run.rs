@@ -35,7 +35,7 @@ use crate::traces::Tracer;
 use crate::translate::Defaults;
 use crate::turn::{Passed, Turn};
 use crate::world::{Account, World};
-use crate::{ads, envoy, families, health, metrics, names, proxies, reports, status};
+use crate::{ads, envoy, families, metrics, names, prober, proxies, report_writer, reports};
 
 /// Default of --max-stale, in seconds.
 pub const MAX_STALE: u32 = 3600;
@@ -281,7 +281,7 @@ fn spawn_cluster(
     let (heart, state) = (Heart::default(), local.clone());
     liveness.watch("the agent's state", &heart);
     tasks.spawn("heart", heart.keep(move || state.read(|_| ())));
-    let report = status::writer::run(client.clone(), local.clone(), agent.keepers.clone());
+    let report = report_writer::run(client.clone(), local.clone(), agent.keepers.clone());
     tasks.spawn("node report", report);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", local.node()));
     let (pods, guard) = (Api::<KubePod>::all(client), readiness.guard("this node's pods"));
@@ -380,8 +380,8 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         presumed.keep_presumptions().await;
         Ok(())
     });
-    tasks.spawn("health", health::run(local.clone()));
-    tasks.spawn("the hub's lease", health::follow_hub(local.clone(), replicas.clone()));
+    tasks.spawn("health", prober::run(local.clone()));
+    tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
     let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
     tasks.spawn("nodeproxies", proxies::run(local.clone(), keepers.clone(), common));
     let running = keepers.clone();

@@ -158,7 +158,7 @@ const ROWS: [Answer; 27] = [
     Proven(&[
         ("tests/tests/scenarios/checks.rs", "checks_by_http_and_tcp_and_none_are_what_the_object_says"),
         ("hub/src/resolve/a/tests.rs", "http_check_keeps_its_path"),
-        ("agent/src/health/probe.rs", "http_answers_of_200_and_300_are_healthy_and_all_others_are_not"),
+        ("agent/src/prober/probe.rs", "http_answers_of_200_and_300_are_healthy_and_all_others_are_not"),
         ("agent/tests/keeper_trouble.rs", "health_listener_answers_and_nothing_else_listens"),
     ]),
     // A15: the same selectors for proxies and endpoints; gateway, sidecar, app.

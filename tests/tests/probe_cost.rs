@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use portreeve_agent::health;
 use portreeve_agent::identity::{Door, Identity};
 use portreeve_agent::keepers::Keepers;
 use portreeve_agent::local::Local;
+use portreeve_agent::prober;
 use portreeve_agent::translate::Families;
 use portreeve_agent::world::World;
 use portreeve_api::pod::Pod;
@@ -105,7 +105,7 @@ fn a_thousand_targets_twice_a_second() -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let floor = floor(port)?;
         let before = on_cpu()?;
-        let _ = runtime.block_on(async { tokio::time::timeout(RUN, health::run(local)).await });
+        let _ = runtime.block_on(async { tokio::time::timeout(RUN, prober::run(local)).await });
         Ok((on_cpu()? - before, floor))
     })?;
     wait_until("a first result of each", Duration::from_secs(20), || {

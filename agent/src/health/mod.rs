@@ -1,7 +1,7 @@
 //! Health: which targets this agent probes, the results, and their meaning for each endpoint that this node uses.
 //!
-//! [`Book`] is the state (pure, part of the world), [`Schedule`] decides when each target is probed (pure), and
-//! [`run()`] is the only task that probes.
+//! [`Book`] is the state (pure, part of the world), and [`Schedule`] decides when each target is probed (pure). Probes
+//! are made by [`crate::prober`].
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,8 +14,7 @@ use portreeve_xds::Name;
 
 mod book;
 mod counter;
-mod probe;
-mod run;
+mod outcome;
 mod schedule;
 mod targets;
 #[cfg(test)]
@@ -25,8 +24,7 @@ mod watched;
 
 pub use book::{Book, Counts};
 pub use counter::{Counter, Failure, Verdict};
-pub use probe::{Outcome, Sockets, probe};
-pub use run::{follow_hub, run};
+pub use outcome::Outcome;
 pub use schedule::{Job, Schedule};
 pub use targets::{Place, Point, Uses, uses};
 pub use verdicts::LEASE;

@@ -1,16 +1,13 @@
-//! What this node has to say about its Plans and proxies. Pure: state in, words out; the shells are [`crate::local`],
-//! which keeps [`Book`] up to date, and [`writer`], which writes the node's report.
+//! What this node has to say about its Plans and proxies. Pure: state in, words out. [`crate::local`] keeps [`Book`] up
+//! to date, and `report_writer` writes the node's report.
 
 mod book;
-mod leaving;
+pub mod leaving;
 pub mod node_report;
-mod older_schema;
 mod plan;
 mod proxies;
-mod sessions;
 #[cfg(test)]
 mod tests;
-pub mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

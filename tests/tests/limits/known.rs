@@ -2,17 +2,7 @@
 
 /// The members of each circle. A circle that changes must be changed here, and a mended one must be removed.
 pub const CIRCLES: &[&[&str]] = &[
-    &[
-        "agent/src/health",
-        "agent/src/local",
-        "agent/src/restore",
-        "agent/src/status",
-        "agent/src/store",
-        "agent/src/traces",
-        "agent/src/world",
-    ],
     &["agent/src/identity", "agent/src/keepers"],
-    &["agent/src/health/probe", "agent/src/health/schedule"],
     &[
         "agent/src/keepers/attach",
         "agent/src/keepers/book",

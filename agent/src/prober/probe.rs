@@ -16,7 +16,7 @@ use portreeve_api::http_path::HttpPath;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
-use super::Job;
+use crate::health::{Job, Outcome};
 
 /// Maximum size of an HTTP response's head, in bytes. The body isn't read.
 const LONGEST_HEAD: usize = 8 << 10;
@@ -24,17 +24,6 @@ const LONGEST_HEAD: usize = 8 << 10;
 /// Maximum number of kept sockets per address family. It exceeds the probes that start together on a node with a
 /// thousand targets.
 const IDLE: usize = 64;
-
-/// The result of one probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The probe succeeded.
-    Up,
-    /// The probe failed, for this reason.
-    Down(String),
-    /// This host couldn't probe, for this reason. That says nothing about the endpoint.
-    Hampered(String),
-}
 
 /// Sockets that are reused by later probes, by address family. Reusing one costs the kernel a fifth less than creating
 /// one: 25 us instead of 31 us per probe.

@@ -7,9 +7,13 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use portreeve_runtime::now_ms;
 
-use super::{Job, Outcome, Schedule, Sockets, Target, Verdict, probe};
+use crate::health::{Job, Outcome, Schedule, Target, Verdict};
 use crate::local::Local;
 use crate::replicas::Replicas;
+
+mod probe;
+
+pub use probe::{Sockets, probe};
 
 /// Maximum number of concurrent probes. With the default timeout of 100 ms, that allows 2,500 per second even if none
 /// is answered.

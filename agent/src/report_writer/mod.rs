@@ -13,10 +13,13 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::own::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
-use super::node_report::{Facts, Pace, said};
-use super::{leaving, older_schema, sessions};
 use crate::keepers::Keepers;
 use crate::local::Local;
+use crate::status::leaving;
+use crate::status::node_report::{Facts, Pace, said};
+
+mod older_schema;
+mod sessions;
 
 /// Field manager of what is written.
 const MANAGER: &str = "portreeve-agent";
