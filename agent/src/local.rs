@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use portreeve_api::PlanType;
+use portreeve_api::model::NodeProxy;
 use portreeve_api::pod::Pod;
-use portreeve_api::{PlanType, plan};
 use portreeve_xds::{Budget, Event, Hello, Name, Peer, Source, StreamGuard, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
@@ -190,12 +191,13 @@ impl Local {
         self.hosts.subscribe()
     }
 
-    /// The NodeProxies that this node runs; none while the hub has not said everything, or one that was kept can't be
-    /// read: an incomplete answer would end proxies that are wanted.
-    pub fn node_proxies(&self) -> Option<BTreeMap<Name, plan::NodeProxy>> {
+    /// The NodeProxies that this node runs, `None` for one that makes no sense; `None` in all while the hub has not said
+    /// everything, or one that was kept can't be read: an incomplete answer would end proxies that are wanted.
+    pub fn node_proxies(&self) -> Option<BTreeMap<Name, Option<NodeProxy>>> {
         let inner = self.lock();
         let known = inner.world.complete() && (!inner.doubtful || inner.world.heard_node_proxies());
-        known.then(|| inner.world.node_proxies().clone())
+        let all = inner.world.wanted_node_proxies();
+        known.then(|| all.map(|(name, proxy)| (name.clone(), proxy.cloned())).collect())
     }
 
     /// Changes the world, and tells everybody.
@@ -233,6 +235,9 @@ impl Local {
     }
 
     fn react(&self, effects: &Effects) {
+        for error in &effects.refused {
+            tracing::warn!(error, "what the hub sent makes no sense, the version before it stays in force");
+        }
         if effects.proxies {
             self.proxies.send_modify(|n| *n += 1);
         }

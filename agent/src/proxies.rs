@@ -2,11 +2,12 @@
 //! wants.
 
 use std::collections::BTreeSet;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve_api::plan;
+use portreeve_api::model::NodeProxy;
 use portreeve_api::refs::ProxyId;
 use portreeve_keeper::Spec;
 use portreeve_keeper::envoy::Family;
@@ -42,7 +43,9 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
         if let Some(wanted) = &wanted {
             let names: BTreeSet<String> = wanted.keys().map(ToString::to_string).collect();
             let news = wanted_before.as_ref() != Some(wanted);
-            for one in wanted.iter().filter(|_| news) {
+            // One that makes no sense runs on as it was.
+            let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
+            for one in readable.filter(|_| news) {
                 ensure((&local, &keepers), one, &common);
             }
             // Includes unwanted keepers that an earlier agent started, and those in pods.
@@ -59,7 +62,7 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
 }
 
 /// Makes a keeper run this NodeProxy.
-fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &plan::NodeProxy), common: &Common) {
+fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &NodeProxy), common: &Common) {
     let Some(envoy) = &common.envoy else {
         return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
     };
@@ -68,7 +71,7 @@ fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &plan::No
     }
 }
 
-fn spec(node: &str, (name, proxy): (&str, &plan::NodeProxy), envoy: &Path, common: &Common) -> Spec {
+fn spec(node: &str, (name, proxy): (&str, &NodeProxy), envoy: &Path, common: &Common) -> Spec {
     let settings = proxy.envoy.clone().unwrap_or_default();
     Spec {
         name: name.to_string(),
@@ -76,15 +79,15 @@ fn spec(node: &str, (name, proxy): (&str, &plan::NodeProxy), envoy: &Path, commo
         node_id: ProxyId::Node(name.into()).to_string(),
         node_cluster: node.to_string(),
         ads_socket: common.ads_socket.clone(),
-        concurrency: settings.concurrency.max(1),
+        concurrency: settings.concurrency.map_or(1, NonZeroU32::get),
         extra_args: settings.extra_args,
-        health_listener: u16::try_from(settings.health_listener).ok().filter(|p| *p != 0),
+        health_listener: settings.health_listener.map(NonZeroU16::get),
         drain_s: u32::try_from(common.drain.as_secs()).unwrap_or(u32::MAX),
         wildcard: match common.families {
             Families::V4 => Family::V4,
             Families::V6 | Families::Dual | Families::DualV6First => Family::Dual,
         },
-        memory_limit: Some(settings.memory_limit).filter(|bytes| *bytes != 0),
-        extra_bootstrap: Some(settings.extra_bootstrap).filter(|text| !text.is_empty()),
+        memory_limit: settings.memory_limit.map(NonZeroU64::get),
+        extra_bootstrap: settings.extra_bootstrap,
     }
 }

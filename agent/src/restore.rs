@@ -39,9 +39,12 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
             saver.remove(Key::Accepted(owner.clone()));
         }
     }
-    let (_, errors) = world.restore_feed(&kept.resources, kept.complete);
+    let (effects, errors) = world.restore_feed(&kept.resources, kept.complete);
     for error in errors {
         tracing::warn!(error, "a kept resource can't be decoded, the hub will send it again");
+    }
+    for error in effects.refused {
+        tracing::warn!(error, "a kept resource makes no sense to this version");
     }
     kept.pods.iter().for_each(|pod| world.apply_pod(pod.clone()));
     let wanted = world.wanted_hosts();
@@ -84,7 +87,8 @@ pub fn save_feed(
     (upsert, removed): (&[Sent], &[Name]),
     hosts: &BTreeSet<Host>,
 ) {
-    for (name, version, body) in upsert {
+    let good = upsert.iter().filter(|(name, ..)| !world.is_refused_resource(ty, name));
+    for (name, version, body) in good {
         saver.put(Key::Resource(ty, name.clone()), Content::Resource(*version, body.clone()));
     }
     removed.iter().for_each(|name| saver.remove(Key::Resource(ty, name.clone())));

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use portreeve_agent::translate::{self, Defaults, Families, Lookup, Request};
+use portreeve_api::model::{Endpoint, Plan};
 use portreeve_api::plan;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::netns::{Bed, Netns};
@@ -116,7 +118,7 @@ async fn flows_through_a_proxy_show_its_sessions() -> Result<()> {
 struct Addresses;
 
 impl Lookup for Addresses {
-    fn group(&self, _: &str) -> Option<Vec<&plan::Endpoint>> {
+    fn group(&self, _: &str) -> Option<Vec<&Endpoint>> {
         None
     }
 
@@ -124,15 +126,15 @@ impl Lookup for Addresses {
         None
     }
 
-    fn pod_failed(&self, _: &plan::Endpoint, _: u32, _: &str) -> bool {
+    fn pod_failed(&self, _: &Endpoint, _: NonZeroU16, _: Option<&str>) -> bool {
         false
     }
 
-    fn address_failed(&self, _: IpAddr, _: u32, _: &str) -> bool {
+    fn address_failed(&self, _: IpAddr, _: NonZeroU16, _: Option<&str>) -> bool {
         false
     }
 
-    fn stale(&self, _: &plan::Endpoint) -> bool {
+    fn stale(&self, _: &Endpoint) -> bool {
         false
     }
 }
@@ -160,7 +162,7 @@ fn add(plan: &mut plan::Plan, name: &str, scope: plan::Scope, bind: Option<IpAdd
 /// Returns the Plan's translation as a bootstrap, with the admin interface in `directory`.
 fn translated(plan: &plan::Plan, directory: &Path) -> Result<bootstrap::Bootstrap> {
     let request = Request {
-        plan,
+        plan: &Plan::try_from(plan.clone())?,
         families: Families::Dual,
         denied: &BTreeSet::new(),
         running: &BTreeSet::new(),
@@ -197,7 +199,10 @@ async fn listeners_on_loopback_and_on_one_address_share_a_port() -> Result<()> {
     let (gateway, client, pod) = (bed.node(1)?, bed.node(2)?, bed.pod(3, 1)?);
     let [inner, outer] = ["inner", "outer"].map(|name| Echo::start(&pod, name, SocketAddr::new(pod.v4(), 0)));
     let (inner, outer) = (inner?, outer?);
-    let mut plan = plan::Plan::default();
+    let origin =
+        plan::Origin { api: "A".into(), namespace: "ns".into(), name: "call".into(), ..Default::default() };
+    let workload = plan::Workload { selector: Some(plan::Selector::default()), ..Default::default() };
+    let mut plan = plan::Plan { origin: Some(origin), workload: Some(workload), ..Default::default() };
     add(&mut plan, "inner", plan::Scope::Loopback, None, inner.address());
     add(&mut plan, "outer", plan::Scope::Address, Some(gateway.v4()), outer.address());
     let directory = tempfile::tempdir()?;

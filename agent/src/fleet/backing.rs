@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portreeve_api::model::Cluster;
 use portreeve_api::plan;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
@@ -39,13 +40,13 @@ pub struct LeftBehind {
 /// A hash of what a Plan says of each of its clusters, by the name that the proxies know. It changes with the cluster's
 /// endpoint sources, not with the endpoints that they stand for.
 pub fn sources(request: &Request<'_>) -> BTreeMap<Name, u64> {
-    let of = |cluster: &plan::Cluster| (request.cluster_name(&cluster.name), digest(cluster));
+    let of = |cluster: &Cluster| (request.cluster_name(&cluster.name), digest(cluster));
     request.plan.clusters.iter().map(of).collect()
 }
 
-/// A hash of all that a Plan says of a cluster but for the name.
-pub fn digest(cluster: &plan::Cluster) -> u64 {
-    let nameless = plan::Cluster { name: String::new(), ..cluster.clone() };
+/// A hash of all that a Plan says of a cluster but for the name, as the hub wrote it: agents of other versions kept it.
+pub fn digest(cluster: &Cluster) -> u64 {
+    let nameless = plan::Cluster { name: String::new(), ..cluster.into() };
     xxh3_64(&nameless.encode_to_vec())
 }
 

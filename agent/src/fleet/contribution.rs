@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use portreeve_api::plan;
+use portreeve_api::model::Plan;
 use portreeve_xds::{Name, Resource, Version};
 
 use crate::claims::Denied;
@@ -76,12 +76,7 @@ impl<T: ProxyModel> Contribution<T> {
     }
 
     /// Takes the listeners away that can't have their port, while nothing else can be said.
-    pub fn deny(
-        &mut self,
-        plan: &plan::Plan,
-        denied: BTreeMap<String, Denied>,
-        taken: BTreeMap<String, Taken>,
-    ) {
+    pub fn deny(&mut self, plan: &Plan, denied: BTreeMap<String, Denied>, taken: BTreeMap<String, Taken>) {
         for listener in denied.keys().chain(held_back(&taken)) {
             self.resources.remove(&(T::LISTENER, translate::qualified(plan, listener)));
         }

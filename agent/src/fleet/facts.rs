@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use portreeve_api::plan;
+use portreeve_api::model::{Listener, Namespaces, NodeProxy, Plan, Protocol, Selector, Workload};
 use portreeve_api::pod::Pod;
 use portreeve_xds::Name;
 
@@ -39,7 +39,7 @@ pub enum Allowed {
     Listed(Vec<String>),
     /// A NodeProxy's, sent by a hub of version 0.1.0: objects of the namespaces whose name a selector matches. Later hubs
     /// send the names of the namespaces that match.
-    Matching(plan::Selector),
+    Matching(Selector),
 }
 
 /// The label that every namespace carries, with its own name. No other label is known here.
@@ -61,11 +61,11 @@ impl Facts {
     }
 
     /// A NodeProxy's proxy.
-    pub fn of_node_proxy(name: &str, proxy: &plan::NodeProxy, host: Families) -> Self {
-        let allowed = match &proxy.namespace_selector {
-            _ if proxy.all_namespaces => Allowed::All,
-            Some(selector) => Allowed::Matching(selector.clone()),
-            None => Allowed::Listed(proxy.allowed_namespaces.clone()),
+    pub fn of_node_proxy(name: &str, proxy: &NodeProxy, host: Families) -> Self {
+        let allowed = match &proxy.allowed {
+            Namespaces::All => Allowed::All,
+            Namespaces::Listed(names) => Allowed::Listed(names.clone()),
+            Namespaces::Matching(selector) => Allowed::Matching(selector.clone()),
         };
         Self {
             kind: ProxyKind::Envoy,
@@ -78,40 +78,40 @@ impl Facts {
     }
 
     /// Whether a Plan is meant for this proxy. What a workload asks and is not known here is not met.
-    pub fn takes(&self, plan: &plan::Plan) -> bool {
+    pub fn takes(&self, plan: &Plan) -> bool {
         self.may_take(plan) && lacks::workload(plan).is_empty()
     }
 
     /// Whether a Plan is meant for this proxy, as far as its workload is known here.
-    pub fn may_take(&self, plan: &plan::Plan) -> bool {
-        let Some(workload) = &plan.workload else { return false };
-        ProxyKind::of_workload(workload) == Some(self.kind)
-            && workload.selector.as_ref().is_some_and(|s| s.matches(&self.labels))
+    pub fn may_take(&self, plan: &Plan) -> bool {
+        let workload = &plan.workload;
+        ProxyKind::of_workload(workload) == self.kind
+            && workload.selector.matches(&self.labels)
             && self.allows(plan, workload)
     }
 
-    fn allows(&self, plan: &plan::Plan, workload: &plan::Workload) -> bool {
-        let whose = plan.origin.as_ref().map_or("", |origin| &origin.namespace);
+    fn allows(&self, plan: &Plan, workload: &Workload) -> bool {
+        let whose = &plan.origin.namespace;
         match &self.allowed {
-            Allowed::Pod(own) => workload.namespace.is_empty() || workload.namespace == *own,
+            Allowed::Pod(own) => workload.namespace.as_ref().is_none_or(|namespace| namespace == own),
             Allowed::All => true,
-            Allowed::Listed(names) => names.iter().any(|name| name == whose),
+            Allowed::Listed(names) => names.contains(whose),
             Allowed::Matching(selector) => {
-                selector.matches(&BTreeMap::from([(NAME_LABEL.to_owned(), whose.to_owned())]))
+                selector.matches(&BTreeMap::from([(NAME_LABEL.to_owned(), whose.clone())]))
             }
         }
     }
 
     /// The ports that a Plan wants on this proxy.
-    pub fn wishes(&self, plan: &plan::Plan) -> Vec<Wish> {
-        let wish = |listener: &plan::Listener| {
+    pub fn wishes(&self, plan: &Plan) -> Vec<Wish> {
+        let wish = |listener: &Listener| {
             let socket = listener.socket.as_ref()?;
-            let transport = match socket.protocol() {
-                plan::Protocol::Udp => Transport::Udp,
-                plan::Protocol::Tcp | plan::Protocol::Http | plan::Protocol::Websocket => Transport::Tcp,
+            let transport = match socket.protocol {
+                Protocol::Udp => Transport::Udp,
+                Protocol::Tcp | Protocol::Http | Protocol::Websocket => Transport::Tcp,
                 _ => return None,
             };
-            let port = Port { netns: self.netns.clone(), transport, number: socket.port };
+            let port = Port { netns: self.netns.clone(), transport, number: socket.port?.get().into() };
             // A listener that is refused for its address may run in an earlier version: nothing less than all is safe.
             let bind = Bind::of(socket, self.families).unwrap_or_else(|_| Bind::wildcard(self.families));
             Some(Wish { port, bind, listener: listener.name.clone() })

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_api::plan;
+use portreeve_api::model::Plan;
 use portreeve_api::refs::{ClusterPath, ResourceName};
 use portreeve_xds::Name;
 
 use super::backing;
-use crate::translate::{plan_name, qualified};
+use crate::translate::qualified;
 
 /// The clusters that accepted listeners lead to by a former name, by the listener's name.
 #[derive(Default)]
@@ -34,18 +34,18 @@ impl FormerNames {
     }
 
     /// The clusters of a Plan that keep a former name. Clusters that would get one name keep it if they are the same.
-    pub fn of(&self, plan: &plan::Plan) -> BTreeMap<String, Name> {
+    pub fn of(&self, plan: &Plan) -> BTreeMap<String, Name> {
         let mut kept = BTreeMap::new();
         if self.0.is_empty() {
             return kept;
         }
-        let object = plan_name(plan);
+        let object = plan.name();
         for listener in &plan.listeners {
             let Some(former) = self.0.get(&qualified(plan, &listener.name)) else { continue };
             for route in listener.rules.iter().filter_map(|rule| rule.route.as_ref()) {
                 let path = route.destination.parse().ok();
                 let own = path.filter(|path: &ClusterPath| path.listener == listener.name);
-                if own.is_some_and(|path| ResourceName::of(&object, &path.cluster) == *former) {
+                if own.is_some_and(|path| ResourceName::of(object.as_name(), &path.cluster) == *former) {
                     kept.insert(route.destination.clone(), former.clone());
                 }
             }
@@ -57,7 +57,7 @@ impl FormerNames {
 }
 
 /// The former names that different clusters would keep.
-fn torn(plan: &plan::Plan, kept: &BTreeMap<String, Name>) -> BTreeSet<Name> {
+fn torn(plan: &Plan, kept: &BTreeMap<String, Name>) -> BTreeSet<Name> {
     let mut seen: BTreeMap<&Name, u64> = BTreeMap::new();
     let mut torn = BTreeSet::new();
     for cluster in &plan.clusters {

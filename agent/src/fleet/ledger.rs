@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_api::plan;
+use portreeve_api::model::Plan;
 use portreeve_api::refs::ResourceName;
 use portreeve_xds::{Name, Version};
 
@@ -154,7 +154,7 @@ impl<T: ProxyModel> Ledger<T> {
     }
 
     /// The clusters of a Plan that the proxy knows by a former name.
-    pub fn former_names(&self, name: &str, plan: &plan::Plan) -> BTreeMap<String, Name> {
+    pub fn former_names(&self, name: &str, plan: &Plan) -> BTreeMap<String, Name> {
         self.pages.get(name).map(|page| page.former_names(plan)).unwrap_or_default()
     }
 

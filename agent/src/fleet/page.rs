@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use portreeve_api::model::Plan;
+use portreeve_api::names;
 use portreeve_api::refs::ResourceName;
-use portreeve_api::{names, plan};
 use portreeve_xds::{Name, Resource, Version};
 
 use super::accepted::Accepted;
@@ -101,7 +102,7 @@ impl<T: ProxyModel> Page<T> {
     }
 
     /// The clusters of a Plan that the proxy knows by a former name.
-    pub fn former_names(&self, plan: &plan::Plan) -> BTreeMap<String, Name> {
+    pub fn former_names(&self, plan: &Plan) -> BTreeMap<String, Name> {
         self.former.of(plan)
     }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portreeve_api::PlanType;
+use portreeve_api::model::Plan;
 use portreeve_api::refs::{ProxyId, ResourceName};
-use portreeve_api::{PlanType, plan};
 use portreeve_xds::{Changes, Name};
 
 use super::Fleet;
@@ -20,7 +21,7 @@ struct Part<'a> {
     id: &'a ProxyId,
     name: &'a Name,
     facts: &'a Facts,
-    plan: &'a plan::Plan,
+    plan: &'a Plan,
 }
 
 // === impl Fleet ===
@@ -62,7 +63,9 @@ impl<T: ProxyModel> Fleet<T> {
             Some(plan) if facts.takes(plan) => {
                 self.contribution(&Part { id, name, facts: &facts, plan }, &before, around)
             }
-            None if !around.heard => self.last_accepted(id, name),
+            None if !around.heard || around.refused.contains_key(&(PlanType::Plan, name.clone())) => {
+                self.last_accepted(id, name)
+            }
             _ => {
                 self.forget(id, name);
                 Contribution::default()
@@ -107,7 +110,7 @@ impl<T: ProxyModel> Fleet<T> {
         match T::translate(&request, around.lookup) {
             Some(done) => {
                 let mut made = Contribution::of(done);
-                let made_of = around.versions.get(&(PlanType::Plan, name.clone())).copied();
+                let made_of = around.versions.get(name).copied();
                 made.findings = Findings { denied, taken, made_of, ..made.findings };
                 self.amended((id, name), &request, made)
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portreeve_api::plan;
+use portreeve_api::model::Plan;
 use portreeve_api::refs::ProxyId;
 use portreeve_xds::{Name, Withheld};
 
@@ -44,7 +44,7 @@ pub trait Roster {
     fn set_bare(&mut self, uid: &Name, facts: Option<Facts>) -> Option<Facts>;
 
     /// How many pods should have a proxy that takes this Plan, and never had one.
-    fn bare(&self, plan: &plan::Plan) -> usize;
+    fn bare(&self, plan: &Plan) -> usize;
 
     /// Translations so far.
     #[cfg(test)]
@@ -100,7 +100,7 @@ impl<T: ProxyModel> Roster for Fleet<T> {
         }
     }
 
-    fn bare(&self, plan: &plan::Plan) -> usize {
+    fn bare(&self, plan: &Plan) -> usize {
         self.bare.values().filter(|facts| facts.takes(plan)).count()
     }
 

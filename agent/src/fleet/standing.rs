@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portreeve_api::plan;
+use portreeve_api::model::Plan;
 use portreeve_api::refs::{ProxyId, ResourceName};
 use portreeve_xds::{Name, Resource, Version};
 
@@ -49,7 +49,7 @@ pub struct Report {
 /// How far the proxies of a fleet are, whatever their kind.
 pub trait Standing {
     /// The proxies that a Plan in this version is for, as far as its workload is known here.
-    fn stands(&self, name: &Name, plan: &plan::Plan, version: Version) -> Vec<Stand<'_>>;
+    fn stands(&self, name: &Name, plan: &Plan, version: Version) -> Vec<Stand<'_>>;
 
     /// Whether any proxy still has something of a Plan.
     fn has_any(&self, plan: &str) -> bool;
@@ -65,7 +65,7 @@ pub trait Standing {
 }
 
 impl<T: ProxyModel> Standing for Fleet<T> {
-    fn stands(&self, name: &Name, plan: &plan::Plan, version: Version) -> Vec<Stand<'_>> {
+    fn stands(&self, name: &Name, plan: &Plan, version: Version) -> Vec<Stand<'_>> {
         let concerned = self.proxies.iter().filter(|(_, proxy)| proxy.facts.may_take(plan));
         let stands = concerned.map(|(id, proxy)| {
             let part = proxy.plans.get(name);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use portreeve_api::{PlanType, plan};
+use portreeve_api::PlanType;
+use portreeve_api::model::Plan;
 use portreeve_xds::{Name, Version};
 
 use crate::claims::{Claims, strangers};
@@ -12,9 +13,11 @@ use crate::translate::{Defaults, Lookup};
 /// The node around its proxies.
 pub struct Surroundings<'a> {
     /// The hub's Plans.
-    pub plans: &'a BTreeMap<Name, Arc<plan::Plan>>,
-    /// The versions of the hub's resources.
-    pub versions: &'a BTreeMap<(PlanType, Name), Version>,
+    pub plans: &'a BTreeMap<Name, Arc<Plan>>,
+    /// The versions of these Plans.
+    pub versions: &'a BTreeMap<Name, Version>,
+    /// Resources of the hub whose last version makes no sense, with the reasons.
+    pub refused: &'a BTreeMap<(PlanType, Name), String>,
     /// The hub itself has said which Plans there are.
     pub heard: bool,
     /// What the Plans' endpoint sources stand for.

@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_api::a::virtual_service::MAX_INTERVAL_MS;
+use portreeve_api::model::HealthCheck;
 use portreeve_api::plan;
 use portreeve_xds::Name;
 
@@ -29,12 +31,6 @@ pub use schedule::{Job, Schedule};
 pub use targets::{Place, Point, Uses, uses};
 pub use verdicts::LEASE;
 pub use watched::{OwnHealth, Watched};
-
-/// Default timeout of a probe.
-const TIMEOUT: Duration = Duration::from_millis(100);
-
-/// Minimum interval between two probes of a target.
-const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Maximum interval and timeout. A hub of another version may request more.
 const LONGEST: Duration = Duration::from_millis(MAX_INTERVAL_MS as u64);
@@ -96,22 +92,26 @@ impl fmt::Display for Target {
 
 impl Pace {
     /// Returns the pace that a Plan requests.
-    pub fn of_check(check: &plan::HealthCheck) -> Self {
-        let thresholds = (check.unhealthy_threshold, check.healthy_threshold);
-        Self::new(check.interval_ms, check.timeout_ms, thresholds)
+    pub fn of_check(check: &HealthCheck) -> Self {
+        Self::new(check.interval, check.timeout, [check.unhealthy_threshold, check.healthy_threshold])
     }
 
     /// Returns the pace that the hub requests for other nodes.
     pub fn of_probe(probe: &plan::Probe) -> Self {
-        let thresholds = (probe.unhealthy_threshold, probe.healthy_threshold);
-        Self::new(probe.interval_ms, probe.timeout_ms, thresholds)
+        let thresholds = [probe.unhealthy_threshold, probe.healthy_threshold].map(NonZeroU32::new);
+        let timeout = Some(Duration::from_millis(probe.timeout_ms)).filter(|timeout| !timeout.is_zero());
+        Self::new(Some(Duration::from_millis(probe.interval_ms)), timeout, thresholds)
     }
 
-    fn new(interval_ms: u64, timeout_ms: u64, (fall, rise): (u32, u32)) -> Self {
-        let timeout = if timeout_ms == 0 { TIMEOUT } else { Duration::from_millis(timeout_ms) };
-        let interval = Duration::from_millis(interval_ms).clamp(SHORTEST, LONGEST);
-        let timeout = timeout.min(LONGEST);
-        Self { interval, timeout, fall: fall.max(1), rise: rise.max(1) }
+    fn new(
+        interval: Option<Duration>,
+        timeout: Option<Duration>,
+        thresholds: [Option<NonZeroU32>; 2],
+    ) -> Self {
+        let [fall, rise] = thresholds.map(|stated| stated.map_or(1, NonZeroU32::get));
+        let interval = interval.unwrap_or_default().clamp(HealthCheck::SHORTEST_INTERVAL, LONGEST);
+        let timeout = timeout.unwrap_or(HealthCheck::DEFAULT_TIMEOUT).min(LONGEST);
+        Self { interval, timeout, fall, rise }
     }
 
     /// Combines two paces: the shorter interval and the stricter thresholds.

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use portreeve_api::plan;
+use portreeve_api::model::{Endpoint, HealthCheck, Plan};
 use portreeve_xds::Name;
 
-use super::{Host, Pace, Target, port_of};
-use crate::translate::{Families, Lookup, check, pick};
+use super::{Host, Pace, Target};
+use crate::translate::sources::{self, Found};
+use crate::translate::{Families, Lookup, pick};
 
 /// One endpoint as a Plan uses it, with its health check.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,18 +54,18 @@ pub struct Uses {
 // === impl Point ===
 
 impl Point {
-    /// Returns the point of a pod; `None` without a port, or without an address in a family of this host.
-    pub fn of_pod(endpoint: &plan::Endpoint, port: u32, path: &str, host: Families) -> Option<Self> {
+    /// Returns the point of a pod; `None` without an address in a family of this host.
+    pub fn of_pod(endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>, host: Families) -> Option<Self> {
         let ip = pick(host, &endpoint.ips)?;
-        let place = Place::Pod { node: endpoint.node.as_str().into(), uid: endpoint.uid.as_str().into(), ip };
-        Some(Self { place, port: port_of(port)?, path: path.into() })
+        let place = Place::Pod { node: endpoint.node.clone(), uid: endpoint.uid.clone(), ip };
+        Some(Self { place, port: port.get(), path: path.unwrap_or_default().into() })
     }
 
-    /// Returns the point of an address; `None` without a port, and for loopback, which is the proxy's own and not this
-    /// host's.
-    pub fn of_address(ip: IpAddr, port: u32, path: &str) -> Option<Self> {
-        let port = port_of(port).filter(|_| !ip.is_loopback())?;
-        Some(Self { place: Place::Address(ip), port, path: path.into() })
+    /// Returns the point of an address; `None` for loopback, to which a host name may lead: that is the proxy's own and not
+    /// this host's.
+    pub fn of_address(ip: IpAddr, port: NonZeroU16, path: Option<&str>) -> Option<Self> {
+        let path = path.unwrap_or_default().into();
+        (!ip.is_loopback()).then(|| Self { place: Place::Address(ip), port: port.get(), path })
     }
 
     /// Returns the pod's node.
@@ -99,6 +101,20 @@ impl Point {
 // === impl Uses ===
 
 impl Uses {
+    fn add_checked(&mut self, found: Found<'_>, (check, port): (&HealthCheck, NonZeroU16), host: Families) {
+        let (path, pace) = (check.http_path.as_deref(), Pace::of_check(check));
+        match found {
+            Found::Pods(pods) => {
+                pods.into_iter().for_each(|pod| self.add(Point::of_pod(pod, port, path, host), pace));
+            }
+            Found::Host(ips) => {
+                ips.into_iter().for_each(|ip| self.add(Point::of_address(ip, port, path), pace));
+            }
+            Found::Beside(_) => self.by_proxy += 1,
+            Found::Nothing => {}
+        }
+    }
+
     fn add(&mut self, point: Option<Point>, pace: Pace) {
         let Some(point) = point else {
             self.unchecked += 1;
@@ -110,61 +126,26 @@ impl Uses {
 
 /// Returns the endpoints that a Plan uses, on a host with these address families. Returns `None` while a group or host
 /// name isn't known yet.
-pub fn uses(plan: &plan::Plan, lookup: &impl Lookup, host: Families) -> Option<Uses> {
-    let mut found = Uses::default();
+pub fn uses(plan: &Plan, lookup: &dyn Lookup, host: Families) -> Option<Uses> {
+    let mut uses = Uses::default();
     for cluster in &plan.clusters {
         for source in &cluster.endpoints {
-            let check = cluster.health_check.as_ref().filter(|_| source.health_port != 0);
-            let places = places(plan, source, lookup)?;
-            match check {
-                Some(_) if check::is_by_proxy(source) => found.by_proxy += 1,
-                Some(check) => places.points(source.health_port, check, host, &mut found),
-                None => found.unchecked += places.count(),
+            let found = sources::found(plan, source, lookup)?;
+            match cluster.check_of(source).zip(source.health_port) {
+                Some(check) => uses.add_checked(found, check, host),
+                None => uses.unchecked += count(&found),
             }
         }
     }
-    Some(found)
+    Some(uses)
 }
 
-enum Places<'a> {
-    Pods(Vec<&'a plan::Endpoint>),
-    Addresses(Vec<IpAddr>),
-}
-
-// === impl Places ===
-
-impl Places<'_> {
-    fn count(&self) -> u32 {
-        let count = match self {
-            Self::Pods(pods) => pods.len(),
-            Self::Addresses(ips) => ips.len(),
-        };
-        u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    fn points(&self, port: u32, check: &plan::HealthCheck, host: Families, found: &mut Uses) {
-        let (path, pace) = (&check.http_path, Pace::of_check(check));
-        match self {
-            Self::Pods(pods) => {
-                pods.iter().for_each(|pod| found.add(Point::of_pod(pod, port, path, host), pace));
-            }
-            Self::Addresses(ips) => {
-                ips.iter().for_each(|ip| found.add(Point::of_address(*ip, port, path), pace));
-            }
-        }
-    }
-}
-
-fn places<'a>(
-    plan: &plan::Plan,
-    source: &plan::EndpointSource,
-    lookup: &'a impl Lookup,
-) -> Option<Places<'a>> {
-    use plan::endpoint_source::From;
-    Some(match &source.from {
-        Some(From::Group(group)) => Places::Pods(lookup.group(group)?),
-        Some(From::Host(host)) => Places::Addresses(lookup.host(&plan.dns_namespace, host)?),
-        Some(From::Ip(ip)) => Places::Addresses(ip.parse().ok().into_iter().collect()),
-        Some(From::Filename(_)) | None => Places::Addresses(Vec::new()),
-    })
+fn count(found: &Found<'_>) -> u32 {
+    let count = match found {
+        Found::Pods(pods) => pods.len(),
+        Found::Host(ips) => ips.len(),
+        Found::Beside(_) => 1,
+        Found::Nothing => 0,
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

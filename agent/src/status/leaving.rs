@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use portreeve_api::model::Endpoint;
 use portreeve_api::own::node_report::Leaving;
-use portreeve_api::plan;
 
 /// Connected UDP sockets by the address at their other end.
 pub type Sockets = BTreeMap<IpAddr, u32>;
@@ -23,10 +23,9 @@ pub fn sockets() -> Sockets {
 }
 
 /// Each terminating endpoint that there are sessions to, by its pod's name.
-pub fn leaving<'a>(endpoints: impl Iterator<Item = &'a plan::Endpoint>, sockets: &Sockets) -> Vec<Leaving> {
+pub fn leaving<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, sockets: &Sockets) -> Vec<Leaving> {
     let told = endpoints.filter_map(|endpoint| {
-        let ips = endpoint.ips.iter().filter_map(|ip| ip.parse::<IpAddr>().ok());
-        let sessions: u32 = ips.filter_map(|ip| sockets.get(&ip)).sum();
+        let sessions: u32 = endpoint.ips.iter().filter_map(|ip| sockets.get(ip)).sum();
         let pod = format!("{}/{}", endpoint.namespace, endpoint.name);
         (sessions > 0).then(|| (pod, i32::try_from(sessions).unwrap_or(i32::MAX)))
     });
@@ -69,9 +68,17 @@ mod tests {
 
     use super::*;
 
-    fn endpoint(name: &str, ips: &[&str]) -> plan::Endpoint {
-        let ips = ips.iter().map(|ip| (*ip).to_owned()).collect();
-        plan::Endpoint { namespace: "ns".into(), name: name.into(), ips, ..Default::default() }
+    fn endpoint(name: &str, ips: &[&str]) -> Endpoint {
+        Endpoint {
+            uid: name.into(),
+            namespace: "ns".into(),
+            name: name.into(),
+            node: "n".into(),
+            ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            created_ms: None,
+            terminating_ms: Some(1),
+            ready: true,
+        }
     }
 
     #[test]
@@ -110,7 +117,6 @@ mod tests {
             endpoint("a", &["10.0.0.1", "fd00::1"]),
             endpoint("a", &["10.0.0.1", "fd00::1"]),
             endpoint("b", &["10.0.0.2"]),
-            endpoint("c", &["nonsense"]),
         ];
         assert_eq!(leaving(all.iter(), &sockets), [Leaving { pod: "ns/a".into(), sessions: 3 }]);
     }

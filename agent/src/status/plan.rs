@@ -1,8 +1,9 @@
 //! How far one Plan is on this node. Entry point: [`of_plan`].
 
 use portreeve_api::PlanType;
+use portreeve_api::model::Plan;
 use portreeve_api::report::PlanStatus;
-use portreeve_xds::Name;
+use portreeve_xds::{Name, Version};
 
 use super::cut;
 use crate::fleet::{Findings, Progress};
@@ -14,16 +15,31 @@ const MAX_CONFLICTS: usize = 16;
 
 /// How far a Plan is; none when this node does not hold it.
 pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
-    let plan = world.plan(name)?;
     let version = *world.held().get(&(PlanType::Plan, name.clone()))?;
     let mut status = PlanStatus { plan: name.to_string(), version: version.0, ..PlanStatus::default() };
-    let unmet = lacks::workload(plan).told("its workload");
+    let refused = world.refused_plan(name);
+    match (world.plan(name), refused) {
+        (Some(plan), _) => take_proxies(&mut status, world, (name, plan, version)),
+        (None, Some(_)) => {}
+        (None, None) => return None,
+    }
+    match refused {
+        // Nobody knows which proxies it is for: the agent itself counts for them.
+        Some(reason) if status.wanted == 0 => status.count(Progress::Refused(reason.to_owned())),
+        _ => {}
+    }
+    Some(status)
+}
+
+/// Counts the proxies that a Plan is for. If its last version makes no sense, they have the one before it.
+fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (&Name, &Plan, Version)) {
+    let refused = world.refused_plan(name).map(ToOwned::to_owned);
+    let unmet = refused.or_else(|| lacks::workload(plan).told("its workload"));
     for stand in world.fleets().all().flat_map(|fleet| fleet.stands(name, plan, version)) {
-        if let Some(text) = &unmet {
-            status.count(Progress::Refused(format!("{}, {text}", stand.title)));
-            continue;
-        }
-        status.count(stand.progress);
+        status.count(match &unmet {
+            Some(text) => Progress::Refused(format!("{}, {text}", stand.title)),
+            None => stand.progress,
+        });
         let Some(part) = stand.findings else { continue };
         let lost = part.denied.iter().map(|(listener, lost)| format!("listener {listener}: {lost}"));
         let room = MAX_CONFLICTS.saturating_sub(status.conflicts.len());
@@ -33,7 +49,6 @@ pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
         status.take_census(part);
     }
     status.without_proxy = number(world.fleets().all().map(|fleet| fleet.bare(plan)).sum());
-    Some(status)
 }
 
 /// What counts in a status.

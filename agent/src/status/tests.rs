@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portreeve_api::own::node_report::{NodeReportStatus, Phase};
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::PlanName;
 use portreeve_api::report::PlanStatus;
 use portreeve_api::{PlanType, plan, selector};
 use portreeve_keeper::{self as keeper, State, Usage};
@@ -132,7 +133,7 @@ impl Rig {
     }
 
     fn put_plan(&mut self, plan: &plan::Plan) {
-        self.put(PlanType::Plan, &crate::translate::plan_name(plan), plan);
+        self.put(PlanType::Plan, PlanName::from(plan.origin.as_ref().unwrap()).as_name(), plan);
     }
 
     fn connect(&mut self, id: &ProxyId) {

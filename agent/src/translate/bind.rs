@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portreeve_api::plan;
+use portreeve_api::model::{Scope, Socket};
 
 /// Address families of a proxy's network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,18 +68,17 @@ impl Bind {
     ///
     /// # Errors
     /// In words: the socket's scope is not known, or its address is none that the proxy can have.
-    pub fn of(socket: &plan::Socket, families: Families) -> Result<Self, String> {
-        match plan::Scope::try_from(socket.scope) {
-            Ok(plan::Scope::Wildcard) => Ok(Self::wildcard(families)),
-            Ok(plan::Scope::Loopback) => Ok(Self::loopback(families)),
-            Ok(plan::Scope::Address) => Self::of_address(socket.bind.as_ref(), families),
-            Err(_) => Err(format!("socket.scope {} is not known", socket.scope)),
+    pub fn of(socket: &Socket, families: Families) -> Result<Self, String> {
+        match socket.scope {
+            Scope::Wildcard => Ok(Self::wildcard(families)),
+            Scope::Loopback => Ok(Self::loopback(families)),
+            Scope::Address => Self::of_address(socket.bind.and_then(|bind| bind.ip), families),
+            Scope::Unknown(number) => Err(format!("socket.scope {number} is not known")),
         }
     }
 
-    fn of_address(bind: Option<&plan::Address>, families: Families) -> Result<Self, String> {
-        let text = bind.map_or("", |bind| &bind.ip);
-        let ip: IpAddr = text.parse().map_err(|_| format!("socket.bind {text:?} is not an IP address"))?;
+    fn of_address(ip: Option<IpAddr>, families: Families) -> Result<Self, String> {
+        let ip = ip.ok_or("socket.bind has no address, and socket.scope asks for one")?;
         if ip.is_unspecified() {
             return Err(format!(
                 "socket.bind {ip} is not one address: leave the address out to bind all of them"
@@ -132,6 +131,8 @@ impl<A: PartialEq> Part<A> {
 
 #[cfg(test)]
 mod tests {
+    use portreeve_api::model::Protocol;
+
     use super::*;
 
     fn one(ip: &str) -> Bind {
@@ -180,34 +181,23 @@ mod tests {
 
     #[test]
     fn scope_says_what_is_bound_and_an_address_that_the_proxy_can_not_have_is_an_error() {
-        use plan::Scope::{Address, Loopback, Wildcard};
+        use Scope::{Address, Loopback, Unknown, Wildcard};
         let cases = [
-            (Wildcard as i32, "", Families::V4, Ok(Bind::wildcard(Families::V4))),
-            (Loopback as i32, "", Families::V6, Ok(one("::1"))),
-            (Loopback as i32, "", Families::V4, Ok(one("127.0.0.1"))),
-            (Address as i32, "10.0.0.1", Families::DualV6First, Ok(one("10.0.0.1"))),
-            (Address as i32, "fd00::1", Families::V6, Ok(one("fd00::1"))),
-            (Address as i32, "::ffff:10.0.0.1", Families::V4, Ok(one("10.0.0.1"))),
-            (
-                Address as i32,
-                "fd00::1",
-                Families::V4,
-                Err("socket.bind fd00::1: the proxy has no IPv6 address"),
-            ),
-            (
-                Address as i32,
-                "10.0.0.1",
-                Families::V6,
-                Err("socket.bind 10.0.0.1: the proxy has no IPv4 address"),
-            ),
-            (Address as i32, "", Families::V4, Err("socket.bind \"\" is not an IP address")),
-            (Address as i32, "eth0", Families::V4, Err("socket.bind \"eth0\" is not an IP address")),
-            (Address as i32, "::", Families::Dual, Err("socket.bind :: is not one address")),
-            (99, "", Families::V4, Err("socket.scope 99 is not known")),
+            (Wildcard, "", Families::V4, Ok(Bind::wildcard(Families::V4))),
+            (Loopback, "", Families::V6, Ok(one("::1"))),
+            (Loopback, "", Families::V4, Ok(one("127.0.0.1"))),
+            (Address, "10.0.0.1", Families::DualV6First, Ok(one("10.0.0.1"))),
+            (Address, "fd00::1", Families::V6, Ok(one("fd00::1"))),
+            (Address, "::ffff:10.0.0.1", Families::V4, Ok(one("10.0.0.1"))),
+            (Address, "fd00::1", Families::V4, Err("socket.bind fd00::1: the proxy has no IPv6 address")),
+            (Address, "10.0.0.1", Families::V6, Err("socket.bind 10.0.0.1: the proxy has no IPv4 address")),
+            (Address, "", Families::V4, Err("socket.bind has no address, and socket.scope asks for one")),
+            (Address, "::", Families::Dual, Err("socket.bind :: is not one address")),
+            (Unknown(99), "", Families::V4, Err("socket.scope 99 is not known")),
         ];
         for (scope, ip, families, expected) in cases {
-            let bind = Some(plan::Address { ip: ip.into(), port: 0 });
-            let socket = plan::Socket { scope, bind, ..Default::default() };
+            let bind = Some(portreeve_api::model::Address { ip: ip.parse().ok(), port: None });
+            let socket = Socket { scope, bind, ..Socket::new(Protocol::Udp, None) };
             match (Bind::of(&socket, families), expected) {
                 (Ok(bind), Ok(expected)) => assert_eq!(bind, expected, "{ip}"),
                 (Err(text), Err(expected)) => assert!(text.starts_with(expected), "{text}"),

@@ -3,12 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
-use portreeve_api::plan;
+use portreeve_api::model::{Cluster, Endpoint, HealthCheck};
 
 use super::bind::Families;
-use super::check;
 use super::request::{Lookup, Request};
+use super::sources::{self, Found};
 
 /// An endpoint that a cluster may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,83 +17,99 @@ pub struct Candidate {
     /// Address in the proxy's family.
     pub ip: IpAddr,
     /// Port of the traffic.
-    pub port: u32,
-    /// Creation of its pod in ms since the Unix epoch; 0 for what is not a pod.
-    pub created_ms: i64,
-    /// When its pod was asked to go; 0 while it stays.
-    pub terminating_ms: i64,
+    pub port: NonZeroU16,
+    /// Creation of its pod in ms since the Unix epoch; `None` for what is not a pod.
+    pub created_ms: Option<i64>,
+    /// When its pod was asked to go; `None` while it stays.
+    pub terminating_ms: Option<i64>,
     /// Its health check failed.
     pub failed: bool,
     /// Nobody checks it, and it may be gone for long.
     pub stale: bool,
-    /// The port at which the proxy checks it by itself; 0: it doesn't.
-    pub proxy_check: u32,
+    /// The port at which the proxy checks it by itself; `None`: it doesn't.
+    pub proxy_check: Option<NonZeroU16>,
 }
 
-/// The endpoints of a cluster, each address and port once; none while a source is not known yet. Addresses that the
+/// The endpoints of a cluster, each address and port once; `None` while a source is not known yet. Addresses that the
 /// proxy can't reach for want of their family are left out: a key's winner must be one that it can.
-pub fn candidates(
-    request: &Request<'_>,
-    cluster: &plan::Cluster,
-    lookup: &dyn Lookup,
-) -> Option<Vec<Candidate>> {
-    use plan::endpoint_source::From;
-    let families = request.families;
-    let mut found: BTreeMap<(IpAddr, u32), Candidate> = BTreeMap::new();
+pub fn candidates(request: &Request<'_>, cluster: &Cluster, lookup: &dyn Lookup) -> Option<Vec<Candidate>> {
+    let mut all: BTreeMap<(IpAddr, NonZeroU16), Candidate> = BTreeMap::new();
     for source in &cluster.endpoints {
-        let mut add = |candidate: Candidate| {
-            let known = found.entry((candidate.ip, candidate.port)).or_insert_with(|| candidate.clone());
+        let found = sources::found(request.plan, source, lookup)?;
+        // A source without a port is refused with its cluster.
+        let Some(port) = source.port else { continue };
+        let check = cluster.check_of(source).zip(source.health_port);
+        let reading = Reading { families: request.families, port, check, lookup };
+        for candidate in reading.candidates(found) {
+            let known = all.entry((candidate.ip, candidate.port)).or_insert_with(|| candidate.clone());
             *known = known.clone().merged(candidate);
-        };
-        let checked = Checked::of(cluster, source);
-        let of_ip = |ip| Candidate { failed: checked.address(lookup, ip), ..Candidate::new(ip, source) };
-        match &source.from {
-            Some(From::Ip(_)) if check::is_by_proxy(source) => {
-                let ip = address_of(source);
-                let proxy_check = checked.port;
-                ip.into_iter().for_each(|ip| add(Candidate { proxy_check, ..Candidate::new(ip, source) }));
-            }
-            Some(From::Ip(_)) => {
-                address_of(source)
-                    .filter(|ip| usable(families, *ip))
-                    .into_iter()
-                    .for_each(|ip| add(of_ip(ip)));
-            }
-            Some(From::Host(host)) => {
-                let ips = lookup.host(&request.plan.dns_namespace, host)?;
-                one_family(families, ips).into_iter().for_each(|ip| add(of_ip(ip)));
-            }
-            Some(From::Group(group)) => {
-                let of_pod = |endpoint: &plan::Endpoint| {
-                    let ip = pick(families, &endpoint.ips)?;
-                    let (created_ms, terminating_ms) = (endpoint.created_ms, endpoint.terminating_ms);
-                    let failed = checked.pod(lookup, endpoint);
-                    let stale = checked.port == 0 && lookup.stale(endpoint);
-                    let known = Candidate::new(ip, source);
-                    Some(Candidate { created_ms, terminating_ms, failed, stale, ..known })
-                };
-                lookup.group(group)?.into_iter().filter_map(of_pod).for_each(&mut add);
-            }
-            Some(From::Filename(_)) | None => {}
         }
     }
-    Some(found.into_values().collect())
+    Some(all.into_values().collect())
+}
+
+/// How the endpoints of one source are read.
+struct Reading<'a> {
+    families: Families,
+    port: NonZeroU16,
+    /// The check and its port; `None`: they are not checked.
+    check: Option<(&'a HealthCheck, NonZeroU16)>,
+    lookup: &'a dyn Lookup,
+}
+
+// === impl Reading ===
+
+impl Reading<'_> {
+    fn candidates(&self, found: Found<'_>) -> Vec<Candidate> {
+        match found {
+            Found::Pods(pods) => pods.into_iter().filter_map(|pod| self.of_pod(pod)).collect(),
+            Found::Host(ips) => {
+                one_family(self.families, ips).into_iter().map(|ip| self.of_address(ip)).collect()
+            }
+            Found::Beside(ip) => {
+                let proxy_check = self.check.map(|(_, port)| port);
+                vec![Candidate { proxy_check, ..Candidate::new(ip, self.port) }]
+            }
+            Found::Nothing => Vec::new(),
+        }
+    }
+
+    fn of_pod(&self, pod: &Endpoint) -> Option<Candidate> {
+        let ip = pick(self.families, &pod.ips)?;
+        Some(Candidate {
+            created_ms: pod.created_ms,
+            terminating_ms: pod.terminating_ms,
+            failed: self
+                .check
+                .is_some_and(|(check, port)| self.lookup.pod_failed(pod, port, check.http_path.as_deref())),
+            stale: self.check.is_none() && self.lookup.stale(pod),
+            ..Candidate::new(ip, self.port)
+        })
+    }
+
+    fn of_address(&self, ip: IpAddr) -> Candidate {
+        let failed = |(check, port): (&HealthCheck, _)| {
+            self.lookup.address_failed(ip, port, check.http_path.as_deref())
+        };
+        Candidate { failed: self.check.is_some_and(failed), ..Candidate::new(ip, self.port) }
+    }
 }
 
 // === impl Candidate ===
 
 impl Candidate {
     /// One of an address, about which nothing is known.
-    fn new(ip: IpAddr, source: &plan::EndpointSource) -> Self {
-        let (created_ms, terminating_ms) = (0, 0);
-        let (failed, stale, proxy_check) = (false, false, 0);
-        Self { ip, port: source.port, created_ms, terminating_ms, failed, stale, proxy_check }
+    fn new(ip: IpAddr, port: NonZeroU16) -> Self {
+        let (created_ms, terminating_ms) = (None, None);
+        let (failed, stale, proxy_check) = (false, false, None);
+        Self { ip, port, created_ms, terminating_ms, failed, stale, proxy_check }
     }
 
     /// Of two that share address and port (pods on the host network, an address that is named twice): the one that
     /// stays, then the older, whatever the order in which they were found. What is known against either of equals counts.
     fn merged(self, other: Self) -> Self {
-        let merit = |c: &Self| (c.terminating_ms != 0, c.created_ms, std::cmp::Reverse(c.terminating_ms));
+        let merit =
+            |c: &Self| (c.terminating_ms.is_some(), c.created_ms, std::cmp::Reverse(c.terminating_ms));
         match merit(&self).cmp(&merit(&other)) {
             Ordering::Less => self,
             Ordering::Greater => other,
@@ -106,42 +123,9 @@ impl Candidate {
     }
 }
 
-/// How a source's endpoints are checked.
-struct Checked<'a> {
-    /// 0: not at all.
-    port: u32,
-    path: &'a str,
-}
-
-// === impl Checked ===
-
-impl<'a> Checked<'a> {
-    fn of(cluster: &'a plan::Cluster, source: &plan::EndpointSource) -> Self {
-        match &cluster.health_check {
-            Some(check) => Self { port: source.health_port, path: &check.http_path },
-            None => Self { port: 0, path: "" },
-        }
-    }
-
-    fn pod(&self, lookup: &dyn Lookup, endpoint: &plan::Endpoint) -> bool {
-        self.port != 0 && lookup.pod_failed(endpoint, self.port, self.path)
-    }
-
-    fn address(&self, lookup: &dyn Lookup, ip: IpAddr) -> bool {
-        self.port != 0 && lookup.address_failed(ip, self.port, self.path)
-    }
-}
-
-fn address_of(source: &plan::EndpointSource) -> Option<IpAddr> {
-    match &source.from {
-        Some(plan::endpoint_source::From::Ip(ip)) => ip.parse().ok(),
-        _ => None,
-    }
-}
-
 /// The address of an endpoint that a proxy uses: its own primary family first.
-pub(crate) fn pick(families: Families, ips: &[String]) -> Option<IpAddr> {
-    one_family(families, ips.iter().filter_map(|ip| ip.parse().ok()).collect()).into_iter().next()
+pub(crate) fn pick(families: Families, ips: &[IpAddr]) -> Option<IpAddr> {
+    one_family(families, ips.to_vec()).into_iter().next()
 }
 
 /// The addresses of one host that a proxy uses: those of its primary family, and only without any those of the other.

@@ -1,6 +1,6 @@
 //! The kinds of proxies that Plans may ask for: [`ProxyKind`].
 
-use portreeve_api::plan;
+use portreeve_api::model::{self, Workload};
 
 /// A kind of proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,12 +17,11 @@ impl ProxyKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Envoy, Self::L7mp];
 
-    /// The kind that a workload asks for, Envoy if it asks for none; `None` for a kind that only a newer hub knows.
-    pub fn of_workload(workload: &plan::Workload) -> Option<Self> {
-        match plan::ProxyKind::try_from(workload.proxy_kind) {
-            Ok(plan::ProxyKind::Unspecified | plan::ProxyKind::Envoy) => Some(Self::Envoy),
-            Ok(plan::ProxyKind::L7mp) => Some(Self::L7mp),
-            Err(_) => None,
+    /// The kind that a workload asks for, Envoy if it asks for none.
+    pub fn of_workload(workload: &Workload) -> Self {
+        match workload.proxy_kind {
+            None | Some(model::ProxyKind::Envoy) => Self::Envoy,
+            Some(model::ProxyKind::L7mp) => Self::L7mp,
         }
     }
 

@@ -3,27 +3,22 @@
 //! Each message is taken apart without `..`: a new field does not compile until somebody decides whether it is translated,
 //! harmless, or refused. A field that only a newer hub knows can't be seen: that hub names it in `needs`.
 
-use portreeve_api::plan;
+use portreeve_api::model::{Plan, Selector, Workload};
 
 /// What is not supported, as paths of fields, with the value where the field has others that are supported.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Lacks(Vec<String>);
 
 /// What a Plan asks of the proxies that take it.
-pub fn workload(plan: &plan::Plan) -> Lacks {
+pub fn workload(plan: &Plan) -> Lacks {
     let mut lacks = Lacks::default();
-    let Some(workload) = &plan.workload else { return lacks };
-    let plan::Workload { namespace: _, selector, proxy_name, node_name, proxy_kind: _, service_group } =
-        workload;
-    lacks.text("workload.proxy_name", proxy_name);
-    lacks.text("workload.node_name", node_name);
-    lacks.text("workload.service_group", service_group);
-    let Some(plan::Selector { labels, fields }) = selector else { return lacks };
+    let Workload { namespace: _, selector, proxy_name, node_name, proxy_kind: _, service_group } =
+        &plan.workload;
+    lacks.some("workload.proxy_name", proxy_name);
+    lacks.some("workload.node_name", node_name);
+    lacks.some("workload.service_group", service_group);
+    let Selector { labels: _, fields } = selector;
     lacks.when(!fields.is_empty(), "workload.selector.fields");
-    for plan::Requirement { key, operator, values: _ } in labels {
-        let known = plan::Operator::try_from(*operator).is_ok_and(|one| one != plan::Operator::Unspecified);
-        lacks.when(!known, format!("workload.selector.labels[{key}].operator {operator}"));
-    }
     lacks
 }
 
@@ -53,8 +48,8 @@ impl Lacks {
         }
     }
 
-    pub(super) fn text(&mut self, field: &str, value: &str) {
-        self.when(!value.is_empty(), field);
+    pub(super) fn some<T>(&mut self, field: &str, value: &Option<T>) {
+        self.when(value.is_some(), field);
     }
 
     /// No feature was added since version 0.1.0.

@@ -1,6 +1,6 @@
 //! What a translation tells beside the resources: [`Remark`]s on what is refused, and the [`Census`] of endpoints.
 
-use portreeve_api::plan;
+use portreeve_api::model::Cluster;
 
 /// Something a person should know of, with the listener or cluster at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +26,9 @@ pub struct Census {
 
 impl Census {
     /// Counts a cluster's endpoints, of which `unhealthy` are known to be that.
-    pub fn add(&mut self, cluster: &plan::Cluster, endpoints: u32, unhealthy: u32) {
-        let checked = cluster.health_check.is_some() && cluster.endpoints.iter().any(|e| e.health_port != 0);
+    pub fn add(&mut self, cluster: &Cluster, endpoints: u32, unhealthy: u32) {
         self.endpoints += endpoints;
         self.healthy += endpoints - unhealthy;
-        self.unchecked += if checked { 0 } else { endpoints };
+        self.unchecked += if cluster.is_checked() { 0 } else { endpoints };
     }
 }

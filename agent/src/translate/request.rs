@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
-use portreeve_api::plan;
-use portreeve_api::refs::{PlanName, ResourceName};
+use portreeve_api::model::{Endpoint, Plan};
+use portreeve_api::refs::ResourceName;
 use portreeve_xds::Name;
 
 use super::bind::Families;
@@ -12,7 +13,7 @@ use super::bind::Families;
 /// A Plan for one proxy.
 pub struct Request<'a> {
     /// The Plan.
-    pub plan: &'a plan::Plan,
+    pub plan: &'a Plan,
     /// Families of the proxy's network namespace.
     pub families: Families,
     /// Names of the Plan's listeners that lost their port to an older object.
@@ -47,15 +48,15 @@ impl Default for Defaults {
 /// What a Plan's endpoint sources stand for right now. Pure look-ups.
 pub trait Lookup {
     /// The endpoints of a Group, in any order; none while it is not complete.
-    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>>;
+    fn group(&self, name: &str) -> Option<Vec<&Endpoint>>;
     /// The addresses of a host name; none while nothing is known of it, empty when it does not exist.
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
-    /// Whether something is known against a pod that is checked at this port (with this HTTP path, if there is one).
-    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool;
+    /// Whether something is known against a pod that is checked at this port, by HTTP if there is a path.
+    fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool;
     /// The same for an address.
-    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool;
+    fn address_failed(&self, ip: IpAddr, port: NonZeroU16, path: Option<&str>) -> bool;
     /// Whether what is known of a pod is too old to be relied on without a check: its address may be another's by now.
-    fn stale(&self, endpoint: &plan::Endpoint) -> bool;
+    fn stale(&self, endpoint: &Endpoint) -> bool;
 }
 
 // === impl Request ===
@@ -68,11 +69,6 @@ impl Request<'_> {
 }
 
 /// A listener's or cluster's name as the proxies know it.
-pub fn qualified(plan: &plan::Plan, name: &str) -> Name {
-    ResourceName::of(&plan_name(plan), name)
-}
-
-/// A Plan's name; empty without an origin, which no hub sends.
-pub fn plan_name(plan: &plan::Plan) -> Name {
-    plan.origin.as_ref().map_or_else(|| "".into(), |origin| PlanName::from(origin).as_name().clone())
+pub fn qualified(plan: &Plan, name: &str) -> Name {
+    ResourceName::of(plan.name().as_name(), name)
 }

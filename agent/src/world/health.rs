@@ -1,7 +1,6 @@
 //! The world's verbs of health: what it is told of endpoints, and the Plans that follow.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use portreeve_api::plan;
@@ -62,8 +61,8 @@ impl World {
 
     /// Takes in where a pod of this node is now, if it is still there.
     pub(super) fn follow_address(&mut self, uid: &Name) {
-        let ips = self.pods.get(uid).map(|pod| pod.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>());
-        self.health.set_address(uid, ips.and_then(|ips| pick(self.host_families, &ips)));
+        let address = self.pods.get(uid).and_then(|pod| pick(self.host_families, &pod.ips));
+        self.health.set_address(uid, address);
     }
 
     /// Takes in what a Plan uses now. While that is not known completely its previous uses stay, as it does itself.

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use portreeve_api::plan;
+use portreeve_api::model::Plan;
 use portreeve_xds::Name;
+
+use crate::translate::sources;
 
 /// A host name as a Plan means it: relative to the Plan's namespace.
 pub type Host = (String, String);
@@ -31,7 +33,7 @@ struct Wanted {
 
 impl Hosts {
     /// A Plan's names (none when it is gone). True when the set of wanted names changed.
-    pub fn set_plan(&mut self, name: &Name, plan: Option<&plan::Plan>) -> bool {
+    pub fn set_plan(&mut self, name: &Name, plan: Option<&Plan>) -> bool {
         let now = plan.map(hosts_of).unwrap_or_default();
         let before = self.of_plan.remove(name).unwrap_or_default();
         let mut changed = false;
@@ -88,12 +90,6 @@ impl Hosts {
     }
 }
 
-fn hosts_of(plan: &plan::Plan) -> BTreeSet<Host> {
-    use plan::endpoint_source::From;
-    let sources = plan.clusters.iter().flat_map(|c| &c.endpoints);
-    let hosts = sources.filter_map(|s| match &s.from {
-        Some(From::Host(host)) => Some((plan.dns_namespace.clone(), host.clone())),
-        _ => None,
-    });
-    hosts.collect()
+fn hosts_of(plan: &Plan) -> BTreeSet<Host> {
+    sources::hosts(plan).map(|host| (plan.dns_namespace.clone(), host.to_owned())).collect()
 }

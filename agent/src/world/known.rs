@@ -1,8 +1,9 @@
 //! The look-ups that translation needs, over what the world knows: [`Known`].
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
-use portreeve_api::plan;
+use portreeve_api::model::Endpoint;
 
 use super::World;
 use super::feed::Feed;
@@ -37,7 +38,7 @@ impl World {
 // === impl Known ===
 
 impl Lookup for Known<'_> {
-    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
+    fn group(&self, name: &str) -> Option<Vec<&Endpoint>> {
         self.feed.group(name)
     }
 
@@ -45,15 +46,15 @@ impl Lookup for Known<'_> {
         self.hosts.addresses(namespace, name)
     }
 
-    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
+    fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool {
         Point::of_pod(endpoint, port, path, self.host).is_some_and(|point| self.health.failed(&point))
     }
 
-    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
+    fn address_failed(&self, ip: IpAddr, port: NonZeroU16, path: Option<&str>) -> bool {
         Point::of_address(ip, port, path).is_some_and(|point| self.health.failed(&point))
     }
 
-    fn stale(&self, endpoint: &plan::Endpoint) -> bool {
-        self.stale_but.is_some_and(|own| endpoint.node != own)
+    fn stale(&self, endpoint: &Endpoint) -> bool {
+        self.stale_but.is_some_and(|own| *endpoint.node != *own)
     }
 }

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use portreeve_api::PlanType;
+use portreeve_api::model::{Endpoint, NodeProxy, Plan};
 use portreeve_api::pod::Pod;
-use portreeve_api::{PlanType, plan};
 use portreeve_xds::{Name, Version};
 
 use crate::claims::{self, Claims};
@@ -18,6 +19,7 @@ use crate::translate::{Defaults, Families, ProxyModel};
 
 mod account;
 mod answers;
+mod decoded;
 mod feed;
 mod gateways;
 mod health;
@@ -30,6 +32,7 @@ mod restore;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 
 pub use account::{Account, Tenant};
 pub use feed::Sent;
@@ -67,6 +70,8 @@ pub struct Effects {
     pub proxies: bool,
     /// Other host names are wanted than before.
     pub hosts: bool,
+    /// What the hub sent and makes no sense, each with its name and the reason.
+    pub refused: Vec<String>,
 }
 
 // === impl World ===
@@ -120,7 +125,8 @@ impl World {
 
     /// Follows a change of the feed.
     fn follow(&mut self, mut touched: feed::Touched) -> Effects {
-        let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false };
+        let refused = std::mem::take(&mut touched.refused);
+        let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false, refused };
         for plan in &touched.plans {
             effects.hosts |= self.hosts.set_plan(plan, self.feed.plans.get(plan).map(Arc::as_ref));
             self.follow_uses(plan);
@@ -168,12 +174,12 @@ impl World {
     }
 
     /// The endpoints that are to go, once for each of their groups.
-    pub fn terminating(&self) -> impl Iterator<Item = &plan::Endpoint> {
+    pub fn terminating(&self) -> impl Iterator<Item = &Endpoint> {
         self.feed.terminating()
     }
 
     /// The NodeProxies that this node is to run.
-    pub fn node_proxies(&self) -> &BTreeMap<Name, plan::NodeProxy> {
+    pub fn node_proxies(&self) -> &BTreeMap<Name, NodeProxy> {
         &self.feed.proxies
     }
 
@@ -203,12 +209,12 @@ impl World {
     }
 
     /// A Plan, for status.
-    pub fn plan(&self, name: &str) -> Option<&plan::Plan> {
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
         self.feed.plans.get(name).map(Arc::as_ref)
     }
 
     /// All Plans, for status.
-    pub fn plans(&self) -> impl Iterator<Item = (&Name, &Arc<plan::Plan>)> {
+    pub fn plans(&self) -> impl Iterator<Item = (&Name, &Arc<Plan>)> {
         self.feed.plans.iter()
     }
 }

@@ -43,7 +43,8 @@ impl World {
         let known = Known { feed, hosts, health, host: self.host_families, stale_but };
         let mut around = Surroundings {
             plans: &feed.plans,
-            versions: &feed.versions,
+            versions: &feed.in_force,
+            refused: &feed.refused,
             heard: feed.heard(PlanType::Plan),
             lookup: &known,
             claims,
@@ -63,7 +64,7 @@ impl World {
         let facts = self.fleets.of(owner.kind).and_then(|fleet| fleet.facts(&owner.proxy));
         let wanted = match (facts, self.feed.plans.get(&owner.plan)) {
             (Some(facts), Some(plan)) if facts.takes(plan) => {
-                Some((plan.origin.as_ref().map_or(0, |o| o.created_ms), facts.wishes(plan)))
+                Some((plan.origin.created_ms.unwrap_or_default(), facts.wishes(plan)))
             }
             _ => None,
         };

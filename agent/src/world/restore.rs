@@ -55,7 +55,8 @@ impl World {
         match ty {
             PlanType::Plan => self.fleets.all().flat_map(|fleet| fleet.plans()).collect(),
             PlanType::NodeProxy => {
-                let known: BTreeSet<Name> = self.feed.proxies.keys().cloned().collect();
+                let known: BTreeSet<Name> =
+                    self.feed.wanted_proxies().map(|(name, _)| name.clone()).collect();
                 self.keep_ledgers(|id| !matches!(id, ProxyId::Node(name) if !known.contains(name)));
                 BTreeSet::new()
             }

@@ -10,7 +10,7 @@ use portreeve_agent::keepers::{Keepers, Status};
 use portreeve_agent::local::Local;
 use portreeve_agent::status::trouble;
 use portreeve_agent::world::ProxyId;
-use portreeve_api::plan;
+use portreeve_api::model::{Balancer, Listener, Plan, Protocol};
 use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
 use portreeve_xds::Resource;
@@ -102,9 +102,8 @@ fn rows(local: &Local) -> Vec<Row> {
         let Some(fleet) = world.fleet() else { return rows };
         for (id, proxy) in fleet.proxies() {
             let answers = fleet.answers().get(id);
-            for name in proxy.plans.keys() {
-                let plan = world.plan(name).cloned().unwrap_or_default();
-                rows.extend(plan.listeners.iter().map(|l| row((id, proxy), answers, (name, &plan), l)));
+            for (name, plan) in proxy.plans.keys().filter_map(|name| Some((name, world.plan(name)?))) {
+                rows.extend(plan.listeners.iter().map(|l| row((id, proxy), answers, (name, plan), l)));
             }
         }
         rows
@@ -140,27 +139,27 @@ fn state(proxy: &Proxy<EnvoyType>, answers: Option<&Answers<EnvoyType>>, listene
 fn row(
     (id, proxy): (&ProxyId, &Proxy<EnvoyType>),
     answers: Option<&Answers<EnvoyType>>,
-    (name, plan): (&str, &plan::Plan),
-    listener: &plan::Listener,
+    (name, plan): (&str, &Plan),
+    listener: &Listener,
 ) -> Row {
     let fault = proxy.plans.get(name).and_then(|part| fault(&part.findings, &listener.name));
     let full = format!("{name}/{}", listener.name);
     let state = fault.unwrap_or_else(|| state(proxy, answers, &full));
-    let socket = listener.socket.clone().unwrap_or_default();
+    let socket = listener.socket.as_ref();
     let cluster = listener
         .rules
         .first()
         .and_then(|r| r.route.as_ref())
         .map(|r| r.destination.clone())
         .unwrap_or_default();
-    let balancer = plan.clusters.iter().find(|c| c.name == cluster).and_then(|c| c.balancer.as_ref());
-    let keyed = matches!(balancer.and_then(|b| b.policy.as_ref()), Some(plan::balancer::Policy::Key(_)));
+    let balancer = plan.cluster(&cluster).and_then(|cluster| cluster.balancer.as_ref());
+    let keyed = matches!(balancer, Some(Balancer::Key(_)));
     Row {
         proxy: proxy.facts.title.clone(),
         on_host: matches!(id, ProxyId::Node(_)) || &*proxy.facts.netns == "host",
         listener: full,
-        udp: socket.protocol() == plan::Protocol::Udp,
-        port: socket.port,
+        udp: socket.is_some_and(|socket| socket.protocol == Protocol::Udp),
+        port: socket.and_then(|socket| socket.port).map_or(0, |port| port.get().into()),
         keyed,
         state,
         endpoints: endpoints(proxy, &format!("{name}/{cluster}")),

@@ -1,6 +1,7 @@
 //! Tests of the book: whose verdict counts for an endpoint, and which targets are probed.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::time::Instant;
 
 use portreeve_api::plan;
@@ -26,8 +27,18 @@ fn pod(node: &str, i: u8) -> Point {
     Point { place, port: 1233, path: "".into() }
 }
 
+/// An address, checked at 1233; `None` where no agent can look.
+fn outside(ip: &str) -> Option<Point> {
+    Point::of_address(ip.parse().unwrap(), NonZeroU16::new(1233).unwrap(), None)
+}
+
 fn mk_pace(interval_ms: u64) -> Pace {
-    Pace { interval: Duration::from_millis(interval_ms), timeout: TIMEOUT, fall: 1, rise: 1 }
+    Pace {
+        interval: Duration::from_millis(interval_ms),
+        timeout: HealthCheck::DEFAULT_TIMEOUT,
+        fall: 1,
+        rise: 1,
+    }
 }
 
 fn mk_uses(points: &[Point]) -> Uses {

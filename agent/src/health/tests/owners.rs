@@ -122,11 +122,11 @@ fn verdict_touches_the_plans_that_use_the_endpoint_and_no_other() {
 #[test]
 fn address_is_what_the_own_probe_says() {
     let mut rig = Rig::new();
-    let point = Point::of_address("192.0.2.1".parse().unwrap(), 1233, "").unwrap();
+    let point = outside("192.0.2.1").unwrap();
     rig.use_all("a", std::slice::from_ref(&point));
     assert_eq!(rig.probed(&point, down()), ["a"]);
     assert!(rig.book.failed(&point));
-    assert_eq!(Point::of_address("127.0.0.1".parse().unwrap(), 1233, ""), None, "that is the proxy's own");
+    assert_eq!(outside("127.0.0.1"), None, "that is the proxy's own");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn failure_of_that_one_has_all_of_the_node_probed_until_the_way_is_back() {
 #[test]
 fn nodes_without_a_fresh_word_and_addresses_are_probed_directly() {
     let mut rig = Rig::connected();
-    let outside = Point::of_address("192.0.2.77".parse().unwrap(), 1233, "").unwrap();
+    let outside = outside("192.0.2.77").unwrap();
     rig.use_all("a", &[pod("far", 1), pod("far", 2), pod("other", 3), pod("other", 4), outside]);
     rig.far_says(&[], false);
     assert_eq!(rig.targets().len(), 4, "one of far, both of other, and the address");
@@ -125,7 +125,7 @@ fn changes_are_counted_when_they_may_change_the_targets() {
 #[test]
 fn asked_paces_are_bounded() {
     let pace = Pace::of_probe(&plan::Probe { interval_ms: 1, ..Default::default() });
-    assert_eq!(pace, Pace { interval: SHORTEST, timeout: TIMEOUT, fall: 1, rise: 1 });
+    assert_eq!(pace, mk_pace(100));
     let endless = plan::Probe { interval_ms: u64::MAX, timeout_ms: u64::MAX, ..Default::default() };
     let pace = Pace::of_probe(&endless);
     assert_eq!(pace, Pace { interval: LONGEST, timeout: LONGEST, fall: 1, rise: 1 });

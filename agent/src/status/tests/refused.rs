@@ -43,3 +43,39 @@ fn workload_that_is_not_known_is_told_for_each_proxy_that_it_may_mean() {
     assert!(told.starts_with("nodeproxy/gw, its workload asks for workload.node_name, which "), "{told}");
     assert!(rig.world.envoys()[&gateway("gw")].plans.is_empty());
 }
+
+#[test]
+fn plan_that_makes_no_sense_is_told_though_no_proxy_is_known_to_take_it() {
+    let mut rig = Rig::new();
+    let mut plan = mk_plan("a", 2000, &["10.0.0.9"]);
+    let selector = plan.workload.as_mut().unwrap().selector.as_mut().unwrap();
+    selector.labels.push(plan::Requirement { key: "app".into(), operator: 99, values: Vec::new() });
+    rig.put_plan(&plan);
+    assert_eq!(rig.counts("a"), [1, 0, 1, 0, 0]);
+    let told = rig.status("a").refusal;
+    assert!(
+        told.starts_with("Plan A/ns/a: workload.selector.labels[app].operator 99 is not known"),
+        "{told}"
+    );
+    let report = rig.report(&BTreeMap::new());
+    assert!(report.conditions.iter().any(|one| one.message.contains(&told)), "{:?}", report.conditions);
+}
+
+#[test]
+fn plan_that_makes_no_sense_is_told_for_each_proxy_that_runs_the_version_before() {
+    let mut rig = Rig::new();
+    rig.put_plan(&mk_plan("a", 2000, &["10.0.0.9"]));
+    rig.accept_all(&gateway("gw"));
+    let bad = mk_plan("a", 70_000, &["10.0.0.9"]);
+    rig.put_plan(&bad);
+    rig.accept_all(&gateway("gw"));
+    let status = rig.status("a");
+    assert_eq!(rig.counts("a"), [1, 0, 1, 0, 0]);
+    assert_eq!(status.version, Version::of(&bad.encode_to_vec()).0);
+    assert_eq!((status.endpoints, status.healthy), (1, 1), "the version before serves on");
+    let told = "nodeproxy/gw, Plan A/ns/a: listener l: socket.port 70000 is not a port (1 to 65535)";
+    assert_eq!(status.refusal, told);
+    rig.put_plan(&mk_plan("a", 2000, &["10.0.0.9"]));
+    rig.accept_all(&gateway("gw"));
+    assert_eq!(rig.counts("a"), [1, 1, 0, 0, 0]);
+}

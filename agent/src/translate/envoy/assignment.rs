@@ -6,30 +6,28 @@ use std::net::IpAddr;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as envoy;
 use envoy_types::pb::google::protobuf::{Struct, Value, value};
-use portreeve_api::plan;
+use portreeve_api::model::{Balancer, Cluster, Plan, Protocol};
 
 use super::wire::u32_value;
 use crate::translate::candidates::Candidate;
-use crate::translate::{check, rank};
+use crate::translate::{rank, sources};
 
 /// With Envoy's default of 140 % a priority spills over when a third of it is down; this says: never while one is up.
 const OVERPROVISIONING: u32 = 100_000;
 
 /// Builds the assignment. An empty one is sent as such: without it Envoy would keep the endpoints it had.
 pub fn build(
-    plan: &plan::Plan,
-    cluster: &plan::Cluster,
+    plan: &Plan,
+    cluster: &Cluster,
     name: &str,
     found: Vec<Candidate>,
 ) -> envoy::ClusterLoadAssignment {
-    let policy = cluster.balancer.as_ref().and_then(|b| b.policy.as_ref());
-    let created_ms = plan.origin.as_ref().map_or(0, |o| o.created_ms);
     let socket = Socket {
-        protocol: cluster.socket.as_ref().map_or(plan::Protocol::Udp, plan::Socket::protocol),
-        by_proxy: check::by_proxy(cluster).is_some(),
+        protocol: cluster.socket.as_ref().map_or(Protocol::Udp, |socket| socket.protocol),
+        by_proxy: sources::check_by_proxy(cluster).is_some(),
     };
-    let endpoints = match policy {
-        Some(plan::balancer::Policy::Key(key)) => keyed(key, created_ms, found, socket),
+    let endpoints = match &cluster.balancer {
+        Some(Balancer::Key(key)) => keyed(key, plan.origin.created_ms, found, socket),
         _ => unkeyed(found, socket),
     };
     envoy::ClusterLoadAssignment {
@@ -48,14 +46,14 @@ pub fn build(
 /// younger calls.
 fn keyed(
     key: &str,
-    created_ms: i64,
+    created_ms: Option<i64>,
     mut found: Vec<Candidate>,
     socket: Socket,
 ) -> Vec<envoy::LocalityLbEndpoints> {
-    found.retain(|c| c.terminating_ms == 0 || created_ms < c.terminating_ms);
+    found.retain(|c| c.terminating_ms.is_none() || created_ms < c.terminating_ms);
     // The API tells whole seconds, and no pod is ready in the second of its creation: one of the object's own second
     // came after it. What has no time (addresses, a folder's first reading) was there before everything.
-    rank::order(key, &mut found, |c| (c.created_ms != 0 && c.created_ms >= created_ms, c.ip));
+    rank::order(key, &mut found, |c| (c.created_ms.is_some() && c.created_ms >= created_ms, c.ip));
     let mut priorities: Vec<Vec<envoy::LbEndpoint>> = Vec::new();
     for (place, candidate) in found.iter().enumerate() {
         let priority = place.min(2);
@@ -85,9 +83,9 @@ fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoi
     let addresses: BTreeSet<IpAddr> = found.iter().map(|c| c.ip).collect();
     let distinct = addresses.len() == found.len();
     let mut usable = found.iter().filter(|c| !c.stale && !c.failed).peekable();
-    let (other, stays) = (usable.peek().is_some(), usable.any(|c| c.terminating_ms == 0));
+    let (other, stays) = (usable.peek().is_some(), usable.any(|c| c.terminating_ms.is_none()));
     let build = |candidate: &Candidate| {
-        let leaving = candidate.terminating_ms != 0;
+        let leaving = candidate.terminating_ms.is_some();
         let good = match candidate.stale {
             true if !other => core::HealthStatus::Unhealthy,
             true => core::HealthStatus::Degraded,
@@ -105,26 +103,26 @@ fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoi
 /// What all endpoints of a cluster have in common.
 #[derive(Clone, Copy)]
 struct Socket {
-    protocol: plan::Protocol,
+    protocol: Protocol,
     /// The proxy itself checks some of them.
     by_proxy: bool,
 }
 
 fn endpoint(candidate: &Candidate, health: core::HealthStatus, socket: Socket) -> envoy::LbEndpoint {
     let check = envoy::endpoint::HealthCheckConfig {
-        port_value: candidate.proxy_check,
-        disable_active_health_check: candidate.proxy_check == 0,
+        port_value: candidate.proxy_check.map_or(0, |port| port.get().into()),
+        disable_active_health_check: candidate.proxy_check.is_none(),
         ..Default::default()
     };
     let by_proxy = socket.by_proxy;
     let protocol = match socket.protocol {
-        plan::Protocol::Tcp => core::socket_address::Protocol::Tcp,
+        Protocol::Tcp => core::socket_address::Protocol::Tcp,
         _ => core::socket_address::Protocol::Udp,
     };
     let socket = core::SocketAddress {
         protocol: protocol.into(),
         address: candidate.ip.to_string(),
-        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(candidate.port)),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(candidate.port.get().into())),
         ..Default::default()
     };
     let address = core::Address { address: Some(core::address::Address::SocketAddress(socket)) };

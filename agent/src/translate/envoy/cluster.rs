@@ -1,19 +1,20 @@
 //! Clusters: EDS over the stream that they came on, with every silent default of Envoy's that loses datagrams stated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as envoy;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::r#type::v3::Percent;
-use portreeve_api::plan;
+use portreeve_api::model::{Balancer, Cluster};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
 use super::health_check;
 use super::wire::{duration, u32_value, u64_value};
-use crate::translate::check;
 use crate::translate::request::Defaults;
+use crate::translate::sources;
 
 /// Sessions, connections and requests that one cluster may hold. Envoy's default of 1,024 drops the 1,025th UDP
 /// session in silence.
@@ -23,7 +24,7 @@ const CIRCUIT_LIMIT: u32 = 1_000_000;
 const MAGLEV_TABLE: u64 = 16_381;
 
 /// Builds a cluster; its assignment has the same name.
-pub fn build(cluster: &plan::Cluster, name: &Name, defaults: &Defaults) -> Arc<Resource> {
+pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resource> {
     let limits = |priority: core::RoutingPriority| envoy::circuit_breakers::Thresholds {
         priority: priority.into(),
         max_connections: u32_value(CIRCUIT_LIMIT),
@@ -32,10 +33,7 @@ pub fn build(cluster: &plan::Cluster, name: &Name, defaults: &Defaults) -> Arc<R
         max_retries: u32_value(CIRCUIT_LIMIT),
         ..Default::default()
     };
-    let timeout = match cluster.connect_timeout_ms {
-        0 => defaults.connect_timeout_ms,
-        stated => stated,
-    };
+    let timeout = cluster.connect_timeout.unwrap_or(Duration::from_millis(defaults.connect_timeout_ms));
     let mut built = envoy::Cluster {
         name: name.to_string(),
         connect_timeout: duration(timeout),
@@ -55,14 +53,11 @@ pub fn build(cluster: &plan::Cluster, name: &Name, defaults: &Defaults) -> Arc<R
             healthy_panic_threshold: Some(Percent { value: 0.0 }),
             ..Default::default()
         }),
-        health_checks: check::by_proxy(cluster).map(health_check::build).into_iter().collect(),
+        health_checks: sources::check_by_proxy(cluster).map(health_check::build).into_iter().collect(),
         ignore_health_on_host_removal: true,
         ..Default::default()
     };
-    if matches!(
-        cluster.balancer.as_ref().and_then(|b| b.policy.as_ref()),
-        Some(plan::balancer::Policy::SourceAddress(true))
-    ) {
+    if cluster.balancer == Some(Balancer::SourceAddress) {
         built.set_lb_policy(envoy::cluster::LbPolicy::Maglev);
         built.lb_config = Some(envoy::cluster::LbConfig::MaglevLbConfig(envoy::cluster::MaglevLbConfig {
             table_size: u64_value(MAGLEV_TABLE),
@@ -75,7 +70,7 @@ fn over_ads() -> core::ConfigSource {
     core::ConfigSource {
         resource_api_version: core::ApiVersion::V3.into(),
         // Never go on without the assignment: it always follows the cluster on the same stream.
-        initial_fetch_timeout: duration(0),
+        initial_fetch_timeout: duration(Duration::ZERO),
         config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
             core::AggregatedConfigSource {},
         )),

@@ -1,34 +1,37 @@
 //! Health checks that an Envoy makes by itself.
 
+use std::num::NonZeroU32;
+
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::core::v3::health_check::{
     HealthChecker, HttpHealthCheck, TcpHealthCheck,
 };
 use envoy_types::pb::envoy::r#type::v3::Int64Range;
 use portreeve_api::http_path::HttpPath;
-use portreeve_api::plan;
+use portreeve_api::model::HealthCheck;
 
 use super::wire::{duration, u32_value};
 
 /// The check as Envoy runs it.
-pub fn build(check: &plan::HealthCheck) -> core::HealthCheck {
-    let checker = if check.http_path.is_empty() {
-        HealthChecker::TcpHealthCheck(TcpHealthCheck::default())
-    } else {
-        let path = HttpPath::parse(&check.http_path).map(|path| path.request_target().into_owned());
-        HealthChecker::HttpHealthCheck(HttpHealthCheck {
-            path: path.unwrap_or_else(|_| check.http_path.clone()),
+pub fn build(check: &HealthCheck) -> core::HealthCheck {
+    let checker = match &check.http_path {
+        None => HealthChecker::TcpHealthCheck(TcpHealthCheck::default()),
+        Some(path) => HealthChecker::HttpHealthCheck(HttpHealthCheck {
+            path: HttpPath::parse(path)
+                .map_or_else(|_| path.to_string(), |path| path.request_target().into()),
             expected_statuses: vec![Int64Range { start: 200, end: 400 }],
             ..Default::default()
-        })
+        }),
     };
+    let threshold = |stated: Option<NonZeroU32>| u32_value(stated.map_or(1, NonZeroU32::get));
+    let interval = check.interval.unwrap_or(HealthCheck::SHORTEST_INTERVAL);
     core::HealthCheck {
-        interval: duration(check.interval_ms),
+        interval: duration(interval),
         // Without it a cluster that nobody uses yet is looked at once a minute.
-        no_traffic_interval: duration(check.interval_ms),
-        timeout: duration(check.timeout_ms),
-        unhealthy_threshold: u32_value(check.unhealthy_threshold),
-        healthy_threshold: u32_value(check.healthy_threshold),
+        no_traffic_interval: duration(interval),
+        timeout: duration(check.timeout.unwrap_or(HealthCheck::DEFAULT_TIMEOUT)),
+        unhealthy_threshold: threshold(check.unhealthy_threshold),
+        healthy_threshold: threshold(check.healthy_threshold),
         health_checker: Some(checker),
         ..Default::default()
     }

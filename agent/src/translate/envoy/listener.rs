@@ -1,6 +1,8 @@
 //! Listeners: UDP by `udp_proxy`, TCP by `tcp_proxy`.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as envoy;
@@ -8,7 +10,7 @@ use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_p
 use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3 as udp_proxy;
 use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
 use envoy_types::pb::xds::r#type::matcher::v3 as matcher;
-use portreeve_api::plan;
+use portreeve_api::model::{Balancer, Cluster, Listener, Plan, Protocol};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
@@ -38,7 +40,7 @@ pub struct Built {
 ///
 /// # Errors
 /// In words: what this kind of proxy can't express, or what the translation does not know.
-pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, String> {
+pub fn build(request: &Request<'_>, listener: &Listener) -> Result<Built, String> {
     let socket = listener.socket.as_ref().ok_or("the listener has no socket")?;
     if let Some(text) = support::listener(request.plan, listener).told("the listener") {
         return Err(text);
@@ -51,29 +53,31 @@ pub fn build(request: &Request<'_>, listener: &plan::Listener) -> Result<Built, 
         return Err(format!("its cluster {} is of another protocol: an Envoy can't convert", cluster.name));
     }
     let bind = Bind::of(socket, request.families)?;
+    let port = socket.port.ok_or("the listener has no port")?;
     let name = qualified(request.plan, &listener.name);
     let target = request.cluster_name(&cluster.name);
-    let idle = listener.options.as_ref().map_or(0, |o| o.idle_timeout_ms);
+    let stated = listener.options.as_ref().and_then(|options| options.idle_timeout);
+    let idle = |default_ms| stated.unwrap_or(Duration::from_millis(default_ms));
     let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
     let v6_first = request.families == Families::DualV6First;
-    match socket.protocol() {
-        plan::Protocol::Udp => {
-            let addresses = addresses(bind, v6_first, core::socket_address::Protocol::Udp, socket.port);
+    match socket.protocol {
+        Protocol::Udp => {
+            let addresses = addresses(bind, v6_first, core::socket_address::Protocol::Udp, port);
             open(&mut built, addresses, may_fragment);
             built.udp_listener_config = Some(envoy::UdpListenerConfig {
                 downstream_socket_config: Some(datagram_socket()),
                 ..Default::default()
             });
-            let idle = if idle == 0 { request.defaults.udp_idle_ms } else { idle };
+            let idle = idle(request.defaults.udp_idle_ms);
             built.listener_filters.push(udp_filter(&name, &target, cluster.balancer.as_ref(), idle));
         }
-        plan::Protocol::Tcp => {
-            let addresses = addresses(bind, v6_first, core::socket_address::Protocol::Tcp, socket.port);
+        Protocol::Tcp => {
+            let addresses = addresses(bind, v6_first, core::socket_address::Protocol::Tcp, port);
             open(&mut built, addresses, |_| Vec::new());
-            let idle = if idle == 0 { request.defaults.tcp_idle_ms } else { idle };
+            let idle = idle(request.defaults.tcp_idle_ms);
             built.filter_chains.push(tcp_chain(&name, &target, cluster.balancer.as_ref(), idle));
         }
-        other => return Err(format!("an Envoy can't open a {} listener", other.as_str_name())),
+        other => return Err(format!("an Envoy can't open a {} listener", other.name())),
     }
     let resource = with_address(name, &built, &built.encode_to_vec());
     Ok(Built { resource, cluster: cluster.name.clone() })
@@ -137,13 +141,13 @@ fn address(listener: &envoy::Listener) -> Option<String> {
     }
 }
 
-fn destination<'a>(plan: &'a plan::Plan, listener: &plan::Listener) -> Result<&'a plan::Cluster, String> {
+fn destination<'a>(plan: &'a Plan, listener: &Listener) -> Result<&'a Cluster, String> {
     let [rule] = listener.rules.as_slice() else {
         return Err("an Envoy takes exactly one rule for each listener".into());
     };
     let route = rule.route.as_ref().ok_or("an Envoy takes only a rule with a route")?;
-    let found = plan.clusters.iter().find(|c| c.name == route.destination);
-    found.ok_or_else(|| format!("cluster {} is not in the object", route.destination))
+    plan.cluster(&route.destination)
+        .ok_or_else(|| format!("cluster {} is not in the object", route.destination))
 }
 
 /// The sockets to open, the main one first.
@@ -151,12 +155,12 @@ fn addresses(
     bind: Bind,
     v6_first: bool,
     protocol: core::socket_address::Protocol,
-    port: u32,
+    port: NonZeroU16,
 ) -> Vec<core::SocketAddress> {
     let at = |address: String, ipv4_compat| core::SocketAddress {
         protocol: protocol.into(),
         address,
-        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port)),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port.get().into())),
         ipv4_compat,
         ..Default::default()
     };
@@ -229,22 +233,20 @@ fn datagram_socket() -> core::UdpSocketConfig {
 fn udp_filter(
     name: &str,
     target: &str,
-    balancer: Option<&plan::Balancer>,
-    idle_ms: u64,
+    balancer: Option<&Balancer>,
+    idle: Duration,
 ) -> envoy::ListenerFilter {
-    use plan::balancer::Policy;
-    let policy = balancer.and_then(|b| b.policy.as_ref());
     // One key, one endpoint: the assignment's priorities choose it for each datagram, so that all pipes of a call
     // come back together after a flap. Without a key a sender keeps its endpoint.
-    let keyed = matches!(policy, Some(Policy::Key(_)));
+    let keyed = matches!(balancer, Some(Balancer::Key(_)));
     let by_source = udp_proxy::udp_proxy_config::HashPolicy {
         policy_specifier: Some(udp_proxy::udp_proxy_config::hash_policy::PolicySpecifier::SourceIp(true)),
     };
     let config = udp_proxy::UdpProxyConfig {
         stat_prefix: name.into(),
-        idle_timeout: duration(idle_ms),
-        hash_policies: match policy {
-            Some(Policy::SourceAddress(true)) => vec![by_source],
+        idle_timeout: duration(idle),
+        hash_policies: match balancer {
+            Some(Balancer::SourceAddress) => vec![by_source],
             _ => Vec::new(),
         },
         upstream_socket_config: Some(datagram_socket()),
@@ -269,14 +271,8 @@ fn always(target: &str) -> matcher::Matcher {
     matcher::Matcher { on_no_match: Some(Box::new(on_match)), ..Default::default() }
 }
 
-fn tcp_chain(
-    name: &str,
-    target: &str,
-    balancer: Option<&plan::Balancer>,
-    idle_ms: u64,
-) -> envoy::FilterChain {
+fn tcp_chain(name: &str, target: &str, balancer: Option<&Balancer>, idle: Duration) -> envoy::FilterChain {
     use envoy_types::pb::envoy::r#type::v3 as kinds;
-    use plan::balancer::Policy;
     let by_source = kinds::HashPolicy {
         policy_specifier: Some(kinds::hash_policy::PolicySpecifier::SourceIp(
             kinds::hash_policy::SourceIp {},
@@ -284,9 +280,9 @@ fn tcp_chain(
     };
     let config = tcp_proxy::TcpProxy {
         stat_prefix: name.into(),
-        idle_timeout: duration(idle_ms),
-        hash_policy: match balancer.and_then(|b| b.policy.as_ref()) {
-            Some(Policy::SourceAddress(true)) => vec![by_source],
+        idle_timeout: duration(idle),
+        hash_policy: match balancer {
+            Some(Balancer::SourceAddress) => vec![by_source],
             _ => Vec::new(),
         },
         cluster_specifier: Some(tcp_proxy::tcp_proxy::ClusterSpecifier::Cluster(target.into())),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
-use portreeve_api::plan;
+use portreeve_api::model::Cluster;
 use portreeve_xds::Resource;
 use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
@@ -41,8 +41,7 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         at: format!("rule list {list}"),
         text: "an Envoy has no rule lists: take the rule out of the object".into(),
     }));
-    let served =
-        |cluster: &&plan::Cluster| used.contains(&cluster.name) && support::cluster(cluster).is_empty();
+    let served = |cluster: &&Cluster| used.contains(&cluster.name) && support::cluster(cluster).is_empty();
     for cluster in request.plan.clusters.iter().filter(served) {
         let endpoints = candidates::candidates(request, cluster, lookup)?;
         let name = request.cluster_name(&cluster.name);
@@ -55,7 +54,7 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
     Some(done)
 }
 
-fn count(census: &mut Census, cluster: &plan::Cluster, built: &ClusterLoadAssignment) {
+fn count(census: &mut Census, cluster: &Cluster, built: &ClusterLoadAssignment) {
     let (mut total, mut bad) = (0, 0);
     for endpoint in built.endpoints.iter().flat_map(|locality| &locality.lb_endpoints) {
         total += 1;

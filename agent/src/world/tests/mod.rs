@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use portreeve_api::plan::endpoint_source::From;
 use portreeve_api::pod::Pod;
+use portreeve_api::refs::PlanName;
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Kind, Name, Request, Resource, ResourceType, Variant, Version, View, Watch};
@@ -29,6 +30,7 @@ mod proxies;
 mod refused;
 mod restore;
 mod strangers;
+mod unreadable;
 
 const W: &str = "ns/app=w";
 
@@ -66,6 +68,10 @@ fn mk_plan(name: &str, created_ms: i64, port: u32, from: From) -> plan::Plan {
         dns_namespace: "ns".into(),
         ..Default::default()
     }
+}
+
+fn name_of(plan: &plan::Plan) -> Name {
+    PlanName::from(plan.origin.as_ref().unwrap()).as_name().clone()
 }
 
 fn mk_workload(label: &str, value: &str) -> plan::Workload {
@@ -186,7 +192,7 @@ impl Rig {
     }
 
     fn put_plan(&mut self, plan: &plan::Plan) -> Effects {
-        self.put(PlanType::Plan, &crate::translate::plan_name(plan), plan)
+        self.put(PlanType::Plan, &name_of(plan), plan)
     }
 
     fn remove(&mut self, ty: PlanType, name: &str) -> Effects {

@@ -69,7 +69,7 @@ fn pods_label_moves_plans_and_leaves_the_stream_alone() {
 fn node_proxy_is_told_of_and_goes_when_the_hub_takes_it_away() {
     let mut rig = Rig::new();
     let effects = rig.put(PlanType::NodeProxy, "second", &mk_node_proxy("gw"));
-    assert_eq!(effects, Effects { proxies: true, hosts: false });
+    assert_eq!(effects, Effects { proxies: true, ..Effects::default() });
     let view = rig.world.open_envoy(&ProxyId::Node("second".into())).unwrap();
     let watch = Watch::new(view, Variant::Delta, None);
     assert!(rig.remove(PlanType::NodeProxy, "second").proxies);

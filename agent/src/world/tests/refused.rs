@@ -131,7 +131,7 @@ fn agent_that_starts_again_keeps_the_running_version_and_gives_it_up_once_it_kno
             |ty| kept.iter().flat_map(|(_, all)| all).find(|one| super::ty(one) == ty).unwrap().inputs;
         let plan_hash = |plan: &plan::Plan, version| {
             let request = crate::translate::Request {
-                plan,
+                plan: &Plan::try_from(plan.clone()).unwrap(),
                 families: Families::V4,
                 denied: &BTreeSet::new(),
                 running: &BTreeSet::new(),

@@ -43,7 +43,7 @@ impl Rig {
     fn kept(&self, plans: &[plan::Plan]) -> BTreeMap<PlanType, Vec<Sent>> {
         let sent = |name: Name, body: Vec<u8>| (name, Version::of(&body), Bytes::from(body));
         let proxy = sent("gw".into(), mk_node_proxy("gw").encode_to_vec());
-        let plans = plans.iter().map(|p| sent(crate::translate::plan_name(p), p.encode_to_vec()));
+        let plans = plans.iter().map(|p| sent(name_of(p), p.encode_to_vec()));
         BTreeMap::from([(PlanType::NodeProxy, vec![proxy]), (PlanType::Plan, plans.collect())])
     }
 }

@@ -49,9 +49,9 @@ pub enum Balancer {
 /// How a cluster's endpoints are checked (message `HealthCheck`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// From one check to the next. `None`: as often as whoever checks does at most.
+    /// From one check to the next. `None`: [`HealthCheck::SHORTEST_INTERVAL`].
     pub interval: Option<Duration>,
-    /// How long an answer is waited for. `None`: whoever checks has a default.
+    /// How long an answer is waited for. `None`: [`HealthCheck::DEFAULT_TIMEOUT`].
     pub timeout: Option<Duration>,
     /// Failures in a row that make an endpoint unhealthy. `None`: one.
     pub unhealthy_threshold: Option<NonZeroU32>,
@@ -166,6 +166,14 @@ impl From<&Balancer> for proto::Balancer {
 }
 
 // === impl HealthCheck ===
+
+impl HealthCheck {
+    /// The shortest interval between two checks of an endpoint, whatever is asked for.
+    pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+    /// How long an answer is waited for when nobody says otherwise.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(100);
+}
 
 impl From<proto::HealthCheck> for HealthCheck {
     fn from(message: proto::HealthCheck) -> Self {

@@ -22,7 +22,7 @@ fn mk_call(call: usize) -> plan::Plan {
 }
 
 /// The pods of a call by rank. Fails when its pipes don't agree.
-fn ranking(call: usize, pods: &[plan::Endpoint]) -> Vec<String> {
+fn ranking(call: usize, pods: &[Endpoint]) -> Vec<String> {
     let done = run(&mk_call(call), Families::V4, &mk_fixture(pods.to_vec()));
     let of_pipe = |(name, port): (&str, u32)| -> Vec<String> {
         let all = shown(&done, &format!("{name}-c"));
@@ -69,7 +69,7 @@ fn scale_up_moves_no_older_call() {
     let before = mk_pods(PODS);
     let mut after = mk_pods(PODS + 4);
     // Created after the object, which is of 200.
-    after[usize::from(PODS)..].iter_mut().for_each(|pod| pod.created_ms = 201);
+    after[usize::from(PODS)..].iter_mut().for_each(|pod| pod.created_ms = Some(201));
     for call in 0..CALLS {
         let old = ranking(call, &before);
         assert_eq!(ranking(call, &after)[..old.len()], old, "call {call}");
@@ -80,7 +80,7 @@ fn scale_up_moves_no_older_call() {
 fn pod_of_the_very_second_of_a_call_does_not_take_it() {
     let before = mk_pods(PODS);
     let mut after = mk_pods(PODS + 4);
-    after[usize::from(PODS)..].iter_mut().for_each(|pod| pod.created_ms = 200);
+    after[usize::from(PODS)..].iter_mut().for_each(|pod| pod.created_ms = Some(200));
     for call in 0..CALLS {
         assert_eq!(ranking(call, &after)[0], ranking(call, &before)[0], "call {call}");
     }
@@ -89,8 +89,8 @@ fn pod_of_the_very_second_of_a_call_does_not_take_it() {
 #[test]
 fn younger_call_uses_the_pods_of_a_scale_up() {
     let pods = mk_pods(PODS);
-    let newest = &pods[7].ips[0];
-    let wins = (0..CALLS).filter(|call| ranking(*call, &pods)[0] == *newest).count();
+    let newest = pods[7].ips[0].to_string();
+    let wins = (0..CALLS).filter(|call| ranking(*call, &pods)[0] == newest).count();
     assert!(wins > 0, "a pod that was there before the call takes its share");
 }
 
@@ -99,7 +99,7 @@ fn scale_down_moves_only_the_calls_of_the_lost_pod_and_all_four_pipes_to_the_run
     let pods = mk_pods(PODS);
     for lost in 0..usize::from(PODS) {
         let mut rest = pods.clone();
-        let gone = rest.remove(lost).ips[0].clone();
+        let gone = rest.remove(lost).ips[0].to_string();
         for call in 0..CALLS {
             let old = ranking(call, &pods);
             let expected = if old[0] == gone { &old[1] } else { &old[0] };
@@ -120,10 +120,10 @@ fn older_call_keeps_a_pod_that_is_to_go_and_a_younger_one_never_sees_it() {
     for call in 0..CALLS {
         let mut pods = mk_pods(PODS);
         let before = ranking(call, &pods);
-        let winner = pods.iter_mut().find(|pod| pod.ips[0] == before[0]).unwrap();
-        winner.terminating_ms = 201;
+        let winner = pods.iter_mut().find(|pod| pod.ips[0].to_string() == before[0]).unwrap();
+        winner.terminating_ms = Some(201);
         assert_eq!(ranking(call, &pods), before, "the object is of 200: it is the older");
-        pods.iter_mut().for_each(|pod| pod.terminating_ms = pod.terminating_ms.min(200));
+        pods.iter_mut().for_each(|pod| pod.terminating_ms = pod.terminating_ms.map(|_| 200));
         assert_eq!(ranking(call, &pods), before[1..], "an object of the moment of the deletion is no older");
     }
 }

@@ -21,7 +21,7 @@ fn mk_checked(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
     plan
 }
 
-fn failing(pods: Vec<plan::Endpoint>, failed: &[&str]) -> Fixture {
+fn failing(pods: Vec<Endpoint>, failed: &[&str]) -> Fixture {
     Fixture { failed: failed.iter().map(|f| (*f).to_owned()).collect(), ..mk_fixture(pods) }
 }
 
@@ -40,7 +40,7 @@ fn failed_winner_of_a_key_keeps_its_place_and_is_unhealthy() {
 #[test]
 fn failed_endpoint_takes_no_session_even_while_its_pod_terminates() {
     let mut pods = mk_pods(3);
-    pods[1].terminating_ms = 300;
+    pods[1].terminating_ms = Some(300);
     let plan = mk_checked(Policy::SourceAddress(true), vec![(group(), 9)]);
     let done = run(&plan, Families::V4, &failing(pods, &["uid-1:1233", "uid-2:1233"]));
     assert_eq!(shown(&done, "rtp-c"), ["0 !10.0.0.1:9", "0 !10.0.0.2:9", "0 10.0.0.3:9"]);
@@ -59,7 +59,7 @@ fn terminating_pods_are_degraded_only_while_one_that_can_be_used_stays() {
         (&[1], &[2, 3], ["0 10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
     ] {
         let mut pods = mk_pods(3);
-        leaving.iter().for_each(|i: &usize| pods[i - 1].terminating_ms = 300);
+        leaving.iter().for_each(|i: &usize| pods[i - 1].terminating_ms = Some(300));
         let checks: Vec<String> = failed.iter().map(|i: &usize| format!("uid-{i}:1233")).collect();
         let checks: Vec<&str> = checks.iter().map(String::as_str).collect();
         let done = run(&plan, Families::V4, &failing(pods, &checks));
@@ -81,7 +81,7 @@ fn pods_that_nobody_checks_take_no_new_session_once_what_is_known_of_them_is_too
     ];
     for (stale, leaving, expected) in cases {
         let mut pods = mk_pods(3);
-        pods[2].terminating_ms = leaving.unwrap_or_default();
+        pods[2].terminating_ms = leaving;
         let mut fixture = mk_fixture(pods);
         fixture.stale = stale.iter().map(|i: &u8| format!("uid-{i}")).collect();
         let plain = mk_udp(spread.clone(), vec![(group(), 9)]);
@@ -106,7 +106,7 @@ fn checked_pods_addresses_and_calls_are_as_good_however_old_the_word_is() {
 #[test]
 fn terminating_pod_of_an_older_object_stays_healthy_until_its_check_fails() {
     let mut pods = mk_pods(1);
-    pods[0].terminating_ms = 300;
+    pods[0].terminating_ms = Some(300);
     let plan = mk_checked(key("call-1"), vec![(group(), 9)]);
     assert_eq!(shown(&run(&plan, Families::V4, &mk_fixture(pods.clone())), "rtp-c"), ["0 10.0.0.1:9"]);
     let done = run(&plan, Families::V4, &failing(pods, &["uid-1:1233"]));

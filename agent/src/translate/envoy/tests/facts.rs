@@ -48,7 +48,7 @@ fn nothing_is_said_while_a_group_or_a_name_is_unknown() {
     for source in [group(), From::Host("echo".into())] {
         let plan = mk_udp(key("k"), vec![(From::Ip("10.0.0.1".into()), 9), (source, 9)]);
         let request = Request {
-            plan: &plan,
+            plan: &read(&plan),
             families: Families::V4,
             denied: &BTreeSet::new(),
             running: &BTreeSet::new(),
@@ -65,7 +65,7 @@ fn denied_listener_takes_its_cluster_along_unless_another_uses_it() {
     let names = |plan: &plan::Plan| {
         let denied = BTreeSet::from(["rtp-l".to_owned()]);
         let request = Request {
-            plan,
+            plan: &read(plan),
             families: Families::V4,
             denied: &denied,
             running: &BTreeSet::new(),
@@ -110,7 +110,7 @@ fn listener_that_an_envoy_cannot_express_is_remarked_on_and_the_others_stand() {
 
 #[test]
 fn endpoints_are_of_the_family_that_the_proxy_prefers() {
-    let only_v6 = plan::Endpoint { ips: vec!["fd00::9".into()], ..mk_pods(1)[0].clone() };
+    let only_v6 = Endpoint { ips: mk_ips(&["fd00::9"]), ..mk_pods(1)[0].clone() };
     let pods = || vec![mk_pods(1)[0].clone(), only_v6.clone()];
     let cases = [
         (Families::V4, vec!["0 10.0.0.1:9"]),
@@ -170,8 +170,8 @@ fn address_of_a_family_that_the_proxy_lacks_is_left_out_but_its_loopback_is_not(
 
 #[test]
 fn pods_that_share_an_address_are_one_endpoint_whatever_their_order() {
-    let leaving = plan::Endpoint { uid: "old".into(), terminating_ms: 150, ..mk_pods(1)[0].clone() };
-    let staying = plan::Endpoint { uid: "new".into(), created_ms: 140, ..mk_pods(1)[0].clone() };
+    let leaving = Endpoint { uid: "old".into(), terminating_ms: Some(150), ..mk_pods(1)[0].clone() };
+    let staying = Endpoint { uid: "new".into(), created_ms: Some(140), ..mk_pods(1)[0].clone() };
     for pods in [vec![leaving.clone(), staying.clone()], vec![staying, leaving]] {
         for policy in [key("k"), Policy::SourceAddress(true)] {
             let plan = mk_udp(policy, vec![(group(), 9)]);
@@ -211,7 +211,7 @@ fn one_pod_under_two_ports_is_two_endpoints_without_a_common_hash_key() {
 #[test]
 fn terminating_pod_takes_no_new_session() {
     let mut pods = mk_pods(2);
-    pods[1].terminating_ms = 300;
+    pods[1].terminating_ms = Some(300);
     let plan = mk_udp(Policy::SourceAddress(true), vec![(group(), 9)]);
     assert_eq!(
         shown(&run(&plan, Families::V4, &mk_fixture(pods)), "rtp-c"),

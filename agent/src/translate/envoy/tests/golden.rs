@@ -70,7 +70,7 @@ fn ipv6_and_both_families() {
 #[test]
 fn terminating_pod_in_an_unkeyed_cluster() {
     let mut pods = mk_pods(2);
-    pods[0].terminating_ms = 300;
+    pods[0].terminating_ms = Some(300);
     let plan = mk_udp(Policy::SourceAddress(true), vec![(group(), 9)]);
     assert_golden("unkeyed_terminating", &run(&plan, Families::V4, &mk_fixture(pods)));
 }
@@ -80,7 +80,7 @@ fn terminating_pod_in_a_keyed_cluster_of_an_older_and_of_a_younger_object() {
     // The object is of 200.
     for (name, terminating_ms) in [("keyed_terminating_older", 201), ("keyed_terminating_younger", 199)] {
         let mut pods = mk_pods(3);
-        pods[2].terminating_ms = terminating_ms;
+        pods[2].terminating_ms = Some(terminating_ms);
         let plan = mk_udp(key("call-1"), vec![(group(), 9)]);
         assert_golden(name, &run(&plan, Families::V4, &mk_fixture(pods)));
     }

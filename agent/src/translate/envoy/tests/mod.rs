@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use portreeve_api::model::{Endpoint, Plan};
 use portreeve_api::plan;
 use portreeve_api::plan::balancer::Policy;
 use portreeve_api::plan::endpoint_source::From;
@@ -24,7 +26,7 @@ mod support;
 /// What groups and host names stand for.
 #[derive(Default)]
 struct Fixture {
-    groups: BTreeMap<String, Vec<plan::Endpoint>>,
+    groups: BTreeMap<String, Vec<Endpoint>>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Uids of pods and addresses that failed, with the port of their check: "uid-1:1233".
     failed: BTreeSet<String>,
@@ -33,7 +35,7 @@ struct Fixture {
 }
 
 impl Lookup for Fixture {
-    fn group(&self, name: &str) -> Option<Vec<&plan::Endpoint>> {
+    fn group(&self, name: &str) -> Option<Vec<&Endpoint>> {
         self.groups.get(name).map(|all| all.iter().collect())
     }
 
@@ -42,33 +44,39 @@ impl Lookup for Fixture {
         self.hosts.get(name).cloned()
     }
 
-    fn pod_failed(&self, endpoint: &plan::Endpoint, port: u32, path: &str) -> bool {
-        self.failed.contains(&format!("{}:{port}{path}", endpoint.uid))
+    fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool {
+        self.failed.contains(&format!("{}:{port}{}", endpoint.uid, path.unwrap_or_default()))
     }
 
-    fn address_failed(&self, ip: IpAddr, port: u32, path: &str) -> bool {
-        self.failed.contains(&format!("{ip}:{port}{path}"))
+    fn address_failed(&self, ip: IpAddr, port: NonZeroU16, path: Option<&str>) -> bool {
+        self.failed.contains(&format!("{ip}:{port}{}", path.unwrap_or_default()))
     }
 
-    fn stale(&self, endpoint: &plan::Endpoint) -> bool {
-        self.stale.contains(&endpoint.uid)
+    fn stale(&self, endpoint: &Endpoint) -> bool {
+        self.stale.contains(&*endpoint.uid)
     }
 }
 
 /// Pods 1 to `count`, created at 100, with addresses 10.0.0.x and fd00::x.
-fn mk_pods(count: u8) -> Vec<plan::Endpoint> {
-    let pod = |i| plan::Endpoint {
-        uid: format!("uid-{i}"),
+fn mk_pods(count: u8) -> Vec<Endpoint> {
+    let pod = |i| Endpoint {
+        uid: format!("uid-{i}").into(),
+        namespace: String::new(),
         name: format!("w-{i}"),
-        ips: vec![format!("10.0.0.{i}"), format!("fd00::{i:x}")],
-        created_ms: 100,
+        node: "".into(),
+        ips: mk_ips(&[&format!("10.0.0.{i}"), &format!("fd00::{i:x}")]),
+        created_ms: Some(100),
+        terminating_ms: None,
         ready: true,
-        ..Default::default()
     };
     (1..=count).map(pod).collect()
 }
 
-fn mk_fixture(pods: Vec<plan::Endpoint>) -> Fixture {
+fn mk_ips(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+fn mk_fixture(pods: Vec<Endpoint>) -> Fixture {
     Fixture { groups: BTreeMap::from([("ns/app=w".into(), pods)]), ..Default::default() }
 }
 
@@ -81,7 +89,13 @@ fn mk_plan() -> plan::Plan {
         created_ms: 200,
         ..Default::default()
     };
-    plan::Plan { origin: Some(origin), dns_namespace: "ns".into(), ..Default::default() }
+    let workload = plan::Workload { selector: Some(plan::Selector::default()), ..Default::default() };
+    plan::Plan {
+        origin: Some(origin),
+        workload: Some(workload),
+        dns_namespace: "ns".into(),
+        ..Default::default()
+    }
 }
 
 fn key(key: &str) -> Policy {
@@ -127,9 +141,14 @@ fn mk_udp(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
     plan
 }
 
+/// The Plan as the agent reads it.
+fn read(plan: &plan::Plan) -> Plan {
+    Plan::try_from(plan.clone()).unwrap()
+}
+
 fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation<EnvoyType> {
     let request = Request {
-        plan,
+        plan: &read(plan),
         families,
         denied: &BTreeSet::new(),
         running: &BTreeSet::new(),
