@@ -53,7 +53,7 @@ pub struct Book {
 /// One stream of reports.
 #[derive(Debug)]
 pub struct Attached {
-    /// The token's user.
+    /// The node of the agent.
     pub node: Name,
     id: u64,
     /// The epoch of the verdicts received on this stream.

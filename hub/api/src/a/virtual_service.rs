@@ -117,7 +117,7 @@ pub struct Udp {
     /// Port that the proxy listens on, on every address.
     #[schemars(range(min = 1, max = 65_535))]
     pub port: i32,
-    /// Destination of the datagrams.
+    /// Where the datagrams go.
     pub cluster: Cluster,
     /// Milliseconds after which a session without datagrams ends. Default: 60000, Envoy's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
