@@ -53,7 +53,7 @@ pub struct Arrival {
     pub fate: Fate,
 }
 
-/// Whether an object that opens listeners stays. Once its deletion begins it is withdrawn, whatever finalizers wait for.
+/// Whether an object stays. An object that is no proxy is withdrawn once its deletion begins, whatever finalizers wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It stays.

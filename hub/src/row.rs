@@ -34,9 +34,9 @@ pub struct Row {
 // === impl Row ===
 
 impl Row {
-    /// Returns whether its objects open listeners. They are withdrawn when their deletion begins, even if finalizers
-    /// remain.
-    pub fn opens_listeners(&self) -> bool {
-        self.kind.purpose == Purpose::Listeners
+    /// Returns whether its objects are withdrawn when their deletion begins, whatever finalizers wait for. A proxy runs until
+    /// its object is gone.
+    pub fn ends_with_deletion(&self) -> bool {
+        self.kind.purpose != Purpose::Proxy
     }
 }

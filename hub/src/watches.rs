@@ -214,7 +214,7 @@ impl Objects {
     }
 
     fn fate(&self, raw: &Raw) -> Fate {
-        if !self.row.opens_listeners() || raw.metadata.deletion_timestamp.is_none() {
+        if !self.row.ends_with_deletion() || raw.metadata.deletion_timestamp.is_none() {
             return Fate::Stays;
         }
         let finalizers = raw.finalizers();
