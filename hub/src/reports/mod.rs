@@ -1,9 +1,11 @@
-//! What agents report to this replica: the state ([`Book`]) behind one lock, and what follows from it. Entry point: [`Desk`].
+//! The reports of agents to this replica: the state ([`Book`]) behind one lock, and its publication. Entry point:
+//! [`Desk`].
 //!
-//! Verdicts go out as Health, through the feed, to those who use an endpoint there: at once where the hub keeps up, else the
-//! oldest first, each node's newest alone (see `queue.rs`). A report never waits for that. How far Plans are is kept for the
-//! writer of conditions, who is told which Plans have news. A replica that starts knows nothing and says nothing: every
-//! agent tells every replica all that it has when it connects.
+//! Verdicts are published as Health, through the feed, to the nodes that use an endpoint there: immediately if the hub
+//! isn't late, otherwise the oldest first, with only each node's latest state (see `queue.rs`). Receiving a report
+//! never waits for that. Plan statuses are kept for the writer of conditions, which is notified of changed Plans. A
+//! starting replica has no state and publishes nothing: every agent sends its complete state to every replica when it
+//! connects.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +30,7 @@ mod statuses;
 #[cfg(test)]
 mod tests;
 
-/// The server's stubs: the messages are portreeve-api's.
+/// The server stubs. The messages are portreeve-api's.
 #[allow(
     missing_docs,
     clippy::all,
@@ -43,65 +45,65 @@ mod stubs {
 pub use book::{Attached, Book, LEASE, LOOK};
 use queue::{PAUSE, Queue};
 
-/// Nodes whose Health is published in one go: other changes get their turn between two of them.
+/// Maximum number of nodes whose Health is published at once. Other changes are handled in between.
 const AT_ONCE: usize = 64;
 
-/// The longest pause between two publications of one node's Health.
+/// Maximum interval between two publications of one node's Health.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The reports of all agents, shared by their streams and by the writer of conditions.
+/// The reports of all agents, shared by their streams and the writer of conditions.
 pub struct Desk {
     book: Mutex<Book>,
     feed: Arc<Feed>,
-    /// Nodes whose Health is to be published. Locked behind the book, if both are.
+    /// Nodes whose Health must be published. If both are locked, the book is locked first.
     queue: Mutex<Queue>,
-    /// Woken when the queue has got something.
+    /// Notified when the queue gets an entry.
     waiting: Notify,
-    /// By how many milliseconds leases are longer because this hub is late.
+    /// How much leases are extended because this hub is late, in milliseconds.
     stretch_ms: AtomicU64,
-    /// Counts the times at which Plans got news.
+    /// Counts changes of Plan statuses.
     news: watch::Sender<u64>,
 }
 
-/// One node's word on a Plan.
+/// One node's status of a Plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeStatus {
     /// The node.
     pub node: Name,
-    /// What its agent said last.
+    /// The agent's last report on the Plan.
     pub status: Arc<PlanStatus>,
-    /// When the agent was last heard, of whatever.
+    /// Time of the agent's last report of any content.
     pub heard: Instant,
-    /// Whether that is within the lease: an agent that is not heard is unreachable, as far as is known here.
+    /// Whether the node's lease is valid. Otherwise the agent counts as unreachable.
     pub reachable: bool,
 }
 
-/// What was reported, in numbers. A proxy counts once for each Plan that it is to have.
+/// The reported state in numbers. A proxy counts once for each Plan that it should have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Nodes whose agents are heard.
+    /// Number of nodes with a valid lease.
     pub heard: usize,
-    /// Streams of reports.
+    /// Number of streams of reports.
     pub streams: usize,
-    /// Nodes whose agents were heard once and are silent.
+    /// Number of nodes whose lease has expired.
     pub silent: usize,
-    /// Proxies that are to have a Plan.
+    /// Number of proxies that should have a Plan.
     pub wanted: u64,
-    /// Of them: those that accepted it.
+    /// Of these, the number that acknowledged it.
     pub acked: u64,
-    /// Of them: those that refused something of it.
+    /// Of these, the number that rejected a resource of it.
     pub refused: u64,
-    /// Of them: those without a stream.
+    /// Of these, the number without a stream.
     pub unreachable: u64,
-    /// Listeners that lost their port.
+    /// Number of listeners that lost their port.
     pub conflicts: u64,
-    /// NodeProxies that run, once for each node.
+    /// Number of running NodeProxies, once for each node.
     pub running: u64,
-    /// NodeProxies that are to run and can't.
+    /// Number of NodeProxies that should run and can't, once for each node.
     pub failing: u64,
-    /// By how much leases are longer because this hub is late itself.
+    /// How much leases are extended because this hub is late.
     pub stretch: Duration,
-    /// Nodes whose verdicts wait to be published.
+    /// Number of nodes whose verdicts wait to be published.
     pub waiting: usize,
     /// How long the first of them has been due.
     pub overdue: Duration,
@@ -110,7 +112,7 @@ pub struct Tally {
 // === impl Desk ===
 
 impl Desk {
-    /// A desk at which nobody has reported yet.
+    /// Creates a desk without reports.
     pub fn new(feed: Arc<Feed>) -> Arc<Self> {
         Arc::new(Self {
             book: Mutex::default(),
@@ -122,7 +124,7 @@ impl Desk {
         })
     }
 
-    /// The latest word of every node on a Plan, by the Plan's name.
+    /// Returns the last status of a Plan from every node, by the Plan's name.
     pub fn statuses_of(&self, plan: &str) -> Vec<NodeStatus> {
         let book = self.lock();
         let status = |(node, status): (&Name, &Arc<PlanStatus>)| {
@@ -132,12 +134,13 @@ impl Desk {
         book.statuses.of(plan).filter_map(status).collect()
     }
 
-    /// When a node's agent was last heard, and whether that is within the lease; none: never, by this replica.
+    /// Returns the time of a node's last report, and whether its lease is valid; `None` if this replica never got a
+    /// report.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.lock().heard(node)
     }
 
-    /// What was reported, in numbers.
+    /// Returns the reported state in numbers.
     pub fn tally(&self) -> Tally {
         let book = self.lock();
         let (heard, silent) = book.count();
@@ -160,22 +163,22 @@ impl Desk {
         tally
     }
 
-    /// The names of the Plans with news since the last call, and when the newest came: for one reader.
+    /// Returns the Plans that changed since the last call, each with the time of its latest change. For one reader.
     pub fn take_changed(&self) -> BTreeMap<Name, Instant> {
         self.lock().statuses.take_changed()
     }
 
-    /// Follows when [`Desk::take_changed`] has something.
+    /// Returns a receiver that changes when [`Desk::take_changed`] has new entries.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
 
-    /// Ends leases in time, and publishes what agents said, for ever.
+    /// Ends leases in time and publishes verdicts, and never returns.
     ///
     /// # Errors
-    /// Never.
+    /// Never returns an error.
     pub async fn keep_leases(self: Arc<Self>) -> anyhow::Result<()> {
-        // Beside this task: publishing waits for the state, and whoever looks at the time must not.
+        // A separate task: publishing waits for the state's lock, and the checks of leases must not.
         let mut publishing = JoinSet::new();
         publishing.spawn(self.clone().keep_publishing());
         loop {
@@ -190,7 +193,7 @@ impl Desk {
         }
     }
 
-    /// Publishes the Health of the nodes that have news, the oldest first, for ever.
+    /// Publishes the Health of changed nodes, the oldest first, and never returns.
     async fn keep_publishing(self: Arc<Self>) {
         loop {
             let deadline = self.queue().deadline();
@@ -205,7 +208,7 @@ impl Desk {
         }
     }
 
-    /// Publishes the first nodes of the queue, as they are now; false if none is due.
+    /// Publishes the current Health of the first nodes in the queue. Returns false if none is due.
     fn publish_some(&self) -> bool {
         let nodes = self.queue().take(AT_ONCE, Instant::now());
         if nodes.is_empty() {
@@ -218,7 +221,7 @@ impl Desk {
         true
     }
 
-    /// How long a stream of reports may be silent beyond what is usual: this hub is late by about as much.
+    /// Returns how much longer than usual a stream of reports may be silent, because this hub is late.
     fn stretch(&self) -> Duration {
         Duration::from_millis(self.stretch_ms.load(Ordering::Relaxed))
     }
@@ -236,7 +239,7 @@ impl Desk {
         }
     }
 
-    /// Who may report: whoever may have the feed, and of its own node alone.
+    /// Returns the check for reporting agents: it is the feed's, and an agent may report on its own node only.
     fn door(&self) -> &Door {
         self.feed.door()
     }
@@ -245,7 +248,7 @@ impl Desk {
         self.lock().attach(node, Instant::now())
     }
 
-    /// Takes one report in, which arrived then; answers with the latest epoch of the node that is known.
+    /// Applies a report that arrived at this time. Returns the latest known epoch of the node.
     fn take(
         &self,
         stream: &mut Attached,
@@ -264,7 +267,7 @@ impl Desk {
         self.lock().detach(stream);
     }
 
-    /// What is published is what the book says when the node's turn comes.
+    /// Queues the nodes. Their state is read from the book when they are published.
     fn queue_news(&self, book: &Book, news: impl IntoIterator<Item = NodeHealth>, now: Instant) {
         let pause = LONGEST_PAUSE.min(PAUSE + self.stretch() / 4);
         let mut news = news.into_iter().peekable();
