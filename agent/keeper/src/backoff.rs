@@ -1,4 +1,4 @@
-//! How long to wait before starting again what ended: capped exponential, forgetful after a long run.
+//! The delay before a restart: exponential with a maximum, and reset after a long run.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use std::time::Duration;
 pub const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait.
 pub const LONGEST: Duration = Duration::from_secs(10);
-/// A run of this length makes the next wait a [`FIRST`] one.
+/// After a run of this length, the next delay is [`FIRST`].
 pub const FORGET_AFTER: Duration = Duration::from_secs(30);
 
-/// The waits between starts; the caller brings the clock.
+/// The delays between starts. The clock is passed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     next: Duration,
@@ -24,7 +24,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait that is due after a run of `ran`.
+    /// Returns the delay after a run of length `ran`.
     pub fn after(&mut self, ran: Duration) -> Duration {
         if ran >= FORGET_AFTER {
             *self = Self::default();

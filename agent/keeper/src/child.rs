@@ -1,4 +1,4 @@
-//! Starting Envoy so that it cannot outlive its keeper, and waiting for its end. Entry point: [`spawn`].
+//! Starts Envoy so that it can't outlive its keeper, and waits for its end. Entry point: [`spawn`].
 
 use std::fs;
 use std::io;
@@ -18,21 +18,21 @@ use crate::predecessor;
 use crate::spec::Spec;
 use crate::state::{Exit, now_ms};
 
-/// The running binary, also when its file was replaced by an upgrade meanwhile.
+/// The running binary, even if an upgrade has replaced its file.
 const OWN_BINARY: &str = "/proc/self/exe";
 
-/// An Envoy that is this process's child.
+/// An Envoy that is a child of this process.
 #[derive(Debug)]
 pub(super) struct Envoy {
     pub(super) pid: u32,
-    /// When it started, in the kernel's ticks.
+    /// Start time, in the kernel's ticks.
     pub(super) ticks: Option<u64>,
     pub(super) place: Place,
-    /// When it started, in milliseconds since 1970.
+    /// Start time, in milliseconds since 1970.
     pub(super) started_ms: u64,
-    /// Its file as it was then.
+    /// Its file at the start.
     pub(super) file: Option<Stamp>,
-    /// Length of its log before it.
+    /// Length of the log at its start.
     pub(super) log: u64,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envo
     Ok(Envoy { pid, ticks, place, started_ms: now_ms(), file, log: length })
 }
 
-/// Removes a socket, or nothing.
+/// Removes a socket if it exists.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -75,10 +75,10 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
 // === impl Envoy ===
 
 impl Envoy {
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(super) async fn ended(&self) -> Exit {
         loop {
-            // Before the look: what ends after it is heard.
+            // Subscribed before the check, so that no end is missed.
             let mut ends = match signal(SignalKind::child()) {
                 Ok(ends) => ends,
                 Err(error) => return Exit::Error(error.to_string()),
@@ -99,7 +99,7 @@ impl Envoy {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub(super) fn signal(&self, signal: Signal) {
         if let Err(error) = kill(self.pid(), signal) {
             tracing::warn!(pid = self.pid, %error, %signal, "Envoy takes no signal");
@@ -107,7 +107,7 @@ impl Envoy {
     }
 
     fn pid(&self) -> Pid {
-        // The kernel's numbers are far below.
+        // The kernel's pids are far smaller.
         Pid::from_raw(i32::try_from(self.pid).unwrap_or(i32::MAX))
     }
 }

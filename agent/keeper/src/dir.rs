@@ -1,18 +1,18 @@
-//! A keeper's directory: its files, its lock, and writing that is never half done.
+//! A keeper's directory: its files, its lock, and atomic writes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// A log is set aside once when it has grown past this many bytes.
+/// Size in bytes above which a log is rotated.
 pub const LOG_MAX: u64 = 1 << 20;
 
 /// `<run-dir>/keepers/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dir(PathBuf);
 
-/// The lock of a directory; held until dropped, or until the kernel ends its holder.
+/// The lock of a directory. It ends on drop, or when its process ends.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -30,7 +30,7 @@ impl Lock {
 // === impl Dir ===
 
 impl Dir {
-    /// The directory at `path`, which need not be there yet.
+    /// Creates a reference to the directory at `path`, which may not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self(path)
     }
@@ -40,22 +40,22 @@ impl Dir {
         &self.0
     }
 
-    /// Locked by the living keeper.
+    /// Path of the file that the living keeper has locked.
     pub fn lock_file(&self) -> PathBuf {
         self.0.join("lock")
     }
 
-    /// The order, written by the agent.
+    /// Path of the order, which the agent writes.
     pub fn spec(&self) -> PathBuf {
         self.0.join("spec.json")
     }
 
-    /// The state, written by the keeper.
+    /// Path of the state, which the keeper writes.
     pub fn state(&self) -> PathBuf {
         self.0.join("state.json")
     }
 
-    /// What a keeper leaves for the build of itself that it becomes.
+    /// Path of the state for the keeper's next build.
     pub fn handover(&self) -> PathBuf {
         self.0.join("handover.json")
     }
@@ -65,7 +65,7 @@ impl Dir {
         self.0.join("bootstrap.json")
     }
 
-    /// Envoy's standard output and error, and with them its log.
+    /// Path of Envoy's standard output and error, which include its log.
     pub fn envoy_log(&self) -> PathBuf {
         self.0.join("envoy.log")
     }
@@ -80,18 +80,18 @@ impl Dir {
         self.0.join("admin.sock")
     }
 
-    /// Makes the directory and its parents, for its owner alone.
+    /// Creates the directory and its parents, accessible only to the owner.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn create(&self) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
     }
 
-    /// Takes the lock, or [`None`] when somebody has it. Never waits.
+    /// Takes the lock without waiting. Returns `None` if another process has it.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn try_lock(&self) -> io::Result<Option<Lock>> {
         let path = self.lock_file();
         let file =
@@ -101,16 +101,17 @@ impl Dir {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Somebody may have removed the directory between opening and locking; that lock excludes nobody.
+        // The directory may have been removed between opening and locking; then the lock excludes nobody.
         Ok(self.lock_of(file))
     }
 
-    /// The lock that `file` is, as it was left by another program of this process; none when it is no lock of this directory.
+    /// Returns the lock held by `file`, which this process's previous program left; `None` if it is not a lock of this
+    /// directory.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn inherited_lock(&self, file: File) -> io::Result<Option<Lock>> {
-        // Of one's own lock this is nothing but a look.
+        // For a lock that this process already holds, this is only a check.
         match file.try_lock() {
             Ok(()) => Ok(self.lock_of(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -124,10 +125,10 @@ impl Dir {
         same.then_some(Lock { file })
     }
 
-    /// Whether a living process holds the lock.
+    /// Returns whether a living process holds the lock.
     ///
     /// # Errors
-    /// What the system said; a missing lock file is no error.
+    /// Returns the system's error. A missing lock file is no error.
     pub fn is_locked(&self) -> io::Result<bool> {
         let file = match File::open(self.lock_file()) {
             Ok(file) => file,
@@ -141,38 +142,39 @@ impl Dir {
         }
     }
 
-    /// Removes the directory with all that is in it; `_lock` proves that no keeper lives there.
+    /// Removes the directory with its content. `_lock` proves that no keeper uses it.
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn remove(&self, _lock: Lock) -> io::Result<()> {
         fs::remove_dir_all(&self.0)
     }
 
-    /// Opens a log of this directory for appending, after [`bound_log`].
+    /// Opens a log in this directory for appending, after [`bound_log`].
     ///
     /// # Errors
-    /// What the system said.
+    /// Returns the system's error.
     pub fn open_log(&self, path: &Path) -> io::Result<File> {
         bound_log(path)?;
         OpenOptions::new().append(true).create(true).mode(0o600).open(path)
     }
 }
 
-/// Replaces the file at `path`: a reader sees the old or the new content, never a part.
+/// Replaces the file at `path` atomically: a reader sees either the old or the new content.
 ///
 /// # Errors
-/// What the system said.
+/// Returns the system's error.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
     fs::write(&temporary, content)?;
     fs::rename(&temporary, path)
 }
 
-/// Sets a log aside (as `….1`) when it is over [`LOG_MAX`], and empties it in place: its writers go on appending to it.
+/// Copies a log larger than [`LOG_MAX`] to `….1` and truncates it in place, so that its writers continue to append to
+/// it.
 ///
 /// # Errors
-/// What the system said; a missing log is no error.
+/// Returns the system's error. A missing log is no error.
 pub fn bound_log(path: &Path) -> io::Result<()> {
     let length = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),

@@ -1,14 +1,14 @@
-//! What a proxy's machine is told, and what it asks for.
+//! The events and actions of a proxy's machine.
 
 use std::time::Duration;
 
 use crate::spec::Order;
 use crate::state::Exit;
 
-/// What happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Time passed; due when the machine says so.
+    /// Time has passed. The machine tells when the next tick is due.
     Tick,
     /// Envoy ended, or could not be started.
     Exited(Exit),
@@ -16,41 +16,41 @@ pub enum Event {
     Answered,
     /// Envoy has its configuration and serves.
     Live,
-    /// The heir ended, or could not be started.
+    /// The heir (the new Envoy of a hot restart) ended, or could not be started.
     HeirExited(Exit),
-    /// The heir has its configuration, and tells the elder to end.
+    /// The heir has its configuration, and tells the old Envoy to end.
     HeirLive,
-    /// No heir can take over from the Envoy that runs: their hot restarts are not of the same kind.
+    /// A hot restart from the running Envoy is impossible, because the two builds aren't compatible.
     Strangers,
-    /// Envoy's file is another one than that which runs.
+    /// Envoy's file was replaced since the running Envoy started.
     Renewed,
-    /// The agent wants this.
+    /// The agent sent this order.
     Ordered(Order),
-    /// Envoy ended because one that another keeper keeps has taken over from it.
+    /// Envoy ended because an Envoy of another keeper has hot-restarted from it.
     Succeeded,
-    /// The end is wanted, and one that another keeper keeps is about to take over: Envoy is left to end by that.
+    /// The proxy should end, and an Envoy of another keeper is about to hot-restart from it. Envoy then ends by that.
     Yield,
-    /// The agent, the keeper's parent or a signal wants the end, with so long a drain.
+    /// The agent, the keeper's parent or a signal ends the proxy, with this drain time.
     Stop(Duration),
 }
 
-/// What to do.
+/// An action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Start Envoy with the order in use.
     Spawn,
-    /// Start an heir beside it, with the order in use.
+    /// Start an heir in parallel, with the order in use.
     SpawnHeir,
-    /// SIGKILL to the heir.
+    /// Send SIGKILL to the heir.
     KillHeir,
-    /// The heir is the proxy now: the elder is gone.
+    /// The heir becomes the proxy's Envoy, because the old one has ended.
     Inherit,
     /// Ask Envoy to drain its listeners.
     Drain,
-    /// SIGTERM to Envoy.
+    /// Send SIGTERM to Envoy.
     Terminate,
-    /// SIGKILL to Envoy.
+    /// Send SIGKILL to Envoy.
     Kill,
-    /// No Envoy is left and none is wanted: the keeper ends.
+    /// No Envoy is running or wanted: the keeper ends.
     Finish,
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// What tells a file from another of the same path.
+/// Identifies a version of a file at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: (u64, u64),
@@ -13,10 +13,10 @@ pub(crate) struct Stamp {
     modified: (i64, i64),
 }
 
-/// Whether `path` is a regular file that somebody may execute.
+/// Returns whether `path` is an executable regular file.
 ///
 /// # Errors
-/// There is no such file, or it is not for this process to see.
+/// Returns an error if the file doesn't exist or can't be inspected.
 pub fn is_executable(path: &Path) -> io::Result<bool> {
     let metadata = fs::metadata(path)?;
     Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
@@ -25,7 +25,7 @@ pub fn is_executable(path: &Path) -> io::Result<bool> {
 // === impl Stamp ===
 
 impl Stamp {
-    /// That of the file at `path`, if there is one.
+    /// Returns the stamp of the file at `path`, if it exists.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self {

@@ -1,33 +1,34 @@
-//! A handle of a process: a number may belong to another process by the time that it is used, a handle never does.
+//! A handle of a process. A pid may be reused by another process, a handle never is.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// One process (a pidfd), also after its end.
+/// One process (a pidfd), valid also after its end.
 #[derive(Debug)]
 pub struct Handle(OwnedFd);
 
 // === impl Handle ===
 
 impl Handle {
-    /// A handle of the process that has the number `pid` now; `None` if it does not pass `is_it` once the handle is held.
+    /// Opens a handle of the process with this pid. Returns `None` if `is_it` rejects the process after the handle was
+    /// opened.
     ///
     /// # Errors
-    /// There is no such process, or the kernel is older than 5.3.
+    /// Returns an error if there is no such process, or the kernel is older than 5.3.
     pub fn of(pid: u32, is_it: impl FnOnce(u32) -> bool) -> io::Result<Option<Self>> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let number = number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let handle = Self(pidfd_open(number, PidfdFlags::empty())?);
-        // The order matters: what passes has the number while the handle is held, and an ended process takes no signal.
+        // The order matters: the pid can't be reused while the handle is open, and an ended process ignores signals.
         Ok(is_it(pid).then_some(handle))
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     ///
     /// # Errors
-    /// It has ended, or is somebody else's.
+    /// Returns an error if the process has ended, or belongs to another user.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.0, signal)?)
     }

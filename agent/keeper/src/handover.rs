@@ -1,5 +1,6 @@
-//! A keeper becomes another build of itself: the same process executes the other program, which finds here what the first one
-//! knew. Envoy remains the process's child and notices nothing. Entry points: [`Handover::write`] and [`Handover::take`].
+//! Replaces a keeper with another build of itself: the same process executes the other program, which reads the
+//! previous one's state here. Envoy stays the process's child and isn't affected. Entry points: [`Handover::write`] and
+//! [`Handover::take`].
 
 use std::fs::{self, File};
 use std::io;
@@ -16,31 +17,32 @@ use crate::dir::{Dir, Lock, replace};
 use crate::spec::Order;
 use crate::state::State;
 
-/// What the next build has to know. Fields are only added, and read with a default: builds of different versions speak by it.
+/// The state for the next build. Fields are only added, and have defaults when read, because builds of different
+/// versions exchange it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handover {
-    /// The order that the Envoy that runs was started with.
+    /// The order that the running Envoy was started with.
     pub order: Order,
-    /// Where it stands, its process and its place among the Envoys of its base id.
+    /// Its phase, its process, base id and epoch.
     pub state: State,
 }
 
 // === impl Handover ===
 
 impl Handover {
-    /// Writes it down for the next build.
+    /// Writes the state for the next build.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file can't be written.
     pub fn write(&self, dir: &Dir) -> anyhow::Result<()> {
         let path = dir.handover();
         replace(&path, &serde_json::to_vec_pretty(self)?).with_context(|| path.display().to_string())
     }
 
-    /// Reads it, and takes it away: it holds for the process that it was written for.
+    /// Reads and deletes the state, which is valid only for the process that it was written for.
     ///
     /// # Errors
-    /// There is none that can be read.
+    /// Returns an error if there is no valid state.
     pub fn take(dir: &Dir) -> anyhow::Result<Self> {
         let path = dir.handover();
         let text = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -49,16 +51,17 @@ impl Handover {
     }
 }
 
-/// Whether the program at `path` is the one that the process `pid` (a number, or `self`) runs.
+/// Returns whether the process `pid` (a number, or `self`) runs the program at `path`.
 ///
 /// # Errors
-/// One of the two files can't be looked at.
+/// Returns an error if one of the two files can't be inspected.
 pub fn runs(pid: &str, path: &Path) -> io::Result<bool> {
     let file = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
     Ok(file(&Path::new("/proc").join(pid).join("exe"))? == file(path)?)
 }
 
-/// Becomes `command`, with the lock as its standard input: it stays locked all the time. Returns only when that fails.
+/// Executes `command` in this process, with the lock as standard input, so that it stays locked. Returns only if that
+/// fails.
 pub(super) fn become_next(command: &[String], (dir, agent_socket): (&Dir, &Path), lock: &Lock) -> io::Error {
     let Some((program, arguments)) = command.split_first() else {
         return io::Error::other("no program");

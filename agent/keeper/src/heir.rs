@@ -1,32 +1,33 @@
-//! The Envoy beside the one that serves, to take over from it in a hot restart: what stands there. [`Heir`].
+//! The new Envoy of a hot restart, which runs in parallel with the old one until it takes over. [`Heir`].
 
 use std::time::{Duration, Instant};
 
 use crate::event::Action;
 use crate::spec::Order;
 
-/// How long Envoy has between SIGTERM and SIGKILL.
+/// Time between SIGTERM and SIGKILL.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// Between the end of the elder's drain and its end. Envoy wants the second to be later, and a busy machine needs the time.
+/// Time between the end of the old Envoy's drain and its end. Envoy requires the end to be later, and a busy machine
+/// needs the margin.
 const MARGIN_S: u32 = 1;
 
-/// The next Envoy of the same base id.
+/// The next Envoy with the same base id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Heir {
-    /// There is none, and none is wanted.
+    /// There is none, and none is needed.
     None,
-    /// One is to be started then.
+    /// One must be started at this time.
     Due(Instant),
-    /// It has not got its configuration yet; the elder serves.
+    /// It has no configuration yet. The old Envoy serves.
     Starting { order: Order, since: Instant },
-    /// It has told the elder to end; what is done when the elder does not.
+    /// It has told the old Envoy to end. `elder` is the next step if the old one doesn't.
     Live { order: Order, since: Instant, elder: Elder },
-    /// It was killed, and is not gone yet.
+    /// It was killed, but has not ended yet.
     Dying,
 }
 
-/// What is done next to an elder that was told to end by its heir.
+/// The next step for an old Envoy that its heir has told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Elder {
     Terminate(Instant),
@@ -34,7 +35,7 @@ pub(super) enum Elder {
     Reap,
 }
 
-/// How long an Envoy serves on after its heir is there, in seconds, where listeners drain for `drain_s`.
+/// Returns how long an Envoy keeps running after its heir is live, in seconds, if listeners drain for `drain_s`.
 pub(super) fn overlap_s(drain_s: u32) -> u32 {
     drain_s.max(1).saturating_add(MARGIN_S)
 }
@@ -42,19 +43,19 @@ pub(super) fn overlap_s(drain_s: u32) -> u32 {
 // === impl Heir ===
 
 impl Heir {
-    /// One that was just started with `order`.
+    /// Creates the state of an heir that was just started with `order`.
     pub(super) fn begin(order: Order, now: Instant) -> Self {
         Self::Starting { order, since: now }
     }
 
-    /// Whether there is a process.
+    /// Returns whether the heir has a process.
     pub(super) fn is_there(&self) -> bool {
         matches!(self, Self::Starting { .. } | Self::Live { .. } | Self::Dying)
     }
 
-    /// Whether it goes on where its elder has ended; `told` is whether that ended as its heir tells it to. An elder that ends
-    /// otherwise takes the heir with it: that waits for its answers for ten seconds and then aborts (measured: 4,969 of 12,000
-    /// datagrams lost; a restart takes a tenth of a second).
+    /// Returns whether the heir continues after the old Envoy has ended. `told`: the old Envoy ended because its heir
+    /// told it to. Otherwise the heir must be restarted, because it would wait ten seconds for the old one's answers
+    /// and then abort (measured: 4,969 of 12,000 datagrams lost; a restart takes a tenth of a second).
     pub(super) fn inherits(&self, told: bool) -> bool {
         match self {
             Self::Starting { .. } => told,
@@ -63,7 +64,7 @@ impl Heir {
         }
     }
 
-    /// It has got its configuration.
+    /// Records that the heir has its configuration.
     pub(super) fn live(&mut self, now: Instant) {
         if let Self::Starting { order, since } = self {
             let overlap = Duration::from_secs(overlap_s(order.spec.drain_s).into());
@@ -72,14 +73,14 @@ impl Heir {
         }
     }
 
-    /// Nobody wants it any more; whether there is a process to kill for that.
+    /// Records that the heir is no longer wanted. Returns whether it has a process to kill.
     pub(super) fn disown(&mut self) -> bool {
         let kill = matches!(self, Self::Starting { .. } | Self::Live { .. });
         *self = if self.is_there() { Self::Dying } else { Self::None };
         kill
     }
 
-    /// What is due to be done to an elder that was told to end and has not.
+    /// Returns the action that is due for an old Envoy that was told to end and hasn't.
     pub(super) fn press(&mut self, now: Instant) -> Option<Action> {
         let Self::Live { elder, .. } = self else { return None };
         match *elder {
@@ -95,7 +96,7 @@ impl Heir {
         }
     }
 
-    /// When something is due about it.
+    /// Returns the time of the heir's next action.
     pub(super) fn wake(&self) -> Option<Instant> {
         match self {
             Self::Due(at) => Some(*at),

@@ -1,4 +1,5 @@
-//! Which sockets this keeper's Envoys hold, from `/proc/<pid>/fd`: the agent may not read that. Entry points: `held`, and [`sockets_of`].
+//! Which sockets this keeper's Envoys hold, from `/proc/<pid>/fd`, which the agent may not read. Entry points: `held`,
+//! and [`sockets_of`].
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,10 +9,10 @@ use rustix::thread::{capabilities, set_capabilities};
 
 use crate::predecessor::{parent_of, start_ticks};
 
-/// Those of `inodes` that a child of this process holds.
+/// Returns those of `inodes` that a child of this process holds.
 ///
 /// # Errors
-/// What a child holds can't be read. A child that ended meanwhile holds nothing.
+/// Returns an error if a child's files can't be read. A child that has ended holds nothing.
 pub(super) fn held(inodes: &[u32]) -> io::Result<Vec<u32>> {
     held_by(&children()?, inodes)
 }
@@ -29,16 +30,16 @@ fn held_by(pids: &[u32], inodes: &[u32]) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// The inodes of all sockets that a process holds.
+/// Returns the inodes of all sockets that a process holds.
 ///
 /// # Errors
-/// There is no such process, or its files are not for this one to see.
+/// Returns an error if there is no such process or its files can't be read.
 pub fn sockets_of(pid: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for file in fs::read_dir(format!("/proc/{pid}/fd"))? {
         match fs::read_link(file?.path()) {
             Ok(target) => found.extend(target.to_str().and_then(inode)),
-            // Closed meanwhile.
+            // The file was closed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -58,8 +59,8 @@ fn children() -> io::Result<Vec<u32>> {
     Ok(pids.filter(|pid| parent_of(*pid) == own).collect())
 }
 
-/// Does `work` with every capability that this thread may have. The kernel shows a process's files only to a thread whose
-/// effective capabilities include all that the process may have, and Envoy has the one for ports under 1024.
+/// Runs `work` with every permitted capability of this thread. The kernel shows a process's files only to a thread
+/// whose effective capabilities include all permitted ones of that process, and Envoy has the one for ports below 1024.
 fn with_all_rights<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = capabilities(None)?;
     let mut all = before;

@@ -1,4 +1,4 @@
-//! The keeper's stream to its agent: states out, instructions in, for ever again when it breaks.
+//! The keeper's stream to its agent: it sends states and receives instructions, and reconnects endlessly.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,37 +17,37 @@ use crate::proto::{Ask, Holding, Instruction, Report, Sockets, Statistics};
 use crate::state::State;
 use crate::{held, usage};
 
-/// A report is sent at least this often.
+/// Maximum interval between two reports.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(1);
-/// How long the agent has to take the last report.
+/// Timeout for sending the last report.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(500);
-/// Questions that are answered at a time; the agent asks again.
+/// Maximum number of concurrent answers. The agent repeats its requests.
 const ANSWERS: usize = 4;
-/// Bytes of an answer in one message.
+/// Size of an answer's piece in one message, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// The agent, as its keeper sees it.
+/// The connection to the agent.
 pub(super) struct Agent {
     /// The agent's socket.
     pub(super) socket: PathBuf,
-    /// The admin interface of the Envoy that it may ask about.
+    /// Path of the admin interface of the Envoy that the agent may query.
     pub(super) admin: PathBuf,
 }
 
 // === impl Agent ===
 
 impl Agent {
-    /// Keeps a stream to the agent until `states` has lost its writer and the last one was sent.
+    /// Keeps a stream to the agent until `states` is closed and the last state was sent.
     pub(super) async fn follow(self, states: watch::Receiver<State>, orders: mpsc::Sender<Instruction>) {
         let (mut wait, mut told) = (FIRST_WAIT, String::new());
         while states.has_changed().is_ok() {
             let begun = Instant::now();
             if let Err(error) = self.attach(states.clone(), &orders).await {
                 let error = format!("{error:#}");
-                // The same for as long as it is away.
+                // While the agent is unreachable, the same error is logged once.
                 if error != told {
                     tracing::warn!(error, "no agent; trying again");
                     told = error;
@@ -100,14 +100,14 @@ impl Agent {
     }
 }
 
-/// Tells what Envoy counts. Whoever asked waits no longer than Envoy may take.
+/// Sends Envoy's statistics to the agent, with the timeout of Envoy's answer.
 async fn answer(mut client: KeepersClient<Channel>, admin: PathBuf, ask: Ask) {
     let told = async {
         let text = statistics::text(&admin, &ask.prefixes).await?;
         let question = ask.question;
         let mut pieces: Vec<_> = text.as_bytes().chunks(PIECE).map(<[u8]>::to_vec).collect();
         if pieces.is_empty() {
-            // That there is nothing is an answer too.
+            // An empty result is an answer too.
             pieces.push(Vec::new());
         }
         let pieces = pieces.into_iter().map(move |text| Statistics { question, text });
@@ -118,7 +118,7 @@ async fn answer(mut client: KeepersClient<Channel>, admin: PathBuf, ask: Ask) {
     }
 }
 
-/// Tells which of the sockets in question the Envoys of this keeper hold.
+/// Sends the agent those of the requested sockets that this keeper's Envoys hold.
 async fn tell_held(mut client: KeepersClient<Channel>, Sockets { question, inodes }: Sockets) {
     let held = spawn_blocking(move || held::held(&inodes)).await.map_err(std::io::Error::other);
     let holding = match held.flatten() {
@@ -133,12 +133,12 @@ async fn tell_held(mut client: KeepersClient<Channel>, Sockets { question, inode
     }
 }
 
-/// Ends when there will be no further state.
+/// Returns when there will be no further state.
 async fn last(mut states: watch::Receiver<State>) {
     while states.changed().await.is_ok() {}
 }
 
-/// The state at once, on each change and every [`HEARTBEAT`]; ends after the last one.
+/// Yields the state immediately, on each change and every [`HEARTBEAT`]; ends after the last one.
 fn reports(mut states: watch::Receiver<State>) -> impl Stream<Item = Report> {
     states.mark_changed();
     futures::stream::unfold(Some(states), |states| async {

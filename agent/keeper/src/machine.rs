@@ -1,9 +1,10 @@
-//! The life of one proxy as a synchronous struct: events in, one action out. Entry point: [`Machine::on`].
+//! The life cycle of one proxy as a synchronous struct: an event in, at most one action out. Entry point:
+//! [`Machine::on`].
 //!
-//! A proxy is one Envoy, and for the time of a hot restart two: the one that serves, and its heir, which has the same base id
-//! and the next restart epoch. The heir gets its configuration while the elder serves on, then has the elder drain and end.
-//! Until then the elder is the proxy. It holds no process, no socket and no clock; [`crate::run()`] carries out its actions
-//! and brings it the time.
+//! A proxy is one Envoy, or during a hot restart two: the old one that serves, and its heir, which has the same base id
+//! and the next restart epoch. The heir gets its configuration while the old Envoy serves, then makes the old one drain
+//! and end. Until then, the old Envoy is the proxy. The machine has no process, no socket and no clock;
+//! [`crate::run()`] executes its actions and passes the time.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,13 @@ use crate::heir::{Heir, overlap_s};
 use crate::spec::Order;
 use crate::state::{Exit, Phase};
 
-/// One proxy's life.
+/// The life cycle of one proxy.
 #[derive(Debug)]
 pub struct Machine {
     order: Order,
-    /// What the Envoy that serves was started with.
+    /// The order that the serving Envoy was started with.
     running: Order,
-    /// Its file was replaced.
+    /// Whether its file was replaced.
     renewed: bool,
     life: Life,
     heir: Heir,
@@ -42,7 +43,7 @@ enum Life {
         next: Leave,
         then: Then,
     },
-    /// Envoy is gone, its killed heir is not.
+    /// Envoy has ended, but its killed heir has not.
     Ending(Then),
     Waiting {
         until: Instant,
@@ -50,7 +51,7 @@ enum Life {
     Over,
 }
 
-/// What is done next to an Envoy that is on its way out.
+/// The next step for an Envoy that is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leave {
     Begin(Instant, Duration),
@@ -68,7 +69,7 @@ enum Then {
 // === impl Machine ===
 
 impl Machine {
-    /// A machine that starts Envoy with `order` at its first [`Event::Tick`].
+    /// Creates a machine that starts Envoy with `order` at the first [`Event::Tick`].
     pub fn new(order: Order) -> Self {
         Self {
             running: order.clone(),
@@ -83,38 +84,38 @@ impl Machine {
         }
     }
 
-    /// One whose Envoy was started with `order` by an earlier build of this program, and serves.
+    /// Creates a machine whose Envoy serves and was started with `order` by an earlier build of this program.
     pub fn adopted(order: Order, now: Instant) -> Self {
         let life = Life::Alive { since: now, answered: true, live: true };
         Self { life, starts: 1, ..Self::new(order) }
     }
 
-    /// What the Envoy that serves was started with, where there is no other process: an heir may be due.
+    /// Returns the order of the serving Envoy if no other process exists, so that an heir may be started.
     pub fn settled(&self) -> Option<&Order> {
         (self.is_live() && !self.heir.is_there()).then_some(&self.running)
     }
 
-    /// What the Envoy that serves was started with.
+    /// Returns the order of the serving Envoy.
     pub fn running(&self) -> &Order {
         &self.running
     }
 
-    /// The order in use, for the next start at the latest.
+    /// Returns the current order, which the next start uses.
     pub fn order(&self) -> &Order {
         &self.order
     }
 
-    /// How often Envoy was started again; hot restarts are counted by its epoch.
+    /// Returns the number of restarts. Hot restarts are counted by the epoch.
     pub fn restarts(&self) -> u64 {
         self.starts.saturating_sub(1)
     }
 
-    /// How the last Envoy ended.
+    /// Returns how the last Envoy ended.
     pub fn last_exit(&self) -> Option<&Exit> {
         self.last_exit.as_ref()
     }
 
-    /// Where Envoy stands.
+    /// Returns Envoy's phase.
     pub fn phase(&self) -> Phase {
         match self.life {
             Life::Unborn | Life::Alive { answered: false, .. } => Phase::Starting,
@@ -125,17 +126,17 @@ impl Machine {
         }
     }
 
-    /// Whether Envoy serves, as far as it was seen.
+    /// Returns whether Envoy serves, according to the last check.
     pub fn is_live(&self) -> bool {
         matches!(self.life, Life::Alive { live: true, .. })
     }
 
-    /// Whether an heir is waited for that is to get its configuration.
+    /// Returns whether an heir is waiting for its configuration.
     pub fn awaits_heir(&self) -> bool {
         matches!(self.heir, Heir::Starting { .. })
     }
 
-    /// When Envoy is started again, in [`Phase::Backoff`].
+    /// Returns the time of the next start, in [`Phase::Backoff`].
     pub fn backoff_until(&self) -> Option<Instant> {
         match self.life {
             Life::Waiting { until } => Some(until),
@@ -143,7 +144,7 @@ impl Machine {
         }
     }
 
-    /// When the next [`Event::Tick`] is due at the latest; [`None`] while only another event can change anything.
+    /// Returns the latest time of the next [`Event::Tick`]; `None` if only another event can change the state.
     pub fn wake(&self) -> Option<Instant> {
         match self.life {
             Life::Alive { .. } => self.heir.wake(),
@@ -155,7 +156,7 @@ impl Machine {
         }
     }
 
-    /// Takes `event` at `now`, and says what to do about it.
+    /// Handles `event` at `now`, and returns the action.
     pub fn on(&mut self, event: Event, now: Instant) -> Option<Action> {
         match event {
             Event::Tick => self.tick(now),
@@ -267,7 +268,7 @@ impl Machine {
         self.order = order;
         match self.life {
             Life::Alive { .. } => self.change(now),
-            // What made the old one fail may be what was changed.
+            // The new order may fix the reason of the failure.
             Life::Waiting { .. } => {
                 self.backoff = Backoff::default();
                 self.life = Life::Waiting { until: now };
@@ -277,10 +278,10 @@ impl Machine {
         }
     }
 
-    /// Something else is wanted of the Envoy that is there: an heir where one can take over, else a restart.
+    /// Applies a new order to the running Envoy: by a hot restart if possible, otherwise by a restart.
     fn change(&mut self, now: Instant) -> Option<Action> {
         if matches!(self.heir, Heir::Live { .. } | Heir::Dying) {
-            // Looked at again when the elder, or the heir, is gone.
+            // Checked again when the old Envoy or the heir has ended.
             return None;
         }
         self.heirs_backoff = Backoff::default();
@@ -344,7 +345,7 @@ impl Machine {
         }
     }
 
-    /// As [`Self::stop`], but what ends Envoy is its successor; only when that does not come is it ended.
+    /// Like [`Self::stop`], but waits for the successor to end Envoy, and ends it only if the successor doesn't.
     fn give_way(&mut self, now: Instant) -> Option<Action> {
         let spec = &self.running.spec;
         match self.life {
@@ -379,7 +380,7 @@ impl Machine {
         Some(Action::Drain)
     }
 
-    /// No process is left.
+    /// Concludes when no process is left.
     fn conclude(&mut self, then: Then, now: Instant) -> Option<Action> {
         match then {
             Then::Restart => self.spawn(now),

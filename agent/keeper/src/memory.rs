@@ -1,14 +1,16 @@
-//! The memory cgroup that a keeper shares with its Envoy: its limit, and whether the kernel killed in it. [`Memory`].
+//! The memory cgroup that a keeper shares with its Envoy: its limit, and whether the kernel killed a process in it.
+//! [`Memory`].
 //!
-//! A process that the kernel ends for want of memory dies of SIGKILL like any other; only the cgroup's counter tells.
+//! A process that the kernel kills for lack of memory ends by SIGKILL like any other. Only the cgroup's counter shows
+//! the reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Beyond it version 1 means "no limit": it writes the largest number of whole pages.
+/// In version 1, a larger value means "no limit": it is the largest number of whole pages.
 const UNLIMITED: u64 = 1 << 60;
 
-/// A memory cgroup, and how many kills of it were seen.
+/// A memory cgroup, with the number of its kills seen so far.
 #[derive(Debug)]
 pub struct Memory {
     limit: PathBuf,
@@ -19,14 +21,14 @@ pub struct Memory {
 // === impl Memory ===
 
 impl Memory {
-    /// That of this process; none where no memory controller is mounted, or its root, which has no limit.
+    /// This process's memory cgroup; `None` without a memory controller or in the root cgroup.
     pub fn own() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         directories(&mounts, &own).iter().find_map(|directory| Self::at(directory))
     }
 
-    /// The cgroup whose files are in `directory`, of either version.
+    /// Returns the cgroup whose files are in `directory`, of either version.
     pub fn at(directory: &Path) -> Option<Self> {
         let versions = [("memory.max", "memory.events"), ("memory.limit_in_bytes", "memory.oom_control")];
         let files = versions.map(|(limit, events)| (directory.join(limit), directory.join(events)));
@@ -36,20 +38,20 @@ impl Memory {
         Some(memory)
     }
 
-    /// The limit, in bytes.
+    /// Returns the limit in bytes.
     pub fn limit(&self) -> Option<u64> {
-        // "max" is no number.
+        // "max" is not a number.
         let limit = fs::read_to_string(&self.limit).ok()?.trim().parse().ok()?;
         (limit < UNLIMITED).then_some(limit)
     }
 
-    /// Whether the kernel killed for want of memory since this was last asked.
+    /// Returns whether the kernel killed a process for lack of memory since the last call.
     pub fn killed(&mut self) -> bool {
         let now = self.kills();
         now > std::mem::replace(&mut self.seen, now)
     }
 
-    /// `oom_kill 3`, in both versions.
+    /// Reads `oom_kill 3`, in both versions.
     fn kills(&self) -> u64 {
         let text = fs::read_to_string(&self.events).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -57,13 +59,13 @@ impl Memory {
     }
 }
 
-/// Where the memory cgroup of the process with these `cgroup` lines can be, by the mounts it sees.
+/// Returns the possible directories of a process's memory cgroup, from its `cgroup` lines and mounts.
 pub fn directories(mountinfo: &str, own: &str) -> Vec<PathBuf> {
     mountinfo.lines().filter_map(|line| directory(line, own)).collect()
 }
 
-/// `40 31 0:37 <root> <mount point> <options> - cgroup <source> rw,memory`. A container sees only its own part of a
-/// hierarchy: the mount's root is then a part of the path.
+/// Parses `40 31 0:37 <root> <mount point> <options> - cgroup <source> rw,memory`. A container sees only its part of a
+/// hierarchy; then the mount's root is a prefix of the path.
 fn directory(mount: &str, own: &str) -> Option<PathBuf> {
     let (place, kind) = mount.split_once(" - ")?;
     let (name, options) = (kind.split(' ').next()?, kind.split(' ').nth(2)?);

@@ -1,4 +1,4 @@
-//! A proxy's processes: the Envoy that serves and, in a hot restart, its heir. Entry point: [`Pair`].
+//! A proxy's processes: the Envoy that serves and, during a hot restart, its heir. Entry point: [`Pair`].
 
 use std::fs;
 use std::future::pending;
@@ -23,21 +23,21 @@ use crate::state::{Exit, Phase, State};
 
 const SOCKETS: &str = "/proc/net/unix";
 const ADMIN_POLL: Duration = Duration::from_millis(50);
-/// Of an Envoy that waits for its configuration, maybe for an agent that is away.
+/// Interval of checks of an Envoy that waits for its configuration, for example because the agent is unreachable.
 const PATIENT_POLL: Duration = Duration::from_millis(200);
-/// How long a binary has to say its version.
+/// Timeout for a binary to print its version.
 const VERSION: Duration = Duration::from_secs(5);
-/// Bytes of the log that are searched for an Envoy's last words.
+/// Number of bytes at the end of the log that are searched for an Envoy's last message.
 const WORDS_FROM: u64 = 64 * 1024;
-/// Characters of an Envoy's last words.
+/// Maximum length of an Envoy's last message, in characters.
 const WORDS: usize = 400;
 
-/// An Envoy that another keeper keeps.
+/// An Envoy that another keeper runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Elder {
     pub(super) base_id: u32,
     pub(super) epoch: u32,
-    /// Its worker threads.
+    /// Number of its worker threads.
     pub(super) concurrency: u32,
 }
 
@@ -47,9 +47,9 @@ pub(super) struct Pair {
     dir: Dir,
     pub(super) envoy: Option<Envoy>,
     pub(super) heir: Option<Envoy>,
-    /// The Envoy of another keeper that the next one takes over from.
+    /// The Envoy of another keeper from which the next one hot-restarts.
     pub(super) elder: Option<Elder>,
-    /// The file that was last seen in place of Envoy's, and whether that was told.
+    /// The replaced file seen last, and whether it was reported.
     other_file: Option<(Stamp, bool)>,
 }
 
@@ -60,7 +60,7 @@ impl Pair {
         Self { dir, envoy: None, heir: None, elder: None, other_file: None }
     }
 
-    /// Takes over the Envoy that an earlier build of this program started in this process, as `state` has it.
+    /// Takes over the Envoy that an earlier build of this program started in this process, described by `state`.
     pub(super) fn adopt(&mut self, state: &State) -> anyhow::Result<()> {
         let (pid, base_id) = (state.envoy_pid.context("no process")?, state.base_id.context("no base id")?);
         let place = Place { base_id, epoch: state.epoch, overlap_s: 0 };
@@ -71,7 +71,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Starts Envoy behind its elder, where it can take over from that, else in epoch 0; the base id `preferred` if it is free.
+    /// Starts Envoy: by a hot restart from the elder if possible, otherwise in epoch 0, with the base id `preferred` if
+    /// it is free.
     pub(super) async fn spawn(&mut self, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<()> {
         let admin = self.dir.admin();
         child::remove_if_there(&admin).with_context(|| admin.display().to_string())?;
@@ -90,7 +91,7 @@ impl Pair {
         Ok(())
     }
 
-    /// The place behind the elder; none when there is none, or this Envoy could not take over from it.
+    /// Returns the place after the elder; `None` if there is no elder, or this Envoy can't hot-restart from it.
     async fn behind_elder(&self, spec: &Spec) -> anyhow::Result<Option<Place>> {
         let Some(Elder { base_id, epoch, concurrency }) = self.elder else { return Ok(None) };
         let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
@@ -117,19 +118,19 @@ impl Pair {
         }
     }
 
-    /// Whether an Envoy that another keeper keeps takes over from the one of this place.
+    /// Returns whether an Envoy of another keeper hot-restarts from the one at this place.
     pub(super) fn has_successor(base_id: u32, epoch: u32) -> bool {
         fs::read_to_string(SOCKETS)
             .is_ok_and(|sockets| base_id::is_bound(&sockets, base_id, epoch.saturating_add(1)))
     }
 
-    /// An Envoy that was to take over died before it served: the way is free for another.
+    /// Makes another hot restart possible after an Envoy died before it served.
     pub(super) fn forget_start(&self) {
         let place = self.envoy.as_ref().map(|envoy| envoy.place).filter(|place| place.epoch > 0);
         place.into_iter().for_each(forget_start);
     }
 
-    /// Starts an heir; false when it could not take over.
+    /// Starts an heir. Returns false if a hot restart is impossible.
     pub(super) async fn beget(&mut self, spec: &Spec) -> anyhow::Result<bool> {
         let elder = self.envoy.as_ref().context("no Envoy is there to take over from")?.place;
         let shared = shm::version(elder.base_id).context("Envoy's shared memory")?;
@@ -149,7 +150,7 @@ impl Pair {
         Ok(true)
     }
 
-    /// The elder is gone: the heir is the proxy.
+    /// Makes the heir the proxy's Envoy, because the old one has ended.
     pub(super) fn inherit(&mut self) {
         self.envoy = self.heir.take();
         tracing::info!(pid = self.envoy.as_ref().map(|envoy| envoy.pid), "the heir took over");
@@ -170,7 +171,7 @@ impl Pair {
         }
     }
 
-    /// Waits until one of them ends.
+    /// Waits until one of the processes ends.
     pub(super) async fn ended(&self) -> Event {
         let of = |envoy: &'_ Option<Envoy>| envoy.is_some();
         tokio::select! {
@@ -180,8 +181,8 @@ impl Pair {
         }
     }
 
-    /// The heir is gone without having taken over: what is to be said of it, and the way is free for another. `how` is its
-    /// `exit` in words.
+    /// Handles the end of an heir that hasn't taken over: makes another hot restart possible, and returns the exit to
+    /// report. `how` is `exit` as text.
     pub(super) fn bury_heir(&mut self, exit: Exit, how: &str) -> Exit {
         let Some(heir) = self.heir.take() else { return exit };
         forget_start(heir.place);
@@ -191,7 +192,7 @@ impl Pair {
         Exit::Error(told)
     }
 
-    /// Waits until the admin interface shows something new of what `machine` wants to know.
+    /// Waits until the admin interface shows a change that concerns `machine`.
     pub(super) async fn seen(&self, machine: &Machine) -> Event {
         let (heir, envoy) = (machine.awaits_heir().then_some(&self.heir), &self.envoy);
         let answered = machine.phase() == Phase::Running;
@@ -212,7 +213,8 @@ impl Pair {
         }
     }
 
-    /// Whether the file at `path` is another than that which was started, the same at two looks, and was not told of yet.
+    /// Returns whether the file at `path` was replaced since Envoy started, is unchanged in two checks, and was not
+    /// reported yet.
     pub(super) fn is_renewed(&mut self, path: &Path) -> bool {
         let newest = self.heir.as_ref().or(self.envoy.as_ref());
         let started = newest.and_then(|envoy| envoy.file);
@@ -223,12 +225,12 @@ impl Pair {
     }
 }
 
-/// The place of an Envoy of `spec` that takes over from the one of this base id and epoch.
+/// Returns the place of an Envoy of `spec` that hot-restarts from the one with this base id and epoch.
 fn behind(base_id: u32, epoch: u32, spec: &Spec) -> Place {
     Place { base_id, epoch: epoch.saturating_add(1), overlap_s: overlap_s(spec.drain_s) }
 }
 
-/// The Envoy of this place died before it served.
+/// Handles the death of an Envoy that hasn't served yet.
 fn forget_start(place: Place) {
     if let Err(error) = shm::forget_start(place.base_id) {
         tracing::warn!(%error, "Envoy's shared memory cannot be written");
@@ -242,18 +244,18 @@ async fn ended(envoy: Option<&Envoy>) -> Exit {
     }
 }
 
-/// What tells whether two builds of Envoy can restart hot one after the other.
+/// Returns the text that is equal for two builds of Envoy if one can hot-restart from the other.
 async fn hot_restart_version(envoy: &Path) -> anyhow::Result<String> {
     let mut command = Command::new(envoy);
     command.arg("--hot-restart-version").kill_on_drop(true);
     let said = timeout(VERSION, command.output()).await.context("Envoy does not say its version")?;
     let said = said.with_context(|| envoy.display().to_string())?;
-    // Envoy 1.40 says it on standard error.
+    // Envoy 1.40 prints it to standard error.
     let text = [said.stdout, said.stderr].concat();
     Ok(String::from_utf8_lossy(&text).trim().to_owned())
 }
 
-/// Why an Envoy ended, from what it wrote after `from` bytes of its log; with a colon before it, or nothing.
+/// Returns why an Envoy ended, from its log after `from` bytes: with a leading colon, or empty.
 fn last_words(log: &Path, from: u64) -> String {
     let read = || {
         let mut file = fs::File::open(log)?;
@@ -266,9 +268,9 @@ fn last_words(log: &Path, from: u64) -> String {
     if words.is_empty() { words } else { format!(": {words}") }
 }
 
-/// `[time][thread][critical][main] [file:line] words`; a broken command line is told without the brackets. The offending
-/// configuration, which Envoy adds in full, is left out, and the spaces that it doubles at random, so that the same words are the same
-/// text.
+/// Parses `[time][thread][critical][main] [file:line] words`; a command-line error has no brackets. The offending
+/// configuration, which Envoy appends in full, is removed, and so are randomly doubled spaces, so that the same error
+/// always gives the same text.
 fn words(log: &str) -> String {
     let critical = log.lines().find(|line| line.contains("[critical]"));
     let said = critical.and_then(|line| line.splitn(3, "] ").nth(2));

@@ -1,4 +1,4 @@
-//! What a keeper is to run, and its file. Entry points: [`Order::new`] and [`Order::read`].
+//! The order for a keeper, and its file. Entry points: [`Order::new`] and [`Order::read`].
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::dir::Dir;
 use crate::envoy::extra::{self, ExtraError};
 use crate::envoy::{Bootstrap, BootstrapError, Family};
 
-/// Arguments of Envoy with which, given by hand, there is no hot restart.
+/// Envoy's arguments that prevent hot restarts if the user sets them.
 const KEEPERS_OWN: [&str; 9] = [
     "--base-id",
     "--use-dynamic-base-id",
@@ -26,36 +26,36 @@ const KEEPERS_OWN: [&str; 9] = [
     "--mode",
 ];
 
-/// One supervised proxy, as its agent wants it.
+/// The wanted state of one supervised proxy.
 ///
-/// A field that is added later is left out of the JSON while it has its default: the hash of an old spec must not change, for
-/// a changed hash restarts the proxy.
+/// A field that is added later is omitted from the JSON while it has its default, because the hash of an old spec must
+/// not change: a changed hash restarts the proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// The proxy's name, also that of the keeper's directory: `[a-z0-9.-]`, 63 characters at most.
+    /// The proxy's name, and the name of the keeper's directory: `[a-z0-9.-]`, at most 63 characters.
     pub name: String,
-    /// Envoy's binary, absolute.
+    /// Absolute path of Envoy's binary.
     pub envoy: PathBuf,
     /// `node.id` of the bootstrap.
     pub node_id: String,
     /// `node.cluster` of the bootstrap.
     pub node_cluster: String,
-    /// The Unix socket that serves ADS.
+    /// Path of the Unix socket of the ADS server.
     pub ads_socket: PathBuf,
-    /// Envoy's worker threads.
+    /// Number of Envoy's worker threads.
     pub concurrency: u32,
     /// Further arguments of Envoy, after all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_args: Vec<String>,
-    /// The TCP port that answers connects and `GET /healthcheck`, if any.
+    /// TCP port that answers connections and `GET /healthcheck`, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_listener: Option<u16>,
-    /// How long Envoy's listeners drain before it ends, in seconds.
+    /// Drain time of Envoy's listeners before it ends, in seconds.
     pub drain_s: u32,
-    /// The families that the health listener binds.
+    /// Address families that the health listener binds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wildcard: Family,
-    /// Bytes of Envoy's heap at most.
+    /// Maximum size of Envoy's heap, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
     /// A JSON object that is merged into the bootstrap.
@@ -63,36 +63,36 @@ pub struct Spec {
     pub extra_bootstrap: Option<String>,
 }
 
-/// A [`Spec`] under the hash that its agent gave it.
+/// A [`Spec`] with the hash that its agent computed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Equal hashes are the same order, whatever each side knows of the fields.
+    /// Orders with equal hashes are equal, even if one side doesn't know all fields.
     pub hash: String,
     /// What to run.
     pub spec: Spec,
 }
 
-/// Why a spec cannot be carried out.
+/// The reason why a spec is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// The name cannot be a directory's.
+    /// The name is not valid for a directory.
     #[error("{0:?} is no proxy's name: 1 to 63 of [a-z0-9.-], beginning and ending with a letter or digit")]
     Name(String),
     /// Envoy's path is relative or not UTF-8.
     #[error("{}: Envoy's path must be absolute and UTF-8", .0.display())]
     Envoy(PathBuf),
-    /// The sockets' paths do not fit.
+    /// A socket's path is invalid.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
-    /// What is to be merged into the bootstrap.
+    /// The addition to the bootstrap is invalid.
     #[error(transparent)]
     Extra(#[from] ExtraError),
-    /// The file cannot be read.
+    /// The file can't be read.
     #[error("{path}: {source}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file holds no order.
@@ -100,7 +100,7 @@ pub enum SpecError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with line and column.
+        /// The error, with line and column.
         source: serde_json::Error,
     },
 }
@@ -109,7 +109,7 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Whether `name` may name a proxy, and so a directory and a part of abstract names.
+/// Returns whether `name` is valid for a proxy, and so for a directory and a part of abstract socket names.
 pub fn is_name(name: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let edges = [name.bytes().next(), name.bytes().next_back()];
@@ -121,10 +121,10 @@ pub fn is_name(name: &str) -> bool {
 // === impl Spec ===
 
 impl Spec {
-    /// The bootstrap of this spec's Envoy, whose admin socket is in `dir`.
+    /// Returns the bootstrap of this spec's Envoy, whose admin socket is in `dir`.
     ///
     /// # Errors
-    /// [`SpecError`]: a socket's path, or what is to be merged.
+    /// Returns [`SpecError`] for an invalid socket path or addition.
     pub fn bootstrap(&self, dir: &Dir) -> Result<Value, SpecError> {
         let bootstrap = Bootstrap {
             node_id: self.node_id.clone(),
@@ -146,23 +146,24 @@ impl Spec {
         Ok(rendered)
     }
 
-    /// Whether an Envoy of `next` can take over from one of this spec in a hot restart. Each worker thread hands its UDP
-    /// sockets to the one of the same number, so there must be as many; and what the keeper gives must be its own to give.
+    /// Returns whether an Envoy of `next` can hot-restart from one of this spec. Each worker thread passes its UDP
+    /// sockets to the one with the same number, so their numbers must be equal; and the user must not override the
+    /// keeper's own arguments.
     pub fn can_hand_over_to(&self, next: &Self) -> bool {
         let name = |argument: &String| argument.split('=').next().unwrap_or_default().to_owned();
         let mut names = self.extra_args.iter().chain(&next.extra_args).map(name);
         self.concurrency == next.concurrency && !names.any(|name| KEEPERS_OWN.contains(&name.as_str()))
     }
 
-    /// How long Envoy's listeners drain.
+    /// Returns the drain time of Envoy's listeners.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_s.into())
     }
 
-    /// Checks what can be checked before a process is started.
+    /// Checks everything that can be checked before a process is started.
     ///
     /// # Errors
-    /// [`SpecError`]: the name, Envoy's path or a socket's path.
+    /// Returns [`SpecError`] for an invalid name, Envoy path or socket path.
     pub fn check(&self, dir: &Dir) -> Result<(), SpecError> {
         if !is_name(&self.name) {
             return Err(SpecError::Name(self.name.clone()));
@@ -177,10 +178,10 @@ impl Spec {
 // === impl Order ===
 
 impl Order {
-    /// Puts `spec` under the hash of its content.
+    /// Creates an order for `spec`, with the hash of its content.
     ///
     /// # Errors
-    /// [`SpecError`] as of [`Spec::check`].
+    /// See [`Spec::check`].
     pub fn new(spec: Spec, dir: &Dir) -> Result<Self, SpecError> {
         spec.check(dir)?;
         let bytes =
@@ -191,7 +192,7 @@ impl Order {
     /// Reads the order in `path`.
     ///
     /// # Errors
-    /// [`SpecError::Read`] or [`SpecError::Parse`], naming the file.
+    /// Returns [`SpecError::Read`] or [`SpecError::Parse`], which name the file.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
         let text = std::fs::read(path).map_err(|source| SpecError::Read { path: path.to_owned(), source })?;
         serde_json::from_slice(&text).map_err(|source| SpecError::Parse { path: path.to_owned(), source })
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn hash_is_that_of_the_first_release() {
-        // A new value here restarts every proxy when its agent is upgraded.
+        // A new value here would restart every proxy when its agent is upgraded.
         let order = Order::new(mk_spec(), &Dir::new("/run/x".into())).unwrap();
         assert_eq!(order.hash, "a8ad7fcae0ecda3c");
     }

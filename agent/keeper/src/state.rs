@@ -1,4 +1,4 @@
-//! What a keeper observes, and its file.
+//! The state that a keeper observes, and its file.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,37 +11,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::{Order, is_default};
 
-/// The version of the keeper's protocol and files that this code writes. 2: memory limit and extra bootstrap, hot restarts.
-/// 3: keepers of pods, which take over from one another. 4: those tell what their Envoys count. 5: and which sockets they hold.
+/// The version of the keeper's protocol and files that this code writes. 2: memory limit, extra bootstrap, hot
+/// restarts. 3: keepers of pods, with hot restarts between pods. 4: those report Envoy's statistics. 5: and the sockets
+/// that their Envoys hold.
 pub const PROTOCOL: u32 = 5;
 
-/// Where a proxy stands.
+/// The phase of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// Envoy was started and its admin interface does not answer yet.
+    /// Envoy was started, but its admin interface doesn't answer yet.
     Starting,
-    /// Envoy's admin interface answered. Whether it has listeners is told by its xDS stream.
+    /// Envoy's admin interface has answered. Whether it has listeners is known from its xDS stream.
     Running,
-    /// Envoy is on its way out, to stay out or to be started with another spec.
+    /// Envoy is ending, either permanently or to be started with another spec.
     Draining,
-    /// Envoy ended by itself and is started again later.
+    /// Envoy ended by itself and will be restarted.
     Backoff,
-    /// Envoy is gone and the keeper ends.
+    /// Envoy has ended, and the keeper ends.
     Stopped,
 }
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
-    /// It returned this code.
+    /// It exited with this code.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// It could not be started; why.
+    /// It could not be started, for this reason.
     Error(String),
 }
 
-/// One proxy as its keeper sees it: `state.json`, and what it reports.
+/// The state of one proxy: the content of `state.json` and of reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The writer's [`PROTOCOL`].
@@ -50,50 +51,51 @@ pub struct State {
     pub name: String,
     /// The keeper's process.
     pub keeper_pid: u32,
-    /// Envoy's process, while there is one.
+    /// Pid of the running Envoy.
     pub envoy_pid: Option<u32>,
-    /// When that process started, in the kernel's ticks since boot: with the pid it names a process for ever. Not reported.
+    /// Start time of that process, in the kernel's ticks since boot. Together with the pid, it identifies the process
+    /// uniquely. Not reported.
     #[serde(default)]
     pub envoy_ticks: Option<u64>,
     /// Envoy's restart epoch.
     pub epoch: u32,
     /// Envoy's base id, once chosen.
     pub base_id: Option<u32>,
-    /// When the running Envoy was started, in milliseconds since 1970.
+    /// Start time of the running Envoy, in milliseconds since 1970.
     pub started_ms: Option<u64>,
-    /// How often Envoy was started again.
+    /// Number of restarts.
     pub restarts: u64,
     /// How the last Envoy ended, if one did.
     pub last_exit: Option<Exit>,
-    /// When Envoy is started again, in milliseconds since 1970; in [`Phase::Backoff`] only.
+    /// Time of the next start, in milliseconds since 1970; only in [`Phase::Backoff`].
     pub backoff_until_ms: Option<u64>,
-    /// Where it stands.
+    /// The phase.
     pub phase: Phase,
     /// The hash of the order in use.
     pub spec_hash: String,
     /// The inode of the keeper's network namespace.
     pub netns: u64,
-    /// How often the kernel ended this proxy's Envoy for want of memory.
+    /// Number of times that the kernel killed this proxy's Envoy for lack of memory.
     #[serde(default)]
     pub memory_kills: u64,
-    /// The memory limit of the cgroup that the keeper and its Envoy are in, in bytes, if it has one.
+    /// Memory limit of the cgroup of the keeper and its Envoy, in bytes, if there is one.
     #[serde(default)]
     pub memory_limit: Option<u64>,
-    /// The last Envoy ended because the kernel's OOM killer chose it; [`State::last_end`] says so.
+    /// Whether the kernel's OOM killer ended the last Envoy; [`State::last_end`] includes it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub out_of_memory: bool,
     /// Envoy has its configuration and serves.
     #[serde(default, skip_serializing_if = "is_default")]
     pub serves: bool,
-    /// Worker threads of the running Envoy.
+    /// Number of worker threads of the running Envoy.
     #[serde(default, skip_serializing_if = "is_default")]
     pub concurrency: u32,
-    /// What the running Envoy uses. Taken for each report, never written down: it always differs.
+    /// Resource use of the running Envoy. It is read for each report and never stored, because it always differs.
     #[serde(skip)]
     pub usage: Option<Usage>,
 }
 
-/// What a process uses.
+/// Resource use of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Resident memory, in bytes.
@@ -102,27 +104,28 @@ pub struct Usage {
     pub cpu_ms: u64,
 }
 
-/// `state.json` as its writer's successor has to know it: what is left of two Envoys must be gone before there is a third.
+/// The content of `state.json` for the writer's successor: leftovers of two Envoys must be gone before a third one
+/// starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note<S> {
     /// The state.
     #[serde(flatten)]
     pub state: S,
-    /// The Envoy beside the one that serves, in a hot restart.
+    /// The heir of a hot restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heir: Option<Process>,
 }
 
-/// A process, for ever: no other has this pid and start.
+/// A process, identified uniquely by its pid and start time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its number.
     pub pid: u32,
-    /// When it started, in the kernel's ticks since boot.
+    /// Start time, in the kernel's ticks since boot.
     pub ticks: u64,
 }
 
-/// Milliseconds since 1970; 0 if the clock is set before it.
+/// Returns milliseconds since 1970; 0 if the clock is set to an earlier time.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -131,7 +134,8 @@ pub(crate) fn now_ms() -> u64 {
 // === impl State ===
 
 impl State {
-    /// That of a keeper that begins with `order` in the network namespace `netns`, after what an earlier one left.
+    /// Creates the state of a keeper that begins with `order` in the network namespace `netns`, after the state
+    /// `before` of an earlier keeper.
     pub fn begun(order: &Order, before: Option<&Self>, netns: u64) -> Self {
         Self {
             base_id: before.and_then(|before| before.base_id),
@@ -143,7 +147,7 @@ impl State {
         }
     }
 
-    /// That of a keeper in a pod, which has not been told yet what to run.
+    /// Creates the state of a keeper in a pod that has no order yet.
     pub fn untold(name: &str, netns: u64) -> Self {
         Self {
             protocol: PROTOCOL,
@@ -169,7 +173,7 @@ impl State {
         }
     }
 
-    /// How the last Envoy ended, in words, if one did.
+    /// Returns how the last Envoy ended, as text.
     pub fn last_end(&self) -> Option<String> {
         let exit = self.last_exit.as_ref()?;
         let killed = self.out_of_memory && *exit == Exit::KILLED;
@@ -180,7 +184,7 @@ impl State {
 // === impl Exit ===
 
 impl Exit {
-    /// SIGKILL ended it, which is also how the kernel's OOM killer ends a process.
+    /// An end by SIGKILL, which the kernel's OOM killer uses too.
     pub const KILLED: Self = Self::Signal(nix::sys::signal::Signal::SIGKILL as i32);
 }
 
@@ -204,7 +208,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// How an end by the kernel's OOM killer is told; `limit` is that of the cgroup, in bytes.
+/// Describes an end by the kernel's OOM killer. `limit` is that of the cgroup, in bytes.
 pub(super) fn out_of_memory(limit: Option<u64>) -> String {
     let limit = match limit {
         Some(bytes) if bytes % (1 << 20) == 0 => format!(", limit {} MiB", bytes >> 20),
@@ -214,7 +218,7 @@ pub(super) fn out_of_memory(limit: Option<u64>) -> String {
     format!("killed for lack of memory (OOM){limit}")
 }
 
-/// The inode of this process's network namespace.
+/// Returns the inode of this process's network namespace.
 pub(super) fn netns() -> anyhow::Result<u64> {
     let path = "/proc/self/ns/net";
     Ok(std::fs::metadata(path).context(path)?.ino())

@@ -1,13 +1,13 @@
-//! Envoy's log, told on in the log of the pod that the keeper is the first process of. [`Tail`].
+//! Copies Envoy's log to the log of the pod whose first process is the keeper. [`Tail`].
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::PathBuf;
 
-/// Bytes that are told on at a time.
+/// Maximum number of bytes copied at a time.
 const MOST: u64 = 64 * 1024;
 
-/// The end of a file that grows, and is emptied now and then.
+/// The end of a file that grows, and is truncated now and then.
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
@@ -17,13 +17,13 @@ pub(super) struct Tail {
 // === impl Tail ===
 
 impl Tail {
-    /// That of what is written from now on.
+    /// Creates a tail that starts at the current end of the file.
     pub(super) fn from_end_of(path: PathBuf) -> Self {
         let told = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         Self { path, told }
     }
 
-    /// Writes what is new in it, as far as its lines are whole.
+    /// Writes all new complete lines.
     pub(super) fn tell(&mut self, to: &mut impl Write) -> io::Result<()> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -36,7 +36,7 @@ impl Tail {
         let mut news = Vec::new();
         file.take(MOST).read_to_end(&mut news)?;
         let end = news.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        // A line longer than all that is told at a time is told in parts.
+        // A line longer than the maximum is written in parts.
         let end = if end == 0 && news.len() as u64 == MOST { news.len() } else { end };
         to.write_all(&news[..end])?;
         self.told += end as u64;

@@ -1,10 +1,10 @@
-//! What a process uses. Entry point: [`of`].
+//! Resource use of a process. Entry point: [`of`].
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 use crate::state::Usage;
 
-/// Usage of the process `pid`; `None` if there is no such process.
+/// Returns the resource use of the process `pid`; `None` if there is no such process.
 pub(super) fn of(pid: u32) -> Option<Usage> {
     let pid = Pid::from_u32(pid);
     let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();

@@ -1,4 +1,4 @@
-//! The keeper's protocol: the way between its messages and this crate's types.
+//! Converts between the messages of the keeper's protocol and this crate's types.
 
 use crate::envoy::Family;
 use crate::pair::Elder;
@@ -6,13 +6,13 @@ use crate::proto;
 use crate::spec::{Order, Spec};
 use crate::state::{Exit, Phase, State, Usage};
 
-/// Why a message means nothing here.
+/// The reason why a message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// A value that this version does not know.
+    /// A phase that this version doesn't know.
     #[error("unknown phase {0}")]
     Phase(i32),
-    /// No TCP port.
+    /// Not a valid TCP port.
     #[error("{0} is no port")]
     Port(u32),
 }

@@ -1,4 +1,4 @@
-//! Envoy's admin interface over its Unix socket: the requests that a keeper makes, and the agent's ([`get`]).
+//! Client of Envoy's admin interface on its Unix socket: the keeper's requests, and the agent's ([`get`]).
 
 use std::io;
 use std::path::Path;
@@ -10,25 +10,25 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// Envoy's main thread answers; it may be loading a large configuration.
+/// Timeout of an answer. Envoy's main thread answers, and may be loading a large configuration.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Bytes of an answer to a keeper: Envoy tells its whole command line.
+/// Maximum size of an answer to a keeper, in bytes. It contains Envoy's whole command line.
 const SHORT: usize = 1 << 20;
 
-/// Bytes of a refusal that are told on.
+/// Maximum number of bytes quoted from an error answer.
 const SAID: usize = 200;
 
-/// What the interface shows of the Envoy that has it.
+/// The state of the Envoy that owns the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// Its restart epoch: in a hot restart the interface passes from one Envoy to the next.
+    /// Its restart epoch. In a hot restart, the interface passes from one Envoy to the next.
     pub(crate) epoch: u32,
-    /// It has its configuration and serves.
+    /// Whether it has its configuration and serves.
     pub(crate) live: bool,
 }
 
-/// Looks at the Envoy that has the interface; none when nobody answers.
+/// Queries the Envoy that owns the interface. Returns `None` if nobody answers.
 pub(crate) async fn look(socket: &Path) -> Option<Standing> {
     let (_, body) = request(socket, (Method::GET, "/server_info"), SHORT).await.ok()?;
     standing(&body)
@@ -40,7 +40,7 @@ fn standing(server_info: &[u8]) -> Option<Standing> {
     Some(Standing { epoch: u32::try_from(epoch).ok()?, live: said["state"] == "LIVE" })
 }
 
-/// Has Envoy drain its listeners gracefully, for the `--drain-time-s` it was started with.
+/// Makes Envoy drain its listeners gracefully, for the `--drain-time-s` that it was started with.
 pub(crate) async fn drain_listeners(socket: &Path) -> io::Result<()> {
     match request(socket, (Method::POST, "/drain_listeners?graceful"), SHORT).await?.0 {
         StatusCode::OK => Ok(()),
@@ -48,10 +48,11 @@ pub(crate) async fn drain_listeners(socket: &Path) -> io::Result<()> {
     }
 }
 
-/// Returns the body of the interface's answer to a GET of `path`.
+/// Returns the body of the answer to a GET of `path`.
 ///
 /// # Errors
-/// No answer within a second, one of more than `longest` bytes, or another status than 200.
+/// Returns an error if there is no answer within a second, if it has more than `longest` bytes, or if its status isn't
+/// 200.
 pub async fn get(socket: &Path, path: &str, longest: usize) -> io::Result<Bytes> {
     match request(socket, (Method::GET, path), longest).await? {
         (StatusCode::OK, body) => Ok(body),

@@ -3,20 +3,20 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-/// The place of an Envoy among those of its network namespace.
+/// The identity of an Envoy among those in its network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// What it shares with the Envoys that it takes over from, and with no other.
+    /// The base id, shared only with the Envoys of the same proxy.
     pub base_id: u32,
-    /// Zero, or one more than that of the Envoy that it takes over from.
+    /// The restart epoch: zero, or one more than that of the Envoy that it hot-restarts from.
     pub epoch: u32,
-    /// How long that Envoy serves on after this one is there, in seconds; of no account in epoch 0.
+    /// How long the previous Envoy keeps running after this one is live, in seconds. Ignored in epoch 0.
     pub overlap_s: u32,
 }
 
-/// The arguments of an Envoy with the given bootstrap, place, worker threads and drain time, `extra` last.
+/// Returns Envoy's arguments for this bootstrap, place, number of worker threads and drain time, with `extra` last.
 ///
-/// There is no `--log-path`: the log goes to standard error, which its parent opens for appending and can bound.
+/// There is no `--log-path`: the log goes to standard error, which the parent opens for appending and can rotate.
 pub fn arguments(
     bootstrap: &Path,
     place: Place,

@@ -1,24 +1,25 @@
-//! Base ids: the number that keeps the Envoys of one network namespace apart. Entry point: [`choose`].
+//! Base ids: numbers that separate the Envoys in one network namespace. Entry point: [`choose`].
 //!
-//! Envoy binds abstract Unix sockets named after `base id * 10 + epoch % 3`; a second Envoy with the same base id exits with
-//! "unable to bind domain socket". `/proc/net/unix` lists those of the reader's network namespace.
+//! Envoy binds abstract Unix sockets named after `base id * 10 + epoch % 3`. A second Envoy with the same base id exits
+//! with "unable to bind domain socket". `/proc/net/unix` lists the sockets of the reader's network namespace.
 
 use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The largest base id that is given; times ten it is far from Envoy's 32 bits.
+/// The largest base id. Multiplied by ten, it is far below Envoy's 32-bit limit.
 pub const MAX: u32 = 1 << 20;
 
 const NAMES: [&str; 4] = ["parent_", "child_", "udp_parent_", "udp_child_"];
 
-/// The base ids that some Envoy has, read from the text of `/proc/net/unix`.
+/// Returns the base ids in use, from the text of `/proc/net/unix`.
 pub fn in_use(proc_net_unix: &str) -> BTreeSet<u32> {
     proc_net_unix.lines().filter_map(base_id_of_line).collect()
 }
 
-/// A base id in `1..=MAX` for the proxy known by `key`: `preferred` (the one it had before) if that is free, else the first free
-/// one from the key's hash on, so that proxies that start at once look in different places. [`None`] when none is free.
+/// Chooses a base id in `1..=MAX` for the proxy with this `key`: `preferred` (its previous one) if it is free,
+/// otherwise the first free one starting at the key's hash, so that proxies that start together try different ones.
+/// Returns `None` if none is free.
 pub fn choose(proc_net_unix: &str, key: &str, preferred: Option<u32>) -> Option<u32> {
     let taken = in_use(proc_net_unix);
     let start = u32::try_from(xxh3_64(key.as_bytes()) % u64::from(MAX)).unwrap_or_default();
@@ -27,7 +28,7 @@ pub fn choose(proc_net_unix: &str, key: &str, preferred: Option<u32>) -> Option<
     preferred.into_iter().chain(from_hash).find(|id| !taken.contains(id))
 }
 
-/// Whether the Envoy of this base id and restart epoch is there, for a later one to take over from.
+/// Returns whether the Envoy with this base id and restart epoch exists, so that a later one can hot-restart from it.
 pub fn is_bound(proc_net_unix: &str, base_id: u32, epoch: u32) -> bool {
     let number = u64::from(base_id) * 10 + u64::from(epoch % 3);
     let name = format!("@envoy_domain_socket_parent_{number}");
@@ -38,7 +39,7 @@ pub fn is_bound(proc_net_unix: &str, base_id: u32, epoch: u32) -> bool {
 fn base_id_of_line(line: &str) -> Option<u32> {
     let name = line.split_ascii_whitespace().nth(7)?.strip_prefix("@envoy_domain_socket_")?;
     let number = NAMES.iter().find_map(|kind| name.strip_prefix(kind))?;
-    // The kernel pads an abstract name to the length that was bound: what follows the digits are '@'s for the zero bytes.
+    // The kernel shows an abstract name in its bound length: the digits are followed by '@' for each zero byte.
     let number = number.trim_end_matches('@').parse::<u32>().ok()?;
     Some(number / 10)
 }

@@ -1,11 +1,11 @@
-//! Envoy's bootstrap: incremental ADS over a Unix socket, admin on a Unix socket, no TCP port unless asked for.
-//! Entry point: [`Bootstrap::render`]. Every setting was measured against Envoy 1.40.
+//! Envoy's bootstrap: incremental ADS over a Unix socket, the admin interface on a Unix socket, and no TCP port unless
+//! requested. Entry point: [`Bootstrap::render`]. Every setting was tested with Envoy 1.40.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// The longest path that a Unix socket address holds, in bytes (`sun_path` is 108 with the closing zero).
+/// Maximum length of a Unix socket's path in bytes (`sun_path` has 108 with the terminating zero).
 pub const SOCKET_PATH_MAX: usize = 107;
 
 const HTTP_OPTIONS: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -14,7 +14,7 @@ const HTTP_MANAGER: &str =
 const HEALTH_CHECK: &str = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
 
-/// The address families that a proxy has, and so what its wildcard address is.
+/// The address families of a proxy, which determine its wildcard address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum Family {
     /// `0.0.0.0`.
@@ -24,34 +24,34 @@ pub enum Family {
     Dual,
 }
 
-/// What a bootstrap depends on.
+/// The inputs of a bootstrap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bootstrap {
     /// `node.id`.
     pub node_id: String,
     /// `node.cluster`.
     pub node_cluster: String,
-    /// The Unix socket that serves ADS.
+    /// Path of the Unix socket of the ADS server.
     pub ads_socket: PathBuf,
-    /// The Unix socket that Envoy's admin interface is bound to.
+    /// Path of the Unix socket of Envoy's admin interface.
     pub admin_socket: PathBuf,
-    /// The TCP port that answers connects and `GET /healthcheck`, if any.
+    /// TCP port that answers connections and `GET /healthcheck`, if any.
     pub health_listener: Option<u16>,
-    /// What the health listener binds.
+    /// Wildcard address of the health listener.
     pub wildcard: Family,
 }
 
-/// Why there is no bootstrap.
+/// The reason why a bootstrap is impossible.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BootstrapError {
-    /// A socket's path does not fit into a socket address.
+    /// A socket's path is too long.
     #[error(
         "the path of the {what}, {path}, has {length} bytes; a Unix socket's path has {SOCKET_PATH_MAX} at most: \
          choose a shorter {flag}",
         path = path.display()
     )]
     PathTooLong {
-        /// Which socket.
+        /// The socket.
         what: &'static str,
         /// Its path.
         path: PathBuf,
@@ -60,10 +60,10 @@ pub enum BootstrapError {
         /// The flag that the path comes from.
         flag: &'static str,
     },
-    /// A path that JSON cannot hold.
+    /// A path that JSON can't represent.
     #[error("the path of the {what}, {path}, is not UTF-8: choose another {flag}", path = path.display())]
     NotUnicode {
-        /// Which socket.
+        /// The socket.
         what: &'static str,
         /// Its path.
         path: PathBuf,
@@ -88,10 +88,10 @@ impl Family {
 // === impl Bootstrap ===
 
 impl Bootstrap {
-    /// The bootstrap as Envoy's JSON.
+    /// Returns the bootstrap as Envoy's JSON.
     ///
     /// # Errors
-    /// [`BootstrapError`] when one of the two sockets' paths cannot be a socket's address.
+    /// Returns [`BootstrapError`] if one of the sockets' paths is invalid.
     pub fn render(&self) -> Result<Value, BootstrapError> {
         let ads = socket_path("ADS socket", &self.ads_socket, "--agent-socket")?;
         let admin = socket_path("admin socket", &self.admin_socket, "--run-dir")?;
@@ -107,14 +107,15 @@ impl Bootstrap {
                     "api_type": "DELTA_GRPC",
                     "transport_api_version": "V3",
                     "set_node_on_first_message_only": true,
-                    // The default back-off reaches 30 s: an agent that was away for 20 s waited 13 s for its proxies.
+                    // The default back-off reaches 30 s: after an agent had been away for 20 s, its proxies took 13 s
+                    // to reconnect.
                     "grpc_services": [{"envoy_grpc": {
                         "cluster_name": "xds",
                         "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"}},
                     }}],
                 },
-                // Zero waits for ever. With a limit, a proxy that starts while the agent is away goes live without
-                // listeners, and in a hot restart takes the place of one that has them.
+                // Zero means no timeout. With a timeout, a proxy that starts while the agent is unreachable would
+                // become live without listeners, and in a hot restart replace one that has them.
                 "cds_config": {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"},
                 "lds_config": {"resource_api_version": "V3", "ads": {}, "initial_fetch_timeout": "0s"},
             },
@@ -143,7 +144,7 @@ fn ads_cluster(path: &str) -> Value {
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": HTTP_OPTIONS,
-                // A hung agent is never noticed over a Unix socket otherwise.
+                // Without this setting, Envoy would not detect a hung agent behind a Unix socket.
                 "explicit_http_config": {"http2_protocol_options": {
                     "connection_keepalive": {"interval": "1s", "timeout": "1s"},
                 }},
@@ -156,7 +157,7 @@ fn ads_cluster(path: &str) -> Value {
     })
 }
 
-/// A listener that takes TCP connects and answers `GET /healthcheck` itself.
+/// A listener that accepts TCP connections and answers `GET /healthcheck` itself.
 fn health_listener(address: Value) -> Value {
     let health_check = json!({
         "name": "envoy.filters.http.health_check",

@@ -1,5 +1,5 @@
-//! What a NodeProxy adds to its Envoy's bootstrap: fields of the user's choice, and a limit of the heap. Entry points: [`parse`],
-//! [`merge`] and [`limit_heap`].
+//! Additions of a NodeProxy to its Envoy's bootstrap: the user's own fields, and a limit of the heap. Entry points:
+//! [`parse`], [`merge`] and [`limit_heap`].
 
 use serde_json::{Map, Value, json};
 
@@ -9,28 +9,28 @@ const FIXED_HEAP: &str =
     "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig";
 const HEAP: &str = "envoy.resource_monitors.fixed_heap";
 
-/// What Envoy does beyond which part of its heap.
+/// Envoy's overload actions, each with the part of the heap above which it is active.
 const ACTIONS: [(&str, f64); 3] = [
     ("envoy.overload_actions.shrink_heap", 0.95),
     ("envoy.overload_actions.stop_accepting_connections", 0.98),
     ("envoy.overload_actions.stop_accepting_requests", 0.98),
 ];
 
-/// Why something cannot be merged.
+/// The reason why an addition can't be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExtraError {
-    /// No JSON, or no object.
+    /// The text is not a JSON object.
     #[error("the extra bootstrap is no JSON object: {0}")]
     Syntax(String),
-    /// A field that an Envoy without would not be a proxy of its agent.
+    /// A field that only the agent may set.
     #[error("the extra bootstrap must not give {0}: that is the agent's")]
     Agents(String),
 }
 
-/// Reads what is to be merged.
+/// Parses the addition.
 ///
 /// # Errors
-/// [`ExtraError`]: it is no object, or gives what is the agent's.
+/// Returns [`ExtraError`] if it isn't an object, or sets a field that only the agent may set.
 pub fn parse(text: &str) -> Result<Map<String, Value>, ExtraError> {
     let extra: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| ExtraError::Syntax(error.to_string()))?;
@@ -40,8 +40,9 @@ pub fn parse(text: &str) -> Result<Map<String, Value>, ExtraError> {
     }
 }
 
-/// Merges `extra` into `base` as Envoy merges a second configuration: objects are merged, lists joined, other values replaced.
-/// JSON for Envoy may write each name in two ways; the bootstrap's own are in snake_case, and so these become.
+/// Merges `extra` into `base` like Envoy merges a second configuration: objects are merged, lists joined, other values
+/// replaced. Envoy's JSON allows two spellings of each name. The bootstrap uses snake_case, so names in `extra` are
+/// converted to it.
 pub fn merge(base: &mut Map<String, Value>, extra: Map<String, Value>) {
     for (name, value) in extra {
         let plain = snake_case(&name);
@@ -56,7 +57,7 @@ pub fn merge(base: &mut Map<String, Value>, extra: Map<String, Value>) {
     }
 }
 
-/// `static_resources` of `staticResources`.
+/// Converts `staticResources` to `static_resources`.
 fn snake_case(name: &str) -> String {
     let mut plain = String::with_capacity(name.len() + 4);
     for c in name.chars() {
@@ -68,8 +69,8 @@ fn snake_case(name: &str) -> String {
     plain
 }
 
-/// Has Envoy keep its heap below so many bytes, as far as it can: near it, it gives memory back to the system and takes no new TCP
-/// connections and no HTTP requests. Envoy has no such action for UDP sessions.
+/// Adds overload actions that keep Envoy's heap below this number of bytes: near the limit, it releases memory to the
+/// system and accepts no new TCP connections and HTTP requests. Envoy has no such action for UDP sessions.
 pub fn limit_heap(base: &mut Map<String, Value>, bytes: u64) {
     let action = |(name, part): (&str, f64)| json!({"name": name, "triggers": [{"name": HEAP, "threshold": {"value": part}}]});
     let heap = json!({"@type": FIXED_HEAP, "max_heap_size_bytes": bytes});

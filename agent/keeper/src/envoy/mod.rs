@@ -1,5 +1,5 @@
-//! Envoy's program as its keeper has to know it: its bootstrap, command line and base ids, its admin interface and the memory
-//! that hot restarts share.
+//! Everything that a keeper knows about Envoy's program: bootstrap, command line, base ids, admin interface, and the
+//! shared memory of hot restarts.
 
 pub mod admin;
 pub mod args;

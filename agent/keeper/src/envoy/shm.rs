@@ -1,19 +1,20 @@
-//! The shared memory of the Envoys of one base id: `/dev/shm/envoy_shared_memory_<base id * 10>`. Epoch 0 makes it, later ones
-//! attach to it, nobody removes it. It begins with its size and the version of its layout, and ends with its flags.
+//! The shared memory of the Envoys with one base id: `/dev/shm/envoy_shared_memory_<base id * 10>`. Epoch 0 creates it,
+//! later epochs attach to it, and no Envoy removes it. It begins with its size and layout version, and ends with its
+//! flags.
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-/// Bytes of a word.
+/// Size of a word in bytes.
 const WORD: usize = 8;
 
 fn path(base_id: u32) -> PathBuf {
     format!("/dev/shm/envoy_shared_memory_{}", u64::from(base_id) * 10).into()
 }
 
-/// Removes it. One that is not there is fine.
+/// Removes the shared memory. A missing one is no error.
 pub(crate) fn remove(base_id: u32) -> io::Result<()> {
     match fs::remove_file(path(base_id)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -21,7 +22,7 @@ pub(crate) fn remove(base_id: u32) -> io::Result<()> {
     }
 }
 
-/// What `envoy --hot-restart-version` says of the Envoys that can share it.
+/// Returns the output of `envoy --hot-restart-version` for Envoys that can share it.
 pub(crate) fn version(base_id: u32) -> io::Result<String> {
     let bytes = fs::read(path(base_id))?;
     parse(&bytes).ok_or_else(|| io::Error::other("Envoy's shared memory is shorter than its head"))
@@ -32,8 +33,8 @@ fn parse(bytes: &[u8]) -> Option<String> {
     Some(format!("{}.{}", word(WORD)?, word(0)?))
 }
 
-/// Takes back what an Envoy that died before it served had said of itself there: "still initializing". With it no other can
-/// start beside the one that serves ("previous envoy process is still initializing"; measured with 1.40).
+/// Clears the flag "still initializing" that an Envoy set which died before it served. With the flag set, no further
+/// Envoy can start ("previous envoy process is still initializing"; tested with 1.40).
 pub(crate) fn forget_start(base_id: u32) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path(base_id))?;
     let length = file.metadata()?.len();

@@ -1,4 +1,4 @@
-//! The statistics that an Envoy prints on its admin interface. Entry point: [`text`].
+//! Statistics from an Envoy's admin interface. Entry point: [`text`].
 
 use std::fmt;
 use std::io;
@@ -7,24 +7,24 @@ use std::str::FromStr;
 
 use super::admin;
 
-/// Bytes of one proxy's answer: 20,000 samples of 200.
+/// Maximum size of one proxy's answer in bytes: 20,000 samples of 200 bytes.
 pub const LONGEST: usize = 4 << 20;
 
-/// The beginning of names of Envoy's statistics, as its documentation has them: `cluster.` or `udp.`, say.
+/// A prefix of names of Envoy's statistics, as in its documentation, for example `cluster.` or `udp.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix(String);
 
-/// What the Envoy behind this admin interface prints of the statistics whose names begin so, within a second.
+/// Returns the statistics with one of these prefixes from an Envoy's admin interface, within a second.
 ///
 /// # Errors
-/// A beginning that is none; no answer, or one that can't be read.
+/// Returns an error if a prefix is invalid, or if there is no valid answer.
 pub async fn text(socket: &Path, chosen: &[impl AsRef<str>]) -> io::Result<String> {
     let path = path(chosen).map_err(io::Error::other)?;
     let body = admin::get(socket, &path, LONGEST).await?;
     String::from_utf8(body.into()).map_err(io::Error::other)
 }
 
-/// What Envoy is asked for. Its pattern need not match all of a name.
+/// Returns the path of the request. Envoy's filter is a pattern that may match any part of a name.
 fn path(chosen: &[impl AsRef<str>]) -> Result<String, String> {
     let escaped = chosen.iter().map(|prefix| Ok(prefix.as_ref().parse::<Prefix>()?.0.replace('.', "%5C.")));
     let escaped: Vec<_> = escaped.collect::<Result<_, String>>()?;

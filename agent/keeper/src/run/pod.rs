@@ -1,8 +1,8 @@
 //! The keeper as the first process of a gateway's pod. Entry point: [`run_in_pod`].
 //!
-//! What to run it is told by the agent, and until then it waits. Beside it may be the pod that it replaces, or that replaces it: an
-//! Envoy takes over from that of the pod before in a hot restart, and a keeper whose Envoy was succeeded waits for the end of its
-//! pod, for if it ended by itself, its container would be started again.
+//! The agent tells it what to run; until then it waits. The pod that it replaces, or that replaces it, may exist at the
+//! same time: an Envoy hot-restarts from that of the previous pod. A keeper whose Envoy was succeeded waits for the end
+//! of its pod, because its container would be restarted if it ended by itself.
 
 use std::path::PathBuf;
 
@@ -23,12 +23,12 @@ use crate::proto::{self, Instruction};
 use crate::state::{Note, Phase, State, netns};
 use crate::tail::Tail;
 
-/// What the keeper of a pod is started with.
+/// The settings of a pod's keeper.
 #[derive(Debug)]
 pub struct PodSettings {
-    /// The NodeProxy that the pod embodies.
+    /// The NodeProxy that the pod runs.
     pub proxy: String,
-    /// A directory of this pod's own.
+    /// The pod's own directory.
     pub dir: PathBuf,
     /// The agent's Unix socket.
     pub agent_socket: PathBuf,
@@ -36,7 +36,7 @@ pub struct PodSettings {
     pub envoy: PathBuf,
 }
 
-/// A keeper that has nothing to keep.
+/// A keeper without an Envoy.
 struct Idle {
     dir: Dir,
     own: Own,
@@ -44,16 +44,17 @@ struct Idle {
     states: watch::Sender<State>,
 }
 
-/// Keeps what the agent wants in this pod until it is told to end by SIGTERM.
+/// Runs what the agent wants in this pod, until SIGTERM.
 ///
-/// Must run on the process's main thread, in a runtime of that one thread: Envoy dies with the thread that started it.
+/// Must run on the process's main thread, in a single-threaded runtime, because Envoy dies with the thread that started
+/// it.
 ///
 /// # Errors
-/// An unusable directory; the error names it.
+/// Returns an error that names an unusable directory.
 pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
     let dir = Dir::new(settings.dir);
     dir.create().with_context(|| dir.path().display().to_string())?;
-    // From here on the signal is heard, whoever listens.
+    // From here on the signal is caught.
     let mut terminate = signal(SignalKind::terminate())?;
     let state = State::untold(&settings.proxy, netns()?);
     let own = Own { envoy: settings.envoy, ads_socket: settings.agent_socket.clone() };
@@ -73,15 +74,15 @@ pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
         }
     }
     drop(idle);
-    // The last report is a courtesy.
+    // The last report is optional.
     let _ = timeout(link::FAREWELL, link.join_next()).await;
     Ok(())
 }
 
-/// Whether the keeper in `dir` does what it is to do: its Envoy serves, or it was told that none is wanted, or was succeeded.
+/// Checks that the keeper in `dir` does its work: its Envoy serves, or none is wanted, or it was succeeded.
 ///
 /// # Errors
-/// It does not, in words.
+/// Returns the reason why it doesn't.
 pub fn ready(dir: PathBuf) -> anyhow::Result<()> {
     let path = Dir::new(dir).state();
     let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
@@ -97,7 +98,7 @@ pub fn ready(dir: PathBuf) -> anyhow::Result<()> {
 // === impl Idle ===
 
 impl Idle {
-    /// Waits until there is something to run; none at the end.
+    /// Waits for an order. Returns `None` when the keeper should end.
     async fn told(
         &mut self,
         instructions: &mut mpsc::Receiver<Instruction>,
@@ -128,13 +129,13 @@ impl Idle {
         keeper.states = self.states.clone();
         keeper.pair.elder = elder;
         keeper.restarts_before = self.state.restarts;
-        // What is there already was told by the keeper before.
+        // The previous keeper has already printed the existing log.
         let log = Tail::from_end_of(self.dir.envoy_log());
         keeper.pod = Some(InPod { own: self.own.clone(), log });
         Ok(keeper)
     }
 
-    /// What is left of a keeper whose Envoy is gone.
+    /// Takes over the state of a keeper whose Envoy has ended.
     fn rest(&mut self, keeper: &Keeper) {
         let phase = Phase::Stopped;
         self.state = State { phase, serves: false, spec_hash: String::new(), ..keeper.state.clone() };

@@ -1,4 +1,4 @@
-//! What a keeper in a gateway's pod has of its pod ([`InPod`]), and the orders that it can carry out ([`acceptable`]).
+//! The parts of a keeper that only exist in a gateway's pod ([`InPod`]), and the validation of orders ([`acceptable`]).
 
 use std::io;
 use std::path::PathBuf;
@@ -8,23 +8,23 @@ use crate::proto;
 use crate::spec::{Order, Spec};
 use crate::tail::Tail;
 
-/// What in a pod is not as the agent knows it.
+/// The pod's own paths, which differ from those that the agent knows.
 #[derive(Debug, Clone)]
 pub(super) struct Own {
     pub(super) envoy: PathBuf,
     pub(super) ads_socket: PathBuf,
 }
 
-/// What of a keeper is there in pods only.
+/// The parts of a keeper that only exist in pods.
 pub(super) struct InPod {
     pub(super) own: Own,
     pub(super) log: Tail,
 }
 
-/// The order that an instruction is for the proxy `name`, if it can be carried out in `dir`.
+/// Returns the order in an instruction for the proxy `name`, if it can be executed in `dir`.
 ///
 /// # Errors
-/// It is none, or for another proxy, or can't be carried out.
+/// Returns an error if it isn't an order, is for another proxy, or can't be executed.
 pub(super) fn acceptable(
     spec: proto::Spec,
     own: Option<&Own>,
@@ -52,7 +52,7 @@ impl Own {
 // === impl InPod ===
 
 impl InPod {
-    /// Tells on in the pod's log what Envoy wrote.
+    /// Copies Envoy's new log lines to the pod's log.
     pub(super) fn tell_log(&mut self) -> io::Result<()> {
         self.log.tell(&mut io::stderr())
     }

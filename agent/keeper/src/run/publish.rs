@@ -1,4 +1,4 @@
-//! What a keeper writes down and reports.
+//! Writes and reports a keeper's state.
 
 use std::io;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::state::{Note, Process, State};
 /// Writes a state to its file.
 ///
 /// # Errors
-/// What the system said. A full disk is no reason to let go of a proxy that runs: callers try again.
+/// Returns the system's error. A full disk must not end a running proxy, so callers retry.
 pub(super) fn write_down(dir: &Dir, state: &State, heir: Option<Process>) -> io::Result<()> {
     let text = serde_json::to_vec_pretty(&Note { state, heir }).map_err(io::Error::other)?;
     replace(&dir.state(), &text)
@@ -29,8 +29,8 @@ impl Keeper {
         self.publish();
     }
 
-    /// Writes down and reports the state, when it differs or could not be written before. It is called at every look at the
-    /// files at the latest.
+    /// Writes and reports the state if it has changed or an earlier write failed. Called at least at every check of the
+    /// files.
     pub(super) fn publish(&mut self) {
         let envoy = self.pair.envoy.as_ref();
         self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
