@@ -1,9 +1,9 @@
-//! The agent's socket as a volume: the driver `csi.portreeve.dev`, for pods that may have no directory of the host. It shows
-//! each pod the agent's directory, read-only, at the place that the kubelet names. Entry point: [`run`].
+//! Provides the agent's socket as a volume: the CSI driver `csi.portreeve.dev`, for pods that may not use hostPath. It
+//! mounts the agent's directory read-only at the path that the kubelet requests. Entry point: [`run`].
 //!
-//! [`request`] says what a kubelet may ask for, and is pure; [`mounts`] does it; [`service`] speaks the Container Storage
-//! Interface and [`registration`] makes the driver known to the kubelet. Nothing is remembered: what is mounted the kernel
-//! knows, so a driver may end at any time. (rustix gives up capabilities, which nix cannot.)
+//! [`request`] validates a kubelet's requests and is pure. [`mounts`] mounts and unmounts. [`service`] implements the
+//! Container Storage Interface, and [`registration`] registers the driver with the kubelet. The driver keeps no state:
+//! the kernel knows the mounts, so a driver may end at any time. (rustix drops capabilities, which nix can't.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::path::{Path, PathBuf};
@@ -31,55 +31,57 @@ use proto::volume::identity_client::IdentityClient;
 use registration::Registrar;
 use service::Driver;
 
-/// The flag that decides how long the paths of the sockets are.
+/// The flag that determines the length of the sockets' paths.
 const DIR_FLAG: &str = "--kubelet-dir";
 
-/// Show the agent's socket to pods as a volume, the driver csi.portreeve.dev; as root, with CAP_SYS_ADMIN.
+/// Run the CSI driver csi.portreeve.dev, which provides the agent's socket to pods as a volume. Must run as root with
+/// CAP_SYS_ADMIN.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CsiArgs {
-    /// This node's name.
+    /// Name of this node.
     #[arg(long, env = "NODE_NAME")]
     pub node: String,
-    /// The directory of the agent's socket.
+    /// Directory of the agent's socket.
     #[arg(long, value_name = "DIR", default_value = "/run/portreeve")]
     pub run_dir: PathBuf,
-    /// The kubelet's directory. In a container, `pods` in it has to be there under the same path, with mounts that reach the
-    /// host; and `plugins/csi.portreeve.dev` and `plugins_registry`.
+    /// Directory of the kubelet. In a container, these paths must be mounted from the host: `pods` in it, with the same
+    /// path and mount propagation to the host, and `plugins/csi.portreeve.dev` and `plugins_registry`.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
     pub kubelet_dir: PathBuf,
-    /// Log filter.
+    /// Log filter, for example info or portreeve_csi=debug.
     #[arg(long, default_value = "info")]
     pub log_level: String,
-    /// text or json.
+    /// Log format: text or json.
     #[arg(long, default_value_t)]
     pub log_format: Format,
 }
 
-/// Say by the exit code whether the driver on this node answers.
+/// Exit with code 0 if the driver on this node answers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CsiProbeArgs {
-    /// The kubelet's directory.
+    /// Directory of the kubelet.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
     pub kubelet_dir: PathBuf,
-    /// And whether the kubelet uses it.
+    /// Also require that the kubelet has registered the driver.
     #[arg(long)]
     pub registered: bool,
 }
 
-/// The driver's own directory.
+/// Returns the driver's own directory.
 fn home(kubelet: &Path) -> PathBuf {
     kubelet.join("plugins").join(NAME)
 }
 
-/// Where the driver answers.
+/// Returns the path of the driver's socket.
 pub fn endpoint(kubelet: &Path) -> PathBuf {
     home(kubelet).join("csi.sock")
 }
 
-/// Gives up every right but that to mount, and any to get more. Call it before the process has threads: rights are a thread's.
+/// Drops every capability except the one for mounting, and prevents gaining new ones. Must be called before the process
+/// has other threads, because capabilities belong to threads.
 ///
 /// # Errors
-/// This process may not mount.
+/// Returns an error if this process may not mount.
 pub fn confine() -> anyhow::Result<()> {
     anyhow::ensure!(
         capabilities(None)?.permitted.contains(CapabilitySet::SYS_ADMIN),
@@ -91,10 +93,11 @@ pub fn confine() -> anyhow::Result<()> {
     Ok(prctl::set_no_new_privs()?)
 }
 
-/// Runs the driver until it is asked to end. What it mounted stays.
+/// Runs the driver until it is asked to end. Its mounts stay.
 ///
 /// # Errors
-/// The directory can't be mounted, a socket can't be bound, or the first task that failed, by name.
+/// Returns an error if the directory can't be mounted or a socket can't be bound, or the error of the first task that
+/// fails, with the task's name.
 pub async fn run(args: CsiArgs) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
     let view = View::open(&args.run_dir, &home(&args.kubelet_dir).join("shown"))?;
@@ -108,7 +111,7 @@ pub async fn run(args: CsiArgs) -> anyhow::Result<()> {
     let until = shutdown.waiter();
     let served = driver.routes();
     tasks.spawn_graceful("volumes", async move { Ok(serve_unix(listener, served, until).await?) });
-    // After the socket that it tells of.
+    // Registered last, because the registration refers to the driver's socket.
     let registry = registration::socket(&args.kubelet_dir);
     let listener = socket::bind_with(&registry, DIR_FLAG, 0o600)?;
     let until = shutdown.waiter();
@@ -117,10 +120,10 @@ pub async fn run(args: CsiArgs) -> anyhow::Result<()> {
     tasks.run().await
 }
 
-/// Asks the driver whether it is there, and whether the kubelet uses it.
+/// Checks whether the driver answers, and optionally whether the kubelet has registered it.
 ///
 /// # Errors
-/// It does not answer; or it is to be registered and is not.
+/// Returns an error if the driver doesn't answer, or if it must be registered and isn't.
 pub async fn probe(args: CsiProbeArgs) -> anyhow::Result<()> {
     let path = endpoint(&args.kubelet_dir);
     let path = path.to_str().context("the path of the driver's socket is not UTF-8")?;

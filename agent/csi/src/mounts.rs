@@ -1,7 +1,7 @@
-//! The mounts: the agent's directory as all volumes show it ([`View`]), and the volumes, which are mounted copies of that.
+//! Mounts: the agent's directory as all volumes show it ([`View`]), and the volumes, which are copies of that mount.
 //!
-//! A copy that reaches another mount namespace, the host's, has the flags of its original at that instant, and what is changed
-//! later stays behind. So what is copied is read-only before: it is mounted once at a place of the driver's own.
+//! A copy in another mount namespace, such as the host's, gets the flags that the original has at that moment; later
+//! changes don't propagate. So the original is already read-only: it is mounted once in the driver's own directory.
 
 use std::fs::{self, Metadata};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,42 +18,42 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::request::Target;
 
-/// Nothing is written through a volume, and nothing run from it.
+/// Nothing can be written through a volume, and no program in it can be executed.
 const RESTRICTED: MsFlags =
     MsFlags::MS_RDONLY.union(MsFlags::MS_NOSUID).union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
-/// Mounts that may lie upon each other at a volume's place.
+/// Maximum number of mounts on top of each other at a volume's path.
 const LAYERS: usize = 16;
 
-/// What all volumes show.
+/// The content of all volumes.
 #[derive(Debug)]
 pub struct View {
-    /// Where it is mounted for this process.
+    /// The mount point in this process's mount namespace.
     at: PathBuf,
-    /// Which directory it is: device and number.
+    /// Device and inode of the directory.
     id: (u64, u64),
-    /// One request at a time: the kernel does not look and mount at once.
+    /// Serializes requests, because the kernel can't check and mount atomically.
     turn: Mutex<()>,
 }
 
-/// Why a volume could not be mounted or taken away.
+/// The reason why a volume can't be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// There is something that is not the driver's.
+    /// The path holds something that isn't the driver's.
     #[error("{}: {what}", path.display())]
     Foreign {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// What it is, and what to do.
         what: &'static str,
     },
-    /// The kernel refuses.
+    /// A system call failed.
     #[error("{doing} {}: {errno}", path.display())]
     System {
-        /// What was done.
+        /// The operation.
         doing: &'static str,
-        /// To what.
+        /// The path.
         path: PathBuf,
-        /// Its word.
+        /// The error.
         errno: Errno,
     },
 }
@@ -61,12 +61,12 @@ pub enum Fault {
 // === impl View ===
 
 impl View {
-    /// Mounts `source`, restricted, at a directory of the driver's own. What an earlier driver mounted there goes.
+    /// Mounts `source`, restricted, in the driver's own directory, and removes the mount of an earlier driver.
     ///
     /// # Errors
-    /// There is no such directory, or it can't be mounted.
+    /// Returns an error if the directory doesn't exist or can't be mounted.
     pub fn open(source: &Path, at: &Path) -> anyhow::Result<Self> {
-        anyhow::ensure!(source.is_dir(), "{} is no directory", source.display());
+        anyhow::ensure!(source.is_dir(), "{} is not a directory", source.display());
         fs::create_dir_all(at).with_context(|| at.display().to_string())?;
         for _ in 0..LAYERS {
             if umount2(at, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).is_err() {
@@ -82,10 +82,10 @@ impl View {
         Ok(Self { at: at.to_owned(), id, turn: Mutex::default() })
     }
 
-    /// Mounts a volume, unless it is there.
+    /// Mounts a volume, unless it is already mounted.
     ///
     /// # Errors
-    /// Something else is there, or the kernel refuses.
+    /// Returns an error if the path is in use by something else, or the system call fails.
     pub fn publish(&self, target: &Target) -> Result<(), Fault> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let path = target.path();
@@ -113,10 +113,10 @@ impl View {
             .map_err(|errno| system("mounting a volume at")(errno, &path))
     }
 
-    /// Takes a volume away, with its directory. One that is gone is no error.
+    /// Unmounts a volume and removes its directory. A missing volume is no error.
     ///
     /// # Errors
-    /// There are files in the directory, or the kernel refuses.
+    /// Returns an error if the directory contains files, or a system call fails.
     pub fn unpublish(&self, target: &Target) -> Result<(), Fault> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let path = target.path();
@@ -130,7 +130,7 @@ impl View {
             match umount2(&place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
                 Ok(()) => {}
                 Err(Errno::ENOENT) => return Ok(()),
-                // It is no mount, or no longer.
+                // It is no mount point, or no longer one.
                 Err(Errno::EINVAL) => break,
                 Err(errno) => return Err(Fault::System { doing: "unmounting", path, errno }),
             }
@@ -146,16 +146,16 @@ impl View {
     }
 }
 
-/// The directory that a target is in, reached through nothing but directories.
+/// Opens the parent directory of a target, without following symbolic links.
 fn parent(target: &Target) -> Result<OwnedFd, Fault> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    // The kubelet's own directory may well be a link: that is for the node's owner to say.
+    // The kubelet's own directory may be a link, which is the node owner's decision.
     let pods = openat(AT_FDCWD, &target.pods, flags, Mode::empty());
     let pods = pods.map_err(|errno| Fault::System { doing: "opening", path: target.pods.clone(), errno })?;
     open_below(&pods, &target.parent).map_err(|errno| fault(errno, &target.pods.join(&target.parent)))
 }
 
-/// A directory below another one, where no link leads elsewhere.
+/// Opens a directory below another one, without following symbolic links.
 fn open_below(directory: impl AsFd, path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
@@ -174,7 +174,7 @@ fn fault(errno: Errno, path: &Path) -> Fault {
     }
 }
 
-/// A path that leads to an open directory, whatever has become of its name.
+/// Returns a path of an open directory that stays valid even if the directory is renamed.
 fn by_number(directory: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }

@@ -1,4 +1,4 @@
-//! The generated code of the two protocols that a kubelet speaks. It keeps to none of the workspace's lints.
+//! The generated code of the two protocols between a kubelet and a driver. The workspace's lints don't apply to it.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -13,7 +13,7 @@ pub mod volume {
     tonic::include_proto!("csi.v1");
 }
 
-/// `proto/pluginregistration.proto`: how a kubelet gets to know a driver.
+/// `proto/pluginregistration.proto`: registration of a driver with a kubelet.
 pub mod registration {
     tonic::include_proto!("pluginregistration");
 }

@@ -1,5 +1,5 @@
-//! How the kubelet gets to know the driver: by a socket in its `plugins_registry`, at which it asks what is there and says what
-//! became of it ([`Registrar`]).
+//! Registers the driver with the kubelet, through a socket in its `plugins_registry`: the kubelet requests the driver's
+//! information and reports the result ([`Registrar`]).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -18,18 +18,19 @@ use crate::proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, Re
 /// The driver's name, in pods' volumes and in the CSIDriver object.
 pub const NAME: &str = "csi.portreeve.dev";
 
-/// Of the Container Storage Interface; a kubelet takes any 1.x.
+/// Version of the Container Storage Interface. A kubelet accepts any 1.x.
 const VERSION: &str = "1.0.0";
 
-/// Answers a kubelet that asks what the driver is.
+/// Answers the kubelet's registration requests.
 #[derive(Debug, Clone)]
 pub struct Registrar {
     endpoint: String,
     registered: Arc<watch::Sender<bool>>,
 }
 
-/// Where a kubelet looks. A kubelet (1.29 and newer) makes the authority of its requests of this path, percent-encoded: HTTP
-/// allows that before an `@` alone, and a server that keeps to it refuses the requests to a socket of another name.
+/// Returns the path of the registration socket. A kubelet (1.29 and newer) uses the percent-encoded path as the
+/// authority of its requests. HTTP allows such an authority only before an `@`, so a strict server would reject the
+/// requests to a socket with another name.
 pub fn socket(kubelet: &Path) -> PathBuf {
     kubelet.join("plugins_registry").join(format!("registration@{NAME}"))
 }
@@ -37,18 +38,18 @@ pub fn socket(kubelet: &Path) -> PathBuf {
 // === impl Registrar ===
 
 impl Registrar {
-    /// Tells of a driver that answers at `endpoint`.
+    /// Creates a registrar for a driver with its socket at `endpoint`.
     pub fn new(endpoint: &Path) -> Self {
         let registered = Arc::new(watch::Sender::new(false));
         Self { endpoint: endpoint.display().to_string(), registered }
     }
 
-    /// Whether the kubelet uses the driver.
+    /// Returns a receiver that tells whether the kubelet has registered the driver.
     pub fn registered(&self) -> watch::Receiver<bool> {
         self.registered.subscribe()
     }
 
-    /// Answers until `shutdown` is ready, and takes the socket away: a kubelet would ask there for ever.
+    /// Answers until `shutdown` is ready, then removes the socket, because a kubelet would retry a dead one endlessly.
     pub(crate) async fn serve(
         self,
         listener: UnixListener,
@@ -58,7 +59,7 @@ impl Registrar {
         let number = |path: &Path| fs::symlink_metadata(path).ok().map(|found| found.ino());
         let ours = number(&path);
         let served = serve_unix(listener, Routes::new(RegistrationServer::new(self)), shutdown).await;
-        // The next driver's may be there already.
+        // The next driver may already have replaced it.
         if ours.is_some() && number(&path) == ours {
             fs::remove_file(&path)?;
         }
@@ -84,7 +85,7 @@ impl Registration for Registrar {
         let RegistrationStatus { plugin_registered, error } = request.into_inner();
         match plugin_registered {
             true => tracing::info!("the kubelet uses the driver"),
-            // It tries again by itself.
+            // The kubelet retries.
             false => tracing::warn!(error, "the kubelet does not use the driver"),
         }
         self.registered.send_replace(plugin_registered);

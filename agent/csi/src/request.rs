@@ -1,73 +1,74 @@
-//! What a kubelet may ask for: a request becomes the [`Target`] that it is about, or is [`Refused`].
+//! Validates a kubelet's requests: a request becomes a [`Target`], or is [`Refused`].
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::proto::volume::volume_capability::AccessType;
 use crate::proto::volume::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
 
-/// What the kubelet says of a pod begins with this in a volume's context.
+/// Prefix of the kubelet's own keys in a volume's context.
 const OF_KUBELET: &str = "csi.storage.k8s.io/";
-/// Whether a volume is written in its pod and lives as long as that; the kubelet's word where the CSIDriver has `podInfoOnMount`.
+/// Key that tells whether a volume is defined inline in its pod. The kubelet sets it if the CSIDriver has
+/// `podInfoOnMount`.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 
-/// Where a volume is: a directory that a kubelet keeps for one volume of one pod.
+/// The place of a volume: a directory that the kubelet keeps for one volume of one pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// All pods' directory.
+    /// The directory of all pods.
     pub pods: PathBuf,
-    /// The volume's directory in it, which is the kubelet's to make.
+    /// The volume's directory in it, which the kubelet creates.
     pub parent: PathBuf,
-    /// What is mounted, in that directory.
+    /// The name of the mount point in that directory.
     pub name: String,
 }
 
-/// A request that no kubelet should make for this driver, or a volume that it doesn't have.
+/// A request that is invalid for this driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Required by the specification.
+    /// A field that the specification requires is missing.
     #[error("the request has no {0}")]
     Missing(&'static str),
-    /// Not in the shape that kubelets use, or of another one.
+    /// The path isn't of the form that kubelets use.
     #[error(
         "volume {volume}: target_path {path:?} is not {pods}/UID/volumes/kubernetes.io~csi/NAME/mount: \
              start the driver with the --kubelet-dir of this node's kubelet"
     )]
     Elsewhere {
-        /// Its id.
+        /// The volume's id.
         volume: String,
-        /// What was asked for.
+        /// The requested path.
         path: String,
-        /// Where pods are.
+        /// The directory of all pods.
         pods: String,
     },
-    /// A PersistentVolume, or the CSIDriver object is not ours.
+    /// The volume is a PersistentVolume, or the CSIDriver object is wrong.
     #[error(
         "volume {0}: only inline volumes of pods are possible: write `csi: {{driver: csi.portreeve.dev, readOnly: true}}` in \
              the pod's volumes, and see that the CSIDriver csi.portreeve.dev has podInfoOnMount: true"
     )]
     NotInline(String),
-    /// It could be written.
+    /// The volume is writable.
     #[error(
         "volume {0}: only read-only volumes are possible: write `readOnly: true` beside `driver: csi.portreeve.dev`"
     )]
     Writable(String),
-    /// As a device.
+    /// The volume is requested as a block device.
     #[error("volume {0}: it is a directory, and no block device")]
     Block(String),
-    /// Misspelt, or of another driver.
+    /// The volume has unknown volumeAttributes.
     #[error("volume {volume}: the attribute {name:?} means nothing: there are no volumeAttributes")]
     Attribute {
-        /// Its id.
+        /// The volume's id.
         volume: String,
-        /// Its name.
+        /// The attribute's name.
         name: String,
     },
 }
 
-/// Where the volume that is asked for is to be.
+/// Returns the target of a request to mount a volume.
 ///
 /// # Errors
-/// Why there can't be such a volume.
+/// Returns the reason why the volume can't exist.
 pub fn publish(request: &NodePublishVolumeRequest, kubelet: &Path) -> Result<Target, Refused> {
     let volume = || request.volume_id.clone();
     let target = target(&request.volume_id, &request.target_path, kubelet)?;
@@ -83,22 +84,22 @@ pub fn publish(request: &NodePublishVolumeRequest, kubelet: &Path) -> Result<Tar
     if !request.readonly {
         return Err(Refused::Writable(volume()));
     }
-    // The least, so that the same request is refused with the same words.
+    // The smallest name, so that the same request always gives the same error.
     match request.volume_context.keys().filter(|name| !name.starts_with(OF_KUBELET)).min() {
         Some(name) => Err(Refused::Attribute { volume: volume(), name: name.clone() }),
         None => Ok(target),
     }
 }
 
-/// Where the volume that is to go is.
+/// Returns the target of a request to unmount a volume.
 ///
 /// # Errors
-/// Why this driver can't have made such a volume.
+/// Returns the reason why the volume can't be one of this driver.
 pub fn unpublish(request: &NodeUnpublishVolumeRequest, kubelet: &Path) -> Result<Target, Refused> {
     target(&request.volume_id, &request.target_path, kubelet)
 }
 
-/// Whose volume it is, for the log: namespace and name.
+/// Returns the pod's namespace and name, for the log.
 pub fn pod(request: &NodePublishVolumeRequest) -> (&str, &str) {
     let said = |name: &str| {
         request.volume_context.get(&format!("{OF_KUBELET}pod.{name}")).map_or("", String::as_str)
@@ -121,9 +122,9 @@ fn target(volume: &str, path: &str, kubelet: &Path) -> Result<Target, Refused> {
     })
 }
 
-/// The target in a path of just that shape: pods' other volumes, and what is in them, are none of the driver's business.
+/// Parses a path of exactly this form. The driver must not touch any other path.
 fn inside(path: &str, pods: &Path) -> Option<Target> {
-    // `Path` passes over `//` and `/./`, which would be another spelling of the same.
+    // `Path` ignores `//` and `/./`, which would allow several spellings of one path.
     let plain = path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
     let below = Path::new(path).strip_prefix(pods).ok().filter(|_| plain)?;
     let parts: Vec<&str> = below.components().map(normal).collect::<Option<_>>()?;
@@ -142,7 +143,7 @@ fn normal(part: Component<'_>) -> Option<&str> {
 // === impl Target ===
 
 impl Target {
-    /// As one path, for people.
+    /// Returns the whole path, for messages.
     pub fn path(&self) -> PathBuf {
         self.pods.join(&self.parent).join(&self.name)
     }

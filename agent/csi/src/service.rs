@@ -1,4 +1,5 @@
-//! The driver's side of the Container Storage Interface: requests in, mounts made, errors in its codes ([`Driver`]).
+//! Implements the Container Storage Interface: validates requests, mounts volumes, and returns errors with its codes
+//! ([`Driver`]).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,17 +33,18 @@ pub struct Driver {
 // === impl Driver ===
 
 impl Driver {
-    /// The driver of this node and this kubelet's directory. `registered` tells whether the kubelet has registered it.
+    /// Creates the driver of this node and this kubelet's directory. `registered` tells whether the kubelet has
+    /// registered it.
     pub fn new(node: String, kubelet: PathBuf, view: Arc<View>, registered: watch::Receiver<bool>) -> Self {
         Self { node, kubelet, view, registered }
     }
 
-    /// Its services, to be served.
+    /// Returns its services.
     pub fn routes(self) -> Routes {
         Routes::new(IdentityServer::new(self.clone())).add_service(NodeServer::new(self))
     }
 
-    /// Mounts and unmounts beside the runtime: they are the kernel's to delay.
+    /// Mounts and unmounts on a blocking thread, because the kernel may be slow.
     async fn apply(
         &self,
         work: impl FnOnce(&View) -> Result<(), Fault> + Send + 'static,
@@ -53,7 +55,7 @@ impl Driver {
     }
 }
 
-/// Says what was refused, and passes the target on.
+/// Logs a refusal, or returns the target.
 fn told(asked: Result<Target, Refused>) -> Result<Target, Status> {
     asked.map_err(|error| {
         tracing::warn!(%error, "a request is refused");

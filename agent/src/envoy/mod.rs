@@ -1,4 +1,4 @@
-//! The Envoy that the agent gives its keepers: where the program is, and what Envoys count.
+//! The Envoy that the agent gives to its keepers, and Envoys' statistics.
 
 mod fetch;
 pub mod locate;

@@ -1,7 +1,7 @@
-//! Envoys' own counters and gauges among the agent's metrics: those that were chosen ([`Prefix`]), of each proxy that
-//! answers, with the label `proxy`. Entry point: [`Stats::of_all`].
+//! Adds Envoys' own counters and gauges to the agent's metrics: those with a chosen prefix ([`Prefix`]), from each
+//! proxy that answers, with the label `proxy`. Entry point: [`Stats::of_all`].
 //!
-//! Names are Envoy's, as if it were asked itself. Its histograms are left out: each is twenty samples of every cluster.
+//! Names are those that Envoy itself uses. Its histograms are left out, because each has twenty samples per cluster.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use futures::future::{BoxFuture, FutureExt as _, join_all};
 use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::metrics::{Family, Kind};
 
-/// What a proxy will have answered, if it does.
+/// The future answer of a proxy, if it answers.
 pub type Answer = BoxFuture<'static, Option<String>>;
 
-/// Samples of all proxies in one answer.
+/// Maximum number of samples of all proxies in one answer.
 pub const MOST: usize = 5_000;
 
-/// Whose statistics are chosen, and what was left out of them since the start.
+/// The chosen statistics, and what was left out since the start.
 #[derive(Debug, Default)]
 pub struct Stats {
     chosen: Vec<Prefix>,
@@ -26,7 +26,7 @@ pub struct Stats {
     left_out: AtomicU64,
 }
 
-/// What is read of all proxies.
+/// The statistics read from all proxies.
 #[derive(Default)]
 struct Gathered {
     families: BTreeMap<String, Family>,
@@ -37,13 +37,14 @@ struct Gathered {
 // === impl Stats ===
 
 impl Stats {
-    /// Statistics whose names begin with one of `chosen`.
+    /// Chooses statistics whose names have one of these prefixes.
     pub fn of(chosen: Vec<Prefix>) -> Self {
         Self { chosen, most: MOST, ..Self::default() }
     }
 
-    /// Asks all proxies for what is chosen, and waits for their answers at once. One that does not answer is left out and counted,
-    /// and so is what is beyond [`MOST`] samples. Where nothing is chosen nobody is asked: an Envoy would tell everything.
+    /// Requests the chosen statistics from all proxies concurrently. A proxy that doesn't answer is left out and
+    /// counted, and so are samples beyond [`MOST`]. Without a chosen prefix no proxy is asked, because an Envoy would
+    /// return everything.
     pub async fn of_all(&self, ask: impl FnOnce(&[Prefix]) -> Vec<(String, Answer)>) -> Vec<Family> {
         if self.chosen.is_empty() {
             return Vec::new();
@@ -62,7 +63,7 @@ impl Stats {
         families
     }
 
-    /// What becomes of asking.
+    /// Returns metrics about the requests themselves.
     fn own(&self) -> Vec<Family> {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let asked = [("answered", count(&self.answered)), ("silent", count(&self.silent))];
@@ -84,7 +85,7 @@ impl Stats {
 // === impl Gathered ===
 
 impl Gathered {
-    /// Reads what one proxy printed.
+    /// Reads the output of one proxy.
     fn read(&mut self, text: &str, proxy: &str, most: usize) {
         let mut kind = None;
         for line in text.lines() {
@@ -113,10 +114,10 @@ impl Gathered {
     }
 }
 
-/// What the samples of a family are here; none: they are not taken.
+/// Returns the kind of a family's samples; `None` if they are left out.
 fn kind_of(name: &str, said: &str) -> Option<Kind> {
     match said {
-        // Every counter has this ending in our format, and Envoy's names stay what they are.
+        // Every counter has this suffix in OpenMetrics, and Envoy's names must stay unchanged.
         "counter" if name.ends_with("_total") => Some(Kind::Counter),
         "counter" => Some(Kind::Unknown),
         "gauge" => Some(Kind::Gauge),
@@ -124,14 +125,14 @@ fn kind_of(name: &str, said: &str) -> Option<Kind> {
     }
 }
 
-/// Names and values of what was printed, whatever the kind.
+/// Returns the names and values in the output, of all kinds.
 pub(crate) fn samples(printed: &str) -> impl Iterator<Item = (&str, f64)> {
     printed.lines().filter_map(|line| sample(line).map(|(name, _, value)| (name, value)))
 }
 
 type Labels = Vec<(String, String)>;
 
-/// Name, labels and value of a line; none for what is no sample.
+/// Returns name, labels and value of a line; `None` if it isn't a sample.
 fn sample(line: &str) -> Option<(&str, Labels, f64)> {
     if line.starts_with('#') {
         return None;
@@ -143,7 +144,7 @@ fn sample(line: &str) -> Option<(&str, Labels, f64)> {
     Some((name, read_labels(labels)?, value))
 }
 
-/// Reads `a="b",c="d"`.
+/// Parses `a="b",c="d"`.
 fn read_labels(mut text: &str) -> Option<Labels> {
     let mut labels = Vec::new();
     while !text.is_empty() {
@@ -155,7 +156,7 @@ fn read_labels(mut text: &str) -> Option<Labels> {
     Some(labels)
 }
 
-/// The text up to the closing quote, and what is behind it.
+/// Returns the text up to the closing quote, and the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();
@@ -231,7 +232,7 @@ broken x
         }
     }
 
-    /// An admin interface that answers one request with this, or with nothing.
+    /// An admin interface that answers one request with this text, or never.
     fn admin(path: PathBuf, answer: Option<String>) -> impl Future<Output = ()> {
         let listener = UnixListener::bind(&path).unwrap();
         async move {
@@ -242,9 +243,9 @@ broken x
                 asked[..length].starts_with(b"GET /stats/prometheus?filter=%5E%28server%5C.%29 HTTP/1.1\r\n")
             );
             match answer {
-                // It may be too long for the other side.
+                // The answer may be too long for the client.
                 Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
-                // Until the other side has had enough.
+                // Until the client gives up.
                 None => assert_eq!(stream.read(&mut asked).await.unwrap_or_default(), 0),
             }
         }
