@@ -39,7 +39,7 @@ pub fn of(agent: &Agent) -> Vec<Family> {
     ];
     let replicas = replicas.map(|(state, count)| (state, count as f64));
     all.push(
-        Family::gauge("portreeve_agent_hubs", "Replicas of the hub by what they are to this agent")
+        Family::gauge("portreeve_agent_hubs", "Hub replicas by their state for this agent")
             .each("state", replicas),
     );
     all.extend(kept(&agent.keepers.status()));
@@ -58,23 +58,19 @@ fn node(local: &Local) -> Vec<Family> {
     let answers = [("ack", tally.acks as f64), ("nack", tally.nacks as f64)];
     let (changes, unhealthy) = (own.changes as f64, own.unhealthy.len() as f64);
     vec![
-        Family::gauge(
-            "portreeve_agent_complete",
-            "1 once the hub has told this agent all that concerns its node",
-        )
-        .value(f64::from(u8::from(complete))),
+        Family::gauge("portreeve_agent_complete", "1 once the agent has everything that its node needs")
+            .value(f64::from(u8::from(complete))),
         Family::gauge("portreeve_agent_pods", "Pods of this node").value(pods as f64),
-        Family::gauge("portreeve_agent_unhealthy_endpoints", "Endpoints of this node that are not healthy")
+        Family::gauge("portreeve_agent_unhealthy_endpoints", "Unhealthy endpoints of this node")
             .value(unhealthy),
-        Family::counter("portreeve_agent_verdict_changes", "Changes of what is not healthy on this node")
+        Family::counter("portreeve_agent_verdict_changes", "Changes of the set of unhealthy endpoints")
             .value(changes),
-        Family::counter("portreeve_agent_probes", "Probes of endpoints, by what became of them")
-            .each("outcome", probes),
+        Family::counter("portreeve_agent_probes", "Probes of endpoints, by outcome").each("outcome", probes),
         Family::counter("portreeve_agent_xds_streams", "Streams that proxies have opened")
             .value(tally.streams as f64),
-        Family::counter("portreeve_agent_xds_answers", "What proxies said to what they were sent")
+        Family::counter("portreeve_agent_xds_answers", "Answers of proxies to responses")
             .each("answer", answers),
-        Family::gauge("portreeve_agent_store_problems", "What is wrong with the last known good on disk")
+        Family::gauge("portreeve_agent_store_problems", "Problems with the last known good state on disk")
             .value(local.store_problems().len() as f64),
     ]
 }
@@ -93,13 +89,13 @@ fn kept(all: &BTreeMap<String, Status>) -> Vec<Family> {
     let usage = || states().filter_map(|(name, state)| Some((name, state.usage?)));
     vec![
         Family::gauge("portreeve_agent_proxies", "Proxies under a keeper").each("phase", phases),
-        Family::counter("portreeve_agent_proxy_restarts", "Starts after an end that nobody asked for")
+        Family::counter("portreeve_agent_proxy_restarts", "Restarts after an unexpected end")
             .each("proxy", states().map(|(name, state)| (name, state.restarts as f64))),
-        Family::counter("portreeve_agent_proxy_memory_kills", "Ends for want of memory")
+        Family::counter("portreeve_agent_proxy_memory_kills", "Kills for lack of memory")
             .each("proxy", states().map(|(name, state)| (name, state.memory_kills as f64))),
         Family::gauge("portreeve_agent_proxy_resident_memory_bytes", "Resident memory of the running Envoy")
             .each("proxy", usage().map(|(name, usage)| (name, usage.resident as f64))),
-        Family::counter("portreeve_agent_proxy_cpu_seconds", "Time of the running Envoy on a processor")
+        Family::counter("portreeve_agent_proxy_cpu_seconds", "Processor time of the running Envoy")
             .each("proxy", usage().map(|(name, usage)| (name, usage.cpu_ms as f64 / 1000.0))),
     ]
 }
@@ -110,9 +106,9 @@ fn answered(world: &World) -> Vec<Family> {
     let of = |count: fn(&Counts) -> usize| all.iter().map(move |one| (one.id.to_string(), count(one) as f64));
     vec![
         Family::gauge("portreeve_agent_proxy_streams", "Open streams").each("proxy", of(|one| one.streams)),
-        Family::gauge("portreeve_agent_proxy_resources", "Resources that the proxy has accepted")
+        Family::gauge("portreeve_agent_proxy_resources", "Resources that the proxy has acknowledged")
             .each("proxy", of(|one| one.accepted)),
-        Family::gauge("portreeve_agent_proxy_refused_resources", "Resources that the proxy refuses")
+        Family::gauge("portreeve_agent_proxy_refused_resources", "Resources that the proxy rejects")
             .each("proxy", of(|one| one.refused)),
     ]
 }
@@ -130,7 +126,7 @@ fn plans(statuses: &Statuses) -> Vec<Family> {
         Family::gauge("portreeve_agent_plans", "Plans of this node").value(statuses.len() as f64),
         Family::gauge(
             "portreeve_agent_plans_by_state",
-            "Plans of this node by how far they are; one may be in several",
+            "Plans of this node by state; a Plan may have several",
         )
         .each("state", states),
     ]
@@ -140,6 +136,6 @@ fn refused(refused: Refused) -> Family {
     let Refused { strangers, unanswered, crowded, exhausted } = refused;
     let reasons =
         [("stranger", strangers), ("unanswered", unanswered), ("crowded", crowded), ("exhausted", exhausted)];
-    Family::counter("portreeve_agent_refused_connections", "Connections and streams that were turned away")
+    Family::counter("portreeve_agent_refused_connections", "Refused connections and streams")
         .each("reason", reasons.map(|(reason, count)| (reason, count as f64)))
 }

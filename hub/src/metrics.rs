@@ -19,9 +19,7 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     let (served, tally) = (feed.served(), desk.tally());
     let streams = [("feed", served.streams), ("reports", tally.streams)];
     let streams = streams.map(|(kind, count)| (kind, count as f64));
-    all.push(
-        Family::gauge("portreeve_hub_streams", "Streams of agents, by what they carry").each("kind", streams),
-    );
+    all.push(Family::gauge("portreeve_hub_streams", "Streams of agents, by type").each("kind", streams));
     all.push(Family::histogram(
         "portreeve_hub_convergence_seconds",
         "From an object's new generation to its last wanted proxy's acknowledgement",
@@ -43,13 +41,13 @@ fn watched(served: &Served) -> Vec<Family> {
     let failures = served.pulse.beats().map(|(kind, beat)| (kind, beat.failures as f64));
     vec![
         Family::gauge("portreeve_hub_objects", "Watched objects").each("kind", objects),
-        Family::gauge("portreeve_hub_refused_objects", "Custom resources whose newest version is refused")
+        Family::gauge("portreeve_hub_refused_objects", "Custom resources whose newest version is rejected")
             .value(census.refused as f64),
         Family::gauge("portreeve_hub_watermark", "Highest resourceVersion seen of each watched kind")
             .each("kind", seen),
         Family::gauge(
             "portreeve_hub_watch_last_event_timestamp_seconds",
-            "When the watch of a kind last brought something, since 1970",
+            "Time of the last event of the watch of a kind, since 1970",
         )
         .each("kind", heard),
         Family::counter("portreeve_hub_watch_failures", "Failures of the watch of a kind")
@@ -63,17 +61,17 @@ fn published(served: &Served) -> Vec<Family> {
         served.agents.iter().map(move |(node, share)| (node.to_string(), count(share) as f64))
     };
     vec![
-        Family::gauge("portreeve_hub_plans", "Plans in force").value(served.census.plans as f64),
+        Family::gauge("portreeve_hub_plans", "Served Plans").value(served.census.plans as f64),
         Family::gauge("portreeve_hub_groups", "Groups of endpoints").value(served.census.groups as f64),
-        Family::gauge("portreeve_hub_agents", "Nodes whose agent this hub feeds")
+        Family::gauge("portreeve_hub_agents", "Nodes whose agent is connected to this hub")
             .value(served.agents.len() as f64),
-        Family::gauge("portreeve_hub_node_resources", "Resources that a node is served")
+        Family::gauge("portreeve_hub_node_resources", "Resources of a node")
             .each("node", of(|share| share.resources)),
-        Family::gauge("portreeve_hub_node_resource_bytes", "Size of the resources that a node is served")
+        Family::gauge("portreeve_hub_node_resource_bytes", "Size of the resources of a node")
             .each("node", of(|share| share.bytes)),
         Family::counter("portreeve_hub_published_resources", "Resources published to agents")
             .value(served.pushed as f64),
-        Family::counter("portreeve_hub_pushes", "Changes of one node's resources that were published")
+        Family::counter("portreeve_hub_pushes", "Published changes, each of one node's resources")
             .value(served.pushes as f64),
     ]
 }
@@ -91,27 +89,21 @@ fn reported(tally: Tally) -> Vec<Family> {
     vec![
         Family::gauge(
             "portreeve_hub_behind_seconds",
-            "How much longer than usual agents may be silent because this hub is late; 0: it keeps up",
+            "How much longer agents may be silent because this hub is late; 0: it is not late",
         )
         .value(tally.stretch.as_secs_f64()),
         Family::gauge("portreeve_hub_waiting_verdicts", "Nodes whose verdicts wait to be published")
             .value(tally.waiting as f64),
         Family::gauge(
             "portreeve_hub_overdue_verdicts_seconds",
-            "How long the verdicts that come next have waited beyond their time",
+            "How long the verdicts that are published next have been due",
         )
         .value(tally.overdue.as_secs_f64()),
         Family::gauge("portreeve_hub_nodes", "Nodes by whether their agent reports").each("state", nodes),
-        Family::gauge(
-            "portreeve_hub_plan_proxies",
-            "Proxies by how far they are, once for each of their Plans",
-        )
-        .each("state", proxies),
-        Family::gauge(
-            "portreeve_hub_node_proxies",
-            "NodeProxies by how they are, once for each of their nodes",
-        )
-        .each("state", kept),
+        Family::gauge("portreeve_hub_plan_proxies", "Proxies by state, once for each of their Plans")
+            .each("state", proxies),
+        Family::gauge("portreeve_hub_node_proxies", "NodeProxies by state, once for each of their nodes")
+            .each("state", kept),
         Family::gauge("portreeve_hub_port_conflicts", "Listeners that lost their port to an older object")
             .value(tally.conflicts as f64),
     ]

@@ -128,7 +128,7 @@ fn door(tasks: &mut Tasks, client: &Client, args: &Args) -> Door {
         return Door::guarded(tasks, client, args.agent_service_account.clone());
     }
     tracing::warn!(
-        "--insecure: agents are served in the clear and believed whatever they say; whoever reaches this port reads \
+        "--insecure: agents are served without TLS and without authentication; every client of this port can read \
          every node's configuration"
     );
     Door::Open
