@@ -1,11 +1,11 @@
-//! The pipe to a keeper whose other end is its parent's, for keepers that end with their parent.
+//! The pipe from a keeper's parent, for keepers that end together with their parent.
 
 use std::future::pending;
 use std::io;
 
 use tokio::net::unix::pipe;
 
-/// Ends when the other end of the pipe is closed; never without a pipe.
+/// Returns when the other end of the pipe is closed; never without a pipe.
 pub(super) async fn closed(parent: Option<pipe::Receiver>) {
     let Some(parent) = parent else { return pending().await };
     let mut byte = [0; 1];

@@ -1,4 +1,5 @@
-//! What a killed keeper may have left: an Envoy that the kernel is still ending. Two Envoys would share their ports silently.
+//! Waits for the leftovers of a killed keeper: an Envoy that the kernel is still ending. Two Envoys would silently
+//! share their ports.
 
 use std::fs;
 use std::time::Duration;
@@ -9,11 +10,11 @@ use tokio::time::{Instant, sleep};
 use crate::handle::Handle;
 use crate::state::{Note, Process, State};
 
-/// How long the kernel has to end the old Envoy before it is killed once more.
+/// How long the kernel may take to end the old Envoy before it is killed again.
 const PATIENCE: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(5);
 
-/// Waits until the Envoys of `note` are gone, and kills them if they linger.
+/// Waits until the Envoys in `note` have ended, and kills them if they don't.
 pub(super) async fn gone(note: &Note<State>) {
     let State { envoy_pid, envoy_ticks, .. } = &note.state;
     let envoy = envoy_pid.zip(*envoy_ticks).map(|(pid, ticks)| Process { pid, ticks });
@@ -36,19 +37,20 @@ async fn ended(Process { pid, ticks }: Process) {
     }
 }
 
-/// When the process `pid` started, in the kernel's ticks since boot; `None` if there is no such process or it is a zombie.
+/// Returns the start time of the process `pid`, in the kernel's ticks since boot; `None` if there is no such process or
+/// it is a zombie.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The parent of the process `pid`; `None` if there is no such process.
+/// Returns the parent of the process `pid`; `None` if there is no such process.
 pub fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// `pid (comm) state ppid … starttime …`; comm may hold spaces and brackets.
+/// Parses `pid (comm) state ppid … starttime …`. The field comm may contain spaces and brackets.
 fn parse_stat(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();

@@ -1,4 +1,4 @@
-//! The generated code of `proto/keeper.proto`. It keeps to none of the workspace's lints.
+//! The generated code of `proto/keeper.proto`. The workspace's lints don't apply to it.
 #![allow(
     missing_docs,
     unreachable_pub,

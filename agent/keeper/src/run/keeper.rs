@@ -1,4 +1,4 @@
-//! The keeper's loop: carries out what the [`Machine`] says and writes down what comes of it. [`Keeper::live`].
+//! The keeper's loop: executes the actions of the [`Machine`] and stores the result. [`Keeper::live`].
 
 use std::future::pending;
 use std::path::PathBuf;
@@ -24,12 +24,12 @@ use crate::spec::Order;
 use crate::state::{Exit, Note, PROTOCOL, Process, State, netns, now_ms, out_of_memory};
 use crate::{parent, predecessor};
 
-/// How often the log's length, and Envoy's file, are looked at.
+/// How often the size of the log, and Envoy's file, are checked.
 const FILE_CHECK: Duration = Duration::from_secs(5);
-/// In a pod Envoy's log is told on as often.
+/// How often Envoy's new log lines are copied to the pod's log.
 const LOG_CHECK: Duration = Duration::from_secs(1);
 
-/// One proxy's keeper, with all that it knows.
+/// The keeper of one proxy, with its state.
 pub(super) struct Keeper {
     pub(super) dir: Dir,
     pub(super) machine: Machine,
@@ -39,15 +39,15 @@ pub(super) struct Keeper {
     pub(super) epoch: (Instant, u64),
     pub(super) restarts_before: u64,
     pub(super) memory: Option<Memory>,
-    /// As it was written down last.
+    /// The heir as stored last.
     pub(super) heir: Option<Process>,
-    /// The state is not in its file.
+    /// Whether the state still has to be written to its file.
     pub(super) unwritten: bool,
-    /// What the next build of this program needs of this one; none in a keeper that ends with its parent.
+    /// The lock and the agent's socket for this program's next build; `None` in a keeper that ends with its parent.
     pub(super) heritage: Option<(Lock, PathBuf)>,
-    /// The program that this process is to become.
+    /// The command of the build that replaces this one.
     pub(super) next_build: Option<Vec<String>>,
-    /// None outside of pods.
+    /// `None` outside pods.
     pub(super) pod: Option<InPod>,
 }
 
@@ -62,7 +62,7 @@ fn order(dir: &Dir) -> anyhow::Result<Order> {
 // === impl Keeper ===
 
 impl Keeper {
-    /// A keeper that goes on with the Envoy of the program that this process was, or that starts one.
+    /// Creates a keeper that takes over the Envoy of this process's previous build, or that starts one.
     pub(super) async fn new(dir: Dir, adopts: bool) -> anyhow::Result<Self> {
         match adopts.then(|| Handover::take(&dir)) {
             Some(Ok(Handover { order, state })) => {
@@ -140,7 +140,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes one event and what follows from it; true when the keeper's work is done.
+    /// Handles one event and its consequences. Returns true when the keeper's work is done.
     async fn handle(&mut self, event: Event) -> bool {
         let event = self.note(event);
         let mut action = self.machine.on(event, Instant::now());
@@ -163,7 +163,7 @@ impl Keeper {
         false
     }
 
-    /// Takes note of processes that are gone.
+    /// Records processes that have ended.
     fn note(&mut self, event: Event) -> Event {
         match event {
             Event::Exited(exit) => {
@@ -191,8 +191,8 @@ impl Keeper {
         }
     }
 
-    /// Whether the kernel's OOM killer ended an Envoy, which is counted and logged. Another process in the same cgroup may be
-    /// the one that was killed; together with Envoy's own SIGKILL that is unlikely.
+    /// Returns whether the kernel's OOM killer ended an Envoy, which is counted and logged. Another process in the same
+    /// cgroup may have been the one that was killed, but together with Envoy's own SIGKILL that is unlikely.
     fn was_killed_for_memory(&mut self, exit: &Exit) -> bool {
         let killed = self.memory.as_mut().is_some_and(Memory::killed) && *exit == Exit::KILLED;
         if killed {
@@ -200,7 +200,7 @@ impl Keeper {
             let limit = self.memory.as_ref().and_then(Memory::limit);
             tracing::error!(
                 limit,
-                "the kernel ended Envoy for want of memory: raise the limit of its cgroup"
+                "the kernel killed Envoy for lack of memory: raise the limit of its cgroup"
             );
         }
         killed
@@ -220,22 +220,23 @@ impl Keeper {
                     Event::Tick
                 }
             },
-            // Answered on the way.
+            // Already answered.
             Some(What::Ask(_) | What::Sockets(_)) => Event::Tick,
             None => {
-                tracing::warn!("an instruction of a later version; passed over");
+                tracing::warn!("ignoring an instruction of a newer version");
                 Event::Tick
             }
         }
     }
 
-    /// Becomes the next build, when there is one and nothing is under way. Returns when that fails, or is not due.
+    /// Replaces this program with its next build, if there is one and nothing is in progress. Returns if that fails or
+    /// isn't due.
     fn renew(&mut self) {
         let (Some((lock, agent_socket)), Some(order)) = (&self.heritage, self.machine.settled()) else {
             return;
         };
         let Some(command) = self.next_build.take() else { return };
-        // Told by an agent in another mount namespace, this may be the program that runs already.
+        // If the agent has another mount namespace, this may be the program that already runs.
         let is_other = |program: &String| handover::runs("self", program.as_ref()).is_ok_and(|same| !same);
         if !command.first().is_some_and(is_other) {
             return tracing::debug!(?command, "no other build of this program");
@@ -301,31 +302,31 @@ impl Keeper {
             tracing::warn!(%error, "Envoy's log cannot be set aside");
         }
         if self.pair.is_renewed(&self.machine.order().spec.envoy) {
-            tracing::warn!("Envoy's file is another one than that which runs: Envoy is restarted");
+            tracing::warn!("Envoy's file was replaced: Envoy is restarted");
             return Event::Renewed;
         }
         Event::Tick
     }
 
-    /// What is the pod's own of what is to run.
+    /// Returns the paths that are the pod's own.
     fn own(&self) -> Option<&Own> {
         self.pod.as_ref().map(|pod| &pod.own)
     }
 
-    /// Tells on what Envoy wrote.
+    /// Copies Envoy's new log lines to the pod's log.
     fn tell_log(&mut self) {
         if let Some(Err(error)) = self.pod.as_mut().map(InPod::tell_log) {
-            tracing::warn!(%error, "Envoy's log cannot be told on");
+            tracing::warn!(%error, "Envoy's log cannot be copied to the pod's log");
         }
     }
 
-    /// Whether an Envoy of another pod takes over from this one's.
+    /// Returns whether an Envoy of another pod hot-restarts from this one's.
     pub(super) fn has_successor(&self) -> bool {
         let place = self.pod.as_ref().and(self.state.base_id);
         place.is_some_and(|base_id| Pair::has_successor(base_id, self.state.epoch))
     }
 
-    /// This process is to end.
+    /// Returns the event for the end of this process.
     fn dismissed(&self, drain: Duration) -> Event {
         if self.has_successor() { Event::Yield } else { Event::Stop(drain) }
     }

@@ -22,29 +22,31 @@ mod publish;
 use keeper::Keeper;
 pub use pod::{PodSettings, ready, run_in_pod};
 
-/// A lock may be looked at by an agent for a moment; whoever has it longer is a keeper.
+/// An agent may hold the lock for a moment to check it. A process that holds it longer is a keeper.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_STEP: Duration = Duration::from_millis(10);
 
-/// What a keeper is started with.
+/// The settings of a keeper.
 #[derive(Debug)]
 pub struct Settings {
-    /// The keeper's directory, holding `spec.json`.
+    /// The keeper's directory, with `spec.json`.
     pub dir: PathBuf,
     /// The agent's Unix socket.
     pub agent_socket: PathBuf,
-    /// A pipe whose closing ends the keeper: its other end is the parent's.
+    /// A pipe from the parent. The keeper ends when it closes.
     pub parent: Option<pipe::Receiver>,
-    /// The lock of the build of this program that this process was: its Envoy is gone on with.
+    /// The lock that this process's previous build held, whose Envoy this build takes over.
     pub inherited: Option<File>,
 }
 
-/// Keeps one Envoy until it is told to stop. Ends at once, without an error, when another keeper has the directory.
+/// Runs one Envoy until it is told to stop. Returns immediately, without an error, if another keeper uses the
+/// directory.
 ///
-/// Must run on the process's main thread, in a runtime of that one thread: Envoy dies with the thread that started it.
+/// Must run on the process's main thread, in a single-threaded runtime, because Envoy dies with the thread that started
+/// it.
 ///
 /// # Errors
-/// No or a broken `spec.json`, or an unusable directory; the error names the file.
+/// Returns an error that names the file if `spec.json` is missing or invalid, or the directory is unusable.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let dir = Dir::new(settings.dir);
     dir.create().with_context(|| dir.path().display().to_string())?;
@@ -69,9 +71,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     keeper.live(&mut instructions, settings.parent).await?;
     let heritage = keeper.heritage.take();
     drop(keeper);
-    // The last report is a courtesy; an agent that misses it sees the free lock.
+    // The last report is optional: an agent that misses it sees the free lock.
     let _ = timeout(link::FAREWELL, link.join_next()).await;
-    // Not before: to whoever finds the lock free, this process is gone.
+    // Released last: when the lock is free, the keeper's work has ended.
     drop((held, heritage));
     Ok(())
 }
