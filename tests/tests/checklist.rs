@@ -52,8 +52,8 @@ const ROWS: [Answer; 27] = [
     ]),
     // A4: node identity is the pod's UID through the downward API.
     Differs(
-        "The kernel says whose an Envoy is, so that none can pose as another pod's. What its bootstrap says counts only \
-         with --identity=claimed, and then it is the pod's UID.",
+        "The kernel identifies an Envoy's pod, so that no Envoy can pose as another pod's. Its bootstrap's node.id is used \
+         only with --identity=claimed, and then it is the pod's UID.",
         &[
             (
                 "tests/tests/scenarios/identity.rs",
@@ -66,7 +66,7 @@ const ROWS: [Answer; 27] = [
     // A5: delta CDS, LDS and EDS on :18000; state of the world and ADS as well.
     Differs(
         "All of them are served, but over the Unix socket of the node's own agent: a central TCP port would put every \
-         proxy of the cluster behind one process, and could not tell who asks.",
+         proxy of the cluster behind one process, and could not identify its clients.",
         &[
             (
                 "tests/tests/scenarios/call.rs",
@@ -127,8 +127,8 @@ const ROWS: [Answer; 27] = [
     ]),
     // A11: health checks.
     Differs(
-        "Each endpoint is probed once, by the agent of its own node, and not by every proxy that uses it; who has no \
-         fresh word of that agent probes by itself. A proxy checks its own loopback by itself.",
+        "Each endpoint is probed once, by the agent of its own node, and not by every proxy that uses it. A \
+         node without a fresh verdict of that agent probes the endpoint itself. A proxy checks its own loopback.",
         &[
             (
                 "tests/tests/health.rs",
@@ -196,8 +196,8 @@ const ROWS: [Answer; 27] = [
     ]),
     // A19: readiness gates endpoints; those that terminate leave at once; the last one leaves too.
     Differs(
-        "A pod that terminates takes no new session from then on and keeps those that it has, so that calls end by \
-         themselves. It leaves when it is gone.",
+        "A terminating pod gets no new session and keeps its existing ones, so that calls can end normally. It is \
+         removed when it is gone.",
         &[
             (
                 "tests/tests/scenarios/routing.rs",
