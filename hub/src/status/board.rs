@@ -10,6 +10,7 @@ use portreeve_api::conditions;
 use portreeve_api::refs::ObjectRef;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::contributions::Contributions;
 use super::{PATIENCE, Said};
 
 /// How long the first word on a version waits for the proxies.
@@ -28,6 +29,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Board {
     entries: HashMap<ObjectRef, Entry>,
+    /// What other objects contribute to statuses, also of objects that are not known yet.
+    contributions: Contributions,
     due: BTreeSet<(Instant, ObjectRef)>,
 }
 
@@ -58,6 +61,36 @@ impl Board {
 
     /// What is to stand there, [`Board::waited`] being asked before.
     pub fn say(&mut self, key: &ObjectRef, said: Said, now: Instant) {
+        self.put(key, Said { parts: self.contributions.of(key), ..said }, now);
+    }
+
+    /// What the object `by` contributes to the status of `about`, in place of what it contributed to it before.
+    pub fn contribute(
+        &mut self,
+        about: &ObjectRef,
+        by: &ObjectRef,
+        part: Vec<conditions::Verdict>,
+        now: Instant,
+    ) {
+        self.contributions.set(about, by, part);
+        self.compose(about, now);
+    }
+
+    /// The object `by` contributes to no status any more.
+    pub fn withdraw(&mut self, by: &ObjectRef, now: Instant) {
+        for about in self.contributions.remove(by) {
+            self.compose(&about, now);
+        }
+    }
+
+    /// Renews the parts of a status that others contribute.
+    fn compose(&mut self, about: &ObjectRef, now: Instant) {
+        let Some(entry) = self.entries.get(about) else { return };
+        let said = Said { parts: self.contributions.of(about), ..entry.said.clone() };
+        self.put(about, said, now);
+    }
+
+    fn put(&mut self, key: &ObjectRef, said: Said, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.said = said;
         let due = entry.when(key, now);

@@ -2,6 +2,7 @@
 //! reported. Pure; the clock is passed in. Entry point: [`Subject::said`]; when it is written: [`Board`].
 
 mod board;
+mod contributions;
 mod healthy;
 mod programmed;
 mod running;
@@ -16,6 +17,7 @@ use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 use crate::subject::{Of, Subject};
 
 pub use board::Board;
+pub use contributions::Parts;
 pub use word::{PATIENCE, Word};
 
 /// What an object's conditions are to be.
@@ -27,6 +29,8 @@ pub struct Said {
     pub pending: bool,
     /// Of a NodeProxy: its nodes, and those of them on which it runs.
     pub nodes: Option<(usize, usize)>,
+    /// What other objects contribute. No kind has a place for it yet.
+    pub parts: Parts,
 }
 
 // === impl Subject ===
@@ -47,7 +51,8 @@ impl Subject {
             let (runs, ready) = running::running(served, words, waited);
             let pending = runs.reason == Reason::Pending;
             conditions.push(runs);
-            return Said { conditions, pending, nodes: Some((served.nodes.len(), ready)) };
+            let nodes = Some((served.nodes.len(), ready));
+            return Said { conditions, pending, nodes, ..Said::default() };
         }
         let programmed = programmed::programmed(served, words, waited);
         let pending = programmed.reason == Reason::Pending;
@@ -55,7 +60,7 @@ impl Subject {
         let unresolved = unresolved.filter(|one| one.status == Status::False).map(|one| one.message.clone());
         conditions.push(programmed);
         conditions.extend(healthy::healthy(served, words, unresolved));
-        Said { conditions, pending, nodes: None }
+        Said { conditions, pending, ..Said::default() }
     }
 }
 

@@ -363,3 +363,57 @@ fn object_that_others_look_up_is_not_said_to_run_anywhere() {
         part.said(&[], Duration::ZERO).conditions.iter().map(|one| one.type_).collect();
     assert_eq!(types, [ConditionType::Accepted, ConditionType::ResolvedRefs]);
 }
+
+/// A route and two gateways that it is attached to.
+fn mk_route() -> (Desk, [ObjectRef; 2]) {
+    let mut desk = Desk::new();
+    desk.say(0, &[word("a", [1, 1, 0, 0])]);
+    desk.write(0);
+    (
+        desk,
+        ["one", "two"]
+            .map(|name| ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", name)),
+    )
+}
+
+fn accepted(message: &str) -> Vec<Condition> {
+    let message = message.to_owned();
+    let (type_, status, reason) = (ConditionType::Accepted, Status::True, Reason::Accepted);
+    vec![Condition { type_, status, reason, message, generation: Some(3) }]
+}
+
+#[test]
+fn status_is_composed_of_its_contributors_and_the_part_of_one_that_is_removed_disappears() {
+    let (mut desk, [one, two]) = mk_route();
+    let (key, late) = (desk.key.clone(), JITTER.as_millis() as u64);
+    desk.board.contribute(&key, &one, accepted("by one"), desk.at(10));
+    desk.board.contribute(&key, &two, accepted("by two"), desk.at(10));
+    let parts = |desk: &mut Desk, ms| {
+        let (key, said) = desk.board.take(1, desk.at(ms)).pop().unwrap();
+        desk.board.written(&key, said.clone(), desk.at(ms));
+        said.parts.into_iter().map(|(by, part)| (by, part[0].message.clone())).collect::<Vec<_>>()
+    };
+    let both = [(one.clone(), "by one".to_owned()), (two.clone(), "by two".to_owned())];
+    assert_eq!(parts(&mut desk, 10 + late), both, "in one write");
+    assert_eq!(desk.board.deadline(), None);
+    desk.board.withdraw(&one, desk.at(20));
+    desk.board.contribute(&key, &one, accepted("by one"), desk.at(20));
+    assert_eq!(desk.board.deadline(), None, "it contributes what it did before");
+    desk.board.withdraw(&one, desk.at(30));
+    assert_eq!(parts(&mut desk, 30 + late), both[1..]);
+    desk.say(40, &[word("a", [1, 1, 0, 0])]);
+    assert_eq!(desk.board.deadline(), None, "its own words leave the contributions");
+}
+
+#[test]
+fn contribution_to_an_object_that_comes_later_waits_for_it() {
+    let (mut desk, [one, _]) = (Desk::new(), mk_route().1);
+    desk.board.contribute(&desk.key.clone(), &one, accepted("early"), desk.at(0));
+    assert_eq!(desk.board.deadline(), None, "the object is not known");
+    for ms in [10, 20] {
+        desk.say(ms, &[word("a", [1, 1, 0, 0])]);
+        let (key, said) = desk.board.take(1, desk.at(ms)).pop().unwrap();
+        assert_eq!(said.parts.len(), 1);
+        desk.board.forget(&key);
+    }
+}
