@@ -179,7 +179,7 @@ mod tests {
             warnings: Vec::new(),
             refs: crate::verdict::Refs::Resolved,
         };
-        Subject { of, verdict, served: None }
+        Subject { of, verdict, served: None, told: Vec::new() }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use portreeve_api::conditions::Reason;
+use portreeve_api::conditions::{self, Reason};
 use portreeve_api::door::{self, ParseError};
 use portreeve_api::kind::Kind;
 use portreeve_api::own::node_proxy::NodeProxy;
@@ -140,6 +140,17 @@ pub struct Resolved {
     pub groups: Vec<Selection>,
     /// Warnings, each with its reason.
     pub warnings: Vec<(Reason, String)>,
+    /// What objects that it used are to be told.
+    pub told: Vec<Told>,
+}
+
+/// What one object contributes to the status of another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// The object whose status it is.
+    pub about: ObjectRef,
+    /// The conditions in its part.
+    pub part: Vec<conditions::Verdict>,
 }
 
 /// The reason why an object was rejected.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use portreeve_xds::Name;
 
+use crate::object::Told;
 use crate::verdict::Verdict;
 
 /// The type of an object.
@@ -27,6 +28,8 @@ pub struct Subject {
     pub verdict: Verdict,
     /// Its Plan, if a version of it is served.
     pub served: Option<Served>,
+    /// What it contributes to the statuses of other objects.
+    pub told: Vec<Told>,
 }
 
 /// A Plan that is served.

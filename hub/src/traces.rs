@@ -140,7 +140,7 @@ mod tests {
         };
         let (nodes, closed) = (BTreeSet::new(), Vec::new());
         let served = Served { plan: "A/ns/one".into(), version, generation, nodes, closed };
-        Some(Subject { of: Of::Plan, verdict, served: Some(served) })
+        Some(Subject { of: Of::Plan, verdict, served: Some(served), told: Vec::new() })
     }
 
     fn key() -> ObjectRef {

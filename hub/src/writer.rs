@@ -23,6 +23,7 @@ use crate::events;
 use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
+use crate::object::Told;
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::status::{Board, Said, Word, lingers};
@@ -189,8 +190,13 @@ impl Writer {
         let now = Instant::now();
         let Some(subject) = self.feed.subject(key) else {
             self.pending.remove(key);
+            self.board.withdraw(key, now);
             return self.board.forget(key);
         };
+        self.board.withdraw(key, now);
+        for Told { about, part } in &subject.told {
+            self.board.contribute(about, key, part.clone(), now);
+        }
         let words = subject.served.as_ref().map(|served| self.words(&served.plan)).unwrap_or_default();
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);

@@ -3,6 +3,7 @@
 use super::matches::Name;
 use super::node_sets::Encoded;
 use super::probes::Checks;
+use crate::object::Told;
 
 /// The accepted version of an object.
 pub(super) struct PlanEntry {
@@ -16,4 +17,6 @@ pub(super) struct PlanEntry {
     pub(super) uid: String,
     /// What it wants checked.
     pub(super) checks: Checks,
+    /// What it contributes to the statuses of other objects.
+    pub(super) told: Vec<Told>,
 }

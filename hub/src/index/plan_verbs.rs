@@ -70,9 +70,13 @@ impl Index {
         match outcome {
             Ok(resolved) => {
                 self.verdicts.accept(key, meta, &resolved);
+                let told = resolved.told.clone();
                 self.put_plan(key.clone(), resolved, uid);
                 if let Some(entry) = self.plans.get_mut(key) {
                     entry.generation = meta.generation.unwrap_or(0);
+                    if std::mem::replace(&mut entry.told, told) != entry.told {
+                        self.stirred.insert(key.clone());
+                    }
                 }
             }
             Err(rejection) => self.verdicts.reject(key, meta, rejection, self.plans.contains_key(key)),
@@ -96,7 +100,8 @@ impl Index {
         let encoded = Encoded { resource, groups };
         let workload = resolved.workload.name();
         let checks = probes::checks_of(&resolved.plan);
-        let entry = PlanEntry { encoded, workload, generation: 0, uid: uid.to_owned(), checks };
+        let told = Vec::new();
+        let entry = PlanEntry { encoded, workload, generation: 0, uid: uid.to_owned(), checks, told };
         self.spread(&entry, old.as_ref());
         let before = old.as_ref().map(|old| old.checks.clone()).unwrap_or_default();
         let touched = self.probes.set_plan(&key, &before, &entry.checks);

@@ -37,11 +37,12 @@ impl Index {
                 return None;
             }
             let verdict = self.verdicts.get(key)?.clone();
-            return Some(Subject { of: Of::NodeProxy, verdict, served: self.proxies.served(&key.name) });
+            let served = self.proxies.served(&key.name);
+            return Some(Subject { of: Of::NodeProxy, verdict, served, told: Vec::new() });
         }
         let verdict = self.verdicts.get(key)?.clone();
         if key.kind.purpose == Purpose::Part {
-            return Some(Subject { of: Of::Part, verdict, served: None });
+            return Some(Subject { of: Of::Part, verdict, served: None, told: Vec::new() });
         }
         let served = self.plans.get(key).map(|entry| Served {
             plan: entry.encoded.resource.name().clone(),
@@ -50,7 +51,8 @@ impl Index {
             nodes: self.selections.present_nodes_of(&entry.workload),
             closed: self.closed_to(&entry.workload, &key.namespace),
         });
-        Some(Subject { of: Of::Plan, verdict, served })
+        let told = self.plans.get(key).map(|entry| entry.told.clone()).unwrap_or_default();
+        Some(Subject { of: Of::Plan, verdict, served, told })
     }
 
     /// The NodeProxies that a selection selects and that don't take objects of a namespace.

@@ -79,7 +79,8 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
         let message = format!("spec.listeners: none can be opened: {}", why.join("; "));
         return Err(Rejection { reason: Reason::Invalid, message });
     }
-    Ok(Resolved { plan, workload, groups: resolving.groups, warnings: resolving.warnings })
+    let Resolving { groups, warnings, .. } = resolving;
+    Ok(Resolved { plan, workload, groups, warnings, told: Vec::new() })
 }
 
 impl Custom for VirtualService {

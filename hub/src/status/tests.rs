@@ -31,7 +31,7 @@ fn mk_subject(nodes: &[&str]) -> Subject {
         warnings: Vec::new(),
         refs: Refs::Resolved,
     };
-    Subject { of: Of::Plan, verdict, served: Some(mk_served(nodes)) }
+    Subject { of: Of::Plan, verdict, served: Some(mk_served(nodes)), told: Vec::new() }
 }
 
 /// A word on the present version: wanted, acked, refused, unreachable.

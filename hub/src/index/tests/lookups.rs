@@ -242,6 +242,28 @@ fn objects_that_come_in_any_order_lead_to_the_same_plans() {
     assert_eq!(plans[0].0, ["policy 1", "path r 1"]);
 }
 
+#[test]
+fn root_tells_each_object_that_it_used() {
+    let mut bed = Bed::new();
+    bed.put(&PATH, "a", json!({"of": "g"}));
+    bed.put(&GATE, "g", json!({"paths": "g", "value": "1"}));
+    let told = |bed: &Bed| {
+        let told = bed.index.subject(&thing_key(&GATE, "g")).unwrap().told.into_iter();
+        told.map(|told| (told.about.name.to_string(), told.part[0].message.clone())).collect::<Vec<_>>()
+    };
+    let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    assert_eq!(told(&bed), [pair("a", "1")]);
+    bed.put(&PATH, "b", json!({"of": "g"}));
+    assert_eq!(told(&bed), [pair("a", "1"), pair("b", "1")]);
+    bed.index.take_stirred();
+    // The Plan is the same; what the others are told is not.
+    bed.put(&GATE, "g", json!({"paths": "g", "value": "2"}));
+    assert_eq!(told(&bed), [pair("a", "2"), pair("b", "2")]);
+    assert!(bed.index.take_stirred().contains(&thing_key(&GATE, "g")));
+    bed.index.delete_object(&thing_key(&PATH, "a"), 0);
+    assert_eq!(told(&bed), [pair("b", "2")]);
+}
+
 /// A random object with one of four names of each kind.
 fn random_thing(dice: &mut Dice) -> Thing {
     let kind = dice.pick(&[&GATE, &TWIN, &PATH, &POLICY]);

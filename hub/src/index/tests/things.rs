@@ -4,12 +4,13 @@
 use std::any::Any;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 use portreeve_api::kind::{Api, Kind, Purpose};
 use portreeve_api::violation::Violation;
 
 use super::*;
 use crate::lookup::{FoundBy, Lookup};
-use crate::object::{Rejection, Resolved, Role, Root};
+use crate::object::{Rejection, Resolved, Role, Root, Told};
 use crate::selection::{PodSelection, Selection};
 use crate::services::{Names, Services};
 
@@ -165,6 +166,16 @@ impl Root for Thing {
         let workload = Selection::of_labels(&mk_labels("app=gw"), "ns", lookup.scope());
         let listener = |name| plan::Listener { name, ..Default::default() };
         let plan = plan::Plan { listeners: told.into_iter().map(listener).collect(), ..Default::default() };
-        Ok(Resolved { plan, workload, groups: self.groups(), warnings: Vec::new() })
+        let accepted = conditions::Verdict {
+            type_: ConditionType::Accepted,
+            status: Status::True,
+            reason: Reason::Accepted,
+            message: self.text("value").unwrap_or_default().to_owned(),
+            generation: Some(1),
+        };
+        let paths = self.text("paths").map(|gate| lookup.listed::<Thing>(&PATH, "gate", gate));
+        let tell = |(about, _): (&ObjectRef, _)| Told { about: about.clone(), part: vec![accepted.clone()] };
+        let told = paths.into_iter().flatten().map(tell).collect();
+        Ok(Resolved { plan, workload, groups: self.groups(), warnings: Vec::new(), told })
     }
 }
