@@ -32,7 +32,7 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
             tracing::warn!(
                 proxy = %owner.proxy,
                 plan = &**plan,
-                "what the proxy accepted was kept by a later version of the agent; it is translated anew"
+                "the proxy's accepted resources were stored by a newer version of the agent; they are translated again"
             );
         }
         if !known {
@@ -41,10 +41,10 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
     }
     let (effects, errors) = world.restore_feed(&kept.resources, kept.complete);
     for error in errors {
-        tracing::warn!(error, "a kept resource can't be decoded, the hub will send it again");
+        tracing::warn!(error, "a stored resource can't be decoded; the hub will send it again");
     }
     for error in effects.refused {
-        tracing::warn!(error, "a kept resource makes no sense to this version");
+        tracing::warn!(error, "a stored resource is invalid for this version");
     }
     kept.pods.iter().for_each(|pod| world.apply_pod(pod.clone()));
     let wanted = world.wanted_hosts();

@@ -53,31 +53,33 @@ pub struct Pod {
     /// The uid under which the kubelet runs a static pod and names its cgroup. It is set only on the static pod's
     /// mirror, for which the API server chose another uid; `None` for every other pod. See `static_uid` below.
     pub static_uid: Option<Arc<str>>,
-    /// The annotations and fields that somebody selects pods by (see [`Interest`]), under the names that
-    /// [`annotation_attribute`] and [`field_attribute`] give.
+    /// The annotations and fields by which an object selects pods (see [`Interest`]), under the names returned by
+    /// [`annotation_attribute`] and [`field_attribute`].
     pub extra: BTreeMap<String, String>,
 }
 
-/// What pods are selected by beside their labels. Nothing else of a pod's annotations and fields is kept.
+/// The annotations and fields by which objects select pods, in addition to labels. No other annotation or field of a
+/// pod is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
     /// Keys of annotations.
     pub annotations: BTreeSet<String>,
-    /// Dotted paths into the pod object, as `spec.nodeName`.
+    /// Dotted paths of fields in the pod object, for example `spec.nodeName`.
     pub fields: BTreeSet<String>,
 }
 
-/// The attribute that stands for an annotation. Like the two others it has a colon, which no label's key has.
+/// Returns the attribute name for an annotation. Like those of fields and Services, it contains a colon, which no label
+/// key can have.
 pub fn annotation_attribute(key: &str) -> String {
     format!("annotation:{key}")
 }
 
-/// The attribute that stands for the field at a dotted path.
+/// Returns the attribute name for the field at a dotted path.
 pub fn field_attribute(path: &str) -> String {
     format!("field:{path}")
 }
 
-/// The attribute of pods that a Service's EndpointSlices list.
+/// Returns the attribute name for the pods in a Service's EndpointSlices.
 pub fn service_attribute(namespace: &str, name: &str) -> String {
     format!("service:{namespace}/{name}")
 }
@@ -85,7 +87,7 @@ pub fn service_attribute(namespace: &str, name: &str) -> String {
 // === impl Interest ===
 
 impl Interest {
-    /// What is asked for of a pod, as attributes.
+    /// Returns the requested annotations and fields of a pod as attributes.
     fn of(&self, pod: &KubePod) -> BTreeMap<String, String> {
         let annotations = pod.metadata.annotations.iter().flatten();
         let wanted = annotations.filter(|(key, _)| self.annotations.contains(*key));
@@ -100,7 +102,7 @@ impl Interest {
     }
 }
 
-/// The text of the scalar at a dotted path; `None`: nothing is there, or no scalar.
+/// Returns the text of the scalar at a dotted path; `None` if there is no scalar.
 fn text_at(object: &Value, path: &str) -> Option<String> {
     match path.split('.').try_fold(object, |at, key| at.get(key))? {
         Value::String(text) => Some(text.clone()),
@@ -119,7 +121,8 @@ impl Pod {
         Self::from_kube_with(pod, &Interest::default())
     }
 
-    /// Strips a Kubernetes Pod down to what routing needs and what somebody selects pods by; none as above.
+    /// Reduces a Kubernetes Pod to what routing needs and to the attributes in `interest`. Returns `None` as in
+    /// [`Self::from_kube`].
     pub fn from_kube_with(pod: KubePod, interest: &Interest) -> Option<Self> {
         let extra = interest.of(&pod);
         let meta = pod.metadata;
@@ -147,7 +150,7 @@ impl Pod {
         })
     }
 
-    /// What the pod is selected by: its labels, and of its annotations and fields what somebody asked for.
+    /// Returns the attributes by which the pod can be selected: its labels, and the kept annotations and fields.
     pub fn attributes(&self) -> BTreeMap<String, String> {
         let mut all = self.labels.clone();
         all.extend(self.extra.iter().map(|(key, value)| (key.clone(), value.clone())));
