@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve_api::model::NodeProxy;
+use portreeve_api::model::{EnvoySettings, NodeProxy, ProxyKind, Settings};
 use portreeve_api::refs::ProxyId;
 use portreeve_keeper::Spec;
 use portreeve_keeper::envoy::Family;
@@ -41,7 +41,11 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
         let wanted = local.node_proxies();
         kept.borrow_and_update();
         if let Some(wanted) = &wanted {
-            let names: BTreeSet<String> = wanted.keys().map(ToString::to_string).collect();
+            let is_envoy = |proxy: &Option<NodeProxy>| {
+                proxy.as_ref().is_none_or(|proxy| proxy.kind() == ProxyKind::Envoy)
+            };
+            let envoys = wanted.iter().filter(|(_, proxy)| is_envoy(proxy));
+            let names: BTreeSet<String> = envoys.map(|(name, _)| name.to_string()).collect();
             let news = wanted_before.as_ref() != Some(wanted);
             // One that makes no sense runs on as it was.
             let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
@@ -63,16 +67,22 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
 
 /// Makes a keeper run this NodeProxy.
 fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &NodeProxy), common: &Common) {
+    let settings = match &proxy.settings {
+        None => EnvoySettings::default(),
+        Some(Settings::Envoy(settings)) => settings.clone(),
+        Some(Settings::L7mp(_)) => {
+            return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent runs Envoys only");
+        }
+    };
     let Some(envoy) = &common.envoy else {
         return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
     };
-    if let Err(error) = keepers.ensure(spec(local.node(), (name, proxy), envoy, common)) {
+    if let Err(error) = keepers.ensure(spec(local.node(), (name, settings), envoy, common)) {
         tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
     }
 }
 
-fn spec(node: &str, (name, proxy): (&str, &NodeProxy), envoy: &Path, common: &Common) -> Spec {
-    let settings = proxy.envoy.clone().unwrap_or_default();
+fn spec(node: &str, (name, settings): (&str, EnvoySettings), envoy: &Path, common: &Common) -> Spec {
     Spec {
         name: name.to_string(),
         envoy: envoy.to_owned(),

@@ -68,7 +68,7 @@ impl Facts {
             Namespaces::Matching(selector) => Allowed::Matching(selector.clone()),
         };
         Self {
-            kind: ProxyKind::Envoy,
+            kind: proxy.kind().into(),
             title: format!("nodeproxy/{name}"),
             labels: proxy.labels.clone(),
             netns: "host".into(),

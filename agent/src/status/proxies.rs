@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
+use portreeve_api::model::ProxyKind;
 use portreeve_api::report::PlanStatus;
 use portreeve_keeper::{Phase, State};
 
@@ -17,6 +18,10 @@ const SLOW_MS: u64 = 10_000;
 
 /// Keepers of this protocol and later ones tell whether Envoy serves.
 const TELLS_SERVING: u32 = 3;
+
+/// Why a NodeProxy of another kind is not run.
+const ENVOYS_ONLY: &str =
+    "the agent runs Envoys only: update the agent, or give the NodeProxy an Envoy's settings";
 
 /// How a NodeProxy is.
 enum Run {
@@ -34,12 +39,16 @@ pub type Present<'a> = (&'a World, u64);
 /// How each wanted NodeProxy is, by the name under which the hub looks for it; `has_envoy`: this agent has one to start.
 pub fn of_proxies(keepers: &BTreeMap<String, Status>, has_envoy: bool, present: Present<'_>) -> Statuses {
     let (world, _) = present;
-    let said = world.node_proxies().keys().filter_map(|name| {
+    let said = world.node_proxies().iter().filter_map(|(name, proxy)| {
         let version = world.held().get(&(PlanType::NodeProxy, name.clone()))?;
         let plan = ProxyId::Node(name.clone()).to_string();
         let mut status =
             PlanStatus { plan: plan.clone(), version: version.0, wanted: 1, ..Default::default() };
-        match run((name, keepers.get(&**name)), has_envoy, present) {
+        let run = match proxy.kind() {
+            ProxyKind::Envoy => run((name, keepers.get(&**name)), has_envoy, present),
+            ProxyKind::L7mp => Run::Fails(ENVOYS_ONLY.into()),
+        };
+        match run {
             Run::Serves => status.acked = 1,
             Run::Starts => {}
             Run::Fails(text) => (status.nacked, status.refusal) = (1, cut(text)),

@@ -19,10 +19,7 @@ impl ProxyKind {
 
     /// The kind that a workload asks for, Envoy if it asks for none.
     pub fn of_workload(workload: &Workload) -> Self {
-        match workload.proxy_kind {
-            None | Some(model::ProxyKind::Envoy) => Self::Envoy,
-            Some(model::ProxyKind::L7mp) => Self::L7mp,
-        }
+        workload.proxy_kind.map_or(Self::Envoy, Self::from)
     }
 
     /// The kind in one word. The store's files carry it, so it never changes.
@@ -30,6 +27,15 @@ impl ProxyKind {
         match self {
             Self::Envoy => "envoy",
             Self::L7mp => "l7mp",
+        }
+    }
+}
+
+impl From<model::ProxyKind> for ProxyKind {
+    fn from(kind: model::ProxyKind) -> Self {
+        match kind {
+            model::ProxyKind::Envoy => Self::Envoy,
+            model::ProxyKind::L7mp => Self::L7mp,
         }
     }
 }

@@ -234,13 +234,13 @@ fn message(proxy: &NodeProxy, allowed_namespaces: Vec<String>) -> plan::NodeProx
         allowed_namespaces,
         all_namespaces: spec.allowed_namespaces.from == NamespacesFrom::All,
         namespace_selector: None,
-        envoy: Some(plan::EnvoySettings {
+        settings: Some(plan::node_proxy::Settings::Envoy(plan::EnvoySettings {
             concurrency: u32::try_from(envoy.concurrency).unwrap_or(1),
             extra_args: envoy.extra_args.clone(),
             health_listener: envoy.health_listener.map_or(0, |p| p as u32),
             memory_limit: envoy.memory_limit.as_deref().and_then(quantity::bytes).unwrap_or_default(),
             extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
-        }),
+        })),
         created_ms,
     }
 }

@@ -79,3 +79,15 @@ fn plan_that_makes_no_sense_is_told_for_each_proxy_that_runs_the_version_before(
     rig.accept_all(&gateway("gw"));
     assert_eq!(rig.counts("a"), [1, 1, 0, 0, 0]);
 }
+
+#[test]
+fn node_proxy_of_a_kind_that_the_agent_does_not_run_is_told() {
+    let mut rig = Rig::alone();
+    let settings = Some(plan::node_proxy::Settings::L7mp(plan::L7mpSettings::default()));
+    rig.put(PlanType::NodeProxy, "gw", &plan::NodeProxy { settings, ..Default::default() });
+    let statuses = of_proxies(&BTreeMap::new(), true, (&rig.world, 0));
+    let status = statuses.values().next().unwrap();
+    assert_eq!((status.wanted, status.nacked), (1, 1));
+    assert!(status.refusal.starts_with("the agent runs Envoys only: update the agent"), "{}", status.refusal);
+    assert!(rig.world.open::<EnvoyType>(&gateway("gw")).is_none());
+}

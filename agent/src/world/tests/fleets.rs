@@ -187,3 +187,18 @@ fn bare_pods_are_counted_for_each_kind() {
     let plan = mk_plan("call", 1, 2000, ip("10.0.0.9"));
     assert_eq!((bare(&plan), bare(&for_toys(plan.clone()))), (1, 0));
 }
+
+#[test]
+fn node_proxy_that_becomes_another_kind_leaves_its_fleet() {
+    let mut rig = Rig { world: World::of_fleets(registry::fleets().with::<Toy>(), Families::V4) };
+    rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
+    rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+    let settings = Some(plan::node_proxy::Settings::L7mp(plan::L7mpSettings::default()));
+    rig.put(PlanType::NodeProxy, "gw", &plan::NodeProxy { settings, ..mk_node_proxy("gw") });
+    assert!(rig.world.open::<EnvoyType>(&gateway()).is_none());
+    assert!(rig.world.open::<Toy>(&gateway()).is_some());
+    rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
+    assert!(rig.world.open::<Toy>(&gateway()).is_none());
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+}

@@ -113,7 +113,8 @@ fn what_a_proxy_runs_of_a_kept_plan_stays_where_this_version_finds_no_sense_in_t
 fn node_proxy_that_makes_no_sense_is_wanted_all_the_same() {
     let mut rig = Rig::new();
     let envoy = plan::EnvoySettings { health_listener: 70_000, ..Default::default() };
-    let bad = plan::NodeProxy { envoy: Some(envoy), ..mk_node_proxy("other") };
+    let settings = Some(plan::node_proxy::Settings::Envoy(envoy));
+    let bad = plan::NodeProxy { settings, ..mk_node_proxy("other") };
     let effects = rig.put(PlanType::NodeProxy, "gw", &bad);
     let reason = "NodeProxy gw: envoy.health_listener 70000 is not a port (1 to 65535)";
     assert_eq!((effects.proxies, effects.refused), (true, vec![reason.to_owned()]));

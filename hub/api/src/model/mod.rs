@@ -25,7 +25,7 @@ pub use cluster::{Balancer, Cluster, HealthCheck};
 pub use endpoint::Endpoint;
 pub use flaw::{Flaw, UnreadablePlan};
 pub use listener::{Listener, Options, Retry, Rewrite, Route, Rule, RuleList};
-pub use node_proxy::{EnvoySettings, Namespaces, NodeProxy};
+pub use node_proxy::{EnvoySettings, L7mpSettings, Namespaces, NodeProxy, Settings};
 pub use plan::{Origin, Plan};
 pub use security::{Cidr, NotACidr, SourcePolicy, Tls};
 pub use selector::{Requirement, Selector, Test};

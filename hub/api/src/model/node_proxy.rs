@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use super::flaw::{self, Flaw};
 use super::selector::Selector;
+use super::workload::ProxyKind;
 use crate::plan as proto;
 
 /// A proxy that the agent of each selected node runs (message `NodeProxy`).
@@ -16,8 +17,8 @@ pub struct NodeProxy {
     pub labels: BTreeMap<String, String>,
     /// Whose objects it takes.
     pub allowed: Namespaces,
-    /// How it is run as an Envoy.
-    pub envoy: Option<EnvoySettings>,
+    /// Its kind, and how it is run. `None`: as an Envoy with default settings.
+    pub settings: Option<Settings>,
     /// The object's creation, in milliseconds since the Unix epoch. `None`: not known.
     pub created_ms: Option<i64>,
 }
@@ -32,6 +33,22 @@ pub enum Namespaces {
     /// Those of the namespaces whose labels match. Only hubs of version 0.1.0 send it, with requirements of the label
     /// `kubernetes.io/metadata.name` alone; later hubs send the names of the namespaces that match.
     Matching(Selector),
+}
+
+/// The kind of a NodeProxy, and how it is run (`settings`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// An Envoy.
+    Envoy(EnvoySettings),
+    /// An l7mp proxy.
+    L7mp(L7mpSettings),
+}
+
+/// How an l7mp proxy is run (message `L7mpSettings`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct L7mpSettings {
+    /// More arguments for its command line.
+    pub extra_args: Vec<String>,
 }
 
 /// How an Envoy is run (message `EnvoySettings`).
@@ -63,7 +80,7 @@ impl TryFrom<proto::NodeProxy> for NodeProxy {
             allowed_namespaces,
             all_namespaces,
             namespace_selector,
-            envoy,
+            settings,
             created_ms,
         } = message;
         let allowed = match namespace_selector {
@@ -74,19 +91,19 @@ impl TryFrom<proto::NodeProxy> for NodeProxy {
             }
             None => Namespaces::Listed(allowed_namespaces),
         };
-        let envoy = envoy.map(EnvoySettings::try_from).transpose().map_err(|flaw| flaw.under("envoy"))?;
+        let settings = settings.map(Settings::try_from).transpose()?;
         let created_ms = (created_ms != 0).then_some(created_ms);
-        Ok(Self { uid, labels, allowed, envoy, created_ms })
+        Ok(Self { uid, labels, allowed, settings, created_ms })
     }
 }
 
 impl From<&NodeProxy> for proto::NodeProxy {
     fn from(proxy: &NodeProxy) -> Self {
-        let NodeProxy { uid, labels, allowed, envoy, created_ms } = proxy;
+        let NodeProxy { uid, labels, allowed, settings, created_ms } = proxy;
         let mut message = Self {
             uid: uid.clone(),
             labels: labels.clone(),
-            envoy: envoy.as_ref().map(Into::into),
+            settings: settings.as_ref().map(Into::into),
             created_ms: created_ms.unwrap_or_default(),
             ..Self::default()
         };
@@ -96,6 +113,47 @@ impl From<&NodeProxy> for proto::NodeProxy {
             Namespaces::Matching(selector) => message.namespace_selector = Some(selector.into()),
         }
         message
+    }
+}
+
+impl NodeProxy {
+    /// The kind of proxy that it is.
+    pub fn kind(&self) -> ProxyKind {
+        match &self.settings {
+            None | Some(Settings::Envoy(_)) => ProxyKind::Envoy,
+            Some(Settings::L7mp(_)) => ProxyKind::L7mp,
+        }
+    }
+}
+
+// === impl Settings ===
+
+impl TryFrom<proto::node_proxy::Settings> for Settings {
+    type Error = Flaw;
+
+    /// # Errors
+    /// An Envoy's port of health checks is none.
+    fn try_from(message: proto::node_proxy::Settings) -> Result<Self, Flaw> {
+        match message {
+            proto::node_proxy::Settings::Envoy(envoy) => {
+                let settings = EnvoySettings::try_from(envoy).map_err(|flaw| flaw.under("envoy"))?;
+                Ok(Self::Envoy(settings))
+            }
+            proto::node_proxy::Settings::L7mp(proto::L7mpSettings { extra_args }) => {
+                Ok(Self::L7mp(L7mpSettings { extra_args }))
+            }
+        }
+    }
+}
+
+impl From<&Settings> for proto::node_proxy::Settings {
+    fn from(settings: &Settings) -> Self {
+        match settings {
+            Settings::Envoy(envoy) => Self::Envoy(envoy.into()),
+            Settings::L7mp(L7mpSettings { extra_args }) => {
+                Self::L7mp(proto::L7mpSettings { extra_args: extra_args.clone() })
+            }
+        }
     }
 }
 

@@ -32,6 +32,20 @@ fn node_proxy_that_was_written_is_read_back_as_it_was() {
 }
 
 #[test]
+fn node_proxy_of_an_envoy_has_the_bytes_of_version_0_1_0() {
+    let envoy = EnvoySettings { concurrency: std::num::NonZeroU32::new(2), ..EnvoySettings::default() };
+    let proxy = NodeProxy {
+        uid: String::new(),
+        labels: Default::default(),
+        allowed: Namespaces::All,
+        settings: Some(Settings::Envoy(envoy)),
+        created_ms: Some(5),
+    };
+    // all_namespaces = 4, envoy = 6 with concurrency = 1, created_ms = 7.
+    assert_eq!(proto::NodeProxy::from(&proxy).encode_to_vec(), [0x20, 1, 0x32, 2, 0x08, 2, 0x38, 5]);
+}
+
+#[test]
 fn endpoint_that_was_written_is_read_back_as_it_was() {
     for seed in 0..ROUNDS {
         let endpoint = Random::new(seed).endpoint();

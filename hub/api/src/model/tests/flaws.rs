@@ -130,7 +130,8 @@ fn what_only_a_newer_hub_knows_of_one_listener_or_cluster_is_kept() {
 #[test]
 fn node_proxy_that_makes_no_sense_is_refused_by_its_field() {
     let envoy = proto::EnvoySettings { health_listener: 70_000, ..Default::default() };
-    let message = proto::NodeProxy { envoy: Some(envoy), ..Default::default() };
+    let settings = Some(proto::node_proxy::Settings::Envoy(envoy));
+    let message = proto::NodeProxy { settings, ..Default::default() };
     let told = NodeProxy::try_from(message).unwrap_err().to_string();
     assert_eq!(told, "envoy.health_listener 70000 is not a port (1 to 65535)");
     let requirement = proto::Requirement { key: "team".into(), operator: 99, values: Vec::new() };

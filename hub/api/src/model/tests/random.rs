@@ -278,14 +278,21 @@ impl Random {
             1 => Namespaces::Listed(self.texts()),
             _ => Namespaces::Matching(self.selector()),
         };
-        let envoy = self.maybe(|random| EnvoySettings {
-            concurrency: random.number(),
-            extra_args: random.texts(),
-            health_listener: random.port(),
-            memory_limit: NonZeroU64::new(random.below(2)),
-            extra_bootstrap: random.maybe(Self::text),
+        let settings = self.maybe(|random| match random.yes() {
+            true => Settings::Envoy(random.envoy_settings()),
+            false => Settings::L7mp(L7mpSettings { extra_args: random.texts() }),
         });
-        NodeProxy { uid: self.text(), labels, allowed, envoy, created_ms: self.time() }
+        NodeProxy { uid: self.text(), labels, allowed, settings, created_ms: self.time() }
+    }
+
+    fn envoy_settings(&mut self) -> EnvoySettings {
+        EnvoySettings {
+            concurrency: self.number(),
+            extra_args: self.texts(),
+            health_listener: self.port(),
+            memory_limit: NonZeroU64::new(self.below(2)),
+            extra_bootstrap: self.maybe(Self::text),
+        }
     }
 
     pub fn endpoint(&mut self) -> Endpoint {
