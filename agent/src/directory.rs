@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::keepers::holder_of;
 use crate::ports::title;
+use crate::supervisor::holder_of;
 
 /// How long to wait for a process that is ending.
 const PATIENCE: Duration = Duration::from_secs(3);

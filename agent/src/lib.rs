@@ -3,7 +3,7 @@
 //! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
 //! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it
 //! for the next agent, which [`turn`] lets begin; [`reports`] tells every one of the hub's [`replicas`] what became of
-//! it; [`keepers`] and [`portreeve_keeper`] supervise the Envoys; [`ports`] looks for processes that share ports with them;
+//! it; [`supervisor`] and [`portreeve_keeper`] supervise the Envoys; [`ports`] looks for processes that share ports with them;
 //! [`portreeve_csi`] brings the socket to pods that may have no directory of the host. (rustix, there already for others,
 //! is for sockets' disconnects and handles of processes, which nix does not have.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
@@ -22,7 +22,6 @@ pub mod fleet;
 pub mod forget;
 pub mod health;
 pub mod identity;
-pub mod keepers;
 pub mod link;
 pub mod local;
 pub mod metrics;
@@ -39,6 +38,7 @@ pub mod run;
 pub mod staleness;
 pub mod status;
 pub mod store;
+pub mod supervisor;
 pub mod traces;
 pub mod translate;
 pub mod turn;

@@ -13,19 +13,19 @@ use portreeve_runtime::metrics::Family;
 use crate::envoy::stats::Stats;
 use crate::fleet::Counts;
 use crate::identity::Refused;
-use crate::keepers::Status;
 use crate::local::Local;
 use crate::run::Agent;
 use crate::status::Statuses;
 use crate::status::node_report::phase;
+use crate::supervisor::Status;
 use crate::world::World;
 
 /// Returns the agent's metrics, with those statistics of its Envoys whose names have one of these prefixes.
 pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {
-    let (stats, keepers) = (Arc::new(Stats::of(chosen)), agent.keepers.clone());
+    let (stats, supervisor) = (Arc::new(Stats::of(chosen)), agent.supervisor.clone());
     Metrics::new("agent", move || of(&agent)).asking(move || {
-        let (stats, keepers) = (stats.clone(), keepers.clone());
-        Box::pin(async move { stats.of_all(|chosen| keepers.statistics(chosen)).await })
+        let (stats, supervisor) = (stats.clone(), supervisor.clone());
+        Box::pin(async move { stats.of_all(|chosen| supervisor.statistics(chosen)).await })
     })
 }
 
@@ -42,7 +42,7 @@ pub fn of(agent: &Agent) -> Vec<Family> {
         Family::gauge("portreeve_agent_hubs", "Hub replicas by their state for this agent")
             .each("state", replicas),
     );
-    all.extend(kept(&agent.keepers.status()));
+    all.extend(kept(&agent.supervisor.status()));
     all.extend(agent.local.read(answered));
     all.extend(plans(&agent.local.statuses().borrow()));
     all.push(refused(agent.local.door().refused()));

@@ -13,8 +13,8 @@ use portreeve_keeper::Spec;
 use portreeve_keeper::envoy::Family;
 use portreeve_xds::Name;
 
-use crate::keepers::Keepers;
 use crate::local::Local;
+use crate::supervisor::Supervisor;
 use crate::translate::Families;
 
 /// Settings shared by all Envoys of this node.
@@ -34,8 +34,8 @@ pub struct Common {
 ///
 /// # Errors
 /// Returns an error if the keepers' directory can't be read.
-pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow::Result<()> {
-    let (mut changes, mut kept) = (local.proxy_changes(), keepers.watch());
+pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> anyhow::Result<()> {
+    let (mut changes, mut kept) = (local.proxy_changes(), supervisor.watch());
     let mut wanted_before = None;
     loop {
         let wanted = local.node_proxies();
@@ -50,11 +50,11 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
             // One that makes no sense runs on as it was.
             let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
             for one in readable.filter(|_| news) {
-                ensure((&local, &keepers), one, &common);
+                ensure((&local, &supervisor), one, &common);
             }
             // Includes unwanted keepers that an earlier agent started, and those in pods.
-            let found = keepers.found()?.into_iter().chain(keepers.status().into_keys());
-            found.filter(|name| !names.contains(name)).for_each(|name| keepers.stop(&name, common.drain));
+            let found = supervisor.found()?.into_iter().chain(supervisor.status().into_keys());
+            found.filter(|name| !names.contains(name)).for_each(|name| supervisor.stop(&name, common.drain));
             wanted_before = Some(wanted.clone());
         }
         // The senders live as long as the agent.
@@ -66,7 +66,7 @@ pub async fn run(local: Arc<Local>, keepers: Keepers, common: Common) -> anyhow:
 }
 
 /// Makes a keeper run this NodeProxy.
-fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &NodeProxy), common: &Common) {
+fn ensure((local, supervisor): (&Local, &Supervisor), (name, proxy): (&Name, &NodeProxy), common: &Common) {
     let settings = match &proxy.settings {
         None => EnvoySettings::default(),
         Some(Settings::Envoy(settings)) => settings.clone(),
@@ -77,7 +77,7 @@ fn ensure((local, keepers): (&Local, &Keepers), (name, proxy): (&Name, &NodeProx
     let Some(envoy) = &common.envoy else {
         return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
     };
-    if let Err(error) = keepers.ensure(spec(local.node(), (name, settings), envoy, common)) {
+    if let Err(error) = supervisor.ensure(spec(local.node(), (name, settings), envoy, common)) {
         tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
     }
 }

@@ -22,8 +22,6 @@ use tokio::net::TcpListener;
 
 use crate::directory::Hold;
 use crate::identity::{Door, Identity};
-use crate::keepers::Keepers;
-use crate::keepers::pods::Embodiment;
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::ports::Watch;
@@ -31,6 +29,8 @@ use crate::replicas::{Places, Replicas, run_feed};
 use crate::reports::Reports;
 use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
+use crate::supervisor::Supervisor;
+use crate::supervisor::pods::Embodiment;
 use crate::traces::Tracer;
 use crate::translate::Defaults;
 use crate::turn::{Passed, Turn};
@@ -163,7 +163,7 @@ pub struct Agent {
     /// Its state.
     pub local: Arc<Local>,
     /// Its proxies.
-    pub keepers: Keepers,
+    pub supervisor: Supervisor,
     /// The reports to every hub replica.
     pub reports: Reports,
     /// The hub's replicas.
@@ -281,7 +281,7 @@ fn spawn_cluster(
     let (heart, state) = (Heart::default(), local.clone());
     liveness.watch("the agent's state", &heart);
     tasks.spawn("heart", heart.keep(move || state.read(|_| ())));
-    let report = report_writer::run(client.clone(), local.clone(), agent.keepers.clone());
+    let report = report_writer::run(client.clone(), local.clone(), agent.supervisor.clone());
     tasks.spawn("node report", report);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", local.node()));
     let (pods, guard) = (Api::<KubePod>::all(client), readiness.guard("this node's pods"));
@@ -341,21 +341,20 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     let staleness = Staleness::new(setup.max_stale, age, Instant::now());
     let path = setup.run_dir.join("agent.sock");
     let listener = socket::bind(&path, "--run-dir")?;
-    let keepers = Keepers::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
-        .with_context(|| setup.run_dir.display().to_string())?;
-    let door = Door::new(setup.identity, &setup.node, keepers.clone());
+    let supervisor =
+        Supervisor::new(setup.run_dir.clone(), setup.keeper_command, path.clone(), setup.with_parent)
+            .with_context(|| setup.run_dir.display().to_string())?;
+    let door = Door::new(setup.identity, &setup.node, supervisor.clone());
     let in_pods = setup.gateways.is_some();
     let world = World::new(families).with_defaults(setup.defaults).with_gateways(setup.gateways);
     let local = Local::restored(setup.node.clone(), world, door, (saver.clone(), kept));
     if in_pods {
         let pods: Arc<dyn Embodiment> = local.clone();
-        keepers.in_pods(Arc::downgrade(&pods));
+        supervisor.in_pods(Arc::downgrade(&pods));
     }
-    tasks.spawn("ports", Watch::begin(local.clone(), keepers.clone(), families).run());
-    let served = ads::serve(local.clone(), LIMITS).add_service(keepers.service());
-    let at_door = local.clone();
-    let gate: Gate = Arc::new(move |peer| at_door.door().connect(peer));
-    let until = shutdown.waiter();
+    tasks.spawn("ports", Watch::begin(local.clone(), supervisor.clone(), families).run());
+    let served = ads::serve(local.clone(), LIMITS).add_service(supervisor.service());
+    let (gate, until) = (gate(local.clone()), shutdown.waiter());
     tasks.spawn_graceful("socket", async move { Ok(serve_unix_gated(listener, gate, served, until).await?) });
     let replicas = Replicas::new(&setup.node, setup.link.clone());
     let reports = Reports::new(epoch);
@@ -366,7 +365,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
     tasks.spawn(
         "what is reported",
-        reports::follow(reports.clone(), local.clone(), (keepers.clone(), setup.envoy.is_some())),
+        reports::follow(reports.clone(), local.clone(), (supervisor.clone(), setup.envoy.is_some())),
     );
     let (fed, link) = (local.clone(), setup.link);
     let (feeding, asked) = (replicas.clone(), shutdown.clone());
@@ -383,13 +382,18 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     tasks.spawn("health", prober::run(local.clone()));
     tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
     let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
-    tasks.spawn("nodeproxies", proxies::run(local.clone(), keepers.clone(), common));
-    let running = keepers.clone();
+    tasks.spawn("nodeproxies", proxies::run(local.clone(), supervisor.clone(), common));
+    let running = supervisor.clone();
     tasks.spawn("keepers", async move {
         running.run().await;
         Ok(())
     });
-    Ok(Agent { local, keepers, reports, replicas })
+    Ok(Agent { local, supervisor, reports, replicas })
+}
+
+/// Returns what decides which peers may connect to the agent's socket.
+fn gate(local: Arc<Local>) -> Gate {
+    Arc::new(move |peer| local.door().connect(peer))
 }
 
 /// Waits for the end, and then for the final writes to the disk. Failed writes have been logged already.

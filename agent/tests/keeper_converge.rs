@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use keeper_rig::{BOUND, Part, Rig, alive, wait_for};
-use portreeve_agent::keepers::{EnsureError, Wanted};
+use portreeve_agent::supervisor::{EnsureError, Wanted};
 use portreeve_keeper::proto::Report;
 use portreeve_keeper::proto::keepers_client::KeepersClient;
 use portreeve_keeper::{Phase, SpecError};
@@ -24,12 +24,12 @@ fn assert_single(rig: &Rig, state: &portreeve_keeper::State) {
 fn agent_killed_between_spec_and_spawn_is_completed_by_the_next() {
     let rig = Rig::new();
     let first = rig.agent_that(Part::Nothing, false);
-    first.keepers.ensure(rig.spec("gateway")).unwrap();
+    first.supervisor.ensure(rig.spec("gateway")).unwrap();
     drop(first);
     assert!(rig.keepers("gateway").is_empty());
     let second = rig.agent();
-    assert_eq!(second.keepers.found().unwrap(), ["gateway"]);
-    second.keepers.ensure(rig.spec("gateway")).unwrap();
+    assert_eq!(second.supervisor.found().unwrap(), ["gateway"]);
+    second.supervisor.ensure(rig.spec("gateway")).unwrap();
     assert_single(&rig, &second.running("gateway"));
 }
 
@@ -37,13 +37,13 @@ fn agent_killed_between_spec_and_spawn_is_completed_by_the_next() {
 fn agent_killed_between_spawn_and_attach_is_completed_by_the_next() {
     let rig = Rig::new();
     let first = rig.agent_that(Part::Run, false);
-    first.keepers.ensure(rig.spec("gateway")).unwrap();
+    first.supervisor.ensure(rig.spec("gateway")).unwrap();
     wait_for("a keeper", BOUND, || rig.dir("gateway").is_locked().unwrap().then_some(()));
     drop(first);
     let keepers =
         wait_for("its process", BOUND, || Some(rig.keepers("gateway")).filter(|all| all.len() == 1));
     let second = rig.agent();
-    second.keepers.ensure(rig.spec("gateway")).unwrap();
+    second.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = second.running("gateway");
     assert_eq!(keepers, [state.keeper_pid]);
     assert_single(&rig, &state);
@@ -53,13 +53,13 @@ fn agent_killed_between_spawn_and_attach_is_completed_by_the_next() {
 fn spec_changed_while_no_agent_lived_reaches_the_keeper() {
     let rig = Rig::new();
     let first = rig.agent();
-    first.keepers.ensure(rig.spec("gateway")).unwrap();
+    first.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = first.running("gateway");
     drop(first);
     let mut spec = rig.spec("gateway");
     spec.node_id = "another".into();
     let second = rig.agent();
-    second.keepers.ensure(spec).unwrap();
+    second.supervisor.ensure(spec).unwrap();
     let after = second.until("gateway", |status, state| {
         status.current && state.phase == Phase::Running && state.envoy_pid != before.envoy_pid
     });
@@ -73,16 +73,16 @@ fn spec_changed_while_no_agent_lived_reaches_the_keeper() {
 fn proxy_that_nobody_wants_any_more_stays_until_it_is_stopped() {
     let rig = Rig::new();
     let first = rig.agent();
-    first.keepers.ensure(rig.spec("gateway")).unwrap();
+    first.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = first.running("gateway");
     drop(first);
     let second = rig.agent();
     let state = second.until("gateway", |status, _| status.attached && status.wanted == Wanted::Unknown);
     assert_eq!(state.envoy_pid, before.envoy_pid);
-    for name in second.keepers.found().unwrap() {
-        second.keepers.stop(&name, Duration::ZERO);
+    for name in second.supervisor.found().unwrap() {
+        second.supervisor.stop(&name, Duration::ZERO);
     }
-    wait_for("the end", BOUND, || second.keepers.found().unwrap().is_empty().then_some(()));
+    wait_for("the end", BOUND, || second.supervisor.found().unwrap().is_empty().then_some(()));
     assert!(!alive(before.keeper_pid) && !alive(before.envoy_pid.unwrap()));
 }
 
@@ -90,13 +90,13 @@ fn proxy_that_nobody_wants_any_more_stays_until_it_is_stopped() {
 fn unwanted_keeper_that_does_not_attach_is_ended_by_a_signal() {
     let rig = Rig::new();
     let agent = rig.agent_that(Part::Run, false);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state =
         wait_for("an Envoy", BOUND, || rig.state("gateway").filter(|state| state.envoy_pid.is_some()));
-    let fault = wait_for("a fault", BOUND, || agent.keepers.status().get("gateway")?.fault.clone());
+    let fault = wait_for("a fault", BOUND, || agent.supervisor.status().get("gateway")?.fault.clone());
     assert_eq!(fault, "the keeper lives, but does not attach");
     assert!(alive(state.envoy_pid.unwrap()), "it is left in peace while it is wanted");
-    let left = agent.block_on(agent.keepers.stop_all(Duration::from_secs(5)));
+    let left = agent.block_on(agent.supervisor.stop_all(Duration::from_secs(5)));
     assert!(left.is_empty() && !alive(state.keeper_pid), "{left:?}");
 }
 
@@ -104,11 +104,11 @@ fn unwanted_keeper_that_does_not_attach_is_ended_by_a_signal() {
 fn proxy_wanted_again_while_it_stops_comes_back() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
-    agent.keepers.stop("gateway", Duration::from_secs(1));
+    agent.supervisor.stop("gateway", Duration::from_secs(1));
     agent.until("gateway", |_, state| state.phase == Phase::Draining);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let after = agent.until("gateway", |status, state| {
         status.attached && state.keeper_pid != before.keeper_pid && state.phase == Phase::Running
     });
@@ -120,8 +120,8 @@ fn two_agents_at_once_start_one_envoy() {
     let rig = Rig::new();
     let old = rig.agent_that(Part::Run, false);
     let new = rig.agent();
-    old.keepers.ensure(rig.spec("gateway")).unwrap();
-    new.keepers.ensure(rig.spec("gateway")).unwrap();
+    old.supervisor.ensure(rig.spec("gateway")).unwrap();
+    new.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = new.running("gateway");
     wait_for("the other keeper's end", BOUND, || (rig.keepers("gateway").len() == 1).then_some(()));
     assert_single(&rig, &state);
@@ -131,7 +131,7 @@ fn two_agents_at_once_start_one_envoy() {
 fn process_that_does_not_hold_the_lock_cannot_attach() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
     let socket = format!("unix://{}", rig.socket().display());
     let refused = |name: &str| {
@@ -154,11 +154,11 @@ fn unusable_spec_is_refused_before_anything_is_written() {
     let agent = rig.agent();
     let mut spec = rig.spec("gateway");
     spec.name = "../gateway".into();
-    let error = agent.keepers.ensure(spec).unwrap_err();
+    let error = agent.supervisor.ensure(spec).unwrap_err();
     assert!(matches!(error, EnsureError::Spec(SpecError::Name(_))), "{error}");
     let mut spec = rig.spec("gateway");
     spec.ads_socket = format!("/{}", "a".repeat(120)).into();
-    let error = agent.keepers.ensure(spec).unwrap_err();
+    let error = agent.supervisor.ensure(spec).unwrap_err();
     assert!(error.to_string().contains("121 bytes"), "{error}");
-    assert!(agent.keepers.found().unwrap().is_empty());
+    assert!(agent.supervisor.found().unwrap().is_empty());
 }

@@ -20,20 +20,20 @@ fn talkative(mut spec: Spec) -> Spec {
 fn changed_spec_restarts_envoy_hot_under_the_same_keeper() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.live("gateway");
     let spec = talkative(rig.spec("gateway"));
-    agent.keepers.ensure(spec.clone()).unwrap();
+    agent.supervisor.ensure(spec.clone()).unwrap();
     // One keeper has two Envoys, and both belong to the proxy.
     let both = wait_for("an heir", BOUND, || Some(rig.envoys("gateway")).filter(|pids| pids.len() == 2));
     for pid in both {
-        assert_eq!(agent.keepers.proxy_of(pid).as_deref(), Some("gateway"));
+        assert_eq!(agent.supervisor.proxy_of(pid).as_deref(), Some("gateway"));
     }
     let after = agent.until("gateway", |status, state| status.current && state.epoch == 1);
     assert_eq!((after.keeper_pid, after.base_id, after.restarts), (before.keeper_pid, before.base_id, 0));
     assert_eq!((after.phase, after.last_exit), (Phase::Running, Some(Exit::Code(0))));
     assert_eq!(rig.envoys("gateway"), [after.envoy_pid.unwrap()]);
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     assert_eq!(agent.running("gateway").envoy_pid, after.envoy_pid);
     // After a crash, the epoch is 0 again.
     send(after.envoy_pid.unwrap(), Signal::SIGKILL);
@@ -45,18 +45,18 @@ fn changed_spec_restarts_envoy_hot_under_the_same_keeper() {
 fn heir_that_fails_is_told_of_and_the_next_one_takes_over() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.live("gateway");
     let mut broken = rig.spec("gateway");
     broken.extra_args = vec!["--config-yaml".into(), "{nonsense: 1}".into()];
-    agent.keepers.ensure(broken).unwrap();
+    agent.supervisor.ensure(broken).unwrap();
     let told = agent.until("gateway", |_, state| state.last_exit.is_some());
     let words = told.last_exit.unwrap().to_string();
     println!("{words}");
     assert!(words.starts_with("not started: Envoy of restart epoch 1: exit code 1: error"), "{words}");
     assert!(words.contains("nonsense") && words.ends_with("; the one before it serves on"), "{words}");
     assert_eq!((told.envoy_pid, told.phase, told.epoch), (before.envoy_pid, Phase::Running, 0));
-    agent.keepers.ensure(talkative(rig.spec("gateway"))).unwrap();
+    agent.supervisor.ensure(talkative(rig.spec("gateway"))).unwrap();
     let after = agent.until("gateway", |_, state| state.epoch == 1);
     assert_eq!((after.restarts, after.base_id, alive(before.envoy_pid.unwrap())), (0, before.base_id, false));
 }
@@ -65,14 +65,14 @@ fn heir_that_fails_is_told_of_and_the_next_one_takes_over() {
 fn heir_without_an_agent_waits_and_the_elder_serves_on() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.live("gateway");
     drop(agent);
     // The agent's keeper service is there, but its xDS socket isn't.
     let away = rig.agent_that(Part::RunAndServe, false);
     let mut spec = rig.spec("gateway");
     spec.ads_socket = rig.socket().with_file_name("nobody.sock");
-    away.keepers.ensure(spec).unwrap();
+    away.supervisor.ensure(spec).unwrap();
     let both = wait_for("an heir", BOUND, || Some(rig.envoys("gateway")).filter(|pids| pids.len() == 2));
     let admin = rig.dir("gateway").admin();
     wait_for("the heir's admin interface", BOUND, || {
@@ -95,9 +95,9 @@ fn elder_that_crashes_takes_its_heir_along_and_one_envoy_is_left() {
     let agent = rig.agent();
     let mut spec = rig.spec("gateway");
     spec.drain_s = 60;
-    agent.keepers.ensure(spec.clone()).unwrap();
+    agent.supervisor.ensure(spec.clone()).unwrap();
     let before = agent.live("gateway");
-    agent.keepers.ensure(talkative(spec)).unwrap();
+    agent.supervisor.ensure(talkative(spec)).unwrap();
     wait_for("an heir", BOUND, || (rig.envoys("gateway").len() == 2).then_some(()));
     send(before.envoy_pid.unwrap(), Signal::SIGKILL);
     let after = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
@@ -114,7 +114,7 @@ fn envoy_whose_file_is_replaced_is_restarted_hot() {
     fs::copy(&spec.envoy, &own).unwrap();
     fs::copy(&spec.envoy, &copy).unwrap();
     spec.envoy = own.clone();
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     let before = agent.live("gateway");
     fs::rename(&copy, &own).unwrap();
     let after = agent.until("gateway", |_, state| state.epoch == 1);
@@ -127,7 +127,7 @@ fn envoy_whose_file_is_replaced_is_restarted_hot() {
 fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.live("gateway");
     drop(agent);
     let newer = rig.socket().with_file_name("newer");
@@ -135,7 +135,7 @@ fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
     let exe = || fs::read_link(format!("/proc/{}/exe", before.keeper_pid)).unwrap();
     assert_eq!(exe(), Path::new(AGENT));
     let agent = rig.agent_of(&newer, Part::RunAndServe, false);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     wait_for("another build", BOUND, || (exe() == newer).then_some(()));
     let after = agent.running("gateway");
     assert_eq!((after.keeper_pid, after.envoy_pid), (before.keeper_pid, before.envoy_pid));
@@ -144,12 +144,12 @@ fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
     let handover = rig.dir("gateway").handover();
     wait_for("the other build's first look", BOUND, || (!handover.exists()).then_some(()));
     // The new keeper acts as the Envoy's parent: it hands the Envoy over, notices its crash, and ends it.
-    agent.keepers.ensure(talkative(rig.spec("gateway"))).unwrap();
+    agent.supervisor.ensure(talkative(rig.spec("gateway"))).unwrap();
     let hot = agent.until("gateway", |_, state| state.epoch == 1);
     assert_eq!((hot.restarts, hot.keeper_pid), (0, before.keeper_pid));
     send(hot.envoy_pid.unwrap(), Signal::SIGKILL);
     agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
-    let left = agent.block_on(agent.keepers.stop_all(Duration::ZERO));
+    let left = agent.block_on(agent.supervisor.stop_all(Duration::ZERO));
     assert!(left.is_empty() && rig.envoys("gateway").is_empty(), "{left:?}");
     wait_for("the keeper's end", BOUND, || (!alive(before.keeper_pid)).then_some(()));
 }
@@ -158,13 +158,13 @@ fn keeper_becomes_the_build_of_a_new_agent_and_its_envoy_notices_nothing() {
 fn keeper_that_cannot_become_what_it_is_told_stays_what_it_is() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.live("gateway");
     drop(agent);
     let garbage = rig.socket().with_file_name("garbage");
     fs::write(&garbage, "not a program").unwrap();
     let agent = rig.agent_of(&garbage, Part::RunAndServe, false);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let log = || fs::read_to_string(rig.dir("gateway").keeper_log()).unwrap();
     wait_for("a complaint", BOUND, || log().contains("this process stays what it is").then_some(()));
     let after = agent.running("gateway");

@@ -14,11 +14,11 @@ use portreeve_keeper::{Exit, Phase};
 fn agents_death_leaves_keeper_and_envoy_as_they_are() {
     let rig = Rig::new();
     let first = rig.agent();
-    first.keepers.ensure(rig.spec("gateway")).unwrap();
+    first.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = first.running("gateway");
     drop(first);
     let second = rig.agent();
-    second.keepers.ensure(rig.spec("gateway")).unwrap();
+    second.supervisor.ensure(rig.spec("gateway")).unwrap();
     let after = second.running("gateway");
     assert_eq!((after.keeper_pid, after.envoy_pid), (before.keeper_pid, before.envoy_pid));
     assert_eq!((after.restarts, rig.envoys("gateway").len()), (0, 1));
@@ -28,7 +28,7 @@ fn agents_death_leaves_keeper_and_envoy_as_they_are() {
 fn killed_envoy_is_started_again_with_its_base_id_and_counted() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
     send(before.envoy_pid.unwrap(), Signal::SIGKILL);
     let after = agent.until("gateway", |_, state| state.restarts == 1 && state.phase == Phase::Running);
@@ -42,7 +42,7 @@ fn killed_envoy_is_started_again_with_its_base_id_and_counted() {
 fn second_keeper_of_a_directory_ends_at_once() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = agent.running("gateway");
     let second = Command::new(AGENT)
         .args(["keep", "--dir"])
@@ -60,7 +60,7 @@ fn second_keeper_of_a_directory_ends_at_once() {
 fn killed_keeper_takes_its_envoy_along_and_another_starts_one() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
     send(before.keeper_pid, Signal::SIGKILL);
     let old = before.envoy_pid.unwrap();
@@ -77,29 +77,29 @@ fn killed_keeper_takes_its_envoy_along_and_another_starts_one() {
 fn stop_drains_and_leaves_no_process_and_no_directory() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = agent.running("gateway");
     let begun = Instant::now();
-    agent.keepers.stop("gateway", Duration::from_secs(1));
+    agent.supervisor.stop("gateway", Duration::from_secs(1));
     agent.until("gateway", |_, state| state.phase == Phase::Draining);
-    let left = agent.block_on(agent.keepers.stop_all(Duration::from_secs(1)));
+    let left = agent.block_on(agent.supervisor.stop_all(Duration::from_secs(1)));
     assert!(left.is_empty(), "{left:?}");
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(!alive(state.envoy_pid.unwrap()) && !alive(state.keeper_pid));
     assert!(!rig.dir("gateway").path().exists());
     let shared = format!("/dev/shm/envoy_shared_memory_{}", state.base_id.unwrap() * 10);
     assert!(!std::path::Path::new(&shared).exists());
-    wait_for("an empty book", BOUND, || agent.keepers.status().is_empty().then_some(()));
+    wait_for("an empty book", BOUND, || agent.supervisor.status().is_empty().then_some(()));
 }
 
 #[test]
 fn envoy_that_ignores_sigterm_is_killed_after_its_grace() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = agent.running("gateway");
     send(state.envoy_pid.unwrap(), Signal::SIGSTOP);
-    let left = agent.block_on(agent.keepers.stop_all(Duration::ZERO));
+    let left = agent.block_on(agent.supervisor.stop_all(Duration::ZERO));
     assert!(left.is_empty() && !alive(state.envoy_pid.unwrap()), "{left:?}");
 }
 
@@ -107,7 +107,7 @@ fn envoy_that_ignores_sigterm_is_killed_after_its_grace() {
 fn sigterm_to_the_keeper_ends_it_and_its_envoy() {
     let rig = Rig::new();
     let agent = rig.agent_that(Part::Run, false);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = wait_for("a running Envoy", BOUND, || {
         rig.state("gateway").filter(|state| state.phase == Phase::Running)
     });
@@ -123,20 +123,20 @@ fn two_proxies_have_different_base_ids_and_are_told_apart_by_pid() {
     let rig = Rig::new();
     let agent = rig.agent();
     for name in ["gateway", "edge"] {
-        agent.keepers.ensure(rig.spec(name)).unwrap();
+        agent.supervisor.ensure(rig.spec(name)).unwrap();
     }
     let [gateway, edge] = ["gateway", "edge"].map(|name| agent.running(name));
     assert_ne!(gateway.base_id, edge.base_id);
-    assert_eq!(agent.keepers.proxy_of(gateway.envoy_pid.unwrap()).as_deref(), Some("gateway"));
-    assert_eq!(agent.keepers.proxy_of(edge.envoy_pid.unwrap()).as_deref(), Some("edge"));
-    assert_eq!(agent.keepers.proxy_of(std::process::id()), None);
+    assert_eq!(agent.supervisor.proxy_of(gateway.envoy_pid.unwrap()).as_deref(), Some("gateway"));
+    assert_eq!(agent.supervisor.proxy_of(edge.envoy_pid.unwrap()).as_deref(), Some("edge"));
+    assert_eq!(agent.supervisor.proxy_of(std::process::id()), None);
 }
 
 #[test]
 fn memory_and_processor_time_of_a_running_envoy_are_reported() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let used =
         |state: &portreeve_keeper::State| state.usage.filter(|u| u.resident > 10 << 20 && u.cpu_ms > 0);
     let state = agent.until("gateway", |_, state| used(state).is_some());
@@ -156,7 +156,7 @@ fn foreign_envoy_with_base_id_0_and_ours_do_not_clash() {
     // role.
     let mut foreign = Command::new(&spec.envoy).args(["--config-yaml", "{}", "-l", "off"]).spawn().unwrap();
     wait_for("a foreign Envoy", BOUND, || base_ids().contains(&0).then_some(()));
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     let first = agent.running("gateway");
     assert!(base_ids().contains(&0) && first.base_id.is_some_and(|id| id > 0), "{first:?}");
     send(first.envoy_pid.unwrap(), Signal::SIGKILL);
@@ -170,7 +170,7 @@ fn foreign_envoy_with_base_id_0_and_ours_do_not_clash() {
 fn keeper_with_a_parent_ends_with_it() {
     let rig = Rig::new();
     let agent = rig.agent_that(Part::RunAndServe, true);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = agent.running("gateway");
     drop(agent);
     wait_for("the keeper's end", BOUND, || (!alive(state.keeper_pid)).then_some(()));

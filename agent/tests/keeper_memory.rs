@@ -62,7 +62,7 @@ fn envoy_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_
     for program in [spec.envoy.as_path(), Path::new(AGENT)] {
         assert!(fs::read(program).unwrap().len() > 1 << 20);
     }
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     let mut keeper = limited.keeper(rig.dir("gateway").path(), &rig.socket());
     let state = wait_for("a kill", BOUND * 3, || rig.state("gateway").filter(|state| state.memory_kills > 0));
     assert_eq!((state.last_exit.clone(), state.memory_limit), (Some(Exit::KILLED), Some(LIMIT)), "{state:?}");
@@ -73,7 +73,7 @@ fn envoy_that_the_kernel_ends_for_want_of_memory_is_told_from_one_that_somebody_
     // A process that was killed by a signal from another process isn't counted.
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
     send(before.envoy_pid.unwrap(), Signal::SIGKILL);
     let after = agent.until("gateway", |_, state| state.restarts == 1);

@@ -47,7 +47,7 @@ fn envoy_that_is_not_roots_binds_udp_port_53() {
     spec.envoy = copy(&spec.envoy, &home, false);
     spec.extra_args = vec!["--config-yaml".into(), LISTENER.into()];
     let agent = rig.agent_that(Part::Nothing, false);
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     let dir = rig.dir("gateway");
     for path in [home.join("keepers"), dir.path().to_path_buf(), dir.spec()] {
         chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();

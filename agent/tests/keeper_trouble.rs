@@ -22,7 +22,7 @@ fn crash_loop_keeps_to_the_backoff_says_why_and_ends_with_a_better_spec() {
     let mut spec = rig.spec("gateway");
     spec.extra_args = vec!["--no-such-flag".into()];
     let begun = Instant::now();
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     let state = agent.until("gateway", |_, state| state.restarts == 4 && state.phase == Phase::Backoff);
     let least = Duration::from_millis(100 + 200 + 400 + 800);
     assert!(begun.elapsed() >= least, "4 restarts after {:?}", begun.elapsed());
@@ -31,7 +31,7 @@ fn crash_loop_keeps_to_the_backoff_says_why_and_ends_with_a_better_spec() {
     assert!(state.backoff_until_ms.is_some());
     let log = fs::read_to_string(rig.dir("gateway").envoy_log()).unwrap();
     assert!(log.contains("--no-such-flag"), "{log}");
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let state = agent.running("gateway");
     assert_eq!((state.restarts, state.backoff_until_ms), (5, None));
 }
@@ -40,7 +40,7 @@ fn crash_loop_keeps_to_the_backoff_says_why_and_ends_with_a_better_spec() {
 fn state_that_cannot_be_written_is_written_when_it_can_be() {
     let rig = Rig::new();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let before = agent.running("gateway");
     // A directory in the place of the temporary file: a failure that also affects root, and that can be undone.
     let in_the_way = rig.dir("gateway").state().with_extension(format!("tmp{}", before.keeper_pid));
@@ -59,14 +59,14 @@ fn envoy_that_cannot_be_executed_is_named_in_the_state_or_the_log() {
     let agent = rig.agent();
     let mut spec = rig.spec("gateway");
     spec.envoy = "/nonexistent/envoy".into();
-    agent.keepers.ensure(spec.clone()).unwrap();
+    agent.supervisor.ensure(spec.clone()).unwrap();
     let state = agent.until("gateway", |_, state| state.restarts > 0);
     let reason = "/nonexistent/envoy: No such file or directory (os error 2)";
     assert_eq!(state.last_exit, Some(Exit::Error(reason.into())));
     spec.envoy = rig.dir("gateway").path().join("garbage");
     fs::write(&spec.envoy, "#!/nonexistent/interpreter\n").unwrap();
     fs::set_permissions(&spec.envoy, fs::Permissions::from_mode(0o755)).unwrap();
-    agent.keepers.ensure(spec).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
     agent.until("gateway", |_, state| state.last_exit == Some(Exit::Code(1)));
     let log = fs::read_to_string(rig.dir("gateway").envoy_log()).unwrap();
     assert!(log.contains("garbage: No such file or directory"), "{log}");
@@ -94,7 +94,7 @@ fn broken_spec_is_an_error_that_names_the_file_and_the_agent_mends_it() {
     }
     fs::write(dir.state(), "{").unwrap();
     let agent = rig.agent();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     assert_eq!(agent.running("gateway").restarts, 0);
 }
 
@@ -103,8 +103,8 @@ fn keeper_that_cannot_be_started_is_a_fault_and_not_a_spin() {
     let rig = Rig::new();
     fs::create_dir_all(rig.dir("gateway").keeper_log()).unwrap();
     let agent = rig.agent_that(Part::Run, false);
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
-    let fault = wait_for("a fault", BOUND, || agent.keepers.status().get("gateway")?.fault.clone());
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
+    let fault = wait_for("a fault", BOUND, || agent.supervisor.status().get("gateway")?.fault.clone());
     assert!(fault.contains("Is a directory"), "{fault}");
 }
 
@@ -115,8 +115,8 @@ fn health_listener_answers_and_nothing_else_listens() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut spec = rig.spec("edge");
     spec.health_listener = Some(port);
-    agent.keepers.ensure(spec).unwrap();
-    agent.keepers.ensure(rig.spec("gateway")).unwrap();
+    agent.supervisor.ensure(spec).unwrap();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
     let [edge, gateway] = ["edge", "gateway"].map(|name| agent.running(name).envoy_pid.unwrap());
     let get = |path: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;

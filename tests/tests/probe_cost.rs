@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use portreeve_agent::identity::{Door, Identity};
-use portreeve_agent::keepers::Keepers;
 use portreeve_agent::local::Local;
 use portreeve_agent::prober;
+use portreeve_agent::supervisor::Supervisor;
 use portreeve_agent::translate::Families;
 use portreeve_agent::world::World;
 use portreeve_api::pod::Pod;
@@ -98,8 +98,8 @@ fn a_thousand_targets_twice_a_second() -> Result<()> {
     });
     let directory = tempfile::tempdir()?;
     let (run_dir, socket) = (directory.path().to_path_buf(), directory.path().join("agent.sock"));
-    let keepers = Keepers::new(run_dir, vec!["false".into()], socket, false)?;
-    let local = Local::new("n", world(port)?, Door::new(Identity::Kernel, "n", keepers));
+    let supervisor = Supervisor::new(run_dir, vec!["false".into()], socket, false)?;
+    let local = Local::new("n", world(port)?, Door::new(Identity::Kernel, "n", supervisor));
     let mut own = local.health.own();
     let prober = netns.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -13,7 +13,7 @@ use super::peer::witnessed;
 use super::refusals::{Refusals, Refused};
 use super::seats::{Seat, Seats};
 use super::{Identity, peer};
-use crate::keepers::Keepers;
+use crate::supervisor::Supervisor;
 use crate::world::ProxyId;
 
 /// Maximum number of connections of one pod, one NodeProxy or one keeper. An Envoy has one, or two during a hot
@@ -66,7 +66,7 @@ struct Caller {
 pub struct Door {
     identity: Identity,
     node: String,
-    keepers: Keepers,
+    supervisor: Supervisor,
     /// The agent's own pod. A process in it is not the pod's Envoy: only a keeper's child is a proxy.
     own: Option<String>,
     connections: Seats<Guest>,
@@ -79,8 +79,8 @@ pub struct Door {
 // === impl Door ===
 
 impl Door {
-    /// Creates the access control for the agent of `node`, whose NodeProxies run under `keepers`.
-    pub fn new(identity: Identity, node: &str, keepers: Keepers) -> Self {
+    /// Creates the access control for the agent of `node`, whose NodeProxies run under `supervisor`.
+    pub fn new(identity: Identity, node: &str, supervisor: Supervisor) -> Self {
         if identity == Identity::Claimed {
             tracing::warn!(
                 "--identity=claimed: every process that reaches the socket may pose as any proxy of this node"
@@ -92,7 +92,7 @@ impl Door {
         };
         let refusals = Mutex::default();
         let (connections, streams, budgets) = (Seats::default(), Seats::default(), Mutex::default());
-        Self { identity, node: node.to_string(), keepers, own, connections, streams, budgets, refusals }
+        Self { identity, node: node.to_string(), supervisor, own, connections, streams, budgets, refusals }
     }
 
     /// Returns how proxies are identified.
@@ -235,10 +235,10 @@ impl Door {
             }
             Place::Pod(_) | Place::Outside => {}
         }
-        if let Some(name) = self.keepers.proxy_of(pid) {
+        if let Some(name) = self.supervisor.proxy_of(pid) {
             return Ok(Who::Proxy(name.into()));
         }
-        if let Some(name) = self.keepers.keeper_of(pid) {
+        if let Some(name) = self.supervisor.keeper_of(pid) {
             return Ok(Who::Keeper(name.into()));
         }
         // The last line belongs to the unified hierarchy, if there is one.
@@ -288,13 +288,13 @@ mod tests {
 
     use super::{CONNECTIONS, Caller, Door, Refused, STRANGERS, STREAMS, Who};
     use crate::identity::Identity;
-    use crate::keepers::Keepers;
+    use crate::supervisor::Supervisor;
     use crate::world::ProxyId;
 
     fn mk_door(dir: &tempfile::TempDir, identity: Identity) -> Door {
         let run_dir = dir.path().to_path_buf();
         let socket = run_dir.join("agent.sock");
-        Door::new(identity, "n1", Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap())
+        Door::new(identity, "n1", Supervisor::new(run_dir, vec!["false".into()], socket, false).unwrap())
     }
 
     /// Returns a peer that is already identified.

@@ -33,8 +33,8 @@ use crate::claims::Transport;
 use crate::claims::strangers::{Stranger, Strangers};
 use crate::identity::Identity;
 use crate::identity::cgroup::{Place, place};
-use crate::keepers::Keepers;
 use crate::local::Local;
+use crate::supervisor::Supervisor;
 use crate::translate::Families;
 use crate::translate::bind::Bind;
 use crate::world::{ProxyId, World};
@@ -50,7 +50,7 @@ const SOON: Duration = Duration::from_millis(50);
 /// What is known about the sockets of this network namespace.
 pub struct Watch {
     local: Arc<Local>,
-    keepers: Keepers,
+    supervisor: Supervisor,
     families: Families,
     /// Known owners, by inode.
     known: HashMap<u32, Whose>,
@@ -69,10 +69,10 @@ pub struct Watch {
 
 impl Watch {
     /// Creates the watch and makes the first check.
-    pub fn begin(local: Arc<Local>, keepers: Keepers, families: Families) -> Self {
+    pub fn begin(local: Arc<Local>, supervisor: Supervisor, families: Families) -> Self {
         let (known, unread, open, round) = Default::default();
         let mut watch =
-            Self { local, keepers, families, known, unread, open, round, begun: false, failing: false };
+            Self { local, supervisor, families, known, unread, open, round, begun: false, failing: false };
         watch.look();
         watch
     }
@@ -93,7 +93,7 @@ impl Watch {
             })
             .await?;
             let gateways = self.local.read(World::gateways_on_host);
-            self.round = Round::ask(&self.keepers, &gateways, &self.open).await;
+            self.round = Round::ask(&self.supervisor, &gateways, &self.open).await;
         }
     }
 
@@ -164,12 +164,12 @@ impl Watch {
         if asked.is_empty() {
             return;
         }
-        let found = holder::holders(asked.clone(), &self.keepers.envoys());
-        let users = self.keepers.users_in_pods();
+        let found = holder::holders(asked.clone(), &self.supervisor.envoys());
+        let users = self.supervisor.users_in_pods();
         for (inode, one) in asked.iter().filter_map(|inode| sockets.get_key_value(inode)) {
             let again = matches!(self.known.get(inode), Some(Whose::Stranger { .. }));
             let whose = match found.get(inode) {
-                None if self.keepers.are_in_pods() => {
+                None if self.supervisor.are_in_pods() => {
                     self.unread.insert(*inode, one.user);
                     Whose::Unread { guess: self.begun }
                 }
@@ -199,7 +199,7 @@ impl Watch {
     }
 
     fn is_ours(&self, pid: u32) -> bool {
-        if self.keepers.proxy_of(pid).is_some() {
+        if self.supervisor.proxy_of(pid).is_some() {
             return true;
         }
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::fs;
 use super::holder::title;
 use super::whose::Whose;
 use crate::identity::cgroup::{Place, place};
-use crate::keepers::Keepers;
+use crate::supervisor::Supervisor;
 use crate::world::Tenant;
 
 use portreeve_xds::Name;
@@ -40,15 +40,15 @@ pub(super) struct Suspects {
 
 impl Round {
     /// Asks the keepers of `gateways` about these sockets, each with its user.
-    pub(super) async fn ask(keepers: &Keepers, gateways: &BTreeSet<Name>, open: &[(u32, u32)]) -> Self {
+    pub(super) async fn ask(supervisor: &Supervisor, gateways: &BTreeSet<Name>, open: &[(u32, u32)]) -> Self {
         let open = &open[..open.len().min(LIMIT)];
         if open.is_empty() {
             return Self::default();
         }
-        let users = keepers.users_in_pods();
+        let users = supervisor.users_in_pods();
         let put: Vec<u32> =
             open.iter().filter(|(_, user)| users.contains(user)).map(|(inode, _)| *inode).collect();
-        let held = if put.is_empty() { None } else { keepers.held_in_pods(gateways, &put).await };
+        let held = if put.is_empty() { None } else { supervisor.held_in_pods(gateways, &put).await };
         let asked = open.iter().map(|(inode, _)| *inode).collect();
         Self { asked, put: put.into_iter().collect(), held }
     }

@@ -13,10 +13,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::own::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
-use crate::keepers::Keepers;
 use crate::local::Local;
 use crate::status::leaving;
 use crate::status::node_report::{Facts, Pace, said};
+use crate::supervisor::Supervisor;
 
 mod older_schema;
 mod sessions;
@@ -37,21 +37,21 @@ const ANSWER: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// None that ends it: failures are logged once and tried again.
-pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow::Result<()> {
-    let (mut changes, mut proxies) = (local.changes(), keepers.watch());
+pub async fn run(client: Client, local: Arc<Local>, supervisor: Supervisor) -> anyhow::Result<()> {
+    let (mut changes, mut proxies) = (local.changes(), supervisor.watch());
     let mut pace = Pace::default();
     let mut failing = false;
     let mut lacking = BTreeSet::new();
     loop {
         let now = Timestamp::now();
-        let (mut report, leaving) = look(&local, &keepers, &pace.last(), now);
+        let (mut report, leaving) = look(&local, &supervisor, &pace.last(), now);
         let mut wait = pace.wait(&report, now);
         // Nobody says when a session ends.
         if leaving {
             wait = wait.min(LEAVING);
         }
         if wait.is_zero() {
-            sessions::fill(&mut report, &keepers).await;
+            sessions::fill(&mut report, &supervisor).await;
             let outcome = write(&client, local.node(), &report, now).await;
             if let Ok(found) = &outcome {
                 told(&mut lacking, found);
@@ -80,11 +80,11 @@ pub async fn run(client: Client, local: Arc<Local>, keepers: Keepers) -> anyhow:
 /// The report as it is to be now, and whether endpoints are on their way out.
 fn look(
     local: &Local,
-    keepers: &Keepers,
+    supervisor: &Supervisor,
     before: &NodeReportStatus,
     now: Timestamp,
 ) -> (NodeReportStatus, bool) {
-    let kept = keepers.status();
+    let kept = supervisor.status();
     let statuses = local.statuses().borrow().clone();
     local.read(|world| {
         let leaving = world.terminating().next().is_some();

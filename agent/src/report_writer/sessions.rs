@@ -8,15 +8,15 @@ use portreeve_keeper::envoy::statistics::Prefix;
 use tokio::time::timeout;
 
 use crate::envoy::stats;
-use crate::keepers::Keepers;
+use crate::supervisor::Supervisor;
 
 /// How long a report waits for the proxies' answers.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Asks all running proxies at once and writes their numbers into the report. A proxy that does not answer in time has none.
-pub(super) async fn fill(report: &mut NodeReportStatus, keepers: &Keepers) {
+pub(super) async fn fill(report: &mut NodeReportStatus, supervisor: &Supervisor) {
     let Ok(udp) = "udp.".parse::<Prefix>() else { return };
-    let answers = keepers.statistics(&[udp]).into_iter();
+    let answers = supervisor.statistics(&[udp]).into_iter();
     let answers = answers.map(|(name, answer)| async move { (name, timeout(PATIENCE, answer).await) });
     for (name, answer) in join_all(answers).await {
         let Ok(Some(text)) = answer else { continue };

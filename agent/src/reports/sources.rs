@@ -7,9 +7,9 @@ use portreeve_runtime::now_ms;
 
 use super::Reports;
 use super::herald::Herald;
-use crate::keepers::Keepers;
 use crate::local::Local;
 use crate::status::of_proxies;
+use crate::supervisor::Supervisor;
 use crate::world::World;
 
 /// Reports the unhealthy endpoints of this node, the status of its Plans, and the state of its NodeProxies. Never
@@ -21,10 +21,10 @@ use crate::world::World;
 pub async fn run(
     reports: Reports,
     local: Arc<Local>,
-    (keepers, has_envoy): (Keepers, bool),
+    (supervisor, has_envoy): (Supervisor, bool),
 ) -> anyhow::Result<()> {
     let (mut own, mut statuses, mut changes) = (local.health.own(), local.statuses(), local.changes());
-    let (mut wanted, mut kept) = (local.proxy_changes(), keepers.watch());
+    let (mut wanted, mut kept) = (local.proxy_changes(), supervisor.watch());
     let mut herald = Herald::default();
     loop {
         // Before the hub has requested probes, an empty list of unhealthy endpoints would be meaningless.
@@ -98,7 +98,7 @@ mod tests {
     struct Rig {
         local: Arc<Local>,
         reports: Reports,
-        keepers: Keepers,
+        supervisor: Supervisor,
         _dir: tempfile::TempDir,
     }
 
@@ -109,8 +109,8 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (run_dir, socket) = (dir.path().to_owned(), dir.path().join("agent.sock"));
-            let keepers = Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap();
-            let door = Door::new(Identity::Claimed, "n", keepers.clone());
+            let supervisor = Supervisor::new(run_dir, vec!["false".into()], socket, false).unwrap();
+            let door = Door::new(Identity::Claimed, "n", supervisor.clone());
             let local = Local::new("n", World::new(Families::V4), door);
             local.change(|world| {
                 ["old", "new"].into_iter().for_each(|uid| world.apply_pod(mk_pod(uid)));
@@ -120,12 +120,12 @@ mod tests {
                 }
                 world.health_targets();
             });
-            Self { local, reports: Reports::new(1), keepers, _dir: dir }
+            Self { local, reports: Reports::new(1), supervisor, _dir: dir }
         }
 
         /// Runs the task concurrently with these steps.
         async fn beside(&self, steps: impl Future<Output = ()>) {
-            let task = run(self.reports.clone(), self.local.clone(), (self.keepers.clone(), false));
+            let task = run(self.reports.clone(), self.local.clone(), (self.supervisor.clone(), false));
             tokio::select! {
                 ended = task => panic!("{ended:?}"),
                 done = tokio::time::timeout(Duration::from_secs(20), steps) => done.unwrap(),

@@ -15,7 +15,7 @@ use super::Statuses;
 use super::leaving::{Sockets, leaving};
 use crate::claims::{Denied, Transport};
 use crate::fleet::AnyFleet;
-use crate::keepers::{Status, Wanted};
+use crate::supervisor::{Status, Wanted};
 use crate::world::World;
 
 /// Between two writes, unless a phase changed.

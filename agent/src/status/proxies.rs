@@ -10,7 +10,7 @@ use portreeve_api::report::PlanStatus;
 use portreeve_keeper::{Phase, State};
 
 use super::{Statuses, cut};
-use crate::keepers::Status;
+use crate::supervisor::Status;
 use crate::world::{ProxyId, World};
 
 /// How long an Envoy may take to connect before that is told, in milliseconds. It is one second on a machine that has time.

@@ -18,7 +18,7 @@ use prost::Message;
 
 use super::node_report::{Facts, Pace, said};
 use super::*;
-use crate::keepers::{Status, Wanted};
+use crate::supervisor::{Status, Wanted};
 use crate::translate::Families;
 use crate::world::{ProxyId, World};
 

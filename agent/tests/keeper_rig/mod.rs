@@ -19,7 +19,7 @@ use futures::{Stream, StreamExt as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portreeve_agent::envoy::locate;
-use portreeve_agent::keepers::{Keepers, Status};
+use portreeve_agent::supervisor::{Status, Supervisor};
 use portreeve_keeper::dir::Dir;
 use portreeve_keeper::envoy::Family;
 use portreeve_keeper::{Phase, Spec, State};
@@ -39,7 +39,7 @@ pub(crate) struct Rig {
 /// An agent in its own runtime. Nothing of it continues after a drop, as after SIGKILL.
 pub(crate) struct Agent {
     runtime: Option<Runtime>,
-    pub(crate) keepers: Keepers,
+    pub(crate) supervisor: Supervisor,
     keepers_dir: PathBuf,
 }
 
@@ -98,23 +98,24 @@ impl Rig {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let command = vec![OsString::from(program)];
-        let keepers = Keepers::new(self.temp.path().to_owned(), command, self.socket(), with_parent).unwrap();
+        let supervisor =
+            Supervisor::new(self.temp.path().to_owned(), command, self.socket(), with_parent).unwrap();
         let _entered = runtime.enter();
         if part == Part::RunAndServe {
             let fresh = self.temp.path().join("new.sock");
             let listener = UnixListener::bind(&fresh).unwrap();
             fs::rename(&fresh, self.socket()).unwrap();
             let server = tonic::transport::Server::builder()
-                .add_service(keepers.service())
+                .add_service(supervisor.service())
                 .add_service(AggregatedDiscoveryServiceServer::new(EmptyAds))
                 .serve_with_incoming(UnixListenerStream::new(listener));
             runtime.handle().spawn(server);
         }
         if part != Part::Nothing {
-            let running = keepers.clone();
+            let running = supervisor.clone();
             runtime.handle().spawn(async move { running.run().await });
         }
-        Agent { keepers, keepers_dir: self.temp.path().join("keepers"), runtime: Some(runtime) }
+        Agent { supervisor, keepers_dir: self.temp.path().join("keepers"), runtime: Some(runtime) }
     }
 
     /// Returns the last state that the keeper of `name` wrote.
@@ -172,7 +173,7 @@ impl Agent {
 
     /// Waits until the status of `name` satisfies `wanted`, and returns its state.
     pub(crate) fn until(&self, name: &str, wanted: impl Fn(&Status, &State) -> bool) -> State {
-        let mut status = self.keepers.watch();
+        let mut status = self.supervisor.watch();
         let reached = async {
             let of_name = |all: &std::collections::BTreeMap<String, Status>| {
                 let status = all.get(name);
@@ -181,7 +182,7 @@ impl Agent {
             status.wait_for(of_name).await.unwrap()[name].state.clone().unwrap()
         };
         let reached = self.block_on(async { tokio::time::timeout(BOUND, reached).await });
-        reached.unwrap_or_else(|_| panic!("not reached: {:#?}", self.keepers.status().get(name)))
+        reached.unwrap_or_else(|_| panic!("not reached: {:#?}", self.supervisor.status().get(name)))
     }
 
     /// Waits until `name` runs under an attached keeper with the wanted spec.

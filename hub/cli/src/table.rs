@@ -6,9 +6,9 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
 use portreeve_agent::fleet::{Answers, Findings, Proxy};
-use portreeve_agent::keepers::{Keepers, Status};
 use portreeve_agent::local::Local;
 use portreeve_agent::status::trouble;
+use portreeve_agent::supervisor::{Status, Supervisor};
 use portreeve_agent::world::ProxyId;
 use portreeve_api::model::{Balancer, Listener, Plan, Protocol};
 use portreeve_runtime::now_ms;
@@ -75,9 +75,9 @@ pub enum State {
 }
 
 /// Returns the current table.
-pub fn now(local: &Local, keepers: &Keepers) -> Table {
-    let status = keepers.status();
-    let told = |name: &str, text: String| match keepers.last_words(name) {
+pub fn now(local: &Local, supervisor: &Supervisor) -> Table {
+    let status = supervisor.status();
+    let told = |name: &str, text: String| match supervisor.last_words(name) {
         Some(words) if !words.is_empty() => format!("{text}; its log says: {words}"),
         _ => format!("{text}; its log is empty"),
     };

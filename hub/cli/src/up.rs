@@ -13,11 +13,11 @@ use notify::{RecursiveMode, Watcher};
 use portreeve_agent::directory::Hold;
 use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::identity::Identity;
-use portreeve_agent::keepers::Keepers;
 use portreeve_agent::link::Link;
 use portreeve_agent::names;
 use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{Agent, MAX_STALE, Setup, spawn};
+use portreeve_agent::supervisor::Supervisor;
 use portreeve_agent::translate::Defaults;
 use portreeve_hub::auth::Door;
 use portreeve_hub::feed::Feed;
@@ -116,7 +116,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let said = verdict.subscribe();
     tasks.spawn(
         "table",
-        show((agent.local.clone(), agent.keepers.clone()), args.check.then_some(verdict), asked.clone()),
+        show((agent.local.clone(), agent.supervisor.clone()), args.check.then_some(verdict), asked.clone()),
     );
     let ours = args.run_dir.is_none().then_some(run_dir);
     tasks.spawn_graceful("end", end(agent, asked, shutdown, ours));
@@ -238,7 +238,7 @@ fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
 
 /// Prints the table once it has changed and settled. With a check, runs the check once all listeners are active.
 async fn show(
-    (local, keepers): (Arc<portreeve_agent::local::Local>, Keepers),
+    (local, supervisor): (Arc<portreeve_agent::local::Local>, Supervisor),
     check: Option<watch::Sender<Option<Vec<String>>>>,
     asked: Shutdown,
 ) -> anyhow::Result<()> {
@@ -246,7 +246,7 @@ async fn show(
     let mut shown = Table::default();
     let begun = tokio::time::Instant::now();
     loop {
-        let now = table::now(&local, &keepers);
+        let now = table::now(&local, &supervisor);
         let settled = !now.rows.is_empty() && now.rows.iter().all(|r| r.state != State::Pending);
         if now != shown && (settled || check.is_none()) {
             tell(format_args!("\n{}", table::render(&now, layout::width())));
@@ -269,7 +269,7 @@ async fn end(agent: Agent, asked: Shutdown, shutdown: Shutdown, ours: Option<Pat
         caught = asked.on_signal() => caught?,
         () = shutdown.wait() => {}
     }
-    let left = agent.keepers.stop_all(Duration::ZERO).await;
+    let left = agent.supervisor.stop_all(Duration::ZERO).await;
     shutdown.begin();
     if !left.is_empty() {
         bail!("these proxies did not end: {}", left.join(", "));

@@ -137,13 +137,13 @@ fn silent_name_keeps_only_the_proxies_of_its_plans_from_knowing_what_is_gone() {
 /// Opens a stream as pod `p` with a world like this one's; how long it took, on a clock that stands still otherwise.
 async fn opens(rig: Rig) -> std::time::Duration {
     use crate::identity::{Door, Identity};
-    use crate::keepers::Keepers;
     use crate::local::Local;
+    use crate::supervisor::Supervisor;
     use portreeve_xds::{Hello, Node, Peer, Source};
     let dir = tempfile::tempdir().unwrap();
     let (run_dir, socket) = (dir.path().to_owned(), dir.path().join("agent.sock"));
-    let keepers = Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap();
-    let local = Local::new("n", rig.world, Door::new(Identity::Claimed, "n", keepers));
+    let supervisor = Supervisor::new(run_dir, vec!["false".into()], socket, false).unwrap();
+    let local = Local::new("n", rig.world, Door::new(Identity::Claimed, "n", supervisor));
     let hello = Hello {
         stream: 1,
         node: Node { id: "p".into(), ..Node::default() },

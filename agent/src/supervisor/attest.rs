@@ -101,7 +101,7 @@ pub(super) mod tests {
 
     use super::{KernelFile, device_of, holds_lock};
     use crate::identity::{Door, Identity};
-    use crate::keepers::Keepers;
+    use crate::supervisor::Supervisor;
 
     const LOCKS: &str = "1: FLOCK  ADVISORY  READ 19461 fe:00:10 0 EOF\n\
                          2: FLOCK  ADVISORY  WRITE 13091 fe:00:20 0 EOF\n\
@@ -150,7 +150,7 @@ pub(super) mod tests {
     }
 
     /// Runs a test of [`super::super`] again in a mount namespace of its own; true in there.
-    pub(in crate::keepers) fn in_sandbox(test: &str) -> bool {
+    pub(in crate::supervisor) fn in_sandbox(test: &str) -> bool {
         if std::env::var_os(SANDBOX).is_some() {
             return true;
         }
@@ -158,7 +158,7 @@ pub(super) mod tests {
         let output = Command::new("unshare")
             .args(if root { &["--mount"][..] } else { &["--mount", "--map-root-user"] })
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", &format!("keepers::{test}")])
+            .args(["--exact", "--nocapture", &format!("supervisor::{test}")])
             .env(SANDBOX, "1")
             .output()
             .unwrap();
@@ -168,7 +168,7 @@ pub(super) mod tests {
         false
     }
 
-    pub(in crate::keepers) fn mount_at(kind: &str, at: &Path, options: Option<&str>) {
+    pub(in crate::supervisor) fn mount_at(kind: &str, at: &Path, options: Option<&str>) {
         fs::create_dir_all(at).unwrap();
         mount(Some(kind), at, Some(kind), MsFlags::empty(), options).unwrap();
     }
@@ -199,8 +199,8 @@ pub(super) mod tests {
         // Nor does a child of the stranger's get what the gateway is to have.
         let run_dir = temp.path().join("run");
         let socket = run_dir.join("agent.sock");
-        let keepers = Keepers::new(run_dir, vec!["false".into()], socket, false).unwrap();
-        let door = Door::new(Identity::Kernel, "n1", keepers);
+        let supervisor = Supervisor::new(run_dir, vec!["false".into()], socket, false).unwrap();
+        let door = Door::new(Identity::Kernel, "n1", supervisor);
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let peer = Peer { pid: i32::try_from(child.id()).ok(), ..Peer::default() };
         let refused = door.proxy(&peer, "nodeproxy/gateway");

@@ -207,7 +207,7 @@ pub(super) mod tests {
 
     use super::{Book, Wish};
 
-    pub(in crate::keepers) fn mk_order(memory_limit: Option<u64>) -> Order {
+    pub(in crate::supervisor) fn mk_order(memory_limit: Option<u64>) -> Order {
         let spec = Spec {
             name: "gateway".into(),
             envoy: "/envoy".into(),

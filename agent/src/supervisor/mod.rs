@@ -1,4 +1,4 @@
-//! The agent's side of the keepers: which proxies there are to be, and how they are. Entry point: [`Keepers`].
+//! The agent's side of the keepers: which proxies there are to be, and how they are. Entry point: [`Supervisor`].
 //!
 //! Every pass compares what is wanted with what is there (an attached keeper, a held lock, nothing) and takes one step per
 //! proxy, so whatever an agent left half done when it was killed, the next one completes.
@@ -38,7 +38,7 @@ use book::{Book, Wish};
 use pods::Embodiment;
 use questions::Questions;
 
-/// How long [`Keepers::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
+/// How long [`Supervisor::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
 const STOP_MARGIN: Duration = Duration::from_secs(8);
 
 /// How far back an Envoy's log is looked through for what it died of.
@@ -108,13 +108,13 @@ struct Shared {
 
 /// All keepers of one agent. Clones are the same.
 #[derive(Clone)]
-pub struct Keepers {
+pub struct Supervisor {
     shared: Arc<Shared>,
 }
 
-// === impl Keepers ===
+// === impl Supervisor ===
 
-impl Keepers {
+impl Supervisor {
     /// The keepers under `run_dir`, which is made when it is not there. `exe_command` starts a binary that has the roles `keep`
     /// and `launch`; keepers dial `agent_socket`; those `with_parent` end with this process. Nothing happens before [`Self::run`].
     ///
@@ -327,20 +327,20 @@ mod tests {
     fn order_that_cannot_be_written_is_shown_and_written_once_it_can_be() {
         let run_dir = tempfile::tempdir().unwrap();
         let socket = run_dir.path().join("agent.sock");
-        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        let supervisor = Supervisor::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
         // A file where the directory is to be: a failure that also root has, and that goes away.
-        let dir = keepers.shared.dir("gateway");
+        let dir = supervisor.shared.dir("gateway");
         fs::write(dir.path(), "in the way").unwrap();
-        let error = keepers.ensure(mk_spec("gateway")).unwrap_err();
-        keepers.shared.pass();
-        assert_eq!(keepers.status()["gateway"].fault, Some(error.to_string()));
+        let error = supervisor.ensure(mk_spec("gateway")).unwrap_err();
+        supervisor.shared.pass();
+        assert_eq!(supervisor.status()["gateway"].fault, Some(error.to_string()));
         fs::remove_file(dir.path()).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while !dir.spec().exists() && std::time::Instant::now() < deadline {
-            keepers.shared.pass();
+            supervisor.shared.pass();
         }
         assert_eq!(Order::read(&dir.spec()).unwrap().spec, mk_spec("gateway"));
-        assert_ne!(keepers.status()["gateway"].fault, Some(error.to_string()));
+        assert_ne!(supervisor.status()["gateway"].fault, Some(error.to_string()));
     }
 
     #[test]
@@ -351,41 +351,41 @@ mod tests {
         let run_dir = tempfile::tempdir().unwrap();
         attest::tests::mount_at("tmpfs", run_dir.path(), Some("size=64k"));
         let socket = run_dir.path().join("agent.sock");
-        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        let supervisor = Supervisor::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
         let filler = run_dir.path().join("filler");
         let error = fs::write(&filler, vec![0; 1 << 17]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        let error = keepers.ensure(mk_spec("gateway")).unwrap_err().to_string();
+        let error = supervisor.ensure(mk_spec("gateway")).unwrap_err().to_string();
         assert!(error.contains("No space left"), "{error}");
-        keepers.shared.pass();
-        assert_eq!(keepers.status()["gateway"].fault.as_ref(), Some(&error));
+        supervisor.shared.pass();
+        assert_eq!(supervisor.status()["gateway"].fault.as_ref(), Some(&error));
         fs::remove_file(filler).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        let dir = keepers.shared.dir("gateway");
+        let dir = supervisor.shared.dir("gateway");
         while !Order::read(&dir.spec()).is_ok_and(|order| order.spec == mk_spec("gateway")) {
-            assert!(std::time::Instant::now() < deadline, "{:?}", keepers.status());
-            keepers.shared.pass();
+            assert!(std::time::Instant::now() < deadline, "{:?}", supervisor.status());
+            supervisor.shared.pass();
         }
-        keepers.shared.pass();
-        assert_ne!(keepers.status()["gateway"].fault, Some(error));
+        supervisor.shared.pass();
+        assert_ne!(supervisor.status()["gateway"].fault, Some(error));
     }
 
     #[test]
     fn spec_that_cannot_be_carried_out_says_why_until_it_is_mended_or_goes() {
         let run_dir = tempfile::tempdir().unwrap();
         let socket = run_dir.path().join("agent.sock");
-        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        let supervisor = Supervisor::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
         let long = "n".repeat(64);
         let broken = Spec { extra_bootstrap: Some("{".into()), ..mk_spec("gateway") };
         for spec in [mk_spec(&long), broken] {
-            let (name, error) = (spec.name.clone(), keepers.ensure(spec).unwrap_err());
-            keepers.shared.pass();
-            assert_eq!(keepers.status()[&name].fault, Some(error.to_string()));
+            let (name, error) = (spec.name.clone(), supervisor.ensure(spec).unwrap_err());
+            supervisor.shared.pass();
+            assert_eq!(supervisor.status()[&name].fault, Some(error.to_string()));
         }
-        keepers.ensure(mk_spec("gateway")).unwrap();
-        keepers.stop(&long, Duration::ZERO);
-        keepers.shared.pass();
-        let status = keepers.status();
+        supervisor.ensure(mk_spec("gateway")).unwrap();
+        supervisor.stop(&long, Duration::ZERO);
+        supervisor.shared.pass();
+        let status = supervisor.status();
         assert_eq!(status.keys().collect::<Vec<_>>(), ["gateway"]);
         assert!(
             !status["gateway"].fault.as_ref().is_some_and(|text| text.contains("bootstrap")),
@@ -397,12 +397,12 @@ mod tests {
     fn keepers_are_found_by_their_directories_and_none_without_any() {
         let run_dir = tempfile::tempdir().unwrap();
         let socket = run_dir.path().join("agent.sock");
-        let keepers = Keepers::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
+        let supervisor = Supervisor::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
         for name in ["b", "a", "no name"] {
             fs::create_dir(run_dir.path().join("keepers").join(name)).unwrap();
         }
-        assert_eq!(keepers.found().unwrap(), ["a", "b"]);
+        assert_eq!(supervisor.found().unwrap(), ["a", "b"]);
         fs::remove_dir_all(run_dir.path().join("keepers")).unwrap();
-        assert!(keepers.found().unwrap().is_empty());
+        assert!(supervisor.found().unwrap().is_empty());
     }
 }

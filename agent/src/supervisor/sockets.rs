@@ -1,4 +1,4 @@
-//! Which sockets the Envoys in pods hold: only their keepers can read that. Entry point: [`Keepers::held_in_pods`].
+//! Which sockets the Envoys in pods hold: only their keepers can read that. Entry point: [`Supervisor::held_in_pods`].
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use portreeve_xds::Name;
 use super::book::Book;
 use super::pods::PodKeeper;
 use super::questions::Told;
-use super::{Keepers, Shared};
+use super::{Shared, Supervisor};
 
 /// Keepers of this protocol and later ones tell which sockets their Envoys hold.
 const TELLING: u32 = 5;
 
-// === impl Keepers ===
+// === impl Supervisor ===
 
-impl Keepers {
+impl Supervisor {
     /// Whether NodeProxies run in pods.
     pub(crate) fn are_in_pods(&self) -> bool {
         self.shared.pods.get().is_some()
