@@ -42,6 +42,7 @@ pub mod supervisor;
 pub mod traces;
 pub mod translate;
 pub mod turn;
+pub mod witness;
 pub mod world;
 
 use portreeve_csi as csi;

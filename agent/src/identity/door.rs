@@ -8,12 +8,12 @@ use std::time::Instant;
 use portreeve_xds::{Budget, Load, Name, Pass, Peer, StreamGuard};
 use tonic::Status;
 
+use super::Identity;
 use super::cgroup::{self, Place};
-use super::peer::witnessed;
 use super::refusals::{Refusals, Refused};
 use super::seats::{Seat, Seats};
-use super::{Identity, peer};
 use crate::supervisor::Supervisor;
+use crate::witness::{Unseen, witnessed};
 use crate::world::ProxyId;
 
 /// Maximum number of connections of one pod, one NodeProxy or one keeper. An Envoy has one, or two during a hot
@@ -218,7 +218,7 @@ impl Door {
         match witnessed(peer, |pid| self.look(pid)) {
             Ok(Ok(who)) => who,
             Ok(Err(text)) => described(&text),
-            Err(unseen @ (peer::Unseen::Elsewhere | peer::Unseen::Ended)) => described(&unseen),
+            Err(unseen @ (Unseen::Elsewhere | Unseen::Ended)) => described(&unseen),
         }
     }
 

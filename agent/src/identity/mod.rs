@@ -1,13 +1,12 @@
 //! Identifies the peers of the agent's socket, by the kernel's information and never by their own claims. Entry point:
 //! [`Door`].
 //!
-//! A socket leads to a process ([`peer`]), and the process to its cgroup and pod ([`cgroup`]), or to the keeper of this
+//! A socket leads to a process ([`crate::witness`]), and the process to its cgroup and pod ([`cgroup`]), or to the keeper of this
 //! agent whose child it is, and so to a NodeProxy. `node.id` is only used in logs. Any other process is a stranger: it
 //! is refused with a message, counted ([`refusals`]), and can't crowd out other peers ([`seats`]).
 
 pub mod cgroup;
 mod door;
-pub mod peer;
 pub mod refusals;
 pub mod seats;
 

@@ -7,7 +7,7 @@ use portreeve_xds::{Name, Peer};
 
 use super::Local;
 use crate::claims::strangers::Strangers;
-use crate::supervisor::pods::Embodiment;
+use crate::supervisor::Embodiment;
 use crate::world::World;
 
 impl Embodiment for Local {

@@ -15,9 +15,9 @@ use portreeve_keeper::proto::{Heard, Holding, Instruction, Report, Statistics};
 use portreeve_keeper::spec::is_name;
 use portreeve_xds::{Name, Peer};
 
-use crate::identity::peer::witnessed;
-
-use super::{Shared, attest};
+use super::attest;
+use super::inner::Inner;
+use crate::witness::witnessed;
 
 /// How long a keeper has for its first report.
 const FIRST_REPORT: Duration = Duration::from_secs(5);
@@ -28,12 +28,12 @@ const INSTRUCTIONS: usize = 4;
 
 /// The gRPC service `portreeve.keeper.v1.Keepers`.
 pub struct Attachments {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 /// Ends its session when the stream is dropped.
 struct Attached {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
     name: String,
     /// The pod that the keeper is in; none for one that this agent, or an earlier one, started.
     pod: Option<Name>,
@@ -43,16 +43,16 @@ struct Attached {
 // === impl Attachments ===
 
 impl Attachments {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// Believes only the process that holds the lock of the directory it names: every pod can dial the agent's socket.
     /// Tells whether that process runs another build than this agent's.
     fn attest(&self, name: &str, peer: &Peer) -> Result<bool, Status> {
         let holds = |pid| {
-            let holds = is_name(name) && attest::holds_lock(pid, &self.shared.dir(name));
-            (pid, holds.then(|| self.shared.config.is_other_build(pid)))
+            let holds = is_name(name) && attest::holds_lock(pid, &self.inner.dir(name));
+            (pid, holds.then(|| self.inner.config.is_other_build(pid)))
         };
         let (peer, holder) = witnessed(peer, holds)
             .map_err(|unseen| Status::permission_denied(format!("no keeper of {name:?}: {unseen}")))?;
@@ -60,7 +60,7 @@ impl Attachments {
             return Ok(other_build);
         }
         tracing::warn!(name, peer, "a process that is not its keeper");
-        let why = match self.shared.pods() {
+        let why = match self.inner.pods() {
             Some(_) => "is in no pod that embodies it: such a pod is on this node, under the ServiceAccount that the agent's \
                         --gateways names, and has the annotation portreeve.dev/node-proxy"
                 .to_owned(),
@@ -79,7 +79,7 @@ impl keepers_server::Keepers for Attachments {
         request: Request<Streaming<Report>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
         let peer = Peer::of(request.extensions());
-        let embodied = self.shared.pods().and_then(|pods| pods.pod_of(&peer));
+        let embodied = self.inner.pods().and_then(|pods| pods.pod_of(&peer));
         let mut reports = request.into_inner();
         let first = timeout(FIRST_REPORT, reports.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no report"))??;
@@ -96,24 +96,24 @@ impl keepers_server::Keepers for Attachments {
         let name = state.name.clone();
         let outdated = state.protocol >= RENEWABLE && other_build;
         let id = match &pod {
-            Some(pod) => self.shared.book().attach_pod(pod.clone(), state, sender, peer.uid),
-            None => self.shared.book().attach(state, sender, outdated),
+            Some(pod) => self.inner.book().attach_pod(pod.clone(), state, sender, peer.uid),
+            None => self.inner.book().attach(state, sender, outdated),
         };
-        self.shared.wake.notify_one();
+        self.inner.wake.notify_one();
         tracing::info!(name, peer = peer.pid, pod = pod.as_deref(), "keeper attached");
-        let attached = Attached { shared: self.shared.clone(), name, pod, id };
+        let attached = Attached { inner: self.inner.clone(), name, pod, id };
         Ok(Response::new(Box::pin(stream(attached, reports, instructions))))
     }
 
     async fn answer(&self, request: Request<Streaming<Statistics>>) -> Result<Response<Heard>, Status> {
         let peer = Peer::of(request.extensions());
-        self.shared.answered(&peer, request.into_inner()).await?;
+        self.inner.answered(&peer, request.into_inner()).await?;
         Ok(Response::new(Heard {}))
     }
 
     async fn hold(&self, request: Request<Holding>) -> Result<Response<Heard>, Status> {
         let peer = Peer::of(request.extensions());
-        self.shared.told_held(&peer, request.into_inner())?;
+        self.inner.told_held(&peer, request.into_inner())?;
         Ok(Response::new(Heard {}))
     }
 }
@@ -145,13 +145,13 @@ impl Attached {
     fn report(&self, report: Report) {
         match State::try_from(report) {
             Ok(state) if state.name == self.name => match &self.pod {
-                Some(pod) => self.shared.book().report_pod(pod, self.id, state),
-                None => self.shared.book().report(self.id, state),
+                Some(pod) => self.inner.book().report_pod(pod, self.id, state),
+                None => self.inner.book().report(self.id, state),
             },
             Ok(state) => tracing::warn!(name = self.name, other = state.name, "a report for another proxy"),
             Err(error) => tracing::warn!(name = self.name, %error, "a report that means nothing"),
         }
-        self.shared.wake.notify_one();
+        self.inner.wake.notify_one();
     }
 }
 
@@ -159,9 +159,9 @@ impl Drop for Attached {
     fn drop(&mut self) {
         tracing::info!(name = self.name, pod = self.pod.as_deref(), "keeper detached");
         match &self.pod {
-            Some(pod) => self.shared.book().detach_pod(&self.name, pod, self.id),
-            None => self.shared.book().detach(&self.name, self.id),
+            Some(pod) => self.inner.book().detach_pod(&self.name, pod, self.id),
+            None => self.inner.book().detach(&self.name, self.id),
         }
-        self.shared.wake.notify_one();
+        self.inner.wake.notify_one();
     }
 }

@@ -133,7 +133,7 @@ pub(super) mod tests {
     #[test]
     fn device_of_a_mount_is_found_by_its_id() {
         let mounts =
-            "29 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n30 29 0:49 / /a\\040b rw - tmpfs tmpfs rw\n";
+            "29 1 254:0 / / rw inner:1 - ext4 /dev/vda rw\n30 29 0:49 / /a\\040b rw - tmpfs tmpfs rw\n";
         assert_eq!((device_of(mounts, 30), device_of(mounts, 31)), (Some((0, 49)), None));
     }
 

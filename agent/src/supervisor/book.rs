@@ -1,42 +1,20 @@
 //! The agent's memory of its keepers, behind one lock: wishes, sessions, child processes.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use portreeve_xds::Name;
 use tokio::process::Child;
-use tokio::sync::mpsc;
 
 use portreeve_keeper::backoff::Backoff;
-use portreeve_keeper::proto::instruction::What;
-use portreeve_keeper::proto::{Instruction, Stop};
 use portreeve_keeper::{Order, State};
 
-use super::pods::PodKeeper;
-use super::{Status, Wanted};
-
-/// The way to a keeper.
-pub(super) type Teller = mpsc::Sender<Instruction>;
+use super::pod_keeper::PodKeeper;
+use super::proxy_status::{Status, Wanted};
+use super::session::{Session, Teller, Wish};
 
 /// Keepers of this protocol and later ones know a memory limit and an extra bootstrap.
 const WITH_SETTINGS: u32 = 2;
-
-/// What is wanted of a proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wish {
-    Run(Order),
-    Stop(Duration),
-}
-
-/// One attached keeper.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) id: u64,
-    pub(super) sender: Teller,
-    pub(super) told: Option<Wish>,
-    /// The keeper is of another build than this agent, and can become of this one.
-    pub(super) outdated: bool,
-}
 
 /// One proxy.
 #[derive(Debug, Default)]
@@ -62,21 +40,6 @@ pub(super) struct Entry {
 pub(super) struct Book {
     pub(super) entries: BTreeMap<String, Entry>,
     sessions: u64,
-}
-
-// === impl Wish ===
-
-impl Wish {
-    /// The wish as the keeper hears it.
-    pub(super) fn instruction(&self) -> Instruction {
-        let what = match self {
-            Self::Run(order) => What::Spec(order.into()),
-            Self::Stop(drain) => {
-                What::Stop(Stop { drain_s: u32::try_from(drain.as_secs()).unwrap_or(u32::MAX) })
-            }
-        };
-        Instruction { what: Some(what) }
-    }
 }
 
 // === impl Book ===
@@ -205,7 +168,8 @@ pub(super) mod tests {
     use portreeve_keeper::{Order, Spec, State};
     use tokio::sync::mpsc;
 
-    use super::{Book, Wish};
+    use super::Book;
+    use crate::supervisor::session::Wish;
 
     pub(in crate::supervisor) fn mk_order(memory_limit: Option<u64>) -> Order {
         let spec = Spec {

@@ -6,10 +6,16 @@
 mod attach;
 mod attest;
 mod book;
+mod embodiment;
+mod inner;
 mod pass;
-pub mod pods;
+mod pod_keeper;
+mod pods;
+mod proxy_status;
 mod questions;
+mod session;
 mod sockets;
+mod statistics;
 mod step;
 
 use std::collections::BTreeMap;
@@ -17,26 +23,24 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use portreeve_keeper::dir::{Dir, replace};
-use portreeve_keeper::envoy::statistics::{self, Prefix};
+use portreeve_keeper::dir::Dir;
 use portreeve_keeper::predecessor::parent_of;
 use portreeve_keeper::proto::keepers_server::KeepersServer;
 use portreeve_keeper::spec::is_name;
-use portreeve_keeper::{Order, Phase, Spec, SpecError, State};
+use portreeve_keeper::{Order, Spec};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::envoy::stats::Answer;
-
 pub use attach::Attachments;
 pub(crate) use attest::holder_of;
-use book::{Book, Wish};
-use pods::Embodiment;
-use questions::Questions;
+pub use embodiment::Embodiment;
+pub use inner::EnsureError;
+use inner::{Config, Inner};
+pub use proxy_status::{Status, Wanted};
+use session::Wish;
 
 /// How long [`Supervisor::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.
 const STOP_MARGIN: Duration = Duration::from_secs(8);
@@ -44,72 +48,10 @@ const STOP_MARGIN: Duration = Duration::from_secs(8);
 /// How far back an Envoy's log is looked through for what it died of.
 const LAST_LINES: usize = 50;
 
-/// What an agent wants of a proxy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// It is to run.
-    Running,
-    /// It is to end.
-    Stopped,
-    /// Nobody said: a keeper of an earlier agent.
-    Unknown,
-}
-
-/// One proxy as the agent sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// What is wanted.
-    pub wanted: Wanted,
-    /// Whether its keeper is attached to this agent.
-    pub attached: bool,
-    /// Whether the attached keeper uses the wanted spec.
-    pub current: bool,
-    /// The keeper's last word: its report, or before it attached its file; [`None`] when there never was one.
-    pub state: Option<State>,
-    /// What is wrong with the keeper itself, in one line.
-    pub fault: Option<String>,
-}
-
-/// Why a proxy cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum EnsureError {
-    /// The spec cannot be carried out.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
-    /// The spec cannot be written.
-    #[error("{path}: {source}", path = path.display())]
-    Write {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// How keepers are started.
-#[derive(Debug)]
-struct Config {
-    keepers: PathBuf,
-    exe_command: Vec<OsString>,
-    agent_socket: PathBuf,
-    with_parent: bool,
-}
-
-struct Shared {
-    config: Config,
-    book: Mutex<Book>,
-    status: watch::Sender<BTreeMap<String, Status>>,
-    wake: Notify,
-    /// Who knows the pods that the keepers are in, where they are in pods.
-    pods: OnceLock<Weak<dyn Embodiment>>,
-    /// What keepers in pods were asked.
-    questions: Questions,
-}
-
 /// All keepers of one agent. Clones are the same.
 #[derive(Clone)]
 pub struct Supervisor {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 // === impl Supervisor ===
@@ -131,27 +73,27 @@ impl Supervisor {
         let config = Config { keepers, exe_command, agent_socket, with_parent };
         let status = watch::Sender::new(BTreeMap::new());
         let (pods, questions, book) = Default::default();
-        let shared = Shared { config, book, status, wake: Notify::new(), pods, questions };
-        Ok(Self { shared: Arc::new(shared) })
+        let inner = Inner { config, book, status, wake: Notify::new(), pods, questions };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Has NodeProxies run in pods: this agent starts no keeper. Once, before [`Self::run`].
     pub fn in_pods(&self, pods: Weak<dyn Embodiment>) {
         // What was said first holds.
-        let _ = self.shared.pods.set(pods);
+        let _ = self.inner.pods.set(pods);
     }
 
     /// The gRPC service that keepers attach to, for the server on the agent's socket.
     pub fn service(&self) -> KeepersServer<Attachments> {
-        KeepersServer::new(Attachments::new(self.shared.clone()))
+        KeepersServer::new(Attachments::new(self.inner.clone()))
     }
 
     /// Carries out what is wanted, for ever.
     pub async fn run(&self) {
         loop {
-            let pause = self.shared.pass();
+            let pause = self.inner.pass();
             // Woken or not, the next pass looks at everything.
-            let _ = timeout(pause, self.shared.wake.notified()).await;
+            let _ = timeout(pause, self.inner.wake.notified()).await;
         }
     }
 
@@ -161,12 +103,12 @@ impl Supervisor {
     /// [`EnsureError::Spec`]: an unusable spec; the proxy goes on as it was. [`EnsureError::Write`]: its directory can't be
     /// written, which [`Self::run`] tries again until it can.
     pub fn ensure(&self, spec: Spec) -> Result<(), EnsureError> {
-        let (name, dir) = (spec.name.clone(), self.shared.dir(&spec.name));
-        let mut book = self.shared.book();
+        let (name, dir) = (spec.name.clone(), self.inner.dir(&spec.name));
+        let mut book = self.inner.book();
         let outcome = match Order::new(spec, &dir) {
             Ok(order) => {
-                let in_pods = self.shared.pods.get().is_some();
-                let written = if in_pods { Ok(()) } else { self.shared.write(&dir, &order) };
+                let in_pods = self.inner.pods.get().is_some();
+                let written = if in_pods { Ok(()) } else { self.inner.write(&dir, &order) };
                 book.wish(&name, Wish::Run(order));
                 book.unwritten(&name, written.as_ref().err().map(ToString::to_string));
                 written
@@ -177,19 +119,19 @@ impl Supervisor {
             }
         };
         drop(book);
-        self.shared.wake.notify_one();
+        self.inner.wake.notify_one();
         outcome
     }
 
     /// Wants the proxy `name` to end after `drain`, and its directory to be gone. Idempotent; a name without a keeper is fine.
     pub fn stop(&self, name: &str, drain: Duration) {
         if is_name(name) {
-            self.shared.book().wish(name, Wish::Stop(drain));
+            self.inner.book().wish(name, Wish::Stop(drain));
         } else {
             // It was refused, so that there is nothing to stop.
-            self.shared.book().entries.remove(name);
+            self.inner.book().entries.remove(name);
         }
-        self.shared.wake.notify_one();
+        self.inner.wake.notify_one();
     }
 
     /// Stops all proxies that this agent knows or finds, and waits until they are gone; the names of those that are not.
@@ -199,7 +141,7 @@ impl Supervisor {
         let mut names: std::collections::BTreeSet<String> = status.borrow().keys().cloned().collect();
         names.extend(self.found().unwrap_or_default());
         names.iter().for_each(|name| self.stop(name, drain));
-        let there = |name: &String| self.shared.dir(name).path().exists();
+        let there = |name: &String| self.inner.dir(name).path().exists();
         let gone = async { while names.iter().any(there) && status.changed().await.is_ok() {} };
         // What is left afterwards is the answer.
         let _ = timeout(drain + STOP_MARGIN, gone).await;
@@ -208,7 +150,7 @@ impl Supervisor {
 
     /// What the Envoy under the keeper `name` wrote last of an error, or else its last line.
     pub fn last_words(&self, name: &str) -> Option<String> {
-        let text = fs::read(self.shared.dir(name).envoy_log()).ok()?;
+        let text = fs::read(self.inner.dir(name).envoy_log()).ok()?;
         let text = String::from_utf8_lossy(&text);
         let lines = || text.lines().rev().take(LAST_LINES).filter(|line| !line.trim().is_empty());
         let error = lines().find(|line| line.contains("[critical]") || line.contains("[error]"));
@@ -217,32 +159,12 @@ impl Supervisor {
 
     /// Every proxy that is wanted, attached or on its way out, by name.
     pub fn status(&self) -> BTreeMap<String, Status> {
-        self.shared.status.borrow().clone()
+        self.inner.status.borrow().clone()
     }
 
     /// [`Self::status`] as it changes.
     pub fn watch(&self) -> watch::Receiver<BTreeMap<String, Status>> {
-        self.shared.status.subscribe()
-    }
-
-    /// What the Envoys that run count, of the statistics whose names begin so: of those under this agent's own keepers, or of
-    /// those in pods, which their keepers ask. `chosen` names at least one.
-    pub fn statistics(&self, chosen: &[Prefix]) -> Vec<(String, Answer)> {
-        if self.shared.pods.get().is_some() {
-            return self.shared.ask_pods(chosen);
-        }
-        let runs = |status: &Status| status.state.as_ref().is_some_and(|state| state.phase == Phase::Running);
-        let running = self.status().into_iter().filter(|(_, status)| runs(status));
-        let asked = running.map(|(name, _)| {
-            let (socket, chosen) = (self.shared.dir(&name).admin(), chosen.to_vec());
-            let answer = async move {
-                let told = statistics::text(&socket, &chosen).await;
-                told.inspect_err(|error| tracing::debug!(socket = %socket.display(), %error, "no statistics"))
-                    .ok()
-            };
-            (name, answer.boxed())
-        });
-        asked.collect()
+        self.inner.status.subscribe()
     }
 
     /// The names of the keepers' directories that are there, whoever made them: what an agent that starts has to want or stop.
@@ -250,7 +172,7 @@ impl Supervisor {
     /// # Errors
     /// The directory of directories cannot be read. That there is none (any more, as when its agent ends) is no error.
     pub fn found(&self) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(&self.shared.config.keepers) {
+        let entries = match fs::read_dir(&self.inner.config.keepers) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?.filter_map(Result::ok),
         };
@@ -262,7 +184,7 @@ impl Supervisor {
 
     /// The processes of the Envoys that run, as their keepers say.
     pub(crate) fn envoys(&self) -> Vec<u32> {
-        let status = self.shared.status.borrow();
+        let status = self.inner.status.borrow();
         status.values().filter_map(|one| one.state.as_ref()?.envoy_pid).collect()
     }
 
@@ -277,41 +199,7 @@ impl Supervisor {
     /// The proxy whose living keeper the process `pid` is, by the kernel's word.
     pub fn keeper_of(&self, pid: u32) -> Option<String> {
         let names = self.found().ok()?;
-        names.into_iter().find(|name| attest::holds_lock(pid, &self.shared.dir(name)))
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Who knows the pods, where keepers are in pods.
-    fn pods(&self) -> Option<Arc<dyn Embodiment>> {
-        self.pods.get()?.upgrade()
-    }
-
-    fn dir(&self, name: &str) -> Dir {
-        Dir::new(self.config.keepers.join(name))
-    }
-
-    fn book(&self) -> MutexGuard<'_, Book> {
-        // The book is valid after every step of its owner.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes the order to its file, unless it is there.
-    fn write(&self, dir: &Dir, order: &Order) -> Result<(), EnsureError> {
-        let at = |path: &std::path::Path| {
-            let path = path.to_owned();
-            move |source| EnsureError::Write { path, source }
-        };
-        dir.create().map_err(at(dir.path()))?;
-        let path = dir.spec();
-        if Order::read(&path).is_ok_and(|written| written == *order) {
-            return Ok(());
-        }
-        let text = serde_json::to_vec_pretty(order)
-            .map_err(|source| SpecError::Parse { path: path.clone(), source })?;
-        replace(&path, &text).map_err(at(&path))
+        names.into_iter().find(|name| attest::holds_lock(pid, &self.inner.dir(name)))
     }
 }
 
@@ -329,15 +217,15 @@ mod tests {
         let socket = run_dir.path().join("agent.sock");
         let supervisor = Supervisor::new(run_dir.path().to_owned(), Vec::new(), socket, false).unwrap();
         // A file where the directory is to be: a failure that also root has, and that goes away.
-        let dir = supervisor.shared.dir("gateway");
+        let dir = supervisor.inner.dir("gateway");
         fs::write(dir.path(), "in the way").unwrap();
         let error = supervisor.ensure(mk_spec("gateway")).unwrap_err();
-        supervisor.shared.pass();
+        supervisor.inner.pass();
         assert_eq!(supervisor.status()["gateway"].fault, Some(error.to_string()));
         fs::remove_file(dir.path()).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while !dir.spec().exists() && std::time::Instant::now() < deadline {
-            supervisor.shared.pass();
+            supervisor.inner.pass();
         }
         assert_eq!(Order::read(&dir.spec()).unwrap().spec, mk_spec("gateway"));
         assert_ne!(supervisor.status()["gateway"].fault, Some(error.to_string()));
@@ -357,16 +245,16 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         let error = supervisor.ensure(mk_spec("gateway")).unwrap_err().to_string();
         assert!(error.contains("No space left"), "{error}");
-        supervisor.shared.pass();
+        supervisor.inner.pass();
         assert_eq!(supervisor.status()["gateway"].fault.as_ref(), Some(&error));
         fs::remove_file(filler).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        let dir = supervisor.shared.dir("gateway");
+        let dir = supervisor.inner.dir("gateway");
         while !Order::read(&dir.spec()).is_ok_and(|order| order.spec == mk_spec("gateway")) {
             assert!(std::time::Instant::now() < deadline, "{:?}", supervisor.status());
-            supervisor.shared.pass();
+            supervisor.inner.pass();
         }
-        supervisor.shared.pass();
+        supervisor.inner.pass();
         assert_ne!(supervisor.status()["gateway"].fault, Some(error));
     }
 
@@ -379,12 +267,12 @@ mod tests {
         let broken = Spec { extra_bootstrap: Some("{".into()), ..mk_spec("gateway") };
         for spec in [mk_spec(&long), broken] {
             let (name, error) = (spec.name.clone(), supervisor.ensure(spec).unwrap_err());
-            supervisor.shared.pass();
+            supervisor.inner.pass();
             assert_eq!(supervisor.status()[&name].fault, Some(error.to_string()));
         }
         supervisor.ensure(mk_spec("gateway")).unwrap();
         supervisor.stop(&long, Duration::ZERO);
-        supervisor.shared.pass();
+        supervisor.inner.pass();
         let status = supervisor.status();
         assert_eq!(status.keys().collect::<Vec<_>>(), ["gateway"]);
         assert!(

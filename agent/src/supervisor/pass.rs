@@ -1,4 +1,4 @@
-//! One look at every proxy, and one step for each. Entry point: [`Shared::pass`].
+//! One look at every proxy, and one step for each. Entry point: [`Inner::pass`].
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,9 +16,11 @@ use portreeve_keeper::proto::instruction::What;
 use portreeve_keeper::proto::{Instruction, Renew};
 use portreeve_keeper::{Exit, State, handover};
 
-use super::book::{Book, Entry, Wish};
+use super::attest;
+use super::book::{Book, Entry};
+use super::inner::{Config, Inner};
+use super::session::Wish;
 use super::step::{Step, There, next};
-use super::{Config, Shared, attest};
 
 /// Until the next look, while something is under way that tells nobody when it is done.
 const SOON: Duration = Duration::from_millis(50);
@@ -27,9 +29,9 @@ const ATTACH: Duration = Duration::from_secs(3);
 /// Until the next look, when all is well.
 const LATER: Duration = Duration::from_secs(1);
 
-// === impl Shared ===
+// === impl Inner ===
 
-impl Shared {
+impl Inner {
     /// Takes one step for every proxy, and publishes what came of it; how long to wait for the next pass.
     pub(super) fn pass(&self) -> Duration {
         if let Some(pods) = self.pods() {

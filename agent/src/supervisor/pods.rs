@@ -4,36 +4,17 @@
 use std::collections::BTreeMap;
 
 use portreeve_keeper::State;
-use portreeve_keeper::proto::instruction::What;
-use portreeve_keeper::proto::{Elder, Instruction};
-use portreeve_xds::{Name, Peer};
+use portreeve_keeper::proto::Elder;
+use portreeve_xds::Name;
 
-use super::Shared;
-use super::book::{Book, Entry, Session, Wish};
+use super::book::{Book, Entry};
+use super::inner::Inner;
+use super::pod_keeper::PodKeeper;
+use super::session::{Session, Teller, Wish};
 
-/// What is to be known of pods: the agent's world knows it.
-pub trait Embodiment: Send + Sync {
-    /// The pod that a peer is a process of, and the NodeProxy that it embodies.
-    fn pod_of(&self, peer: &Peer) -> Option<(Name, String)>;
+// === impl Inner ===
 
-    /// For each NodeProxy the pod that is to run it.
-    fn leaders(&self) -> BTreeMap<String, Name>;
-}
-
-/// A keeper in a pod.
-#[derive(Debug)]
-pub(super) struct PodKeeper {
-    session: Session,
-    state: State,
-    /// The Envoy that it was told to take over from.
-    elder: Option<Elder>,
-    /// The user that it runs as, and so its Envoy.
-    user: Option<u32>,
-}
-
-// === impl Shared ===
-
-impl Shared {
+impl Inner {
     /// Tells every keeper in a pod what there is to tell.
     pub(super) fn lead(&self, leaders: &BTreeMap<String, Name>) {
         let mut book = self.book();
@@ -46,13 +27,7 @@ impl Shared {
 
 impl Book {
     /// Attaches a keeper in a pod, in place of an older session of it; the session's id.
-    pub(super) fn attach_pod(
-        &mut self,
-        pod: Name,
-        state: State,
-        sender: super::book::Teller,
-        user: Option<u32>,
-    ) -> u64 {
+    pub(super) fn attach_pod(&mut self, pod: Name, state: State, sender: Teller, user: Option<u32>) -> u64 {
         let id = self.next_session();
         let session = Session { id, sender, told: None, outdated: false };
         let entry = self.entries.entry(state.name.clone()).or_default();
@@ -124,58 +99,6 @@ impl Entry {
     }
 }
 
-// === impl PodKeeper ===
-
-impl PodKeeper {
-    /// The version of the protocol that it speaks.
-    pub(super) fn protocol(&self) -> u32 {
-        self.state.protocol
-    }
-
-    /// The user that it runs as.
-    pub(super) fn user(&self) -> Option<u32> {
-        self.user
-    }
-
-    /// Instructs it; whether it may have been heard.
-    pub(super) fn instruct(&self, instruction: Instruction) -> bool {
-        self.session.sender.try_send(instruction).is_ok()
-    }
-
-    fn hear(&mut self, state: State) {
-        let told = self.session.told.as_ref();
-        if matches!(told, Some(Wish::Run(order)) if order.hash == state.spec_hash) {
-            // Said and done: when it lets go of it, it may be told again.
-            self.session.told = None;
-        }
-        self.state = state;
-    }
-
-    fn tell(&mut self, wish: &Wish, elder: Option<Elder>) {
-        let under_way = self.session.told.as_ref() == Some(wish) && self.elder == elder;
-        let done = match wish {
-            Wish::Run(order) => {
-                !matches!(self.session.told, Some(Wish::Stop(_)))
-                    && order.hash == self.state.spec_hash
-                    && (self.state.serves || self.elder == elder)
-            }
-            Wish::Stop(_) => false,
-        };
-        if under_way || done {
-            return;
-        }
-        let mut instruction: Instruction = wish.instruction();
-        if let Some(What::Spec(spec)) = &mut instruction.what {
-            spec.elder = elder;
-        }
-        // A full channel belongs to a keeper that does not listen; it is told in a later pass.
-        if self.session.sender.try_send(instruction).is_ok() {
-            self.session.told = Some(wish.clone());
-            self.elder = elder;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use portreeve_keeper::State;
@@ -184,8 +107,9 @@ mod tests {
     use portreeve_xds::Name;
     use tokio::sync::mpsc::{Receiver, channel};
 
+    use super::super::book::Book;
     use super::super::book::tests::mk_order;
-    use super::super::book::{Book, Wish};
+    use super::super::session::Wish;
 
     struct Rig {
         book: Book,

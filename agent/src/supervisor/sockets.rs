@@ -1,17 +1,18 @@
 //! Which sockets the Envoys in pods hold: only their keepers can read that. Entry point: [`Supervisor::held_in_pods`].
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 
 use futures::future::{BoxFuture, join_all};
 use portreeve_keeper::proto::instruction::What;
 use portreeve_keeper::proto::{Holding, Sockets};
-use portreeve_xds::Name;
+use portreeve_xds::{Name, Peer};
+use tonic::Status;
 
+use super::Supervisor;
 use super::book::Book;
-use super::pods::PodKeeper;
+use super::inner::Inner;
+use super::pod_keeper::PodKeeper;
 use super::questions::Told;
-use super::{Shared, Supervisor};
 
 /// Keepers of this protocol and later ones tell which sockets their Envoys hold.
 const TELLING: u32 = 5;
@@ -21,18 +22,18 @@ const TELLING: u32 = 5;
 impl Supervisor {
     /// Whether NodeProxies run in pods.
     pub(crate) fn are_in_pods(&self) -> bool {
-        self.shared.pods.get().is_some()
+        self.inner.pods.get().is_some()
     }
 
     /// The users that the attached keepers in pods run as, and so their Envoys.
     pub(crate) fn users_in_pods(&self) -> BTreeSet<u32> {
-        self.shared.book().in_pods().filter_map(|(_, keeper)| keeper.user()).collect()
+        self.inner.book().in_pods().filter_map(|(_, keeper)| keeper.user()).collect()
     }
 
     /// Those of `inodes` that Envoys in pods hold, as all their keepers say. `None` unless each of `pods` has an attached
     /// keeper, and each attached keeper has answered that it knows.
     pub(crate) async fn held_in_pods(&self, pods: &BTreeSet<Name>, inodes: &[u32]) -> Option<HashSet<u32>> {
-        let asked = self.shared.ask_held(pods, inodes)?;
+        let asked = self.inner.ask_held(pods, inodes)?;
         let told = join_all(asked).await;
         let all = told.into_iter().map(|told| match told {
             Some(Told::Sockets(Holding { inodes, incomplete: false, .. })) => Some(inodes),
@@ -42,12 +43,12 @@ impl Supervisor {
     }
 }
 
-// === impl Shared ===
+// === impl Inner ===
 
-impl Shared {
+impl Inner {
     /// Asks all keepers in pods; `None` when one is missing or can't be asked.
     fn ask_held(
-        self: &Arc<Self>,
+        &self,
         pods: &BTreeSet<Name>,
         inodes: &[u32],
     ) -> Option<Vec<BoxFuture<'static, Option<Told>>>> {
@@ -55,9 +56,21 @@ impl Shared {
         if !book.can_tell_held(pods) {
             return None;
         }
-        let ask =
-            |one| self.question(one, |question| What::Sockets(Sockets { question, inodes: inodes.to_vec() }));
+        let ask = |(pod, keeper)| {
+            let what = |question| What::Sockets(Sockets { question, inodes: inodes.to_vec() });
+            self.questions.put(pod, keeper, what)
+        };
         Some(book.in_pods().map(ask).collect())
+    }
+
+    /// Hears which sockets a pod's Envoys hold, if the peer is who was asked.
+    pub(super) fn told_held(&self, peer: &Peer, holding: Holding) -> Result<(), Status> {
+        let stranger = || Status::permission_denied("nobody asked this process");
+        let (pod, _) = self.pods().and_then(|pods| pods.pod_of(peer)).ok_or_else(stranger)?;
+        let question = self.questions.take(holding.question, &pod).ok_or_else(stranger)?;
+        // Nobody may wait for it any more.
+        let _ = question.answer.send(Told::Sockets(holding));
+        Ok(())
     }
 }
 

@@ -78,7 +78,7 @@ mod tests {
         let socket = dir.join("s");
         let listener = UnixListener::bind(&socket).unwrap();
         let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "identity::peer::tests::dialling_child", "--nocapture"])
+            .args(["--exact", "witness::tests::dialling_child", "--nocapture"])
             .env(SOCKET, &socket)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
