@@ -20,6 +20,7 @@ pub mod envoy;
 pub mod families;
 pub mod fleet;
 pub mod forget;
+pub mod handles;
 pub mod health;
 pub mod identity;
 pub mod link;

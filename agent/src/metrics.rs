@@ -12,9 +12,9 @@ use portreeve_runtime::metrics::Family;
 
 use crate::envoy::stats::Stats;
 use crate::fleet::Counts;
+use crate::handles::Agent;
 use crate::identity::Refused;
 use crate::local::Local;
-use crate::run::Agent;
 use crate::status::Statuses;
 use crate::status::node_report::phase;
 use crate::supervisor::Status;

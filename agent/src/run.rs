@@ -21,6 +21,7 @@ use portreeve_xds::{Gate, Limits, serve_unix_gated};
 use tokio::net::TcpListener;
 
 use crate::directory::Hold;
+use crate::handles::Agent;
 use crate::identity::{Door, Identity};
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
@@ -155,18 +156,6 @@ pub struct Setup {
     pub max_stale: Duration,
     /// Values for fields that a resource leaves unset.
     pub defaults: Defaults,
-}
-
-/// The handles of a running agent.
-pub struct Agent {
-    /// Its state.
-    pub local: Arc<Local>,
-    /// Its proxies.
-    pub supervisor: Supervisor,
-    /// The reports to every hub replica.
-    pub reports: Reports,
-    /// The hub's replicas.
-    pub replicas: Replicas,
 }
 
 /// Runs an agent on a cluster until it is asked to end. Its proxies keep running. When a newer agent of the node takes

@@ -4,9 +4,6 @@
 //! Every replica gets the agent's reports, so the agent knows whether a replica answers before the feed needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,28 +18,16 @@ use crate::link::Link;
 pub mod choice;
 mod feed;
 mod places;
+mod replica;
 
 pub use choice::Heard;
 use choice::{Choice, Sight};
 pub use feed::run as run_feed;
 pub use places::Places;
+pub use replica::Replica;
 
 /// How long a connection waits for the first address of a hub.
 const FIRST_WORD: Duration = Duration::from_secs(1);
-
-/// A hub replica, identified by its address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Replica {
-    /// A Unix socket.
-    Unix(PathBuf),
-    /// An address and port.
-    Tcp {
-        /// Whether it uses TLS.
-        secure: bool,
-        /// The address.
-        address: SocketAddr,
-    },
-}
 
 /// All replicas, shared by the feed and the reports. Clones share the state.
 #[derive(Clone)]
@@ -59,19 +44,6 @@ struct Shared {
     patience: Mutex<BTreeMap<Replica, u32>>,
     /// The replica whose feed has answered.
     feeding: watch::Sender<Option<Replica>>,
-}
-
-// === impl Replica ===
-
-impl fmt::Display for Replica {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Tcp { secure, address } => {
-                write!(f, "{}://{address}", if *secure { "https" } else { "http" })
-            }
-        }
-    }
 }
 
 // === impl Replicas ===

@@ -6,12 +6,10 @@
 
 use std::io;
 
-use super::disk::Disk;
+use super::disk::{Disk, TEMPORARY};
 use super::key::Key;
 use super::record::{Parts, seal};
 
-/// Marks a file that is being written; what bears it at a start is left from a crash.
-pub const TEMPORARY: &str = ".tmp";
 /// Files that are written before they are synced together: bounds the memory and the temporary files.
 const TOGETHER: usize = 64;
 

@@ -5,9 +5,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt as _, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::commit::TEMPORARY;
 use super::record;
 use crate::turn;
+
+/// Marks a file that is being written; what bears it at a start is left from a crash.
+pub const TEMPORARY: &str = ".tmp";
 
 /// One flat directory of small files. Nothing lasts before it is synced: contents by [`Disk::sync`], names by
 /// [`Disk::sync_names`].

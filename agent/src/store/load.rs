@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Problem;
-use super::commit::TEMPORARY;
-use super::disk::Disk;
+use super::disk::{Disk, TEMPORARY};
 use super::key::Key;
+use super::problem::Problem;
 use super::record::{self, Flaw};
 
 /// Ends the name of a file that was put aside.

@@ -5,14 +5,14 @@
 //! database: it would lock out the second agent of a surge update. Each file is whole or not there; a file that can't be
 //! used costs what is in it and nothing else.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 mod commit;
 mod content;
 mod disk;
 mod key;
 mod load;
+mod problem;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -20,25 +20,11 @@ mod writer;
 
 pub use content::{Content, Restored};
 pub use key::Key;
+pub use problem::Problem;
 pub use writer::Saver;
 
 use disk::{Directory, Disk};
 use record::Flaw;
-
-/// Something that is wrong with the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file, or the directory.
-    pub file: PathBuf,
-    /// What, why, and what to do.
-    pub text: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file.display(), self.text)
-    }
-}
 
 /// Reads a store and starts writing to it. What is wrong with it is logged, and told by [`Saver::problems`].
 ///

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Problem;
 use super::commit::{Change, Failure, Scribe, commit};
 use super::content::Content;
 use super::disk::Disk;
 use super::key::Key;
+use super::problem::Problem;
 
 /// How long changes are gathered after a batch: endpoints that come and go cost one sync together.
 const GATHER: Duration = Duration::from_millis(50);

@@ -1,0 +1,20 @@
+//! The handles of a running agent: [`Agent`].
+
+use std::sync::Arc;
+
+use crate::local::Local;
+use crate::replicas::Replicas;
+use crate::reports::Reports;
+use crate::supervisor::Supervisor;
+
+/// The handles of a running agent.
+pub struct Agent {
+    /// Its state.
+    pub local: Arc<Local>,
+    /// Its proxies.
+    pub supervisor: Supervisor,
+    /// The reports to every hub replica.
+    pub reports: Reports,
+    /// The hub's replicas.
+    pub replicas: Replicas,
+}
