@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_api::plan::{Operator, Requirement};
+use portreeve_api::model::{Requirement, Selector, Test};
 use portreeve_api::refs::ObjectRef;
-use portreeve_api::{plan, pod, selector};
+use portreeve_api::{pod, selector};
 use portreeve_xds::Name;
 
 /// Where the selectors of namespaced objects look.
@@ -39,7 +39,7 @@ pub struct PodSelection {
     /// The namespace that is looked in; `None`: all.
     pub namespace: Option<Name>,
     /// The requirements on labels and fields.
-    pub selector: plan::Selector,
+    pub selector: Selector,
     /// An annotation and its value.
     pub annotation: Option<(String, String)>,
     /// The Service, by namespace and name, whose EndpointSlices list the pod.
@@ -82,12 +82,12 @@ impl Selection {
     }
 
     /// What is asked of a pod's attributes (see [`pod::Pod::attributes`]). No pod meets what is asked of objects.
-    pub fn requirements(&self) -> plan::Selector {
-        let only = |requirement| plan::Selector { labels: vec![requirement], fields: Vec::new() };
+    pub fn requirements(&self) -> Selector {
+        let only = |requirement| Selector { labels: vec![requirement], fields: Vec::new() };
         match self {
             Self::Pods(pods) => pods.requirements(),
             Self::Service { namespace, name } => only(in_service(namespace, name)),
-            Self::Objects(owner) => only(Requirement::new("object:", Operator::In, [owner.to_string()])),
+            Self::Objects(owner) => only(Requirement::is_in("object:", [owner.to_string()])),
         }
     }
 }
@@ -96,7 +96,7 @@ impl Selection {
 
 impl PodSelection {
     /// All requirements as such on a pod's attributes.
-    fn requirements(&self) -> plan::Selector {
+    fn requirements(&self) -> Selector {
         let mut labels = self.selector.labels.clone();
         labels.extend(
             self.selector
@@ -104,16 +104,18 @@ impl PodSelection {
                 .iter()
                 .map(|field| Requirement { key: pod::field_attribute(&field.key), ..field.clone() }),
         );
-        labels.extend(self.annotation.iter().map(|(key, value)| {
-            Requirement::new(pod::annotation_attribute(key), Operator::In, [value.as_str()])
-        }));
+        labels.extend(
+            self.annotation
+                .iter()
+                .map(|(key, value)| Requirement::is_in(pod::annotation_attribute(key), [value.as_str()])),
+        );
         labels.extend(self.service.iter().map(|(namespace, name)| in_service(namespace, name)));
-        plan::Selector { labels, fields: Vec::new() }
+        Selector { labels, fields: Vec::new() }
     }
 }
 
 fn in_service(namespace: &str, name: &str) -> Requirement {
-    Requirement::new(pod::service_attribute(namespace, name), Operator::Exists, [""; 0])
+    Requirement { key: pod::service_attribute(namespace, name), test: Test::Exists }
 }
 
 #[cfg(test)]
@@ -134,8 +136,8 @@ mod tests {
     #[test]
     fn no_two_selections_share_a_name() {
         let plain = PodSelection { namespace: Some("ns".into()), ..PodSelection::default() };
-        let field = Requirement::new("spec.nodeName", Operator::In, ["n"]);
-        let of_field = plan::Selector { labels: Vec::new(), fields: vec![field] };
+        let field = Requirement::is_in("spec.nodeName", ["n"]);
+        let of_field = Selector { labels: Vec::new(), fields: vec![field] };
         let owner = ObjectRef::namespaced(&portreeve_api::a::virtual_service::KIND, "ns", "call");
         let all = [
             Selection::Pods(plain.clone()),

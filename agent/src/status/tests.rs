@@ -61,7 +61,7 @@ fn mk_plan(name: &str, port: u32, endpoints: &[&str]) -> plan::Plan {
     plan::Plan {
         workload: Some(plan::Workload {
             namespace: "ns".into(),
-            selector: Some(selector::from_map(&labels("gw"))),
+            selector: Some((&selector::from_map(&labels("gw"))).into()),
             ..Default::default()
         }),
         listeners: vec![plan::Listener {

@@ -1,13 +1,44 @@
-//! Label selectors: matching, conversion from Kubernetes selectors, canonical text and index key of [`Selector`]. All
-//! requirements are ANDed. The operators `In`, `NotIn`, `Exists` and `DoesNotExist` mean the same as in Kubernetes.
+//! Requirements on labels and fields: [`Selector`], and its conversion from those of custom resources ([`from_map`],
+//! [`from_label_selector`]). All requirements are ANDed. The operators `In`, `NotIn`, `Exists` and `DoesNotExist` mean the same
+//! as in Kubernetes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::identifiers::{is_label_key, is_label_value};
-use crate::plan::{Operator, Requirement, Selector};
+
+/// Requirements on labels and fields (message `Selector`), all ANDed. One without any matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Requirements on labels.
+    pub labels: Vec<Requirement>,
+    /// Requirements on fields of the object, by dotted path; API B.
+    pub fields: Vec<Requirement>,
+}
+
+/// A requirement on one label or field (message `Requirement`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Requirement {
+    /// The label's key, or the field's dotted path.
+    pub key: String,
+    /// What its value must be.
+    pub test: Test,
+}
+
+/// What a label's or field's value must be (enumeration `Operator`, with the values that it needs).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Test {
+    /// One of these.
+    In(BTreeSet<String>),
+    /// None of these; also met where there is no value.
+    NotIn(BTreeSet<String>),
+    /// Any value.
+    Exists,
+    /// No value.
+    DoesNotExist,
+}
 
 /// The reason why a label selector is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +81,7 @@ pub enum SelectorError {
 
 /// Creates the selector that requires every pair of `labels` (`matchLabels`). An empty map matches everything.
 pub fn from_map(labels: &BTreeMap<String, String>) -> Selector {
-    let equal = |(key, value): (&String, &String)| Requirement::new(key, Operator::In, [value.clone()]);
+    let equal = |(key, value): (&String, &String)| Requirement::is_in(key, [value]);
     Selector { labels: labels.iter().map(equal).collect(), fields: Vec::new() }
 }
 
@@ -64,24 +95,20 @@ pub fn from_label_selector(selector: &LabelSelector) -> Result<Selector, Selecto
     let mut found = selector.match_labels.as_ref().map(from_map).unwrap_or_default();
     for expression in selector.match_expressions.iter().flatten() {
         let key = expression.key.clone();
-        let values = expression.values.clone().unwrap_or_default();
-        let operator = match expression.operator.as_str() {
-            "In" => Operator::In,
-            "NotIn" => Operator::NotIn,
-            "Exists" => Operator::Exists,
-            "DoesNotExist" => Operator::DoesNotExist,
-            other => return Err(SelectorError::UnknownOperator { key, operator: other.to_owned() }),
+        let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
+        let test = match (expression.operator.as_str(), values.is_empty()) {
+            ("In" | "NotIn", true) => return Err(SelectorError::NoValues { key }),
+            ("Exists" | "DoesNotExist", false) => return Err(SelectorError::SomeValues { key }),
+            ("In", false) => Test::In(values),
+            ("NotIn", false) => Test::NotIn(values),
+            ("Exists", true) => Test::Exists,
+            ("DoesNotExist", true) => Test::DoesNotExist,
+            (other, _) => return Err(SelectorError::UnknownOperator { key, operator: other.to_owned() }),
         };
-        match (operator, values.is_empty()) {
-            (Operator::In | Operator::NotIn, true) => return Err(SelectorError::NoValues { key }),
-            (Operator::Exists | Operator::DoesNotExist, false) => {
-                return Err(SelectorError::SomeValues { key });
-            }
-            _ => found.labels.push(Requirement::new(key, operator, values)),
-        }
+        found.labels.push(Requirement { key, test });
     }
     found.labels.iter().try_for_each(possible)?;
-    found.labels.sort_by(|a, b| a.order().cmp(&b.order()));
+    found.labels.sort();
     found.labels.dedup();
     Ok(found)
 }
@@ -92,7 +119,11 @@ fn possible(requirement: &Requirement) -> Result<(), SelectorError> {
     if !is_label_key(&requirement.key) {
         return Err(SelectorError::BadKey { key: key() });
     }
-    match requirement.values.iter().find(|value| !is_label_value(value)) {
+    let values = match &requirement.test {
+        Test::In(values) | Test::NotIn(values) => values,
+        Test::Exists | Test::DoesNotExist => return Ok(()),
+    };
+    match values.iter().find(|value| !is_label_value(value)) {
         Some(value) => Err(SelectorError::BadValue { key: key(), value: value.clone() }),
         None => Ok(()),
     }
@@ -104,15 +135,14 @@ impl Selector {
     /// Returns whether `labels` meet every label requirement. Field requirements are ignored, see
     /// [`Self::matches_fields`].
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels
-            .iter()
-            .all(|requirement| requirement.admits(labels.get(&requirement.key).map(String::as_str)))
+        let admits = |one: &Requirement| one.test.admits(labels.get(&one.key).map(String::as_str));
+        self.labels.iter().all(admits)
     }
 
     /// Returns whether the object's fields meet every field requirement. `field` returns the text at a dotted path, or
     /// `None` if the object doesn't have the field.
     pub fn matches_fields(&self, field: impl Fn(&str) -> Option<String>) -> bool {
-        self.fields.iter().all(|requirement| requirement.admits(field(&requirement.key).as_deref()))
+        self.fields.iter().all(|one| one.test.admits(field(&one.key).as_deref()))
     }
 
     /// Returns whether the selector has no requirements and so matches everything.
@@ -129,67 +159,63 @@ impl Selector {
         }
         let labels = self.labels.iter().map(|requirement| requirement.canonical(""));
         let fields = self.fields.iter().map(|requirement| requirement.canonical("field:"));
-        let mut parts: Vec<String> = labels.chain(fields).collect();
-        parts.sort();
-        parts.dedup();
-        parts.join(",")
+        let parts: BTreeSet<String> = labels.chain(fields).collect();
+        parts.into_iter().collect::<Vec<_>>().join(",")
     }
 
     /// Returns the pairs to look up in an index of label pairs: every match has at least one of them. They are those of
     /// the `In` requirement with the fewest values. `None` if no requirement names a value and every object has to be
     /// checked. An empty list means that nothing can match.
     pub fn first_pairs(&self) -> Option<Vec<(&str, &str)>> {
-        let equal = self.labels.iter().filter(|requirement| requirement.operator() == Operator::In);
-        let fewest = equal.min_by_key(|requirement| requirement.values.len())?;
-        Some(fewest.values.iter().map(|value| (fewest.key.as_str(), value.as_str())).collect())
+        let equal = self.labels.iter().filter_map(|one| match &one.test {
+            Test::In(values) => Some((one.key.as_str(), values)),
+            Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+        });
+        let (key, values) = equal.min_by_key(|(_, values)| values.len())?;
+        Some(values.iter().map(|value| (key, value.as_str())).collect())
     }
 }
 
 // === impl Requirement ===
 
 impl Requirement {
-    /// Creates a requirement; sorts its values and removes duplicates.
-    pub fn new(
-        key: impl Into<String>,
-        operator: Operator,
-        values: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
-        let mut values: Vec<String> = values.into_iter().map(Into::into).collect();
-        values.sort();
-        values.dedup();
-        Self { key: key.into(), operator: operator.into(), values }
+    /// A label or field that has one of these values.
+    pub fn is_in(key: impl Into<String>, values: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { key: key.into(), test: Test::In(values.into_iter().map(Into::into).collect()) }
     }
 
-    /// Returns whether `found`, the label's value or `None`, meets the requirement. An operator that this version
-    /// doesn't know matches nothing.
-    fn admits(&self, found: Option<&str>) -> bool {
-        let listed = |value: &str| self.values.iter().any(|v| v == value);
-        match self.operator() {
-            Operator::In => found.is_some_and(listed),
-            Operator::NotIn => !found.is_some_and(listed),
-            Operator::Exists => found.is_some(),
-            Operator::DoesNotExist => found.is_none(),
-            Operator::Unspecified => false,
-        }
-    }
-
-    fn order(&self) -> (&str, i32, &[String]) {
-        (&self.key, self.operator, &self.values)
+    /// A label or field that has none of these values.
+    pub fn is_not_in(key: impl Into<String>, values: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { key: key.into(), test: Test::NotIn(values.into_iter().map(Into::into).collect()) }
     }
 
     fn canonical(&self, prefix: &str) -> String {
         let key = format!("{prefix}{}", escape(&self.key));
-        let mut values: Vec<String> = self.values.iter().map(|value| escape(value)).collect();
-        values.sort();
-        values.dedup();
-        match (self.operator(), values.as_slice()) {
-            (Operator::In, [one]) => format!("{key}={one}"),
-            (Operator::In, many) => format!("{key} in ({})", many.join(",")),
-            (Operator::NotIn, [one]) => format!("{key}!={one}"),
-            (Operator::NotIn, many) => format!("{key} notin ({})", many.join(",")),
-            (Operator::Exists, _) => key,
-            (Operator::DoesNotExist, _) => format!("!{key}"),
-            (Operator::Unspecified, many) => format!("{key} ?{} ({})", self.operator, many.join(",")),
+        let listed = |values: &BTreeSet<String>| {
+            let values: BTreeSet<String> = values.iter().map(|value| escape(value)).collect();
+            values.into_iter().collect::<Vec<_>>().join(",")
+        };
+        match &self.test {
+            Test::In(values) if values.len() == 1 => format!("{key}={}", listed(values)),
+            Test::In(values) => format!("{key} in ({})", listed(values)),
+            Test::NotIn(values) if values.len() == 1 => format!("{key}!={}", listed(values)),
+            Test::NotIn(values) => format!("{key} notin ({})", listed(values)),
+            Test::Exists => key,
+            Test::DoesNotExist => format!("!{key}"),
+        }
+    }
+}
+
+// === impl Test ===
+
+impl Test {
+    /// Whether `found`, the value if there is one, passes.
+    fn admits(&self, found: Option<&str>) -> bool {
+        match self {
+            Self::In(values) => found.is_some_and(|found| values.contains(found)),
+            Self::NotIn(values) => !found.is_some_and(|found| values.contains(found)),
+            Self::Exists => found.is_some(),
+            Self::DoesNotExist => found.is_none(),
         }
     }
 }

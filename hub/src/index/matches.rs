@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use portreeve_api::plan::{Operator, Selector};
+use portreeve_api::model::{Selector, Test};
 
 /// Labels of a member.
 pub type Labels = BTreeMap<String, String>;
@@ -206,9 +206,12 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// is the cheapest, and of those the fewest selectors are looked up under; without such a requirement, among all
     /// members of the scope.
     fn anchors_for(&self, scope: Option<Name>, wanted: &Selector) -> Vec<Anchor> {
-        let equal = wanted.labels.iter().filter(|r| r.operator() == Operator::In);
-        let options = equal.map(|r| {
-            let pairs = r.values.iter().map(|v| Some((r.key.clone(), v.clone())));
+        let equal = wanted.labels.iter().filter_map(|r| match &r.test {
+            Test::In(values) => Some((&r.key, values)),
+            Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+        });
+        let options = equal.map(|(key, values)| {
+            let pairs = values.iter().map(|value| Some((key.clone(), value.clone())));
             pairs.map(|pair| Anchor { scope: scope.clone(), pair }).collect::<Vec<_>>()
         });
         let held = |a: &Anchor| self.holders.get(a).map_or(0, BTreeSet::len);

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use portreeve_api::plan::Selector;
+use portreeve_api::model::Selector;
 
 use super::matches::{Labels, Name};
 

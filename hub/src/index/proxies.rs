@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use portreeve_api::model::Selector;
 use portreeve_api::own::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
 use portreeve_api::refs::ProxyId;
 use portreeve_api::{PlanType, plan, quantity, selector};
@@ -205,7 +206,7 @@ impl Proxies {
 
 /// What `from: Selector` asks of a namespace's labels. `None` without one, and for one that makes no sense: it selects
 /// nothing.
-fn namespace_selector(spec: &NodeProxySpec) -> Option<plan::Selector> {
+fn namespace_selector(spec: &NodeProxySpec) -> Option<Selector> {
     let allowed = &spec.allowed_namespaces;
     let wanted = allowed.selector.as_ref().filter(|_| allowed.from == NamespacesFrom::Selector)?;
     selector::from_label_selector(wanted).ok()

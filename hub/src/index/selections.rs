@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use portreeve_api::plan::Selector;
+use portreeve_api::model::Selector;
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
 

@@ -58,7 +58,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
     let mut plan = plan::Plan {
         workload: Some(plan::Workload {
             namespace: workload.namespace().map(ToString::to_string).unwrap_or_default(),
-            selector: Some(workload.requirements()),
+            selector: Some((&workload.requirements()).into()),
             ..Default::default()
         }),
         dns_namespace: origin.namespace.clone(),

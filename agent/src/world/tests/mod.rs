@@ -76,7 +76,7 @@ fn name_of(plan: &plan::Plan) -> Name {
 
 fn mk_workload(label: &str, value: &str) -> plan::Workload {
     let labels = BTreeMap::from([(label.to_owned(), value.to_owned())]);
-    let selector = Some(portreeve_api::selector::from_map(&labels));
+    let selector = Some((&portreeve_api::selector::from_map(&labels)).into());
     plan::Workload { namespace: "ns".into(), selector, ..Default::default() }
 }
 

@@ -1,5 +1,7 @@
 //! Proxies come and go with pods and NodeProxies, and take the Plans that are meant for them.
 
+use portreeve_api::model::Requirement;
+
 use super::*;
 use crate::world::Tenant;
 
@@ -160,11 +162,7 @@ fn pod_takes_the_plans_of_its_namespace_and_those_that_look_everywhere() {
 #[test]
 fn node_proxy_takes_the_objects_of_allowed_namespaces_wherever_they_look() {
     let named = |values: &[&str]| plan::Selector {
-        labels: vec![plan::Requirement::new(
-            "kubernetes.io/metadata.name",
-            plan::Operator::In,
-            values.iter().copied(),
-        )],
+        labels: vec![(&Requirement::is_in("kubernetes.io/metadata.name", values.iter().copied())).into()],
         ..Default::default()
     };
     let closed = plan::NodeProxy { all_namespaces: false, ..mk_node_proxy("gw") };
@@ -193,7 +191,7 @@ fn node_proxy_takes_the_objects_of_allowed_namespaces_wherever_they_look() {
 
 #[test]
 fn plan_that_asks_for_what_is_not_known_here_is_taken_by_nobody() {
-    let field = plan::Requirement::new("spec.nodeName", plan::Operator::In, ["n"]);
+    let field = (&Requirement::is_in("spec.nodeName", ["n"])).into();
     let bend: [fn(&mut plan::Workload, &plan::Requirement); 6] = [
         |w, _| w.proxy_name = "envoy".into(),
         |w, _| w.node_name = "n".into(),

@@ -21,6 +21,7 @@ mod source;
 mod tests;
 mod workload;
 
+pub use crate::selector::{Requirement, Selector, Test};
 pub use cluster::{Balancer, Cluster, HealthCheck};
 pub use endpoint::Endpoint;
 pub use flaw::{Flaw, UnreadablePlan};
@@ -28,7 +29,6 @@ pub use listener::{Listener, Options, Retry, Rewrite, Route, Rule, RuleList};
 pub use node_proxy::{EnvoySettings, L7mpSettings, Namespaces, NodeProxy, Settings};
 pub use plan::{Origin, Plan};
 pub use security::{Cidr, NotACidr, SourcePolicy, Tls};
-pub use selector::{Requirement, Selector, Test};
 pub use socket::{Address, HeaderField, Protocol, Scope, Socket};
 pub use source::{EndpointSource, Source};
 pub use workload::{ProxyKind, Workload};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use super::flaw::{self, Flaw};
-use super::selector::Selector;
 use super::workload::ProxyKind;
 use crate::plan as proto;
+use crate::selector::Selector;
 
 /// A proxy that the agent of each selected node runs (message `NodeProxy`).
 #[derive(Clone, Debug, PartialEq, Eq)]

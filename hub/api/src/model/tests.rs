@@ -78,30 +78,6 @@ fn every_protocol_is_known_by_its_number() {
 }
 
 #[test]
-fn selector_tells_who_matches() {
-    let labels = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    };
-    let (present, absent) = (labels(&[("app", "w")]), labels(&[]));
-    let table = [
-        (Requirement::is_in("app", ["v", "w"]), true, false),
-        (Requirement::is_in("app", ["v"]), false, false),
-        (Requirement::is_not_in("app", ["w"]), false, true),
-        (Requirement::is_not_in("app", ["v"]), true, true),
-        (Requirement { key: "app".into(), test: Test::Exists }, true, false),
-        (Requirement { key: "app".into(), test: Test::DoesNotExist }, false, true),
-    ];
-    for (requirement, on_present, on_absent) in table {
-        let selector = Selector { labels: vec![requirement], fields: Vec::new() };
-        assert_eq!(
-            (selector.matches(&present), selector.matches(&absent)),
-            (on_present, on_absent),
-            "{selector:?}"
-        );
-    }
-}
-
-#[test]
 fn source_is_a_loopback_address_exactly_where_the_address_is_one() {
     for (text, loopback) in
         [("127.0.0.1", true), ("127.9.9.9", true), ("::1", true), ("10.0.0.1", false), ("fd00::1", false)]

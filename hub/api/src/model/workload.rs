@@ -1,8 +1,8 @@
 //! [`Workload`]: which proxies a Plan is for.
 
 use super::flaw::{self, Flaw};
-use super::selector::Selector;
 use crate::plan as proto;
+use crate::selector::Selector;
 
 /// Which proxies a Plan is for (message `Workload`). All that is set must match.
 #[derive(Clone, Debug, PartialEq, Eq)]

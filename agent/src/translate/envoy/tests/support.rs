@@ -1,5 +1,7 @@
 //! What a Plan asks for beyond what is translated is refused, field by field.
 
+use portreeve_api::model::Requirement;
+
 use super::*;
 
 /// A bend of a Plan, and the field that the remark on its listener names.
@@ -213,8 +215,8 @@ fn workload_that_asks_for_what_is_not_known_is_told() {
         ("workload.node_name", |w| w.node_name = "n".into()),
         ("workload.service_group", |w| w.service_group = "ns/svc".into()),
         ("workload.selector.fields", |w| {
-            let requirement = plan::Requirement::new("spec.nodeName", plan::Operator::Exists, [""; 0]);
-            w.selector.get_or_insert_default().fields.push(requirement);
+            let requirement = &Requirement::is_in("spec.nodeName", ["n"]);
+            w.selector.get_or_insert_default().fields.push(requirement.into());
         }),
     ];
     for (field, bend) in cases {
