@@ -35,7 +35,7 @@ use crate::traces::Tracer;
 use crate::translate::Defaults;
 use crate::turn::{Passed, Turn};
 use crate::world::{Account, World};
-use crate::{ads, envoy, families, metrics, names, prober, proxies, report_writer, reports};
+use crate::{ads, envoy, families, metrics, names, node_proxies, prober, report_writer, reports};
 
 /// Default of --max-stale, in seconds.
 pub const MAX_STALE: u32 = 3600;
@@ -369,8 +369,8 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     });
     tasks.spawn("health", prober::run(local.clone()));
     tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
-    let common = proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
-    tasks.spawn("nodeproxies", proxies::run(local.clone(), supervisor.clone(), common));
+    let common = node_proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
+    tasks.spawn("nodeproxies", node_proxies::run(local.clone(), supervisor.clone(), common));
     let running = supervisor.clone();
     tasks.spawn("keepers", async move {
         running.run().await;

@@ -186,8 +186,13 @@ mod tests {
         command.arg("/proc/self/cgroup");
         let mut process = Process::spawn("cat", &command).unwrap();
         process.wait_exit(Duration::from_secs(10)).unwrap();
-        let place = portreeve_agent::identity::cgroup::place(&process.log());
-        assert_eq!(place, portreeve_agent::identity::cgroup::Place::Pod(uid.into()), "{}", process.log());
+        let place = portreeve_agent::identity::cgroup::membership(&process.log());
+        assert_eq!(
+            place,
+            portreeve_agent::identity::cgroup::Membership::Pod(uid.into()),
+            "{}",
+            process.log()
+        );
         drop((cgroups, container));
         assert!(roots.iter().all(|root| !root.exists()), "{roots:?}");
     }

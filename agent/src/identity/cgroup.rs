@@ -1,4 +1,4 @@
-//! Determines a process's pod from its cgroups: [`place`] parses `/proc/<pid>/cgroup`.
+//! Determines a process's pod from its cgroups: [`membership`] parses `/proc/<pid>/cgroup`.
 //!
 //! A kubelet creates one cgroup per pod below its root: `kubepods[.slice]`, a QoS class, `pod<uid>`, then the runtime's
 //! containers. A process in a container can create cgroups *below* its own with any name, so a name counts only at its
@@ -6,9 +6,9 @@
 //! to others (a container, a service or scope of systemd). If the agent has its own cgroup namespace, the kernel writes
 //! paths relative to the agent's container; then pods are at least two levels up.
 
-/// The place of a process, according to the kernel.
+/// The pod that a process belongs to, according to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Membership {
     /// In the pod with this uid.
     Pod(String),
     /// In no identifiable pod: outside all pods, or in the agent's own pod.
@@ -17,21 +17,21 @@ pub enum Place {
     Torn(String, String),
 }
 
-/// Returns the place of a process from the text of its `/proc/<pid>/cgroup`.
+/// Returns the pod that a process belongs to from the text of its `/proc/<pid>/cgroup`.
 ///
 /// A hierarchy without a pod is ignored (on hybrid machines, the unified one is often unused). If two hierarchies name
 /// different pods, the process belongs to neither.
-pub fn place(text: &str) -> Place {
+pub fn membership(text: &str) -> Membership {
     // `hierarchy:controllers:path`. A path may contain colons, but no newline (the kernel rejects it in names).
     let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     let mut found: Option<String> = None;
     for uid in paths.filter_map(pod_of) {
         match &found {
-            Some(other) if *other != uid => return Place::Torn(other.clone(), uid),
+            Some(other) if *other != uid => return Membership::Torn(other.clone(), uid),
             _ => found = Some(uid),
         }
     }
-    found.map_or(Place::Outside, Place::Pod)
+    found.map_or(Membership::Outside, Membership::Pod)
 }
 
 /// Returns the uid of the pod that a path lies in.
@@ -111,7 +111,7 @@ fn is_uid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, place};
+    use super::{Membership, membership};
 
     const A: &str = "0a1b2c3d-1111-2222-3333-444455556666";
     const B: &str = "ffffffff-1111-2222-3333-444455556666";
@@ -127,8 +127,8 @@ mod tests {
     }
 
     fn pod(text: &str) -> Option<String> {
-        match place(&fill(text)) {
-            Place::Pod(uid) => Some(uid),
+        match membership(&fill(text)) {
+            Membership::Pod(uid) => Some(uid),
             _ => None,
         }
     }
@@ -235,15 +235,15 @@ mod tests {
             "0::/kubepods:/pod{A}/{C}\n",
             "kubepods/besteffort/pod{A}/{C}\n",
         ] {
-            assert_eq!(place(&fill(text)), Place::Outside, "{}", fill(text));
+            assert_eq!(membership(&fill(text)), Membership::Outside, "{}", fill(text));
         }
     }
 
     #[test]
     fn hierarchies_that_disagree_make_nobody() {
         let text = fill("4:memory:/kubepods/besteffort/pod{A}/{C}\n1:name=systemd:/kubepods/pod{B}/{C}\n");
-        assert_eq!(place(&text), Place::Torn(A.into(), B.into()));
+        assert_eq!(membership(&text), Membership::Torn(A.into(), B.into()));
         let agreed = fill("4:memory:/kubepods/pod{A}/{C}\n0::/../../pod{A}/{C}\n");
-        assert_eq!(place(&agreed), Place::Pod(A.into()));
+        assert_eq!(membership(&agreed), Membership::Pod(A.into()));
     }
 }

@@ -9,7 +9,7 @@ use portreeve_xds::{Budget, Load, Name, Pass, Peer, StreamGuard};
 use tonic::Status;
 
 use super::Identity;
-use super::cgroup::{self, Place};
+use super::cgroup::{self, Membership};
 use super::refusals::{Refusals, Refused};
 use super::seats::{Seat, Seats};
 use crate::supervisor::Supervisor;
@@ -86,8 +86,8 @@ impl Door {
                 "--identity=claimed: every process that reaches the socket may pose as any proxy of this node"
             );
         }
-        let own = match fs::read_to_string("/proc/self/cgroup").map(|text| cgroup::place(&text)) {
-            Ok(Place::Pod(uid)) => Some(uid),
+        let own = match fs::read_to_string("/proc/self/cgroup").map(|text| cgroup::membership(&text)) {
+            Ok(Membership::Pod(uid)) => Some(uid),
             _ => None,
         };
         let refusals = Mutex::default();
@@ -226,14 +226,14 @@ impl Door {
     fn look(&self, pid: u32) -> Result<Who, String> {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))
             .map_err(|error| format!("process {pid}, whose cgroup can't be read ({error})"))?;
-        match cgroup::place(&text) {
-            Place::Pod(uid) if self.own.as_ref() != Some(&uid) => return Ok(Who::Pod(uid.into())),
-            Place::Torn(one, other) => {
+        match cgroup::membership(&text) {
+            Membership::Pod(uid) if self.own.as_ref() != Some(&uid) => return Ok(Who::Pod(uid.into())),
+            Membership::Torn(one, other) => {
                 return Err(format!(
                     "process {pid}, which its cgroups place in pod {one} and in pod {other}"
                 ));
             }
-            Place::Pod(_) | Place::Outside => {}
+            Membership::Pod(_) | Membership::Outside => {}
         }
         if let Some(name) = self.supervisor.proxy_of(pid) {
             return Ok(Who::Proxy(name.into()));

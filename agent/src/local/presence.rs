@@ -65,7 +65,7 @@ mod tests {
     use portreeve_xds::envoy::EnvoyType;
     use serde_json::json;
 
-    use crate::identity::cgroup::{Place, place};
+    use crate::identity::cgroup::{Membership, membership};
     use crate::translate::Families;
     use crate::world::World;
 
@@ -82,7 +82,8 @@ mod tests {
             "status": {"phase": "Running", "podIP": "10.0.0.1"},
         });
         let mut world = World::new(Families::V4);
-        let Place::Pod(seen) = place(&format!("0::/kubepods/burstable/pod{hash}/{:064x}\n", 1)) else {
+        let Membership::Pod(seen) = membership(&format!("0::/kubepods/burstable/pod{hash}/{:064x}\n", 1))
+        else {
             panic!("no pod");
         };
         let proxy = ProxyId::Pod(seen.into());

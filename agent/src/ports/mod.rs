@@ -32,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use crate::claims::Transport;
 use crate::claims::strangers::{Stranger, Strangers};
 use crate::identity::Identity;
-use crate::identity::cgroup::{Place, place};
+use crate::identity::cgroup::{Membership, membership};
 use crate::local::Local;
 use crate::supervisor::Supervisor;
 use crate::translate::Families;
@@ -203,7 +203,7 @@ impl Watch {
             return true;
         }
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let Place::Pod(uid) = place(&text) else { return false };
+        let Membership::Pod(uid) = membership(&text) else { return false };
         self.local.read(|world| {
             let uid = world.mirror_of(&uid).unwrap_or_else(|| Name::from(uid.as_str()));
             world.embodied_by(&uid).is_some()

@@ -6,7 +6,7 @@ use std::fs;
 
 use super::holder::title;
 use super::whose::Whose;
-use crate::identity::cgroup::{Place, place};
+use crate::identity::cgroup::{Membership, membership};
 use crate::supervisor::Supervisor;
 use crate::world::Tenant;
 
@@ -103,10 +103,10 @@ pub(super) fn suspects(user: u32, tenant: impl Fn(&str) -> Tenant) -> Suspects {
         if user_of(&read("status")) != Some(user) {
             continue;
         }
-        match place(&read("cgroup")) {
-            Place::Outside => found.pids.push(pid),
-            Place::Torn(..) => found.doubtful = true,
-            Place::Pod(uid) => match tenant(&uid) {
+        match membership(&read("cgroup")) {
+            Membership::Outside => found.pids.push(pid),
+            Membership::Torn(..) => found.doubtful = true,
+            Membership::Pod(uid) => match tenant(&uid) {
                 Tenant::Other => found.pids.push(pid),
                 Tenant::Proxy | Tenant::Unknown => found.doubtful = true,
                 // A gateway's keeper has answered for its Envoys.

@@ -16,13 +16,13 @@ use tonic::transport::Channel;
 use crate::link::Link;
 
 pub mod choice;
-mod feed;
+mod feed_task;
 mod places;
 mod replica;
 
 pub use choice::Heard;
 use choice::{Choice, Sight};
-pub use feed::run as run_feed;
+pub use feed_task::run as run_feed;
 pub use places::Places;
 pub use replica::Replica;
 

@@ -96,8 +96,8 @@ impl keepers_server::Keepers for Attachments {
         let name = state.name.clone();
         let outdated = state.protocol >= RENEWABLE && other_build;
         let id = match &pod {
-            Some(pod) => self.inner.book().attach_pod(pod.clone(), state, sender, peer.uid),
-            None => self.inner.book().attach(state, sender, outdated),
+            Some(pod) => self.inner.roster().attach_pod(pod.clone(), state, sender, peer.uid),
+            None => self.inner.roster().attach(state, sender, outdated),
         };
         self.inner.wake.notify_one();
         tracing::info!(name, peer = peer.pid, pod = pod.as_deref(), "keeper attached");
@@ -145,8 +145,8 @@ impl Attached {
     fn report(&self, report: Report) {
         match State::try_from(report) {
             Ok(state) if state.name == self.name => match &self.pod {
-                Some(pod) => self.inner.book().report_pod(pod, self.id, state),
-                None => self.inner.book().report(self.id, state),
+                Some(pod) => self.inner.roster().report_pod(pod, self.id, state),
+                None => self.inner.roster().report(self.id, state),
             },
             Ok(state) => tracing::warn!(name = self.name, other = state.name, "a report for another proxy"),
             Err(error) => tracing::warn!(name = self.name, %error, "a report that means nothing"),
@@ -159,8 +159,8 @@ impl Drop for Attached {
     fn drop(&mut self) {
         tracing::info!(name = self.name, pod = self.pod.as_deref(), "keeper detached");
         match &self.pod {
-            Some(pod) => self.inner.book().detach_pod(&self.name, pod, self.id),
-            None => self.inner.book().detach(&self.name, self.id),
+            Some(pod) => self.inner.roster().detach_pod(&self.name, pod, self.id),
+            None => self.inner.roster().detach(&self.name, self.id),
         }
         self.inner.wake.notify_one();
     }

@@ -10,10 +10,10 @@ use portreeve_keeper::dir::{Dir, replace};
 use portreeve_keeper::{Order, SpecError};
 use tokio::sync::{Notify, watch};
 
-use super::book::Book;
 use super::embodiment::Embodiment;
 use super::proxy_status::Status;
 use super::questions::Questions;
+use super::roster::Roster;
 
 /// Why a proxy cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub(super) struct Config {
 /// What all clones of the supervisor share.
 pub(super) struct Inner {
     pub(super) config: Config,
-    pub(super) book: Mutex<Book>,
+    pub(super) roster: Mutex<Roster>,
     pub(super) status: watch::Sender<BTreeMap<String, Status>>,
     pub(super) wake: Notify,
     /// Who knows the pods that the keepers are in, where they are in pods.
@@ -64,9 +64,9 @@ impl Inner {
         Dir::new(self.config.keepers.join(name))
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        // The book is valid after every step of its owner.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
+        // The roster is valid after every step of its owner.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the order to its file, unless it is there.

@@ -5,14 +5,14 @@
 
 mod attach;
 mod attest;
-mod book;
 mod embodiment;
+mod in_pods;
 mod inner;
 mod pass;
 mod pod_keeper;
-mod pods;
 mod proxy_status;
 mod questions;
+mod roster;
 mod session;
 mod sockets;
 mod statistics;
@@ -72,8 +72,8 @@ impl Supervisor {
         Dir::new(keepers.clone()).create()?;
         let config = Config { keepers, exe_command, agent_socket, with_parent };
         let status = watch::Sender::new(BTreeMap::new());
-        let (pods, questions, book) = Default::default();
-        let inner = Inner { config, book, status, wake: Notify::new(), pods, questions };
+        let (pods, questions, roster) = Default::default();
+        let inner = Inner { config, roster, status, wake: Notify::new(), pods, questions };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -104,21 +104,21 @@ impl Supervisor {
     /// written, which [`Self::run`] tries again until it can.
     pub fn ensure(&self, spec: Spec) -> Result<(), EnsureError> {
         let (name, dir) = (spec.name.clone(), self.inner.dir(&spec.name));
-        let mut book = self.inner.book();
+        let mut roster = self.inner.roster();
         let outcome = match Order::new(spec, &dir) {
             Ok(order) => {
                 let in_pods = self.inner.pods.get().is_some();
                 let written = if in_pods { Ok(()) } else { self.inner.write(&dir, &order) };
-                book.wish(&name, Wish::Run(order));
-                book.unwritten(&name, written.as_ref().err().map(ToString::to_string));
+                roster.wish(&name, Wish::Run(order));
+                roster.unwritten(&name, written.as_ref().err().map(ToString::to_string));
                 written
             }
             Err(error) => {
-                book.refuse(&name, error.to_string());
+                roster.refuse(&name, error.to_string());
                 Err(error.into())
             }
         };
-        drop(book);
+        drop(roster);
         self.inner.wake.notify_one();
         outcome
     }
@@ -126,10 +126,10 @@ impl Supervisor {
     /// Wants the proxy `name` to end after `drain`, and its directory to be gone. Idempotent; a name without a keeper is fine.
     pub fn stop(&self, name: &str, drain: Duration) {
         if is_name(name) {
-            self.inner.book().wish(name, Wish::Stop(drain));
+            self.inner.roster().wish(name, Wish::Stop(drain));
         } else {
             // It was refused, so that there is nothing to stop.
-            self.inner.book().entries.remove(name);
+            self.inner.roster().entries.remove(name);
         }
         self.inner.wake.notify_one();
     }
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     fn mk_spec(name: &str) -> Spec {
-        Spec { name: name.into(), ..book::tests::mk_order(None).spec }
+        Spec { name: name.into(), ..roster::tests::mk_order(None).spec }
     }
 
     #[test]

@@ -17,8 +17,8 @@ use portreeve_keeper::proto::{Instruction, Renew};
 use portreeve_keeper::{Exit, State, handover};
 
 use super::attest;
-use super::book::{Book, Entry};
 use super::inner::{Config, Inner};
+use super::roster::{Entry, Roster};
 use super::session::Wish;
 use super::step::{Step, There, next};
 
@@ -35,14 +35,14 @@ impl Inner {
     /// Takes one step for every proxy, and publishes what came of it; how long to wait for the next pass.
     pub(super) fn pass(&self) -> Duration {
         if let Some(pods) = self.pods() {
-            // Before the book is opened: whoever knows the pods may be asked of keepers.
+            // Before the roster is opened: whoever knows the pods may be asked of keepers.
             let leaders = pods.leaders();
             self.lead(&leaders);
             return LATER;
         }
-        let mut book = self.book();
+        let mut roster = self.roster();
         let mut pause = LATER;
-        book.entries.retain(|name, entry| {
+        roster.entries.retain(|name, entry| {
             if entry.wish.is_none() && entry.refused.is_some() {
                 // Nothing can be done, but its reason is to be seen.
                 return true;
@@ -65,7 +65,7 @@ impl Inner {
                 }
             }
         });
-        self.publish(&book);
+        self.publish(&roster);
         pause
     }
 
@@ -83,8 +83,8 @@ impl Inner {
     }
 
     /// Tells how all proxies are, if that is news.
-    pub(super) fn publish(&self, book: &Book) {
-        let status = book.status();
+    pub(super) fn publish(&self, roster: &Roster) {
+        let status = roster.status();
         self.status.send_if_modified(|before| {
             let differs = *before != status;
             *before = status;
@@ -92,7 +92,7 @@ impl Inner {
         });
     }
 
-    /// Takes one step; whether the proxy stays in the book.
+    /// Takes one step; whether the proxy stays in the roster.
     fn take(&self, step: Step, name: &str, entry: &mut Entry, dir: &Dir) -> io::Result<bool> {
         match step {
             Step::Wait => Ok(true),

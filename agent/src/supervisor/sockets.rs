@@ -9,10 +9,10 @@ use portreeve_xds::{Name, Peer};
 use tonic::Status;
 
 use super::Supervisor;
-use super::book::Book;
 use super::inner::Inner;
 use super::pod_keeper::PodKeeper;
 use super::questions::Told;
+use super::roster::Roster;
 
 /// Keepers of this protocol and later ones tell which sockets their Envoys hold.
 const TELLING: u32 = 5;
@@ -27,7 +27,7 @@ impl Supervisor {
 
     /// The users that the attached keepers in pods run as, and so their Envoys.
     pub(crate) fn users_in_pods(&self) -> BTreeSet<u32> {
-        self.inner.book().in_pods().filter_map(|(_, keeper)| keeper.user()).collect()
+        self.inner.roster().in_pods().filter_map(|(_, keeper)| keeper.user()).collect()
     }
 
     /// Those of `inodes` that Envoys in pods hold, as all their keepers say. `None` unless each of `pods` has an attached
@@ -52,15 +52,15 @@ impl Inner {
         pods: &BTreeSet<Name>,
         inodes: &[u32],
     ) -> Option<Vec<BoxFuture<'static, Option<Told>>>> {
-        let book = self.book();
-        if !book.can_tell_held(pods) {
+        let roster = self.roster();
+        if !roster.can_tell_held(pods) {
             return None;
         }
         let ask = |(pod, keeper)| {
             let what = |question| What::Sockets(Sockets { question, inodes: inodes.to_vec() });
             self.questions.put(pod, keeper, what)
         };
-        Some(book.in_pods().map(ask).collect())
+        Some(roster.in_pods().map(ask).collect())
     }
 
     /// Hears which sockets a pod's Envoys hold, if the peer is who was asked.
@@ -74,9 +74,9 @@ impl Inner {
     }
 }
 
-// === impl Book ===
+// === impl Roster ===
 
-impl Book {
+impl Roster {
     fn in_pods(&self) -> impl Iterator<Item = (&Name, &PodKeeper)> {
         self.entries.values().flat_map(|entry| &entry.pods)
     }
@@ -97,7 +97,7 @@ mod tests {
     use portreeve_xds::Name;
     use tokio::sync::mpsc::channel;
 
-    use super::{Book, TELLING};
+    use super::{Roster, TELLING};
 
     #[test]
     fn keepers_can_tell_only_if_none_is_missing_old_or_of_no_known_user() {
@@ -108,11 +108,11 @@ mod tests {
             (TELLING - 1, Some(101), &["a"], false),
             (TELLING, None, &["a"], false),
         ] {
-            let mut book = Book::default();
+            let mut roster = Roster::default();
             let state = State { protocol, ..State::untold("gateway", 1) };
-            book.attach_pod("a".into(), state, channel(1).0, user);
+            roster.attach_pod("a".into(), state, channel(1).0, user);
             let pods: BTreeSet<Name> = pods.iter().map(|pod| Name::from(*pod)).collect();
-            assert_eq!(book.can_tell_held(&pods), expected, "{protocol} {user:?} {pods:?}");
+            assert_eq!(roster.can_tell_held(&pods), expected, "{protocol} {user:?} {pods:?}");
         }
     }
 }

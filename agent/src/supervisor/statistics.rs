@@ -47,8 +47,8 @@ impl Supervisor {
 impl Inner {
     /// Asks the keeper of each proxy's foremost pod.
     fn ask_pods(&self, chosen: &[Prefix]) -> Vec<(String, Answer)> {
-        let book = self.book();
-        let serving = book.entries.iter().filter_map(|(name, entry)| Some((name, entry.serving()?)));
+        let roster = self.roster();
+        let serving = roster.entries.iter().filter_map(|(name, entry)| Some((name, entry.serving()?)));
         let asked = serving.filter(|(_, (_, keeper))| keeper.protocol() >= ANSWERING);
         let asked = asked.map(|(proxy, (pod, keeper))| {
             let prefixes = chosen.iter().map(ToString::to_string).collect();

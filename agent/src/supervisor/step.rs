@@ -28,7 +28,7 @@ pub(super) enum Step {
     Spawn,
     /// Remove the directory, and then [`Self::Drop`].
     Remove,
-    /// Take the proxy from the book.
+    /// Take the proxy from the roster.
     Drop,
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use portreeve_agent::identity::cgroup::{Place, place};
+use portreeve_agent::identity::cgroup::{Membership, membership};
 use portreeve_tests::cluster::{Cluster, Image, Node, PodSite, View};
 use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::netns::Netns;
@@ -207,7 +207,7 @@ async fn a_pods_cgroup_names_it(cluster: &Cluster) -> Result<()> {
             pod.uid
         );
         let line = cluster.kubectl(&["exec", &host.name, "--", "/bin/sh", "-c", &look])?;
-        ensure!(place(&line) == Place::Pod(pod.uid.clone()), "on {}: {line}", host.node);
+        ensure!(membership(&line) == Membership::Pod(pod.uid.clone()), "on {}: {line}", host.node);
         let alone = host.node == "node-1" || Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
         ensure!(line.trim().starts_with("0::/../") == alone, "on {}: {line}", host.node);
     }

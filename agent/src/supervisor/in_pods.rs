@@ -7,9 +7,9 @@ use portreeve_keeper::State;
 use portreeve_keeper::proto::Elder;
 use portreeve_xds::Name;
 
-use super::book::{Book, Entry};
 use super::inner::Inner;
 use super::pod_keeper::PodKeeper;
+use super::roster::{Entry, Roster};
 use super::session::{Session, Teller, Wish};
 
 // === impl Inner ===
@@ -17,15 +17,15 @@ use super::session::{Session, Teller, Wish};
 impl Inner {
     /// Tells every keeper in a pod what there is to tell.
     pub(super) fn lead(&self, leaders: &BTreeMap<String, Name>) {
-        let mut book = self.book();
-        book.entries.retain(|name, entry| entry.lead(leaders.get(name)));
-        self.publish(&book);
+        let mut roster = self.roster();
+        roster.entries.retain(|name, entry| entry.lead(leaders.get(name)));
+        self.publish(&roster);
     }
 }
 
-// === impl Book ===
+// === impl Roster ===
 
-impl Book {
+impl Roster {
     /// Attaches a keeper in a pod, in place of an older session of it; the session's id.
     pub(super) fn attach_pod(&mut self, pod: Name, state: State, sender: Teller, user: Option<u32>) -> u64 {
         let id = self.next_session();
@@ -54,7 +54,7 @@ impl Book {
 // === impl Entry ===
 
 impl Entry {
-    /// Tells the leader what is wanted, or everybody that nothing is; whether the proxy stays in the book.
+    /// Tells the leader what is wanted, or everybody that nothing is; whether the proxy stays in the roster.
     fn lead(&mut self, leader: Option<&Name>) -> bool {
         match (&self.wish, leader) {
             (Some(wish @ Wish::Run(_)), Some(leader)) => {
@@ -107,12 +107,12 @@ mod tests {
     use portreeve_xds::Name;
     use tokio::sync::mpsc::{Receiver, channel};
 
-    use super::super::book::Book;
-    use super::super::book::tests::mk_order;
+    use super::super::roster::Roster;
+    use super::super::roster::tests::mk_order;
     use super::super::session::Wish;
 
     struct Rig {
-        book: Book,
+        roster: Roster,
         wish: Wish,
     }
 
@@ -129,20 +129,20 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let mut book = Book::default();
+            let mut roster = Roster::default();
             let wish = Wish::Run(mk_order(None));
-            book.wish("gateway", wish.clone());
-            Self { book, wish }
+            roster.wish("gateway", wish.clone());
+            Self { roster, wish }
         }
 
         fn attach(&mut self, pod: &str, state: State) -> (u64, Receiver<Instruction>) {
             let (sender, receiver) = channel(4);
-            (self.book.attach_pod(pod.into(), state, sender, Some(101)), receiver)
+            (self.roster.attach_pod(pod.into(), state, sender, Some(101)), receiver)
         }
 
         fn lead(&mut self, leader: &str) -> bool {
             let leader = Name::from(leader);
-            self.book.entries.get_mut("gateway").is_some_and(|entry| entry.lead(Some(&leader)))
+            self.roster.entries.get_mut("gateway").is_some_and(|entry| entry.lead(Some(&leader)))
         }
     }
 
@@ -161,7 +161,7 @@ mod tests {
         let ((_, mut old), (young, mut new)) = (rig.attach("old", untold(1)), rig.attach("young", untold(1)));
         assert!(rig.lead("young") && rig.lead("young"));
         assert_eq!((told(&mut old), told(&mut new), told(&mut new)), (None, Some(None), None));
-        rig.book.report_pod(&"young".into(), young, serving(0));
+        rig.roster.report_pod(&"young".into(), young, serving(0));
         assert!(rig.lead("young"));
         assert_eq!(told(&mut new), None);
     }
@@ -174,11 +174,11 @@ mod tests {
         rig.lead("young");
         let of = |epoch| Some(Elder { base_id: 7, epoch, concurrency: 2 });
         assert_eq!((told(&mut heir), told(&mut elder)), (Some(of(3)), None));
-        rig.book.report_pod(&"old".into(), old, serving(0));
+        rig.roster.report_pod(&"old".into(), old, serving(0));
         rig.lead("young");
         assert_eq!(told(&mut heir), Some(of(0)));
-        rig.book.report_pod(&"young".into(), young, serving(1));
-        rig.book.report_pod(
+        rig.roster.report_pod(&"young".into(), young, serving(1));
+        rig.roster.report_pod(
             &"old".into(),
             old,
             State { spec_hash: String::new(), serves: false, ..serving(0) },
@@ -205,14 +205,14 @@ mod tests {
         rig.lead("young");
         assert_eq!((told(&mut old), told(&mut new)), (None, None));
         assert_eq!(
-            rig.book.status()["gateway"].state.as_ref().map(|state| (state.epoch, state.envoy_pid)),
+            rig.roster.status()["gateway"].state.as_ref().map(|state| (state.epoch, state.envoy_pid)),
             Some((1, None))
         );
-        rig.book.wish("gateway", Wish::Stop(std::time::Duration::ZERO));
+        rig.roster.wish("gateway", Wish::Stop(std::time::Duration::ZERO));
         assert!(rig.lead("young") && told(&mut old).is_some() && told(&mut new).is_some());
-        rig.book.detach_pod("gateway", &"young".into(), id);
+        rig.roster.detach_pod("gateway", &"young".into(), id);
         assert!(rig.lead("young"), "one is left");
-        rig.book.wish("gateway", rig.wish.clone());
+        rig.roster.wish("gateway", rig.wish.clone());
         rig.lead("old");
         assert!(told(&mut old).is_some(), "wanted again");
     }

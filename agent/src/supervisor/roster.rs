@@ -37,14 +37,14 @@ pub(super) struct Entry {
 
 /// All proxies.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct Roster {
     pub(super) entries: BTreeMap<String, Entry>,
     sessions: u64,
 }
 
-// === impl Book ===
+// === impl Roster ===
 
-impl Book {
+impl Roster {
     /// Wants something of `name`.
     pub(super) fn wish(&mut self, name: &str, wish: Wish) {
         let entry = self.entries.entry(name.to_owned()).or_default();
@@ -168,7 +168,7 @@ pub(super) mod tests {
     use portreeve_keeper::{Order, Spec, State};
     use tokio::sync::mpsc;
 
-    use super::Book;
+    use super::Roster;
     use crate::supervisor::session::Wish;
 
     pub(in crate::supervisor) fn mk_order(memory_limit: Option<u64>) -> Order {
@@ -194,12 +194,12 @@ pub(super) mod tests {
         for (protocol, limit, told) in
             [(1, Some(1), true), (1, None, false), (2, Some(1), false), (2, None, false)]
         {
-            let (mut book, (sender, _instructions)) = (Book::default(), mpsc::channel(1));
+            let (mut roster, (sender, _instructions)) = (Roster::default(), mpsc::channel(1));
             let order = mk_order(limit);
             let state = State { protocol, ..State::begun(&order, None, 0) };
-            book.wish("gateway", Wish::Run(order));
-            book.attach(state, sender, false);
-            let fault = book.status()["gateway"].fault.clone();
+            roster.wish("gateway", Wish::Run(order));
+            roster.attach(state, sender, false);
+            let fault = roster.status()["gateway"].fault.clone();
             assert_eq!(fault.is_some_and(|text| text.contains("memoryLimit")), told, "{protocol} {limit:?}");
         }
     }
