@@ -49,8 +49,8 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> a
             let news = wanted_before.as_ref() != Some(wanted);
             // One that makes no sense runs on as it was.
             let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
-            for one in readable.filter(|_| news) {
-                ensure((&local, &supervisor), one, &common);
+            for (name, proxy) in readable.filter(|_| news) {
+                ensure(&local, &supervisor, name, proxy, &common);
             }
             // Includes unwanted keepers that an earlier agent started, and those in pods.
             let found = supervisor.found()?.into_iter().chain(supervisor.status().into_keys());
@@ -66,7 +66,7 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> a
 }
 
 /// Makes a keeper run this NodeProxy.
-fn ensure((local, supervisor): (&Local, &Supervisor), (name, proxy): (&Name, &NodeProxy), common: &Common) {
+fn ensure(local: &Local, supervisor: &Supervisor, name: &Name, proxy: &NodeProxy, common: &Common) {
     let settings = match &proxy.settings {
         None => EnvoySettings::default(),
         Some(Settings::Envoy(settings)) => settings.clone(),
@@ -77,12 +77,12 @@ fn ensure((local, supervisor): (&Local, &Supervisor), (name, proxy): (&Name, &No
     let Some(envoy) = &common.envoy else {
         return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
     };
-    if let Err(error) = supervisor.ensure(spec(local.node(), (name, settings), envoy, common)) {
+    if let Err(error) = supervisor.ensure(spec(local.node(), name, settings, envoy, common)) {
         tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
     }
 }
 
-fn spec(node: &str, (name, settings): (&str, EnvoySettings), envoy: &Path, common: &Common) -> Spec {
+fn spec(node: &str, name: &str, settings: EnvoySettings, envoy: &Path, common: &Common) -> Spec {
     Spec {
         name: name.to_string(),
         envoy: envoy.to_owned(),

@@ -353,7 +353,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
     tasks.spawn(
         "what is reported",
-        reports::follow(reports.clone(), local.clone(), (supervisor.clone(), setup.envoy.is_some())),
+        reports::follow(reports.clone(), local.clone(), supervisor.clone(), setup.envoy.is_some()),
     );
     let (fed, link) = (local.clone(), setup.link);
     let (feeding, asked) = (replicas.clone(), shutdown.clone());

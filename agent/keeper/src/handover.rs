@@ -62,7 +62,7 @@ pub fn runs(pid: &str, path: &Path) -> io::Result<bool> {
 
 /// Executes `command` in this process, with the lock as standard input, so that it stays locked. Returns only if that
 /// fails.
-pub(super) fn become_next(command: &[String], (dir, agent_socket): (&Dir, &Path), lock: &Lock) -> io::Error {
+pub(super) fn become_next(command: &[String], dir: &Dir, agent_socket: &Path, lock: &Lock) -> io::Error {
     let Some((program, arguments)) = command.split_first() else {
         return io::Error::other("no program");
     };

@@ -21,7 +21,8 @@ use crate::world::World;
 pub async fn run(
     reports: Reports,
     local: Arc<Local>,
-    (supervisor, has_envoy): (Supervisor, bool),
+    supervisor: Supervisor,
+    has_envoy: bool,
 ) -> anyhow::Result<()> {
     let (mut own, mut statuses, mut changes) = (local.health.own(), local.statuses(), local.changes());
     let (mut wanted, mut kept) = (local.proxy_changes(), supervisor.watch());
@@ -125,7 +126,7 @@ mod tests {
 
         /// Runs the task concurrently with these steps.
         async fn beside(&self, steps: impl Future<Output = ()>) {
-            let task = run(self.reports.clone(), self.local.clone(), (self.supervisor.clone(), false));
+            let task = run(self.reports.clone(), self.local.clone(), self.supervisor.clone(), false);
             tokio::select! {
                 ended = task => panic!("{ended:?}"),
                 done = tokio::time::timeout(Duration::from_secs(20), steps) => done.unwrap(),

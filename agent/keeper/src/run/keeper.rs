@@ -247,7 +247,7 @@ impl Keeper {
             state: State { spec_hash: order.hash.clone(), ..self.state.clone() },
         };
         let written = handover.write(&self.dir).map_err(std::io::Error::other);
-        let failed = written.map(|()| handover::become_next(&command, (&self.dir, agent_socket), lock));
+        let failed = written.map(|()| handover::become_next(&command, &self.dir, agent_socket, lock));
         tracing::error!(error = %failed.unwrap_or_else(|error| error), "this process stays what it is");
     }
 
