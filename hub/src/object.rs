@@ -10,6 +10,7 @@ use kube::Resource;
 use portreeve_api::conditions::{self, Reason};
 use portreeve_api::door::{self, ParseError};
 use portreeve_api::kind::Kind;
+use portreeve_api::model::Plan;
 use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::plan;
 use portreeve_api::refs::ObjectRef;
@@ -133,7 +134,7 @@ pub type Read = Result<(Box<dyn Object>, Vec<String>), ParseError>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     /// The Plan.
-    pub plan: plan::Plan,
+    pub plan: Plan,
     /// The proxies that the Plan is for.
     pub workload: Selection,
     /// The groups that its clusters use.

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use portreeve_api::PlanType;
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::{ObjectRef, PlanName};
+use portreeve_api::{PlanType, plan};
 use portreeve_xds::Resource;
 use prost::Message;
 
@@ -86,7 +86,7 @@ impl Index {
 
     fn put_plan(&mut self, key: ObjectRef, resolved: Resolved, uid: &str) {
         let name = plan_name(&key);
-        let resource = Resource::new(PlanType::Plan, name, &resolved.plan.encode_to_vec());
+        let resource = Resource::new(PlanType::Plan, name, &plan::Plan::from(&resolved.plan).encode_to_vec());
         if self.plans.get(&key).is_some_and(|old| old.encoded.resource == resource) {
             return;
         }

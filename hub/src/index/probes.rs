@@ -5,8 +5,11 @@
 //! that it asked for) and the most successes before an endpoint counts as healthy again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
+use portreeve_api::model::{HealthCheck, Plan, Source};
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::Resource;
@@ -145,6 +148,18 @@ impl Asked {
 // === impl Pace ===
 
 impl Pace {
+    /// How a cluster's health check is run.
+    fn of(check: &HealthCheck) -> Self {
+        let ms = |time: Option<Duration>| time.map_or(0, |time| time.as_millis() as u64);
+        let count = |threshold: Option<NonZeroU32>| threshold.map_or(0, NonZeroU32::get);
+        Self {
+            interval_ms: ms(check.interval),
+            timeout_ms: ms(check.timeout),
+            unhealthy_threshold: count(check.unhealthy_threshold),
+            healthy_threshold: count(check.healthy_threshold),
+        }
+    }
+
     /// The strictest of both in each respect.
     fn and(self, other: Self) -> Self {
         Self {
@@ -161,21 +176,18 @@ fn strictest(paces: impl Iterator<Item = Pace>) -> Option<Pace> {
 }
 
 /// What a Plan wants checked: the endpoints of its groups that have a health port, in clusters with a health check.
-pub fn checks_of(plan: &plan::Plan) -> Checks {
-    use plan::endpoint_source::From;
+pub fn checks_of(plan: &Plan) -> Checks {
     let mut checks = Checks::new();
     for cluster in &plan.clusters {
         let Some(check) = &cluster.health_check else { continue };
-        for source in cluster.endpoints.iter().filter(|source| source.health_port != 0) {
-            let Some(From::Group(group)) = &source.from else { continue };
-            let target = Target { port: source.health_port, path: check.http_path.clone() };
-            let pace = Pace {
-                interval_ms: check.interval_ms,
-                timeout_ms: check.timeout_ms,
-                unhealthy_threshold: check.unhealthy_threshold,
-                healthy_threshold: check.healthy_threshold,
-            };
-            let merged = checks.entry((group.as_str().into(), target)).or_insert(pace);
+        let checked = cluster.endpoints.iter().filter_map(|source| match &source.from {
+            Source::Group(group) => Some((group, source.health_port?)),
+            _ => None,
+        });
+        for (group, port) in checked {
+            let path = check.http_path.as_deref().unwrap_or_default().to_owned();
+            let (target, pace) = (Target { port: port.get().into(), path }, Pace::of(check));
+            let merged = checks.entry((group.clone(), target)).or_insert(pace);
             *merged = merged.and(pace);
         }
     }

@@ -5,13 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
 
 use portreeve_api::a::virtual_service::{Cluster, DEFINITION, Endpoint, KIND, Listener, VirtualService};
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
+use portreeve_api::model::{
+    self, Balancer, EndpointSource, HealthCheck, Options, Plan, Protocol, Route, Rule, Socket, Source,
+};
+use portreeve_api::names;
 use portreeve_api::refs::ClusterPath;
 use portreeve_api::violation::Violation;
-use portreeve_api::{names, plan};
+use portreeve_xds::Name;
 
 use crate::lookup::Lookup;
 use crate::object::{self, Custom, Rejection, Resolved, Role, Root};
@@ -40,11 +46,11 @@ pub const ROW: Row = Row {
 /// Probes run at most this often without a remark, in milliseconds.
 const SHORT_INTERVAL_MS: u64 = 500;
 
-/// How long an unanswered probe is waited for, in milliseconds (the seed's figure).
-const PROBE_TIMEOUT_MS: u64 = 100;
+/// How long an unanswered probe is waited for (the seed's figure).
+const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long a connection to an endpoint may take, in milliseconds (the seed's figure).
-const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// How long a connection to an endpoint may take (the seed's figure).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Rejection> {
     let violations = object.validate_stored();
@@ -55,15 +61,21 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
     let mut resolving =
         Resolving { namespace: origin.namespace.clone(), scope, groups: Vec::new(), warnings: Vec::new() };
     let workload = Selection::of_labels(&object.spec.selector, &origin.namespace, scope);
-    let mut plan = plan::Plan {
-        workload: Some(plan::Workload {
-            namespace: workload.namespace().map(ToString::to_string).unwrap_or_default(),
-            selector: Some((&workload.requirements()).into()),
-            ..Default::default()
-        }),
+    let mut plan = Plan {
+        workload: model::Workload {
+            namespace: workload.namespace().map(ToString::to_string),
+            selector: workload.requirements(),
+            proxy_name: None,
+            node_name: None,
+            proxy_kind: None,
+            service_group: None,
+        },
         dns_namespace: origin.namespace.clone(),
-        origin: Some(origin),
-        ..Default::default()
+        origin,
+        listeners: Vec::new(),
+        clusters: Vec::new(),
+        rule_lists: Vec::new(),
+        needs: Vec::new(),
     };
     let mut pairs = Vec::new();
     for listener in &object.spec.listeners {
@@ -105,15 +117,15 @@ impl Root for VirtualService {
     }
 }
 
-fn origin(object: &VirtualService) -> plan::Origin {
+fn origin(object: &VirtualService) -> model::Origin {
     let meta = &object.metadata;
-    plan::Origin {
+    model::Origin {
         api: KIND.api.to_string(),
+        kind: KIND.name.into(),
         namespace: meta.namespace.clone().unwrap_or_else(|| "default".into()),
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
-        created_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        kind: KIND.name.into(),
+        created_ms: meta.creation_timestamp.as_ref().map(|t| t.0.as_millisecond()),
     }
 }
 
@@ -132,11 +144,11 @@ impl Resolving {
     fn listener(
         &mut self,
         listener: &Listener,
-    ) -> Result<Option<(plan::Listener, plan::Cluster)>, Rejection> {
+    ) -> Result<Option<(model::Listener, model::Cluster)>, Rejection> {
         self.remark_on_name(&listener.name);
         let (protocol, port, cluster) = match (&listener.udp, &listener.tcp) {
-            (Some(udp), None) => (plan::Protocol::Udp, udp.port, Some(&udp.cluster)),
-            (None, Some(tcp)) => (plan::Protocol::Tcp, tcp.port, tcp.cluster.as_ref()),
+            (Some(udp), None) => (Protocol::Udp, udp.port, Some(&udp.cluster)),
+            (None, Some(tcp)) => (Protocol::Tcp, tcp.port, tcp.cluster.as_ref()),
             _ => return Err(invalid(listener, "set exactly one of udp and tcp")),
         };
         let Some(cluster) = cluster else {
@@ -146,11 +158,17 @@ impl Resolving {
             self.warnings.push((Reason::Unsupported, text));
             return Ok(None);
         };
-        let opened = plan::Listener {
+        let options =
+            Options { idle_timeout: idle_timeout(listener), remove_orphan_sessions: false, track: None };
+        let opened = model::Listener {
             name: listener.name.clone(),
-            socket: Some(socket(protocol, port as u32)),
-            options: Some(plan::Options { idle_timeout_ms: idle_timeout(listener), ..Default::default() }),
-            ..Default::default()
+            socket: Some(Socket::new(protocol, port_of(port))),
+            rules: Vec::new(),
+            tls: None,
+            sources: None,
+            http: false,
+            options: Some(options),
+            needs: Vec::new(),
         };
         Ok(Some((opened, self.cluster(listener, cluster, protocol)?)))
     }
@@ -167,25 +185,27 @@ impl Resolving {
         &mut self,
         listener: &Listener,
         cluster: &Cluster,
-        protocol: plan::Protocol,
-    ) -> Result<plan::Cluster, Rejection> {
-        let policy = match cluster.key() {
-            Some(key) => plan::balancer::Policy::Key(key.into()),
-            None => plan::balancer::Policy::SourceAddress(true),
+        protocol: Protocol,
+    ) -> Result<model::Cluster, Rejection> {
+        let balancer = match cluster.key() {
+            Some(key) => Balancer::Key(key.into()),
+            None => Balancer::SourceAddress,
         };
         let endpoints: Result<_, _> = cluster.endpoints.iter().map(|e| self.endpoint(listener, e)).collect();
-        Ok(plan::Cluster {
+        Ok(model::Cluster {
             name: ClusterPath::new(&listener.name, &cluster.name).to_string(),
-            socket: Some(socket(protocol, 0)),
+            socket: Some(Socket::new(protocol, None)),
             endpoints: endpoints?,
-            balancer: Some(plan::Balancer { policy: Some(policy) }),
+            balancer: Some(balancer),
             health_check: self.health_check(listener, cluster),
-            connect_timeout_ms: CONNECT_TIMEOUT_MS,
-            ..Default::default()
+            tls: None,
+            http: false,
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            needs: Vec::new(),
         })
     }
 
-    fn health_check(&mut self, listener: &Listener, cluster: &Cluster) -> Option<plan::HealthCheck> {
+    fn health_check(&mut self, listener: &Listener, cluster: &Cluster) -> Option<HealthCheck> {
         let check = cluster.health_check.as_ref()?;
         let interval_ms = u64::try_from(check.interval).unwrap_or_default();
         if interval_ms < SHORT_INTERVAL_MS {
@@ -200,27 +220,22 @@ impl Resolving {
             );
             self.warnings.push((Reason::NoHealthPort, text));
         }
-        Some(plan::HealthCheck {
-            interval_ms,
-            timeout_ms: PROBE_TIMEOUT_MS,
-            unhealthy_threshold: 1,
-            healthy_threshold: 1,
-            http_path: check.http.as_ref().map(|h| h.path.clone()).unwrap_or_default(),
+        Some(HealthCheck {
+            interval: Some(Duration::from_millis(interval_ms)).filter(|interval| !interval.is_zero()),
+            timeout: Some(PROBE_TIMEOUT),
+            unhealthy_threshold: Some(NonZeroU32::MIN),
+            healthy_threshold: Some(NonZeroU32::MIN),
+            http_path: check.http.as_ref().map(|http| http.path.as_str().into()),
         })
     }
 
-    fn endpoint(
-        &mut self,
-        listener: &Listener,
-        endpoint: &Endpoint,
-    ) -> Result<plan::EndpointSource, Rejection> {
-        use plan::endpoint_source::From;
+    fn endpoint(&mut self, listener: &Listener, endpoint: &Endpoint) -> Result<EndpointSource, Rejection> {
         let host = &endpoint.host;
         let from = match (host.address.as_deref(), host.selector.as_ref()) {
             (Some(address), _) => match address.parse::<IpAddr>() {
                 // An IPv4 address in IPv6 clothes is the same endpoint, and must rank as the same.
-                Ok(ip) => From::Ip(ip.to_canonical().to_string()),
-                Err(_) if is_host(address) => From::Host(address.to_ascii_lowercase()),
+                Ok(ip) => Source::of_ip(ip.to_canonical()),
+                Err(_) if is_host(address) => Source::Host(address.to_ascii_lowercase()),
                 Err(_) => {
                     let text = format!(
                         "endpoint {}: {address} is neither an IP address nor a DNS name",
@@ -229,21 +244,22 @@ impl Resolving {
                     return Err(invalid(listener, &text));
                 }
             },
-            (None, Some(labels)) => From::Group(self.group(labels)),
+            (None, Some(labels)) => Source::Group(self.group(labels)),
             (None, None) => return Err(invalid(listener, "set exactly one of address and selector")),
         };
-        Ok(plan::EndpointSource {
+        Ok(EndpointSource {
             name: endpoint.name.clone(),
-            from: Some(from),
-            port: endpoint.port as u32,
-            health_port: endpoint.health_check_port.unwrap_or(0) as u32,
-            ..Default::default()
+            from,
+            port: port_of(endpoint.port),
+            health_port: endpoint.health_check_port.and_then(port_of),
+            weight: None,
+            source: None,
         })
     }
 
-    fn group(&mut self, labels: &BTreeMap<String, String>) -> String {
+    fn group(&mut self, labels: &BTreeMap<String, String>) -> Name {
         let selection = Selection::of_labels(labels, &self.namespace, self.scope);
-        let name = selection.name().to_string();
+        let name = selection.name();
         if !self.groups.contains(&selection) {
             self.groups.push(selection);
         }
@@ -261,17 +277,19 @@ fn invalid(listener: &Listener, text: &str) -> Rejection {
     Rejection { reason: Reason::Invalid, message: format!("spec.listeners[{}]: {text}", listener.name) }
 }
 
-fn idle_timeout(listener: &Listener) -> u64 {
-    listener.udp.as_ref().and_then(|u| u.idle_timeout).map_or(0, |ms| u64::try_from(ms).unwrap_or_default())
+/// The idle timeout in the object, if it has one.
+fn idle_timeout(listener: &Listener) -> Option<Duration> {
+    let ms = u64::try_from(listener.udp.as_ref()?.idle_timeout?).ok()?;
+    Some(Duration::from_millis(ms)).filter(|timeout| !timeout.is_zero())
 }
 
-fn socket(protocol: plan::Protocol, port: u32) -> plan::Socket {
-    plan::Socket { protocol: protocol.into(), port, ..Default::default() }
+/// A port of a valid object.
+fn port_of(number: i32) -> Option<NonZeroU16> {
+    u16::try_from(number).ok().and_then(NonZeroU16::new)
 }
 
-fn forward(cluster: &str) -> plan::Rule {
-    plan::Rule {
-        route: Some(plan::Route { destination: cluster.into(), ..Default::default() }),
-        ..Default::default()
-    }
+fn forward(cluster: &str) -> Rule {
+    let route = Route { destination: cluster.into(), ingress: Vec::new(), egress: Vec::new(), retry: None };
+    let (name, rewrites) = (String::new(), Vec::new());
+    Rule { name, match_json: None, rewrites, route: Some(route), apply: None }
 }

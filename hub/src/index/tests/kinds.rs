@@ -64,9 +64,8 @@ impl Object for Other {
 impl Root for Other {
     fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
         let mut resolved = self.0.resolve(lookup)?;
-        if let Some(origin) = &mut resolved.plan.origin {
-            (origin.api, origin.kind) = ("B".into(), "Other".into());
-        }
+        let origin = &mut resolved.plan.origin;
+        (origin.api, origin.kind) = ("B".into(), "Other".into());
         Ok(resolved)
     }
 }

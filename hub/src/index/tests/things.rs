@@ -6,6 +6,7 @@ use std::any::Any;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 use portreeve_api::kind::{Api, Kind, Purpose};
+use portreeve_api::model;
 use portreeve_api::violation::Violation;
 
 use super::*;
@@ -165,7 +166,23 @@ impl Root for Thing {
         }
         let workload = Selection::of_labels(&mk_labels("app=gw"), "ns", lookup.scope());
         let listener = |name| plan::Listener { name, ..Default::default() };
-        let plan = plan::Plan { listeners: told.into_iter().map(listener).collect(), ..Default::default() };
+        let sent = plan::Plan {
+            origin: Some(plan::Origin {
+                api: "E".into(),
+                kind: self.kind.name.into(),
+                namespace: "ns".into(),
+                name: self.meta.name.clone().unwrap_or_default(),
+                ..Default::default()
+            }),
+            workload: Some(plan::Workload {
+                namespace: "ns".into(),
+                selector: Some((&workload.requirements()).into()),
+                ..Default::default()
+            }),
+            listeners: told.into_iter().map(listener).collect(),
+            ..Default::default()
+        };
+        let plan = model::Plan::try_from(sent).expect("what was built here makes sense");
         let accepted = conditions::Verdict {
             type_: ConditionType::Accepted,
             status: Status::True,

@@ -1,5 +1,6 @@
 //! A table over good and bad objects, and what becomes of the good ones.
 
+use portreeve_api::plan;
 use portreeve_xds::Name;
 use serde_json::{Value, json};
 
@@ -117,17 +118,16 @@ fn every_fault_of_an_object_is_told_at_once() {
 
 #[test]
 fn key_is_kept_and_a_missing_or_empty_one_means_the_senders_address() {
-    use plan::balancer::Policy;
     let cases = [
-        (Some("call-1"), Policy::Key("call-1".into())),
-        (Some(""), Policy::SourceAddress(true)),
-        (None, Policy::SourceAddress(true)),
+        (Some("call-1"), Balancer::Key("call-1".into())),
+        (Some(""), Balancer::SourceAddress),
+        (None, Balancer::SourceAddress),
     ];
     for (key, expected) in cases {
         let mut c = cluster("c", json!([worker()]));
         key.into_iter().for_each(|key| c["hash_key"] = key.into());
         let plan = resolved(json!([udp("l", 1, c)])).plan;
-        assert_eq!(plan.clusters[0].balancer.as_ref().unwrap().policy, Some(expected), "{key:?}");
+        assert_eq!(plan.clusters[0].balancer, Some(expected), "{key:?}");
     }
 }
 
@@ -143,22 +143,24 @@ fn strictdns_and_eds_are_served_alike() {
 
 #[test]
 fn addresses_are_told_from_names_and_written_in_one_form() {
+    use From::{Host, Ip};
     use plan::endpoint_source::From;
     let cases = [
-        ("10.0.0.1", From::Ip("10.0.0.1".into())),
-        ("127.0.0.1", From::Ip("127.0.0.1".into())),
-        ("FD00:0:0:0:0:0:0:0001", From::Ip("fd00::1".into())),
-        ("2001:db8:0:0:1:0:0:1", From::Ip("2001:db8::1:0:0:1".into())),
-        ("2001:db8:0:1:1:1:1:1", From::Ip("2001:db8:0:1:1:1:1:1".into())),
-        ("::", From::Ip("::".into())),
-        ("::ffff:10.0.0.1", From::Ip("10.0.0.1".into())),
-        ("Echo.Default.SVC", From::Host("echo.default.svc".into())),
-        ("_sip._udp.example", From::Host("_sip._udp.example".into())),
+        ("10.0.0.1", Ip("10.0.0.1".into())),
+        ("127.0.0.1", Ip("127.0.0.1".into())),
+        ("FD00:0:0:0:0:0:0:0001", Ip("fd00::1".into())),
+        ("2001:db8:0:0:1:0:0:1", Ip("2001:db8::1:0:0:1".into())),
+        ("2001:db8:0:1:1:1:1:1", Ip("2001:db8:0:1:1:1:1:1".into())),
+        ("::", Ip("::".into())),
+        ("::ffff:10.0.0.1", Ip("10.0.0.1".into())),
+        ("Echo.Default.SVC", Host("echo.default.svc".into())),
+        ("_sip._udp.example", Host("_sip._udp.example".into())),
     ];
     for (text, expected) in cases {
         let c = cluster("c", json!([endpoint(json!({"address": text}))]));
         let plan = resolved(json!([udp("l", 1, c)])).plan;
-        assert_eq!(plan.clusters[0].endpoints[0].from, Some(expected), "{text}");
+        let sent = plan::Plan::from(&plan);
+        assert_eq!(sent.clusters[0].endpoints[0].from, Some(expected), "{text}");
         assert_eq!(plan.dns_namespace, "ns");
     }
 }
@@ -180,10 +182,12 @@ fn health_check_is_taken_with_the_seeds_figures_and_its_traps_are_told() {
         let reasons: Vec<_> = resolved.warnings.iter().map(|(reason, _)| *reason).collect();
         assert_eq!(reasons, expected, "{interval} ms");
         let check = resolved.plan.clusters[0].health_check.clone().unwrap();
-        let figures =
-            (check.interval_ms, check.timeout_ms, check.unhealthy_threshold, check.healthy_threshold);
-        assert_eq!(figures, (interval, 100, 1, 1));
-        assert_eq!(resolved.plan.clusters[0].endpoints[0].health_port, if with_port { 1233 } else { 0 });
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!((check.interval, check.timeout), (ms(interval), ms(100)));
+        let thresholds = [check.unhealthy_threshold, check.healthy_threshold];
+        assert_eq!(thresholds, [NonZeroU32::new(1); 2]);
+        let port = resolved.plan.clusters[0].endpoints[0].health_port;
+        assert_eq!(port, NonZeroU16::new(1233).filter(|_| with_port));
     }
 }
 
@@ -198,7 +202,7 @@ fn http_check_keeps_its_path() {
     let mut c = cluster("c", json!([worker()]));
     c["health_check"] = json!({"interval": 500, "protocol": "TCP", "http": {"path": "/healthcheck"}});
     let plan = resolved(json!([udp("l", 1, c)])).plan;
-    assert_eq!(plan.clusters[0].health_check.as_ref().unwrap().http_path, "/healthcheck");
+    assert_eq!(plan.clusters[0].health_check.as_ref().unwrap().http_path.as_deref(), Some("/healthcheck"));
 }
 
 #[test]
@@ -206,8 +210,8 @@ fn tcp_listener_forwards_to_its_cluster() {
     let listener = json!({"name": "t", "tcp": {"port": 80, "cluster": cluster("c", json!([worker()]))}});
     let plan = resolved(json!([listener])).plan;
     let socket = plan.listeners[0].socket.as_ref().unwrap();
-    assert_eq!((socket.protocol(), socket.port), (plan::Protocol::Tcp, 80));
-    assert_eq!(plan.clusters[0].socket.as_ref().unwrap().protocol(), plan::Protocol::Tcp);
+    assert_eq!((socket.protocol, socket.port), (Protocol::Tcp, NonZeroU16::new(80)));
+    assert_eq!(plan.clusters[0].socket.as_ref().unwrap().protocol, Protocol::Tcp);
     assert_eq!(plan.listeners[0].rules[0].route.as_ref().unwrap().destination, "t/c");
 }
 
@@ -227,12 +231,12 @@ fn tcp_listener_without_a_cluster_is_left_out_and_harms_no_other() {
     );
 }
 
-fn destinations(plan: &plan::Plan) -> Vec<&str> {
+fn destinations(plan: &Plan) -> Vec<&str> {
     plan.listeners.iter().map(|l| l.rules[0].route.as_ref().unwrap().destination.as_str()).collect()
 }
 
 /// The cluster that each listener forwards to, by the listener's name.
-fn clusters_of(listeners: &[Value]) -> BTreeMap<String, plan::Cluster> {
+fn clusters_of(listeners: &[Value]) -> BTreeMap<String, model::Cluster> {
     let plan = resolved(json!(listeners)).plan;
     assert_eq!(plan.clusters.len(), listeners.len());
     let cluster = |name: &str| plan.clusters.iter().find(|c| c.name == name).unwrap().clone();
@@ -289,10 +293,9 @@ fn group_names_are_canonical_and_hold_the_scope() {
         let resolved = resolve(&object, scope).unwrap();
         let groups: Vec<Name> = resolved.groups.iter().map(Selection::name).collect();
         assert_eq!((groups, &*resolved.workload.name()), (vec![group.into()], workload));
-        let from = Some(plan::endpoint_source::From::Group(group.into()));
+        let from = Source::Group(group.into());
         assert!(resolved.plan.clusters[0].endpoints.iter().all(|e| e.from == from));
-        let namespace = resolved.plan.workload.unwrap().namespace;
-        assert_eq!(namespace.is_empty(), scope == SelectorScope::Cluster);
+        assert_eq!(resolved.plan.workload.namespace.is_none(), scope == SelectorScope::Cluster);
     }
 }
 
@@ -300,9 +303,9 @@ fn group_names_are_canonical_and_hold_the_scope() {
 fn origin_says_whose_plan_it_is_and_generation_is_no_part_of_it() {
     let mut object = read(spec(|_| {}));
     let first = resolve(&object, SelectorScope::Namespace).unwrap().plan;
-    let origin = first.origin.clone().unwrap();
+    let origin = first.origin.clone();
     assert_eq!((&*origin.api, &*origin.namespace, &*origin.name, &*origin.uid), ("A", "ns", "call", "u"));
-    assert_eq!((origin.created_ms, &*origin.kind), (1_767_225_600_000, "VirtualService"));
+    assert_eq!((origin.created_ms, &*origin.kind), (Some(1_767_225_600_000), "VirtualService"));
     object.metadata.generation = Some(7);
     object.metadata.resource_version = Some("1234".into());
     assert_eq!(resolve(&object, SelectorScope::Namespace).unwrap().plan, first);
@@ -313,5 +316,6 @@ fn idle_timeout_is_passed_on() {
     let mut listener = udp("l", 1, cluster("c", json!([worker()])));
     listener["udp"]["idle_timeout"] = 1500.into();
     let plan = resolved(json!([listener])).plan;
-    assert_eq!(plan.listeners[0].options.as_ref().unwrap().idle_timeout_ms, 1500);
+    let options = plan.listeners[0].options.as_ref().unwrap();
+    assert_eq!(options.idle_timeout, Some(Duration::from_millis(1500)));
 }
