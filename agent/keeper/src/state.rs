@@ -13,8 +13,8 @@ use crate::spec::{Order, is_default};
 
 /// The version of the keeper's protocol and files that this code writes. 2: memory limit, extra bootstrap, hot
 /// restarts. 3: keepers of pods, with hot restarts between pods. 4: those report Envoy's statistics. 5: and the sockets
-/// that their Envoys hold.
-pub const PROTOCOL: u32 = 5;
+/// that their Envoys hold. 6: orders name the kind of program, and other kinds than Envoy are refused.
+pub const PROTOCOL: u32 = 6;
 
 /// The phase of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,9 @@ pub enum WireError {
     /// Not a valid TCP port.
     #[error("{0} is no port")]
     Port(u32),
+    /// A kind of program that this keeper can't run.
+    #[error("program {0} is of a kind that this keeper can't run")]
+    Program(i32),
 }
 
 impl From<&State> for proto::Report {
@@ -138,6 +141,7 @@ impl From<&Order> for proto::Spec {
             memory_limit: spec.memory_limit.unwrap_or_default(),
             extra_bootstrap: spec.extra_bootstrap.clone().unwrap_or_default(),
             elder: None,
+            program: proto::Program::Envoy.into(),
         }
     }
 }
@@ -146,6 +150,9 @@ impl TryFrom<proto::Spec> for Order {
     type Error = WireError;
 
     fn try_from(spec: proto::Spec) -> Result<Self, WireError> {
+        if spec.program != i32::from(proto::Program::Envoy) {
+            return Err(WireError::Program(spec.program));
+        }
         let port = u16::try_from(spec.health_listener).map_err(|_| WireError::Port(spec.health_listener))?;
         Ok(Self {
             hash: spec.hash,

@@ -165,6 +165,13 @@ fn port_that_is_none_is_refused() {
 }
 
 #[test]
+fn order_for_another_kind_of_program_is_refused() {
+    let spec = proto::Spec { program: proto::Program::L7mp.into(), ..proto::Spec::from(&mk_order()) };
+    let told = Order::try_from(spec).unwrap_err().to_string();
+    assert_eq!(told, "program 1 is of a kind that this keeper can't run");
+}
+
+#[test]
 fn question_about_sockets_and_its_answer_have_the_golden_bytes() {
     let asked = proto::Sockets { question: 7, inodes: vec![4711, 1] };
     let bytes = Instruction { what: Some(What::Sockets(asked.clone())) }.encode_to_vec();
