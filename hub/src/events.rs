@@ -40,22 +40,63 @@ struct News {
 /// is lost, because the conditions have the same content.
 pub async fn publish(
     client: &Client,
-    (subject, identity): (&Subject, &str),
+    subject: &Subject,
+    identity: &str,
     before: &[Condition],
     after: &[Condition],
 ) {
-    let key = &subject.verdict.key;
     for news in news(before, after) {
-        let event = event(subject, identity, news);
-        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-        match api.create(&PostParams::default(), &event).await {
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(namespace = &*key.namespace, name = &*key.name, %error, "can't publish an event")
-            }
+        // Each change of conditions becomes an event of its own, even if an alarm comes back with the same text after its
+        // recovery.
+        let hash = hash(subject, &news, Timestamp::now().as_nanosecond());
+        create(client, subject, event(subject, identity, news, hash)).await;
+    }
+}
+
+/// Publishes all conditions of an object without a status as one event. `before` is what this hub published last; if it is
+/// empty, another hub may have published the same, and the API server keeps one of both.
+pub async fn publish_all(
+    client: &Client,
+    subject: &Subject,
+    identity: &str,
+    before: &[Condition],
+    after: &[Condition],
+) {
+    let news = summary(after);
+    let salt = if before.is_empty() { 0 } else { Timestamp::now().as_nanosecond() };
+    let hash = hash(subject, &news, salt);
+    create(client, subject, event(subject, identity, news, hash)).await;
+}
+
+async fn create(client: &Client, subject: &Subject, event: Event) {
+    let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    match api.create(&PostParams::default(), &event).await {
+        Ok(_) => {}
+        // The same event was published already.
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => {
+            let key = &subject.verdict.key;
+            tracing::warn!(namespace = &*key.namespace, name = &*key.name, %error, "can't publish an event")
         }
     }
+}
+
+/// All conditions in one note, with the reason of the first one that is not as wanted.
+fn summary(conditions: &[Condition]) -> News {
+    let wrong = conditions.iter().find(|one| one.status == "False");
+    let reason = wrong.or(conditions.last()).map(|one| one.reason.clone()).unwrap_or_default();
+    let text = |one: &Condition| {
+        let message = if one.message.is_empty() { &one.reason } else { &one.message };
+        format!("{}={}: {message}", one.type_, one.status)
+    };
+    let note = cut(conditions.iter().map(text).collect::<Vec<_>>().join("; "));
+    News { warning: wrong.is_some_and(|one| one.reason != Reason::Pending.as_str()), reason, note }
+}
+
+fn hash(subject: &Subject, news: &News, salt: i128) -> u64 {
+    let text = format!("{} {} {} {salt}", subject.verdict.uid, news.reason, news.note);
+    xxh3_64(text.as_bytes())
 }
 
 fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {
@@ -76,13 +117,9 @@ fn is_alarm(reason: &str) -> bool {
     ALARMS.iter().any(|alarm| alarm.as_str() == reason)
 }
 
-fn event(subject: &Subject, identity: &str, news: News) -> Event {
+fn event(subject: &Subject, identity: &str, news: News, hash: u64) -> Event {
     let uid = &subject.verdict.uid;
     let ObjectRef { namespace, name, kind } = &subject.verdict.key;
-    // Each change of conditions becomes an event of its own, even if an alarm comes back with the same text after its
-    // recovery.
-    let now = Timestamp::now();
-    let hash = xxh3_64(format!("{uid} {} {}", news.reason, now.as_nanosecond()).as_bytes());
     let resource = kinds::row(kind).map(|row| (row.resource)());
     let of = Some(namespace.to_string()).filter(|namespace| !namespace.is_empty());
     // The API server requires the namespace `default` for events on cluster-scoped objects.
@@ -94,7 +131,7 @@ fn event(subject: &Subject, identity: &str, news: News) -> Event {
             ..Default::default()
         },
         action: Some("Program".into()),
-        event_time: Some(MicroTime(now)),
+        event_time: Some(MicroTime(Timestamp::now())),
         note: Some(news.note),
         reason: Some(news.reason),
         regarding: Some(ObjectReference {
@@ -185,8 +222,12 @@ mod tests {
     #[test]
     fn event_of_an_object_without_namespace_is_in_default() {
         let news = News { warning: true, reason: "NotRunning".into(), note: "n".into() };
-        let event =
-            event(&subject(Of::NodeProxy, ObjectRef::cluster_scoped(&node_proxy::KIND, "call")), "hub", news);
+        let event = event(
+            &subject(Of::NodeProxy, ObjectRef::cluster_scoped(&node_proxy::KIND, "call")),
+            "hub",
+            news,
+            7,
+        );
         assert_eq!(event.metadata.namespace.as_deref(), Some("default"));
         let regarding = event.regarding.unwrap();
         assert_eq!((regarding.kind.as_deref(), regarding.namespace), (Some("NodeProxy"), None));
@@ -200,10 +241,33 @@ mod tests {
         let mut told = std::collections::BTreeSet::new();
         for (before, after) in [(&good, &bad), (&bad, &good), (&good, &bad), (&bad, &good)] {
             for news in news(std::slice::from_ref(before), std::slice::from_ref(after)) {
-                told.insert(event(&subject, "hub", news).metadata.name);
+                let hash = hash(&subject, &news, told.len() as i128);
+                told.insert(event(&subject, "hub", news, hash).metadata.name);
             }
         }
         assert_eq!(told.len(), 4);
+    }
+
+    #[test]
+    fn all_conditions_are_told_in_one_note_with_the_reason_of_the_first_that_is_wrong() {
+        for (conditions, warning, reason, note) in [
+            (
+                vec![
+                    condition("Accepted", "True", "Accepted"),
+                    condition("Programmed", "True", "Programmed"),
+                ],
+                false,
+                "Programmed",
+                "Accepted=True: m; Programmed=True: m",
+            ),
+            (vec![condition("Accepted", "False", "Invalid")], true, "Invalid", "Accepted=False: m"),
+            (vec![condition("Programmed", "False", "Pending")], false, "Pending", "Programmed=False: m"),
+        ] {
+            let expected = News { warning, reason: reason.into(), note: note.into() };
+            assert_eq!(summary(&conditions), expected);
+        }
+        let silent = Condition { message: String::new(), ..condition("Accepted", "True", "Accepted") };
+        assert_eq!(summary(&[silent]).note, "Accepted=True: Accepted");
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub mod served;
 pub mod services;
 pub mod status;
 pub mod subject;
+pub mod subresource;
 pub mod tls;
 pub mod traces;
 pub mod verdict;

@@ -102,8 +102,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
     }
     tracing::info!(%address, "serving agents");
-    let claim = (args.namespace, me);
-    let writer = Writer::new(client, claim, feed.clone(), desk.clone());
+    let writer = Writer::new(client, &args.namespace, me, feed.clone(), desk.clone());
     let leads = writer.leads();
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
     if let Some(address) = args.admin {

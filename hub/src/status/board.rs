@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions;
+use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -124,6 +125,18 @@ impl Board {
     /// It could not be written.
     pub fn failed(&mut self, key: &ObjectRef, now: Instant) {
         self.set_due(key, Some(now + AGAIN));
+    }
+
+    /// Everything that is known of a kind's objects is to be written again: nothing of it stands there.
+    pub fn write_again(&mut self, kind: &Kind, now: Instant) {
+        let of_kind: Vec<ObjectRef> = self.entries.keys().filter(|key| key.kind == kind).cloned().collect();
+        for key in of_kind {
+            if let Some(entry) = self.entries.get_mut(&key) {
+                entry.written = None;
+            }
+            let at = now + jitter(&key);
+            self.set_due(&key, Some(at));
+        }
     }
 
     /// The object is gone.

@@ -417,3 +417,12 @@ fn contribution_to_an_object_that_comes_later_waits_for_it() {
         desk.board.forget(&key);
     }
 }
+
+#[test]
+fn all_objects_of_a_kind_are_written_again_when_nothing_stands_there() {
+    let (mut desk, _) = mk_route();
+    desk.board.write_again(&portreeve_api::own::node_proxy::KIND, desk.at(10));
+    assert_eq!(desk.board.deadline(), None, "another kind");
+    desk.board.write_again(desk.key.kind, desk.at(10));
+    assert_eq!(desk.write(10 + JITTER.as_millis() as u64), Some(Reason::Programmed));
+}

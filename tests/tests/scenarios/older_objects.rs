@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
+use kube::core::ApiResource;
+use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::own::node_report::NodeReport;
+use portreeve_hub::subresource::has_status;
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service, said};
@@ -99,4 +103,55 @@ async fn report_is_written_without_the_fields_that_an_older_definition_lacks() -
     crds.replace(REPORTS, &PostParams::default(), &present).await?;
     let whole = || async { reported().await.is_some_and(|proxy| proxy.started.is_some()) };
     wait::until("the whole report", BOUND * 2, whole).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kind_without_status_is_served_and_told_in_events_until_its_definition_gets_one() -> Result<()> {
+    let mut town = Town::without_portreeve(1).await?;
+    let crds = Api::<CustomResourceDefinition>::all(town.client.clone());
+    let today = crds.get(CRD).await?;
+    let mut before = today.clone();
+    ensure!(before.spec.versions[0].subresources.take().is_some(), "the definition has a status today");
+    crds.replace(CRD, &PostParams::default(), &before).await?;
+    let resource = ApiResource::erase::<VirtualService>(&());
+    let gone = || async { !has_status(&town.client, &resource).await.unwrap_or(true) };
+    wait::until("the status to be gone", BOUND, gone).await?;
+
+    town.start_hub()?;
+    town.start_agent(0)?;
+    town.gateways().await?;
+    let worker = town.worker(1, 1, "app: worker", false).await?;
+    let _app = Echo::start(&worker.netns, &worker.name, SocketAddr::new(worker.ip(), 6000))?;
+    let service =
+        Service::new("call", "app: envoy-ingress").udp("l", 5001, &[Host::Pods("app: worker")], 6000);
+    town.apply(&service.yaml()).await?;
+    path::opens(town.bed.root(), SocketAddr::new(town.nodes[0].address(), 5001), &worker.name, BOUND)?;
+    let notes = || async {
+        let listed =
+            Api::<Event>::namespaced(town.client.clone(), "default").list(&ListParams::default()).await;
+        let of_call =
+            |event: &Event| event.regarding.as_ref().is_some_and(|of| of.name.as_deref() == Some("call"));
+        let events = listed.map(|listed| listed.items).unwrap_or_default();
+        events.into_iter().filter(of_call).filter_map(|event| event.note).collect::<Vec<_>>()
+    };
+    let programmed = || async {
+        let parts = ["Accepted=True", "Programmed=True", "Healthy=True"];
+        notes().await.into_iter().find(|note| parts.iter().all(|part| note.contains(part)))
+    };
+    println!("{}", wait::eventually("the event of a programmed object", BOUND, programmed).await?);
+    let stored = Api::<VirtualService>::namespaced(town.client.clone(), "default").get("call").await?;
+    ensure!(stored.status.is_none(), "{:?}", stored.status);
+    let told = notes().await.len();
+
+    let mut present = crds.get(CRD).await?;
+    present.spec = today.spec;
+    crds.replace(CRD, &PostParams::default(), &present).await?;
+    println!("Programmed: {}", said(&town.client, "call", ("Programmed", "True"), BOUND).await?);
+    ensure!(notes().await.len() == told, "{:?}", notes().await);
+    let log = town.hub.as_ref().context("the hub runs")?.log();
+    let install = format!("kubectl apply --server-side --force-conflicts -f deploy/crds/{CRD}.yaml");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("has no status subresource")).collect();
+    ensure!(lines.len() == 1 && lines[0].contains(&install), "{lines:?}");
+    ensure!(!log.contains("can't write conditions"), "{log}");
+    Ok(())
 }

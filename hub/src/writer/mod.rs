@@ -18,7 +18,6 @@ use portreeve_runtime::{Readiness, Shutdown};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::change::Departing;
 use crate::events;
 use crate::feed::Feed;
 use crate::kinds;
@@ -26,8 +25,12 @@ use crate::lease::{DURATION, Election, HOLD, by};
 use crate::object::Told;
 use crate::raw::Raw;
 use crate::reports::Desk;
-use crate::status::{Board, Said, Word, lingers};
+use crate::row::Row;
+use crate::status::{Board, Said, Word};
 use crate::subject::Of;
+use crate::subresource::{self, Statusless};
+
+mod finalizers;
 
 /// Field manager of the patches.
 const MANAGER: &str = "portreeve-hub";
@@ -40,9 +43,6 @@ const BATCH: usize = 64;
 
 /// Maximum number of concurrent requests.
 const AT_ONCE: usize = 8;
-
-/// How long a starting hub waits for agents' reports before it removes a finalizer.
-const YOUNG: Duration = Duration::from_secs(5);
 
 /// How long a starting hub doesn't set `Programmed` to a worse status for missing reports. Agents that reach the hub by
 /// a DNS name only find it when they resolve the name again.
@@ -59,6 +59,8 @@ pub struct Writer {
     feed: Arc<Feed>,
     desk: Arc<Desk>,
     board: Board,
+    /// Kinds whose objects have no status.
+    statusless: Statusless,
     /// Objects whose proxies haven't answered yet. Their conditions change with time alone.
     pending: BTreeSet<ObjectRef>,
     started: Instant,
@@ -75,22 +77,31 @@ enum Outcome {
     Passed,
     /// It is too early to write these conditions.
     Early,
+    /// The kind has no status: the conditions were published as an event.
+    Told(Vec<Condition>),
+    /// The kind turned out to have no status.
+    NoStatus(&'static Row),
 }
 
 // === impl Writer ===
 
 impl Writer {
     /// Creates a writer that is a candidate for the lease in `namespace` under `identity`.
-    pub fn new(
-        client: Client,
-        (namespace, identity): (String, String),
-        feed: Arc<Feed>,
-        desk: Arc<Desk>,
-    ) -> Self {
-        let election = Election::new(client.clone(), &namespace, identity.clone());
-        let (board, pending, started) = (Board::default(), BTreeSet::new(), Instant::now());
-        let leads = watch::Sender::new(false);
-        Self { client, election, identity, feed, desk, board, pending, started, until: started, leads }
+    pub fn new(client: Client, namespace: &str, identity: String, feed: Arc<Feed>, desk: Arc<Desk>) -> Self {
+        let started = Instant::now();
+        Self {
+            election: Election::new(client.clone(), namespace, identity.clone()),
+            client,
+            identity,
+            feed,
+            desk,
+            board: Board::default(),
+            statusless: Statusless::default(),
+            pending: BTreeSet::new(),
+            started,
+            until: started,
+            leads: watch::Sender::new(false),
+        }
     }
 
     /// Returns a receiver that tells whether this hub leads.
@@ -146,6 +157,7 @@ impl Writer {
             };
             self.take_in(woken);
             if *leads && Instant::now() < self.until {
+                self.regain_statuses().await;
                 self.write_some().await;
                 self.release().await;
             }
@@ -180,7 +192,8 @@ impl Writer {
         news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
         news.iter().for_each(|(key, at)| self.look(key, *at));
         let now = Instant::now();
-        for (key, stands) in self.feed.take_observed() {
+        let observed = self.feed.take_observed().into_iter();
+        for (key, stands) in observed.filter(|(key, _)| !self.statusless.has(key.kind)) {
             self.board.observe(&key, &stands, now);
         }
     }
@@ -191,6 +204,7 @@ impl Writer {
         let Some(subject) = self.feed.subject(key) else {
             self.pending.remove(key);
             self.board.withdraw(key, now);
+            self.statusless.forget(key);
             return self.board.forget(key);
         };
         self.board.withdraw(key, now);
@@ -234,37 +248,19 @@ impl Writer {
                 Ok(Outcome::Stands) => self.board.written(&key, said, now),
                 Ok(Outcome::Passed) => {}
                 Ok(Outcome::Early) => self.board.failed(&key, now),
+                Ok(Outcome::Told(conditions)) => {
+                    self.statusless.tell(&key, conditions);
+                    self.board.written(&key, said, now);
+                }
+                Ok(Outcome::NoStatus(row)) => {
+                    self.statusless.add(row.kind, &(row.resource)(), now);
+                    self.board.failed(&key, now);
+                }
                 Err(error) => {
                     let (namespace, name) = (&*key.namespace, &*key.name);
                     tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
                     self.board.failed(&key, now);
                 }
-            }
-        }
-    }
-
-    /// Removes the finalizer from withdrawn objects once no reachable proxy runs their configuration. Objects that must
-    /// wait or fail are retried.
-    async fn release(&self) {
-        if self.started.elapsed() < YOUNG {
-            return;
-        }
-        let departing = self.feed.take_departing().into_iter();
-        let (waiting, ready): (Vec<_>, Vec<_>) =
-            departing.partition(|(key, _)| lingers(&self.words(&key.to_string())));
-        waiting.into_iter().for_each(|(key, departing)| self.feed.keep_departing(key, departing));
-        let mut ready = ready;
-        let later = ready.split_off(ready.len().min(BATCH));
-        later.into_iter().for_each(|(key, departing)| self.feed.depart_again(key, departing));
-        let batch = stream::iter(ready).map(|(key, departing)| async move {
-            let outcome = by(self.until, strip_finalizer(&self.client, &key, &departing)).await;
-            (key, departing, outcome)
-        });
-        let mut stripped = pin!(batch.buffer_unordered(AT_ONCE));
-        while let Some((key, departing, outcome)) = stripped.next().await {
-            if let Err(error) = outcome {
-                tracing::warn!(namespace = &*key.namespace, name = &*key.name, %error, "can't take the finalizer off");
-                self.feed.depart_again(key, departing);
             }
         }
     }
@@ -281,7 +277,8 @@ impl Writer {
         if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
             return Ok(Outcome::Passed);
         }
-        let before = object.conditions();
+        let told = self.statusless.told(key);
+        let before = told.clone().unwrap_or_else(|| object.conditions());
         if young && is_unheard(said) && is_programmed(&before, verdict.generation) {
             return Ok(Outcome::Early);
         }
@@ -292,6 +289,10 @@ impl Writer {
         }
         if !differs {
             return Ok(Outcome::Stands);
+        }
+        if told.is_some() {
+            events::publish_all(&self.client, &subject, &self.identity, &before, &after).await;
+            return Ok(Outcome::Told(after));
         }
         let mut patch = json!({
             "apiVersion": resource.api_version,
@@ -305,11 +306,33 @@ impl Writer {
         let params = PatchParams::apply(MANAGER).force();
         match api.patch_status(&key.name, &params, &Patch::Apply(&patch)).await {
             Ok(_) => {
-                events::publish(&self.client, (&subject, &self.identity), &before, &after).await;
+                events::publish(&self.client, &subject, &self.identity, &before, &after).await;
                 Ok(Outcome::Stands)
             }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Outcome::Passed),
+            // The object is gone, or its kind has no status.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                match subresource::has_status(&self.client, &resource).await? {
+                    true => Ok(Outcome::Passed),
+                    false => Ok(Outcome::NoStatus(row)),
+                }
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Passed),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for kinds whose definition has got a status, and writes those of all their objects.
+    async fn regain_statuses(&mut self) {
+        for kind in self.statusless.take_due(Instant::now()) {
+            let Some(row) = kinds::row(kind) else { continue };
+            match by(self.until, subresource::has_status(&self.client, &(row.resource)())).await {
+                Ok(true) => {
+                    self.statusless.remove(kind);
+                    self.board.write_again(kind, Instant::now());
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(kind = kind.name, %error, "can't look for the kind's status"),
+            }
         }
     }
 }
@@ -338,21 +361,4 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
 fn is_unheard(said: &Said) -> bool {
     let mut programmed = said.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
     programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable))
-}
-
-/// Removes the finalizer with which clients of the replaced control plane announce a deletion, because the withdrawal
-/// is done.
-async fn strip_finalizer(client: &Client, key: &ObjectRef, departing: &Departing) -> kube::Result<()> {
-    let Some(row) = kinds::row(key.kind) else { return Ok(()) };
-    let kept: Vec<&String> =
-        departing.finalizers.iter().filter(|one| Some(one.as_str()) != row.finalizer).collect();
-    let api = api(client, key, &(row.resource)());
-    // The patch applies to this version only, so that a finalizer added meanwhile stays. A watch event brings the newer
-    // version.
-    let patch = json!({"metadata": {"resourceVersion": departing.revision, "finalizers": kept}});
-    match api.patch_metadata(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
