@@ -1,4 +1,5 @@
-//! The verbs of what objects ask for, and how those who asked are resolved again.
+//! The index's methods for facts that objects look up, such as Services and Secrets. A changed fact resolves the objects
+//! that depend on it again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,29 +15,29 @@ use crate::object::{Object, Role};
 // === impl Index ===
 
 impl Index {
-    /// A Service, given by namespace and name, has this form; `None`: it is gone.
+    /// Sets the spec of a Service, given by namespace and name. `None` means that the Service is gone.
     pub fn set_service(&mut self, at: (Name, Name), service: Option<Arc<ServiceSpec>>) {
         let changed = self.answers.set_service(at, service);
         self.wake(changed, None);
     }
 
-    /// A Secret, given by namespace and name, was looked for: it has these keys, or (`None`) is not there.
+    /// Sets the keys found in a Secret, given by namespace and name. `None` means that the Secret does not exist.
     pub fn set_secret(&mut self, at: (Name, Name), facts: Option<SecretFacts>) {
         let changed = self.answers.set_secret(at, facts);
         self.wake(changed, None);
     }
 
-    /// The Secrets, by namespace and name, that objects ask for: no other need be read.
+    /// The Secrets, by namespace and name, that objects refer to. The hub reads no others.
     pub fn wanted_secrets(&self) -> BTreeSet<(Name, Name)> {
         self.askers.secrets()
     }
 
-    /// How often an object was resolved since the start, for the tests of cost.
+    /// The number of resolutions since the start, for the tests of cost.
     pub fn resolutions(&self) -> u64 {
         self.resolutions
     }
 
-    /// Takes in what an object tells others, and resolves those again who asked for it.
+    /// Records the answers that an object gives to other objects, and resolves the dependent objects again.
     pub(super) fn tell_of(&mut self, object: &dyn Object, acceptable: bool) {
         let Some(found_by) = object.found_by() else { return };
         let reference = object.reference();
@@ -50,19 +51,19 @@ impl Index {
         self.wake(changed, Some(&reference));
     }
 
-    /// An object can't be read: who asked for it is told the last version that could.
+    /// Handles an unreadable object: dependent objects keep using its last readable version.
     pub(super) fn tell_of_unreadable(&mut self, reference: &ObjectRef) {
         let changed = self.answers.reject(reference);
         self.wake(changed, Some(reference));
     }
 
-    /// An object is gone.
+    /// Handles a deleted object.
     pub(super) fn tell_of_deleted(&mut self, reference: &ObjectRef) {
         let changed = self.answers.remove(reference);
         self.wake(changed, Some(reference));
     }
 
-    /// Keeps who asked what. A Secret that nobody asks for any more is forgotten.
+    /// Records the questions that an object asked. A Secret that no object asks for any more is forgotten.
     pub(super) fn note_questions(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) {
         for question in self.askers.set(asker, asked) {
             if let Question::Secret(namespace, name) = question {
@@ -71,13 +72,13 @@ impl Index {
         }
     }
 
-    /// An object has no version that could be resolved again.
+    /// Forgets the questions of an object that has no version to resolve again.
     pub(super) fn forget_questions(&mut self, asker: &ObjectRef) {
         self.asking.remove(asker);
         self.note_questions(asker, BTreeSet::new());
     }
 
-    /// Resolves those again who asked one of these questions, but for the object whose own change it is.
+    /// Resolves every object that asked one of these questions, except `but`, whose own change is being handled.
     pub(super) fn wake(&mut self, changed: impl IntoIterator<Item = Question>, but: Option<&ObjectRef>) {
         let changed: Vec<Question> = changed.into_iter().collect();
         for asker in self.askers.of(&changed) {

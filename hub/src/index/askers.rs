@@ -1,4 +1,4 @@
-//! Who asked what ([`Askers`]).
+//! The questions that each object asked ([`Askers`]).
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use portreeve_api::refs::ObjectRef;
 use super::matches::Name;
 use crate::lookup::Question;
 
-/// The questions that objects asked when they were resolved last.
+/// The questions that each object asked when it was last resolved.
 #[derive(Default)]
 pub struct Askers {
     by_question: HashMap<Question, BTreeSet<ObjectRef>>,
@@ -17,7 +17,7 @@ pub struct Askers {
 // === impl Askers ===
 
 impl Askers {
-    /// An object asked these questions and no others. Answers with those that nobody asks any more.
+    /// Replaces the questions of an object. Returns those that no object asks any more.
     pub fn set(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) -> Vec<Question> {
         let before = self.by_asker.remove(asker).unwrap_or_default();
         for new in asked.difference(&before) {
@@ -31,13 +31,13 @@ impl Askers {
         dropped
     }
 
-    /// Who asked any of these questions.
+    /// Returns the objects that asked any of these questions.
     pub fn of<'q>(&self, questions: impl IntoIterator<Item = &'q Question>) -> BTreeSet<ObjectRef> {
         let askers = questions.into_iter().filter_map(|question| self.by_question.get(question));
         askers.flatten().cloned().collect()
     }
 
-    /// The Secrets, by namespace and name, that somebody asks for.
+    /// The Secrets, by namespace and name, that at least one object asks for.
     pub fn secrets(&self) -> BTreeSet<(Name, Name)> {
         let secret = |question: &Question| match question {
             Question::Secret(namespace, name) => Some((namespace.clone(), name.clone())),
@@ -46,7 +46,7 @@ impl Askers {
         self.by_question.keys().filter_map(secret).collect()
     }
 
-    /// Whether nobody asks the question after this one ceased to.
+    /// Removes an asker from a question. Returns true if no other object asks the question.
     fn drop(&mut self, question: &Question, asker: &ObjectRef) -> bool {
         let Some(askers) = self.by_question.get_mut(question) else { return false };
         askers.remove(asker);

@@ -1,14 +1,14 @@
-//! How much there is ([`Census`]), for the hub's metrics.
+//! The number of objects of each kind ([`Census`]), for the hub's metrics.
 
 use super::Index;
 use crate::kinds;
 
-/// How many of each kind the index has.
+/// The number of objects of each kind in the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Custom resources by the label of their kind, refused ones included.
+    /// Custom resources by the label of their kind, including rejected ones.
     pub objects: Vec<(&'static str, usize)>,
-    /// Custom resources that are refused in their newest version.
+    /// Custom resources whose newest version is rejected.
     pub refused: usize,
     /// Plans in force.
     pub plans: usize,
@@ -25,7 +25,7 @@ pub struct Census {
 // === impl Index ===
 
 impl Index {
-    /// Counts what there is.
+    /// Counts the objects in the index.
     pub fn census(&self) -> Census {
         let counts = kinds::ALL.map(|row| (row.label, self.verdicts.count(row.kind)));
         let [nodes, namespaces] = self.proxies.count();

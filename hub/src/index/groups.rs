@@ -15,26 +15,26 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::matches::Name;
 use super::places::{self, Counts, Places};
 
-/// Endpoints in a slice before the group grows, on average over its slices.
+/// The average number of endpoints per slice above which the group gets more slices.
 const SLICE_TARGET: usize = 100;
 
-/// All groups that some Plan refers to.
+/// All groups that at least one Plan refers to.
 #[derive(Default)]
 pub struct Groups {
     groups: HashMap<Name, Group>,
-    /// Where their endpoints lie.
+    /// The nodes on which the endpoints run.
     pub places: Places,
     visited: u64,
 }
 
-/// What one endpoint's change came to.
+/// The effects of one endpoint's change.
 #[derive(Default)]
 pub struct Moved {
-    /// The resources that differ.
+    /// The resources that changed.
     pub changes: Changes<PlanType>,
-    /// The node on which the group had no endpoint before.
+    /// The node that now has its first endpoint of the group.
     pub came: Option<Name>,
-    /// The node on which the group has no endpoint any more.
+    /// The node that no longer has an endpoint of the group.
     pub went: Option<Name>,
 }
 
@@ -53,12 +53,12 @@ struct Slice {
 // === impl Groups ===
 
 impl Groups {
-    /// How many there are.
+    /// The number of groups.
     pub fn len(&self) -> usize {
         self.groups.len()
     }
 
-    /// Opens a group with its first endpoints; one that is open stays as it is.
+    /// Opens a group with its first endpoints. Does nothing if the group is open already.
     pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>) {
         if !self.groups.contains_key(name) {
             let all = endpoints.map(|e| (Name::from(e.uid.as_str()), e)).collect();
@@ -74,7 +74,7 @@ impl Groups {
         group.nodes.keys().for_each(|node| self.places.remove(node, name));
     }
 
-    /// Puts, changes or (none) takes away one endpoint.
+    /// Adds or replaces one endpoint; `None` removes it.
     pub fn set(&mut self, name: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) -> Moved {
         let mut moved = Moved::default();
         let Some(group) = self.groups.get_mut(name) else { return moved };
@@ -112,14 +112,14 @@ impl Groups {
         self.groups.get(name).into_iter().flat_map(|group| group.nodes.keys())
     }
 
-    /// What a node that starts to use the group has to be sent.
+    /// Returns the resources to send to a node that starts to use the group.
     pub fn resources(&self, name: &Name) -> Vec<(PlanType, Arc<Resource>)> {
         let Some(group) = self.groups.get(name) else { return Vec::new() };
         let slices = group.slices.iter().map(|s| (PlanType::Slice, s.resource.clone()));
         slices.chain([(PlanType::Group, group.resource.clone())]).collect()
     }
 
-    /// Endpoints looked at since the start, for the tests of cost.
+    /// The number of endpoints visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.visited
     }

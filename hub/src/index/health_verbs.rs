@@ -1,4 +1,4 @@
-//! The verb of what a node's agent said of its endpoints, and what becomes of an endpoint's probes.
+//! The index's methods for the endpoint health that agents report, and for the probes that agents are asked to run.
 
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::Resource;
@@ -10,8 +10,8 @@ use super::matches::Name;
 // === impl Index ===
 
 impl Index {
-    /// What is not healthy on a node, by its own agent; none: the node is forgotten. It goes to those who use an
-    /// endpoint there, and to no other.
+    /// Sets the unhealthy endpoints on a node, as reported by its own agent; `None` forgets the node. The report is sent
+    /// only to nodes that use an endpoint there.
     pub fn set_health(&mut self, node: &Name, health: Option<&plan::Health>) {
         let encoded = health.map(|h| Resource::new(PlanType::Health, node.clone(), &h.encode_to_vec()));
         if self.groups.places.set_health(node, encoded) {
@@ -19,12 +19,12 @@ impl Index {
         }
     }
 
-    /// Whether there is such a node.
+    /// Returns whether the node is known.
     pub fn has_node(&self, name: &Name) -> bool {
         self.proxies.has_node(name)
     }
 
-    /// A pod changed: its node may have to probe it otherwise.
+    /// Updates the probes of a pod that changed.
     pub(super) fn refresh_probes(&mut self, uid: &Name) {
         let pod = self.pods.get(uid).filter(|pod| pod.is_endpoint());
         let node = pod.and_then(|pod| pod.node.clone());
@@ -32,7 +32,7 @@ impl Index {
         self.probes.refresh(uid, place, &mut self.nodes);
     }
 
-    /// What is wanted of these groups changed.
+    /// Updates the probes of all endpoints of these groups, after the wanted checks changed.
     pub(super) fn refresh_groups(&mut self, groups: Vec<Name>) {
         for group in groups {
             for uid in self.selections.pods_of(&group) {

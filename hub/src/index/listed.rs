@@ -1,5 +1,5 @@
-//! Endpoints that are no pods ([`Listed`]): addresses in EndpointSlices, and objects that are endpoints themselves. Also which
-//! pods a Service's EndpointSlices list.
+//! Endpoints that are not pods ([`Listed`]): addresses in EndpointSlices, and objects that are endpoints themselves. Also
+//! records which pods are listed in a Service's EndpointSlices.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,35 +9,35 @@ use portreeve_api::refs::ObjectRef;
 
 use super::matches::{Labels, Name};
 
-/// What the EndpointSlices of a Service list.
+/// The contents of a Service's EndpointSlices.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slices {
-    /// Uids of pods.
+    /// The UIDs of the listed pods.
     pub pods: BTreeSet<Name>,
-    /// Addresses that are no pod's, each with a uid that no pod has.
+    /// The listed addresses that belong to no pod. Each has a UID that differs from every pod's.
     pub addresses: Vec<plan::Endpoint>,
 }
 
-/// Endpoints that are no pods, by the name of the selection that finds them.
+/// Endpoints that are not pods, by the name of the selection that matches them.
 #[derive(Default)]
 pub struct Listed {
     endpoints: HashMap<Name, BTreeMap<Name, plan::Endpoint>>,
-    /// The attributes of pods that Services list.
+    /// The attributes that Services add to each pod they list.
     attributes: HashMap<Name, BTreeSet<String>>,
     services: HashMap<(Name, Name), Slices>,
-    /// The selections that find an object.
+    /// The selections that match each object.
     of_object: HashMap<ObjectRef, BTreeSet<Name>>,
 }
 
 // === impl Listed ===
 
 impl Listed {
-    /// The endpoints that a selection finds.
+    /// Returns the endpoints that a selection matches, apart from pods.
     pub fn of(&self, selection: &Name) -> impl Iterator<Item = &plan::Endpoint> {
         self.endpoints.get(selection).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// Puts, changes or (`None`) takes away an endpoint of a selection.
+    /// Adds or replaces an endpoint of a selection; `None` removes it.
     pub fn set(&mut self, selection: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) {
         let found = self.endpoints.entry(selection.clone()).or_default();
         match endpoint {
@@ -49,7 +49,7 @@ impl Listed {
         }
     }
 
-    /// The selections that are to find an object; answers with those that do no more.
+    /// Sets the selections that match an object. Returns those that no longer do.
     pub fn set_object(&mut self, object: &ObjectRef, selections: BTreeSet<Name>) -> Vec<Name> {
         let before = self.of_object.remove(object).unwrap_or_default();
         let gone = before.difference(&selections).cloned().collect();
@@ -59,7 +59,7 @@ impl Listed {
         gone
     }
 
-    /// What a Service's EndpointSlices list now; answers with what they listed before.
+    /// Replaces the contents of a Service's EndpointSlices. Returns the previous contents.
     pub fn set_service(&mut self, service: &(Name, Name), slices: Option<&Slices>) -> Slices {
         let before = match slices {
             Some(slices) => self.services.insert(service.clone(), slices.clone()),

@@ -1,4 +1,4 @@
-//! The verbs of endpoints that are no pods, and of the Services that list pods.
+//! The index's methods for endpoints that are not pods, and for Services that list pods.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::selection::Selection;
 // === impl Index ===
 
 impl Index {
-    /// The EndpointSlices of a Service, given by namespace and name, list this; `None`: there are none.
+    /// Sets the contents of the EndpointSlices of a Service, given by namespace and name. `None` means that it has none.
     pub fn set_slices(&mut self, service: &(Name, Name), slices: Option<&Slices>, now_ms: i64) {
         let before = self.selections.listed_mut().set_service(service, slices);
         let empty = Slices::default();
@@ -32,7 +32,7 @@ impl Index {
         }
     }
 
-    /// An object is an endpoint of the groups of `owners`; of no others any more.
+    /// Makes an object an endpoint of the groups of `owners`, and of no others.
     pub(super) fn set_member(
         &mut self,
         object: &ObjectRef,

@@ -1,7 +1,7 @@
-//! Which members carry the labels that a selector asks for, kept incrementally.
+//! Maps selectors to the members whose labels they match, incrementally.
 //!
-//! Owns both directions: a member's event visits only the selectors that share one of its label pairs, a new
-//! selector visits only the members that carry its anchor pair. Nothing here iterates all of either.
+//! The map works in both directions. A member's event visits only the selectors that share one of its label pairs. A new
+//! selector visits only the members that carry its anchor pair. No operation iterates all members or all selectors.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
@@ -12,10 +12,10 @@ use portreeve_api::model::{Selector, Test};
 /// Labels of a member.
 pub type Labels = BTreeMap<String, String>;
 
-/// A shared name.
+/// A reference-counted name.
 pub type Name = Arc<str>;
 
-/// A selector came to match a member, or ceased to.
+/// A selector started or stopped matching a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shift<S, M> {
     /// The selector.
@@ -26,7 +26,7 @@ pub struct Shift<S, M> {
     pub joined: bool,
 }
 
-/// Where a selector is looked up: the namespace (none: all of them) and one label pair that every match carries.
+/// The key under which a selector is indexed: the namespace (`None`: all namespaces) and one label pair of every match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Anchor {
     scope: Option<Name>,
@@ -40,13 +40,13 @@ struct Member<S> {
 }
 
 struct Entry<M> {
-    /// Every match carries at least one of them.
+    /// Every matching member carries at least one of these.
     anchors: Vec<Anchor>,
     selector: Selector,
     matched: BTreeSet<M>,
 }
 
-/// Members, selectors and who matches whom. `S` names a selector, `M` a member.
+/// Members, selectors and their matches. `S` names a selector, `M` a member.
 pub struct Matches<S, M> {
     members: HashMap<M, Member<S>>,
     holders: HashMap<Anchor, BTreeSet<M>>,
@@ -72,7 +72,7 @@ impl<S, M> Default for Matches<S, M> {
 // === impl Matches ===
 
 impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
-    /// Adds a member or changes its labels; answers with every selector that it joined or left.
+    /// Adds a member or changes its labels. Returns every selector that started or stopped matching it.
     pub fn set_member(&mut self, member: M, scope: Name, labels: Labels) -> Vec<Shift<S, M>> {
         if self.members.get(&member).is_some_and(|old| old.scope == scope && old.labels == labels) {
             return Vec::new();
@@ -97,7 +97,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         shifts
     }
 
-    /// Takes a member away; answers with every selector that it left.
+    /// Removes a member. Returns every selector that matched it.
     pub fn remove_member(&mut self, member: &M) -> Vec<Shift<S, M>> {
         let before = self.forget(member);
         self.members.remove(member);
@@ -109,8 +109,8 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         shifts
     }
 
-    /// Adds a selector over the members of `scope` (none: of every scope) and answers with its matches.
-    /// A selector that is known already keeps its entry.
+    /// Adds a selector over the members of `scope` (`None`: of every scope) and returns its matches.
+    /// A selector that is already known keeps its entry.
     pub fn add_selector(&mut self, name: S, scope: Option<Name>, wanted: Selector) -> &BTreeSet<M> {
         if !self.selectors.contains_key(&name) {
             let anchors = self.anchors_for(scope, &wanted);
@@ -133,7 +133,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         self.matched(&name)
     }
 
-    /// Takes a selector away.
+    /// Removes a selector.
     pub fn remove_selector(&mut self, name: &S) {
         let Some(entry) = self.selectors.remove(name) else { return };
         for anchor in &entry.anchors {
@@ -146,7 +146,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         }
     }
 
-    /// The members that a selector matches, in order; empty when it is not known.
+    /// The members that a selector matches, in order. Empty for an unknown selector.
     pub fn matched(&self, name: &S) -> &BTreeSet<M> {
         self.selectors.get(name).map_or(&self.none, |entry| &entry.matched)
     }
@@ -156,12 +156,12 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         self.members.get(member).map(|m| m.matched.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Entries looked at since the start, for the tests of cost.
+    /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.visited
     }
 
-    /// At most `most` members of any scope that a selector would match, to tell a person where they are.
+    /// Returns at most `most` members of any scope that the selector would match, as examples for a message.
     pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
         let anchors = self.anchors_for(None, wanted);
         let held = anchors.iter().filter_map(|a| self.holders.get(a)).flatten();
@@ -202,9 +202,9 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         }
     }
 
-    /// Where to look a selector up: under the requirement whose values the fewest members carry, because a rare label
-    /// is the cheapest, and of those the fewest selectors are looked up under; without such a requirement, among all
-    /// members of the scope.
+    /// The anchors of a selector: the values of the requirement that the fewest members carry, because rare labels are the
+    /// cheapest to look up. Ties go to the requirement with the fewest selectors. Without such a requirement, the anchor is
+    /// the whole scope.
     fn anchors_for(&self, scope: Option<Name>, wanted: &Selector) -> Vec<Anchor> {
         let equal = wanted.labels.iter().filter_map(|r| match &r.test {
             Test::In(values) => Some((&r.key, values)),

@@ -1,6 +1,6 @@
-//! Selections that find nothing in their own namespace, so that a pod elsewhere that they would match is noticed.
+//! Selections that match nothing in their own namespace. They are indexed so that a matching pod elsewhere is noticed.
 //!
-//! They are few in a healthy cluster: a pod's event looks up its label pairs here, and nothing else.
+//! A healthy cluster has few of them. A pod's event looks up only the pod's own label pairs here.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,10 +8,10 @@ use portreeve_api::model::Selector;
 
 use super::matches::{Labels, Name};
 
-/// A label pair that whatever matches carries; none for selectors that name no value.
+/// A label pair that every match carries. `None` for selectors that require no particular value.
 type Pair = Option<(String, String)>;
 
-/// The selections, by their label pairs.
+/// Selections without matches, by label pair.
 #[derive(Default)]
 pub struct Missing {
     selectors: HashMap<Name, Selector>,
@@ -21,7 +21,7 @@ pub struct Missing {
 // === impl Missing ===
 
 impl Missing {
-    /// A selection finds nothing.
+    /// Records that a selection matches nothing.
     pub fn insert(&mut self, name: &Name, selector: &Selector) {
         for pair in pairs(selector) {
             self.by_pair.entry(pair).or_default().insert(name.clone());
@@ -29,7 +29,7 @@ impl Missing {
         self.selectors.insert(name.clone(), selector.clone());
     }
 
-    /// A selection finds something, or is not used any more.
+    /// Forgets a selection that matches something now or is no longer used.
     pub fn remove(&mut self, name: &Name) {
         let Some(selector) = self.selectors.remove(name) else { return };
         for pair in pairs(&selector) {
@@ -41,7 +41,7 @@ impl Missing {
         }
     }
 
-    /// The selections that would match these labels.
+    /// Returns the selections that would match these labels.
     pub fn matching(&self, labels: &Labels) -> BTreeSet<Name> {
         if self.selectors.is_empty() {
             return BTreeSet::new();

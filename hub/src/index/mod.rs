@@ -1,9 +1,9 @@
-//! The hub's index: watched state in by three verbs (apply, delete, reset), what each node is to be sent out.
+//! The hub's index: takes watched state in by three verbs (apply, delete, reset) and derives what each node is sent.
 //!
-//! Pure and synchronous; the clock is passed in. No verb iterates all pods, nodes or custom resources: an event
-//! visits what shares a label with it, and the nodes that use what changed. [`Index::take`] is the way out.
-//! The verbs of pods are here, those of objects that become Plans in `plan_verbs`, those of NodeProxies and nodes
-//! in `proxy_verbs`, those of namespaces in `namespace_verbs`, that of the agents' word in `health_verbs`.
+//! Pure and synchronous; the clock is passed in. No verb iterates all pods, nodes or custom resources. An event visits
+//! only what shares a label with it and the nodes that use what changed. [`Index::take`] returns the resulting changes.
+//! The verbs of pods are here, those of objects that become Plans in `plan_verbs`, those of NodeProxies and nodes in
+//! `proxy_verbs`, those of namespaces in `namespace_verbs`, and those of reported health in `health_verbs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -68,17 +68,17 @@ pub struct Index {
     plans: HashMap<ObjectRef, PlanEntry>,
     answers: Answers,
     askers: Askers,
-    /// The objects that asked something, in their newest version.
+    /// The newest version of each object that asked a question.
     asking: HashMap<ObjectRef, Box<dyn Object>>,
-    /// How often an object was resolved since the start.
+    /// The number of resolutions since the start.
     resolutions: u64,
     nodes: NodeSets,
     probes: Probes,
     verdicts: Verdicts,
     orphans: Orphans,
-    /// Objects whose Plan, or its nodes, changed.
+    /// Objects whose Plan or whose nodes changed since the last [`Index::take_stirred`].
     stirred: BTreeSet<ObjectRef>,
-    /// Objects whose Plan came, changed or was withdrawn since it was asked for.
+    /// Objects whose Plan was added, changed or withdrawn since the last [`Index::take_replanned`].
     replanned: BTreeSet<ObjectRef>,
     /// The namespaces that the hub is restricted to.
     namespaces: Namespaces,
@@ -87,7 +87,7 @@ pub struct Index {
 // === impl Index ===
 
 impl Index {
-    /// An empty index. A Plan stays on a node for `grace_ms` after its last workload left.
+    /// Creates an empty index. A Plan stays on a node for `grace_ms` after its last workload left.
     pub fn new(scope: SelectorScope, grace_ms: i64) -> Self {
         Self {
             scope,
@@ -110,17 +110,18 @@ impl Index {
         }
     }
 
-    /// The index of a hub that is restricted to some namespaces: it has no word on NodeProxies that take objects of others.
+    /// Restricts the index to some namespaces. It then reports nothing on NodeProxies that take objects of other
+    /// namespaces.
     pub fn restricted(self, namespaces: &Namespaces) -> Self {
         Self { namespaces: namespaces.clone(), ..self }
     }
 
-    /// Beats at each step of a change, however long that takes.
+    /// The heartbeat. It beats at each step of a change, so that a long change does not look like a hang.
     pub fn heart(&self) -> &Heart {
         self.nodes.heart()
     }
 
-    /// A pod was created or changed.
+    /// Adds or changes a pod.
     pub fn apply_pod(&mut self, pod: Pod, now_ms: i64) {
         if pod.finished {
             return self.delete_pod(&pod.uid, now_ms);
@@ -139,7 +140,7 @@ impl Index {
         self.place_pod(&uid, attributes, old.and_then(|old| old.node), now_ms);
     }
 
-    /// The Services that list a pod are others.
+    /// Updates a pod after the Services that list it changed.
     fn renew_pod(&mut self, uid: &Name, now_ms: i64) {
         let Some(pod) = self.pods.get(uid) else { return };
         let (attributes, node) = (self.attributes(pod), pod.node.clone());
@@ -147,7 +148,8 @@ impl Index {
         self.place_pod(uid, attributes, node, now_ms);
     }
 
-    /// Brings a pod to the selections that it meets, and out of the others. `old_node` is where it was before.
+    /// Adds a pod to the selections that match its attributes and removes it from all others. `old_node` is its previous
+    /// node.
     fn place_pod(&mut self, uid: &Name, attributes: Labels, old_node: Option<Name>, now_ms: i64) {
         let Some(pod) = self.pods.get(uid) else { return };
         let (node, endpoint, namespace) = (pod.node.clone(), pod.endpoint(), pod.namespace.clone());
@@ -171,14 +173,14 @@ impl Index {
         self.refresh_probes(uid);
     }
 
-    /// What a pod is selected by.
+    /// The attributes that selectors match a pod by.
     fn attributes(&self, pod: &Pod) -> Labels {
         let mut attributes = pod.attributes();
         self.selections.listed().complete(&pod.uid, &mut attributes);
         attributes
     }
 
-    /// A pod is gone.
+    /// Removes a pod.
     pub fn delete_pod(&mut self, uid: &Name, now_ms: i64) {
         let Some(old) = self.pods.remove(uid) else { return };
         for shift in self.selections.remove_pod(uid) {
@@ -189,7 +191,8 @@ impl Index {
         self.stir([&self.attributes(&old)]);
     }
 
-    /// The complete list of the pods of a namespace, or (`None`) of all, after a disconnect: others there are gone.
+    /// Takes the complete list of the pods of a namespace (`None`: of all namespaces) after a disconnect. Pods missing from
+    /// the list are removed.
     pub fn reset_pods(&mut self, namespace: Option<&Name>, pods: Vec<Pod>, now_ms: i64) {
         let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
         let there = |pod: &Pod| namespace.is_none_or(|namespace| pod.namespace == *namespace);
@@ -203,7 +206,7 @@ impl Index {
         }
     }
 
-    /// Ends the grace of Plans whose last workload left long enough ago.
+    /// Withdraws Plans whose grace period is over.
     pub fn tick(&mut self, now_ms: i64) {
         for (selection, node) in self.selections.expired(now_ms) {
             for key in self.selections.plans_of(&selection) {
@@ -214,32 +217,32 @@ impl Index {
         }
     }
 
-    /// When [`Index::tick`] has something to do next, in milliseconds since the Unix epoch.
+    /// When [`Index::tick`] has work to do next, in milliseconds since the Unix epoch.
     pub fn deadline(&self) -> Option<i64> {
         self.selections.deadline()
     }
 
-    /// What every node is to keep although it is not served: see [`Withheld`].
+    /// The resources that every node keeps although the hub does not serve them: see [`Withheld`].
     pub fn withheld(&self) -> Withheld<PlanType> {
         self.orphans.withheld()
     }
 
-    /// The same, if it has changed since the last call.
+    /// The withheld resources, if they changed since the last call.
     pub fn take_withheld(&mut self) -> Option<Withheld<PlanType>> {
         self.orphans.take()
     }
 
-    /// Each node's changes since the last call.
+    /// Returns each node's changes since the last call.
     pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
         self.nodes.take(&self.groups)
     }
 
-    /// All that a node is to have, for an agent that connects.
+    /// Returns all resources of a node, for an agent that connects.
     pub fn all_of(&self, node: &Name) -> Changes<PlanType> {
         self.nodes.all(node, &self.groups)
     }
 
-    /// The verdicts that changed since the last call, for the writer of conditions.
+    /// Returns the verdicts that changed since the last call, for the writer of conditions.
     pub fn take_verdicts(&mut self) -> Vec<Verdict> {
         let (selections, plans, pods) = (&self.selections, &self.plans, &self.pods);
         self.verdicts.take(|key| {
@@ -249,7 +252,7 @@ impl Index {
         })
     }
 
-    /// Entries looked at since the start, for the tests of cost.
+    /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         let kept = self.selections.visited() + self.groups.visited() + self.nodes.visited();
         kept + self.proxies.visited() + self.probes.visited()
@@ -271,14 +274,14 @@ impl Index {
         }
     }
 
-    /// Pods with these labels came or went somewhere: objects that look for such pods in vain may have to be told.
+    /// Updates the verdicts of objects whose selections match nothing, after pods with these labels came or went elsewhere.
     fn stir<'a>(&mut self, labels: impl IntoIterator<Item = &'a Labels>) {
         for labels in labels {
             self.verdicts.touch(self.selections.longing_for(labels));
         }
     }
 
-    /// A member of a selection came to each of these nodes.
+    /// Records that a member of a selection appeared on each of these nodes.
     fn join<'n>(&mut self, selection: &Name, nodes: impl IntoIterator<Item = &'n Name>) {
         let (mut present, mut new) = (false, Vec::new());
         for node in nodes {
@@ -297,7 +300,7 @@ impl Index {
         }
     }
 
-    /// A member of a selection left each of these nodes.
+    /// Records that a member of a selection left each of these nodes.
     fn leave<'n>(&mut self, selection: &Name, nodes: impl IntoIterator<Item = &'n Name>, now_ms: i64) {
         let mut left = false;
         for node in nodes {

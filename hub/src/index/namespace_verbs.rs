@@ -1,4 +1,4 @@
-//! The verbs of namespaces: their labels decide which NodeProxies take their objects.
+//! The verbs of namespaces. A namespace's labels decide which NodeProxies take its objects.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::matches::{Labels, Name, Shift};
 // === impl Index ===
 
 impl Index {
-    /// A namespace was created or its labels changed.
+    /// Adds a namespace or changes its labels.
     pub fn apply_namespace(&mut self, name: &Name, labels: Labels, now_ms: i64) {
         let changed = self.answers.set_namespace(name, Some(labels.clone()));
         self.wake(changed, None);
@@ -20,7 +20,7 @@ impl Index {
         self.shift_namespaces(&shifts, now_ms);
     }
 
-    /// A namespace is gone.
+    /// Removes a namespace.
     pub fn delete_namespace(&mut self, name: &Name, now_ms: i64) {
         let changed = self.answers.set_namespace(name, None);
         self.wake(changed, None);
@@ -28,7 +28,7 @@ impl Index {
         self.shift_namespaces(&shifts, now_ms);
     }
 
-    /// The complete list of namespaces. Each NodeProxy is sent once, however many of them it selects.
+    /// Takes the complete list of namespaces. Each NodeProxy is sent once, however many of them it selects.
     pub fn reset_namespaces(&mut self, namespaces: Vec<(Name, Labels)>, now_ms: i64) {
         let listed: BTreeSet<&Name> = namespaces.iter().map(|(name, _)| name).collect();
         let gone = self.proxies.namespaces_except(&listed);
@@ -60,7 +60,7 @@ impl Index {
         }
     }
 
-    /// The objects of a namespace come to a NodeProxy's nodes or leave them.
+    /// Adds the objects of a namespace to a NodeProxy's nodes, or removes them.
     fn shift_namespace(&mut self, shift: &Shift<Name, Name>, now_ms: i64) {
         let nodes = self.proxies.nodes_of(&shift.selector);
         for selection in self.selections.of_proxy_in(&shift.selector, &shift.member) {
@@ -68,7 +68,7 @@ impl Index {
                 true => self.join(&selection, &nodes),
                 false => self.leave(&selection, &nodes, now_ms),
             }
-            // Also where no node's presence changed: the reason why no proxy serves them did.
+            // Needed even if no node's presence changed: the reason why no proxy serves the objects did.
             self.stirred.extend(self.selections.plans_of(&selection));
         }
     }

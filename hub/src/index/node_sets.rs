@@ -1,5 +1,5 @@
-//! What every node is to be sent: its Plans, NodeProxies and Probes, the Groups that they refer to, by reference count,
-//! and the Health of the nodes on which those groups have endpoints.
+//! The resources that each node is sent: its Plans, NodeProxies and Probes, the Groups that they refer to (counted by
+//! reference), and the Health of the nodes on which those groups have endpoints.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use super::matches::Name;
 /// A Plan, encoded once, with the groups that a node needs along with it.
 #[derive(Clone)]
 pub struct Encoded {
-    /// The Plan's bytes under its name.
+    /// The encoded Plan under its name.
     pub resource: Arc<Resource>,
-    /// Names of its Groups.
+    /// The names of its Groups.
     pub groups: BTreeSet<Name>,
 }
 
 /// One node's changes since they were last taken.
 #[derive(Default)]
 struct Pending {
-    /// None stands for a removal.
+    /// `None` stands for a removal.
     single: BTreeMap<Key, Option<Arc<Resource>>>,
-    /// Groups that are new to the node. What belongs to them is looked up when the changes are taken, once for all nodes
-    /// to which the same groups are new: a NodeProxy that comes to 5,000 nodes brings all of them the same.
+    /// Groups that are new to the node. Their resources are looked up when the changes are taken, once for all nodes to
+    /// which the same groups are new. A NodeProxy that is added to 5,000 nodes brings the same groups to all of them.
     groups: BTreeSet<Name>,
 }
 
 /// A resource's type and name.
 type Key = (PlanType, Name);
 
-/// What belongs to some groups: their resources, and the Health of the nodes with their endpoints.
+/// The resources of some groups, and the Health of the nodes with their endpoints.
 type Bundle = Arc<BTreeMap<Key, Arc<Resource>>>;
 
-/// The sets of all nodes that have any.
+/// The resource sets of all nodes that have any resources.
 #[derive(Default)]
 pub struct NodeSets {
     sets: HashMap<Name, NodeSet>,
@@ -56,7 +56,7 @@ struct NodeSet {
 // === impl NodeSets ===
 
 impl NodeSets {
-    /// Sends a Plan, or its new content, to a node. `old` is what the node had.
+    /// Sends a Plan or its new content to a node. `old` is the version that the node had.
     pub fn put_plan(&mut self, node: &Name, plan: &Encoded, old: Option<&Encoded>, groups: &Groups) {
         for group in &plan.groups {
             self.hold(node, group);
@@ -67,13 +67,13 @@ impl NodeSets {
         }
     }
 
-    /// Takes a Plan from a node, and the groups that only it needed.
+    /// Removes a Plan from a node, and the groups that only this Plan needed.
     pub fn drop_plan(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
         self.take_away(node, PlanType::Plan, plan.resource.name().clone());
         self.release(node, plan, groups);
     }
 
-    /// Sends a resource that refers to nothing (a NodeProxy, a Probe) to a node.
+    /// Sends a resource without references (a NodeProxy or a Probe) to a node.
     pub fn put(&mut self, node: &Name, ty: PlanType, resource: Arc<Resource>) {
         self.visited += 1;
         self.heart.beat();
@@ -82,7 +82,7 @@ impl NodeSets {
         self.pending_of(node).insert(key, Some(resource));
     }
 
-    /// Takes such a resource away.
+    /// Removes a resource without references from a node.
     pub fn take_away(&mut self, node: &Name, ty: PlanType, name: Name) {
         self.visited += 1;
         let Some(set) = self.sets.get_mut(node) else { return };
@@ -92,7 +92,7 @@ impl NodeSets {
         self.forget_if_empty(node);
     }
 
-    /// Sends a group's change to the nodes that use it, and to no other.
+    /// Sends a group's change only to the nodes that use the group.
     pub fn publish_group(&mut self, group: &Name, changes: &Changes<PlanType>) {
         let Some(users) = self.users.get(group) else { return };
         for node in users {
@@ -104,7 +104,7 @@ impl NodeSets {
         }
     }
 
-    /// A group has its first endpoint on `place`: who uses the group is told of that node's health.
+    /// Handles a group's first endpoint on `place`: the nodes that use the group are sent the Health of `place`.
     pub fn place_came(&mut self, group: &Name, place: &Name, groups: &Groups) {
         let (Some(users), Some(health)) = (self.users.get(group), groups.places.health(place)) else {
             return;
@@ -116,7 +116,7 @@ impl NodeSets {
         }
     }
 
-    /// A group has no endpoint on `place` any more: that node's health is taken from who needs it no longer.
+    /// Handles the loss of a group's last endpoint on `place`: nodes that no longer need the Health of `place` lose it.
     pub fn place_went(&mut self, group: &Name, place: &Name, groups: &Groups) {
         if groups.places.health(place).is_none() {
             return;
@@ -127,7 +127,7 @@ impl NodeSets {
         }
     }
 
-    /// Sends what is known of a node's health (nothing: takes it away) to those who use an endpoint there.
+    /// Sends a node's Health to the nodes that use an endpoint there, or removes it if there is none.
     pub fn publish_health(&mut self, place: &Name, groups: &Groups) {
         let health = groups.places.health(place);
         let mut concerned = BTreeSet::new();
@@ -142,7 +142,7 @@ impl NodeSets {
         }
     }
 
-    /// The changes of each node since the last call.
+    /// Returns each node's changes since the last call.
     pub fn take(&mut self, groups: &Groups) -> BTreeMap<Name, Changes<PlanType>> {
         let mut bundles: HashMap<BTreeSet<Name>, Bundle> = HashMap::new();
         let mut taken = BTreeMap::new();
@@ -162,7 +162,7 @@ impl NodeSets {
         taken
     }
 
-    /// All that a node is to have now.
+    /// Returns all resources of a node.
     pub fn all(&self, node: &Name, groups: &Groups) -> Changes<PlanType> {
         let mut changes = Changes::default();
         let Some(set) = self.sets.get(node) else { return changes };
@@ -177,12 +177,12 @@ impl NodeSets {
         changes
     }
 
-    /// Beats at each step of a change.
+    /// The heartbeat. It beats at each step of a change.
     pub fn heart(&self) -> &Heart {
         &self.heart
     }
 
-    /// Entries looked at since the start, for the tests of cost.
+    /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.visited
     }
@@ -216,8 +216,8 @@ impl NodeSets {
         &mut self.pending.entry(node.clone()).or_default().single
     }
 
-    /// Gives up one use of each of a Plan's groups. Its slices are still known to `groups` here: a group is
-    /// closed only after every node has let go of it.
+    /// Releases one use of each of a Plan's groups. `groups` still knows their slices here, because a group is closed only
+    /// after every node has released it.
     fn release(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
         for group in &plan.groups {
             self.visited += 1;
@@ -255,14 +255,14 @@ impl NodeSets {
         }
     }
 
-    /// Takes the health of `place` from a node that uses no endpoint there.
+    /// Removes the Health of `place` from a node that uses no endpoint there.
     fn unless_needed(&mut self, node: &Name, place: &Name, groups: &Groups) {
         if node != place && !self.needs(node, place, groups) {
             self.pending_of(node).insert((PlanType::Health, place.clone()), None);
         }
     }
 
-    /// Whether a node uses a group with an endpoint on `place`. Looks through the shorter of the two lists.
+    /// Returns whether a node uses a group with an endpoint on `place`. Iterates the shorter of the two lists.
     fn needs(&mut self, node: &Name, place: &Name, groups: &Groups) -> bool {
         self.visited += 1;
         let (Some(set), Some(there)) = (self.sets.get(node), groups.places.groups_on(place)) else {
@@ -284,8 +284,8 @@ impl NodeSets {
     }
 }
 
-/// A node's changes: its own, and the bundle of the groups that are new to it, which is newer. It has no use for its own
-/// Health.
+/// Merges a node's own changes with the bundle of the groups that are new to it. The bundle is newer and takes
+/// precedence. The node's own Health is left out: a node does not need it.
 fn as_changes(
     node: &Name,
     single: BTreeMap<Key, Option<Arc<Resource>>>,

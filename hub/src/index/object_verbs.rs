@@ -1,4 +1,4 @@
-//! The verbs of custom resources of any kind: each goes to the verbs of what the object is for.
+//! The verbs of custom resources of any kind. Each calls the verbs of the kind's purpose.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::object::{Object, Rejection, Role};
 // === impl Index ===
 
 impl Index {
-    /// An object was created or changed.
+    /// Adds or changes an object.
     pub fn apply_object(&mut self, object: &dyn Object, now_ms: i64) {
         let wrong = object.violations();
         self.tell_of(object, wrong.is_empty());
@@ -33,7 +33,7 @@ impl Index {
         }
     }
 
-    /// An object can't be read.
+    /// Handles an object that can't be read.
     pub fn reject_object(&mut self, kind: &'static Kind, meta: &ObjectMeta, rejection: Rejection) {
         match kind.purpose {
             Purpose::Proxy => self.reject_proxy(meta, rejection),
@@ -43,7 +43,7 @@ impl Index {
         self.tell_of_unreadable(&ObjectRef::of(kind, meta));
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub fn delete_object(&mut self, object: &ObjectRef, now_ms: i64) {
         match object.kind.purpose {
             Purpose::Proxy => self.delete_proxy(&object.name, now_ms),
@@ -56,8 +56,8 @@ impl Index {
         self.tell_of_deleted(object);
     }
 
-    /// The complete list of a kind, readable objects or not, in a namespace, or (`None`) in all. Every other object of the kind
-    /// there is gone; returns those.
+    /// Takes the complete list of a kind, readable or not, in a namespace (`None`: in all namespaces). Every other known
+    /// object of the kind is removed. Returns the removed objects.
     pub fn keep_objects(
         &mut self,
         kind: &'static Kind,
@@ -72,7 +72,7 @@ impl Index {
         gone
     }
 
-    /// The verdict on an object that others look up.
+    /// Records the verdict on an object that other objects look up.
     fn judge_part(&mut self, object: &dyn Object, wrong: &[Violation]) {
         match wrong {
             [] => self.verdicts.accept_plain(&object.reference(), object.meta()),

@@ -1,5 +1,5 @@
-//! Objects that are there and of which this hub knows no version that it could serve ([`Orphans`]): it was started after an
-//! invalid version was stored. Nodes that run an earlier version keep it.
+//! Objects of which this hub knows no servable version ([`Orphans`]), because it was started after an invalid version was
+//! stored. Nodes that run an earlier version keep it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use portreeve_xds::Withheld;
 
 use super::matches::Name;
 
-/// The names of what can't be served.
+/// The names of the resources that can't be served.
 #[derive(Default)]
 pub struct Orphans {
     names: BTreeSet<(PlanType, Name)>,
@@ -18,7 +18,7 @@ pub struct Orphans {
 // === impl Orphans ===
 
 impl Orphans {
-    /// A resource can't be served, or can.
+    /// Records whether a resource is an orphan: present, but without a servable version.
     pub fn set(&mut self, ty: PlanType, name: Name, orphaned: bool) {
         self.changed |= match orphaned {
             true => self.names.insert((ty, name)),
@@ -26,20 +26,20 @@ impl Orphans {
         };
     }
 
-    /// What nodes are to keep, if they have it: the names, and what they may refer to.
+    /// The resources that nodes keep if they have them: the orphans' names, and the types that orphans may refer to.
     pub fn withheld(&self) -> Withheld<PlanType> {
         let mut withheld = Withheld { names: self.names.clone(), ..Withheld::default() };
         if !self.names.is_empty() {
             withheld.types.extend([PlanType::Secret, PlanType::Slice, PlanType::Group, PlanType::Probe]);
         }
-        // Which Plans go to its nodes is not known either.
+        // The Plans of the NodeProxy's nodes are not known either.
         if self.names.iter().any(|(ty, _)| *ty == PlanType::NodeProxy) {
             withheld.types.insert(PlanType::Plan);
         }
         withheld
     }
 
-    /// The same, if it has changed since the last call.
+    /// The withheld resources, if they changed since the last call.
     pub fn take(&mut self) -> Option<Withheld<PlanType>> {
         std::mem::take(&mut self.changed).then(|| self.withheld())
     }

@@ -1,5 +1,5 @@
-//! Where the endpoints of groups lie, and what the agents of those nodes said of them: who uses a group with an
-//! endpoint on a node needs that node's Health.
+//! The nodes on which the endpoints of groups run, and the Health that those nodes' agents reported. A node that uses a
+//! group needs the Health of every node with an endpoint of the group.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use portreeve_xds::Resource;
 
 use super::matches::Name;
 
-/// Nodes with endpoints of some group.
+/// Nodes with at least one endpoint of a group.
 #[derive(Default)]
 pub struct Places {
     /// Node → groups with an endpoint on it.
     on: HashMap<Name, BTreeSet<Name>>,
-    /// The Health of each node whose agent was heard.
+    /// The Health of each node whose agent has reported.
     told: HashMap<Name, Arc<Resource>>,
 }
 
-/// Endpoints of one group on each node.
+/// The number of endpoints of one group on each node.
 pub type Counts = BTreeMap<Name, usize>;
 
 // === impl Places ===
 
 impl Places {
-    /// A group has its first endpoint on a node.
+    /// Records that a group has its first endpoint on a node.
     pub fn add(&mut self, node: &Name, group: &Name) {
         self.on.entry(node.clone()).or_default().insert(group.clone());
     }
 
-    /// A group has no endpoint on a node any more.
+    /// Records that a group no longer has an endpoint on a node.
     pub fn remove(&mut self, node: &Name, group: &Name) {
         let Some(groups) = self.on.get_mut(node) else { return };
         groups.remove(group);
@@ -43,12 +43,12 @@ impl Places {
         self.on.get(node)
     }
 
-    /// What a node's agent said; none: it was never heard, and nothing is sent of it.
+    /// A node's reported Health. `None` if its agent never reported.
     pub fn health(&self, node: &Name) -> Option<&Arc<Resource>> {
         self.told.get(node)
     }
 
-    /// A node's agent said something (none: it is forgotten); answers whether that is news.
+    /// Sets a node's reported Health; `None` forgets it. Returns whether it changed.
     pub fn set_health(&mut self, node: &Name, health: Option<Arc<Resource>>) -> bool {
         match health {
             Some(new) => {
@@ -60,7 +60,7 @@ impl Places {
     }
 }
 
-/// How many of some endpoints lie on each node.
+/// Counts endpoints by node.
 pub fn count<'e>(endpoints: impl IntoIterator<Item = &'e plan::Endpoint>) -> Counts {
     let mut counts = Counts::new();
     endpoints.into_iter().for_each(|endpoint| {
@@ -69,7 +69,7 @@ pub fn count<'e>(endpoints: impl IntoIterator<Item = &'e plan::Endpoint>) -> Cou
     counts
 }
 
-/// One more endpoint on a node; answers with the node if it is the first there.
+/// Counts one more endpoint on a node. Returns the node if it is the first there.
 pub fn came(counts: &mut Counts, node: &str) -> Option<Name> {
     if node.is_empty() {
         return None;
@@ -83,7 +83,7 @@ pub fn came(counts: &mut Counts, node: &str) -> Option<Name> {
     Some(node)
 }
 
-/// One endpoint less on a node; answers with the node if it was the last there.
+/// Counts one endpoint less on a node. Returns the node if it was the last there.
 pub fn went(counts: &mut Counts, node: &str) -> Option<Name> {
     let count = counts.get_mut(node)?;
     *count -= 1;

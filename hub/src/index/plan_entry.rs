@@ -7,16 +7,16 @@ use crate::object::Told;
 
 /// The accepted version of an object.
 pub(super) struct PlanEntry {
-    /// Its Plan and the names of the groups that go with it.
+    /// The encoded Plan and the names of its groups.
     pub(super) encoded: Encoded,
-    /// The selection of the proxies that it is for.
+    /// The selection of the proxies that the Plan is for.
     pub(super) workload: Name,
-    /// The object's latest generation that means this Plan.
+    /// The latest generation of the object that resolves to this Plan.
     pub(super) generation: i64,
-    /// Which object it was: another one of the same name is no later version of it.
+    /// The object's UID. A different UID under the same name is a new object, not a later version.
     pub(super) uid: String,
-    /// What it wants checked.
+    /// The health checks that the Plan wants.
     pub(super) checks: Checks,
-    /// What it contributes to the statuses of other objects.
+    /// The object's contributions to the statuses of other objects.
     pub(super) told: Vec<Told>,
 }

@@ -1,4 +1,4 @@
-//! The verbs of custom resources that become Plans, and how a Plan takes the place of its predecessor.
+//! The verbs of custom resources that become Plans, and the replacement of a Plan by its new version.
 
 use std::collections::BTreeSet;
 
@@ -24,15 +24,15 @@ use crate::selection::Selection;
 // === impl Index ===
 
 impl Index {
-    /// An object that opens listeners was created or changed. One that is not accepted leaves the last accepted version in
-    /// force; the verdict says so.
+    /// Adds or changes an object that opens listeners. If it is rejected, the last accepted version stays in force and the
+    /// verdict says so.
     pub fn apply(&mut self, root: &dyn Root) {
         let reference = root.reference();
         self.resolutions += 1;
         let mut lookup = Lookup::new(&self.answers, self.scope);
         let outcome = root.resolve(&mut lookup);
         let record = lookup.record();
-        // Only who asked something is ever resolved again.
+        // Only objects that asked a question are ever resolved again.
         match record.asked.is_empty() {
             true => self.asking.remove(&reference),
             false => self.asking.insert(reference.clone(), root.boxed()),
@@ -45,15 +45,15 @@ impl Index {
         self.settle(&reference, root.meta(), outcome);
     }
 
-    /// An object that should open listeners could not even be read.
+    /// Handles an object that should open listeners but can't be read.
     pub fn reject(&mut self, kind: &'static Kind, meta: &ObjectMeta, rejection: Rejection) {
         let reference = ObjectRef::of(kind, meta);
-        // The version in force stays as it is: resolved again, it would pass for the newest.
+        // The version in force is not resolved again: it would be mistaken for the newest.
         self.forget_questions(&reference);
         self.settle(&reference, meta, Err(rejection));
     }
 
-    /// An object that opens listeners is gone.
+    /// Removes an object that opens listeners.
     pub fn delete(&mut self, key: &ObjectRef) {
         self.verdicts.remove(key);
         self.forget_questions(key);
@@ -114,7 +114,7 @@ impl Index {
         self.plans.insert(key, entry);
     }
 
-    /// Brings a Plan to its nodes, and takes its old version from those that are not its nodes any more.
+    /// Sends a Plan to its nodes, and removes its old version from nodes that it no longer applies to.
     fn spread(&mut self, entry: &PlanEntry, old: Option<&PlanEntry>) {
         let before: BTreeSet<Name> = match old {
             Some(old) => self.selections.nodes_of(&old.workload).into_iter().collect(),
@@ -186,7 +186,7 @@ impl Index {
     }
 }
 
-/// The name of an object's Plan.
+/// Returns the name of an object's Plan.
 fn plan_name(key: &ObjectRef) -> Name {
     PlanName::from(key).as_name().clone()
 }

@@ -1,8 +1,8 @@
-//! The Probes that the owner of an endpoint is asked to run: one for each (pod, port, path) that some Plan wants checked.
+//! The Probes that an endpoint's own node runs: one for each (pod, port, path) that at least one Plan wants checked.
 //!
-//! Several Plans may want the same check at a different pace: it is run once, at the strictest of each. That is the
-//! shortest interval, the shortest timeout and the fewest failures (so every user hears of a failure within the time
-//! that it asked for) and the most successes before an endpoint counts as healthy again.
+//! Several Plans may want the same check at different rates. It runs once, at the strictest of them: the shortest interval,
+//! the shortest timeout and the fewest failures (so that every user learns of a failure within the time that it asked
+//! for), and the most successes before an endpoint counts as healthy again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -18,26 +18,26 @@ use prost::Message;
 use super::matches::Name;
 use super::node_sets::NodeSets;
 
-/// What Plans want checked, and what the nodes were asked to check.
+/// The checks that Plans want, and the checks that nodes were asked to run.
 #[derive(Default)]
 pub struct Probes {
-    /// Group → what is checked on each of its endpoints → at whose wish.
+    /// Group → check on each of its endpoints → the rate that each object wants.
     wanted: HashMap<Name, BTreeMap<Target, BTreeMap<ObjectRef, Pace>>>,
-    /// Pod → its node, and what that was asked to check.
+    /// Pod → its node, and the checks that the node was asked to run.
     asked: HashMap<Name, Asked>,
     visited: u64,
 }
 
-/// What is checked on an endpoint.
+/// One kind of check on an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
-    /// The port that is connected to.
+    /// The port to connect to.
     port: u32,
-    /// Empty: a TCP connect; else HTTP GET of this path.
+    /// The path of the HTTP GET. Empty for a plain TCP connect.
     path: String,
 }
 
-/// How a check is run.
+/// The rate and the thresholds of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     interval_ms: u64,
@@ -46,7 +46,7 @@ pub struct Pace {
     healthy_threshold: u32,
 }
 
-/// What one Plan wants checked on the endpoints of which group.
+/// The checks that one Plan wants, by the group whose endpoints are checked.
 pub type Checks = BTreeMap<(Name, Target), Pace>;
 
 struct Asked {
@@ -57,7 +57,7 @@ struct Asked {
 // === impl Probes ===
 
 impl Probes {
-    /// A Plan wants `new` instead of `old`; answers with the groups whose endpoints are to be looked at again.
+    /// Replaces a Plan's `old` checks by `new`. Returns the groups whose endpoints have to be refreshed.
     pub fn set_plan(&mut self, key: &ObjectRef, old: &Checks, new: &Checks) -> Vec<Name> {
         let gone = old.keys().filter(|check| !new.contains_key(*check)).map(|check| (check, None));
         let put = new.iter().map(|(check, pace)| (check, Some(*pace)));
@@ -73,7 +73,7 @@ impl Probes {
         touched
     }
 
-    /// Asks the node of a pod for what is wanted of it; `place` is none while the pod is no endpoint.
+    /// Asks the node of a pod to run the checks wanted for it. `place` is `None` while the pod is not an endpoint.
     pub fn refresh(&mut self, uid: &Name, place: Option<(Name, Vec<Name>)>, nodes: &mut NodeSets) {
         let Some((node, groups)) = place else {
             if let Some(old) = self.asked.remove(uid) {
@@ -99,7 +99,7 @@ impl Probes {
         }
     }
 
-    /// Entries looked at since the start, for the tests of cost.
+    /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.visited
     }
@@ -148,7 +148,7 @@ impl Asked {
 // === impl Pace ===
 
 impl Pace {
-    /// How a cluster's health check is run.
+    /// Reads the rate and thresholds of a cluster's health check.
     fn of(check: &HealthCheck) -> Self {
         let ms = |time: Option<Duration>| time.map_or(0, |time| time.as_millis() as u64);
         let count = |threshold: Option<NonZeroU32>| threshold.map_or(0, NonZeroU32::get);
@@ -160,7 +160,7 @@ impl Pace {
         }
     }
 
-    /// The strictest of both in each respect.
+    /// Returns the stricter of both in each respect.
     fn and(self, other: Self) -> Self {
         Self {
             interval_ms: self.interval_ms.min(other.interval_ms),
@@ -175,7 +175,7 @@ fn strictest(paces: impl Iterator<Item = Pace>) -> Option<Pace> {
     paces.reduce(Pace::and)
 }
 
-/// What a Plan wants checked: the endpoints of its groups that have a health port, in clusters with a health check.
+/// The checks that a Plan wants: on endpoints with a health port, in clusters with a health check.
 pub fn checks_of(plan: &Plan) -> Checks {
     let mut checks = Checks::new();
     for cluster in &plan.clusters {

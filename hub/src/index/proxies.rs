@@ -20,7 +20,7 @@ pub struct Proxies {
     known: HashMap<Name, Proxy>,
     nodes: Matches<Name, Name>,
     names: BTreeSet<Name>,
-    /// The namespaces that each NodeProxy with `from: Selector` selects.
+    /// The namespaces that match each NodeProxy with `from: Selector`.
     namespaces: Matches<Name, Name>,
     namespace_names: BTreeSet<Name>,
 }
@@ -34,13 +34,13 @@ struct Proxy {
 // === impl Proxies ===
 
 impl Proxies {
-    /// Whether a NodeProxy is known as just this already.
+    /// Returns whether the stored NodeProxy has the same spec, UID and creation time.
     pub fn holds(&self, proxy: &NodeProxy) -> bool {
         let known = proxy.metadata.name.as_deref().and_then(|name| self.known.get(name));
         known.is_some_and(|k| k.object.spec == proxy.spec && birth(&k.object) == birth(proxy))
     }
 
-    /// The generation of an object that says what is known.
+    /// Updates the generation of a stored NodeProxy whose content did not change.
     pub fn confirm(&mut self, proxy: &NodeProxy) {
         let known = proxy.metadata.name.as_deref().and_then(|name| self.known.get_mut(name));
         known.into_iter().for_each(|known| known.object.metadata.generation = proxy.metadata.generation);
@@ -60,64 +60,64 @@ impl Proxies {
         self.known.insert(name, Proxy { object, resource });
     }
 
-    /// Takes a NodeProxy away.
+    /// Removes a NodeProxy.
     pub fn remove(&mut self, name: &Name) {
         self.known.remove(name);
         self.unselect(name);
     }
 
-    /// Encodes a NodeProxy anew, after the namespaces that it selects changed.
+    /// Encodes a NodeProxy again after its matching namespaces changed.
     pub fn renew(&mut self, name: &Name) {
         let Some(known) = self.known.get(name) else { return };
         let resource = self.encode(name, &known.object);
         self.known.entry(name.clone()).and_modify(|known| known.resource = resource);
     }
 
-    /// A namespace and its labels; answers with the NodeProxies that came to select it, or ceased to.
+    /// Sets a namespace's labels. Returns the NodeProxies that started or stopped selecting the namespace.
     pub fn set_namespace(&mut self, namespace: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
         self.namespace_names.insert(namespace.clone());
         self.namespaces.set_member(namespace.clone(), "".into(), labels)
     }
 
-    /// A namespace is gone.
+    /// Removes a namespace. Returns the NodeProxies that selected it.
     pub fn remove_namespace(&mut self, namespace: &Name) -> Vec<Shift<Name, Name>> {
         self.namespace_names.remove(namespace);
         self.namespaces.remove_member(namespace)
     }
 
-    /// Names of namespaces that are not in a list.
+    /// The known namespaces that are missing from a list.
     pub fn namespaces_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
         self.namespace_names.iter().filter(|n| !listed.contains(n)).cloned().collect()
     }
 
-    /// A node and its labels; answers with the NodeProxies that it joined or left.
+    /// Sets a node's labels. Returns the NodeProxies that started or stopped selecting the node.
     pub fn set_node(&mut self, node: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
         self.names.insert(node.clone());
         self.nodes.set_member(node.clone(), "".into(), labels)
     }
 
-    /// A node is gone.
+    /// Removes a node. Returns the NodeProxies that selected it.
     pub fn remove_node(&mut self, node: &Name) -> Vec<Shift<Name, Name>> {
         self.names.remove(node);
         self.nodes.remove_member(node)
     }
 
-    /// Whether there is such a node.
+    /// Returns whether the node is known.
     pub fn has_node(&self, node: &Name) -> bool {
         self.names.contains(node)
     }
 
-    /// How many nodes and namespaces there are.
+    /// The number of nodes and the number of namespaces.
     pub fn count(&self) -> [usize; 2] {
         [self.names.len(), self.namespace_names.len()]
     }
 
-    /// The nodes that a NodeProxy is on.
+    /// The nodes that a NodeProxy selects.
     pub fn nodes_of(&self, proxy: &Name) -> Vec<Name> {
         self.nodes.matched(proxy).iter().cloned().collect()
     }
 
-    /// What agents are sent of a NodeProxy.
+    /// The encoded NodeProxy that agents are sent.
     pub fn resource(&self, proxy: &Name) -> Option<Arc<Resource>> {
         self.known.get(proxy).map(|p| p.resource.clone())
     }
@@ -127,8 +127,8 @@ impl Proxies {
         self.known.get(proxy).map(|p| p.object.spec.labels.clone()).unwrap_or_default()
     }
 
-    /// Whether a NodeProxy takes objects of a namespace. `None` stands for objects that look everywhere: the agent sees
-    /// whose they are and matches exactly. A selector allows no namespace whose labels are not known (yet).
+    /// Returns whether a NodeProxy takes objects of a namespace. `None` stands for objects that look in all namespaces: the
+    /// agent knows their namespace and matches exactly. A selector matches no namespace whose labels are not known yet.
     pub fn allows(&self, proxy: &Name, namespace: Option<&Name>) -> bool {
         let Some(known) = self.known.get(proxy) else { return false };
         let Some(namespace) = namespace else { return true };
@@ -140,8 +140,8 @@ impl Proxies {
         }
     }
 
-    /// Whether a NodeProxy takes objects of these namespaces and of no others. One that could never be read counts as such:
-    /// what is wrong with it is the same for every hub.
+    /// Returns whether a NodeProxy takes objects of these namespaces only. An unreadable NodeProxy counts as such, because
+    /// every hub rejects it for the same reason.
     pub fn is_within(&self, proxy: &Name, namespaces: &BTreeSet<Name>) -> bool {
         let Some(known) = self.known.get(proxy) else { return true };
         let allowed = &known.object.spec.allowed_namespaces;
@@ -158,12 +158,12 @@ impl Proxies {
         }
     }
 
-    /// Names of nodes that are not in a list.
+    /// The known nodes that are missing from a list.
     pub fn nodes_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
         self.names.iter().filter(|n| !listed.contains(n)).cloned().collect()
     }
 
-    /// How a NodeProxy is served.
+    /// The version of a NodeProxy that is served, and its nodes.
     pub fn served(&self, name: &Name) -> Option<Served> {
         let known = self.known.get(name)?;
         Some(Served {
@@ -175,12 +175,12 @@ impl Proxies {
         })
     }
 
-    /// Whether there is such a NodeProxy.
+    /// Returns whether the NodeProxy is known.
     pub fn knows(&self, name: &Name) -> bool {
         self.known.contains_key(name)
     }
 
-    /// Entries looked at since the start, for the tests of cost.
+    /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.nodes.visited() + self.namespaces.visited()
     }
@@ -190,7 +190,8 @@ impl Proxies {
         self.namespaces.remove_selector(name);
     }
 
-    /// A selector travels as the namespaces that it matches: agents know no namespace's labels.
+    /// Encodes a NodeProxy. Its namespace selector is replaced by the matching namespaces, because agents don't know the
+    /// labels of namespaces.
     fn encode(&self, name: &Name, proxy: &NodeProxy) -> Arc<Resource> {
         let allowed = &proxy.spec.allowed_namespaces;
         let namespaces = match allowed.from {
@@ -204,21 +205,20 @@ impl Proxies {
     }
 }
 
-/// What `from: Selector` asks of a namespace's labels. `None` without one, and for one that makes no sense: it selects
-/// nothing.
+/// The namespace selector of `from: Selector`. `None` if there is none or if it is invalid: it then selects nothing.
 fn namespace_selector(spec: &NodeProxySpec) -> Option<Selector> {
     let allowed = &spec.allowed_namespaces;
     let wanted = allowed.selector.as_ref().filter(|_| allowed.from == NamespacesFrom::Selector)?;
     selector::from_label_selector(wanted).ok()
 }
 
-/// Which object it is, and since when: what agents are sent beside its spec.
+/// The UID and creation time that agents are sent with the spec.
 fn birth(proxy: &NodeProxy) -> (Option<&str>, i64) {
     let created = proxy.metadata.creation_timestamp.as_ref();
     (proxy.metadata.uid.as_deref(), created.map_or(0, |t| t.0.as_millisecond()))
 }
 
-/// The same text for the same object, however its fields are ordered: another text restarts proxies.
+/// Serializes with sorted keys, so that equal objects give equal text. A changed text restarts proxies.
 fn sorted(extra: Map<String, Value>) -> String {
     let mut value = Value::Object(extra);
     value.sort_all_objects();

@@ -14,19 +14,19 @@ use crate::object::Rejection;
 // === impl Index ===
 
 impl Index {
-    /// A node was created or its labels changed.
+    /// Adds a node or changes its labels.
     pub fn apply_node(&mut self, name: Name, labels: Labels, now_ms: i64) {
         let shifts = self.proxies.set_node(&name, labels);
         self.shift_nodes(shifts, now_ms);
     }
 
-    /// A node is gone.
+    /// Removes a node.
     pub fn delete_node(&mut self, name: &Name, now_ms: i64) {
         let shifts = self.proxies.remove_node(name);
         self.shift_nodes(shifts, now_ms);
     }
 
-    /// The complete list of nodes.
+    /// Takes the complete list of nodes.
     pub fn reset_nodes(&mut self, nodes: Vec<(Name, Labels)>, now_ms: i64) {
         let listed: BTreeSet<&Name> = nodes.iter().map(|(n, _)| n).collect();
         for name in self.proxies.nodes_except(&listed) {
@@ -37,7 +37,7 @@ impl Index {
         }
     }
 
-    /// A NodeProxy was created or changed.
+    /// Adds or changes a NodeProxy.
     pub fn apply_proxy(&mut self, proxy: &NodeProxy, now_ms: i64) {
         let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
@@ -65,7 +65,7 @@ impl Index {
         self.stir_refused(&name);
     }
 
-    /// A NodeProxy can't be read, or is invalid: it is left as it was.
+    /// Handles a NodeProxy that can't be read or is invalid: the previous version stays in force.
     pub fn reject_proxy(&mut self, meta: &ObjectMeta, rejection: Rejection) {
         let name = &Name::from(meta.name.as_deref().unwrap_or_default());
         let orphaned = !self.proxies.knows(name);
@@ -74,7 +74,7 @@ impl Index {
         self.orphans.set(PlanType::NodeProxy, name.clone(), orphaned);
     }
 
-    /// A NodeProxy is gone.
+    /// Removes a NodeProxy.
     pub fn delete_proxy(&mut self, name: &Name, now_ms: i64) {
         let nodes = self.proxies.nodes_of(name);
         self.stir_refused(name);
@@ -107,14 +107,14 @@ impl Index {
         }
     }
 
-    /// The selections whose Plans a NodeProxy takes: its labels match and their namespace is allowed.
+    /// The selections whose Plans a NodeProxy takes: they match its labels and look in an allowed namespace.
     fn proxy_selections(&self, proxy: &Name) -> Vec<Name> {
         let mut found = self.selections.of_proxy(proxy);
         found.retain(|s| self.proxies.allows(proxy, self.selections.namespace_of(s).as_ref()));
         found
     }
 
-    /// The objects that select a NodeProxy which does not take them are told so, or that it is over.
+    /// Marks the objects that select a NodeProxy which does not take them, so that their conditions are updated.
     fn stir_refused(&mut self, proxy: &Name) {
         let taken: BTreeSet<Name> = self.proxy_selections(proxy).into_iter().collect();
         let refused = self.selections.of_proxy(proxy).into_iter().filter(|one| !taken.contains(one));
@@ -123,7 +123,7 @@ impl Index {
         self.stirred.extend(plans);
     }
 
-    /// Ends what a NodeProxy's present labels, nodes and namespaces give rise to.
+    /// Withdraws the Plans that a NodeProxy takes by its current labels, nodes and namespaces.
     fn withdraw_proxy(&mut self, name: &Name, now_ms: i64) {
         let nodes = self.proxies.nodes_of(name);
         for selection in self.proxy_selections(name) {

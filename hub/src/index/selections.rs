@@ -1,5 +1,5 @@
-//! Selections: distinct (namespace, selector) pairs, the pods and NodeProxies they match, and the nodes that these
-//! live on. One selection serves every Plan that asks for the same.
+//! Selections: distinct (namespace, selector) pairs, the pods and NodeProxies that they match, and the nodes of those.
+//! All Plans with the same pair share one selection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use super::missing::Missing;
 use crate::selection::Selection;
 use crate::verdict::Refs;
 
-/// Names at most given to a person as examples.
+/// The maximum number of names given as examples in a message.
 const EXAMPLES: usize = 3;
 
 /// All selections in use.
@@ -21,38 +21,38 @@ pub struct Selections {
     pods: Matches<Name, Name>,
     proxies: Matches<Name, Name>,
     known: HashMap<Name, State>,
-    /// Selections by the namespace that they look in.
+    /// Selections by the namespace whose members they match.
     by_namespace: HashMap<Name, BTreeSet<Name>>,
-    /// Endpoints that are no pods.
+    /// Endpoints that are not pods.
     listed: Listed,
     missing: Missing,
     leaving: BTreeSet<(i64, Name, Name)>,
     grace_ms: i64,
 }
 
-/// What a Plan refers to a selection for. One Plan may do so for both.
+/// The purpose for which a Plan refers to a selection. One Plan may refer to a selection in both roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It selects the proxies that the Plan is for.
+    /// The selection matches the proxies that the Plan is for.
     Workload,
-    /// It selects endpoints.
+    /// The selection matches endpoints.
     Endpoints,
 }
 
 struct State {
-    /// The namespace whose pods are looked at; none: those of all.
+    /// The namespace whose pods can match. `None`: all namespaces.
     namespace: Option<Name>,
-    /// What is asked of a pod's attributes.
+    /// The requirements on a pod's attributes.
     requirements: Selector,
-    /// Plans whose proxies it selects.
+    /// Plans that use the selection for their proxies.
     workload_of: BTreeSet<ObjectRef>,
-    /// Plans whose endpoints it selects.
+    /// Plans that use the selection for endpoints.
     endpoints_of: BTreeSet<ObjectRef>,
     nodes: BTreeMap<Name, Presence>,
     was_empty: bool,
 }
 
-/// A node's members of a selection: how many, or until when the node is kept without any.
+/// A node's presence in a selection: the number of members, or when the grace period of a node without any ends.
 #[derive(Clone, Copy)]
 struct Presence {
     members: usize,
@@ -62,7 +62,7 @@ struct Presence {
 // === impl Selections ===
 
 impl Selections {
-    /// None in use yet; see [`super::Index::new`] for the grace.
+    /// Creates an empty set. See [`super::Index::new`] for the grace.
     pub fn new(grace_ms: i64) -> Self {
         Self {
             pods: Matches::default(),
@@ -76,7 +76,8 @@ impl Selections {
         }
     }
 
-    /// A Plan refers to a selection. False when it is new: its members have then to be joined.
+    /// Records that a Plan refers to a selection. Returns false if the selection is new: the caller then has to join its
+    /// members.
     pub fn hold(&mut self, selection: &Selection, key: &ObjectRef, role: Role) -> bool {
         let (name, requirements) = (&selection.name(), selection.requirements());
         let known = self.known.contains_key(name);
@@ -103,8 +104,8 @@ impl Selections {
         known
     }
 
-    /// A Plan does not refer to a selection in this role any more. True when no Plan does; one without any role
-    /// is forgotten.
+    /// Records that a Plan no longer refers to a selection in this role. Returns true if no Plan does. A selection without
+    /// any role is forgotten.
     pub fn let_go(&mut self, name: &Name, key: &ObjectRef, role: Role) -> bool {
         let Some(state) = self.known.get_mut(name) else { return false };
         state.users(role).remove(key);
@@ -120,12 +121,12 @@ impl Selections {
         unused
     }
 
-    /// Endpoints of selections that are no pods.
+    /// Endpoints that are not pods.
     pub fn listed(&self) -> &Listed {
         &self.listed
     }
 
-    /// The same, to change them.
+    /// Endpoints that are not pods, mutably.
     pub fn listed_mut(&mut self) -> &mut Listed {
         &mut self.listed
     }
@@ -140,17 +141,17 @@ impl Selections {
         self.pods.remove_member(uid)
     }
 
-    /// A NodeProxy's labels, matched like a pod's in every namespace.
+    /// Sets a NodeProxy's labels. They are matched like a pod's, in every namespace.
     pub fn set_proxy(&mut self, name: &Name, labels: Labels) {
         self.proxies.set_member(name.clone(), "".into(), labels);
     }
 
-    /// A NodeProxy is gone.
+    /// Removes a NodeProxy.
     pub fn remove_proxy(&mut self, name: &Name) {
         self.proxies.remove_member(name);
     }
 
-    /// A member of the selection appeared on a node. True when the node had none: it needs the Plans now.
+    /// Records a member of the selection on a node. Returns true if the node had none: it then needs the Plans.
     pub fn join(&mut self, name: &Name, node: Option<&Name>) -> bool {
         let (Some(state), Some(node)) = (self.known.get_mut(name), node) else { return false };
         let mut new = false;
@@ -165,7 +166,7 @@ impl Selections {
         new
     }
 
-    /// A member left a node; after the last one the node is kept for the grace.
+    /// Records that a member left a node. After the last one the node is kept for the grace period.
     pub fn leave(&mut self, name: &Name, node: Option<&Name>, now_ms: i64) {
         let (Some(state), Some(node)) = (self.known.get_mut(name), node) else { return };
         let Some(presence) = state.nodes.get_mut(node) else { return };
@@ -177,19 +178,19 @@ impl Selections {
         }
     }
 
-    /// Whether a node has members of the selection now.
+    /// Returns whether a node has members of the selection now.
     pub fn is_present(&self, name: &Name, node: Option<&Name>) -> bool {
         let presence = node.and_then(|node| self.known.get(name)?.nodes.get(node));
         presence.is_some_and(|presence| presence.members > 0)
     }
 
-    /// Nodes with members now: without those that are only kept for the grace.
+    /// Nodes with members now, without those in their grace period.
     pub fn present_nodes_of(&self, name: &Name) -> BTreeSet<Name> {
         let nodes = self.known.get(name).map(|state| &state.nodes).into_iter().flatten();
         nodes.filter(|(_, presence)| presence.members > 0).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Takes the (selection, node) pairs whose grace is over.
+    /// Removes and returns the (selection, node) pairs whose grace period is over.
     pub fn expired(&mut self, now_ms: i64) -> Vec<(Name, Name)> {
         let mut over = Vec::new();
         while let Some(first) = self.leaving.first().filter(|(until, ..)| *until <= now_ms).cloned() {
@@ -204,22 +205,22 @@ impl Selections {
         over
     }
 
-    /// When the next grace is over, in milliseconds since the Unix epoch.
+    /// When the next grace period ends, in milliseconds since the Unix epoch.
     pub fn deadline(&self) -> Option<i64> {
         self.leaving.first().map(|(until, ..)| *until)
     }
 
-    /// Nodes that get the Plans of a selection.
+    /// Nodes that receive the Plans of a selection.
     pub fn nodes_of(&self, name: &Name) -> Vec<Name> {
         self.known.get(name).map(|s| s.nodes.keys().cloned().collect()).unwrap_or_default()
     }
 
-    /// Plans whose proxies a selection selects.
+    /// Plans that use a selection for their proxies.
     pub fn plans_of(&self, name: &Name) -> Vec<ObjectRef> {
         self.known.get(name).map(|s| s.workload_of.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Plans that refer to a selection in any way.
+    /// Plans that refer to a selection in any role.
     pub fn holders_of(&self, name: &Name) -> Vec<ObjectRef> {
         self.known
             .get(name)
@@ -227,7 +228,7 @@ impl Selections {
             .unwrap_or_default()
     }
 
-    /// UIDs of the pods that match.
+    /// UIDs of the matching pods.
     pub fn pods_of(&self, name: &Name) -> Vec<Name> {
         self.pods.matched(name).iter().cloned().collect()
     }
@@ -247,18 +248,18 @@ impl Selections {
         self.proxies.selectors_of(proxy)
     }
 
-    /// Selections that look in a namespace and match a NodeProxy's labels.
+    /// Selections that match a NodeProxy's labels and look in the given namespace.
     pub fn of_proxy_in(&self, proxy: &Name, namespace: &Name) -> Vec<Name> {
         let near = self.by_namespace.get(namespace).into_iter().flatten();
         near.filter(|name| self.proxies.matched(name).contains(proxy)).cloned().collect()
     }
 
-    /// The namespace that a selection looks in; none: all.
+    /// The namespace that a selection looks in. `None`: all namespaces.
     pub fn namespace_of(&self, name: &Name) -> Option<Name> {
         self.known.get(name).and_then(|s| s.namespace.clone())
     }
 
-    /// Whether the selection turned from empty to not, or back, since this was last asked.
+    /// Returns whether the selection became empty or non-empty since the last call.
     pub fn turned(&mut self, name: &Name) -> bool {
         let is_empty = self.is_empty(name);
         let Some(state) = self.known.get_mut(name) else { return false };
@@ -271,12 +272,12 @@ impl Selections {
         turned
     }
 
-    /// Plans with a selection that finds nothing, but would find a pod with these labels in its namespace.
+    /// Plans with an empty selection that would match a pod with these labels if the pod were in its namespace.
     pub fn longing_for(&self, labels: &Labels) -> Vec<ObjectRef> {
         self.missing.matching(labels).iter().flat_map(|name| self.holders_of(name)).collect()
     }
 
-    /// Whether a selection finds endpoints, and if not, where it would.
+    /// Tells whether a selection matches endpoints, and if not, where it would.
     pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
         let Some(state) = self.known.get(name) else { return Refs::Resolved };
         if !self.is_empty(name) {
@@ -291,8 +292,8 @@ impl Selections {
         }
     }
 
-    /// Whether a selection of proxies looks in the wrong namespace. That it finds none at all is no fault of the
-    /// object: they may come.
+    /// Tells whether a selection of proxies looks in the wrong namespace. A selection without proxies is not an error of
+    /// the object: proxies may still be added.
     pub fn workload_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
         if !self.proxies.matched(name).is_empty() {
             return Refs::Resolved;
@@ -303,12 +304,12 @@ impl Selections {
         }
     }
 
-    /// Entries looked at since the start, for the tests of cost.
+    /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.pods.visited() + self.proxies.visited()
     }
 
-    /// Whether the selection finds neither pods nor other endpoints.
+    /// Returns whether the selection matches neither pods nor other endpoints.
     fn is_empty(&self, name: &Name) -> bool {
         self.pods.matched(name).is_empty() && self.listed.of(name).next().is_none()
     }

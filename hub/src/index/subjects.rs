@@ -1,4 +1,4 @@
-//! What the writer of conditions asks: which objects have news, and how one stands.
+//! Queries of the condition writer: which objects changed, and their current state.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use portreeve_api::refs::ObjectRef;
 // === impl Index ===
 
 impl Index {
-    /// The objects that were judged anew, whose Plan changed, or whose Plan went to other nodes, since the last call.
+    /// Returns the objects whose verdict, Plan or nodes changed since the last call.
     pub fn take_stirred(&mut self) -> BTreeSet<ObjectRef> {
         let judged = self.take_verdicts().into_iter().map(|verdict| verdict.key);
         let mut stirred = std::mem::take(&mut self.stirred);
@@ -19,7 +19,7 @@ impl Index {
         stirred
     }
 
-    /// The objects whose Plan came, changed or was withdrawn since the last call.
+    /// Returns the objects whose Plan was added, changed or withdrawn since the last call.
     pub fn take_replanned(&mut self) -> BTreeSet<ObjectRef> {
         std::mem::take(&mut self.replanned)
     }
@@ -29,7 +29,8 @@ impl Index {
         self.verdicts.get(key)
     }
 
-    /// How an object stands; `None` when there is no such object, or it is another hub's: see [`Index::restricted`].
+    /// The state that an object's conditions are derived from. `None` if there is no such object, or if another hub
+    /// reports on it: see [`Index::restricted`].
     pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
         if key.kind.purpose == Purpose::Proxy {
             let foreign = |own| !self.proxies.is_within(&key.name, own);
@@ -55,7 +56,7 @@ impl Index {
         Some(Subject { of: Of::Plan, verdict, served, told })
     }
 
-    /// The NodeProxies that a selection selects and that don't take objects of a namespace.
+    /// The NodeProxies that a selection matches but that don't take objects of the namespace.
     fn closed_to(&self, workload: &Name, namespace: &Name) -> Vec<Name> {
         let mut selected = self.selections.proxies_of(workload);
         selected.retain(|proxy| !self.proxies.allows(proxy, Some(namespace)));

@@ -1,4 +1,4 @@
-//! The verdicts on all objects ([`Verdicts`]), and which of them are news.
+//! The verdicts on all objects ([`Verdicts`]), and which of them changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,56 +9,56 @@ use portreeve_api::refs::ObjectRef;
 use crate::object::{Rejection, Resolved};
 use crate::verdict::{Refs, Verdict};
 
-/// The verdicts on all objects, and which of them are news.
+/// The verdicts on all objects, and which of them changed.
 #[derive(Default)]
 pub struct Verdicts {
     known: BTreeMap<ObjectRef, Known>,
     news: BTreeSet<ObjectRef>,
-    /// Kept as verdicts change: metrics ask for it often.
+    /// Updated with each verdict, because metrics read it often.
     counts: BTreeMap<&'static Kind, Count>,
 }
 
-/// How many objects of a kind there are.
+/// The number of objects of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// All of them.
     pub all: usize,
-    /// Those whose newest version is refused.
+    /// Those whose newest version is rejected.
     pub refused: usize,
 }
 
 struct Known {
     verdict: Verdict,
-    /// It was given out in its present form.
+    /// True if [`Verdicts::take`] has returned the current verdict.
     told: bool,
 }
 
 // === impl Verdicts ===
 
 impl Verdicts {
-    /// How many objects of a kind there are.
+    /// The number of objects of a kind.
     pub fn count(&self, kind: &Kind) -> Count {
         self.counts.get(kind).copied().unwrap_or_default()
     }
 
-    /// An object was accepted.
+    /// Records that an object was accepted.
     pub fn accept(&mut self, key: &ObjectRef, meta: &ObjectMeta, resolved: &Resolved) {
         let warnings = resolved.warnings.clone();
         self.put(Verdict { warnings, ..Verdict::new(key, meta) });
     }
 
-    /// An object without references was accepted.
+    /// Records that an object without references was accepted.
     pub fn accept_plain(&mut self, key: &ObjectRef, meta: &ObjectMeta) {
         self.put(Verdict::new(key, meta));
     }
 
-    /// An object was not accepted.
+    /// Records that an object was rejected.
     pub fn reject(&mut self, key: &ObjectRef, meta: &ObjectMeta, rejection: Rejection, in_force: bool) {
         let rejection = Some(rejection);
         self.put(Verdict { rejection, previous_in_force: in_force, ..Verdict::new(key, meta) });
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub fn remove(&mut self, key: &ObjectRef) {
         if let Some(gone) = self.known.remove(key) {
             let count = self.counts.entry(key.kind).or_default();
@@ -68,22 +68,22 @@ impl Verdicts {
         self.news.remove(key);
     }
 
-    /// The verdict on an object, as it was given out last.
+    /// The current verdict on an object.
     pub fn get(&self, key: &ObjectRef) -> Option<&Verdict> {
         self.known.get(key).map(|known| &known.verdict)
     }
 
-    /// Something that these objects refer to changed.
+    /// Marks objects whose references changed, so that their verdicts are checked again.
     pub fn touch(&mut self, keys: Vec<ObjectRef>) {
         self.news.extend(keys);
     }
 
-    /// Every object of a kind that was judged.
+    /// Every object of a kind that has a verdict.
     pub fn of_kind(&self, kind: &Kind) -> impl Iterator<Item = &ObjectRef> {
         self.known.keys().filter(move |object| object.kind == kind)
     }
 
-    /// The news since the last call, completed by `refs`. A verdict that turns out as it was given before is none.
+    /// Returns the verdicts that changed since the last call, with their references filled in by `refs`.
     pub fn take(&mut self, mut refs: impl FnMut(&ObjectRef) -> Refs) -> Vec<Verdict> {
         let mut taken = Vec::new();
         for key in std::mem::take(&mut self.news) {
@@ -99,7 +99,8 @@ impl Verdicts {
         taken
     }
 
-    /// Every event of an object comes here, those of its own status among them: only what differs is news.
+    /// Stores a verdict. Every event of an object leads here, including changes of its own status, so an equal verdict is
+    /// not reported again.
     fn put(&mut self, verdict: Verdict) {
         let key = verdict.key.clone();
         let refs = self.known.get(&key).map_or(Refs::Resolved, |known| known.verdict.refs.clone());
