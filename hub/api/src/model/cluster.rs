@@ -1,4 +1,4 @@
-//! [`Cluster`]: endpoints that are interchangeable, and how one is chosen.
+//! [`Cluster`]: interchangeable endpoints and their load balancing.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,68 +8,70 @@ use super::flaw::{self, Flaw};
 use super::{EndpointSource, Socket, Tls};
 use crate::plan as proto;
 
-/// Endpoints that are interchangeable (message `Cluster`).
+/// Interchangeable endpoints (message `Cluster`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its name, unique in the Plan.
+    /// The cluster's name, unique in the Plan.
     pub name: String,
-    /// What is spoken to the endpoints. `None`: what the listener speaks.
+    /// The protocol spoken to the endpoints. `None`: the listener's protocol.
     pub socket: Option<Socket>,
-    /// What its endpoints are; all of them together.
+    /// The sources of the endpoints. The cluster has the endpoints of all of them.
     pub endpoints: Vec<EndpointSource>,
-    /// How one is chosen. `None`: the proxy's default.
+    /// The load balancing policy. `None`: the proxy's default.
     pub balancer: Option<Balancer>,
-    /// How they are checked. `None`: not at all.
+    /// The health check of the endpoints. `None`: no health check.
     pub health_check: Option<HealthCheck>,
     /// TLS towards the endpoints.
     pub tls: Option<Tls>,
-    /// HTTP is spoken to the endpoints.
+    /// Whether HTTP is spoken to the endpoints.
     pub http: bool,
-    /// How long a connection to an endpoint may take. `None`: the translator's default.
+    /// Timeout for connecting to an endpoint. `None`: the translator's default.
     pub connect_timeout: Option<Duration>,
-    /// Features, added after version 0.1.0, that it relies on. Who does not know one opens no listener that leads here.
+    /// Features, added after version 0.1.0, that the cluster relies on. An agent that doesn't know one of them opens no
+    /// listener that leads to the cluster.
     pub needs: Vec<String>,
 }
 
-/// How an endpoint is chosen (message `Balancer`).
+/// A load balancing policy (message `Balancer`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Balancer {
     /// All sessions with this constant key reach the same endpoint.
     Key(String),
-    /// By the sender's address.
+    /// Hashes the sender's address.
     SourceAddress,
-    /// By the value at this path of the session's metadata; API B.
+    /// Hashes the value at this path of the session's metadata; API B.
     MetadataPath(String),
-    /// One after the other.
+    /// Round robin.
     RoundRobin,
-    /// A policy that this version does not know.
+    /// A policy that is unknown to this version.
     Unknown,
 }
 
-/// How a cluster's endpoints are checked (message `HealthCheck`).
+/// The health check of a cluster's endpoints (message `HealthCheck`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// From one check to the next. `None`: [`HealthCheck::SHORTEST_INTERVAL`].
+    /// Time between two checks. `None`: [`HealthCheck::SHORTEST_INTERVAL`].
     pub interval: Option<Duration>,
-    /// How long an answer is waited for. `None`: [`HealthCheck::DEFAULT_TIMEOUT`].
+    /// Timeout of a check. `None`: [`HealthCheck::DEFAULT_TIMEOUT`].
     pub timeout: Option<Duration>,
-    /// Failures in a row that make an endpoint unhealthy. `None`: one.
+    /// Consecutive failures that make an endpoint unhealthy. `None`: one.
     pub unhealthy_threshold: Option<NonZeroU32>,
-    /// Successes in a row that make it healthy again. `None`: one.
+    /// Consecutive successes that make an endpoint healthy again. `None`: one.
     pub healthy_threshold: Option<NonZeroU32>,
-    /// The path that is asked for by HTTP GET. `None`: a TCP connection is enough.
+    /// The path of the HTTP GET. `None`: a TCP connect.
     pub http_path: Option<Arc<str>>,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// The check of one of its sources: `None` when the source has no port for it, or the cluster has no check.
+    /// Returns the check of one of the cluster's sources. `None` if the source has no health port, or the cluster no health
+    /// check.
     pub fn check_of(&self, source: &EndpointSource) -> Option<&HealthCheck> {
         self.health_check.as_ref().filter(|_| source.health_port.is_some())
     }
 
-    /// Whether any of its endpoints is checked.
+    /// Returns whether any of its endpoints is checked.
     pub fn is_checked(&self) -> bool {
         self.endpoints.iter().any(|source| self.check_of(source).is_some())
     }
@@ -79,7 +81,7 @@ impl TryFrom<proto::Cluster> for Cluster {
     type Error = Flaw;
 
     /// # Errors
-    /// A field of it, by the cluster's name.
+    /// Returns an error that names the cluster and its first invalid field.
     fn try_from(message: proto::Cluster) -> Result<Self, Flaw> {
         let proto::Cluster {
             name,
@@ -135,7 +137,7 @@ impl TryFrom<proto::Balancer> for Balancer {
     type Error = Flaw;
 
     /// # Errors
-    /// A policy that is chosen by `true` is `false`.
+    /// Returns an error if a policy that is chosen by `true` is `false`.
     fn try_from(message: proto::Balancer) -> Result<Self, Flaw> {
         use proto::balancer::Policy;
         let proto::Balancer { policy } = message;
@@ -168,10 +170,10 @@ impl From<&Balancer> for proto::Balancer {
 // === impl HealthCheck ===
 
 impl HealthCheck {
-    /// The shortest interval between two checks of an endpoint, whatever is asked for.
+    /// The shortest interval between two checks of an endpoint, whatever the Plan requests.
     pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
-    /// How long an answer is waited for when nobody says otherwise.
+    /// Timeout of a check if the Plan sets none.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(100);
 }
 

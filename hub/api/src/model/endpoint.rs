@@ -7,24 +7,24 @@ use portreeve_xds::Name;
 use super::flaw::{self, Flaw};
 use crate::plan as proto;
 
-/// One endpoint of a Group (message `Endpoint`): a pod, or something with a stable identity of its own.
+/// One endpoint of a Group (message `Endpoint`): a pod, or another endpoint with a stable identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its identity: a pod's uid.
+    /// The endpoint's identity. For a pod, its UID.
     pub uid: Name,
-    /// Its namespace; may be empty.
+    /// The endpoint's namespace; may be empty.
     pub namespace: String,
-    /// Its name; may be empty.
+    /// The endpoint's name; may be empty.
     pub name: String,
-    /// Its node; empty for what is on none.
+    /// The endpoint's node; empty for an endpoint outside all nodes.
     pub node: Name,
-    /// Its addresses, the primary family first.
+    /// The endpoint's addresses, the primary family first.
     pub ips: Vec<IpAddr>,
-    /// Its creation, in milliseconds since the Unix epoch. `None`: not known.
+    /// The endpoint's creation, in milliseconds since the Unix epoch. `None`: not known.
     pub created_ms: Option<i64>,
-    /// When it was asked to go, in milliseconds since the Unix epoch. `None`: it stays.
+    /// When the endpoint's termination began, in milliseconds since the Unix epoch. `None`: it is not terminating.
     pub terminating_ms: Option<i64>,
-    /// It is ready.
+    /// Whether the endpoint is ready.
     pub ready: bool,
 }
 
@@ -34,7 +34,7 @@ impl TryFrom<proto::Endpoint> for Endpoint {
     type Error = Flaw;
 
     /// # Errors
-    /// One of its addresses is none, by the endpoint's uid.
+    /// Returns an error with the endpoint's UID if one of its addresses is invalid.
     fn try_from(message: proto::Endpoint) -> Result<Self, Flaw> {
         let proto::Endpoint { uid, namespace, name, node, ips, created_ms, terminating_ms, ready } = message;
         let read: Result<_, Flaw> = ips.iter().map(|text| flaw::ip("ips", text)).collect();

@@ -1,4 +1,4 @@
-//! Why a message can't be read ([`Flaw`]), and the readers of single fields that find it.
+//! The error for an unreadable message ([`Flaw`]), and the readers of single fields that return it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,27 +6,27 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A field of a message that makes no sense, or that this version can't do without knowing it.
+/// A field with an invalid value, or with an unknown value that this version can't ignore.
 ///
-/// Its text names the listener or cluster, the field's path in the protobuf and the value: `listener udp: socket.port 70000 is
-/// not a port (1 to 65535)`.
+/// Its text names the listener or cluster, the field's protobuf path and the value:
+/// `listener udp: socket.port 70000 is not a port (1 to 65535)`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Flaw {
-    /// The listener, cluster or rule list that has the field, as `listener udp`. `None`: the message itself.
+    /// The listener, cluster or rule list that has the field, such as `listener udp`. `None`: the message itself.
     part: Option<String>,
-    /// The field's path below the part, as `socket.port`.
+    /// The field's path within the part, such as `socket.port`.
     field: String,
-    /// The value and what is wrong with it.
+    /// The value and the problem.
     text: String,
 }
 
-/// A Plan that can't be read, by its name and the first [`Flaw`] in it.
+/// The error for an unreadable Plan: its name and its first [`Flaw`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Plan {plan}: {flaw}")]
 pub struct UnreadablePlan {
-    /// The Plan's name, as far as its origin has one.
+    /// The Plan's name, as far as its origin is readable.
     pub plan: String,
-    /// What is wrong with it.
+    /// The first flaw.
     pub flaw: Flaw,
 }
 
@@ -46,14 +46,14 @@ impl Flaw {
         Self::new(field, format!("{number} is not known to version {version}: update the agent"))
     }
 
-    /// The same flaw, of a message that is the field `field` of another.
+    /// Prefixes the field's path with `field`, for a flaw in a nested message.
     #[must_use]
     pub(super) fn under(mut self, field: &str) -> Self {
         self.field = format!("{field}.{}", self.field);
         self
     }
 
-    /// The same flaw, of a listener or cluster.
+    /// Adds the listener or cluster that has the flaw.
     #[must_use]
     pub(super) fn of(mut self, part: String) -> Self {
         self.part = Some(part);
@@ -70,7 +70,7 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// A port; `None` for 0.
+/// Checks a port's range. `None` for 0.
 pub(super) fn port(field: &str, number: u32) -> Result<Option<NonZeroU16>, Flaw> {
     match u16::try_from(number) {
         Ok(port) => Ok(NonZeroU16::new(port)),
@@ -78,42 +78,42 @@ pub(super) fn port(field: &str, number: u32) -> Result<Option<NonZeroU16>, Flaw>
     }
 }
 
-/// A port's number on the wire.
+/// Returns a port's wire number.
 pub(super) fn port_number(port: Option<NonZeroU16>) -> u32 {
     port.map_or(0, |port| u32::from(port.get()))
 }
 
-/// An IP address.
+/// Parses an IP address.
 pub(super) fn ip(field: &str, text: &str) -> Result<IpAddr, Flaw> {
     parsed(field, text, "an IP address")
 }
 
-/// A value from its text; `what` says what it should be.
+/// Parses a value from its text; `what` describes the expected value.
 pub(super) fn parsed<T: FromStr>(field: &str, text: &str, what: &str) -> Result<T, Flaw> {
     text.parse().map_err(|_| Flaw::new(field, format!("{text:?} is not {what}")))
 }
 
-/// A text; `None` for an empty one.
+/// Returns a text, or `None` if it is empty.
 pub(super) fn text<T: From<String>>(text: String) -> Option<T> {
     (!text.is_empty()).then(|| text.into())
 }
 
-/// A text that must not be empty.
+/// Returns a text that must not be empty.
 pub(super) fn full<T: From<String>>(field: &str, value: String) -> Result<T, Flaw> {
     text(value).ok_or_else(|| Flaw::new(field, "is empty"))
 }
 
-/// A duration from milliseconds; `None` for 0.
+/// Converts milliseconds to a duration. `None` for 0.
 pub(super) fn duration(ms: u64) -> Option<Duration> {
     (ms != 0).then(|| Duration::from_millis(ms))
 }
 
-/// A duration's milliseconds on the wire.
+/// Converts a duration to milliseconds on the wire. 0 for `None`.
 pub(super) fn ms(duration: Option<Duration>) -> u64 {
     duration.map_or(0, |one| u64::try_from(one.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A number on the wire; 0 for none.
+/// Returns a number's wire form. 0 for `None`.
 pub(super) fn number(number: Option<NonZeroU32>) -> u32 {
     number.map_or(0, NonZeroU32::get)
 }

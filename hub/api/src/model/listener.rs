@@ -7,50 +7,51 @@ use super::flaw::{self, Flaw};
 use super::{Socket, SourcePolicy, Tls};
 use crate::plan as proto;
 
-/// A port that opens on the proxy (message `Listener`).
+/// A port that the proxy opens (message `Listener`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Its name, unique in the Plan.
+    /// The listener's name, unique in the Plan.
     pub name: String,
-    /// Where it binds and what it speaks. `None`: the hub said nothing, and it can't be opened.
+    /// The address and the protocol. `None`: the hub sent none, and the listener can't be opened.
     pub socket: Option<Socket>,
-    /// The first rule that matches decides.
+    /// The rules. The first one that matches a session applies.
     pub rules: Vec<Rule>,
     /// TLS towards the clients.
     pub tls: Option<Tls>,
-    /// Who may connect. `None`: everybody.
+    /// The peers that may connect. `None`: all.
     pub sources: Option<SourcePolicy>,
-    /// HTTP is spoken on its TCP socket.
+    /// Whether HTTP is spoken on its TCP socket.
     pub http: bool,
-    /// Settings of its sessions.
+    /// Settings of the listener's sessions.
     pub options: Option<Options>,
-    /// Features, added after version 0.1.0, that it relies on. Who does not know one does not open it.
+    /// Features, added after version 0.1.0, that the listener relies on. An agent that doesn't know one of them does not
+    /// open the listener.
     pub needs: Vec<String>,
 }
 
 /// Settings of a listener's sessions (message `Options`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Sessions that are silent for longer end. `None`: the translator's default.
+    /// How long a session may be idle before it ends. `None`: the translator's default.
     pub idle_timeout: Option<Duration>,
-    /// Sessions of an object that is gone end; API B.
+    /// Whether the sessions of a deleted object end; API B.
     pub remove_orphan_sessions: bool,
-    /// How often sessions are reported; API B.
+    /// The interval between reports on sessions; API B.
     pub track: Option<Duration>,
 }
 
-/// What happens to a session that matches (message `Rule`).
+/// The action for sessions that match (message `Rule`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name; empty where the object gives none.
+    /// The rule's name; empty if the object gives none.
     pub name: String,
     /// A JSON predicate over the session's metadata. `None`: every session matches.
     pub match_json: Option<String>,
-    /// Changes of the session's metadata.
+    /// Changes to the session's metadata.
     pub rewrites: Vec<Rewrite>,
-    /// Where the session goes.
+    /// The session's route.
     pub route: Option<Route>,
-    /// The list of rules that decides instead; API B.
+    /// The list of rules that is applied instead; API B.
     pub apply: Option<String>,
 }
 
@@ -59,42 +60,42 @@ pub struct Rule {
 pub struct RuleList {
     /// The list's name.
     pub list: String,
-    /// The rule's place in it, from 0.
+    /// The rule's position in the list, from 0.
     pub position: u32,
     /// The rule.
     pub rule: Option<Rule>,
 }
 
-/// A change of a session's metadata (message `Rewrite`).
+/// A change to a session's metadata (message `Rewrite`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    /// The path that is set.
+    /// The path to set.
     pub path: String,
-    /// What it is set to, in JSON.
+    /// The new value, in JSON.
     pub value_json: String,
 }
 
-/// Where a session goes, and what it passes on its way (message `Route`).
+/// A session's destination and the clusters on its way (message `Route`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Route {
-    /// The name of a cluster of this Plan.
+    /// The name of a cluster of the same Plan.
     pub destination: String,
-    /// Clusters that it passes on the way there.
+    /// Clusters that the session passes on the way to the destination.
     pub ingress: Vec<String>,
-    /// Clusters that it passes on the way back.
+    /// Clusters that the session passes on the way back.
     pub egress: Vec<String>,
-    /// What happens when the destination fails.
+    /// Retries after the destination fails.
     pub retry: Option<Retry>,
 }
 
-/// What happens when a destination fails (message `Retry`).
+/// Retries after a destination fails (message `Retry`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The failures that it is for, as API B writes them.
+    /// The failures that are retried, as API B writes them.
     pub on: Option<String>,
-    /// Attempts at most. `None`: not stated.
+    /// The maximum number of attempts. `None`: not set.
     pub attempts: Option<NonZeroU32>,
-    /// How long an attempt may take. `None`: not stated.
+    /// Timeout of an attempt. `None`: not set.
     pub timeout: Option<Duration>,
 }
 
@@ -104,7 +105,7 @@ impl TryFrom<proto::Listener> for Listener {
     type Error = Flaw;
 
     /// # Errors
-    /// A field of it, by the listener's name.
+    /// Returns an error that names the listener and its first invalid field.
     fn try_from(message: proto::Listener) -> Result<Self, Flaw> {
         let proto::Listener { name, socket, rules, tls, sources, http, options, needs } = message;
         let of = format!("listener {name}");
@@ -200,7 +201,7 @@ impl TryFrom<proto::RuleList> for RuleList {
     type Error = Flaw;
 
     /// # Errors
-    /// The list has no name.
+    /// Returns an error if the list has no name.
     fn try_from(message: proto::RuleList) -> Result<Self, Flaw> {
         let proto::RuleList { list, position, rule } = message;
         Ok(Self { list: flaw::full("rule_lists.list", list)?, position, rule: rule.map(Rule::from) })

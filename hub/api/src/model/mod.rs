@@ -1,11 +1,11 @@
 //! The hub's resources as own types, read once from the protobuf of [`crate::plan`]: [`Plan`], [`NodeProxy`] and
-//! [`Endpoint`]. Addresses, ports, durations and selectors are parsed, and what may be missing is an `Option`; nothing behind
-//! this door interprets texts, numbers of enumerations, or 0 and "" that mean nothing.
+//! [`Endpoint`]. Addresses, ports, durations and selectors are parsed, and optional fields are `Option`s. Code that uses
+//! these types handles no raw strings, enum numbers, or 0 and "" as placeholders.
 //!
-//! Reading (`TryFrom` of the message) fails with a [`Flaw`] for what makes no sense in any version, and for what would change
-//! who takes the Plan. What a newer hub may know and one listener or cluster asks for is kept as `Unknown`: whoever translates
-//! refuses that listener alone. Writing (`From<&…>` for the message) is the inverse: what was written is read back as it was,
-//! and what a hub sent is written byte for byte.
+//! Reading (`TryFrom` the message) fails with a [`Flaw`] if a value is invalid in every version, or if an unknown value
+//! would change which proxies take the Plan. An unknown value in a single listener or cluster, which a newer hub may send,
+//! is kept as `Unknown`; the translator then rejects only that listener. Writing (`From<&…>` for the message) is the
+//! inverse of reading: a value is read back as it was written, and a hub's message is written back byte for byte.
 
 mod cluster;
 mod endpoint;

@@ -11,31 +11,31 @@ use crate::selector::Selector;
 /// A proxy that the agent of each selected node runs (message `NodeProxy`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeProxy {
-    /// The object's uid; empty for an object that has none.
+    /// The object's UID; empty for an object without one.
     pub uid: String,
     /// Labels that selectors are matched against.
     pub labels: BTreeMap<String, String>,
-    /// Whose objects it takes.
+    /// The namespaces whose objects the proxy takes.
     pub allowed: Namespaces,
-    /// Its kind, and how it is run. `None`: as an Envoy with default settings.
+    /// The kind of proxy and its settings. `None`: an Envoy with default settings.
     pub settings: Option<Settings>,
     /// The object's creation, in milliseconds since the Unix epoch. `None`: not known.
     pub created_ms: Option<i64>,
 }
 
-/// Whose objects a NodeProxy takes.
+/// The namespaces whose objects a NodeProxy takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// Those of every namespace.
+    /// All namespaces.
     All,
-    /// Those of these namespaces.
+    /// These namespaces.
     Listed(Vec<String>),
-    /// Those of the namespaces whose labels match. Only hubs of version 0.1.0 send it, with requirements of the label
-    /// `kubernetes.io/metadata.name` alone; later hubs send the names of the namespaces that match.
+    /// The namespaces whose labels match. Only hubs of version 0.1.0 send it, with requirements on the label
+    /// `kubernetes.io/metadata.name` alone. Later hubs send the names of the matching namespaces.
     Matching(Selector),
 }
 
-/// The kind of a NodeProxy, and how it is run (`settings`).
+/// The kind of a NodeProxy and its settings (`settings`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
     /// An Envoy.
@@ -44,25 +44,25 @@ pub enum Settings {
     L7mp(L7mpSettings),
 }
 
-/// How an l7mp proxy is run (message `L7mpSettings`).
+/// Settings of an l7mp proxy (message `L7mpSettings`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct L7mpSettings {
-    /// More arguments for its command line.
+    /// Additional command-line arguments.
     pub extra_args: Vec<String>,
 }
 
-/// How an Envoy is run (message `EnvoySettings`).
+/// Settings of an Envoy (message `EnvoySettings`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvoySettings {
-    /// Worker threads. `None`: one.
+    /// The number of worker threads. `None`: one.
     pub concurrency: Option<NonZeroU32>,
-    /// More arguments for its command line.
+    /// Additional command-line arguments.
     pub extra_args: Vec<String>,
-    /// The TCP port on which it answers health checks. `None`: no such port is opened.
+    /// The TCP port that answers health checks. `None`: no such port is opened.
     pub health_listener: Option<NonZeroU16>,
-    /// Heap at most, in bytes. `None`: no limit.
+    /// The maximum heap size, in bytes. `None`: no limit.
     pub memory_limit: Option<NonZeroU64>,
-    /// A JSON object that is merged into its bootstrap. `None`: nothing is.
+    /// A JSON object that is merged into the bootstrap. `None`: the bootstrap stays as generated.
     pub extra_bootstrap: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl TryFrom<proto::NodeProxy> for NodeProxy {
     type Error = Flaw;
 
     /// # Errors
-    /// The selector of namespaces has a requirement that can't be read, or a port is none.
+    /// Returns an error if the namespace selector has an unreadable requirement, or if a port is invalid.
     fn try_from(message: proto::NodeProxy) -> Result<Self, Flaw> {
         let proto::NodeProxy {
             uid,
@@ -117,7 +117,7 @@ impl From<&NodeProxy> for proto::NodeProxy {
 }
 
 impl NodeProxy {
-    /// The kind of proxy that it is.
+    /// The proxy's kind.
     pub fn kind(&self) -> ProxyKind {
         match &self.settings {
             None | Some(Settings::Envoy(_)) => ProxyKind::Envoy,
@@ -132,7 +132,7 @@ impl TryFrom<proto::node_proxy::Settings> for Settings {
     type Error = Flaw;
 
     /// # Errors
-    /// An Envoy's port of health checks is none.
+    /// Returns an error if an Envoy's health check port is invalid.
     fn try_from(message: proto::node_proxy::Settings) -> Result<Self, Flaw> {
         match message {
             proto::node_proxy::Settings::Envoy(envoy) => {
@@ -163,7 +163,7 @@ impl TryFrom<proto::EnvoySettings> for EnvoySettings {
     type Error = Flaw;
 
     /// # Errors
-    /// The port of health checks is none.
+    /// Returns an error if the health check port is invalid.
     fn try_from(message: proto::EnvoySettings) -> Result<Self, Flaw> {
         let proto::EnvoySettings { concurrency, extra_args, health_listener, memory_limit, extra_bootstrap } =
             message;

@@ -1,55 +1,56 @@
-//! [`Plan`]: what one custom resource asks of the proxies that it selects.
+//! [`Plan`]: the configuration that one custom resource requests from the proxies that it selects.
 
 use super::flaw::{self, Flaw, UnreadablePlan};
 use super::{Cluster, Listener, RuleList, Workload};
 use crate::plan as proto;
 use crate::refs::PlanName;
 
-/// What one custom resource asks of the proxies that it selects (message `Plan`).
+/// The configuration that one custom resource requests from the proxies that it selects (message `Plan`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The object that it was made from.
+    /// The object that the Plan was made from.
     pub origin: Origin,
-    /// The proxies that it is for.
+    /// The proxies that the Plan is for.
     pub workload: Workload,
-    /// The ports that it opens.
+    /// The ports that the Plan opens.
     pub listeners: Vec<Listener>,
-    /// Where its listeners lead, by names that are unique in the Plan.
+    /// The destinations of its listeners. Their names are unique in the Plan.
     pub clusters: Vec<Cluster>,
-    /// Rules for lists that its proxies own.
+    /// Rules for lists that the proxies own (API B).
     pub rule_lists: Vec<RuleList>,
     /// The namespace whose search list resolves host names of its endpoints.
     pub dns_namespace: String,
-    /// Features, added after version 0.1.0, that all listeners rely on. Who does not know one opens none of them.
+    /// Features, added after version 0.1.0, that all listeners rely on. An agent that doesn't know one of them opens none of
+    /// the listeners.
     pub needs: Vec<String>,
 }
 
-/// The object that a Plan came from (message `Origin`).
+/// The object that a Plan was made from (message `Origin`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The API's letter. An agent serves Plans of APIs that only a newer hub knows.
+    /// The API's letter. An agent also serves Plans of APIs that only a newer hub knows.
     pub api: String,
-    /// Its Kubernetes kind.
+    /// The object's Kubernetes kind.
     pub kind: String,
-    /// Its namespace.
+    /// The object's namespace.
     pub namespace: String,
-    /// Its name.
+    /// The object's name.
     pub name: String,
-    /// Its uid; empty for an object that has none.
+    /// The object's UID; empty for an object without one.
     pub uid: String,
-    /// Its creation, in milliseconds since the Unix epoch. `None`: not known, and older than every time that is.
+    /// The object's creation, in milliseconds since the Unix epoch. `None`: not known; sorts before every known time.
     pub created_ms: Option<i64>,
 }
 
 // === impl Plan ===
 
 impl Plan {
-    /// Its name, which is the name of its resource and the beginning of the names of all that is made of it.
+    /// The Plan's name. It is also the name of its resource, and the prefix of the names of everything made from it.
     pub fn name(&self) -> PlanName {
         PlanName::from(&self.origin)
     }
 
-    /// The cluster with this name.
+    /// Returns the cluster with this name.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|cluster| cluster.name == name)
     }
@@ -59,7 +60,7 @@ impl TryFrom<proto::Plan> for Plan {
     type Error = UnreadablePlan;
 
     /// # Errors
-    /// The first field that makes no sense, and an origin or a workload that is missing or not known to this version.
+    /// Returns the first invalid field, or an origin or a workload that is missing or unknown to this version.
     fn try_from(message: proto::Plan) -> Result<Self, UnreadablePlan> {
         let proto::Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs } = message;
         let origin: Origin = match origin.ok_or_else(|| Flaw::missing("origin")).and_then(Origin::try_from) {
@@ -103,7 +104,7 @@ impl TryFrom<proto::Origin> for Origin {
     type Error = Flaw;
 
     /// # Errors
-    /// The API, the namespace or the name is empty.
+    /// Returns an error if the API, the namespace or the name is empty.
     fn try_from(message: proto::Origin) -> Result<Self, Flaw> {
         let proto::Origin { api, namespace, name, uid, created_ms, kind } = message;
         Ok(Self {

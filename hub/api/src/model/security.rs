@@ -1,4 +1,4 @@
-//! Who may connect and how that is proved: [`Tls`] and [`SourcePolicy`].
+//! Access to listeners and its proof: [`Tls`] and [`SourcePolicy`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,43 +9,43 @@ use portreeve_xds::Name;
 use super::flaw::{self, Flaw};
 use crate::plan as proto;
 
-/// TLS by reference (message `Tls`): the keys travel in Secret resources.
+/// TLS settings by reference (message `Tls`). The keys are sent in Secret resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The Secret with certificate and key.
+    /// The Secret with the certificate and its key.
     pub certificate: Option<Name>,
-    /// The Secret with the authority that signs peers.
+    /// The Secret with the authority that signs the peers' certificates.
     pub authority: Option<Name>,
-    /// A peer without a certificate is turned away.
+    /// Whether a peer without a certificate is rejected.
     pub require_peer_certificate: bool,
-    /// Protocols that are offered, the preferred one first.
+    /// The offered ALPN protocols, the preferred one first.
     pub alpn: Vec<String>,
-    /// The server's name that is asked for.
+    /// The server name (SNI) that is requested.
     pub server_name: Option<String>,
 }
 
-/// Who may connect (message `SourcePolicy`): entries of one list are alternatives, and each list that is not empty must admit
-/// the peer.
+/// The peers that may connect (message `SourcePolicy`). Entries of one list are alternatives. Each list that is not empty
+/// must admit the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourcePolicy {
-    /// Groups whose addresses are admitted.
+    /// Groups whose endpoints' addresses are admitted.
     pub groups: Vec<Name>,
     /// Networks that are admitted.
     pub cidrs: Vec<Cidr>,
-    /// Identities, proved by a certificate, that are admitted.
+    /// Admitted identities, proved by a certificate.
     pub principals: Vec<String>,
-    /// Without any group nobody is admitted.
+    /// Whether nobody is admitted if `groups` is empty.
     pub restricted: bool,
 }
 
-/// A network: an address and the number of its leading bits that count. Its text is `10.0.0.0/8`.
+/// A network: an address and its prefix length. Its text is `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     ip: IpAddr,
     bits: u8,
 }
 
-/// A text that is no network.
+/// The error for a text that is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an address and a number of bits, as 10.0.0.0/8")]
 pub struct NotACidr;
@@ -85,7 +85,7 @@ impl TryFrom<proto::SourcePolicy> for SourcePolicy {
     type Error = Flaw;
 
     /// # Errors
-    /// A network is none.
+    /// Returns an error if a network is invalid.
     fn try_from(message: proto::SourcePolicy) -> Result<Self, Flaw> {
         let proto::SourcePolicy { groups, cidrs, principals, restricted } = message;
         let cidr = |text: &String| flaw::parsed("cidrs", text, "a network, as 10.0.0.0/8");
@@ -113,12 +113,12 @@ impl From<&SourcePolicy> for proto::SourcePolicy {
 // === impl Cidr ===
 
 impl Cidr {
-    /// The address, whose other bits may be set.
+    /// The address. Bits after the prefix may be set.
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
 
-    /// The number of leading bits that count: at most 32 for IPv4, 128 for IPv6.
+    /// The prefix length: at most 32 for IPv4, 128 for IPv6.
     pub fn bits(&self) -> u8 {
         self.bits
     }
@@ -128,7 +128,7 @@ impl FromStr for Cidr {
     type Err = NotACidr;
 
     /// # Errors
-    /// The text has not this form, or more bits than the address.
+    /// Returns an error if the text doesn't have this form, or if the prefix is longer than the address.
     fn from_str(text: &str) -> Result<Self, NotACidr> {
         let (ip, bits) = text.split_once('/').ok_or(NotACidr)?;
         let ip: IpAddr = ip.parse().map_err(|_| NotACidr)?;

@@ -12,8 +12,8 @@ impl TryFrom<proto::Selector> for Selector {
     type Error = Flaw;
 
     /// # Errors
-    /// A requirement whose operator is not known to this version or does not fit its values: it could not be told what
-    /// matches.
+    /// Returns an error if a requirement's operator is unknown to this version or does not fit its values. Such a selector's
+    /// matches can't be determined.
     fn try_from(message: proto::Selector) -> Result<Self, Flaw> {
         let proto::Selector { labels, fields } = message;
         let of = |list: &str, all: Vec<proto::Requirement>| {
@@ -40,7 +40,7 @@ impl TryFrom<proto::Requirement> for Requirement {
     type Error = Flaw;
 
     /// # Errors
-    /// The operator is not known to this version, or does not fit the values.
+    /// Returns an error if the operator is unknown to this version or does not fit the values.
     fn try_from(message: proto::Requirement) -> Result<Self, Flaw> {
         use proto::Operator;
         let proto::Requirement { key, operator, values } = message;

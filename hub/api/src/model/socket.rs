@@ -1,4 +1,4 @@
-//! [`Socket`]: one end of a protocol.
+//! [`Socket`]: the address and protocol of a listener or cluster.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,30 +7,30 @@ use std::num::NonZeroU16;
 use super::flaw::{self, Flaw};
 use crate::plan as proto;
 
-/// One end of a protocol (message `Socket`): where a listener binds, and what is spoken to a cluster's endpoints.
+/// The address that a listener binds and its protocol, or the protocol of a cluster's endpoints (message `Socket`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
-    /// What is spoken.
+    /// The protocol.
     pub protocol: Protocol,
     /// A listener's port. `None` for clusters and for protocols without ports.
     pub port: Option<NonZeroU16>,
-    /// The addresses that are bound.
+    /// The addresses that the listener binds.
     pub scope: Scope,
-    /// The one peer to connect back to; API B.
+    /// The only peer to connect back to; API B.
     pub connect: Option<Address>,
-    /// The local address: a listener's with [`Scope::Address`], and that of the client side in API B.
+    /// The local address: of a listener with [`Scope::Address`], or of the client side in API B.
     pub bind: Option<Address>,
     /// The path of HTTP and WebSocket.
     pub path: Option<String>,
     /// The path of a Unix domain socket.
     pub filename: Option<String>,
-    /// The datagram transport below JSONSocket.
+    /// The datagram transport of a JSONSocket.
     pub transport: Option<Box<Socket>>,
-    /// How metadata travels in JSONSocket's header.
+    /// The metadata fields in a JSONSocket's header.
     pub header: Vec<HeaderField>,
-    /// Settings of protocols that are nothing else, by name.
+    /// Settings of protocols that have no other fields, by name.
     pub settings: BTreeMap<String, String>,
-    /// The tunnel by which traffic leaves; API C.
+    /// The tunnel through which traffic leaves; API C.
     pub tunnel: Option<String>,
 }
 
@@ -51,11 +51,11 @@ pub enum Protocol {
     JsonSocket,
     /// Endpoints that synchronise, named by a query.
     Sync,
-    /// Sends everything back.
+    /// Sends all data back.
     Echo,
-    /// Loses everything.
+    /// Discards all data.
     Discard,
-    /// Writes everything to a file.
+    /// Writes all data to a file.
     Logger,
     /// The proxy's standard input and output.
     Stdio,
@@ -63,22 +63,22 @@ pub enum Protocol {
     JsonEncap,
     /// Unwraps payloads from JSON.
     JsonDecap,
-    /// Counts.
+    /// Counts traffic.
     Metric,
-    /// Shows counts to Prometheus.
+    /// Exposes counters to Prometheus.
     Prometheus,
     /// The proxy's own controller.
     L7mpController,
-    /// The number of a protocol that this version does not know, or 0 where the hub said none.
+    /// The number of a protocol that this version does not know, or 0 if the hub sent none.
     Unknown(i32),
 }
 
 /// The addresses that a listener binds (enumeration `Scope`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Every address of the families that the proxy has.
+    /// The wildcard address of each IP family that the proxy has.
     Wildcard,
-    /// The loopback address of each family that the proxy has.
+    /// The loopback address of each IP family that the proxy has.
     Loopback,
     /// Only [`Socket::bind`].
     Address,
@@ -89,26 +89,26 @@ pub enum Scope {
 /// An address and a port (message `Address`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The address. `None`: not stated.
+    /// The address. `None`: not set.
     pub ip: Option<IpAddr>,
-    /// The port. `None`: not stated.
+    /// The port. `None`: not set.
     pub port: Option<NonZeroU16>,
 }
 
 /// One field of JSONSocket's header (message `HeaderField`), as API B has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderField {
-    /// Where the value is copied from.
+    /// The source of the copied value.
     pub from: Option<String>,
-    /// Where it is copied to.
+    /// The target of the copied value.
     pub to: Option<String>,
-    /// The key that is set.
+    /// The key to set.
     pub key: Option<String>,
-    /// What it is set to.
+    /// The value of the key.
     pub value: Option<String>,
 }
 
-/// Each protocol that this version knows, with its number on the wire.
+/// Each protocol that this version knows, with its wire number.
 const PROTOCOLS: [(Protocol, proto::Protocol); 16] = [
     (Protocol::Udp, proto::Protocol::Udp),
     (Protocol::Tcp, proto::Protocol::Tcp),
@@ -131,7 +131,7 @@ const PROTOCOLS: [(Protocol, proto::Protocol); 16] = [
 // === impl Socket ===
 
 impl Socket {
-    /// A socket of a protocol on a port of every address.
+    /// Creates a socket for a protocol on a port of every address.
     pub fn new(protocol: Protocol, port: Option<NonZeroU16>) -> Self {
         Self {
             protocol,
@@ -153,7 +153,7 @@ impl TryFrom<proto::Socket> for Socket {
     type Error = Flaw;
 
     /// # Errors
-    /// A port or an address is none.
+    /// Returns an error if a port or an address is invalid.
     fn try_from(message: proto::Socket) -> Result<Self, Flaw> {
         let proto::Socket {
             protocol,
@@ -222,7 +222,7 @@ impl From<&Socket> for proto::Socket {
 // === impl Protocol ===
 
 impl Protocol {
-    /// Its name in the protobuf, or the number that this version does not know.
+    /// The protocol's name in the protobuf, or the number of an unknown protocol.
     pub fn name(self) -> String {
         let number = i32::from(self);
         let known = proto::Protocol::try_from(number);
@@ -277,7 +277,7 @@ impl TryFrom<proto::Address> for Address {
     type Error = Flaw;
 
     /// # Errors
-    /// The address or the port is none.
+    /// Returns an error if the address or the port is invalid.
     fn try_from(message: proto::Address) -> Result<Self, Flaw> {
         let proto::Address { ip, port } = message;
         let ip = flaw::text(ip).map(|text: String| flaw::ip("ip", &text)).transpose()?;

@@ -1,4 +1,4 @@
-//! [`EndpointSource`]: what an entry of a cluster's endpoints stands for.
+//! [`EndpointSource`]: an entry in a cluster's list of endpoints.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -8,37 +8,37 @@ use portreeve_xds::Name;
 use super::flaw::{self, Flaw};
 use crate::plan as proto;
 
-/// One entry of a cluster's endpoints (message `EndpointSource`).
+/// One entry in a cluster's list of endpoints (message `EndpointSource`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSource {
-    /// Its name in the custom resource, for messages to people; may be empty.
+    /// The entry's name in the custom resource, for messages to users; may be empty.
     pub name: String,
-    /// What it stands for.
+    /// The kind of the entry and its value.
     pub from: Source,
-    /// The port of the traffic. `None` where there are no ports.
+    /// The port of the traffic. `None` for protocols without ports.
     pub port: Option<NonZeroU16>,
-    /// The TCP port of the health check. `None`: not checked.
+    /// The TCP port of the health check. `None`: no health check.
     pub health_port: Option<NonZeroU16>,
-    /// Its share. `None`: the same as all others without one.
+    /// The load balancing weight. `None`: the same weight as all other entries without one.
     pub weight: Option<NonZeroU32>,
-    /// The cluster that it is in; API D. `None`: this one.
+    /// The cluster that the entry belongs to; API D. `None`: this cluster.
     pub source: Option<String>,
 }
 
-/// What an entry stands for (the oneof `from` of message `EndpointSource`).
+/// The kind of an entry (the oneof `from` of message `EndpointSource`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The pods of a Group, by the Group's name.
     Group(Name),
-    /// An address that every node and pod reaches.
+    /// An address that is reachable from every node and pod.
     Address(IpAddr),
-    /// A loopback address: a process beside the proxy, in the proxy's own network namespace.
+    /// A loopback address of a process in the proxy's own network namespace.
     Loopback(IpAddr),
     /// A host name that the agent resolves, relative to the Plan's namespace.
     Host(String),
     /// A Unix domain socket, by its path.
     File(String),
-    /// A kind of source that this version does not know.
+    /// A kind that this version does not know.
     Unknown,
 }
 
@@ -48,7 +48,8 @@ impl TryFrom<proto::EndpointSource> for EndpointSource {
     type Error = Flaw;
 
     /// # Errors
-    /// An address or a port is none, or a name is empty; the field is written `endpoints[NAME].FIELD`.
+    /// Returns an error if an address or a port is invalid, or a name is empty. The field is written
+    /// `endpoints[NAME].FIELD`.
     fn try_from(message: proto::EndpointSource) -> Result<Self, Flaw> {
         let proto::EndpointSource { name, from, port, health_port, weight, source } = message;
         let of = format!("endpoints[{name}]");
@@ -83,7 +84,7 @@ impl From<&EndpointSource> for proto::EndpointSource {
 // === impl Source ===
 
 impl Source {
-    /// An address, as what it means.
+    /// Returns the source for an IP address: `Loopback` or `Address`.
     pub fn of_ip(ip: IpAddr) -> Self {
         if ip.is_loopback() { Self::Loopback(ip) } else { Self::Address(ip) }
     }

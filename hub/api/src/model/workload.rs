@@ -1,23 +1,23 @@
-//! [`Workload`]: which proxies a Plan is for.
+//! [`Workload`]: the proxies that a Plan is for.
 
 use super::flaw::{self, Flaw};
 use crate::plan as proto;
 use crate::selector::Selector;
 
-/// Which proxies a Plan is for (message `Workload`). All that is set must match.
+/// The proxies that a Plan is for (message `Workload`). A proxy must match every field that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
     /// The namespace of the proxies' pods. `None`: all namespaces.
     pub namespace: Option<String>,
-    /// Labels, and fields of the pod, that the proxies must have.
+    /// Labels and pod fields that the proxies must have.
     pub selector: Selector,
-    /// The name that the proxy gives itself (Envoy's `node.id`) within the namespace; API D.
+    /// The proxy's own name (Envoy's `node.id`) within the namespace; API D.
     pub proxy_name: Option<String>,
     /// The Kubernetes node that the proxy must be on.
     pub node_name: Option<String>,
-    /// What kind of proxy can express the Plan. `None`: any that can.
+    /// The kind of proxy that the Plan is for. `None`: any kind that can express it.
     pub proxy_kind: Option<ProxyKind>,
-    /// The group of the pods that the proxies must be in; API B.
+    /// The group that the proxies' pods must belong to; API B.
     pub service_group: Option<String>,
 }
 
@@ -36,8 +36,8 @@ impl TryFrom<proto::Workload> for Workload {
     type Error = Flaw;
 
     /// # Errors
-    /// There is no selector, it has a requirement that can't be read, or the kind of proxy is not known to this version: it
-    /// could not be told who is to take the Plan.
+    /// Returns an error if the selector is missing or unreadable, or if this version doesn't know the kind of proxy. In both
+    /// cases the proxies that the Plan is for can't be determined.
     fn try_from(message: proto::Workload) -> Result<Self, Flaw> {
         let proto::Workload { namespace, selector, proxy_name, node_name, proxy_kind, service_group } =
             message;
