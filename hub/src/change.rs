@@ -1,5 +1,5 @@
-//! A change of custom resources on its way through the hub: what a watch brought ([`News`]), and what came of it
-//! ([`Record`]). Whatever follows changes (convergence, traces, the writer) takes a record and asks for nothing else.
+//! A change of custom resources on its way through the hub: the event of a watch ([`News`]) and its effect ([`Record`]).
+//! Everything that follows changes (convergence, traces, the writer) takes only the record.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -10,99 +10,101 @@ use portreeve_api::refs::ObjectRef;
 
 use crate::object::{Object, Rejection};
 
-/// What a watch of custom resources brought.
+/// An event of a watch of custom resources.
 #[derive(Debug)]
 pub enum News {
     /// An object was created or changed.
     Put {
         /// The object.
         object: Box<Arrival>,
-        /// When the watch brought it.
+        /// When the watch delivered the event.
         at: Instant,
     },
     /// An object was deleted.
     Gone {
-        /// Which one.
+        /// The object's reference.
         key: ObjectRef,
         /// The revision of its deletion.
         revision: u64,
     },
-    /// The complete list of a kind, in the namespace that is watched or in all: every other object of the kind is gone.
+    /// The complete list of a kind, in the watched namespace or in all. Every other known object of the kind is gone.
     Listed {
         /// The kind.
         kind: &'static Kind,
-        /// All its objects.
+        /// All objects of the kind.
         objects: Vec<Arrival>,
     },
 }
 
-/// An object as the API server has it.
+/// An object as delivered by the API server.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Which one.
+    /// The object's reference.
     pub key: ObjectRef,
     /// Its metadata.
     pub meta: ObjectMeta,
-    /// The object, or why it can't be read.
+    /// The parsed object, or the reason why it can't be read.
     pub read: Result<Box<dyn Object>, Rejection>,
     /// The conditions in its status.
     pub conditions: Vec<Condition>,
     /// Its revision.
     pub revision: u64,
-    /// Whether it stays.
+    /// Whether the object is being deleted.
     pub fate: Fate,
 }
 
-/// Whether an object stays. An object that is no proxy is withdrawn once its deletion begins, whatever finalizers wait for.
+/// Whether an object is being deleted. Any object but a proxy is withdrawn once its deletion begins, whatever its
+/// finalizers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It stays.
+    /// The object is not being deleted.
     Stays,
-    /// Its deletion began.
+    /// Its deletion has begun.
     Leaves,
-    /// Its deletion began, and waits for the finalizer that this hub takes off.
+    /// Its deletion has begun and waits for the finalizer that this hub removes.
     Departs(Departing),
 }
 
-/// A deleted object that waits for its finalizer to be taken off.
+/// A deleted object that waits for the removal of its finalizer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Departing {
     /// All its finalizers.
     pub finalizers: Vec<String>,
-    /// The version of the object that carried them. Finalizers are taken off this version alone.
+    /// The resource version that had these finalizers. Finalizers are removed from this version only.
     pub revision: Option<String>,
 }
 
-/// What one change did.
+/// The effect of one change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
-    /// When the watch brought it; `None`: it was part of a list, and nobody knows when it began.
+    /// When the watch delivered the change. `None` if it was part of a list, because its time is then unknown.
     pub at: Option<Instant>,
-    /// Objects that came, changed, or were seen again.
+    /// Objects that were created, changed or seen again.
     pub put: Vec<Version>,
-    /// Objects that are not served any more: deleted, missing in a complete list, or about to be deleted.
+    /// Objects that are no longer served: deleted, missing in a complete list, or being deleted.
     pub gone: Vec<ObjectRef>,
-    /// Those of them that wait for their finalizer.
+    /// Objects among `gone` that wait for their finalizer.
     pub departing: Vec<ObjectRef>,
-    /// Objects whose Plan came, changed or was withdrawn.
+    /// Objects whose Plan was added, changed or withdrawn.
     pub plans: BTreeSet<ObjectRef>,
 }
 
-/// The version in which an object was seen.
+/// The observed version of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// The object.
     pub key: ObjectRef,
     /// Its generation.
     pub generation: i64,
-    /// The generation in which it was seen last; `None`: it is new, or another object of that name was there.
+    /// The generation observed before. `None` if the object is new or replaces a different object of the same name.
     pub since: Option<i64>,
 }
 
 // === impl Version ===
 
 impl Version {
-    /// Whether it differs from the one that was seen last. A change of the status alone leaves the generation as it is.
+    /// Returns whether the generation differs from the one observed before. A change of the status alone keeps the
+    /// generation.
     pub fn is_new(&self) -> bool {
         self.since != Some(self.generation)
     }

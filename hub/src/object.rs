@@ -141,16 +141,16 @@ pub struct Resolved {
     pub groups: Vec<Selection>,
     /// Warnings, each with its reason.
     pub warnings: Vec<(Reason, String)>,
-    /// What objects that it used are to be told.
+    /// Contributions to the statuses of the objects that were used.
     pub told: Vec<Told>,
 }
 
 /// What one object contributes to the status of another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// The object whose status it is.
+    /// The object whose status receives the contribution.
     pub about: ObjectRef,
-    /// The conditions in its part.
+    /// The conditions to set in that status.
     pub part: Vec<conditions::Verdict>,
 }
 

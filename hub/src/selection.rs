@@ -1,4 +1,4 @@
-//! Which pods, addresses or objects are meant ([`Selection`]).
+//! The pods, addresses or objects that are selected ([`Selection`]).
 
 use std::collections::BTreeMap;
 
@@ -17,26 +17,26 @@ pub enum SelectorScope {
     Cluster,
 }
 
-/// A set of proxies or endpoints, shared by all who ask for the same.
+/// A set of proxies or endpoints, shared by all objects with the same selection.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Selection {
     /// Pods that meet all requirements.
     Pods(PodSelection),
-    /// What the EndpointSlices of a Service list: pods, and addresses that are no pod's.
+    /// The entries in a Service's EndpointSlices: pods, and addresses that belong to no pod.
     Service {
         /// The Service's namespace.
         namespace: Name,
         /// The Service's name.
         name: Name,
     },
-    /// The objects that are endpoints themselves and belong to this one.
+    /// The objects that are endpoints themselves and belong to the given object.
     Objects(ObjectRef),
 }
 
-/// Requirements on pods, all of them ANDed.
+/// Requirements on pods. A pod must meet all of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodSelection {
-    /// The namespace that is looked in; `None`: all.
+    /// The namespace of the pods. `None`: all namespaces.
     pub namespace: Option<Name>,
     /// The requirements on labels and fields.
     pub selector: Selector,
@@ -49,7 +49,7 @@ pub struct PodSelection {
 // === impl Selection ===
 
 impl Selection {
-    /// The pods with all of these labels, in `namespace` or everywhere.
+    /// Selects the pods with all of these labels, in `namespace` or in every namespace.
     pub fn of_labels(labels: &BTreeMap<String, String>, namespace: &str, scope: SelectorScope) -> Self {
         let namespace = match scope {
             SelectorScope::Namespace => Some(Name::from(namespace)),
@@ -59,8 +59,8 @@ impl Selection {
         Self::Pods(PodSelection { namespace, selector, ..PodSelection::default() })
     }
 
-    /// Canonical and unique: `<namespace or *>/<requirements>`, `@service/<namespace>/<name>` or `@objects/<reference>`. It is
-    /// also the name of the Group.
+    /// The canonical, unique name: `<namespace or *>/<requirements>`, `@service/<namespace>/<name>` or
+    /// `@objects/<reference>`. It is also the name of the Group.
     pub fn name(&self) -> Name {
         match self {
             Self::Pods(pods) => {
@@ -72,7 +72,7 @@ impl Selection {
         }
     }
 
-    /// The namespace whose pods are looked at; `None`: those of all.
+    /// The namespace whose pods can match. `None`: all namespaces.
     pub fn namespace(&self) -> Option<&Name> {
         match self {
             Self::Pods(pods) => pods.namespace.as_ref(),
@@ -81,7 +81,8 @@ impl Selection {
         }
     }
 
-    /// What is asked of a pod's attributes (see [`pod::Pod::attributes`]). No pod meets what is asked of objects.
+    /// The requirements on a pod's attributes (see [`pod::Pod::attributes`]). No pod meets the requirements of
+    /// [`Selection::Objects`].
     pub fn requirements(&self) -> Selector {
         let only = |requirement| Selector { labels: vec![requirement], fields: Vec::new() };
         match self {
@@ -95,7 +96,7 @@ impl Selection {
 // === impl PodSelection ===
 
 impl PodSelection {
-    /// All requirements as such on a pod's attributes.
+    /// Expresses all requirements as a selector on a pod's attributes.
     fn requirements(&self) -> Selector {
         let mut labels = self.selector.labels.clone();
         labels.extend(

@@ -15,7 +15,7 @@ pub enum Of {
     Plan,
     /// It is a NodeProxy. Agents report on it as on a Plan.
     NodeProxy,
-    /// Objects that open listeners look it up: it is accepted or not, and nothing else is said of it.
+    /// Objects that open listeners look it up. It has no conditions beyond being accepted or rejected.
     Part,
 }
 
@@ -28,7 +28,7 @@ pub struct Subject {
     pub verdict: Verdict,
     /// Its Plan, if a version of it is served.
     pub served: Option<Served>,
-    /// What it contributes to the statuses of other objects.
+    /// Its contributions to the statuses of other objects.
     pub told: Vec<Told>,
 }
 

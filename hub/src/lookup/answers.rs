@@ -1,4 +1,4 @@
-//! Everything that a resolver can be told ([`Answers`]). Each verb answers with the questions whose answers it changed.
+//! The facts that resolvers look up ([`Answers`]). Each method returns the questions whose answers it changed.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -10,20 +10,20 @@ use portreeve_xds::{Name, Version};
 
 use super::question::{FoundBy, Labels, Listing, Question};
 
-/// Everything that a resolver can be told.
+/// The facts that resolvers look up.
 #[derive(Default)]
 pub struct Answers {
     objects: HashMap<ObjectRef, Kept>,
     listings: HashMap<Listing, BTreeSet<ObjectRef>>,
-    /// Objects that are there without an acceptable version.
+    /// Objects that exist but have no acceptable version.
     unreadable: HashSet<ObjectRef>,
     namespaces: HashMap<Name, Labels>,
     services: HashMap<(Name, Name), Arc<ServiceSpec>>,
-    /// Secrets that were looked for; `None`: there is no such Secret.
+    /// The Secrets that were looked up. `None` means that the Secret does not exist.
     secrets: HashMap<(Name, Name), Option<SecretFacts>>,
 }
 
-/// What is known of a Secret: never its content.
+/// The facts about a Secret, without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFacts {
     /// Its type, as `kubernetes.io/tls`.
@@ -32,13 +32,14 @@ pub struct SecretFacts {
     pub keys: BTreeMap<String, Version>,
 }
 
-/// An object as others may ask for it.
+/// An object as other objects look it up.
 pub struct Fact {
     /// The object, of its kind's type.
     pub object: Arc<dyn Any + Send + Sync>,
-    /// A hash of what an answer may follow from: all but status and bookkeeping. `None`: it counts as changed.
+    /// A hash of everything that answers may depend on: all fields except the status and the API server's own. `None`: the
+    /// object always counts as changed.
     pub essence: Option<Version>,
-    /// By what others find it.
+    /// The fields and values by which other objects find this one.
     pub found_by: Vec<FoundBy>,
 }
 
@@ -50,7 +51,7 @@ struct Kept {
 // === impl Answers ===
 
 impl Answers {
-    /// An object has a new acceptable version.
+    /// Sets the new acceptable version of an object.
     pub fn put(&mut self, reference: &ObjectRef, fact: Fact) -> BTreeSet<Question> {
         let mut changed = self.readable(reference);
         let listings: BTreeSet<Listing> = fact
@@ -76,7 +77,7 @@ impl Answers {
         changed
     }
 
-    /// An object is there, and its newest version is not acceptable. The last acceptable one stays what is told.
+    /// Records that the newest version of an object is not acceptable. The last acceptable version stays in use.
     pub fn reject(&mut self, reference: &ObjectRef) -> BTreeSet<Question> {
         if self.objects.contains_key(reference) || !self.unreadable.insert(reference.clone()) {
             return BTreeSet::new();
@@ -84,7 +85,7 @@ impl Answers {
         BTreeSet::from([Question::Object(reference.clone())])
     }
 
-    /// An object is gone.
+    /// Removes an object.
     pub fn remove(&mut self, reference: &ObjectRef) -> BTreeSet<Question> {
         let mut changed = self.readable(reference);
         if let Some(old) = self.objects.remove(reference) {
@@ -95,30 +96,30 @@ impl Answers {
         changed
     }
 
-    /// Whether an acceptable version of an object is known.
+    /// Returns whether an acceptable version of an object is known.
     pub fn has(&self, reference: &ObjectRef) -> bool {
         self.objects.contains_key(reference)
     }
 
-    /// A namespace has these labels, or (`None`) is gone.
+    /// Sets the labels of a namespace. `None` means that the namespace is gone.
     pub fn set_namespace(&mut self, name: &Name, labels: Option<Labels>) -> Option<Question> {
         let question = Question::Namespace(name.clone());
         set(&mut self.namespaces, name.clone(), labels).then_some(question)
     }
 
-    /// A Service has this form, or (`None`) is gone.
+    /// Sets the spec of a Service. `None` means that the Service is gone.
     pub fn set_service(&mut self, at: (Name, Name), service: Option<Arc<ServiceSpec>>) -> Option<Question> {
         let question = Question::Service(at.0.clone(), at.1.clone());
         set(&mut self.services, at, service).then_some(question)
     }
 
-    /// A Secret was looked for: it has these keys, or (`None`) is not there.
+    /// Sets the keys found in a Secret. `None` means that the Secret does not exist.
     pub fn set_secret(&mut self, at: (Name, Name), facts: Option<SecretFacts>) -> Option<Question> {
         let question = Question::Secret(at.0.clone(), at.1.clone());
         set(&mut self.secrets, at, Some(facts)).then_some(question)
     }
 
-    /// A Secret is not asked for any more.
+    /// Forgets a Secret that no object asks for any more.
     pub fn forget_secret(&mut self, at: &(Name, Name)) {
         self.secrets.remove(at);
     }
@@ -147,12 +148,12 @@ impl Answers {
         self.services.get(&(namespace.clone(), name.clone()))
     }
 
-    /// `None`: it was not looked for yet.
+    /// The facts about a Secret. `None` if the Secret was not looked up yet.
     pub(super) fn secret(&self, namespace: &Name, name: &Name) -> Option<&Option<SecretFacts>> {
         self.secrets.get(&(namespace.clone(), name.clone()))
     }
 
-    /// An object is not without an acceptable version any more.
+    /// Records that an object has an acceptable version again, or is gone.
     fn readable(&mut self, reference: &ObjectRef) -> BTreeSet<Question> {
         let changed = self.unreadable.remove(reference).then(|| Question::Object(reference.clone()));
         changed.into_iter().collect()
@@ -167,7 +168,7 @@ impl Answers {
     }
 }
 
-/// Puts a value, or (`None`) takes it away; answers whether that changed anything.
+/// Sets or (`None`) removes a value. Returns whether that changed anything.
 fn set<K: std::hash::Hash + Eq, V: PartialEq>(map: &mut HashMap<K, V>, key: K, value: Option<V>) -> bool {
     match value {
         Some(value) if map.get(&key) == Some(&value) => false,

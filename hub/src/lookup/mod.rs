@@ -1,5 +1,5 @@
-//! What a resolver may ask of everything that is known ([`Lookup`]). Every question is recorded, also one without an answer,
-//! so that exactly those who asked are resolved again when the answer changes.
+//! A resolver's access to the known facts ([`Lookup`]). Every question is recorded, even if it has no answer, so that
+//! exactly the objects that asked are resolved again when an answer changes.
 
 mod answers;
 mod question;
@@ -18,7 +18,7 @@ use crate::selection::SelectorScope;
 pub use answers::{Answers, Fact, SecretFacts};
 pub use question::{FoundBy, Labels, Listing, Question};
 
-/// What one resolver asks, on behalf of one object.
+/// The lookups of one resolver on behalf of one object.
 pub struct Lookup<'a> {
     answers: &'a Answers,
     scope: SelectorScope,
@@ -26,19 +26,19 @@ pub struct Lookup<'a> {
     unknown: Option<String>,
 }
 
-/// What a resolver asked.
+/// The questions that a resolver asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Its questions.
+    /// The questions.
     pub asked: BTreeSet<Question>,
-    /// What is there but not known, in words: what was made without it must not be served.
+    /// A text that names a fact which exists but is not known yet. A result without that fact must not be served.
     pub unknown: Option<String>,
 }
 
 // === impl Lookup ===
 
 impl<'a> Lookup<'a> {
-    /// A lookup in these answers, for an object whose selectors look in `scope`.
+    /// Creates a lookup in these answers, for an object whose selectors look in `scope`.
     pub fn new(answers: &'a Answers, scope: SelectorScope) -> Self {
         Self { answers, scope, asked: BTreeSet::new(), unknown: None }
     }
@@ -48,7 +48,7 @@ impl<'a> Lookup<'a> {
         self.scope
     }
 
-    /// An object in its last acceptable version; `None`: there is no such object, or it is none of type `T`.
+    /// Returns the last acceptable version of an object. `None` if there is no such object, or if it is not of type `T`.
     pub fn object<T: Any>(&mut self, reference: &ObjectRef) -> Option<&'a T> {
         self.ask(Question::Object(reference.clone()));
         if self.answers.is_unreadable(reference) {
@@ -57,8 +57,8 @@ impl<'a> Lookup<'a> {
         self.answers.object(reference)?.downcast_ref()
     }
 
-    /// The objects of a kind that have a value in a field, in the order of their references. One that has no acceptable
-    /// version is not among them.
+    /// Returns the objects of a kind that have a value in a field, ordered by reference. Objects without an acceptable
+    /// version are left out.
     pub fn listed<T: Any>(
         &mut self,
         kind: &'static Kind,
@@ -73,20 +73,20 @@ impl<'a> Lookup<'a> {
         found
     }
 
-    /// The labels of a namespace; `None`: there is no such namespace.
+    /// Returns the labels of a namespace. `None` if there is no such namespace.
     pub fn namespace(&mut self, name: &Name) -> Option<&'a Labels> {
         self.ask(Question::Namespace(name.clone()));
         self.answers.namespace(name)
     }
 
-    /// A Service; `None`: there is no such Service.
+    /// Returns a Service. `None` if there is no such Service.
     pub fn service(&mut self, namespace: &Name, name: &Name) -> Option<&'a ServiceSpec> {
         self.ask(Question::Service(namespace.clone(), name.clone()));
         self.answers.service(namespace, name).map(Arc::as_ref)
     }
 
-    /// What is known of a Secret without its content; `None`: there is no such Secret, or it was not looked for yet, which is
-    /// recorded as unknown.
+    /// Returns the facts about a Secret, without its content. `None` if there is no such Secret, or if it was not looked up
+    /// yet; the latter is recorded in [`Record::unknown`].
     pub fn secret(&mut self, namespace: &Name, name: &Name) -> Option<&'a SecretFacts> {
         self.ask(Question::Secret(namespace.clone(), name.clone()));
         let known = self.answers.secret(namespace, name);
@@ -96,7 +96,7 @@ impl<'a> Lookup<'a> {
         known?.as_ref()
     }
 
-    /// What was asked.
+    /// Returns the recorded questions.
     pub fn record(self) -> Record {
         Record { asked: self.asked, unknown: self.unknown }
     }

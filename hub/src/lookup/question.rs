@@ -1,4 +1,4 @@
-//! What a resolver may want to know ([`Question`]).
+//! A question of a resolver ([`Question`]).
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 use portreeve_xds::Name;
 
-/// Something that a resolver wanted to know.
+/// A question of a resolver about a fact outside its object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Question {
     /// One object.
     Object(ObjectRef),
-    /// The objects of a kind that have a value in a field by which they are found.
+    /// The objects of a kind that have a value in an indexed field.
     Listing(Listing),
     /// The labels of a namespace.
     Namespace(Name),
@@ -21,7 +21,7 @@ pub enum Question {
     Secret(Name, Name),
 }
 
-/// The objects of a kind that have a value in a field by which they are found.
+/// The objects of a kind that have a value in an indexed field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Listing {
     /// The kind.
@@ -32,7 +32,7 @@ pub struct Listing {
     pub value: Name,
 }
 
-/// A field and its value by which others find an object.
+/// An indexed field and its value, by which other objects find an object.
 pub type FoundBy = (&'static str, Name);
 
 /// Labels of a namespace.

@@ -1,7 +1,7 @@
 //! API A: `servicemesh.l7mp.io/v1` VirtualService → Plan.
 //!
-//! Each listener becomes one listener and one cluster of the Plan. Labels are ANDed (the replaced operator ORed
-//! them: its defect 10), selectors look in the object's own namespace unless told otherwise.
+//! Each listener becomes one listener and one cluster of the Plan. Labels are ANDed; the replaced operator ORed them (its
+//! defect 10). Selectors look in the object's own namespace by default.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -43,10 +43,10 @@ pub const ROW: Row = Row {
     fields: &[],
 };
 
-/// Probes run at most this often without a remark, in milliseconds.
+/// The shortest probe interval that gives no warning, in milliseconds.
 const SHORT_INTERVAL_MS: u64 = 500;
 
-/// How long an unanswered probe is waited for (the seed's figure).
+/// How long a probe waits for an answer (the seed's figure).
 const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long a connection to an endpoint may take (the seed's figure).
@@ -129,7 +129,7 @@ fn origin(object: &VirtualService) -> model::Origin {
     }
 }
 
-/// What is gathered on the way through one object.
+/// The state of one object's resolution.
 struct Resolving {
     namespace: String,
     scope: SelectorScope,
@@ -140,7 +140,7 @@ struct Resolving {
 // === impl Resolving ===
 
 impl Resolving {
-    /// A listener and its cluster; none when it has nowhere to forward to.
+    /// Returns a listener and its cluster. `None` if the listener has no destination.
     fn listener(
         &mut self,
         listener: &Listener,
@@ -152,7 +152,7 @@ impl Resolving {
             _ => return Err(invalid(listener, "set exactly one of udp and tcp")),
         };
         let Some(cluster) = cluster else {
-            // The replaced API takes such a listener, so it must not harm the others of its object.
+            // The replaced API accepts such a listener, so it must not affect the object's other listeners.
             let text =
                 format!("listener {}: tcp has no cluster to forward to and is not opened", listener.name);
             self.warnings.push((Reason::Unsupported, text));
@@ -233,7 +233,7 @@ impl Resolving {
         let host = &endpoint.host;
         let from = match (host.address.as_deref(), host.selector.as_ref()) {
             (Some(address), _) => match address.parse::<IpAddr>() {
-                // An IPv4 address in IPv6 clothes is the same endpoint, and must rank as the same.
+                // An IPv4-mapped IPv6 address is the same endpoint as its IPv4 address, and must rank the same.
                 Ok(ip) => Source::of_ip(ip.to_canonical()),
                 Err(_) if is_host(address) => Source::Host(address.to_ascii_lowercase()),
                 Err(_) => {
@@ -267,7 +267,8 @@ impl Resolving {
     }
 }
 
-/// Whether a text that is no IP address can be a DNS name: RFC 1035's lengths, and no colon, as in "host:port".
+/// Returns whether a text that is not an IP address can be a DNS name: it has RFC 1035's lengths and no colon, unlike
+/// `host:port`.
 fn is_host(text: &str) -> bool {
     let labels = text.strip_suffix('.').unwrap_or(text).split('.');
     labels.into_iter().all(|label| (1..=63).contains(&label.len()) && !label.contains(':'))
@@ -277,13 +278,13 @@ fn invalid(listener: &Listener, text: &str) -> Rejection {
     Rejection { reason: Reason::Invalid, message: format!("spec.listeners[{}]: {text}", listener.name) }
 }
 
-/// The idle timeout in the object, if it has one.
+/// Returns the idle timeout that the object sets.
 fn idle_timeout(listener: &Listener) -> Option<Duration> {
     let ms = u64::try_from(listener.udp.as_ref()?.idle_timeout?).ok()?;
     Some(Duration::from_millis(ms)).filter(|timeout| !timeout.is_zero())
 }
 
-/// A port of a valid object.
+/// Returns a port of a valid object as its own type.
 fn port_of(number: i32) -> Option<NonZeroU16> {
     u16::try_from(number).ok().and_then(NonZeroU16::new)
 }
