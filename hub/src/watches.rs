@@ -1,4 +1,4 @@
-//! The hub's watches on the API server, each turned into the index's verbs.
+//! The hub's watches on the API server. Each one calls the index's verbs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +22,11 @@ use crate::raw::Raw;
 use crate::row::Row;
 use crate::watermark::{Watched, WatchedKind};
 
-/// A hub that does not see changes is a hub that serves the past: it looks again soon.
+/// The longest pause before a failed watch is retried. It is short because the hub serves stale state meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Starts all watches: of pods and namespaced kinds in the namespaces that are `served`. `readiness` is reached when each has
-/// its first complete list.
+/// Starts all watches. Pods and namespaced kinds are watched in the `served` namespaces. `readiness` is reached when each
+/// watch has its first complete list.
 pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, served: &Served, readiness: &Readiness) {
     let config = watcher::Config::default;
     for namespace in served.watched() {
@@ -41,7 +41,7 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, served: &Serv
         "watch of nodes",
         run(nodes, config(), readiness.guard("nodes"), strip_node, Nodes(feed.clone())),
     );
-    // Only their metadata is asked for.
+    // Only the namespaces' metadata is requested.
     let namespaces = Api::<Metadata<KubeNamespace>>::all(client.clone());
     let strip_namespace =
         |n: Metadata<KubeNamespace>| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
@@ -65,7 +65,7 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, served: &Serv
     }
 }
 
-/// The objects of a namespace, or of all. A right in that namespace is enough for the former.
+/// Returns the API for a namespace, or for all. A Role in that namespace suffices for the former.
 fn api<K>(client: &Client, namespace: Option<&Name>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -90,7 +90,7 @@ struct Nodes(Arc<Feed>);
 
 struct Namespaces(Arc<Feed>);
 
-/// The custom resources of one kind, in one namespace or in all.
+/// The custom resources of one kind, in one namespace or in all namespaces.
 struct Objects {
     row: &'static Row,
     of: Watched,
@@ -201,7 +201,7 @@ impl Objects {
         ObjectRef::of(self.row.kind, &raw.metadata)
     }
 
-    /// An object as it arrived.
+    /// Converts an object from the API server.
     fn arrival(&self, raw: &Raw) -> Arrival {
         Arrival {
             key: self.key(raw),
@@ -226,7 +226,7 @@ impl Objects {
         }
     }
 
-    /// The object, or why it is not accepted.
+    /// Parses an object, or returns why it is rejected.
     fn read(&self, raw: &Raw) -> Result<Box<dyn Object>, Rejection> {
         let (kind, object) = (self.row.kind.name, title(raw));
         let (read, warnings) = raw.read(self.row).inspect_err(|rejection| {

@@ -1,7 +1,7 @@
-//! The hub's state behind one lock, and what each connected agent sees of it.
+//! The hub's state behind one lock, and the part of it that each connected agent sees.
 //!
-//! A change of custom resources enters by [`Feed::take_in`], every other one by [`Feed::change`]. Both publish to the agents
-//! concerned before they return, in one visit: nobody sees the state between a change and what follows from it.
+//! A change of custom resources enters by [`Feed::take_in`], every other change by [`Feed::change`]. Both publish to the
+//! affected agents before they release the lock, so that no reader sees a change without its effects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,7 +103,7 @@ impl Feed {
         })
     }
 
-    /// Changes the index by what a watch brought, and publishes what differs. `revision` is the change's own, 0 where there is
+    /// Applies a watch event to the index and publishes the differences. `revision` is the event's revision, or 0 if it has
     /// none.
     pub fn change(&self, of: impl Into<Watched>, revision: u64, change: impl FnOnce(&mut Index, i64)) {
         let of = of.into();
@@ -114,16 +114,16 @@ impl Feed {
         });
     }
 
-    /// Changes the index by what came from elsewhere than a watch, such as a folder of manifests, and publishes what differs.
+    /// Applies a change from another source than a watch, such as a folder of manifests, and publishes the differences.
     pub fn load(&self, change: impl FnOnce(&mut Index, i64)) {
         self.visit(|inner, now| change(&mut inner.index, now));
     }
 
-    /// Changes the state and publishes what differs before anybody else sees it. Every change takes the lock once.
+    /// Changes the state and publishes the differences under one lock.
     fn visit<R>(&self, change: impl FnOnce(&mut Inner, i64) -> R) -> R {
         let mut inner = self.lock();
         let changed = change(&mut inner, now_ms());
-        // A change has taken its own; the rest is nobody's.
+        // A change of custom resources has already taken its replanned objects. Nobody needs the remaining ones.
         inner.index.take_replanned();
         self.publish(&mut inner);
         drop(inner);
@@ -161,7 +161,7 @@ impl Feed {
         look(&mut self.lock().course)
     }
 
-    /// Publishes what agents said of their nodes' endpoints to the nodes that use them.
+    /// Publishes the endpoint health that agents reported to the nodes that use those endpoints.
     pub fn tell_health(&self, news: impl IntoIterator<Item = NodeHealth>) {
         let mut news = news.into_iter().peekable();
         if news.peek().is_none() {

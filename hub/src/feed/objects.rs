@@ -1,4 +1,4 @@
-//! How changes of custom resources enter the feed ([`Feed::take_in`]), and what the writer of conditions asks of it.
+//! Changes of custom resources in the feed ([`Feed::take_in`]), and the queries of the condition writer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -18,15 +18,15 @@ use crate::watermark::Watched;
 // === impl Feed ===
 
 impl Feed {
-    /// Takes in what the watch of `of` brought, and publishes what differs. Convergence, traces and the objects that depart
-    /// follow the change in the same visit. Returns what the change did.
+    /// Applies an event of the watch `of` and publishes the differences. Convergence times, traces and finalizers are
+    /// updated under the same lock. Returns the effect of the event.
     pub fn take_in(&self, of: &Watched, news: News) -> Record {
         let (record, traced, resolved) = self.visit(|inner, now| {
             inner.pulse.heard(of.kind, now);
             let (record, revision) = self.apply(inner, of, news, now);
             self.seen.send_if_modified(|seen| seen.raise(of, revision));
             inner.follow(&record);
-            // Before it is published: the answer of a proxy must find its trace.
+            // The trace starts before the change is published, so that a proxy's answer finds it.
             let follow = |tracer: &Tracer| tracer.follow(&record, |key| inner.index.subject(key));
             let traced = self.tracer().map_or_else(Vec::new, follow);
             (record, traced, SystemTime::now())
@@ -40,7 +40,7 @@ impl Feed {
         record
     }
 
-    /// Brings the news to the index. Returns what that did, and the highest revision in the news.
+    /// Applies an event to the index. Returns its effect, and the highest revision in it.
     fn apply(&self, inner: &mut Inner, of: &Watched, news: News, now: i64) -> (Record, u64) {
         let mut record = Record::default();
         let revision = match news {
@@ -69,17 +69,17 @@ impl Feed {
         (record, revision)
     }
 
-    /// The verdicts since the last call.
+    /// Returns the verdicts that changed since the last call.
     pub fn take_verdicts(&self) -> Vec<Verdict> {
         self.lock().index.take_verdicts()
     }
 
-    /// The objects with news since the last call: see [`Index::take_stirred`](crate::index::Index::take_stirred).
+    /// Returns the objects that changed since the last call: see [`Index::take_stirred`](crate::index::Index::take_stirred).
     pub fn take_stirred(&self) -> BTreeSet<ObjectRef> {
         self.lock().index.take_stirred()
     }
 
-    /// How an object stands.
+    /// Returns the state that an object's conditions are derived from.
     pub fn subject(&self, key: &ObjectRef) -> Option<Subject> {
         self.lock().index.subject(key)
     }
@@ -94,13 +94,13 @@ impl Feed {
         std::mem::take(&mut self.lock().departing)
     }
 
-    /// What could not be done waits again, unless something newer is known by now.
+    /// Schedules a failed removal of a finalizer again, unless a newer version is known.
     pub fn depart_again(&self, key: ObjectRef, departing: Departing) {
         self.lock().departing.entry(key).or_insert(departing);
         self.changed.notify_one();
     }
 
-    /// What has to wait for proxies waits, unless something newer is known by now. Their next report wakes the writer.
+    /// Keeps a finalizer that must wait for proxies, unless a newer version is known. Their next report wakes the writer.
     pub fn keep_departing(&self, key: ObjectRef, departing: Departing) {
         self.lock().departing.entry(key).or_insert(departing);
     }
@@ -109,7 +109,7 @@ impl Feed {
 // === impl Inner ===
 
 impl Inner {
-    /// Brings an object to the index. Returns its revision.
+    /// Applies an object to the index. Returns its revision.
     fn put(&mut self, object: Arrival, now: i64, record: &mut Record) -> u64 {
         let Arrival { key, meta, read, conditions, revision, fate } = object;
         if fate != Fate::Stays {
@@ -129,7 +129,7 @@ impl Inner {
         revision
     }
 
-    /// An object's deletion began.
+    /// Records that an object's deletion began.
     fn depart(&mut self, key: &ObjectRef, fate: Fate, record: &mut Record) {
         record.gone.push(key.clone());
         if let Fate::Departs(departing) = fate {
@@ -138,7 +138,7 @@ impl Inner {
         }
     }
 
-    /// The objects that waited for their finalizer and are not in the complete list of their kind any more.
+    /// Returns the objects that waited for their finalizer and are missing from the complete list of their kind.
     fn departed(
         &self,
         kind: &Kind,
@@ -151,7 +151,7 @@ impl Inner {
         self.departing.keys().filter(|key| there(key) && !listed.contains(*key)).cloned().collect()
     }
 
-    /// Convergence and the objects that depart follow a change.
+    /// Updates convergence times and waiting finalizers after a change.
     fn follow(&mut self, record: &Record) {
         let finished = record.gone.iter().filter(|key| !record.departing.contains(key));
         finished.for_each(|key| drop(self.departing.remove(key)));

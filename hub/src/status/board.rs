@@ -1,5 +1,6 @@
-//! When an object's conditions are written: once, with all of them, at the last answer of its proxies or after
-//! [`FIRST`], whichever is first; later changes are spread over [`JITTER`]. Pure. Entry point: [`Board`].
+//! Decides when an object's conditions are written. The first write contains all of them and happens at the last answer of
+//! the object's proxies or after [`FIRST`], whichever is first. Later changes are spread over [`JITTER`]. Pure. Entry
+//! point: [`Board`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -14,35 +15,35 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::contributions::Contributions;
 use super::{PATIENCE, Said};
 
-/// How long the first word on a version waits for the proxies.
+/// How long the first write for a version waits for the proxies' answers.
 pub const FIRST: Duration = Duration::from_millis(300);
 
-/// Later changes of many objects at a time are spread over this.
+/// The time over which simultaneous later changes of many objects are spread.
 pub const JITTER: Duration = Duration::from_secs(1);
 
-/// How long what failed waits for its next attempt.
+/// How long a failed write waits for its next attempt.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// How long a count that goes on changing while proxies have yet to answer waits for its next write.
+/// The interval between writes of a count that keeps changing while proxies have yet to answer.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// What is to be written, and when.
+/// The conditions to write, and when.
 #[derive(Default)]
 pub struct Board {
     entries: HashMap<ObjectRef, Entry>,
-    /// What other objects contribute to statuses, also of objects that are not known yet.
+    /// What other objects contribute to statuses, including those of objects that are not known yet.
     contributions: Contributions,
     due: BTreeSet<(Instant, ObjectRef)>,
 }
 
 struct Entry {
-    /// What is to stand there.
+    /// The intended status.
     said: Said,
-    /// What stands there, as far as it is known.
+    /// The status last written. `None` if it is not known.
     written: Option<Said>,
-    /// The version of the object and of its Plan that `since` is about.
+    /// The generation of the object and the version of its Plan to which `since` applies.
     version: (i64, Option<u64>),
-    /// When that version came up.
+    /// When that version was first seen.
     since: Instant,
     due: Option<Instant>,
 }
@@ -50,7 +51,7 @@ struct Entry {
 // === impl Board ===
 
 impl Board {
-    /// How long this version of an object has been known; a version that is new begins now.
+    /// Returns how long this version of an object has been known. For a new version the time starts now.
     pub fn waited(&mut self, key: &ObjectRef, version: (i64, Option<u64>), now: Instant) -> Duration {
         let fresh = || Entry { said: Said::default(), written: None, version, since: now, due: None };
         let entry = self.entries.entry(key.clone()).or_insert_with(fresh);
@@ -60,12 +61,12 @@ impl Board {
         now.saturating_duration_since(entry.since)
     }
 
-    /// What is to stand there, [`Board::waited`] being asked before.
+    /// Sets the intended status. [`Board::waited`] must have been called before for this object.
     pub fn say(&mut self, key: &ObjectRef, said: Said, now: Instant) {
         self.put(key, Said { parts: self.contributions.of(key), ..said }, now);
     }
 
-    /// What the object `by` contributes to the status of `about`, in place of what it contributed to it before.
+    /// Replaces what the object `by` contributes to the status of `about`.
     pub fn contribute(
         &mut self,
         about: &ObjectRef,
@@ -77,14 +78,14 @@ impl Board {
         self.compose(about, now);
     }
 
-    /// The object `by` contributes to no status any more.
+    /// Removes everything that the object `by` contributes to statuses.
     pub fn withdraw(&mut self, by: &ObjectRef, now: Instant) {
         for about in self.contributions.remove(by) {
             self.compose(&about, now);
         }
     }
 
-    /// Renews the parts of a status that others contribute.
+    /// Updates the parts of a status that other objects contribute.
     fn compose(&mut self, about: &ObjectRef, now: Instant) {
         let Some(entry) = self.entries.get(about) else { return };
         let said = Said { parts: self.contributions.of(about), ..entry.said.clone() };
@@ -95,7 +96,7 @@ impl Board {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.said = said;
         let due = entry.when(key, now);
-        // What waits already keeps its place, but for an answer that is complete.
+        // A scheduled write is never postponed, but a complete answer may bring it forward.
         let due = match (entry.due, due) {
             (Some(old), Some(new)) => Some(old.min(new)),
             (_, new) => new,
@@ -103,7 +104,8 @@ impl Board {
         self.set_due(key, due);
     }
 
-    /// What stands there, by the API server's own word: somebody may have overwritten it.
+    /// Compares the written status with the conditions seen in the API server, because another client may have
+    /// overwritten them.
     pub fn observe(&mut self, key: &ObjectRef, stands: &[Condition], now: Instant) {
         let Some(entry) = self.entries.get(key) else { return };
         let Some(written) = &entry.written else { return };
@@ -114,7 +116,7 @@ impl Board {
         self.set_due(key, Some(at));
     }
 
-    /// It was written, or stood there already.
+    /// Records that the status was written, or was already in place.
     pub fn written(&mut self, key: &ObjectRef, said: Said, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.written = Some(said);
@@ -122,7 +124,7 @@ impl Board {
         self.set_due(key, due);
     }
 
-    /// It could not be written.
+    /// Records that a write failed.
     pub fn failed(&mut self, key: &ObjectRef, now: Instant) {
         self.set_due(key, Some(now + AGAIN));
     }
@@ -139,13 +141,13 @@ impl Board {
         }
     }
 
-    /// The object is gone.
+    /// Removes an object.
     pub fn forget(&mut self, key: &ObjectRef) {
         self.set_due(key, None);
         self.entries.remove(key);
     }
 
-    /// Takes what is due, at most as many as that.
+    /// Takes the objects that are due, at most `most`.
     pub fn take(&mut self, most: usize, now: Instant) -> Vec<(ObjectRef, Said)> {
         let mut taken = Vec::new();
         while taken.len() < most
@@ -157,7 +159,7 @@ impl Board {
         taken
     }
 
-    /// When something is due next.
+    /// Returns when the next object is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -186,17 +188,17 @@ impl Entry {
             return Some(first);
         }
         Some(match (written.pending, self.said.pending) {
-            // The answer that was waited for.
+            // All proxies have answered now.
             (true, false) => now,
             (true, true) => now + PROGRESS,
-            // An endpoint's change is under way, or a proxy came back: mostly over before anybody could read of it.
+            // An endpoint is changing or a proxy has reconnected. This is usually over within `PATIENCE`.
             (false, true) => now + PATIENCE,
             (false, false) => now + jitter(key),
         })
     }
 }
 
-/// Whether what stands there is not what was written.
+/// Returns whether the conditions in the API server differ from the written ones.
 fn differs(written: &Said, stands: &[Condition]) -> bool {
     let mut stands = stands.to_vec();
     let set = |one: &conditions::Verdict| conditions::set(&mut stands, one.clone(), Timestamp::UNIX_EPOCH);
@@ -207,7 +209,7 @@ fn generation(said: &Said) -> Option<i64> {
     said.conditions.iter().filter_map(|one| one.generation).max()
 }
 
-/// Always the same for one object, and evenly spread over all.
+/// Returns a delay that is constant for each object and evenly distributed over all objects.
 fn jitter(key: &ObjectRef) -> Duration {
     let hash = xxh3_64(key.to_string().as_bytes());
     JITTER.mul_f64((hash % 1000) as f64 / 1000.0)

@@ -1,4 +1,4 @@
-//! `Healthy`: how many endpoints are healthy, as the node sees it that sees the fewest.
+//! `Healthy`: the number of healthy endpoints, as seen by the node that sees the smallest share of them.
 
 use portreeve_api::conditions::{ConditionType, Reason, Status, Verdict};
 use portreeve_api::report::PlanStatus;
@@ -6,10 +6,10 @@ use portreeve_api::report::PlanStatus;
 use super::word::Word;
 use crate::subject::Served;
 
-/// The condition; none while no node has said anything about this version. `unresolved` is why there are no endpoints, if
-/// that is known.
+/// Returns the condition. `None` while no node has reported on this version. `unresolved` is the reason for the lack of
+/// endpoints, if it is known.
 pub(super) fn healthy(served: &Served, words: &[Word], unresolved: Option<String>) -> Option<Verdict> {
-    // A proxy whose listeners have all lost their ports uses no endpoint, and knows nothing of them.
+    // A proxy that lost the ports of all its listeners uses no endpoints, so its report says nothing about them.
     let knows = |w: &PlanStatus| w.wanted > 0 && (w.endpoints > 0 || w.conflicts.is_empty());
     let told = words.iter().filter(|w| w.status.version == served.version && knows(&w.status));
     let worst = told.reduce(|one, other| if better(&one.status, &other.status) { other } else { one })?;
@@ -36,7 +36,7 @@ pub(super) fn healthy(served: &Served, words: &[Word], unresolved: Option<String
     })
 }
 
-/// Whether a larger part is healthy for `one` than for `other`; without any endpoint nothing is.
+/// Returns whether `one` has a larger share of healthy endpoints than `other`. Without endpoints the share is 0.
 fn better(one: &PlanStatus, other: &PlanStatus) -> bool {
     let share =
         |status: &PlanStatus| u64::from(status.healthy) * 1_000_000 / u64::from(status.endpoints.max(1));

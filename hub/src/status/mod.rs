@@ -1,5 +1,5 @@
-//! What is said of an object's way to its proxies: `Programmed` and `Healthy`, from what the agents of all its nodes
-//! reported. Pure; the clock is passed in. Entry point: [`Subject::said`]; when it is written: [`Board`].
+//! The conditions that depend on an object's proxies: `Programmed` and `Healthy`, derived from the reports of the agents of
+//! all its nodes. Pure; the clock is passed in. Entry points: [`Subject::said`], and [`Board`] for the time of the write.
 
 mod board;
 mod contributions;
@@ -20,23 +20,23 @@ pub use board::Board;
 pub use contributions::Parts;
 pub use word::{PATIENCE, Word};
 
-/// What an object's conditions are to be.
+/// The intended status of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
     /// The conditions.
     pub conditions: Vec<conditions::Verdict>,
-    /// Proxies have yet to answer: another word is sure to come.
+    /// Whether proxies have yet to answer, so that another report is certain.
     pub pending: bool,
-    /// Of a NodeProxy: its nodes, and those of them on which it runs.
+    /// For a NodeProxy: the number of its nodes, and the number of those on which it runs.
     pub nodes: Option<(usize, usize)>,
-    /// What other objects contribute. No kind has a place for it yet.
+    /// The parts that other objects contribute. No kind has a field for them yet.
     pub parts: Parts,
 }
 
 // === impl Subject ===
 
 impl Subject {
-    /// All conditions. `waited` is how long the present version has been served, or the nodes have been as they are.
+    /// Returns all conditions. `waited` is the time since the present version or set of nodes came into effect.
     pub fn said(&self, words: &[Word], waited: Duration) -> Said {
         let mut conditions = crate::conditions::said(&self.verdict);
         if self.of == Of::Part {
@@ -67,14 +67,14 @@ impl Subject {
 // === impl Said ===
 
 impl Said {
-    /// The generation that all proxies have, if they have one.
+    /// Returns the generation that all proxies have confirmed. `None` if they have not confirmed one.
     pub fn programmed(&self) -> Option<i64> {
         let found = self.conditions.iter().find(|one| one.type_ == ConditionType::Programmed)?;
         found.generation.filter(|_| found.status == Status::True)
     }
 }
 
-/// Whether proxies still run something of a Plan that was withdrawn and can be waited for.
+/// Returns whether proxies that can be waited for still run parts of a withdrawn Plan.
 pub fn lingers(words: &[Word]) -> bool {
     words.iter().any(|word| word.reachable && word.status.wanted > word.status.unreachable)
 }

@@ -1,4 +1,4 @@
-//! `Programmed`: every wanted proxy on every node that is to have the Plan confirmed its present version, or why not.
+//! `Programmed`: whether every wanted proxy on every node of the Plan has confirmed the present version, or why not.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::word::{PATIENCE, Word};
 use crate::index::Name;
 use crate::subject::Served;
 
-/// Proxies of all nodes by what they said.
+/// The number of proxies on all nodes, by their answer.
 #[derive(Default)]
 struct Tally {
     wanted: u32,
@@ -18,13 +18,13 @@ struct Tally {
     without_proxy: u32,
     /// Nodes that have yet to answer.
     silent: u32,
-    /// Nodes that have not answered for too long.
+    /// Nodes that have not answered in time.
     lost: Vec<String>,
     refusal: Option<String>,
     conflict: Option<String>,
 }
 
-/// The condition of a Plan that is served.
+/// Returns the condition of a Plan that is served.
 pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> Verdict {
     let mut tally = Tally::default();
     for word in words {
@@ -43,7 +43,7 @@ pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> V
     condition(reason, message, served.generation)
 }
 
-/// The condition of an object of which nothing is served.
+/// Returns the condition of an object that has no served version.
 pub(super) fn nothing_served(verdict: &crate::verdict::Verdict) -> Verdict {
     let why = verdict.rejection.as_ref().map_or("it is not accepted", |rejection| &rejection.message);
     let message = format!("no version of it is served, and what runs an earlier one keeps it: {why}");
@@ -63,7 +63,7 @@ fn condition(reason: Reason, message: String, generation: i64) -> Verdict {
 // === impl Tally ===
 
 impl Tally {
-    /// Counts a node's word. One about another version says nothing about this one, but who is to confirm it.
+    /// Counts a node's report. A report on another version only tells how many proxies have to confirm this one.
     fn hear(&mut self, word: &Word, served: &Served, waited: Duration) {
         let status = &word.status;
         self.without_proxy += status.without_proxy;
@@ -93,7 +93,7 @@ impl Tally {
         }
     }
 
-    /// A node that is to have the Plan and never said a word about it. How many proxies it has is not known.
+    /// Counts a node that never reported on the Plan. Its number of proxies is not known.
     fn miss(&mut self, node: &str, waited: Duration) {
         if waited < PATIENCE {
             self.silent += 1;
@@ -104,7 +104,7 @@ impl Tally {
         self.lost.push(node.to_owned());
     }
 
-    /// What weighs most, and the words for it.
+    /// Returns the most important reason, and its message.
     fn judge(&self, closed: &[Name]) -> (Reason, Option<String>) {
         let lost = || Some(format!("not reached on {}", some(&self.lost)));
         let answered = self.acked + self.nacked + self.unreachable;
@@ -137,7 +137,7 @@ impl Tally {
     }
 }
 
-/// Why nothing serves a Plan, with the NodeProxies that would if they took objects of its namespace.
+/// Returns why no proxy serves a Plan. `closed` are NodeProxies that would if they took objects of its namespace.
 fn no_proxy(closed: &[Name]) -> String {
     if closed.is_empty() {
         return "no proxy serves it: its selector matches no NodeProxy on a node, and no pod with a proxy"
@@ -151,7 +151,7 @@ fn no_proxy(closed: &[Name]) -> String {
     )
 }
 
-/// A few of these, and how many more there are.
+/// Returns a text with the first few names and the number of the others.
 fn some(names: &[String]) -> String {
     const MOST: usize = 5;
     let shown = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");

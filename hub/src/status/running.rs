@@ -1,4 +1,4 @@
-//! `Programmed` of a NodeProxy: it runs on every node that is to have it, or why not.
+//! `Programmed` of a NodeProxy: whether it runs on each of its nodes, or why not.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 use super::word::{PATIENCE, Word};
 use crate::subject::Served;
 
-/// The condition, and on how many nodes it runs.
+/// Returns the condition, and the number of nodes on which the NodeProxy runs.
 pub(super) fn running(served: &Served, words: &[Word], waited: Duration) -> (Verdict, usize) {
     let (mut ready, mut away, mut failing) = (0, Vec::new(), Vec::new());
     let nodes = served.nodes.len();

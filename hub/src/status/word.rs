@@ -1,4 +1,4 @@
-//! What one node's agent says of a Plan ([`Word`]), and how long its absence is borne ([`PATIENCE`]).
+//! One node's report on a Plan ([`Word`]), and how long a missing report is tolerated ([`PATIENCE`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use portreeve_xds::Name;
 /// How long a node may leave a new version of a Plan unanswered before it counts as unreachable.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A node's latest word on a Plan.
+/// A node's latest report on a Plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Word {
     /// The node.
     pub node: Name,
-    /// What its agent said.
+    /// The content of the report.
     pub status: Arc<PlanStatus>,
-    /// Its agent is heard: what it says is of now.
+    /// Whether the node's agent is connected, so that the report is current.
     pub reachable: bool,
 }
