@@ -8,7 +8,7 @@ use tonic::service::Routes;
 
 use crate::local::Local;
 
-/// Envoy's discovery services.
+/// Returns Envoy's discovery services.
 pub fn serve(local: Arc<Local>, limits: Limits) -> Routes {
     routes::<EnvoyType, Local>(local, limits)
 }

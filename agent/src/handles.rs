@@ -9,9 +9,9 @@ use crate::supervisor::Supervisor;
 
 /// The handles of a running agent.
 pub struct Agent {
-    /// Its state.
+    /// The agent's state.
     pub local: Arc<Local>,
-    /// Its proxies.
+    /// The keepers of the node's Envoys.
     pub supervisor: Supervisor,
     /// The reports to every hub replica.
     pub reports: Reports,

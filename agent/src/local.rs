@@ -1,5 +1,5 @@
-//! The agent's world behind its lock, with what wakes the tasks around it, and the proxies' source. Entry point:
-//! [`Local`].
+//! The agent's world behind a lock ([`Local`]). It notifies the agent's tasks of changes and serves the
+//! proxies' views.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -28,11 +28,11 @@ mod verbs;
 
 pub use verbs::{FeedSink, PodVerbs};
 
-/// How long a proxy that connects is waited for in the pod watch: its pod may be newer than what was seen.
+/// How long a connecting proxy waits for its pod to appear in the pod watch, which may lag behind.
 const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
 
-/// How long a proxy that connects is kept waiting for the first answers for host names of its Plans. Then it is served all
-/// else, and nothing that it runs is taken away.
+/// How long a connecting proxy waits for the first answers for host names of its Plans. Then it is served
+/// everything else, and no resource that it runs is removed.
 const UNANSWERED_NAMES: Duration = Duration::from_secs(3);
 
 /// The agent's state, shared by its tasks.
@@ -40,28 +40,28 @@ pub struct Local {
     node: String,
     door: Door,
     inner: Mutex<Inner>,
-    /// Counts the changes of the world, for those who wait for something in it.
+    /// Counts changes of the world, to notify waiting tasks.
     generation: watch::Sender<u64>,
-    /// Counts the changes of the NodeProxies that this node runs.
+    /// Counts changes of the NodeProxies that this node runs.
     proxies: watch::Sender<u64>,
-    /// Told when a presumption begins.
+    /// Notified when a disconnected proxy starts counting as present.
     presumptions: Notify,
-    /// Counts the changes of the host names that are wanted.
+    /// Counts changes of the set of host names to resolve.
     hosts: watch::Sender<u64>,
-    /// How far each Plan is.
+    /// The status of each Plan.
     statuses: watch::Sender<Statuses>,
-    /// What others follow of the health on this node.
+    /// The health state that other tasks watch.
     pub health: Watched,
-    /// Where what is learned is kept. Used under the lock, so that the newest is what is kept.
+    /// Saves changes to the store. Used under the lock, so that the newest state is saved last.
     saver: Saver,
-    /// Who tells what becomes of changes, if anybody wants to know.
+    /// Records spans for changes, if tracing is enabled.
     tracer: OnceLock<Tracer>,
 }
 
 struct Inner {
     world: World,
     watermark: Option<Arc<str>>,
-    /// A kept NodeProxy can't be read.
+    /// A NodeProxy in the store can't be read.
     doubtful: bool,
     book: Book,
 }
@@ -69,12 +69,13 @@ struct Inner {
 // === impl Local ===
 
 impl Local {
-    /// The state of the agent of `node`, with the door of its socket. Nothing is kept.
+    /// Returns the state of the agent of `node`, with the access control of its socket. Nothing is stored.
     pub fn new(node: impl Into<String>, world: World, door: Door) -> Arc<Self> {
         Self::restored(node, world, door, Default::default())
     }
 
-    /// The same, as an earlier agent kept it, until hub and API server say otherwise.
+    /// Like [`Self::new`], with the stored state of an earlier agent, which is used until the hub and the API
+    /// server send theirs.
     pub fn restored(
         node: impl Into<String>,
         mut world: World,
@@ -102,37 +103,37 @@ impl Local {
         })
     }
 
-    /// Has changes traced. What was said first holds.
+    /// Enables tracing of changes. Further calls have no effect.
     pub fn trace(&self, tracer: Tracer) {
         let _ = self.tracer.set(tracer);
     }
 
-    /// What is wrong with the store.
+    /// Returns the problems of the store.
     pub fn store_problems(&self) -> Vec<Problem> {
         self.saver.problems()
     }
 
-    /// The node's name.
+    /// Returns the node's name.
     pub fn node(&self) -> &str {
         &self.node
     }
 
-    /// Who is let in, whose word counts for it, and how many were not.
+    /// Returns the access control of the proxies' socket.
     pub fn door(&self) -> &Door {
         &self.door
     }
 
-    /// Looks at the world.
+    /// Reads the world under the lock.
     pub fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {
         look(&self.lock().world)
     }
 
-    /// What all proxies said, in numbers.
+    /// Returns the counts of streams, ACKs and NACKs over all proxies.
     pub fn tally(&self) -> Tally {
         self.lock().world.tally()
     }
 
-    /// How far each Plan is on this node: the newest word, published when one differs.
+    /// Watches the statuses of this node's Plans. Notified when a status changes.
     pub fn statuses(&self) -> watch::Receiver<Statuses> {
         self.statuses.subscribe()
     }
@@ -148,7 +149,7 @@ impl Local {
         });
     }
 
-    /// A host name's addresses.
+    /// Sets a host name's addresses.
     pub fn set_host(&self, host: &Host, addresses: Vec<IpAddr>) {
         self.change(|world| {
             world.set_host(host, addresses);
@@ -165,10 +166,10 @@ impl Local {
         }
     }
 
-    /// The hub that feeds this agent was heard then.
+    /// Records when the hub that feeds this agent was heard.
     pub fn hub_heard(&self, at: Instant) {
         let mut inner = self.lock();
-        // Twice a second, and mostly nothing but a later end of the lease: nobody has to be told of that.
+        // This is called twice a second and mostly just renews the lease, which no task needs to know.
         if inner.world.health().lease_deadline().is_some() {
             return inner.world.hub_heard(at);
         }
@@ -176,23 +177,24 @@ impl Local {
         self.change(|world| world.hub_heard(at));
     }
 
-    /// Follows changes of anything.
+    /// Watches all changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// Follows changes of the NodeProxies.
+    /// Watches changes of the NodeProxies.
     pub fn proxy_changes(&self) -> watch::Receiver<u64> {
         self.proxies.subscribe()
     }
 
-    /// Follows changes of the wanted host names.
+    /// Watches changes of the set of host names to resolve.
     pub fn host_changes(&self) -> watch::Receiver<u64> {
         self.hosts.subscribe()
     }
 
-    /// The NodeProxies that this node runs, `None` for one that makes no sense; `None` in all while the hub has not said
-    /// everything, or one that was kept can't be read: an incomplete answer would end proxies that are wanted.
+    /// Returns the NodeProxies that this node runs, with `None` for invalid ones. Returns `None` while the
+    /// hub has not sent everything, or while a stored NodeProxy can't be read: an incomplete list would end
+    /// proxies that are wanted.
     pub fn node_proxies(&self) -> Option<BTreeMap<Name, Option<NodeProxy>>> {
         let inner = self.lock();
         let known = inner.world.complete() && (!inner.doubtful || inner.world.heard_node_proxies());
@@ -200,7 +202,7 @@ impl Local {
         known.then(|| all.map(|(name, proxy)| (name.clone(), proxy.cloned())).collect())
     }
 
-    /// Changes the world, and tells everybody.
+    /// Changes the world, saves the changes, and notifies the tasks that watch it.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
         let mut inner = self.lock();
         let answer = change(&mut inner.world);
@@ -221,7 +223,7 @@ impl Local {
         answer
     }
 
-    /// Publishes the statuses that differ. Under the lock: what is published is never older than what was before.
+    /// Publishes the statuses that changed. Requires the lock, so that no older status replaces a newer one.
     fn settle(&self, inner: &mut Inner) {
         inner.book.touch(inner.world.take_touched());
         if !inner.book.is_clean() {
@@ -246,14 +248,15 @@ impl Local {
         }
     }
 
-    /// Opens a proxy's view; `patient`: only once the names of its Plans are answered.
+    /// Returns a proxy's view; `None` while it is not available. With `patient`, the view is available only
+    /// once the host names of the proxy's Plans are resolved.
     fn try_open<T: ProxyModel>(&self, id: &ProxyId, hello: &Hello, patient: bool) -> Option<Arc<View<T>>> {
         let mut inner = self.lock();
         if !inner.world.complete() || (patient && !inner.world.settled(T::KIND, id)) {
             return None;
         }
         let view = inner.world.open::<T>(id)?;
-        // Beside a process that still has sessions, a new one gets what that one has.
+        // If another process of this proxy still has sessions, the new one gets the same resources.
         if hello.fresh && inner.world.is_alone::<T>(id) {
             inner.world.restarted::<T>(id);
         }
@@ -286,7 +289,7 @@ impl<T: ProxyModel> Source<T> for Local {
         let claimed = &*hello.node.id;
         let id = self.door.proxy(&hello.peer, claimed)?;
         let mut changes = self.changes();
-        // While the hub has not said everything there is no answer: an empty one would take listeners away.
+        // Until the hub has sent everything, the proxy waits: an empty answer would remove its listeners.
         let known = async {
             let patience = tokio::time::sleep(UNANSWERED_NAMES);
             tokio::pin!(patience);

@@ -47,7 +47,7 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> a
             let envoys = wanted.iter().filter(|(_, proxy)| is_envoy(proxy));
             let names: BTreeSet<String> = envoys.map(|(name, _)| name.to_string()).collect();
             let news = wanted_before.as_ref() != Some(wanted);
-            // One that makes no sense runs on as it was.
+            // An invalid NodeProxy keeps running with its last settings.
             let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
             for (name, proxy) in readable.filter(|_| news) {
                 ensure(&local, &supervisor, name, proxy, &common);

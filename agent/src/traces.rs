@@ -17,14 +17,14 @@ use prost::Message;
 use crate::world::{ProxyId, Sent};
 use portreeve_api::refs::ResourceName;
 
-/// A later answer comes from a proxy that connected later.
+/// Answers later than this are ignored: they come from a proxy that connected after the change.
 const LATE: Duration = Duration::from_secs(60);
 
 /// Writes spans, and remembers the proxies that haven't answered yet.
 pub struct Tracer {
     traces: Traces,
     node: String,
-    /// By Plan.
+    /// Plans with pending answers, by name.
     sent: Mutex<HashMap<Name, Pending>>,
 }
 
@@ -34,7 +34,7 @@ struct Pending {
     /// The agent's `apply` span.
     parent: SpanId,
     since: SystemTime,
-    /// Proxies with the type of what they answered.
+    /// The proxies that have answered, each with the resource type.
     answered: BTreeSet<(ProxyId, &'static str)>,
 }
 

@@ -69,7 +69,7 @@ mod tests {
     fn dialling_child() {
         let Some(socket) = env::var_os(SOCKET) else { return };
         let _stream = UnixStream::connect(socket).unwrap();
-        // Until its input is closed.
+        // Runs until its input is closed.
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
     }
 
@@ -115,7 +115,7 @@ mod tests {
         }
     }
 
-    /// The pid of an ended peer that another process has now: this very process plays that role.
+    /// A peer has ended and another process has its pid. This test process plays the other process.
     #[test]
     fn reused_pid_does_not_pass_for_the_peer() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Who has which port of which address, over all proxies of a network namespace, whatever their kind. Entry point:
-//! [`Claims`]. [`strangers`] knows the processes that are no proxies.
+//! Port claims of all proxies of all kinds, per network namespace, address and port. Entry point: [`Claims`].
+//! [`strangers`] covers processes that are not proxies.
 //!
-//! Of two listeners that would get the same traffic the older object's is opened, and the other is told who has the port.
-//! Envoy itself would bind both and split the traffic in silence.
+//! If two listeners would receive the same traffic, only the older object's listener is opened. The other
+//! object's status names the winner. Envoy itself would bind both and silently split the traffic.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,9 +20,9 @@ mod tests;
 /// A transport's port space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
-    /// Datagrams.
+    /// UDP.
     Udp,
-    /// Streams.
+    /// TCP.
     Tcp,
 }
 
@@ -31,16 +31,16 @@ pub enum Transport {
 pub struct Port {
     /// The network namespace: "host" or a pod's uid.
     pub netns: Name,
-    /// UDP and TCP may share a number.
+    /// The transport. UDP and TCP have separate port numbers.
     pub transport: Transport,
-    /// The number.
+    /// The port number.
     pub number: u32,
 }
 
-/// A Plan's part of one proxy: what claims ports, and what the store keeps.
+/// A Plan on one proxy. Owners claim ports, and the store has one entry for each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
-    /// The proxy's kind. A pod may hold proxies of several kinds.
+    /// The proxy's kind. A pod may run proxies of several kinds.
     pub kind: ProxyKind,
     /// The proxy.
     pub proxy: ProxyId,
@@ -48,7 +48,7 @@ pub struct Owner {
     pub plan: Name,
 }
 
-/// A claim's place in the queue for a port; the smallest has it.
+/// A claim's position in the queue for a port; the smallest rank wins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     created_ms: i64,
@@ -58,29 +58,29 @@ struct Rank {
     kind: ProxyKind,
 }
 
-/// A listener's wish for a port.
+/// A listener's request for a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// The port.
     pub port: Port,
-    /// The addresses on which it is wanted.
+    /// The addresses that the listener binds.
     pub bind: Bind,
     /// The listener's name in the Plan.
     pub listener: String,
 }
 
-/// A wish that was not granted.
+/// A request that was not granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
     /// The port.
     pub port: Port,
-    /// The addresses on which it was wanted.
+    /// The addresses that the listener would bind.
     pub bind: Bind,
-    /// The Plan that has it.
+    /// The Plan that has the port.
     pub winner: Name,
     /// The winner's listener.
     pub winner_listener: String,
-    /// The proxy that it is on.
+    /// The winner's proxy.
     pub winner_proxy: ProxyId,
 }
 
@@ -109,11 +109,11 @@ pub struct Claims {
 /// All claims on one port.
 #[derive(Default)]
 struct Queue {
-    /// The oldest first.
+    /// All claims, oldest first.
     claims: BTreeMap<Rank, Claim>,
-    /// Those that have the port.
+    /// The claims that have the port.
     holders: BTreeSet<Rank>,
-    /// Claims judged so far.
+    /// Number of claims judged so far.
     #[cfg(test)]
     judged: usize,
 }
@@ -122,14 +122,15 @@ struct Queue {
 struct Claim {
     bind: Bind,
     listener: String,
-    /// Who keeps it from the port, with that one's listener; `None`: it has the port.
+    /// The claim that has the port instead, with its listener; `None` if this claim has the port.
     winner: Option<(Rank, String)>,
 }
 
 // === impl Claims ===
 
 impl Claims {
-    /// Replaces an owner's wishes; answers with the other owners whose luck, or whose winner, changed.
+    /// Replaces an owner's requests. Returns the other owners that gained or lost a port, or lost it to a
+    /// different winner than before.
     pub fn set(&mut self, owner: &Owner, created_ms: i64, wishes: Vec<Wish>) -> BTreeSet<Owner> {
         let old = self.owned.remove(owner).unwrap_or_default();
         let mut oldest: BTreeMap<Port, Rank> = BTreeMap::new();
@@ -169,7 +170,8 @@ impl Claims {
         shifted
     }
 
-    /// Takes all claims of a proxy away; answers with the other owners whose luck, or whose winner, changed.
+    /// Removes all claims of a proxy. Returns the other owners that gained or lost a port, or lost it to a
+    /// different winner than before.
     pub fn drop_proxy(&mut self, kind: ProxyKind, proxy: &ProxyId) -> BTreeSet<Owner> {
         let its = |owner: &Owner| owner.kind == kind && owner.proxy == *proxy;
         let from = Owner { kind, proxy: proxy.clone(), plan: "".into() };
@@ -181,7 +183,7 @@ impl Claims {
         shifted
     }
 
-    /// An owner's listeners that did not get their port.
+    /// Returns an owner's listeners that did not get their port.
     pub fn denied(&self, owner: &Owner) -> BTreeMap<String, Denied> {
         let mut denied = BTreeMap::new();
         for (port, rank) in self.owned.get(owner).into_iter().flatten() {
@@ -202,12 +204,12 @@ impl Claims {
         denied
     }
 
-    /// Ports that somebody wants.
+    /// Returns the claimed ports.
     pub fn ports(&self) -> impl Iterator<Item = &Port> {
         self.queues.keys()
     }
 
-    /// All who want a port.
+    /// Returns all owners with a claim on a port.
     pub fn wanting(&self, port: &Port) -> impl Iterator<Item = Owner> + '_ {
         self.queues.get(port).into_iter().flat_map(|queue| queue.claims.keys()).map(Rank::owner)
     }
@@ -216,8 +218,9 @@ impl Claims {
 // === impl Queue ===
 
 impl Queue {
-    /// Judges the claims from this rank on: older ones depend on no younger one. A claim that has no port keeps no other from it.
-    /// Answers with the owners whose luck, or whose winner, changed.
+    /// Judges the claims from this rank on; older claims do not depend on younger ones. A claim without the
+    /// port does not block others. Returns the owners that gained or lost the port, or lost it to a different
+    /// winner than before.
     fn judge(&mut self, from: &Rank) -> BTreeSet<Owner> {
         self.holders.split_off(from);
         let holder = |rank: &Rank| {

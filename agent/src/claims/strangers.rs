@@ -1,6 +1,7 @@
-//! Ports that processes other than this node's proxies hold. With SO_REUSEPORT two Envoys of one user can open one port, and
-//! the kernel then splits the senders between them in silence. So a listener is not sent to its proxy while a stranger holds
-//! its port; one that is open already stays open, since closing it would end its sessions, and the stranger is told of.
+//! Ports that processes other than this node's proxies hold. With SO_REUSEPORT two Envoys of the same user
+//! can open the same port, and the kernel then silently splits the senders between them. So a listener is not
+//! sent to its proxy while another process holds its port. A listener that is already open stays open,
+//! because closing it would end its sessions; its status reports the other process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,37 +9,37 @@ use std::fmt;
 use super::{Port, Transport, Wish};
 use crate::translate::bind::Bind;
 
-/// A process that holds a port of the host's network and is none of this node's proxies.
+/// A process that holds a port of the host's network and is not a proxy of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranger {
-    /// The process, for people.
+    /// The process, for messages.
     pub who: String,
-    /// The addresses that it, or another like it, has the port on.
+    /// The addresses on which this process, or another one that is not a proxy, holds the port.
     pub at: Vec<Bind>,
     /// A proxy of this node has the port open too.
     pub beside: bool,
-    /// Whose socket it is has not been looked up yet: it may be a proxy's, so no listener that runs is taken away.
+    /// The socket's process has not been looked up yet. It may be a proxy, so no running listener is removed.
     pub unsure: bool,
 }
 
-/// Strangers by transport and port of the host's network.
+/// Such processes by transport and port of the host's network.
 pub type Strangers = BTreeMap<(Transport, u32), Stranger>;
 
-/// What is known of strangers.
+/// The known processes that hold ports.
 #[derive(Default)]
 pub struct Known {
-    /// Those that there are.
+    /// The processes by port.
     pub by_port: Strangers,
-    /// A listener may be held back for a socket of a proxy.
+    /// A listener may be held back for a proxy's own socket.
     pub guessed: bool,
 }
 
-/// A listener whose port a stranger holds.
+/// A listener whose port is held by a process that is not a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The port.
     pub port: Port,
-    /// Who has it.
+    /// The process that holds it.
     pub by: Stranger,
 }
 
@@ -61,7 +62,8 @@ impl fmt::Display for Taken {
 // === impl Known ===
 
 impl Known {
-    /// The listeners whose ports strangers hold, of these wishes of a proxy on the host's network.
+    /// Returns the listeners whose ports other processes hold, among the requests of a proxy on the host's
+    /// network.
     pub fn taken(&mut self, wishes: Vec<Wish>) -> BTreeMap<String, Taken> {
         let mut taken = BTreeMap::new();
         for wish in wishes {
@@ -76,7 +78,7 @@ impl Known {
     }
 }
 
-/// The listeners that are not to be sent.
+/// Returns the listeners that must not be sent.
 pub fn held_back(taken: &BTreeMap<String, Taken>) -> impl Iterator<Item = &String> {
     taken.iter().filter(|(_, one)| !one.by.beside).map(|(listener, _)| listener)
 }

@@ -1,4 +1,4 @@
-//! Claims: who has a port, and who hears of it.
+//! Claims: which listener gets a port, and which owners are notified.
 
 use super::*;
 use crate::translate::Families;

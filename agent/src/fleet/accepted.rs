@@ -1,4 +1,4 @@
-//! One resource that a proxy accepted ([`Accepted`]), and its form without a type, in which the store keeps it ([`Kept`]).
+//! One resource that a proxy accepted: [`Accepted`] with its type, [`Kept`] as the store holds it.
 
 use std::sync::Arc;
 
@@ -10,20 +10,21 @@ use crate::translate::ProxyModel;
 /// A resource that a proxy accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted<T> {
-    /// Its type.
+    /// The resource's type.
     pub ty: T,
-    /// A digest of what it was made from.
+    /// Hash of the inputs that the resource was made from.
     pub inputs: u64,
-    /// A cluster's sources, as a digest; `None` if an earlier version of the agent accepted it, which didn't keep them.
+    /// Hash of a cluster's endpoint sources. `None` if an agent version that did not record it accepted the
+    /// resource.
     pub sources: Option<u64>,
     /// The resource.
     pub resource: Arc<Resource>,
 }
 
-/// A resource that a proxy accepted, as the store keeps it.
+/// An accepted resource in the form that the store holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The type's number, see [`ProxyModel::number`].
+    /// The type's number in the store, see [`ProxyModel::number`].
     pub number: u32,
     /// The resource's name.
     pub name: Name,
@@ -35,7 +36,7 @@ pub struct Kept {
     pub body: Bytes,
 }
 
-/// A resource as the owner of its bytes.
+/// Lets a resource own its bytes, so that [`Bytes`] can share them without a copy.
 struct Body(Arc<Resource>);
 
 impl AsRef<[u8]> for Body {
@@ -47,23 +48,23 @@ impl AsRef<[u8]> for Body {
 // === impl Accepted ===
 
 impl<T: ProxyModel> Accepted<T> {
-    /// A resource from its bytes, without known sources.
+    /// Builds a resource from its bytes, without sources.
     pub fn new(ty: T, name: Name, inputs: u64, body: &[u8]) -> Self {
         Self { ty, inputs, sources: None, resource: ty.resource(name, body) }
     }
 
-    /// Its type and name.
+    /// Returns the resource's type and name.
     pub fn key(&self) -> (T, Name) {
         (self.ty, self.resource.name().clone())
     }
 
-    /// What the store is to keep; `None` for types that are not stored.
+    /// Returns the form for the store; `None` for types that are not stored.
     pub fn kept(&self) -> Option<Kept> {
         let (name, body) = (self.resource.name().clone(), Bytes::from_owner(Body(self.resource.clone())));
         Some(Kept { number: self.ty.number()?, name, inputs: self.inputs, sources: self.sources, body })
     }
 
-    /// What the store kept; `None` for a type that this version of the agent does not know.
+    /// Rebuilds a resource from the store; `None` if this agent version does not know its type.
     pub fn of_kept(kept: &Kept) -> Option<Self> {
         let ty = <T as ResourceType>::ALL.iter().find(|ty| ty.number() == Some(kept.number))?;
         let accepted = Self::new(*ty, kept.name.clone(), kept.inputs, &kept.body);

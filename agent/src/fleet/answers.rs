@@ -1,4 +1,4 @@
-//! What one proxy says of what it is sent: [`Answers`].
+//! One proxy's ACKs and NACKs: [`Answers`].
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,37 @@ use portreeve_xds::{Name, Version};
 
 use crate::translate::ProxyModel;
 
-/// What a proxy said of what it was sent.
+/// One proxy's ACKs and NACKs.
 #[derive(Clone, Debug)]
 pub struct Answers<T> {
-    /// Streams that are open now.
+    /// Number of streams that are open now.
     pub streams: usize,
-    /// The version of each resource that was last accepted.
+    /// The last accepted version of each resource.
     pub accepted: BTreeMap<(T, Name), Version>,
-    /// What a proxy without a stream accepted last. For a moment it is taken to run that still: it goes on without an agent,
-    /// and is on its way back to one.
+    /// The versions that a disconnected proxy accepted last. A proxy keeps running without an agent and
+    /// reconnects soon, so these count as running for a short time after its last stream ended.
     pub presumed: BTreeMap<(T, Name), Version>,
-    /// Resources that were refused, also where what was accepted before has taken their place.
+    /// Rejected resources, including those for which the last accepted version is served instead.
     pub refused: BTreeMap<(T, Name), Refusal>,
 }
 
-/// What a proxy refused.
+/// A NACK for one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The version that it refused: of a later one nothing is known yet.
+    /// The rejected version. The NACK says nothing about later versions.
     pub version: Version,
-    /// The proxy's own words, and what to do where they leave that open.
+    /// The proxy's error message, with advice added if the message gives none.
     pub text: String,
 }
 
-/// What all proxies of a node said since the start.
+/// Counts over all proxies of a node since the agent started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Streams that were opened.
+    /// Opened streams.
     pub streams: u64,
-    /// Responses that were accepted.
+    /// Accepted responses.
     pub acks: u64,
-    /// Responses that were refused.
+    /// Rejected responses.
     pub nacks: u64,
 }
 
@@ -50,19 +50,21 @@ impl<T> Default for Answers<T> {
 }
 
 impl<T: ProxyModel> Answers<T> {
-    /// Whether the proxy is there, as far as is known or to be presumed.
+    /// Returns whether the proxy is connected, or was so recently that it counts as present.
     pub fn is_there(&self) -> bool {
         self.streams > 0 || !self.presumed.is_empty()
     }
 
-    /// Whether the proxy runs this version. While disconnected, assignments count as running with their clusters.
+    /// Returns whether the proxy runs this version. While disconnected, assignments count as running with
+    /// their clusters.
     pub fn runs(&self, key: &(T, Name), version: Version) -> bool {
         let presumed = || self.presumed.get(key) == Some(&version);
         let unsaid = || self.streams == 0 && key.0 == T::ASSIGNMENT;
         self.accepted.get(key) == Some(&version) || presumed() || unsaid()
     }
 
-    /// Whether the proxy accepted something of a Plan and still has it. Assignments go with their cluster.
+    /// Returns whether the proxy still has a resource of the Plan whose resource names start with `start`.
+    /// Assignments are not checked: they are removed together with their clusters.
     pub fn has_any(&self, start: &str) -> bool {
         let types = T::ALL.iter().filter(|ty| **ty != T::ASSIGNMENT);
         types.copied().any(|ty| {

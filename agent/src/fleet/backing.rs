@@ -1,8 +1,9 @@
-//! What stands behind a listener that a proxy runs: its cluster and assignment ([`Backing`]).
+//! The cluster and assignment behind an accepted listener: [`Backing`].
 //!
-//! A proxy that refuses a listener's new version keeps the old one. An edit may have given the listener's cluster other
-//! endpoints too: the old version must not lead to those. So the accepted cluster and assignment are noted before the
-//! new version is sent, and are served again once it is refused, until it is accepted.
+//! A proxy that rejects a listener's new version keeps running the old one. The same edit may have changed
+//! the endpoints of the listener's cluster, and the old version must not route to those. So the accepted
+//! cluster and assignment are recorded before the new version is sent. If the proxy rejects the new version,
+//! they are served again until it accepts one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,35 +24,37 @@ pub struct Backing {
     pub cluster: Arc<Resource>,
     /// The accepted assignment.
     pub assignment: Arc<Resource>,
-    /// The cluster's sources, see [`sources`]; `None`: not known.
+    /// Hash of the cluster's endpoint sources, see [`sources`]; `None` if unknown.
     pub sources: Option<u64>,
 }
 
-/// A listener whose new version a proxy refused, and whose cluster the edit changed.
+/// A listener whose new version was rejected while its cluster changed.
 pub struct LeftBehind {
-    /// The listener.
+    /// The listener's name.
     pub listener: Name,
-    /// What its old version leads to.
+    /// The cluster and assignment that the listener's old version uses.
     pub backing: Backing,
-    /// The refusal may pass, and the new version is tried again: what stands behind that is needed too.
+    /// The rejection is transient and the new version will be sent again, so the new version's cluster is
+    /// served too.
     pub tried_again: bool,
 }
 
-/// A hash of what a Plan says of each of its clusters, by the name that the proxies know. It changes with the cluster's
-/// endpoint sources, not with the endpoints that they stand for.
+/// Returns a hash of each of a Plan's clusters, by the name that the proxies use. The hash changes with the
+/// cluster's endpoint sources, not with the endpoints that they resolve to.
 pub fn sources(request: &Request<'_>) -> BTreeMap<Name, u64> {
     let of = |cluster: &Cluster| (request.cluster_name(&cluster.name), digest(cluster));
     request.plan.clusters.iter().map(of).collect()
 }
 
-/// A hash of all that a Plan says of a cluster but for the name, as the hub wrote it: agents of other versions kept it.
+/// Returns a hash of a cluster without its name, over the hub's encoding. Other agent versions have stored
+/// this hash, so it must not change.
 pub fn digest(cluster: &Cluster) -> u64 {
     let nameless = plan::Cluster { name: String::new(), ..cluster.into() };
     xxh3_64(&nameless.encode_to_vec())
 }
 
-/// Serves these backings in the place of what was made for their listeners, and returns the clusters that it put back,
-/// with their sources. A cluster that another listener leads to stays as it was made.
+/// Replaces the clusters and assignments made for these listeners with the recorded ones. Returns the
+/// restored clusters with the hashes of their sources. A cluster that another listener uses is not replaced.
 pub fn put_back<T: ProxyModel>(
     behind: &[LeftBehind],
     made: &mut Contribution<T>,

@@ -1,5 +1,5 @@
-//! A Plan's part of a proxy's configuration ([`Contribution`]), and what it tells without regard to the kind of proxy
-//! ([`Findings`]).
+//! A Plan's part of a proxy's configuration ([`Contribution`]), and its findings for status and log
+//! ([`Findings`]), which do not depend on the kind of proxy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use crate::translate::{self, Census, ProxyModel, Remark, Translation};
 pub struct Contribution<T> {
     /// Resources by type and name.
     pub resources: BTreeMap<(T, Name), Arc<Resource>>,
-    /// Versions that the proxy refused: `resources` holds what it accepted last.
+    /// Rejected versions. For these resources, `resources` holds the last accepted version.
     pub refused: BTreeMap<(T, Name), Version>,
-    /// What it tells.
+    /// Findings for status and log.
     pub findings: Findings,
 }
 
-/// What is told of a Plan's part of a proxy.
+/// The findings of translating one Plan for one proxy.
 #[derive(Clone, Default)]
 pub struct Findings {
-    /// What could not be expressed.
+    /// Parts of the Plan that could not be expressed.
     pub remarks: Vec<Remark>,
-    /// Listeners that lost their port.
+    /// Listeners that lost their port to another listener.
     pub denied: BTreeMap<String, Denied>,
-    /// Listeners whose ports are in use by processes that are none of this node's proxies.
+    /// Listeners whose ports are held by processes that are not proxies of this node.
     pub taken: BTreeMap<String, Taken>,
-    /// The version of the Plan that it was made from.
+    /// The version of the Plan that was translated.
     pub made_of: Option<Version>,
-    /// The endpoints of its clusters.
+    /// Endpoint counts of the Plan's clusters.
     pub census: Census,
 }
 
 // === impl Findings ===
 
 impl Findings {
-    /// The listeners that could not be had, each with the reason in words.
+    /// Returns the listeners that can't be served, each with the reason.
     pub fn faults(&self) -> BTreeSet<(String, String)> {
         let lost = self.denied.iter().map(|(listener, lost)| (listener.clone(), lost.to_string()));
         let taken = self.taken().map(|(listener, text)| (listener.clone(), text));
         lost.chain(self.remarks.iter().map(|r| (r.at.clone(), r.text.clone()))).chain(taken).collect()
     }
 
-    /// The listeners whose ports are certainly in use by others, each with the reason in words.
+    /// Returns the listeners whose ports are known to be held by other processes, each with the reason.
     pub fn taken(&self) -> impl Iterator<Item = (&String, String)> {
         let certain = self.taken.iter().filter(|(_, one)| !one.by.unsure);
         certain.map(|(listener, one)| (listener, one.to_string()))
@@ -63,19 +63,20 @@ impl<T> Default for Contribution<T> {
 }
 
 impl<T: ProxyModel> Contribution<T> {
-    /// What a translation contributes.
+    /// Builds the contribution of a finished translation.
     pub fn of(done: Translation<T>) -> Self {
         let resources = done.outputs.into_iter().map(|(ty, r)| ((ty, r.name().clone()), r)).collect();
         let findings = Findings { remarks: done.remarks, census: done.census, ..Findings::default() };
         Self { resources, findings, ..Self::default() }
     }
 
-    /// The version of a resource that the Plan asks for, also where the proxy refused it.
+    /// Returns the version of a resource that the Plan asks for, even if the proxy rejected it.
     pub fn wanted(&self, key: &(T, Name)) -> Option<Version> {
         self.refused.get(key).copied().or_else(|| self.resources.get(key).map(|resource| resource.version()))
     }
 
-    /// Takes the listeners away that can't have their port, while nothing else can be said.
+    /// Removes the listeners that can't have their port. Used while the Plan can't be translated; a
+    /// translation leaves them out itself.
     pub fn deny(&mut self, plan: &Plan, denied: BTreeMap<String, Denied>, taken: BTreeMap<String, Taken>) {
         for listener in denied.keys().chain(held_back(&taken)) {
             self.resources.remove(&(T::LISTENER, translate::qualified(plan, listener)));
@@ -83,18 +84,18 @@ impl<T: ProxyModel> Contribution<T> {
         (self.findings.denied, self.findings.taken) = (denied, taken);
     }
 
-    /// Whether there is nothing to hold or to tell.
+    /// Returns whether there are no resources and no findings.
     pub fn is_empty(&self) -> bool {
         let Findings { remarks, denied, taken, .. } = &self.findings;
         self.resources.is_empty() && denied.is_empty() && taken.is_empty() && remarks.is_empty()
     }
 
-    /// Names of this one's resources that another lacks.
+    /// Returns the names of resources that `other` lacks.
     pub fn missing_in(&self, other: &Self) -> BTreeSet<(T, Name)> {
         self.resources.keys().filter(|k| !other.resources.contains_key(*k)).cloned().collect()
     }
 
-    /// This one's resources that another has not, or not in this version.
+    /// Returns the resources that `before` lacks or has in another version.
     pub fn new_since(&self, before: &Self) -> Vec<(T, Arc<Resource>)> {
         let differs = |(key, r): &(&(T, Name), &Arc<Resource>)| {
             before.resources.get(*key).is_none_or(|old| old.version() != r.version())

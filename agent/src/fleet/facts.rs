@@ -1,4 +1,4 @@
-//! Who a local proxy is, and which Plans are meant for it: [`Facts`].
+//! A local proxy's identity and the Plans that apply to it: [`Facts`].
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,44 +11,44 @@ use crate::claims::{Port, Transport, Wish};
 use crate::translate::bind::Bind;
 use crate::translate::{Families, ProxyKind, lacks};
 
-/// What decides which Plans a proxy gets and how they are translated.
+/// The facts that decide which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// Its kind: it takes the Plans for this kind only.
+    /// The proxy's kind. It takes only Plans for this kind.
     pub kind: ProxyKind,
-    /// For people: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
+    /// Name for messages: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
     pub title: String,
     /// Labels that selectors are matched against.
     pub labels: BTreeMap<String, String>,
     /// The network namespace: "host" or a pod's uid.
     pub netns: Name,
-    /// Its address families.
+    /// The proxy's address families.
     pub families: Families,
-    /// Whose Plans it takes.
+    /// The namespaces whose Plans it takes.
     pub allowed: Allowed,
 }
 
 /// The namespaces whose Plans a proxy takes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Allowed {
-    /// A pod's: Plans that look in its namespace, or everywhere.
+    /// For a pod's proxy: Plans whose workload selects this namespace, or all namespaces.
     Pod(String),
-    /// A NodeProxy's: objects of any namespace.
+    /// For a NodeProxy: objects of any namespace.
     All,
-    /// A NodeProxy's: objects of these namespaces, wherever they look.
+    /// For a NodeProxy: objects of these namespaces, whatever namespace their workload selects.
     Listed(Vec<String>),
-    /// A NodeProxy's, sent by a hub of version 0.1.0: objects of the namespaces whose name a selector matches. Later hubs
-    /// send the names of the namespaces that match.
+    /// For a NodeProxy from a hub of version 0.1.0: objects of the namespaces that this selector matches.
+    /// Later hubs send the names of the matching namespaces.
     Matching(Selector),
 }
 
-/// The label that every namespace carries, with its own name. No other label is known here.
+/// The label that Kubernetes sets on every namespace to its name. The agent knows no other namespace labels.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 // === impl Facts ===
 
 impl Facts {
-    /// A pod's proxy of this kind.
+    /// Returns the facts of a pod's proxy.
     pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families) -> Self {
         Self {
             kind,
@@ -60,7 +60,7 @@ impl Facts {
         }
     }
 
-    /// A NodeProxy's proxy.
+    /// Returns the facts of a NodeProxy's proxy.
     pub fn of_node_proxy(name: &str, proxy: &NodeProxy, host: Families) -> Self {
         let allowed = match &proxy.allowed {
             Namespaces::All => Allowed::All,
@@ -77,12 +77,13 @@ impl Facts {
         }
     }
 
-    /// Whether a Plan is meant for this proxy. What a workload asks and is not known here is not met.
+    /// Returns whether this proxy takes a Plan. A Plan whose workload uses a field that this agent does not
+    /// support is not taken.
     pub fn takes(&self, plan: &Plan) -> bool {
         self.may_take(plan) && lacks::workload(plan).is_empty()
     }
 
-    /// Whether a Plan is meant for this proxy, as far as its workload is known here.
+    /// Returns whether a Plan may apply to this proxy, by the workload fields that this agent supports.
     pub fn may_take(&self, plan: &Plan) -> bool {
         let workload = &plan.workload;
         ProxyKind::of_workload(workload) == self.kind
@@ -102,7 +103,7 @@ impl Facts {
         }
     }
 
-    /// The ports that a Plan wants on this proxy.
+    /// Returns the ports that a Plan's listeners want on this proxy.
     pub fn wishes(&self, plan: &Plan) -> Vec<Wish> {
         let wish = |listener: &Listener| {
             let socket = listener.socket.as_ref()?;
@@ -112,7 +113,8 @@ impl Facts {
                 _ => return None,
             };
             let port = Port { netns: self.netns.clone(), transport, number: socket.port?.get().into() };
-            // A listener that is refused for its address may run in an earlier version: nothing less than all is safe.
+            // A listener with an unsupported address may still run in an earlier version, on an address that
+            // is not known here. So its claim covers all addresses.
             let bind = Bind::of(socket, self.families).unwrap_or_else(|_| Bind::wildcard(self.families));
             Some(Wish { port, bind, listener: listener.name.clone() })
         };

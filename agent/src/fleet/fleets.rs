@@ -1,4 +1,4 @@
-//! The fleets of a node, one for each kind of proxy: [`Fleets`].
+//! All fleets of a node, one per kind of proxy: [`Fleets`].
 
 use std::any::Any;
 
@@ -9,51 +9,51 @@ use super::roster::Roster;
 use super::standing::Standing;
 use crate::translate::{ProxyKind, ProxyModel};
 
-/// A fleet whose type of resources does not matter.
+/// A fleet as a trait object, independent of its resource type.
 pub trait AnyFleet: Roster + Memory + Presence + Standing + Any + Send {}
 
 impl<T: ProxyModel> AnyFleet for Fleet<T> {}
 
-/// The fleets of a node. The default has none.
+/// All fleets of a node. The default has none.
 #[derive(Default)]
 pub struct Fleets(Vec<Box<dyn AnyFleet>>);
 
 // === impl Fleets ===
 
 impl Fleets {
-    /// The same with an empty fleet of one more kind.
+    /// Adds an empty fleet of one more kind.
     #[must_use]
     pub fn with<T: ProxyModel>(mut self) -> Self {
         self.0.push(Box::new(Fleet::<T>::default()));
         self
     }
 
-    /// All fleets.
+    /// Returns all fleets.
     pub fn all(&self) -> impl Iterator<Item = &dyn AnyFleet> {
         self.0.iter().map(Box::as_ref)
     }
 
-    /// All fleets, to change them.
+    /// Returns all fleets, mutably.
     pub fn all_mut(&mut self) -> impl Iterator<Item = &mut dyn AnyFleet> {
         self.0.iter_mut().map(Box::as_mut)
     }
 
-    /// The fleet of a kind; `None` if this agent serves no such proxies.
+    /// Returns the fleet of a kind; `None` if this agent does not serve that kind.
     pub fn of(&self, kind: ProxyKind) -> Option<&dyn AnyFleet> {
         self.all().find(|fleet| fleet.kind() == kind)
     }
 
-    /// The same, to change it.
+    /// Like [`Self::of`], mutably.
     pub fn of_mut(&mut self, kind: ProxyKind) -> Option<&mut dyn AnyFleet> {
         self.all_mut().find(|fleet| fleet.kind() == kind)
     }
 
-    /// The fleet of these resource types.
+    /// Returns the fleet with this resource type; `None` if this agent does not serve it.
     pub fn typed<T: ProxyModel>(&self) -> Option<&Fleet<T>> {
         self.0.iter().find_map(|fleet| (fleet.as_ref() as &dyn Any).downcast_ref())
     }
 
-    /// The same, to change it.
+    /// Like [`Self::typed`], mutably.
     pub fn typed_mut<T: ProxyModel>(&mut self) -> Option<&mut Fleet<T>> {
         self.0.iter_mut().find_map(|fleet| (fleet.as_mut() as &mut dyn Any).downcast_mut())
     }

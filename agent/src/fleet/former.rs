@@ -1,8 +1,9 @@
-//! Clusters that a proxy knows by the name that an earlier version of the hub gave them ([`FormerNames`]).
+//! Clusters that a proxy knows by the name that an earlier hub version gave them ([`FormerNames`]).
 //!
-//! A cluster is called `LISTENER/CLUSTER` within its object; earlier hubs called it `CLUSTER` where that was unique. A new
-//! name is a new cluster and a changed listener to Envoy, and all its sessions would get a new upstream port. So a listener
-//! that runs keeps the name that it leads to, until its proxy starts anew.
+//! A cluster is named `LISTENER/CLUSTER` within its object. Earlier hubs named it `CLUSTER` where that was
+//! unique. Envoy treats a renamed cluster as a new cluster and a changed listener, and all sessions of the
+//! listener would get a new upstream port. So a running listener keeps its cluster's former name until its
+//! proxy restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +14,14 @@ use portreeve_xds::Name;
 use super::backing;
 use crate::translate::qualified;
 
-/// The clusters that accepted listeners lead to by a former name, by the listener's name.
+/// The former cluster name that each accepted listener uses, by the listener's name.
 #[derive(Default)]
 pub struct FormerNames(BTreeMap<Name, Name>);
 
 // === impl FormerNames ===
 
 impl FormerNames {
-    /// Notes where an accepted listener leads.
+    /// Records the cluster that an accepted listener routes to.
     pub fn note(&mut self, name: &Name, target: Option<Name>) {
         match target.filter(|target| !ResourceName::is_cluster_of(target, name)) {
             Some(former) => drop(self.0.insert(name.clone(), former)),
@@ -28,12 +29,13 @@ impl FormerNames {
         }
     }
 
-    /// Forgets the listeners that are gone.
+    /// Removes the listeners for which `is_there` returns `false`.
     pub fn retain(&mut self, is_there: impl Fn(&Name) -> bool) {
         self.0.retain(|listener, _| is_there(listener));
     }
 
-    /// The clusters of a Plan that keep a former name. Clusters that would get one name keep it if they are the same.
+    /// Returns the clusters of a Plan that keep a former name. If several clusters would keep the same former
+    /// name, they keep it only if they are equal.
     pub fn of(&self, plan: &Plan) -> BTreeMap<String, Name> {
         let mut kept = BTreeMap::new();
         if self.0.is_empty() {
@@ -56,7 +58,7 @@ impl FormerNames {
     }
 }
 
-/// The former names that different clusters would keep.
+/// Returns the former names that several different clusters would keep.
 fn torn(plan: &Plan, kept: &BTreeMap<String, Name>) -> BTreeSet<Name> {
     let mut seen: BTreeMap<&Name, u64> = BTreeMap::new();
     let mut torn = BTreeSet::new();

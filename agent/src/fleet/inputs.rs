@@ -1,4 +1,5 @@
-//! What a Plan's resources on a proxy are made from ([`Inputs`]): the ledger keeps what was accepted while they are the same.
+//! The inputs of a Plan's resources on a proxy ([`Inputs`]). The ledger keeps accepted resources while these
+//! are unchanged.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -9,21 +10,21 @@ use xxhash_rust::xxh3::Xxh3;
 use super::backing;
 use crate::translate::{Families, ProxyModel, Request};
 
-/// What the resources of a Plan are made from.
+/// The inputs of a Plan's resources on a proxy.
 pub struct Inputs<'a> {
     /// A hash of the Plan's version, the proxy's families, and the listeners that can't have their port.
     pub hash: u64,
     request: &'a Request<'a>,
-    /// Filled in by who asks first.
+    /// Computed at the first use.
     sources: OnceCell<BTreeMap<Name, u64>>,
-    /// Clusters that are served as they were, with their sources.
+    /// Clusters that are served in their earlier version, with the hashes of their sources.
     pub held: BTreeMap<Name, Option<u64>>,
 }
 
 // === impl Inputs ===
 
 impl<'a> Inputs<'a> {
-    /// Those of a Plan in this version.
+    /// Returns the inputs of a Plan in this version.
     pub fn new(request: &'a Request<'a>, version: Version) -> Self {
         let mut hash = Xxh3::new();
         hash.update(&version.0.to_le_bytes());
@@ -40,12 +41,12 @@ impl<'a> Inputs<'a> {
         Self { hash: hash.digest(), request, sources: OnceCell::new(), held: BTreeMap::new() }
     }
 
-    /// Whether this is a cluster that is served as it was.
+    /// Returns whether this resource is a cluster that is served in its earlier version.
     pub fn holds<T: ProxyModel>(&self, (ty, name): &(T, Name)) -> bool {
         *ty == T::CLUSTER && self.held.contains_key(name)
     }
 
-    /// A cluster's sources, see [`backing::sources`].
+    /// Returns the hash of a cluster's sources, see [`backing::sources`]; `None` for other types.
     pub fn sources<T: ProxyModel>(&self, (ty, name): &(T, Name)) -> Option<u64> {
         match self.held.get(name) {
             _ if *ty != T::CLUSTER => None,

@@ -1,8 +1,8 @@
-//! What a proxy has accepted, byte for byte ([`Ledger`]), and what follows for what it is sent.
+//! The resources that a proxy accepted, byte for byte ([`Ledger`]), and the choice of what it is sent.
 //!
-//! Any change of a UDP listener or of its cluster makes Envoy forget all its sessions. So what an earlier agent sent
-//! stays as it is, whatever this agent would make of the same inputs, until the inputs change or the proxy starts anew.
-//! And what a proxy refuses gives way to what it last accepted.
+//! Envoy drops all sessions of a UDP listener when the listener or its cluster changes. So a resource that an
+//! earlier agent sent stays unchanged until its inputs change or the proxy restarts, even if this agent would
+//! translate the same inputs differently. A rejected resource is replaced with the last accepted version.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,21 @@ use super::inputs::Inputs;
 use super::page::{Key, Page};
 use crate::translate::ProxyModel;
 
-/// What one proxy accepted and refused.
+/// The resources that one proxy accepted and rejected.
 pub struct Ledger<T> {
     pages: BTreeMap<Name, Page<T>>,
     refused: BTreeMap<Key<T>, Refusal>,
-    /// Refused for now: the session tries these versions again.
+    /// Versions with a transient rejection. The session sends them again.
     put_off: BTreeMap<Key<T>, Version>,
-    /// No longer refused, and nothing is sent for it: what was accepted is what is wanted again.
+    /// Resources that are no longer rejected although nothing is sent: the wanted version is the accepted one
+    /// again.
     cleared: Vec<Key<T>>,
 }
 
-/// A proxy's no to one version of a resource.
+/// A proxy's rejection of one version of a resource.
 struct Refusal {
     version: Version,
-    /// In its own words.
+    /// The proxy's error message.
     text: String,
 }
 
@@ -44,28 +45,29 @@ impl<T> Default for Ledger<T> {
 }
 
 impl<T: ProxyModel> Ledger<T> {
-    /// Takes in what an earlier agent kept of a Plan.
+    /// Restores what an earlier agent stored for a Plan.
     pub fn restore(&mut self, plan: Name, all: Vec<Accepted<T>>) {
         self.pages.entry(plan).or_default().restore(all);
     }
 
-    /// The versions that were accepted last.
+    /// Returns the last accepted version of each resource.
     pub fn accepted(&self) -> impl Iterator<Item = (Key<T>, Version)> {
         let all = self.pages.values().flat_map(Page::accepted);
         all.map(|accepted| (accepted.key(), accepted.resource.version()))
     }
 
-    /// Whether a version of a Plan's resource was accepted.
+    /// Returns whether the proxy accepted any version of a Plan's resource.
     pub fn has_accepted(&self, plan: &str, key: &Key<T>) -> bool {
         self.pages.get(plan).is_some_and(|page| page.has(key))
     }
 
-    /// The Plans that something was accepted of.
+    /// Returns the Plans with recorded resources.
     pub fn plans(&self) -> impl Iterator<Item = &Name> {
         self.pages.keys()
     }
 
-    /// Puts what was accepted in the place of what would harm the proxy; true when there is something else to keep.
+    /// Replaces resources in `made` with accepted versions where a change would end sessions or was rejected.
+    /// Returns `true` if the Plan must be stored again.
     pub fn amend(&mut self, plan: &Name, mut inputs: Inputs<'_>, made: &mut Contribution<T>) -> bool {
         let page = self.pages.entry(plan.clone()).or_default();
         page.reinstate(&inputs, made);
@@ -78,7 +80,8 @@ impl<T: ProxyModel> Ledger<T> {
             _ => (put_off.get(key) == Some(&version)).then_some(true),
         };
         inputs.held = backing::put_back(&page.left_behind(judged, &inputs, made), made);
-        // These were not made from the present inputs, and give way as soon as something can be made from them.
+        // The held resources were not made from the present inputs. They are not recorded under these inputs,
+        // so that a new translation replaces them.
         let held = page.with_clusters(held, &inputs);
         let mut changed = false;
         for (key, resource) in made.resources.iter_mut().filter(|(key, _)| !held.contains(*key)) {
@@ -100,24 +103,25 @@ impl<T: ProxyModel> Ledger<T> {
         changed | page.prune(made)
     }
 
-    /// All that was accepted of a Plan, as it was, for when nothing better can be made; none: nothing.
+    /// Returns all accepted resources of a Plan, for when the Plan can't be translated; `None` if there are
+    /// none.
     pub fn whole(&self, plan: &str) -> Option<Contribution<T>> {
         let accepted = self.pages.get(plan)?.accepted();
         let resources: BTreeMap<_, _> = accepted.map(|one| (one.key(), one.resource.clone())).collect();
         (!resources.is_empty()).then(|| Contribution { resources, ..Contribution::default() })
     }
 
-    /// The proxy refused a version of a listener for a cause that may pass.
+    /// Records a transient rejection of a listener's version.
     pub fn put_off(&mut self, key: Key<T>, version: Version) {
         self.put_off.insert(key, version);
     }
 
-    /// Whether this version was refused for now; it is not any more.
+    /// Removes the transient rejection of this version. Returns whether there was one.
     pub fn take_put_off(&mut self, key: &Key<T>, version: Version) -> bool {
         self.put_off.get(key) == Some(&version) && self.put_off.remove(key).is_some()
     }
 
-    /// The proxy accepted a version; answers whether there is something else to keep.
+    /// Records an ACK. Returns `true` if the Plan must be stored again.
     pub fn accept(&mut self, plan: &str, key: &Key<T>, version: Version) -> bool {
         if self.refused.get(key).is_some_and(|no| no.version == version) {
             self.refused.remove(key);
@@ -125,7 +129,7 @@ impl<T: ProxyModel> Ledger<T> {
         self.pages.get_mut(plan).is_some_and(|page| page.accept(key, version))
     }
 
-    /// The proxy refused a version for what is in it, in these words.
+    /// Records a rejection of a version's content, with the proxy's error message.
     pub fn refuse(&mut self, plan: &str, key: &Key<T>, version: Version, text: &str) {
         self.refused.insert(key.clone(), Refusal { version, text: text.to_owned() });
         if let Some(page) = self.pages.get_mut(plan) {
@@ -133,32 +137,32 @@ impl<T: ProxyModel> Ledger<T> {
         }
     }
 
-    /// Whether the newest version of a resource was refused.
+    /// Returns whether the newest version of a resource was rejected.
     pub fn refused(&self, key: &Key<T>) -> bool {
         self.refused.contains_key(key)
     }
 
-    /// What is refused, with the proxy's words.
+    /// Returns the rejected versions, each with the proxy's error message.
     pub fn refusals(&self) -> impl Iterator<Item = (Key<T>, Version, String)> {
         self.refused.iter().map(|(key, no)| (key.clone(), no.version, no.text.clone()))
     }
 
-    /// Takes the resources whose refusal is of the past without the proxy's word.
+    /// Returns and clears the resources whose rejection ended without a new ACK.
     pub fn take_cleared(&mut self) -> Vec<Key<T>> {
         std::mem::take(&mut self.cleared)
     }
 
-    /// The proxy started anew: nothing is lost by sending what this agent makes.
+    /// Unpins all resources after a restart of the proxy: it has no sessions that a change could end.
     pub fn unpin(&mut self) {
         self.pages.values_mut().for_each(Page::unpin);
     }
 
-    /// The clusters of a Plan that the proxy knows by a former name.
+    /// Returns the clusters of a Plan that the proxy knows by a former name.
     pub fn former_names(&self, name: &str, plan: &Plan) -> BTreeMap<String, Name> {
         self.pages.get(name).map(|page| page.former_names(plan)).unwrap_or_default()
     }
 
-    /// Forgets a Plan; true when something was kept of it.
+    /// Forgets a Plan. Returns `true` if the store holds something for it.
     pub fn forget(&mut self, plan: &str) -> bool {
         let gone = self.pages.remove(plan);
         self.refused.retain(|(_, name), _| ResourceName::plan_of(name) != plan);
@@ -166,7 +170,7 @@ impl<T: ProxyModel> Ledger<T> {
         gone.is_some_and(|page| page.accepted().next().is_some())
     }
 
-    /// What is to be kept of a Plan; empty: nothing.
+    /// Returns what to store for a Plan; empty if nothing is.
     pub fn kept(&self, plan: &str) -> Vec<Kept> {
         self.pages.get(plan).into_iter().flat_map(Page::accepted).filter_map(Accepted::kept).collect()
     }

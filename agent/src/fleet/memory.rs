@@ -1,5 +1,5 @@
-//! What the proxies of a fleet accepted, in the life of an earlier agent too: [`Memory`]. What follows when they accept and
-//! refuse is here too.
+//! The resources that a fleet's proxies accepted, including those accepted from an earlier agent process:
+//! [`Memory`]. The handlers of ACKs and NACKs are here too.
 
 use std::collections::BTreeSet;
 
@@ -11,28 +11,28 @@ use super::accepted::{Accepted, Kept};
 use super::ledger::Ledger;
 use crate::translate::ProxyModel;
 
-/// What is to be kept of a Plan on a proxy; empty: nothing any more.
+/// What to store for a Plan on a proxy; an empty list deletes the entry.
 pub type Unsaved = (ProxyId, Name, Vec<Kept>);
 
-/// What the proxies of a fleet accepted, whatever their kind.
+/// The resources that a fleet's proxies accepted, independent of their kind.
 pub trait Memory {
-    /// Takes in what a proxy accepted of a Plan in an earlier agent's life. Returns `false`, and takes nothing, if there is a
-    /// resource of a type that this version of the agent does not know.
+    /// Restores what a proxy accepted of a Plan from an earlier agent process. Returns `false` and restores
+    /// nothing if a resource's type is unknown to this agent version.
     fn restore(&mut self, id: ProxyId, plan: Name, all: &[Kept]) -> bool;
 
-    /// Whether anything is known of what a proxy accepted.
+    /// Returns whether any accepted resource of this proxy is recorded.
     fn remembers(&self, id: &ProxyId) -> bool;
 
-    /// The Plans that a proxy accepted something of.
+    /// Returns the Plans of which a proxy accepted resources.
     fn plans_of(&self, id: &ProxyId) -> Vec<Name>;
 
-    /// The Plans that any proxy accepted something of.
+    /// Returns the Plans of which any proxy accepted resources.
     fn plans(&self) -> BTreeSet<Name>;
 
-    /// Forgets what all other proxies accepted.
+    /// Forgets the proxies for which `keep` returns `false`.
     fn keep(&mut self, keep: &dyn Fn(&ProxyId) -> bool);
 
-    /// Takes what is to be kept otherwise than at the last call.
+    /// Returns the entries that changed since the last call.
     fn take_unsaved(&mut self) -> Vec<Unsaved>;
 }
 
@@ -74,7 +74,7 @@ impl<T: ProxyModel> Memory for Fleet<T> {
 // === impl Fleet ===
 
 impl<T: ProxyModel> Fleet<T> {
-    /// A proxy accepted these versions. Returns the Plans that are to be brought up to date.
+    /// Records ACKs of these versions. Returns the Plans to refresh.
     pub fn accept(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)]) -> BTreeSet<Name> {
         let mut dirty = BTreeSet::new();
         let Some(ledger) = self.ledgers.get_mut(id) else { return dirty };
@@ -90,8 +90,8 @@ impl<T: ProxyModel> Fleet<T> {
         dirty
     }
 
-    /// A proxy refused these versions of listeners for a cause that may pass: they are tried again, and until then the
-    /// versions that it runs lead to the endpoints that they had. Returns the Plans that are to be brought up to date.
+    /// Records transient rejections of these listener versions. They are sent again. Until then, the versions
+    /// that the proxy runs keep their endpoints. Returns the Plans to refresh.
     pub fn put_off(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)]) -> BTreeSet<Name> {
         let mut dirty = BTreeSet::new();
         let Some(ledger) = self.ledgers.get_mut(id).filter(|_| ty == T::LISTENER) else { return dirty };
@@ -102,8 +102,8 @@ impl<T: ProxyModel> Fleet<T> {
         dirty
     }
 
-    /// A proxy refused these versions for what is in them: what it last accepted takes their place, until the
-    /// translation is another. `text` are its words. Returns the Plans that are to be brought up to date.
+    /// Records rejections of these versions' content, with the proxy's error message `text`. The last
+    /// accepted versions are served until the translation changes. Returns the Plans to refresh.
     pub fn refuse(
         &mut self,
         id: &ProxyId,
@@ -122,12 +122,13 @@ impl<T: ProxyModel> Fleet<T> {
         dirty
     }
 
-    /// Whether a proxy runs on an earlier version of a resource because it refused the present one.
+    /// Returns whether a proxy runs an earlier version of a resource because it rejected the newest.
     pub fn is_refused(&self, id: &ProxyId, ty: T, name: &Name) -> bool {
         self.ledgers.get(id).is_some_and(|ledger| ledger.refused(&(ty, name.clone())))
     }
 
-    /// A proxy started anew and has nothing: it gets what this agent makes. What it said before is forgotten.
+    /// Handles a restart of a proxy, which then has no resources: it gets this agent's translations, and its
+    /// earlier ACKs and NACKs are forgotten.
     pub fn restart(&mut self, id: &ProxyId) {
         self.answers.remove(id);
         if let Some(ledger) = self.ledgers.get_mut(id) {

@@ -1,8 +1,10 @@
-//! The proxies of one kind on this node ([`Fleet`]): what each is sent, what it accepted, and what it says.
+//! The proxies of one kind on this node ([`Fleet`]): what each is sent, what it accepted, and its ACKs and
+//! NACKs.
 //!
-//! Pure. A fleet is generic over its [`ProxyModel`](crate::translate::ProxyModel); the world holds all of them as
-//! [`Fleets`] and drives them without a type, by four traits: [`Roster`] (which proxies there are), [`Memory`] (what they
-//! accepted), [`Presence`] (which are connected) and [`Standing`] (how far they are). [`registry`] lists the kinds.
+//! This module is pure. A fleet is generic over its [`ProxyModel`](crate::translate::ProxyModel). The world
+//! holds all of them as [`Fleets`] and uses them through four traits without a type parameter: [`Roster`]
+//! (the proxies), [`Memory`] (what they accepted), [`Presence`] (which are connected) and [`Standing`] (their
+//! progress). [`registry`] lists the kinds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
@@ -48,18 +50,18 @@ use ledger::Ledger;
 /// The proxies of one kind.
 pub struct Fleet<T> {
     proxies: BTreeMap<ProxyId, Proxy<T>>,
-    /// What each proxy accepted, also of proxies that have not connected yet.
+    /// The resources that each proxy accepted, including proxies that have not connected yet.
     ledgers: BTreeMap<ProxyId, Ledger<T>>,
     /// Proxies and Plans whose ledger entry changed since it was last saved.
     unsaved: BTreeSet<(ProxyId, Name)>,
-    /// Pods that never had a proxy of this kind, as their proxy would be.
+    /// Facts of the proxies that pods without a proxy of this kind would have, by pod uid.
     bare: HashMap<Name, Facts>,
     streams: HashMap<u64, ProxyId>,
     answers: BTreeMap<ProxyId, Answers<T>>,
-    /// Until when proxies without a stream are presumed to run what they accepted.
+    /// Until when disconnected proxies count as running what they accepted.
     presumed: BTreeMap<ProxyId, Instant>,
     tally: Tally,
-    /// Translations so far.
+    /// Number of translations so far.
     #[cfg(test)]
     translated: usize,
 }
@@ -84,12 +86,12 @@ impl<T> Default for Fleet<T> {
 }
 
 impl<T> Fleet<T> {
-    /// The proxies.
+    /// Returns the proxies.
     pub fn proxies(&self) -> &BTreeMap<ProxyId, Proxy<T>> {
         &self.proxies
     }
 
-    /// What each proxy said.
+    /// Returns each proxy's ACKs and NACKs.
     pub fn answers(&self) -> &BTreeMap<ProxyId, Answers<T>> {
         &self.answers
     }

@@ -1,4 +1,5 @@
-//! What a proxy accepted of one Plan ([`Page`]), and the choice between that and what is made now.
+//! The resources that a proxy accepted of one Plan ([`Page`]), and the choice between those and the new
+//! translation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,22 +19,22 @@ use crate::translate::ProxyModel;
 /// A resource's type and name.
 pub type Key<T> = (T, Name);
 
-/// Versions of one resource that may wait for the proxy's answer; it has at most four responses to answer.
+/// Maximum number of unanswered versions of one resource. A proxy has at most four responses to answer.
 const OFFERED: usize = 4;
 
-/// The part of one Plan.
+/// The accepted and offered resources of one Plan.
 pub struct Page<T> {
     lines: BTreeMap<Key<T>, Line<T>>,
-    /// Put up, and neither accepted nor refused yet; the newest last.
+    /// Versions in the view that are neither accepted nor rejected yet, oldest first.
     offered: BTreeMap<Key<T>, Vec<Accepted<T>>>,
-    /// What stands behind accepted listeners that are to be replaced.
+    /// The clusters and assignments behind accepted listeners that are about to be replaced.
     backings: BTreeMap<Key<T>, Backing>,
     former: FormerNames,
 }
 
 struct Line<T> {
     accepted: Accepted<T>,
-    /// An earlier agent sent it: it stays for as long as its inputs do.
+    /// An earlier agent sent this resource. It stays unchanged while its inputs do.
     pinned: bool,
 }
 
@@ -47,7 +48,7 @@ impl<T> Default for Page<T> {
 }
 
 impl<T: ProxyModel> Page<T> {
-    /// Takes in what an earlier agent kept.
+    /// Restores what an earlier agent stored.
     pub fn restore(&mut self, all: Vec<Accepted<T>>) {
         for accepted in all {
             self.note_former(&accepted);
@@ -55,22 +56,22 @@ impl<T: ProxyModel> Page<T> {
         }
     }
 
-    /// The versions that were accepted last.
+    /// Returns the accepted resources.
     pub fn accepted(&self) -> impl Iterator<Item = &Accepted<T>> {
         self.lines.values().map(|line| &line.accepted)
     }
 
-    /// Whether a version of a resource was accepted.
+    /// Returns whether the proxy accepted any version of a resource.
     pub fn has(&self, key: &Key<T>) -> bool {
         self.lines.contains_key(key)
     }
 
-    /// Whether a version of a resource waits for the proxy's answer.
+    /// Returns whether a version of a resource is unanswered.
     pub fn awaits(&self, key: &Key<T>) -> bool {
         self.offered.contains_key(key)
     }
 
-    /// The proxy accepted a version; answers whether there is something else to keep.
+    /// Records an ACK. Returns `true` if the Plan must be stored again.
     pub fn accept(&mut self, key: &Key<T>, version: Version) -> bool {
         let Some(offered) = self.offered.get_mut(key) else { return false };
         let Some(at) = offered.iter().position(|one| one.resource.version() == version) else { return false };
@@ -86,27 +87,27 @@ impl<T: ProxyModel> Page<T> {
         })
     }
 
-    /// The proxy refused a version.
+    /// Records a rejection.
     pub fn refuse(&mut self, key: &Key<T>, version: Version) {
-        // What was good for an earlier process of this proxy is not for this one.
+        // An earlier process of this proxy may have accepted the version that this process rejects.
         self.lines.retain(|held, line| held != key || line.accepted.resource.version() != version);
         if let Some(offered) = self.offered.get_mut(key) {
             offered.retain(|one| one.resource.version() != version);
         }
     }
 
-    /// The proxy started anew: nothing is kept for the sake of its sessions.
+    /// Unpins all resources after a restart of the proxy: it has no sessions that a change could end.
     pub fn unpin(&mut self) {
         self.former = FormerNames::default();
         self.lines.values_mut().for_each(|line| line.pinned = false);
     }
 
-    /// The clusters of a Plan that the proxy knows by a former name.
+    /// Returns the clusters of a Plan that the proxy knows by a former name.
     pub fn former_names(&self, plan: &Plan) -> BTreeMap<String, Name> {
         self.former.of(plan)
     }
 
-    /// Forgets what is no longer made; answers whether there is something else to keep.
+    /// Forgets resources that are not in `made`. Returns `true` if the Plan must be stored again.
     pub fn prune(&mut self, made: &Contribution<T>) -> bool {
         self.former.retain(|listener| made.resources.contains_key(&(T::LISTENER, listener.clone())));
         let before = self.lines.len();
@@ -121,9 +122,10 @@ impl<T: ProxyModel> Page<T> {
         }
     }
 
-    /// Adds what the same inputs once gave and now do not.
+    /// Adds accepted resources that the same inputs produced in an earlier agent and no longer produce.
     pub fn reinstate(&self, inputs: &Inputs<'_>, made: &mut Contribution<T>) {
-        // A name that an earlier agent didn't escape has given way to its escaped form, on the same port.
+        // Earlier agents did not escape some names. The escaped name now serves the same port, so the
+        // unescaped one is left out.
         let missing = self.lines.iter().filter(|(key, line)| {
             line.stays(inputs.hash)
                 && !made.resources.contains_key(*key)
@@ -141,7 +143,7 @@ impl<T: ProxyModel> Page<T> {
         }
     }
 
-    /// Adds the listeners that can't be translated in the version that was accepted last; returns them.
+    /// Adds the last accepted versions of the listeners that can't be translated. Returns their keys.
     pub fn hold(&self, plan: &str, made: &mut Contribution<T>) -> BTreeSet<Key<T>> {
         let refused =
             made.findings.remarks.iter().map(|remark| (T::LISTENER, ResourceName::of(plan, &remark.at)));
@@ -152,7 +154,7 @@ impl<T: ProxyModel> Page<T> {
         held
     }
 
-    /// Adds the clusters behind these listeners that are served as they were.
+    /// Adds to `held` those listeners' clusters that are served in their earlier version.
     pub fn with_clusters(&self, mut held: BTreeSet<Key<T>>, inputs: &Inputs<'_>) -> BTreeSet<Key<T>> {
         let backings = held.iter().filter_map(|key| self.backings.get(key));
         let clusters = backings.map(|backing| (T::CLUSTER, backing.cluster.name().clone()));
@@ -161,7 +163,8 @@ impl<T: ProxyModel> Page<T> {
         held
     }
 
-    /// Notes what stands behind the accepted listeners that are to be replaced or are `held`, and forgets it of all others.
+    /// Records the cluster and assignment behind each accepted listener that is about to be replaced or is
+    /// `held`. Removes the records of all other listeners.
     pub fn note_backings(&mut self, made: &Contribution<T>, held: &BTreeSet<Key<T>>) {
         let Self { lines, backings, .. } = self;
         let replaced = |key: &Key<T>, new: &Arc<Resource>| {
@@ -181,7 +184,7 @@ impl<T: ProxyModel> Page<T> {
         }
     }
 
-    /// The listeners whose new version is refused, and whose cluster has moved on.
+    /// Returns the listeners whose new version is rejected and whose cluster has changed.
     pub fn left_behind(
         &self,
         refused: impl Fn(&Key<T>, Version) -> Option<bool>,
@@ -204,7 +207,8 @@ impl<T: ProxyModel> Page<T> {
         self.backings.iter().filter_map(of).collect()
     }
 
-    /// Decides between what was made and what was accepted; true when there is something else to keep.
+    /// Chooses between the new translation and the accepted version of a resource. Returns `true` if the Plan
+    /// must be stored again.
     pub fn choose(
         &mut self,
         key: &Key<T>,
@@ -219,7 +223,8 @@ impl<T: ProxyModel> Page<T> {
             }
             if line.accepted.resource.version() == resource.version() {
                 self.offered.remove(key);
-                // Other inputs that come to the same: the proxy has them already.
+                // The inputs changed and the bytes did not: the proxy has them already, so only the record
+                // changes.
                 let held = inputs.holds(key) && inputs.sources(key) != line.accepted.sources;
                 let anew = !refused && !assigned && (held || line.accepted.inputs != inputs.hash);
                 if anew {

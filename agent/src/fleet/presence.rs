@@ -1,5 +1,5 @@
-//! Which proxies of a fleet are connected, or presumed to be there while they are not: [`Presence`]. What they answer is
-//! noted here too.
+//! Which of a fleet's proxies are connected, or count as present while disconnected: [`Presence`]. Their ACKs
+//! and NACKs are recorded here too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -12,40 +12,41 @@ use super::answers::{Refusal, Tally};
 use super::ledger::Ledger;
 use crate::translate::ProxyModel;
 
-/// How long a proxy that lost its stream, or whose agent is new, has to come back: Envoy tries every second.
+/// How long a proxy counts as present after it lost its last stream, or after the agent started. Envoy
+/// reconnects every second.
 pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(3);
 
-/// One proxy's answers in numbers.
+/// Counts of one proxy's ACKs and NACKs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// The proxy.
+    /// The proxy's id.
     pub id: ProxyId,
     /// Open streams.
     pub streams: usize,
-    /// Resources that it has accepted.
+    /// Accepted resources.
     pub accepted: usize,
-    /// Resources that it refuses.
+    /// Rejected resources.
     pub refused: usize,
 }
 
-/// Which proxies of a fleet are there, whatever their kind.
+/// Which of a fleet's proxies are present, independent of their kind.
 pub trait Presence {
-    /// How many streams a proxy has open.
+    /// Returns the number of streams that a proxy has open.
     fn streams(&self, id: &ProxyId) -> usize;
 
-    /// Every proxy that said something, or is presumed to be there.
+    /// Returns counts for every proxy that answered or counts as present.
     fn counts(&self) -> Vec<Counts>;
 
-    /// What all proxies said since the start, in numbers.
+    /// Returns the counts over all proxies since the agent started.
     fn tally(&self) -> Tally;
 
-    /// Takes it for a moment that every proxy runs what it accepted in an earlier agent's life.
+    /// Counts every proxy as running what it accepted from an earlier agent, for three seconds from `now`.
     fn presume_all(&mut self, now: Instant);
 
-    /// When the next presumption ends; `None` if there is none.
+    /// Returns when the next disconnected proxy stops counting as present; `None` if there is none.
     fn presumed_until(&self) -> Option<Instant>;
 
-    /// Ends the presumptions that have lasted long enough. Returns the proxies that they were about.
+    /// Ends the presence of disconnected proxies that have not reconnected in time. Returns these proxies.
     fn presume_no_more(&mut self, now: Instant) -> Vec<ProxyId>;
 }
 
@@ -91,13 +92,13 @@ impl<T: ProxyModel> Presence for Fleet<T> {
 // === impl Fleet ===
 
 impl<T: ProxyModel> Fleet<T> {
-    /// The proxy at the other end of a stream.
+    /// Returns the proxy that a stream belongs to.
     pub fn at_stream(&self, stream: u64) -> Option<&ProxyId> {
         self.streams.get(&stream)
     }
 
-    /// A stream of a proxy has opened. What it refused before it does not refuse again on another stream, where it is sent
-    /// what it accepted.
+    /// Records a new stream. Earlier rejections are restored, because the proxy does not repeat them: on the
+    /// new stream it is sent the accepted versions.
     pub fn welcome(&mut self, stream: u64, id: &ProxyId) {
         self.streams.insert(stream, id.clone());
         self.tally.streams += 1;
@@ -107,8 +108,9 @@ impl<T: ProxyModel> Fleet<T> {
         answers.refused.extend(refusals.map(|(key, version, text)| (key, Refusal { version, text })));
     }
 
-    /// A stream of a proxy has ended. If it was the proxy's last one, the proxy is there by presumption only: returns the
-    /// Plans that it accepted something of, also those that were withdrawn and waited for this proxy.
+    /// Records the end of a stream. If it was the proxy's last one, the proxy counts as present for a short
+    /// time, and the Plans of which it had accepted resources are returned. These include withdrawn Plans
+    /// that waited for this proxy.
     pub fn part(&mut self, stream: u64, now: Instant) -> Option<BTreeSet<Name>> {
         let id = self.streams.remove(&stream)?;
         let answers = self.answers.get_mut(&id)?;
@@ -116,14 +118,14 @@ impl<T: ProxyModel> Fleet<T> {
         if answers.streams > 0 {
             return None;
         }
-        // A proxy that comes back says anew what it accepts.
+        // A proxy that reconnects sends its ACKs again.
         let gone = std::mem::take(answers);
         let plans = gone.accepted.keys().map(|(_, name)| ResourceName::plan_of(name).into()).collect();
         self.presume(id, gone.accepted, now);
         Some(plans)
     }
 
-    /// Notes what a proxy accepted, and what it confirmed to be rid of.
+    /// Records what a proxy accepted and what it confirmed as removed.
     pub fn acked(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)], removed: &[Name]) {
         self.tally.acks += 1;
         // This ACK may be for the fallback version: it says nothing about the rejected one.
@@ -139,7 +141,7 @@ impl<T: ProxyModel> Fleet<T> {
         }
     }
 
-    /// Notes what a proxy refused, in these words.
+    /// Records what a proxy rejected, with its error message.
     pub fn nacked(&mut self, id: &ProxyId, ty: T, refused: Vec<(Name, Version)>, detail: &str) {
         self.tally.nacks += 1;
         let answers = self.answers.entry(id.clone()).or_default();
@@ -148,7 +150,7 @@ impl<T: ProxyModel> Fleet<T> {
         }
     }
 
-    /// Takes it for a moment that a proxy runs this.
+    /// Counts a proxy as running these versions for a short time.
     fn presume(&mut self, id: ProxyId, accepted: BTreeMap<(T, Name), Version>, now: Instant) {
         self.answers.entry(id.clone()).or_default().presumed = accepted;
         self.presumed.insert(id, now + ON_ITS_WAY);

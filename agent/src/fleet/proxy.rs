@@ -1,4 +1,4 @@
-//! One local proxy's present state: [`Proxy`].
+//! The current state of one local proxy: [`Proxy`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,23 @@ use portreeve_xds::{Name, ResourceType, Snapshot, View, Withheld};
 use super::contribution::Contribution;
 use super::facts::Facts;
 
-/// A proxy's present state.
+/// The current state of one local proxy.
 pub struct Proxy<T> {
-    /// What it is.
+    /// The proxy's identity and properties.
     pub facts: Facts,
-    /// What it is sent.
+    /// The resources that it is sent.
     pub view: Arc<View<T>>,
-    /// What each Plan contributes.
+    /// Each Plan's part of its resources.
     pub plans: BTreeMap<Name, Contribution<T>>,
-    /// What is missing in its view is known to be gone.
+    /// Whether absence from the view means deletion.
     pub sure: bool,
 }
 
 // === impl Proxy ===
 
 impl<T: ResourceType> Proxy<T> {
-    /// A proxy that is sent nothing yet. While it is not `sure`, nothing that it runs already is taken away.
+    /// Returns a proxy with an empty view. While it is not `sure`, no resource that it already runs is
+    /// removed.
     pub fn new(facts: Facts, sure: bool) -> Self {
         let mut snapshot = Snapshot::default();
         if !sure {

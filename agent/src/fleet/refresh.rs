@@ -1,4 +1,4 @@
-//! How a fleet's proxies follow the world: what each is to have of a Plan.
+//! Updates the resources of a fleet's proxies after a change of the world.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,7 +114,8 @@ impl<T: ProxyModel> Fleet<T> {
                 made.findings = Findings { denied, taken, made_of, ..made.findings };
                 self.amended((id, name), &request, made)
             }
-            // What is not known completely leaves the previous version in force, but for its lost ports.
+            // A source of the Plan is not known yet: the previous resources stay, except for listeners that
+            // lost their port.
             None => {
                 let mut last = before.clone();
                 if last.resources.is_empty() {
@@ -126,7 +127,7 @@ impl<T: ProxyModel> Fleet<T> {
         }
     }
 
-    /// The Plan's listeners on a NodeProxy whose ports strangers hold.
+    /// Returns the Plan's listeners on a NodeProxy whose ports are held by other processes.
     fn taken(
         &self,
         part: &Part<'_>,
@@ -144,7 +145,7 @@ impl<T: ProxyModel> Fleet<T> {
         taken
     }
 
-    /// What was made of a Plan, with what the proxy accepted in the place of what would harm it.
+    /// Merges a new translation with what the proxy accepted, see [`super::ledger::Ledger::amend`].
     fn amended(
         &mut self,
         (id, name): (&ProxyId, &Name),
@@ -159,31 +160,31 @@ impl<T: ProxyModel> Fleet<T> {
         made
     }
 
-    /// The names of a Plan's listeners of which a proxy accepted a version.
+    /// Returns the names of a Plan's listeners of which the proxy accepted a version.
     fn running(&self, part: &Part<'_>) -> BTreeSet<String> {
         let key = |name: &String| (T::LISTENER, ResourceName::of(part.name, name));
         let names = part.plan.listeners.iter().map(|listener| &listener.name);
         names.filter(|name| self.has_accepted(part, &key(name))).cloned().collect()
     }
 
-    /// Whether a proxy accepted a version of this resource.
+    /// Returns whether the proxy accepted any version of this resource.
     fn has_accepted(&self, part: &Part<'_>, key: &(T, Name)) -> bool {
         self.ledgers.get(part.id).is_some_and(|ledger| ledger.has_accepted(part.name, key))
     }
 
-    /// What a proxy last accepted of a Plan; nothing, if it is not known.
+    /// Returns what a proxy last accepted of a Plan; empty if that is unknown.
     fn last_accepted(&self, id: &ProxyId, name: &Name) -> Contribution<T> {
         self.ledgers.get(id).and_then(|ledger| ledger.whole(name)).unwrap_or_default()
     }
 
-    /// A Plan is not for this proxy any more.
+    /// Forgets a Plan that no longer applies to this proxy.
     fn forget(&mut self, id: &ProxyId, name: &Name) {
         if self.ledgers.get_mut(id).is_some_and(|ledger| ledger.forget(name)) {
             self.unsaved.insert((id.clone(), name.clone()));
         }
     }
 
-    /// Forgets the refusals that are of the past though the proxy has nothing new to accept.
+    /// Removes rejections that ended although the proxy has nothing new to accept.
     fn clear_refusals(&mut self) {
         for (id, ledger) in &mut self.ledgers {
             for key in ledger.take_cleared() {

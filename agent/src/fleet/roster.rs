@@ -1,4 +1,4 @@
-//! Which proxies a fleet has: [`Roster`].
+//! The proxies of a fleet: [`Roster`].
 
 use std::collections::BTreeSet;
 
@@ -12,41 +12,41 @@ use super::proxy::Proxy;
 use super::surroundings::Surroundings;
 use crate::translate::{ProxyKind, ProxyModel};
 
-/// The proxies of a fleet, whatever their kind.
+/// The proxies of a fleet, independent of their kind.
 pub trait Roster {
-    /// Their kind.
+    /// Returns the kind of all proxies in this fleet.
     fn kind(&self) -> ProxyKind;
 
-    /// Those that there are.
+    /// Returns the ids of all proxies.
     fn ids(&self) -> Vec<ProxyId>;
 
-    /// What a proxy is; `None` if it isn't there.
+    /// Returns a proxy's facts; `None` if there is no such proxy.
     fn facts(&self, id: &ProxyId) -> Option<&Facts>;
 
-    /// Adds a proxy, or changes what it is: it keeps its view. `sure`: what is missing in the view of a new one is known to
-    /// be gone.
+    /// Adds a proxy, or updates its facts; an existing proxy keeps its view. `sure` tells whether absence
+    /// from a new proxy's view means deletion.
     fn put(&mut self, id: ProxyId, facts: Facts, sure: bool);
 
-    /// Removes a proxy and ends its streams with this reason. Returns what it was.
+    /// Removes a proxy and closes its streams with this reason. Returns the proxy's facts.
     fn remove(&mut self, id: &ProxyId, reason: &str) -> Option<Facts>;
 
-    /// Proxies of which it is not known that what is missing in their view is gone.
+    /// Returns the proxies whose view may be incomplete: absence does not mean deletion yet.
     fn unsure(&self) -> Vec<&ProxyId>;
 
-    /// Lets a proxy know that what is missing in its view is gone.
+    /// Marks a proxy's view as complete: resources that are absent from it are deleted.
     fn be_sure(&mut self, id: &ProxyId);
 
-    /// Brings these Plans on these proxies up to date, all changes of one proxy in one transaction.
+    /// Refreshes these Plans on these proxies. All changes of one proxy are published in one transaction.
     fn refresh(&mut self, dirty: BTreeSet<(ProxyId, Name)>, around: &mut Surroundings<'_>);
 
-    /// Notes what the proxy of a pod would be that never had one, or with `None` that it isn't to be counted. Returns what
-    /// was noted before.
+    /// Records the facts that the proxy of a pod without a proxy would have; `None` removes them. Returns the
+    /// previous facts.
     fn set_bare(&mut self, uid: &Name, facts: Option<Facts>) -> Option<Facts>;
 
-    /// How many pods should have a proxy that takes this Plan, and never had one.
+    /// Returns the number of pods that should have a proxy for this Plan and never had one.
     fn bare(&self, plan: &Plan) -> usize;
 
-    /// Translations so far.
+    /// Returns the number of translations so far.
     #[cfg(test)]
     fn translated(&self) -> usize;
 }

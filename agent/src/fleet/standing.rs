@@ -1,4 +1,4 @@
-//! How far the proxies of a fleet are with what they are to have: [`Standing`].
+//! The progress of a fleet's proxies with their Plans: [`Standing`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,55 +12,57 @@ use super::answers::Answers;
 use super::contribution::{Contribution, Findings};
 use crate::translate::ProxyModel;
 
-/// How far a proxy is with a Plan.
+/// A proxy's progress with a Plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It accepted every resource of the Plan's present version.
+    /// The proxy accepted every resource of the Plan's current version.
     Acked,
-    /// It refused one, in these words, or can't be told one.
+    /// The proxy rejected a resource, or a resource can't be sent to it. Contains the reason.
     Refused(String),
-    /// It has yet to answer.
+    /// The proxy has not answered yet.
     Pending,
-    /// It has no stream, and has had none for a while.
+    /// The proxy has been disconnected for more than a few seconds.
     Unreachable,
 }
 
-/// A proxy that a Plan is for.
+/// A proxy that a Plan applies to.
 pub struct Stand<'a> {
-    /// The proxy, as people know it.
+    /// The proxy's name for messages.
     pub title: &'a str,
-    /// How far it is.
+    /// The proxy's progress.
     pub progress: Progress,
-    /// What is told of the Plan's part; `None` without one.
+    /// Findings of the Plan's part; `None` if there is no part.
     pub findings: Option<&'a Findings>,
 }
 
-/// What a connected proxy accepted, in sum.
+/// A summary of what a connected proxy accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Listeners.
+    /// Accepted listeners.
     pub listeners: usize,
-    /// Clusters.
+    /// Accepted clusters.
     pub clusters: usize,
-    /// One version for all resources of a type, by the type's name.
+    /// One combined version for all resources of a type, by the type's name.
     pub versions: BTreeMap<String, Version>,
 }
 
-/// How far the proxies of a fleet are, whatever their kind.
+/// The progress of a fleet's proxies, independent of their kind.
 pub trait Standing {
-    /// The proxies that a Plan in this version is for, as far as its workload is known here.
+    /// Returns the proxies that a Plan in this version applies to, by the workload fields that this agent
+    /// supports.
     fn stands(&self, name: &Name, plan: &Plan, version: Version) -> Vec<Stand<'_>>;
 
-    /// Whether any proxy still has something of a Plan.
+    /// Returns whether any proxy still has a resource of a Plan.
     fn has_any(&self, plan: &str) -> bool;
 
-    /// What a proxy refuses, or can't be sent, of what it is to have now.
+    /// Returns why a proxy rejects, or can't be sent, a resource that it should have now; `None` if there is
+    /// no such resource.
     fn nack(&self, id: &ProxyId) -> Option<String>;
 
-    /// What a proxy accepted; `None` if it is not connected.
+    /// Returns a summary of what a proxy accepted; `None` if it is not connected.
     fn report(&self, id: &ProxyId) -> Option<Report>;
 
-    /// What is told of all Plans' parts, by the Plans' names.
+    /// Returns the findings of all Plans on all proxies, each with the Plan's name.
     fn findings(&self) -> Vec<(&Name, &Findings)>;
 }
 
@@ -124,7 +126,7 @@ fn progress<T: ProxyModel>(
     version: Version,
 ) -> Progress {
     let Some(answers) = answers.filter(|answers| answers.is_there()) else { return Progress::Unreachable };
-    // Its groups or names are not known completely: what it has is of an earlier version.
+    // The Plan's groups or host names are not all known: the proxy has resources of an earlier version.
     let Some(part) = part.filter(|part| part.findings.made_of == Some(version)) else {
         return Progress::Pending;
     };
@@ -142,7 +144,7 @@ fn progress<T: ProxyModel>(
     if part.resources.iter().all(runs) { Progress::Acked } else { Progress::Pending }
 }
 
-/// Why a proxy can't be told a Plan's part.
+/// Returns why a Plan's part can't be sent to a proxy; `None` if it can.
 fn unservable(title: &str, findings: &Findings) -> Option<String> {
     let inexpressible = || {
         let first = findings.remarks.first()?;

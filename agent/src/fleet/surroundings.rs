@@ -1,4 +1,4 @@
-//! What a fleet shares with the rest of the node while it is brought up to date: [`Surroundings`].
+//! The node's state that a fleet reads and updates during a refresh: [`Surroundings`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,37 +10,37 @@ use portreeve_xds::{Name, Version};
 use crate::claims::{Claims, strangers};
 use crate::translate::{Defaults, Lookup};
 
-/// The node around its proxies.
+/// The node's state during a refresh.
 pub struct Surroundings<'a> {
-    /// The hub's Plans.
+    /// The Plans that the hub sent.
     pub plans: &'a BTreeMap<Name, Arc<Plan>>,
     /// The versions of these Plans.
     pub versions: &'a BTreeMap<Name, Version>,
-    /// Resources of the hub whose last version makes no sense, with the reasons.
+    /// Resources of the hub whose newest version is invalid, with the reasons.
     pub refused: &'a BTreeMap<(PlanType, Name), String>,
-    /// The hub itself has said which Plans there are.
+    /// Whether the hub itself, not only the store, has sent the list of Plans.
     pub heard: bool,
-    /// What the Plans' endpoint sources stand for.
+    /// Resolves the Plans' endpoint sources.
     pub lookup: &'a dyn Lookup,
-    /// Who has which port.
+    /// The port claims of all proxies.
     pub claims: &'a Claims,
-    /// Who else has ports.
+    /// The ports that other processes hold.
     pub strangers: &'a mut strangers::Known,
-    /// What is stated where a Plan says nothing.
+    /// Values for fields that a Plan leaves unset.
     pub defaults: Defaults,
-    /// Takes the faults that are new.
+    /// Collects new faults.
     pub news: &'a mut Vec<Fault>,
-    /// Takes the Plans that may stand differently.
+    /// Collects the Plans whose status may have changed.
     pub touched: &'a mut BTreeSet<Name>,
 }
 
-/// A listener that a proxy can't have.
+/// A listener that can't be served on a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The proxy, as people know it.
+    /// The proxy's name for messages.
     pub proxy: String,
     /// The listener's qualified name.
     pub listener: Name,
-    /// What, why, and what to do.
+    /// The problem, its cause, and the remedy.
     pub text: String,
 }

@@ -1,4 +1,5 @@
-//! Which pods embody NodeProxies, which ports strangers hold, and the end of presumptions that proxies are there.
+//! Holders of ports on the host's network, and the time after which disconnected proxies stop counting as
+//! present.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -25,7 +26,8 @@ impl Embodiment for Local {
 // === impl Local ===
 
 impl Local {
-    /// Takes the ports of the host's network that strangers hold now. Everybody is told where that concerns a listener.
+    /// Sets the ports of the host's network that other processes hold now. Notifies watching tasks only if
+    /// this concerns a listener.
     pub(crate) fn set_strangers(&self, strangers: Strangers) {
         let mut inner = self.lock();
         if inner.world.concerned_by(&strangers).is_empty() {
@@ -35,7 +37,7 @@ impl Local {
         self.change(|world| world.set_strangers(strangers));
     }
 
-    /// Ends the presumptions that proxies without a stream are there, in time, for ever.
+    /// Ends the presence of disconnected proxies that have not reconnected in time. Never returns.
     pub async fn keep_presumptions(&self) {
         loop {
             let due = self.lock().world.presumed_until();
@@ -69,7 +71,8 @@ mod tests {
     use crate::translate::Families;
     use crate::world::World;
 
-    /// A kubelet names a static pod's cgroup by the hash of its file; the API server's mirror of it has a uid of its own.
+    /// The kubelet names a static pod's cgroup by the hash of its manifest. The API server's mirror pod has
+    /// its own uid.
     #[test]
     fn process_of_a_static_pod_is_its_mirrors_proxy() {
         let hash = "0123456789abcdef0123456789abcdef";

@@ -1,4 +1,4 @@
-//! The verbs by which hub and pod watch enter: [`FeedSink`] and [`PodVerbs`]. What enters is kept.
+//! The inputs from the hub ([`FeedSink`]) and the pod watch ([`PodVerbs`]). All input is saved to the store.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,10 +16,10 @@ use crate::restore;
 use crate::store::{Content, Key};
 use crate::world::Effects;
 
-/// The feed's end in the agent, and how the agent proves to the hub whose it is.
+/// Receives the hub's feed, and proves to the hub which node this agent belongs to.
 pub struct FeedSink(pub Arc<Local>, pub Link);
 
-/// The verbs of the pod watch.
+/// Receives the events of the pod watch.
 pub struct PodVerbs(pub Arc<Local>);
 
 // === impl FeedSink ===
@@ -50,12 +50,13 @@ impl Sink<PlanType> for FeedSink {
                 .apply_feed(delta.ty, &upsert, &delta.removed)
                 .inspect_err(|error| tracing::warn!(error, "a response of the hub is refused"))?;
             tracer.inspect(|tracer| tracer.translated(&upsert, (begun, SystemTime::now())));
-            // Before what it speaks of: the store must never be newer than its watermark.
+            // The watermark is saved first: the store must never be newer than its watermark.
             if let Some(watermark) = &delta.watermark {
                 self.0.saver.put(Key::Watermark, Content::Watermark(watermark.clone()));
             }
             restore::save_feed(world, &self.0.saver, delta.ty, (&upsert, &delta.removed), &hosts);
-            // What a complete word does not name is not wanted: that is news of the NodeProxies as well.
+            // A complete list also tells which NodeProxies are not wanted, so it counts as a change of the
+            // NodeProxies.
             let completed = before != (world.complete(), world.heard_node_proxies());
             Ok::<_, String>(Effects { proxies: effects.proxies || completed, ..effects })
         })?;

@@ -1,5 +1,5 @@
-//! Writes the node's report to the API server, by server-side apply of this agent's own object. Entry point: [`run`].
-//! Without an API server the agent goes on, and the newest report is written when there is one again.
+//! Writes the node's report to the API server, by server-side apply of this agent's own object. Entry point:
+//! [`run`]. While the API server is unreachable the agent keeps working, and later writes the newest report.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,22 +21,22 @@ use crate::supervisor::Supervisor;
 mod older_schema;
 mod sessions;
 
-/// Field manager of what is written.
+/// Field manager of the report.
 const MANAGER: &str = "portreeve-agent";
 
-/// How long news are gathered before they are looked at.
+/// How long changes are collected before a new report is made.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// While endpoints terminate, their sessions are counted this often.
+/// How often sessions are counted while endpoints terminate.
 const LEAVING: Duration = Duration::from_secs(5);
 
-/// How long the API server may take.
+/// Timeout of a write to the API server.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Writes the report whenever it is due, for ever.
+/// Writes the report whenever it is due. Never returns.
 ///
 /// # Errors
-/// None that ends it: failures are logged once and tried again.
+/// Never returns an error. The first failure of a series is logged, and failed writes are retried.
 pub async fn run(client: Client, local: Arc<Local>, supervisor: Supervisor) -> anyhow::Result<()> {
     let (mut changes, mut proxies) = (local.changes(), supervisor.watch());
     let mut pace = Pace::default();
@@ -46,7 +46,7 @@ pub async fn run(client: Client, local: Arc<Local>, supervisor: Supervisor) -> a
         let now = Timestamp::now();
         let (mut report, leaving) = look(&local, &supervisor, &pace.last(), now);
         let mut wait = pace.wait(&report, now);
-        // Nobody says when a session ends.
+        // There is no event when a session ends.
         if leaving {
             wait = wait.min(LEAVING);
         }
@@ -63,7 +63,8 @@ pub async fn run(client: Client, local: Arc<Local>, supervisor: Supervisor) -> a
                 _ => {}
             }
             failing = outcome.is_err();
-            // Of what was not written a later report must differ.
+            // A report that was not written is recorded with another version, so that the next one differs
+            // from it.
             let kept =
                 if failing { NodeReportStatus { agent_version: String::new(), ..report } } else { report };
             pace.written(kept, now);
@@ -77,7 +78,7 @@ pub async fn run(client: Client, local: Arc<Local>, supervisor: Supervisor) -> a
     }
 }
 
-/// The report as it is to be now, and whether endpoints are on their way out.
+/// Returns the current report, and whether endpoints are terminating.
 fn look(
     local: &Local,
     supervisor: &Supervisor,
@@ -94,7 +95,7 @@ fn look(
     })
 }
 
-/// Says once which fields the cluster's definition lacks.
+/// Logs once which fields the cluster's NodeReport definition lacks.
 fn told(lacking: &mut BTreeSet<String>, found: &BTreeSet<String>) {
     if lacking != found && !found.is_empty() {
         tracing::warn!(fields = ?found, "the definition of NodeReports is older than this agent; the report lacks these fields until deploy/crds is applied");
@@ -102,7 +103,7 @@ fn told(lacking: &mut BTreeSet<String>, found: &BTreeSet<String>) {
     lacking.clone_from(found);
 }
 
-/// Writes the report, without the fields that the cluster's definition lacks, and returns those.
+/// Writes the report without the fields that the cluster's definition lacks. Returns those fields.
 async fn write(
     client: &Client,
     node: &str,
@@ -135,7 +136,7 @@ async fn apply(api: &Api<NodeReport>, node: &str, patch: &Value) -> kube::Result
     api.patch_status(node, &params, &Patch::Apply(patch)).await.map(drop)
 }
 
-/// Creates the object, which goes with its Node.
+/// Creates the object, with the Node as its owner, so that it is deleted with the Node.
 async fn create(client: &Client, node: &str) -> kube::Result<()> {
     let nodes: Api<Node> = Api::all(client.clone());
     let owner = nodes.get_opt(node).await.ok().flatten();

@@ -1,25 +1,25 @@
-//! Reports for a cluster whose definition of NodeReports is older than this agent, as after `helm upgrade`, which leaves
-//! definitions alone. Server-side apply refuses a whole object for one field that its definition lacks.
+//! Adapts reports to an older NodeReport definition in the cluster, for example after `helm upgrade`, which
+//! does not update definitions. Server-side apply rejects the whole object if its definition lacks one field.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// What the API server says of such a field, behind its path.
+/// The API server's error about such a field. The field's path precedes it.
 const UNDECLARED: &str = ": field not declared in schema";
 
-/// The names of fields that the definition lacks, from the API server's refusal, which may name one of several. Empty: it
-/// refuses something else.
+/// Returns the names of undefined fields in the API server's error, which may name only some of them. Empty
+/// if the error has another cause.
 pub(super) fn undeclared(refusal: &str) -> BTreeSet<String> {
     let mut parts: Vec<&str> = refusal.split(UNDECLARED).collect();
-    // What follows the last path.
+    // The text after the last path.
     parts.pop();
     let name = |path: &str| path.rsplit('.').next().map(str::to_owned);
     let is_name = |name: &String| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
     parts.into_iter().filter_map(name).filter(is_name).collect()
 }
 
-/// Takes the fields of these names out, wherever they are.
+/// Removes the fields with these names at any depth.
 pub(super) fn leave_out(value: &mut Value, names: &BTreeSet<String>) {
     match value {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! The UDP sessions of the node's proxies, as their Envoys count them. Entry point: [`fill`].
+//! Reads the number of UDP sessions from the node's Envoys. Entry point: [`fill`].
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use tokio::time::timeout;
 use crate::envoy::stats;
 use crate::supervisor::Supervisor;
 
-/// How long a report waits for the proxies' answers.
+/// How long a report waits for the proxies' statistics.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Asks all running proxies at once and writes their numbers into the report. A proxy that does not answer in time has none.
+/// Queries all running proxies concurrently and writes their numbers into the report. A proxy that does not
+/// answer in time gets none.
 pub(super) async fn fill(report: &mut NodeReportStatus, supervisor: &Supervisor) {
     let Ok(udp) = "udp.".parse::<Prefix>() else { return };
     let answers = supervisor.statistics(&[udp]).into_iter();
@@ -27,11 +28,11 @@ pub(super) async fn fill(report: &mut NodeReportStatus, supervisor: &Supervisor)
     }
 }
 
-/// The sum over all listeners.
+/// Returns the number of active sessions over all listeners.
 fn active(printed: &str) -> i64 {
     let active = stats::samples(printed)
         .filter(|(name, _)| name.starts_with("envoy_udp") && name.ends_with("downstream_sess_active"));
-    // Gauges of whole numbers.
+    // These gauges are whole numbers.
     active.map(|(_, value)| value as i64).sum()
 }
 

@@ -1,4 +1,4 @@
-//! The statuses of all Plans, kept up to date Plan by Plan. Entry point: [`Book`].
+//! Keeps the statuses of all Plans up to date, one Plan at a time. Entry point: [`Book`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use portreeve_xds::Name;
 use super::{Statuses, of_plan};
 use crate::world::World;
 
-/// Which Plans are to be looked at again.
+/// The Plans whose status must be recomputed.
 #[derive(Default)]
 pub struct Book {
     dirty: BTreeSet<Name>,
-    /// Plans looked at since the start, for the tests of cost.
+    /// Number of recomputed statuses since the start, for the tests of cost.
     looked_at: u64,
 }
 
 // === impl Book ===
 
 impl Book {
-    /// These Plans may stand differently.
+    /// Marks Plans whose status may have changed.
     pub fn touch(&mut self, plans: impl IntoIterator<Item = Name>) {
         self.dirty.extend(plans);
     }
 
-    /// Whether there is nothing to look at.
+    /// Returns whether no Plan is marked.
     pub fn is_clean(&self) -> bool {
         self.dirty.is_empty()
     }
 
-    /// Looks at what was touched; answers whether a status differs.
+    /// Recomputes the statuses of the marked Plans. Returns whether one changed.
     pub fn settle(&mut self, world: &World, statuses: &mut Statuses) -> bool {
         let mut differs = false;
         for name in std::mem::take(&mut self.dirty) {
@@ -40,7 +40,8 @@ impl Book {
                     differs = true;
                 }
                 Some(_) => {}
-                // Withdrawn, and a proxy has yet to confirm that: what was said last stands until then.
+                // The Plan was withdrawn and a proxy has yet to confirm that. The last status stays until
+                // then.
                 None if world.fleets().all().any(|fleet| fleet.has_any(&name)) => {}
                 None => differs |= statuses.remove(&name).is_some(),
             }
@@ -48,7 +49,7 @@ impl Book {
         differs
     }
 
-    /// Plans looked at since the start.
+    /// Returns the number of recomputed statuses since the start.
     pub fn looked_at(&self) -> u64 {
         self.looked_at
     }

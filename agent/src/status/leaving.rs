@@ -1,5 +1,6 @@
-//! Sessions that proxies on the host's network still have to endpoints that terminate: from the kernel's tables of UDP
-//! sockets, because Envoy does not count sessions by endpoint. Pure but for [`sockets`]. Entry point: [`leaving`].
+//! Counts the sessions that proxies on the host's network still have to terminating endpoints. The counts
+//! come from the kernel's UDP socket tables, because Envoy does not count sessions by endpoint. Pure except
+//! for [`sockets`]. Entry point: [`leaving`].
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,13 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use portreeve_api::model::Endpoint;
 use portreeve_api::own::node_report::Leaving;
 
-/// Connected UDP sockets by the address at their other end.
+/// Number of connected UDP sockets by remote address.
 pub type Sockets = BTreeMap<IpAddr, u32>;
 
-/// Where the kernel lists the UDP sockets of this process's network namespace.
+/// Paths of the kernel's UDP socket tables of this process's network namespace.
 const TABLES: [&str; 2] = ["/proc/self/net/udp", "/proc/self/net/udp6"];
 
-/// The connected UDP sockets of this network namespace; what can't be read counts as none.
+/// Returns the connected UDP sockets of this network namespace. An unreadable table counts as empty.
 pub fn sockets() -> Sockets {
     let mut all = Sockets::new();
     for table in TABLES {
@@ -22,7 +23,7 @@ pub fn sockets() -> Sockets {
     all
 }
 
-/// Each terminating endpoint that there are sessions to, by its pod's name.
+/// Returns each terminating endpoint with sessions, by its pod's name.
 pub fn leaving<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, sockets: &Sockets) -> Vec<Leaving> {
     let told = endpoints.filter_map(|endpoint| {
         let sessions: u32 = endpoint.ips.iter().filter_map(|ip| sockets.get(ip)).sum();
@@ -34,19 +35,20 @@ pub fn leaving<'a>(endpoints: impl Iterator<Item = &'a Endpoint>, sockets: &Sock
     told.into_iter().map(|(pod, sessions)| Leaving { pod, sessions }).collect()
 }
 
-/// Counts the connected sockets of a table.
+/// Adds the connected sockets of a table to `all`.
 fn count(table: &str, all: &mut Sockets) {
     for line in table.lines().skip(1) {
         let mut words = line.split_whitespace().skip(2);
         let (Some(remote), Some(state)) = (words.next(), words.next()) else { continue };
-        // As in TCP: established.
+        // State 01 is "established", as for TCP.
         if let ("01", Some(ip)) = (state, remote.split(':').next().and_then(address)) {
             *all.entry(ip.to_canonical()).or_default() += 1;
         }
     }
 }
 
-/// An address as the kernel writes it: hexadecimal words of 32 bits, each in the byte order of the machine.
+/// Parses an address in the kernel's format: hexadecimal words of 32 bits, each in the byte order of the
+/// machine.
 fn address(text: &str) -> Option<IpAddr> {
     let word = |at: usize| text.get(at * 8..at * 8 + 8).and_then(|part| u32::from_str_radix(part, 16).ok());
     match text.len() {
@@ -92,7 +94,7 @@ mod tests {
              17:\n";
         let mut all = Sockets::new();
         count(table, &mut all);
-        // The table is of a little-endian machine.
+        // The table was written by a little-endian machine.
         if cfg!(target_endian = "little") {
             assert_eq!(all, Sockets::from([("127.0.11.11".parse().unwrap(), 3)]));
         }

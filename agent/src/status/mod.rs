@@ -1,5 +1,5 @@
-//! What this node has to say about its Plans and proxies. Pure: state in, words out. [`crate::local`] keeps [`Book`] up
-//! to date, and `report_writer` writes the node's report.
+//! This node's status of its Plans and proxies. Pure functions of the agent's state. [`crate::local`] keeps
+//! [`Book`] up to date, and `report_writer` writes the node's report.
 
 mod book;
 pub mod leaving;
@@ -19,11 +19,11 @@ pub use book::Book;
 pub use plan::of_plan;
 pub use proxies::{Present, of_proxies, trouble};
 
-/// How far each Plan is on this node. A Plan that is missing has nothing more to be said about: all its proxies
-/// confirmed that they are rid of it.
+/// The status of each Plan on this node. A Plan without an entry is gone, and all its proxies have confirmed
+/// its removal.
 pub type Statuses = BTreeMap<Name, Arc<PlanStatus>>;
 
-/// Characters of a refusal, or of one conflict, at most.
+/// Maximum number of characters of a rejection or a conflict.
 const MAX_TEXT: usize = 600;
 
 fn cut(mut text: String) -> String {

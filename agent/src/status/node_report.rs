@@ -1,4 +1,4 @@
-//! The node's report: what it says, and when it is worth a write. Pure, with the clock passed in. Entry points:
+//! The node's report: its content, and when it is written. Pure, with the clock passed in. Entry points:
 //! [`said`] and [`Pace`].
 
 use std::collections::BTreeMap;
@@ -18,29 +18,30 @@ use crate::fleet::AnyFleet;
 use crate::supervisor::{Status, Wanted};
 use crate::world::World;
 
-/// Between two writes, unless a phase changed.
+/// Minimum time between two writes, unless a phase changed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A report that says nothing new is written this often: it shows that the agent lives.
+/// Time after which an unchanged report is written again, to show that the agent is alive.
 const LIVENESS: Duration = Duration::from_secs(60);
 
-/// What a node says that has had no hub for too long.
+/// Message of a node whose hub data is stale.
 const STALE: &str = "no hub was heard for longer than --max-stale: pods of other nodes that nobody checks take no new \
                      session";
 
-/// What there is to report on.
+/// The data that a report is made from.
 pub struct Facts<'a> {
     /// Plans, pods and proxies.
     pub world: &'a World,
-    /// How far the Plans are.
+    /// The statuses of the Plans.
     pub statuses: &'a Statuses,
-    /// The proxies under keepers.
+    /// The proxies that keepers run.
     pub keepers: &'a BTreeMap<String, Status>,
     /// The node's connected UDP sockets.
     pub sockets: &'a Sockets,
 }
 
-/// The report, within its bounds; `before` is the last one, whose conditions keep the times of their transitions.
+/// Returns the report, truncated to its limits. `before` is the previous report, whose conditions keep their
+/// transition times.
 pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> NodeReportStatus {
     let mut proxies: Vec<ProxyReport> =
         facts.keepers.iter().map(|(name, status)| kept(facts, name, status)).collect();
@@ -58,7 +59,7 @@ pub fn said(facts: &Facts<'_>, before: &NodeReportStatus, now: Timestamp) -> Nod
     report.bounded()
 }
 
-/// A proxy under a keeper: always told of.
+/// Returns the report of a keeper's proxy, which is always listed.
 fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
     let id = ProxyId::Node(name.into());
     let mut report = ProxyReport { name: name.into(), phase: Phase::Pending, ..ProxyReport::default() };
@@ -89,7 +90,7 @@ fn kept(facts: &Facts<'_>, name: &str, status: &Status) -> ProxyReport {
     report
 }
 
-/// Pods' proxies: told of only when they refuse something.
+/// Returns the reports of pods' proxies, which are listed only if they reject something.
 fn exceptions(fleet: &dyn AnyFleet) -> Vec<ProxyReport> {
     let pods = fleet.ids().into_iter().filter(|id| matches!(id, ProxyId::Pod(_)));
     let exception = |id: ProxyId| {
@@ -105,7 +106,7 @@ fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// How a keeper's word on its proxy is told.
+/// Converts a keeper's phase into the report's phase.
 pub(crate) fn phase(phase: keeper::Phase) -> Phase {
     match phase {
         keeper::Phase::Starting => Phase::Starting,
@@ -116,7 +117,7 @@ pub(crate) fn phase(phase: keeper::Phase) -> Phase {
     }
 }
 
-/// A time in milliseconds since 1970, in whole seconds.
+/// Converts milliseconds since 1970 into a time in whole seconds.
 fn at_ms(ms: u64) -> Option<Time> {
     Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok().map(Time)
 }
@@ -141,7 +142,8 @@ fn conflict(plan: &str, listener: &str, lost: &Denied) -> Conflict {
     }
 }
 
-/// Whether all of the node's proxies run all of its Plans, and whether those may be relied on.
+/// Returns the condition `Programmed`: whether all proxies of the node run all of its Plans, and whether the
+/// hub's data is fresh.
 fn programmed(statuses: &Statuses, stale: bool) -> Verdict {
     let lost = statuses.values().filter(|s| !s.conflicts.is_empty()).count();
     let refused = statuses.values().find(|s| s.nacked > 0);
@@ -160,7 +162,7 @@ fn programmed(statuses: &Statuses, stale: bool) -> Verdict {
     Verdict { type_: ConditionType::Programmed, status, reason, message, generation: None }
 }
 
-/// When the report is written.
+/// Decides when the report is written.
 #[derive(Debug, Default)]
 pub struct Pace {
     last: Option<(Timestamp, NodeReportStatus)>,
@@ -169,7 +171,7 @@ pub struct Pace {
 // === impl Pace ===
 
 impl Pace {
-    /// How long `next` has to wait for its write; zero: it is due.
+    /// Returns how long to wait before writing `next`; zero if it is due.
     pub fn wait(&self, next: &NodeReportStatus, now: Timestamp) -> Duration {
         let Some((at, last)) = &self.last else { return Duration::ZERO };
         let since = Duration::try_from(now.duration_since(*at)).unwrap_or_default();
@@ -181,18 +183,19 @@ impl Pace {
         pause.saturating_sub(since)
     }
 
-    /// It was written, or tried in vain: the next attempt keeps the same pace.
+    /// Records a write attempt. A failed attempt counts as well, so retries keep the same pace.
     pub fn written(&mut self, report: NodeReportStatus, now: Timestamp) {
         self.last = Some((now, report));
     }
 
-    /// What was written last.
+    /// Returns the report of the last attempt.
     pub fn last(&self) -> NodeReportStatus {
         self.last.as_ref().map(|(_, report)| report.clone()).unwrap_or_default()
     }
 }
 
-/// The report without what changes all the time: those values are written with the next write, for which they are no reason.
+/// Returns the report without values that change all the time. These are written along with other changes,
+/// and do not cause a write.
 fn steady(report: &NodeReportStatus) -> NodeReportStatus {
     let mut report = report.clone();
     for proxy in &mut report.proxies {

@@ -1,4 +1,4 @@
-//! How far one Plan is on this node. Entry point: [`of_plan`].
+//! The status of one Plan on this node. Entry point: [`of_plan`].
 
 use portreeve_api::PlanType;
 use portreeve_api::model::Plan;
@@ -10,10 +10,10 @@ use crate::fleet::{Findings, Progress};
 use crate::translate::lacks;
 use crate::world::World;
 
-/// Conflicts at most.
+/// Maximum number of listed conflicts.
 const MAX_CONFLICTS: usize = 16;
 
-/// How far a Plan is; none when this node does not hold it.
+/// Returns the status of a Plan; `None` if this node does not hold it.
 pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
     let version = *world.held().get(&(PlanType::Plan, name.clone()))?;
     let mut status = PlanStatus { plan: name.to_string(), version: version.0, ..PlanStatus::default() };
@@ -24,14 +24,14 @@ pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
         (None, None) => return None,
     }
     match refused {
-        // Nobody knows which proxies it is for: the agent itself counts for them.
+        // An invalid Plan does not tell which proxies it applies to. The agent itself counts as one.
         Some(reason) if status.wanted == 0 => status.count(Progress::Refused(reason.to_owned())),
         _ => {}
     }
     Some(status)
 }
 
-/// Counts the proxies that a Plan is for. If its last version makes no sense, they have the one before it.
+/// Counts the proxies that a Plan applies to. If its newest version is invalid, they run the last valid one.
 fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (&Name, &Plan, Version)) {
     let refused = world.refused_plan(name).map(ToOwned::to_owned);
     let unmet = refused.or_else(|| lacks::workload(plan).told("its workload"));
@@ -51,7 +51,7 @@ fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (
     status.without_proxy = number(world.fleets().all().map(|fleet| fleet.bare(plan)).sum());
 }
 
-/// What counts in a status.
+/// Adds one proxy's data to a status.
 trait Count {
     fn count(&mut self, progress: Progress);
     fn take_census(&mut self, part: &Findings);
@@ -75,7 +75,8 @@ impl Count for PlanStatus {
         }
     }
 
-    /// The proxies of a node use the same endpoints: the one that is worst off speaks for all.
+    /// Takes the endpoint counts of the proxy with the lowest share of healthy endpoints. The proxies of a
+    /// node use the same endpoints, so the counts are not summed.
     fn take_census(&mut self, part: &Findings) {
         let census = part.census;
         let fewer = u64::from(census.healthy) * u64::from(self.endpoints)

@@ -1,5 +1,5 @@
-//! How the NodeProxies of this node are, in the form in which Plans are reported: the hub counts both in the same way.
-//! Entry point: [`of_proxies`].
+//! The status of this node's NodeProxies, in the same form as Plans' statuses, so that the hub counts both in
+//! the same way. Entry point: [`of_proxies`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,30 +13,32 @@ use super::{Statuses, cut};
 use crate::supervisor::Status;
 use crate::world::{ProxyId, World};
 
-/// How long an Envoy may take to connect before that is told, in milliseconds. It is one second on a machine that has time.
+/// Time in milliseconds after which an Envoy that has not connected is reported. An idle machine needs about
+/// one second.
 const SLOW_MS: u64 = 10_000;
 
-/// Keepers of this protocol and later ones tell whether Envoy serves.
+/// The first keeper protocol version that reports whether Envoy serves.
 const TELLS_SERVING: u32 = 3;
 
-/// Why a NodeProxy of another kind is not run.
+/// Message for a NodeProxy of an unsupported kind.
 const ENVOYS_ONLY: &str =
     "the agent runs Envoys only: update the agent, or give the NodeProxy an Envoy's settings";
 
-/// How a NodeProxy is.
+/// The state of a NodeProxy.
 enum Run {
-    /// Its Envoy runs as it is wanted.
+    /// Its Envoy runs with the wanted settings.
     Serves,
-    /// It is on its way.
+    /// Its Envoy is starting.
     Starts,
-    /// It can't, in words.
+    /// Its Envoy can't run. Contains the reason.
     Fails(String),
 }
 
-/// What is known of the proxies, and the present time in milliseconds since 1970.
+/// The world, and the current time in milliseconds since 1970.
 pub type Present<'a> = (&'a World, u64);
 
-/// How each wanted NodeProxy is, by the name under which the hub looks for it; `has_envoy`: this agent has one to start.
+/// Returns the status of each wanted NodeProxy, by the name that the hub uses for it. `has_envoy` tells
+/// whether the agent has an Envoy binary.
 pub fn of_proxies(keepers: &BTreeMap<String, Status>, has_envoy: bool, present: Present<'_>) -> Statuses {
     let (world, _) = present;
     let said = world.node_proxies().iter().filter_map(|(name, proxy)| {
@@ -58,7 +60,8 @@ pub fn of_proxies(keepers: &BTreeMap<String, Status>, has_envoy: bool, present: 
     said.collect()
 }
 
-/// What keeps the Envoy of the NodeProxy `name` from serving; [`None`] where it serves, is on its way or is to end.
+/// Returns why the Envoy of the NodeProxy `name` does not serve; [`None`] if it serves, is starting, or shall
+/// stop.
 pub fn trouble((name, kept): (&str, &Status), present: Present<'_>) -> Option<String> {
     if let Some(fault) = &kept.fault {
         return Some(fault.clone());
@@ -72,7 +75,7 @@ pub fn trouble((name, kept): (&str, &Status), present: Present<'_>) -> Option<St
     Some(format!("Envoy ends by itself: {end}"))
 }
 
-/// An Envoy that lives and never connected.
+/// Returns a message about an Envoy process that runs and has never connected.
 fn hangs((name, state): (&str, &State), (world, now_ms): Present<'_>) -> Option<String> {
     let waits = matches!(state.phase, Phase::Starting | Phase::Running) && !state.serves;
     let slow = now_ms.saturating_sub(state.started_ms?) > SLOW_MS;

@@ -1,4 +1,4 @@
-//! Statuses and reports as facts: a world, what its proxies said, and what follows.
+//! Statuses and reports for a world and its proxies' answers.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,10 +25,10 @@ use crate::world::{ProxyId, World};
 mod refused;
 mod strangers;
 
-/// A world with its proxies, and the book over it.
+/// A world with its proxies and its status book.
 struct Rig {
     world: World,
-    /// Streams so far.
+    /// Number of streams so far.
     streams: u64,
     book: Book,
     statuses: Statuses,
@@ -106,14 +106,14 @@ fn mk_pod(uid: &str, app: &str) -> Pod {
 // === impl Rig ===
 
 impl Rig {
-    /// With one NodeProxy `gw`, whose proxy is connected.
+    /// Returns a rig with one NodeProxy `gw`, whose proxy is connected.
     fn new() -> Self {
         let mut rig = Self::alone();
         rig.connect(&gateway("gw"));
         rig
     }
 
-    /// With one NodeProxy `gw`, whose proxy has not connected.
+    /// Returns a rig with one NodeProxy `gw`, whose proxy has not connected.
     fn alone() -> Self {
         let (book, statuses) = (Book::default(), Statuses::new());
         let mut rig = Self { world: World::new(Families::V4), streams: 0, book, statuses };
@@ -142,7 +142,7 @@ impl Rig {
         self.world.welcome::<EnvoyType>(self.streams, id);
     }
 
-    /// The proxy accepts all that it is sent of these types.
+    /// Lets the proxy accept all resources of these types.
     fn accept(&mut self, id: &ProxyId, types: &[EnvoyType]) {
         let view = self.world.open::<EnvoyType>(id).unwrap();
         for ty in types {
@@ -178,7 +178,7 @@ impl Rig {
         (**self.statuses.get(format!("A/ns/{plan}").as_str()).unwrap()).clone()
     }
 
-    /// Wanted, acked, nacked, unreachable, without a proxy.
+    /// Returns the counts wanted, acked, nacked, unreachable, and without a proxy.
     fn counts(&mut self, plan: &str) -> [u32; 5] {
         let s = self.status(plan);
         [s.wanted, s.acked, s.nacked, s.unreachable, s.without_proxy]

@@ -1,8 +1,8 @@
-//! One batch of changes to the files: new contents first under temporary names, synced together, then renamed. Entry
-//! point: [`commit`].
+//! Commits one batch of changes: new contents are written under temporary names, synced together, and
+//! renamed. Entry point: [`commit`].
 //!
-//! A crash at any point leaves each key with its old content or its new one. Watermark first, completeness last: see
-//! [`Key`].
+//! After a crash at any point, each key has either its old or its new content. The watermark is written first
+//! and the completeness mark last, see [`Key`].
 
 use std::io;
 
@@ -10,26 +10,27 @@ use super::disk::{Disk, TEMPORARY};
 use super::key::Key;
 use super::record::{Parts, seal};
 
-/// Files that are written before they are synced together: bounds the memory and the temporary files.
+/// Number of files that are synced together. Bounds the memory and the number of temporary files.
 const TOGETHER: usize = 64;
 
-/// A key's new content; none: it goes.
+/// A key's new content; `None` deletes the key.
 pub type Change = (Key, Option<Vec<u8>>);
 
-/// Names temporary files, each once: two agents may share a directory for a moment.
+/// Generates unique names for temporary files. Two agents may share a directory for a moment.
 #[derive(Debug)]
 pub struct Scribe {
     writer: u64,
     next: u64,
 }
 
-/// Makes all changes last, in the order of their keys.
+/// Writes all changes durably, in the order of their keys.
 ///
 /// # Errors
-/// What failed, on which file. Any of the changes may have been made; all of them may be tried again.
+/// Returns the file and the error. Any of the changes may have been made; all of them may be retried.
 pub fn commit(disk: &mut impl Disk, scribe: &mut Scribe, mut changes: Vec<Change>) -> Result<(), Failure> {
     changes.sort_by(|a, b| a.0.cmp(&b.0));
-    // The watermark goes before anything that it speaks of, and the word about all others after them.
+    // The watermark must be durable before the resources that it covers, and the completeness mark after
+    // them.
     let first = changes.partition_point(|(key, _)| *key <= Key::Watermark);
     let last = changes.partition_point(|(key, _)| *key < Key::Complete);
     let (rest, complete) = changes.split_at(last);
@@ -40,12 +41,12 @@ pub fn commit(disk: &mut impl Disk, scribe: &mut Scribe, mut changes: Vec<Change
     Ok(())
 }
 
-/// What went wrong.
+/// A failed file operation.
 #[derive(Debug)]
 pub struct Failure {
     /// The file, if it is known.
     pub file: Option<String>,
-    /// What the system said.
+    /// The system's error.
     pub error: io::Error,
 }
 
@@ -68,7 +69,7 @@ fn write(disk: &mut impl Disk, scribe: &mut Scribe, changes: &[&Change]) -> Resu
     let mut temporary = Vec::new();
     let done = try_write(disk, scribe, changes, &mut temporary);
     if done.is_err() {
-        // What can't be removed either is removed at the next start.
+        // Files that can't be removed now are removed at the next start.
         temporary.iter().for_each(|name| disk.remove(name).unwrap_or_default());
     }
     done
@@ -100,7 +101,7 @@ fn try_write(
 // === impl Scribe ===
 
 impl Scribe {
-    /// `writer` tells it from all others that may write to the same directory.
+    /// Creates a generator. `writer` must be unique among the writers of the directory.
     pub fn new(writer: u64) -> Self {
         Self { writer, next: 0 }
     }

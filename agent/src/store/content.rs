@@ -1,4 +1,4 @@
-//! What is in the files ([`Content`]), and all of it as it is found at a start ([`Restored`]).
+//! The contents of the store's files ([`Content`]), and the whole store as read at a start ([`Restored`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -15,45 +15,45 @@ use crate::claims::Owner;
 use crate::fleet::Kept;
 use crate::world::{Host, Sent};
 
-/// What is to be kept under a key. Encoded by the writer's thread, not by who has it.
+/// The value stored under a key. The writer's thread encodes it, not the caller.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// A resource of the hub: its version there, and its bytes.
+    /// A resource of the hub: its version and its bytes.
     Resource(Version, Bytes),
     /// A watermark's text.
     Watermark(Arc<str>),
-    /// The word that the hub has said everything.
+    /// The mark that the hub has sent everything.
     Complete,
     /// A pod.
     Pod(Pod),
     /// A host name's addresses.
     Host(Vec<IpAddr>),
-    /// What a proxy accepted of a Plan.
+    /// The resources that a proxy accepted of a Plan.
     Accepted(Vec<Kept>),
     /// A number.
     Number(u64),
 }
 
-/// Everything that a store holds.
+/// The content of a store.
 #[derive(Debug, Default)]
 pub struct Restored {
     /// The hub's resources.
     pub resources: BTreeMap<PlanType, Vec<Sent>>,
-    /// The highest watermark that was seen.
+    /// The highest watermark seen.
     pub watermark: Option<Arc<str>>,
-    /// The hub had said everything.
+    /// Whether the hub had sent everything.
     pub complete: bool,
     /// The node's pods.
     pub pods: Vec<Pod>,
     /// Addresses of host names.
     pub hosts: Vec<(Host, Vec<IpAddr>)>,
-    /// What each proxy had accepted of each Plan.
+    /// The resources that each proxy had accepted of each Plan.
     pub accepted: Vec<(Owner, Vec<Kept>)>,
-    /// The latest epoch that was reported under.
+    /// The latest epoch in which this node's agents reported.
     pub epoch: Option<u64>,
-    /// When the hub was heard last, in ms since the Unix epoch.
+    /// When a hub was last heard, in ms since the Unix epoch.
     pub heard_ms: Option<u64>,
-    /// Names of files that were there and can't be used.
+    /// Names of the files that can't be used.
     pub lost: BTreeSet<String>,
 }
 
@@ -93,7 +93,7 @@ struct PodRecord {
     node_proxy: Option<String>,
     #[prost(string, tag = "13")]
     service_account: String,
-    /// Records of earlier versions have none.
+    /// Unset in records of earlier versions.
     #[prost(string, optional, tag = "14")]
     static_uid: Option<String>,
     #[prost(btree_map = "string, string", tag = "15")]
@@ -114,7 +114,7 @@ struct AcceptedRecord {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct AcceptedResource {
-    /// The number of its type among those of its kind of proxy; of Envoys: 1 cluster, 2 assignment, 3 listener.
+    /// The type's number within its kind of proxy. For Envoy: 1 cluster, 2 assignment, 3 listener.
     #[prost(uint32, tag = "1")]
     kind: u32,
     #[prost(string, tag = "2")]
@@ -123,7 +123,7 @@ struct AcceptedResource {
     inputs: u64,
     #[prost(bytes = "bytes", tag = "4")]
     body: Bytes,
-    /// Records of earlier versions have none.
+    /// Unset in records of earlier versions.
     #[prost(fixed64, optional, tag = "5")]
     sources: Option<u64>,
 }
@@ -131,7 +131,7 @@ struct AcceptedResource {
 // === impl Content ===
 
 impl Content {
-    /// The bytes under the header.
+    /// Returns the content's encoding, without the file header.
     pub fn encode(self) -> Vec<u8> {
         match self {
             Self::Resource(version, body) => ResourceRecord { version: version.0, body }.encode_to_vec(),
@@ -152,7 +152,7 @@ impl Content {
 // === impl Restored ===
 
 impl Restored {
-    /// Takes a file's content in; none: it can't be understood.
+    /// Adds a file's content; `None` if it can't be decoded.
     pub fn take(&mut self, key: &Key, content: &[u8]) -> Option<()> {
         match key {
             Key::Watermark => self.watermark = Some(std::str::from_utf8(content).ok()?.into()),
@@ -177,13 +177,13 @@ impl Restored {
         Some(())
     }
 
-    /// Whether there was a file of a resource of this type that can't be used.
+    /// Returns whether an unusable file held a resource of this type.
     pub fn lost_any(&self, ty: PlanType) -> bool {
         let word = Key::Resource(ty, "".into()).word();
         self.lost.iter().any(|file| file.split('-').next() == Some(word))
     }
 
-    /// Whether there was a file under this key that can't be used.
+    /// Returns whether the file of this key is unusable.
     pub fn lost(&self, key: &Key) -> bool {
         self.lost.contains(&key.file())
     }

@@ -1,4 +1,4 @@
-//! The files underneath: a small trait, so that a test can lose what was not synced, and the real directory.
+//! The store's file operations: a trait, so that tests can lose unsynced data, and the real directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,79 +8,81 @@ use std::path::{Path, PathBuf};
 use super::record;
 use crate::turn;
 
-/// Marks a file that is being written; what bears it at a start is left from a crash.
+/// Suffix of a file that is being written. Files with it at a start are left over from a crash.
 pub const TEMPORARY: &str = ".tmp";
 
-/// One flat directory of small files. Nothing lasts before it is synced: contents by [`Disk::sync`], names by
-/// [`Disk::sync_names`].
+/// A flat directory of small files. Changes are durable only after a sync: contents by [`Disk::sync`], names
+/// by [`Disk::sync_names`].
 pub trait Disk: Send + 'static {
-    /// The names of all files.
+    /// Returns the names of all files.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     fn list(&mut self) -> io::Result<Vec<String>>;
 
-    /// A file's bytes.
+    /// Returns a file's bytes.
     ///
     /// # Errors
-    /// What the system says, or that it is longer than any file of the store.
+    /// Returns the system's error, or an error if the file is longer than any file of the store.
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
 
-    /// Makes a file that is not there yet.
+    /// Creates a file; fails if it exists.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     fn create(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes the contents of files last.
+    /// Syncs the contents of files.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     fn sync(&mut self, names: &[String]) -> io::Result<()>;
 
-    /// Gives a file another name, in place of whatever had it.
+    /// Renames a file, replacing any file with the new name.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Removes a file; one that is not there is removed.
+    /// Removes a file. A missing file is not an error.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 
-    /// Makes names last: what was created, renamed and removed.
+    /// Syncs the directory: created, renamed and removed names.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the system's error.
     fn sync_names(&mut self) -> io::Result<()>;
 }
 
-/// A directory of the file system, readable by the agent's user alone: secrets may be in it.
+/// A directory that only the agent's user can read, because it may contain secrets.
 pub struct Directory {
     path: PathBuf,
-    /// The socket of the agent whose turn it was when this began, which is the one that this is for; none: nobody takes turns here.
+    /// The inode of the turn socket when this value was created, which identifies this agent's turn; `None`
+    /// if there is no such socket.
     turn: Option<u64>,
 }
 
-/// More files than this are synced together with their file system: one commit instead of one for each.
+/// If more files than this must be synced, their whole file system is synced: one commit instead of one per
+/// file.
 const SYNC_TOGETHER: usize = 16;
 
 // === impl Directory ===
 
 impl Directory {
-    /// The directory at `path`, which is made when it is needed.
+    /// Returns the directory at `path`, which is created when it is first used.
     pub fn new(path: impl AsRef<Path>) -> Self {
         let path = path.as_ref().to_owned();
         Self { turn: socket_in(&path), path }
     }
 
-    /// That no other agent has taken this one's turn, which an agent that was stopped meanwhile can't have noticed: what it still had
-    /// to write is older than what is there.
+    /// Checks that no other agent has taken over the directory. An agent that was suspended meanwhile can't
+    /// have noticed a takeover, and its pending writes are older than the files there.
     ///
     /// # Errors
-    /// Another has: [`io::ErrorKind::ResourceBusy`].
+    /// Returns [`io::ErrorKind::ResourceBusy`] if another agent has taken over.
     fn is_ours(&self) -> io::Result<()> {
         match (self.turn, socket_in(&self.path)) {
             (Some(turn), Some(now)) if now != turn => Err(io::ErrorKind::ResourceBusy.into()),
@@ -97,8 +99,9 @@ impl Directory {
     }
 }
 
-/// The number of the socket by which agents take turns, which is another's as soon as another has the turn: an agent keeps its own
-/// open until it has been asked.
+/// Returns the inode of the socket by which agents take turns. It changes when another agent takes over. The
+/// inode is not reused meanwhile, because an agent keeps its own socket open until it has been asked to hand
+/// over.
 fn socket_in(directory: &Path) -> Option<u64> {
     Some(fs::symlink_metadata(directory.join(turn::SOCKET)).ok()?.ino())
 }
@@ -109,7 +112,7 @@ impl Disk for Directory {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            // The agents' own, by which they take turns.
+            // The agents' turn socket is not a file of the store.
             if !entry.file_type()?.is_socket() {
                 names.push(entry.file_name().to_string_lossy().into_owned());
             }

@@ -1,4 +1,4 @@
-//! What the store holds one file for ([`Key`]), and how that file is called.
+//! The key of each file of the store ([`Key`]), and the file's name.
 
 use portreeve_api::PlanType;
 use portreeve_xds::Name;
@@ -8,10 +8,10 @@ use crate::claims::Owner;
 use crate::translate::ProxyKind;
 use crate::world::{Host, ProxyId};
 
-/// What a file is about.
+/// The subject of a file. Changes are written in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// The highest watermark that was seen. First of all: a resource on disk must never be newer than it.
+    /// The highest watermark seen. First in order: no resource on disk may be newer than the watermark.
     Watermark,
     /// A resource of the hub.
     Resource(PlanType, Name),
@@ -19,23 +19,23 @@ pub enum Key {
     Pod(Name),
     /// A host name's addresses.
     Host(Host),
-    /// What a proxy accepted of a Plan.
+    /// The resources that a proxy accepted of a Plan.
     Accepted(Owner),
-    /// The epoch of what this node's agents reported last.
+    /// The latest epoch in which this node's agents reported.
     Epoch,
-    /// When the hub was heard last.
+    /// When a hub was last heard.
     Heard,
-    /// The hub has said everything once. Last of all: it is a word about the others.
+    /// The mark that the hub has sent everything. Last in order, because it covers all other files.
     Complete,
 }
 
-/// Between the parts of a key's text; no name holds it.
+/// Separates the parts of a key's text. No name contains it.
 const SEPARATOR: char = '\0';
 
 // === impl Key ===
 
 impl Key {
-    /// The number of its kind in a file's header. Numbers are never reused.
+    /// Returns the number of the key's kind in the file header. Numbers are never reused.
     pub fn kind(&self) -> u32 {
         match self {
             Self::Watermark => 1,
@@ -57,7 +57,7 @@ impl Key {
         }
     }
 
-    /// Its text within its kind.
+    /// Returns the key's text, unique within its kind.
     pub fn text(&self) -> String {
         match self {
             Self::Watermark | Self::Epoch | Self::Heard | Self::Complete => String::new(),
@@ -67,7 +67,7 @@ impl Key {
         }
     }
 
-    /// The key of a kind and a text; none: there is no such kind, or the text is not one of it.
+    /// Parses a key from its kind and text; `None` if the kind is unknown or the text is invalid.
     pub fn read(kind: u32, text: &str) -> Option<Self> {
         let resource = |ty| Some(Self::Resource(ty, text.into()));
         match kind {
@@ -89,12 +89,13 @@ impl Key {
         }
     }
 
-    /// The file's name: the kind in words, and a hash of the text (names may hold slashes, and be long).
+    /// Returns the file's name: the kind's name and a hash of the text, because names may be long and contain
+    /// slashes.
     pub fn file(&self) -> String {
         format!("{}-{:032x}", self.word(), xxh3_128(self.text().as_bytes()))
     }
 
-    /// Its kind in words.
+    /// Returns the name of the key's kind.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Watermark => "watermark",
@@ -117,7 +118,8 @@ impl Key {
     }
 }
 
-/// An owner's text: with the kind of proxy in front, unless that is Envoy. (Version 0.1.0 knew no other kind.)
+/// Returns an owner's text. It starts with the kind of proxy, except for Envoy, because version 0.1.0 knew no
+/// other kind.
 fn text_of(owner: &Owner) -> String {
     let kind = match owner.kind {
         ProxyKind::Envoy => String::new(),

@@ -1,5 +1,4 @@
-//! Reading the whole directory at a start: what can be used is used, what can't is put aside and reported. Entry
-//! point: [`load`].
+//! Reads the whole directory at a start. Unusable files are moved aside and reported. Entry point: [`load`].
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,23 +8,23 @@ use super::key::Key;
 use super::problem::Problem;
 use super::record::{self, Flaw};
 
-/// Ends the name of a file that was put aside.
+/// Suffix of a file that was moved aside.
 const ASIDE: &str = ".bad";
-/// Files that are kept aside at most: evidence, not an archive.
+/// Maximum number of files kept aside. They are for diagnosis, not an archive.
 const KEPT_ASIDE: usize = 16;
 
-/// What a directory holds.
+/// The content of a directory.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Key and content of every file that can be used.
+    /// Key and content of every usable file.
     pub records: Vec<(Key, Vec<u8>)>,
-    /// Names of files that were there and can't be used.
+    /// Names of the unusable files.
     pub lost: BTreeSet<String>,
-    /// One for each file that can't be used, and for a directory that can't be read.
+    /// One problem per unusable file, and one for an unreadable directory.
     pub problems: Vec<Problem>,
 }
 
-/// Reads every file; `place` is what the directory is called in messages.
+/// Reads every file. `place` is the directory's name in messages.
 pub fn load(disk: &mut impl Disk, place: &Path) -> Found {
     let mut found = Found::default();
     let mut names = match disk.list() {
@@ -45,7 +44,7 @@ pub fn load(disk: &mut impl Disk, place: &Path) -> Found {
     }
     for name in names.iter().filter(|name| !name.ends_with(ASIDE)) {
         if name.ends_with(TEMPORARY) {
-            // Left from a crash, or another agent's that will try again.
+            // The file is left over from a crash, or belongs to another agent that will retry.
             disk.remove(name).unwrap_or_default();
         } else {
             take(disk, place, name, &mut found);
@@ -59,7 +58,7 @@ fn take(disk: &mut impl Disk, place: &Path, name: &str, found: &mut Found) {
         Err(error) => format!("can't be read: {error}; it is passed over"),
         Ok(bytes) => match read(name, &bytes) {
             Ok(record) => return found.records.push(record),
-            // Somebody else's: not ours to move.
+            // The file is not one of the store's, so it is not moved.
             Err(Flaw::Foreign) => format!("{}; it is passed over, move it elsewhere", Flaw::Foreign),
             Err(flaw) => format!("{flaw}; {}", put_aside(disk, name)),
         },
@@ -70,25 +69,26 @@ fn take(disk: &mut impl Disk, place: &Path, name: &str, found: &mut Found) {
 
 fn read(name: &str, bytes: &[u8]) -> Result<(Key, Vec<u8>), Flaw> {
     let parts = record::unseal(bytes).map_err(|flaw| match flaw {
-        // A file system may bring a file back full of zeros: by its name it is ours.
+        // After a crash, a file system may fill a file with zeros. The name shows that it is one of the
+        // store's.
         Flaw::Foreign if is_ours(name) => Flaw::Corrupt,
         flaw => flaw,
     })?;
     let key = Key::read(parts.kind, parts.key).ok_or(Flaw::Unreadable)?;
-    // A whole file under another one's name: somebody copied it.
+    // The file is intact but has the wrong name: it is a copy.
     if key.file() != name {
         return Err(Flaw::Foreign);
     }
     Ok((key, parts.content.to_vec()))
 }
 
-/// Whether a name is one that [`Key::file`] makes.
+/// Returns whether [`Key::file`] could have made this name.
 fn is_ours(name: &str) -> bool {
     let hash = name.rsplit_once('-').map(|(_, hash)| hash);
     hash.is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Renames a file that can't be used, and says what became of it and of what was in it.
+/// Moves an unusable file aside. Returns a message about the file and the loss of its content.
 fn put_aside(disk: &mut impl Disk, name: &str) -> String {
     let aside = format!("{name}{ASIDE}");
     match disk.rename(name, &aside) {

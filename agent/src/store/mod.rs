@@ -1,9 +1,9 @@
-//! The last known good on disk: what the hub sent, the node's pods, and the bytes that each proxy accepted. Entry
-//! point: [`open`].
+//! The last known good state on disk: the hub's resources, the node's pods, and the resources that each proxy
+//! accepted, byte for byte. Entry point: [`open`].
 //!
-//! Small checksummed files, one for each [`Key`], written behind by a thread of their own ([`Saver`]). No embedded
-//! database: it would lock out the second agent of a surge update. Each file is whole or not there; a file that can't be
-//! used costs what is in it and nothing else.
+//! The store consists of small files with checksums, one per [`Key`], written in the background by a thread
+//! ([`Saver`]). An embedded database is not used, because it would lock out the second agent during a surge
+//! update. Each file is either complete or absent, and an unusable file loses only its own content.
 
 use std::path::Path;
 
@@ -26,10 +26,10 @@ pub use writer::Saver;
 use disk::{Directory, Disk};
 use record::Flaw;
 
-/// Reads a store and starts writing to it. What is wrong with it is logged, and told by [`Saver::problems`].
+/// Reads a store and starts its writer. Problems are logged and listed by [`Saver::problems`].
 ///
 /// # Errors
-/// The thread can't be started; never for what is, or is not, in the directory.
+/// Returns an error if the thread can't be started. Missing or unusable files are not an error.
 pub fn open(directory: &Path) -> std::io::Result<(Saver, Restored)> {
     open_on(Directory::new(directory), directory)
 }

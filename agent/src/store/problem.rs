@@ -1,14 +1,14 @@
-//! What can be wrong with a store: [`Problem`].
+//! A problem with the store: [`Problem`].
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Something that is wrong with the store.
+/// A problem with the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The file, or the directory.
     pub file: PathBuf,
-    /// What, why, and what to do.
+    /// The problem, its cause, and the remedy.
     pub text: String,
 }
 

@@ -15,34 +15,34 @@ use std::fmt;
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// What every file of the store begins with.
+/// The first bytes of every file of the store.
 const MAGIC: [u8; 8] = *b"prstate\n";
-/// The format that this agent writes, and the only one that it reads.
+/// The format version that this agent writes, and the only one that it reads.
 const FORMAT: u32 = 1;
-/// Bytes of the header.
+/// Length of the header in bytes.
 const HEADER: usize = 32;
-/// No file is longer: what is longer is not read into memory.
+/// Maximum length of a file in bytes. Longer files are not read into memory.
 pub const LONGEST: u64 = 64 << 20;
 
 /// Why a file can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// It does not begin like a file of the store.
+    /// The file does not start like a file of the store.
     Foreign,
-    /// Another agent version wrote it, in this format.
+    /// Another agent version wrote the file, in this format version.
     Format(u32),
-    /// It has so many bytes of so many.
+    /// The file is truncated: its length, and the length that it should have.
     Torn(usize, usize),
-    /// Its bytes are not those that were written.
+    /// The checksum does not match.
     Corrupt,
-    /// It is whole, and says nothing that this agent understands.
+    /// The file is intact, but this agent can't decode its content.
     Unreadable,
 }
 
 /// A file's parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts<'a> {
-    /// Number of the kind.
+    /// The number of the key's kind.
     pub kind: u32,
     /// The key's text.
     pub key: &'a str,
@@ -50,7 +50,7 @@ pub struct Parts<'a> {
     pub content: &'a [u8],
 }
 
-/// The bytes of a file.
+/// Encodes a file.
 pub fn seal(parts: &Parts<'_>) -> Vec<u8> {
     let (key, content) = (parts.key.as_bytes(), parts.content);
     let mut out = Vec::with_capacity(HEADER + key.len() + content.len());
@@ -66,10 +66,10 @@ pub fn seal(parts: &Parts<'_>) -> Vec<u8> {
     out
 }
 
-/// Reads a file's bytes.
+/// Decodes a file.
 ///
 /// # Errors
-/// Why they can't be used.
+/// Returns why the file can't be used.
 pub fn unseal(bytes: &[u8]) -> Result<Parts<'_>, Flaw> {
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
         return Err(Flaw::Foreign);
@@ -95,7 +95,7 @@ pub fn unseal(bytes: &[u8]) -> Result<Parts<'_>, Flaw> {
     Ok(Parts { kind: number(bytes, 12), key, content })
 }
 
-/// The checksum of a whole file, its own place left out.
+/// Returns the checksum of a whole file, without the checksum's own bytes.
 fn checksum(bytes: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(&bytes[8..24]);
@@ -109,7 +109,8 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(four)
 }
 
-/// A length; what is too long for the format is cut to a length that no reader finds whole.
+/// Converts a length. A length that is too large for the format is capped, so that readers find the file
+/// truncated.
 fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }

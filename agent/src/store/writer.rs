@@ -1,8 +1,8 @@
-//! Writing behind: the newest content of each key waits in a map, and a thread of its own takes it to the disk. Entry
-//! point: [`Saver`].
+//! Writes in the background: the newest content of each key waits in a map, and a thread writes it to the
+//! disk. Entry point: [`Saver`].
 //!
-//! Nobody who saves ever waits for the disk. What waits is bounded by the keys that exist. A disk that can't be written
-//! is tried again with backoff, and said so.
+//! Saving never waits for the disk. The number of waiting changes is bounded by the number of keys. A failed
+//! write is retried with backoff and reported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -18,50 +18,51 @@ use super::disk::Disk;
 use super::key::Key;
 use super::problem::Problem;
 
-/// How long changes are gathered after a batch: endpoints that come and go cost one sync together.
+/// How long changes are collected after a batch, so that many changes of endpoints share one sync.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// First and longest pause after a disk that could not be written.
+/// First and longest pause after a failed write.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// Saves what the agent learns; clones save to the same store. The default saves nothing.
+/// Saves the agent's state. Clones save to the same store. The default saves nothing.
 #[derive(Clone, Default)]
 pub struct Saver(Option<Arc<Handle>>);
 
-/// Ends the thread once nobody saves any more; what waits is still written.
+/// Stops the thread when the last clone is dropped. Waiting changes are still written, unless the last write
+/// failed.
 struct Handle(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write, or somebody is in a hurry.
+    /// Signals that there are changes to write or that a flush waits.
     work: Condvar,
-    /// A batch was written, or could not be.
+    /// Signals that a batch was written or has failed.
     done: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<Key, Option<Content>>,
-    /// A batch is on its way to the disk.
+    /// A batch is being written.
     writing: bool,
-    /// Batches that were tried.
+    /// Number of batches tried so far.
     tried: u64,
-    /// Somebody waits for the batch of this number: no pause before it.
+    /// A flush waits for the batch with this number, so there is no pause before it.
     hurry: u64,
     closed: bool,
-    /// What could not be read at the start.
+    /// Problems found while reading the store at the start.
     found: Vec<Problem>,
-    /// Why the last batch could not be written.
+    /// Why the last batch failed; `None` if it succeeded.
     failing: Option<Problem>,
 }
 
-/// The thread.
+/// State of the writer's thread.
 struct Writer<D> {
     shared: Arc<Shared>,
     disk: D,
     place: PathBuf,
     scribe: Scribe,
-    /// A hash of what the disk holds of each key: what is there already is not written again.
+    /// Hashes of the contents on disk. Unchanged contents are not written again.
     held: HashMap<Key, u64>,
     pause: Duration,
 }
@@ -69,10 +70,11 @@ struct Writer<D> {
 // === impl Saver ===
 
 impl Saver {
-    /// Starts a thread that writes to `disk`, which is called `place` and holds `records` already.
+    /// Starts a thread that writes to `disk`. `place` is the disk's name in messages, and `records` are its
+    /// present contents.
     ///
     /// # Errors
-    /// The thread can't be started.
+    /// Returns an error if the thread can't be started.
     pub fn start(
         disk: impl Disk,
         place: PathBuf,
@@ -89,12 +91,12 @@ impl Saver {
         Ok(Self(Some(Arc::new(Handle(shared)))))
     }
 
-    /// Keeps `content` under `key`, in place of what was there.
+    /// Saves `content` under `key`, replacing any previous content.
     pub fn put(&self, key: Key, content: Content) {
         self.change(key, Some(content));
     }
 
-    /// Keeps nothing under `key` any more.
+    /// Deletes the content under `key`.
     pub fn remove(&self, key: Key) {
         self.change(key, None);
     }
@@ -105,15 +107,15 @@ impl Saver {
         handle.0.work.notify_all();
     }
 
-    /// Waits until all that was saved before is on the disk. Blocks.
+    /// Waits until all earlier changes are on the disk. Blocks.
     ///
     /// # Errors
-    /// It is not there when `patience` is over, or can't be written: why.
+    /// Returns why the changes are not on the disk, if writing fails or takes longer than `patience`.
     pub fn flush(&self, patience: Duration) -> Result<(), Problem> {
         self.0.as_ref().map_or(Ok(()), |handle| handle.0.flush(patience))
     }
 
-    /// What is wrong: files that could not be read at the start, and why the disk can't be written now.
+    /// Returns the current problems: files that could not be read at the start, and a failing disk.
     pub fn problems(&self) -> Vec<Problem> {
         let Some(handle) = &self.0 else { return Vec::new() };
         let state = handle.0.lock();
@@ -131,7 +133,7 @@ impl Shared {
     fn flush(&self, patience: Duration) -> Result<(), Problem> {
         let end = Instant::now() + patience;
         let mut state = self.lock();
-        // The next batch that is begun has all that waits now.
+        // The next batch to start contains everything that waits now.
         let wanted = state.tried + u64::from(state.writing) + 1;
         state.hurry = state.hurry.max(wanted);
         self.work.notify_all();
@@ -170,7 +172,8 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Waits for something to write and for the end of the pause that follows each batch; none: the end.
+    /// Waits for changes, and for the end of the pause after the last batch. Returns `None` when the saver is
+    /// closed and nothing waits or the last write failed.
     fn next(&mut self) -> Option<BTreeMap<Key, Option<Content>>> {
         let shared = self.shared.clone();
         let mut state = shared.lock();
@@ -198,7 +201,7 @@ impl<D: Disk> Writer<D> {
         }
         let sums: Vec<_> =
             changes.iter().map(|(key, content)| (key.clone(), content.as_deref().map(xxh3_64))).collect();
-        // Until it is done, nobody knows what the disk holds of these.
+        // Until the batch is done, the disk's content under these keys is unknown.
         for (key, _) in &sums {
             self.held.remove(key);
         }
@@ -210,12 +213,12 @@ impl<D: Disk> Writer<D> {
     fn differs(&self, key: &Key, content: &Option<Vec<u8>>) -> bool {
         match content {
             Some(content) => self.held.get(key) != Some(&xxh3_64(content)),
-            // What is not held may still be there, after a failure.
+            // A key without a hash may still have a file, after a failed write.
             None => true,
         }
     }
 
-    /// What could not be written waits again, unless something newer does.
+    /// Handles the outcome of a batch. Changes that failed wait again, unless newer ones have replaced them.
     fn settle(&mut self, batch: BTreeMap<Key, Option<Content>>, outcome: Result<(), Failure>) {
         let shared = self.shared.clone();
         let mut state = shared.lock();

@@ -1,4 +1,5 @@
-//! The addresses that a listener binds, the same for every kind of proxy: [`Bind`], by the [`Families`] that the proxy has.
+//! The addresses that a listener binds ([`Bind`]), by the proxy's address families ([`Families`]). Shared by
+//! all kinds of proxies.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,20 +23,20 @@ pub enum Families {
 /// Addresses of one network namespace, by family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bind {
-    /// Those of IPv4.
+    /// IPv4 addresses.
     pub v4: Part<Ipv4Addr>,
-    /// Those of IPv6.
+    /// IPv6 addresses.
     pub v6: Part<Ipv6Addr>,
 }
 
 /// Addresses of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part<A> {
-    /// None.
+    /// No address.
     Nothing,
-    /// All of them: the wildcard address.
+    /// All addresses: the wildcard address.
     Any,
-    /// This one.
+    /// One address.
     One(A),
 }
 
@@ -44,17 +45,17 @@ pub enum Part<A> {
 impl Bind {
     const NOTHING: Self = Self { v4: Part::Nothing, v6: Part::Nothing };
 
-    /// Every address of the families that a proxy has.
+    /// Returns every address of the proxy's families.
     pub fn wildcard(families: Families) -> Self {
         Self::in_families(families, Part::Any, Part::Any)
     }
 
-    /// The loopback address of each family that a proxy has.
+    /// Returns the loopback address of each of the proxy's families.
     pub fn loopback(families: Families) -> Self {
         Self::in_families(families, Part::One(Ipv4Addr::LOCALHOST), Part::One(Ipv6Addr::LOCALHOST))
     }
 
-    /// One address, or all of its family if it is unspecified.
+    /// Returns one address, or all addresses of its family if it is unspecified.
     pub fn one(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) if ip.is_unspecified() => Self { v4: Part::Any, ..Self::NOTHING },
@@ -64,10 +65,10 @@ impl Bind {
         }
     }
 
-    /// What a listener's socket asks for, of a proxy with these families.
+    /// Returns the addresses that a listener's socket asks for on a proxy with these families.
     ///
     /// # Errors
-    /// In words: the socket's scope is not known, or its address is none that the proxy can have.
+    /// Returns an error message if the scope is unknown, or if the proxy can't have the address.
     pub fn of(socket: &Socket, families: Families) -> Result<Self, String> {
         match socket.scope {
             Scope::Wildcard => Ok(Self::wildcard(families)),
@@ -100,7 +101,7 @@ impl Bind {
         }
     }
 
-    /// Whether two sockets with the same port would get the same traffic.
+    /// Returns whether two sockets with the same port would receive the same traffic.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.v4.overlaps(&other.v4) || self.v6.overlaps(&other.v6)
     }

@@ -1,4 +1,4 @@
-//! The endpoints that a cluster may use, the same for every kind of proxy. Entry point: [`candidates`].
+//! The endpoints that a cluster may use, shared by all kinds of proxies. Entry point: [`candidates`].
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,29 +14,29 @@ use super::sources::{self, Found};
 /// An endpoint that a cluster may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Address in the proxy's family.
+    /// The endpoint's address, in the proxy's family.
     pub ip: IpAddr,
-    /// Port of the traffic.
+    /// The port for traffic.
     pub port: NonZeroU16,
-    /// Creation of its pod in ms since the Unix epoch; `None` for what is not a pod.
+    /// When the endpoint's pod was created, in ms since the Unix epoch; `None` if it is not a pod.
     pub created_ms: Option<i64>,
-    /// When its pod was asked to go; `None` while it stays.
+    /// When its pod started terminating, in ms since the Unix epoch; `None` if it does not terminate.
     pub terminating_ms: Option<i64>,
-    /// Its health check failed.
+    /// The endpoint's health check failed.
     pub failed: bool,
-    /// Nobody checks it, and it may be gone for long.
+    /// The endpoint has no health check, and the hub's data about it is stale.
     pub stale: bool,
-    /// The port at which the proxy checks it by itself; `None`: it doesn't.
+    /// The port at which the proxy itself checks the endpoint; `None` if it does not.
     pub proxy_check: Option<NonZeroU16>,
 }
 
-/// The endpoints of a cluster, each address and port once; `None` while a source is not known yet. Addresses that the
-/// proxy can't reach for want of their family are left out: a key's winner must be one that it can.
+/// Returns the endpoints of a cluster, each address and port once; `None` while a source is not known yet.
+/// Addresses of a family that the proxy lacks are left out, so that a key's endpoint is always reachable.
 pub fn candidates(request: &Request<'_>, cluster: &Cluster, lookup: &dyn Lookup) -> Option<Vec<Candidate>> {
     let mut all: BTreeMap<(IpAddr, NonZeroU16), Candidate> = BTreeMap::new();
     for source in &cluster.endpoints {
         let found = sources::found(request.plan, source, lookup)?;
-        // A source without a port is refused with its cluster.
+        // The translation rejects clusters with such a source.
         let Some(port) = source.port else { continue };
         let check = cluster.check_of(source).zip(source.health_port);
         let reading = Reading { families: request.families, port, check, lookup };
@@ -48,11 +48,11 @@ pub fn candidates(request: &Request<'_>, cluster: &Cluster, lookup: &dyn Lookup)
     Some(all.into_values().collect())
 }
 
-/// How the endpoints of one source are read.
+/// The settings for reading the endpoints of one source.
 struct Reading<'a> {
     families: Families,
     port: NonZeroU16,
-    /// The check and its port; `None`: they are not checked.
+    /// The health check and its port; `None` if the endpoints are not checked.
     check: Option<(&'a HealthCheck, NonZeroU16)>,
     lookup: &'a dyn Lookup,
 }
@@ -98,15 +98,16 @@ impl Reading<'_> {
 // === impl Candidate ===
 
 impl Candidate {
-    /// One of an address, about which nothing is known.
+    /// Returns a candidate with only an address and a port.
     fn new(ip: IpAddr, port: NonZeroU16) -> Self {
         let (created_ms, terminating_ms) = (None, None);
         let (failed, stale, proxy_check) = (false, false, None);
         Self { ip, port, created_ms, terminating_ms, failed, stale, proxy_check }
     }
 
-    /// Of two that share address and port (pods on the host network, an address that is named twice): the one that
-    /// stays, then the older, whatever the order in which they were found. What is known against either of equals counts.
+    /// Merges two candidates with the same address and port, such as pods on the host network. A pod that
+    /// does not terminate wins over one that does, then the older one wins, independent of the order. For
+    /// equal ones, a failed check of either counts.
     fn merged(self, other: Self) -> Self {
         let merit =
             |c: &Self| (c.terminating_ms.is_some(), c.created_ms, std::cmp::Reverse(c.terminating_ms));
@@ -123,13 +124,13 @@ impl Candidate {
     }
 }
 
-/// The address of an endpoint that a proxy uses: its own primary family first.
+/// Returns the address of an endpoint that a proxy uses, preferably of the proxy's primary family.
 pub(crate) fn pick(families: Families, ips: &[IpAddr]) -> Option<IpAddr> {
     one_family(families, ips.to_vec()).into_iter().next()
 }
 
-/// The addresses of one host that a proxy uses: those of its primary family, and only without any those of the other.
-/// Both would count one host twice.
+/// Returns the addresses of one host that a proxy uses: those of its primary family, or those of the other
+/// family if there are none. Using both would count the host twice.
 fn one_family(families: Families, ips: Vec<IpAddr>) -> Vec<IpAddr> {
     let v6_first = matches!(families, Families::V6 | Families::DualV6First);
     let (primary, other): (Vec<_>, Vec<_>) = ips.into_iter().partition(|ip| ip.is_ipv6() == v6_first);

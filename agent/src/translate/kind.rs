@@ -1,4 +1,4 @@
-//! The kinds of proxies that Plans may ask for: [`ProxyKind`].
+//! The kinds of proxies that a Plan may apply to: [`ProxyKind`].
 
 use portreeve_api::model::{self, Workload};
 
@@ -17,12 +17,12 @@ impl ProxyKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Envoy, Self::L7mp];
 
-    /// The kind that a workload asks for, Envoy if it asks for none.
+    /// Returns the kind that a workload asks for; Envoy if it names none.
     pub fn of_workload(workload: &Workload) -> Self {
         workload.proxy_kind.map_or(Self::Envoy, Self::from)
     }
 
-    /// The kind in one word. The store's files carry it, so it never changes.
+    /// Returns the kind's name in the store's files, so it never changes.
     pub fn word(self) -> &'static str {
         match self {
             Self::Envoy => "envoy",

@@ -1,15 +1,16 @@
-//! What a Plan asks for that the agent does not know ([`Lacks`]); of its workload: [`workload`].
+//! Fields of a Plan that the agent does not support ([`Lacks`]). [`workload`] checks the Plan's workload.
 //!
-//! Each message is taken apart without `..`: a new field does not compile until somebody decides whether it is translated,
-//! harmless, or refused. A field that only a newer hub knows can't be seen: that hub names it in `needs`.
+//! Each message is destructured without `..`, so that a new field does not compile until it is translated,
+//! declared harmless, or rejected. Fields that only a newer hub knows are not visible here: that hub lists
+//! them in `needs`.
 
 use portreeve_api::model::{Plan, Selector, Workload};
 
-/// What is not supported, as paths of fields, with the value where the field has others that are supported.
+/// Unsupported fields as paths, with the value if other values of the field are supported.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Lacks(Vec<String>);
 
-/// What a Plan asks of the proxies that take it.
+/// Returns the unsupported fields of a Plan's workload.
 pub fn workload(plan: &Plan) -> Lacks {
     let mut lacks = Lacks::default();
     let Workload { namespace: _, selector, proxy_name, node_name, proxy_kind: _, service_group } =
@@ -25,12 +26,13 @@ pub fn workload(plan: &Plan) -> Lacks {
 // === impl Lacks ===
 
 impl Lacks {
-    /// Whether everything is supported.
+    /// Returns whether everything is supported.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What it is, why it is refused, and what to do; `of`: who asks for it.
+    /// Returns a message with the unsupported fields and the remedy; `None` if everything is supported. `of`
+    /// names what asks for them.
     pub fn told(&self, of: &str) -> Option<String> {
         let version = env!("CARGO_PKG_VERSION");
         (!self.is_empty()).then(|| {
@@ -52,7 +54,8 @@ impl Lacks {
         self.when(value.is_some(), field);
     }
 
-    /// No feature was added since version 0.1.0.
+    /// Adds the features that the hub lists in `needs`. None was added since version 0.1.0, so all of them
+    /// are unsupported.
     pub(super) fn needs(&mut self, needs: &[String]) {
         self.0.extend(needs.iter().cloned());
     }

@@ -1,9 +1,10 @@
-//! From Plans to a proxy's own configuration: pure.
+//! Translates Plans into proxies' own configuration. This module is pure.
 //!
-//! A folder for each kind of proxy ([`envoy`]), and beside it what all kinds share: what is translated ([`request`]),
-//! what a listener binds ([`bind`]), what endpoint sources stand for ([`sources`]), a cluster's endpoints ([`candidates`])
-//! and their order under a key ([`rank`]), what is refused ([`lacks`]) and what is told ([`outcome`]). What differs is behind
-//! one trait ([`model`]). Names are qualified by the Plan, so that they need not be unique across custom resources.
+//! Each kind of proxy has a folder ([`envoy`]). Shared by all kinds are the input ([`request`]), the bound
+//! addresses ([`bind`]), endpoint sources ([`sources`]), a cluster's endpoints ([`candidates`]) and their
+//! order under a key ([`rank`]), unsupported fields ([`lacks`]) and findings ([`outcome`]). One trait hides
+//! the differences ([`model`]). Resource names are qualified by the Plan, so that names need not be unique
+//! across custom resources.
 
 pub mod bind;
 pub mod candidates;

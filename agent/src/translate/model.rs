@@ -1,4 +1,4 @@
-//! What the agent knows of one kind of proxy ([`ProxyModel`]), and what a translation for it gives ([`Translation`]).
+//! The interface to one kind of proxy ([`ProxyModel`]), and a translation for it ([`Translation`]).
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use super::kind::ProxyKind;
 use super::outcome::{Census, Remark};
 use super::request::{Lookup, Request};
 
-/// The resource types of one kind of proxy, and how Plans become such resources.
+/// The resource types of one kind of proxy, and the translation of Plans into them.
 ///
-/// Every kind has listeners, clusters, and assignments: the endpoints of the cluster of the same name. A kind may have more
-/// types (routes, rules, secrets), which are kept and restored like clusters.
+/// Every kind has listeners, clusters, and assignments (the endpoints of the cluster with the same name). A
+/// kind may have more types, such as routes or secrets, which are stored and restored like clusters.
 pub trait ProxyModel: ResourceType {
     /// The kind of proxy.
     const KIND: ProxyKind;
@@ -22,19 +22,21 @@ pub trait ProxyModel: ResourceType {
     /// The type of assignments.
     const ASSIGNMENT: Self;
 
-    /// The type's noun for messages, before a resource's name.
+    /// Returns the type's noun, which precedes a resource's name in messages.
     fn noun(self) -> &'static str;
 
-    /// The type's number in the store, which never changes; `None` for types that are not stored.
+    /// Returns the type's number in the store, which never changes; `None` for types that are not stored.
     fn number(self) -> Option<u32>;
 
-    /// Builds a resource from its bytes, with the relations that the translation gave it.
+    /// Builds a resource from its bytes, with the same dependencies on other resources as the translation
+    /// sets.
     fn resource(self, name: Name, body: &[u8]) -> Arc<Resource>;
 
-    /// The cluster that a listener forwards to, read from the listener's bytes.
+    /// Returns the cluster that a listener routes to, read from the listener's bytes.
     fn target(listener: &[u8]) -> Option<Name>;
 
-    /// What a person is told of a rejection in these words: with what to do, where they leave that open.
+    /// Returns the message for users about a rejection with this error message, with advice added if it gives
+    /// none.
     fn told(detail: &str) -> String {
         detail.to_owned()
     }
@@ -46,14 +48,14 @@ pub trait ProxyModel: ResourceType {
 /// One resource of a proxy, with its type.
 pub type Output<T> = (T, Arc<Resource>);
 
-/// A Plan's translation.
+/// The translation of a Plan.
 #[derive(Clone, Debug)]
 pub struct Translation<T> {
     /// The resources, in any order.
     pub outputs: Vec<Output<T>>,
-    /// What could not be expressed.
+    /// Parts of the Plan that could not be expressed.
     pub remarks: Vec<Remark>,
-    /// Its endpoints.
+    /// Counts of the Plan's endpoints.
     pub census: Census,
 }
 

@@ -1,31 +1,31 @@
-//! What a translation tells beside the resources: [`Remark`]s on what is refused, and the [`Census`] of endpoints.
+//! The findings of a translation: [`Remark`]s on rejected parts, and the [`Census`] of endpoints.
 
 use portreeve_api::model::Cluster;
 
-/// Something a person should know of, with the listener or cluster at fault.
+/// A finding for users about one listener or cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// Name in the Plan.
+    /// The listener's or cluster's name in the Plan.
     pub at: String,
-    /// What, why, and what to do.
+    /// The problem, its cause, and the remedy.
     pub text: String,
 }
 
-/// The endpoints of a Plan's clusters, counted.
+/// Endpoint counts of a Plan's clusters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// All of them.
+    /// All endpoints.
     pub endpoints: u32,
-    /// Of them: those that are not known to be unhealthy.
+    /// Endpoints that are not known to be unhealthy.
     pub healthy: u32,
-    /// Of them: those of clusters that are not checked.
+    /// Endpoints of clusters without a health check.
     pub unchecked: u32,
 }
 
 // === impl Census ===
 
 impl Census {
-    /// Counts a cluster's endpoints, of which `unhealthy` are known to be that.
+    /// Adds a cluster's endpoints, of which `unhealthy` are known to be unhealthy.
     pub fn add(&mut self, cluster: &Cluster, endpoints: u32, unhealthy: u32) {
         self.endpoints += endpoints;
         self.healthy += endpoints - unhealthy;

@@ -1,12 +1,13 @@
-//! Which endpoint a key belongs to: rendezvous hashing, the same on every node and for every pipe of a call.
+//! Assigns keys to endpoints by rendezvous hashing, with the same result on every node and for every listener
+//! of a call.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// The weight of an address under a key; the highest wins. The address counts, not the port: all pipes of a call
-/// have to reach the same pod.
+/// Returns the weight of an address under a key; the highest weight wins. The port does not count, because
+/// all listeners of a call must reach the same pod.
 pub fn weight(key: &str, address: IpAddr) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(key.as_bytes());
@@ -15,7 +16,8 @@ pub fn weight(key: &str, address: IpAddr) -> u64 {
     hash.digest()
 }
 
-/// Orders items by rank: those that were there before the key first, then by weight, ties by address.
+/// Sorts items: those that existed before the key first, then by weight, then by address. `facts` returns
+/// whether an item came after the key, and its address.
 pub fn order<T>(key: &str, items: &mut [T], facts: impl Fn(&T) -> (bool, IpAddr)) {
     items.sort_by_cached_key(|item| {
         let (late, address) = facts(item);

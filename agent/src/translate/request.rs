@@ -1,4 +1,4 @@
-//! What a translation is made from: [`Request`], with the [`Lookup`] of what the Plan's endpoint sources stand for.
+//! The input of a translation: [`Request`], and the [`Lookup`] that resolves a Plan's endpoint sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,65 +10,69 @@ use portreeve_xds::Name;
 
 use super::bind::Families;
 
-/// A Plan for one proxy.
+/// A Plan to translate for one proxy.
 pub struct Request<'a> {
     /// The Plan.
     pub plan: &'a Plan,
-    /// Families of the proxy's network namespace.
+    /// Address families of the proxy's network namespace.
     pub families: Families,
-    /// Names of the Plan's listeners that lost their port to an older object.
+    /// Names of the Plan's listeners that lost their port.
     pub denied: &'a BTreeSet<String>,
-    /// Names of the Plan's listeners of which the proxy runs a version: one that is refused stays in that version.
+    /// Names of the Plan's listeners of which the proxy accepted a version. If such a listener can't be
+    /// translated, it stays in that version.
     pub running: &'a BTreeSet<String>,
-    /// What is stated where the Plan says nothing.
+    /// Values for fields that the Plan leaves unset.
     pub defaults: Defaults,
-    /// Clusters that the proxy knows by another name than [`qualified`] gives.
+    /// Clusters that the proxy knows by another name than [`qualified`] returns.
     pub called: &'a BTreeMap<String, Name>,
 }
 
-/// What is stated where a Plan says nothing, in milliseconds. A change of these reaches a listener only when its Plan
-/// changes or its proxy starts anew: it would end every session.
+/// Values for fields that a Plan leaves unset, in milliseconds. A change of these reaches a running listener
+/// only when its Plan changes or its proxy restarts, because it would end every session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// How long a UDP session may be silent.
+    /// Idle timeout of a UDP session.
     pub udp_idle_ms: u64,
-    /// How long a TCP connection may be silent.
+    /// Idle timeout of a TCP connection.
     pub tcp_idle_ms: u64,
-    /// How long a TCP connection to an endpoint may take.
+    /// Timeout for connecting to an endpoint by TCP.
     pub connect_timeout_ms: u64,
 }
 
 impl Default for Defaults {
-    /// Envoy's own: a minute, an hour, 5 s.
+    /// Returns Envoy's defaults: one minute, one hour, 5 s.
     fn default() -> Self {
         Self { udp_idle_ms: 60_000, tcp_idle_ms: 3_600_000, connect_timeout_ms: 5_000 }
     }
 }
 
-/// What a Plan's endpoint sources stand for right now. Pure look-ups.
+/// Resolves a Plan's endpoint sources to the current endpoints. Has no side effects.
 pub trait Lookup {
-    /// The endpoints of a Group, in any order; none while it is not complete.
+    /// Returns the endpoints of a group, in any order; `None` while the group is incomplete.
     fn group(&self, name: &str) -> Option<Vec<&Endpoint>>;
-    /// The addresses of a host name; none while nothing is known of it, empty when it does not exist.
+    /// Returns the addresses of a host name; `None` before the first answer, empty if the name does not
+    /// exist.
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
-    /// Whether something is known against a pod that is checked at this port, by HTTP if there is a path.
+    /// Returns whether the health check of a pod at this port failed. With a `path` the check is by HTTP.
     fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool;
-    /// The same for an address.
+    /// Returns whether the health check of an address at this port failed. With a `path` the check is by
+    /// HTTP.
     fn address_failed(&self, ip: IpAddr, port: NonZeroU16, path: Option<&str>) -> bool;
-    /// Whether what is known of a pod is too old to be relied on without a check: its address may be another's by now.
+    /// Returns whether the data about a pod is too old to use without a health check: its address may belong
+    /// to another pod by now.
     fn stale(&self, endpoint: &Endpoint) -> bool;
 }
 
 // === impl Request ===
 
 impl Request<'_> {
-    /// A cluster's name as the proxy knows it.
+    /// Returns a cluster's name as the proxy knows it.
     pub fn cluster_name(&self, name: &str) -> Name {
         self.called.get(name).cloned().unwrap_or_else(|| qualified(self.plan, name))
     }
 }
 
-/// A listener's or cluster's name as the proxies know it.
+/// Returns a listener's or cluster's name as the proxies know it.
 pub fn qualified(plan: &Plan, name: &str) -> Name {
     ResourceName::of(plan.name().as_name(), name)
 }

@@ -1,5 +1,4 @@
-//! What a cluster's endpoint sources stand for: the one place that interprets them, for translation, health and the names
-//! that are resolved. Entry point: [`found`].
+//! Resolves a cluster's endpoint sources, for translation, health checks and DNS. Entry point: [`found`].
 
 use std::net::IpAddr;
 
@@ -8,20 +7,21 @@ use portreeve_xds::Name;
 
 use super::request::Lookup;
 
-/// What a source stands for at present.
+/// The current result of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Pods, or other members of a group.
+    /// Pods or other members of a group.
     Pods(Vec<&'a Endpoint>),
-    /// The addresses of one host, reached from everywhere.
+    /// The addresses of one host, reachable from every network namespace.
     Host(Vec<IpAddr>),
-    /// An address in the proxy's own network namespace, where no agent can look: the proxy checks it by itself.
+    /// An address in the proxy's own network namespace. Agents can't reach it, so the proxy itself checks its
+    /// health.
     Beside(IpAddr),
-    /// Nothing that this version can reach: clusters with such a source are refused.
+    /// A source that this version does not support. Clusters with such a source are rejected.
     Nothing,
 }
 
-/// What a source of a Plan stands for; `None` while its group or its host name is not known yet.
+/// Resolves a source of a Plan; `None` while its group or host name is not known yet.
 pub fn found<'a>(plan: &Plan, source: &EndpointSource, lookup: &'a dyn Lookup) -> Option<Found<'a>> {
     Some(match &source.from {
         Source::Group(group) => Found::Pods(lookup.group(group)?),
@@ -32,7 +32,7 @@ pub fn found<'a>(plan: &Plan, source: &EndpointSource, lookup: &'a dyn Lookup) -
     })
 }
 
-/// The host names that a Plan's sources need the addresses of.
+/// Returns the host names that a Plan's sources use.
 pub fn hosts(plan: &Plan) -> impl Iterator<Item = &str> {
     sources(plan).filter_map(|source| match &source.from {
         Source::Host(host) => Some(host.as_str()),
@@ -42,7 +42,7 @@ pub fn hosts(plan: &Plan) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The groups that a Plan's sources need the endpoints of.
+/// Returns the groups that a Plan's sources use.
 pub fn groups(plan: &Plan) -> impl Iterator<Item = &Name> {
     sources(plan).filter_map(|source| match &source.from {
         Source::Group(group) => Some(group),
@@ -52,7 +52,7 @@ pub fn groups(plan: &Plan) -> impl Iterator<Item = &Name> {
     })
 }
 
-/// The health check that a proxy makes by itself for some of a cluster's sources.
+/// Returns the health check that the proxy itself makes for some of a cluster's sources.
 pub fn check_by_proxy(cluster: &Cluster) -> Option<&HealthCheck> {
     let beside = cluster.endpoints.iter().filter(|source| matches!(source.from, Source::Loopback(_)));
     beside.into_iter().find_map(|source| cluster.check_of(source))

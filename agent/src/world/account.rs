@@ -1,34 +1,34 @@
-//! Whose pods embody NodeProxies ([`Account`]), and what a pod may have to do with the host's ports ([`Tenant`]).
+//! The ServiceAccount of gateway pods ([`Account`]), and how a pod relates to the host's ports ([`Tenant`]).
 
 use std::fmt;
 use std::str::FromStr;
 
 use portreeve_api::pod::Pod;
 
-/// The ServiceAccount under which a pod is believed to embody the NodeProxy that it names: whoever may create pods under it may
-/// pose as any NodeProxy. Written `namespace/name`.
+/// The ServiceAccount of gateway pods. A pod under it runs the NodeProxy that the pod names, so whoever may
+/// create pods under it can act as any NodeProxy. Written `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     namespace: String,
     name: String,
 }
 
-/// What a pod may have to do with the ports of the host's network.
+/// How a pod relates to the ports of the host's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tenant {
-    /// It embodies a NodeProxy.
+    /// The pod runs a NodeProxy.
     Gateway,
-    /// It has, or had, a proxy of its own on the host's network.
+    /// The pod is on the host's network and has, or had, a proxy of its own.
     Proxy,
-    /// It is on the host's network, without a proxy.
+    /// The pod is on the host's network, without a proxy.
     Other,
-    /// It has a network of its own.
+    /// The pod has its own network namespace.
     Apart,
-    /// Not known, or not yet.
+    /// The pod is not known, or not yet.
     Unknown,
 }
 
-/// No ServiceAccount.
+/// The text does not name a ServiceAccount.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not namespace/name of a ServiceAccount")]
 pub struct NoAccount(String);
@@ -36,7 +36,7 @@ pub struct NoAccount(String);
 // === impl Account ===
 
 impl Account {
-    /// The NodeProxy that a pod embodies.
+    /// Returns the NodeProxy that a gateway pod runs; `None` for other pods.
     pub(super) fn embodied_by<'a>(&self, pod: &'a Pod) -> Option<&'a str> {
         let own = *pod.namespace == *self.namespace && pod.service_account == self.name;
         pod.node_proxy.as_deref().filter(|_| own)

@@ -1,4 +1,4 @@
-//! The world's verbs about what proxies say: that they are there, and what they accept and refuse.
+//! The world's verbs for proxies' streams, ACKs and NACKs.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::translate::ProxyModel;
 // === impl World ===
 
 impl World {
-    /// A stream of a proxy has opened.
+    /// Records a new stream of a proxy.
     pub fn welcome<T: ProxyModel>(&mut self, stream: u64, id: &ProxyId) {
         let Some(fleet) = self.fleets.typed_mut::<T>() else { return };
         fleet.welcome(stream, id);
@@ -22,7 +22,8 @@ impl World {
         facts.iter().for_each(|facts| self.touch_taken_by(facts));
     }
 
-    /// A stream has ended: whose it was, and whether it was its last one, so that the proxy is there by presumption only.
+    /// Records the end of a stream. Returns the stream's proxy, and whether this was the proxy's last stream,
+    /// so that it now counts as present for a short time only.
     pub fn part<T: ProxyModel>(&mut self, stream: u64, now: Instant) -> Option<(ProxyId, bool)> {
         let fleet = self.fleets.typed_mut::<T>()?;
         let id = fleet.at_stream(stream)?.clone();
@@ -34,12 +35,12 @@ impl World {
         Some((id, alone))
     }
 
-    /// The proxy at the other end of a stream.
+    /// Returns the proxy that a stream belongs to.
     pub fn at_stream<T: ProxyModel>(&self, stream: u64) -> Option<&ProxyId> {
         self.fleet::<T>()?.at_stream(stream)
     }
 
-    /// A proxy said something of what it was sent.
+    /// Handles a proxy's answer to what it was sent.
     pub fn answered<T: ProxyModel>(&mut self, id: &ProxyId, event: &Event<T>) {
         match event {
             Event::Acked { ty, resources, removed, .. } => {
@@ -68,21 +69,21 @@ impl World {
         }
     }
 
-    /// A proxy accepted these versions.
+    /// Records ACKs of these versions.
     pub(super) fn accepted<T: ProxyModel>(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)]) {
         let Some(fleet) = self.fleets.typed_mut() else { return };
         let dirty = fleet.accept(id, ty, resources);
         self.bring_plans_up_to_date::<T>(id, dirty);
     }
 
-    /// A proxy refused these versions for a cause that may pass.
+    /// Records transient rejections of these versions.
     pub(super) fn put_off<T: ProxyModel>(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)]) {
         let Some(fleet) = self.fleets.typed_mut() else { return };
         let dirty = fleet.put_off(id, ty, resources);
         self.bring_plans_up_to_date::<T>(id, dirty);
     }
 
-    /// A proxy refused these versions for what is in them; `text` are its words.
+    /// Records rejections of these versions' content, with the proxy's error message `text`.
     pub(super) fn refused<T: ProxyModel>(
         &mut self,
         id: &ProxyId,
@@ -100,24 +101,24 @@ impl World {
         self.bring_up_to_date(plans.into_iter().map(owner).collect());
     }
 
-    /// A proxy started anew and has nothing: it gets what this agent makes.
+    /// Handles a restart of a proxy, which then has no resources: it gets this agent's translations.
     pub fn restarted<T: ProxyModel>(&mut self, id: &ProxyId) {
         let Some(fleet) = self.fleets.typed_mut::<T>() else { return };
         fleet.restart(id);
         self.bring_all_up_to_date(T::KIND, id);
     }
 
-    /// Whether a proxy has no stream.
+    /// Returns whether a proxy has no stream.
     pub fn is_alone<T: ProxyModel>(&self, id: &ProxyId) -> bool {
         self.fleets.of(T::KIND).is_none_or(|fleet| fleet.streams(id) == 0)
     }
 
-    /// How many streams a NodeProxy's or pod's proxies have open.
+    /// Returns the number of streams that the proxies of a NodeProxy or pod have open.
     pub fn streams(&self, id: &ProxyId) -> usize {
         self.fleets.all().map(|fleet| fleet.streams(id)).sum()
     }
 
-    /// What all proxies said, in numbers.
+    /// Returns the counts over all proxies.
     pub fn tally(&self) -> Tally {
         self.fleets.all().map(|fleet| fleet.tally()).fold(Tally::default(), |one, other| Tally {
             streams: one.streams + other.streams,
@@ -126,18 +127,18 @@ impl World {
         })
     }
 
-    /// Takes it for a moment that the proxies that an earlier agent served run what they accepted: they are on their way to
-    /// this one.
+    /// Counts the proxies of an earlier agent as running what they accepted, for a short time: they are
+    /// reconnecting to this agent.
     pub fn presume_all(&mut self, now: Instant) {
         self.fleets.all_mut().for_each(|fleet| fleet.presume_all(now));
     }
 
-    /// When the next presumption that a proxy without a stream is there ends.
+    /// Returns when the next disconnected proxy stops counting as present; `None` if there is none.
     pub fn presumed_until(&self) -> Option<Instant> {
         self.fleets.all().filter_map(|fleet| fleet.presumed_until()).min()
     }
 
-    /// Ends the presumptions that have lasted long enough.
+    /// Ends the presence of disconnected proxies that have not reconnected in time.
     pub fn presume_no_more(&mut self, now: Instant) {
         let mut over = Vec::new();
         for fleet in self.fleets.all_mut() {

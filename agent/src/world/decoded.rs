@@ -1,4 +1,4 @@
-//! The door of the hub's resources: bytes become what the agent works with ([`Decoded`]).
+//! Decodes the hub's resources into the agent's own types ([`Decoded`]).
 
 use bytes::Bytes;
 use portreeve_api::model::{Endpoint, Flaw, NodeProxy, Plan};
@@ -6,33 +6,33 @@ use portreeve_api::{PlanType, plan};
 use portreeve_xds::Name;
 use prost::Message;
 
-/// One resource of the hub, read.
+/// One decoded resource of the hub.
 pub enum Decoded {
     /// A Plan.
     Plan(Plan),
     /// A group of endpoints.
     Group(plan::Group),
-    /// Endpoints, and what is wrong with those that were left out.
+    /// The valid endpoints of a slice, and the flaws of the invalid ones.
     Slice(Vec<Endpoint>, Vec<Flaw>),
     /// A proxy for this node.
     NodeProxy(NodeProxy),
-    /// What is not healthy on a node.
+    /// The unhealthy endpoints of a node.
     Health(plan::Health),
-    /// A probe that is asked for.
+    /// A probe that this node shall run.
     Probe(plan::Probe),
-    /// Nothing here uses secrets yet: they are held by version only.
+    /// A secret. Nothing uses secrets yet, so only their version is held.
     Secret,
-    /// A message that makes no sense, with its name and the reason.
+    /// An invalid message, with its type and the reason.
     Refused(PlanType, String),
 }
 
 // === impl Decoded ===
 
 impl Decoded {
-    /// Reads a resource from its bytes.
+    /// Decodes a resource.
     ///
     /// # Errors
-    /// The bytes are no such message.
+    /// Returns an error if the bytes are not a protobuf message of this type.
     pub fn read(ty: PlanType, name: &Name, body: &Bytes) -> Result<Self, String> {
         let read = match ty {
             PlanType::Plan => plan::Plan::decode(body.clone()).map(|message| Self::plan(name, message)),
@@ -75,7 +75,7 @@ impl Decoded {
         Self::Slice(endpoints, flaws)
     }
 
-    /// The resource's type.
+    /// Returns the resource's type.
     pub fn ty(&self) -> PlanType {
         match self {
             Self::Plan(_) => PlanType::Plan,

@@ -1,7 +1,7 @@
-//! What the hub sent, read: Plans, their groups and the NodeProxies of this node.
+//! The decoded resources of the hub: Plans, their groups, and the NodeProxies of this node.
 //!
-//! A response that is no protobuf is refused whole. A Plan or a NodeProxy that makes no sense is refused alone: its last version
-//! that could be read stays in force, and the reason is kept for its status.
+//! A response with an undecodable resource is rejected as a whole. An invalid Plan or NodeProxy is rejected
+//! alone: its last valid version stays in force, and the reason is kept for its status.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,48 +23,48 @@ pub struct Feed {
     pub proxies: BTreeMap<Name, NodeProxy>,
     shards: HashMap<Name, usize>,
     slices: HashMap<Name, Vec<Endpoint>>,
-    /// Uids of pods of this node that are gone and that a slice still has.
+    /// Uids of this node's deleted pods that a slice still contains.
     buried: HashSet<String>,
-    /// Group → Plans that name it.
+    /// Plans by the group that they name.
     users: HashMap<Name, BTreeSet<Name>>,
-    /// Resources whose last version makes no sense, with the reasons.
+    /// Resources whose newest version is invalid, with the reasons.
     pub refused: BTreeMap<(PlanType, Name), String>,
-    /// The versions of `plans`.
+    /// The versions of `plans`, which are older than in `versions` for invalid Plans.
     pub in_force: BTreeMap<Name, Version>,
-    /// What the hub sent last, for a reconnect.
+    /// The versions that the hub sent last, for a reconnect.
     pub versions: BTreeMap<(PlanType, Name), Version>,
-    /// Types of which everything was said: by the hub, or to an earlier agent that kept it.
+    /// Types with a complete list, from the hub or from the store.
     seen: BTreeSet<PlanType>,
-    /// Types whose first response came from the hub.
+    /// Types with a first response from the hub.
     heard: BTreeSet<PlanType>,
 }
 
 /// A resource as the hub sent it.
 pub type Sent = (Name, Version, Bytes);
 
-/// What a response changed.
+/// The changes of a response.
 #[derive(Debug, Default, PartialEq)]
 pub struct Touched {
-    /// Plans to translate anew (or to withdraw, when they are gone).
+    /// Plans to translate again, or to withdraw if they are gone.
     pub plans: BTreeSet<Name>,
-    /// NodeProxies that came, changed or went.
+    /// NodeProxies that were added, changed or removed.
     pub proxies: BTreeSet<Name>,
-    /// What was said of the health of nodes; none: nothing any more.
+    /// Changed health of nodes; `None` if it was removed.
     pub health: Vec<(Name, Option<plan::Health>)>,
-    /// Probes that are asked for; none: not any more.
+    /// Changed probes; `None` if it was removed.
     pub probes: Vec<(Name, Option<plan::Probe>)>,
-    /// What was left out because it makes no sense, each with its name and the reason.
+    /// Invalid resources and endpoints that were left out, each with its name and the reason.
     pub refused: Vec<String>,
 }
 
 // === impl Feed ===
 
 impl Feed {
-    /// Takes one response's content. A response that can't be decoded is refused whole; what can be decoded and makes no
-    /// sense is refused alone.
+    /// Applies one response. A response with an undecodable resource is rejected as a whole; a resource that
+    /// decodes but is invalid is rejected alone.
     ///
     /// # Errors
-    /// The name of the resource that can't be decoded, and what is wrong with it.
+    /// Returns the name of the undecodable resource and the decoder's error.
     pub fn apply(&mut self, ty: PlanType, upsert: &[Sent], removed: &[Name]) -> Result<Touched, String> {
         let decoded: Result<Vec<_>, _> =
             upsert.iter().map(|(name, _, body)| Decoded::read(ty, name, body)).collect();
@@ -81,8 +81,8 @@ impl Feed {
         Ok(touched)
     }
 
-    /// Takes in what an earlier agent kept; answers with what it changed, and with the errors of what can't be decoded
-    /// and is left out.
+    /// Restores what an earlier agent stored. `complete` tells whether the store held all resources. Returns
+    /// the changes, and the errors of undecodable resources, which are left out.
     pub fn restore(
         &mut self,
         kept: &BTreeMap<PlanType, Vec<Sent>>,
@@ -103,12 +103,13 @@ impl Feed {
         (touched, errors)
     }
 
-    /// Why the last version of a Plan can't be read; `None`: it could.
+    /// Returns why the newest version of a Plan is invalid; `None` if it is valid.
     pub fn refused_plan(&self, name: &Name) -> Option<&str> {
         self.refused.get(&(PlanType::Plan, name.clone())).map(String::as_str)
     }
 
-    /// The NodeProxies that the hub wants here, with `None` for those of which no version could be read.
+    /// Returns the NodeProxies that the hub wants on this node, with `None` for those without any valid
+    /// version.
     pub fn wanted_proxies(&self) -> impl Iterator<Item = (&Name, Option<&NodeProxy>)> {
         let refused = self
             .refused
@@ -118,33 +119,34 @@ impl Feed {
         good.chain(refused.map(|(_, name)| (name, None)))
     }
 
-    /// Whether the last version of a resource can't be read: it is not to be kept in the place of the one in force.
+    /// Returns whether the newest version of a resource is invalid. Then the stored valid version must not be
+    /// overwritten.
     pub fn is_refused(&self, ty: PlanType, name: &Name) -> bool {
         self.refused.contains_key(&(ty, name.clone()))
     }
 
-    /// Whether the hub itself has said everything of a type.
+    /// Returns whether the hub itself, not only the store, has sent the complete list of a type.
     pub fn heard(&self, ty: PlanType) -> bool {
         self.heard.contains(&ty)
     }
 
-    /// Whether the hub itself has said everything of every type.
+    /// Returns whether the hub itself, not only the store, has sent the complete list of every type.
     pub fn heard_all(&self) -> bool {
         self.heard.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()
     }
 
-    /// Whether every type has had its first response: before that nothing is known to be absent.
+    /// Returns whether every type has a complete list. Before that, absence does not mean deletion.
     pub fn complete(&self) -> bool {
         self.seen.len() == <PlanType as portreeve_xds::ResourceType>::ALL.len()
     }
 
-    /// The endpoints that are to go.
+    /// Returns the terminating endpoints.
     pub fn terminating(&self) -> impl Iterator<Item = &Endpoint> {
         self.slices.values().flatten().filter(|endpoint| endpoint.terminating_ms.is_some())
     }
 
-    /// A group's endpoints; none while one of its slices is missing. A group that is empty has a slice that says so:
-    /// one that claims to have no slices is not known.
+    /// Returns a group's endpoints; `None` while one of its slices is missing. An empty group has one empty
+    /// slice, so a group with zero slices counts as unknown.
     pub fn group(&self, name: &str) -> Option<Vec<&Endpoint>> {
         let shards = *self.shards.get(name).filter(|shards| **shards > 0)?;
         let mut all = Vec::new();
@@ -155,8 +157,8 @@ impl Feed {
         Some(all)
     }
 
-    /// A pod is gone, whatever the hub said of it: it may be away, and a uid never comes back. Answers with the Plans that
-    /// have the pod.
+    /// Marks a pod of this node as deleted, whatever the hub sends: the hub may be unreachable, and a uid is
+    /// never reused. Returns the Plans that have the pod as an endpoint.
     pub fn bury(&mut self, uid: &str) -> BTreeSet<Name> {
         let plans = self.plans_with(uid);
         if !plans.is_empty() {
@@ -165,12 +167,13 @@ impl Feed {
         plans
     }
 
-    /// A pod is there after all (a folder's pods have the uids that their files give them).
+    /// Clears the deletion mark of a pod: pods from a folder of manifests have fixed uids and can come back.
+    /// Returns the Plans that have the pod as an endpoint.
     pub fn unearth(&mut self, uid: &str) -> BTreeSet<Name> {
         if self.buried.remove(uid) { self.plans_with(uid) } else { BTreeSet::new() }
     }
 
-    /// The uids of all pods that are said to be on a node.
+    /// Returns the uids of all endpoints on a node.
     pub fn pods_of<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a str> {
         let endpoints = self.slices.values().flatten();
         endpoints.filter(move |endpoint| *endpoint.node == *node).map(|endpoint| &*endpoint.uid)
@@ -183,7 +186,7 @@ impl Feed {
         users.flatten().cloned().collect()
     }
 
-    /// Forgets the buried that no slice has any more.
+    /// Forgets deleted pods that no slice contains any more.
     fn prune(&mut self) {
         let slices = &self.slices;
         self.buried.retain(|uid| slices.values().flatten().any(|endpoint| *endpoint.uid == **uid));

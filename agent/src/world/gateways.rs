@@ -1,4 +1,4 @@
-//! Gateways in pods: which NodeProxy a pod embodies ([`World::embodied_by`]), and which of its pods is to run it
+//! Gateway pods: the NodeProxy that a pod runs ([`World::embodied_by`]), and which of several pods runs it
 //! ([`World::leaders`]).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,18 +13,19 @@ use super::account::{Account, Tenant};
 // === impl World ===
 
 impl World {
-    /// The same world, where pods of this ServiceAccount embody NodeProxies.
+    /// Sets the ServiceAccount whose pods run NodeProxies.
     #[must_use]
     pub fn with_gateways(self, gateways: Option<Account>) -> Self {
         Self { gateways, ..self }
     }
 
-    /// The NodeProxy that this pod of the node embodies.
+    /// Returns the NodeProxy that this pod of the node runs; `None` for other pods.
     pub fn embodied_by(&self, uid: &str) -> Option<&str> {
         self.gateways.as_ref()?.embodied_by(self.pods.get(uid)?)
     }
 
-    /// The NodeProxy that a pod embodies, in its place; a static pod's mirror in the place of the static pod.
+    /// Maps a gateway pod to its NodeProxy and a static pod to its mirror pod. Other ids are returned
+    /// unchanged.
     pub fn embodied(&self, id: &ProxyId) -> ProxyId {
         match id {
             ProxyId::Pod(uid) => match (self.embodied_by(uid), self.mirror_of(uid)) {
@@ -36,14 +37,14 @@ impl World {
         }
     }
 
-    /// The pods on the host's network that embody NodeProxies, and have not run to their end.
+    /// Returns the gateway pods on the host's network that have not finished.
     pub fn gateways_on_host(&self) -> BTreeSet<Name> {
         let Some(account) = &self.gateways else { return BTreeSet::new() };
         let there = self.pods.values().filter(|pod| pod.host_network && !pod.finished);
         there.filter(|pod| account.embodied_by(pod).is_some()).map(|pod| pod.uid.clone()).collect()
     }
 
-    /// What the pod whose cgroup has this uid may have to do with the host's ports.
+    /// Returns how the pod with this uid in its cgroup path relates to the host's ports.
     pub fn tenant(&self, uid: &str) -> Tenant {
         let uid = self.mirror_of(uid).unwrap_or_else(|| uid.into());
         let Some(pod) = self.pods.get(&uid) else { return Tenant::Unknown };
@@ -58,8 +59,9 @@ impl World {
         if has_proxy { Tenant::Proxy } else { Tenant::Other }
     }
 
-    /// The mirror of the static pod with this uid, by its own uid. A pod with that very uid comes before all mirrors, an older
-    /// mirror before younger ones, so that nobody takes another pod's processes by naming its uid.
+    /// Returns the uid of the mirror pod of the static pod `uid`; `None` if a pod has `uid` itself. Of
+    /// several mirrors the oldest counts, so that a new pod can't claim another pod's processes by naming its
+    /// uid.
     pub fn mirror_of(&self, uid: &str) -> Option<Name> {
         if self.pods.contains_key(uid) {
             return None;
@@ -68,7 +70,8 @@ impl World {
         mirrors.min_by_key(|pod| (pod.created_ms, &pod.uid)).map(|pod| pod.uid.clone())
     }
 
-    /// For each NodeProxy the pod that is to run it: the youngest, of those that are to stay if there is one.
+    /// Returns, for each NodeProxy, the pod that runs it: the youngest pod that is not terminating, or else
+    /// the youngest.
     pub fn leaders(&self) -> BTreeMap<String, Name> {
         let mut leaders: BTreeMap<String, &Pod> = BTreeMap::new();
         let rank = |pod: &Pod| (pod.terminating_ms == 0, pod.created_ms, pod.uid.clone());

@@ -1,4 +1,4 @@
-//! The world's verbs of health: what it is told of endpoints, and the Plans that follow.
+//! The world's verbs for endpoint health, and the refresh of the affected Plans.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,59 +13,59 @@ use crate::translate::pick;
 // === impl World ===
 
 impl World {
-    /// Says which node this is: the endpoints of all others have another owner.
+    /// Sets this node's name. Endpoints of all other nodes are probed by those nodes.
     pub fn set_node(&mut self, node: &str) {
         self.node = node.into();
         self.health.set_node(node);
     }
 
-    /// What is known of health.
+    /// Returns the health state.
     pub fn health(&self) -> &Book {
         &self.health
     }
 
-    /// The hub's last word is older than it may be, or no longer so.
+    /// Sets whether the hub's data is stale: no hub was heard for longer than allowed.
     pub fn set_stale(&mut self, stale: bool) {
         if std::mem::replace(&mut self.stale, stale) != stale {
             self.refresh(self.feed.plans.keys().cloned().collect());
         }
     }
 
-    /// Whether the hub's last word is older than it may be.
+    /// Returns whether the hub's data is stale.
     pub fn stale(&self) -> bool {
         self.stale
     }
 
-    /// What this agent's probes say.
+    /// Records the results of this agent's probes.
     pub fn set_verdicts(&mut self, verdicts: Vec<(Target, Verdict)>) {
         let plans = self.health.note(verdicts);
         self.refresh(plans);
     }
 
-    /// The hub was heard then: what it says of other nodes is fresh for a while.
+    /// Records when the hub was heard, which renews the lease on its health data of other nodes.
     pub fn hub_heard(&mut self, at: Instant) {
         let plans = self.health.hub_heard(at);
         self.refresh(plans);
     }
 
-    /// Ends the freshness of the hub's words, if it is over by now.
+    /// Drops the hub's health data if its lease has expired.
     pub fn lease_over(&mut self, now: Instant) {
         let plans = self.health.lease_over(now);
         self.refresh(plans);
     }
 
-    /// What is to be probed now. Results of anything else are forgotten.
+    /// Returns the targets to probe now. Results of all other targets are forgotten.
     pub fn health_targets(&mut self) -> BTreeMap<Target, Aim> {
         self.health.targets()
     }
 
-    /// Takes in where a pod of this node is now, if it is still there.
+    /// Updates the probe address of a pod of this node, or removes it if the pod is gone.
     pub(super) fn follow_address(&mut self, uid: &Name) {
         let address = self.pods.get(uid).and_then(|pod| pick(self.host_families, &pod.ips));
         self.health.set_address(uid, address);
     }
 
-    /// Takes in what a Plan uses now. While that is not known completely its previous uses stay, as it does itself.
+    /// Updates the endpoints that a Plan uses. While its sources are not all known, the previous ones stay.
     pub(super) fn follow_uses(&mut self, name: &Name) {
         let uses = match self.feed.plans.get(name) {
             Some(plan) => health::uses(plan, &self.known(), self.host_families),
@@ -76,7 +76,8 @@ impl World {
         }
     }
 
-    /// Takes in what the hub says of the health of other nodes, and what it asks to be probed here.
+    /// Records the hub's health data of other nodes, and the probes that this node shall run. Returns the
+    /// Plans whose endpoints' health changed.
     pub(super) fn follow_health(
         &mut self,
         health: Vec<(Name, Option<plan::Health>)>,

@@ -1,4 +1,4 @@
-//! Host names in Plans: which are wanted by whom, and what is known of each.
+//! Host names in Plans: which Plan uses which name, and the addresses of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,31 +8,33 @@ use portreeve_xds::Name;
 
 use crate::translate::sources;
 
-/// A host name as a Plan means it: relative to the Plan's namespace.
+/// A namespace and a host name. The name is relative to the Plan's DNS namespace.
 pub type Host = (String, String);
 
-/// All wanted host names.
+/// All host names that Plans use.
 #[derive(Default)]
 pub struct Hosts {
     wanted: BTreeMap<Host, Wanted>,
     of_plan: BTreeMap<Name, BTreeSet<Host>>,
-    /// The hub has said everything: no proxy can run already what a Plan with a later name contributes.
+    /// The hub has sent everything. A name that is first used from now on can't belong to a Plan that a proxy
+    /// already runs.
     closed: bool,
 }
 
 #[derive(Default)]
 struct Wanted {
     plans: BTreeSet<Name>,
-    /// None until the first answer; empty when the name does not exist.
+    /// `None` until the first answer; empty if the name does not exist.
     addresses: Option<Vec<IpAddr>>,
-    /// It was wanted only after the hub had said everything: nobody is held back for it.
+    /// The name was first used after the hub had sent everything, so no proxy waits for it.
     late: bool,
 }
 
 // === impl Hosts ===
 
 impl Hosts {
-    /// A Plan's names (none when it is gone). True when the set of wanted names changed.
+    /// Updates a Plan's host names; `None` if the Plan is gone. Returns `true` if the set of used names
+    /// changed.
     pub fn set_plan(&mut self, name: &Name, plan: Option<&Plan>) -> bool {
         let now = plan.map(hosts_of).unwrap_or_default();
         let before = self.of_plan.remove(name).unwrap_or_default();
@@ -56,7 +58,7 @@ impl Hosts {
         changed
     }
 
-    /// An answer for a name; answers with the Plans that it changes.
+    /// Records the addresses of a name. Returns the Plans that this changes.
     pub fn set_addresses(&mut self, host: &Host, mut addresses: Vec<IpAddr>) -> BTreeSet<Name> {
         addresses.sort();
         addresses.dedup();
@@ -68,23 +70,23 @@ impl Hosts {
         wanted.plans.clone()
     }
 
-    /// What is known of a name.
+    /// Returns the addresses of a name; `None` before the first answer.
     pub fn addresses(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         self.wanted.get(&(namespace.to_string(), name.to_string()))?.addresses.clone()
     }
 
-    /// The hub has said everything: names that are wanted from now on hold nobody back.
+    /// Records that the hub has sent everything: no proxy waits for names that are first used from now on.
     pub fn close(&mut self) {
         self.closed = true;
     }
 
-    /// The Plans that wait for the first answer for a name and may have been served before this agent started.
+    /// Returns the Plans that wait for the first answer for a name and may already run on a proxy.
     pub fn waiting(&self) -> impl Iterator<Item = &Name> {
         let open = self.wanted.values().filter(|wanted| wanted.addresses.is_none() && !wanted.late);
         open.flat_map(|wanted| &wanted.plans)
     }
 
-    /// Every wanted name.
+    /// Returns every used name.
     pub fn wanted(&self) -> BTreeSet<Host> {
         self.wanted.keys().cloned().collect()
     }

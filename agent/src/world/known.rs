@@ -1,4 +1,4 @@
-//! The look-ups that translation needs, over what the world knows: [`Known`].
+//! The lookups that translation needs, answered from the world: [`Known`].
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -11,17 +11,18 @@ use super::hosts::Hosts;
 use crate::health::{Book, Point};
 use crate::translate::{Families, Lookup};
 
-/// The look-ups that translation needs.
+/// The lookups that translation needs.
 pub struct Known<'a> {
-    /// What the hub sent.
+    /// The hub's resources.
     pub feed: &'a Feed,
-    /// What is known of host names.
+    /// Addresses of host names.
     pub hosts: &'a Hosts,
-    /// What is known of health.
+    /// Health of endpoints.
     pub health: &'a Book,
     /// The host's address families.
     pub host: Families,
-    /// This node, while the pods of all others are as the hub knew them too long ago.
+    /// This node's name while the hub's data is stale: pods of all other nodes are stale then. Otherwise
+    /// `None`.
     pub stale_but: Option<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! How proxies come and go, and when they know what is gone.
+//! Adds and removes proxies, and decides when absence from a proxy's view means deletion.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::translate::{ProxyKind, ProxyModel};
 // === impl World ===
 
 impl World {
-    /// The kinds of proxies that this agent serves.
+    /// Returns the kinds of proxies that this agent serves.
     pub(super) fn kinds(&self) -> Vec<ProxyKind> {
         self.fleets.all().map(|fleet| fleet.kind()).collect()
     }
 
-    /// What a proxy that connects is sent; none when it is not one of this node's.
+    /// Returns the view of a connecting proxy; `None` if it is not a proxy of this node.
     pub fn open<T: ProxyModel>(&mut self, id: &ProxyId) -> Option<Arc<View<T>>> {
         let known = self.fleet::<T>()?.proxies().contains_key(id);
         if let (ProxyId::Pod(uid), false) = (id, known) {
@@ -29,8 +29,8 @@ impl World {
         self.fleet::<T>()?.proxies().get(id).map(|proxy| proxy.view.clone())
     }
 
-    /// Whether a proxy of a kind that connects now would be told all that it is to have. After a restart of the agent a host
-    /// name without its first answer holds back a Plan that the proxy may run already.
+    /// Returns whether the view of a connecting proxy is complete. After a restart of the agent, a host name
+    /// without an answer holds back a Plan that the proxy may already run.
     pub fn settled(&self, kind: ProxyKind, id: &ProxyId) -> bool {
         let Some(known) = self.fleets.of(kind).and_then(|fleet| fleet.facts(id)) else {
             let ProxyId::Pod(uid) = id else { return self.complete() };
@@ -40,12 +40,12 @@ impl World {
         self.complete() && !self.waits(known)
     }
 
-    /// Whether a Plan of this proxy waits for the first answer for a host name.
+    /// Returns whether a Plan of this proxy waits for the first answer for a host name.
     fn waits(&self, facts: &Facts) -> bool {
         self.hosts.waiting().filter_map(|plan| self.feed.plans.get(plan)).any(|plan| facts.takes(plan))
     }
 
-    /// Touches the Plans whose status tells of a proxy: those that it is to have, and those whose workload is not known here.
+    /// Marks for a status update the Plans that may apply to a proxy.
     pub(super) fn touch_taken_by(&mut self, facts: &Facts) {
         let plans = self.feed.plans.iter().filter(|(_, plan)| facts.may_take(plan));
         self.touched.extend(plans.map(|(name, _)| name.clone()));
@@ -76,20 +76,20 @@ impl World {
         self.bring_all_up_to_date(kind, &id);
     }
 
-    /// Brings all Plans of a proxy up to date, also those of which it only accepted something.
+    /// Refreshes all Plans of a proxy, including Plans that are gone and of which it accepted resources.
     pub(super) fn bring_all_up_to_date(&mut self, kind: ProxyKind, id: &ProxyId) {
         let accepted = self.fleets.of(kind).map(|fleet| fleet.plans_of(id)).unwrap_or_default();
         let plans = self.feed.plans.keys().cloned().chain(accepted);
         self.bring_up_to_date(plans.map(|plan| Owner { kind, proxy: id.clone(), plan }).collect());
     }
 
-    /// Whether what is missing in a proxy's view is gone: the hub itself has said everything (the last known good may be older
-    /// than the proxy's), and all of it can be served to this proxy.
+    /// Returns whether absence from a proxy's view means deletion. It does if the hub itself has sent
+    /// everything (the store may be older than the proxy's resources) and no Plan of this proxy waits.
     fn is_sure(&self, facts: &Facts) -> bool {
         self.feed.heard_all() && !self.waits(facts)
     }
 
-    /// Lets those proxies know what is gone for which that has become certain.
+    /// Marks the views of proxies as complete for which absence now means deletion.
     pub(super) fn be_sure(&mut self) {
         if !self.feed.heard_all() {
             return;

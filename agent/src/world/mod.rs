@@ -1,7 +1,9 @@
-//! The agent's world: the hub's resources, the node's own pods and proxies, and from them what each proxy is sent.
+//! The agent's world: the hub's resources, the node's pods and proxies, and the resources that each proxy is
+//! sent.
 //!
-//! Synchronous, without a clock and without Kubernetes. Everything enters by a verb; what differs is published to
-//! the proxies' views before the verb returns, all that one verb changes on a proxy in one transaction.
+//! The world is synchronous and has neither clock nor Kubernetes client. All input enters through its verbs.
+//! A verb publishes what changed to the proxies' views before it returns, with all changes of one proxy in
+//! one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -42,7 +44,7 @@ pub use portreeve_api::refs::ProxyId;
 use feed::Feed;
 use hosts::Hosts;
 
-/// Everything that the agent knows.
+/// The agent's state.
 pub struct World {
     node: Name,
     host_families: Families,
@@ -54,35 +56,35 @@ pub struct World {
     claims: Claims,
     strangers: claims::strangers::Known,
     health: Book,
-    /// Whose pods embody NodeProxies.
+    /// The ServiceAccount whose pods run NodeProxies.
     gateways: Option<Account>,
-    /// The hub's last word is older than it may be.
+    /// The hub's data is stale.
     stale: bool,
     news: Vec<Fault>,
-    /// Plans that may stand differently: see [`World::take_touched`].
+    /// Plans whose status may have changed, see [`World::take_touched`].
     touched: BTreeSet<Name>,
 }
 
-/// What the shell has to act on after a verb.
+/// What the caller must act on after a verb.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// NodeProxies came, changed or went: keepers have to follow.
+    /// NodeProxies were added, changed or removed: keepers must be started, updated or stopped.
     pub proxies: bool,
-    /// Other host names are wanted than before.
+    /// The set of host names to resolve changed.
     pub hosts: bool,
-    /// What the hub sent and makes no sense, each with its name and the reason.
+    /// Invalid resources of the hub, each with its name and the reason.
     pub refused: Vec<String>,
 }
 
 // === impl World ===
 
 impl World {
-    /// An empty world on a host with these address families.
+    /// Returns an empty world on a host with these address families.
     pub fn new(host_families: Families) -> Self {
         Self::of_fleets(registry::fleets(), host_families)
     }
 
-    /// The same with other kinds of proxies.
+    /// Like [`Self::new`], with these fleets.
     fn of_fleets(fleets: Fleets, host_families: Families) -> Self {
         Self {
             node: Name::default(),
@@ -102,16 +104,17 @@ impl World {
         }
     }
 
-    /// The same world with other defaults in its translations.
+    /// Sets the defaults for fields that Plans leave unset.
     #[must_use]
     pub fn with_defaults(self, defaults: Defaults) -> Self {
         Self { defaults, ..self }
     }
 
-    /// One response of the hub.
+    /// Applies one response of the hub.
     ///
     /// # Errors
-    /// The resource that can't be decoded; nothing of the response was taken.
+    /// Returns the name of an undecodable resource and the decoder's error. Nothing of the response was
+    /// applied then.
     pub fn apply_feed(&mut self, ty: PlanType, upsert: &[Sent], removed: &[Name]) -> Result<Effects, String> {
         let first = !self.feed.heard(ty);
         let mut touched = self.feed.apply(ty, upsert, removed)?;
@@ -123,7 +126,7 @@ impl World {
         Ok(effects)
     }
 
-    /// Follows a change of the feed.
+    /// Updates the world after a change of the feed.
     fn follow(&mut self, mut touched: feed::Touched) -> Effects {
         let refused = std::mem::take(&mut touched.refused);
         let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false, refused };
@@ -140,80 +143,80 @@ impl World {
         effects
     }
 
-    /// A host name's addresses; empty when it does not exist.
+    /// Sets a host name's addresses; empty if the name does not exist.
     pub fn set_host(&mut self, host: &Host, addresses: Vec<IpAddr>) {
         let plans = self.hosts.set_addresses(host, addresses);
         self.follow_endpoints(plans);
         self.be_sure();
     }
 
-    /// These Plans have other endpoints.
+    /// Refreshes Plans whose endpoints changed.
     fn follow_endpoints(&mut self, plans: BTreeSet<Name>) {
         plans.iter().for_each(|plan| self.follow_uses(plan));
         self.refresh(plans);
     }
 
-    /// Whether the hub has sent a first response of every type: before that nothing is served.
+    /// Returns whether every type has a complete list. Before that nothing is served.
     pub fn complete(&self) -> bool {
         self.feed.complete()
     }
 
-    /// The hub's resources that are held, for a reconnect.
+    /// Returns the versions of the hub's resources, for a reconnect.
     pub fn held(&self) -> &BTreeMap<(PlanType, Name), Version> {
         &self.feed.versions
     }
 
-    /// Takes the faults that came since the last call.
+    /// Returns and clears the faults since the last call.
     pub fn take_faults(&mut self) -> Vec<Fault> {
         std::mem::take(&mut self.news)
     }
 
-    /// Takes the Plans of which a proxy's part, or who is to have it, may differ since the last call.
+    /// Returns and clears the Plans whose status may have changed since the last call.
     pub fn take_touched(&mut self) -> BTreeSet<Name> {
         std::mem::take(&mut self.touched)
     }
 
-    /// The endpoints that are to go, once for each of their groups.
+    /// Returns the terminating endpoints. An endpoint in several groups is repeated.
     pub fn terminating(&self) -> impl Iterator<Item = &Endpoint> {
         self.feed.terminating()
     }
 
-    /// The NodeProxies that this node is to run.
+    /// Returns the NodeProxies that this node shall run.
     pub fn node_proxies(&self) -> &BTreeMap<Name, NodeProxy> {
         &self.feed.proxies
     }
 
-    /// The host names that are to be resolved.
+    /// Returns the host names to resolve.
     pub fn wanted_hosts(&self) -> BTreeSet<Host> {
         self.hosts.wanted()
     }
 
-    /// What is known of a host name; none: nothing yet.
+    /// Returns the addresses of a host name; `None` before the first answer.
     pub fn addresses_of(&self, host: &Host) -> Option<Vec<IpAddr>> {
         self.hosts.addresses(&host.0, &host.1)
     }
 
-    /// The uids of this node's pods.
+    /// Returns the uids of this node's pods.
     pub fn pods(&self) -> impl Iterator<Item = &Name> {
         self.pods.keys()
     }
 
-    /// The proxies of all kinds.
+    /// Returns the proxies of all kinds.
     pub fn fleets(&self) -> &Fleets {
         &self.fleets
     }
 
-    /// The proxies with these resource types; `None` if this agent serves no such proxies.
+    /// Returns the proxies with these resource types; `None` if this agent does not serve them.
     pub fn fleet<T: ProxyModel>(&self) -> Option<&Fleet<T>> {
         self.fleets.typed()
     }
 
-    /// A Plan, for status.
+    /// Returns a Plan, for its status.
     pub fn plan(&self, name: &str) -> Option<&Plan> {
         self.feed.plans.get(name).map(Arc::as_ref)
     }
 
-    /// All Plans, for status.
+    /// Returns all Plans, for their statuses.
     pub fn plans(&self) -> impl Iterator<Item = (&Name, &Arc<Plan>)> {
         self.feed.plans.iter()
     }

@@ -1,4 +1,4 @@
-//! The world's verbs about this node's pods.
+//! The world's verbs for this node's pods.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::translate::ProxyKind;
 // === impl World ===
 
 impl World {
-    /// A pod of this node was created or changed.
+    /// Records a created or changed pod of this node.
     pub fn apply_pod(&mut self, pod: Pod) {
         if pod.finished {
             return self.delete_pod(&pod.uid);
@@ -29,14 +29,14 @@ impl World {
             let facts = Facts::of_pod(kind, &pod, self.host_families);
             match self.fleets.of(kind).is_some_and(|fleet| fleet.facts(&id).is_some()) {
                 true => self.put_proxy(id.clone(), facts),
-                // What embodies a NodeProxy has that one's configuration.
+                // A gateway pod's proxy gets its NodeProxy's configuration instead.
                 false if self.embodied_by(&uid).is_some() => {}
                 false => self.set_bare(kind, &uid, Some(facts)),
             }
         }
     }
 
-    /// A pod of this node is gone.
+    /// Records the deletion of a pod of this node.
     pub fn delete_pod(&mut self, uid: &Name) {
         self.pods.remove(uid);
         self.follow_address(uid);
@@ -48,11 +48,12 @@ impl World {
         }
     }
 
-    /// The complete list of this node's pods.
+    /// Replaces the pods with the complete list of this node's pods.
     pub fn reset_pods(&mut self, pods: Vec<Pod>) {
         let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
         let mut known: BTreeSet<Name> = self.pods.keys().cloned().collect();
-        // What an earlier agent kept is older than any list; what the hub says now may be newer than this one.
+        // Slices from the store are older than this list. Slices that the hub itself sent may be newer, so
+        // their pods are not removed.
         if !self.feed.heard(PlanType::Slice) {
             known.extend(self.feed.pods_of(&self.node).map(Name::from));
         }
@@ -62,7 +63,8 @@ impl World {
         pods.into_iter().for_each(|pod| self.apply_pod(pod));
     }
 
-    /// Keeps the book of pods without a proxy of a kind, and touches the Plans that would be for them.
+    /// Records the facts of a pod without a proxy of a kind, and marks the Plans that would apply to it for a
+    /// status update.
     pub(super) fn set_bare(&mut self, kind: ProxyKind, uid: &Name, facts: Option<Facts>) {
         let Some(fleet) = self.fleets.of_mut(kind) else { return };
         let before = fleet.set_bare(uid, facts.clone());

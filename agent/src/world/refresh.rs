@@ -1,4 +1,4 @@
-//! How proxies follow the world: which are touched by a Plan, and whose ports that frees or takes.
+//! Refreshes proxies after a change of the world, including those whose ports the change frees or takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::translate::ProxyKind;
 // === impl World ===
 
 impl World {
-    /// Brings every proxy up to date with these Plans.
+    /// Refreshes these Plans on every proxy.
     pub(super) fn refresh(&mut self, plans: BTreeSet<Name>) {
         let mut dirty = BTreeSet::new();
         for fleet in self.fleets.all() {
@@ -28,9 +28,10 @@ impl World {
         self.bring_up_to_date(dirty);
     }
 
-    /// Brings these up to date, and those whose ports they free or take.
+    /// Refreshes these owners, and those whose ports they free or take.
     pub(super) fn bring_up_to_date(&mut self, mut dirty: BTreeSet<Owner>) {
-        // First all claims, so that no translation sees a port as taken that this very change frees.
+        // All claims come first. Otherwise a translation could see a port as taken that the same change
+        // frees.
         for owner in dirty.clone() {
             dirty.extend(self.claim(&owner));
         }

@@ -1,4 +1,4 @@
-//! The world's verbs about what was there before: what an earlier agent kept, and what the next one is to find.
+//! The world's verbs for restoring the stored state, and for saving it for the next agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,17 @@ use crate::fleet::Kept;
 // === impl World ===
 
 impl World {
-    /// What a proxy accepted of a Plan, in an earlier agent's life. Comes before [`World::restore_feed`], which makes
-    /// the proxies. Returns `false`, and takes nothing, if a later version of the agent kept it: in a type of resource or for
-    /// a kind of proxy that this one does not know.
+    /// Restores what a proxy accepted of a Plan from an earlier agent. Must be called before
+    /// [`World::restore_feed`], which creates the proxies. Returns `false` and restores nothing if the
+    /// resource type or the kind of proxy is unknown, because a later agent version stored it.
     pub fn restore_accepted(&mut self, owner: Owner, all: &[Kept]) -> bool {
         let fleet = self.fleets.of_mut(owner.kind);
         fleet.is_some_and(|fleet| fleet.restore(owner.proxy, owner.plan, all))
     }
 
-    /// The hub's resources as an earlier agent kept them, in one go; `complete`: they were all. Answers also with the
-    /// errors of those that can't be decoded: they are left out.
+    /// Restores the hub's resources as an earlier agent stored them, all at once. `complete` tells whether
+    /// the store held all of them. Returns the effects, and the errors of undecodable resources, which are
+    /// left out.
     pub fn restore_feed(
         &mut self,
         kept: &BTreeMap<PlanType, Vec<Sent>>,
@@ -33,12 +34,13 @@ impl World {
         (self.follow(touched), errors)
     }
 
-    /// Whether the hub itself has said which NodeProxies there are.
+    /// Returns whether the hub itself, not only the store, has sent the list of NodeProxies.
     pub fn heard_node_proxies(&self) -> bool {
         self.feed.heard(PlanType::NodeProxy)
     }
 
-    /// Takes what is to be kept of each owner otherwise than at the last call; empty: nothing any more.
+    /// Returns the owners whose accepted resources changed since the last call; an empty list deletes the
+    /// owner's entry.
     pub fn take_unsaved(&mut self) -> Vec<(Owner, Vec<Kept>)> {
         let mut all = Vec::new();
         for fleet in self.fleets.all_mut() {
@@ -49,8 +51,8 @@ impl World {
         all
     }
 
-    /// The hub's first word on a type: what it does not know is gone, also for ledgers. Answers with the Plans of
-    /// ledgers that are to be looked at.
+    /// Handles the hub's first response of a type: accepted resources of objects that it does not contain are
+    /// forgotten. Returns the Plans with accepted resources, to be refreshed.
     pub(super) fn confirm_ledgers(&mut self, ty: PlanType) -> BTreeSet<Name> {
         match ty {
             PlanType::Plan => self.fleets.all().flat_map(|fleet| fleet.plans()).collect(),
@@ -64,7 +66,7 @@ impl World {
         }
     }
 
-    /// Forgets the ledgers of all others.
+    /// Forgets the ledgers of the proxies for which `keep` returns `false`.
     pub(super) fn keep_ledgers(&mut self, keep: impl Fn(&ProxyId) -> bool) {
         self.fleets.all_mut().for_each(|fleet| fleet.keep(&keep));
     }

@@ -1,4 +1,4 @@
-//! The world's answers about resources of the hub whose last version makes no sense.
+//! Queries about the hub's resources whose newest version is invalid.
 
 use portreeve_api::PlanType;
 use portreeve_api::model::NodeProxy;
@@ -9,17 +9,18 @@ use super::World;
 // === impl World ===
 
 impl World {
-    /// The NodeProxies that this node is to run, with `None` for those that can't be read.
+    /// Returns the NodeProxies that this node shall run, with `None` for those without any valid version.
     pub fn wanted_node_proxies(&self) -> impl Iterator<Item = (&Name, Option<&NodeProxy>)> {
         self.feed.wanted_proxies()
     }
 
-    /// Why the last version of a Plan can't be read, for status; `None`: it could.
+    /// Returns why the newest version of a Plan is invalid; `None` if it is valid.
     pub fn refused_plan(&self, name: &Name) -> Option<&str> {
         self.feed.refused_plan(name)
     }
 
-    /// Whether the last version of a resource of the hub can't be read: the one before it is the last known good.
+    /// Returns whether the newest version of a resource of the hub is invalid. Then the store keeps the last
+    /// valid version.
     pub fn is_refused_resource(&self, ty: PlanType, name: &Name) -> bool {
         self.feed.is_refused(ty, name)
     }
