@@ -82,7 +82,7 @@ pub struct Args {
 /// Returns an error if a part can't start or the check fails.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, Format::Text)?;
-    ensure!(args.dir.is_dir(), "{}: not a folder", args.dir.display());
+    ensure!(args.dir.is_dir(), "{}: no such folder", args.dir.display());
     let mut folder = Folder::new(&args.dir);
     let Reading { objects, complaints, .. } = folder.read(now_ms());
     // Report the complaints before a later step fails: they may be the reason.
