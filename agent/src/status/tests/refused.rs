@@ -1,4 +1,4 @@
-//! What is told of listeners and Plans that ask for what the agent does not know.
+//! Statuses of listeners and Plans with fields that the agent does not support.
 
 use super::*;
 

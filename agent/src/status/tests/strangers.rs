@@ -1,4 +1,4 @@
-//! What is told of listeners whose ports other processes hold.
+//! Statuses of listeners whose ports other processes hold.
 
 use super::*;
 use crate::claims::Transport;
@@ -14,7 +14,8 @@ fn stranger(beside: bool, unsure: bool) -> Strangers {
 
 #[test]
 fn process_that_holds_a_listeners_port_is_told_in_the_status_and_in_the_report() {
-    // A proxy has the port too or not; the listener is served in the first case alone, but the process is told in both.
+    // Whether a proxy has the port open too. The listener is served only if it does; the process is reported
+    // in both cases.
     for beside in [true, false] {
         let mut rig = Rig::new();
         rig.put_plan(&mk_plan("a", 2000, &["10.0.0.9"]));

@@ -1,4 +1,4 @@
-//! A crash at any point: every key has one of the contents that were written, and what was confirmed is there.
+//! After a crash at any point, every key has one of the written contents, and confirmed changes are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use super::super::load::load;
 use super::forgetful::Forgetful;
 use super::*;
 
-/// Crashes that are tried.
+/// Number of crashes to try.
 const SEEDS: u64 = 1000;
-/// Crashes in a row on one disk.
+/// Number of successive crashes on one disk.
 const LIVES: usize = 3;
-/// Keys that are written.
+/// Number of keys.
 const KEYS: u32 = 12;
 
-/// What may be found of a key, and what must at least be.
+/// The contents that a key may have after a crash.
 #[derive(Default)]
 struct Expected {
-    /// Since the last confirmation, it included; none: absent.
+    /// Contents since the last confirmed one, which is included; `None` if the key may be absent.
     possible: BTreeMap<Key, BTreeSet<Option<Vec<u8>>>>,
 }
 
@@ -53,7 +53,7 @@ impl Expected {
     }
 }
 
-/// Some keys with some contents; now and then one goes.
+/// Returns random changes of some keys, including deletions.
 fn mk_changes(random: &mut StdRng) -> Vec<Change> {
     let mut changes = BTreeMap::new();
     for _ in 0..random.random_range(1..=KEYS) {

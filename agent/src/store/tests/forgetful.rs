@@ -1,4 +1,4 @@
-//! A disk in memory that crashes when it is told to, and then forgets or tears what was not synced.
+//! A disk in memory that crashes on demand, and then loses or truncates unsynced data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,20 +11,20 @@ use super::super::disk::Disk;
 /// A file's number.
 type Inode = usize;
 
-/// One step in the directory: names, and what they stand for from then on.
+/// One change of the directory: names with their new files.
 type Step = Vec<(String, Option<Inode>)>;
 
-/// The disk.
+/// The disk's state.
 #[derive(Clone)]
 pub struct Forgetful {
-    /// Contents as they were written, and whether they were synced.
+    /// File contents, and whether they were synced.
     files: Vec<(Vec<u8>, bool)>,
     names: BTreeMap<String, Inode>,
-    /// What lasts of the names.
+    /// The synced names.
     lasting: BTreeMap<String, Inode>,
-    /// What was done to names since they were synced.
+    /// Changes of names since the last sync.
     steps: Vec<Step>,
-    /// Operations until the crash.
+    /// Number of operations until the crash.
     left: usize,
     random: StdRng,
 }
@@ -32,7 +32,7 @@ pub struct Forgetful {
 // === impl Forgetful ===
 
 impl Forgetful {
-    /// An empty disk that never crashes before it is told to.
+    /// Returns an empty disk that does not crash until [`Self::crash_after`] is called.
     pub fn new(seed: u64) -> Self {
         Self {
             files: Vec::new(),
@@ -44,12 +44,13 @@ impl Forgetful {
         }
     }
 
-    /// Crashes after so many more operations; the one in which it does may have been done in part.
+    /// Crashes after this number of further operations. The last operation may be done in part.
     pub fn crash_after(&mut self, operations: usize) {
         self.left = operations;
     }
 
-    /// What is there after a crash and a restart: of what was not synced each piece by itself is there, or torn, or not.
+    /// Returns the disk after a crash and a restart. Each unsynced change is independently there, truncated,
+    /// or lost.
     pub fn restart(mut self) -> Self {
         let mut names = self.lasting.clone();
         for step in std::mem::take(&mut self.steps) {
@@ -73,7 +74,7 @@ impl Forgetful {
         self.steps.push(step);
     }
 
-    /// Counts one operation; an error once the disk has crashed.
+    /// Counts one operation. Returns an error once the disk has crashed.
     fn operate(&mut self) -> io::Result<()> {
         if self.left == 0 {
             return Err(io::Error::other("crashed"));
@@ -96,7 +97,7 @@ fn put(names: &mut BTreeMap<String, Inode>, step: &Step) {
     }
 }
 
-/// Cuts a file short, fills its end with zeros, empties it, or leaves it.
+/// Truncates a file, fills its end with zeros, empties it, or leaves it.
 fn tear(bytes: &mut Vec<u8>, random: &mut StdRng) {
     let at = random.random_range(0..=bytes.len());
     match random.random_range(0..4) {

@@ -1,4 +1,4 @@
-//! What proxies of several kinds accepted, in files of version 0.1.0 and of this one.
+//! Accepted resources of several kinds of proxies, in files of version 0.1.0 and of this version.
 
 use std::fs;
 
@@ -10,7 +10,8 @@ use crate::fleet::{Accepted, Kept};
 use crate::translate::ProxyKind;
 use crate::world::ProxyId;
 
-/// Files of version 0.1.0: a cluster, an assignment and a listener of one Plan, of a NodeProxy and of a pod.
+/// Files of version 0.1.0: a cluster, an assignment and a listener of one Plan, for a NodeProxy and for a
+/// pod.
 const FILES: [(&str, &str); 2] = [
     (
         "accepted-2a836fd91dfc1d255f10ea6870a80b1e",
@@ -36,7 +37,7 @@ fn owners(kind: ProxyKind) -> [Owner; 2] {
     [owner(ProxyId::Node("gw".into())), owner(ProxyId::Pod("uid".into()))]
 }
 
-/// What the files say.
+/// The content of the files.
 fn accepted() -> Vec<Kept> {
     let of = |ty| Accepted {
         sources: (ty == EnvoyType::Cluster).then_some(5),

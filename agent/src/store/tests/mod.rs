@@ -1,4 +1,4 @@
-//! Tests of the store: on a disk that forgets, and on real directories.
+//! Tests of the store: on a disk that loses data, and on real directories.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ mod forgetful;
 mod kinds;
 mod trouble;
 
-/// Generous: the machine may be busy.
+/// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(20);
 
 fn plan(name: &str) -> Key {
@@ -24,7 +24,7 @@ fn resource(body: &'static [u8]) -> Content {
     Content::Resource(Version::of(body), body.into())
 }
 
-/// The Plans of a store, with their bodies.
+/// Returns the Plans of a store, with their bodies.
 fn plans(restored: &Restored) -> Vec<(String, String)> {
     let all = restored.resources.get(&PlanType::Plan).into_iter().flatten();
     let mut found: Vec<_> =
@@ -33,7 +33,7 @@ fn plans(restored: &Restored) -> Vec<(String, String)> {
     found
 }
 
-/// The plans of a store, and its problems in words.
+/// Returns the Plans of a store and its problems.
 fn look(directory: &Path) -> (Vec<(String, String)>, Vec<String>) {
     let (saver, restored) = open(directory).unwrap();
     (plans(&restored), saver.problems().iter().map(Problem::to_string).collect())

@@ -1,4 +1,4 @@
-//! Real directories with something wrong in them, or around them.
+//! Real directories with faulty files or environments.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ fn file(directory: &Path, key: &Key) -> PathBuf {
     directory.join(key.file())
 }
 
-/// Opens a store whose file of Plan `a` is broken, and checks that `b` is there and the report is one.
+/// Opens a store whose file of Plan `a` is broken, checks that `b` is there, and returns the only problem.
 fn only_b(directory: &Path) -> String {
     let (plans, mut problems) = look(directory);
     assert_eq!(plans, [("b".to_owned(), "two".to_owned())]);
@@ -107,7 +107,7 @@ fn what_waits_is_written_when_nobody_saves_any_more() {
     let (saver, _) = open(directory.path()).unwrap();
     saver.put(plan("a"), resource(b"one"));
     drop(saver);
-    // The thread has no handle any more: only the directory can tell.
+    // The saver is dropped, so only the directory shows the result.
     let written = || file(directory.path(), &plan("a")).exists();
     let end = std::time::Instant::now() + BOUND;
     while !written() && std::time::Instant::now() < end {
@@ -207,7 +207,7 @@ fn unreadable_file_is_passed_over() {
     let directory = mk_store();
     let path = file(directory.path(), &plan("a"));
     fs::remove_file(&path).unwrap();
-    // A directory can't be read as a file, whoever asks.
+    // A directory can't be read as a file by any user.
     fs::create_dir(&path).unwrap();
     assert!(only_b(directory.path()).contains("can't be read"));
 }
@@ -230,7 +230,7 @@ fn directory_that_is_none_is_told_and_the_store_recovers_when_it_is_one() {
     assert_eq!(look(&directory).0.len(), 1);
 }
 
-/// A disk that is full for as long as it is said to be.
+/// A disk that is full while the flag is set.
 struct Full {
     inner: disk::Directory,
     full: Arc<AtomicBool>,
@@ -246,7 +246,7 @@ impl Disk for Full {
     }
 
     fn create(&mut self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-        // A full disk makes the file, and then takes no byte of it.
+        // A full disk creates the file and then writes no bytes.
         if self.full.load(Ordering::Relaxed) {
             self.inner.create(name, &bytes[..bytes.len() / 2])?;
             return Err(std::io::ErrorKind::StorageFull.into());

@@ -1,4 +1,4 @@
-//! Assignments: which endpoints a cluster has, in which priority and health.
+//! Translates assignments: a cluster's endpoints with their priority and health.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -12,10 +12,11 @@ use super::wire::u32_value;
 use crate::translate::candidates::Candidate;
 use crate::translate::{rank, sources};
 
-/// With Envoy's default of 140 % a priority spills over when a third of it is down; this says: never while one is up.
+/// With Envoy's default of 140 %, traffic spills over to the next priority when a third of one is down. With
+/// this value it does not while a single endpoint is up.
 const OVERPROVISIONING: u32 = 100_000;
 
-/// Builds the assignment. An empty one is sent as such: without it Envoy would keep the endpoints it had.
+/// Builds the assignment. An empty one is sent too: otherwise Envoy would keep the previous endpoints.
 pub fn build(
     plan: &Plan,
     cluster: &Cluster,
@@ -41,9 +42,9 @@ pub fn build(
     }
 }
 
-/// The winner alone in priority 0, the runner-up in 1, the rest in 2. A pod that is to go keeps the calls that are
-/// older than its termination and is not shown to younger ones. Old knowledge changes nothing: without a hub there are no
-/// younger calls.
+/// Puts the first endpoint by rank in priority 0, the second in 1, and the rest in 2. A terminating pod keeps
+/// calls that are older than its termination and is left out for younger ones. Staleness is ignored: without
+/// a hub there are no younger calls.
 fn keyed(
     key: &str,
     created_ms: Option<i64>,
@@ -51,8 +52,9 @@ fn keyed(
     socket: Socket,
 ) -> Vec<envoy::LocalityLbEndpoints> {
     found.retain(|c| c.terminating_ms.is_none() || created_ms < c.terminating_ms);
-    // The API tells whole seconds, and no pod is ready in the second of its creation: one of the object's own second
-    // came after it. What has no time (addresses, a folder's first reading) was there before everything.
+    // The API server's times are whole seconds, and no pod is ready in the second of its creation. So a pod
+    // created in the same second as the object came after it. Endpoints without a time (addresses, a folder's
+    // first reading) came before it.
     rank::order(key, &mut found, |c| (c.created_ms.is_some() && c.created_ms >= created_ms, c.ip));
     let mut priorities: Vec<Vec<envoy::LbEndpoint>> = Vec::new();
     for (place, candidate) in found.iter().enumerate() {
@@ -60,7 +62,8 @@ fn keyed(
         if priorities.len() <= priority {
             priorities.push(Vec::new());
         }
-        // A failed one keeps its place: all pipes of a call go to its runner-up together, and come back together.
+        // A failed endpoint keeps its place: all listeners of a call move to the second endpoint together,
+        // and return together.
         let status = told(candidate, core::HealthStatus::Unknown);
         priorities[priority].push(endpoint(candidate, status, socket));
     }
@@ -72,10 +75,11 @@ fn keyed(
     priorities.into_iter().enumerate().map(locality).collect()
 }
 
-/// All in one priority. A pod that terminates is DEGRADED while another stays: it keeps its sessions and takes no new one.
-/// Where none stays it is as good as any: Envoy's Maglev table holds healthy hosts alone, so a cluster of DEGRADED ones takes
-/// no session at all. A pod that may be gone for long is DEGRADED while there is another; where there is none it is
-/// UNHEALTHY: a session that has nowhere else to go stays, and no new one is made.
+/// Puts all endpoints in one priority. A terminating pod is DEGRADED while another pod stays: it keeps its
+/// sessions and takes no new ones. If no other pod stays, it counts as healthy, because Envoy's Maglev table
+/// contains only healthy hosts and a cluster of DEGRADED hosts takes no session at all. A stale pod is
+/// DEGRADED while there is another pod. Without one it is UNHEALTHY: its sessions stay, because there is no
+/// alternative, and no new ones are made.
 fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoints> {
     if found.is_empty() {
         return Vec::new();
@@ -93,18 +97,18 @@ fn unkeyed(found: Vec<Candidate>, socket: Socket) -> Vec<envoy::LocalityLbEndpoi
             false => core::HealthStatus::Unknown,
         };
         let mut built = endpoint(candidate, told(candidate, good), socket);
-        // Hashing by bare address lets all listeners of a sender agree on the pod, whatever the ports.
+        // Hashing by address without the port makes all listeners of a sender choose the same pod.
         built.metadata = distinct.then(|| hash_key(candidate.ip));
         built
     };
     vec![envoy::LocalityLbEndpoints { lb_endpoints: found.iter().map(build).collect(), ..Default::default() }]
 }
 
-/// What all endpoints of a cluster have in common.
+/// Settings shared by all endpoints of a cluster.
 #[derive(Clone, Copy)]
 struct Socket {
     protocol: Protocol,
-    /// The proxy itself checks some of them.
+    /// The proxy itself checks some of the endpoints.
     by_proxy: bool,
 }
 
@@ -146,7 +150,7 @@ fn hash_key(ip: IpAddr) -> core::Metadata {
     }
 }
 
-/// What the proxy is told of an endpoint against which nothing else is known: `good`.
+/// Returns an endpoint's health status for the proxy: `good` unless the endpoint failed.
 fn told(candidate: &Candidate, good: core::HealthStatus) -> core::HealthStatus {
     if candidate.failed { core::HealthStatus::Unhealthy } else { good }
 }

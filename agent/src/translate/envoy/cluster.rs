@@ -1,4 +1,5 @@
-//! Clusters: EDS over the stream that they came on, with every silent default of Envoy's that loses datagrams stated.
+//! Translates clusters. Endpoints come by EDS over the same stream. Every Envoy default that loses datagrams
+//! is overridden.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +17,14 @@ use super::wire::{duration, u32_value, u64_value};
 use crate::translate::request::Defaults;
 use crate::translate::sources;
 
-/// Sessions, connections and requests that one cluster may hold. Envoy's default of 1,024 drops the 1,025th UDP
-/// session in silence.
+/// Limit of sessions, connections and requests of one cluster. Envoy's default of 1,024 silently drops the
+/// 1,025th UDP session.
 const CIRCUIT_LIMIT: u32 = 1_000_000;
 
-/// Entries of a Maglev table: a prime; the default of 65,537 costs 3 s of start and 70 kB a cluster.
+/// Size of a Maglev table, a prime. The default of 65,537 costs 3 s at startup and 70 kB per cluster.
 const MAGLEV_TABLE: u64 = 16_381;
 
-/// Builds a cluster; its assignment has the same name.
+/// Builds a cluster. Its assignment has the same name.
 pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resource> {
     let limits = |priority: core::RoutingPriority| envoy::circuit_breakers::Thresholds {
         priority: priority.into(),
@@ -48,7 +49,7 @@ pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resourc
             thresholds: vec![limits(core::RoutingPriority::Default), limits(core::RoutingPriority::High)],
             ..Default::default()
         }),
-        // With Envoy's default of 50 % traffic goes to unhealthy endpoints as well.
+        // With Envoy's default of 50 %, unhealthy endpoints get traffic too.
         common_lb_config: Some(envoy::cluster::CommonLbConfig {
             healthy_panic_threshold: Some(Percent { value: 0.0 }),
             ..Default::default()
@@ -69,7 +70,7 @@ pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resourc
 fn over_ads() -> core::ConfigSource {
     core::ConfigSource {
         resource_api_version: core::ApiVersion::V3.into(),
-        // Never go on without the assignment: it always follows the cluster on the same stream.
+        // Always wait for the assignment. It follows the cluster on the same stream.
         initial_fetch_timeout: duration(Duration::ZERO),
         config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
             core::AggregatedConfigSource {},

@@ -1,4 +1,4 @@
-//! Health checks that an Envoy makes by itself.
+//! Health checks that Envoy makes itself.
 
 use std::num::NonZeroU32;
 
@@ -12,7 +12,7 @@ use portreeve_api::model::HealthCheck;
 
 use super::wire::{duration, u32_value};
 
-/// The check as Envoy runs it.
+/// Builds the check for Envoy.
 pub fn build(check: &HealthCheck) -> core::HealthCheck {
     let checker = match &check.http_path {
         None => HealthChecker::TcpHealthCheck(TcpHealthCheck::default()),
@@ -27,7 +27,7 @@ pub fn build(check: &HealthCheck) -> core::HealthCheck {
     let interval = check.interval.unwrap_or(HealthCheck::SHORTEST_INTERVAL);
     core::HealthCheck {
         interval: duration(interval),
-        // Without it a cluster that nobody uses yet is looked at once a minute.
+        // Without this, Envoy checks a cluster without traffic only once a minute.
         no_traffic_interval: duration(interval),
         timeout: duration(check.timeout.unwrap_or(HealthCheck::DEFAULT_TIMEOUT)),
         unhealthy_threshold: threshold(check.unhealthy_threshold),

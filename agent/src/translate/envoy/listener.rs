@@ -1,4 +1,4 @@
-//! Listeners: UDP by `udp_proxy`, TCP by `tcp_proxy`.
+//! Translates listeners: UDP to `udp_proxy`, TCP to `tcp_proxy`.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use super::wire::{any, duration, u64_value};
 use crate::translate::bind::{Bind, Families, Part};
 use crate::translate::request::{Request, qualified};
 
-/// Largest datagram that is carried whole, in bytes. Envoy loses datagrams over 1,500 by default, and a change of
-/// this later would recreate every session.
+/// Largest datagram in bytes that is forwarded without loss. Envoy by default drops datagrams over 1,500
+/// bytes. A later change of this value would recreate every session.
 pub const MAX_DATAGRAM: u64 = 9_000;
 
 const UDP_PROXY: &str = "envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig";
 const UDP_ROUTE: &str = "envoy.extensions.filters.udp.udp_proxy.v3.Route";
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
-/// A listener and the cluster that it forwards to.
+/// A listener and the cluster that it routes to.
 pub struct Built {
     /// The encoded listener.
     pub resource: Arc<Resource>,
@@ -39,7 +39,7 @@ pub struct Built {
 /// Builds one listener.
 ///
 /// # Errors
-/// In words: what this kind of proxy can't express, or what the translation does not know.
+/// Returns a message about an unsupported setting.
 pub fn build(request: &Request<'_>, listener: &Listener) -> Result<Built, String> {
     let socket = listener.socket.as_ref().ok_or("the listener has no socket")?;
     if let Some(text) = support::listener(request.plan, listener).told("the listener") {
@@ -83,12 +83,12 @@ pub fn build(request: &Request<'_>, listener: &Listener) -> Result<Built, String
     Ok(Built { resource, cluster: cluster.name.clone() })
 }
 
-/// A listener's resource from its bytes.
+/// Returns a listener's resource from its bytes.
 pub fn of_bytes(name: Name, body: &[u8]) -> Arc<Resource> {
     with_address(name, &envoy::Listener::decode(body).unwrap_or_default(), body)
 }
 
-/// The cluster that a listener forwards to, read from the listener's bytes.
+/// Returns the cluster that a listener routes to, read from the listener's bytes.
 pub fn target(body: &[u8]) -> Option<Name> {
     use envoy::filter::ConfigType::TypedConfig as OfChain;
     use envoy::listener_filter::ConfigType::TypedConfig as OfListener;
@@ -122,8 +122,8 @@ fn with_address(name: Name, listener: &envoy::Listener, body: &[u8]) -> Arc<Reso
     }
 }
 
-/// What a listener occupies, as one text: its transport and port, and its address unless that is the wildcard. Envoy takes a
-/// listener on one address beside one on the wildcard address.
+/// Returns a listener's transport and port as one text, with its address unless that is the wildcard. Envoy
+/// accepts a listener on one address beside one on the wildcard address.
 fn address(listener: &envoy::Listener) -> Option<String> {
     use core::socket_address::{PortSpecifier, Protocol};
     let Some(core::address::Address::SocketAddress(socket)) = listener.address.as_ref()?.address.as_ref()
@@ -150,7 +150,7 @@ fn destination<'a>(plan: &'a Plan, listener: &Listener) -> Result<&'a Cluster, S
         .ok_or_else(|| format!("cluster {} is not in the object", route.destination))
 }
 
-/// The sockets to open, the main one first.
+/// Returns the sockets to open, the main one first.
 fn addresses(
     bind: Bind,
     v6_first: bool,
@@ -181,7 +181,7 @@ fn addresses(
     both.into_iter().flatten().map(|address| at(address, false)).collect()
 }
 
-/// Gives a listener its sockets, each with the options that `options` says.
+/// Sets a listener's sockets, each with the options that `options` returns.
 fn open(
     built: &mut envoy::Listener,
     addresses: Vec<core::SocketAddress>,
@@ -194,7 +194,7 @@ fn open(
     built.address = Some(address(main));
     built.additional_addresses = addresses
         .map(|socket| {
-            // Without options of its own it would get those of the main one.
+            // Without its own options, an additional address would get those of the main one.
             let own = core::SocketOptionsOverride { socket_options: options(&socket) };
             envoy::AdditionalAddress {
                 address: Some(address(socket)),
@@ -205,8 +205,9 @@ fn open(
         .collect();
 }
 
-/// Envoy forbids the fragmentation of what its UDP listeners send: an answer larger than the link's MTU would be lost.
-/// These are the kernel's own defaults (Linux's numbers), set after Envoy's option, which is set before the bind.
+/// Returns options that allow fragmentation of sent datagrams. Envoy forbids it for UDP listeners, and an
+/// answer larger than the link's MTU would be lost. The values are the Linux kernel's defaults. They are set
+/// after Envoy's own option, which is set before the bind.
 fn may_fragment(socket: &core::SocketAddress) -> Vec<core::SocketOption> {
     use core::socket_option::{SocketState, Value};
     const PMTUDISC_WANT: i64 = 1;
@@ -218,7 +219,7 @@ fn may_fragment(socket: &core::SocketAddress) -> Vec<core::SocketOption> {
         state: SocketState::StateBound.into(),
         ..Default::default()
     };
-    // Protocol numbers of IP and IPv6, with their options. An IPv4 socket does not take those of IPv6.
+    // Protocol numbers of IP and IPv6, with their options. An IPv4 socket does not accept IPv6 options.
     let mut options = vec![option("IP_MTU_DISCOVER", 0, 10)];
     if socket.address.contains(':') {
         options.push(option("IPV6_MTU_DISCOVER", 41, 23));
@@ -236,8 +237,8 @@ fn udp_filter(
     balancer: Option<&Balancer>,
     idle: Duration,
 ) -> envoy::ListenerFilter {
-    // One key, one endpoint: the assignment's priorities choose it for each datagram, so that all pipes of a call
-    // come back together after a flap. Without a key a sender keeps its endpoint.
+    // A key has one endpoint. The assignment's priorities choose it for each datagram, so that all listeners
+    // of a call return to it together after a flap. Without a key, a sender keeps its endpoint.
     let keyed = matches!(balancer, Some(Balancer::Key(_)));
     let by_source = udp_proxy::udp_proxy_config::HashPolicy {
         policy_specifier: Some(udp_proxy::udp_proxy_config::hash_policy::PolicySpecifier::SourceIp(true)),

@@ -1,6 +1,6 @@
-//! From Plans to Envoy's configuration, one file per kind of resource. Entry point: [`translate`].
+//! Translates Plans into Envoy's configuration, one file per kind of resource. Entry point: [`translate`].
 //!
-//! Every cluster takes its endpoints by EDS, and its assignment always comes with it.
+//! Every cluster gets its endpoints by EDS and is always sent with its assignment.
 
 pub mod assignment;
 pub mod cluster;

@@ -10,7 +10,7 @@ use crate::translate::kind::ProxyKind;
 use crate::translate::model::{ProxyModel, Translation};
 use crate::translate::request::{Lookup, Request};
 
-/// How to give a proxy the right that it lacks.
+/// Advice for a proxy without the capability for low ports.
 const LOW_PORTS: &str = "ports under 1024 need CAP_NET_BIND_SERVICE, which this proxy lacks: choose another port, or give it the \
      capability (deploy/README.md, Ports under 1024)";
 
@@ -24,7 +24,7 @@ impl ProxyModel for EnvoyType {
         self.noun()
     }
 
-    /// The translation makes no routes and no secrets.
+    /// Routes and secrets have no number: the translation produces none.
     fn number(self) -> Option<u32> {
         match self {
             Self::Cluster => Some(1),
@@ -46,7 +46,7 @@ impl ProxyModel for EnvoyType {
         listener::target(listener)
     }
 
-    /// Envoy says of a port that it may not open: "cannot bind '0.0.0.0:53': Permission denied".
+    /// Adds advice to Envoy's error for a forbidden port: "cannot bind '0.0.0.0:53': Permission denied".
     fn told(detail: &str) -> String {
         let denied = detail.contains("cannot bind") && detail.contains("Permission denied");
         if denied { format!("{detail}; {LOW_PORTS}") } else { detail.to_owned() }

@@ -1,5 +1,5 @@
-//! What a Plan asks for that the translation to Envoy does not know, message by message. Entry points: [`listener`],
-//! [`cluster`].
+//! Fields of a Plan that the translation to Envoy does not support, message by message. Entry points:
+//! [`listener`], [`cluster`].
 
 use portreeve_api::model::{
     Address, Balancer, Cluster, EndpointSource, HealthCheck, Listener, Options, Plan, Protocol, Route, Rule,
@@ -8,20 +8,20 @@ use portreeve_api::model::{
 
 use crate::translate::lacks::Lacks;
 
-/// What a Plan asks beside its listeners: rules for lists that its proxies own, by the list's name.
+/// Returns the names of the rule lists that a Plan defines beside its listeners.
 pub fn rule_lists(plan: &Plan) -> impl Iterator<Item = &str> {
     let Plan { origin: _, workload: _, listeners: _, clusters: _, rule_lists, dns_namespace: _, needs: _ } =
         plan;
     rule_lists.iter().map(|list| list.list.as_str())
 }
 
-/// What a listener asks for, or the Plan for all of its listeners.
+/// Returns the unsupported fields of a listener, and of the Plan for all its listeners.
 pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
     let mut lacks = Lacks::default();
     let Listener { name: _, socket, rules, tls, sources, http, options, needs } = listener;
     lacks.needs(&plan.needs);
     lacks.needs(needs);
-    // The fields of these messages need no look: none of them is translated.
+    // The fields of these messages are not checked, because none of the messages is translated.
     lacks.some("tls", tls);
     lacks.some("sources", sources);
     lacks.when(*http, "http");
@@ -39,7 +39,7 @@ pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
     lacks
 }
 
-/// What a cluster asks for.
+/// Returns the unsupported fields of a cluster.
 pub fn cluster(cluster: &Cluster) -> Lacks {
     let mut lacks = Lacks::default();
     let Cluster { name: _, socket, endpoints, balancer, health_check, tls, http, connect_timeout: _, needs } =
@@ -72,11 +72,11 @@ pub fn cluster(cluster: &Cluster) -> Lacks {
 // === impl Lacks ===
 
 impl Lacks {
-    /// What listeners and clusters do not support alike.
+    /// Adds the fields that neither listeners nor clusters support.
     fn socket(&mut self, socket: &Socket) {
         let Socket {
             protocol,
-            // These are judged by the caller.
+            // The caller checks these.
             port: _,
             scope: _,
             bind: _,
@@ -99,7 +99,7 @@ impl Lacks {
         self.some("socket.tunnel", tunnel);
     }
 
-    /// Where a listener's socket is opened.
+    /// Adds an unsupported scope of a listener's socket.
     fn scope(&mut self, socket: &Socket) {
         if let Scope::Unknown(number) = socket.scope {
             self.when(true, format!("socket.scope {number}"));
@@ -124,7 +124,7 @@ impl Lacks {
 
     fn balancer(&mut self, balancer: &Balancer) {
         match balancer {
-            // Envoy's default is to go round.
+            // Round robin is Envoy's default.
             Balancer::Key(_) | Balancer::SourceAddress | Balancer::RoundRobin => {}
             Balancer::MetadataPath(_) => self.when(true, "balancer.metadata_path"),
             Balancer::Unknown => self.when(true, "balancer"),

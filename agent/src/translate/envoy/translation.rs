@@ -1,4 +1,4 @@
-//! All resources of one Plan: [`translate`].
+//! Translates all resources of one Plan: [`translate`].
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::translate::model::Translation;
 use crate::translate::outcome::{Census, Remark};
 use crate::translate::request::{Lookup, Request};
 
-/// Translates a Plan for a proxy; none while a group or host name that it needs is not known yet.
+/// Translates a Plan for a proxy; `None` while a group or host name that it needs is not known yet.
 pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<EnvoyType>> {
     let mut done = Translation::default();
     let mut used = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! A listener that stays because its new version was refused leads to the endpoints that it had.
+//! A listener whose new version was rejected keeps the endpoints of its old version.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const LISTENER: &str = "A/ns/call/l";
 // === impl Rig ===
 
 impl Rig {
-    /// The gateway accepts a change of the Plan but for the listener `l`.
+    /// Lets the gateway accept a change of the Plan, except for the listener `l`.
     fn refuse_listener(&mut self, plan: &plan::Plan) {
         self.put_plan(plan);
         self.accept_types(&[EnvoyType::Cluster, EnvoyType::Endpoint]);
@@ -18,7 +18,7 @@ impl Rig {
     }
 }
 
-/// A gateway that runs a Plan.
+/// Returns a rig whose gateway runs a Plan.
 fn running(plan: &plan::Plan) -> Rig {
     let mut rig = Rig::new();
     rig.put_plan(plan);
@@ -30,7 +30,7 @@ fn call(port: u32, worker: &str) -> plan::Plan {
     mk_plan("call", 1, port, ip(worker))
 }
 
-/// Calls the Plan's only cluster otherwise.
+/// Renames the Plan's only cluster.
 fn renamed(mut plan: plan::Plan, name: &str) -> plan::Plan {
     plan.clusters[0].name = name.into();
     plan.listeners[0].rules[0].route.as_mut().unwrap().destination = name.into();
@@ -96,7 +96,7 @@ fn cluster_with_the_listeners_name_is_taken_for_no_listener() {
     let call = |port, worker: &str| renamed(call(port, worker), "l");
     let mut rig = running(&call(2000, "10.0.0.1"));
     let mut edited = call(2001, "10.0.0.2");
-    // Another cluster body, so that the proxy accepts a new version of the cluster first.
+    // A changed cluster, so that the proxy first accepts a new version of it.
     edited.clusters[0].connect_timeout_ms = 7;
     rig.refuse_listener(&edited);
     let view = rig.world.open_envoy(&gateway()).unwrap();

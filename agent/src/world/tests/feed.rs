@@ -1,4 +1,4 @@
-//! The hub's responses: what is incomplete or broken changes nothing.
+//! The hub's responses: an incomplete or undecodable one changes nothing.
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn pod_that_its_own_node_saw_go_leaves_without_the_hub_and_comes_back_with_its_u
     rig.world.apply_pod(mk_pod("uid-1", "w"));
     rig.world.delete_pod(&"uid-1".into());
     assert_eq!(rig.endpoints("call").unwrap(), ["10.0.1.2"]);
-    // A hub that has not heard of it yet does not bring it back.
+    // A hub that has not seen the deletion yet does not bring the pod back.
     rig.put_group(&[1, 2, 3]);
     assert_eq!(rig.endpoints("call").unwrap(), ["10.0.1.2", "10.0.1.3"]);
     rig.world.apply_pod(mk_pod("uid-1", "w"));
@@ -76,7 +76,8 @@ fn list_of_the_nodes_pods_is_newer_than_what_was_kept_and_older_than_what_the_hu
         slice.endpoints.iter_mut().for_each(|endpoint| endpoint.node = node.into());
         slice.encode_to_vec()
     };
-    // Node of the pods, whether the hub says it again, and what is left when the list is empty.
+    // Node of the pods, whether the hub sends them again, and the number of endpoints left after an empty
+    // list.
     for (node, heard, left) in [("n", false, 0), ("other", false, 2), ("n", true, 2)] {
         let mut rig = Rig::new();
         rig.world.set_node("n");

@@ -73,7 +73,7 @@ impl ProxyModel for Toy {
     }
 }
 
-/// A world with Envoys and toys, and a pod `p` on the host's network that has one of each.
+/// A world with Envoys and toy proxies, and a pod `p` on the host's network that has one of each.
 fn both() -> Rig {
     let mut rig = Rig { world: World::of_fleets(registry::fleets().with::<Toy>(), Families::V4) };
     rig.world.apply_pod(Pod { host_network: true, ..mk_pod("p", "gw") });
@@ -82,7 +82,7 @@ fn both() -> Rig {
     rig
 }
 
-/// The same Plan for toys.
+/// Returns the same Plan for toy proxies.
 fn for_toys(mut plan: plan::Plan) -> plan::Plan {
     plan.workload.as_mut().unwrap().set_proxy_kind(plan::ProxyKind::L7mp);
     plan

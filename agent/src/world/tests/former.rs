@@ -1,10 +1,10 @@
-//! Clusters keep the name that an earlier hub gave them, for as long as a proxy runs.
+//! Clusters keep the name that an earlier hub gave them while their proxy runs.
 
 use super::*;
 
 const LISTENER: &str = "A/ns/call/l";
 
-/// The plan of an earlier hub for two listeners, `l` and `m`, that share the cluster `c`.
+/// The Plan of an earlier hub for two listeners, `l` and `m`, that share the cluster `c`.
 fn by_earlier_hub() -> plan::Plan {
     let mut plan = mk_plan("call", 1, 2000, ip("10.0.0.1"));
     let mut other = plan.listeners[0].clone();
@@ -14,7 +14,7 @@ fn by_earlier_hub() -> plan::Plan {
     plan
 }
 
-/// The plan that today's hub makes of the same object, with these workers behind `l` and `m`.
+/// The Plan of the current hub for the same object, with these workers behind `l` and `m`.
 fn by_this_hub(workers: [&str; 2]) -> plan::Plan {
     let mut plan = by_earlier_hub();
     let cluster = plan.clusters.remove(0);

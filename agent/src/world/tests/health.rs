@@ -1,9 +1,10 @@
-//! Verdicts reach the proxies that use the endpoint, and the translations of no other Plan.
+//! Results of health checks reach the proxies that use the endpoint, and only Plans that use it are
+//! translated again.
 
 use super::*;
 use crate::health::{Failure, Host as Place, Target, Verdict};
 
-/// A Plan like [`mk_plan`]'s whose endpoints are checked at 1233.
+/// A Plan like [`mk_plan`]'s whose endpoints are checked at port 1233.
 fn checked(name: &str, port: u32, from: From) -> plan::Plan {
     let mut plan = mk_plan(name, 1, port, from);
     plan.clusters[0].health_check = Some(plan::HealthCheck { interval_ms: 500, ..Default::default() });
@@ -23,7 +24,7 @@ fn at(text: &str) -> Place {
     Place::Address(text.parse().unwrap())
 }
 
-/// The gateway's unhealthy endpoints of cluster `c` of a Plan.
+/// Returns the gateway's unhealthy endpoints of cluster `c` of a Plan.
 fn unhealthy(rig: &mut Rig, plan: &str) -> Vec<String> {
     use envoy_types::pb::envoy::config::core::v3::HealthStatus;
     use envoy_types::pb::envoy::config::endpoint::v3 as eds;
@@ -59,7 +60,7 @@ fn verdict_translates_the_plans_that_use_the_endpoint_and_no_other() {
 #[test]
 fn word_that_is_too_old_takes_unchecked_pods_of_other_nodes_out_until_the_hub_is_heard_again() {
     let mut rig = Rig::new();
-    // The group's pods name no node.
+    // The group's pods have no node name.
     for (node, expected) in [("n", vec!["10.0.1.1", "10.0.1.2"]), ("", vec![])] {
         rig.world.set_node(node);
         rig.put_group(&[1, 2]);
@@ -154,7 +155,7 @@ fn while_a_group_is_incomplete_its_previous_endpoints_go_on_being_probed() {
     assert_eq!(rig.world.health_targets().len(), 2);
 }
 
-/// A world of node `n` that is asked to probe port 80 of its pod `mine`.
+/// A world of node `n` whose hub requests a probe of port 80 of its pod `mine`.
 fn asked() -> Rig {
     let mut rig = Rig::new();
     rig.world.set_node("n");
@@ -162,7 +163,7 @@ fn asked() -> Rig {
     rig
 }
 
-/// Where the prober looks once `change` is made; it must be woken by that.
+/// Returns the prober's targets after `change`, which must wake the prober.
 fn probed_after(rig: &mut Rig, change: impl FnOnce(&mut World)) -> Vec<String> {
     rig.world.health_targets();
     let seen = rig.world.health().changes();

@@ -1,4 +1,4 @@
-//! Host names: a Plan waits for the first answer, and later ones change its assignment alone.
+//! Host names: a Plan waits for the first answer, and later answers change only its assignment.
 
 use super::*;
 
@@ -84,7 +84,7 @@ fn names_of_two_namespaces_are_two_names() {
     assert_eq!((rig.endpoints("call"), rig.endpoints("far").unwrap()), (None, vec!["10.0.0.7".to_owned()]));
 }
 
-/// A world that was told of these Plans before the hub had said everything.
+/// A world that received these Plans before the hub had sent everything.
 fn told_of(plans: &[&plan::Plan]) -> Rig {
     let mut rig = Rig::new();
     for plan in plans {
@@ -134,7 +134,7 @@ fn silent_name_keeps_only_the_proxies_of_its_plans_from_knowing_what_is_gone() {
     assert!(!withheld(&mut rig, &gateway()));
 }
 
-/// Opens a stream as pod `p` with a world like this one's; how long it took, on a clock that stands still otherwise.
+/// Opens a stream as pod `p` with this rig's world. Returns how long that took on the paused clock.
 async fn opens(rig: Rig) -> std::time::Duration {
     use crate::identity::{Door, Identity};
     use crate::local::Local;

@@ -1,4 +1,4 @@
-//! Tests of the world: builders, and [`Rig`], which plays the hub and looks at what proxies are sent.
+//! Tests of the world: builders, and [`Rig`], which acts as the hub and reads what proxies are sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -34,8 +34,8 @@ mod unreadable;
 
 const W: &str = "ns/app=w";
 
-/// A Plan `A/ns/<name>` of an object created at `created_ms`, for proxies with `app=gw`: one UDP listener `l` on
-/// `port`, one cluster `c` with this source.
+/// A Plan `A/ns/<name>` of an object created at `created_ms`, for proxies with `app=gw`. It has one UDP
+/// listener `l` on `port` and one cluster `c` with this source.
 fn mk_plan(name: &str, created_ms: i64, port: u32, from: From) -> plan::Plan {
     let socket = |port| plan::Socket { protocol: plan::Protocol::Udp.into(), port, ..Default::default() };
     let route = plan::Route { destination: "c".into(), ..Default::default() };
@@ -135,12 +135,12 @@ fn pod_id(uid: &str) -> ProxyId {
     ProxyId::Pod(uid.into())
 }
 
-/// A Plan of the tests on an Envoy.
+/// Returns the owner of a test's Plan on an Envoy.
 fn owner(proxy: ProxyId, plan: &str) -> Owner {
     Owner { kind: ProxyKind::Envoy, proxy, plan: plan.into() }
 }
 
-/// The type of a kept resource.
+/// Returns the type of a stored resource.
 fn ty(kept: &Kept) -> EnvoyType {
     Accepted::of_kept(kept).unwrap().ty
 }
@@ -148,7 +148,7 @@ fn ty(kept: &Kept) -> EnvoyType {
 // === impl World ===
 
 impl World {
-    /// The node's Envoys.
+    /// Returns the node's Envoys.
     pub(crate) fn envoys(&self) -> &BTreeMap<ProxyId, Proxy<EnvoyType>> {
         self.fleet().unwrap().proxies()
     }
@@ -170,14 +170,14 @@ struct Rig {
 // === impl Rig ===
 
 impl Rig {
-    /// With one NodeProxy `gw` that carries `app=gw`.
+    /// Returns a rig with one NodeProxy `gw`, labelled `app=gw`.
     fn new() -> Self {
         let mut rig = Self { world: World::new(Families::V4) };
         rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
         rig
     }
 
-    /// The gateway accepts everything of these types that it is sent.
+    /// Lets the gateway accept everything of these types that it is sent.
     fn accept_types(&mut self, types: &[EnvoyType]) {
         let view = self.world.open_envoy(&gateway()).unwrap();
         for ty in types {
@@ -199,7 +199,7 @@ impl Rig {
         self.respond(ty, &[], &[name]).unwrap()
     }
 
-    /// The one group of the tests, whole.
+    /// Sends the tests' only group, complete.
     fn put_group(&mut self, pods: &[u8]) {
         self.put(PlanType::Slice, &names::slice_name(W, 1, 0), &mk_slice(pods));
         self.put(PlanType::Group, W, &plan::Group { shards: 1, ..Default::default() });
@@ -219,7 +219,7 @@ impl Rig {
         self.world.apply_feed(ty, &upsert, &removed)
     }
 
-    /// Names of a proxy's resources of a type; none when there is no such proxy.
+    /// Returns the names of a proxy's resources of a type; `None` if there is no such proxy.
     fn names(&mut self, id: &ProxyId, ty: EnvoyType) -> Option<Vec<String>> {
         let view = self.world.open_envoy(id)?;
         let mut names: Vec<_> = view.snapshot(|s| s.iter(ty).map(|(name, _)| name.to_string()).collect());
@@ -231,7 +231,7 @@ impl Rig {
         self.names(id, EnvoyType::Listener).unwrap()
     }
 
-    /// The addresses of cluster `c` of a Plan on the gateway; none when it has no such assignment.
+    /// Returns the addresses of cluster `c` of a Plan on the gateway; `None` if there is no such assignment.
     fn endpoints(&mut self, plan: &str) -> Option<Vec<String>> {
         use envoy_types::pb::envoy::config::core::v3::address::Address;
         use envoy_types::pb::envoy::config::endpoint::v3 as eds;
@@ -250,7 +250,7 @@ impl Rig {
         Some(endpoints.map(address).collect())
     }
 
-    /// A stream of one type on the gateway that has everything already.
+    /// Opens a stream of one type on the gateway, with all resources acknowledged.
     fn watch(&mut self, ty: EnvoyType) -> Watched {
         let mut watched = Watched {
             ty,
@@ -262,7 +262,7 @@ impl Rig {
     }
 }
 
-/// A proxy's stream of one type, everything ACKed.
+/// A proxy's stream of one type, with all responses acknowledged.
 struct Watched {
     ty: EnvoyType,
     watch: Watch<EnvoyType>,
@@ -275,7 +275,7 @@ impl Watched {
         self.watch.request(Request { nonce, ..Request::new(Kind::Known(self.ty)) }, Instant::now());
     }
 
-    /// The responses since the last call: the names put and the names removed of each.
+    /// Returns the responses since the last call, each as added and removed names.
     fn next(&mut self) -> Vec<(Vec<String>, Vec<String>)> {
         let mut all = Vec::new();
         while let Some(response) = self.watch.next(Instant::now()) {

@@ -1,4 +1,4 @@
-//! One port, several who want it: the older object has it.
+//! Several listeners want one port: the older object gets it.
 
 use super::*;
 
@@ -136,7 +136,7 @@ fn loser_of_a_port_is_a_fault_that_is_told_once() {
     assert_eq!(rig.world.take_faults(), []);
 }
 
-/// A Plan with listeners of these names and ports, of which each has the cluster "c".
+/// A Plan with listeners of these names and ports, which all use the cluster "c".
 fn mk_listeners(name: &str, created_ms: i64, all: &[(&str, u32)]) -> plan::Plan {
     let mut plan = mk_plan(name, created_ms, 0, ip("10.0.0.9"));
     let model = plan.listeners.remove(0);

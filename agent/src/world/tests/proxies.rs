@@ -1,4 +1,4 @@
-//! Proxies come and go with pods and NodeProxies, and take the Plans that are meant for them.
+//! Proxies are added and removed with pods and NodeProxies, and take the Plans that apply to them.
 
 use portreeve_api::model::Requirement;
 

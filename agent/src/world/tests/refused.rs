@@ -1,4 +1,4 @@
-//! Listeners that the translation refuses.
+//! Listeners that the translation rejects.
 
 use super::*;
 
@@ -6,13 +6,13 @@ fn call(port: u32, from: From) -> plan::Plan {
     mk_plan("call", 1, port, from)
 }
 
-/// With a listener that asks for TLS, which is not translated.
+/// Adds TLS to the listener, which is not supported.
 fn encrypted(mut plan: plan::Plan) -> plan::Plan {
     plan.listeners[0].tls = Some(plan::Tls::default());
     plan
 }
 
-/// With a cluster that asks for TLS.
+/// Adds TLS to the cluster, which is not supported.
 fn encrypted_behind(mut plan: plan::Plan) -> plan::Plan {
     plan.clusters[0].tls = Some(plan::Tls::default());
     plan
@@ -25,12 +25,12 @@ impl Rig {
         self.world.open_envoy(&gateway()).unwrap().snapshot(|s| s.get(ty, name).unwrap().version())
     }
 
-    /// The gateway's listener and its cluster, by version.
+    /// Returns the versions of the gateway's listener and cluster.
     fn call(&mut self) -> [Version; 2] {
         [self.sent(EnvoyType::Listener, "A/ns/call/l"), self.sent(EnvoyType::Cluster, "A/ns/call/c")]
     }
 
-    /// The agent that starts on what this one kept.
+    /// Returns a new agent, restored from what this one stored.
     fn again(&mut self, kept: &[(Owner, Vec<Kept>)], plan: &plan::Plan) -> Rig {
         let mut again = Rig { world: World::new(Families::V4) };
         for (owner, all) in kept {
@@ -124,8 +124,8 @@ fn agent_that_starts_again_keeps_the_running_version_and_gives_it_up_once_it_kno
         rig.accept_types(EnvoyType::ALL);
         let kept: Vec<_> = rig.world.take_unsaved();
         assert_eq!(rig.again(&kept, &refused).call(), before);
-        // An agent that knows the new version makes it from the same Plan: nothing that was kept may claim to be made
-        // from that.
+        // A newer agent that supports the Plan translates it. So the store must not claim that the held
+        // resources were made from it.
         let version = Version::of(&refused.encode_to_vec());
         let inputs =
             |ty| kept.iter().flat_map(|(_, all)| all).find(|one| super::ty(one) == ty).unwrap().inputs;

@@ -1,11 +1,11 @@
-//! What an earlier agent kept, what proxies accept, and what they refuse.
+//! The stored state of an earlier agent, and proxies' ACKs and NACKs.
 
 use portreeve_xds::Event;
 
 use super::*;
 use crate::fleet::Refusal;
 
-/// What is to be kept of an owner.
+/// An owner and what to store for it.
 type Unsaved = (Owner, Vec<Kept>);
 
 const LISTENER: (EnvoyType, &str) = (EnvoyType::Listener, "A/ns/call/l");
@@ -15,7 +15,7 @@ const ASSIGNMENT: (EnvoyType, &str) = (EnvoyType::Endpoint, "A/ns/call/c");
 // === impl Rig ===
 
 impl Rig {
-    /// The bytes of a resource on the gateway.
+    /// Returns the bytes of a resource on the gateway.
     fn bytes(&mut self, (ty, name): (EnvoyType, &str)) -> Option<Vec<u8>> {
         self.world.open_envoy(&gateway())?.snapshot(|s| s.get(ty, name).map(|r| r.body().to_vec()))
     }
@@ -24,7 +24,7 @@ impl Rig {
         Version::of(&self.bytes(of).unwrap())
     }
 
-    /// The gateway accepts everything that it is sent; answers with what is to be kept.
+    /// Lets the gateway accept everything that it is sent. Returns what to store.
     fn accept_all(&mut self) -> Vec<Unsaved> {
         self.accept_types(EnvoyType::ALL);
         self.world.take_unsaved()
@@ -39,7 +39,7 @@ impl Rig {
         self.world.fleet().unwrap().is_refused(&gateway(), LISTENER.0, &LISTENER.1.into())
     }
 
-    /// What the hub sent, as a store keeps it.
+    /// Returns Plans as the store holds them.
     fn kept(&self, plans: &[plan::Plan]) -> BTreeMap<PlanType, Vec<Sent>> {
         let sent = |name: Name, body: Vec<u8>| (name, Version::of(&body), Bytes::from(body));
         let proxy = sent("gw".into(), mk_node_proxy("gw").encode_to_vec());
@@ -48,18 +48,20 @@ impl Rig {
     }
 }
 
-/// The same, as if another version of the agent had made it: other bytes for cluster and listener.
+/// Returns the same state as another agent version would have stored it, with other bytes for cluster and
+/// listener.
 fn as_earlier(kept: &[Unsaved]) -> Vec<Unsaved> {
     let earlier = |one: &Kept| {
         let mut body = one.body.to_vec();
-        // An unknown field: the message means the same.
+        // An unknown field does not change the message's meaning.
         body.extend([0xf8, 0xff, 0xff, 0xff, 0x0f, 0x01]);
         Kept { body: body.into(), sources: None, ..one.clone() }
     };
     kept.iter().map(|(owner, all)| (owner.clone(), all.iter().map(earlier).collect())).collect()
 }
 
-/// A world restored from what `rig` was sent and what its gateway accepted, as an earlier agent would have made it.
+/// Returns a world restored from `rig`'s Plans and from what its gateway accepted, with the bytes of another
+/// agent version.
 fn reborn(rig: &mut Rig, plans: &[plan::Plan]) -> (Rig, Vec<Unsaved>) {
     let earlier = as_earlier(&rig.accept_all());
     let mut again = Rig { world: World::new(Families::V4) };

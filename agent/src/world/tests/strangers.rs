@@ -64,7 +64,7 @@ fn listener_behind_a_socket_of_unknown_owner_waits_in_silence_until_that_is_look
     rig.put_plan(&mk_plan("a", 10, 2000, ip("10.0.0.9")));
     assert!(rig.world.guesses_strangers() && rig.listeners(&gateway()).is_empty());
     assert!(rig.world.take_faults().is_empty() && part(&rig, "A/ns/a").findings.taken().next().is_none());
-    // Looked up before the listener came: it still waits.
+    // This is the same result of a scan from before the listener came: the listener still waits.
     rig.world.set_strangers([(UDP, unsure)].into());
     assert!(rig.world.guesses_strangers());
     rig.world.set_strangers(Strangers::new());
@@ -81,7 +81,7 @@ fn listener_that_runs_stays_while_nobody_has_looked_up_whose_a_socket_on_its_por
     rig.world.set_strangers(unsure());
     assert_eq!(rig.listeners(&gateway()), ["A/ns/a/l"]);
     rig.accept_types(EnvoyType::ALL);
-    // Another agent, which knows by its store what the proxy runs.
+    // A new agent, which knows from its store what the proxy runs.
     let mut again = Rig { world: World::new(Families::V4) };
     for (owner, all) in rig.world.take_unsaved() {
         again.world.restore_accepted(owner, &all);

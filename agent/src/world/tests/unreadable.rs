@@ -1,13 +1,13 @@
-//! Resources that can be decoded and make no sense are refused alone, and the version before them stays.
+//! Resources that decode but are invalid are rejected alone, and the last valid version stays.
 
 use super::*;
 
-/// A Plan whose listener has a port that is none.
+/// A Plan whose listener has an invalid port.
 fn nonsense(name: &str) -> plan::Plan {
     mk_plan(name, 1, 70_000, ip("10.0.0.1"))
 }
 
-/// A Plan for proxies with a label that an operator of a newer hub is asked about.
+/// A Plan whose workload selector has an operator that only a newer hub knows.
 fn asking(name: &str) -> plan::Plan {
     let mut plan = mk_plan(name, 1, 2000, ip("10.0.0.1"));
     let requirement = plan::Requirement { key: "app".into(), operator: 99, values: vec!["gw".into()] };

@@ -1,4 +1,4 @@
-//! All pipes of a call reach the same pod, whatever happens to the others.
+//! All listeners of a call reach the same pod, whatever happens to the other pods.
 
 use super::*;
 
@@ -6,7 +6,7 @@ const CALLS: usize = 50;
 const PODS: u8 = 8;
 const PIPES: [(&str, u32); 4] = [("rtp-a", 2000), ("rtcp-a", 2001), ("rtp-b", 2002), ("rtcp-b", 2003)];
 
-/// The four pipes of a call, each with a port of its own on both sides.
+/// The four listeners of a call, each with its own port on both sides.
 fn mk_call(call: usize) -> plan::Plan {
     let mut plan = mk_plan();
     for (name, port) in PIPES {
@@ -21,7 +21,7 @@ fn mk_call(call: usize) -> plan::Plan {
     plan
 }
 
-/// The pods of a call by rank. Fails when its pipes don't agree.
+/// Returns the pods of a call by rank. Fails if its listeners disagree.
 fn ranking(call: usize, pods: &[Endpoint]) -> Vec<String> {
     let done = run(&mk_call(call), Families::V4, &mk_fixture(pods.to_vec()));
     let of_pipe = |(name, port): (&str, u32)| -> Vec<String> {
@@ -68,7 +68,7 @@ fn calls_with_one_key_agree_across_objects() {
 fn scale_up_moves_no_older_call() {
     let before = mk_pods(PODS);
     let mut after = mk_pods(PODS + 4);
-    // Created after the object, which is of 200.
+    // Created after the object, which was created at 200.
     after[usize::from(PODS)..].iter_mut().for_each(|pod| pod.created_ms = Some(201));
     for call in 0..CALLS {
         let old = ranking(call, &before);

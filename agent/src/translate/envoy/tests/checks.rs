@@ -1,4 +1,5 @@
-//! Health in translations: what failed is UNHEALTHY where it stands, and loopback is checked by the proxy itself.
+//! Health in translations: failed endpoints keep their place as UNHEALTHY, and the proxy itself checks
+//! loopback addresses.
 
 use super::golden::assert_golden;
 use super::*;
@@ -13,7 +14,7 @@ fn mk_check(path: &str) -> plan::HealthCheck {
     }
 }
 
-/// A Plan with one UDP pipe whose sources are all checked at 1233.
+/// A Plan with one UDP listener whose sources are all checked at port 1233.
 fn mk_checked(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
     let mut plan = mk_udp(policy, sources);
     plan.clusters[0].health_check = Some(mk_check(""));
@@ -49,7 +50,7 @@ fn failed_endpoint_takes_no_session_even_while_its_pod_terminates() {
 #[test]
 fn terminating_pods_are_degraded_only_while_one_that_can_be_used_stays() {
     let plan = mk_checked(Policy::SourceAddress(true), vec![(group(), 9)]);
-    // Terminating, failed, and what is shown of the three.
+    // Terminating pods, failed pods, and the expected endpoints.
     for (leaving, failed, expected) in [
         (&[1][..], &[][..], ["0 ~10.0.0.1:9", "0 10.0.0.2:9", "0 10.0.0.3:9"]),
         (&[1, 2], &[], ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),
@@ -70,10 +71,11 @@ fn terminating_pods_are_degraded_only_while_one_that_can_be_used_stays() {
 #[test]
 fn pods_that_nobody_checks_take_no_new_session_once_what_is_known_of_them_is_too_old() {
     let spread = Policy::SourceAddress(true);
-    // Stale, terminating, and what is shown of the three.
+    // Stale pods, terminating pods, and the expected endpoints.
     let cases = [
         (vec![], None, ["0 10.0.0.1:9", "0 10.0.0.2:9", "0 10.0.0.3:9"]),
-        // While there is another they keep their sessions by being DEGRADED; alone, by having nowhere else to go.
+        // With another endpoint, stale ones keep their sessions by being DEGRADED. Without one, they keep
+        // them because there is no alternative.
         (vec![1, 2], None, ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),
         (vec![1, 2, 3], None, ["0 !10.0.0.1:9", "0 !10.0.0.2:9", "0 !10.0.0.3:9"]),
         (vec![1, 2], Some(300), ["0 ~10.0.0.1:9", "0 ~10.0.0.2:9", "0 10.0.0.3:9"]),

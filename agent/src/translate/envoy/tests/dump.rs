@@ -1,4 +1,4 @@
-//! A translation as text: every resource decoded, what is nested in an `Any` as well.
+//! Prints a translation as text: every resource is decoded, including messages nested in an `Any`.
 
 use std::fmt::Debug;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use envoy_types::pb::xds::r#type::matcher::v3::matcher::on_match::OnMatch;
 
 use super::*;
 
-/// All that a translation says, fields at their defaults left out.
+/// Returns a translation as text, without fields at their defaults.
 pub fn text(done: &Translation<EnvoyType>) -> String {
     let mut text = String::new();
     for (ty, resource) in &done.outputs {
@@ -72,7 +72,7 @@ fn decoded<M: Message + Default + Debug>(body: &[u8]) -> String {
     lines(&M::decode(body).unwrap())
 }
 
-/// Debug text without the fields that say nothing.
+/// Returns debug text without empty fields.
 fn lines(message: &impl Debug) -> String {
     const SILENT: [&str; 6] = [": None,", ": [],", ": \"\",", ": 0,", ": false,", ": {},"];
     let text = format!("{message:#?}\n");

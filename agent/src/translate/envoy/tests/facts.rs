@@ -1,4 +1,4 @@
-//! Facts about translations that no golden text says by itself.
+//! Properties of translations that the golden texts do not show.
 
 use super::*;
 
@@ -186,7 +186,7 @@ fn pods_that_share_an_address_are_one_endpoint_whatever_their_order() {
 #[test]
 fn hosts_that_are_hashed_carry_their_address_as_hash_key() {
     let (pods, fixture) = (mk_pods(2), mk_fixture(mk_pods(2)));
-    // Two ports of the same pods: their clusters hash alike.
+    // Two ports of the same pods: their clusters hash to the same pods.
     for port in [9, 10] {
         let plan = mk_udp(Policy::SourceAddress(true), vec![(group(), port)]);
         let text = dump::text(&run(&plan, Families::V4, &fixture));

@@ -1,4 +1,5 @@
-//! Translations compared with the texts under `golden/`. `UPDATE=1 cargo test` writes them anew: read the difference.
+//! Compares translations with the texts under `golden/`. `UPDATE=1 cargo test` rewrites them: review the
+//! difference.
 
 use super::*;
 use std::path::Path;
@@ -77,7 +78,7 @@ fn terminating_pod_in_an_unkeyed_cluster() {
 
 #[test]
 fn terminating_pod_in_a_keyed_cluster_of_an_older_and_of_a_younger_object() {
-    // The object is of 200.
+    // The object was created at 200.
     for (name, terminating_ms) in [("keyed_terminating_older", 201), ("keyed_terminating_younger", 199)] {
         let mut pods = mk_pods(3);
         pods[2].terminating_ms = Some(terminating_ms);

@@ -1,4 +1,4 @@
-//! Tests of translation: builders of Plans and endpoints, and a look-up over them.
+//! Tests of the translation: builders of Plans and endpoints, and a [`Lookup`] over them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,14 +23,14 @@ mod facts;
 mod golden;
 mod support;
 
-/// What groups and host names stand for.
+/// Groups and host names of the tests.
 #[derive(Default)]
 struct Fixture {
     groups: BTreeMap<String, Vec<Endpoint>>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// Uids of pods and addresses that failed, with the port of their check: "uid-1:1233".
+    /// Uids of pods, and addresses, that failed, each with the port of its check: "uid-1:1233".
     failed: BTreeSet<String>,
-    /// Uids of pods of which too little was heard lately.
+    /// Uids of stale pods.
     stale: BTreeSet<String>,
 }
 
@@ -80,7 +80,7 @@ fn mk_fixture(pods: Vec<Endpoint>) -> Fixture {
     Fixture { groups: BTreeMap::from([("ns/app=w".into(), pods)]), ..Default::default() }
 }
 
-/// A Plan without pipes, of an object created at 200.
+/// A Plan without listeners, of an object created at 200.
 fn mk_plan() -> plan::Plan {
     let origin = plan::Origin {
         api: "A".into(),
@@ -134,14 +134,14 @@ fn add_pipe(
     });
 }
 
-/// A Plan with one UDP pipe from 2000 to these sources.
+/// A Plan with one UDP listener on port 2000 to these sources.
 fn mk_udp(policy: Policy, sources: Vec<(From, u32)>) -> plan::Plan {
     let mut plan = mk_plan();
     add_pipe(&mut plan, "rtp", (plan::Protocol::Udp, 2000), policy, sources);
     plan
 }
 
-/// The Plan as the agent reads it.
+/// Returns the Plan in the agent's own type.
 fn read(plan: &plan::Plan) -> Plan {
     Plan::try_from(plan.clone()).unwrap()
 }
@@ -158,8 +158,8 @@ fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation<E
     translate(&request, lookup).expect("everything is known")
 }
 
-/// A cluster's endpoints as "priority address:port", "~" before what is DEGRADED and "!" before what is UNHEALTHY, in
-/// the order sent.
+/// Returns a cluster's endpoints as "priority address:port", in the order sent, with "~" before DEGRADED and
+/// "!" before UNHEALTHY endpoints.
 fn shown(done: &Translation<EnvoyType>, cluster: &str) -> Vec<String> {
     let name = format!("A/ns/call/{cluster}");
     let mut found = done.outputs.iter().filter(|(ty, r)| *ty == EnvoyType::Endpoint && **r.name() == *name);
@@ -189,7 +189,7 @@ fn show_one(priority: u32, built: &endpoint::LbEndpoint) -> String {
     format!("{priority} {mark}{}:{port}", socket.address)
 }
 
-/// The address part of what [`shown`] says.
+/// Returns the address in a line of [`shown`].
 fn address(shown: &str) -> &str {
     shown.split_once(' ').and_then(|(_, rest)| rest.rsplit_once(':')).unwrap().0
 }

@@ -1,10 +1,10 @@
-//! What a Plan asks for beyond what is translated is refused, field by field.
+//! Unsupported fields of a Plan are rejected, field by field.
 
 use portreeve_api::model::Requirement;
 
 use super::*;
 
-/// A bend of a Plan, and the field that the remark on its listener names.
+/// The field that the remark names, and a change that sets it in a Plan.
 type Case = (&'static str, fn(&mut plan::Plan));
 
 fn listener(plan: &mut plan::Plan) -> &mut plan::Listener {
@@ -43,7 +43,7 @@ fn setting() -> BTreeMap<String, String> {
     BTreeMap::from([("query".to_owned(), "q".to_owned())])
 }
 
-/// The message of one field that needs no value.
+/// Returns the default message for a field that needs no value.
 fn some<T: Default>() -> Option<T> {
     Some(T::default())
 }
@@ -105,7 +105,7 @@ const ALL: &[Case] = &[
     ("endpoints[e].source", |p| source(p).source = "other".into()),
 ];
 
-/// A Plan with two pipes, of which the first is bent.
+/// A Plan with two listeners, of which the first is changed by `bend`.
 fn mk_bent(bend: fn(&mut plan::Plan)) -> plan::Plan {
     let mut plan = mk_udp(key("k"), vec![(group(), 9)]);
     plan.clusters[0].endpoints[0].name = "e".into();
