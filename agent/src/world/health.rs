@@ -13,7 +13,7 @@ use crate::translate::pick;
 // === impl World ===
 
 impl World {
-    /// Sets this node's name. Endpoints of all other nodes are probed by those nodes.
+    /// Sets this node's name. Endpoints of other nodes are probed by those nodes' agents.
     pub fn set_node(&mut self, node: &str) {
         self.node = node.into();
         self.health.set_node(node);
@@ -48,7 +48,7 @@ impl World {
         self.refresh(plans);
     }
 
-    /// Drops the hub's health data if its lease has expired.
+    /// Stops using the hub's health data of other nodes if its lease has expired.
     pub fn lease_over(&mut self, now: Instant) {
         let plans = self.health.lease_over(now);
         self.refresh(plans);
