@@ -9,7 +9,7 @@ use portreeve_api::refs::ObjectRef;
 
 use super::Index;
 use super::matches::Name;
-use crate::lookup::{Fact, Question, SecretFacts};
+use crate::lookup::{Fact, FoundBy, Question, SecretFacts};
 use crate::object::{Object, Role};
 
 // === impl Index ===
@@ -38,8 +38,7 @@ impl Index {
     }
 
     /// Records the answers that an object gives to other objects, and resolves the dependent objects again.
-    pub(super) fn tell_of(&mut self, object: &dyn Object, acceptable: bool) {
-        let Some(found_by) = object.found_by() else { return };
+    pub(super) fn tell_of(&mut self, object: &dyn Object, found_by: Vec<FoundBy>, acceptable: bool) {
         let reference = object.reference();
         let changed = match acceptable {
             true => {

@@ -15,8 +15,15 @@ use crate::object::{Object, Rejection, Role};
 impl Index {
     /// Adds or changes an object.
     pub fn apply_object(&mut self, object: &dyn Object, now_ms: i64) {
-        let wrong = object.violations();
-        self.tell_of(object, wrong.is_empty());
+        let found_by = object.found_by();
+        // A resolver checks the rules itself.
+        let wrong = match object.kind().purpose {
+            Purpose::Listeners if found_by.is_none() => Vec::new(),
+            _ => object.violations(),
+        };
+        if let Some(found_by) = found_by {
+            self.tell_of(object, found_by, wrong.is_empty());
+        }
         match object.role() {
             Role::Root(root) => self.apply(root),
             Role::Proxy(proxy) => match wrong.as_slice() {
