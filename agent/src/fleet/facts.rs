@@ -68,7 +68,7 @@ impl Facts {
             Namespaces::Matching(selector) => Allowed::Matching(selector.clone()),
         };
         Self {
-            kind: proxy.kind().into(),
+            kind: proxy.kind(),
             title: format!("nodeproxy/{name}"),
             labels: proxy.labels.clone(),
             netns: "host".into(),
@@ -83,10 +83,11 @@ impl Facts {
         self.may_take(plan) && lacks::workload(plan).is_empty()
     }
 
-    /// Returns whether a Plan may apply to this proxy, by the workload fields that this agent supports.
+    /// Returns whether a Plan may apply to this proxy, by the workload fields that this agent supports. A workload
+    /// without a kind of proxy is for Envoys.
     pub fn may_take(&self, plan: &Plan) -> bool {
         let workload = &plan.workload;
-        ProxyKind::of_workload(workload) == self.kind
+        workload.proxy_kind.unwrap_or(ProxyKind::Envoy) == self.kind
             && workload.selector.matches(&self.labels)
             && self.allows(plan, workload)
     }

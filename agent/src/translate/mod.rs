@@ -9,7 +9,6 @@
 pub mod bind;
 pub mod candidates;
 pub mod envoy;
-pub mod kind;
 pub mod lacks;
 pub mod model;
 pub mod outcome;
@@ -19,7 +18,7 @@ pub mod sources;
 
 pub use bind::Families;
 pub(crate) use candidates::pick;
-pub use kind::ProxyKind;
 pub use model::{Output, ProxyModel, Translation};
 pub use outcome::{Census, Remark};
+pub use portreeve_api::model::ProxyKind;
 pub use request::{Defaults, Lookup, Request, qualified};

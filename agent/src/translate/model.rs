@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use portreeve_api::model::ProxyKind;
 use portreeve_xds::{Name, Resource, ResourceType};
 
-use super::kind::ProxyKind;
 use super::outcome::{Census, Remark};
 use super::request::{Lookup, Request};
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use portreeve_api::model::ProxyKind;
 use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 
 use super::{listener, translation};
-use crate::translate::kind::ProxyKind;
 use crate::translate::model::{ProxyModel, Translation};
 use crate::translate::request::{Lookup, Request};
 

@@ -22,11 +22,11 @@ pub struct Workload {
 }
 
 /// A kind of proxy (enumeration `ProxyKind`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProxyKind {
-    /// Envoy.
+    /// Envoy, configured by xDS.
     Envoy,
-    /// l7mp.
+    /// The l7mp proxy, configured by REST.
     L7mp,
 }
 
@@ -70,6 +70,17 @@ impl From<&Workload> for proto::Workload {
 // === impl ProxyKind ===
 
 impl ProxyKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Envoy, Self::L7mp];
+
+    /// Returns the kind's name in the files of an agent's store, so it never changes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::L7mp => "l7mp",
+        }
+    }
+
     fn read(number: i32) -> Result<Option<Self>, Flaw> {
         match proto::ProxyKind::try_from(number) {
             Ok(proto::ProxyKind::Unspecified) => Ok(None),
