@@ -14,6 +14,9 @@ use crate::{plan, readiness};
 /// The annotation in which a gateway's pod names its NodeProxy.
 pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
 
+/// The annotation that sets the name of a pod's proxy, whatever `node.id` the proxy announces.
+pub const PROXY_NAME_ANNOTATION: &str = "portreeve.dev/proxy-name";
+
 /// The annotation of a mirror pod with the static pod's uid, as its kubelet knows it.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 /// The annotation of a static pod and of its mirror with the hash of the pod's file, which is the static pod's uid.

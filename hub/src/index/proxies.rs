@@ -243,5 +243,6 @@ fn message(proxy: &NodeProxy, allowed_namespaces: Vec<String>) -> plan::NodeProx
             extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
         })),
         created_ms,
+        proxy_name: String::new(),
     }
 }

@@ -23,7 +23,7 @@ pub struct Cluster {
     pub health_check: Option<HealthCheck>,
     /// TLS towards the endpoints.
     pub tls: Option<Tls>,
-    /// Whether HTTP is spoken to the endpoints.
+    /// Whether HTTP/2 is spoken to the endpoints.
     pub http: bool,
     /// Timeout for connecting to an endpoint. `None`: the translator's default.
     pub connect_timeout: Option<Duration>,

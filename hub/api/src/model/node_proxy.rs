@@ -21,6 +21,8 @@ pub struct NodeProxy {
     pub settings: Option<Settings>,
     /// The object's creation, in milliseconds since the Unix epoch. `None`: not known.
     pub created_ms: Option<i64>,
+    /// The name by which [`super::Workload::proxy_name`] selects it. `None`: it has no such name.
+    pub proxy_name: Option<String>,
 }
 
 /// The namespaces whose objects a NodeProxy takes.
@@ -82,6 +84,7 @@ impl TryFrom<proto::NodeProxy> for NodeProxy {
             namespace_selector,
             settings,
             created_ms,
+            proxy_name,
         } = message;
         let allowed = match namespace_selector {
             _ if all_namespaces => Namespaces::All,
@@ -93,18 +96,19 @@ impl TryFrom<proto::NodeProxy> for NodeProxy {
         };
         let settings = settings.map(Settings::try_from).transpose()?;
         let created_ms = (created_ms != 0).then_some(created_ms);
-        Ok(Self { uid, labels, allowed, settings, created_ms })
+        Ok(Self { uid, labels, allowed, settings, created_ms, proxy_name: flaw::text(proxy_name) })
     }
 }
 
 impl From<&NodeProxy> for proto::NodeProxy {
     fn from(proxy: &NodeProxy) -> Self {
-        let NodeProxy { uid, labels, allowed, settings, created_ms } = proxy;
+        let NodeProxy { uid, labels, allowed, settings, created_ms, proxy_name } = proxy;
         let mut message = Self {
             uid: uid.clone(),
             labels: labels.clone(),
             settings: settings.as_ref().map(Into::into),
             created_ms: created_ms.unwrap_or_default(),
+            proxy_name: proxy_name.clone().unwrap_or_default(),
             ..Self::default()
         };
         match allowed {

@@ -22,17 +22,20 @@ pub struct Tls {
     pub alpn: Vec<String>,
     /// The server name (SNI) that is requested.
     pub server_name: Option<String>,
+    /// Of a cluster: the names of which the server's certificate must have at least one as a DNS, URI or IP SAN. Empty: any
+    /// certificate of the authority is accepted.
+    pub peer_names: Vec<String>,
 }
 
 /// The peers that may connect (message `SourcePolicy`). Entries of one list are alternatives. Each list that is not empty
 /// must admit the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourcePolicy {
-    /// Groups whose endpoints' addresses are admitted.
+    /// Groups whose endpoints' addresses are admitted: every address of every endpoint, ready or not.
     pub groups: Vec<Name>,
     /// Networks that are admitted.
     pub cidrs: Vec<Cidr>,
-    /// Admitted identities, proved by a certificate.
+    /// Admitted names, proved by a certificate: a URI SAN, a DNS SAN, or the subject as RFC 2253 text.
     pub principals: Vec<String>,
     /// Whether nobody is admitted if `groups` is empty.
     pub restricted: bool,
@@ -54,20 +57,22 @@ pub struct NotACidr;
 
 impl From<proto::Tls> for Tls {
     fn from(message: proto::Tls) -> Self {
-        let proto::Tls { certificate, authority, require_peer_certificate, alpn, server_name } = message;
+        let proto::Tls { certificate, authority, require_peer_certificate, alpn, server_name, peer_names } =
+            message;
         Self {
             certificate: flaw::text(certificate),
             authority: flaw::text(authority),
             require_peer_certificate,
             alpn,
             server_name: flaw::text(server_name),
+            peer_names,
         }
     }
 }
 
 impl From<&Tls> for proto::Tls {
     fn from(tls: &Tls) -> Self {
-        let Tls { certificate, authority, require_peer_certificate, alpn, server_name } = tls;
+        let Tls { certificate, authority, require_peer_certificate, alpn, server_name, peer_names } = tls;
         let name = |name: &Option<Name>| name.as_deref().unwrap_or_default().to_owned();
         Self {
             certificate: name(certificate),
@@ -75,6 +80,7 @@ impl From<&Tls> for proto::Tls {
             require_peer_certificate: *require_peer_certificate,
             alpn: alpn.clone(),
             server_name: server_name.clone().unwrap_or_default(),
+            peer_names: peer_names.clone(),
         }
     }
 }

@@ -40,6 +40,7 @@ fn node_proxy_of_an_envoy_has_the_bytes_of_version_0_1_0() {
         allowed: Namespaces::All,
         settings: Some(Settings::Envoy(envoy)),
         created_ms: Some(5),
+        proxy_name: None,
     };
     // all_namespaces = 4, envoy = 6 with concurrency = 1, created_ms = 7.
     assert_eq!(proto::NodeProxy::from(&proxy).encode_to_vec(), [0x20, 1, 0x32, 2, 0x08, 2, 0x38, 5]);

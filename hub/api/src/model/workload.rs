@@ -11,7 +11,8 @@ pub struct Workload {
     pub namespace: Option<String>,
     /// Labels and pod fields that the proxies must have.
     pub selector: Selector,
-    /// The proxy's own name (Envoy's `node.id`) within the namespace; API D.
+    /// The proxy's name within the namespace; API D. It is the name that the pod's annotation
+    /// [`crate::pod::PROXY_NAME_ANNOTATION`] or the NodeProxy sets, else the `node.id` that the proxy announces.
     pub proxy_name: Option<String>,
     /// The Kubernetes node that the proxy must be on.
     pub node_name: Option<String>,

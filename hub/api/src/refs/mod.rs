@@ -1,5 +1,6 @@
 //! References by name. Each is a type whose text form is written and parsed in one place: an object ([`ObjectRef`]), a
-//! Plan ([`PlanName`]), a resource of a proxy ([`ResourceName`]), a proxy ([`ProxyId`]).
+//! Plan ([`PlanName`]), a resource of a proxy ([`ResourceName`]), a proxy ([`ProxyId`]), a Secret's part
+//! ([`SecretName`]).
 //!
 //! `Display` and `FromStr` of each type are inverses.
 
@@ -8,6 +9,7 @@ mod object;
 mod plan_name;
 mod proxy_id;
 mod resource_name;
+mod secret_name;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ pub use object::ObjectRef;
 pub use plan_name::PlanName;
 pub use proxy_id::ProxyId;
 pub use resource_name::ResourceName;
+pub use secret_name::{SecretName, SecretPart};
 
 /// A text that is not a reference of the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -134,3 +134,16 @@ fn texts_that_are_no_references_say_what_was_expected() {
     let error = "C/ns/call".parse::<ObjectRef>().unwrap_err().to_string();
     assert_eq!(error, r#""C/ns/call" is not the text of an object of a known kind, as A/namespace/name"#);
 }
+
+#[test]
+fn parts_of_secrets_are_read_back_and_nothing_else_is() {
+    for (part, text) in
+        [(SecretPart::Certificate, "ns/web.1/tls.crt"), (SecretPart::Authority, "ns/web.1/ca.crt")]
+    {
+        let name = SecretName::new("ns", "web.1", part);
+        assert_eq!((name.to_string().as_str(), text.parse()), (text, Ok(name)));
+    }
+    for wrong in ["", "ns/web", "ns/web/tls.key", "/web/tls.crt", "ns//tls.crt", "ns/web/tls.crt/x"] {
+        assert!(wrong.parse::<SecretName>().is_err(), "{wrong:?}");
+    }
+}

@@ -165,6 +165,7 @@ impl Random {
             require_peer_certificate: self.yes(),
             alpn: self.texts(),
             server_name: self.maybe(Self::text),
+            peer_names: self.texts(),
         }
     }
 
@@ -282,7 +283,8 @@ impl Random {
             true => Settings::Envoy(random.envoy_settings()),
             false => Settings::L7mp(L7mpSettings { extra_args: random.texts() }),
         });
-        NodeProxy { uid: self.text(), labels, allowed, settings, created_ms: self.time() }
+        let (created_ms, proxy_name) = (self.time(), self.maybe(Self::text));
+        NodeProxy { uid: self.text(), labels, allowed, settings, created_ms, proxy_name }
     }
 
     fn envoy_settings(&mut self) -> EnvoySettings {
