@@ -5,11 +5,14 @@
 //! own, so they are read from an open file: its inode and mount (`fdinfo`), and the mount's device (`mountinfo`).
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use portreeve_keeper::dir::Dir;
+
+/// How often a list of locks of more than a page is read until it contains the lock.
+const LOOKS: usize = 5;
 
 /// A file as `/proc/locks` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +26,40 @@ struct KernelFile {
 /// know the process by a handle check that it still lives afterwards.
 pub(super) fn holds_lock(pid: u32, dir: &Dir) -> bool {
     let Ok(file) = File::open(dir.lock_file()).and_then(|file| KernelFile::of(&file)) else { return false };
-    fs::read_to_string("/proc/locks").is_ok_and(|locks| file.is_locked_by(pid, &locks))
+    find_lock(|line| (file.holder(line) == Some(pid)).then_some(())).is_some()
 }
 
-/// The process that holds the exclusive lock of this file.
+/// Returns the process that holds the exclusive lock of this file.
 pub(crate) fn holder_of(file: &File) -> Option<u32> {
     let file = KernelFile::of(file).ok()?;
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| file.holder(line))
+    find_lock(|line| file.holder(line))
+}
+
+/// Returns the first result of `find` over the lines of `/proc/locks`. Between two reads of the file, the kernel skips
+/// an entry if an earlier one vanishes. So a list that took several reads is read again before a lock counts as missing.
+fn find_lock<T>(find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    for _ in 0..LOOKS {
+        let (text, reads) = read_locks().ok()?;
+        let found = text.lines().find_map(&find);
+        if found.is_some() || reads <= 1 {
+            return found;
+        }
+    }
+    None
+}
+
+/// Returns the text of `/proc/locks`, and the number of reads that it took. One read returns at most a page.
+/// `fs::read_to_string` would read the first entry separately.
+fn read_locks() -> io::Result<(String, usize)> {
+    let (mut file, mut text, mut reads) = (File::open("/proc/locks")?, Vec::new(), 0);
+    let mut part = [0; 16 * 1024];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok((String::from_utf8_lossy(&text).into_owned(), reads)),
+            len => text.extend_from_slice(&part[..len]),
+        }
+        reads += 1;
+    }
 }
 
 // === impl KernelFile ===
@@ -50,13 +79,8 @@ impl KernelFile {
         Ok(Self { major, minor, inode })
     }
 
-    /// Whether `pid` holds this file's exclusive lock, from the text of `/proc/locks`:
+    /// Returns the process that holds this file's exclusive lock according to a line of `/proc/locks`:
     /// `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF`.
-    fn is_locked_by(&self, pid: u32, proc_locks: &str) -> bool {
-        proc_locks.lines().any(|line| self.holder(line) == Some(pid))
-    }
-
-    /// Who holds this file's exclusive lock, if this line tells that.
     fn holder(&self, line: &str) -> Option<u32> {
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
         let [_, "FLOCK", _, "WRITE", holder, file, ..] = fields[..] else { return None };
@@ -93,6 +117,7 @@ pub(super) mod tests {
     use std::os::unix::fs::MetadataExt as _;
     use std::path::Path;
     use std::process::{Command, id};
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use nix::mount::{MsFlags, mount};
     use portreeve_keeper::dir::Dir;
@@ -111,6 +136,8 @@ pub(super) mod tests {
                          5: FLOCK  ADVISORY  WRITE 667 fe:01:20 0 EOF\n\
                          6: FLOCK  ADVISORY  WRITE 668 fe:00:20:1 0 EOF\n\
                          broken\n";
+    /// How often the list of locks is read in the test of its changes.
+    const LOOKS: usize = 1000;
     /// Where a test that needs mounts of its own runs again.
     const SANDBOX: &str = "PORTREEVE_TEST_SANDBOX";
 
@@ -126,7 +153,8 @@ pub(super) mod tests {
             (667, 20, false),   // the same on another device of the same kind
         ] {
             let file = KernelFile { major: 0xfe, minor: 0, inode };
-            assert_eq!(file.is_locked_by(pid, LOCKS), expected, "{pid} {inode}");
+            let holders: Vec<u32> = LOCKS.lines().filter_map(|line| file.holder(line)).collect();
+            assert_eq!(holders.contains(&pid), expected, "{pid} {inode}");
         }
     }
 
@@ -135,6 +163,40 @@ pub(super) mod tests {
         let mounts =
             "29 1 254:0 / / rw inner:1 - ext4 /dev/vda rw\n30 29 0:49 / /a\\040b rw - tmpfs tmpfs rw\n";
         assert_eq!((device_of(mounts, 30), device_of(mounts, 31)), (Some((0, 49)), None));
+    }
+
+    /// Files that are locked until they are dropped.
+    fn locked(at: &Path, count: usize) -> Vec<File> {
+        let files = (0..count).map(|i| File::create(at.join(format!("held{i}"))).unwrap());
+        files.inspect(|file| file.lock().unwrap()).collect()
+    }
+
+    fn lock_and_unlock(file: File, done: &AtomicBool) {
+        while !done.load(Relaxed) {
+            file.lock().unwrap();
+            file.unlock().unwrap();
+        }
+    }
+
+    #[test]
+    fn holder_is_found_while_other_locks_come_and_go() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::new(temp.path().to_owned());
+        let _lock = dir.try_lock().unwrap().unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let others = [0, 1].map(|i| File::create(temp.path().join(format!("other{i}"))).unwrap());
+            for file in others {
+                scope.spawn(|| lock_and_unlock(file, &done));
+            }
+            // The second list is longer than a page.
+            let missed = [0, 100].map(|others| {
+                let _others = locked(temp.path(), others);
+                (0..LOOKS).filter(|_| !holds_lock(id(), &dir)).count()
+            });
+            done.store(true, Relaxed);
+            assert_eq!(missed, [0, 0], "of {LOOKS} each");
+        });
     }
 
     #[test]
