@@ -34,6 +34,10 @@ where
 {
     expect(&mut value, "apiVersion", &K::api_version(&()))?;
     expect(&mut value, "kind", &K::kind(&()))?;
+    // serde would take the items of a list in the order of the fields.
+    if value.get("spec").is_some_and(Value::is_array) {
+        return Err(ParseError { path: "spec".into(), message: "must be an object, is a list".into() });
+    }
     let mut warnings = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let mut note =

@@ -5,6 +5,7 @@
 pub mod a;
 pub mod conditions;
 pub mod crds;
+pub mod d;
 pub mod door;
 pub mod http_path;
 pub mod identifiers;
@@ -12,6 +13,7 @@ pub mod kind;
 pub mod kinds;
 pub mod model;
 pub mod names;
+mod object_field;
 pub mod own;
 mod percent;
 pub mod plan;

@@ -2,6 +2,7 @@
 //! validation.
 
 use std::fmt;
+use std::num::NonZeroU16;
 
 use crate::names;
 
@@ -40,6 +41,50 @@ impl Checks {
     pub(crate) fn must(&mut self, ok: bool, path: impl Into<String>, message: impl Into<String>) {
         if !ok {
             self.found.push(Violation { path: path.into(), message: message.into() });
+        }
+    }
+
+    /// Adds a violation unless `ok`, except for objects that may be older than the rule.
+    pub(crate) fn must_be_new(&mut self, ok: bool, path: &str, message: &str) {
+        self.must(ok || self.stored, path, message);
+    }
+
+    /// Checks a required port number, 1 to 65,535. Returns it if it is valid.
+    pub(crate) fn given_port(&mut self, value: Option<i32>, path: &str) -> Option<NonZeroU16> {
+        self.must(value.is_some(), path, "is required");
+        self.port(value?, path);
+        u16::try_from(value?).ok().and_then(NonZeroU16::new)
+    }
+
+    /// Checks a required name of at most `most` characters. Returns it if it is not empty.
+    pub(crate) fn given_name<'a>(
+        &mut self,
+        name: Option<&'a str>,
+        most: usize,
+        path: &str,
+    ) -> Option<&'a str> {
+        self.must(name.is_some(), path, "is required");
+        self.length(name?, (1, most), path);
+        name.filter(|name| !name.is_empty())
+    }
+
+    /// Checks a name of at most `most` characters, for which the empty text is the same as none. Returns it if there is one.
+    pub(crate) fn optional_name<'a>(
+        &mut self,
+        name: Option<&'a str>,
+        most: usize,
+        path: &str,
+    ) -> Option<&'a str> {
+        let name = name.filter(|name| !name.is_empty())?;
+        self.length(name, (1, most), path);
+        Some(name)
+    }
+
+    /// Checks a list of at most `most.0` names, each of 1 to `most.1` characters.
+    pub(crate) fn names(&mut self, names: &[String], most: (usize, usize), path: &str) {
+        self.count(names.len(), (0, most.0), path);
+        for (index, name) in names.iter().enumerate() {
+            self.length(name, (1, most.1), &format!("{path}[{index}]"));
         }
     }
 
