@@ -25,7 +25,7 @@ enum Change {
     Settings(String),
     /// The agent is restarted with this Envoy.
     Binary(PathBuf),
-    /// The agent is restarted from another build: this copy of the programs.
+    /// The agent is restarted from another build: this copy of it.
     Agent(PathBuf),
 }
 
@@ -186,7 +186,9 @@ async fn keeper_becomes_the_new_agents_build_and_its_envoy_goes_on_and_can_still
     let (before, keepers) = (stage.envoys(), stage.keepers());
     ensure!(keepers.len() == 1, "{keepers:?}");
     for number in 0..=REPEATS {
-        let copy = stage.town.dir().join(format!("programs-{number}"));
+        let directory = stage.town.dir().join(format!("build-{number}"));
+        std::fs::create_dir(&directory)?;
+        let copy = directory.join("portreeve-agent");
         std::fs::copy(under_test::binary()?, &copy)?;
         let traffic = stage.traffic()?;
         stage.lasting(AROUND).await?;

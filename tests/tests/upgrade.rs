@@ -1,5 +1,9 @@
-//! The agent is killed and restarted, and upgraded to another build, under traffic through a gateway and a sidecar:
-//! nothing is lost, and no session is renewed. In half of the trials the new agent finds neither hub nor API server.
+//! The agent is killed and restarted, upgraded and downgraded under traffic through a gateway and a sidecar: nothing is
+//! lost, and no session is renewed. In half of the trials the new agent finds neither hub nor API server.
+//!
+//! The agent before an upgrade is `PORTREEVE_BEFORE` in the environment, the `portreeve-agent` of an older commit
+//! (tests/README.md says how to build it), or the present one. The agent after an upgrade is the present one with other
+//! defaults.
 //!
 //! A trial is over when the new agent works: both proxies are connected to it, and they apply a verdict of its own
 //! probes, which depends on no other process.
@@ -8,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -35,15 +39,21 @@ const PORT: u16 = 5000;
 const HEALTH: u16 = 1233;
 /// Labels of the proxies of the gateways' VirtualServices.
 const GATEWAYS: &str = "app: envoy-ingress";
-/// Envoy's counters of changed listeners and clusters.
-const MODIFIED: [&str; 2] = ["listener_manager.listener_modified", "cluster_manager.cluster_modified"];
+/// Envoy's counters of changed and removed listeners and clusters.
+const MODIFIED: [&str; 4] = [
+    "listener_manager.listener_modified",
+    "listener_manager.listener_removed",
+    "cluster_manager.cluster_modified",
+    "cluster_manager.cluster_removed",
+];
 
 /// The build of an agent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Build {
-    Original,
-    /// A build with another default.
-    Changed,
+    /// The one before an upgrade.
+    Before,
+    /// The present one, with another default.
+    Now,
 }
 
 /// How hub and API server are unavailable. The hub is killed in any case.
@@ -55,11 +65,14 @@ enum Away {
     Stopped,
 }
 
+/// The agent before an upgrade: `PORTREEVE_BEFORE`, or `None` for the present one.
+struct Before(Option<PathBuf>);
+
 /// One death of the agent.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
     /// The next agent is of the other build.
-    upgrade: bool,
+    other: bool,
     away: Option<Away>,
 }
 
@@ -101,6 +114,7 @@ struct Stage {
     /// A pod whose health the agent probes for both proxies. It gets no traffic.
     canary: Worker,
     health: Option<HealthPort>,
+    before: Before,
     /// The current agent's build.
     build: Build,
     /// [`MODIFIED`] of both proxies before the first trial.
@@ -114,22 +128,46 @@ struct Stage {
 
 impl Build {
     fn other(self) -> Self {
-        if self == Self::Original { Self::Changed } else { Self::Original }
+        if self == Self::Before { Self::Now } else { Self::Before }
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    fn from_environment() -> Result<Self> {
+        let Some(given) = std::env::var_os("PORTREEVE_BEFORE") else {
+            println!("before an upgrade: the present agent, with other defaults than after it");
+            return Ok(Self(None));
+        };
+        let given = PathBuf::from(given);
+        let program =
+            given.canonicalize().with_context(|| format!("PORTREEVE_BEFORE={}", given.display()))?;
+        println!("before an upgrade: {}", program.display());
+        Ok(Self(Some(program)))
+    }
+
+    fn start(&self, town: &mut Town) -> Result<()> {
+        match &self.0 {
+            Some(program) => town.start_agent_from(0, program),
+            None => town.start_agent(0),
+        }
     }
 }
 
 // === impl Trial ===
 
 impl Trial {
-    /// Returns all trials: first the restarts, then the upgrades, each to the other build.
+    /// Returns all trials: first the restarts, then the upgrades and downgrades in turn.
     fn all() -> Vec<Self> {
         let away = |i: usize| match i % 4 {
             1 => Some(Away::Killed),
             2 => Some(Away::Stopped),
             _ => None,
         };
-        let some = |upgrade| (0..TRIALS).map(move |i| Self { upgrade, away: away(i) });
-        some(false).chain(some(true)).collect()
+        let restarts = (0..TRIALS).map(|i| Self { other: false, away: away(i) });
+        // An upgrade and the downgrade that follows it are of the same kind.
+        restarts.chain((0..TRIALS).map(|i| Self { other: true, away: away(i / 2) })).collect()
     }
 }
 
@@ -163,14 +201,18 @@ impl fmt::Display for Done {
 impl Stage {
     /// Creates a gateway, a sidecar and their pods, and waits until everything serves.
     async fn new() -> Result<Self> {
-        let town = Town::start(1).await?;
+        let before = Before::from_environment()?;
+        let mut town = Town::without_portreeve(1).await?;
+        town.start_hub()?;
+        before.start(&mut town)?;
         town.gateways().await?;
         let (workers, echoes) = town.answering_workers(1, 2, PORT).await?;
         let side = town.worker(1, 3, "app: side", true).await?;
         let canary = town.worker(1, 4, "app: canary", false).await?;
         let (modified, drops, done) = (Vec::new(), Drops::default(), Vec::new());
-        let (health, build) = (None, Build::Original);
-        let mut made = Self { town, side, workers, echoes, canary, health, build, modified, drops, done };
+        let (health, build) = (None, Build::Before);
+        let mut made =
+            Self { town, side, workers, echoes, canary, health, before, build, modified, drops, done };
         made.open_health()?;
         made.town.apply(&objects()).await?;
         listeners(&made.town.nodes[0].gateway(), &["keyed", "spread", "canary"], BOUND).await?;
@@ -215,15 +257,16 @@ impl Stage {
         }
         self.town.nodes[0].agent.take().context("no agent")?.kill();
         let start = Instant::now();
-        if trial.upgrade {
+        if trial.other {
             self.build = self.build.other();
         }
         match self.build {
-            Build::Original => self.town.start_agent(0)?,
-            Build::Changed => self.town.start_changed_agent(0)?,
+            Build::Before => self.before.start(&mut self.town)?,
+            Build::Now => self.town.start_changed_agent(0)?,
         }
         self.in_force().await?;
         let took = start.elapsed();
+        self.keeper_follows().await?;
         if let Some(away) = trial.away {
             ensure!(!self.log().contains("connected=true"), "there is a hub:\n{}", self.log());
             self.come_back(away).await?;
@@ -262,6 +305,19 @@ impl Stage {
         self.canary_is(false).await?;
         self.open_health()?;
         self.canary_is(true).await
+    }
+
+    /// Waits until the gateway's keeper runs the agent's program.
+    async fn keeper_follows(&self) -> Result<()> {
+        let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe"));
+        let agent = self.town.nodes[0].agent.as_ref().context("no agent")?;
+        let wanted = program(agent.pid())?;
+        wait::until("a keeper of the agent's build", BOUND, || async {
+            let mut keepers = self.town.descendants_with("keepers/gateway");
+            keepers.retain(|pid| !self.town.descendants_with("gateway/bootstrap.json").contains(pid));
+            matches!(keepers[..], [keeper] if program(keeper).is_ok_and(|found| found == wanted))
+        })
+        .await
     }
 
     fn open_health(&mut self) -> Result<()> {
@@ -381,7 +437,7 @@ async fn agent_restarted_and_upgraded_forty_times_loses_no_datagram_and_no_sessi
     let (begun, mut told_apart) = (Instant::now(), false);
     for (number, trial) in Trial::all().into_iter().enumerate() {
         stage.trial(number + 1, trial).await?;
-        if stage.build == Build::Changed && !told_apart {
+        if stage.build == Build::Now && !told_apart {
             stage.other_build().await?;
             told_apart = true;
         }

@@ -61,14 +61,13 @@ impl Town {
         self.start_agent_by(index, hub, command)
     }
 
-    /// Starts a node's agent from this copy of the programs.
+    /// Starts a node's agent from this `portreeve-agent`.
     ///
     /// # Errors
     /// Returns an error if it can't be started.
     pub fn start_agent_from(&mut self, index: usize, program: &Path) -> Result<()> {
         let hub = self.hub_address.context("the hub must be started first")?;
-        let mut command = self.nodes[index].netns.command(program);
-        command.arg("agent");
+        let command = self.nodes[index].netns.command(program);
         self.start_agent_by(index, hub, command)
     }
 
