@@ -109,7 +109,7 @@ impl Verbs<(Pod, u64)> for Pods {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
 
-    fn failed(&mut self) {
+    fn failed(&mut self, _error: &watcher::Error) {
         self.feed.watch_failed(WatchedKind::PODS);
     }
 
@@ -139,7 +139,7 @@ impl Verbs<(Name, Labels, u64)> for Nodes {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
 
-    fn failed(&mut self) {
+    fn failed(&mut self, _error: &watcher::Error) {
         self.0.watch_failed(WatchedKind::NODES);
     }
 
@@ -168,7 +168,7 @@ impl Verbs<(Name, Labels, u64)> for Namespaces {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
 
-    fn failed(&mut self) {
+    fn failed(&mut self, _error: &watcher::Error) {
         self.0.watch_failed(WatchedKind::NAMESPACES);
     }
 
@@ -241,7 +241,7 @@ impl Verbs<Raw> for Objects {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
 
-    fn failed(&mut self) {
+    fn failed(&mut self, _error: &watcher::Error) {
         self.feed.watch_failed(self.of.kind);
     }
 

@@ -49,7 +49,7 @@ pub trait Verbs<K>: Send {
     /// can't show that: a deletion leaves no object.
     fn up_to(&mut self, _revision: u64) {}
     /// The watch failed and will be tried again.
-    fn failed(&mut self) {}
+    fn failed(&mut self, _error: &watcher::Error) {}
 }
 
 /// Turns the events of a watch into verbs.
@@ -69,7 +69,19 @@ pub fn revision<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-/// Runs a watch until the process ends. The guard is dropped when the first list is complete. `strip` reduces each object to
+/// Returns whether the API server answered that the client has no right to this watch.
+pub fn is_forbidden(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return false,
+    };
+    status.code == 403
+}
+
+/// Runs a watch until the process ends. The guard, if any, is dropped when the first list is complete. `strip` reduces each object to
 /// what is needed of it as it arrives, so that a large list is never held whole; objects that become `None` are left out.
 ///
 /// Log lines carry the span `watch{kind,ns}`, where `ns` is the only watched namespace, if there is one, and
@@ -80,7 +92,7 @@ pub fn revision<K: Resource>(object: &K) -> u64 {
 pub async fn run<K, S, V: Verbs<S>>(
     api: Api<K>,
     config: watcher::Config,
-    guard: Guard,
+    guard: impl Into<Option<Guard>>,
     strip: impl Fn(K) -> Option<S> + Send,
     verbs: V,
 ) -> anyhow::Result<()>
@@ -88,7 +100,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     S: Send,
 {
-    let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: Some(guard) };
+    let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: guard.into() };
     let pauses = Pauses::up_to(V::LONGEST_PAUSE);
     let answered = pauses.answered.clone();
     let url = api.resource_url().to_owned();
@@ -157,7 +169,7 @@ impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
             }
             Err(error) => {
                 tracing::warn!(%error, "watch failed, trying again");
-                self.verbs.failed();
+                self.verbs.failed(&error);
             }
         }
     }
