@@ -2,6 +2,8 @@
 //! what its node needs.
 //!
 //! [`index`] and [`resolve`] are pure. The other modules feed them and deliver their results.
+//!
+//! zeroize overwrites the memory of Secrets' content when it is dropped.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -17,6 +19,7 @@ pub mod events;
 pub mod feed;
 pub mod files;
 pub mod index;
+pub mod keyed_sets;
 pub mod kinds;
 pub mod lease;
 pub mod lookup;
@@ -30,6 +33,7 @@ pub mod reports;
 pub mod resolve;
 pub mod row;
 pub mod run;
+pub mod secrets;
 pub mod selection;
 pub mod served;
 pub mod services;

@@ -53,7 +53,7 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(30);
 /// Flags of `portreeve up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Folder of manifests: custom resources, and static Pods, Nodes, Namespaces and Services.
+    /// Folder of manifests: custom resources, and static Pods, Nodes, Namespaces, Services and Secrets.
     pub dir: PathBuf,
     /// Send 64 datagrams through every UDP listener, print which endpoints answered, and exit. The exit code is 0 if
     /// every expected endpoint answered.

@@ -21,6 +21,7 @@ use crate::auth::{Door, Pass};
 use crate::change::Departing;
 use crate::convergence::Course;
 use crate::index::{Index, Name};
+use crate::lookup::WantedSecrets;
 use crate::node_health::NodeHealth;
 use crate::pulse::Pulse;
 use crate::served::{Served, Share};
@@ -38,6 +39,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 pub struct Feed {
     inner: Mutex<Inner>,
     seen: watch::Sender<Watermark>,
+    wanted_secrets: watch::Sender<WantedSecrets>,
     readiness: Readiness,
     door: Door,
     /// Traces changes, if tracing is enabled.
@@ -92,6 +94,7 @@ impl Feed {
         Arc::new(Self {
             inner: Mutex::new(inner),
             seen,
+            wanted_secrets: watch::Sender::new(WantedSecrets::new()),
             readiness,
             door,
             tracer: OnceLock::new(),
@@ -125,10 +128,18 @@ impl Feed {
         let changed = change(&mut inner, now_ms());
         // A change of custom resources has already taken its replanned objects. Nobody needs the remaining ones.
         inner.index.take_replanned();
+        if let Some(wanted) = inner.index.take_wanted_secrets() {
+            self.wanted_secrets.send_replace(wanted);
+        }
         self.publish(&mut inner);
         drop(inner);
         self.changed.notify_one();
         changed
+    }
+
+    /// Returns the Secrets that objects ask for, as they change.
+    pub fn wanted_secrets(&self) -> watch::Receiver<WantedSecrets> {
+        self.wanted_secrets.subscribe()
     }
 
     /// Returns the heart, which beats during long changes too.

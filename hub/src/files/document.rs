@@ -4,16 +4,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, Pod as KubePod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node as KubeNode, Pod as KubePod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use kube::core::ObjectMeta;
 use portreeve_api::{door, kind};
+use portreeve_xds::Name;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::manifest_kind::ManifestKind;
-use super::{metadata, text};
+use super::{metadata, secret, text};
+use crate::lookup::SecretFacts;
 use crate::{kinds, object};
 
 /// An object's identity. The namespace of cluster-scoped kinds is empty.
@@ -30,6 +32,8 @@ pub(super) enum Object {
     Namespace(Box<Namespace>),
     Node(Box<KubeNode>),
     Pod(Box<KubePod>),
+    /// A Secret's namespace and name, and its content.
+    Secret((Name, Name), SecretFacts),
     Service(Box<Service>),
     Custom(Arc<dyn object::Object>),
 }
@@ -191,6 +195,10 @@ fn read(kind: ManifestKind, value: Value) -> Read {
         ManifestKind::Namespace => typed::<Namespace>(kind, value, |_| Vec::new(), Object::Namespace),
         ManifestKind::Node => typed::<KubeNode>(kind, value, |_| Vec::new(), Object::Node),
         ManifestKind::Pod => typed::<KubePod>(kind, value, pod, Object::Pod),
+        ManifestKind::Secret => typed::<Secret>(kind, value, secret::wrong, |read| {
+            let (at, facts) = secret::named(*read);
+            Object::Secret(at, facts)
+        }),
         ManifestKind::Service => typed::<Service>(kind, value, service, Object::Service),
         ManifestKind::Custom(of) => custom(of, value),
     }

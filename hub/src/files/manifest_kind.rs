@@ -10,6 +10,7 @@ pub(super) enum ManifestKind {
     Namespace,
     Node,
     Pod,
+    Secret,
     Service,
     /// A kind in the registry.
     Custom(&'static Kind),
@@ -30,6 +31,7 @@ impl ManifestKind {
             ("v1", "Namespace") => Some(Self::Namespace),
             ("v1", "Node") => Some(Self::Node),
             ("v1", "Pod") => Some(Self::Pod),
+            ("v1", "Secret") => Some(Self::Secret),
             ("v1", "Service") => Some(Self::Service),
             _ => row(),
         }
@@ -40,6 +42,7 @@ impl ManifestKind {
             Self::Namespace => "Namespace",
             Self::Node => "Node",
             Self::Pod => "Pod",
+            Self::Secret => "Secret",
             Self::Service => "Service",
             Self::Custom(kind) => kind.name,
         }
@@ -48,7 +51,7 @@ impl ManifestKind {
     pub(super) fn is_namespaced(self) -> bool {
         match self {
             Self::Namespace | Self::Node => false,
-            Self::Pod | Self::Service => true,
+            Self::Pod | Self::Secret | Self::Service => true,
             Self::Custom(kind) => kind.namespaced,
         }
     }

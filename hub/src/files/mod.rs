@@ -16,6 +16,7 @@ mod manifest_kind;
 mod metadata;
 mod objects;
 mod scalar;
+mod secret;
 mod source;
 #[cfg(test)]
 mod tests;

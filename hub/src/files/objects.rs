@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::document::Object;
 use crate::index::{Index, Labels, Name};
+use crate::lookup::SecretFacts;
 use crate::services::{Names, Services};
 use crate::{kinds, object};
 
@@ -29,6 +30,8 @@ pub struct Objects {
     pub pods: Vec<KubePod>,
     /// Services, which resolve host names to pods (see [`crate::services`]).
     pub services: Vec<Service>,
+    /// Secrets, by namespace and name.
+    pub secrets: BTreeMap<(Name, Name), SecretFacts>,
 }
 
 /// The label with the namespace's name that the API server sets on every namespace.
@@ -49,6 +52,21 @@ impl Objects {
             let listed = of_kind().map(|object| object.reference()).collect();
             index.keep_objects(row.kind, None, &listed, now_ms);
             of_kind().for_each(|object| index.apply_object(&**object, now_ms));
+        }
+        self.reset_secrets(index);
+    }
+
+    /// Sets the Secrets that the index wants. An object may ask for more once it has been told of one.
+    pub(crate) fn reset_secrets(&self, index: &mut Index) {
+        loop {
+            let wanted: Vec<(Name, Name)> = index.wanted_secrets().keys().cloned().collect();
+            for at in wanted {
+                let found = self.secrets.get(&at).cloned();
+                index.set_secret(at, found);
+            }
+            if index.take_wanted_secrets().is_none() {
+                return;
+            }
         }
     }
 
@@ -113,6 +131,7 @@ impl Objects {
             }
             Object::Node(node) => self.nodes.push((node.name_any().into(), node.labels().clone())),
             Object::Pod(pod) => self.pods.push((**pod).clone()),
+            Object::Secret(at, facts) => drop(self.secrets.insert(at.clone(), facts.clone())),
             Object::Service(service) => self.services.push((**service).clone()),
             Object::Custom(object) => self.customs.push(object.clone()),
         }

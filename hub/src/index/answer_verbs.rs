@@ -9,7 +9,7 @@ use portreeve_api::refs::ObjectRef;
 
 use super::Index;
 use super::matches::Name;
-use crate::lookup::{Fact, FoundBy, Question, SecretFacts};
+use crate::lookup::{Fact, FoundBy, Question, SecretFacts, WantedSecrets};
 use crate::object::{Object, Role};
 
 // === impl Index ===
@@ -21,15 +21,35 @@ impl Index {
         self.wake(changed, None);
     }
 
-    /// Sets the keys found in a Secret, given by namespace and name. `None` means that the Secret does not exist.
+    /// Sets what was found in a Secret, given by namespace and name. `None` means that the Secret does not exist. A Secret
+    /// that no object asks for is ignored, and of its content only the wanted keys are kept.
     pub fn set_secret(&mut self, at: (Name, Name), facts: Option<SecretFacts>) {
+        let Some(wanted) = self.askers.wanted_secrets().get(&at) else { return };
+        let facts = facts.map(|mut facts| {
+            facts.keep_contents(wanted);
+            facts
+        });
         let changed = self.answers.set_secret(at, facts);
         self.wake(changed, None);
     }
 
-    /// The Secrets, by namespace and name, that objects refer to. The hub reads no others.
-    pub fn wanted_secrets(&self) -> BTreeSet<(Name, Name)> {
-        self.askers.secrets()
+    /// Records why a Secret can't be read at present. Objects that ask for it keep their last version, and their condition
+    /// says why.
+    pub fn set_secret_unreadable(&mut self, at: (Name, Name), why: String) {
+        if self.askers.wanted_secrets().contains_key(&at) {
+            let changed = self.answers.set_secret_unreadable(at, why);
+            self.wake(changed, None);
+        }
+    }
+
+    /// The Secrets that objects ask for, and the keys whose content they ask for. The hub reads no others.
+    pub fn wanted_secrets(&self) -> &WantedSecrets {
+        self.askers.wanted_secrets()
+    }
+
+    /// Returns the wanted Secrets if they changed since the last call.
+    pub fn take_wanted_secrets(&mut self) -> Option<WantedSecrets> {
+        std::mem::take(&mut self.wanted_changed).then(|| self.askers.wanted_secrets().clone())
     }
 
     /// The number of resolutions since the start, for the tests of cost.
@@ -62,12 +82,11 @@ impl Index {
         self.wake(changed, Some(reference));
     }
 
-    /// Records the questions that an object asked. A Secret that no object asks for any more is forgotten.
+    /// Records the questions that an object asked. What is known of Secrets that no object asks for any more is forgotten.
     pub(super) fn note_questions(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) {
-        for question in self.askers.set(asker, asked) {
-            if let Question::Secret(namespace, name) = question {
-                self.answers.forget_secret(&(namespace, name));
-            }
+        for at in self.askers.set(asker, asked) {
+            self.wanted_changed = true;
+            self.answers.keep_secret(&at, self.askers.wanted_secrets().get(&at));
         }
     }
 

@@ -5,55 +5,81 @@ use std::collections::{BTreeSet, HashMap};
 use portreeve_api::refs::ObjectRef;
 
 use super::matches::Name;
-use crate::lookup::Question;
+use crate::keyed_sets::KeyedSets;
+use crate::lookup::{Question, WantedSecrets};
 
 /// The questions that each object asked when it was last resolved.
 #[derive(Default)]
 pub struct Askers {
-    by_question: HashMap<Question, BTreeSet<ObjectRef>>,
+    by_question: KeyedSets<Question, ObjectRef>,
     by_asker: HashMap<ObjectRef, BTreeSet<Question>>,
+    /// The Secrets among the questions.
+    secrets: WantedSecrets,
 }
 
 // === impl Askers ===
 
 impl Askers {
-    /// Replaces the questions of an object. Returns those that no object asks any more.
-    pub fn set(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) -> Vec<Question> {
+    /// Replaces the questions of an object. Returns the Secrets, by namespace and name, that are asked for anew or no
+    /// longer, as a whole or one of their keys.
+    pub fn set(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) -> BTreeSet<(Name, Name)> {
         let before = self.by_asker.remove(asker).unwrap_or_default();
+        let mut secrets = BTreeSet::new();
         for new in asked.difference(&before) {
-            self.by_question.entry(new.clone()).or_default().insert(asker.clone());
+            if self.by_question.insert(new.clone(), asker.clone()) {
+                secrets.extend(self.want_secret(new));
+            }
         }
-        let dropped = before.difference(&asked).filter(|question| self.drop(question, asker));
-        let dropped = dropped.cloned().collect();
+        for old in before.difference(&asked) {
+            if self.by_question.remove(old, asker) {
+                secrets.extend(self.drop_secret(old));
+            }
+        }
         if !asked.is_empty() {
             self.by_asker.insert(asker.clone(), asked);
         }
-        dropped
+        secrets
     }
 
     /// Returns the objects that asked any of these questions.
     pub fn of<'q>(&self, questions: impl IntoIterator<Item = &'q Question>) -> BTreeSet<ObjectRef> {
-        let askers = questions.into_iter().filter_map(|question| self.by_question.get(question));
-        askers.flatten().cloned().collect()
+        questions.into_iter().flat_map(|question| self.by_question.of(question)).cloned().collect()
     }
 
-    /// The Secrets, by namespace and name, that at least one object asks for.
-    pub fn secrets(&self) -> BTreeSet<(Name, Name)> {
-        let secret = |question: &Question| match question {
-            Question::Secret(namespace, name) => Some((namespace.clone(), name.clone())),
-            _ => None,
-        };
-        self.by_question.keys().filter_map(secret).collect()
+    /// The Secrets that objects ask for, each with the keys whose content they ask for.
+    pub fn wanted_secrets(&self) -> &WantedSecrets {
+        &self.secrets
     }
 
-    /// Removes an asker from a question. Returns true if no other object asks the question.
-    fn drop(&mut self, question: &Question, asker: &ObjectRef) -> bool {
-        let Some(askers) = self.by_question.get_mut(question) else { return false };
-        askers.remove(asker);
-        let unasked = askers.is_empty();
-        if unasked {
-            self.by_question.remove(question);
+    /// Handles a question that no object asked before. Returns the Secret that it is about, if any.
+    fn want_secret(&mut self, question: &Question) -> Option<(Name, Name)> {
+        let (at, key) = secret_of(question)?;
+        self.secrets.entry(at.clone()).or_default().extend(key.cloned());
+        Some(at)
+    }
+
+    /// Handles a question that no object asks any more. Returns the Secret that it is about, if any.
+    fn drop_secret(&mut self, question: &Question) -> Option<(Name, Name)> {
+        let (at, key) = secret_of(question)?;
+        match (key, self.secrets.get_mut(&at)) {
+            (Some(key), Some(keys)) => {
+                keys.remove(key);
+            }
+            (Some(_), None) => {}
+            (None, _) => {
+                self.secrets.remove(&at);
+            }
         }
-        unasked
+        Some(at)
+    }
+}
+
+/// Returns the Secret that a question is about, and the key if it is about the content of one. Whoever asks for a key's
+/// content also asks for the Secret.
+fn secret_of(question: &Question) -> Option<((Name, Name), Option<&Name>)> {
+    match question {
+        Question::Secret(namespace, name) => Some(((namespace.clone(), name.clone()), None)),
+        Question::SecretContent(namespace, name, key) => Some(((namespace.clone(), name.clone()), Some(key))),
+        Question::Object(_) | Question::Listing(_) | Question::Namespace(_) | Question::Service(..) => None,
     }
 }

@@ -68,6 +68,8 @@ pub struct Index {
     plans: HashMap<ObjectRef, PlanEntry>,
     answers: Answers,
     askers: Askers,
+    /// Whether the Secrets that objects ask for changed since the last [`Index::take_wanted_secrets`].
+    wanted_changed: bool,
     /// The newest version of each object that asked a question.
     asking: HashMap<ObjectRef, Box<dyn Object>>,
     /// The number of resolutions since the start.
@@ -98,6 +100,7 @@ impl Index {
             plans: HashMap::new(),
             answers: Answers::default(),
             askers: Askers::default(),
+            wanted_changed: false,
             asking: HashMap::new(),
             resolutions: 0,
             nodes: NodeSets::default(),

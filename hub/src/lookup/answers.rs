@@ -1,7 +1,7 @@
 //! The facts that resolvers look up ([`Answers`]). Each method returns the questions whose answers it changed.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ServiceSpec;
@@ -9,6 +9,7 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_xds::{Name, Version};
 
 use super::question::{FoundBy, Labels, Listing, Question};
+use super::secret::{KnownSecret, SecretFacts};
 
 /// The facts that resolvers look up.
 #[derive(Default)]
@@ -19,17 +20,8 @@ pub struct Answers {
     unreadable: HashSet<ObjectRef>,
     namespaces: HashMap<Name, Labels>,
     services: HashMap<(Name, Name), Arc<ServiceSpec>>,
-    /// The Secrets that were looked up. `None` means that the Secret does not exist.
-    secrets: HashMap<(Name, Name), Option<SecretFacts>>,
-}
-
-/// The facts about a Secret, without its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretFacts {
-    /// Its type, as `kubernetes.io/tls`.
-    pub type_: String,
-    /// Its keys, each with a hash of its value.
-    pub keys: BTreeMap<String, Version>,
+    /// The Secrets that objects ask for.
+    secrets: HashMap<(Name, Name), KnownSecret>,
 }
 
 /// An object as other objects look it up.
@@ -113,15 +105,35 @@ impl Answers {
         set(&mut self.services, at, service).then_some(question)
     }
 
-    /// Sets the keys found in a Secret. `None` means that the Secret does not exist.
+    /// Sets what was found in a Secret. `None` means that the Secret does not exist.
     pub fn set_secret(&mut self, at: (Name, Name), facts: Option<SecretFacts>) -> Option<Question> {
-        let question = Question::Secret(at.0.clone(), at.1.clone());
-        set(&mut self.secrets, at, Some(facts)).then_some(question)
+        self.set_known_secret(at, |_| KnownSecret { found: Some(facts), unreadable: None })
     }
 
-    /// Forgets a Secret that no object asks for any more.
-    pub fn forget_secret(&mut self, at: &(Name, Name)) {
-        self.secrets.remove(at);
+    /// Records why a Secret can't be read at present. What was found in it before stays in force.
+    pub fn set_secret_unreadable(&mut self, at: (Name, Name), why: String) -> Option<Question> {
+        self.set_known_secret(at, |known| KnownSecret { unreadable: Some(why), ..known.clone() })
+    }
+
+    /// Forgets the content of all keys of a Secret but the wanted ones. `None`: forgets the Secret.
+    pub fn keep_secret(&mut self, at: &(Name, Name), wanted: Option<&BTreeSet<Name>>) {
+        let Some(wanted) = wanted else {
+            self.secrets.remove(at);
+            return;
+        };
+        let facts = self.secrets.get_mut(at).and_then(|known| known.found.as_mut()?.as_mut());
+        facts.into_iter().for_each(|facts| facts.keep_contents(wanted));
+    }
+
+    fn set_known_secret(
+        &mut self,
+        at: (Name, Name),
+        change: impl FnOnce(&KnownSecret) -> KnownSecret,
+    ) -> Option<Question> {
+        let question = Question::Secret(at.0.clone(), at.1.clone());
+        let known = self.secrets.entry(at).or_default();
+        let new = change(known);
+        (std::mem::replace(known, new) != *known).then_some(question)
     }
 
     pub(super) fn is_unreadable(&self, reference: &ObjectRef) -> bool {
@@ -148,8 +160,8 @@ impl Answers {
         self.services.get(&(namespace.clone(), name.clone()))
     }
 
-    /// The facts about a Secret. `None` if the Secret was not looked up yet.
-    pub(super) fn secret(&self, namespace: &Name, name: &Name) -> Option<&Option<SecretFacts>> {
+    /// Returns what is known of a Secret. `None` if no object has asked for it yet.
+    pub(super) fn secret(&self, namespace: &Name, name: &Name) -> Option<&KnownSecret> {
         self.secrets.get(&(namespace.clone(), name.clone()))
     }
 

@@ -3,6 +3,7 @@
 
 mod answers;
 mod question;
+mod secret;
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -15,8 +16,11 @@ use portreeve_xds::Name;
 
 use crate::selection::SelectorScope;
 
-pub use answers::{Answers, Fact, SecretFacts};
+pub use answers::{Answers, Fact};
 pub use question::{FoundBy, Labels, Listing, Question};
+pub use secret::{SecretBytes, SecretFacts, WantedSecrets};
+
+use secret::KnownSecret;
 
 /// The lookups of one resolver on behalf of one object.
 pub struct Lookup<'a> {
@@ -85,15 +89,33 @@ impl<'a> Lookup<'a> {
         self.answers.service(namespace, name).map(Arc::as_ref)
     }
 
-    /// Returns the facts about a Secret, without its content. `None` if there is no such Secret, or if it was not looked up
-    /// yet; the latter is recorded in [`Record::unknown`].
+    /// Returns the facts about a Secret, without its content. `None` if there is no such Secret, or if it could not be read
+    /// so far; the latter is recorded in [`Record::unknown`].
     pub fn secret(&mut self, namespace: &Name, name: &Name) -> Option<&'a SecretFacts> {
+        self.known_secret(namespace, name)?.facts()
+    }
+
+    /// Returns the content of a key of a Secret. `None` if the Secret lacks the key, or if the content could not be read so
+    /// far; the latter is recorded in [`Record::unknown`].
+    pub fn secret_content(&mut self, namespace: &Name, name: &Name, key: &str) -> Option<&'a SecretBytes> {
+        self.ask(Question::SecretContent(namespace.clone(), name.clone(), key.into()));
+        let facts = self.known_secret(namespace, name)?.facts()?;
+        let content = facts.content(key);
+        if content.is_none() && facts.keys.contains_key(key) {
+            self.miss(format!("key {key} of Secret {namespace}/{name} was not read yet"));
+        }
+        content
+    }
+
+    fn known_secret(&mut self, namespace: &Name, name: &Name) -> Option<&'a KnownSecret> {
         self.ask(Question::Secret(namespace.clone(), name.clone()));
         let known = self.answers.secret(namespace, name);
-        if known.is_none() {
-            self.miss(format!("Secret {namespace}/{name} was not read yet"));
-        }
-        known?.as_ref()
+        let doubt = known.map_or_else(
+            || KnownSecret::default().doubt(namespace, name),
+            |known| known.doubt(namespace, name),
+        );
+        doubt.into_iter().for_each(|why| self.miss(why));
+        known
     }
 
     /// Returns the recorded questions.

@@ -19,6 +19,8 @@ pub enum Question {
     Service(Name, Name),
     /// The Secret of this namespace and name.
     Secret(Name, Name),
+    /// The content of this key of the Secret of this namespace and name.
+    SecretContent(Name, Name, Name),
 }
 
 /// The objects of a kind that have a value in an indexed field.

@@ -37,6 +37,7 @@ mod replicas;
 mod reports;
 mod resolv_conf;
 mod routing;
+mod secrets;
 mod security;
 mod shipped;
 mod sidecars;

@@ -136,6 +136,7 @@ fn each_object_is_judged_by_itself() {
     let head = |kind: &str| match kind {
         "NodeProxy" => "apiVersion: portreeve.dev/v1alpha1\nkind: NodeProxy\n",
         "Pod" => "apiVersion: v1\nkind: Pod\n",
+        "Secret" => "apiVersion: v1\nkind: Secret\n",
         "Service" => "apiVersion: v1\nkind: Service\n",
         _ => "apiVersion: v1\nkind: Node\n",
     };
@@ -150,6 +151,9 @@ fn each_object_is_judged_by_itself() {
         ("Pod", "metadata: {name: p}\nstatus: {podIP: 10.0.0}", Some("status.podIP: ")),
         ("Pod", "metadata: {name: p}\nspec: {hostNetwork: maybe}", Some("spec.hostNetwork: ")),
         ("Pod", "metadata: {name: p}\nspec: {containers: [{name: c, resources: {limits: {cpu: 1}}}]}", None),
+        ("Secret", "metadata: {name: s}\ndata: {tls.key: aGk=}\nstringData: {a_b: x}\ntype: a/b", None),
+        ("Secret", "metadata: {name: s}\ndata: {tls.key: '?'}", Some("data")),
+        ("Secret", "metadata: {name: s}\nstringData: {a/b: x}", Some("stringData: \"a/b\"")),
         ("Service", "metadata: {name: s}\nspec: {ports: [{port: 53, targetPort: dns}]}", None),
         ("Service", "metadata: {name: s}\nspec: {ports: [{port: 0}]}", Some("spec.ports[0].port: ")),
         ("Service", "metadata: {name: s}\nspec: {ports: [{port: '53'}]}", Some("spec.ports[0].port: ")),

@@ -1,53 +1,13 @@
 //! Objects that look others up: who asked is resolved again, and nobody else.
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
-use portreeve_api::kind::Kind;
 
 use super::random::Dice;
-use super::things::{GATE, PATH, POLICY, TWIN, Thing, answers, mk_thing, thing_key};
+use super::things::{Bed, GATE, PATH, POLICY, TWIN, Thing, mk_thing, thing_key};
 use super::*;
-use crate::lookup::SecretFacts;
 
 /// Gates of the large test; there are as many objects of each other kind.
 const GATES: usize = 2_500;
-
-/// An index with a gateway's pod on node "a", and what that node was sent.
-struct Bed {
-    index: Index,
-    fleet: Fleet,
-}
-
-// === impl Bed ===
-
-impl Bed {
-    fn new() -> Self {
-        let mut index = mk_index();
-        index.apply_pod(mk_pod("gw", "app=gw", "a"), 0);
-        Self { index, fleet: Fleet::default() }
-    }
-
-    fn put(&mut self, kind: &'static Kind, name: &str, spec: Value) {
-        self.index.apply_object(&mk_thing(kind, name, spec), 0);
-    }
-
-    /// What a root was told, as the node has it.
-    fn told(&mut self, kind: &'static Kind, name: &str) -> Vec<String> {
-        self.fleet.follow(&mut self.index);
-        answers(&self.fleet, "a", &thing_key(kind, name))
-    }
-
-    /// How many objects a change resolves.
-    fn cost(&mut self, change: impl FnOnce(&mut Index)) -> u64 {
-        let before = self.index.resolutions();
-        change(&mut self.index);
-        self.index.resolutions() - before
-    }
-
-    fn rejection(&self, kind: &'static Kind, name: &str) -> Option<String> {
-        let verdict = self.index.subject(&thing_key(kind, name))?.verdict;
-        verdict.rejection.map(|rejection| rejection.message)
-    }
-}
 
 #[test]
 fn missing_object_is_found_when_it_comes_and_missed_when_it_goes() {
@@ -108,27 +68,6 @@ fn namespace_service_and_secret_are_told_and_followed() {
     bed.index.delete_namespace(&"far".into(), 0);
     bed.index.set_service(("ns".into(), "s".into()), None);
     assert_eq!(bed.told(&GATE, "g"), ["namespace None", "service None"]);
-}
-
-#[test]
-fn nothing_is_served_before_a_secret_was_looked_for() {
-    let mut bed = Bed::new();
-    bed.put(&GATE, "g", json!({"secret": "s"}));
-    assert!(bed.told(&GATE, "g").is_empty());
-    let withheld = bed.index.withheld().names;
-    assert!(withheld.contains(&(PlanType::Plan, "E/Gate/ns/g".into())), "nodes keep what they have");
-    assert_eq!(bed.index.wanted_secrets(), BTreeSet::from([("ns".into(), "s".into())]));
-    bed.index.set_secret(("ns".into(), "s".into()), None);
-    assert_eq!(bed.told(&GATE, "g"), ["secret None"]);
-    assert!(bed.index.withheld().names.is_empty());
-    let keys = [("tls.crt".to_owned(), portreeve_xds::Version(1))].into();
-    bed.index.set_secret(("ns".into(), "s".into()), Some(SecretFacts { type_: "t".into(), keys }));
-    assert_eq!(bed.told(&GATE, "g"), ["secret Some(1)"]);
-    bed.put(&GATE, "g", json!({}));
-    assert!(bed.index.wanted_secrets().is_empty());
-    // Asked for again, it has to be read again.
-    bed.put(&GATE, "g", json!({"secret": "s"}));
-    assert!(bed.rejection(&GATE, "g").unwrap().contains("Secret ns/s was not read yet"));
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod plans;
 mod proxies;
 mod random;
 mod restricted;
+mod secrets;
 mod selected;
 mod things;
 mod verdicts;

@@ -10,7 +10,7 @@ use portreeve_api::model;
 use portreeve_api::violation::Violation;
 
 use super::*;
-use crate::lookup::{FoundBy, Lookup};
+use crate::lookup::{FoundBy, Lookup, SecretBytes};
 use crate::object::{Rejection, Resolved, Role, Root, Told};
 use crate::selection::{PodSelection, Selection};
 use crate::services::{Names, Services};
@@ -36,6 +36,12 @@ pub struct Thing {
     spec: Value,
 }
 
+/// An index with a gateway's pod on node "a", and what that node was sent.
+pub struct Bed {
+    pub index: Index,
+    pub fleet: Fleet,
+}
+
 /// An object of namespace `ns`.
 pub fn mk_thing(kind: &'static Kind, name: &str, spec: Value) -> Thing {
     let meta = json!({"name": name, "namespace": "ns", "uid": format!("uid-{name}"), "generation": 1});
@@ -52,6 +58,43 @@ pub fn answers(fleet: &Fleet, node: &str, key: &ObjectRef) -> Vec<String> {
     let held = fleet.held.get(node).and_then(|held| held.get(&(PlanType::Plan, key.to_string().into())));
     let plan = held.map(|resource| plan::Plan::decode(resource.body()).unwrap());
     plan.into_iter().flat_map(|plan| plan.listeners).map(|listener| listener.name).collect()
+}
+
+/// The text that a key of a Secret holds.
+fn content(bytes: Option<&SecretBytes>) -> Option<String> {
+    bytes.map(|bytes| String::from_utf8_lossy(bytes.as_slice()).into_owned())
+}
+
+// === impl Bed ===
+
+impl Bed {
+    pub fn new() -> Self {
+        let mut index = mk_index();
+        index.apply_pod(mk_pod("gw", "app=gw", "a"), 0);
+        Self { index, fleet: Fleet::default() }
+    }
+
+    pub fn put(&mut self, kind: &'static Kind, name: &str, spec: Value) {
+        self.index.apply_object(&mk_thing(kind, name, spec), 0);
+    }
+
+    /// What a root was told, as the node has it.
+    pub fn told(&mut self, kind: &'static Kind, name: &str) -> Vec<String> {
+        self.fleet.follow(&mut self.index);
+        answers(&self.fleet, "a", &thing_key(kind, name))
+    }
+
+    /// How many objects a change resolves.
+    pub fn cost(&mut self, change: impl FnOnce(&mut Index)) -> u64 {
+        let before = self.index.resolutions();
+        change(&mut self.index);
+        self.index.resolutions() - before
+    }
+
+    pub fn rejection(&self, kind: &'static Kind, name: &str) -> Option<String> {
+        let verdict = self.index.subject(&thing_key(kind, name))?.verdict;
+        verdict.rejection.map(|rejection| rejection.message)
+    }
 }
 
 // === impl Thing ===
@@ -86,6 +129,10 @@ impl Thing {
         }
         if let Some(name) = self.text("secret") {
             told.push(format!("secret {:?}", lookup.secret(&ns, &name.into()).map(|facts| facts.keys.len())));
+            let key = self.text("key");
+            told.extend(
+                key.map(|key| format!("{key} {:?}", content(lookup.secret_content(&ns, &name.into(), key)))),
+            );
         }
         told
     }

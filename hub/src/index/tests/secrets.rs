@@ -1,0 +1,131 @@
+//! Secrets that objects ask for.
+
+use super::things::{Bed, GATE};
+use super::*;
+use crate::files::Folder;
+use crate::lookup::{SecretBytes, SecretFacts};
+
+fn at(name: &str) -> (Name, Name) {
+    ("ns".into(), name.into())
+}
+
+/// A Secret with these keys and contents.
+fn mk_secret(contents: &[(&str, &str)]) -> Option<SecretFacts> {
+    let contents =
+        contents.iter().map(|(key, content)| (Name::from(*key), SecretBytes::new((*content).into())));
+    Some(SecretFacts::new("kubernetes.io/tls", contents.collect()))
+}
+
+/// The wanted Secrets as `secret: key key`.
+fn wanted(bed: &Bed) -> Vec<String> {
+    let keys = |keys: &BTreeSet<Name>| keys.iter().map(|key| format!(" {key}")).collect::<String>();
+    bed.index.wanted_secrets().iter().map(|((_, name), of)| format!("{name}:{}", keys(of))).collect()
+}
+
+#[test]
+fn nothing_is_served_before_a_secret_was_looked_for() {
+    let mut bed = Bed::new();
+    bed.put(&GATE, "g", json!({"secret": "s"}));
+    assert!(bed.told(&GATE, "g").is_empty());
+    let withheld = bed.index.withheld().names;
+    assert!(withheld.contains(&(PlanType::Plan, "E/Gate/ns/g".into())), "nodes keep what they have");
+    assert_eq!(wanted(&bed), ["s:"]);
+    bed.index.set_secret(at("s"), None);
+    assert_eq!(bed.told(&GATE, "g"), ["secret None"]);
+    assert!(bed.index.withheld().names.is_empty());
+    bed.index.set_secret(at("s"), mk_secret(&[("tls.crt", "c")]));
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(1)"]);
+    bed.put(&GATE, "g", json!({}));
+    assert!(wanted(&bed).is_empty());
+    // Asked for again, it has to be read again.
+    bed.put(&GATE, "g", json!({"secret": "s"}));
+    assert!(bed.rejection(&GATE, "g").unwrap().contains("Secret ns/s was not read yet"));
+}
+
+#[test]
+fn content_is_kept_of_the_wanted_keys_alone() {
+    let mut bed = Bed::new();
+    let secret = || mk_secret(&[("tls.crt", "public"), ("tls.key", "hidden")]);
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "tls.crt"}));
+    assert_eq!(wanted(&bed), ["s: tls.crt"]);
+    bed.index.set_secret(at("s"), secret());
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(2)", "tls.crt Some(\"public\")"]);
+    bed.put(&GATE, "h", json!({"secret": "s", "key": "tls.key"}));
+    assert_eq!(bed.rejection(&GATE, "h").unwrap(), "key tls.key of Secret ns/s was not read yet");
+    assert_eq!(wanted(&bed), ["s: tls.crt tls.key"]);
+    bed.index.set_secret(at("s"), secret());
+    assert_eq!(bed.told(&GATE, "h"), ["secret Some(2)", "tls.key Some(\"hidden\")"]);
+    // The content goes with the last object that asks for it.
+    bed.put(&GATE, "h", json!({"secret": "s"}));
+    assert_eq!(wanted(&bed), ["s: tls.crt"]);
+    bed.put(&GATE, "h", json!({"secret": "s", "key": "tls.key"}));
+    assert_eq!(bed.rejection(&GATE, "h").unwrap(), "key tls.key of Secret ns/s was not read yet");
+}
+
+#[test]
+fn missing_key_is_an_answer() {
+    let mut bed = Bed::new();
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "ca.crt"}));
+    bed.index.set_secret(at("s"), mk_secret(&[("tls.crt", "c")]));
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(1)", "ca.crt None"]);
+    bed.index.set_secret(at("s"), mk_secret(&[("tls.crt", "c"), ("ca.crt", "a")]));
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(2)", "ca.crt Some(\"a\")"]);
+    assert_eq!(
+        bed.cost(|index| index.set_secret(at("s"), mk_secret(&[("tls.crt", "c"), ("ca.crt", "a")]))),
+        0
+    );
+}
+
+#[test]
+fn secret_that_became_unreadable_stays_in_force_with_the_reason_in_the_status() {
+    let mut bed = Bed::new();
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "ca.crt"}));
+    bed.index.set_secret(at("s"), mk_secret(&[("ca.crt", "a")]));
+    bed.index.set_secret_unreadable(at("s"), "no right".into());
+    assert_eq!(bed.rejection(&GATE, "g").unwrap(), "no right");
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(1)", "ca.crt Some(\"a\")"]);
+    bed.index.set_secret(at("s"), mk_secret(&[("ca.crt", "b")]));
+    assert_eq!(bed.rejection(&GATE, "g"), None);
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(1)", "ca.crt Some(\"b\")"]);
+}
+
+#[test]
+fn secret_that_nobody_asks_for_is_not_kept() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.index.take_wanted_secrets(), None);
+    bed.index.set_secret(at("s"), mk_secret(&[("ca.crt", "a")]));
+    bed.index.set_secret_unreadable(at("s"), "no right".into());
+    bed.put(&GATE, "g", json!({"secret": "s"}));
+    assert!(bed.rejection(&GATE, "g").unwrap().contains("was not read yet"));
+    assert_eq!(bed.index.take_wanted_secrets().map(|wanted| wanted.len()), Some(1));
+    assert_eq!(bed.index.take_wanted_secrets(), None);
+    bed.index.delete_object(&super::things::thing_key(&GATE, "g"), 0);
+    assert_eq!(bed.index.take_wanted_secrets().map(|wanted| wanted.len()), Some(0));
+}
+
+#[test]
+fn content_is_never_printed() {
+    let text = format!("{:?}", mk_secret(&[("tls.key", "hidden")]));
+    assert!(text.contains("tls.key") && !text.contains("hidden"), "{text}");
+}
+
+/// Two keys in both fields of a Secret of a folder.
+const SECRET: &str = "{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: ns}, \
+    data: {tls.crt: b2xk, tls.key: aGlkZGVu}, stringData: {tls.crt: new}}";
+
+#[test]
+fn secrets_of_a_folder_are_told_to_those_who_ask() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bed = Bed::new();
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "tls.crt"}));
+    let read = |bed: &mut Bed| {
+        let objects = Folder::new(dir.path()).read(0).objects;
+        assert!(!format!("{objects:?}").contains("hidden"), "content is printed");
+        objects.reset_secrets(&mut bed.index);
+    };
+    read(&mut bed);
+    assert_eq!(bed.told(&GATE, "g"), ["secret None", "tls.crt None"]);
+    std::fs::write(dir.path().join("secret.yaml"), SECRET).unwrap();
+    read(&mut bed);
+    assert_eq!(bed.told(&GATE, "g"), ["secret Some(2)", "tls.crt Some(\"new\")"]);
+}
