@@ -2,7 +2,7 @@
 //! the object's proxies or after [`FIRST`], whichever is first. Later changes are spread over [`JITTER`]. Pure. Entry
 //! point: [`Board`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -66,21 +66,14 @@ impl Board {
         self.put(key, Said { parts: self.contributions.of(key), ..said }, now);
     }
 
-    /// Replaces what the object `by` contributes to the status of `about`.
+    /// Replaces everything that the object `by` contributes to statuses: for each object the conditions.
     pub fn contribute(
         &mut self,
-        about: &ObjectRef,
         by: &ObjectRef,
-        part: Vec<conditions::Verdict>,
+        parts: BTreeMap<ObjectRef, Vec<conditions::Verdict>>,
         now: Instant,
     ) {
-        self.contributions.set(about, by, part);
-        self.compose(about, now);
-    }
-
-    /// Removes everything that the object `by` contributes to statuses.
-    pub fn withdraw(&mut self, by: &ObjectRef, now: Instant) {
-        for about in self.contributions.remove(by) {
+        for about in self.contributions.set(by, parts) {
             self.compose(&about, now);
         }
     }

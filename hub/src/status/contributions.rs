@@ -20,27 +20,39 @@ pub struct Contributions {
 // === impl Contributions ===
 
 impl Contributions {
-    /// Sets what `by` contributes to the status of `about`, in place of what it contributed before.
-    pub fn set(&mut self, about: &ObjectRef, by: &ObjectRef, part: Vec<Verdict>) {
-        self.parts.entry(about.clone()).or_default().insert(by.clone(), part);
-        self.objects.entry(by.clone()).or_default().insert(about.clone());
-    }
-
-    /// Removes all that `by` contributes. Returns the objects to whose statuses it did.
-    pub fn remove(&mut self, by: &ObjectRef) -> BTreeSet<ObjectRef> {
-        let objects = self.objects.remove(by).unwrap_or_default();
-        for about in &objects {
-            let Some(parts) = self.parts.get_mut(about) else { continue };
-            parts.remove(by);
-            if parts.is_empty() {
-                self.parts.remove(about);
+    /// Replaces everything that `by` contributes to statuses: for each object the conditions. Returns the objects whose
+    /// parts changed.
+    pub fn set(&mut self, by: &ObjectRef, parts: BTreeMap<ObjectRef, Vec<Verdict>>) -> BTreeSet<ObjectRef> {
+        let before = self.objects.remove(by).unwrap_or_default();
+        let now: BTreeSet<ObjectRef> = parts.keys().cloned().collect();
+        let mut changed = BTreeSet::new();
+        for (about, part) in parts {
+            let of_object = self.parts.entry(about.clone()).or_default();
+            if of_object.get(by) != Some(&part) {
+                of_object.insert(by.clone(), part);
+                changed.insert(about);
             }
         }
-        objects
+        for about in before.difference(&now) {
+            self.remove(about, by);
+            changed.insert(about.clone());
+        }
+        if !now.is_empty() {
+            self.objects.insert(by.clone(), now);
+        }
+        changed
     }
 
     /// What all contributors give to the status of an object.
     pub fn of(&self, about: &ObjectRef) -> Parts {
         self.parts.get(about).cloned().unwrap_or_default()
+    }
+
+    fn remove(&mut self, about: &ObjectRef, by: &ObjectRef) {
+        let Some(parts) = self.parts.get_mut(about) else { return };
+        parts.remove(by);
+        if parts.is_empty() {
+            self.parts.remove(about);
+        }
     }
 }

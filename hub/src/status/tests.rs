@@ -1,5 +1,6 @@
 //! What is said of objects, as tables; and when it is written, with a clock that is turned by hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -376,18 +377,19 @@ fn mk_route() -> (Desk, [ObjectRef; 2]) {
     )
 }
 
-fn accepted(message: &str) -> Vec<Condition> {
+/// A contribution to the status of one object.
+fn about(key: &ObjectRef, message: &str) -> BTreeMap<ObjectRef, Vec<Condition>> {
     let message = message.to_owned();
     let (type_, status, reason) = (ConditionType::Accepted, Status::True, Reason::Accepted);
-    vec![Condition { type_, status, reason, message, generation: Some(3) }]
+    [(key.clone(), vec![Condition { type_, status, reason, message, generation: Some(3) }])].into()
 }
 
 #[test]
 fn status_is_composed_of_its_contributors_and_the_part_of_one_that_is_removed_disappears() {
     let (mut desk, [one, two]) = mk_route();
     let (key, late) = (desk.key.clone(), JITTER.as_millis() as u64);
-    desk.board.contribute(&key, &one, accepted("by one"), desk.at(10));
-    desk.board.contribute(&key, &two, accepted("by two"), desk.at(10));
+    desk.board.contribute(&one, about(&key, "by one"), desk.at(10));
+    desk.board.contribute(&two, about(&key, "by two"), desk.at(10));
     let parts = |desk: &mut Desk, ms| {
         let (key, said) = desk.board.take(1, desk.at(ms)).pop().unwrap();
         desk.board.written(&key, said.clone(), desk.at(ms));
@@ -396,10 +398,9 @@ fn status_is_composed_of_its_contributors_and_the_part_of_one_that_is_removed_di
     let both = [(one.clone(), "by one".to_owned()), (two.clone(), "by two".to_owned())];
     assert_eq!(parts(&mut desk, 10 + late), both, "in one write");
     assert_eq!(desk.board.deadline(), None);
-    desk.board.withdraw(&one, desk.at(20));
-    desk.board.contribute(&key, &one, accepted("by one"), desk.at(20));
+    desk.board.contribute(&one, about(&key, "by one"), desk.at(20));
     assert_eq!(desk.board.deadline(), None, "it contributes what it did before");
-    desk.board.withdraw(&one, desk.at(30));
+    desk.board.contribute(&one, BTreeMap::new(), desk.at(30));
     assert_eq!(parts(&mut desk, 30 + late), both[1..]);
     desk.say(40, &[word("a", [1, 1, 0, 0])]);
     assert_eq!(desk.board.deadline(), None, "its own words leave the contributions");
@@ -408,7 +409,7 @@ fn status_is_composed_of_its_contributors_and_the_part_of_one_that_is_removed_di
 #[test]
 fn contribution_to_an_object_that_comes_later_waits_for_it() {
     let (mut desk, [one, _]) = (Desk::new(), mk_route().1);
-    desk.board.contribute(&desk.key.clone(), &one, accepted("early"), desk.at(0));
+    desk.board.contribute(&one, about(&desk.key, "early"), desk.at(0));
     assert_eq!(desk.board.deadline(), None, "the object is not known");
     for ms in [10, 20] {
         desk.say(ms, &[word("a", [1, 1, 0, 0])]);

@@ -22,7 +22,6 @@ use crate::events;
 use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
-use crate::object::Told;
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::row::Row;
@@ -203,14 +202,12 @@ impl Writer {
         let now = Instant::now();
         let Some(subject) = self.feed.subject(key) else {
             self.pending.remove(key);
-            self.board.withdraw(key, now);
+            self.board.contribute(key, BTreeMap::new(), now);
             self.statusless.forget(key);
             return self.board.forget(key);
         };
-        self.board.withdraw(key, now);
-        for Told { about, part } in &subject.told {
-            self.board.contribute(about, key, part.clone(), now);
-        }
+        let parts = subject.told.iter().map(|told| (told.about.clone(), told.part.clone()));
+        self.board.contribute(key, parts.collect(), now);
         let words = subject.served.as_ref().map(|served| self.words(&served.plan)).unwrap_or_default();
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
