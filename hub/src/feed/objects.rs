@@ -145,10 +145,8 @@ impl Inner {
         namespace: Option<&Name>,
         listed: &BTreeSet<ObjectRef>,
     ) -> Vec<ObjectRef> {
-        let there = |key: &ObjectRef| {
-            key.kind == kind && namespace.is_none_or(|namespace| key.namespace == *namespace)
-        };
-        self.departing.keys().filter(|key| there(key) && !listed.contains(*key)).cloned().collect()
+        let gone = self.departing.keys().filter(|key| key.is_of(kind, namespace) && !listed.contains(*key));
+        gone.cloned().collect()
     }
 
     /// Updates convergence times and waiting finalizers after a change.

@@ -72,8 +72,8 @@ impl Index {
         listed: &BTreeSet<ObjectRef>,
         now_ms: i64,
     ) -> Vec<ObjectRef> {
-        let there = |key: &ObjectRef| namespace.is_none_or(|namespace| key.namespace == *namespace);
-        let gone = self.verdicts.of_kind(kind).filter(|key| there(key) && !listed.contains(*key));
+        let known = self.verdicts.of_kind(kind, namespace);
+        let gone = known.filter(|key| !listed.contains(*key));
         let gone: Vec<ObjectRef> = gone.cloned().collect();
         gone.iter().for_each(|key| self.delete_object(key, now_ms));
         gone

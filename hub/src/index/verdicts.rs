@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 
+use super::Name;
 use crate::object::{Rejection, Resolved};
 use crate::verdict::{Refs, Verdict};
 
@@ -78,9 +79,9 @@ impl Verdicts {
         self.news.extend(keys);
     }
 
-    /// Every object of a kind that has a verdict.
-    pub fn of_kind(&self, kind: &Kind) -> impl Iterator<Item = &ObjectRef> {
-        self.known.keys().filter(move |object| object.kind == kind)
+    /// Every object of a kind, in a namespace (`None`: in all), that has a verdict.
+    pub fn of_kind(&self, kind: &Kind, namespace: Option<&Name>) -> impl Iterator<Item = &ObjectRef> {
+        self.known.keys().filter(move |object| object.is_of(kind, namespace))
     }
 
     /// Returns the verdicts that changed since the last call, with their references filled in by `refs`.

@@ -47,6 +47,11 @@ impl ObjectRef {
         }
     }
 
+    /// Returns whether the object is of this kind and, if a namespace is given, in this namespace.
+    pub fn is_of(&self, kind: &Kind, namespace: Option<&Name>) -> bool {
+        self.kind == kind && namespace.is_none_or(|namespace| self.namespace == *namespace)
+    }
+
     /// The reference for people: `Target ns/call`, `NodeProxy edge`.
     pub fn title(&self) -> String {
         let Self { namespace, name, kind } = self;
