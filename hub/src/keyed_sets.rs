@@ -46,7 +46,7 @@ impl<K: Hash + Eq, V: Ord> KeyedSets<K, V> {
     }
 
     /// Returns the values of a key, in order.
-    pub fn of<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> impl Iterator<Item = &V>
+    pub fn of<'a, Q: Hash + Eq + ?Sized>(&'a self, key: &Q) -> impl Iterator<Item = &'a V> + use<'a, K, V, Q>
     where
         K: Borrow<Q>,
     {

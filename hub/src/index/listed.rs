@@ -8,6 +8,7 @@ use portreeve_api::pod::service_attribute;
 use portreeve_api::refs::ObjectRef;
 
 use super::matches::{Labels, Name};
+use crate::keyed_sets::KeyedSets;
 
 /// The contents of a Service's EndpointSlices.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,7 +24,7 @@ pub struct Slices {
 pub struct Listed {
     endpoints: HashMap<Name, BTreeMap<Name, plan::Endpoint>>,
     /// The attributes that Services add to each pod they list.
-    attributes: HashMap<Name, BTreeSet<String>>,
+    attributes: KeyedSets<Name, String>,
     services: HashMap<(Name, Name), Slices>,
     /// The selections that match each object.
     of_object: HashMap<ObjectRef, BTreeSet<Name>>,
@@ -69,21 +70,17 @@ impl Listed {
         let now = slices.map_or(&none, |slices| &slices.pods);
         let attribute = service_attribute(&service.0, &service.1);
         for gone in before.pods.difference(now) {
-            let Some(attributes) = self.attributes.get_mut(gone) else { continue };
-            attributes.remove(&attribute);
-            if attributes.is_empty() {
-                self.attributes.remove(gone);
-            }
+            self.attributes.remove(gone, &attribute);
         }
         for new in now.difference(&before.pods) {
-            self.attributes.entry(new.clone()).or_default().insert(attribute.clone());
+            self.attributes.insert(new.clone(), attribute.clone());
         }
         before
     }
 
     /// Adds to a pod's attributes those of the Services that list it.
     pub fn complete(&self, uid: &Name, attributes: &mut Labels) {
-        let services = self.attributes.get(uid).into_iter().flatten();
+        let services = self.attributes.of(uid);
         attributes.extend(services.map(|service| (service.clone(), String::new())));
     }
 }

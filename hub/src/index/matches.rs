@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use portreeve_api::model::{Selector, Test};
 
+use crate::keyed_sets::KeyedSets;
+
 /// Labels of a member.
 pub type Labels = BTreeMap<String, String>;
 
@@ -35,7 +37,7 @@ struct Anchor {
 
 struct Member<S> {
     scope: Name,
-    labels: Labels,
+    labels: Arc<Labels>,
     matched: BTreeSet<S>,
 }
 
@@ -49,9 +51,9 @@ struct Entry<M> {
 /// Members, selectors and their matches. `S` names a selector, `M` a member.
 pub struct Matches<S, M> {
     members: HashMap<M, Member<S>>,
-    holders: HashMap<Anchor, BTreeSet<M>>,
+    holders: KeyedSets<Anchor, M>,
     selectors: HashMap<S, Entry<M>>,
-    anchored: HashMap<Anchor, BTreeSet<S>>,
+    anchored: KeyedSets<Anchor, S>,
     none: BTreeSet<M>,
     visited: u64,
 }
@@ -60,9 +62,9 @@ impl<S, M> Default for Matches<S, M> {
     fn default() -> Self {
         Self {
             members: HashMap::new(),
-            holders: HashMap::new(),
+            holders: KeyedSets::default(),
             selectors: HashMap::new(),
-            anchored: HashMap::new(),
+            anchored: KeyedSets::default(),
             none: BTreeSet::new(),
             visited: 0,
         }
@@ -73,14 +75,15 @@ impl<S, M> Default for Matches<S, M> {
 
 impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// Adds a member or changes its labels. Returns every selector that started or stopped matching it.
-    pub fn set_member(&mut self, member: M, scope: Name, labels: Labels) -> Vec<Shift<S, M>> {
+    pub fn set_member(&mut self, member: M, scope: Name, labels: impl Into<Arc<Labels>>) -> Vec<Shift<S, M>> {
+        let labels = labels.into();
         if self.members.get(&member).is_some_and(|old| old.scope == scope && old.labels == labels) {
             return Vec::new();
         }
         let before = self.forget(&member);
         let now = self.matching(&scope, &labels);
         for anchor in anchors(&scope, &labels) {
-            self.holders.entry(anchor).or_default().insert(member.clone());
+            self.holders.insert(anchor, member.clone());
         }
         let mut shifts = Vec::new();
         for selector in before.difference(&now) {
@@ -115,7 +118,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         if !self.selectors.contains_key(&name) {
             let anchors = self.anchors_for(scope, &wanted);
             let found: BTreeSet<M> =
-                anchors.iter().filter_map(|a| self.holders.get(a)).flatten().cloned().collect();
+                anchors.iter().flat_map(|anchor| self.holders.of(anchor)).cloned().collect();
             self.visited += found.len() as u64;
             let mut matched = BTreeSet::new();
             for member in found {
@@ -126,7 +129,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
                 }
             }
             for anchor in &anchors {
-                self.anchored.entry(anchor.clone()).or_default().insert(name.clone());
+                self.anchored.insert(anchor.clone(), name.clone());
             }
             self.selectors.insert(name.clone(), Entry { anchors, selector: wanted, matched });
         }
@@ -137,7 +140,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     pub fn remove_selector(&mut self, name: &S) {
         let Some(entry) = self.selectors.remove(name) else { return };
         for anchor in &entry.anchors {
-            remove_from(&mut self.anchored, anchor, name);
+            self.anchored.remove(anchor, name);
         }
         for member in &entry.matched {
             if let Some(held) = self.members.get_mut(member) {
@@ -149,6 +152,16 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// The members that a selector matches, in order. Empty for an unknown selector.
     pub fn matched(&self, name: &S) -> &BTreeSet<M> {
         self.selectors.get(name).map_or(&self.none, |entry| &entry.matched)
+    }
+
+    /// All members, in no order.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = &M> {
+        self.members.keys()
+    }
+
+    /// Returns whether a member is known.
+    pub fn has_member(&self, member: &M) -> bool {
+        self.members.contains_key(member)
     }
 
     /// The selectors that match a member, in order.
@@ -164,7 +177,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// Returns at most `most` members of any scope that the selector would match, as examples for a message.
     pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
         let anchors = self.anchors_for(None, wanted);
-        let held = anchors.iter().filter_map(|a| self.holders.get(a)).flatten();
+        let held = anchors.iter().flat_map(|anchor| self.holders.of(anchor));
         held.filter(|m| self.members.get(*m).is_some_and(|k| wanted.matches(&k.labels)))
             .take(most)
             .cloned()
@@ -174,8 +187,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     fn matching(&mut self, scope: &Name, labels: &Labels) -> BTreeSet<S> {
         let mut found = BTreeSet::new();
         for anchor in anchors(scope, labels) {
-            let Some(candidates) = self.anchored.get(&anchor) else { continue };
-            for name in candidates {
+            for name in self.anchored.of(&anchor) {
                 self.visited += 1;
                 if self.selectors.get(name).is_some_and(|e| e.selector.matches(labels)) {
                     found.insert(name.clone());
@@ -190,7 +202,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         let matched = std::mem::take(&mut old.matched);
         let anchors = anchors(&old.scope, &old.labels);
         for anchor in anchors {
-            remove_from(&mut self.holders, &anchor, member);
+            self.holders.remove(&anchor, member);
         }
         matched
     }
@@ -232,13 +244,4 @@ fn anchors(scope: &Name, labels: &Labels) -> Vec<Anchor> {
         );
     }
     all
-}
-
-fn remove_from<K: Hash + Eq + Clone, V: Ord>(map: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Some(set) = map.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            map.remove(key);
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use portreeve_api::model::Selector;
 
 use super::matches::{Labels, Name};
+use crate::keyed_sets::KeyedSets;
 
 /// A label pair that every match carries. `None` for selectors that require no particular value.
 type Pair = Option<(String, String)>;
@@ -15,7 +16,7 @@ type Pair = Option<(String, String)>;
 #[derive(Default)]
 pub struct Missing {
     selectors: HashMap<Name, Selector>,
-    by_pair: HashMap<Pair, BTreeSet<Name>>,
+    by_pair: KeyedSets<Pair, Name>,
 }
 
 // === impl Missing ===
@@ -24,7 +25,7 @@ impl Missing {
     /// Records that a selection matches nothing.
     pub fn insert(&mut self, name: &Name, selector: &Selector) {
         for pair in pairs(selector) {
-            self.by_pair.entry(pair).or_default().insert(name.clone());
+            self.by_pair.insert(pair, name.clone());
         }
         self.selectors.insert(name.clone(), selector.clone());
     }
@@ -33,11 +34,7 @@ impl Missing {
     pub fn remove(&mut self, name: &Name) {
         let Some(selector) = self.selectors.remove(name) else { return };
         for pair in pairs(&selector) {
-            let Some(names) = self.by_pair.get_mut(&pair) else { continue };
-            names.remove(name);
-            if names.is_empty() {
-                self.by_pair.remove(&pair);
-            }
+            self.by_pair.remove(&pair, name);
         }
     }
 
@@ -47,7 +44,7 @@ impl Missing {
             return BTreeSet::new();
         }
         let carried = labels.iter().map(|(k, v)| Some((k.clone(), v.clone()))).chain([None]);
-        let names = carried.filter_map(|pair| self.by_pair.get(&pair)).flatten();
+        let names = carried.flat_map(|pair| self.by_pair.of(&pair));
         names.filter(|name| self.selectors.get(*name).is_some_and(|s| s.matches(labels))).cloned().collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs of namespaces. A namespace's labels decide which NodeProxies take its objects.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portreeve_api::PlanType;
 use portreeve_api::own::node_proxy;
@@ -14,6 +15,7 @@ use super::matches::{Labels, Name, Shift};
 impl Index {
     /// Adds a namespace or changes its labels.
     pub fn apply_namespace(&mut self, name: &Name, labels: Labels, now_ms: i64) {
+        let labels = Arc::new(labels);
         let changed = self.answers.set_namespace(name, Some(labels.clone()));
         self.wake(changed, None);
         let shifts = self.proxies.set_namespace(name, labels);
@@ -38,6 +40,7 @@ impl Index {
             shifts.extend(self.proxies.remove_namespace(&name));
         }
         for (name, labels) in namespaces {
+            let labels = Arc::new(labels);
             changed.extend(self.answers.set_namespace(&name, Some(labels.clone())));
             shifts.extend(self.proxies.set_namespace(&name, labels));
         }

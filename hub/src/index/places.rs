@@ -8,14 +8,15 @@ use portreeve_api::plan;
 use portreeve_xds::Resource;
 
 use super::matches::Name;
+use crate::keyed_sets::KeyedSets;
 
 /// Nodes with at least one endpoint of a group.
 #[derive(Default)]
 pub struct Places {
     /// Node → groups with an endpoint on it.
-    on: HashMap<Name, BTreeSet<Name>>,
+    on: KeyedSets<Name, Name>,
     /// The Health of each node whose agent has reported.
-    told: HashMap<Name, Arc<Resource>>,
+    health: HashMap<Name, Arc<Resource>>,
 }
 
 /// The number of endpoints of one group on each node.
@@ -26,16 +27,12 @@ pub type Counts = BTreeMap<Name, usize>;
 impl Places {
     /// Records that a group has its first endpoint on a node.
     pub fn add(&mut self, node: &Name, group: &Name) {
-        self.on.entry(node.clone()).or_default().insert(group.clone());
+        self.on.insert(node.clone(), group.clone());
     }
 
     /// Records that a group no longer has an endpoint on a node.
     pub fn remove(&mut self, node: &Name, group: &Name) {
-        let Some(groups) = self.on.get_mut(node) else { return };
-        groups.remove(group);
-        if groups.is_empty() {
-            self.on.remove(node);
-        }
+        self.on.remove(node, group);
     }
 
     /// The groups with an endpoint on a node.
@@ -45,17 +42,17 @@ impl Places {
 
     /// A node's reported Health. `None` if its agent never reported.
     pub fn health(&self, node: &Name) -> Option<&Arc<Resource>> {
-        self.told.get(node)
+        self.health.get(node)
     }
 
     /// Sets a node's reported Health; `None` forgets it. Returns whether it changed.
     pub fn set_health(&mut self, node: &Name, health: Option<Arc<Resource>>) -> bool {
         match health {
             Some(new) => {
-                let old = self.told.insert(node.clone(), new.clone());
+                let old = self.health.insert(node.clone(), new.clone());
                 old.is_none_or(|old| old.version() != new.version())
             }
-            None => self.told.remove(node).is_some(),
+            None => self.health.remove(node).is_some(),
         }
     }
 }

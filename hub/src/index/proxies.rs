@@ -19,10 +19,8 @@ use crate::subject::Served;
 pub struct Proxies {
     known: HashMap<Name, Proxy>,
     nodes: Matches<Name, Name>,
-    names: BTreeSet<Name>,
     /// The namespaces that match each NodeProxy with `from: Selector`.
     namespaces: Matches<Name, Name>,
-    namespace_names: BTreeSet<Name>,
 }
 
 struct Proxy {
@@ -74,42 +72,38 @@ impl Proxies {
     }
 
     /// Sets a namespace's labels. Returns the NodeProxies that started or stopped selecting the namespace.
-    pub fn set_namespace(&mut self, namespace: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
-        self.namespace_names.insert(namespace.clone());
+    pub fn set_namespace(&mut self, namespace: &Name, labels: Arc<Labels>) -> Vec<Shift<Name, Name>> {
         self.namespaces.set_member(namespace.clone(), "".into(), labels)
     }
 
     /// Removes a namespace. Returns the NodeProxies that selected it.
     pub fn remove_namespace(&mut self, namespace: &Name) -> Vec<Shift<Name, Name>> {
-        self.namespace_names.remove(namespace);
         self.namespaces.remove_member(namespace)
     }
 
     /// The known namespaces that are missing from a list.
     pub fn namespaces_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
-        self.namespace_names.iter().filter(|n| !listed.contains(n)).cloned().collect()
+        self.namespaces.members().filter(|name| !listed.contains(name)).cloned().collect()
     }
 
     /// Sets a node's labels. Returns the NodeProxies that started or stopped selecting the node.
     pub fn set_node(&mut self, node: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
-        self.names.insert(node.clone());
         self.nodes.set_member(node.clone(), "".into(), labels)
     }
 
     /// Removes a node. Returns the NodeProxies that selected it.
     pub fn remove_node(&mut self, node: &Name) -> Vec<Shift<Name, Name>> {
-        self.names.remove(node);
         self.nodes.remove_member(node)
     }
 
     /// Returns whether the node is known.
     pub fn has_node(&self, node: &Name) -> bool {
-        self.names.contains(node)
+        self.nodes.has_member(node)
     }
 
     /// The number of nodes and the number of namespaces.
     pub fn count(&self) -> [usize; 2] {
-        [self.names.len(), self.namespace_names.len()]
+        [self.nodes.members().len(), self.namespaces.members().len()]
     }
 
     /// The nodes that a NodeProxy selects.
@@ -160,7 +154,7 @@ impl Proxies {
 
     /// The known nodes that are missing from a list.
     pub fn nodes_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
-        self.names.iter().filter(|n| !listed.contains(n)).cloned().collect()
+        self.nodes.members().filter(|name| !listed.contains(name)).cloned().collect()
     }
 
     /// The version of a NodeProxy that is served, and its nodes.

@@ -10,6 +10,7 @@ use portreeve_api::refs::ObjectRef;
 use super::listed::Listed;
 use super::matches::{Labels, Matches, Name, Shift};
 use super::missing::Missing;
+use crate::keyed_sets::KeyedSets;
 use crate::selection::Selection;
 use crate::verdict::Refs;
 
@@ -22,7 +23,7 @@ pub struct Selections {
     proxies: Matches<Name, Name>,
     known: HashMap<Name, State>,
     /// Selections by the namespace whose members they match.
-    by_namespace: HashMap<Name, BTreeSet<Name>>,
+    by_namespace: KeyedSets<Name, Name>,
     /// Endpoints that are not pods.
     listed: Listed,
     missing: Missing,
@@ -68,7 +69,7 @@ impl Selections {
             pods: Matches::default(),
             proxies: Matches::default(),
             known: HashMap::new(),
-            by_namespace: HashMap::new(),
+            by_namespace: KeyedSets::default(),
             listed: Listed::default(),
             missing: Missing::default(),
             leaving: BTreeSet::new(),
@@ -85,7 +86,7 @@ impl Selections {
             self.pods.add_selector(name.clone(), selection.namespace().cloned(), requirements.clone());
             self.proxies.add_selector(name.clone(), None, requirements.clone());
             if let Some(namespace) = selection.namespace() {
-                self.by_namespace.entry(namespace.clone()).or_default().insert(name.clone());
+                self.by_namespace.insert(namespace.clone(), name.clone());
             }
         }
         let was_empty = self.is_empty(name);
@@ -112,7 +113,7 @@ impl Selections {
         let unused = state.users(role).is_empty();
         if state.workload_of.is_empty() && state.endpoints_of.is_empty() {
             if let Some(namespace) = self.known.remove(name).and_then(|state| state.namespace) {
-                self.leave_namespace(&namespace, name);
+                self.by_namespace.remove(&namespace, name);
             }
             self.missing.remove(name);
             self.pods.remove_selector(name);
@@ -250,7 +251,7 @@ impl Selections {
 
     /// Selections that match a NodeProxy's labels and look in the given namespace.
     pub fn of_proxy_in(&self, proxy: &Name, namespace: &Name) -> Vec<Name> {
-        let near = self.by_namespace.get(namespace).into_iter().flatten();
+        let near = self.by_namespace.of(namespace);
         near.filter(|name| self.proxies.matched(name).contains(proxy)).cloned().collect()
     }
 
@@ -312,14 +313,6 @@ impl Selections {
     /// Returns whether the selection matches neither pods nor other endpoints.
     fn is_empty(&self, name: &Name) -> bool {
         self.pods.matched(name).is_empty() && self.listed.of(name).next().is_none()
-    }
-
-    fn leave_namespace(&mut self, namespace: &Name, name: &Name) {
-        let Some(names) = self.by_namespace.get_mut(namespace) else { return };
-        names.remove(name);
-        if names.is_empty() {
-            self.by_namespace.remove(namespace);
-        }
     }
 }
 

@@ -10,15 +10,16 @@ use portreeve_xds::{Name, Version};
 
 use super::question::{FoundBy, Labels, Listing, Question};
 use super::secret::{KnownSecret, SecretFacts};
+use crate::keyed_sets::KeyedSets;
 
 /// The facts that resolvers look up.
 #[derive(Default)]
 pub struct Answers {
     objects: HashMap<ObjectRef, Kept>,
-    listings: HashMap<Listing, BTreeSet<ObjectRef>>,
+    listings: KeyedSets<Listing, ObjectRef>,
     /// Objects that exist but have no acceptable version.
     unreadable: HashSet<ObjectRef>,
-    namespaces: HashMap<Name, Labels>,
+    namespaces: HashMap<Name, Arc<Labels>>,
     services: HashMap<(Name, Name), Arc<ServiceSpec>>,
     /// The Secrets that objects ask for.
     secrets: HashMap<(Name, Name), KnownSecret>,
@@ -56,10 +57,10 @@ impl Answers {
             old.as_ref().is_some_and(|old| old.fact.essence.is_some() && old.fact.essence == fact.essence);
         let before = old.map(|old| old.listings).unwrap_or_default();
         for gone in before.difference(&listings) {
-            self.leave(gone, reference);
+            self.listings.remove(gone, reference);
         }
         for new in listings.difference(&before) {
-            self.listings.entry(new.clone()).or_default().insert(reference.clone());
+            self.listings.insert(new.clone(), reference.clone());
         }
         if !same {
             changed.insert(Question::Object(reference.clone()));
@@ -81,7 +82,9 @@ impl Answers {
     pub fn remove(&mut self, reference: &ObjectRef) -> BTreeSet<Question> {
         let mut changed = self.readable(reference);
         if let Some(old) = self.objects.remove(reference) {
-            old.listings.iter().for_each(|listing| self.leave(listing, reference));
+            for listing in &old.listings {
+                self.listings.remove(listing, reference);
+            }
             changed.insert(Question::Object(reference.clone()));
             changed.extend(old.listings.into_iter().map(Question::Listing));
         }
@@ -94,7 +97,7 @@ impl Answers {
     }
 
     /// Sets the labels of a namespace. `None` means that the namespace is gone.
-    pub fn set_namespace(&mut self, name: &Name, labels: Option<Labels>) -> Option<Question> {
+    pub fn set_namespace(&mut self, name: &Name, labels: Option<Arc<Labels>>) -> Option<Question> {
         let question = Question::Namespace(name.clone());
         set(&mut self.namespaces, name.clone(), labels).then_some(question)
     }
@@ -148,12 +151,11 @@ impl Answers {
         &self,
         listing: &Listing,
     ) -> impl Iterator<Item = (&ObjectRef, &(dyn Any + Send + Sync))> {
-        let found = self.listings.get(listing).into_iter().flatten();
-        found.filter_map(|reference| Some((reference, self.object(reference)?)))
+        self.listings.of(listing).filter_map(|reference| Some((reference, self.object(reference)?)))
     }
 
     pub(super) fn namespace(&self, name: &Name) -> Option<&Labels> {
-        self.namespaces.get(name)
+        self.namespaces.get(name).map(Arc::as_ref)
     }
 
     pub(super) fn service(&self, namespace: &Name, name: &Name) -> Option<&Arc<ServiceSpec>> {
@@ -169,14 +171,6 @@ impl Answers {
     fn readable(&mut self, reference: &ObjectRef) -> BTreeSet<Question> {
         let changed = self.unreadable.remove(reference).then(|| Question::Object(reference.clone()));
         changed.into_iter().collect()
-    }
-
-    fn leave(&mut self, listing: &Listing, reference: &ObjectRef) {
-        let Some(members) = self.listings.get_mut(listing) else { return };
-        members.remove(reference);
-        if members.is_empty() {
-            self.listings.remove(listing);
-        }
     }
 }
 
