@@ -1,9 +1,10 @@
-//! Access to listeners and its proof: [`Tls`] and [`SourcePolicy`].
+//! Access to listeners and its proof: [`Tls`], [`Secret`] and [`SourcePolicy`].
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use portreeve_xds::Name;
 
 use super::flaw::{self, Flaw};
@@ -25,6 +26,17 @@ pub struct Tls {
     /// Of a cluster: the names of which the server's certificate must have at least one as a DNS, URI or IP SAN. Empty: any
     /// certificate of the authority is accepted.
     pub peer_names: Vec<String>,
+}
+
+/// Key material as PEM text (message `Secret`). Its `Debug` text has no content.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret {
+    /// The certificate, then those of the authorities between it and the root. Empty for an authority's Secret.
+    pub certificate_chain: Bytes,
+    /// The certificate's private key. Empty for an authority's Secret.
+    pub private_key: Bytes,
+    /// The certificates of the authorities. Empty for a certificate's Secret.
+    pub authority: Bytes,
 }
 
 /// The peers that may connect (message `SourcePolicy`). Entries of one list are alternatives. Each list that is not empty
@@ -82,6 +94,28 @@ impl From<&Tls> for proto::Tls {
             server_name: server_name.clone().unwrap_or_default(),
             peer_names: peer_names.clone(),
         }
+    }
+}
+
+// === impl Secret ===
+
+impl From<proto::Secret> for Secret {
+    fn from(message: proto::Secret) -> Self {
+        let proto::Secret { certificate_chain, private_key, authority } = message;
+        Self { certificate_chain, private_key, authority }
+    }
+}
+
+impl From<&Secret> for proto::Secret {
+    fn from(secret: &Secret) -> Self {
+        let Secret { certificate_chain, private_key, authority } = secret.clone();
+        Self { certificate_chain, private_key, authority }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").finish_non_exhaustive()
     }
 }
 
