@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use portreeve_api::PlanType;
-use portreeve_xds::Name;
+use portreeve_xds::{Name, ResourceType};
 
 use crate::store::{Content, Key, Restored, Saver};
 use crate::world::{Host, ProxyId, Sent, World};
@@ -79,7 +79,8 @@ pub fn save(world: &mut World, saver: &Saver) {
     }
 }
 
-/// Saves a response of the hub that the world has applied. `hosts` are the names that were wanted before.
+/// Saves a response of the hub that the world has applied. `hosts` are the names that were wanted before. Key material is
+/// never stored: proxies keep theirs while the agent restarts, and the hub sends it again.
 pub fn save_feed(
     world: &World,
     saver: &Saver,
@@ -87,7 +88,8 @@ pub fn save_feed(
     (upsert, removed): (&[Sent], &[Name]),
     hosts: &BTreeSet<Host>,
 ) {
-    let good = upsert.iter().filter(|(name, ..)| !world.is_refused_resource(ty, name));
+    let stored = |(name, ..): &&Sent| !ty.secret() && !world.is_refused_resource(ty, name);
+    let good = upsert.iter().filter(stored);
     for (name, version, body) in good {
         saver.put(Key::Resource(ty, name.clone()), Content::Resource(*version, body.clone()));
     }
@@ -97,5 +99,37 @@ pub fn save_feed(
     }
     if world.complete() {
         saver.put(Key::Complete, Content::Complete);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portreeve_xds::Version;
+
+    use super::*;
+    use crate::store;
+    use crate::translate::Families;
+
+    /// Long, because the machine may be busy.
+    const BOUND: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn key_material_is_not_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (saver, _) = store::open(dir.path()).unwrap();
+        let world = World::new(Families::V4);
+        for (ty, body) in [(PlanType::Secret, "PRIVATE KEY"), (PlanType::Group, "GROUP")] {
+            let sent = [("name".into(), Version::of(body.as_bytes()), body.into())];
+            save_feed(&world, &saver, ty, (&sent, &[]), &BTreeSet::new());
+        }
+        saver.flush(BOUND).unwrap();
+        let (_, restored) = store::open(dir.path()).unwrap();
+        assert_eq!(restored.resources.keys().collect::<Vec<_>>(), [&PlanType::Group]);
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+        let all: Vec<u8> = files.filter_map(|file| std::fs::read(file).ok()).flatten().collect();
+        let holds = |text: &str| all.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(holds("GROUP") && !holds("PRIVATE KEY"));
     }
 }

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use portreeve_agent::translate::{self, Defaults, Families, Lookup, Request};
-use portreeve_api::model::{Endpoint, Plan};
+use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::netns::{Bed, Netns};
@@ -123,6 +123,10 @@ impl Lookup for Addresses {
     }
 
     fn host(&self, _: &str, _: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
+
+    fn secret(&self, _: &str) -> Option<&Secret> {
         None
     }
 

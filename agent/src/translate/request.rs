@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use portreeve_api::model::{Endpoint, Plan};
+use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::refs::ResourceName;
 use portreeve_xds::Name;
 
@@ -53,6 +53,8 @@ pub trait Lookup {
     /// Returns the addresses of a host name; `None` before the first answer, empty if the name does not
     /// exist.
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>>;
+    /// Returns key material by its name; `None` while it is not known.
+    fn secret(&self, name: &str) -> Option<&Secret>;
     /// Returns whether the health check of a pod at this port failed. With a `path` the check is by HTTP.
     fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool;
     /// Returns whether the health check of an address at this port failed. With a `path` the check is by

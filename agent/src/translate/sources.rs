@@ -42,14 +42,23 @@ pub fn hosts(plan: &Plan) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the groups that a Plan's sources use.
+/// Returns the groups that a Plan uses: those of its sources, and those whose members may connect.
 pub fn groups(plan: &Plan) -> impl Iterator<Item = &Name> {
-    sources(plan).filter_map(|source| match &source.from {
+    let of_sources = sources(plan).filter_map(|source| match &source.from {
         Source::Group(group) => Some(group),
         Source::Host(_) | Source::Address(_) | Source::Loopback(_) | Source::File(_) | Source::Unknown => {
             None
         }
-    })
+    });
+    let policies = plan.listeners.iter().filter_map(|listener| listener.sources.as_ref());
+    of_sources.chain(policies.flat_map(|policy| &policy.groups))
+}
+
+/// Returns the names of the secrets that a Plan uses.
+pub fn secrets(plan: &Plan) -> impl Iterator<Item = &Name> {
+    let of_listeners = plan.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let of_clusters = plan.clusters.iter().filter_map(|cluster| cluster.tls.as_ref());
+    of_listeners.chain(of_clusters).flat_map(|tls| tls.certificate.iter().chain(&tls.authority))
 }
 
 /// Returns the health check that the proxy itself makes for some of a cluster's sources.

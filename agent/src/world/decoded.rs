@@ -1,7 +1,7 @@
 //! Decodes the hub's resources into the agent's own types ([`Decoded`]).
 
 use bytes::Bytes;
-use portreeve_api::model::{Endpoint, Flaw, NodeProxy, Plan};
+use portreeve_api::model::{Endpoint, Flaw, NodeProxy, Plan, Secret};
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::Name;
 use prost::Message;
@@ -20,8 +20,8 @@ pub enum Decoded {
     Health(plan::Health),
     /// A probe that this node shall run.
     Probe(plan::Probe),
-    /// A secret. Nothing uses secrets yet, so only their version is held.
-    Secret,
+    /// Key material.
+    Secret(Secret),
     /// An invalid message, with its type and the reason.
     Refused(PlanType, String),
 }
@@ -43,7 +43,9 @@ impl Decoded {
             }
             PlanType::Health => plan::Health::decode(body.clone()).map(Self::Health),
             PlanType::Probe => plan::Probe::decode(body.clone()).map(Self::Probe),
-            PlanType::Secret => Ok(Self::Secret),
+            PlanType::Secret => {
+                plan::Secret::decode(body.clone()).map(|message| Self::Secret(message.into()))
+            }
         };
         read.map_err(|error| format!("{name}: {error}"))
     }
@@ -84,7 +86,7 @@ impl Decoded {
             Self::NodeProxy(_) => PlanType::NodeProxy,
             Self::Health(_) => PlanType::Health,
             Self::Probe(_) => PlanType::Probe,
-            Self::Secret => PlanType::Secret,
+            Self::Secret(_) => PlanType::Secret,
             Self::Refused(ty, _) => *ty,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portreeve_api::model::{Endpoint, NodeProxy, Plan};
+use portreeve_api::model::{Endpoint, NodeProxy, Plan, Secret};
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::{Name, Version};
 
@@ -25,8 +25,12 @@ pub struct Feed {
     slices: HashMap<Name, Vec<Endpoint>>,
     /// Uids of this node's deleted pods that a slice still contains.
     buried: HashSet<String>,
+    /// Key material by name. It is only kept in memory.
+    pub secrets: HashMap<Name, Secret>,
     /// Plans by the group that they name.
     users: HashMap<Name, BTreeSet<Name>>,
+    /// Plans by the secret that they name.
+    holders: HashMap<Name, BTreeSet<Name>>,
     /// Resources whose newest version is invalid, with the reasons.
     pub refused: BTreeMap<(PlanType, Name), String>,
     /// The versions of `plans`, which are older than in `versions` for invalid Plans.
@@ -207,9 +211,8 @@ impl Feed {
             }
             Decoded::Plan(plan) => {
                 self.forget_uses(name);
-                for group in groups_of(&plan) {
-                    self.users.entry(group).or_default().insert(name.clone());
-                }
+                note(&mut self.users, sources::groups(&plan), name);
+                note(&mut self.holders, sources::secrets(&plan), name);
                 self.plans.insert(name.clone(), Arc::new(plan));
                 self.in_force.insert(name.clone(), version);
                 touched.plans.insert(name.clone());
@@ -230,7 +233,10 @@ impl Feed {
             }
             Decoded::Health(health) => touched.health.push((name.clone(), Some(health))),
             Decoded::Probe(probe) => touched.probes.push((name.clone(), Some(probe))),
-            Decoded::Secret => {}
+            Decoded::Secret(secret) => {
+                self.secrets.insert(name.clone(), secret);
+                touched.plans.extend(self.holders.get(name).into_iter().flatten().cloned());
+            }
         }
     }
 
@@ -257,7 +263,9 @@ impl Feed {
             }
             PlanType::Health => touched.health.push((name.clone(), None)),
             PlanType::Probe => touched.probes.push((name.clone(), None)),
-            PlanType::Secret => {}
+            PlanType::Secret => {
+                self.secrets.remove(name);
+            }
         }
     }
 
@@ -267,17 +275,26 @@ impl Feed {
 
     fn forget_uses(&mut self, name: &Name) {
         let Some(old) = self.plans.get(name) else { return };
-        for group in groups_of(old) {
-            if let Some(users) = self.users.get_mut(&group) {
-                users.remove(name);
-                if users.is_empty() {
-                    self.users.remove(&group);
-                }
-            }
-        }
+        forget(&mut self.users, sources::groups(old), name);
+        forget(&mut self.holders, sources::secrets(old), name);
     }
 }
 
-fn groups_of(plan: &Plan) -> BTreeSet<Name> {
-    sources::groups(plan).cloned().collect()
+/// Adds a Plan to the users of each of these names.
+fn note<'a>(users: &mut HashMap<Name, BTreeSet<Name>>, used: impl Iterator<Item = &'a Name>, plan: &Name) {
+    for one in used {
+        users.entry(one.clone()).or_default().insert(plan.clone());
+    }
+}
+
+/// Removes a Plan from the users of each of these names.
+fn forget<'a>(users: &mut HashMap<Name, BTreeSet<Name>>, used: impl Iterator<Item = &'a Name>, plan: &Name) {
+    for one in used {
+        if let Some(plans) = users.get_mut(one) {
+            plans.remove(plan);
+            if plans.is_empty() {
+                users.remove(one);
+            }
+        }
+    }
 }

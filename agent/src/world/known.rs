@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use portreeve_api::model::Endpoint;
+use portreeve_api::model::{Endpoint, Secret};
 
 use super::World;
 use super::feed::Feed;
@@ -45,6 +45,10 @@ impl Lookup for Known<'_> {
 
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         self.hosts.addresses(namespace, name)
+    }
+
+    fn secret(&self, name: &str) -> Option<&Secret> {
+        self.feed.secrets.get(name)
     }
 
     fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool {

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
-use portreeve_api::model::{Endpoint, Plan};
+use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_api::plan::balancer::Policy;
 use portreeve_api::plan::endpoint_source::From;
@@ -28,6 +28,7 @@ mod support;
 struct Fixture {
     groups: BTreeMap<String, Vec<Endpoint>>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
+    secrets: BTreeMap<String, Secret>,
     /// Uids of pods, and addresses, that failed, each with the port of its check: "uid-1:1233".
     failed: BTreeSet<String>,
     /// Uids of stale pods.
@@ -42,6 +43,10 @@ impl Lookup for Fixture {
     fn host(&self, namespace: &str, name: &str) -> Option<Vec<IpAddr>> {
         assert_eq!(namespace, "ns");
         self.hosts.get(name).cloned()
+    }
+
+    fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)
     }
 
     fn pod_failed(&self, endpoint: &Endpoint, port: NonZeroU16, path: Option<&str>) -> bool {
@@ -147,6 +152,10 @@ fn read(plan: &plan::Plan) -> Plan {
 }
 
 fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation<EnvoyType> {
+    try_run(plan, families, lookup).expect("everything is known")
+}
+
+fn try_run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Option<Translation<EnvoyType>> {
     let request = Request {
         plan: &read(plan),
         families,
@@ -155,7 +164,7 @@ fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation<E
         defaults: Defaults::default(),
         called: &BTreeMap::new(),
     };
-    translate(&request, lookup).expect("everything is known")
+    translate(&request, lookup)
 }
 
 /// Returns a cluster's endpoints as "priority address:port", in the order sent, with "~" before DEGRADED and
