@@ -1,6 +1,7 @@
 //! Translates clusters. Endpoints come by EDS over the same stream. Every Envoy default that loses datagrams
 //! is overridden.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use portreeve_xds::envoy::EnvoyType;
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::health_check;
 use super::wire::{duration, u32_value, u64_value};
+use super::{health_check, http};
 use crate::translate::request::Defaults;
 use crate::translate::sources;
 
@@ -24,8 +25,13 @@ const CIRCUIT_LIMIT: u32 = 1_000_000;
 /// Size of a Maglev table, a prime. The default of 65,537 costs 3 s at startup and 70 kB per cluster.
 const MAGLEV_TABLE: u64 = 16_381;
 
-/// Builds a cluster. Its assignment has the same name.
-pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resource> {
+/// Builds a cluster, with the transport socket of its TLS. Its assignment has the same name.
+pub fn build(
+    cluster: &Cluster,
+    name: &Name,
+    defaults: &Defaults,
+    tls: Option<core::TransportSocket>,
+) -> Arc<Resource> {
     let limits = |priority: core::RoutingPriority| envoy::circuit_breakers::Thresholds {
         priority: priority.into(),
         max_connections: u32_value(CIRCUIT_LIMIT),
@@ -56,6 +62,8 @@ pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resourc
         }),
         health_checks: sources::check_by_proxy(cluster).map(health_check::build).into_iter().collect(),
         ignore_health_on_host_removal: true,
+        transport_socket: tls,
+        typed_extension_protocol_options: if cluster.http { http::upstream() } else { HashMap::new() },
         ..Default::default()
     };
     if cluster.balancer == Some(Balancer::SourceAddress) {
@@ -67,10 +75,11 @@ pub fn build(cluster: &Cluster, name: &Name, defaults: &Defaults) -> Arc<Resourc
     Resource::with_companion(EnvoyType::Cluster, name.clone(), &built.encode_to_vec(), name.clone())
 }
 
-fn over_ads() -> core::ConfigSource {
+/// Returns the source of resources on the same stream.
+pub(super) fn over_ads() -> core::ConfigSource {
     core::ConfigSource {
         resource_api_version: core::ApiVersion::V3.into(),
-        // Always wait for the assignment. It follows the cluster on the same stream.
+        // Always wait: an assignment follows its cluster on the same stream, and without a secret a port must stay closed.
         initial_fetch_timeout: duration(Duration::ZERO),
         config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
             core::AggregatedConfigSource {},

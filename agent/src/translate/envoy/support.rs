@@ -3,7 +3,7 @@
 
 use portreeve_api::model::{
     Address, Balancer, Cluster, EndpointSource, HealthCheck, Listener, Options, Plan, Protocol, Route, Rule,
-    Scope, Socket, Source,
+    Scope, Socket, Source, SourcePolicy, Tls,
 };
 
 use crate::translate::lacks::Lacks;
@@ -21,10 +21,17 @@ pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
     let Listener { name: _, socket, rules, tls, sources, http, options, needs } = listener;
     lacks.needs(&plan.needs);
     lacks.needs(needs);
-    // The fields of these messages are not checked, because none of the messages is translated.
-    lacks.some("tls", tls);
-    lacks.some("sources", sources);
-    lacks.when(*http, "http");
+    let tcp = of_tcp(socket.as_ref());
+    lacks.when(!tcp && tls.is_some(), "tls");
+    lacks.when(!tcp && sources.is_some(), "sources");
+    lacks.when(!tcp && *http, "http");
+    if let Some(tls) = tls.as_ref().filter(|_| tcp) {
+        lacks.server(tls);
+    }
+    if let Some(SourcePolicy { groups: _, cidrs: _, principals, restricted: _ }) = sources {
+        let proved = tls.as_ref().is_some_and(|tls| tls.authority.is_some());
+        lacks.when(!principals.is_empty() && !proved, "sources.principals without tls.authority");
+    }
     if let Some(socket) = socket {
         lacks.when(socket.port.is_none(), "socket.port 0");
         lacks.socket(socket);
@@ -45,8 +52,12 @@ pub fn cluster(cluster: &Cluster) -> Lacks {
     let Cluster { name: _, socket, endpoints, balancer, health_check, tls, http, connect_timeout: _, needs } =
         cluster;
     lacks.needs(needs);
-    lacks.some("tls", tls);
-    lacks.when(*http, "http");
+    let tcp = of_tcp(socket.as_ref());
+    lacks.when(!tcp && tls.is_some(), "tls");
+    lacks.when(!tcp && *http, "http");
+    if let Some(tls) = tls.as_ref().filter(|_| tcp) {
+        lacks.client(tls);
+    }
     if let Some(socket) = socket {
         lacks.some("socket.port", &socket.port);
         lacks.socket(socket);
@@ -67,6 +78,10 @@ pub fn cluster(cluster: &Cluster) -> Lacks {
     }
     endpoints.iter().for_each(|source| lacks.source(source));
     lacks
+}
+
+fn of_tcp(socket: Option<&Socket>) -> bool {
+    socket.is_some_and(|socket| socket.protocol == Protocol::Tcp)
 }
 
 // === impl Lacks ===
@@ -97,6 +112,30 @@ impl Lacks {
         self.when(!header.is_empty(), "socket.header");
         self.when(!settings.is_empty(), "socket.settings");
         self.some("socket.tunnel", tunnel);
+    }
+
+    /// Adds TLS settings of a listener that it can't have, or with which clients would connect without the proof that is
+    /// asked for.
+    fn server(&mut self, tls: &Tls) {
+        let Tls { certificate, authority, require_peer_certificate, alpn: _, server_name, peer_names } = tls;
+        self.when(certificate.is_none(), "tls without tls.certificate");
+        let unproved = *require_peer_certificate && authority.is_none();
+        self.when(unproved, "tls.require_peer_certificate without tls.authority");
+        self.some("tls.server_name", server_name);
+        self.when(!peer_names.is_empty(), "tls.peer_names");
+    }
+
+    /// Adds TLS settings of a cluster with which its servers would not be verified.
+    fn client(&mut self, tls: &Tls) {
+        let Tls {
+            certificate: _,
+            authority,
+            require_peer_certificate: _,
+            alpn: _,
+            server_name: _,
+            peer_names: _,
+        } = tls;
+        self.when(authority.is_none(), "tls without tls.authority");
     }
 
     /// Adds an unsupported scope of a listener's socket.

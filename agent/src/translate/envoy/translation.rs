@@ -1,6 +1,7 @@
 //! Translates all resources of one Plan: [`translate`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -9,13 +10,14 @@ use portreeve_xds::Resource;
 use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
-use super::{assignment, cluster, listener, support};
+use super::unbuilt::Unbuilt;
+use super::{assignment, cluster, listener, support, tls};
 use crate::translate::candidates;
 use crate::translate::model::Translation;
 use crate::translate::outcome::{Census, Remark};
 use crate::translate::request::{Lookup, Request};
 
-/// Translates a Plan for a proxy; `None` while a group or host name that it needs is not known yet.
+/// Translates a Plan for a proxy; `None` while a group, secret or host name that it needs is not known yet.
 pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<EnvoyType>> {
     let mut done = Translation::default();
     let mut used = BTreeSet::new();
@@ -23,12 +25,14 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         if request.denied.contains(&listener.name) {
             continue;
         }
-        match listener::build(request, listener) {
+        match listener::build(request, listener, lookup) {
             Ok(built) => {
                 used.insert(built.cluster.clone());
+                done.outputs.extend(of_secrets(built.secrets));
                 done.outputs.push((EnvoyType::Listener, built.resource));
             }
-            Err(text) => {
+            Err(Unbuilt::Waiting) => return None,
+            Err(Unbuilt::Refused(text)) => {
                 let runs = request.running.contains(&listener.name);
                 let routes = listener.rules.iter().filter(|_| runs).filter_map(|rule| rule.route.as_ref());
                 used.extend(routes.map(|route| route.destination.clone()));
@@ -47,11 +51,21 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         let name = request.cluster_name(&cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);
         count(&mut done.census, cluster, &body);
-        done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name, &request.defaults)));
+        let tls = match &cluster.tls {
+            Some(tls) => Some(tls::client(&name, tls, lookup)?),
+            None => None,
+        };
+        let (socket, secrets) = tls.map(|tls| (tls.socket, tls.secrets)).unzip();
+        done.outputs.extend(of_secrets(secrets.unwrap_or_default()));
+        done.outputs.push((EnvoyType::Cluster, cluster::build(cluster, &name, &request.defaults, socket)));
         done.outputs
             .push((EnvoyType::Endpoint, Resource::new(EnvoyType::Endpoint, name, &body.encode_to_vec())));
     }
     Some(done)
+}
+
+fn of_secrets(secrets: Vec<Arc<Resource>>) -> impl Iterator<Item = (EnvoyType, Arc<Resource>)> {
+    secrets.into_iter().map(|secret| (EnvoyType::Secret, secret))
 }
 
 fn count(census: &mut Census, cluster: &Cluster, built: &ClusterLoadAssignment) {

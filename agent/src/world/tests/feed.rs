@@ -201,3 +201,29 @@ fn world_is_complete_after_a_response_of_every_type() {
     }
     assert!(rig.world.complete());
 }
+
+#[test]
+fn plan_with_tls_is_published_with_its_secrets_and_keeps_them_when_they_go() {
+    let mut rig = Rig::new();
+    let mut plan = mk_plan("call", 1, 2000, group());
+    let tls = |name: &str| plan::Tls { certificate: name.into(), ..Default::default() };
+    plan.listeners[0].socket.as_mut().unwrap().set_protocol(plan::Protocol::Tcp);
+    plan.clusters[0].socket.get_or_insert_default().set_protocol(plan::Protocol::Tcp);
+    plan.listeners[0].tls = Some(tls("ns/web/tls.crt"));
+    rig.put_group(&[1]);
+    rig.put_plan(&plan);
+    assert!(rig.listeners(&gateway()).is_empty());
+    let pair = |key: &'static str| plan::Secret { private_key: key.into(), ..Default::default() };
+    rig.put(PlanType::Secret, "ns/other/tls.crt", &pair("other"));
+    assert!(rig.listeners(&gateway()).is_empty());
+    rig.put(PlanType::Secret, "ns/web/tls.crt", &pair("one"));
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+    let names = ["A/ns/call/l/server-certificate"];
+    assert_eq!(rig.names(&gateway(), EnvoyType::Secret).unwrap(), names);
+    let before = rig.version((EnvoyType::Secret, names[0]));
+    rig.put(PlanType::Secret, "ns/web/tls.crt", &pair("two"));
+    assert_ne!(rig.version((EnvoyType::Secret, names[0])), before);
+    rig.remove(PlanType::Secret, "ns/web/tls.crt");
+    assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+    assert_eq!(rig.names(&gateway(), EnvoyType::Secret).unwrap(), names);
+}

@@ -20,7 +20,7 @@ impl Rig {
         self.world.open_envoy(&gateway())?.snapshot(|s| s.get(ty, name).map(|r| r.body().to_vec()))
     }
 
-    fn version(&mut self, of: (EnvoyType, &str)) -> Version {
+    pub(super) fn version(&mut self, of: (EnvoyType, &str)) -> Version {
         Version::of(&self.bytes(of).unwrap())
     }
 

@@ -16,6 +16,7 @@ use prost::Message;
 use super::*;
 use crate::translate::{Defaults, Families, Lookup, Request, Translation};
 
+mod access;
 mod affinity;
 mod checks;
 mod dump;
