@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portreeve_xds::envoy::EnvoyType;
+use portreeve_envoy::Envoy;
 use portreeve_xds::{Limits, routes};
 use tonic::service::Routes;
 
@@ -10,5 +10,5 @@ use crate::local::Local;
 
 /// Returns Envoy's discovery services.
 pub fn serve(local: Arc<Local>, limits: Limits) -> Routes {
-    routes::<EnvoyType, Local>(local, limits)
+    routes::<Envoy, Local>(local, limits)
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::translate::Families;
+use portreeve_agent_core::translate::Families;
 
 /// Returns the families that the host can bind. IPv6 counts if an interface other than the loopback has a global
 /// address.

@@ -14,20 +14,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod ads;
-pub mod claims;
 pub mod directory;
 pub mod envoy;
 pub mod families;
-pub mod fleet;
 pub mod forget;
 pub mod handles;
-pub mod health;
 pub mod identity;
 pub mod link;
 pub mod local;
 pub mod metrics;
 pub mod names;
 pub mod node_proxies;
+pub mod own_health;
 pub mod ports;
 pub mod prober;
 pub mod replicas;
@@ -37,19 +35,17 @@ pub mod restore;
 pub mod roles;
 pub mod run;
 pub mod staleness;
-pub mod status;
 pub mod store;
 pub mod supervisor;
 pub mod traces;
-pub mod translate;
 pub mod turn;
+pub mod udp_sockets;
 pub mod witness;
-pub mod world;
 
+use portreeve_agent_core::translate::Defaults;
 use portreeve_csi as csi;
 use portreeve_runtime::finish;
 use portreeve_runtime::logs::{self, Format};
-use translate::Defaults;
 
 /// The agent's command line.
 #[derive(Parser)]

@@ -6,6 +6,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use portreeve_agent_core::fleet::Tally;
+use portreeve_agent_core::status::{Book, Statuses};
+use portreeve_agent_core::translate::ProxyModel;
+use portreeve_agent_core::world::{Effects, Host, ProxyId, World};
 use portreeve_api::PlanType;
 use portreeve_api::model::NodeProxy;
 use portreeve_api::pod::Pod;
@@ -13,17 +17,15 @@ use portreeve_xds::{Budget, Event, Hello, Name, Peer, Source, StreamGuard, Strea
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
-use crate::fleet::Tally;
-use crate::health::Watched;
 use crate::identity::Door;
+use crate::own_health::Watched;
 use crate::restore;
-use crate::status::{Book, Statuses};
 use crate::store::{Content, Key, Problem, Restored, Saver};
 use crate::traces::Tracer;
-use crate::translate::ProxyModel;
-use crate::world::{Effects, Host, ProxyId, World};
 
 mod presence;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 pub use verbs::{FeedSink, PodVerbs};

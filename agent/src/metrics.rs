@@ -4,6 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portreeve_agent_core::fleet::Counts;
+use portreeve_agent_core::status::Statuses;
+use portreeve_agent_core::status::node_report::phase;
+use portreeve_agent_core::world::World;
 use portreeve_api::own::node_report::Phase;
 use portreeve_api::report::PlanStatus;
 use portreeve_keeper::envoy::statistics::Prefix;
@@ -11,14 +15,10 @@ use portreeve_runtime::Metrics;
 use portreeve_runtime::metrics::Family;
 
 use crate::envoy::stats::Stats;
-use crate::fleet::Counts;
 use crate::handles::Agent;
 use crate::identity::Refused;
 use crate::local::Local;
-use crate::status::Statuses;
-use crate::status::node_report::phase;
 use crate::supervisor::Status;
-use crate::world::World;
 
 /// Returns the agent's metrics, with those statistics of its Envoys whose names have one of these prefixes.
 pub fn told(agent: Agent, chosen: Vec<Prefix>) -> Metrics {

@@ -11,21 +11,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use portreeve_agent_core::world::Host;
 use tokio::task::JoinSet;
 
 use crate::local::Local;
-use crate::world::Host;
 
 mod files;
-mod hosts_file;
-mod questions;
-mod resolv_conf;
 mod servers;
 
 use files::{QUIET, Watched};
-use hosts_file::Table;
-use questions::{Answer, Part, expiry, forms, in_table, merged};
-use resolv_conf::ResolvConf;
+use portreeve_agent_core::names::hosts_file::{self, Table};
+use portreeve_agent_core::names::questions::{Answer, Part, expiry, forms, in_table, merged};
+use portreeve_agent_core::names::resolv_conf::ResolvConf;
 use servers::{PATIENCE, Servers};
 
 /// Minimum and maximum time between two look-ups of a name.
@@ -111,8 +108,9 @@ pub async fn run(local: Arc<Local>, settings: Settings) -> anyhow::Result<()> {
 /// Resolves a name, and returns it with the answer.
 async fn resolved(known: Known, settings: Settings, host: Host) -> (Host, Answer) {
     let forms = forms(&host, &settings.domain);
-    let given = in_table(&settings.given.lock().unwrap_or_else(PoisonError::into_inner), &forms);
-    let answer = match given.or_else(|| in_table(&known.hosts, &forms)) {
+    let now = Instant::now();
+    let given = in_table(&settings.given.lock().unwrap_or_else(PoisonError::into_inner), &forms, now);
+    let answer = match given.or_else(|| in_table(&known.hosts, &forms, now)) {
         Some(answer) => answer,
         None => known.servers.look_up(&forms).await,
     };

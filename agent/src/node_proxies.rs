@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve_agent_core::translate::Families;
 use portreeve_api::model::{EnvoySettings, NodeProxy, ProxyKind, Settings};
 use portreeve_api::refs::ProxyId;
 use portreeve_keeper::Spec;
@@ -15,7 +16,6 @@ use portreeve_xds::Name;
 
 use crate::local::Local;
 use crate::supervisor::Supervisor;
-use crate::translate::Families;
 
 /// Settings shared by all Envoys of this node.
 #[derive(Clone, Debug)]

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use portreeve_agent_core::world::{Host, ProxyId, Sent, World};
 use portreeve_api::PlanType;
 use portreeve_xds::{Name, ResourceType};
 
 use crate::store::{Content, Key, Restored, Saver};
-use crate::world::{Host, ProxyId, Sent, World};
 
 /// Fills an empty world with the state that an earlier agent stored. Resources without references are deleted from the
 /// store.
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::store;
-    use crate::translate::Families;
+    use portreeve_agent_core::translate::Families;
 
     /// Long, because the machine may be busy.
     const BOUND: Duration = Duration::from_secs(20);
@@ -119,7 +119,7 @@ mod tests {
     fn key_material_is_not_stored() {
         let dir = tempfile::tempdir().unwrap();
         let (saver, _) = store::open(dir.path()).unwrap();
-        let world = World::new(Families::V4);
+        let world = World::new(portreeve_envoy::registry::fleets(), Families::V4);
         for (ty, body) in [(PlanType::Secret, "PRIVATE KEY"), (PlanType::Group, "GROUP")] {
             let sent = [("name".into(), Version::of(body.as_bytes()), body.into())];
             save_feed(&world, &saver, ty, (&sent, &[]), &BTreeSet::new());

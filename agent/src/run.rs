@@ -11,7 +11,10 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use portreeve_agent_core::translate::Defaults;
+use portreeve_agent_core::world::{Account, World};
 use portreeve_api::pod::Pod;
+use portreeve_envoy::registry;
 use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{
@@ -32,9 +35,7 @@ use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
 use crate::supervisor::{Embodiment, Supervisor};
 use crate::traces::Tracer;
-use crate::translate::Defaults;
 use crate::turn::{Passed, Turn};
-use crate::world::{Account, World};
 use crate::{ads, envoy, families, metrics, names, node_proxies, prober, report_writer, reports};
 
 /// Default of --max-stale, in seconds.
@@ -334,7 +335,8 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
             .with_context(|| setup.run_dir.display().to_string())?;
     let door = Door::new(setup.identity, &setup.node, supervisor.clone());
     let in_pods = setup.gateways.is_some();
-    let world = World::new(families).with_defaults(setup.defaults).with_gateways(setup.gateways);
+    let world =
+        World::new(registry::fleets(), families).with_defaults(setup.defaults).with_gateways(setup.gateways);
     let local = Local::restored(setup.node.clone(), world, door, (saver.clone(), kept));
     if in_pods {
         let pods: Arc<dyn Embodiment> = local.clone();

@@ -14,7 +14,7 @@ use portreeve_runtime::traces::{Span, SpanId, TraceId};
 use portreeve_xds::{Event, Name, ResourceType};
 use prost::Message;
 
-use crate::world::{ProxyId, Sent};
+use portreeve_agent_core::world::{ProxyId, Sent};
 use portreeve_api::refs::ResourceName;
 
 /// Answers later than this are ignored: they come from a proxy that connected after the change.
@@ -111,8 +111,8 @@ fn trace_of(plan: &[u8], version: u64) -> Option<TraceId> {
 #[cfg(test)]
 mod tests {
     use portreeve_api::plan::Origin;
+    use portreeve_envoy::Envoy;
     use portreeve_xds::Version;
-    use portreeve_xds::envoy::EnvoyType;
     use tokio::sync::mpsc::Receiver;
 
     use super::*;
@@ -123,14 +123,14 @@ mod tests {
         vec![("A/ns/one".into(), Version(version), plan.encode_to_vec().into())]
     }
 
-    fn mk_ack(name: &str, claimed: bool) -> Event<EnvoyType> {
+    fn mk_ack(name: &str, claimed: bool) -> Event<Envoy> {
         let resources = vec![(name.into(), Version(1))];
-        Event::Acked { ty: EnvoyType::Listener, resources, removed: Vec::new(), claimed }
+        Event::Acked { ty: Envoy::Listener, resources, removed: Vec::new(), claimed }
     }
 
-    fn mk_nack(name: &str) -> Event<EnvoyType> {
+    fn mk_nack(name: &str) -> Event<Envoy> {
         let (names, versions, detail) = (vec![name.into()], vec![Version(1)], "no".to_owned());
-        Event::Nacked { ty: EnvoyType::Cluster, names, versions, detail, transient: false }
+        Event::Nacked { ty: Envoy::Cluster, names, versions, detail, transient: false }
     }
 
     fn told(spans: &mut Receiver<Span>) -> Vec<(&'static str, Option<String>)> {

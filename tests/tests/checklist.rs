@@ -77,17 +77,17 @@ const ROWS: [Answer; 27] = [
         ],
     ),
     // A6: UDP listener on every address, to a cluster.
-    Proven(&[("agent/src/translate/envoy/tests/golden.rs", "keyed_gateway_with_three_pods")]),
+    Proven(&[("agent/envoy/src/tests/golden.rs", "keyed_gateway_with_three_pods")]),
     // A7: constant key, Maglev.
     Differs(
         "Endpoints are ranked by rendezvous hash over key and address and put into priorities. Maglev with a constant \
          key splits calls: 7 of 7 when a pod flaps, 3 of 30 when one is added (measured).",
         &[
             (
-                "agent/src/translate/envoy/tests/affinity.rs",
+                "agent/envoy/src/tests/affinity.rs",
                 "four_pipes_of_a_call_agree_on_the_pod_and_on_its_runner_up",
             ),
-            ("agent/src/translate/envoy/tests/affinity.rs", "scale_up_moves_no_older_call"),
+            ("agent/envoy/src/tests/affinity.rs", "scale_up_moves_no_older_call"),
             (
                 "tests/tests/scenarios/affinity.rs",
                 "calls_are_spread_whole_and_a_pod_added_between_their_pipes_moves_none",
@@ -100,8 +100,8 @@ const ROWS: [Answer; 27] = [
     ),
     // A8: clusters with equal keys agree on the pod, by the address.
     Proven(&[
-        ("agent/src/translate/envoy/tests/facts.rs", "hosts_that_are_hashed_carry_their_address_as_hash_key"),
-        ("agent/src/translate/envoy/tests/affinity.rs", "calls_with_one_key_agree_across_objects"),
+        ("agent/envoy/src/tests/facts.rs", "hosts_that_are_hashed_carry_their_address_as_hash_key"),
+        ("agent/envoy/src/tests/affinity.rs", "calls_with_one_key_agree_across_objects"),
         (
             "tests/tests/scenarios/affinity.rs",
             "calls_are_spread_whole_and_a_pod_added_between_their_pipes_moves_none",
@@ -113,7 +113,7 @@ const ROWS: [Answer; 27] = [
          one cluster and follow their changes.",
         &[
             ("hub/src/resolve/a/tests.rs", "strictdns_and_eds_are_served_alike"),
-            ("agent/src/translate/envoy/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
+            ("agent/envoy/src/tests/golden.rs", "unkeyed_cluster_of_address_name_and_pods"),
             ("tests/tests/scenarios/names.rs", "endpoints_follow_the_name_and_outlive_a_server_that_fails"),
         ],
     ),
@@ -146,7 +146,7 @@ const ROWS: [Answer; 27] = [
     // A12: no check means healthy; panic threshold 0; health ignored on removal.
     Proven(&[
         ("hub/src/resolve/a/tests.rs", "without_a_health_check_nothing_is_checked_nor_warned_of"),
-        ("agent/src/translate/envoy/tests/facts.rs", "silent_defaults_of_envoy_are_stated"),
+        ("agent/envoy/src/tests/facts.rs", "silent_defaults_of_envoy_are_stated"),
         ("tests/tests/scenarios/checks.rs", "checks_by_http_and_tcp_and_none_are_what_the_object_says"),
     ]),
     // A13: a check without a port is warned of.
@@ -172,7 +172,7 @@ const ROWS: [Answer; 27] = [
             "tests/tests/scenarios/routing.rs",
             "service_whose_selector_matches_nothing_is_accepted_and_waits_for_its_pod",
         ),
-        ("agent/src/world/tests/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
+        ("agent/envoy/tests/world/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
     ]),
     // A17: deletion, and the old clients' finalizer.
     Proven(&[
@@ -208,25 +208,25 @@ const ROWS: [Answer; 27] = [
                 "a_terminating_pod_keeps_its_calls_whole_and_takes_no_new_one",
             ),
             ("hub/src/index/tests/endpoints.rs", "last_endpoint_leaves_and_the_group_stays"),
-            ("agent/src/translate/envoy/tests/facts.rs", "terminating_pod_takes_no_new_session"),
+            ("agent/envoy/src/tests/facts.rs", "terminating_pod_takes_no_new_session"),
         ],
     ),
     // A20: an empty set of endpoints is said.
     Proven(&[
         ("tests/tests/scenarios/routing.rs", "empty_cluster_is_served_and_follows_the_readiness_of_its_pods"),
-        ("agent/src/translate/envoy/tests/golden.rs", "empty_group_is_an_empty_assignment"),
-        ("agent/src/world/tests/feed.rs", "last_endpoint_leaves_and_the_empty_assignment_stays"),
+        ("agent/envoy/src/tests/golden.rs", "empty_group_is_an_empty_assignment"),
+        ("agent/envoy/tests/world/feed.rs", "last_endpoint_leaves_and_the_empty_assignment_stays"),
     ]),
     // A21: a proxy's state goes with its pod.
     Proven(&[
         ("tests/tests/scenarios/pods.rs", "deleted_pods_streams_end_and_nothing_of_it_is_kept"),
-        ("agent/src/world/tests/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
+        ("agent/envoy/tests/world/proxies.rs", "pods_proxy_is_made_when_it_connects_and_goes_with_the_pod"),
     ]),
     // A22: names need not be unique; conflicts are told.
     Proven(&[
         ("tests/tests/scenarios/ports.rs", "port_of_two_objects_on_one_proxy_is_the_olders_until_it_goes"),
         ("hub/src/resolve/a/tests.rs", "cluster_of_a_listener_is_the_same_whatever_listeners_are_beside_it"),
-        ("agent/src/world/tests/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
+        ("agent/envoy/tests/world/ports.rs", "older_object_has_the_port_and_the_other_is_told_who"),
         ("tests/tests/scenarios/status.rs", "what_keeps_an_object_from_its_proxies_is_named"),
     ]),
     // A23: conditions, events, refusals of proxies.
@@ -282,7 +282,7 @@ const ROWS: [Answer; 27] = [
     Proven(&[
         ("tests/tests/scenarios/routing.rs", "tcp_connections_are_carried_both_ways"),
         ("hub/src/resolve/a/tests.rs", "tcp_listener_forwards_to_its_cluster"),
-        ("agent/src/translate/envoy/tests/golden.rs", "tcp_pipe"),
+        ("agent/envoy/src/tests/golden.rs", "tcp_pipe"),
     ]),
 ];
 

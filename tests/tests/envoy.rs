@@ -12,14 +12,14 @@ use anyhow::{Context, Result};
 use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
-use portreeve_agent::translate::{self, Defaults, Families, Lookup, Request};
+use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request};
 use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
+use portreeve_envoy::Envoy;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::netns::{Bed, Netns};
 use portreeve_tests::process::Process;
 use portreeve_tests::udp::{Echo, Flow};
-use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
 /// Long, because the machine may be busy.
@@ -173,14 +173,14 @@ fn translated(plan: &plan::Plan, directory: &Path) -> Result<bootstrap::Bootstra
         defaults: Defaults::default(),
         called: &BTreeMap::new(),
     };
-    let done = translate::envoy::translate(&request, &Addresses).context("something is not known")?;
+    let done = portreeve_envoy::translate(&request, &Addresses).context("something is not known")?;
     anyhow::ensure!(done.remarks.is_empty(), "{:?}", done.remarks);
     let bodies = |wanted| done.outputs.iter().filter(move |(ty, _)| *ty == wanted).map(|(_, one)| one.body());
     let mut resources = bootstrap::bootstrap::StaticResources::default();
-    for body in bodies(EnvoyType::Listener) {
+    for body in bodies(Envoy::Listener) {
         resources.listeners.push(Message::decode(body)?);
     }
-    for (body, assignment) in bodies(EnvoyType::Cluster).zip(bodies(EnvoyType::Endpoint)) {
+    for (body, assignment) in bodies(Envoy::Cluster).zip(bodies(Envoy::Endpoint)) {
         let cluster = cluster::Cluster::decode(body)?;
         let fixed =
             cluster::cluster::ClusterDiscoveryType::Type(cluster::cluster::DiscoveryType::Static.into());

@@ -12,8 +12,8 @@ use portreeve_agent::identity::{Door, Identity};
 use portreeve_agent::local::Local;
 use portreeve_agent::prober;
 use portreeve_agent::supervisor::Supervisor;
-use portreeve_agent::translate::Families;
-use portreeve_agent::world::World;
+use portreeve_agent_core::translate::Families;
+use portreeve_agent_core::world::World;
 use portreeve_api::pod::Pod;
 use portreeve_api::{PlanType, plan};
 use portreeve_tests::netns::Netns;
@@ -49,7 +49,7 @@ fn pod(i: u16) -> Pod {
 
 /// Creates a node that must probe all of them.
 fn world(port: u16) -> Result<World> {
-    let mut world = World::new(Families::V4);
+    let mut world = World::new(portreeve_envoy::registry::fleets(), Families::V4);
     world.reset_pods((0..TARGETS).map(pod).collect());
     let probe = |i| plan::Probe {
         uid: format!("uid-{i}"),

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use portreeve_agent_core::world::ProxyId;
 use portreeve_xds::{Budget, Load, Name, Pass, Peer, StreamGuard};
 use tonic::Status;
 
@@ -14,7 +15,6 @@ use super::refusals::{Refusals, Refused};
 use super::seats::{Seat, Seats};
 use crate::supervisor::Supervisor;
 use crate::witness::{Unseen, witnessed};
-use crate::world::ProxyId;
 
 /// Maximum number of connections of one pod, one NodeProxy or one keeper. An Envoy has one, or two during a hot
 /// restart.
@@ -283,13 +283,13 @@ impl Who {
 mod tests {
     use std::sync::Arc;
 
+    use portreeve_agent_core::world::ProxyId;
     use portreeve_xds::{Pass, Peer};
     use tonic::Code;
 
     use super::{CONNECTIONS, Caller, Door, Refused, STRANGERS, STREAMS, Who};
     use crate::identity::Identity;
     use crate::supervisor::Supervisor;
-    use crate::world::ProxyId;
 
     fn mk_door(dir: &tempfile::TempDir, identity: Identity) -> Door {
         let run_dir = dir.path().to_path_buf();

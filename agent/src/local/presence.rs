@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use portreeve_agent_core::claims::strangers::Strangers;
+use portreeve_agent_core::world::World;
 use portreeve_xds::{Name, Peer};
 
 use super::Local;
-use crate::claims::strangers::Strangers;
 use crate::supervisor::Embodiment;
-use crate::world::World;
 
 impl Embodiment for Local {
     fn pod_of(&self, peer: &Peer) -> Option<(Name, String)> {
@@ -62,14 +62,14 @@ impl Local {
 
 #[cfg(test)]
 mod tests {
+    use portreeve_agent_core::translate::Families;
+    use portreeve_agent_core::world::World;
     use portreeve_api::pod::Pod;
     use portreeve_api::refs::ProxyId;
-    use portreeve_xds::envoy::EnvoyType;
+    use portreeve_envoy::{Envoy, registry};
     use serde_json::json;
 
     use crate::identity::cgroup::{Membership, membership};
-    use crate::translate::Families;
-    use crate::world::World;
 
     /// The kubelet names a static pod's cgroup by the hash of its manifest. The API server's mirror pod has
     /// its own uid.
@@ -84,7 +84,7 @@ mod tests {
             "spec": {"nodeName": "n1", "containers": []},
             "status": {"phase": "Running", "podIP": "10.0.0.1"},
         });
-        let mut world = World::new(Families::V4);
+        let mut world = World::new(registry::fleets(), Families::V4);
         let Membership::Pod(seen) = membership(&format!("0::/kubepods/burstable/pod{hash}/{:064x}\n", 1))
         else {
             panic!("no pod");
@@ -95,6 +95,6 @@ mod tests {
         let known = ProxyId::Pod(pod.uid.clone());
         world.apply_pod(pod);
         assert_eq!(world.embodied(&proxy), known);
-        assert!(world.open::<EnvoyType>(&known).is_some() && world.open::<EnvoyType>(&proxy).is_none());
+        assert!(world.open::<Envoy>(&known).is_some() && world.open::<Envoy>(&proxy).is_none());
     }
 }

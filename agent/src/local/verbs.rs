@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use portreeve_agent_core::world::Effects;
 use portreeve_api::PlanType;
 use portreeve_api::names::WATERMARK_KEY;
 use portreeve_api::pod::Pod;
@@ -14,7 +15,6 @@ use super::Local;
 use crate::link::Link;
 use crate::restore;
 use crate::store::{Content, Key};
-use crate::world::Effects;
 
 /// Receives the hub's feed, and proves to the hub which node this agent belongs to.
 pub struct FeedSink(pub Arc<Local>, pub Link);

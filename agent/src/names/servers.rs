@@ -15,8 +15,8 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 
-use super::questions::{self, Answer, Part};
-use super::resolv_conf::ResolvConf;
+use portreeve_agent_core::names::questions::{self, Answer, Part};
+use portreeve_agent_core::names::resolv_conf::ResolvConf;
 
 /// Maximum time to wait for a server before the next one is queried.
 const SILENCE: Duration = Duration::from_secs(1);

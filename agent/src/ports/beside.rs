@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd as _;
 
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket};
+use portreeve_agent_core::claims::Transport;
 
 use super::sockets::Bound;
-use crate::claims::Transport;
 
 /// An address without traffic: next to a wildcard socket, the attempt takes no datagram from it.
 const UNUSED: Ipv4Addr = Ipv4Addr::new(127, 77, 84, 1);

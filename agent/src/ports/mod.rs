@@ -24,20 +24,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve_agent_core::claims::Transport;
+use portreeve_agent_core::claims::strangers::{Stranger, Strangers};
+use portreeve_agent_core::translate::Families;
+use portreeve_agent_core::translate::bind::Bind;
+use portreeve_agent_core::world::{ProxyId, World};
 use portreeve_xds::Name;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::claims::Transport;
-use crate::claims::strangers::{Stranger, Strangers};
 use crate::identity::Identity;
 use crate::identity::cgroup::{Membership, membership};
 use crate::local::Local;
 use crate::supervisor::Supervisor;
-use crate::translate::Families;
-use crate::translate::bind::Bind;
-use crate::world::{ProxyId, World};
 use sockets::Bound;
 use unread::{Round, Suspects};
 use whose::Whose;

@@ -12,9 +12,9 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
-use crate::claims::Transport;
-use crate::translate::Families;
-use crate::translate::bind::Bind;
+use portreeve_agent_core::claims::Transport;
+use portreeve_agent_core::translate::Families;
+use portreeve_agent_core::translate::bind::Bind;
 
 /// `nlmsghdr`.
 const HEADER: usize = 16;

@@ -4,11 +4,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 
+use portreeve_agent_core::world::Tenant;
+
 use super::holder::title;
 use super::whose::Whose;
 use crate::identity::cgroup::{Membership, membership};
 use crate::supervisor::Supervisor;
-use crate::world::Tenant;
 
 use portreeve_xds::Name;
 

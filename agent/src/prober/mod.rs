@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use portreeve_agent_core::health::{Job, Outcome, Schedule, Target, Verdict};
 use portreeve_runtime::now_ms;
 
-use crate::health::{Job, Outcome, Schedule, Target, Verdict};
 use crate::local::Local;
 use crate::replicas::Replicas;
 

@@ -16,7 +16,7 @@ use portreeve_api::http_path::HttpPath;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
-use crate::health::{Job, Outcome};
+use portreeve_agent_core::health::{Job, Outcome};
 
 /// Maximum size of an HTTP response's head, in bytes. The body isn't read.
 const LONGEST_HEAD: usize = 8 << 10;
@@ -172,7 +172,7 @@ fn millis(time: Duration) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Aim, Host, Pace, Schedule, Target};
+    use portreeve_agent_core::health::{Aim, Host, Pace, Schedule, Target};
     use std::collections::BTreeMap;
     use std::io::{Read, Write};
     use std::net::TcpListener;

@@ -10,13 +10,14 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
+use portreeve_agent_core::status::leaving;
+use portreeve_agent_core::status::node_report::{Facts, Pace, said};
 use portreeve_api::own::node_report::{NodeReport, NodeReportStatus};
 use serde_json::{Value, json};
 
 use crate::local::Local;
-use crate::status::leaving;
-use crate::status::node_report::{Facts, Pace, said};
 use crate::supervisor::Supervisor;
+use crate::udp_sockets;
 
 mod older_schema;
 mod sessions;
@@ -89,7 +90,7 @@ fn look(
     let statuses = local.statuses().borrow().clone();
     local.read(|world| {
         let leaving = world.terminating().next().is_some();
-        let sockets = if leaving { leaving::sockets() } else { leaving::Sockets::default() };
+        let sockets = if leaving { udp_sockets::sockets() } else { leaving::Sockets::default() };
         let facts = Facts { world, statuses: &statuses, keepers: &kept, sockets: &sockets };
         (said(&facts, before, now), leaving)
     })

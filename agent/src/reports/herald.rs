@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use portreeve_api::plan::Check;
 
-use crate::health::OwnHealth;
+use crate::own_health::OwnHealth;
 
 /// How long the first report waits for the first results. Targets have results within 2 s and a timeout.
 const HOLD: Duration = Duration::from_millis(2500);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use portreeve_agent_core::status::of_proxies;
+use portreeve_agent_core::world::World;
 use portreeve_runtime::now_ms;
 
 use super::Reports;
 use super::herald::Herald;
 use crate::local::Local;
-use crate::status::of_proxies;
 use crate::supervisor::Supervisor;
-use crate::world::World;
 
 /// Reports the unhealthy endpoints of this node, the status of its Plans, and the state of its NodeProxies. Never
 /// returns. `has_envoy` tells whether the agent has an Envoy for them.
@@ -64,16 +64,16 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use portreeve_agent_core::health::{Failure, Host, Target, Verdict};
+    use portreeve_agent_core::translate::Families;
     use portreeve_api::pod::Pod;
     use portreeve_api::{PlanType, plan};
     use portreeve_xds::{ResourceType, Version};
     use prost::Message;
 
     use super::*;
-    use crate::health::{Failure, Host, Target, Verdict};
     use crate::identity::{Door, Identity};
     use crate::reports::told::Told;
-    use crate::translate::Families;
 
     fn mk_pod(uid: &str) -> Pod {
         let object = serde_json::json!({
@@ -112,7 +112,7 @@ mod tests {
             let (run_dir, socket) = (dir.path().to_owned(), dir.path().join("agent.sock"));
             let supervisor = Supervisor::new(run_dir, vec!["false".into()], socket, false).unwrap();
             let door = Door::new(Identity::Claimed, "n", supervisor.clone());
-            let local = Local::new("n", World::new(Families::V4), door);
+            let local = Local::new("n", World::new(portreeve_envoy::registry::fleets(), Families::V4), door);
             local.change(|world| {
                 ["old", "new"].into_iter().for_each(|uid| world.apply_pod(mk_pod(uid)));
                 ask(world, "old", 500);

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use portreeve_agent_core::claims::Owner;
+use portreeve_agent_core::fleet::Kept;
+use portreeve_agent_core::world::{Host, Sent};
 use portreeve_api::PlanType;
 use portreeve_api::pod::Pod;
 use portreeve_xds::Version;
 use prost::Message;
 
 use super::key::Key;
-use crate::claims::Owner;
-use crate::fleet::Kept;
-use crate::world::{Host, Sent};
 
 /// The value stored under a key. The writer's thread encodes it, not the caller.
 #[derive(Clone, Debug)]

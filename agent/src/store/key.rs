@@ -4,9 +4,9 @@ use portreeve_api::PlanType;
 use portreeve_xds::Name;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::claims::Owner;
-use crate::translate::ProxyKind;
-use crate::world::{Host, ProxyId};
+use portreeve_agent_core::claims::Owner;
+use portreeve_agent_core::translate::ProxyKind;
+use portreeve_agent_core::world::{Host, ProxyId};
 
 /// The subject of a file. Changes are written in the order of the keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

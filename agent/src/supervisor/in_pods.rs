@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn untold(netns: u64) -> State {
-        State::untold("gateway", netns)
+        State::untold("gateway", 1, netns)
     }
 
     /// One that serves with what is wanted.

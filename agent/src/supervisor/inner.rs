@@ -6,12 +6,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use portreeve_agent_core::status::supervised::Status;
 use portreeve_keeper::dir::{Dir, replace};
 use portreeve_keeper::{Order, SpecError};
 use tokio::sync::{Notify, watch};
 
 use super::embodiment::Embodiment;
-use super::proxy_status::Status;
 use super::questions::Questions;
 use super::roster::Roster;
 

@@ -10,7 +10,6 @@ mod in_pods;
 mod inner;
 mod pass;
 mod pod_keeper;
-mod proxy_status;
 mod questions;
 mod roster;
 mod session;
@@ -39,7 +38,7 @@ pub(crate) use attest::holder_of;
 pub use embodiment::Embodiment;
 pub use inner::EnsureError;
 use inner::{Config, Inner};
-pub use proxy_status::{Status, Wanted};
+pub use portreeve_agent_core::status::supervised::{Status, Wanted};
 use session::Wish;
 
 /// How long [`Supervisor::stop_all`] waits beyond the drain: a keeper that does not attach, Envoy's grace, the last report.

@@ -6,11 +6,11 @@ use std::time::Instant;
 use portreeve_xds::Name;
 use tokio::process::Child;
 
+use portreeve_agent_core::status::supervised::{Status, Wanted};
 use portreeve_keeper::backoff::Backoff;
 use portreeve_keeper::{Order, State};
 
 use super::pod_keeper::PodKeeper;
-use super::proxy_status::{Status, Wanted};
 use super::session::{Session, Teller, Wish};
 
 /// Keepers of this protocol and later ones know a memory limit and an extra bootstrap.
@@ -196,7 +196,7 @@ pub(super) mod tests {
         {
             let (mut roster, (sender, _instructions)) = (Roster::default(), mpsc::channel(1));
             let order = mk_order(limit);
-            let state = State { protocol, ..State::begun(&order, None, 0) };
+            let state = State { protocol, ..portreeve_keeper::state::begun(&order, None, 0) };
             roster.wish("gateway", Wish::Run(order));
             roster.attach(state, sender, false);
             let fault = roster.status()["gateway"].fault.clone();

@@ -109,7 +109,7 @@ mod tests {
             (TELLING, None, &["a"], false),
         ] {
             let mut roster = Roster::default();
-            let state = State { protocol, ..State::untold("gateway", 1) };
+            let state = State { protocol, ..State::untold("gateway", 1, 1) };
             roster.attach_pod("a".into(), state, channel(1).0, user);
             let pods: BTreeSet<Name> = pods.iter().map(|pod| Name::from(*pod)).collect();
             assert_eq!(roster.can_tell_held(&pods), expected, "{protocol} {user:?} {pods:?}");

@@ -2,6 +2,7 @@
 //! [`Supervisor::statistics`].
 
 use futures::FutureExt as _;
+use portreeve_agent_core::status::supervised::Status;
 use portreeve_keeper::Phase;
 use portreeve_keeper::envoy::statistics::{self, LONGEST, Prefix};
 use portreeve_keeper::proto::instruction::What;
@@ -11,7 +12,6 @@ use tonic::Streaming;
 
 use super::Supervisor;
 use super::inner::Inner;
-use super::proxy_status::Status;
 use super::questions::Told;
 use crate::envoy::stats::Answer;
 

@@ -9,6 +9,7 @@ pub mod d;
 pub mod door;
 pub mod http_path;
 pub mod identifiers;
+pub mod keeper_state;
 pub mod kind;
 pub mod kinds;
 pub mod model;

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_xds::envoy::EnvoyType;
+use portreeve_envoy::Envoy;
 use serde_json::{Value, json};
 
 /// One resource: its type, its name and its JSON.
-pub type Printed = (EnvoyType, String, Value);
+pub type Printed = (Envoy, String, Value);
 
 /// Returns the configuration of an Envoy with these resources in its file. Each cluster includes the endpoints of its
 /// assignment.
 pub fn bootstrap((node, proxy): (&str, &str), resources: &[Printed]) -> Value {
-    let assignments: BTreeMap<&str, &Value> = of(resources, EnvoyType::Endpoint).collect();
-    let clusters = of(resources, EnvoyType::Cluster).map(|(name, cluster)| {
+    let assignments: BTreeMap<&str, &Value> = of(resources, Envoy::Endpoint).collect();
+    let clusters = of(resources, Envoy::Cluster).map(|(name, cluster)| {
         let mut cluster = cluster.clone();
         if let Some(fields) =
             cluster.as_object_mut().filter(|fields| fields.get("type") == Some(&json!("EDS")))
@@ -25,7 +25,7 @@ pub fn bootstrap((node, proxy): (&str, &str), resources: &[Printed]) -> Value {
         }
         cluster
     });
-    let listeners = of(resources, EnvoyType::Listener).map(|(_, listener)| listener.clone());
+    let listeners = of(resources, Envoy::Listener).map(|(_, listener)| listener.clone());
     json!({
         "node": {"id": proxy, "cluster": node},
         "static_resources": {
@@ -35,7 +35,7 @@ pub fn bootstrap((node, proxy): (&str, &str), resources: &[Printed]) -> Value {
     })
 }
 
-fn of(resources: &[Printed], wanted: EnvoyType) -> impl Iterator<Item = (&str, &Value)> {
+fn of(resources: &[Printed], wanted: Envoy) -> impl Iterator<Item = (&str, &Value)> {
     let those = resources.iter().filter(move |(ty, _, _)| *ty == wanted);
     those.map(|(_, name, value)| (name.as_str(), value))
 }
@@ -49,10 +49,10 @@ mod tests {
         let eds = |name: &str| json!({"name": name, "type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}});
         let assignment = json!({"cluster_name": "a", "endpoints": [{"lb_endpoints": []}]});
         let resources = [
-            (EnvoyType::Cluster, "a".to_owned(), eds("a")),
-            (EnvoyType::Cluster, "b".to_owned(), eds("b")),
-            (EnvoyType::Endpoint, "a".to_owned(), assignment.clone()),
-            (EnvoyType::Listener, "l".to_owned(), json!({"name": "l"})),
+            (Envoy::Cluster, "a".to_owned(), eds("a")),
+            (Envoy::Cluster, "b".to_owned(), eds("b")),
+            (Envoy::Endpoint, "a".to_owned(), assignment.clone()),
+            (Envoy::Listener, "l".to_owned(), json!({"name": "l"})),
         ];
         let written = bootstrap(("n1", "nodeproxy/gateway"), &resources);
         assert_eq!(

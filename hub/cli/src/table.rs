@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
 use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
-use portreeve_agent::fleet::{Answers, Findings, Proxy};
 use portreeve_agent::local::Local;
-use portreeve_agent::status::trouble;
 use portreeve_agent::supervisor::{Status, Supervisor};
-use portreeve_agent::world::ProxyId;
+use portreeve_agent_core::fleet::{Answers, Findings, Proxy};
+use portreeve_agent_core::status::trouble;
+use portreeve_agent_core::world::ProxyId;
 use portreeve_api::model::{Balancer, Listener, Plan, Protocol};
+use portreeve_envoy::Envoy;
 use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
 use portreeve_xds::Resource;
-use portreeve_xds::envoy::EnvoyType;
 use prost::Message;
 
 use crate::layout::{self, Column};
@@ -123,9 +123,9 @@ fn fault(part: &Findings, listener: &str) -> Option<State> {
     Some(State::Denied(remark.text.clone()))
 }
 
-fn state(proxy: &Proxy<EnvoyType>, answers: Option<&Answers<EnvoyType>>, listener: &str) -> State {
-    let key = (EnvoyType::Listener, listener.into());
-    let wanted = proxy.view.snapshot(|s| s.get(EnvoyType::Listener, listener).map(|r| r.version()));
+fn state(proxy: &Proxy<Envoy>, answers: Option<&Answers<Envoy>>, listener: &str) -> State {
+    let key = (Envoy::Listener, listener.into());
+    let wanted = proxy.view.snapshot(|s| s.get(Envoy::Listener, listener).map(|r| r.version()));
     let Some(answers) = answers else { return State::Pending };
     if let Some(refusal) = answers.refused.get(&key) {
         return State::Refused(refusal.text.clone());
@@ -137,8 +137,8 @@ fn state(proxy: &Proxy<EnvoyType>, answers: Option<&Answers<EnvoyType>>, listene
 }
 
 fn row(
-    (id, proxy): (&ProxyId, &Proxy<EnvoyType>),
-    answers: Option<&Answers<EnvoyType>>,
+    (id, proxy): (&ProxyId, &Proxy<Envoy>),
+    answers: Option<&Answers<Envoy>>,
     (name, plan): (&str, &Plan),
     listener: &Listener,
 ) -> Row {
@@ -167,9 +167,9 @@ fn row(
 }
 
 /// Returns the endpoints of a cluster, as sent to the proxy, that new sessions may use.
-fn endpoints(proxy: &Proxy<EnvoyType>, cluster: &str) -> Vec<String> {
+fn endpoints(proxy: &Proxy<Envoy>, cluster: &str) -> Vec<String> {
     let decode = |one: &Arc<Resource>| ClusterLoadAssignment::decode(one.body());
-    let assignment = proxy.view.snapshot(|s| s.get(EnvoyType::Endpoint, cluster).map(decode));
+    let assignment = proxy.view.snapshot(|s| s.get(Envoy::Endpoint, cluster).map(decode));
     let Some(Ok(assignment)) = assignment else { return Vec::new() };
     let all = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
     let unused = [HealthStatus::Degraded, HealthStatus::Unhealthy];

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use portreeve_agent::fleet::Proxy;
-use portreeve_agent::translate::Families;
-use portreeve_agent::world::{ProxyId, World};
+use portreeve_agent_core::fleet::Proxy;
+use portreeve_agent_core::translate::Families;
+use portreeve_agent_core::world::{ProxyId, World};
 use portreeve_api::PlanType;
+use portreeve_envoy::{Envoy, registry};
 use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::selection::SelectorScope;
 use portreeve_runtime::out;
 use portreeve_xds::ResourceType;
-use portreeve_xds::envoy::EnvoyType;
 use serde_json::{Value, json};
 
 use crate::envoy_json::Descriptors;
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     {
         let world = world(&node, &objects, &index)?;
         let titled =
-            |proxy: &&Proxy<EnvoyType>| args.proxy.as_ref().is_none_or(|only| **only == *proxy.facts.title);
+            |proxy: &&Proxy<Envoy>| args.proxy.as_ref().is_none_or(|only| **only == *proxy.facts.title);
         let envoys = world.fleet().into_iter().flat_map(|fleet| fleet.proxies().values());
         for proxy in envoys.filter(|p| !p.plans.is_empty()).filter(titled) {
             print(args, (&node, proxy), &descriptors)?;
@@ -106,7 +106,7 @@ fn nodes(objects: &Objects) -> Vec<String> {
 
 /// Builds the world of one node, as its agent does.
 fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> {
-    let mut world = World::new(Families::V4);
+    let mut world = World::new(registry::fleets(), Families::V4);
     world.reset_pods(objects.pods_on(node));
     let changes = index.all_of(&node.into());
     let mut by_type: BTreeMap<PlanType, Vec<_>> = PlanType::ALL.iter().map(|ty| (*ty, Vec::new())).collect();
@@ -125,16 +125,12 @@ fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> 
         world.set_host(&host, Vec::new());
     }
     for pod in objects.pods_on(node) {
-        let _ = world.open::<EnvoyType>(&ProxyId::Pod(pod.uid));
+        let _ = world.open::<Envoy>(&ProxyId::Pod(pod.uid));
     }
     Ok(world)
 }
 
-fn print(
-    args: &Args,
-    (node, proxy): (&str, &Proxy<EnvoyType>),
-    descriptors: &Descriptors,
-) -> anyhow::Result<()> {
+fn print(args: &Args, (node, proxy): (&str, &Proxy<Envoy>), descriptors: &Descriptors) -> anyhow::Result<()> {
     let (title, resources) = (&*proxy.facts.title, resources(proxy, descriptors)?);
     let document = if args.bootstrap {
         statics::bootstrap((node, title), &resources)
@@ -157,15 +153,15 @@ fn print(
 }
 
 /// Returns all resources of a proxy. The content of secrets is never shown.
-fn resources(proxy: &Proxy<EnvoyType>, descriptors: &Descriptors) -> anyhow::Result<Vec<Printed>> {
+fn resources(proxy: &Proxy<Envoy>, descriptors: &Descriptors) -> anyhow::Result<Vec<Printed>> {
     let mut printed = Vec::new();
-    for ty in EnvoyType::ALL {
+    for ty in Envoy::ALL {
         let found: Vec<_> = proxy.view.snapshot(|s| {
             s.iter(*ty).map(|(name, resource)| (name.to_string(), resource.body().to_vec())).collect()
         });
         for (name, body) in found {
             let value = match ty {
-                EnvoyType::Secret => json!({"name": name}),
+                Envoy::Secret => json!({"name": name}),
                 _ => descriptors.json(ty.type_url(), &body).with_context(|| name.clone())?,
             };
             printed.push((*ty, name, value));
@@ -174,7 +170,7 @@ fn resources(proxy: &Proxy<EnvoyType>, descriptors: &Descriptors) -> anyhow::Res
     Ok(printed)
 }
 
-fn with_type(ty: EnvoyType, mut value: Value) -> Value {
+fn with_type(ty: Envoy, mut value: Value) -> Value {
     if let Some(fields) = value.as_object_mut() {
         fields.insert("@type".into(), ty.type_url().into());
     }

@@ -19,7 +19,7 @@ use portreeve_agent::names;
 use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{MAX_STALE, Setup, spawn};
 use portreeve_agent::supervisor::Supervisor;
-use portreeve_agent::translate::Defaults;
+use portreeve_agent_core::translate::Defaults;
 use portreeve_hub::auth::Door;
 use portreeve_hub::feed::Feed;
 use portreeve_hub::files::{Complaint, Folder, Objects, Reading};

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use portreeve_agent::translate::Defaults;
+use portreeve_agent_core::translate::Defaults;
 
 fn changed() -> Defaults {
     Defaults { udp_idle_ms: 90_000, connect_timeout_ms: 4_000, ..Defaults::default() }

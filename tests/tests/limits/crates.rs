@@ -11,11 +11,49 @@ const CLIENTS: [&str; 2] = ["kube-client", "kube-runtime"];
 const IMPURE: [&str; 6] = ["tokio", "tonic", "hyper", "tower", CLIENTS[0], CLIENTS[1]];
 
 /// Crates, and what they must not depend on, however far.
-const WITHOUT: [(&str, &[&str]); 2] = [("portreeve-api", &IMPURE), ("portreeve-keeper", &CLIENTS)];
+const WITHOUT: [(&str, &[&str]); 3] =
+    [("portreeve-api", &IMPURE), ("portreeve-agent-core", &IMPURE), ("portreeve-keeper", &CLIENTS)];
 
 /// Pure folders of crates that are not pure, and the crates that they must not import.
 const FOLDERS: [&str; 2] = ["hub/src/resolve", "hub/src/index"];
 const NOT_IMPORTED: [&str; 4] = ["kube", "clap", "tokio", "tonic"];
+
+/// Pure crates' sources, and what their production code must not name: the clock, files, sockets, processes, threads.
+const PURE: [&str; 2] = ["agent/core/src", "agent/envoy/src"];
+const OUTSIDE: [&str; 9] = [
+    "Instant::now",
+    "SystemTime::now",
+    "Timestamp::now",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "std::env",
+    "UdpSocket::",
+    "TcpStream::",
+];
+
+/// The production lines of a pure crate that reach outside of the process.
+fn reaching_out(text: &str) -> Vec<&str> {
+    let reaches =
+        |line: &str| !line.trim_start().starts_with("//") && OUTSIDE.iter().any(|word| line.contains(word));
+    text.lines().take(production_lines(text)).filter(|line| reaches(line)).collect()
+}
+
+/// Calls `judge` with each production file in these folders, and collects what it finds, with the file's name.
+fn in_folders(folders: &[&str], judge: impl Fn(&str) -> Vec<&str>) -> Vec<String> {
+    let (root, mut seen, mut wrong) = (root(), 0, Vec::new());
+    for path in rust_files(&root).into_iter().filter(|path| path.is_file() && !is_test(path)) {
+        let name = path.strip_prefix(&root).unwrap_or(&path);
+        if folders.iter().any(|folder| name.starts_with(folder)) {
+            seen += 1;
+            let text =
+                std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            wrong.extend(judge(&text).into_iter().map(|line| format!("{}: {line}", name.display())));
+        }
+    }
+    assert!(seen > 10, "only {seen} files found");
+    wrong
+}
 
 /// The crates of a dependency tree that are among `unwanted`.
 fn found(tree: &str, unwanted: &[&str]) -> Vec<String> {
@@ -38,17 +76,14 @@ fn importing(text: &str) -> Vec<&str> {
 
 #[test]
 fn pure_folders_import_neither_a_client_nor_flags_nor_a_runtime() {
-    let (root, mut seen, mut wrong) = (root(), 0, Vec::new());
-    for path in rust_files(&root).into_iter().filter(|path| path.is_file() && !is_test(path)) {
-        let name = path.strip_prefix(&root).unwrap();
-        if FOLDERS.iter().any(|folder| name.starts_with(folder)) {
-            seen += 1;
-            let text = std::fs::read_to_string(&path).unwrap();
-            wrong.extend(importing(&text).into_iter().map(|line| format!("{}: {line}", name.display())));
-        }
-    }
-    assert!(seen > 10, "only {seen} files found");
-    assert_eq!(wrong, [""; 0]);
+    assert_eq!(in_folders(&FOLDERS, importing), [""; 0]);
+}
+
+#[test]
+fn pure_crates_have_neither_clock_nor_files_nor_sockets() {
+    assert_eq!(in_folders(&PURE, reaching_out), [""; 0]);
+    assert_eq!(reaching_out("let now = Instant::now();\n").len(), 1);
+    assert_eq!(reaching_out("/// As `Instant::now`.\n#[cfg(test)]\nmod tests {\nuse std::fs;\n}"), [""; 0]);
 }
 
 #[test]

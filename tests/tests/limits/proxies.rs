@@ -3,10 +3,10 @@
 use std::path::Path;
 
 /// Words that only Envoy's code says.
-const WORDS: [&str; 3] = ["EnvoyType", "envoy_types", "xds::envoy"];
+const WORDS: [&str; 4] = ["EnvoyType", "envoy_types", "xds::envoy", "portreeve_envoy::Envoy"];
 
-/// Where Envoy's code is: the translation, the list of kinds, and the server that Envoys connect to.
-const PLACES: [&str; 3] = ["/translate/envoy/", "/fleet/registry.rs", "agent/src/ads.rs"];
+/// Where Envoy's code is: the translation with the list of kinds, and the server that Envoys connect to.
+const PLACES: [&str; 2] = ["agent/envoy/src/", "agent/src/ads.rs"];
 
 /// The lines of a file of the agent that name Envoy's resource types in the wrong place.
 pub fn faults(path: &Path, text: &str) -> Vec<String> {
@@ -28,17 +28,13 @@ mod tests {
 
     #[test]
     fn resource_types_of_envoy_are_found_outside_of_their_places_and_of_tests() {
-        let line = "use portreeve_xds::envoy::EnvoyType;\n";
+        let line = "use portreeve_envoy::Envoy;\n";
         let of = |path: &str, text: &str| faults(Path::new(path), text);
         assert_eq!(
-            of("agent/src/world/mod.rs", &format!("//! Doc.\n{line}")),
-            [format!("agent/src/world/mod.rs:2: {}", line.trim())]
+            of("agent/core/src/world/mod.rs", &format!("//! Doc.\n{line}")),
+            [format!("agent/core/src/world/mod.rs:2: {}", line.trim())]
         );
-        for free in [
-            "agent/src/translate/envoy/listener.rs",
-            "agent/src/fleet/registry.rs",
-            "agent/src/world/tests/mod.rs",
-        ] {
+        for free in ["agent/envoy/src/listener.rs", "agent/src/ads.rs", "agent/envoy/tests/world/main.rs"] {
             assert!(of(free, line).is_empty(), "{free}");
         }
         assert!(of("hub/cli/src/table.rs", line).is_empty());

@@ -21,7 +21,7 @@ use crate::pair::Pair;
 use crate::proto::instruction::What;
 use crate::proto::{Instruction, Spec};
 use crate::spec::Order;
-use crate::state::{Exit, Note, PROTOCOL, Process, State, netns, now_ms, out_of_memory};
+use crate::state::{Exit, Note, PROTOCOL, Process, State, begun, netns, now_ms, out_of_memory};
 use crate::{parent, predecessor};
 
 /// How often the size of the log, and Envoy's file, are checked.
@@ -81,7 +81,7 @@ impl Keeper {
             predecessor::gone(before).await;
         }
         let before = before.map(|note| note.state);
-        let state = State::begun(&order, before.as_ref(), netns()?);
+        let state = begun(&order, before.as_ref(), netns()?);
         let mut keeper = Self::with(dir, Machine::new(order), state);
         keeper.restarts_before =
             before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some()));

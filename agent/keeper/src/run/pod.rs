@@ -56,7 +56,7 @@ pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
     dir.create().with_context(|| dir.path().display().to_string())?;
     // From here on the signal is caught.
     let mut terminate = signal(SignalKind::terminate())?;
-    let state = State::untold(&settings.proxy, netns()?);
+    let state = State::untold(&settings.proxy, std::process::id(), netns()?);
     let own = Own { envoy: settings.envoy, ads_socket: settings.agent_socket.clone() };
     let mut idle = Idle { dir, own, states: watch::Sender::new(state.clone()), state };
     let (orders, mut instructions) = mpsc::channel(4);

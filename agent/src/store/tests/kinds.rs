@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use portreeve_xds::envoy::EnvoyType;
+use portreeve_agent_core::claims::Owner;
+use portreeve_agent_core::fleet::{Accepted, Kept};
+use portreeve_agent_core::translate::ProxyKind;
+use portreeve_agent_core::world::ProxyId;
+use portreeve_envoy::Envoy;
 
 use super::*;
-use crate::claims::Owner;
-use crate::fleet::{Accepted, Kept};
-use crate::translate::ProxyKind;
-use crate::world::ProxyId;
 
 /// Files of version 0.1.0: a cluster, an assignment and a listener of one Plan, for a NodeProxy and for a
 /// pod.
@@ -40,10 +40,10 @@ fn owners(kind: ProxyKind) -> [Owner; 2] {
 /// The content of the files.
 fn accepted() -> Vec<Kept> {
     let of = |ty| Accepted {
-        sources: (ty == EnvoyType::Cluster).then_some(5),
+        sources: (ty == Envoy::Cluster).then_some(5),
         ..Accepted::new(ty, "A/ns/call/l".into(), 7, b"bytes")
     };
-    [EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Listener].map(|ty| of(ty).kept().unwrap()).into()
+    [Envoy::Cluster, Envoy::Endpoint, Envoy::Listener].map(|ty| of(ty).kept().unwrap()).into()
 }
 
 #[test]

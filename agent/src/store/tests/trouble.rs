@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use portreeve_agent_core::claims::Owner;
+use portreeve_agent_core::fleet::Accepted;
+use portreeve_agent_core::translate::ProxyKind;
+use portreeve_agent_core::world::ProxyId;
 use portreeve_api::pod::Pod;
-use portreeve_xds::envoy::EnvoyType;
+use portreeve_envoy::Envoy;
 
 use super::super::disk::Disk;
 use super::*;
-use crate::claims::Owner;
-use crate::fleet::Accepted;
-use crate::translate::ProxyKind;
 use crate::turn;
-use crate::world::ProxyId;
 
 /// A store with the Plans `a` and `b`.
 fn mk_store() -> tempfile::TempDir {
@@ -65,7 +65,7 @@ fn everything_is_read_back_as_it_was_saved() {
         extra: [("annotation:a".to_owned(), "b".to_owned())].into(),
     };
     let owner = Owner { kind: ProxyKind::Envoy, proxy: ProxyId::Pod("uid".into()), plan: "a".into() };
-    let accepted = [EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Listener]
+    let accepted = [Envoy::Cluster, Envoy::Endpoint, Envoy::Listener]
         .map(|ty| Accepted::new(ty, "a/x".into(), 7, b"bytes").kept().unwrap());
     let host = ("ns".to_owned(), "worker".to_owned());
     saver.put(plan("a"), resource(b"one"));
@@ -83,7 +83,7 @@ fn everything_is_read_back_as_it_was_saved() {
     assert_eq!((restored.epoch, restored.heard_ms), (Some(1 << 40), Some(3)));
     assert_eq!((&restored.pods, &restored.hosts), (&vec![pod.clone()], &vec![(host, pod.ips)]));
     assert_eq!(restored.accepted, [(owner, accepted.to_vec())]);
-    let cluster = Accepted::<EnvoyType>::of_kept(&restored.accepted[0].1[0]).unwrap().resource;
+    let cluster = Accepted::<Envoy>::of_kept(&restored.accepted[0].1[0]).unwrap().resource;
     assert_eq!(cluster.companion().map(|name| &**name), Some("a/x"));
     assert!(saver.problems().is_empty());
 }

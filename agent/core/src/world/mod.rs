@@ -1,0 +1,221 @@
+//! The agent's world: the hub's resources, the node's pods and proxies, and the resources that each proxy is
+//! sent.
+//!
+//! The world is synchronous and has neither clock nor Kubernetes client. All input enters through its verbs.
+//! A verb publishes what changed to the proxies' views before it returns, with all changes of one proxy in
+//! one transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use portreeve_api::PlanType;
+use portreeve_api::model::{Endpoint, NodeProxy, Plan};
+use portreeve_api::pod::Pod;
+use portreeve_xds::{Name, Version};
+
+use crate::claims::{self, Claims};
+use crate::fleet::{Fault, Fleet, Fleets};
+use crate::health::Book;
+use crate::translate::{Defaults, Families, ProxyModel};
+
+mod account;
+mod answers;
+mod decoded;
+mod feed;
+mod gateways;
+mod health;
+mod hosts;
+mod known;
+mod members;
+mod pods;
+mod refresh;
+mod restore;
+mod strangers;
+mod unreadable;
+
+pub use account::{Account, Tenant};
+pub use feed::Sent;
+pub use hosts::Host;
+pub use portreeve_api::refs::ProxyId;
+
+use feed::Feed;
+use hosts::Hosts;
+
+/// The agent's state.
+pub struct World {
+    node: Name,
+    host_families: Families,
+    defaults: Defaults,
+    feed: Feed,
+    pods: HashMap<Name, Pod>,
+    fleets: Fleets,
+    hosts: Hosts,
+    claims: Claims,
+    strangers: claims::strangers::Known,
+    health: Book,
+    /// The ServiceAccount whose pods run NodeProxies.
+    gateways: Option<Account>,
+    /// The hub's data is stale.
+    stale: bool,
+    news: Vec<Fault>,
+    /// Plans whose status may have changed, see [`World::take_touched`].
+    touched: BTreeSet<Name>,
+}
+
+/// What the caller must act on after a verb.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// NodeProxies were added, changed or removed: keepers must be started, updated or stopped.
+    pub proxies: bool,
+    /// The set of host names to resolve changed.
+    pub hosts: bool,
+    /// Invalid resources of the hub, each with its name and the reason.
+    pub refused: Vec<String>,
+}
+
+// === impl World ===
+
+impl World {
+    /// Returns an empty world with these kinds of proxies, on a host with these address families.
+    pub fn new(fleets: Fleets, host_families: Families) -> Self {
+        Self {
+            node: Name::default(),
+            host_families,
+            defaults: Defaults::default(),
+            feed: Feed::default(),
+            pods: HashMap::new(),
+            fleets,
+            hosts: Hosts::default(),
+            claims: Claims::default(),
+            strangers: claims::strangers::Known::default(),
+            health: Book::default(),
+            gateways: None,
+            stale: false,
+            news: Vec::new(),
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Sets the defaults for fields that Plans leave unset.
+    #[must_use]
+    pub fn with_defaults(self, defaults: Defaults) -> Self {
+        Self { defaults, ..self }
+    }
+
+    /// Applies one response of the hub.
+    ///
+    /// # Errors
+    /// Returns the name of an undecodable resource and the decoder's error. Nothing of the response was
+    /// applied then.
+    pub fn apply_feed(&mut self, ty: PlanType, upsert: &[Sent], removed: &[Name]) -> Result<Effects, String> {
+        let first = !self.feed.heard(ty);
+        let mut touched = self.feed.apply(ty, upsert, removed)?;
+        if first {
+            touched.plans.extend(self.confirm_ledgers(ty));
+        }
+        let effects = self.follow(touched);
+        self.be_sure();
+        Ok(effects)
+    }
+
+    /// Updates the world after a change of the feed.
+    fn follow(&mut self, mut touched: feed::Touched) -> Effects {
+        let refused = std::mem::take(&mut touched.refused);
+        let mut effects = Effects { proxies: !touched.proxies.is_empty(), hosts: false, refused };
+        for plan in &touched.plans {
+            effects.hosts |= self.hosts.set_plan(plan, self.feed.plans.get(plan).map(Arc::as_ref));
+            self.follow_uses(plan);
+        }
+        touched.plans.extend(self.follow_health(touched.health, touched.probes));
+        self.touched.extend(touched.plans.iter().cloned());
+        for name in touched.proxies {
+            self.follow_node_proxy(name);
+        }
+        self.refresh(touched.plans);
+        effects
+    }
+
+    /// Sets a host name's addresses; empty if the name does not exist.
+    pub fn set_host(&mut self, host: &Host, addresses: Vec<IpAddr>) {
+        let plans = self.hosts.set_addresses(host, addresses);
+        self.follow_endpoints(plans);
+        self.be_sure();
+    }
+
+    /// Refreshes Plans whose endpoints changed.
+    fn follow_endpoints(&mut self, plans: BTreeSet<Name>) {
+        plans.iter().for_each(|plan| self.follow_uses(plan));
+        self.refresh(plans);
+    }
+
+    /// Returns whether every type has a complete list. Before that nothing is served.
+    pub fn complete(&self) -> bool {
+        self.feed.complete()
+    }
+
+    /// Returns the versions of the hub's resources, for a reconnect.
+    pub fn held(&self) -> &BTreeMap<(PlanType, Name), Version> {
+        &self.feed.versions
+    }
+
+    /// Returns and clears the faults since the last call.
+    pub fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Returns and clears the Plans whose status may have changed since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<Name> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Returns the terminating endpoints. An endpoint in several groups is repeated.
+    pub fn terminating(&self) -> impl Iterator<Item = &Endpoint> {
+        self.feed.terminating()
+    }
+
+    /// Returns the NodeProxies that this node shall run.
+    pub fn node_proxies(&self) -> &BTreeMap<Name, NodeProxy> {
+        &self.feed.proxies
+    }
+
+    /// Returns the host names to resolve.
+    pub fn wanted_hosts(&self) -> BTreeSet<Host> {
+        self.hosts.wanted()
+    }
+
+    /// Returns the addresses of a host name; `None` before the first answer.
+    pub fn addresses_of(&self, host: &Host) -> Option<Vec<IpAddr>> {
+        self.hosts.addresses(&host.0, &host.1)
+    }
+
+    /// Returns the uids of this node's pods.
+    pub fn pods(&self) -> impl Iterator<Item = &Name> {
+        self.pods.keys()
+    }
+
+    /// Returns the proxies of all kinds.
+    pub fn fleets(&self) -> &Fleets {
+        &self.fleets
+    }
+
+    /// Returns the proxies with these resource types; `None` if this agent does not serve them.
+    pub fn fleet<T: ProxyModel>(&self) -> Option<&Fleet<T>> {
+        self.fleets.typed()
+    }
+
+    /// Returns the number of translations so far, of all kinds.
+    pub fn translated(&self) -> u64 {
+        self.fleets.all().map(|fleet| fleet.translated()).sum()
+    }
+
+    /// Returns a Plan, for its status.
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        self.feed.plans.get(name).map(Arc::as_ref)
+    }
+
+    /// Returns all Plans, for their statuses.
+    pub fn plans(&self) -> impl Iterator<Item = (&Name, &Arc<Plan>)> {
+        self.feed.plans.iter()
+    }
+}

@@ -1,0 +1,89 @@
+//! Translates clusters. Endpoints come by EDS over the same stream. Every Envoy default that loses datagrams
+//! is overridden.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Envoy;
+use envoy_types::pb::envoy::config::cluster::v3 as envoy;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::r#type::v3::Percent;
+use portreeve_agent_core::translate::request::Defaults;
+use portreeve_agent_core::translate::sources;
+use portreeve_api::model::{Balancer, Cluster};
+use portreeve_xds::{Name, Resource};
+use prost::Message;
+
+use super::wire::{duration, u32_value, u64_value};
+use super::{health_check, http};
+
+/// Limit of sessions, connections and requests of one cluster. Envoy's default of 1,024 silently drops the
+/// 1,025th UDP session.
+const CIRCUIT_LIMIT: u32 = 1_000_000;
+
+/// Size of a Maglev table, a prime. The default of 65,537 costs 3 s at startup and 70 kB per cluster.
+const MAGLEV_TABLE: u64 = 16_381;
+
+/// Builds a cluster, with the transport socket of its TLS. Its assignment has the same name.
+pub fn build(
+    cluster: &Cluster,
+    name: &Name,
+    defaults: &Defaults,
+    tls: Option<core::TransportSocket>,
+) -> Arc<Resource> {
+    let limits = |priority: core::RoutingPriority| envoy::circuit_breakers::Thresholds {
+        priority: priority.into(),
+        max_connections: u32_value(CIRCUIT_LIMIT),
+        max_pending_requests: u32_value(CIRCUIT_LIMIT),
+        max_requests: u32_value(CIRCUIT_LIMIT),
+        max_retries: u32_value(CIRCUIT_LIMIT),
+        ..Default::default()
+    };
+    let timeout = cluster.connect_timeout.unwrap_or(Duration::from_millis(defaults.connect_timeout_ms));
+    let mut built = envoy::Cluster {
+        name: name.to_string(),
+        connect_timeout: duration(timeout),
+        cluster_discovery_type: Some(envoy::cluster::ClusterDiscoveryType::Type(
+            envoy::cluster::DiscoveryType::Eds.into(),
+        )),
+        eds_cluster_config: Some(envoy::cluster::EdsClusterConfig {
+            eds_config: Some(over_ads()),
+            ..Default::default()
+        }),
+        circuit_breakers: Some(envoy::CircuitBreakers {
+            thresholds: vec![limits(core::RoutingPriority::Default), limits(core::RoutingPriority::High)],
+            ..Default::default()
+        }),
+        // With Envoy's default of 50 %, unhealthy endpoints get traffic too.
+        common_lb_config: Some(envoy::cluster::CommonLbConfig {
+            healthy_panic_threshold: Some(Percent { value: 0.0 }),
+            ..Default::default()
+        }),
+        health_checks: sources::check_by_proxy(cluster).map(health_check::build).into_iter().collect(),
+        ignore_health_on_host_removal: true,
+        transport_socket: tls,
+        typed_extension_protocol_options: if cluster.http { http::upstream() } else { HashMap::new() },
+        ..Default::default()
+    };
+    if cluster.balancer == Some(Balancer::SourceAddress) {
+        built.set_lb_policy(envoy::cluster::LbPolicy::Maglev);
+        built.lb_config = Some(envoy::cluster::LbConfig::MaglevLbConfig(envoy::cluster::MaglevLbConfig {
+            table_size: u64_value(MAGLEV_TABLE),
+        }));
+    }
+    Resource::with_companion(Envoy::Cluster, name.clone(), &built.encode_to_vec(), name.clone())
+}
+
+/// Returns the source of resources on the same stream.
+pub(super) fn over_ads() -> core::ConfigSource {
+    core::ConfigSource {
+        resource_api_version: core::ApiVersion::V3.into(),
+        // Always wait: an assignment follows its cluster on the same stream, and without a secret a port must stay closed.
+        initial_fetch_timeout: duration(Duration::ZERO),
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+            core::AggregatedConfigSource {},
+        )),
+        ..Default::default()
+    }
+}
