@@ -27,6 +27,11 @@ pub fn interest() -> &'static Interest {
     &ALL_OF_IT
 }
 
+/// Returns whether objects of some kind use Services, so that the hub must watch these and their EndpointSlices.
+pub fn use_services() -> bool {
+    ALL.into_iter().any(|row| row.services)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -29,6 +29,9 @@ pub struct Row {
     pub annotations: &'static [&'static str],
     /// Dotted paths of pod fields that objects of this kind select by.
     pub fields: &'static [&'static str],
+    /// Whether objects of this kind look up Services, or select pods or addresses by a Service. The hub then also needs the
+    /// rights to list and watch Services and EndpointSlices.
+    pub services: bool,
 }
 
 // === impl Row ===

@@ -21,7 +21,7 @@ use crate::reports::Desk;
 use crate::selection::SelectorScope;
 use crate::traces::Tracer;
 use crate::writer::Writer;
-use crate::{metrics, secrets, tls, watches};
+use crate::{kinds, metrics, secrets, service_watches, tls, watches};
 
 /// The hub: sends every node's agent the configuration that its node needs.
 #[derive(Clone, Debug, Parser)]
@@ -89,6 +89,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         feed.trace(Tracer::new(traces, me.clone()));
     }
     watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
+    if kinds::use_services() {
+        service_watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
+    }
     tasks.spawn("watches of Secrets", secrets::run(client.clone(), feed.clone()));
     tasks.spawn("graces", feed.clone().keep_time());
     let listener =

@@ -23,7 +23,7 @@ use crate::row::Row;
 use crate::watermark::{Watched, WatchedKind};
 
 /// The longest pause before a failed watch is retried. It is short because the hub serves stale state meanwhile.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts all watches. Pods and namespaced kinds are watched in the `served` namespaces. `readiness` is reached when each
 /// watch has its first complete list.
@@ -66,7 +66,7 @@ pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, served: &Serv
 }
 
 /// Returns the API for a namespace, or for all. A Role in that namespace suffices for the former.
-fn api<K>(client: &Client, namespace: Option<&Name>) -> Api<K>
+pub(crate) fn api<K>(client: &Client, namespace: Option<&Name>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {

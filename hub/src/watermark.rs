@@ -9,12 +9,12 @@ use portreeve_xds::Name;
 
 use crate::kinds;
 
-/// A kind of object that the hub watches: the kinds of the registry in its order, then pods, nodes and namespaces.
+/// A kind of object that the hub watches: the kinds of the registry in its order, then those in [`OTHERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchedKind(usize);
 
 /// The short names of the watched kinds outside the registry.
-const OTHERS: [&str; 3] = ["pods", "nodes", "namespaces"];
+const OTHERS: [&str; 5] = ["pods", "nodes", "namespaces", "services", "endpointslices"];
 
 /// The objects of one watch: those of a kind, in all namespaces or in one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,11 @@ impl WatchedKind {
     pub const NODES: Self = Self(kinds::ALL.len() + 1);
     /// Namespaces.
     pub const NAMESPACES: Self = Self(kinds::ALL.len() + 2);
-    /// Number of watched kinds.
+    /// Services. They are watched only if objects of some kind use them.
+    pub const SERVICES: Self = Self(kinds::ALL.len() + 3);
+    /// EndpointSlices. They are watched only if objects of some kind use them.
+    pub const ENDPOINT_SLICES: Self = Self(kinds::ALL.len() + 4);
+    /// Number of kinds.
     pub const COUNT: usize = kinds::ALL.len() + OTHERS.len();
 
     /// Returns the kind of the registry's row at this index.
@@ -62,9 +66,10 @@ impl WatchedKind {
         Self(place)
     }
 
-    /// Returns every kind.
+    /// Returns every kind that is watched.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..Self::COUNT).map(Self)
+        let count = if kinds::use_services() { Self::COUNT } else { Self::SERVICES.0 };
+        (0..count).map(Self)
     }
 
     /// Returns the short name in watermarks and metrics.

@@ -41,6 +41,7 @@ pub const ROW: Row = Row {
     finalizer: Some("l7mp.io/delete"),
     annotations: &[],
     fields: &[],
+    services: false,
 };
 
 /// The shortest probe interval that gives no warning, in milliseconds.

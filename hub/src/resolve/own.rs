@@ -19,6 +19,7 @@ pub const ROW: Row = Row {
     finalizer: None,
     annotations: &[],
     fields: &[],
+    services: false,
 };
 
 impl Custom for NodeProxy {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod affinity;
+mod askers;
 mod call;
 mod chart;
 mod checks;
@@ -39,6 +40,7 @@ mod resolv_conf;
 mod routing;
 mod secrets;
 mod security;
+mod services;
 mod shipped;
 mod sidecars;
 mod stale;
