@@ -71,6 +71,12 @@ pub enum Due {
     Authority,
 }
 
+/// The trusted CA certificates and the newest CA's private key, in PEM.
+struct Authority {
+    certificates: String,
+    key: String,
+}
+
 // === impl Life ===
 
 impl Life {
@@ -94,7 +100,8 @@ impl Material {
     pub fn new(names: &BTreeSet<String>, now: i64) -> anyhow::Result<Self> {
         let (authorities, authority_key, authority) = new_authority(now)?;
         let key = KeyPair::from_pem(&authority_key)?;
-        Self::signed((authorities, authority_key), key, Terms::new(authority, names, now))
+        let held = Authority { certificates: authorities, key: authority_key };
+        Self::signed(held, key, Terms::new(authority, names, now))
     }
 
     /// Returns the renewal that is due at `now` for hubs with these names.
@@ -117,12 +124,13 @@ impl Material {
             Due::Nothing => Ok(self.clone()),
             Due::Serving => {
                 let terms = Terms::new(self.terms.authority, &names, now);
-                Self::signed((self.authorities.clone(), self.authority_key.clone()), old, terms)
+                let (certificates, key) = (self.authorities.clone(), self.authority_key.clone());
+                Self::signed(Authority { certificates, key }, old, terms)
             }
             Due::Authority => {
                 let (new, key, authority) = new_authority(now)?;
-                let authorities = format!("{new}{}", first(&self.authorities));
-                Self::signed((authorities, key), old, Terms::new(authority, &names, now))
+                let certificates = format!("{new}{}", first(&self.authorities));
+                Self::signed(Authority { certificates, key }, old, Terms::new(authority, &names, now))
             }
         }
     }
@@ -158,11 +166,8 @@ impl Material {
         Ok(Self { authorities, authority_key, certificate: text("tls.crt")?, key: text("tls.key")?, terms })
     }
 
-    fn signed(
-        (authorities, authority_key): (String, String),
-        by: KeyPair,
-        terms: Terms,
-    ) -> anyhow::Result<Self> {
+    /// Creates a serving certificate by the key `by`, and keeps it with this authority.
+    fn signed(authority: Authority, by: KeyPair, terms: Terms) -> anyhow::Result<Self> {
         let names: Vec<String> = terms.names.iter().cloned().collect();
         let mut params =
             CertificateParams::new(names).context("the names of the certificate (--tls-name)")?;
@@ -175,7 +180,9 @@ impl Material {
         let issuer = Issuer::new(authority_params(terms.authority), by);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &issuer)?.pem();
-        Ok(Self { authorities, authority_key, certificate, key: key.serialize_pem(), terms })
+        let Authority { certificates, key: authority_key } = authority;
+        let (authorities, key) = (certificates, key.serialize_pem());
+        Ok(Self { authorities, authority_key, certificate, key, terms })
     }
 }
 
