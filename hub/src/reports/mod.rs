@@ -1,4 +1,4 @@
-//! The reports of agents to this replica: the state ([`Book`]) behind one lock, and its publication. Entry point:
+//! The reports of agents to this replica: the state ([`LatestReports`]) behind one lock, and its publication. Entry point:
 //! [`Desk`].
 //!
 //! Verdicts are published as Health, through the feed, to the nodes that use an endpoint there: immediately if the hub
@@ -22,8 +22,8 @@ use crate::feed::Feed;
 use crate::index::Name;
 use crate::node_health::NodeHealth;
 
-mod book;
 mod lateness;
+mod latest_reports;
 mod queue;
 mod service;
 mod statuses;
@@ -42,7 +42,7 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/portreeve.report.v1.rs"));
 }
 
-pub use book::{Attached, Book, LEASE, LOOK};
+pub use latest_reports::{Attached, LEASE, LOOK, LatestReports};
 use queue::{PAUSE, Queue};
 
 /// Maximum number of nodes whose Health is published at once. Other changes are handled in between.
@@ -53,9 +53,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The reports of all agents, shared by their streams and the writer of conditions.
 pub struct Desk {
-    book: Mutex<Book>,
+    latest: Mutex<LatestReports>,
     feed: Arc<Feed>,
-    /// Nodes whose Health must be published. If both are locked, the book is locked first.
+    /// Nodes whose Health must be published. If both are locked, `latest` is locked first.
     queue: Mutex<Queue>,
     /// Notified when the queue gets an entry.
     waiting: Notify,
@@ -115,7 +115,7 @@ impl Desk {
     /// Creates a desk without reports.
     pub fn new(feed: Arc<Feed>) -> Arc<Self> {
         Arc::new(Self {
-            book: Mutex::default(),
+            latest: Mutex::default(),
             feed,
             queue: Mutex::default(),
             waiting: Notify::new(),
@@ -126,12 +126,12 @@ impl Desk {
 
     /// Returns the last status of a Plan from every node, by the Plan's name.
     pub fn statuses_of(&self, plan: &str) -> Vec<NodeStatus> {
-        let book = self.lock();
+        let latest = self.lock();
         let status = |(node, status): (&Name, &Arc<PlanStatus>)| {
-            let (heard, reachable) = book.heard(node)?;
+            let (heard, reachable) = latest.heard(node)?;
             Some(NodeStatus { node: node.clone(), status: status.clone(), heard, reachable })
         };
-        book.statuses.of(plan).filter_map(status).collect()
+        latest.statuses.of(plan).filter_map(status).collect()
     }
 
     /// Returns the time of a node's last report, and whether its lease is valid; `None` if this replica never got a
@@ -142,13 +142,13 @@ impl Desk {
 
     /// Returns the reported state in numbers.
     pub fn tally(&self) -> Tally {
-        let book = self.lock();
-        let (heard, silent) = book.count();
+        let latest = self.lock();
+        let (heard, silent) = latest.count();
         let (waiting, overdue) = self.queue().behind(Instant::now());
         let stretch = self.stretch();
-        let streams = book.streams();
+        let streams = latest.streams();
         let mut tally = Tally { heard, silent, streams, waiting, overdue, stretch, ..Tally::default() };
-        for status in book.statuses.all() {
+        for status in latest.statuses.all() {
             if matches!(status.plan.parse(), Ok(ProxyId::Node(_))) {
                 tally.running += u64::from(status.acked);
                 tally.failing += u64::from(status.nacked);
@@ -185,11 +185,11 @@ impl Desk {
             let deadline = self.lock().deadline();
             let wait = deadline.map_or(LOOK, |at| at.saturating_duration_since(Instant::now()));
             tokio::time::sleep(wait.clamp(Duration::from_millis(1), LOOK)).await;
-            let mut book = self.lock();
+            let mut latest = self.lock();
             let now = Instant::now();
-            let news = book.lapse(now, |node| self.feed.has_node(node));
-            self.note_stretch(book.stretch());
-            self.queue_news(&book, news, now);
+            let news = latest.lapse(now, |node| self.feed.has_node(node));
+            self.note_stretch(latest.stretch());
+            self.queue_news(&latest, news, now);
         }
     }
 
@@ -214,9 +214,9 @@ impl Desk {
         if nodes.is_empty() {
             return false;
         }
-        let book = self.lock();
-        let news: Vec<NodeHealth> = nodes.into_iter().map(|node| book.news_of(node)).collect();
-        drop(book);
+        let latest = self.lock();
+        let news: Vec<NodeHealth> = nodes.into_iter().map(|node| latest.news_of(node)).collect();
+        drop(latest);
         self.feed.tell_health(news);
         true
     }
@@ -256,10 +256,10 @@ impl Desk {
         first: bool,
         arrived: Instant,
     ) -> Result<u64, String> {
-        let mut book = self.lock();
-        let news = book.take(stream, report, first, arrived)?;
-        let epoch = book.epoch_of(&stream.node);
-        self.queue_news(&book, news, Instant::now());
+        let mut latest = self.lock();
+        let news = latest.take(stream, report, first, arrived)?;
+        let epoch = latest.epoch_of(&stream.node);
+        self.queue_news(&latest, news, Instant::now());
         Ok(epoch)
     }
 
@@ -267,8 +267,8 @@ impl Desk {
         self.lock().detach(stream);
     }
 
-    /// Queues the nodes. Their state is read from the book when they are published.
-    fn queue_news(&self, book: &Book, news: impl IntoIterator<Item = NodeHealth>, now: Instant) {
+    /// Queues the nodes. Their state is read from `latest` when they are published.
+    fn queue_news(&self, latest: &LatestReports, news: impl IntoIterator<Item = NodeHealth>, now: Instant) {
         let pause = LONGEST_PAUSE.min(PAUSE + self.stretch() / 4);
         let mut news = news.into_iter().peekable();
         if news.peek().is_some() {
@@ -276,7 +276,7 @@ impl Desk {
             news.for_each(|one| queue.push(&one.node, pause, now));
             self.waiting.notify_one();
         }
-        if book.statuses.has_news() {
+        if latest.statuses.has_news() {
             self.news.send_modify(|n| *n += 1);
         }
     }
@@ -285,7 +285,7 @@ impl Desk {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LatestReports> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

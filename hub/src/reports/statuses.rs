@@ -19,7 +19,7 @@ pub struct Statuses {
 }
 
 /// The part of a report about Plans.
-pub struct Said {
+pub struct PlanStatuses {
     /// Plans whose status changed.
     pub plans: Vec<PlanStatus>,
     /// Plans that are gone.
@@ -39,7 +39,7 @@ impl Statuses {
     pub fn take(
         &mut self,
         node: &Name,
-        report: Said,
+        report: PlanStatuses,
         naming: &mut Option<BTreeSet<String>>,
         now: Instant,
     ) -> Result<(), String> {
@@ -63,7 +63,7 @@ impl Statuses {
     }
 
     /// Returns how many Plans a node would have after this report.
-    fn count_with(&self, node: &Name, report: &Said) -> usize {
+    fn count_with(&self, node: &Name, report: &PlanStatuses) -> usize {
         let none = BTreeSet::new();
         let known = self.of_node.get(node).unwrap_or(&none);
         let named: BTreeSet<&str> = report.plans.iter().map(|status| status.plan.as_str()).collect();

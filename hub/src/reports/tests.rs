@@ -5,9 +5,9 @@ use portreeve_api::report::{Unknown, Verdicts};
 
 use super::*;
 
-/// A book with a manual clock, in milliseconds.
+/// Latest reports with a manual clock, in milliseconds.
 struct Rig {
-    book: Book,
+    latest: LatestReports,
     start: Instant,
     now_ms: u64,
     nodes: Vec<&'static str>,
@@ -17,7 +17,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self { book: Book::default(), start: Instant::now(), now_ms: 0, nodes: Vec::new() }
+        Self { latest: LatestReports::default(), start: Instant::now(), now_ms: 0, nodes: Vec::new() }
     }
 
     fn now(&self) -> Instant {
@@ -25,12 +25,12 @@ impl Rig {
     }
 
     fn attach(&mut self, node: &str) -> Attached {
-        self.book.attach(node, self.now()).unwrap()
+        self.latest.attach(node, self.now()).unwrap()
     }
 
     /// Applies a report, and returns the change of the node's Health.
     fn hear(&mut self, stream: &mut Attached, report: Report) -> Option<Health> {
-        let news = self.book.take(stream, report, false, self.now()).unwrap();
+        let news = self.latest.take(stream, report, false, self.now()).unwrap();
         news.and_then(|news| {
             assert_eq!(news.node, stream.node);
             news.health
@@ -47,13 +47,13 @@ impl Rig {
         while self.now_ms < end {
             self.now_ms = (self.now_ms + 50).min(end);
             let nodes = self.nodes.clone();
-            news.extend(self.book.lapse(self.now(), |node| nodes.contains(&&**node)));
+            news.extend(self.latest.lapse(self.now(), |node| nodes.contains(&&**node)));
         }
         news.into_iter().map(|one| (one.node.to_string(), one.health.map(|h| h.stale))).collect()
     }
 
     fn changed(&mut self) -> Vec<String> {
-        self.book.statuses.take_changed().keys().map(ToString::to_string).collect()
+        self.latest.statuses.take_changed().keys().map(ToString::to_string).collect()
     }
 }
 
@@ -105,7 +105,7 @@ fn newest_verdicts_win_whatever_stream_they_come_by() {
             );
         }
     }
-    assert_eq!(rig.book.epoch_of(&"n".into()), 6);
+    assert_eq!(rig.latest.epoch_of(&"n".into()), 6);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn node_that_said_nothing_has_no_health() {
     let mut stream = rig.attach("n");
     assert!(rig.beat(&mut stream).is_none());
     assert!(rig.pass(5000).is_empty());
-    assert_eq!(rig.book.epoch_of(&"n".into()), 0);
+    assert_eq!(rig.latest.epoch_of(&"n".into()), 0);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn agent_that_has_not_probed_yet_renews_nothing_of_its_predecessor() {
     let mut rig = Rig::new();
     let mut old = rig.attach("n");
     rig.hear(&mut old, verdicts(1, 1, &["u"]));
-    rig.book.detach(&old);
+    rig.latest.detach(&old);
     let mut new = rig.attach("n");
     rig.beat(&mut new);
     rig.pass(900);
@@ -190,13 +190,13 @@ fn silent_node_is_forgotten_when_there_is_no_such_node() {
         let mut stream = rig.attach("n");
         rig.hear(&mut stream, verdicts(1, 1, &[]));
         rig.hear(&mut stream, plans(&[("p", 1)], &[]));
-        rig.book.detach(&stream);
+        rig.latest.detach(&stream);
         rig.pass(2000);
         rig.changed();
         let news = rig.pass(2_000_000);
         assert_eq!(news == [("n".into(), None)], forgotten, "{news:?}");
         assert_eq!(rig.changed() == ["p"], forgotten);
-        assert_eq!(rig.book.statuses.of("p").count() == 0, forgotten);
+        assert_eq!(rig.latest.statuses.of("p").count() == 0, forgotten);
     }
 }
 
@@ -211,9 +211,9 @@ fn latest_word_on_a_plan_stands_until_it_is_gone() {
     assert!(rig.changed().is_empty(), "the same again is no news");
     rig.hear(&mut streams[0], plans(&[("p", 3)], &["q"]));
     assert_eq!(rig.changed(), ["p", "q"]);
-    let acked: Vec<_> = rig.book.statuses.of("p").map(|(node, s)| (node.to_string(), s.acked)).collect();
+    let acked: Vec<_> = rig.latest.statuses.of("p").map(|(node, s)| (node.to_string(), s.acked)).collect();
     assert_eq!(acked, [("a".into(), 3), ("b".into(), 2)]);
-    assert_eq!(rig.book.statuses.of("q").count(), 0);
+    assert_eq!(rig.latest.statuses.of("q").count(), 0);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn first_report_of_a_stream_names_all_plans() {
     rig.hear(&mut old, plans(&[("p", 1), ("q", 1)], &[]));
     rig.changed();
     let mut new = rig.attach("n");
-    rig.book.take(&mut new, plans(&[("q", 1)], &[]), true, rig.now()).unwrap();
+    rig.latest.take(&mut new, plans(&[("q", 1)], &[]), true, rig.now()).unwrap();
     assert_eq!(rig.changed(), ["p"]);
     rig.hear(&mut old, plans(&[("p", 9)], &["q"]));
     assert!(rig.changed().is_empty(), "the word of a stream that was replaced does not count");
@@ -237,10 +237,10 @@ fn plans_of_a_node_that_falls_silent_have_news() {
     rig.changed();
     rig.pass(1100);
     assert_eq!(rig.changed(), ["p"]);
-    assert_eq!(rig.book.heard(&"n".into()).map(|(_, reachable)| reachable), Some(false));
+    assert_eq!(rig.latest.heard(&"n".into()).map(|(_, reachable)| reachable), Some(false));
     rig.beat(&mut stream);
     assert_eq!(rig.changed(), ["p"]);
-    assert_eq!(rig.book.heard(&"n".into()).map(|(_, reachable)| reachable), Some(true));
+    assert_eq!(rig.latest.heard(&"n".into()).map(|(_, reachable)| reachable), Some(true));
 }
 
 #[test]
@@ -255,10 +255,10 @@ fn too_much_is_refused_and_changes_nothing() {
     for gone in [vec![], vec!["a", "b"], vec!["p"]] {
         let mut report = Report { verdicts: verdicts(1, 1, &["u"]).verdicts, ..plans(&many, &gone) };
         report.plans.push(plans(&[("p", 1)], &[]).plans.remove(0));
-        let words = rig.book.take(&mut stream, report, false, rig.now()).unwrap_err();
+        let words = rig.latest.take(&mut stream, report, false, rig.now()).unwrap_err();
         assert_eq!(words, "plans: node n has 100001 Plans, 100000 are allowed");
         assert!(rig.changed().is_empty());
-        assert_eq!(rig.book.epoch_of(&"n".into()), 0);
+        assert_eq!(rig.latest.epoch_of(&"n".into()), 0);
     }
     rig.hear(&mut stream, plans(&many, &["p"]));
     assert_eq!(rig.changed().len(), 100_001);
@@ -272,11 +272,11 @@ fn plan_that_the_continuation_of_a_first_report_names_is_not_gone() {
     rig.changed();
     let mut new = rig.attach("n");
     let part = |named: &[(&str, u32)], more| Report { more, ..plans(named, &[]) };
-    rig.book.take(&mut new, part(&[("p", 1)], true), true, rig.now()).unwrap();
+    rig.latest.take(&mut new, part(&[("p", 1)], true), true, rig.now()).unwrap();
     assert!(rig.changed().is_empty(), "more follows");
-    rig.book.take(&mut new, part(&[("q", 1)], false), false, rig.now()).unwrap();
+    rig.latest.take(&mut new, part(&[("q", 1)], false), false, rig.now()).unwrap();
     assert_eq!(rig.changed(), ["r"]);
-    rig.book.take(&mut new, part(&[("s", 1)], false), false, rig.now()).unwrap();
+    rig.latest.take(&mut new, part(&[("s", 1)], false), false, rig.now()).unwrap();
     assert_eq!(rig.changed(), ["s"], "only the first reports name all");
 }
 
@@ -284,10 +284,10 @@ fn plan_that_the_continuation_of_a_first_report_names_is_not_gone() {
 fn streams_of_a_node_are_bounded() {
     let mut rig = Rig::new();
     let streams: Vec<_> = (0..8).map(|_| rig.attach("n")).collect();
-    let words = rig.book.attach("n", rig.now()).unwrap_err();
+    let words = rig.latest.attach("n", rig.now()).unwrap_err();
     assert_eq!(words, "node n has 8 streams already: stop some of its agents");
     rig.attach("other");
-    rig.book.detach(&streams[3]);
+    rig.latest.detach(&streams[3]);
     rig.attach("n");
 }
 
@@ -315,12 +315,12 @@ impl Overload {
             for (i, stream) in self.streams.iter_mut().enumerate() {
                 if (ms + i as u64 * 7).is_multiple_of(between_ms) {
                     let news =
-                        self.rig.book.take(stream, verdicts(1, 1, &[]), false, self.rig.now()).unwrap();
+                        self.rig.latest.take(stream, verdicts(1, 1, &[]), false, self.rig.now()).unwrap();
                     self.flips += usize::from(news.is_some());
                 }
             }
             if ms.is_multiple_of(look_ms) {
-                self.flips += self.rig.book.lapse(self.rig.now(), |_| true).len();
+                self.flips += self.rig.latest.lapse(self.rig.now(), |_| true).len();
             }
         }
     }
@@ -335,9 +335,9 @@ fn hub_that_is_late_itself_makes_no_node_stale_and_is_strict_again_soon() {
     overload.run(2, 500, 650);
     overload.run(60, 2_000, 650);
     assert_eq!(overload.flips, 20);
-    assert!(overload.rig.book.stretch() >= Duration::from_secs(1));
+    assert!(overload.rig.latest.stretch() >= Duration::from_secs(1));
     overload.run(12, 500, 250);
-    assert_eq!((overload.flips, overload.rig.book.stretch()), (20, Duration::ZERO));
+    assert_eq!((overload.flips, overload.rig.latest.stretch()), (20, Duration::ZERO));
     assert_eq!(overload.rig.pass(1_100).len(), 20, "all are silent, and the hub keeps up");
 }
 
@@ -345,7 +345,7 @@ fn hub_that_is_late_itself_makes_no_node_stale_and_is_strict_again_soon() {
 fn stretched_lease_ends_as_soon_as_the_hub_keeps_up() {
     let mut overload = Overload::new(1);
     overload.run(10, 500, 1_000);
-    overload.rig.book.lapse(overload.rig.now(), |_| true);
+    overload.rig.latest.lapse(overload.rig.now(), |_| true);
     let silent_at = overload.rig.now_ms;
     let mut stale = Vec::new();
     while stale.is_empty() {
@@ -359,7 +359,7 @@ fn stretched_lease_ends_as_soon_as_the_hub_keeps_up() {
 fn streams_word_on_plans_counts_when_the_newer_one_has_ended() {
     let mut rig = Rig::new();
     let (mut stays, newer) = (rig.attach("n"), rig.attach("n"));
-    rig.book.detach(&newer);
+    rig.latest.detach(&newer);
     rig.hear(&mut stays, plans(&[("p", 1)], &[]));
     assert_eq!(rig.changed(), ["p"], "the only stream there is says so");
 }
@@ -372,8 +372,8 @@ fn stream_that_was_passed_over_is_asked_to_report_anew_when_its_word_counts_agai
     rig.changed();
     rig.hear(&mut stays, plans(&[("q", 1)], &["p"]));
     assert!(rig.changed().is_empty(), "the newer one's word counts");
-    rig.book.detach(&newer);
-    let words = rig.book.take(&mut stays, Report::default(), false, rig.now()).unwrap_err();
+    rig.latest.detach(&newer);
+    let words = rig.latest.take(&mut stays, Report::default(), false, rig.now()).unwrap_err();
     assert_eq!(words, "node n: a newer stream has reported in the meantime: reconnect and report again");
 }
 
@@ -382,7 +382,7 @@ fn beats_that_were_passed_over_cost_a_stream_nothing() {
     let mut rig = Rig::new();
     let (mut stays, newer) = (rig.attach("n"), rig.attach("n"));
     rig.beat(&mut stays);
-    rig.book.detach(&newer);
+    rig.latest.detach(&newer);
     rig.hear(&mut stays, plans(&[("p", 1)], &[]));
     assert_eq!(rig.changed(), ["p"]);
 }

@@ -1,4 +1,4 @@
-//! The state that the agents of all nodes reported ([`Book`]): their verdicts, the time of each node's last report, and
+//! The state that the agents of all nodes reported ([`LatestReports`]): their verdicts, the time of each node's last report, and
 //! the statuses of their Plans.
 //!
 //! This module is pure: the clock is passed in. Of a node's verdicts, those with the highest (epoch, sequence) win,
@@ -33,9 +33,9 @@ const NODES: usize = 20_000;
 /// Maximum number of streams of one node: an agent, its successor, and leftovers of broken connections.
 const STREAMS: usize = 8;
 
-/// All reported state.
+/// The latest reports of all nodes.
 #[derive(Default)]
-pub struct Book {
+pub struct LatestReports {
     nodes: HashMap<Name, Node>,
     /// The status of each Plan on each node.
     pub statuses: Statuses,
@@ -65,7 +65,7 @@ pub struct Attached {
 }
 
 struct Node {
-    said: Option<Said>,
+    verdicts: Option<NodeVerdicts>,
     /// Time of the last report on any stream.
     heard: Instant,
     silent: bool,
@@ -74,7 +74,8 @@ struct Node {
     due: Instant,
 }
 
-struct Said {
+/// The latest verdicts of a node.
+struct NodeVerdicts {
     epoch: u64,
     sequence: u64,
     unhealthy: Vec<Unhealthy>,
@@ -85,9 +86,9 @@ struct Said {
     stale: bool,
 }
 
-// === impl Book ===
+// === impl LatestReports ===
 
-impl Book {
+impl LatestReports {
     /// Opens a stream with its first report, which was already validated.
     ///
     /// # Errors
@@ -101,7 +102,7 @@ impl Book {
         let due = now + LEASE;
         let entry = self.nodes.entry(name.clone()).or_insert_with(|| {
             self.due.insert((due, name.clone()));
-            Node { said: None, heard: now, silent: false, streams: BTreeSet::new(), due }
+            Node { verdicts: None, heard: now, silent: false, streams: BTreeSet::new(), due }
         });
         if entry.streams.len() >= STREAMS {
             return Err(format!("node {node} has {STREAMS} streams already: stop some of its agents"));
@@ -146,8 +147,9 @@ impl Book {
         }
         stream.passed_over |= speaks && !newest;
         if newest {
-            let said = statuses::Said { plans: report.plans, gone: report.plans_gone, more: report.more };
-            self.statuses.take(&stream.node, said, &mut stream.naming, now)?;
+            let part =
+                statuses::PlanStatuses { plans: report.plans, gone: report.plans_gone, more: report.more };
+            self.statuses.take(&stream.node, part, &mut stream.naming, now)?;
         }
         node.heard = now.max(node.heard);
         if std::mem::replace(&mut node.silent, false) {
@@ -156,9 +158,9 @@ impl Book {
             node.due = now + LEASE;
             self.due.insert((node.due, stream.node.clone()));
         }
-        stream.epoch = report.verdicts.as_ref().map(|said| said.epoch).or(stream.epoch);
+        stream.epoch = report.verdicts.as_ref().map(|verdicts| verdicts.epoch).or(stream.epoch);
         let unknown = report.unknown.unwrap_or_default();
-        let newer = report.verdicts.is_some_and(|said| node.hear(said, unknown, now));
+        let newer = report.verdicts.is_some_and(|verdicts| node.hear(verdicts, unknown, now));
         let fresh = stream.epoch.is_some_and(|epoch| node.renew(epoch, now));
         Ok((newer || fresh)
             .then(|| NodeHealth { health: node.health(&stream.node), node: stream.node.clone() }))
@@ -166,7 +168,7 @@ impl Book {
 
     /// Returns the latest epoch of a node's verdicts, or 0 if none is known.
     pub fn epoch_of(&self, node: &Name) -> u64 {
-        self.nodes.get(node).and_then(|node| node.said.as_ref()).map_or(0, |said| said.epoch)
+        self.nodes.get(node).and_then(|node| node.verdicts.as_ref()).map_or(0, |verdicts| verdicts.epoch)
     }
 
     /// Returns the number of nodes with a valid lease, and of silent nodes.
@@ -228,7 +230,7 @@ impl Book {
         NodeHealth { node: name, health }
     }
 
-    /// Returns when [`Book::lapse`] must be called next.
+    /// Returns when [`LatestReports::lapse`] must be called next.
     pub fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -236,7 +238,7 @@ impl Book {
     fn forget(&mut self, name: &Name, now: Instant) -> Option<NodeHealth> {
         self.statuses.forget(name, now);
         let node = self.nodes.remove(name)?;
-        node.said.map(|_| NodeHealth { node: name.clone(), health: None })
+        node.verdicts.map(|_| NodeHealth { node: name.clone(), health: None })
     }
 }
 
@@ -257,34 +259,37 @@ struct Lapsed {
 
 impl Node {
     /// Applies verdicts if they are newer than the known ones. Returns whether they are.
-    fn hear(&mut self, said: Verdicts, unknown: Unknown, now: Instant) -> bool {
-        let known = self.said.as_ref().map(|known| (known.epoch, known.sequence));
-        if known.is_some_and(|known| known >= (said.epoch, said.sequence)) {
+    fn hear(&mut self, new: Verdicts, unknown: Unknown, now: Instant) -> bool {
+        let known = self.verdicts.as_ref().map(|known| (known.epoch, known.sequence));
+        if known.is_some_and(|known| known >= (new.epoch, new.sequence)) {
             return false;
         }
-        let mut unhealthy = said.unhealthy;
+        let mut unhealthy = new.unhealthy;
         // A restarted agent doesn't know its earlier results. For checks that it lists as unknown, the last known
         // result is kept.
         let listed: HashSet<_> = unknown.checks.iter().map(|c| (&*c.uid, c.port, &*c.http_path)).collect();
         let is_unknown =
             |one: &Unhealthy| unknown.more || listed.contains(&(&*one.uid, one.port, &*one.http_path));
-        let before = self.said.take().into_iter().flat_map(|before| before.unhealthy);
+        let before = self.verdicts.take().into_iter().flat_map(|before| before.unhealthy);
         unhealthy.extend(before.filter(is_unknown));
         // The sort is stable: new entries come before kept ones.
         unhealthy.sort_by_key(key);
         unhealthy.dedup_by_key(|one| key(one));
         unhealthy.truncate(2 * bounds::UNHEALTHY);
-        let (epoch, sequence) = (said.epoch, said.sequence);
-        self.said = Some(Said { epoch, sequence, unhealthy, unknown, renewed: now, stale: false });
+        let (epoch, sequence) = (new.epoch, new.sequence);
+        self.verdicts =
+            Some(NodeVerdicts { epoch, sequence, unhealthy, unknown, renewed: now, stale: false });
         true
     }
 
     /// Renews the verdicts of `epoch`. Returns whether that ends a staleness. An agent whose successor has already
     /// reported renews nothing.
     fn renew(&mut self, epoch: u64, now: Instant) -> bool {
-        let Some(said) = self.said.as_mut().filter(|said| said.epoch == epoch) else { return false };
-        said.renewed = now.max(said.renewed);
-        std::mem::replace(&mut said.stale, false)
+        let Some(verdicts) = self.verdicts.as_mut().filter(|verdicts| verdicts.epoch == epoch) else {
+            return false;
+        };
+        verdicts.renewed = now.max(verdicts.renewed);
+        std::mem::replace(&mut verdicts.stale, false)
     }
 
     fn lapse(&mut self, now: Instant, patience: Patience) -> Lapsed {
@@ -292,9 +297,10 @@ impl Node {
         let end = |since: Instant| deaf_until.map_or(since, |deaf| since.max(deaf)) + LEASE + stretch;
         let over = |since: Instant| end(since) <= now;
         let silent = over(self.heard) && !std::mem::replace(&mut self.silent, over(self.heard));
-        let said = self.said.as_mut();
-        let renewed = said.as_ref().map(|said| said.renewed);
-        let stale = said.is_some_and(|said| over(said.renewed) && !std::mem::replace(&mut said.stale, true));
+        let verdicts = self.verdicts.as_mut();
+        let renewed = verdicts.as_ref().map(|verdicts| verdicts.renewed);
+        let stale = verdicts
+            .is_some_and(|verdicts| over(verdicts.renewed) && !std::mem::replace(&mut verdicts.stale, true));
         // Parts that have expired need no further check until the node is forgotten.
         let ends = [Some(self.heard), renewed].into_iter().flatten().map(end).filter(|end| *end > now);
         let due = ends.min();
@@ -305,15 +311,15 @@ impl Node {
     }
 
     fn health(&self, node: &Name) -> Option<Health> {
-        let said = self.said.as_ref()?;
+        let verdicts = self.verdicts.as_ref()?;
         Some(Health {
             node: node.to_string(),
-            epoch: said.epoch,
-            sequence: said.sequence,
-            unhealthy: said.unhealthy.clone(),
-            stale: said.stale,
-            unknown: said.unknown.checks.clone(),
-            more_unknown: said.unknown.more,
+            epoch: verdicts.epoch,
+            sequence: verdicts.sequence,
+            unhealthy: verdicts.unhealthy.clone(),
+            stale: verdicts.stale,
+            unknown: verdicts.unknown.checks.clone(),
+            more_unknown: verdicts.unknown.more,
         })
     }
 }
