@@ -1,11 +1,11 @@
-//! The conditions that depend on an object alone: `Accepted` and `ResolvedRefs`. Entry point: [`said`].
+//! The conditions that depend on an object alone: `Accepted` and `ResolvedRefs`. Entry point: [`of`].
 
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 
 use crate::verdict::{Refs, Verdict};
 
 /// Returns the conditions for a verdict.
-pub fn said(verdict: &Verdict) -> Vec<conditions::Verdict> {
+pub fn of(verdict: &Verdict) -> Vec<conditions::Verdict> {
     let say = |type_, status, reason, message| conditions::Verdict {
         type_,
         status,

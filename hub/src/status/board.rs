@@ -13,7 +13,7 @@ use portreeve_api::refs::ObjectRef;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::contributions::Contributions;
-use super::{PATIENCE, Said};
+use super::{ObjectStatus, PATIENCE};
 
 /// How long the first write for a version waits for the proxies' answers.
 pub const FIRST: Duration = Duration::from_millis(300);
@@ -38,9 +38,9 @@ pub struct Board {
 
 struct Entry {
     /// The intended status.
-    said: Said,
+    intended: ObjectStatus,
     /// The status last written. `None` if it is not known.
-    written: Option<Said>,
+    written: Option<ObjectStatus>,
     /// The generation of the object and the version of its Plan to which `since` applies.
     version: (i64, Option<u64>),
     /// When that version was first seen.
@@ -53,7 +53,8 @@ struct Entry {
 impl Board {
     /// Returns how long this version of an object has been known. For a new version the time starts now.
     pub fn waited(&mut self, key: &ObjectRef, version: (i64, Option<u64>), now: Instant) -> Duration {
-        let fresh = || Entry { said: Said::default(), written: None, version, since: now, due: None };
+        let fresh =
+            || Entry { intended: ObjectStatus::default(), written: None, version, since: now, due: None };
         let entry = self.entries.entry(key.clone()).or_insert_with(fresh);
         if entry.version != version {
             (entry.version, entry.since) = (version, now);
@@ -62,8 +63,8 @@ impl Board {
     }
 
     /// Sets the intended status. [`Board::waited`] must have been called before for this object.
-    pub fn say(&mut self, key: &ObjectRef, said: Said, now: Instant) {
-        self.put(key, Said { parts: self.contributions.of(key), ..said }, now);
+    pub fn set(&mut self, key: &ObjectRef, status: ObjectStatus, now: Instant) {
+        self.put(key, ObjectStatus { parts: self.contributions.of(key), ..status }, now);
     }
 
     /// Replaces everything that the object `by` contributes to statuses: for each object the conditions.
@@ -81,13 +82,13 @@ impl Board {
     /// Updates the parts of a status that other objects contribute.
     fn compose(&mut self, about: &ObjectRef, now: Instant) {
         let Some(entry) = self.entries.get(about) else { return };
-        let said = Said { parts: self.contributions.of(about), ..entry.said.clone() };
-        self.put(about, said, now);
+        let status = ObjectStatus { parts: self.contributions.of(about), ..entry.intended.clone() };
+        self.put(about, status, now);
     }
 
-    fn put(&mut self, key: &ObjectRef, said: Said, now: Instant) {
+    fn put(&mut self, key: &ObjectRef, status: ObjectStatus, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.said = said;
+        entry.intended = status;
         let due = entry.when(key, now);
         // A scheduled write is never postponed, but a complete answer may bring it forward.
         let due = match (entry.due, due) {
@@ -110,9 +111,9 @@ impl Board {
     }
 
     /// Records that the status was written, or was already in place.
-    pub fn written(&mut self, key: &ObjectRef, said: Said, now: Instant) {
+    pub fn written(&mut self, key: &ObjectRef, status: ObjectStatus, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.written = Some(said);
+        entry.written = Some(status);
         let due = entry.when(key, now);
         self.set_due(key, due);
     }
@@ -141,13 +142,13 @@ impl Board {
     }
 
     /// Takes the objects that are due, at most `most`.
-    pub fn take(&mut self, most: usize, now: Instant) -> Vec<(ObjectRef, Said)> {
+    pub fn take(&mut self, most: usize, now: Instant) -> Vec<(ObjectRef, ObjectStatus)> {
         let mut taken = Vec::new();
         while taken.len() < most
             && let Some((_, key)) = self.due.first().filter(|(at, _)| *at <= now).cloned()
         {
             self.set_due(&key, None);
-            taken.extend(self.entries.get(&key).map(|entry| (key, entry.said.clone())));
+            taken.extend(self.entries.get(&key).map(|entry| (key, entry.intended.clone())));
         }
         taken
     }
@@ -172,15 +173,15 @@ impl Board {
 
 impl Entry {
     fn when(&self, key: &ObjectRef, now: Instant) -> Option<Instant> {
-        let first = if self.said.pending { (self.since + FIRST).max(now) } else { now };
+        let first = if self.intended.pending { (self.since + FIRST).max(now) } else { now };
         let Some(written) = &self.written else { return Some(first) };
-        if *written == self.said {
+        if *written == self.intended {
             return None;
         }
-        if generation(written) != generation(&self.said) {
+        if generation(written) != generation(&self.intended) {
             return Some(first);
         }
-        Some(match (written.pending, self.said.pending) {
+        Some(match (written.pending, self.intended.pending) {
             // All proxies have answered now.
             (true, false) => now,
             (true, true) => now + PROGRESS,
@@ -192,14 +193,14 @@ impl Entry {
 }
 
 /// Returns whether the conditions in the API server differ from the written ones.
-fn differs(written: &Said, stands: &[Condition]) -> bool {
+fn differs(written: &ObjectStatus, stands: &[Condition]) -> bool {
     let mut stands = stands.to_vec();
     let set = |one: &conditions::Verdict| conditions::set(&mut stands, one.clone(), Timestamp::UNIX_EPOCH);
     written.conditions.iter().map(set).fold(false, |any, one| any | one)
 }
 
-fn generation(said: &Said) -> Option<i64> {
-    said.conditions.iter().filter_map(|one| one.generation).max()
+fn generation(status: &ObjectStatus) -> Option<i64> {
+    status.conditions.iter().filter_map(|one| one.generation).max()
 }
 
 /// Returns a delay that is constant for each object and evenly distributed over all objects.

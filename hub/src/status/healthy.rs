@@ -3,16 +3,20 @@
 use portreeve_api::conditions::{ConditionType, Reason, Status, Verdict};
 use portreeve_api::report::PlanStatus;
 
-use super::word::Word;
+use super::plan_report::PlanReport;
 use crate::subject::Served;
 
 /// Returns the condition. `None` while no node has reported on this version. `unresolved` is the reason for the lack of
 /// endpoints, if it is known.
-pub(super) fn healthy(served: &Served, words: &[Word], unresolved: Option<String>) -> Option<Verdict> {
+pub(super) fn healthy(
+    served: &Served,
+    reports: &[PlanReport],
+    unresolved: Option<String>,
+) -> Option<Verdict> {
     // A proxy that lost the ports of all its listeners uses no endpoints, so its report says nothing about them.
     let knows = |w: &PlanStatus| w.wanted > 0 && (w.endpoints > 0 || w.conflicts.is_empty());
-    let told = words.iter().filter(|w| w.status.version == served.version && knows(&w.status));
-    let worst = told.reduce(|one, other| if better(&one.status, &other.status) { other } else { one })?;
+    let current = reports.iter().filter(|w| w.status.version == served.version && knows(&w.status));
+    let worst = current.reduce(|one, other| if better(&one.status, &other.status) { other } else { one })?;
     let PlanStatus { endpoints, healthy, unchecked, .. } = *worst.status;
     let unchecked_too =
         if unchecked == 0 { String::new() } else { format!(", {unchecked} of them unchecked") };

@@ -1,14 +1,14 @@
 //! The conditions that depend on an object's proxies: `Programmed` and `Healthy`, derived from the reports of the agents of
-//! all its nodes. Pure; the clock is passed in. Entry points: [`Subject::said`], and [`Board`] for the time of the write.
+//! all its nodes. Pure; the clock is passed in. Entry points: [`Subject::status`], and [`Board`] for the time of the write.
 
 mod board;
 mod contributions;
 mod healthy;
+mod plan_report;
 mod programmed;
 mod running;
 #[cfg(test)]
 mod tests;
-mod word;
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::subject::{Of, Subject};
 
 pub use board::Board;
 pub use contributions::Parts;
-pub use word::{PATIENCE, Word};
+pub use plan_report::{PATIENCE, PlanReport};
 
 /// The intended status of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct ObjectStatus {
     /// The conditions.
     pub conditions: Vec<conditions::Verdict>,
     /// Whether proxies have yet to answer, so that another report is certain.
@@ -37,36 +37,36 @@ pub struct Said {
 
 impl Subject {
     /// Returns all conditions. `waited` is the time since the present version or set of nodes came into effect.
-    pub fn said(&self, words: &[Word], waited: Duration) -> Said {
-        let mut conditions = crate::conditions::said(&self.verdict);
+    pub fn status(&self, reports: &[PlanReport], waited: Duration) -> ObjectStatus {
+        let mut conditions = crate::conditions::of(&self.verdict);
         if self.of == Of::Part {
-            return Said { conditions, ..Said::default() };
+            return ObjectStatus { conditions, ..ObjectStatus::default() };
         }
         let Some(served) = &self.served else {
             conditions.push(programmed::nothing_served(&self.verdict));
-            return Said { conditions, ..Said::default() };
+            return ObjectStatus { conditions, ..ObjectStatus::default() };
         };
         if self.of == Of::NodeProxy {
             conditions.retain(|one| one.type_ != ConditionType::ResolvedRefs);
-            let (runs, ready) = running::running(served, words, waited);
+            let (runs, ready) = running::running(served, reports, waited);
             let pending = runs.reason == Reason::Pending;
             conditions.push(runs);
             let nodes = Some((served.nodes.len(), ready));
-            return Said { conditions, pending, nodes, ..Said::default() };
+            return ObjectStatus { conditions, pending, nodes, ..ObjectStatus::default() };
         }
-        let programmed = programmed::programmed(served, words, waited);
+        let programmed = programmed::programmed(served, reports, waited);
         let pending = programmed.reason == Reason::Pending;
         let unresolved = conditions.iter().find(|one| one.type_ == ConditionType::ResolvedRefs);
         let unresolved = unresolved.filter(|one| one.status == Status::False).map(|one| one.message.clone());
         conditions.push(programmed);
-        conditions.extend(healthy::healthy(served, words, unresolved));
-        Said { conditions, pending, ..Said::default() }
+        conditions.extend(healthy::healthy(served, reports, unresolved));
+        ObjectStatus { conditions, pending, ..ObjectStatus::default() }
     }
 }
 
-// === impl Said ===
+// === impl ObjectStatus ===
 
-impl Said {
+impl ObjectStatus {
     /// Returns the generation that all proxies have confirmed. `None` if they have not confirmed one.
     pub fn programmed(&self) -> Option<i64> {
         let found = self.conditions.iter().find(|one| one.type_ == ConditionType::Programmed)?;
@@ -75,6 +75,6 @@ impl Said {
 }
 
 /// Returns whether proxies that can be waited for still run parts of a withdrawn Plan.
-pub fn lingers(words: &[Word]) -> bool {
-    words.iter().any(|word| word.reachable && word.status.wanted > word.status.unreachable)
+pub fn lingers(reports: &[PlanReport]) -> bool {
+    reports.iter().any(|report| report.reachable && report.status.wanted > report.status.unreachable)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 
-use super::word::{PATIENCE, Word};
+use super::plan_report::{PATIENCE, PlanReport};
 use crate::index::Name;
 use crate::subject::Served;
 
@@ -25,13 +25,13 @@ struct Tally {
 }
 
 /// Returns the condition of a Plan that is served.
-pub(super) fn programmed(served: &Served, words: &[Word], waited: Duration) -> Verdict {
+pub(super) fn programmed(served: &Served, reports: &[PlanReport], waited: Duration) -> Verdict {
     let mut tally = Tally::default();
-    for word in words {
-        tally.hear(word, served, waited);
+    for report in reports {
+        tally.hear(report, served, waited);
     }
     for node in &served.nodes {
-        if !words.iter().any(|word| word.node == *node) {
+        if !reports.iter().any(|report| report.node == *node) {
             tally.miss(node, waited);
         }
     }
@@ -64,17 +64,17 @@ fn condition(reason: Reason, message: String, generation: i64) -> Verdict {
 
 impl Tally {
     /// Counts a node's report. A report on another version only tells how many proxies have to confirm this one.
-    fn hear(&mut self, word: &Word, served: &Served, waited: Duration) {
-        let status = &word.status;
+    fn hear(&mut self, report: &PlanReport, served: &Served, waited: Duration) {
+        let status = &report.status;
         self.without_proxy += status.without_proxy;
         if status.version != served.version {
-            if word.reachable || waited < PATIENCE {
+            if report.reachable || waited < PATIENCE {
                 self.wanted += status.wanted;
-                self.silent += u32::from(status.wanted > 0 || served.nodes.contains(&word.node));
-            } else if served.nodes.contains(&word.node) {
+                self.silent += u32::from(status.wanted > 0 || served.nodes.contains(&report.node));
+            } else if served.nodes.contains(&report.node) {
                 self.wanted += status.wanted.max(1);
                 self.unreachable += status.wanted.max(1);
-                self.lost.push(word.node.to_string());
+                self.lost.push(report.node.to_string());
             }
             return;
         }
@@ -83,13 +83,13 @@ impl Tally {
         self.nacked += status.nacked;
         self.unreachable += status.unreachable;
         if status.unreachable > 0 {
-            self.lost.push(word.node.to_string());
+            self.lost.push(report.node.to_string());
         }
         if status.nacked > 0 && self.refusal.is_none() {
-            self.refusal = Some(format!("node {}: {}", word.node, status.refusal));
+            self.refusal = Some(format!("node {}: {}", report.node, status.refusal));
         }
         if let (Some(lost), None) = (status.conflicts.first(), &self.conflict) {
-            self.conflict = Some(format!("node {}: {lost}", word.node));
+            self.conflict = Some(format!("node {}: {lost}", report.node));
         }
     }
 

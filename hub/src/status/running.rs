@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 
-use super::word::{PATIENCE, Word};
+use super::plan_report::{PATIENCE, PlanReport};
 use crate::subject::Served;
 
 /// Returns the condition, and the number of nodes on which the NodeProxy runs.
-pub(super) fn running(served: &Served, words: &[Word], waited: Duration) -> (Verdict, usize) {
+pub(super) fn running(served: &Served, reports: &[PlanReport], waited: Duration) -> (Verdict, usize) {
     let (mut ready, mut away, mut failing) = (0, Vec::new(), Vec::new());
     let nodes = served.nodes.len();
     for node in &served.nodes {
-        let word = words.iter().find(|word| word.node == *node && word.status.version == served.version);
-        match word {
-            Some(word) if word.status.acked > 0 => ready += 1,
-            Some(word) if word.status.nacked > 0 => {
-                failing.push(format!("node {node}: {}", word.status.refusal))
+        let report =
+            reports.iter().find(|report| report.node == *node && report.status.version == served.version);
+        match report {
+            Some(report) if report.status.acked > 0 => ready += 1,
+            Some(report) if report.status.nacked > 0 => {
+                failing.push(format!("node {node}: {}", report.status.refusal))
             }
-            Some(word) if word.reachable => {}
+            Some(report) if report.reachable => {}
             _ if waited < PATIENCE => {}
             _ => away.push(node.to_string()),
         }

@@ -36,7 +36,7 @@ fn mk_subject(nodes: &[&str]) -> Subject {
 }
 
 /// A word on the present version: wanted, acked, refused, unreachable.
-fn word(node: &str, [wanted, acked, nacked, unreachable]: [u32; 4]) -> Word {
+fn word(node: &str, [wanted, acked, nacked, unreachable]: [u32; 4]) -> PlanReport {
     let refusal = if nacked > 0 { "nodeproxy/gw, listener A/ns/o/l: no".into() } else { String::new() };
     let status = PlanStatus {
         plan: "A/ns/o".into(),
@@ -48,19 +48,19 @@ fn word(node: &str, [wanted, acked, nacked, unreachable]: [u32; 4]) -> Word {
         refusal,
         ..PlanStatus::default()
     };
-    Word { node: node.into(), status: Arc::new(status), reachable: true }
+    PlanReport { node: node.into(), status: Arc::new(status), reachable: true }
 }
 
-fn with(mut word: Word, change: impl FnOnce(&mut PlanStatus)) -> Word {
+fn with(mut word: PlanReport, change: impl FnOnce(&mut PlanStatus)) -> PlanReport {
     change(Arc::make_mut(&mut word.status));
     word
 }
 
-fn unheard(word: Word) -> Word {
-    Word { reachable: false, ..word }
+fn unheard(word: PlanReport) -> PlanReport {
+    PlanReport { reachable: false, ..word }
 }
 
-fn condition(said: &Said, type_: ConditionType) -> &Condition {
+fn condition(said: &ObjectStatus, type_: ConditionType) -> &Condition {
     said.conditions.iter().find(|one| one.type_ == type_).unwrap()
 }
 
@@ -68,14 +68,14 @@ fn condition(said: &Said, type_: ConditionType) -> &Condition {
 fn node_proxies_that_leave_its_namespace_out_are_named_where_nothing_serves_an_object() {
     let mut subject = mk_subject(&[]);
     subject.served.as_mut().unwrap().closed = vec!["gw".into(), "other".into()];
-    let programmed = condition(&subject.said(&[], PATIENCE), ConditionType::Programmed).clone();
+    let programmed = condition(&subject.status(&[], PATIENCE), ConditionType::Programmed).clone();
     assert_eq!(programmed.reason, Reason::NoProxy);
     assert!(
         programmed.message.contains("matches NodeProxy gw, other, whose allowedNamespaces"),
         "{programmed:?}"
     );
     assert!(programmed.message.ends_with("or the labels of the namespace"), "{programmed:?}");
-    let served = subject.said(&[word("a", [1, 1, 0, 0])], PATIENCE);
+    let served = subject.status(&[word("a", [1, 1, 0, 0])], PATIENCE);
     assert_eq!(
         condition(&served, ConditionType::Programmed).reason,
         Reason::Programmed,
@@ -91,7 +91,7 @@ fn programmed_is_true_only_when_every_wanted_proxy_of_every_node_acked_this_vers
     let soon = Duration::from_millis(10);
     let late = PATIENCE;
     // (nodes, words, waited, reason, part of the message)
-    type Row = (&'static [&'static str], Vec<Word>, Duration, Reason, &'static str);
+    type Row = (&'static [&'static str], Vec<PlanReport>, Duration, Reason, &'static str);
     let table: Vec<Row> = vec![
         (
             &["a", "b"],
@@ -135,7 +135,7 @@ fn programmed_is_true_only_when_every_wanted_proxy_of_every_node_acked_this_vers
         (&[], vec![unheard(old(word("gone", [1, 1, 0, 0])))], late, Reason::NoProxy, ""),
     ];
     for (row, (nodes, words, waited, reason, part)) in table.into_iter().enumerate() {
-        let said = mk_subject(nodes).said(&words, waited);
+        let said = mk_subject(nodes).status(&words, waited);
         let found = condition(&said, ConditionType::Programmed);
         assert_eq!((found.reason, found.generation), (reason, Some(3)), "row {row}: {found:?}");
         assert!(found.message.contains(part), "row {row}: {}", found.message);
@@ -165,14 +165,14 @@ fn healthy_is_as_the_node_sees_it_that_sees_the_fewest() {
         (vec![seen("a", 0, 0, 0)], Reason::NoEndpoints, false, "no endpoint"),
     ];
     for (row, (words, reason, holds, part)) in table.into_iter().enumerate() {
-        let said = mk_subject(&["a", "b"]).said(&words, Duration::ZERO);
+        let said = mk_subject(&["a", "b"]).status(&words, Duration::ZERO);
         let found = condition(&said, ConditionType::Healthy);
         assert_eq!((found.reason, found.status == Status::True), (reason, holds), "row {row}: {found:?}");
         assert!(found.message.contains(part), "row {row}: {}", found.message);
     }
     assert!(
         mk_subject(&["a"])
-            .said(&[], Duration::ZERO)
+            .status(&[], Duration::ZERO)
             .conditions
             .iter()
             .all(|c| c.type_ != ConditionType::Healthy)
@@ -185,11 +185,11 @@ fn object_of_which_nothing_is_served_says_so_and_one_with_an_earlier_version_spe
     subject.verdict.generation = 4;
     subject.verdict.rejection =
         Some(crate::object::Rejection { reason: Reason::Invalid, message: "bad".into() });
-    let said = subject.said(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
+    let said = subject.status(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
     let found = condition(&said, ConditionType::Programmed);
     assert_eq!((found.reason, found.generation), (Reason::Programmed, Some(3)));
     subject.served = None;
-    let said = subject.said(&[], Duration::ZERO);
+    let said = subject.status(&[], Duration::ZERO);
     let found = condition(&said, ConditionType::Programmed);
     assert_eq!((found.reason, found.generation, said.pending), (Reason::Invalid, Some(4), false));
     assert!(found.message.ends_with(": bad"), "{}", found.message);
@@ -201,12 +201,12 @@ fn lack_of_endpoints_is_told_with_its_cause_and_not_of_listeners_that_lost_their
     subject.verdict.refs = Refs::Empty("app=wroker".into());
     let mut empty = word("a", [1, 1, 0, 0]);
     Arc::make_mut(&mut empty.status).endpoints = 0;
-    let said = subject.said(std::slice::from_ref(&empty), Duration::ZERO);
+    let said = subject.status(std::slice::from_ref(&empty), Duration::ZERO);
     let found = condition(&said, ConditionType::Healthy);
     assert_eq!(found.reason, Reason::NoEndpoints);
     assert!(found.message.contains("app=wroker"), "{}", found.message);
     Arc::make_mut(&mut empty.status).conflicts.push("listener l: taken".into());
-    let said = subject.said(&[empty], Duration::ZERO);
+    let said = subject.status(&[empty], Duration::ZERO);
     assert!(said.conditions.iter().all(|c| c.type_ != ConditionType::Healthy));
 }
 
@@ -241,7 +241,7 @@ fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
         (vec![word("a", runs), word("b", runs), word("c", fails)], 0, Reason::Programmed, 2, "2 of 2"),
     ];
     for (words, waited, reason, ready, message) in cases {
-        let said = subject.said(&words, Duration::from_secs(waited));
+        let said = subject.status(&words, Duration::from_secs(waited));
         let found = condition(&said, ConditionType::Programmed);
         assert_eq!((found.reason, said.nodes), (reason, Some((2, ready))), "{found:?}");
         assert!(found.message.contains(message), "{}", found.message);
@@ -250,7 +250,7 @@ fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
     }
     let nowhere = Subject { of: Of::NodeProxy, ..mk_subject(&[]) };
     assert_eq!(
-        condition(&nowhere.said(&[], Duration::ZERO), ConditionType::Programmed).reason,
+        condition(&nowhere.status(&[], Duration::ZERO), ConditionType::Programmed).reason,
         Reason::NoNode
     );
 }
@@ -278,10 +278,10 @@ impl Desk {
     }
 
     /// This is to stand there, of the first version.
-    fn say(&mut self, ms: u64, words: &[Word]) {
+    fn say(&mut self, ms: u64, words: &[PlanReport]) {
         let now = self.at(ms);
         let waited = self.board.waited(&self.key, (3, Some(VERSION)), now);
-        self.board.say(&self.key, mk_subject(&["a"]).said(words, waited), now);
+        self.board.set(&self.key, mk_subject(&["a"]).status(words, waited), now);
     }
 
     /// What is due is written; answers with its reason.
@@ -333,7 +333,7 @@ fn later_changes_are_spread_and_those_that_pass_are_not_written() {
 fn overwritten_conditions_are_restored() {
     let mut desk = Desk::new();
     desk.say(0, &[word("a", [1, 1, 0, 0])]);
-    let said = mk_subject(&["a"]).said(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
+    let said = mk_subject(&["a"]).status(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
     let mut stands = Vec::new();
     for one in said.conditions {
         conditions::set(&mut stands, one, Timestamp::UNIX_EPOCH);
@@ -361,7 +361,7 @@ fn what_failed_is_tried_again_and_what_is_gone_is_not() {
 fn object_that_others_look_up_is_not_said_to_run_anywhere() {
     let part = Subject { of: Of::Part, served: None, ..mk_subject(&[]) };
     let types: Vec<ConditionType> =
-        part.said(&[], Duration::ZERO).conditions.iter().map(|one| one.type_).collect();
+        part.status(&[], Duration::ZERO).conditions.iter().map(|one| one.type_).collect();
     assert_eq!(types, [ConditionType::Accepted, ConditionType::ResolvedRefs]);
 }
 

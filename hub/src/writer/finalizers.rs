@@ -29,7 +29,7 @@ impl Writer {
         }
         let departing = self.feed.take_departing().into_iter();
         let (waiting, ready): (Vec<_>, Vec<_>) =
-            departing.partition(|(key, _)| lingers(&self.words(&key.to_string())));
+            departing.partition(|(key, _)| lingers(&self.reports(&key.to_string())));
         waiting.into_iter().for_each(|(key, departing)| self.feed.keep_departing(key, departing));
         let mut ready = ready;
         let later = ready.split_off(ready.len().min(BATCH));

@@ -25,7 +25,7 @@ use crate::lease::{DURATION, Election, HOLD, by};
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::row::Row;
-use crate::status::{Board, Said, Word};
+use crate::status::{Board, ObjectStatus, PlanReport};
 use crate::subject::Of;
 use crate::subresource::{self, Statusless};
 
@@ -208,25 +208,27 @@ impl Writer {
         };
         let parts = subject.told.iter().map(|told| (told.about.clone(), told.part.clone()));
         self.board.contribute(key, parts.collect(), now);
-        let words = subject.served.as_ref().map(|served| self.words(&served.plan)).unwrap_or_default();
+        let reports = subject.served.as_ref().map(|served| self.reports(&served.plan)).unwrap_or_default();
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
-        let said = subject.said(&words, waited);
-        if let Some(generation) = said.programmed().filter(|_| subject.of == Of::Plan) {
+        let status = subject.status(&reports, waited);
+        if let Some(generation) = status.programmed().filter(|_| subject.of == Of::Plan) {
             self.feed.course(|course| course.programmed(key, generation, at));
             let leads = *self.leads.borrow();
             self.feed.tracer().inspect(|tracer| tracer.programmed(key, generation, at, leads));
         }
-        match said.pending {
+        match status.pending {
             true => self.pending.insert(key.clone()),
             false => self.pending.remove(key),
         };
-        self.board.say(key, said, now);
+        self.board.set(key, status, now);
     }
 
-    fn words(&self, plan: &str) -> Vec<Word> {
-        let said = self.desk.statuses_of(plan).into_iter();
-        said.map(|one| Word { node: one.node, status: one.status, reachable: one.reachable }).collect()
+    fn reports(&self, plan: &str) -> Vec<PlanReport> {
+        let statuses = self.desk.statuses_of(plan).into_iter();
+        statuses
+            .map(|one| PlanReport { node: one.node, status: one.status, reachable: one.reachable })
+            .collect()
     }
 
     /// Writes a batch of objects that are due.
@@ -234,20 +236,20 @@ impl Writer {
         let due = self.board.take(BATCH, Instant::now());
         let young = self.started.elapsed() < UNHEARD;
         let this = &*self;
-        let batch = stream::iter(due).map(|(key, said)| async move {
-            let outcome = by(this.until, this.write(&key, &said, young)).await;
-            (key, said, outcome)
+        let batch = stream::iter(due).map(|(key, status)| async move {
+            let outcome = by(this.until, this.write(&key, &status, young)).await;
+            (key, status, outcome)
         });
         let written: Vec<_> = pin!(batch.buffer_unordered(AT_ONCE)).collect().await;
         let now = Instant::now();
-        for (key, said, outcome) in written {
+        for (key, status, outcome) in written {
             match outcome {
-                Ok(Outcome::Stands) => self.board.written(&key, said, now),
+                Ok(Outcome::Stands) => self.board.written(&key, status, now),
                 Ok(Outcome::Passed) => {}
                 Ok(Outcome::Early) => self.board.failed(&key, now),
                 Ok(Outcome::Told(conditions)) => {
                     self.statusless.tell(&key, conditions);
-                    self.board.written(&key, said, now);
+                    self.board.written(&key, status, now);
                 }
                 Ok(Outcome::NoStatus(row)) => {
                     self.statusless.add(row.kind, &(row.resource)(), now);
@@ -262,7 +264,7 @@ impl Writer {
         }
     }
 
-    async fn write(&self, key: &ObjectRef, said: &Said, young: bool) -> kube::Result<Outcome> {
+    async fn write(&self, key: &ObjectRef, status: &ObjectStatus, young: bool) -> kube::Result<Outcome> {
         let (Some(subject), Some(row)) = (self.feed.subject(key), kinds::row(key.kind)) else {
             return Ok(Outcome::Passed);
         };
@@ -276,12 +278,12 @@ impl Writer {
         }
         let told = self.statusless.told(key);
         let before = told.clone().unwrap_or_else(|| object.conditions());
-        if young && is_unheard(said) && is_programmed(&before, verdict.generation) {
+        if young && is_unheard(status) && is_programmed(&before, verdict.generation) {
             return Ok(Outcome::Early);
         }
         let (mut after, now) = (before.clone(), Timestamp::now());
         let mut differs = false;
-        for condition in &said.conditions {
+        for condition in &status.conditions {
             differs |= conditions::set(&mut after, condition.clone(), now);
         }
         if !differs {
@@ -297,7 +299,7 @@ impl Writer {
             "metadata": {"uid": verdict.uid},
             "status": {"conditions": after},
         });
-        if let Some((nodes, ready)) = said.nodes {
+        if let Some((nodes, ready)) = status.nodes {
             (patch["status"]["nodes"], patch["status"]["ready"]) = (nodes.into(), ready.into());
         }
         let params = PatchParams::apply(MANAGER).force();
@@ -355,7 +357,7 @@ fn is_programmed(stands: &[Condition], generation: i64) -> bool {
 }
 
 /// Returns whether the conditions result from missing reports.
-fn is_unheard(said: &Said) -> bool {
-    let mut programmed = said.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
+fn is_unheard(status: &ObjectStatus) -> bool {
+    let mut programmed = status.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
     programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable))
 }

@@ -7,7 +7,7 @@ use crate::services::{Names, Services, Target, Wanted};
 /// Leads an object's endpoints, see [`Services::lead`]. Returns what leads nowhere, each with its field.
 pub(super) fn route(services: &Services<'_>, object: &mut VirtualService, names: &mut Names) -> Vec<String> {
     let namespace = object.metadata.namespace.clone().unwrap_or_else(|| "default".into());
-    let mut told = Vec::new();
+    let mut problems = Vec::new();
     for (i, listener) in object.spec.listeners.iter_mut().enumerate() {
         let Some((protocol, cluster)) = cluster_of(listener) else { continue };
         let field = format!("spec.listeners[{i}].{}.cluster.endpoints", protocol.to_ascii_lowercase());
@@ -17,7 +17,7 @@ pub(super) fn route(services: &Services<'_>, object: &mut VirtualService, names:
             let (port, health_port) = (endpoint.port, endpoint.health_check_port);
             let wanted = Wanted { namespace: &namespace, host: &host, port, health_port, protocol };
             let (targets, wrong) = services.lead(&wanted, names);
-            told.extend(wrong.into_iter().map(|wrong| format!("{field}[{k}].{wrong}")));
+            problems.extend(wrong.into_iter().map(|wrong| format!("{field}[{k}].{wrong}")));
             match targets {
                 Some(targets) => endpoints.extend(targets.into_iter().map(|target| at(&endpoint, target))),
                 None => endpoints.push(endpoint),
@@ -25,7 +25,7 @@ pub(super) fn route(services: &Services<'_>, object: &mut VirtualService, names:
         }
         cluster.endpoints = endpoints;
     }
-    told
+    problems
 }
 
 fn cluster_of(listener: &mut Listener) -> Option<(&'static str, &mut Cluster)> {

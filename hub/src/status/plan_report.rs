@@ -1,4 +1,4 @@
-//! One node's report on a Plan ([`Word`]), and how long a missing report is tolerated ([`PATIENCE`]).
+//! One node's report on a Plan ([`PlanReport`]), and how long a missing report is tolerated ([`PATIENCE`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A node's latest report on a Plan.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Word {
+pub struct PlanReport {
     /// The node.
     pub node: Name,
     /// The content of the report.
