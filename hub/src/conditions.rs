@@ -21,10 +21,18 @@ pub fn of(verdict: &Verdict) -> Vec<conditions::Verdict> {
     let reason = verdict.warnings.first().map_or(Reason::Accepted, |(reason, _)| *reason);
     let remarks: Vec<&str> = verdict.warnings.iter().map(|(_, text)| text.as_str()).collect();
     let accepted = say(ConditionType::Accepted, Status::True, reason, remarks.join("; "));
+    if !verdict.missing.is_empty() {
+        let message = format!("{}: nothing is opened", verdict.missing.join("; "));
+        return vec![accepted, say(ConditionType::ResolvedRefs, Status::False, Reason::RefNotFound, message)];
+    }
     let resolved = match &verdict.refs {
         Refs::Resolved => say(ConditionType::ResolvedRefs, Status::True, Reason::ResolvedRefs, String::new()),
         Refs::Empty(selection) => {
             let message = format!("no pod matches {selection}: its cluster is served empty");
+            say(ConditionType::ResolvedRefs, Status::False, Reason::NoEndpoints, message)
+        }
+        Refs::Nobody(selection) => {
+            let message = format!("no pod matches {selection}: nobody may connect");
             say(ConditionType::ResolvedRefs, Status::False, Reason::NoEndpoints, message)
         }
         Refs::Elsewhere(selection, pods) => {

@@ -214,6 +214,7 @@ mod tests {
             rejection: None,
             previous_in_force: false,
             warnings: Vec::new(),
+            missing: Vec::new(),
             refs: crate::verdict::Refs::Resolved,
         };
         Subject { of, verdict, served: None, told: Vec::new() }

@@ -1,12 +1,11 @@
 //! The registry of kinds. The hub handles each kind of custom resource only by its row here.
 
-use std::sync::LazyLock;
-
 use portreeve_api::kind::Kind;
 use portreeve_api::pod::Interest;
 
 use crate::resolve;
 use crate::row::Row;
+use crate::settings::Settings;
 
 /// Every kind, in the order of watermarks.
 pub const ALL: [&Row; 2] = [&resolve::a::ROW, &resolve::own::ROW];
@@ -17,14 +16,10 @@ pub fn row(kind: &Kind) -> Option<&'static Row> {
 }
 
 /// Returns the annotations and fields by which objects of all kinds select pods, in addition to labels.
-pub fn interest() -> &'static Interest {
-    static ALL_OF_IT: LazyLock<Interest> = LazyLock::new(|| {
-        let texts = |of: fn(&'static Row) -> &'static [&'static str]| {
-            ALL.into_iter().flat_map(of).map(|text| (*text).to_owned()).collect()
-        };
-        Interest { annotations: texts(|row| row.annotations), fields: texts(|row| row.fields) }
-    });
-    &ALL_OF_IT
+pub fn interest(settings: &Settings) -> Interest {
+    let fields = ALL.into_iter().flat_map(|row| row.fields).map(|field| (*field).to_owned());
+    let annotations = ALL.into_iter().flat_map(|row| (row.annotations)(settings));
+    Interest { annotations: annotations.collect(), fields: fields.collect() }
 }
 
 /// Returns whether objects of some kind use Services, so that the hub must watch these and their EndpointSlices.

@@ -141,6 +141,9 @@ pub struct Resolved {
     pub groups: Vec<Selection>,
     /// Warnings, each with its reason.
     pub warnings: Vec<(Reason, String)>,
+    /// References that lead to nothing, each with the problem. If there are any, the Plan is not served, nor is an earlier
+    /// version: what it would open stays closed.
+    pub missing: Vec<String>,
     /// Contributions to the statuses of the objects that were used.
     pub told: Vec<Told>,
 }

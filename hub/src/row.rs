@@ -5,6 +5,7 @@ use portreeve_api::kind::{Kind, Purpose};
 use serde_json::Value;
 
 use crate::object::Read;
+use crate::settings::Settings;
 
 /// The hub's handling of a kind.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct Row {
     /// The finalizer with which clients of the replaced control plane announce a deletion.
     pub finalizer: Option<&'static str>,
     /// Annotations of pods that objects of this kind select by.
-    pub annotations: &'static [&'static str],
+    pub annotations: fn(&Settings) -> Vec<String>,
     /// Dotted paths of pod fields that objects of this kind select by.
     pub fields: &'static [&'static str],
     /// Whether objects of this kind look up Services, or select pods or addresses by a Service. The hub then also needs the

@@ -18,7 +18,7 @@ use crate::feed::Feed;
 use crate::index::Index;
 use crate::namespaces::Namespaces;
 use crate::reports::Desk;
-use crate::selection::SelectorScope;
+use crate::settings::Settings;
 use crate::traces::Tracer;
 use crate::writer::Writer;
 use crate::{kinds, metrics, secrets, service_watches, tls, watches};
@@ -40,9 +40,9 @@ pub struct Args {
     /// conditions for. Default: all namespaces. The hub then needs rights in these namespaces only.
     #[arg(long, value_name = "NAMES", default_value_t, hide_default_value = true)]
     pub namespaces: Namespaces,
-    /// Namespaces in which selectors find pods.
-    #[arg(long, value_enum, default_value = "namespace")]
-    pub selector_scope: SelectorScope,
+    /// Flags that decide what objects mean.
+    #[command(flatten)]
+    pub settings: Settings,
     /// How long a node keeps a Plan after its last workload left, in seconds.
     #[arg(long, default_value_t = 30)]
     pub grace: u32,
@@ -78,7 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = client(args.kubeconfig.as_deref()).await?;
     let shutdown = Shutdown::default();
     let readiness = Readiness::default();
-    let index = Index::new(args.selector_scope, i64::from(args.grace) * 1000).restricted(&args.namespaces);
+    let index = Index::new(args.settings.clone(), i64::from(args.grace) * 1000).restricted(&args.namespaces);
     let mut tasks = Tasks::new(shutdown.clone());
     let door = door(&mut tasks, &client, &args);
     let feed = Feed::new(index, readiness.clone(), door);
@@ -88,7 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if traces.is_on() {
         feed.trace(Tracer::new(traces, me.clone()));
     }
-    watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
+    watches::spawn(&mut tasks, &client, &feed, (&args.namespaces, &args.settings), &readiness);
     if kinds::use_services() {
         service_watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
     }

@@ -7,6 +7,9 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_api::{pod, selector};
 use portreeve_xds::Name;
 
+/// The attribute of a NodeProxy with the name by which [`Selection::Named`] finds it. No label's key has a colon.
+pub const PROXY_NAME_ATTRIBUTE: &str = "proxy-name:";
+
 /// Where the selectors of namespaced objects look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum SelectorScope {
@@ -31,6 +34,14 @@ pub enum Selection {
     },
     /// The objects that are endpoints themselves and belong to the given object.
     Objects(ObjectRef),
+    /// Proxies by their own name: every pod of the namespace, because only agents know the names that proxies announce, and
+    /// the NodeProxies of that name.
+    Named {
+        /// The namespace of the pods.
+        namespace: Name,
+        /// The name.
+        proxy_name: String,
+    },
 }
 
 /// Requirements on pods. A pod must meet all of them.
@@ -44,6 +55,8 @@ pub struct PodSelection {
     pub annotation: Option<(String, String)>,
     /// The Service, by namespace and name, whose EndpointSlices list the pod.
     pub service: Option<(Name, Name)>,
+    /// Whether pods that take no traffic because they are not ready are members too, as the senders of connections are.
+    pub unready: bool,
 }
 
 // === impl Selection ===
@@ -59,16 +72,19 @@ impl Selection {
         Self::Pods(PodSelection { namespace, selector, ..PodSelection::default() })
     }
 
-    /// The canonical, unique name: `<namespace or *>/<requirements>`, `@service/<namespace>/<name>` or
-    /// `@objects/<reference>`. It is also the name of the Group.
+    /// The canonical, unique name: `<namespace or *>/<requirements>`, the same after `@peers/` if pods that are not ready are
+    /// members, `@service/<namespace>/<name>`, `@objects/<reference>` or `@named/<namespace>/<name>`. It is also the name of
+    /// the Group.
     pub fn name(&self) -> Name {
         match self {
             Self::Pods(pods) => {
                 let namespace = pods.namespace.as_deref().unwrap_or("*");
-                format!("{namespace}/{}", pods.requirements().canonical()).into()
+                let peers = if pods.unready { "@peers/" } else { "" };
+                format!("{peers}{namespace}/{}", pods.requirements().canonical()).into()
             }
             Self::Service { namespace, name } => format!("@service/{namespace}/{name}").into(),
             Self::Objects(owner) => format!("@objects/{owner}").into(),
+            Self::Named { namespace, proxy_name } => format!("@named/{namespace}/{proxy_name}").into(),
         }
     }
 
@@ -76,9 +92,19 @@ impl Selection {
     pub fn namespace(&self) -> Option<&Name> {
         match self {
             Self::Pods(pods) => pods.namespace.as_ref(),
-            Self::Service { namespace, .. } => Some(namespace),
+            Self::Service { namespace, .. } | Self::Named { namespace, .. } => Some(namespace),
             Self::Objects(_) => None,
         }
+    }
+
+    /// Whether pods that are not ready are members.
+    pub fn has_unready(&self) -> bool {
+        matches!(self, Self::Pods(pods) if pods.unready)
+    }
+
+    /// Whether a pod of another namespace that meets the requirements is worth naming: somebody may have meant it.
+    pub fn may_mean_elsewhere(&self) -> bool {
+        !matches!(self, Self::Named { .. })
     }
 
     /// The requirements on a pod's attributes (see [`pod::Pod::attributes`]). No pod meets the requirements of
@@ -89,6 +115,18 @@ impl Selection {
             Self::Pods(pods) => pods.requirements(),
             Self::Service { namespace, name } => only(in_service(namespace, name)),
             Self::Objects(owner) => only(Requirement::is_in("object:", [owner.to_string()])),
+            Self::Named { .. } => Selector::default(),
+        }
+    }
+
+    /// The requirements on a NodeProxy's attributes: its labels, and its name in [`PROXY_NAME_ATTRIBUTE`].
+    pub fn proxy_requirements(&self) -> Selector {
+        match self {
+            Self::Named { proxy_name, .. } => {
+                let named = Requirement::is_in(PROXY_NAME_ATTRIBUTE, [proxy_name.as_str()]);
+                Selector { labels: vec![named], fields: Vec::new() }
+            }
+            Self::Pods(_) | Self::Service { .. } | Self::Objects(_) => self.requirements(),
         }
     }
 }
@@ -148,7 +186,9 @@ mod tests {
                 selector: selector::from_map(&labels(&[("k", "v")])),
                 ..plain.clone()
             }),
-            Selection::Pods(PodSelection { service: Some(("ns".into(), "k".into())), ..plain }),
+            Selection::Pods(PodSelection { service: Some(("ns".into(), "k".into())), ..plain.clone() }),
+            Selection::Pods(PodSelection { unready: true, ..plain }),
+            Selection::Named { namespace: "ns".into(), proxy_name: "k".into() },
             Selection::Service { namespace: "ns".into(), name: "k".into() },
             Selection::Objects(owner),
         ];

@@ -136,6 +136,7 @@ mod tests {
             rejection: None,
             previous_in_force: false,
             warnings: Vec::new(),
+            missing: Vec::new(),
             refs: Refs::Resolved,
         };
         let (nodes, closed) = (BTreeSet::new(), Vec::new());

@@ -14,6 +14,8 @@ pub enum Refs {
     Resolved,
     /// This selection matches no pod anywhere: its cluster has no endpoints.
     Empty(Name),
+    /// This selection of the peers that may connect matches no pod anywhere: nobody may connect.
+    Nobody(Name),
     /// This selection matches no pod in its namespace, but these in others.
     Elsewhere(Name, Vec<String>),
 }
@@ -33,6 +35,8 @@ pub struct Verdict {
     pub previous_in_force: bool,
     /// Warnings on an accepted object.
     pub warnings: Vec<(Reason, String)>,
+    /// References of an accepted object that lead to nothing, each with the problem. Such an object is not served.
+    pub missing: Vec<String>,
     /// Whether its references resolve.
     pub refs: Refs,
 }
@@ -45,6 +49,8 @@ impl Refs {
         match (&self, &other) {
             (Refs::Elsewhere(..), _) => self,
             (_, Refs::Elsewhere(..)) => other,
+            (Refs::Nobody(_), _) => self,
+            (_, Refs::Nobody(_)) => other,
             (Refs::Empty(_), _) => self,
             _ => other,
         }
@@ -63,6 +69,7 @@ impl Verdict {
             rejection: None,
             previous_in_force: false,
             warnings: Vec::new(),
+            missing: Vec::new(),
             refs: Refs::Resolved,
         }
     }

@@ -18,8 +18,10 @@ use crate::index::{Labels, Name};
 use crate::kinds;
 use crate::namespaces::Namespaces as Served;
 use crate::object::{Object, Rejection};
+use crate::pod_reader::PodReader;
 use crate::raw::Raw;
 use crate::row::Row;
+use crate::settings::Settings;
 use crate::watermark::{Watched, WatchedKind};
 
 /// The longest pause before a failed watch is retried. It is short because the hub serves stale state meanwhile.
@@ -27,12 +29,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts all watches. Pods and namespaced kinds are watched in the `served` namespaces. `readiness` is reached when each
 /// watch has its first complete list.
-pub fn spawn(tasks: &mut Tasks, client: &Client, feed: &Arc<Feed>, served: &Served, readiness: &Readiness) {
+pub fn spawn(
+    tasks: &mut Tasks,
+    client: &Client,
+    feed: &Arc<Feed>,
+    (served, settings): (&Served, &Settings),
+    readiness: &Readiness,
+) {
     let config = watcher::Config::default;
     for namespace in served.watched() {
         let pods: Api<KubePod> = api(client, namespace.as_ref());
         let guard = readiness.guard("pods");
         let verbs = Pods::new(feed, namespace.clone());
+        let reader = PodReader::new(settings);
+        let strip_pod = move |pod: KubePod| {
+            let revision = revision(&pod);
+            reader.read(pod).map(|pod| (pod, revision))
+        };
         tasks.spawn("watch of pods", run(pods, config(), guard, strip_pod, verbs));
     }
     let nodes = Api::<KubeNode>::all(client.clone());
@@ -74,11 +87,6 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
-}
-
-fn strip_pod(pod: KubePod) -> Option<(Pod, u64)> {
-    let revision = revision(&pod);
-    Pod::from_kube_with(pod, kinds::interest()).map(|pod| (pod, revision))
 }
 
 struct Pods {

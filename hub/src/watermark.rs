@@ -217,12 +217,18 @@ impl FromStr for Watermark {
 mod tests {
     use super::*;
 
+    /// The parts of a watermark that are not 0.
+    fn seen(mark: &Watermark) -> Vec<String> {
+        let text = mark.to_string();
+        text.split(',').filter(|part| !part.ends_with("=0")).map(str::to_owned).collect()
+    }
+
     #[test]
     fn watermark_reads_what_it_writes_and_passes_over_unknown_kinds() {
         let mut mark = Watermark::default();
         assert!(mark.raise(&WatchedKind::PODS.into(), 7));
         assert!(!mark.raise(&WatchedKind::PODS.into(), 5));
-        assert_eq!(mark.to_string(), "vs=0,npx=0,pods=7,nodes=0,namespaces=0");
+        assert_eq!(seen(&mark), ["pods=7"]);
         assert_eq!(mark.to_string().parse(), Ok(mark.clone()));
         assert_eq!("pods=7,moons=9".parse(), Ok(mark));
         assert!("pods".parse::<Watermark>().is_err());
@@ -243,7 +249,7 @@ mod tests {
         later.list(&WatchedKind::of_row(0).into(), 9);
         assert!(later.covers(&"vs=8".parse().unwrap()), "the deletion of what it never saw");
         assert!(!later.covers(&"vs=10".parse().unwrap()));
-        assert_eq!(later.to_string(), "vs=3,npx=0,pods=0,nodes=0,namespaces=0");
+        assert_eq!(seen(&later), ["vs=3"]);
         // A replica that listed at revision 3 and got no event since is up to date.
         let earlier: Watermark = "vs=3".parse().unwrap();
         assert!(earlier.covers(&later));
@@ -255,8 +261,8 @@ mod tests {
         let mut mark = Watermark::default();
         mark.raise(&of("calls"), 7);
         mark.list(&of("more"), 9);
-        let text = "vs=0,npx=0,pods=0,nodes=0,namespaces=0,pods/calls=7,pods/more=0";
-        assert_eq!(mark.to_string(), text);
+        assert_eq!(seen(&mark), ["pods/calls=7"]);
+        assert!(mark.to_string().ends_with(",pods/calls=7,pods/more=0"), "{mark}");
         assert_eq!(mark.kinds().find(|(kind, _)| *kind == "pods"), Some(("pods", 7)));
         // Ahead in one namespace, behind in the other.
         let other: Watermark = "pods/calls=9,pods/more=3".parse().unwrap();

@@ -81,6 +81,10 @@ reasons! {
     ShortInterval,
     /// A name holds characters that are not allowed in a proxy's resource names; the proxy gets an escaped form.
     EscapedName,
+    /// Every peer that reaches the port may connect.
+    OpenToAll,
+    /// TLS is configured in part only, without a certificate; connections are plain text.
+    PlainText,
     /// No proxy exists that could run the object.
     NoProxy,
     /// Some proxies haven't confirmed the configuration yet.

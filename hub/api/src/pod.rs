@@ -171,10 +171,17 @@ impl Pod {
     /// A terminating pod that was an endpoint stays one until it is gone, because existing sessions still need it. The
     /// translation decides whether it gets new sessions.
     pub fn endpoint(&self) -> Option<plan::Endpoint> {
-        if !self.is_endpoint() {
-            return None;
-        }
-        Some(plan::Endpoint {
+        self.is_endpoint().then(|| self.as_endpoint())
+    }
+
+    /// Returns the pod as a sender of connections, or `None` while it has no address. Senders need not be ready: their
+    /// readiness may depend on the connection.
+    pub fn peer(&self) -> Option<plan::Endpoint> {
+        (!self.finished && !self.ips.is_empty()).then(|| self.as_endpoint())
+    }
+
+    fn as_endpoint(&self) -> plan::Endpoint {
+        plan::Endpoint {
             uid: self.uid.to_string(),
             namespace: self.namespace.to_string(),
             name: self.name.to_string(),
@@ -183,7 +190,7 @@ impl Pod {
             created_ms: self.created_ms,
             terminating_ms: self.terminating_ms,
             ready: self.ready,
-        })
+        }
     }
 }
 
@@ -255,6 +262,16 @@ mod tests {
         assert_eq!(pod(unready, None).endpoint(), None);
         let without = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
         assert_eq!(pod(without, None).endpoint(), None);
+    }
+
+    #[test]
+    fn pod_with_an_address_may_send_also_while_it_is_not_ready() {
+        let mut status = ready_status();
+        status["conditions"][0]["status"] = "False".into();
+        assert!(pod(status.clone(), None).peer().is_some_and(|peer| !peer.ready && peer.ips.len() == 2));
+        status["phase"] = "Succeeded".into();
+        assert_eq!(pod(status, None).peer(), None);
+        assert_eq!(pod(json!({"phase": "Pending"}), None).peer(), None);
     }
 
     #[test]

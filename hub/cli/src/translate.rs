@@ -12,7 +12,7 @@ use portreeve_api::PlanType;
 use portreeve_envoy::{Envoy, registry};
 use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
-use portreeve_hub::selection::SelectorScope;
+use portreeve_hub::settings::Settings;
 use portreeve_runtime::out;
 use portreeve_xds::ResourceType;
 use serde_json::{Value, json};
@@ -34,9 +34,9 @@ pub struct Args {
     /// Manifests, or folders of manifests.
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Namespaces in which selectors find pods.
-    #[arg(long, value_enum, default_value = "namespace")]
-    pub selector_scope: SelectorScope,
+    /// Flags that decide what objects mean.
+    #[command(flatten)]
+    pub settings: Settings,
     /// Output format.
     #[arg(short, long, value_enum, default_value = "yaml")]
     pub output: Output,
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut folder = Folder::of_files(&args.files);
     let Reading { objects, complaints, .. } = folder.read(0);
     complaints.iter().for_each(|c| out::note(format_args!("{}: {}", c.file.display(), c.text)));
-    let mut index = Index::new(args.selector_scope, 0);
+    let mut index = Index::new(args.settings.clone(), 0);
     objects.reset(&mut index, 0);
     let mut rejected = complaints.iter().filter(|c| c.broken).count();
     for verdict in index.take_verdicts() {

@@ -26,7 +26,7 @@ use portreeve_hub::files::{Complaint, Folder, Objects, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::reports::Desk;
 use portreeve_hub::run::services;
-use portreeve_hub::selection::SelectorScope;
+use portreeve_hub::settings::Settings;
 use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::out::{note, tell};
 use portreeve_runtime::{Guard, Readiness, Shutdown, Tasks, now_ms, socket};
@@ -68,9 +68,9 @@ pub struct Args {
     /// Directory of sockets and keepers. Default: a new temporary directory.
     #[arg(long)]
     pub run_dir: Option<PathBuf>,
-    /// Namespaces in which selectors find pods.
-    #[arg(long, value_enum, default_value = "namespace")]
-    pub selector_scope: SelectorScope,
+    /// Flags that decide what objects mean.
+    #[command(flatten)]
+    pub settings: Settings,
     /// Log filter, for example info or portreeve_hub=debug.
     #[arg(long, default_value = "warn")]
     pub log_level: String,
@@ -100,7 +100,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     let readiness = Readiness::default();
     let first = readiness.guard("folder");
-    let feed = Feed::new(Index::new(args.selector_scope, 1000), readiness, Door::Open);
+    let feed = Feed::new(Index::new(args.settings.clone(), 1000), readiness, Door::Open);
     let listener = socket::bind(&run_dir.join("hub.sock"), "--run-dir")?;
     let desk = Desk::new(feed.clone());
     let served = services(&feed, &desk);

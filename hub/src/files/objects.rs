@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::document::Object;
 use crate::index::{Index, Labels, Name};
 use crate::lookup::SecretFacts;
+use crate::pod_reader::PodReader;
 use crate::services::{Names, Services};
 use crate::{kinds, object};
 
@@ -45,7 +46,8 @@ impl Objects {
         index.reset_nodes(self.nodes.clone(), now_ms);
         index.reset_namespaces(self.all_namespaces(), now_ms);
         let pods = self.pods.iter().cloned();
-        let pods = pods.filter_map(|pod| Pod::from_kube_with(pod, kinds::interest()));
+        let reader = PodReader::new(index.settings());
+        let pods = pods.filter_map(|pod| reader.read(pod));
         index.reset_pods(None, pods.collect(), now_ms);
         for row in kinds::ALL {
             let of_kind = || self.customs.iter().filter(|object| object.kind() == row.kind);

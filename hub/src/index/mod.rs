@@ -16,7 +16,7 @@ use portreeve_xds::{Changes, Withheld};
 use crate::lookup::Answers;
 use crate::namespaces::Namespaces;
 use crate::object::Object;
-use crate::selection::SelectorScope;
+use crate::settings::Settings;
 use crate::verdict::{Refs, Verdict};
 
 mod answer_verbs;
@@ -60,7 +60,7 @@ use verdicts::Verdicts;
 
 /// The hub's whole state.
 pub struct Index {
-    scope: SelectorScope,
+    settings: Settings,
     pods: HashMap<Name, Pod>,
     proxies: Proxies,
     selections: Selections,
@@ -90,9 +90,9 @@ pub struct Index {
 
 impl Index {
     /// Creates an empty index. A Plan stays on a node for `grace_ms` after its last workload left.
-    pub fn new(scope: SelectorScope, grace_ms: i64) -> Self {
+    pub fn new(settings: impl Into<Settings>, grace_ms: i64) -> Self {
         Self {
-            scope,
+            settings: settings.into(),
             pods: HashMap::new(),
             proxies: Proxies::default(),
             selections: Selections::new(grace_ms),
@@ -117,6 +117,11 @@ impl Index {
     /// namespaces.
     pub fn restricted(self, namespaces: &Namespaces) -> Self {
         Self { namespaces: namespaces.clone(), ..self }
+    }
+
+    /// The settings of the hub.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The heartbeat. It beats at each step of a change, so that a long change does not look like a hang.
@@ -155,7 +160,7 @@ impl Index {
     /// node.
     fn place_pod(&mut self, uid: &Name, attributes: Labels, old_node: Option<Name>, now_ms: i64) {
         let Some(pod) = self.pods.get(uid) else { return };
-        let (node, endpoint, namespace) = (pod.node.clone(), pod.endpoint(), pod.namespace.clone());
+        let (node, namespace) = (pod.node.clone(), pod.namespace.clone());
         let mut joined = BTreeSet::new();
         for shift in self.selections.set_pod(uid, namespace, attributes) {
             if shift.joined {
@@ -171,7 +176,8 @@ impl Index {
                 self.join(&selection, node.as_ref());
                 self.leave(&selection, old_node.as_ref(), now_ms);
             }
-            self.set_endpoint(&selection, uid, endpoint.clone());
+            let member = self.pods.get(uid).and_then(|pod| self.selections.member_of(&selection, pod));
+            self.set_endpoint(&selection, uid, member);
         }
         self.refresh_probes(uid);
     }

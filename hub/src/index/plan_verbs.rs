@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
-use portreeve_api::pod::Pod;
 use portreeve_api::refs::{ObjectRef, PlanName};
 use portreeve_api::{PlanType, plan};
 use portreeve_xds::Resource;
@@ -29,7 +28,7 @@ impl Index {
     pub fn apply(&mut self, root: &dyn Root) {
         let reference = root.reference();
         self.resolutions += 1;
-        let mut lookup = Lookup::new(&self.answers, self.scope);
+        let mut lookup = Lookup::new(&self.answers, &self.settings);
         let outcome = root.resolve(&mut lookup);
         let record = lookup.record();
         // Only objects that asked a question are ever resolved again.
@@ -68,6 +67,13 @@ impl Index {
             self.withdraw_plan(key);
         }
         match outcome {
+            Ok(resolved) if !resolved.missing.is_empty() => {
+                self.verdicts.accept(key, meta, &resolved);
+                self.withdraw_plan(key);
+                self.orphans.set(PlanType::Plan, plan_name(key), false);
+                self.stirred.insert(key.clone());
+                return;
+            }
             Ok(resolved) => {
                 self.verdicts.accept(key, meta, &resolved);
                 let told = resolved.told.clone();
@@ -181,7 +187,8 @@ impl Index {
 
     fn open_group(&mut self, name: &Name) {
         let pods = self.selections.pods_of(name);
-        let pods = pods.iter().filter_map(|uid| self.pods.get(uid).and_then(Pod::endpoint));
+        let member = |uid: &Name| self.selections.member_of(name, self.pods.get(uid)?);
+        let pods = pods.iter().filter_map(member);
         self.groups.open(name, pods.chain(self.selections.listed().of(name).cloned()));
     }
 }

@@ -12,6 +12,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::matches::{Labels, Matches, Name, Shift};
+use crate::selection::PROXY_NAME_ATTRIBUTE;
 use crate::subject::Served;
 
 /// All NodeProxies, nodes and namespaces.
@@ -116,9 +117,14 @@ impl Proxies {
         self.known.get(proxy).map(|p| p.resource.clone())
     }
 
-    /// A NodeProxy's labels.
-    pub fn labels(&self, proxy: &Name) -> Labels {
-        self.known.get(proxy).map(|p| p.object.spec.labels.clone()).unwrap_or_default()
+    /// The attributes by which a NodeProxy is selected: its labels, and its name in [`PROXY_NAME_ATTRIBUTE`].
+    pub fn attributes(&self, proxy: &Name) -> Labels {
+        let Some(NodeProxySpec { labels, proxy_name, .. }) = self.known.get(proxy).map(|p| &p.object.spec)
+        else {
+            return Labels::new();
+        };
+        let named = proxy_name.iter().map(|name| (PROXY_NAME_ATTRIBUTE.to_owned(), name.clone()));
+        labels.clone().into_iter().chain(named).collect()
     }
 
     /// Returns whether a NodeProxy takes objects of a namespace. `None` stands for objects that look in all namespaces: the
@@ -237,6 +243,6 @@ fn message(proxy: &NodeProxy, allowed_namespaces: Vec<String>) -> plan::NodeProx
             extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
         })),
         created_ms,
-        proxy_name: String::new(),
+        proxy_name: spec.proxy_name.clone().unwrap_or_default(),
     }
 }

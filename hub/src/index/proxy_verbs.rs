@@ -50,7 +50,7 @@ impl Index {
         self.stir_refused(&name);
         self.withdraw_proxy(&name, now_ms);
         self.proxies.set(proxy);
-        self.selections.set_proxy(&name, self.proxies.labels(&name));
+        self.selections.set_proxy(&name, self.proxies.attributes(&name));
         let now: BTreeSet<Name> = self.proxies.nodes_of(&name).into_iter().collect();
         for node in before.iter().filter(|node| !now.contains(*node)) {
             self.nodes.take_away(node, PlanType::NodeProxy, name.clone());

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use portreeve_api::model::Selector;
+use portreeve_api::plan;
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
 
@@ -41,8 +42,7 @@ pub enum Role {
 }
 
 struct State {
-    /// The namespace whose pods can match. `None`: all namespaces.
-    namespace: Option<Name>,
+    selection: Selection,
     /// The requirements on a pod's attributes.
     requirements: Selector,
     /// Plans that use the selection for their proxies.
@@ -84,14 +84,14 @@ impl Selections {
         let known = self.known.contains_key(name);
         if !known {
             self.pods.add_selector(name.clone(), selection.namespace().cloned(), requirements.clone());
-            self.proxies.add_selector(name.clone(), None, requirements.clone());
+            self.proxies.add_selector(name.clone(), None, selection.proxy_requirements());
             if let Some(namespace) = selection.namespace() {
                 self.by_namespace.insert(namespace.clone(), name.clone());
             }
         }
         let was_empty = self.is_empty(name);
         let state = self.known.entry(name.clone()).or_insert_with(|| State {
-            namespace: selection.namespace().cloned(),
+            selection: selection.clone(),
             requirements: requirements.clone(),
             workload_of: BTreeSet::new(),
             endpoints_of: BTreeSet::new(),
@@ -99,7 +99,7 @@ impl Selections {
             was_empty,
         });
         state.users(role).insert(key.clone());
-        if !known && was_empty {
+        if !known && was_empty && selection.may_mean_elsewhere() {
             self.missing.insert(name, &requirements);
         }
         known
@@ -112,8 +112,9 @@ impl Selections {
         state.users(role).remove(key);
         let unused = state.users(role).is_empty();
         if state.workload_of.is_empty() && state.endpoints_of.is_empty() {
-            if let Some(namespace) = self.known.remove(name).and_then(|state| state.namespace) {
-                self.by_namespace.remove(&namespace, name);
+            let gone = self.known.remove(name);
+            if let Some(namespace) = gone.as_ref().and_then(|state| state.selection.namespace()) {
+                self.by_namespace.remove(namespace, name);
             }
             self.missing.remove(name);
             self.pods.remove_selector(name);
@@ -257,7 +258,7 @@ impl Selections {
 
     /// The namespace that a selection looks in. `None`: all namespaces.
     pub fn namespace_of(&self, name: &Name) -> Option<Name> {
-        self.known.get(name).and_then(|s| s.namespace.clone())
+        self.known.get(name).and_then(|state| state.selection.namespace().cloned())
     }
 
     /// Returns whether the selection became empty or non-empty since the last call.
@@ -266,7 +267,9 @@ impl Selections {
         let Some(state) = self.known.get_mut(name) else { return false };
         let turned = std::mem::replace(&mut state.was_empty, is_empty) != is_empty;
         match is_empty {
-            true if turned => self.missing.insert(name, &state.requirements),
+            true if turned && state.selection.may_mean_elsewhere() => {
+                self.missing.insert(name, &state.requirements);
+            }
             false if turned => self.missing.remove(name),
             _ => {}
         }
@@ -281,13 +284,14 @@ impl Selections {
     /// Tells whether a selection matches endpoints, and if not, where it would.
     pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
         let Some(state) = self.known.get(name) else { return Refs::Resolved };
-        if !self.is_empty(name) {
+        if !self.is_empty(name) || !state.selection.may_mean_elsewhere() {
             return Refs::Resolved;
         }
         let elsewhere = self.pods.found_anywhere(&state.requirements, EXAMPLES);
         let full = |p: &Pod| format!("{}/{}", p.namespace, p.name);
         let found: Vec<String> = elsewhere.iter().filter_map(|uid| pods.get(uid)).map(full).collect();
         match found.is_empty() {
+            true if state.selection.has_unready() => Refs::Nobody(name.clone()),
             true => Refs::Empty(name.clone()),
             false => Refs::Elsewhere(name.clone(), found),
         }
@@ -302,6 +306,14 @@ impl Selections {
         match self.group_refs(name, pods) {
             Refs::Empty(_) => Refs::Resolved,
             found => found,
+        }
+    }
+
+    /// Returns a pod as a member of a selection. `None` while it is none.
+    pub fn member_of(&self, name: &Name, pod: &Pod) -> Option<plan::Endpoint> {
+        match self.known.get(name).is_some_and(|state| state.selection.has_unready()) {
+            true => pod.peer(),
+            false => pod.endpoint(),
         }
     }
 

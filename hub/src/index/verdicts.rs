@@ -44,8 +44,8 @@ impl Verdicts {
 
     /// Records that an object was accepted.
     pub fn accept(&mut self, key: &ObjectRef, meta: &ObjectMeta, resolved: &Resolved) {
-        let warnings = resolved.warnings.clone();
-        self.put(Verdict { warnings, ..Verdict::new(key, meta) });
+        let (warnings, missing) = (resolved.warnings.clone(), resolved.missing.clone());
+        self.put(Verdict { warnings, missing, ..Verdict::new(key, meta) });
     }
 
     /// Records that an object without references was accepted.

@@ -15,6 +15,7 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_xds::Name;
 
 use crate::selection::SelectorScope;
+use crate::settings::Settings;
 
 pub use answers::{Answers, Fact};
 pub use question::{FoundBy, Labels, Listing, Question};
@@ -25,7 +26,7 @@ use secret::KnownSecret;
 /// The lookups of one resolver on behalf of one object.
 pub struct Lookup<'a> {
     answers: &'a Answers,
-    scope: SelectorScope,
+    settings: &'a Settings,
     asked: BTreeSet<Question>,
     unknown: Option<String>,
 }
@@ -42,14 +43,19 @@ pub struct Record {
 // === impl Lookup ===
 
 impl<'a> Lookup<'a> {
-    /// Creates a lookup in these answers, for an object whose selectors look in `scope`.
-    pub fn new(answers: &'a Answers, scope: SelectorScope) -> Self {
-        Self { answers, scope, asked: BTreeSet::new(), unknown: None }
+    /// Creates a lookup in these answers, for an object of a hub with these settings.
+    pub fn new(answers: &'a Answers, settings: &'a Settings) -> Self {
+        Self { answers, settings, asked: BTreeSet::new(), unknown: None }
     }
 
     /// Where the selectors of namespaced objects look.
     pub fn scope(&self) -> SelectorScope {
-        self.scope
+        self.settings.selector_scope
+    }
+
+    /// The annotation by which pods join clusters.
+    pub fn cluster_name_annotation(&self) -> &'a str {
+        &self.settings.cluster_name_annotation
     }
 
     /// Returns the last acceptable version of an object. `None` if there is no such object, or if it is not of type `T`.

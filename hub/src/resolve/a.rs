@@ -12,7 +12,7 @@ use portreeve_api::a::virtual_service::{Cluster, DEFINITION, Endpoint, KIND, Lis
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::model::{
-    self, Balancer, EndpointSource, HealthCheck, Options, Plan, Protocol, Route, Rule, Socket, Source,
+    self, Balancer, EndpointSource, HealthCheck, Options, Plan, Protocol, Rule, Socket, Source,
 };
 use portreeve_api::names;
 use portreeve_api::refs::ClusterPath;
@@ -21,6 +21,7 @@ use portreeve_xds::Name;
 
 use crate::lookup::Lookup;
 use crate::object::{self, Custom, Rejection, Resolved, Role, Root};
+use crate::resolve::{health, origin};
 use crate::row::Row;
 use crate::selection::{Selection, SelectorScope};
 use crate::services::{Names, Services};
@@ -39,16 +40,10 @@ pub const ROW: Row = Row {
     resource: DEFINITION.resource,
     read: object::read::<VirtualService>,
     finalizer: Some("l7mp.io/delete"),
-    annotations: &[],
+    annotations: |_| Vec::new(),
     fields: &[],
     services: false,
 };
-
-/// The shortest probe interval that gives no warning, in milliseconds.
-const SHORT_INTERVAL_MS: u64 = 500;
-
-/// How long a probe waits for an answer (the seed's figure).
-const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long a connection to an endpoint may take (the seed's figure).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,7 +53,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
     if !violations.is_empty() {
         return Err(Rejection::of_violations(&violations));
     }
-    let origin = origin(object);
+    let origin = origin::of(&KIND, &object.metadata);
     let mut resolving =
         Resolving { namespace: origin.namespace.clone(), scope, groups: Vec::new(), warnings: Vec::new() };
     let workload = Selection::of_labels(&object.spec.selector, &origin.namespace, scope);
@@ -83,7 +78,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
         pairs.extend(resolving.listener(listener)?);
     }
     for (mut listener, cluster) in pairs {
-        listener.rules.push(forward(&cluster.name));
+        listener.rules.push(Rule::forward(&cluster.name));
         plan.listeners.push(listener);
         plan.clusters.push(cluster);
     }
@@ -93,7 +88,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
         return Err(Rejection { reason: Reason::Invalid, message });
     }
     let Resolving { groups, warnings, .. } = resolving;
-    Ok(Resolved { plan, workload, groups, warnings, told: Vec::new() })
+    Ok(Resolved { plan, workload, groups, warnings, missing: Vec::new(), told: Vec::new() })
 }
 
 impl Custom for VirtualService {
@@ -115,18 +110,6 @@ impl Custom for VirtualService {
 impl Root for VirtualService {
     fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
         resolve(self, lookup.scope())
-    }
-}
-
-fn origin(object: &VirtualService) -> model::Origin {
-    let meta = &object.metadata;
-    model::Origin {
-        api: KIND.api.to_string(),
-        kind: KIND.name.into(),
-        namespace: meta.namespace.clone().unwrap_or_else(|| "default".into()),
-        name: meta.name.clone().unwrap_or_default(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        created_ms: meta.creation_timestamp.as_ref().map(|t| t.0.as_millisecond()),
     }
 }
 
@@ -208,10 +191,10 @@ impl Resolving {
 
     fn health_check(&mut self, listener: &Listener, cluster: &Cluster) -> Option<HealthCheck> {
         let check = cluster.health_check.as_ref()?;
-        let interval_ms = u64::try_from(check.interval).unwrap_or_default();
-        if interval_ms < SHORT_INTERVAL_MS {
-            let text =
-                format!("listener {}: health_check.interval {interval_ms} ms is under 500 ms", listener.name);
+        let interval = Duration::from_millis(u64::try_from(check.interval).unwrap_or_default());
+        if interval < health::SHORT_INTERVAL {
+            let ms = interval.as_millis();
+            let text = format!("listener {}: health_check.interval {ms} ms is under 500 ms", listener.name);
             self.warnings.push((Reason::ShortInterval, text));
         }
         for endpoint in cluster.endpoints.iter().filter(|e| e.health_check_port.is_none()) {
@@ -222,8 +205,8 @@ impl Resolving {
             self.warnings.push((Reason::NoHealthPort, text));
         }
         Some(HealthCheck {
-            interval: Some(Duration::from_millis(interval_ms)).filter(|interval| !interval.is_zero()),
-            timeout: Some(PROBE_TIMEOUT),
+            interval: Some(interval).filter(|interval| !interval.is_zero()),
+            timeout: Some(health::PROBE_TIMEOUT),
             unhealthy_threshold: Some(NonZeroU32::MIN),
             healthy_threshold: Some(NonZeroU32::MIN),
             http_path: check.http.as_ref().map(|http| http.path.as_str().into()),
@@ -288,10 +271,4 @@ fn idle_timeout(listener: &Listener) -> Option<Duration> {
 /// Returns a port of a valid object as its own type.
 fn port_of(number: i32) -> Option<NonZeroU16> {
     u16::try_from(number).ok().and_then(NonZeroU16::new)
-}
-
-fn forward(cluster: &str) -> Rule {
-    let route = Route { destination: cluster.into(), ingress: Vec::new(), egress: Vec::new(), retry: None };
-    let (name, rewrites) = (String::new(), Vec::new());
-    Rule { name, match_json: None, rewrites, route: Some(route), apply: None }
 }

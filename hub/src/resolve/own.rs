@@ -17,7 +17,7 @@ pub const ROW: Row = Row {
     resource: DEFINITION.resource,
     read: object::read::<NodeProxy>,
     finalizer: None,
-    annotations: &[],
+    annotations: |_| Vec::new(),
     fields: &[],
     services: false,
 };

@@ -45,6 +45,10 @@ pub(super) fn programmed(served: &Served, reports: &[PlanReport], waited: Durati
 
 /// Returns the condition of an object that has no served version.
 pub(super) fn nothing_served(verdict: &crate::verdict::Verdict) -> Verdict {
+    if !verdict.missing.is_empty() {
+        let message = format!("nothing is opened: {}", verdict.missing.join("; "));
+        return condition(Reason::RefNotFound, message, verdict.generation);
+    }
     let why = verdict.rejection.as_ref().map_or("it is not accepted", |rejection| &rejection.message);
     let message = format!("no version of it is served, and what runs an earlier one keeps it: {why}");
     condition(Reason::Invalid, message, verdict.generation)

@@ -30,6 +30,7 @@ fn mk_subject(nodes: &[&str]) -> Subject {
         rejection: None,
         previous_in_force: false,
         warnings: Vec::new(),
+        missing: Vec::new(),
         refs: Refs::Resolved,
     };
     Subject { of: Of::Plan, verdict, served: Some(mk_served(nodes)), told: Vec::new() }

@@ -144,7 +144,7 @@ impl Root for Asker {
         let plan = Plan::try_from(message)
             .map_err(|flaw| Rejection { reason: Reason::Invalid, message: flaw.to_string() })?;
         let warnings = vec![(Reason::Accepted, answer)];
-        Ok(Resolved { plan, workload, groups, warnings, told: Vec::new() })
+        Ok(Resolved { plan, workload, groups, warnings, missing: Vec::new(), told: Vec::new() })
     }
 }
 

@@ -169,6 +169,14 @@ impl From<&Options> for proto::Options {
 
 // === impl Rule ===
 
+impl Rule {
+    /// The rule that forwards every session to a cluster of the same Plan.
+    pub fn forward(cluster: &str) -> Self {
+        let route = Route { destination: cluster.to_owned(), ..Route::default() };
+        Self { route: Some(route), ..Self::default() }
+    }
+}
+
 impl From<proto::Rule> for Rule {
     fn from(message: proto::Rule) -> Self {
         let proto::Rule { name, match_json, rewrites, route, apply } = message;

@@ -47,6 +47,9 @@ pub const MAX_ARGS: usize = 64;
 /// the sockets in it must be short.
 pub const MAX_NAME: usize = 63;
 
+/// Maximum length of a proxy's name in `proxyName`, in characters.
+pub const MAX_PROXY_NAME: usize = 253;
+
 /// Maximum number of worker threads of a proxy.
 pub const MAX_CONCURRENCY: i32 = 1024;
 
@@ -102,6 +105,10 @@ pub struct NodeProxySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = MAX_LABELS))]
     pub labels: BTreeMap<String, String>,
+    /// Name by which IngressListeners and EgressListeners select this proxy as their `nodename`. Without it none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_PROXY_NAME))]
+    pub proxy_name: Option<String>,
     /// How Envoy is started.
     #[serde(default)]
     pub envoy: Envoy,
@@ -283,6 +290,9 @@ impl NodeProxy {
         checks.count(self.spec.node_selector.len(), (0, MAX_LABELS), "spec.nodeSelector");
         self.spec.allowed_namespaces.check("spec.allowedNamespaces", &mut checks);
         checks.count(self.spec.labels.len(), (0, MAX_LABELS), "spec.labels");
+        if let Some(name) = &self.spec.proxy_name {
+            checks.length(name, (1, MAX_PROXY_NAME), "spec.proxyName");
+        }
         self.spec.envoy.check("spec.envoy", &mut checks);
         checks.done()
     }

@@ -240,6 +240,7 @@ impl Root for Thing {
         let paths = self.text("paths").map(|gate| lookup.listed::<Thing>(&PATH, "gate", gate));
         let tell = |(about, _): (&ObjectRef, _)| Told { about: about.clone(), part: vec![accepted.clone()] };
         let told = paths.into_iter().flatten().map(tell).collect();
-        Ok(Resolved { plan, workload, groups: self.groups(), warnings: Vec::new(), told })
+        let missing = self.text("lacks").map(str::to_owned).into_iter().collect();
+        Ok(Resolved { plan, workload, groups: self.groups(), warnings: Vec::new(), missing, told })
     }
 }
