@@ -8,7 +8,8 @@ use crate::row::Row;
 use crate::settings::Settings;
 
 /// Every kind, in the order of watermarks.
-pub const ALL: [&Row; 2] = [&resolve::a::ROW, &resolve::own::ROW];
+pub const ALL: [&Row; 4] =
+    [&resolve::a::ROW, &resolve::own::ROW, &resolve::d::ingress::ROW, &resolve::d::egress::ROW];
 
 /// Returns a kind's row. `None` would be a bug: every kind has one.
 pub fn row(kind: &Kind) -> Option<&'static Row> {

@@ -2,8 +2,14 @@
 //! how the hub handles each kind.
 
 use crate::a::virtual_service;
+use crate::d::{egress_listener, ingress_listener};
 use crate::kind::Definition;
 use crate::own::node_proxy;
 
 /// Every kind, in the order in which the CRDs are installed.
-pub const ALL: [&Definition; 2] = [&virtual_service::DEFINITION, &node_proxy::DEFINITION];
+pub const ALL: [&Definition; 4] = [
+    &virtual_service::DEFINITION,
+    &node_proxy::DEFINITION,
+    &ingress_listener::DEFINITION,
+    &egress_listener::DEFINITION,
+];

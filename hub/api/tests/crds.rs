@@ -100,6 +100,8 @@ fn kinds_have_their_documented_names() {
     let expected = [
         ("virtualservices.servicemesh.l7mp.io", "v1", "Namespaced", "vsvc"),
         ("nodeproxies.portreeve.dev", "v1alpha1", "Cluster", "npx"),
+        ("ingresslisteners.ingresslistener.envoy.uw.systems", "v1alpha1", "Namespaced", "il"),
+        ("egresslisteners.egresslistener.envoy.uw.systems", "v1alpha1", "Namespaced", "el"),
         ("nodereports.portreeve.dev", "v1alpha1", "Cluster", "nr"),
     ];
     let expected = expected.map(|(a, b, c, d)| (a.to_owned(), b.to_owned(), c.to_owned(), d.to_owned()));

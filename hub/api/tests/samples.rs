@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kube::core::cel::Validator;
 use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::d::egress_listener::EgressListener;
+use portreeve_api::d::ingress_listener::IngressListener;
 use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::own::node_report::NodeReport;
 use portreeve_api::{Violation, crds};
@@ -41,6 +43,12 @@ impl Sample {
         let judged = match value["kind"].as_str() {
             Some("VirtualService") => {
                 VirtualService::parse(value).map(|(object, warn)| (warn, object.validate()))
+            }
+            Some("IngressListener") => {
+                IngressListener::parse(value).map(|(object, warn)| (warn, object.validate()))
+            }
+            Some("EgressListener") => {
+                EgressListener::parse(value).map(|(object, warn)| (warn, object.validate()))
             }
             Some("NodeProxy") => NodeProxy::parse(value).map(|(object, warn)| (warn, object.validate())),
             Some("NodeReport") => NodeReport::parse(value).map(|(_, warn)| (warn, Vec::new())),
@@ -95,6 +103,16 @@ fn rules_of_the_definition_reject_the_samples_that_break_them() {
     let by_rule = [
         "both-address-and-selector",
         "both-udp-and-tcp",
+        "egress-names-without-authority",
+        "egress-no-target",
+        "egress-two-clusters",
+        "egress-two-ports",
+        "ingress-sans-without-tls",
+        "ingress-sans-without-validation",
+        "ingress-to-itself",
+        "ingress-two-clusters",
+        "ingress-two-sans",
+        "ingress-validation-without-secret",
         "neither-address-nor-selector",
         "neither-udp-nor-tcp",
         "node-proxy-extra-bootstrap-node",

@@ -25,7 +25,13 @@ pub async fn leaves_nothing(site: &Site) -> Result<()> {
         "no socket to lose"
     );
 
-    cluster.kubectl(&["delete", "virtualservices", "--all", "--all-namespaces", "--timeout=60s"])?;
+    cluster.kubectl(&[
+        "delete",
+        "virtualservices,ingresslisteners,egresslisteners",
+        "--all",
+        "--all-namespaces",
+        "--timeout=60s",
+    ])?;
     cluster.kubectl(&["delete", "nodeproxies", "--all", "--timeout=60s"])?;
     cluster.kubectl(&["delete", "-k", &deploy(""), "--timeout=120s"])?;
     for node in cluster.nodes() {

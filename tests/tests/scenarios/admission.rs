@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use kube::Client;
-use portreeve_api::a::virtual_service::VirtualService;
-use portreeve_api::own::node_proxy::NodeProxy;
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Client, Resource};
 use portreeve_api::own::node_report::NodeReport;
+use portreeve_hub::kinds;
+use portreeve_hub::row::Row;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::town;
 use serde_json::Value;
@@ -68,12 +69,9 @@ impl Sample {
     /// Returns the programs' verdict: paths of violations, or the path that can't be parsed; and warnings.
     fn judge(&self) -> (Vec<String>, Vec<String>) {
         let value = self.value.clone();
-        let judged = match value["kind"].as_str() {
-            Some("VirtualService") => {
-                VirtualService::parse(value).map(|(object, warn)| (object.validate(), warn))
-            }
-            Some("NodeProxy") => NodeProxy::parse(value).map(|(object, warn)| (object.validate(), warn)),
-            _ => NodeReport::parse(value).map(|(_, warn)| (Vec::new(), warn)),
+        let judged = match self.row() {
+            Some(row) => (row.read)(value).map(|(object, warn)| (object.violations(), warn)),
+            None => NodeReport::parse(value).map(|(_, warn)| (Vec::new(), warn)),
         };
         match judged {
             Ok((violations, warnings)) => (violations.into_iter().map(|v| v.path).collect(), warnings),
@@ -84,14 +82,17 @@ impl Sample {
     /// Returns the URL of its collection, if the kind is one of the product's.
     fn collection(&self) -> Option<String> {
         let namespace = self.value["metadata"]["namespace"].as_str().unwrap_or("default");
-        match self.value["kind"].as_str()? {
-            "VirtualService" => {
-                Some(format!("/apis/servicemesh.l7mp.io/v1/namespaces/{namespace}/virtualservices"))
-            }
-            "NodeProxy" => Some("/apis/portreeve.dev/v1alpha1/nodeproxies".into()),
-            "NodeReport" => Some("/apis/portreeve.dev/v1alpha1/nodereports".into()),
-            _ => None,
-        }
+        let (resource, namespaced) = match self.row() {
+            Some(row) => ((row.resource)(), row.kind.namespaced),
+            None if self.value["kind"] == "NodeReport" => (ApiResource::erase::<NodeReport>(&()), false),
+            None => return None,
+        };
+        Some(DynamicObject::url_path(&resource, namespaced.then_some(namespace)))
+    }
+
+    /// Returns the registry's row of its kind.
+    fn row(&self) -> Option<&'static Row> {
+        kinds::ALL.into_iter().find(|row| self.value["kind"] == row.kind.name)
     }
 
     /// Sends the object to the server, which stores nothing. `validation` of unknown fields is "Strict" or "Warn".

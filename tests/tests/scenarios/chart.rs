@@ -261,7 +261,7 @@ fn hubs_of_some_namespaces_have_no_right_in_others() -> Result<()> {
     let hub = pod(&chart, "Deployment", "portreeve-hub")?;
     assert_eq!(last(&hub["containers"][0]["args"]), "--namespaces=calls,more");
     let everywhere = one(&chart, "ClusterRole", "portreeve-hub")?["rules"].to_string();
-    for namespaced in ["pods", "virtualservices", "events"] {
+    for namespaced in ["pods", "virtualservices", "ingresslisteners", "egresslisteners", "events"] {
         ensure!(!everywhere.contains(&format!("\"{namespaced}\"")), "{everywhere}");
     }
     let places = |kind: &str, name: &str| -> Vec<&str> {

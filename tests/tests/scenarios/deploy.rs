@@ -18,6 +18,7 @@ use portreeve_agent::run::RunArgs;
 use portreeve_api::names::HUB_NAME;
 use portreeve_api::pod::NODE_PROXY_ANNOTATION;
 use portreeve_csi::{self as csi, CsiArgs, CsiProbeArgs};
+use portreeve_hub::kinds;
 use portreeve_hub::run::Args as HubArgs;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::{definitions, kustomize, manifest, wait};
@@ -142,9 +143,11 @@ async fn hub_may_look_at_what_it_serves_and_may_not_read_reports_or_secrets() ->
     let control = ControlPlane::start().await?;
     let client = control.client()?;
     manifest::apply_strictly(&client, &kustomize::text(&kustomize::deploy())?).await?;
-    let served =
-        ["pods", "nodes", "namespaces", "nodeproxies.portreeve.dev", "virtualservices.servicemesh.l7mp.io"];
-    for kind in served {
+    let kinds = kinds::ALL.map(|row| {
+        let resource = (row.resource)();
+        format!("{}.{}", resource.plural, resource.group)
+    });
+    for kind in ["pods", "nodes", "namespaces"].into_iter().chain(kinds.iter().map(String::as_str)) {
         for verb in ["list", "watch"] {
             let may = || async { hub_may(&client, verb, kind).await.unwrap_or(false) };
             wait::until(&format!("the right to {verb} {kind}"), BOUND, may).await?;

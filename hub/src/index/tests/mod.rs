@@ -21,6 +21,7 @@ mod endpoints;
 mod health;
 mod kinds;
 mod lookups;
+mod named;
 mod namespaces;
 mod plans;
 mod proxies;
