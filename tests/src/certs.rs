@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
 /// A certificate authority with its key.
@@ -24,6 +24,15 @@ pub struct Pair {
     pub certificate: PathBuf,
     /// The private key's file (PKCS#8).
     pub key: PathBuf,
+}
+
+/// A certificate and its key in PEM.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key (PKCS#8).
+    pub key: String,
 }
 
 /// A key pair as files, in PEM.
@@ -78,6 +87,29 @@ impl Authority {
         fs::write(&pair.certificate, signed.pem())?;
         fs::write(&pair.key, key.serialize_pem())?;
         Ok(pair)
+    }
+
+    /// Signs a certificate for servers and clients with the subject `CN=<name>,O=example` and these SANs: URIs contain
+    /// `://`, the others are DNS names.
+    ///
+    /// # Errors
+    /// Returns an error if a name is invalid.
+    pub fn sign(&self, name: &str, sans: &[&str]) -> Result<Signed> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        for san in sans {
+            let text = (*san).try_into()?;
+            let san = if san.contains("://") { SanType::URI(text) } else { SanType::DnsName(text) };
+            params.subject_alt_names.push(san);
+        }
+        // The default has a common name, which would stay first.
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "example");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Signed { certificate, key: key.serialize_pem() })
     }
 }
 
