@@ -1,9 +1,10 @@
 //! The agent: keeps the proxies of its own node, and them alone.
 //!
-//! [`translate`], [`world`] and the judgement of [`health`] are pure; [`run`] feeds them from the hub, the node's pods
-//! and the resolver, and serves what they say over a Unix socket to those whom [`identity`] knows; [`store`] keeps it
-//! for the next agent, which [`turn`] lets begin; [`reports`] tells every one of the hub's [`replicas`] what became of
-//! it; [`supervisor`] and [`portreeve_keeper`] supervise the Envoys; [`ports`] looks for processes that share ports with them;
+//! Its state and its judgement are in [`portreeve_agent_core`], and the translation for Envoy is in [`portreeve_envoy`].
+//! This crate is the shell around them. [`run`] feeds them from the hub, the node's pods and the resolver, and serves
+//! what they say over a Unix socket to those whom [`identity`] knows. [`store`] keeps it for the next agent, which
+//! [`turn`] lets begin. [`reports`] tells every one of the hub's [`replicas`] what became of it. [`supervisor`] and
+//! [`portreeve_keeper`] supervise the Envoys, and [`ports`] looks for processes that share ports with them.
 //! [`portreeve_csi`] brings the socket to pods that may have no directory of the host. (rustix, there already for others,
 //! is for sockets' disconnects and handles of processes, which nix does not have.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]

@@ -1,4 +1,4 @@
-//! Translates listeners: UDP to `udp_proxy`, TCP to a filter chain ([`chain`]).
+//! Translates listeners: UDP to `udp_proxy`, TCP to a filter chain (`chain`).
 
 use std::sync::Arc;
 use std::time::Duration;

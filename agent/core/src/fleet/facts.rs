@@ -16,7 +16,9 @@ use crate::translate::{Families, ProxyKind, lacks};
 pub struct Facts {
     /// The proxy's kind. It takes only Plans for this kind.
     pub kind: ProxyKind,
-    /// Name for messages: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
+    /// The pod as `<namespace>/<name>`, or the NodeProxy's name.
+    pub name: String,
+    /// The name for messages: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
     pub title: String,
     /// Labels that selectors are matched against.
     pub labels: BTreeMap<String, String>,
@@ -52,6 +54,7 @@ impl Facts {
     pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families) -> Self {
         Self {
             kind,
+            name: format!("{}/{}", pod.namespace, pod.name),
             title: format!("pod/{}/{}", pod.namespace, pod.name),
             labels: pod.labels.clone(),
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
@@ -69,6 +72,7 @@ impl Facts {
         };
         Self {
             kind: proxy.kind(),
+            name: name.to_owned(),
             title: format!("nodeproxy/{name}"),
             labels: proxy.labels.clone(),
             netns: "host".into(),

@@ -95,7 +95,7 @@ fn exceptions(fleet: &dyn AnyFleet) -> Vec<ProxyReport> {
     let pods = fleet.ids().into_iter().filter(|id| matches!(id, ProxyId::Pod(_)));
     let exception = |id: ProxyId| {
         let (facts, nack) = (fleet.facts(&id)?, fleet.nack(&id)?);
-        let name = facts.title.strip_prefix("pod/").unwrap_or(&facts.title).to_owned();
+        let name = facts.name.clone();
         let phase = if fleet.streams(&id) > 0 { Phase::Running } else { Phase::Unknown };
         Some(ProxyReport { name, phase, nack: Some(nack), ..ProxyReport::default() })
     };
