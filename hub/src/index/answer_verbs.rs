@@ -26,7 +26,7 @@ impl Index {
     pub fn set_secret(&mut self, at: (Name, Name), facts: Option<SecretFacts>) {
         let Some(wanted) = self.askers.wanted_secrets().get(&at) else { return };
         let facts = facts.map(|mut facts| {
-            facts.keep_contents(wanted);
+            facts.keep_contents(&wanted.keys);
             facts
         });
         let changed = self.answers.set_secret(at, facts);
@@ -86,7 +86,7 @@ impl Index {
     pub(super) fn note_questions(&mut self, asker: &ObjectRef, asked: BTreeSet<Question>) {
         for at in self.askers.set(asker, asked) {
             self.wanted_changed = true;
-            self.answers.keep_secret(&at, self.askers.wanted_secrets().get(&at));
+            self.answers.keep_secret(&at, self.askers.wanted_secrets().get(&at).map(|wanted| &wanted.keys));
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Askers {
     by_asker: HashMap<ObjectRef, BTreeSet<Question>>,
     /// The Secrets among the questions.
     secrets: WantedSecrets,
+    /// The number of requests for a Secret or a key so far.
+    requests: u64,
 }
 
 // === impl Askers ===
@@ -54,7 +56,10 @@ impl Askers {
     /// Handles a question that no object asked before. Returns the Secret that it is about, if any.
     fn want_secret(&mut self, question: &Question) -> Option<(Name, Name)> {
         let (at, key) = secret_of(question)?;
-        self.secrets.entry(at.clone()).or_default().extend(key.cloned());
+        self.requests += 1;
+        let wanted = self.secrets.entry(at.clone()).or_default();
+        wanted.keys.extend(key.cloned());
+        wanted.request = self.requests;
         Some(at)
     }
 
@@ -62,8 +67,8 @@ impl Askers {
     fn drop_secret(&mut self, question: &Question) -> Option<(Name, Name)> {
         let (at, key) = secret_of(question)?;
         match (key, self.secrets.get_mut(&at)) {
-            (Some(key), Some(keys)) => {
-                keys.remove(key);
+            (Some(key), Some(wanted)) => {
+                wanted.keys.remove(key);
             }
             (Some(_), None) => {}
             (None, _) => {

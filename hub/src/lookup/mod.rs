@@ -19,7 +19,7 @@ use crate::settings::Settings;
 
 pub use answers::{Answers, Fact};
 pub use question::{FoundBy, Labels, Listing, Question};
-pub use secret::{SecretBytes, SecretFacts, WantedSecrets};
+pub use secret::{SecretBytes, SecretFacts, WantedSecret, WantedSecrets};
 
 use secret::KnownSecret;
 

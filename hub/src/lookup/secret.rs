@@ -7,8 +7,18 @@ use std::sync::Arc;
 use portreeve_xds::{Name, Version};
 use zeroize::Zeroizing;
 
-/// The Secrets that objects ask for, by namespace and name, each with the keys whose content is asked for.
-pub type WantedSecrets = BTreeMap<(Name, Name), BTreeSet<Name>>;
+/// The Secrets that objects ask for, by namespace and name.
+pub type WantedSecrets = BTreeMap<(Name, Name), WantedSecret>;
+
+/// A Secret that objects ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedSecret {
+    /// The keys whose content is asked for.
+    pub keys: BTreeSet<Name>,
+    /// Grows whenever the Secret or another of its keys is asked for. It must then be read again, even if it was asked for
+    /// shortly before, because what no object asks for is forgotten.
+    pub request: u64,
+}
 
 /// The content of one key of a Secret. It is overwritten in memory when its last copy is dropped, and never printed.
 #[derive(Clone, PartialEq, Eq)]

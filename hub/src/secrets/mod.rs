@@ -2,7 +2,7 @@
 
 mod object;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -28,13 +28,13 @@ struct Watches {
     feed: Arc<Feed>,
     started: BTreeMap<(Name, Name), Started>,
     running: FuturesUnordered<BoxFuture<'static, Result<anyhow::Result<()>, Aborted>>>,
-    /// The Secrets that are not watched because there are too many.
-    left_out: BTreeSet<(Name, Name)>,
+    /// The requests for Secrets that are not watched because there are too many.
+    left_out: BTreeMap<(Name, Name), u64>,
 }
 
-/// A watch that was started for these keys.
+/// A watch that was started for a request, see [`WantedSecret::request`](crate::lookup::WantedSecret::request).
 struct Started {
-    keys: BTreeSet<Name>,
+    request: u64,
     handle: AbortHandle,
 }
 
@@ -56,7 +56,7 @@ pub async fn run(client: Client, feed: Arc<Feed>) -> anyhow::Result<()> {
         feed,
         started: BTreeMap::new(),
         running: FuturesUnordered::new(),
-        left_out: BTreeSet::new(),
+        left_out: BTreeMap::new(),
     };
     loop {
         let now = wanted.borrow_and_update().clone();
@@ -72,23 +72,23 @@ pub async fn run(client: Client, feed: Arc<Feed>) -> anyhow::Result<()> {
 
 impl Watches {
     /// Starts the watches that are missing, and ends those of Secrets that no object asks for. A watch is started again if
-    /// another key is wanted, because the content of that key was not kept.
+    /// it was requested again, because what it reported before was not kept.
     fn follow(&mut self, wanted: &WantedSecrets) {
         self.started.retain(|at, started| {
-            let kept = wanted.get(at).is_some_and(|keys| keys.is_subset(&started.keys));
+            let kept = wanted.get(at).is_some_and(|wanted| wanted.request == started.request);
             if !kept {
                 started.handle.abort();
             }
             kept
         });
-        self.left_out.retain(|at| wanted.contains_key(at));
-        for (at, keys) in wanted {
+        self.left_out.retain(|at, _| wanted.contains_key(at));
+        for (at, secret) in wanted {
             if self.started.contains_key(at) {
                 continue;
             }
             if self.started.len() < MOST {
-                self.start(at, keys);
-            } else if self.left_out.insert(at.clone()) {
+                self.start(at, secret.request);
+            } else if self.left_out.insert(at.clone(), secret.request) != Some(secret.request) {
                 let why = format!(
                     "Secret {}/{} is not read: objects ask for more than {MOST} Secrets, the most that the hub watches",
                     at.0, at.1
@@ -104,14 +104,14 @@ impl Watches {
         }
     }
 
-    fn start(&mut self, at: &(Name, Name), keys: &BTreeSet<Name>) {
+    fn start(&mut self, at: &(Name, Name), request: u64) {
         self.left_out.remove(at);
         let api = Api::<SecretObject>::namespaced(self.client.clone(), &at.0);
         let config = watcher::Config::default().fields(&format!("metadata.name={}", at.1));
         let verbs = Wanted { feed: self.feed.clone(), at: at.clone() };
         let (watch, handle) = abortable(watch::run(api, config, None, Some, verbs));
         self.running.push(watch.boxed());
-        self.started.insert(at.clone(), Started { keys: keys.clone(), handle });
+        self.started.insert(at.clone(), Started { request, handle });
     }
 
     /// Polls the watches. Returns only if one ends that was not aborted.

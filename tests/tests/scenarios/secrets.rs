@@ -70,6 +70,12 @@ async fn follow(town: &mut Town, feed: &Feed) -> Result<()> {
     town.apply(&secret("{tls.key: hidden, tls.crt: three}")).await?;
     feed.load(|index, now| index.apply_object(&Asker::new(Asks::Secret, "cert"), now));
     answers(feed, "cert", "2 keys, tls.crt: three").await?;
+    // Deleted and created again before the watch sees that.
+    feed.load(|index, now| {
+        index.delete_object(&reference("cert"), now);
+        index.apply_object(&Asker::new(Asks::Secret, "cert"), now);
+    });
+    answers(feed, "cert", "2 keys, tls.crt: three").await?;
     manifest::delete(&town.client, &secret("{}")).await?;
     answers(feed, "cert", "absent").await
 }

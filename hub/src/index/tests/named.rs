@@ -148,7 +148,7 @@ fn missing_secret_closes_what_was_open_and_its_return_opens_it() {
     assert!(fleet.plans("a").is_empty() && index.withheld().names.is_empty(), "agents must not keep it");
     let subject = index.subject(&key).unwrap();
     assert!(subject.served.is_none() && subject.verdict.rejection.is_none());
-    let conditions = subject.said(&[], std::time::Duration::ZERO).conditions;
+    let conditions = subject.status(&[], std::time::Duration::ZERO).conditions;
     let told: Vec<String> = conditions
         .iter()
         .map(|one| format!("{}={} {}", one.type_, one.status.as_str(), one.reason))

@@ -19,7 +19,7 @@ fn mk_secret(contents: &[(&str, &str)]) -> Option<SecretFacts> {
 /// The wanted Secrets as `secret: key key`.
 fn wanted(bed: &Bed) -> Vec<String> {
     let keys = |keys: &BTreeSet<Name>| keys.iter().map(|key| format!(" {key}")).collect::<String>();
-    bed.index.wanted_secrets().iter().map(|((_, name), of)| format!("{name}:{}", keys(of))).collect()
+    bed.index.wanted_secrets().iter().map(|((_, name), of)| format!("{name}:{}", keys(&of.keys))).collect()
 }
 
 #[test]
@@ -101,6 +101,27 @@ fn secret_that_nobody_asks_for_is_not_kept() {
     assert_eq!(bed.index.take_wanted_secrets(), None);
     bed.index.delete_object(&super::things::thing_key(&GATE, "g"), 0);
     assert_eq!(bed.index.take_wanted_secrets().map(|wanted| wanted.len()), Some(0));
+}
+
+#[test]
+fn secret_that_was_forgotten_is_requested_again_and_a_known_one_is_not() {
+    let mut bed = Bed::new();
+    let request = |bed: &Bed| bed.index.wanted_secrets()[&at("s")].request;
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "ca.crt"}));
+    let first = request(&bed);
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "ca.crt", "value": "new"}));
+    bed.put(&GATE, "h", json!({"secret": "s", "key": "ca.crt"}));
+    assert_eq!(request(&bed), first, "it is known");
+    bed.put(&GATE, "h", json!({"secret": "s", "key": "tls.crt"}));
+    let second = request(&bed);
+    assert!(second > first, "another key");
+    bed.put(&GATE, "h", json!({"secret": "s"}));
+    assert_eq!(request(&bed), second, "a key less");
+    for name in ["g", "h"] {
+        bed.index.delete_object(&super::things::thing_key(&GATE, name), 0);
+    }
+    bed.put(&GATE, "g", json!({"secret": "s", "key": "ca.crt"}));
+    assert!(request(&bed) > second, "what was known is forgotten");
 }
 
 #[test]
