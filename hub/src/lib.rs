@@ -15,6 +15,7 @@ pub mod auth;
 pub mod change;
 pub mod conditions;
 pub mod convergence;
+pub mod definitions;
 pub mod events;
 pub mod feed;
 pub mod files;

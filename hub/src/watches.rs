@@ -10,9 +10,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
-use portreeve_runtime::{Readiness, Tasks};
+use portreeve_runtime::{Guard, Readiness, Tasks};
 
 use crate::change::{Arrival, Departing, Fate, News};
+use crate::definitions;
 use crate::feed::Feed;
 use crate::index::{Labels, Name};
 use crate::kinds;
@@ -73,7 +74,7 @@ pub fn spawn(
             };
             let of = Watched { kind: WatchedKind::of_row(place), namespace };
             let verbs = Objects { row, of, feed: feed.clone() };
-            tasks.spawn(row.watch, run(objects, config(), readiness.guard(row.plural), Some, verbs));
+            tasks.spawn(row.watch, verbs.follow(objects, client.clone(), readiness.guard(row.plural)));
         }
     }
 }
@@ -205,6 +206,17 @@ impl Verbs<(Name, Labels, u64)> for Namespaces {
 // === impl Objects ===
 
 impl Objects {
+    /// Watches the objects from the moment at which their kind's definition is installed. Until then there are none.
+    async fn follow(mut self, objects: Api<Raw>, client: Client, guard: Guard) -> anyhow::Result<()> {
+        let (resource, mut guard) = ((self.row.resource)(), Some(guard));
+        let absent = || {
+            self.reset(Vec::new());
+            guard = None;
+        };
+        definitions::wait(&client, &resource, absent).await;
+        run(objects, watcher::Config::default(), guard, Some, self).await
+    }
+
     fn key(&self, raw: &Raw) -> ObjectRef {
         ObjectRef::of(self.row.kind, &raw.metadata)
     }

@@ -9,7 +9,7 @@ use portreeve_xds::Name;
 
 use crate::kinds;
 
-/// A kind of object that the hub watches: the kinds of the registry in its order, then those in [`OTHERS`].
+/// A kind of object that the hub watches: the kinds of the registry in its order, then those in `OTHERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchedKind(usize);
 

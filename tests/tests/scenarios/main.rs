@@ -9,6 +9,7 @@ mod checks;
 mod controlplane;
 mod csi;
 mod datagrams;
+mod definitions;
 mod deploy;
 mod drain;
 mod faults;

@@ -46,7 +46,7 @@ impl<'a> Inputs<'a> {
         *ty == T::CLUSTER && self.held.contains_key(name)
     }
 
-    /// Returns the hash of a cluster's sources, see [`backing::sources`]; `None` for other types.
+    /// Returns the hash of a cluster's sources, see `backing::sources`; `None` for other types.
     pub fn sources<T: ProxyModel>(&self, (ty, name): &(T, Name)) -> Option<u64> {
         match self.held.get(name) {
             _ if *ty != T::CLUSTER => None,
