@@ -18,7 +18,7 @@ pub(crate) struct Cut<IO, I> {
 // === impl Cut ===
 
 impl<IO, I> Cut<IO, I> {
-    pub(crate) fn new((io, info): (IO, I), token: &CancellationToken) -> Self {
+    pub(crate) fn new(io: IO, info: I, token: &CancellationToken) -> Self {
         Self { io, info, cut: Box::pin(token.clone().cancelled_owned()) }
     }
 }

@@ -115,7 +115,7 @@ where
     let (asked, cut) = (CancellationToken::new(), CancellationToken::new());
     // Connections run as tasks of their own. They must end with this future, also when it is dropped.
     let _cut_on_drop = cut.clone().drop_guard();
-    let incoming = incoming.map(|io| io.map(|io| Cut::new(io, &cut)));
+    let incoming = incoming.map(|accepted| accepted.map(|(io, info)| Cut::new(io, info, &cut)));
     let served = Server::builder()
         .http2_keepalive_interval(Some(keepalive.interval))
         .http2_keepalive_timeout(Some(keepalive.timeout))
