@@ -171,8 +171,7 @@ pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     tasks.spawn("signals", process.clone().on_signal());
     if let Some(path) = &args.probe_socket {
         let listener = socket::bind_with(path, "--probe-socket", 0o600)?;
-        let told = (readiness.clone(), liveness.clone());
-        let probes = admin::serve_probes(listener, told, process.clone());
+        let probes = admin::serve_probes(listener, readiness.clone(), liveness.clone(), process.clone());
         tasks.spawn("probes", probes);
     }
     tasks.spawn_graceful("agent", take_turns(args, defaults, (process, readiness, liveness)));
@@ -240,19 +239,19 @@ async fn take_turn(
         defaults,
     };
     let agent = spawn(&mut tasks, setup, &shutdown)?;
-    let traces = Traces::spawn(&mut tasks, ("agent", args.node.clone()), args.otlp_endpoint, &shutdown);
+    let traces = Traces::spawn(&mut tasks, "agent", args.node.clone(), args.otlp_endpoint, &shutdown);
     if traces.is_on() {
         agent.local.trace(Tracer::new(traces, args.node));
     }
     spawn_cluster(&mut tasks, client, &agent, (readiness, liveness));
     drop(unready);
     if let Some(address) = args.admin {
-        let told = (readiness.clone(), liveness.clone(), metrics::told(agent, args.envoy_metrics));
-        let until = shutdown.clone();
-        tasks.spawn(
-            "admin",
-            async move { admin::serve(listener(address, contested).await?, told, until).await },
-        );
+        let (ready, live, until) = (readiness.clone(), liveness.clone(), shutdown.clone());
+        let metrics = metrics::told(agent, args.envoy_metrics);
+        tasks.spawn("admin", async move {
+            let listener = listener(address, contested).await?;
+            admin::serve(listener, ready, live, metrics, until).await
+        });
     }
     let passed = turn.work_until_asked(&mut tasks, (shutdown, readiness.clone()));
     tasks.run().await?;

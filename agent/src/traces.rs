@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use portreeve_api::plan::Plan;
 use portreeve_runtime::Traces;
-use portreeve_runtime::traces::{Span, SpanId, TraceId};
+use portreeve_runtime::traces::{Span, SpanId, Step, TraceId};
 use portreeve_xds::{Event, Name, ResourceType};
 use prost::Message;
 
@@ -51,19 +51,20 @@ impl Tracer {
         for (name, version, body) in plans {
             let Some(trace) = trace_of(body, version.0) else { continue };
             let parent = SpanId::of(trace, "apply", &self.node);
-            let times = (begun, translated);
-            self.traces.tell(Span::new((trace, Some(parent)), ("translate", &self.node), times));
+            let step = Step { name: "translate", place: &self.node, begun, ended: translated };
+            self.traces.tell(Span::new(trace, Some(parent), step));
             let pending = Pending { trace, parent, since: translated, answered: BTreeSet::new() };
             self.lock(|sent| sent.insert(name.clone(), pending));
         }
     }
 
     /// Records that these Plans were applied, and which Plans are gone.
-    pub fn applied(&self, plans: &[Sent], gone: &[Name], times: (SystemTime, SystemTime)) {
+    pub fn applied(&self, plans: &[Sent], gone: &[Name], (begun, ended): (SystemTime, SystemTime)) {
+        let step = Step { name: "apply", place: &self.node, begun, ended };
         self.lock(|sent| gone.iter().for_each(|name| drop(sent.remove(name))));
         for (name, version, body) in plans {
             let Some(trace) = trace_of(body, version.0) else { continue };
-            let span = Span::new((trace, Some(trace.whole())), ("apply", &self.node), times);
+            let span = Span::new(trace, Some(trace.whole()), step);
             self.traces.tell(span.with("plan", &**name).with("node", &*self.node));
         }
     }
@@ -91,7 +92,8 @@ impl Tracer {
         for plan in plans {
             let Some((trace, parent, since)) = self.lock(|sent| of_plan(sent, plan)) else { continue };
             let place = format!("{} {proxy} {ty:?}", self.node);
-            let span = Span::new((trace, Some(parent)), (name, &place), (since, now));
+            let step = Step { name, place: &place, begun: since, ended: now };
+            let span = Span::new(trace, Some(parent), step);
             let span = span.with("proxy", proxy.to_string()).with("type", format!("{ty:?}"));
             self.traces.tell(Span { failure: failure.cloned(), ..span.with("node", &*self.node) });
         }

@@ -84,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let feed = Feed::new(index, readiness.clone(), door);
     tasks.spawn("signals", shutdown.clone().on_signal());
     let me = args.identity.unwrap_or_else(identity);
-    let traces = Traces::spawn(&mut tasks, ("hub", me.clone()), args.otlp_endpoint, &shutdown);
+    let traces = Traces::spawn(&mut tasks, "hub", me.clone(), args.otlp_endpoint, &shutdown);
     if traces.is_on() {
         feed.trace(Tracer::new(traces, me.clone()));
     }
@@ -115,7 +115,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
         let metrics = Metrics::new("hub", move || metrics::of(&feed, &desk, *leads.borrow()));
         tracing::info!(address = %listener.local_addr()?, "serving metrics");
-        tasks.spawn("admin", admin::serve(listener, (readiness, liveness, metrics), shutdown.clone()));
+        tasks.spawn("admin", admin::serve(listener, readiness, liveness, metrics, shutdown.clone()));
     }
     tasks.run().await
 }

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::Traces;
-use portreeve_runtime::traces::{CHANGE, Span, TraceId};
+use portreeve_runtime::traces::{CHANGE, Span, Step, TraceId};
 
 use crate::change::Record;
 use crate::subject::{Of, Subject};
@@ -80,13 +80,14 @@ impl Tracer {
     /// Writes the spans of a trace's first steps.
     pub fn published(&self, trace: TraceId, key: &ObjectRef, moments: Moments) {
         let Moments { begun, resolved, published } = moments;
-        let span = |parent, name, times| {
-            let span = Span::new((trace, Some(parent)), (name, &self.place), times);
+        let span = |parent, name, begun, ended| {
+            let step = Step { name, place: &self.place, begun, ended };
+            let span = Span::new(trace, Some(parent), step);
             span.with("namespace", &*key.namespace).with("name", &*key.name)
         };
-        let apply = span(trace.whole(), "apply", (begun, published));
-        let steps = [("resolve", (begun, resolved)), ("publish", (resolved, published))];
-        steps.into_iter().for_each(|(name, times)| self.traces.tell(span(apply.id, name, times)));
+        let apply = span(trace.whole(), "apply", begun, published);
+        self.traces.tell(span(apply.id, "resolve", begun, resolved));
+        self.traces.tell(span(apply.id, "publish", resolved, published));
         self.traces.tell(apply);
     }
 
@@ -98,7 +99,7 @@ impl Tracer {
         };
         let Some(began) = change.began.take().filter(|_| leads) else { return };
         let ended = SystemTime::now() - at.elapsed();
-        let span = Span::new((change.trace, None), (CHANGE, ""), (began, ended));
+        let span = Span::new(change.trace, None, Step { name: CHANGE, place: "", begun: began, ended });
         debug_assert_eq!(span.id, change.trace.whole());
         let span = span.with("namespace", &*key.namespace).with("name", &*key.name);
         self.traces.tell(span.with("generation", generation.to_string()));

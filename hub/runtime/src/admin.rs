@@ -22,7 +22,9 @@ use crate::{Liveness, Metrics, Readiness, Shutdown, metrics};
 /// The listener fails.
 pub async fn serve(
     listener: TcpListener,
-    (readiness, liveness, metrics): (Readiness, Liveness, Metrics),
+    readiness: Readiness,
+    liveness: Liveness,
+    metrics: Metrics,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let router = probes(readiness, liveness).route("/metrics", get(scrape).with_state(metrics));
@@ -41,7 +43,8 @@ pub async fn serve(
 /// The listener fails.
 pub async fn serve_probes(
     listener: UnixListener,
-    (readiness, liveness): (Readiness, Liveness),
+    readiness: Readiness,
+    liveness: Liveness,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let listener = listener.into_std()?;
@@ -140,8 +143,8 @@ mod tests {
             vec![Family::gauge("state", "What it is").value(f64::from(*look.lock().unwrap()))]
         });
         let mut tasks = JoinSet::new();
-        let parts = (Readiness::default(), Liveness::default(), metrics);
-        tasks.spawn(serve(listener, parts, shutdown.clone()));
+        let (readiness, liveness) = (Readiness::default(), Liveness::default());
+        tasks.spawn(serve(listener, readiness, liveness, metrics, shutdown.clone()));
         assert!(asked(address, "/metrics").await.contains("\nstate 7.0\n"));
         let release = hold(state.clone());
         for _ in 0..2 {

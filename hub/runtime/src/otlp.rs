@@ -212,6 +212,7 @@ fn pair(key: &str, value: &str) -> KeyValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::{Step, TraceId};
 
     #[test]
     fn endpoint_is_plain_http_with_a_port_and_parses_its_own_text() {
@@ -225,8 +226,9 @@ mod tests {
 
     #[tokio::test]
     async fn unavailable_collector_blocks_nothing_and_is_tried_again() {
-        let (now, trace) = (SystemTime::now(), crate::span::TraceId::of("a", 1));
-        let spans = || vec![Span::new((trace, None), ("apply", ""), (now, now))];
+        let (now, trace) = (SystemTime::now(), TraceId::of("a", 1));
+        let spans =
+            || vec![Span::new(trace, None, Step { name: "apply", place: "", begun: now, ended: now })];
         // The port was free a moment ago.
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let endpoint = format!("http://{address}").parse().unwrap();
@@ -239,9 +241,10 @@ mod tests {
 
     #[test]
     fn span_that_ends_before_it_begins_takes_no_time() {
-        let (now, trace) = (SystemTime::now(), crate::span::TraceId::of("a", 1));
+        let (now, trace) = (SystemTime::now(), TraceId::of("a", 1));
         let before = now - Duration::from_secs(1);
-        let span = message(Span::new((trace, None), ("apply", ""), (now, before)));
+        let span =
+            message(Span::new(trace, None, Step { name: "apply", place: "", begun: now, ended: before }));
         assert_eq!(span.start_time_unix_nano, span.end_time_unix_nano);
         assert!(span.start_time_unix_nano > 1_600_000_000_000_000_000 && span.parent_span_id.is_empty());
     }

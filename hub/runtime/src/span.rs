@@ -37,6 +37,19 @@ pub struct Span {
     pub failure: Option<String>,
 }
 
+/// A step of a change: what is done, where and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The step's name, such as `apply`.
+    pub name: &'static str,
+    /// A hub, a node or a proxy; empty for a step that happens once per trace, see [`SpanId::of`].
+    pub place: &'a str,
+    /// Start of the step.
+    pub begun: SystemTime,
+    /// End of the step.
+    pub ended: SystemTime,
+}
+
 // === impl TraceId ===
 
 impl TraceId {
@@ -68,12 +81,9 @@ impl SpanId {
 // === impl Span ===
 
 impl Span {
-    /// A successful step in a trace and below a parent, with its name and place, from its start to its end.
-    pub fn new(
-        (trace, parent): (TraceId, Option<SpanId>),
-        (name, place): (&'static str, &str),
-        (begun, ended): (SystemTime, SystemTime),
-    ) -> Self {
+    /// Builds the span of a successful step in `trace` and below `parent` (`None` for the root span).
+    pub fn new(trace: TraceId, parent: Option<SpanId>, step: Step<'_>) -> Self {
+        let Step { name, place, begun, ended } = step;
         let id = SpanId::of(trace, name, place);
         Self { trace, id, parent, name, begun, ended, attributes: Vec::new(), failure: None }
     }

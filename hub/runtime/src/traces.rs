@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::otlp::{Client, Endpoint};
 use crate::{Shutdown, Tasks};
 
-pub use crate::span::{CHANGE, Span, SpanId, TraceId};
+pub use crate::span::{CHANGE, Span, SpanId, Step, TraceId};
 
 /// Spans that may wait for the collector. Further spans are dropped.
 const WAITING: usize = 4096;
@@ -39,7 +39,8 @@ impl Traces {
     /// instance. If the collector is unavailable, its spans are lost and the next ones try again.
     pub fn spawn(
         tasks: &mut Tasks,
-        (component, instance): (&'static str, String),
+        component: &'static str,
+        instance: String,
         endpoint: Option<Endpoint>,
         shutdown: &Shutdown,
     ) -> Self {
@@ -110,7 +111,9 @@ mod tests {
     #[test]
     fn spans_need_a_collector_and_never_wait_for_a_slow_one() {
         let now = SystemTime::UNIX_EPOCH;
-        let span = || Span::new((TraceId::of("a", 1), None), ("apply", ""), (now, now));
+        let span = || {
+            Span::new(TraceId::of("a", 1), None, Step { name: "apply", place: "", begun: now, ended: now })
+        };
         let off = Traces::default();
         off.tell(span());
         assert!(!off.is_on());
