@@ -47,9 +47,6 @@ const LOOK_SOON: Duration = Duration::from_millis(150);
 /// How long events are collected before they are handled.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// How long `--check` waits for every listener to be active.
-const CHECK_PATIENCE: Duration = Duration::from_secs(30);
-
 /// Flags of `portreeve up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -59,6 +56,9 @@ pub struct Args {
     /// every expected endpoint answered.
     #[arg(long)]
     pub check: bool,
+    /// Time for every listener to become active before the check is done anyway, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub check_timeout: u16,
     /// Node that this machine plays. Required if the folder has several.
     #[arg(long)]
     pub node: Option<String>,
@@ -115,10 +115,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
-    tasks.spawn(
-        "table",
-        show((agent.local.clone(), agent.supervisor.clone()), args.check.then_some(verdict), asked.clone()),
-    );
+    let check = args.check.then(|| (verdict, Duration::from_secs(args.check_timeout.into())));
+    tasks.spawn("table", show((agent.local.clone(), agent.supervisor.clone()), check, asked.clone()));
     let ours = args.run_dir.is_none().then_some(run_dir);
     tasks.spawn_graceful("end", end(agent, asked, shutdown, ours));
     tasks.run().await?;
@@ -237,10 +235,11 @@ fn say(told: &[Complaint], complaints: Vec<Complaint>) -> Vec<Complaint> {
     complaints
 }
 
-/// Prints the table once it has changed and settled. With a check, runs the check once all listeners are active.
+/// Prints the table once it has changed and settled. With a check, runs the check once all listeners are active, or
+/// after its timeout.
 async fn show(
     (local, supervisor): (Arc<portreeve_agent::local::Local>, Supervisor),
-    check: Option<watch::Sender<Option<Vec<String>>>>,
+    check: Option<(watch::Sender<Option<Vec<String>>>, Duration)>,
     asked: Shutdown,
 ) -> anyhow::Result<()> {
     let mut changes = local.changes();
@@ -253,7 +252,8 @@ async fn show(
             tell(format_args!("\n{}", table::render(&now, layout::width())));
             shown = now.clone();
         }
-        if let Some(verdict) = check.as_ref().filter(|_| settled || begun.elapsed() > CHECK_PATIENCE) {
+        let due = check.as_ref().filter(|(_, timeout)| settled || begun.elapsed() > *timeout);
+        if let Some((verdict, _)) = due {
             verdict.send_replace(Some(check::all(&now).await?));
             asked.begin();
             return std::future::pending().await;

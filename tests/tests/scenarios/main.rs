@@ -1,4 +1,5 @@
-//! Scenarios that mostly wait, in one binary so that they run concurrently.
+//! Scenarios that mostly wait, in one binary so that they run concurrently. They start in the order of their names: a
+//! long one at the end would run alone.
 
 mod admission;
 mod affinity;
@@ -13,6 +14,7 @@ mod definitions;
 mod deploy;
 mod drain;
 mod faults;
+mod folder_trouble;
 mod gateway_pods;
 mod gateway_strangers;
 mod half_open;
@@ -50,4 +52,3 @@ mod tenants;
 mod traces;
 mod trouble;
 mod turns;
-mod up_trouble;

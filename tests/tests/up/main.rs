@@ -251,7 +251,8 @@ fn envoy_that_ends_at_once_fails_the_check_with_what_it_said() -> Result<()> {
     let envoy = quickstart.dir.path().join("envoy");
     fs::write(&envoy, "#!/bin/sh\necho 'no such option: --base-id' >&2\nexit 3\n")?;
     fs::set_permissions(&envoy, fs::Permissions::from_mode(0o755))?;
-    let (status, text) = quickstart.finish(&format!("up DIR --check --envoy {}", envoy.display()))?;
+    let (status, text) =
+        quickstart.finish(&format!("up DIR --check --check-timeout 5 --envoy {}", envoy.display()))?;
     println!("{text}");
     ensure!(status.code() == Some(1), "{status}");
     let said = text.split_whitespace().collect::<Vec<_>>().join(" ");

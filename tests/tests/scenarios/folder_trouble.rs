@@ -154,7 +154,7 @@ async fn envoy_that_hangs_at_its_start_is_told_in_the_table_and_by_the_check() -
     fs::set_permissions(&envoy, fs::Permissions::from_mode(0o755))?;
     let envoy = envoy.display().to_string();
     let up = folder.up("run", &["--envoy", &envoy])?;
-    let mut check = folder.up("check", &["--check", "--envoy", &envoy])?;
+    let mut check = folder.up("check", &["--check", "--check-timeout", "20", "--envoy", &envoy])?;
     let word = "was started more than 10 s ago and has not connected to the agent";
     says(&up, 0, word).await?;
     ensure!(said(&up, 0).contains("its log says: waiting for a licence"), "{}", up.log());
