@@ -11,6 +11,7 @@ use portreeve_api::own::node_report::{NodeReport, Phase, ProxyReport};
 use portreeve_tests::hand_over::{AROUND, Fate, Stage as Common};
 use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::{under_test, wait};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How often a trial may be repeated because the kernel dropped datagrams at sockets whose process got no processor
 /// time.
@@ -36,8 +37,15 @@ fn gateway(envoy: &str) -> String {
     )
 }
 
+/// Limits the concurrent tests, each of which has its own traffic: more would make each other's trials void.
+static CONCURRENT: Semaphore = Semaphore::const_new(3);
+
 /// A gateway under its agent's keeper.
-struct Stage(Common);
+struct Stage {
+    common: Common,
+    /// Released after the processes have ended.
+    _permit: SemaphorePermit<'static>,
+}
 
 // === impl Stage ===
 
@@ -45,21 +53,22 @@ impl Deref for Stage {
     type Target = Common;
 
     fn deref(&self) -> &Common {
-        &self.0
+        &self.common
     }
 }
 
 impl DerefMut for Stage {
     fn deref_mut(&mut self) -> &mut Common {
-        &mut self.0
+        &mut self.common
     }
 }
 
 impl Stage {
     async fn new() -> Result<Self> {
+        let _permit = CONCURRENT.acquire().await?;
         let town = Town::start(1).await?;
         town.gateways().await?;
-        let made = Self(Common::new(town).await?);
+        let made = Self { common: Common::new(town).await?, _permit };
         made.is_served().await?;
         Ok(made)
     }

@@ -1,5 +1,5 @@
-//! This node's status of its Plans and proxies. Pure functions of the agent's state. [`crate::local`] keeps
-//! [`Book`] up to date, and `report_writer` writes the node's report.
+//! This node's status of its Plans and proxies. Pure functions of the agent's state. The agent's `local` keeps [`Book`] up to
+//! date, and its `report_writer` writes the node's report.
 
 mod book;
 pub mod leaving;
