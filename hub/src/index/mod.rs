@@ -38,6 +38,7 @@ mod plan_verbs;
 mod probes;
 mod proxies;
 mod proxy_verbs;
+mod secrets;
 mod selections;
 mod subjects;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The resources that each node is sent: its Plans, NodeProxies and Probes, the Groups that they refer to (counted by
-//! reference), and the Health of the nodes on which those groups have endpoints.
+//! The resources that each node is sent: its Plans, NodeProxies and Probes, the Groups and Secrets that they refer to
+//! (counted by reference), and the Health of the nodes on which those groups have endpoints.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,14 +10,17 @@ use portreeve_xds::{Changes, Resource};
 
 use super::groups::Groups;
 use super::matches::Name;
+use super::secrets::Secrets;
 
-/// A Plan, encoded once, with the groups that a node needs along with it.
+/// A Plan, encoded once, with the names of the resources that a node needs along with it.
 #[derive(Clone)]
 pub struct Encoded {
     /// The encoded Plan under its name.
     pub resource: Arc<Resource>,
     /// The names of its Groups.
     pub groups: BTreeSet<Name>,
+    /// The names of its Secret resources.
+    pub secrets: BTreeSet<Name>,
 }
 
 /// One node's changes since they were last taken.
@@ -42,6 +45,7 @@ pub struct NodeSets {
     sets: HashMap<Name, NodeSet>,
     /// Group → nodes that use it.
     users: HashMap<Name, BTreeSet<Name>>,
+    secrets: Secrets,
     pending: BTreeMap<Name, Pending>,
     visited: u64,
     heart: Heart,
@@ -61,16 +65,38 @@ impl NodeSets {
         for group in &plan.groups {
             self.hold(node, group);
         }
+        for secret in &plan.secrets {
+            if let Some(resource) = self.secrets.send(secret, node) {
+                self.put(node, PlanType::Secret, resource);
+            }
+        }
         self.put(node, PlanType::Plan, plan.resource.clone());
         if let Some(old) = old {
             self.release(node, old, groups);
         }
     }
 
-    /// Removes a Plan from a node, and the groups that only this Plan needed.
+    /// Removes a Plan from a node, and the groups and Secrets that only this Plan needed.
     pub fn drop_plan(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
         self.take_away(node, PlanType::Plan, plan.resource.name().clone());
         self.release(node, plan, groups);
+    }
+
+    /// Records that a Plan names these Secret resources, before it is sent to its nodes.
+    pub fn hold_secrets(&mut self, names: &BTreeSet<Name>) {
+        names.iter().for_each(|name| self.secrets.hold(name));
+    }
+
+    /// Records that a Plan, which no node has any more, no longer names these Secret resources.
+    pub fn let_go_of_secrets(&mut self, names: &BTreeSet<Name>) {
+        names.iter().for_each(|name| self.secrets.let_go(name));
+    }
+
+    /// Sets a Secret resource. If it is new or changed, the nodes with a Plan that names it are sent it.
+    pub fn set_secret(&mut self, resource: Arc<Resource>) {
+        for node in self.secrets.set(resource.clone()) {
+            self.put(&node, PlanType::Secret, resource.clone());
+        }
     }
 
     /// Sends a resource without references (a NodeProxy or a Probe) to a node.
@@ -216,7 +242,7 @@ impl NodeSets {
         &mut self.pending.entry(node.clone()).or_default().single
     }
 
-    /// Releases one use of each of a Plan's groups. `groups` still knows their slices here, because a group is closed only
+    /// Releases one use of each of a Plan's groups and Secrets. `groups` still knows their slices here, because a group is closed only
     /// after every node has released it.
     fn release(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
         for group in &plan.groups {
@@ -231,6 +257,11 @@ impl NodeSets {
             };
             if last {
                 self.forget_group(node, group, groups);
+            }
+        }
+        for secret in &plan.secrets {
+            if self.secrets.take_back(secret, node) {
+                self.take_away(node, PlanType::Secret, secret.clone());
             }
         }
     }

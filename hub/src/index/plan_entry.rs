@@ -7,7 +7,7 @@ use crate::object::Told;
 
 /// The accepted version of an object.
 pub(super) struct PlanEntry {
-    /// The encoded Plan and the names of its groups.
+    /// The encoded Plan and the names of the resources that it refers to.
     pub(super) encoded: Encoded,
     /// The selection of the proxies that the Plan is for.
     pub(super) workload: Name,

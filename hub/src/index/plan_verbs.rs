@@ -15,6 +15,7 @@ use super::matches::Name;
 use super::node_sets::Encoded;
 use super::plan_entry::PlanEntry;
 use super::probes::{self, Checks};
+use super::secrets;
 use super::selections::Role;
 use crate::lookup::Lookup;
 use crate::object::{Rejection, Resolved, Root};
@@ -93,17 +94,21 @@ impl Index {
     fn put_plan(&mut self, key: ObjectRef, resolved: Resolved, uid: &str) {
         let name = plan_name(&key);
         let resource = Resource::new(PlanType::Plan, name, &plan::Plan::from(&resolved.plan).encode_to_vec());
+        let secrets: BTreeSet<Name> = resolved.plan.secrets().cloned().collect();
         if self.plans.get(&key).is_some_and(|old| old.encoded.resource == resource) {
+            self.set_secrets(&secrets);
             return;
         }
         let old = self.plans.remove(&key);
+        self.nodes.hold_secrets(&secrets);
+        self.set_secrets(&secrets);
         for group in &resolved.groups {
             self.hold(group, &key, Role::Endpoints);
             self.open_group(&group.name());
         }
         self.hold(&resolved.workload, &key, Role::Workload);
         let groups: BTreeSet<Name> = resolved.groups.iter().map(Selection::name).collect();
-        let encoded = Encoded { resource, groups };
+        let encoded = Encoded { resource, groups, secrets };
         let workload = resolved.workload.name();
         let checks = probes::checks_of(&resolved.plan);
         let told = Vec::new();
@@ -138,6 +143,13 @@ impl Index {
         }
     }
 
+    /// Updates the content of these Secret resources. A Secret that changed changes no Plan: only the resource is sent.
+    fn set_secrets(&mut self, names: &BTreeSet<Name>) {
+        for resource in names.iter().filter_map(|name| secrets::encode(name, &self.answers)) {
+            self.nodes.set_secret(resource);
+        }
+    }
+
     fn release_old(&mut self, key: &ObjectRef, old: &PlanEntry, new: &PlanEntry) {
         if old.workload != new.workload {
             self.selections.let_go(&old.workload, key, Role::Workload);
@@ -145,6 +157,7 @@ impl Index {
         for group in old.encoded.groups.difference(&new.encoded.groups) {
             self.let_go_of_group(group, key);
         }
+        self.nodes.let_go_of_secrets(&old.encoded.secrets);
     }
 
     fn withdraw_plan(&mut self, key: &ObjectRef) {
@@ -159,6 +172,7 @@ impl Index {
         for group in &entry.encoded.groups {
             self.let_go_of_group(group, key);
         }
+        self.nodes.let_go_of_secrets(&entry.encoded.secrets);
     }
 
     fn hold(&mut self, selection: &Selection, key: &ObjectRef, role: Role) {

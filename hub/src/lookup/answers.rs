@@ -9,7 +9,7 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_xds::{Name, Version};
 
 use super::question::{FoundBy, Labels, Listing, Question};
-use super::secret::{KnownSecret, SecretFacts};
+use super::secret::{KnownSecret, SecretBytes, SecretFacts};
 use crate::keyed_sets::KeyedSets;
 
 /// The facts that resolvers look up.
@@ -137,6 +137,12 @@ impl Answers {
         let known = self.secrets.entry(at).or_default();
         let new = change(known);
         (std::mem::replace(known, new) != *known).then_some(question)
+    }
+
+    /// Returns the content of one of a Secret's keys, as it was last read. `None` if it is not known, or if the Secret lacks
+    /// the key.
+    pub fn secret_content(&self, namespace: &Name, name: &Name, key: &str) -> Option<&SecretBytes> {
+        self.secret(namespace, name)?.facts()?.content(key)
     }
 
     pub(super) fn is_unreadable(&self, reference: &ObjectRef) -> bool {

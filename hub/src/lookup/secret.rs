@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use portreeve_xds::{Name, Version};
 use zeroize::Zeroizing;
 
@@ -51,9 +52,20 @@ impl SecretBytes {
         Self(Arc::new(Zeroizing::new(content)))
     }
 
+    /// Returns the content as the field of a message. It is shared with this value, not copied.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
+    }
+
     /// Returns the content.
     pub fn as_slice(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl AsRef<[u8]> for SecretBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
     }
 }
 

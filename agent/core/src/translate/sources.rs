@@ -54,13 +54,6 @@ pub fn groups(plan: &Plan) -> impl Iterator<Item = &Name> {
     of_sources.chain(policies.flat_map(|policy| &policy.groups))
 }
 
-/// Returns the names of the secrets that a Plan uses.
-pub fn secrets(plan: &Plan) -> impl Iterator<Item = &Name> {
-    let of_listeners = plan.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let of_clusters = plan.clusters.iter().filter_map(|cluster| cluster.tls.as_ref());
-    of_listeners.chain(of_clusters).flat_map(|tls| tls.certificate.iter().chain(&tls.authority))
-}
-
 /// Returns the health check that the proxy itself makes for some of a cluster's sources.
 pub fn check_by_proxy(cluster: &Cluster) -> Option<&HealthCheck> {
     let beside = cluster.endpoints.iter().filter(|source| matches!(source.from, Source::Loopback(_)));

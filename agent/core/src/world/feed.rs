@@ -212,7 +212,7 @@ impl Feed {
             Decoded::Plan(plan) => {
                 self.forget_uses(name);
                 note(&mut self.users, sources::groups(&plan), name);
-                note(&mut self.holders, sources::secrets(&plan), name);
+                note(&mut self.holders, plan.secrets(), name);
                 self.plans.insert(name.clone(), Arc::new(plan));
                 self.in_force.insert(name.clone(), version);
                 touched.plans.insert(name.clone());
@@ -276,7 +276,7 @@ impl Feed {
     fn forget_uses(&mut self, name: &Name) {
         let Some(old) = self.plans.get(name) else { return };
         forget(&mut self.users, sources::groups(old), name);
-        forget(&mut self.holders, sources::secrets(old), name);
+        forget(&mut self.holders, old.secrets(), name);
     }
 }
 

@@ -1,5 +1,7 @@
 //! [`Plan`]: the configuration that one custom resource requests from the proxies that it selects.
 
+use portreeve_xds::Name;
+
 use super::flaw::{self, Flaw, UnreadablePlan};
 use super::{Cluster, Listener, RuleList, Workload};
 use crate::plan as proto;
@@ -53,6 +55,13 @@ impl Plan {
     /// Returns the cluster with this name.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// Returns the names of the Secret resources that its listeners and clusters refer to. A name may be repeated.
+    pub fn secrets(&self) -> impl Iterator<Item = &Name> {
+        let of_listeners = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let of_clusters = self.clusters.iter().filter_map(|cluster| cluster.tls.as_ref());
+        of_listeners.chain(of_clusters).flat_map(|tls| tls.certificate.iter().chain(&tls.authority))
     }
 }
 

@@ -2,7 +2,9 @@
 //! and what an index would say that only ever saw the final state.
 
 use super::health::{mk_checked, mk_health};
+use super::things::{GATE, Thing, mk_thing, thing_key};
 use super::*;
+use crate::lookup::{SecretBytes, SecretFacts};
 
 const NODES: [&str; 6] = ["n0", "n1", "n2", "n3", "n4", "n5"];
 const STEPS: usize = 2_000;
@@ -34,6 +36,8 @@ struct Model {
     nodes: BTreeMap<&'static str, Labels>,
     namespaces: BTreeMap<&'static str, Labels>,
     health: BTreeMap<&'static str, u64>,
+    gates: BTreeMap<String, Thing>,
+    secrets: BTreeMap<Name, u64>,
 }
 
 const LABELS: [&str; 6] = ["app=a", "app=b", "app=c", "app=a,tier=x", "app=b,tier=x", "tier=x"];
@@ -73,7 +77,7 @@ fn random_service(dice: &mut Dice, name: &str, upstreams: &[&str; 2]) -> Virtual
 
 fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
     let number = dice.roll(12);
-    match dice.roll(14) {
+    match dice.roll(16) {
         0..=3 => {
             let pod = random_pod(dice, &format!("p{number}"));
             model.pods.insert(pod.uid.to_string(), pod.clone());
@@ -108,6 +112,8 @@ fn step(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
             model.health.insert(node, number as u64);
             index.set_health(&node.into(), Some(&mk_health(node, number as u64)));
         }
+        14 => step_of_gate(dice, model, index, now),
+        15 => step_of_secret(dice, model, index),
         12 => step_of_namespace(dice, model, index, now),
         _ => step_of_node(dice, model, index, now),
     }
@@ -122,6 +128,40 @@ fn step_of_namespace(dice: &mut Dice, model: &mut Model, index: &mut Index, now:
         let labels = mk_labels(dice.pick(&["team=red", "team=blue", "team=red,stage=test"]));
         model.namespaces.insert(namespace, labels.clone());
         index.apply_namespace(&namespace.into(), labels, now);
+    }
+}
+
+/// A Gate with the certificate of a Secret, which may not exist.
+fn step_of_gate(dice: &mut Dice, model: &mut Model, index: &mut Index, now: i64) {
+    let name = format!("g{}", dice.roll(4));
+    if dice.roll(3) == 0 {
+        model.gates.remove(&name);
+        index.delete_object(&thing_key(&GATE, &name), now);
+    } else {
+        let spec = json!({"tls": dice.pick(&["s", "t"]), "workload": dice.pick(&LABELS)});
+        let gate = mk_thing(&GATE, &name, spec);
+        index.apply_object(&gate, now);
+        model.gates.insert(name, gate);
+    }
+    read_secrets(model, index);
+}
+
+fn step_of_secret(dice: &mut Dice, model: &mut Model, index: &mut Index) {
+    let name = dice.pick(&["s", "t"]).into();
+    match dice.roll(3) {
+        0 => drop(model.secrets.remove(&name)),
+        _ => drop(model.secrets.insert(name, dice.roll(3) as u64)),
+    }
+    read_secrets(model, index);
+}
+
+/// Reads the Secrets that Gates ask for.
+fn read_secrets(model: &Model, index: &mut Index) {
+    for at in index.wanted_secrets().clone().into_keys() {
+        let content = |key: &str, number: &u64| (key.into(), SecretBytes::new(number.to_le_bytes().to_vec()));
+        let of = |number| SecretFacts::new("", ["tls.crt", "tls.key"].map(|key| content(key, number)).into());
+        let facts = model.secrets.get(&at.1).map(of);
+        index.set_secret(at, facts);
     }
 }
 
@@ -151,6 +191,8 @@ fn from_scratch(model: &Model) -> Index {
     for object in model.services.values() {
         index.apply(object);
     }
+    model.gates.values().for_each(|gate| index.apply_object(gate, 0));
+    read_secrets(model, &mut index);
     for (node, sequence) in &model.health {
         index.set_health(&(*node).into(), Some(&mk_health(node, *sequence)));
     }
@@ -207,6 +249,9 @@ fn reset_to_a_new_state_equals_a_start_from_it() {
     for object in new.services.values() {
         index.apply(object);
     }
+    index.keep_objects(&GATE, None, &new.gates.keys().map(|name| thing_key(&GATE, name)).collect(), 0);
+    new.gates.values().for_each(|gate| index.apply_object(gate, 0));
+    read_secrets(&new, &mut index);
     index.reset_pods(None, new.pods.values().cloned().collect(), 0);
     reset_proxies(&mut index, &new.proxies.values().cloned().collect::<Vec<_>>(), 0);
     index.reset_nodes(new.nodes.iter().map(|(n, l)| ((*n).into(), l.clone())).collect(), 0);

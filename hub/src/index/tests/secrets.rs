@@ -124,6 +124,117 @@ fn secret_that_was_forgotten_is_requested_again_and_a_known_one_is_not() {
     assert!(request(&bed) > second, "what was known is forgotten");
 }
 
+/// The name of the Secret resource of Secret `s`.
+const CERTIFICATE: &str = "ns/s/tls.crt";
+
+/// A Secret for TLS with this certificate.
+fn mk_pair(certificate: &str) -> Option<SecretFacts> {
+    mk_secret(&[("tls.crt", certificate), ("tls.key", "hidden")])
+}
+
+/// A bed with another pod on node `b`, whose Gates use Secret `s`.
+fn mk_bed(gates: &[(&str, &str)]) -> Bed {
+    let mut bed = Bed::new();
+    bed.index.apply_pod(mk_pod("other", "app=other", "b"), 0);
+    for (gate, workload) in gates {
+        bed.put(&GATE, gate, json!({"tls": "s", "workload": workload}));
+    }
+    bed.index.set_secret(at("s"), mk_pair("one"));
+    bed.fleet.follow(&mut bed.index);
+    bed
+}
+
+/// The Secret resources of a node.
+fn secrets(bed: &Bed, node: &str) -> Vec<String> {
+    bed.fleet.names(node, PlanType::Secret)
+}
+
+/// What each node is sent, as `node: type name`, and `-` before the type of a removed resource.
+fn sent(bed: &mut Bed) -> Vec<String> {
+    let taken = bed.index.take();
+    for (node, changes) in &taken {
+        take_in(bed.fleet.held.entry(node.clone()).or_default(), changes);
+    }
+    let of = |(node, changes): (&Name, &Changes<PlanType>)| {
+        let put = changes.upsert.iter().map(|(ty, one)| format!("{node}: {ty:?} {}", one.name()));
+        let gone = changes.remove.iter().map(|(ty, name)| format!("{node}: -{ty:?} {name}"));
+        put.chain(gone).collect::<Vec<_>>()
+    };
+    taken.iter().flat_map(of).collect()
+}
+
+#[test]
+fn secret_resource_goes_with_plans_that_name_it_and_is_encoded_once() {
+    let mut bed = mk_bed(&[("g", "app=gw")]);
+    assert_eq!(secrets(&bed, "a"), [CERTIFICATE]);
+    assert!(secrets(&bed, "b").is_empty());
+    bed.put(&GATE, "h", json!({"tls": "s", "workload": "app=other"}));
+    assert_eq!(sent(&mut bed), ["b: Secret ns/s/tls.crt", "b: Plan E/Gate/ns/h"]);
+    let held = |node: &str| bed.fleet.held[node][&(PlanType::Secret, CERTIFICATE.into())].clone();
+    assert!(Arc::ptr_eq(&held("a"), &held("b")));
+    let message = plan::Secret::decode(held("a").body()).unwrap();
+    assert_eq!((&*message.certificate_chain, &*message.private_key), (&b"one"[..], &b"hidden"[..]));
+    bed.fleet.assert_complete(&bed.index, &["a", "b"]);
+}
+
+#[test]
+fn rotation_sends_one_resource_to_each_of_these_nodes_and_resolves_who_asked() {
+    let mut bed = mk_bed(&[("g", "app=gw"), ("h", "app=other")]);
+    bed.put(&GATE, "i", json!({"tls": "s"}));
+    bed.put(&GATE, "plain", json!({}));
+    bed.fleet.follow(&mut bed.index);
+    assert_eq!(bed.cost(|index| index.set_secret(at("s"), mk_pair("two"))), 3);
+    assert_eq!(sent(&mut bed), ["a: Secret ns/s/tls.crt", "b: Secret ns/s/tls.crt"]);
+    assert_eq!(bed.cost(|index| index.set_secret(at("s"), mk_pair("two"))), 0);
+    assert!(sent(&mut bed).is_empty());
+    bed.fleet.assert_complete(&bed.index, &["a", "b"]);
+}
+
+#[test]
+fn secret_resource_goes_with_the_last_plan_of_a_node_that_names_it() {
+    let mut bed = mk_bed(&[("g", "app=gw"), ("h", "app=gw"), ("i", "app=other")]);
+    bed.index.delete_object(&super::things::thing_key(&GATE, "g"), 0);
+    assert_eq!(sent(&mut bed), ["a: -Plan E/Gate/ns/g"]);
+    bed.put(&GATE, "h", json!({"tls": "t"}));
+    assert!(sent(&mut bed).is_empty(), "Secret t was not read yet");
+    bed.index.set_secret(at("t"), mk_pair("t"));
+    let expected = ["a: Plan E/Gate/ns/h", "a: Secret ns/t/tls.crt", "a: -Secret ns/s/tls.crt"];
+    assert_eq!(BTreeSet::from_iter(sent(&mut bed)), expected.map(str::to_owned).into());
+    assert_eq!(
+        (secrets(&bed, "a"), secrets(&bed, "b")),
+        (vec!["ns/t/tls.crt".into()], vec![CERTIFICATE.into()])
+    );
+    bed.index.delete_pod(&"other".into(), 0);
+    bed.index.tick(GRACE_MS);
+    assert_eq!(sent(&mut bed), ["b: -Secret ns/s/tls.crt", "b: -Plan E/Gate/ns/i"]);
+    bed.fleet.assert_complete(&bed.index, &["a", "b"]);
+}
+
+#[test]
+fn broken_secret_withdraws_plan_and_resource_and_an_unreadable_one_keeps_both() {
+    let mut bed = mk_bed(&[("g", "app=gw")]);
+    bed.index.set_secret_unreadable(at("s"), "no right".into());
+    assert!(sent(&mut bed).is_empty());
+    bed.index.set_secret(at("s"), mk_secret(&[("tls.crt", "one")]));
+    assert_eq!(sent(&mut bed), ["a: -Secret ns/s/tls.crt", "a: -Plan E/Gate/ns/g"]);
+    bed.index.set_secret(at("s"), mk_pair("two"));
+    assert_eq!(sent(&mut bed), ["a: Secret ns/s/tls.crt", "a: Plan E/Gate/ns/g"]);
+    bed.index.set_secret(at("s"), None);
+    assert_eq!(sent(&mut bed), ["a: -Secret ns/s/tls.crt", "a: -Plan E/Gate/ns/g"]);
+    bed.fleet.assert_complete(&bed.index, &["a", "b"]);
+}
+
+#[test]
+fn last_accepted_version_of_a_rejected_object_keeps_its_secret_resource() {
+    let mut bed = mk_bed(&[("g", "app=gw")]);
+    bed.put(&GATE, "g", json!({"tls": "s", "bad": "for a test"}));
+    assert!(sent(&mut bed).is_empty());
+    assert_eq!(secrets(&bed, "a"), [CERTIFICATE]);
+    // A node that joins now is sent it too.
+    bed.index.apply_pod(mk_pod("new", "app=gw", "c"), 0);
+    assert_eq!(sent(&mut bed), ["c: Secret ns/s/tls.crt", "c: Plan E/Gate/ns/g"]);
+}
+
 #[test]
 fn content_is_never_printed() {
     let text = format!("{:?}", mk_secret(&[("tls.key", "hidden")]));

@@ -28,6 +28,9 @@ pub static PATH: Kind = kind("Path", "E/Path", Purpose::Part);
 /// Is found by its own name.
 pub static POLICY: Kind = kind("Policy", "E/Policy", Purpose::Part);
 
+/// The keys that a Secret for TLS must have.
+const KEYS: [&str; 2] = ["tls.crt", "tls.key"];
+
 /// An object of one of these kinds.
 #[derive(Clone, Debug)]
 pub struct Thing {
@@ -137,6 +140,20 @@ impl Thing {
         told
     }
 
+    /// The keys that the Secret of the spec's TLS lacks.
+    fn lacks(&self, lookup: &mut Lookup<'_>) -> Vec<String> {
+        let Some(name) = self.text("tls") else { return Vec::new() };
+        let lacks = |key: &&str| lookup.secret_content(&"ns".into(), &name.into(), key).is_none();
+        KEYS.into_iter().filter(lacks).map(str::to_owned).collect()
+    }
+
+    /// The listener with the spec's TLS.
+    fn secured(&self) -> Option<plan::Listener> {
+        let certificate = format!("ns/{}/tls.crt", self.text("tls")?);
+        let tls = Some(plan::Tls { certificate, ..Default::default() });
+        Some(plan::Listener { name: "secured".into(), tls, ..Default::default() })
+    }
+
     /// The groups that the spec names.
     fn groups(&self) -> Vec<Selection> {
         let pods = |pods| Selection::Pods(PodSelection { namespace: Some("ns".into()), ..pods });
@@ -211,7 +228,8 @@ impl Root for Thing {
         if let [first, ..] = self.violations().as_slice() {
             return Err(Rejection::of_violations(std::slice::from_ref(first)));
         }
-        let workload = Selection::of_labels(&mk_labels("app=gw"), "ns", lookup.scope());
+        let labels = mk_labels(self.text("workload").unwrap_or("app=gw"));
+        let workload = Selection::of_labels(&labels, "ns", lookup.scope());
         let listener = |name| plan::Listener { name, ..Default::default() };
         let sent = plan::Plan {
             origin: Some(plan::Origin {
@@ -226,7 +244,7 @@ impl Root for Thing {
                 selector: Some((&workload.requirements()).into()),
                 ..Default::default()
             }),
-            listeners: told.into_iter().map(listener).collect(),
+            listeners: told.into_iter().map(listener).chain(self.secured()).collect(),
             ..Default::default()
         };
         let plan = model::Plan::try_from(sent).expect("what was built here makes sense");
@@ -240,7 +258,7 @@ impl Root for Thing {
         let paths = self.text("paths").map(|gate| lookup.listed::<Thing>(&PATH, "gate", gate));
         let tell = |(about, _): (&ObjectRef, _)| Told { about: about.clone(), part: vec![accepted.clone()] };
         let told = paths.into_iter().flatten().map(tell).collect();
-        let missing = self.text("lacks").map(str::to_owned).into_iter().collect();
+        let missing = self.text("lacks").map(str::to_owned).into_iter().chain(self.lacks(lookup)).collect();
         Ok(Resolved { plan, workload, groups: self.groups(), warnings: Vec::new(), missing, told })
     }
 }

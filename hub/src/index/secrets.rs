@@ -1,0 +1,95 @@
+//! The Secret resources that Plans name ([`Secrets`]): each is encoded once, and sent to the nodes that are sent a Plan which
+//! names it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use portreeve_api::refs::{SecretName, SecretPart};
+use portreeve_api::{PlanType, plan};
+use portreeve_xds::Resource;
+use prost::Message;
+use zeroize::Zeroizing;
+
+use super::matches::Name;
+use crate::lookup::Answers;
+
+/// The Secret resources that Plans name.
+#[derive(Default)]
+pub struct Secrets {
+    named: HashMap<Name, Named>,
+}
+
+/// A Secret resource that at least one Plan names.
+#[derive(Default)]
+struct Named {
+    /// `None` until its content is known.
+    resource: Option<Arc<Resource>>,
+    /// The number of Plans that name it.
+    plans: usize,
+    /// Each node that is sent one of these Plans, with their number.
+    nodes: BTreeMap<Name, usize>,
+}
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// Records that one more Plan names a resource.
+    pub fn hold(&mut self, name: &Name) {
+        self.named.entry(name.clone()).or_default().plans += 1;
+    }
+
+    /// Records that one Plan less names a resource. After the last one its content is forgotten.
+    pub fn let_go(&mut self, name: &Name) {
+        let Some(named) = self.named.get_mut(name) else { return };
+        named.plans = named.plans.saturating_sub(1);
+        if named.plans == 0 {
+            self.named.remove(name);
+        }
+    }
+
+    /// Sets a resource that a Plan names. Returns the nodes to send it to: none if it is unchanged.
+    pub fn set(&mut self, resource: Arc<Resource>) -> Vec<Name> {
+        let Some(named) = self.named.get_mut(resource.name()) else { return Vec::new() };
+        if named.resource.as_ref().is_some_and(|old| old.version() == resource.version()) {
+            return Vec::new();
+        }
+        named.resource = Some(resource);
+        named.nodes.keys().cloned().collect()
+    }
+
+    /// Records that a node is sent one more Plan that names a resource. Returns the resource if it is the first.
+    pub fn send(&mut self, name: &Name, node: &Name) -> Option<Arc<Resource>> {
+        let named = self.named.get_mut(name)?;
+        let plans = named.nodes.entry(node.clone()).or_default();
+        *plans += 1;
+        named.resource.clone().filter(|_| *plans == 1)
+    }
+
+    /// Records that a node has one Plan less that names a resource. Returns whether it was the last.
+    pub fn take_back(&mut self, name: &Name, node: &Name) -> bool {
+        let Some(named) = self.named.get_mut(name) else { return false };
+        let Some(plans) = named.nodes.get_mut(node) else { return false };
+        *plans -= 1;
+        if *plans == 0 {
+            named.nodes.remove(node);
+            return true;
+        }
+        false
+    }
+}
+
+/// Encodes a Secret resource. `None` if the content of one of its keys is not known, because no resolver asked for it.
+pub fn encode(name: &Name, answers: &Answers) -> Option<Arc<Resource>> {
+    let SecretName { namespace, name: secret, part } = name.parse().ok()?;
+    let content = |key| Some(answers.secret_content(&namespace, &secret, key)?.to_bytes());
+    let message = match part {
+        SecretPart::Certificate => plan::Secret {
+            certificate_chain: content("tls.crt")?,
+            private_key: content("tls.key")?,
+            ..Default::default()
+        },
+        SecretPart::Authority => plan::Secret { authority: content("ca.crt")?, ..Default::default() },
+    };
+    let body = Zeroizing::new(message.encode_to_vec());
+    Some(Resource::new(PlanType::Secret, name.clone(), &body))
+}
