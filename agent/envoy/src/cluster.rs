@@ -15,8 +15,9 @@ use portreeve_api::model::{Balancer, Cluster};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
+use super::ads::over_ads;
 use super::wire::{duration, u32_value, u64_value};
-use super::{health_check, http};
+use super::{health_check, http, tls};
 
 /// Limit of sessions, connections and requests of one cluster. Envoy's default of 1,024 silently drops the
 /// 1,025th UDP session.
@@ -75,15 +76,8 @@ pub fn build(
     Resource::with_companion(Envoy::Cluster, name.clone(), &built.encode_to_vec(), name.clone())
 }
 
-/// Returns the source of resources on the same stream.
-pub(super) fn over_ads() -> core::ConfigSource {
-    core::ConfigSource {
-        resource_api_version: core::ApiVersion::V3.into(),
-        // Always wait: an assignment follows its cluster on the same stream, and without a secret a port must stay closed.
-        initial_fetch_timeout: duration(Duration::ZERO),
-        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
-            core::AggregatedConfigSource {},
-        )),
-        ..Default::default()
-    }
+/// Returns the names of the secrets that a cluster refers to, read from the cluster's bytes.
+pub fn secrets(body: &[u8]) -> Vec<Name> {
+    let cluster = envoy::Cluster::decode(body).unwrap_or_default();
+    cluster.transport_socket.iter().flat_map(tls::secrets).collect()
 }

@@ -5,6 +5,7 @@
 //! `portreeve-agent-core`. It stands beside it because `envoy-types`, where Envoy's messages come from, always depends on
 //! a gRPC server and its runtime.
 
+mod ads;
 pub mod assignment;
 mod chain;
 pub mod cluster;

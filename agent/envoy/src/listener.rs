@@ -113,6 +113,13 @@ pub fn target(body: &[u8]) -> Option<Name> {
     chain::target(config).map(Name::from)
 }
 
+/// Returns the names of the secrets that a listener refers to, read from the listener's bytes.
+pub fn secrets(body: &[u8]) -> Vec<Name> {
+    let listener = envoy::Listener::decode(body).unwrap_or_default();
+    let sockets = listener.filter_chains.iter().filter_map(|chain| chain.transport_socket.as_ref());
+    sockets.flat_map(tls::secrets).collect()
+}
+
 fn with_address(name: Name, listener: &envoy::Listener, body: &[u8]) -> Arc<Resource> {
     match address(listener) {
         Some(address) => Resource::with_address(Envoy::Listener, name, body, address),

@@ -8,7 +8,7 @@ use portreeve_agent_core::translate::request::{Lookup, Request};
 use portreeve_api::model::ProxyKind;
 use portreeve_xds::{Name, Resource};
 
-use super::{listener, translation};
+use super::{cluster, listener, translation};
 
 /// Advice for a proxy without the capability for low ports.
 const LOW_PORTS: &str = "ports under 1024 need CAP_NET_BIND_SERVICE, which this proxy lacks: choose another port, or give it the \
@@ -24,7 +24,7 @@ impl ProxyModel for Envoy {
         self.xds().noun()
     }
 
-    /// Routes and secrets have no number: the translation produces none.
+    /// Routes have no number, because the translation produces none, nor have secrets, which must not be stored.
     fn number(self) -> Option<u32> {
         match self {
             Self::Cluster => Some(1),
@@ -44,6 +44,15 @@ impl ProxyModel for Envoy {
 
     fn target(listener: &[u8]) -> Option<Name> {
         listener::target(listener)
+    }
+
+    fn secrets(self, body: &[u8]) -> Vec<(Self, Name)> {
+        let names = match self {
+            Self::Listener => listener::secrets(body),
+            Self::Cluster => cluster::secrets(body),
+            Self::Endpoint | Self::Route | Self::Secret => Vec::new(),
+        };
+        names.into_iter().map(|name| (Self::Secret, name)).collect()
     }
 
     /// Adds advice to Envoy's error for a forbidden port: "cannot bind '0.0.0.0:53': Permission denied".

@@ -19,7 +19,7 @@ use portreeve_api::model::{Secret, Tls};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::cluster::over_ads;
+use super::ads::over_ads;
 use super::principals::Principals;
 use super::wire::any;
 
@@ -75,6 +75,26 @@ pub fn client(name: &Name, tls: &Tls, lookup: &dyn Lookup) -> Option<Secured> {
         ..Default::default()
     };
     Some(Secured { socket: socket(any(UPSTREAM, &context)), secrets })
+}
+
+/// Returns the names of the secrets that a transport socket refers to.
+pub fn secrets(socket: &core::TransportSocket) -> Vec<Name> {
+    let Some(core::transport_socket::ConfigType::TypedConfig(config)) = &socket.config_type else {
+        return Vec::new();
+    };
+    let value = &*config.value;
+    let context = if config.type_url.ends_with(DOWNSTREAM) {
+        envoy::DownstreamTlsContext::decode(value).ok().and_then(|context| context.common_tls_context)
+    } else {
+        envoy::UpstreamTlsContext::decode(value).ok().and_then(|context| context.common_tls_context)
+    };
+    let Some(context) = context else { return Vec::new() };
+    let authority = match context.validation_context_type {
+        Some(ValidationContextType::ValidationContextSdsSecretConfig(config)) => Some(config),
+        _ => None,
+    };
+    let all = context.tls_certificate_sds_secret_configs.into_iter().chain(authority);
+    all.map(|config| config.name.into()).collect()
 }
 
 // === impl Side ===

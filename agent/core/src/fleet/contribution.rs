@@ -16,6 +16,10 @@ use crate::translate::{self, Census, ProxyModel, Remark, Translation};
 pub struct Contribution<T> {
     /// Resources by type and name.
     pub resources: BTreeMap<(T, Name), Arc<Resource>>,
+    /// Resources that refer to a secret which this agent doesn't have, because it was restarted and secrets are not stored,
+    /// and the listeners that route to them. A proxy that runs them keeps them, with its own copy of the secret. Others are
+    /// not sent them: a starting proxy would wait for the secret and hold back its other listeners.
+    pub withheld: BTreeSet<(T, Name)>,
     /// Rejected versions. For these resources, `resources` holds the last accepted version.
     pub refused: BTreeMap<(T, Name), Version>,
     /// Findings for status and log.
@@ -58,7 +62,8 @@ impl Findings {
 
 impl<T> Default for Contribution<T> {
     fn default() -> Self {
-        Self { resources: BTreeMap::new(), refused: BTreeMap::new(), findings: Findings::default() }
+        let (resources, withheld, refused) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { resources, withheld, refused, findings: Findings::default() }
     }
 }
 
@@ -75,19 +80,38 @@ impl<T: ProxyModel> Contribution<T> {
         self.refused.get(key).copied().or_else(|| self.resources.get(key).map(|resource| resource.version()))
     }
 
+    /// Moves resources to `withheld` whose secrets are not here.
+    pub fn withhold(&mut self) {
+        let lacks = |ty: T, body: &[u8]| ty.secrets(body).iter().any(|key| !self.resources.contains_key(key));
+        let lacking = self.resources.iter().filter(|((ty, _), resource)| lacks(*ty, resource.body()));
+        let lacking: BTreeSet<_> = lacking.map(|(key, _)| key.clone()).collect();
+        if lacking.is_empty() {
+            return;
+        }
+        self.withheld = lacking;
+        let leads = |body: &[u8]| T::target(body).is_some_and(|to| self.withheld.contains(&(T::CLUSTER, to)));
+        let leading = self.resources.iter().filter(|((ty, _), one)| *ty == T::LISTENER && leads(one.body()));
+        let leading: Vec<_> = leading.map(|(key, _)| key.clone()).collect();
+        self.withheld.extend(leading);
+        self.resources.retain(|key, _| !self.withheld.contains(key));
+    }
+
     /// Removes the listeners that can't have their port. Used while the Plan can't be translated; a
     /// translation leaves them out itself.
     pub fn deny(&mut self, plan: &Plan, denied: BTreeMap<String, Denied>, taken: BTreeMap<String, Taken>) {
         for listener in denied.keys().chain(held_back(&taken)) {
-            self.resources.remove(&(T::LISTENER, translate::qualified(plan, listener)));
+            let key = (T::LISTENER, translate::qualified(plan, listener));
+            self.resources.remove(&key);
+            self.withheld.remove(&key);
         }
         (self.findings.denied, self.findings.taken) = (denied, taken);
     }
 
-    /// Returns whether there are no resources and no findings.
+    /// Returns whether there are no resources, not even withheld ones, and no findings.
     pub fn is_empty(&self) -> bool {
         let Findings { remarks, denied, taken, .. } = &self.findings;
-        self.resources.is_empty() && denied.is_empty() && taken.is_empty() && remarks.is_empty()
+        let nothing = self.resources.is_empty() && self.withheld.is_empty();
+        nothing && denied.is_empty() && taken.is_empty() && remarks.is_empty()
     }
 
     /// Returns the names of resources that `other` lacks.

@@ -26,10 +26,18 @@ impl<T: ResourceType> Proxy<T> {
     /// Returns a proxy with an empty view. While it is not `sure`, no resource that it already runs is
     /// removed.
     pub fn new(facts: Facts, sure: bool) -> Self {
-        let mut snapshot = Snapshot::default();
-        if !sure {
-            snapshot.withhold(Withheld::all());
-        }
-        Self { facts, view: View::new(snapshot), plans: BTreeMap::new(), sure }
+        let proxy = Self { facts, view: View::new(Snapshot::default()), plans: BTreeMap::new(), sure };
+        proxy.withhold();
+        proxy
+    }
+
+    /// Tells the view which names are not deleted although they are absent: all names while the view may be incomplete,
+    /// then those that the Plans withhold.
+    pub fn withhold(&self) {
+        let names = || self.plans.values().flat_map(|part| part.withheld.iter().cloned()).collect();
+        self.view.withhold(match self.sure {
+            false => Withheld::all(),
+            true => Withheld { names: names(), ..Withheld::default() },
+        });
     }
 }

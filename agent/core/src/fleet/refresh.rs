@@ -24,6 +24,19 @@ struct Part<'a> {
     plan: &'a Plan,
 }
 
+/// The changes of one proxy's view.
+struct Update<T> {
+    changes: Changes<T>,
+    /// The set of withheld names changed.
+    withheld: bool,
+}
+
+impl<T> Default for Update<T> {
+    fn default() -> Self {
+        Self { changes: Changes::default(), withheld: false }
+    }
+}
+
 // === impl Fleet ===
 
 impl<T: ProxyModel> Fleet<T> {
@@ -33,14 +46,16 @@ impl<T: ProxyModel> Fleet<T> {
         dirty: BTreeSet<(ProxyId, Name)>,
         around: &mut Surroundings<'_>,
     ) {
-        let mut all: BTreeMap<ProxyId, Changes<T>> = BTreeMap::new();
+        let mut all: BTreeMap<ProxyId, Update<T>> = BTreeMap::new();
         for (id, plan) in dirty {
-            let changes = all.entry(id.clone()).or_default();
-            self.refresh_one((&id, &plan), changes, around);
+            let update = all.entry(id.clone()).or_default();
+            self.refresh_one((&id, &plan), update, around);
         }
-        for (id, changes) in all {
-            if let Some(proxy) = self.proxies.get(&id) {
-                proxy.view.apply(changes);
+        for (id, update) in all {
+            let Some(proxy) = self.proxies.get(&id) else { continue };
+            proxy.view.apply(update.changes);
+            if update.withheld {
+                proxy.withhold();
             }
         }
         self.clear_refusals();
@@ -49,7 +64,7 @@ impl<T: ProxyModel> Fleet<T> {
     fn refresh_one(
         &mut self,
         (id, name): (&ProxyId, &Name),
-        changes: &mut Changes<T>,
+        update: &mut Update<T>,
         around: &mut Surroundings<'_>,
     ) {
         self.translated += 1;
@@ -68,8 +83,9 @@ impl<T: ProxyModel> Fleet<T> {
                 Contribution::default()
             }
         };
-        changes.remove.extend(before.missing_in(&now));
-        changes.upsert.extend(now.new_since(&before));
+        update.changes.remove.extend(before.missing_in(&now));
+        update.changes.upsert.extend(now.new_since(&before));
+        update.withheld |= before.withheld != now.withheld;
         for (listener, text) in now.findings.faults().difference(&before.findings.faults()) {
             let (proxy, listener) = (facts.title.clone(), ResourceName::of(name, listener));
             around.news.push(Fault { proxy, listener, text: text.clone() });
@@ -169,9 +185,12 @@ impl<T: ProxyModel> Fleet<T> {
         self.ledgers.get(part.id).is_some_and(|ledger| ledger.has_accepted(part.name, key))
     }
 
-    /// Returns what a proxy last accepted of a Plan; empty if that is unknown.
+    /// Returns what a proxy last accepted of a Plan; empty if that is unknown. Resources whose secrets are not known are
+    /// withheld.
     fn last_accepted(&self, id: &ProxyId, name: &Name) -> Contribution<T> {
-        self.ledgers.get(id).and_then(|ledger| ledger.whole(name)).unwrap_or_default()
+        let mut last = self.ledgers.get(id).and_then(|ledger| ledger.whole(name)).unwrap_or_default();
+        last.withhold();
+        last
     }
 
     /// Forgets a Plan that no longer applies to this proxy.

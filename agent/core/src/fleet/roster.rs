@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use portreeve_api::model::Plan;
 use portreeve_api::refs::ProxyId;
-use portreeve_xds::{Name, Withheld};
+use portreeve_xds::Name;
 
 use super::Fleet;
 use super::facts::Facts;
@@ -84,7 +84,7 @@ impl<T: ProxyModel> Roster for Fleet<T> {
     fn be_sure(&mut self, id: &ProxyId) {
         if let Some(proxy) = self.proxies.get_mut(id) {
             proxy.sure = true;
-            proxy.view.withhold(Withheld::default());
+            proxy.withhold();
         }
     }
 

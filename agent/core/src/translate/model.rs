@@ -35,13 +35,20 @@ pub trait ProxyModel: ResourceType {
     /// Returns the cluster that a listener routes to, read from the listener's bytes.
     fn target(listener: &[u8]) -> Option<Name>;
 
+    /// Returns the secrets that a resource refers to, read from its bytes. A proxy that loads the resource without one of
+    /// them waits for it.
+    fn secrets(self, _body: &[u8]) -> Vec<(Self, Name)> {
+        Vec::new()
+    }
+
     /// Returns the message for users about a rejection with this error message, with advice added if it gives
     /// none.
     fn told(detail: &str) -> String {
         detail.to_owned()
     }
 
-    /// Translates a Plan; `None` while a group or host name that it needs is not known yet.
+    /// Translates a Plan; `None` while a group, secret or host name that it needs is not known
+    /// yet.
     fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<Self>>;
 }
 

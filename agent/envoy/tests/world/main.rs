@@ -31,6 +31,7 @@ mod ports;
 mod proxies;
 mod refused;
 mod restore;
+mod secrets;
 mod strangers;
 mod unreadable;
 

@@ -6,7 +6,7 @@ use portreeve_xds::Event;
 use super::*;
 
 /// An owner and what to store for it.
-type Unsaved = (Owner, Vec<Kept>);
+pub(super) type Unsaved = (Owner, Vec<Kept>);
 
 const LISTENER: (Envoy, &str) = (Envoy::Listener, "A/ns/call/l");
 const CLUSTER: (Envoy, &str) = (Envoy::Cluster, "A/ns/call/c");
@@ -62,7 +62,7 @@ fn as_earlier(kept: &[Unsaved]) -> Vec<Unsaved> {
 
 /// Returns a world restored from `rig`'s Plans and from what its gateway accepted, with the bytes of another
 /// agent version.
-fn reborn(rig: &mut Rig, plans: &[plan::Plan]) -> (Rig, Vec<Unsaved>) {
+pub(super) fn reborn(rig: &mut Rig, plans: &[plan::Plan]) -> (Rig, Vec<Unsaved>) {
     let earlier = as_earlier(&rig.accept_all());
     let mut again = Rig { world: World::new(registry::fleets(), Families::V4) };
     for (owner, all) in &earlier {
