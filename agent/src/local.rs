@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use portreeve_agent_core::fleet::Tally;
+use portreeve_agent_core::fleet::{Roster, Tally};
 use portreeve_agent_core::status::{Book, Statuses};
 use portreeve_agent_core::translate::ProxyModel;
 use portreeve_agent_core::world::{Effects, Host, ProxyId, World};
@@ -50,6 +50,8 @@ pub struct Local {
     presumptions: Notify,
     /// Counts changes of the set of host names to resolve.
     hosts: watch::Sender<u64>,
+    /// The `node.id` that each pod's proxy announced last, by the pod's uid.
+    announced: watch::Sender<BTreeMap<Name, String>>,
     /// The status of each Plan.
     statuses: watch::Sender<Statuses>,
     /// The health state that other tasks watch.
@@ -89,6 +91,7 @@ impl Local {
         let (watermark, doubtful) = (kept.watermark.clone(), kept.lost_any(PlanType::NodeProxy));
         restore::restore(&mut world, kept, &saver);
         world.presume_all(Instant::now());
+        let announced = watch::Sender::new(world.announced().clone());
         let inner = Inner { world, watermark, doubtful, book: Book::default() };
         Arc::new(Self {
             node,
@@ -98,6 +101,7 @@ impl Local {
             proxies: watch::Sender::new(0),
             presumptions: Notify::new(),
             hosts: watch::Sender::new(0),
+            announced,
             statuses: watch::Sender::default(),
             health: Watched::default(),
             saver,
@@ -146,7 +150,7 @@ impl Local {
             let listed: BTreeSet<Name> = pods.iter().map(|pod| pod.uid.clone()).collect();
             let gone = world.pods().filter(|uid| !listed.contains(*uid));
             gone.for_each(|uid| self.saver.remove(Key::Pod(uid.clone())));
-            pods.iter().for_each(|pod| self.save_pod(pod));
+            pods.iter().for_each(|pod| self.save_pod(world, pod));
             world.reset_pods(pods);
         });
     }
@@ -161,11 +165,32 @@ impl Local {
         });
     }
 
-    fn save_pod(&self, pod: &Pod) {
+    fn save_pod(&self, world: &World, pod: &Pod) {
+        let announced = || world.announced().get(&pod.uid).cloned().unwrap_or_default();
         match pod.finished {
             true => self.saver.remove(Key::Pod(pod.uid.clone())),
-            false => self.saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone())),
+            false => self.saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone(), announced())),
         }
+    }
+
+    /// Saves the name that a pod's proxy announces, and notifies the tasks that watch these names.
+    fn note_announced(&self, world: &World, id: &ProxyId) {
+        let ProxyId::Pod(uid) = id else { return };
+        let news = self.announced.send_if_modified(|known| {
+            let differs = known.get(uid) != world.announced().get(uid);
+            if differs {
+                known.clone_from(world.announced());
+            }
+            differs
+        });
+        if let Some(pod) = world.pod(uid).filter(|_| news) {
+            self.save_pod(world, pod);
+        }
+    }
+
+    /// Watches the `node.id` that each pod's proxy announced last, by the pod's uid.
+    pub fn announced(&self) -> watch::Receiver<BTreeMap<Name, String>> {
+        self.announced.subscribe()
     }
 
     /// Records when the hub that feeds this agent was heard.
@@ -254,20 +279,35 @@ impl Local {
     /// once the host names of the proxy's Plans are resolved.
     fn try_open<T: ProxyModel>(&self, id: &ProxyId, hello: &Hello, patient: bool) -> Option<Arc<View<T>>> {
         let mut inner = self.lock();
-        if !inner.world.complete() || (patient && !inner.world.settled(T::KIND, id)) {
+        if !inner.world.complete() || (patient && !inner.world.settled(T::KIND, id, &hello.node.id)) {
             return None;
         }
-        let view = inner.world.open::<T>(id)?;
+        let view = inner.world.open::<T>(id, &hello.node.id)?;
         // If another process of this proxy still has sessions, the new one gets the same resources.
         if hello.fresh && inner.world.is_alone::<T>(id) {
             inner.world.restarted::<T>(id);
         }
-        inner.world.welcome::<T>(hello.stream, id);
+        inner.world.welcome::<T>(hello.stream, id, &hello.node.id);
+        self.note_announced(&inner.world, id);
         restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
         drop(inner);
         self.generation.send_modify(|n| *n += 1);
         Some(view)
+    }
+
+    /// Logs that a process of a pod announces another name than a connected process of the same pod.
+    fn tell_of_names<T: ProxyModel>(&self, id: &ProxyId, claimed: &str) {
+        let named = |world: &World| world.fleet::<T>()?.facts(id).map(|facts| facts.announced.clone());
+        let ProxyId::Pod(_) = id else { return };
+        if let Some(announced) = self.read(named).filter(|announced| announced != claimed) {
+            tracing::warn!(
+                proxy = %id,
+                claimed,
+                announced,
+                "this pod's proxies announce different names; all of them get the listeners of the first one's name"
+            );
+        }
     }
 
     fn note<T: ProxyModel>(&self, stream: u64, event: &Event<T>) {
@@ -316,6 +356,7 @@ impl<T: ProxyModel> Source<T> for Local {
         tokio::select! {
             (id, view) = known => {
                 tracing::info!(proxy = %id, pid = hello.peer.pid, claimed, "proxy connected");
+                self.tell_of_names::<T>(&id, claimed);
                 Ok(view)
             }
             () = complete => {
@@ -342,6 +383,7 @@ impl<T: ProxyModel> Source<T> for Local {
     fn closed(&self, stream: &StreamInfo) {
         let mut inner = self.lock();
         let Some((id, alone)) = inner.world.part::<T>(stream.id, Instant::now()) else { return };
+        self.note_announced(&inner.world, &id);
         self.settle(&mut inner);
         drop(inner);
         if alone {

@@ -47,6 +47,7 @@ pub fn restore(world: &mut World, kept: Restored, saver: &Saver) {
         tracing::warn!(error, "a stored resource is invalid for this version");
     }
     kept.pods.iter().for_each(|pod| world.apply_pod(pod.clone()));
+    kept.announced.into_iter().for_each(|(uid, announced)| world.restore_announced(uid, announced));
     let wanted = world.wanted_hosts();
     for (host, addresses) in kept.hosts {
         if wanted.contains(&host) {

@@ -13,7 +13,7 @@ use kube::runtime::watcher;
 use kube::{Api, Client};
 use portreeve_agent_core::translate::Defaults;
 use portreeve_agent_core::world::{Account, World};
-use portreeve_api::pod::Pod;
+use portreeve_api::pod::{Interest, Pod};
 use portreeve_envoy::registry;
 use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::logs::{self, Format};
@@ -274,7 +274,9 @@ fn spawn_cluster(
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", local.node()));
     let (pods, guard) = (Api::<KubePod>::all(client), readiness.guard("this node's pods"));
     let verbs = PodVerbs(local.clone());
-    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, Pod::from_kube, verbs));
+    let interest = Interest::of_agents();
+    let strip = move |pod| Pod::from_kube_with(pod, &interest);
+    tasks.spawn("watch of this node's pods", watch::run(pods, config, guard, strip, verbs));
     tasks.spawn("completeness", told_all(local.clone(), readiness.guard("the hub")));
 }
 

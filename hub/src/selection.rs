@@ -7,7 +7,7 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_api::{pod, selector};
 use portreeve_xds::Name;
 
-/// The attribute of a NodeProxy with the name by which [`Selection::Named`] finds it. No label's key has a colon.
+/// The attribute of a pod or NodeProxy with the name by which [`Selection::Named`] finds its proxy. No label's key has a colon.
 pub const PROXY_NAME_ATTRIBUTE: &str = "proxy-name:";
 
 /// Where the selectors of namespaced objects look.
@@ -34,8 +34,7 @@ pub enum Selection {
     },
     /// The objects that are endpoints themselves and belong to the given object.
     Objects(ObjectRef),
-    /// Proxies by their own name: every pod of the namespace, because only agents know the names that proxies announce, and
-    /// the NodeProxies of that name.
+    /// Proxies by their own name: the namespace's pods whose proxies have it, and the NodeProxies that have it.
     Named {
         /// The namespace of the pods.
         namespace: Name,
@@ -88,6 +87,16 @@ impl Selection {
         }
     }
 
+    /// Describes the selection in messages, such that "no pod matches" can precede it.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Pods(PodSelection { namespace: None, annotation: Some((key, value)), .. }) => {
+                format!("the annotation {key}: {value} in any namespace")
+            }
+            _ => self.name().to_string(),
+        }
+    }
+
     /// The namespace whose pods can match. `None`: all namespaces.
     pub fn namespace(&self) -> Option<&Name> {
         match self {
@@ -107,7 +116,7 @@ impl Selection {
         !matches!(self, Self::Named { .. })
     }
 
-    /// The requirements on a pod's attributes (see [`pod::Pod::attributes`]). No pod meets the requirements of
+    /// The requirements on the attributes of a pod (see [`pod::Pod::attributes`]) or of a NodeProxy. No pod meets the requirements of
     /// [`Selection::Objects`].
     pub fn requirements(&self) -> Selector {
         let only = |requirement| Selector { labels: vec![requirement], fields: Vec::new() };
@@ -115,18 +124,9 @@ impl Selection {
             Self::Pods(pods) => pods.requirements(),
             Self::Service { namespace, name } => only(in_service(namespace, name)),
             Self::Objects(owner) => only(Requirement::is_in("object:", [owner.to_string()])),
-            Self::Named { .. } => Selector::default(),
-        }
-    }
-
-    /// The requirements on a NodeProxy's attributes: its labels, and its name in [`PROXY_NAME_ATTRIBUTE`].
-    pub fn proxy_requirements(&self) -> Selector {
-        match self {
             Self::Named { proxy_name, .. } => {
-                let named = Requirement::is_in(PROXY_NAME_ATTRIBUTE, [proxy_name.as_str()]);
-                Selector { labels: vec![named], fields: Vec::new() }
+                only(Requirement::is_in(PROXY_NAME_ATTRIBUTE, [proxy_name.as_str()]))
             }
-            Self::Pods(_) | Self::Service { .. } | Self::Objects(_) => self.requirements(),
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Served {
     pub generation: i64,
     /// Nodes with a workload that the object selects.
     pub nodes: BTreeSet<Name>,
-    /// NodeProxies that the object selects by labels, but which don't allow its namespace.
+    /// The name by which the object selects its proxies; `None` if it selects them by labels, or is a proxy itself.
+    pub proxy_name: Option<String>,
+    /// NodeProxies that the object selects, but which don't allow its namespace.
     pub closed: Vec<Name>,
 }

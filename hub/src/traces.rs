@@ -141,7 +141,7 @@ mod tests {
             refs: Refs::Resolved,
         };
         let (nodes, closed) = (BTreeSet::new(), Vec::new());
-        let served = Served { plan: "A/ns/one".into(), version, generation, nodes, closed };
+        let served = Served { plan: "A/ns/one".into(), version, generation, nodes, proxy_name: None, closed };
         Some(Subject { of: Of::Plan, verdict, served: Some(served), told: Vec::new() })
     }
 

@@ -3,7 +3,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::Reason;
 use portreeve_api::refs::ObjectRef;
-use portreeve_xds::Name;
 
 use crate::object::Rejection;
 
@@ -12,12 +11,12 @@ use crate::object::Rejection;
 pub enum Refs {
     /// All selectors match pods.
     Resolved,
-    /// This selection matches no pod anywhere: its cluster has no endpoints.
-    Empty(Name),
+    /// This selection, described for messages, matches no pod anywhere: its cluster has no endpoints.
+    Empty(String),
     /// This selection of the peers that may connect matches no pod anywhere: nobody may connect.
-    Nobody(Name),
+    Nobody(String),
     /// This selection matches no pod in its namespace, but these in others.
-    Elsewhere(Name, Vec<String>),
+    Elsewhere(String, Vec<String>),
 }
 
 /// The verdict on one version of an object.

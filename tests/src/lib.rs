@@ -19,6 +19,7 @@ pub mod dns;
 pub mod envoy;
 pub mod exporter;
 pub mod family;
+pub mod greeter;
 pub mod guard;
 pub mod half_open;
 pub mod hand_over;

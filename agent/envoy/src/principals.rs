@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::rbac::v3 as rbac;
 use envoy_types::pb::envoy::config::rbac::v3::{permission, principal};
 use envoy_types::pb::envoy::extensions::filters::network::rbac::v3 as filter;
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
-use portreeve_api::model::SourcePolicy;
+use portreeve_api::model::{SourcePolicy, is_subject};
 
 use super::wire::any;
 
@@ -71,28 +71,4 @@ fn named(name: &str) -> rbac::Principal {
     let principal_name = Some(StringMatcher { match_pattern: Some(exact), ..Default::default() });
     let authenticated = principal::Authenticated { principal_name };
     rbac::Principal { identifier: Some(principal::Identifier::Authenticated(authenticated)) }
-}
-
-/// Returns whether a principal is a subject as RFC 2253 text, such as `CN=alice,O=example`: it starts with an attribute's
-/// type, which is a word or numbers with dots.
-fn is_subject(principal: &str) -> bool {
-    let attribute = principal.split_once('=').map(|(attribute, _)| attribute);
-    let of_type = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-    attribute.is_some_and(|attribute| !attribute.is_empty() && attribute.chars().all(of_type))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn principal_that_starts_with_an_attribute_is_a_subject() {
-        for subject in ["CN=a", "CN=cluster.aws.io/bob,O=cert-manager", "2.5.4.3=a", "O=Acme\\, Inc.,CN=zoe"]
-        {
-            assert!(is_subject(subject), "{subject}");
-        }
-        for name in ["", "=a", "cluster.aws.io/bob", "spiffe://aws/a", "https://a/?b=c", "spiffe://a/b=c"] {
-            assert!(!is_subject(name), "{name}");
-        }
-    }
 }

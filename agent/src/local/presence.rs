@@ -95,6 +95,6 @@ mod tests {
         let known = ProxyId::Pod(pod.uid.clone());
         world.apply_pod(pod);
         assert_eq!(world.embodied(&proxy), known);
-        assert!(world.open::<Envoy>(&known).is_some() && world.open::<Envoy>(&proxy).is_none());
+        assert!(world.open::<Envoy>(&known, "").is_some() && world.open::<Envoy>(&proxy, "").is_none());
     }
 }

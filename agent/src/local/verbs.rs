@@ -6,8 +6,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use portreeve_agent_core::world::Effects;
 use portreeve_api::PlanType;
-use portreeve_api::names::WATERMARK_KEY;
+use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
 use portreeve_api::pod::Pod;
+use portreeve_api::proxy_names;
 use portreeve_runtime::watch::Verbs;
 use portreeve_xds::{Delta, Name, Node, Sink, Version};
 
@@ -27,7 +28,10 @@ pub struct PodVerbs(pub Arc<Local>);
 impl Sink<PlanType> for FeedSink {
     fn node(&self) -> Node {
         let mut node = Node { id: self.0.node.clone(), ..Node::default() };
-        if let Some(watermark) = &self.0.lock().watermark {
+        let inner = self.0.lock();
+        let names = proxy_names::text(inner.world.announced());
+        node.metadata.extend(names.map(|names| (PROXY_NAMES_KEY.into(), names)));
+        if let Some(watermark) = &inner.watermark {
             node.metadata.insert(WATERMARK_KEY.into(), watermark.to_string());
         }
         node
@@ -82,7 +86,7 @@ impl Sink<PlanType> for FeedSink {
 impl Verbs<Pod> for PodVerbs {
     fn apply(&mut self, pod: Pod) {
         self.0.change(|world| {
-            self.0.save_pod(&pod);
+            self.0.save_pod(world, &pod);
             world.apply_pod(pod);
         });
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use portreeve_api::plan::{Check, Unhealthy};
+use portreeve_xds::Name;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -57,6 +58,11 @@ impl Reports {
     /// Sets the status of each Plan on this node, by the Plan's name. A Plan that isn't listed is gone.
     pub fn set_plans(&self, plans: Statuses) {
         self.outbox.send_if_modified(|outbox| outbox.set_plans(plans));
+    }
+
+    /// Sets the names that the proxies of this node's pods announced, by the pods' uids.
+    pub fn set_names(&self, names: &BTreeMap<Name, String>) {
+        self.outbox.send_if_modified(|outbox| outbox.set_names(names));
     }
 
     /// Returns the current epoch, to be stored for a restart.

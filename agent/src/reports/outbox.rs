@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portreeve_api::plan::{Check, Unhealthy};
-use portreeve_api::report::{PlanStatus, Unknown, Verdicts};
+use portreeve_api::proxy_names;
+use portreeve_api::report::{PlanStatus, ProxyName, ProxyNames, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
 
@@ -30,6 +31,7 @@ pub struct Outbox {
     /// Whether `unhealthy` exceeds a report's limit. Endpoints that are left out aren't vouched for.
     left_out: bool,
     plans: Statuses,
+    names: Arc<ProxyNames>,
     /// When the epoch was last raised.
     raised: Option<Instant>,
 }
@@ -89,6 +91,18 @@ impl Outbox {
         differs
     }
 
+    /// Sets the names that the proxies of this node's pods announced, by the pods' uids. Returns whether they changed.
+    pub fn set_names(&mut self, names: &BTreeMap<Name, String>) -> bool {
+        let fit = names.iter().filter(|(uid, name)| proxy_names::fits(uid, name)).take(proxy_names::MOST);
+        let one = |(uid, name): (&Name, &String)| ProxyName { uid: uid.to_string(), name: name.clone() };
+        let names = ProxyNames { names: fit.map(one).collect() };
+        let differs = *self.names != names;
+        if differs {
+            self.names = Arc::new(names);
+        }
+        differs
+    }
+
     /// Handles an epoch of this node that a replica knows. If it is higher than this agent's, it belongs to an unknown
     /// predecessor, and this agent's epoch is raised above it. Returns whether the verdicts are sent again.
     pub fn heard_of(&mut self, epoch: u64, now: Instant) -> bool {
@@ -103,6 +117,11 @@ impl Outbox {
     /// Returns the current epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Returns the names that proxies announced.
+    pub fn names(&self) -> &Arc<ProxyNames> {
+        &self.names
     }
 
     /// Returns the status of each Plan.

@@ -25,7 +25,7 @@ pub async fn run(
     has_envoy: bool,
 ) -> anyhow::Result<()> {
     let (mut own, mut statuses, mut changes) = (local.health.own(), local.statuses(), local.changes());
-    let (mut wanted, mut kept) = (local.proxy_changes(), supervisor.watch());
+    let (mut wanted, mut kept, mut names) = (local.proxy_changes(), supervisor.watch(), local.announced());
     let mut herald = Herald::default();
     loop {
         // Before the hub has requested probes, an empty list of unhealthy endpoints would be meaningless.
@@ -34,6 +34,7 @@ pub async fn run(
         if let Some(said) = asked.then(|| herald.take(&health, Instant::now())).flatten() {
             reports.set_health(said.unhealthy.to_vec(), said.unknown.to_vec());
         }
+        reports.set_names(&names.borrow_and_update());
         wanted.borrow_and_update();
         let kept_now = kept.borrow_and_update().clone();
         let mut all = statuses.borrow_and_update().clone();
@@ -45,6 +46,7 @@ pub async fn run(
             changed = own.changed() => changed?,
             changed = statuses.changed() => changed?,
             changed = wanted.changed() => changed?,
+            changed = names.changed() => changed?,
             changed = kept.changed() => changed?,
             changed = changes.changed(), if !asked => changed?,
             () = until(herald.deadline()) => {}

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use portreeve_api::report::{Hello, PlanStatus, Report, Unknown, Verdicts};
+use portreeve_api::report::{Hello, PlanStatus, ProxyNames, Report, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
 use prost::Message;
@@ -34,6 +34,8 @@ pub struct Told {
     hello: Option<Hello>,
     beat: u64,
     verdicts: Option<(u64, u64)>,
+    /// The names that proxies announced; `None` before the first report.
+    names: Option<Arc<ProxyNames>>,
     plans: BTreeMap<Name, Sent>,
     /// The name of the last status that was sent. The next report begins after it, so that every Plan is sent in turn.
     last: Name,
@@ -64,6 +66,7 @@ impl Told {
             hello: Some(hello),
             beat: 0,
             verdicts: None,
+            names: None,
             plans: BTreeMap::new(),
             last: "".into(),
             behind: false,
@@ -76,6 +79,10 @@ impl Told {
         self.beat += 1;
         self.behind = false;
         let mut report = Report { hello: self.hello.take(), beat: self.beat, ..Report::default() };
+        if self.names.as_ref() != Some(outbox.names()) {
+            report.names = Some(ProxyNames::clone(outbox.names()));
+            self.names = Some(outbox.names().clone());
+        }
         let said = outbox.said();
         if said != self.verdicts {
             let (verdicts, unknown) = outbox.verdicts().map(|all| fitting(all, outbox.unknown())).unzip();

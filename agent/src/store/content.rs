@@ -24,8 +24,8 @@ pub enum Content {
     Watermark(Arc<str>),
     /// The mark that the hub has sent everything.
     Complete,
-    /// A pod.
-    Pod(Pod),
+    /// A pod, and the `node.id` that its proxy announced; empty if it announced none.
+    Pod(Pod, String),
     /// A host name's addresses.
     Host(Vec<IpAddr>),
     /// The resources that a proxy accepted of a Plan.
@@ -45,6 +45,8 @@ pub struct Restored {
     pub complete: bool,
     /// The node's pods.
     pub pods: Vec<Pod>,
+    /// The `node.id` that pods' proxies announced, by the pods' uids.
+    pub announced: Vec<(Arc<str>, String)>,
     /// Addresses of host names.
     pub hosts: Vec<(Host, Vec<IpAddr>)>,
     /// The resources that each proxy had accepted of each Plan.
@@ -98,6 +100,9 @@ struct PodRecord {
     static_uid: Option<String>,
     #[prost(btree_map = "string, string", tag = "15")]
     extra: BTreeMap<String, String>,
+    /// Empty in records of earlier versions.
+    #[prost(string, tag = "16")]
+    announced: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -137,7 +142,7 @@ impl Content {
             Self::Resource(version, body) => ResourceRecord { version: version.0, body }.encode_to_vec(),
             Self::Watermark(text) => text.as_bytes().to_vec(),
             Self::Complete => Vec::new(),
-            Self::Pod(pod) => PodRecord::from(pod).encode_to_vec(),
+            Self::Pod(pod, announced) => PodRecord { announced, ..pod.into() }.encode_to_vec(),
             Self::Host(ips) => {
                 HostRecord { addresses: ips.iter().map(IpAddr::to_string).collect() }.encode_to_vec()
             }
@@ -161,7 +166,15 @@ impl Restored {
                 let ResourceRecord { version, body } = ResourceRecord::decode(content).ok()?;
                 self.resources.entry(*ty).or_default().push((name.clone(), Version(version), body));
             }
-            Key::Pod(_) => self.pods.push(PodRecord::decode(content).ok()?.try_into().ok()?),
+            Key::Pod(_) => {
+                let mut record = PodRecord::decode(content).ok()?;
+                let announced = std::mem::take(&mut record.announced);
+                let pod = Pod::try_from(record).ok()?;
+                if !announced.is_empty() {
+                    self.announced.push((pod.uid.clone(), announced));
+                }
+                self.pods.push(pod);
+            }
             Key::Host(host) => {
                 let record = HostRecord::decode(content).ok()?;
                 self.hosts.push((host.clone(), addresses(&record.addresses)?));
@@ -223,6 +236,7 @@ impl From<Pod> for PodRecord {
             service_account: pod.service_account,
             static_uid: pod.static_uid.map(|uid| uid.to_string()),
             extra: pod.extra,
+            announced: String::new(),
         }
     }
 }

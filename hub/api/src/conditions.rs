@@ -85,6 +85,8 @@ reasons! {
     OpenToAll,
     /// TLS is configured in part only, without a certificate; connections are plain text.
     PlainText,
+    /// An application that speaks first stays silent until its client has sent a byte.
+    ClientSpeaksFirst,
     /// No proxy exists that could run the object.
     NoProxy,
     /// Some proxies haven't confirmed the configuration yet.

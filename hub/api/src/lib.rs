@@ -20,6 +20,7 @@ mod percent;
 pub mod plan;
 pub mod plan_type;
 pub mod pod;
+pub mod proxy_names;
 pub mod quantity;
 mod readiness;
 pub mod refs;

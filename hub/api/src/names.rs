@@ -66,6 +66,9 @@ fn stays(byte: u8) -> bool {
 /// The key in an agent's node metadata that carries its watermark: the latest state of the hub that it has seen.
 pub const WATERMARK_KEY: &str = "watermark";
 
+/// The key in an agent's node metadata that carries the names of its node's proxies, see [`crate::proxy_names`].
+pub const PROXY_NAMES_KEY: &str = "proxy-names";
+
 /// The DNS name in the certificate of every hub replica, whatever the replica's address.
 pub const HUB_NAME: &str = "portreeve-hub";
 

@@ -90,6 +90,11 @@ pub fn service_attribute(namespace: &str, name: &str) -> String {
 // === impl Interest ===
 
 impl Interest {
+    /// The interest of agents, which name proxies by [`PROXY_NAME_ANNOTATION`].
+    pub fn of_agents() -> Self {
+        Self { annotations: BTreeSet::from([PROXY_NAME_ANNOTATION.to_owned()]), fields: BTreeSet::new() }
+    }
+
     /// Returns the requested annotations and fields of a pod as attributes.
     fn of(&self, pod: &KubePod) -> BTreeMap<String, String> {
         let annotations = pod.metadata.annotations.iter().flatten();

@@ -1,6 +1,7 @@
 //! Limits of a report. The agent cuts its reports to them; the hub rejects reports beyond them ([`check`]).
 
 use crate::plan::{Check, Unhealthy};
+use crate::proxy_names;
 use crate::report::{PlanStatus, Report, Unknown, Verdicts};
 
 /// Maximum size of a report, in bytes.
@@ -50,6 +51,10 @@ pub fn check(report: &Report, first: bool) -> Result<(), String> {
     most("plans_gone", report.plans_gone.len(), PLANS)?;
     report.verdicts.as_ref().map_or(Ok(()), verdicts)?;
     report.unknown.as_ref().map_or(Ok(()), unknown)?;
+    if let Some(all) = &report.names {
+        let names = all.names.iter().map(|one| (one.uid.as_str(), one.name.as_str()));
+        proxy_names::check(names).map_err(|error| format!("names: {error}"))?;
+    }
     report.plans.iter().try_for_each(status)?;
     report.plans_gone.iter().try_for_each(|plan| name("plans_gone", plan))
 }

@@ -125,7 +125,7 @@ fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> 
         world.set_host(&host, Vec::new());
     }
     for pod in objects.pods_on(node) {
-        let _ = world.open::<Envoy>(&ProxyId::Pod(pod.uid));
+        let _ = world.open::<Envoy>(&ProxyId::Pod(pod.uid), "");
     }
     Ok(world)
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
-use portreeve_api::names::WATERMARK_KEY;
+use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
+use portreeve_api::proxy_names;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Heart, Readiness, now_ms};
 use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
@@ -266,6 +267,15 @@ impl Feed {
         view
     }
 
+    /// Takes in the names of the node's proxies, so that the first response has their Plans.
+    fn take_names(&self, hello: &Hello) -> Result<(), Status> {
+        let Some(text) = hello.node.metadata.get(PROXY_NAMES_KEY) else { return Ok(()) };
+        let names = proxy_names::parse(text)
+            .map_err(|error| Status::invalid_argument(format!("{PROXY_NAMES_KEY}: {error}")))?;
+        self.load(|index, now_ms| index.add_announced(&hello.node.id.as_str().into(), names, now_ms));
+        Ok(())
+    }
+
     async fn catch_up(&self, hello: &Hello) -> Result<(), Status> {
         let text = hello.node.metadata.get(WATERMARK_KEY).map(String::as_str).unwrap_or_default();
         let wanted: Watermark =
@@ -302,6 +312,7 @@ impl Source<PlanType> for Feed {
         let pass = self.door.admit(&hello.headers, &hello.node.id).await?;
         self.readiness.ready().await;
         self.catch_up(&hello).await?;
+        self.take_names(&hello)?;
         tracing::info!(node = hello.node.id, "agent connected");
         Ok(self.attach(&hello.node.id.as_str().into(), hello.stream, pass))
     }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
-use portreeve_api::pod::Pod;
+use portreeve_api::pod::{Interest, Pod};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::document::Object;
@@ -99,9 +99,10 @@ impl Objects {
         (names, told)
     }
 
-    /// Returns the pods of one node.
+    /// Returns the pods of one node, as its agent reads them.
     pub fn pods_on(&self, node: &str) -> Vec<Pod> {
-        let pods = self.pods.iter().cloned().filter_map(Pod::from_kube);
+        let interest = Interest::of_agents();
+        let pods = self.pods.iter().cloned().filter_map(|pod| Pod::from_kube_with(pod, &interest));
         pods.filter(|p| p.node.as_deref() == Some(node)).collect()
     }
 

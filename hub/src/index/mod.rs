@@ -16,9 +16,11 @@ use portreeve_xds::{Changes, Withheld};
 use crate::lookup::Answers;
 use crate::namespaces::Namespaces;
 use crate::object::Object;
+use crate::selection::PROXY_NAME_ATTRIBUTE;
 use crate::settings::Settings;
 use crate::verdict::{Refs, Verdict};
 
+mod announced_verbs;
 mod answer_verbs;
 mod askers;
 mod census;
@@ -63,6 +65,8 @@ use verdicts::Verdicts;
 pub struct Index {
     settings: Settings,
     pods: HashMap<Name, Pod>,
+    /// Node → its pods' uids → the names that their proxies announced.
+    announced: HashMap<Name, BTreeMap<Name, String>>,
     proxies: Proxies,
     selections: Selections,
     groups: Groups,
@@ -95,6 +99,7 @@ impl Index {
         Self {
             settings: settings.into(),
             pods: HashMap::new(),
+            announced: HashMap::new(),
             proxies: Proxies::default(),
             selections: Selections::new(grace_ms),
             groups: Groups::default(),
@@ -186,6 +191,8 @@ impl Index {
     /// The attributes that selectors match a pod by.
     fn attributes(&self, pod: &Pod) -> Labels {
         let mut attributes = pod.attributes();
+        let name = self.proxy_name_of(pod).map(|name| (PROXY_NAME_ATTRIBUTE.to_owned(), name.to_owned()));
+        attributes.extend(name);
         self.selections.listed().complete(&pod.uid, &mut attributes);
         attributes
     }

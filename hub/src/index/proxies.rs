@@ -171,6 +171,7 @@ impl Proxies {
             version: known.resource.version().0,
             generation: known.object.metadata.generation.unwrap_or(0),
             nodes: self.nodes_of(name).into_iter().collect(),
+            proxy_name: None,
             closed: Vec::new(),
         })
     }

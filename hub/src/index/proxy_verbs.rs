@@ -24,6 +24,7 @@ impl Index {
     pub fn delete_node(&mut self, name: &Name, now_ms: i64) {
         let shifts = self.proxies.remove_node(name);
         self.shift_nodes(shifts, now_ms);
+        self.forget_announced(name, now_ms);
     }
 
     /// Takes the complete list of nodes.

@@ -84,7 +84,7 @@ impl Selections {
         let known = self.known.contains_key(name);
         if !known {
             self.pods.add_selector(name.clone(), selection.namespace().cloned(), requirements.clone());
-            self.proxies.add_selector(name.clone(), None, selection.proxy_requirements());
+            self.proxies.add_selector(name.clone(), None, requirements.clone());
             if let Some(namespace) = selection.namespace() {
                 self.by_namespace.insert(namespace.clone(), name.clone());
             }
@@ -261,6 +261,14 @@ impl Selections {
         self.known.get(name).and_then(|state| state.selection.namespace().cloned())
     }
 
+    /// The name by which a selection finds proxies; `None` if it finds them by something else.
+    pub fn proxy_name_of(&self, name: &Name) -> Option<&str> {
+        match &self.known.get(name)?.selection {
+            Selection::Named { proxy_name, .. } => Some(proxy_name),
+            Selection::Pods(_) | Selection::Service { .. } | Selection::Objects(_) => None,
+        }
+    }
+
     /// Returns whether the selection became empty or non-empty since the last call.
     pub fn turned(&mut self, name: &Name) -> bool {
         let is_empty = self.is_empty(name);
@@ -291,9 +299,9 @@ impl Selections {
         let full = |p: &Pod| format!("{}/{}", p.namespace, p.name);
         let found: Vec<String> = elsewhere.iter().filter_map(|uid| pods.get(uid)).map(full).collect();
         match found.is_empty() {
-            true if state.selection.has_unready() => Refs::Nobody(name.clone()),
-            true => Refs::Empty(name.clone()),
-            false => Refs::Elsewhere(name.clone(), found),
+            true if state.selection.has_unready() => Refs::Nobody(state.selection.title()),
+            true => Refs::Empty(state.selection.title()),
+            false => Refs::Elsewhere(state.selection.title(), found),
         }
     }
 

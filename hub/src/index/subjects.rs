@@ -50,6 +50,7 @@ impl Index {
             version: entry.encoded.resource.version().0,
             generation: entry.generation,
             nodes: self.selections.present_nodes_of(&entry.workload),
+            proxy_name: self.selections.proxy_name_of(&entry.workload).map(ToOwned::to_owned),
             closed: self.closed_to(&entry.workload, &key.namespace),
         });
         let told = self.plans.get(key).map(|entry| entry.told.clone()).unwrap_or_default();

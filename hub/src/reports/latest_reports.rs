@@ -166,6 +166,11 @@ impl LatestReports {
             .then(|| NodeHealth { health: node.health(&stream.node), node: stream.node.clone() }))
     }
 
+    /// Returns whether no later stream of the same node was opened.
+    pub fn is_newest(&self, stream: &Attached) -> bool {
+        self.nodes.get(&stream.node).is_some_and(|node| node.streams.last() == Some(&stream.id))
+    }
+
     /// Returns the latest epoch of a node's verdicts, or 0 if none is known.
     pub fn epoch_of(&self, node: &Name) -> u64 {
         self.nodes.get(node).and_then(|node| node.verdicts.as_ref()).map_or(0, |verdicts| verdicts.epoch)

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_api::refs::ProxyId;
-use portreeve_api::report::{PlanStatus, Report};
+use portreeve_api::report::{PlanStatus, ProxyNames, Report};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -252,14 +252,21 @@ impl Desk {
     fn take(
         &self,
         stream: &mut Attached,
-        report: Report,
+        mut report: Report,
         first: bool,
         arrived: Instant,
     ) -> Result<u64, String> {
+        let names = report.names.take();
         let mut latest = self.lock();
         let news = latest.take(stream, report, first, arrived)?;
         let epoch = latest.epoch_of(&stream.node);
+        let names = names.filter(|_| latest.is_newest(stream));
         self.queue_news(&latest, news, Instant::now());
+        drop(latest);
+        if let Some(ProxyNames { names }) = names {
+            let names = names.into_iter().map(|one| (one.uid.into(), one.name)).collect();
+            self.feed.load(|index, now_ms| index.set_announced(&stream.node, names, now_ms));
+        }
         Ok(epoch)
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
 
 use super::plan_report::{PATIENCE, PlanReport};
-use crate::index::Name;
 use crate::subject::Served;
 
 /// The number of proxies on all nodes, by their answer.
@@ -35,7 +34,7 @@ pub(super) fn programmed(served: &Served, reports: &[PlanReport], waited: Durati
             tally.miss(node, waited);
         }
     }
-    let (reason, detail) = tally.judge(&served.closed);
+    let (reason, detail) = tally.judge(served);
     let message = match detail {
         Some(detail) => format!("{}; {detail}", tally.counts()),
         None => tally.counts(),
@@ -109,7 +108,7 @@ impl Tally {
     }
 
     /// Returns the most important reason, and its message.
-    fn judge(&self, closed: &[Name]) -> (Reason, Option<String>) {
+    fn judge(&self, served: &Served) -> (Reason, Option<String>) {
         let lost = || Some(format!("not reached on {}", some(&self.lost)));
         let answered = self.acked + self.nacked + self.unreachable;
         if self.nacked > 0 {
@@ -121,7 +120,7 @@ impl Tally {
         match (self.unreachable > 0, self.silent > 0 || answered < self.wanted, self.wanted == 0) {
             (true, ..) => (Reason::Unreachable, lost()),
             (_, true, _) => (Reason::Pending, None),
-            (.., true) => (Reason::NoProxy, Some(no_proxy(closed))),
+            (.., true) => (Reason::NoProxy, Some(no_proxy(served))),
             _ => (Reason::Programmed, None),
         }
     }
@@ -141,18 +140,25 @@ impl Tally {
     }
 }
 
-/// Returns why no proxy serves a Plan. `closed` are NodeProxies that would if they took objects of its namespace.
-fn no_proxy(closed: &[Name]) -> String {
-    if closed.is_empty() {
-        return "no proxy serves it: its selector matches no NodeProxy on a node, and no pod with a proxy"
-            .into();
+/// Returns why no proxy serves a Plan.
+fn no_proxy(served: &Served) -> String {
+    if !served.closed.is_empty() {
+        let names: Vec<String> = served.closed.iter().map(ToString::to_string).collect();
+        return format!(
+            "no proxy serves it: it matches NodeProxy {}, whose allowedNamespaces leave its namespace out; change them, or \
+             the labels of the namespace",
+            some(&names)
+        );
     }
-    let names: Vec<String> = closed.iter().map(ToString::to_string).collect();
-    format!(
-        "no proxy serves it: its selector matches NodeProxy {}, whose allowedNamespaces leave its namespace out; change \
-         them, or the labels of the namespace",
-        some(&names)
-    )
+    match &served.proxy_name {
+        Some(name) => format!(
+            "no proxy serves it: no connected Envoy of a pod in its namespace has the node.id {name:?}, and no NodeProxy on \
+             a node has the proxyName {name:?}"
+        ),
+        None => {
+            "no proxy serves it: its selector matches no NodeProxy on a node, and no pod with a proxy".into()
+        }
+    }
 }
 
 /// Returns a text with the first few names and the number of the others.

@@ -19,7 +19,14 @@ const VERSION: u64 = 7;
 
 fn mk_served(nodes: &[&str]) -> Served {
     let nodes = nodes.iter().map(|node| Name::from(*node)).collect();
-    Served { plan: "A/ns/o".into(), version: VERSION, generation: 3, nodes, closed: Vec::new() }
+    Served {
+        plan: "A/ns/o".into(),
+        version: VERSION,
+        generation: 3,
+        nodes,
+        proxy_name: None,
+        closed: Vec::new(),
+    }
 }
 
 fn mk_subject(nodes: &[&str]) -> Subject {

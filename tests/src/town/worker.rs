@@ -57,6 +57,17 @@ impl Worker {
         manifest::apply_status(&self.client, &status).await.map(drop)
     }
 
+    /// Sets an annotation of the pod; `None` removes it.
+    ///
+    /// # Errors
+    /// Returns an error if the server rejects it.
+    pub async fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), "default");
+        let patch = serde_json::json!({"metadata": {"annotations": {key: value}}});
+        pods.patch(&self.name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
     /// Binds the pod to a node, as a scheduler would.
     ///
     /// # Errors

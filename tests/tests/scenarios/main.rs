@@ -29,6 +29,7 @@ mod migration;
 mod monitoring;
 mod names;
 mod namespaces;
+mod node_names;
 mod nodes;
 mod older_objects;
 mod owners;

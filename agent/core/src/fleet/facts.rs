@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use portreeve_api::model::{Listener, Namespaces, NodeProxy, Plan, Protocol, Selector, Workload};
-use portreeve_api::pod::Pod;
+use portreeve_api::pod::{self, Pod};
 use portreeve_xds::Name;
 
 use crate::claims::{Port, Transport, Wish};
@@ -20,6 +20,10 @@ pub struct Facts {
     pub name: String,
     /// The name for messages: `nodeproxy/<name>` or `pod/<namespace>/<name>`.
     pub title: String,
+    /// The name that its pod's annotation or its NodeProxy sets. Plans may choose proxies by name.
+    pub set_name: Option<String>,
+    /// The `node.id` that it announced; empty if it announced none. It is the proxy's name if none is set.
+    pub announced: String,
     /// Labels that selectors are matched against.
     pub labels: BTreeMap<String, String>,
     /// The network namespace: "host" or a pod's uid.
@@ -50,12 +54,14 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 // === impl Facts ===
 
 impl Facts {
-    /// Returns the facts of a pod's proxy.
-    pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families) -> Self {
+    /// Returns the facts of a pod's proxy, which announced this `node.id`; empty if it announced none.
+    pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families, announced: &str) -> Self {
         Self {
             kind,
             name: format!("{}/{}", pod.namespace, pod.name),
             title: format!("pod/{}/{}", pod.namespace, pod.name),
+            set_name: pod.extra.get(&pod::annotation_attribute(pod::PROXY_NAME_ANNOTATION)).cloned(),
+            announced: announced.to_owned(),
             labels: pod.labels.clone(),
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
             families: if pod.host_network { host } else { families(&pod.ips) },
@@ -74,6 +80,8 @@ impl Facts {
             kind: proxy.kind(),
             name: name.to_owned(),
             title: format!("nodeproxy/{name}"),
+            set_name: proxy.proxy_name.clone(),
+            announced: String::new(),
             labels: proxy.labels.clone(),
             netns: "host".into(),
             families: host,
@@ -93,7 +101,13 @@ impl Facts {
         let workload = &plan.workload;
         workload.proxy_kind.unwrap_or(ProxyKind::Envoy) == self.kind
             && workload.selector.matches(&self.labels)
+            && workload.proxy_name.as_ref().is_none_or(|name| self.proxy_name() == Some(name))
             && self.allows(plan, workload)
+    }
+
+    /// Returns the name by which Plans may choose the proxy; `None` if it has none.
+    pub fn proxy_name(&self) -> Option<&str> {
+        self.set_name.as_deref().or(Some(&*self.announced)).filter(|name| !name.is_empty())
     }
 
     fn allows(&self, plan: &Plan, workload: &Workload) -> bool {

@@ -56,7 +56,8 @@ pub struct Fleet<T> {
     unsaved: BTreeSet<(ProxyId, Name)>,
     /// Facts of the proxies that pods without a proxy of this kind would have, by pod uid.
     bare: HashMap<Name, Facts>,
-    streams: HashMap<u64, ProxyId>,
+    /// The proxy of each open stream, and the `node.id` that the stream announced. Older streams come first.
+    streams: BTreeMap<u64, (ProxyId, String)>,
     answers: BTreeMap<ProxyId, Answers<T>>,
     /// Until when disconnected proxies count as running what they accepted.
     presumed: BTreeMap<ProxyId, Instant>,
@@ -74,7 +75,7 @@ impl<T> Default for Fleet<T> {
             ledgers: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             bare: HashMap::new(),
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             answers: BTreeMap::new(),
             presumed: BTreeMap::new(),
             tally: Tally::default(),

@@ -34,6 +34,9 @@ pub trait Presence {
     /// Returns the number of streams that a proxy has open.
     fn streams(&self, id: &ProxyId) -> usize;
 
+    /// Returns the `node.id` that a proxy's oldest open stream announced; `None` if no stream is open.
+    fn announced(&self, id: &ProxyId) -> Option<&str>;
+
     /// Returns counts for every proxy that answered or counts as present.
     fn counts(&self) -> Vec<Counts>;
 
@@ -53,6 +56,10 @@ pub trait Presence {
 impl<T: ProxyModel> Presence for Fleet<T> {
     fn streams(&self, id: &ProxyId) -> usize {
         self.answers.get(id).map_or(0, |answers| answers.streams)
+    }
+
+    fn announced(&self, id: &ProxyId) -> Option<&str> {
+        self.streams.values().find(|(proxy, _)| proxy == id).map(|(_, announced)| &**announced)
     }
 
     fn counts(&self) -> Vec<Counts> {
@@ -94,13 +101,13 @@ impl<T: ProxyModel> Presence for Fleet<T> {
 impl<T: ProxyModel> Fleet<T> {
     /// Returns the proxy that a stream belongs to.
     pub fn at_stream(&self, stream: u64) -> Option<&ProxyId> {
-        self.streams.get(&stream)
+        self.streams.get(&stream).map(|(id, _)| id)
     }
 
     /// Records a new stream. Earlier rejections are restored, because the proxy does not repeat them: on the
     /// new stream it is sent the accepted versions.
-    pub fn welcome(&mut self, stream: u64, id: &ProxyId) {
-        self.streams.insert(stream, id.clone());
+    pub fn welcome(&mut self, stream: u64, id: &ProxyId, announced: &str) {
+        self.streams.insert(stream, (id.clone(), announced.to_owned()));
         self.tally.streams += 1;
         let refusals = self.ledgers.get(id).into_iter().flat_map(Ledger::refusals);
         let answers = self.answers.entry(id.clone()).or_default();
@@ -112,7 +119,7 @@ impl<T: ProxyModel> Fleet<T> {
     /// time, and the Plans of which it had accepted resources are returned. These include withdrawn Plans
     /// that waited for this proxy.
     pub fn part(&mut self, stream: u64, now: Instant) -> Option<BTreeSet<Name>> {
-        let id = self.streams.remove(&stream)?;
+        let (id, _) = self.streams.remove(&stream)?;
         let answers = self.answers.get_mut(&id)?;
         answers.streams = answers.streams.saturating_sub(1);
         if answers.streams > 0 {
@@ -172,13 +179,13 @@ mod tests {
     fn proxy_without_a_stream_is_taken_for_a_moment_to_run_what_it_accepted() {
         let (mut fleet, id, now) = (Fleet::default(), ProxyId::Node("gw".into()), Instant::now());
         let listener = (TestType::Listener, Name::from("A/ns/call/l"));
-        fleet.welcome(1, &id);
+        fleet.welcome(1, &id, "");
         fleet.acked(&id, TestType::Listener, &[(listener.1.clone(), Version(7))], &[]);
         let runs = |fleet: &Fleet<_>, version| {
             fleet.answers.get(&id).is_some_and(|a| a.is_there() && a.runs(&listener, Version(version)))
         };
         assert!(runs(&fleet, 7) && !runs(&fleet, 8));
-        fleet.welcome(2, &id);
+        fleet.welcome(2, &id, "");
         assert!(fleet.part(2, now).is_none(), "it has another");
         let waited = fleet.part(1, now);
         assert!(waited.is_some_and(|plans| plans.contains("A/ns/call")));
@@ -194,7 +201,7 @@ mod tests {
         let (mut fleet, id, now) = (Fleet::default(), ProxyId::Node("gw".into()), Instant::now());
         let listener = (TestType::Listener, Name::from("A/ns/call/l"));
         fleet.presume(id.clone(), BTreeMap::from([(listener.clone(), Version(7))]), now);
-        fleet.welcome(1, &id);
+        fleet.welcome(1, &id, "");
         fleet.acked(&id, TestType::Listener, &[(listener.1.clone(), Version(8))], &[]);
         fleet.presume_no_more(now + ON_ITS_WAY);
         assert!(fleet.answers[&id].is_there() && !fleet.answers[&id].runs(&listener, Version(7)));

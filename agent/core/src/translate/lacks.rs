@@ -13,9 +13,8 @@ pub struct Lacks(Vec<String>);
 /// Returns the unsupported fields of a Plan's workload.
 pub fn workload(plan: &Plan) -> Lacks {
     let mut lacks = Lacks::default();
-    let Workload { namespace: _, selector, proxy_name, node_name, proxy_kind: _, service_group } =
+    let Workload { namespace: _, selector, proxy_name: _, node_name, proxy_kind: _, service_group } =
         &plan.workload;
-    lacks.some("workload.proxy_name", proxy_name);
     lacks.some("workload.node_name", node_name);
     lacks.some("workload.service_group", service_group);
     let Selector { labels: _, fields } = selector;

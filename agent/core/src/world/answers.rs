@@ -14,10 +14,10 @@ use crate::translate::ProxyModel;
 // === impl World ===
 
 impl World {
-    /// Records a new stream of a proxy.
-    pub fn welcome<T: ProxyModel>(&mut self, stream: u64, id: &ProxyId) {
+    /// Records a new stream of a proxy, which announces this `node.id`. A later stream has a higher number.
+    pub fn welcome<T: ProxyModel>(&mut self, stream: u64, id: &ProxyId, announced: &str) {
         let Some(fleet) = self.fleets.typed_mut::<T>() else { return };
-        fleet.welcome(stream, id);
+        fleet.welcome(stream, id, announced);
         let facts = fleet.proxies().get(id).map(|proxy| proxy.facts.clone());
         facts.iter().for_each(|facts| self.touch_taken_by(facts));
     }
@@ -28,6 +28,8 @@ impl World {
         let fleet = self.fleets.typed_mut::<T>()?;
         let id = fleet.at_stream(stream)?.clone();
         let accepted = fleet.part(stream, now);
+        self.follow_announced(T::KIND, &id);
+        let fleet = self.fleets.typed_mut::<T>()?;
         let facts = fleet.proxies().get(&id).map(|proxy| proxy.facts.clone());
         facts.iter().for_each(|facts| self.touch_taken_by(facts));
         let alone = accepted.is_some();

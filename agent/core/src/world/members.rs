@@ -10,6 +10,9 @@ use crate::claims::Owner;
 use crate::fleet::Facts;
 use crate::translate::{ProxyKind, ProxyModel};
 
+/// Maximum length of the `node.id` by which Plans can choose a proxy, in bytes. No object names a longer one.
+const MAX_ANNOUNCED: usize = 253;
+
 // === impl World ===
 
 impl World {
@@ -18,26 +21,53 @@ impl World {
         self.fleets.all().map(|fleet| fleet.kind()).collect()
     }
 
-    /// Returns the view of a connecting proxy; `None` if it is not a proxy of this node.
-    pub fn open<T: ProxyModel>(&mut self, id: &ProxyId) -> Option<Arc<View<T>>> {
-        let known = self.fleet::<T>()?.proxies().contains_key(id);
-        if let (ProxyId::Pod(uid), false) = (id, known) {
-            let facts = Facts::of_pod(T::KIND, self.pods.get(uid)?, self.host_families);
+    /// Returns the view of a connecting proxy, which announces this `node.id`; `None` if it is not a proxy of
+    /// this node.
+    pub fn open<T: ProxyModel>(&mut self, id: &ProxyId, announced: &str) -> Option<Arc<View<T>>> {
+        if let ProxyId::Pod(uid) = id {
+            let facts = self.facts_of_connecting(T::KIND, uid, announced)?;
             self.set_bare(T::KIND, uid, None);
+            self.note_announced(uid, &facts);
             self.put_proxy(id.clone(), facts);
         }
         self.fleet::<T>()?.proxies().get(id).map(|proxy| proxy.view.clone())
     }
 
+    /// Returns the facts of a connecting pod's proxy. While a stream of another process of this proxy is open,
+    /// the name that this process announced stays.
+    fn facts_of_connecting(&self, kind: ProxyKind, uid: &Name, announced: &str) -> Option<Facts> {
+        let id = ProxyId::Pod(uid.clone());
+        let before = self.fleets.of(kind)?.announced(&id);
+        let announced = before.unwrap_or(announced);
+        let announced = if announced.len() > MAX_ANNOUNCED { "" } else { announced };
+        Some(Facts::of_pod(kind, self.pods.get(uid)?, self.host_families, announced))
+    }
+
+    /// Names a pod's proxy by its oldest stream, after another stream ended.
+    pub(super) fn follow_announced(&mut self, kind: ProxyKind, id: &ProxyId) {
+        let ProxyId::Pod(uid) = id else { return };
+        let Some(announced) = self.fleets.of(kind).and_then(|fleet| fleet.announced(id)) else { return };
+        if let Some(facts) = self.facts_of_connecting(kind, uid, announced) {
+            self.note_announced(uid, &facts);
+            self.put_proxy(id.clone(), facts);
+        }
+    }
+
+    fn note_announced(&mut self, uid: &Name, facts: &Facts) {
+        match facts.announced.is_empty() {
+            true => self.announced.remove(uid),
+            false => self.announced.insert(uid.clone(), facts.announced.clone()),
+        };
+    }
+
     /// Returns whether the view of a connecting proxy is complete. After a restart of the agent, a host name
     /// without an answer holds back a Plan that the proxy may already run.
-    pub fn settled(&self, kind: ProxyKind, id: &ProxyId) -> bool {
-        let Some(known) = self.fleets.of(kind).and_then(|fleet| fleet.facts(id)) else {
-            let ProxyId::Pod(uid) = id else { return self.complete() };
-            let pod = self.pods.get(uid).map(|pod| Facts::of_pod(kind, pod, self.host_families));
-            return self.complete() && pod.is_none_or(|facts| !self.waits(&facts));
+    pub fn settled(&self, kind: ProxyKind, id: &ProxyId, announced: &str) -> bool {
+        let facts = match id {
+            ProxyId::Pod(uid) => self.facts_of_connecting(kind, uid, announced),
+            ProxyId::Node(_) => self.fleets.of(kind).and_then(|fleet| fleet.facts(id)).cloned(),
         };
-        self.complete() && !self.waits(known)
+        self.complete() && facts.is_none_or(|facts| !self.waits(&facts))
     }
 
     /// Returns whether a Plan of this proxy waits for the first answer for a host name.

@@ -49,6 +49,8 @@ pub struct World {
     defaults: Defaults,
     feed: Feed,
     pods: HashMap<Name, Pod>,
+    /// The `node.id` that each pod's proxy announced last, by the pod's uid.
+    announced: BTreeMap<Name, String>,
     fleets: Fleets,
     hosts: Hosts,
     claims: Claims,
@@ -85,6 +87,7 @@ impl World {
             defaults: Defaults::default(),
             feed: Feed::default(),
             pods: HashMap::new(),
+            announced: BTreeMap::new(),
             fleets,
             hosts: Hosts::default(),
             claims: Claims::default(),
@@ -192,6 +195,17 @@ impl World {
     /// Returns the uids of this node's pods.
     pub fn pods(&self) -> impl Iterator<Item = &Name> {
         self.pods.keys()
+    }
+
+    /// Returns a pod of this node.
+    pub fn pod(&self, uid: &str) -> Option<&Pod> {
+        self.pods.get(uid)
+    }
+
+    /// Returns the `node.id` that each pod's proxy announced last, by the pod's uid. The hub sends the node the
+    /// Plans of these names.
+    pub fn announced(&self) -> &BTreeMap<Name, String> {
+        &self.announced
     }
 
     /// Returns the proxies of all kinds.

@@ -26,12 +26,15 @@ impl World {
         self.follow_endpoints(plans);
         let id = ProxyId::Pod(uid.clone());
         for kind in self.kinds() {
-            let facts = Facts::of_pod(kind, &pod, self.host_families);
-            match self.fleets.of(kind).is_some_and(|fleet| fleet.facts(&id).is_some()) {
-                true => self.put_proxy(id.clone(), facts),
+            let known = self.fleets.of(kind).and_then(|fleet| fleet.facts(&id));
+            let announced = known.map(|facts| facts.announced.clone());
+            let facts =
+                Facts::of_pod(kind, &pod, self.host_families, announced.as_deref().unwrap_or_default());
+            match announced {
+                Some(_) => self.put_proxy(id.clone(), facts),
                 // A gateway pod's proxy gets its NodeProxy's configuration instead.
-                false if self.embodied_by(&uid).is_some() => {}
-                false => self.set_bare(kind, &uid, Some(facts)),
+                None if self.embodied_by(&uid).is_some() => {}
+                None => self.set_bare(kind, &uid, Some(facts)),
             }
         }
     }
@@ -39,6 +42,7 @@ impl World {
     /// Records the deletion of a pod of this node.
     pub fn delete_pod(&mut self, uid: &Name) {
         self.pods.remove(uid);
+        self.announced.remove(uid);
         self.follow_address(uid);
         let plans = self.feed.bury(uid);
         self.follow_endpoints(plans);

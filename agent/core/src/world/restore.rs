@@ -22,6 +22,12 @@ impl World {
         fleet.is_some_and(|fleet| fleet.restore(owner.proxy, owner.plan, all))
     }
 
+    /// Restores the `node.id` that a pod's proxy announced to an earlier agent. The hub goes on sending the Plans of
+    /// this name until the proxy has connected again.
+    pub fn restore_announced(&mut self, uid: Name, announced: String) {
+        self.announced.insert(uid, announced);
+    }
+
     /// Restores the hub's resources as an earlier agent stored them, all at once. `complete` tells whether
     /// the store held all of them. Returns the effects, and the errors of undecodable resources, which are
     /// left out.

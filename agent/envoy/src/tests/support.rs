@@ -210,8 +210,7 @@ fn cluster_of_a_refused_listener_is_sent_only_where_the_proxy_runs_it() {
 #[test]
 fn workload_that_asks_for_what_is_not_known_is_told() {
     type Bend = fn(&mut plan::Workload);
-    let cases: [(&str, Bend); 4] = [
-        ("workload.proxy_name", |w| w.proxy_name = "edge".into()),
+    let cases: [(&str, Bend); 3] = [
         ("workload.node_name", |w| w.node_name = "n".into()),
         ("workload.service_group", |w| w.service_group = "ns/svc".into()),
         ("workload.selector.fields", |w| {

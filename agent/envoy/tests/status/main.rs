@@ -152,14 +152,14 @@ impl Rig {
     }
 
     fn connect(&mut self, id: &ProxyId) {
-        self.world.open::<Envoy>(id).unwrap();
+        self.world.open::<Envoy>(id, "").unwrap();
         self.streams += 1;
-        self.world.welcome::<Envoy>(self.streams, id);
+        self.world.welcome::<Envoy>(self.streams, id, "");
     }
 
     /// Lets the proxy accept all resources of these types.
     fn accept(&mut self, id: &ProxyId, types: &[Envoy]) {
-        let view = self.world.open::<Envoy>(id).unwrap();
+        let view = self.world.open::<Envoy>(id, "").unwrap();
         for ty in types {
             let resources: Vec<_> =
                 view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
@@ -176,7 +176,7 @@ impl Rig {
     }
 
     fn refuse(&mut self, id: &ProxyId, name: &str, text: &str) {
-        let view = self.world.open::<Envoy>(id).unwrap();
+        let view = self.world.open::<Envoy>(id, "").unwrap();
         let version = view.snapshot(|s| s.get(Envoy::Listener, name).unwrap().version());
         let (names, versions, detail) = (vec![name.into()], vec![version], text.to_owned());
         let ty = Envoy::Listener;

@@ -27,6 +27,7 @@ mod fleets;
 mod former;
 mod health;
 mod hosts;
+mod named;
 mod ports;
 mod proxies;
 mod refused;
@@ -165,7 +166,9 @@ impl Envoys for World {
     }
 
     fn open_envoy(&mut self, id: &ProxyId) -> Option<Arc<View<Envoy>>> {
-        self.open(id)
+        let known = self.envoys().get(id);
+        let announced = known.map(|proxy| proxy.facts.announced.clone()).unwrap_or_default();
+        self.open(id, &announced)
     }
 }
 

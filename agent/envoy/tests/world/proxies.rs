@@ -192,8 +192,7 @@ fn node_proxy_takes_the_objects_of_allowed_namespaces_wherever_they_look() {
 #[test]
 fn plan_that_asks_for_what_is_not_known_here_is_taken_by_nobody() {
     let field = (&Requirement::is_in("spec.nodeName", ["n"])).into();
-    let bend: [fn(&mut plan::Workload, &plan::Requirement); 6] = [
-        |w, _| w.proxy_name = "envoy".into(),
+    let bend: [fn(&mut plan::Workload, &plan::Requirement); 5] = [
         |w, _| w.node_name = "n".into(),
         |w, _| w.service_group = "g".into(),
         |w, _| w.set_proxy_kind(plan::ProxyKind::L7mp),
@@ -220,8 +219,8 @@ fn pods_addresses_decide_what_its_listeners_bind() {
     ];
     for (ips, expected) in cases {
         let pod = Pod { ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(), ..mk_pod("p", "gw") };
-        assert_eq!(Facts::of_pod(ProxyKind::Envoy, &pod, Families::V4).families, expected, "{ips:?}");
-        let on_host = Facts::of_pod(ProxyKind::Envoy, &Pod { host_network: true, ..pod }, Families::Dual);
+        assert_eq!(Facts::of_pod(ProxyKind::Envoy, &pod, Families::V4, "").families, expected, "{ips:?}");
+        let on_host = Facts::of_pod(ProxyKind::Envoy, &Pod { host_network: true, ..pod }, Families::Dual, "");
         assert_eq!((on_host.families, &*on_host.netns), (Families::Dual, "host"));
     }
 }

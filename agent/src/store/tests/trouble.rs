@@ -73,7 +73,7 @@ fn everything_is_read_back_as_it_was_saved() {
     saver.put(Key::Complete, Content::Complete);
     saver.put(Key::Epoch, Content::Number(1 << 40));
     saver.put(Key::Heard, Content::Number(3));
-    saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone()));
+    saver.put(Key::Pod(pod.uid.clone()), Content::Pod(pod.clone(), "web".into()));
     saver.put(Key::Host(host.clone()), Content::Host(pod.ips.clone()));
     saver.put(Key::Accepted(owner.clone()), Content::Accepted(accepted.to_vec()));
     saver.flush(BOUND).unwrap();

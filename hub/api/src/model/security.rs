@@ -150,6 +150,14 @@ impl From<&SourcePolicy> for proto::SourcePolicy {
     }
 }
 
+/// Returns whether a principal is a subject as RFC 2253 text, such as `CN=alice,O=example`: it starts with an attribute's
+/// type, which is a word or numbers with dots.
+pub fn is_subject(principal: &str) -> bool {
+    let attribute = principal.split_once('=').map(|(attribute, _)| attribute);
+    let of_type = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    attribute.is_some_and(|attribute| !attribute.is_empty() && attribute.chars().all(of_type))
+}
+
 // === impl Cidr ===
 
 impl Cidr {
@@ -181,5 +189,21 @@ impl FromStr for Cidr {
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.ip, self.bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_subject;
+
+    #[test]
+    fn principal_that_starts_with_an_attribute_is_a_subject() {
+        for subject in ["CN=a", "CN=cluster.aws.io/bob,O=cert-manager", "2.5.4.3=a", "O=Acme\\, Inc.,CN=zoe"]
+        {
+            assert!(is_subject(subject), "{subject}");
+        }
+        for name in ["", "=a", "cluster.aws.io/bob", "spiffe://aws/a", "https://a/?b=c", "spiffe://a/b=c"] {
+            assert!(!is_subject(name), "{name}");
+        }
     }
 }

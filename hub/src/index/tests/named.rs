@@ -3,6 +3,7 @@
 use portreeve_api::d::egress_listener::EgressListener;
 use portreeve_api::d::ingress_listener::IngressListener;
 use portreeve_api::kind::Kind;
+use portreeve_api::pod::{PROXY_NAME_ANNOTATION, annotation_attribute};
 
 use super::*;
 use crate::lookup::{SecretBytes, SecretFacts};
@@ -10,6 +11,8 @@ use crate::verdict::Refs;
 
 const PLAN: &str = "D/IngressListener/ns/web";
 const PEERS: &str = "@peers/*/annotation%3Acluster-name.envoy.uw.io=peers";
+/// The group [`PEERS`] in messages.
+const TITLE: &str = "the annotation cluster-name.envoy.uw.io: peers in any namespace";
 const PODS: &str = "*/annotation%3Acluster-name.envoy.uw.io=peers";
 
 fn mk_ingress(more: Value) -> IngressListener {
@@ -44,31 +47,99 @@ fn named_proxy(name: &str, proxy_name: &str, allowed: Value) -> NodeProxy {
     proxy
 }
 
+/// The names of pods' proxies by the pods' uids.
+fn names(all: &[(&str, &str)]) -> BTreeMap<Name, String> {
+    all.iter().map(|(uid, name)| (Name::from(*uid), (*name).to_owned())).collect()
+}
+
+/// A pod of the object's namespace on node `a`, whose annotation names its proxy.
+fn mk_web() -> Pod {
+    let extra = [(annotation_attribute(PROXY_NAME_ANNOTATION), "web".to_owned())].into();
+    Pod { extra, ..mk_pod("web", "", "a") }
+}
+
 #[test]
-fn plan_goes_to_nodes_with_a_pod_of_its_namespace_or_a_node_proxy_of_its_name() {
+fn plan_goes_to_nodes_whose_agents_know_a_proxy_of_its_name_in_its_namespace() {
+    let (mut index, mut fleet) = (mk_index(), Fleet::default());
+    index.apply_object(&mk_ingress(json!({})), 0);
+    index.apply_pod(mk_pod("one", "", "a"), 0);
+    index.apply_pod(mk_pod("other", "", "b"), 0);
+    index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("two", "", "c") }, 0);
+    let having = |fleet: &Fleet| {
+        let nodes = ["a", "b", "c", "d"].into_iter();
+        nodes.filter(|node| fleet.plans(node).contains(&PLAN.to_owned())).collect::<Vec<_>>()
+    };
+    fleet.follow(&mut index);
+    assert!(having(&fleet).is_empty(), "nobody announced a name");
+    index.set_announced(&"a".into(), names(&[("one", "web")]), 0);
+    index.set_announced(&"b".into(), names(&[("other", "shop")]), 0);
+    index.set_announced(&"c".into(), names(&[("two", "web")]), 0);
+    index.set_announced(&"d".into(), names(&[("one", "web")]), 0);
+    fleet.follow(&mut index);
+    assert_eq!(having(&fleet), ["a"], "d has no such pod");
+    index.set_announced(&"b".into(), names(&[("other", "web"), ("unknown", "web")]), 0);
+    fleet.follow(&mut index);
+    assert_eq!(having(&fleet), ["a", "b"]);
+    index.set_announced(&"a".into(), names(&[]), 0);
+    index.apply_pod(Pod { ..mk_pod("unknown", "", "b") }, 0);
+    index.delete_pod(&"other".into(), 0);
+    index.tick(GRACE_MS);
+    fleet.follow(&mut index);
+    assert_eq!(having(&fleet), ["b"], "the name was announced before the pod was known here");
+    index.delete_node(&"b".into(), 0);
+    index.tick(GRACE_MS);
+    fleet.follow(&mut index);
+    assert!(having(&fleet).is_empty());
+    fleet.assert_complete(&index, &["a", "b", "c", "d"]);
+}
+
+#[test]
+fn names_that_an_agent_sends_when_it_connects_replace_no_reported_ones() {
+    let (mut index, mut fleet) = (mk_index(), Fleet::default());
+    index.apply_object(&mk_ingress(json!({})), 0);
+    index.apply_pod(mk_pod("one", "", "a"), 0);
+    index.apply_pod(mk_pod("two", "", "a"), 0);
+    index.set_announced(&"a".into(), names(&[("one", "shop")]), 0);
+    index.add_announced(&"a".into(), names(&[("one", "web")]), 0);
+    fleet.follow(&mut index);
+    assert!(fleet.plans("a").is_empty());
+    index.add_announced(&"a".into(), names(&[("two", "web")]), 0);
+    fleet.follow(&mut index);
+    assert_eq!(fleet.plans("a"), [PLAN]);
+}
+
+#[test]
+fn annotation_of_a_pod_names_its_proxy_whatever_that_announces() {
+    let (mut index, mut fleet) = (mk_index(), Fleet::default());
+    index.apply_object(&mk_ingress(json!({})), 0);
+    index.set_announced(&"a".into(), names(&[("web", "shop")]), 0);
+    index.apply_pod(mk_web(), 0);
+    fleet.follow(&mut index);
+    assert_eq!(fleet.plans("a"), [PLAN]);
+    index.apply_pod(mk_pod("web", "", "a"), 0);
+    index.tick(GRACE_MS);
+    fleet.follow(&mut index);
+    assert!(fleet.plans("a").is_empty());
+}
+
+#[test]
+fn plan_goes_to_nodes_with_a_node_proxy_of_its_name() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_node("edge".into(), mk_labels("edge=yes"), 0);
     index.apply_node("none".into(), mk_labels(""), 0);
-    index.apply_pod(mk_pod("one", "", "a"), 0);
-    index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("two", "", "b") }, 0);
     index.apply_object(&mk_ingress(json!({})), 0);
-    fleet.follow(&mut index);
-    let having = |fleet: &Fleet| {
-        let nodes = ["a", "b", "edge", "none"].into_iter();
-        nodes.filter(|node| fleet.plans(node).contains(&PLAN.to_owned())).collect::<Vec<_>>()
+    let mut having = |index: &mut Index| {
+        fleet.follow(index);
+        fleet.assert_complete(index, &["edge", "none"]);
+        ["edge", "none"].map(|node| fleet.plans(node).contains(&PLAN.to_owned()))
     };
-    assert_eq!(having(&fleet), ["a"]);
     index.apply_proxy(&named_proxy("gw", "other", json!({"from": "All"})), 0);
-    fleet.follow(&mut index);
-    assert_eq!(having(&fleet), ["a"]);
+    assert_eq!(having(&mut index), [false, false]);
     index.apply_proxy(&named_proxy("gw", "web", json!({"from": "All"})), 0);
-    fleet.follow(&mut index);
-    assert_eq!(having(&fleet), ["a", "edge"]);
+    assert_eq!(having(&mut index), [true, false]);
     index.apply_proxy(&named_proxy("gw", "web", json!({"from": "List", "names": ["far"]})), 0);
     index.tick(GRACE_MS);
-    fleet.follow(&mut index);
-    assert_eq!(having(&fleet), ["a"]);
-    fleet.assert_complete(&index, &["a", "b", "edge", "none"]);
+    assert_eq!(having(&mut index), [false, false]);
 }
 
 #[test]
@@ -83,7 +154,7 @@ fn object_whose_name_no_proxy_has_yet_is_no_fault_of_its_namespace() {
 #[test]
 fn pods_that_are_not_ready_may_connect_and_take_no_traffic() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_pod(mk_pod("web", "", "a"), 0);
+    index.apply_pod(mk_web(), 0);
     index.apply_object(&mk_ingress(json!({"rbacallowcluster": "peers"})), 0);
     index.apply_object(&mk_egress(), 0);
     index.apply_pod(mk_peer("ready", "b", true), 0);
@@ -100,31 +171,43 @@ fn pods_that_are_not_ready_may_connect_and_take_no_traffic() {
 }
 
 #[test]
-fn change_of_a_peer_goes_only_to_nodes_whose_resources_name_its_cluster() {
+fn change_of_one_pod_among_1000_nodes_goes_only_to_those_whose_resources_name_its_cluster() {
+    const USERS: usize = 7;
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     index.apply_object(&mk_ingress(json!({"rbacallowcluster": "peers"})), 0);
-    index.apply_pod(mk_pod("web", "", "a"), 0);
-    for node in 0..100 {
-        let pod = Pod { namespace: "far".into(), ..mk_pod(&format!("p{node}"), "", &format!("n{node}")) };
-        index.apply_pod(pod, 0);
+    for i in 0..1000 {
+        let (node, uid) = (format!("n{i:03}"), format!("p{i}"));
+        index.apply_pod(mk_pod(&uid, "", &node), 0);
+        let name = if i < USERS { "web" } else { "shop" };
+        index.set_announced(&node.as_str().into(), names(&[(&uid, name)]), 0);
     }
-    index.apply_pod(mk_peer("one", "n7", true), 0);
+    index.apply_pod(mk_peer("one", "n500", true), 0);
     fleet.follow(&mut index);
-    let before = index.resolutions();
-    index.apply_pod(mk_peer("two", "n8", true), 0);
-    assert_eq!(fleet.follow(&mut index), ["a"]);
-    assert_eq!(index.resolutions(), before, "no object asked for a pod");
+    let (resolutions, visited) = (index.resolutions(), index.visited());
+    index.apply_pod(mk_peer("two", "n600", true), 0);
+    let changes = index.take();
+    let bytes = |changes: &Changes<PlanType>| {
+        changes.upsert.iter().map(|(_, resource)| resource.body().len()).sum::<usize>()
+    };
+    let sent: Vec<usize> = changes.values().map(bytes).collect();
+    assert_eq!(
+        changes.keys().map(|node| &**node).collect::<Vec<_>>(),
+        ["n000", "n001", "n002", "n003", "n004", "n005", "n006"]
+    );
+    assert!(sent.iter().all(|bytes| (1..300).contains(bytes)), "{sent:?}");
+    assert_eq!(index.resolutions(), resolutions, "no object asked for a pod");
+    assert!(index.visited() - visited < 30, "{}", index.visited() - visited);
 }
 
 #[test]
 fn cluster_without_pods_is_told_as_nobody_who_may_connect() {
     let mut index = mk_index();
     index.apply_object(&mk_ingress(json!({"rbacallowcluster": "peers"})), 0);
-    assert_eq!(index.take_verdicts().remove(0).refs, Refs::Nobody(PEERS.into()));
+    assert_eq!(index.take_verdicts().remove(0).refs, Refs::Nobody(TITLE.into()));
     index.apply_pod(mk_peer("starting", "b", false), 0);
     assert_eq!(index.take_verdicts().remove(0).refs, Refs::Resolved);
     index.delete_pod(&"starting".into(), 0);
-    assert_eq!(index.take_verdicts().remove(0).refs, Refs::Nobody(PEERS.into()));
+    assert_eq!(index.take_verdicts().remove(0).refs, Refs::Nobody(TITLE.into()));
 }
 
 #[test]
@@ -138,7 +221,7 @@ fn missing_secret_closes_what_was_open_and_its_return_opens_it() {
         Some(SecretFacts::new("kubernetes.io/tls", contents[..count].iter().map(of).collect()))
     };
     let key = listener(&portreeve_api::d::ingress_listener::KIND);
-    index.apply_pod(mk_pod("web", "", "a"), 0);
+    index.apply_pod(mk_web(), 0);
     index.apply_object(&mk_ingress(json!({"tls": {"secret": "web-tls"}})), 0);
     index.set_secret(secret(), keys(2));
     fleet.follow(&mut index);
@@ -170,7 +253,7 @@ fn missing_secret_closes_what_was_open_and_its_return_opens_it() {
 #[test]
 fn object_that_is_created_with_a_missing_secret_opens_nothing() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_pod(mk_pod("web", "", "a"), 0);
+    index.apply_pod(mk_web(), 0);
     index.apply_object(&mk_ingress(json!({"tls": {"secret": "web-tls"}})), 0);
     assert!(index.withheld().names.contains(&(PlanType::Plan, PLAN.into())), "the Secret was not read yet");
     index.set_secret(("ns".into(), "web-tls".into()), None);
@@ -183,7 +266,7 @@ fn object_that_is_created_with_a_missing_secret_opens_nothing() {
 #[test]
 fn ingress_and_egress_listener_of_one_name_are_served_side_by_side() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
-    index.apply_pod(mk_pod("web", "", "a"), 0);
+    index.apply_pod(mk_web(), 0);
     index.apply_object(&mk_ingress(json!({})), 0);
     index.apply_object(&mk_egress(), 0);
     fleet.follow(&mut index);

@@ -26,7 +26,7 @@ pub const ROW: Row = Row {
     resource: DEFINITION.resource,
     read: object::read::<EgressListener>,
     finalizer: None,
-    annotations: |settings| vec![settings.cluster_name_annotation.clone()],
+    annotations: super::annotations,
     fields: &[],
     services: false,
 };

@@ -1,11 +1,12 @@
 //! IngressListener → Plan: a port on every address of the proxies, to 127.0.0.1.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use portreeve_api::conditions::Reason;
 use portreeve_api::d::ingress_listener::{DEFINITION, Ingress, IngressListener, KIND, ServerTls};
 use portreeve_api::kind::Kind;
-use portreeve_api::model::{EndpointSource, Protocol, Socket, Source, SourcePolicy, Tls};
+use portreeve_api::model::{EndpointSource, Protocol, Socket, Source, SourcePolicy, Tls, is_subject};
 use portreeve_api::refs::SecretPart;
 use portreeve_api::violation::Violation;
 
@@ -24,7 +25,7 @@ pub const ROW: Row = Row {
     resource: DEFINITION.resource,
     read: object::read::<IngressListener>,
     finalizer: None,
-    annotations: |settings| vec![settings.cluster_name_annotation.clone()],
+    annotations: super::annotations,
     fields: &[],
     services: false,
 };
@@ -54,6 +55,7 @@ impl Root for IngressListener {
         resolving.remark_on_layer(&ingress.layer, "spec.layer");
         remark_on_openness(&mut resolving, &ingress);
         let http = ingress.layer.is_http();
+        remark_on_subjects(&mut resolving, &ingress.sans, http);
         let mut opened = listener(LISTENER, Socket::new(Protocol::Tcp, Some(ingress.listen)), http);
         opened.tls = ingress.tls.as_ref().map(|tls| server_tls(&mut resolving, tls, http));
         opened.sources = sources(&mut resolving, &ingress);
@@ -83,6 +85,17 @@ fn remark_on_openness(resolving: &mut Resolving<'_, '_>, ingress: &Ingress) {
             Reason::OpenToAll,
             "every peer that reaches the port may connect: set spec.rbac.cluster, or spec.tls.validation",
         );
+    }
+}
+
+/// Warns of certificates' subjects, which proxies compare at the first byte and not in the handshake.
+fn remark_on_subjects(resolving: &mut Resolving<'_, '_>, sans: &BTreeSet<String>, http: bool) {
+    if let Some(subject) = sans.iter().find(|one| is_subject(one)).filter(|_| !http) {
+        let text = format!(
+            "spec.rbac.sans: {subject} is a certificate's subject, which is compared when the client has sent its first \
+             byte; an application that speaks first needs names that are SANs"
+        );
+        resolving.warn(Reason::ClientSpeaksFirst, text);
     }
 }
 

@@ -10,6 +10,7 @@ use portreeve_api::d::Layer;
 use portreeve_api::kind::Kind;
 use portreeve_api::model::{self, Balancer, EndpointSource, Plan, Protocol, ProxyKind, Selector, Socket};
 use portreeve_api::names;
+use portreeve_api::pod::PROXY_NAME_ANNOTATION;
 use portreeve_api::refs::{ClusterPath, SecretName, SecretPart};
 use portreeve_xds::Name;
 
@@ -17,6 +18,7 @@ use crate::lookup::Lookup;
 use crate::object::Resolved;
 use crate::resolve::origin;
 use crate::selection::{PodSelection, Selection};
+use crate::settings::Settings;
 
 pub mod egress;
 pub mod ingress;
@@ -29,6 +31,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The protocols that HTTP offers in the TLS handshake.
 const HTTP_SERVER_ALPN: [&str; 2] = ["h2", "http/1.1"];
+
+/// The annotations of pods that these objects read.
+fn annotations(settings: &Settings) -> Vec<String> {
+    vec![settings.cluster_name_annotation.clone(), PROXY_NAME_ANNOTATION.to_owned()]
+}
 
 /// The state of one object's resolution.
 struct Resolving<'l, 'a> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use portreeve_api::conditions::Reason;
 use portreeve_api::model::Source;
 use portreeve_api::plan;
+use portreeve_api::pod::PROXY_NAME_ANNOTATION;
 use serde_json::{Value, json};
 
 use super::*;
@@ -113,7 +114,10 @@ fn spellings_make_no_difference_in_the_plan() {
 #[test]
 fn every_combination_of_an_ingress_listener_is_closed_or_told() {
     let tls = json!({"secret": "whole", "validation": "whole"});
-    let served: [(Value, &[Reason]); 7] = [
+    let by_subject = json!({"sans": ["CN=bob,O=b"]});
+    let served: [(Value, &[Reason]); 9] = [
+        (json!({"rbac": by_subject, "tls": tls}), &[Reason::ClientSpeaksFirst]),
+        (json!({"rbac": by_subject, "tls": tls, "layer": "http"}), &[]),
         (json!({}), &[Reason::OpenToAll]),
         (json!({"rbac": {"cluster": "", "sans": []}}), &[Reason::OpenToAll]),
         (json!({"tls": {"secret": "whole"}}), &[Reason::OpenToAll]),
@@ -226,7 +230,7 @@ fn clusters_are_found_by_the_annotation_that_the_hubs_flag_names() {
     let (object, _) = (row.read)(egress(&json!({}))).unwrap();
     let crate::object::Role::Root(root) = object.role() else { panic!("it opens no listener") };
     let resolved = root.resolve(&mut lookup).unwrap();
-    assert_eq!((row.annotations)(&settings), ["example.com/c"]);
+    assert_eq!((row.annotations)(&settings), ["example.com/c", PROXY_NAME_ANNOTATION]);
     assert_eq!(&*resolved.groups[0].name(), "*/annotation%3Aexample.com/c=web");
     assert!(
         matches!(&resolved.plan.clusters[0].endpoints[0].from, Source::Group(name) if *name == resolved.groups[0].name())

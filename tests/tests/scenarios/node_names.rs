@@ -1,0 +1,217 @@
+//! IngressListeners and EgressListeners on the Envoys that announce their `nodename`: who gets them, what flows
+//! through them, and who is refused.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result, ensure};
+use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
+use portreeve_api::pod::PROXY_NAME_ANNOTATION;
+use portreeve_tests::greeter::{Greeter, greeting};
+use portreeve_tests::town::{BOUND, Town, Worker, listeners};
+use portreeve_tests::wait;
+
+/// The port of every application, on 127.0.0.1.
+const APPLICATION: u16 = 6000;
+/// The port of every IngressListener.
+const INGRESS: u16 = 8080;
+/// The port of every EgressListener, on 127.0.0.1.
+const EGRESS: u16 = 9090;
+
+/// The object of the replaced control plane's example: `to` serves the pods of cluster `from`.
+fn ingress(to: &str, from: &str) -> String {
+    format!(
+        "apiVersion: ingresslistener.envoy.uw.systems/v1alpha1\nkind: IngressListener\n\
+         metadata: {{name: {to}, namespace: default}}\n\
+         spec: {{nodename: {to}, listenport: {INGRESS}, targetport: {APPLICATION}, rbac: {{cluster: {from}}}}}\n"
+    )
+}
+
+/// The object by which `from` reaches the pods of cluster `to`.
+fn egress(from: &str, to: &str) -> String {
+    format!(
+        "apiVersion: egresslistener.envoy.uw.systems/v1alpha1\nkind: EgressListener\n\
+         metadata: {{name: {from}, namespace: default}}\n\
+         spec: {{nodename: {from}, listenport: {EGRESS}, target: {{cluster: {to}, port: {INGRESS}}}}}\n"
+    )
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
+}
+
+/// Returns the name of the application that answers at an address; empty if the connection is refused.
+fn answer(worker: &Worker, to: SocketAddr) -> Result<String> {
+    Ok(greeting(&worker.netns, to)?.map(|(name, _)| name).unwrap_or_default())
+}
+
+/// Waits until the application with this name answers a pod at an address; an empty name: until it is refused.
+fn answers(worker: &Worker, to: SocketAddr, name: &str) -> Result<()> {
+    let what = format!("{name:?} at {to} for {}", worker.name);
+    wait::wait_until(&what, BOUND, || answer(worker, to).is_ok_and(|found| found == name))
+}
+
+/// Creates pod `j` of node `i` in a cluster, with an Envoy that announces the cluster's name.
+async fn member(town: &Town, (i, j): (u8, u8), cluster: &str) -> Result<Worker> {
+    let mut worker = town.worker(i, j, "", false).await?;
+    worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
+    town.start_sidecar_as(&mut worker, usize::from(i) - 1, cluster)?;
+    Ok(worker)
+}
+
+fn application(worker: &Worker) -> Result<Greeter> {
+    Greeter::start(&worker.netns, &worker.name, loopback(APPLICATION))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_the_allowed_cluster_reach_the_application_and_others_not_a_byte() -> Result<()> {
+    let town = Town::start(2).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    town.apply(&egress("alice", "bob")).await?;
+    let bob = member(&town, (1, 1), "bob").await?;
+    let alice = member(&town, (2, 1), "alice").await?;
+    let carol = member(&town, (2, 2), "carol").await?;
+    let served = application(&bob)?;
+    listeners(&bob.admin, &["ingress"], BOUND).await?;
+    listeners(&alice.admin, &["egress"], BOUND).await?;
+    listeners(&carol.admin, &[], BOUND).await?;
+    answers(&alice, loopback(EGRESS), &bob.name)?;
+    answers(&alice, SocketAddr::new(bob.ip(), INGRESS), &bob.name)?;
+    let before = served.accepted();
+    for _ in 0..20 {
+        ensure!(answer(&carol, SocketAddr::new(bob.ip(), INGRESS))?.is_empty(), "carol was served");
+        ensure!(answer(&carol, loopback(EGRESS))?.is_empty(), "carol has no EgressListener");
+    }
+    ensure!(served.accepted() == before, "the application saw a connection of carol's");
+    // Membership follows the annotation.
+    carol.annotate(CLUSTER_NAME_ANNOTATION, Some("alice")).await?;
+    answers(&carol, SocketAddr::new(bob.ip(), INGRESS), &bob.name)?;
+    carol.annotate(CLUSTER_NAME_ANNOTATION, None).await?;
+    answers(&carol, SocketAddr::new(bob.ip(), INGRESS), "")?;
+    answers(&alice, loopback(EGRESS), &bob.name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodename_is_what_the_pods_envoy_announces_or_its_annotation_says() -> Result<()> {
+    let town = Town::start(1).await?;
+    ensure!(town.cgroups.is_some(), "an announced name is used only where the kernel identifies the pod");
+    town.apply(&ingress("bob", "alice")).await?;
+    let first = member(&town, (1, 1), "bob").await?;
+    let second = member(&town, (1, 2), "bob").await?;
+    let mut other = member(&town, (1, 3), "other").await?;
+    for bob in [&first, &second] {
+        listeners(&bob.admin, &["ingress"], BOUND).await?;
+    }
+    listeners(&other.admin, &[], BOUND).await?;
+    other.annotate(PROXY_NAME_ANNOTATION, Some("bob")).await?;
+    listeners(&other.admin, &["ingress"], BOUND).await?;
+    other.annotate(PROXY_NAME_ANNOTATION, None).await?;
+    listeners(&other.admin, &[], BOUND).await?;
+    // The pod's Envoy is started again with another name.
+    other.envoy = None;
+    town.start_sidecar_as(&mut other, 0, "bob")?;
+    listeners(&other.admin, &["ingress"], BOUND).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn egress_listener_stays_without_pods_and_follows_their_readiness() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    town.apply(&egress("alice", "bob")).await?;
+    let alice = member(&town, (1, 1), "alice").await?;
+    listeners(&alice.admin, &["egress"], BOUND).await?;
+    ensure!(answer(&alice, loopback(EGRESS))?.is_empty(), "nobody is there yet");
+    let first = member(&town, (1, 2), "bob").await?;
+    let _first = application(&first)?;
+    answers(&alice, loopback(EGRESS), &first.name)?;
+    let second = member(&town, (1, 3), "bob").await?;
+    let _second = application(&second)?;
+    answers(&alice, loopback(EGRESS), &second.name)?;
+    first.set_ready(false).await?;
+    only(&alice, &second)?;
+    first.set_ready(true).await?;
+    answers(&alice, loopback(EGRESS), &first.name)?;
+    second.terminate().await?;
+    only(&alice, &first)?;
+    first.remove().await?;
+    second.remove().await?;
+    answers(&alice, loopback(EGRESS), "")?;
+    listeners(&alice.admin, &["egress"], BOUND).await
+}
+
+/// Waits until one pod answers every one of 20 connections through the EgressListener.
+fn only(client: &Worker, server: &Worker) -> Result<()> {
+    let all = || (0..20).all(|_| answer(client, loopback(EGRESS)).is_ok_and(|name| name == server.name));
+    wait::wait_until(&format!("{} alone", server.name), BOUND, all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listener_stays_while_agent_and_hub_are_killed_and_started_again() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    town.apply(&egress("alice", "bob")).await?;
+    let bob = member(&town, (1, 1), "bob").await?;
+    let alice = member(&town, (1, 2), "alice").await?;
+    let _served = application(&bob)?;
+    answers(&alice, loopback(EGRESS), &bob.name)?;
+    let (_, mut connection) = greeting(&alice.netns, loopback(EGRESS))?.context("bob is gone")?;
+    for round in 0..2 {
+        // In the second round, the hub knows the names from the agent alone before the Envoys are connected.
+        town.nodes[0].agent = None;
+        if round == 1 {
+            town.hub = None;
+            town.start_hub()?;
+        }
+        town.start_agent(0)?;
+        let back = || async { answer(&alice, loopback(EGRESS)).is_ok_and(|name| name == bob.name) };
+        wait::until("bob", BOUND, back).await?;
+        let third = member(&town, (1, 3 + round), "bob").await?;
+        let other = application(&third)?;
+        answers(&alice, loopback(EGRESS), &third.name)?;
+        third.remove().await?;
+        drop(other);
+    }
+    for worker in [&alice, &bob] {
+        let removed = worker.admin.stat("listener_manager.listener_removed").await?;
+        let modified = worker.admin.stat("listener_manager.listener_modified").await?;
+        ensure!((removed, modified) == (0, 0), "{}: {removed} removed, {modified} modified", worker.name);
+    }
+    connection.write_all(b"still there\n")?;
+    let mut line = [0; 12];
+    connection.read_exact(&mut line)?;
+    ensure!(&line == b"still there\n", "{line:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn object_without_a_proxy_of_its_name_says_so() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    let _other = member(&town, (1, 1), "other").await?;
+    let told = || async {
+        let found = condition(&town, "Programmed").await.unwrap_or_default();
+        found.contains("no connected Envoy of a pod in its namespace has the node.id \"bob\"")
+    };
+    wait::until("the condition Programmed", BOUND, told).await?;
+    let refs = condition(&town, "ResolvedRefs").await?;
+    ensure!(
+        refs == format!(
+            "no pod matches the annotation {CLUSTER_NAME_ANNOTATION}: alice in any namespace: nobody may connect"
+        ),
+        "{refs}"
+    );
+    let bob = member(&town, (1, 2), "bob").await?;
+    listeners(&bob.admin, &["ingress"], BOUND).await?;
+    let told =
+        || async { condition(&town, "Programmed").await.is_ok_and(|found| found == "wanted 1, acked 1") };
+    wait::until("the condition Programmed", BOUND, told).await
+}
+
+/// Returns the message of a condition of the IngressListener `bob`.
+async fn condition(town: &Town, type_: &str) -> Result<String> {
+    use portreeve_api::d::ingress_listener::IngressListener;
+    let listeners = kube::Api::<IngressListener>::namespaced(town.client.clone(), "default");
+    let status = listeners.get("bob").await?.status.context("no status")?;
+    let found = status.conditions.iter().find(|one| one.type_ == type_).context("no such condition")?;
+    Ok(found.message.clone())
+}
