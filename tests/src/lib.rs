@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod leftovers;
 pub mod manifest;
 pub mod netns;
+pub mod node_names;
 pub mod packages;
 pub mod path;
 pub mod picture;

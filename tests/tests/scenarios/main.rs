@@ -33,6 +33,7 @@ mod node_names;
 mod nodes;
 mod older_objects;
 mod owners;
+mod peers;
 mod permutations;
 mod picture;
 mod pods;

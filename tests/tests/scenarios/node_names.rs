@@ -2,66 +2,17 @@
 //! through them, and who is refused.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 use portreeve_api::pod::PROXY_NAME_ANNOTATION;
-use portreeve_tests::greeter::{Greeter, greeting};
+use portreeve_tests::greeter::greeting;
+use portreeve_tests::node_names::{
+    EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member,
+};
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::wait;
-
-/// The port of every application, on 127.0.0.1.
-const APPLICATION: u16 = 6000;
-/// The port of every IngressListener.
-const INGRESS: u16 = 8080;
-/// The port of every EgressListener, on 127.0.0.1.
-const EGRESS: u16 = 9090;
-
-/// The object of the replaced control plane's example: `to` serves the pods of cluster `from`.
-fn ingress(to: &str, from: &str) -> String {
-    format!(
-        "apiVersion: ingresslistener.envoy.uw.systems/v1alpha1\nkind: IngressListener\n\
-         metadata: {{name: {to}, namespace: default}}\n\
-         spec: {{nodename: {to}, listenport: {INGRESS}, targetport: {APPLICATION}, rbac: {{cluster: {from}}}}}\n"
-    )
-}
-
-/// The object by which `from` reaches the pods of cluster `to`.
-fn egress(from: &str, to: &str) -> String {
-    format!(
-        "apiVersion: egresslistener.envoy.uw.systems/v1alpha1\nkind: EgressListener\n\
-         metadata: {{name: {from}, namespace: default}}\n\
-         spec: {{nodename: {from}, listenport: {EGRESS}, target: {{cluster: {to}, port: {INGRESS}}}}}\n"
-    )
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
-}
-
-/// Returns the name of the application that answers at an address; empty if the connection is refused.
-fn answer(worker: &Worker, to: SocketAddr) -> Result<String> {
-    Ok(greeting(&worker.netns, to)?.map(|(name, _)| name).unwrap_or_default())
-}
-
-/// Waits until the application with this name answers a pod at an address; an empty name: until it is refused.
-fn answers(worker: &Worker, to: SocketAddr, name: &str) -> Result<()> {
-    let what = format!("{name:?} at {to} for {}", worker.name);
-    wait::wait_until(&what, BOUND, || answer(worker, to).is_ok_and(|found| found == name))
-}
-
-/// Creates pod `j` of node `i` in a cluster, with an Envoy that announces the cluster's name.
-async fn member(town: &Town, (i, j): (u8, u8), cluster: &str) -> Result<Worker> {
-    let mut worker = town.worker(i, j, "", false).await?;
-    worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
-    town.start_sidecar_as(&mut worker, usize::from(i) - 1, cluster)?;
-    Ok(worker)
-}
-
-fn application(worker: &Worker) -> Result<Greeter> {
-    Greeter::start(&worker.netns, &worker.name, loopback(APPLICATION))
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_the_allowed_cluster_reach_the_application_and_others_not_a_byte() -> Result<()> {

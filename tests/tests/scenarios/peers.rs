@@ -1,0 +1,74 @@
+//! Peers of an IngressListener that come and go while others are connected.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
+use portreeve_tests::greeter::greeting;
+use portreeve_tests::node_names::{INGRESS, answer, answers, application, ingress, member};
+use portreeve_tests::town::{BOUND, Town, Worker};
+use portreeve_tests::wait;
+
+/// Connections of an allowed peer that live through all changes.
+const CONNECTIONS: usize = 100;
+/// Changes of another peer.
+const CHANGES: usize = 50;
+/// How soon a change must be in force, in the median.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Sends a line over a connection, and returns whether it came back.
+fn lives(connection: &mut TcpStream) -> bool {
+    let mut line = [0; 5];
+    connection.write_all(b"ping\n").is_ok() && connection.read_exact(&mut line).is_ok() && &line == b"ping\n"
+}
+
+/// Lets a pod join the allowed cluster or leave it. Returns how long it took until the change was in force.
+async fn change(peer: &Worker, to: SocketAddr, (joins, server): (bool, &str)) -> Result<Duration> {
+    let begun = Instant::now();
+    peer.annotate(CLUSTER_NAME_ANNOTATION, joins.then_some("alice")).await?;
+    let expected = if joins { server } else { "" };
+    let in_force = || answer(peer, to).is_ok_and(|name| name == expected);
+    wait::wait_until("the change of a peer", BOUND, in_force)?;
+    Ok(begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_allowed_peers_live_through_changes_of_others_within_a_second() -> Result<()> {
+    let town = Town::start(3).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    let bob = member(&town, (1, 1), "bob").await?;
+    let alice = town.worker(2, 1, "", false).await?;
+    alice.annotate(CLUSTER_NAME_ANNOTATION, Some("alice")).await?;
+    let carol = town.worker(3, 1, "", false).await?;
+    let served = application(&bob)?;
+    let to = SocketAddr::new(bob.ip(), INGRESS);
+    answers(&alice, to, &bob.name)?;
+    let open = || Ok(greeting(&alice.netns, to)?.context("alice is refused")?.1);
+    let mut connections: Vec<TcpStream> = (0..CONNECTIONS).map(|_| open()).collect::<Result<_>>()?;
+    let mut took = Vec::new();
+    for round in 0..CHANGES {
+        let before = served.accepted();
+        if round % 2 == 0 {
+            ensure!(answer(&carol, to)?.is_empty(), "carol is served without being allowed");
+            ensure!(served.accepted() == before, "the application saw a connection of a refused peer");
+        }
+        took.push(change(&carol, to, (round % 2 == 0, &bob.name)).await?);
+    }
+    let alive = connections.iter_mut().filter_map(|connection| lives(connection).then_some(())).count();
+    ensure!(alive == CONNECTIONS, "{alive} of {CONNECTIONS} connections are left");
+    took.sort();
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{CHANGES} changes were in force after {median:?} in the median, {longest:?} at most");
+    ensure!(median < SOON, "half of the changes took {median:?} or longer");
+    let stats = bob.admin.stats().await?;
+    let count = |name: &str| stats.get(name).copied().unwrap_or_default();
+    ensure!(count("listener_manager.total_listeners_draining") == 0, "a listener drains");
+    println!(
+        "listener modified {} times, filter chains draining {}",
+        count("listener_manager.listener_modified"),
+        count("listener_manager.total_filter_chains_draining")
+    );
+    Ok(())
+}
