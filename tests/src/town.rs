@@ -4,6 +4,7 @@
 //! from the static bootstrap, in the pod's cgroup.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,13 +81,27 @@ impl Town {
     /// # Errors
     /// See [`Town::start`].
     pub async fn without_portreeve(nodes: u8) -> Result<Self> {
-        let envoy = locate(None, &mut |step| eprintln!("{step}"))?;
         let (bed, control) = ControlPlane::shared(install).await?;
+        Self::in_network(bed, control, 1..=nodes).await
+    }
+
+    /// Starts another cluster without hub and agents in the same network, with nodes of these numbers.
+    ///
+    /// # Errors
+    /// See [`Town::start`].
+    pub async fn beside(&self, numbers: RangeInclusive<u8>) -> Result<Self> {
+        let control = ControlPlane::start_in(&self.bed).await?;
+        install(&control).await?;
+        Self::in_network(self.bed.clone(), control, numbers).await
+    }
+
+    async fn in_network(bed: Bed, control: ControlPlane, numbers: RangeInclusive<u8>) -> Result<Self> {
+        let envoy = locate(None, &mut |step| eprintln!("{step}"))?;
         let client = control.client()?;
         // A short path, because it contains Unix sockets.
         let dir = tempfile::Builder::new().prefix("pr-").tempdir()?;
         let trust = Trust::new(dir.path())?;
-        let (family, nodes) = (Family::new()?, nodes);
+        let family = Family::new()?;
         let mut town = Self {
             nodes: Vec::new(),
             hub: None,
@@ -101,7 +116,7 @@ impl Town {
             bed,
             control,
         };
-        for number in 1..=nodes {
+        for number in numbers {
             town.add_node(number).await?;
         }
         Ok(town)

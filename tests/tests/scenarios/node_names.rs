@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 use portreeve_api::pod::PROXY_NAME_ANNOTATION;
 use portreeve_tests::greeter::greeting;
+use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::node_names::{
     EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member,
 };
@@ -94,6 +95,29 @@ async fn egress_listener_stays_without_pods_and_follows_their_readiness() -> Res
 fn only(client: &Worker, server: &Worker) -> Result<()> {
     let all = || (0..20).all(|_| answer(client, loopback(EGRESS)).is_ok_and(|name| name == server.name));
     wait::wait_until(&format!("{} alone", server.name), BOUND, all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_whose_health_check_fails_gets_no_connection_until_it_succeeds() -> Result<()> {
+    const HEALTH: u16 = 7000;
+    let town = Town::start(2).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    let checked = egress("alice", "bob").replace(
+        "target:",
+        &format!("health_check: {{interval: 500, protocol: TCP, port: {HEALTH}}}, target:"),
+    );
+    town.apply(&checked).await?;
+    let alice = member(&town, (1, 1), "alice").await?;
+    let (first, second) = (member(&town, (1, 2), "bob").await?, member(&town, (2, 1), "bob").await?);
+    let _applications = [application(&first)?, application(&second)?];
+    let open = |worker: &Worker| HealthPort::open(&worker.netns, SocketAddr::new(worker.ip(), HEALTH));
+    let (healthy, _second) = (open(&first)?, open(&second)?);
+    answers(&alice, loopback(EGRESS), &first.name)?;
+    answers(&alice, loopback(EGRESS), &second.name)?;
+    drop(healthy);
+    only(&alice, &second)?;
+    let _healthy = open(&first)?;
+    answers(&alice, loopback(EGRESS), &first.name)
 }
 
 #[tokio::test(flavor = "multi_thread")]
