@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_agent_core::fleet::{Roster, Tally};
-use portreeve_agent_core::status::{Book, Statuses};
+use portreeve_agent_core::status::{DueStatuses, Statuses};
 use portreeve_agent_core::translate::ProxyModel;
 use portreeve_agent_core::world::{Effects, Host, ProxyId, World};
 use portreeve_api::PlanType;
@@ -67,7 +67,7 @@ struct Inner {
     watermark: Option<Arc<str>>,
     /// A NodeProxy in the store can't be read.
     doubtful: bool,
-    book: Book,
+    due: DueStatuses,
 }
 
 // === impl Local ===
@@ -92,7 +92,7 @@ impl Local {
         restore::restore(&mut world, kept, &saver);
         world.presume_all(Instant::now());
         let announced = watch::Sender::new(world.announced().clone());
-        let inner = Inner { world, watermark, doubtful, book: Book::default() };
+        let inner = Inner { world, watermark, doubtful, due: DueStatuses::default() };
         Arc::new(Self {
             node,
             door,
@@ -252,10 +252,10 @@ impl Local {
 
     /// Publishes the statuses that changed. Requires the lock, so that no older status replaces a newer one.
     fn settle(&self, inner: &mut Inner) {
-        inner.book.touch(inner.world.take_touched());
-        if !inner.book.is_clean() {
-            let Inner { world, book, .. } = inner;
-            self.statuses.send_if_modified(|statuses| book.settle(world, statuses));
+        inner.due.touch(inner.world.take_touched());
+        if !inner.due.is_clean() {
+            let Inner { world, due, .. } = inner;
+            self.statuses.send_if_modified(|statuses| due.settle(world, statuses));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portreeve_api::plan;
 use tokio::sync::watch;
 
-use portreeve_agent_core::health::{Book, Outcome};
+use portreeve_agent_core::health::{EndpointHealth, Outcome};
 
 /// The health of this node's endpoints, according to its own agent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +34,7 @@ pub struct Watched {
 
 impl Watched {
     /// Publishes the changes in a book.
-    pub fn follow(&self, book: &Book) {
+    pub fn follow(&self, book: &EndpointHealth) {
         let changes = book.changes();
         self.targets.send_if_modified(|known| std::mem::replace(known, changes) != changes);
         let seen = book.own_changes();
@@ -101,7 +101,7 @@ mod tests {
     fn what_is_not_healthy_here_is_published_on_difference() {
         let second = Duration::from_secs(1);
         let pace = Pace { interval: second, timeout: second, fall: 1, rise: 1 };
-        let (watched, mut book) = (Watched::default(), Book::default());
+        let (watched, mut book) = (Watched::default(), EndpointHealth::default());
         let mut own = watched.own();
         book.set_node("own");
         book.hub_heard(Instant::now());

@@ -159,6 +159,22 @@ pub struct Setup {
     pub defaults: Defaults,
 }
 
+/// What the whole process has, whichever turn it is.
+#[derive(Clone, Default)]
+struct Process {
+    shutdown: Shutdown,
+    readiness: Readiness,
+    liveness: Liveness,
+}
+
+/// What is handed from one turn to the next.
+struct Before {
+    /// The turn that was passed to another agent; `None` before the first one.
+    turn: Option<Turn>,
+    /// Keeps the process unready until the next turn has begun.
+    unready: Guard,
+}
+
 /// Runs an agent on a cluster until it is asked to end. Its proxies keep running. When a newer agent of the node takes
 /// over, the work ends, but the process waits until it or the newer agent ends.
 ///
@@ -166,32 +182,27 @@ pub struct Setup {
 /// Returns the error of the first task that fails, with the task's name.
 pub async fn run(args: RunArgs, defaults: Defaults) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
-    let (process, readiness, liveness) = (Shutdown::default(), Readiness::default(), Liveness::default());
-    let mut tasks = Tasks::new(process.clone());
-    tasks.spawn("signals", process.clone().on_signal());
+    let process = Process::default();
+    let mut tasks = Tasks::new(process.shutdown.clone());
+    tasks.spawn("signals", process.shutdown.clone().on_signal());
     if let Some(path) = &args.probe_socket {
         let listener = socket::bind_with(path, "--probe-socket", 0o600)?;
-        let probes = admin::serve_probes(listener, readiness.clone(), liveness.clone(), process.clone());
-        tasks.spawn("probes", probes);
+        let Process { shutdown, readiness, liveness } = process.clone();
+        tasks.spawn("probes", admin::serve_probes(listener, readiness, liveness, shutdown));
     }
-    tasks.spawn_graceful("agent", take_turns(args, defaults, (process, readiness, liveness)));
+    tasks.spawn_graceful("agent", take_turns(args, defaults, process));
     tasks.run().await
 }
 
 /// Runs as the node's agent whenever it is this process's turn.
-async fn take_turns(
-    args: RunArgs,
-    defaults: Defaults,
-    (process, readiness, liveness): (Shutdown, Readiness, Liveness),
-) -> anyhow::Result<()> {
-    let mut before = (None, readiness.guard("its turn"));
-    while let Some(mut passed) = take_turn(&args, defaults, (&process, &readiness, &liveness), before).await?
-    {
+async fn take_turns(args: RunArgs, defaults: Defaults, process: Process) -> anyhow::Result<()> {
+    let mut before = Before { turn: None, unready: process.readiness.guard("its turn") };
+    while let Some(mut passed) = take_turn(&args, defaults, &process, before).await? {
         tokio::select! {
             () = passed.work_ended() => {}
-            () = process.wait() => break,
+            () = process.shutdown.wait() => break,
         }
-        before = (Some(passed.turn), passed.unready);
+        before = Before { turn: Some(passed.turn), unready: passed.unready };
     }
     Ok(())
 }
@@ -200,10 +211,10 @@ async fn take_turns(
 async fn take_turn(
     args: &RunArgs,
     defaults: Defaults,
-    (process, readiness, liveness): (&Shutdown, &Readiness, &Liveness),
-    (before, unready): (Option<Turn>, Guard),
+    process: &Process,
+    before: Before,
 ) -> anyhow::Result<Option<Passed>> {
-    let args = args.clone();
+    let (args, readiness) = (args.clone(), &process.readiness);
     let client = client(args.kubeconfig.as_deref()).await?;
     let envoy = match &args.gateways {
         Some(_) => Some(PathBuf::from(ENVOY_IN_PODS)),
@@ -213,10 +224,10 @@ async fn take_turn(
     let link = Link::of(&args.hub, files)?;
     let state_dir = args.state_dir.unwrap_or_else(|| args.run_dir.join("state"));
     // Taken last: an agent that can't start must not end the previous one.
-    let turn = Turn::take(&state_dir, before).await;
+    let turn = Turn::take(&state_dir, before.turn).await;
     let contested = turn.is_contested();
     let _held = Hold::take_all(&args.run_dir, &state_dir, contested).await?;
-    let shutdown = process.child();
+    let shutdown = process.shutdown.child();
     let mut tasks = Tasks::new(shutdown.clone());
     let setup = Setup {
         node: args.node.clone(),
@@ -243,31 +254,26 @@ async fn take_turn(
     if traces.is_on() {
         agent.local.trace(Tracer::new(traces, args.node));
     }
-    spawn_cluster(&mut tasks, client, &agent, (readiness, liveness));
-    drop(unready);
+    spawn_cluster(&mut tasks, client, &agent, process);
+    drop(before.unready);
     if let Some(address) = args.admin {
-        let (ready, live, until) = (readiness.clone(), liveness.clone(), shutdown.clone());
+        let (ready, live, until) = (readiness.clone(), process.liveness.clone(), shutdown.clone());
         let metrics = metrics::told(agent, args.envoy_metrics);
         tasks.spawn("admin", async move {
             let listener = listener(address, contested).await?;
             admin::serve(listener, ready, live, metrics, until).await
         });
     }
-    let passed = turn.work_until_asked(&mut tasks, (shutdown, readiness.clone()));
+    let passed = turn.work_until_asked(&mut tasks, shutdown, readiness.clone());
     tasks.run().await?;
     Ok(passed.await.ok())
 }
 
 /// Starts the tasks that use the API server, and the probes for readiness and liveness.
-fn spawn_cluster(
-    tasks: &mut Tasks,
-    client: Client,
-    agent: &Agent,
-    (readiness, liveness): (&Readiness, &Liveness),
-) {
-    let local = &agent.local;
+fn spawn_cluster(tasks: &mut Tasks, client: Client, agent: &Agent, process: &Process) {
+    let (local, readiness) = (&agent.local, &process.readiness);
     let (heart, state) = (Heart::default(), local.clone());
-    liveness.watch("the agent's state", &heart);
+    process.liveness.watch("the agent's state", &heart);
     tasks.spawn("heart", heart.keep(move || state.read(|_| ())));
     let report = report_writer::run(client.clone(), local.clone(), agent.supervisor.clone());
     tasks.spawn("node report", report);

@@ -5,6 +5,7 @@
 //! The resources of the hub's first complete response are no change and have no trace.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -46,21 +47,22 @@ impl Tracer {
         Self { traces, node, sent: Mutex::default() }
     }
 
-    /// Records that the translation of these Plans began at `begun` and ended at `translated`.
-    pub fn translated(&self, plans: &[Sent], (begun, translated): (SystemTime, SystemTime)) {
+    /// Records that these Plans were translated `during` this time.
+    pub fn translated(&self, plans: &[Sent], during: Range<SystemTime>) {
+        let Range { start: begun, end: ended } = during;
         for (name, version, body) in plans {
             let Some(trace) = trace_of(body, version.0) else { continue };
             let parent = SpanId::of(trace, "apply", &self.node);
-            let step = Step { name: "translate", place: &self.node, begun, ended: translated };
+            let step = Step { name: "translate", place: &self.node, begun, ended };
             self.traces.tell(Span::new(trace, Some(parent), step));
-            let pending = Pending { trace, parent, since: translated, answered: BTreeSet::new() };
+            let pending = Pending { trace, parent, since: ended, answered: BTreeSet::new() };
             self.lock(|sent| sent.insert(name.clone(), pending));
         }
     }
 
-    /// Records that these Plans were applied, and which Plans are gone.
-    pub fn applied(&self, plans: &[Sent], gone: &[Name], (begun, ended): (SystemTime, SystemTime)) {
-        let step = Step { name: "apply", place: &self.node, begun, ended };
+    /// Records that these Plans were applied `during` this time, and which Plans are gone.
+    pub fn applied(&self, plans: &[Sent], gone: &[Name], during: Range<SystemTime>) {
+        let step = Step { name: "apply", place: &self.node, begun: during.start, ended: during.end };
         self.lock(|sent| gone.iter().for_each(|name| drop(sent.remove(name))));
         for (name, version, body) in plans {
             let Some(trace) = trace_of(body, version.0) else { continue };
@@ -147,8 +149,8 @@ mod tests {
         tracer.answered(&proxy("a"), &mk_ack("A/ns/one/l", false));
         assert!(told(&mut spans).is_empty(), "nothing has changed");
         let trace = TraceId::of("u", 1);
-        tracer.translated(&mk_plan(1), (now, now));
-        tracer.applied(&mk_plan(1), &[], (now, now));
+        tracer.translated(&mk_plan(1), now..now);
+        tracer.applied(&mk_plan(1), &[], now..now);
         let found: Vec<_> = std::iter::from_fn(|| spans.try_recv().ok()).collect();
         let parents = [Some(SpanId::of(trace, "apply", "n1")), Some(trace.whole())];
         assert_eq!(found.iter().map(|span| span.parent).collect::<Vec<_>>(), parents);
@@ -171,10 +173,10 @@ mod tests {
         let (traces, mut spans) = Traces::channel();
         let (tracer, now) = (Tracer::new(traces, "n1".into()), SystemTime::now());
         let late = now - LATE - Duration::from_secs(1);
-        tracer.translated(&mk_plan(1), (late, late));
+        tracer.translated(&mk_plan(1), late..late);
         tracer.answered(&ProxyId::Node("a".into()), &mk_ack("A/ns/one/l", false));
-        tracer.translated(&mk_plan(2), (now, now));
-        tracer.applied(&[], &["A/ns/one".into()], (now, now));
+        tracer.translated(&mk_plan(2), now..now);
+        tracer.applied(&[], &["A/ns/one".into()], now..now);
         tracer.answered(&ProxyId::Node("a".into()), &mk_ack("A/ns/one/l", false));
         assert_eq!(told(&mut spans), [("translate", None), ("translate", None)]);
         tracer.lock(|sent| assert!(sent.is_empty()));

@@ -95,7 +95,8 @@ impl Turn {
     pub fn work_until_asked(
         mut self,
         tasks: &mut Tasks,
-        (work, readiness): (Shutdown, Readiness),
+        work: Shutdown,
+        readiness: Readiness,
     ) -> oneshot::Receiver<Passed> {
         let (pass, passed) = oneshot::channel();
         tasks.spawn_graceful("turn", async move {
@@ -174,7 +175,7 @@ mod tests {
         let mut tasks = Tasks::new(work.clone());
         let turn = Turn::take(dir, before).await;
         let contested = turn.is_contested();
-        let passed = turn.work_until_asked(&mut tasks, (work, readiness.clone()));
+        let passed = turn.work_until_asked(&mut tasks, work, readiness.clone());
         let mut work = JoinSet::new();
         work.spawn(async move {
             tasks.run().await.unwrap();

@@ -53,7 +53,7 @@ impl Sink<PlanType> for FeedSink {
             let effects = world
                 .apply_feed(delta.ty, &upsert, &delta.removed)
                 .inspect_err(|error| tracing::warn!(error, "a response of the hub is refused"))?;
-            tracer.inspect(|tracer| tracer.translated(&upsert, (begun, SystemTime::now())));
+            tracer.inspect(|tracer| tracer.translated(&upsert, begun..SystemTime::now()));
             // The watermark is saved first: the store must never be newer than its watermark.
             if let Some(watermark) = &delta.watermark {
                 self.0.saver.put(Key::Watermark, Content::Watermark(watermark.clone()));
@@ -68,7 +68,7 @@ impl Sink<PlanType> for FeedSink {
             self.0.lock().watermark = Some(watermark);
         }
         self.0.react(&effects);
-        tracer.inspect(|tracer| tracer.applied(&upsert, &delta.removed, (begun, SystemTime::now())));
+        tracer.inspect(|tracer| tracer.applied(&upsert, &delta.removed, begun..SystemTime::now()));
         Ok(())
     }
 

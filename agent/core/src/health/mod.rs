@@ -1,6 +1,6 @@
 //! Health: which targets this agent probes, the results, and their meaning for each endpoint that this node uses.
 //!
-//! [`Book`] is the state (pure, part of the world), and [`Schedule`] decides when each target is probed (pure). Probes
+//! [`EndpointHealth`] is the state (pure, part of the world), and [`Schedule`] decides when each target is probed (pure). Probes
 //! are made by the agent's `prober`.
 
 use std::fmt;
@@ -14,8 +14,8 @@ use portreeve_api::model::HealthCheck;
 use portreeve_api::plan;
 use portreeve_xds::Name;
 
-mod book;
 mod counter;
+mod endpoint_health;
 mod outcome;
 mod schedule;
 mod targets;
@@ -23,8 +23,8 @@ mod targets;
 mod tests;
 mod verdicts;
 
-pub use book::{Book, Counts};
 pub use counter::{Counter, Failure, Verdict};
+pub use endpoint_health::{Counts, EndpointHealth};
 pub use outcome::Outcome;
 pub use schedule::{Job, Schedule};
 pub use targets::{Place, Point, Uses, uses};

@@ -1,7 +1,7 @@
-//! This node's status of its Plans and proxies. Pure functions of the agent's state. The agent's `local` keeps [`Book`] up to
+//! This node's status of its Plans and proxies. Pure functions of the agent's state. The agent's `local` keeps [`DueStatuses`] up to
 //! date, and its `report_writer` writes the node's report.
 
-mod book;
+mod due_statuses;
 pub mod leaving;
 pub mod node_report;
 mod plan;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use portreeve_api::report::PlanStatus;
 use portreeve_xds::Name;
 
-pub use book::Book;
+pub use due_statuses::DueStatuses;
 pub use plan::of_plan;
 pub use proxies::{Present, of_proxies, trouble};
 

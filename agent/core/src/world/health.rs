@@ -7,7 +7,7 @@ use portreeve_api::plan;
 use portreeve_xds::Name;
 
 use super::World;
-use crate::health::{self, Aim, Book, Target, Uses, Verdict};
+use crate::health::{self, Aim, EndpointHealth, Target, Uses, Verdict};
 use crate::translate::pick;
 
 // === impl World ===
@@ -20,7 +20,7 @@ impl World {
     }
 
     /// Returns the health state.
-    pub fn health(&self) -> &Book {
+    pub fn health(&self) -> &EndpointHealth {
         &self.health
     }
 

@@ -8,7 +8,7 @@ use portreeve_api::model::{Endpoint, Secret};
 use super::World;
 use super::feed::Feed;
 use super::hosts::Hosts;
-use crate::health::{Book, Point};
+use crate::health::{EndpointHealth, Point};
 use crate::translate::{Families, Lookup};
 
 /// The lookups that translation needs.
@@ -18,7 +18,7 @@ pub struct Known<'a> {
     /// Addresses of host names.
     pub hosts: &'a Hosts,
     /// Health of endpoints.
-    pub health: &'a Book,
+    pub health: &'a EndpointHealth,
     /// The host's address families.
     pub host: Families,
     /// This node's name while the hub's data is stale: pods of all other nodes are stale then. Otherwise

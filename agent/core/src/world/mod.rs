@@ -16,7 +16,7 @@ use portreeve_xds::{Name, Version};
 
 use crate::claims::{self, Claims};
 use crate::fleet::{Fault, Fleet, Fleets};
-use crate::health::Book;
+use crate::health::EndpointHealth;
 use crate::translate::{Defaults, Families, ProxyModel};
 
 mod account;
@@ -55,7 +55,7 @@ pub struct World {
     hosts: Hosts,
     claims: Claims,
     strangers: claims::strangers::Known,
-    health: Book,
+    health: EndpointHealth,
     /// The ServiceAccount whose pods run NodeProxies.
     gateways: Option<Account>,
     /// The hub's data is stale.
@@ -92,7 +92,7 @@ impl World {
             hosts: Hosts::default(),
             claims: Claims::default(),
             strangers: claims::strangers::Known::default(),
-            health: Book::default(),
+            health: EndpointHealth::default(),
             gateways: None,
             stale: false,
             news: Vec::new(),

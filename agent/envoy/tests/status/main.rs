@@ -31,7 +31,7 @@ struct Rig {
     world: World,
     /// Number of streams so far.
     streams: u64,
-    book: Book,
+    book: DueStatuses,
     statuses: Statuses,
 }
 
@@ -125,7 +125,7 @@ impl Rig {
 
     /// Returns a rig with one NodeProxy `gw`, whose proxy has not connected.
     fn alone() -> Self {
-        let (book, statuses) = (Book::default(), Statuses::new());
+        let (book, statuses) = (DueStatuses::default(), Statuses::new());
         let mut rig = Self {
             world: World::new(portreeve_envoy::registry::fleets(), Families::V4),
             streams: 0,

@@ -13,7 +13,7 @@ mod wanted;
 
 /// The health of several endpoints on the nodes `own` and `far`, with a manual clock.
 struct Rig {
-    book: Book,
+    book: EndpointHealth,
     now: Instant,
 }
 
@@ -54,7 +54,7 @@ fn down() -> Verdict {
 
 impl Rig {
     fn new() -> Self {
-        let mut book = Book::default();
+        let mut book = EndpointHealth::default();
         book.set_node("own");
         Self { book, now: Instant::now() }
     }

@@ -1,6 +1,6 @@
 //! The state of health on this node: which Plans use which endpoint, the verdicts on it, and the result.
 //!
-//! Every method that changes the state returns the affected Plans. [`Book::targets`] returns what this agent must
+//! Every method that changes the state returns the affected Plans. [`EndpointHealth::targets`] returns what this agent must
 //! probe.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,7 +19,7 @@ type Plans = BTreeSet<Name>;
 
 /// The known health of all endpoints that this node uses or owns.
 #[derive(Default)]
-pub struct Book {
+pub struct EndpointHealth {
     /// This node.
     node: Name,
     points: HashMap<Point, Entry>,
@@ -33,7 +33,7 @@ pub struct Book {
     results: HashMap<Target, Verdict>,
     lease: Lease,
     changes: u64,
-    /// Counts changes that may affect [`Book::unhealthy_here`].
+    /// Counts changes that may affect [`EndpointHealth::unhealthy_here`].
     own_changes: u64,
     /// Addresses of this node's pods.
     addresses: HashMap<Name, IpAddr>,
@@ -59,9 +59,9 @@ pub struct Counts {
     pub by_proxy: u32,
 }
 
-// === impl Book ===
+// === impl EndpointHealth ===
 
-impl Book {
+impl EndpointHealth {
     /// Sets the name of this node.
     pub fn set_node(&mut self, node: &str) {
         self.node = node.into();
@@ -190,7 +190,7 @@ impl Book {
         Counts { endpoints, healthy, unchecked: uses.unchecked, by_proxy: uses.by_proxy }
     }
 
-    /// Returns a counter that increases with each change that may affect [`Book::unhealthy_here`].
+    /// Returns a counter that increases with each change that may affect [`EndpointHealth::unhealthy_here`].
     pub fn own_changes(&self) -> u64 {
         self.own_changes
     }
@@ -221,7 +221,7 @@ impl Book {
     }
 
     /// Returns the targets that this agent must probe, and forgets the results of all others. The result depends only
-    /// on the book, so [`Book::changes`] counts every change of it.
+    /// on the book, so [`EndpointHealth::changes`] counts every change of it.
     pub fn targets(&mut self) -> BTreeMap<Target, Aim> {
         let mut wanted = BTreeMap::new();
         for (target, pace) in self.asked.values() {

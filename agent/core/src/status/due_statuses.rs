@@ -1,4 +1,4 @@
-//! Keeps the statuses of all Plans up to date, one Plan at a time. Entry point: [`Book`].
+//! Keeps the statuses of all Plans up to date, one Plan at a time. Entry point: [`DueStatuses`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::world::World;
 
 /// The Plans whose status must be recomputed.
 #[derive(Default)]
-pub struct Book {
+pub struct DueStatuses {
     dirty: BTreeSet<Name>,
     /// Number of recomputed statuses since the start, for the tests of cost.
     looked_at: u64,
 }
 
-// === impl Book ===
+// === impl DueStatuses ===
 
-impl Book {
+impl DueStatuses {
     /// Marks Plans whose status may have changed.
     pub fn touch(&mut self, plans: impl IntoIterator<Item = Name>) {
         self.dirty.extend(plans);
