@@ -35,7 +35,7 @@ use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
 use crate::supervisor::{Embodiment, Supervisor};
 use crate::traces::Tracer;
-use crate::turn::{Passed, Turn};
+use crate::turn::{Before, Passed, Turn};
 use crate::{ads, envoy, families, metrics, names, node_proxies, prober, report_writer, reports};
 
 /// Default of --max-stale, in seconds.
@@ -165,14 +165,6 @@ struct Process {
     shutdown: Shutdown,
     readiness: Readiness,
     liveness: Liveness,
-}
-
-/// What is handed from one turn to the next.
-struct Before {
-    /// The turn that was passed to another agent; `None` before the first one.
-    turn: Option<Turn>,
-    /// Keeps the process unready until the next turn has begun.
-    unready: Guard,
 }
 
 /// Runs an agent on a cluster until it is asked to end. Its proxies keep running. When a newer agent of the node takes

@@ -41,6 +41,14 @@ pub struct Turn {
     contested: bool,
 }
 
+/// What is handed from one turn to the next.
+pub struct Before {
+    /// The turn that was passed to another agent; `None` before the first one.
+    pub turn: Option<Turn>,
+    /// Keeps the process unready until the next turn has begun.
+    pub unready: Guard,
+}
+
 /// A turn that a newer agent has requested.
 #[derive(Debug)]
 pub struct Passed {
