@@ -12,7 +12,7 @@ use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::node_names::{
     EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member,
 };
-use portreeve_tests::town::{BOUND, Town, Worker, listeners};
+use portreeve_tests::town::{BOUND, Town, Worker, listeners, serving_at};
 use portreeve_tests::wait;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,6 +155,36 @@ async fn listener_stays_while_agent_and_hub_are_killed_and_started_again() -> Re
     let mut line = [0; 12];
     connection.read_exact(&mut line)?;
     ensure!(&line == b"still there\n", "{line:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_two_hubs_knows_the_names_when_the_other_is_killed() -> Result<()> {
+    let mut town = Town::without_portreeve(1).await?;
+    town.start_hub()?;
+    let mut other = town.spawn_hub("other", None)?;
+    let elsewhere = serving_at(&mut other)?;
+    town.agent_args = vec!["--hub".into(), format!("https://{elsewhere}")];
+    town.start_agent(0)?;
+    town.apply(&ingress("bob", "alice")).await?;
+    town.apply(&egress("alice", "bob")).await?;
+    let bob = member(&town, (1, 1), "bob").await?;
+    let alice = member(&town, (1, 2), "alice").await?;
+    let _served = application(&bob)?;
+    answers(&alice, loopback(EGRESS), &bob.name)?;
+    town.hub = None;
+    let second = member(&town, (1, 3), "bob").await?;
+    let _second = application(&second)?;
+    answers(&alice, loopback(EGRESS), &second.name)?;
+    town.start_hub()?;
+    other.kill();
+    let third = member(&town, (1, 4), "bob").await?;
+    let _third = application(&third)?;
+    answers(&alice, loopback(EGRESS), &third.name)?;
+    for worker in [&alice, &bob] {
+        let removed = worker.admin.stat("listener_manager.listener_removed").await?;
+        ensure!(removed == 0, "{}: {removed} removed", worker.name);
+    }
     Ok(())
 }
 
