@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 /// A certificate authority with its key.
@@ -33,7 +33,27 @@ pub struct Signed {
     pub certificate: String,
     /// The private key (PKCS#8).
     pub key: String,
+    /// The certificate in DER.
+    pub der: Vec<u8>,
 }
+
+/// The certificate of a server or client.
+#[derive(Debug, Clone)]
+pub struct Leaf<'a> {
+    /// The common name of the subject.
+    pub name: &'a str,
+    /// URIs, which contain `://`, and DNS names.
+    pub sans: &'a [&'a str],
+    /// The organization of the subject.
+    pub organization: Option<&'a str>,
+    /// Whether it was valid only in the past.
+    pub expired: bool,
+    /// Whether its key is RSA, otherwise ECDSA P-256. All certificates with RSA have the same key.
+    pub rsa: bool,
+}
+
+/// An RSA key: rcgen can use one, and not create it.
+const RSA_KEY: &str = include_str!("certs/rsa.key");
 
 /// A key pair as files, in PEM.
 #[derive(Debug, Clone)]
@@ -95,21 +115,44 @@ impl Authority {
     /// # Errors
     /// Returns an error if a name is invalid.
     pub fn sign(&self, name: &str, sans: &[&str]) -> Result<Signed> {
+        self.issue(&Leaf::new(name, sans))
+    }
+
+    /// Signs a certificate for servers and clients.
+    ///
+    /// # Errors
+    /// Returns an error if a name is invalid.
+    pub fn issue(&self, leaf: &Leaf<'_>) -> Result<Signed> {
         let mut params = CertificateParams::new(Vec::new())?;
-        for san in sans {
+        for san in leaf.sans {
             let text = (*san).try_into()?;
             let san = if san.contains("://") { SanType::URI(text) } else { SanType::DnsName(text) };
             params.subject_alt_names.push(san);
         }
         // The default has a common name, which would stay first.
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, "example");
-        params.distinguished_name.push(DnType::CommonName, name);
+        if let Some(organization) = leaf.organization {
+            params.distinguished_name.push(DnType::OrganizationName, organization);
+        }
+        params.distinguished_name.push(DnType::CommonName, leaf.name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Signed { certificate, key: key.serialize_pem() })
+        if leaf.expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = if leaf.rsa { KeyPair::from_pem(RSA_KEY)? } else { KeyPair::generate()? };
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let der = certificate.der().to_vec();
+        Ok(Signed { certificate: certificate.pem(), key: key.serialize_pem(), der })
+    }
+}
+
+// === impl Leaf ===
+
+impl<'a> Leaf<'a> {
+    /// A valid certificate with an ECDSA key and `O=example` in its subject.
+    pub fn new(name: &'a str, sans: &'a [&'a str]) -> Self {
+        Self { name, sans, organization: Some("example"), expired: false, rsa: false }
     }
 }
 

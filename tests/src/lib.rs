@@ -1,5 +1,5 @@
 //! The test harness for the scenarios and benchmarks of this crate: a real API server, real nodes, network namespaces,
-//! processes under test, UDP flows and a client of Envoy's admin interface.
+//! processes under test, UDP flows, a TCP application and a client of Envoy's admin interface.
 //!
 //! All resources are real and end with the test: children die with the test process (`PR_SET_PDEATHSIG`), namespaces
 //! vanish with the last file descriptor, data is in temporary directories, and ports are chosen by the kernel.
@@ -7,6 +7,7 @@
 //! (The test of the style's limits parses source code with syn; proc-macro2 provides line numbers.)
 
 pub mod assets;
+pub mod banner;
 pub mod call;
 pub mod certs;
 pub mod cgroup;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures::future::join_all;
 use portreeve_api::plan;
+use portreeve_tests::banner::Client;
 use portreeve_tests::certs::{Authority, Signed};
 use portreeve_tests::netns::Netns;
 use portreeve_tests::wait;
 
-use client::{Client, plain, tls};
+use client::{plain, tls};
 use rig::{BOUND, Known, PEERS, Rig, mk_ingress};
 
 /// The number of connections that must live.

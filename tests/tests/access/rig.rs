@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,14 +12,14 @@ use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_envoy::Envoy;
 use portreeve_keeper::envoy::{Bootstrap, Family};
+use portreeve_tests::banner::Application;
 use portreeve_tests::certs::Signed;
 use portreeve_tests::envoy::Admin;
 use portreeve_tests::netns::Netns;
 use portreeve_tests::process::Process;
 use portreeve_xds::{Event, Hello, Limits, Snapshot, Source, StreamInfo, View, routes, serve_unix};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 use tonic::Status;
 
@@ -28,8 +27,6 @@ use tonic::Status;
 pub const BOUND: Duration = Duration::from_secs(30);
 /// The port of the listener.
 pub const PORT: u16 = 5000;
-/// The application's first words.
-pub const BANNER: &str = "220 ready\n";
 /// The name of the group of allowed peers.
 pub const PEERS: &str = "peers";
 
@@ -45,7 +42,7 @@ pub struct Rig {
     pub known: Known,
     /// Envoy's admin interface.
     pub admin: Admin,
-    accepted: Arc<AtomicUsize>,
+    application: Application,
     view: Arc<View<Envoy>>,
     _tasks: JoinSet<()>,
     _envoy: Process,
@@ -75,12 +72,10 @@ impl Rig {
         let socket = UnixListener::bind(dir.path().join("xds"))?;
         let served = routes(Arc::new(Server(view.clone())), Limits::default());
         tasks.spawn(async move { drop(serve_unix(socket, served, std::future::pending()).await) });
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let application = TcpListener::bind(("127.0.0.1", APPLICATION)).await?;
-        tasks.spawn(serve(application, accepted.clone()));
+        let application = Application::start(netns, APPLICATION)?;
         let admin = Admin::new(dir.path().join("admin"));
         let envoy = envoy(netns, &dir)?;
-        let mut rig = Self { plan, known, admin, accepted, view, _tasks: tasks, _envoy: envoy, _dir: dir };
+        let mut rig = Self { plan, known, admin, application, view, _tasks: tasks, _envoy: envoy, _dir: dir };
         rig.publish()?;
         rig.admin.wait_ready(BOUND).await?;
         Ok(rig)
@@ -109,27 +104,8 @@ impl Rig {
 
     /// Returns how many connections the application accepted.
     pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
+        self.application.accepted()
     }
-}
-
-/// Greets every client, and repeats its lines.
-async fn serve(listener: TcpListener, accepted: Arc<AtomicUsize>) {
-    let mut clients = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        accepted.fetch_add(1, Ordering::Relaxed);
-        clients.spawn(echo(stream));
-    }
-}
-
-async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
-    let (read, mut write) = stream.split();
-    write.write_all(BANNER.as_bytes()).await?;
-    let mut lines = BufReader::new(read).lines();
-    while let Some(line) = lines.next_line().await? {
-        write.write_all(format!("{line}\n").as_bytes()).await?;
-    }
-    Ok(())
 }
 
 fn envoy(netns: &Netns, dir: &TempDir) -> Result<Process> {

@@ -108,6 +108,7 @@ fn objects_are_those_of_the_base_and_of_its_components() -> Result<()> {
     makes_the_same(&[], &[])?;
     makes_the_same(&[prometheus], &["prometheus"])?;
     makes_the_same(&[cert_manager], &["cert-manager"])?;
+    makes_the_same(&["hub.secrets.namespaces={default}"], &["secrets"])?;
     makes_the_same(&[prometheus, cert_manager], &["prometheus", "cert-manager"])
 }
 
@@ -141,6 +142,9 @@ fn nonsense_is_refused_by_name() -> Result<()> {
         ("hub.replicas=-1", "hub/replicas"),
         ("hub.namespaces[0]=a_b", "hub/namespaces/0"),
         ("hub.namespaces=calls", "hub/namespaces"),
+        ("hub.secrets.namespaces[0]=a_b", "hub/secrets/namespaces/0"),
+        ("hub.secrets.everywhere=yes", "hub/secrets/everywhere"),
+        ("hub.secrets.cluster=true", "'cluster' not allowed"),
         ("hub.image.pullPolicy=Sometimes", "hub/image/pullPolicy"),
         ("hub.image.tag=", "hub/image/tag"),
         ("hub.image=portreeve/hub:1", "hub/image"),
@@ -272,6 +276,28 @@ fn hubs_of_some_namespaces_have_no_right_in_others() -> Result<()> {
         assert_eq!(places(kind, "portreeve-hub-objects"), ["calls", "more"]);
         assert_eq!(places(kind, "portreeve-hub-events"), ["default"]);
     }
+    Ok(())
+}
+
+#[test]
+fn secrets_are_read_where_the_values_say() -> Result<()> {
+    let bindings = |values: &[&str]| -> Result<Vec<[String; 2]>> {
+        let chart = rendered("tenant", values)?;
+        for ([_, kind, _, name], object) in &chart {
+            let subject = &object["subjects"][0];
+            let (kind, own) = (kind.ends_with("Binding"), name == "portreeve-hub-secrets");
+            ensure!(!kind || !own || subject["namespace"] == "tenant", "{object}");
+        }
+        let bound =
+            |[_, kind, _, name]: &&Title| kind.ends_with("Binding") && name == "portreeve-hub-secrets";
+        let found = chart.keys().filter(bound);
+        Ok(found.map(|[_, kind, namespace, _]| [kind.clone(), namespace.clone()]).collect())
+    };
+    assert!(bindings(&[])?.is_empty());
+    let [one, two] = ["calls", "more"].map(|namespace| ["RoleBinding".to_owned(), namespace.to_owned()]);
+    assert_eq!(bindings(&["hub.secrets.namespaces={calls,more}"])?, [one, two]);
+    let everywhere = ["ClusterRoleBinding".to_owned(), String::new()];
+    assert_eq!(bindings(&["hub.secrets.everywhere=true"])?, [everywhere]);
     Ok(())
 }
 
