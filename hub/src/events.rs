@@ -216,6 +216,7 @@ mod tests {
             warnings: Vec::new(),
             missing: Vec::new(),
             refs: crate::verdict::Refs::Resolved,
+            losses: Vec::new(),
         };
         Subject { of, verdict, served: None, told: Vec::new() }
     }

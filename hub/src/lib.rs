@@ -42,6 +42,7 @@ pub mod service_watches;
 pub mod services;
 pub mod settings;
 pub mod slices;
+pub mod sources;
 pub mod status;
 pub mod subject;
 pub mod subresource;

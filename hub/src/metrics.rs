@@ -3,6 +3,7 @@
 use portreeve_runtime::metrics::Family;
 
 use crate::feed::Feed;
+use crate::index::SourceState;
 use crate::reports::{Desk, Tally};
 use crate::served::{Served, Share};
 
@@ -27,6 +28,7 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     ));
     all.extend(published(&served));
     all.extend(watched(&served));
+    all.extend(sources(&served));
     all.extend(reported(tally));
     all
 }
@@ -52,6 +54,32 @@ fn watched(served: &Served) -> Vec<Family> {
         .each("kind", heard),
         Family::counter("portreeve_hub_watch_failures", "Failures of the watch of a kind")
             .each("kind", failures),
+    ]
+}
+
+/// Metrics of the sources, which are other Kubernetes clusters.
+fn sources(served: &Served) -> Vec<Family> {
+    let of = |value: fn(&SourceState) -> f64| {
+        served.census.sources.iter().map(move |source| (source.name.to_string(), value(source)))
+    };
+    vec![
+        Family::gauge("portreeve_hub_source_pods", "Pods of a source that are members of clusters")
+            .each("source", of(|source| source.pods as f64)),
+        Family::gauge(
+            "portreeve_hub_source_lost_timestamp_seconds",
+            "Since when a source can't be read, since 1970; 0: it can be read",
+        )
+        .each("source", of(|source| source.lost_ms.unwrap_or_default() as f64 / 1000.0)),
+        Family::gauge(
+            "portreeve_hub_source_withdrawn",
+            "1 if a source could not be read for so long that its pods were withdrawn",
+        )
+        .each("source", of(|source| f64::from(u8::from(source.withdrawn)))),
+        Family::gauge(
+            "portreeve_hub_refused_sources",
+            "Sources that were given but are not used as given now",
+        )
+        .value(served.census.refused_sources as f64),
     ]
 }
 

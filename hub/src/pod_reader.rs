@@ -37,6 +37,11 @@ impl PodReader {
         }
         Some(pod)
     }
+
+    /// Returns whether a pod that was read joins a cluster.
+    pub fn joins(&self, pod: &Pod) -> bool {
+        pod.extra.contains_key(&self.attribute)
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use kube::Client;
+use portreeve_runtime::client::{config, limited};
 use portreeve_runtime::logs::{self, Format};
-use portreeve_runtime::{Liveness, Metrics, Readiness, Shutdown, Tasks, Traces, admin, client, otlp};
+use portreeve_runtime::{Liveness, Metrics, Readiness, Shutdown, Tasks, Traces, admin, otlp};
 use portreeve_xds::{Limits, routes, serve_tcp};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -17,11 +18,12 @@ use crate::auth::{Account, Door};
 use crate::feed::Feed;
 use crate::index::Index;
 use crate::namespaces::Namespaces;
+use crate::pod_reader::PodReader;
 use crate::reports::Desk;
 use crate::settings::Settings;
 use crate::traces::Tracer;
 use crate::writer::Writer;
-use crate::{kinds, metrics, secrets, service_watches, tls, watches};
+use crate::{kinds, metrics, secrets, service_watches, sources, tls, watches};
 
 /// The hub: sends every node's agent the configuration that its node needs.
 #[derive(Clone, Debug, Parser)]
@@ -43,6 +45,9 @@ pub struct Args {
     /// Flags that decide what objects mean.
     #[command(flatten)]
     pub settings: Settings,
+    /// Flags of sources, which are other Kubernetes clusters.
+    #[command(flatten)]
+    pub sources: sources::SourceArgs,
     /// How long a node keeps a Plan after its last workload left, in seconds.
     #[arg(long, default_value_t = 30)]
     pub grace: u32,
@@ -75,7 +80,8 @@ pub struct Args {
 /// Returns the error of the first task that fails, with the task's name.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     logs::init(&args.log_level, args.log_format)?;
-    let client = client(args.kubeconfig.as_deref()).await?;
+    let config = config(args.kubeconfig.as_deref()).await?;
+    let client = limited(&config)?;
     let shutdown = Shutdown::default();
     let readiness = Readiness::default();
     let index = Index::new(args.settings.clone(), i64::from(args.grace) * 1000).restricted(&args.namespaces);
@@ -93,6 +99,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         service_watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
     }
     tasks.spawn("watches of Secrets", secrets::run(client.clone(), feed.clone()));
+    let home = sources::Home { client: &client, config: &config, namespace: &args.namespace };
+    sources::spawn(
+        &mut tasks,
+        &args.sources,
+        home,
+        followed(&feed, &args.settings, &args.namespaces),
+        &readiness,
+    )
+    .await?;
     tasks.spawn("graces", feed.clone().keep_time());
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
@@ -118,6 +133,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("admin", admin::serve(listener, readiness, liveness, metrics, shutdown.clone()));
     }
     tasks.run().await
+}
+
+/// Returns how sources are followed.
+fn followed(feed: &Arc<Feed>, settings: &Settings, served: &Namespaces) -> sources::Followed {
+    sources::Followed { feed: feed.clone(), reader: PodReader::new(settings), namespaces: served.clone() }
 }
 
 /// Returns all services for agents: the feed, and the desk for their reports.

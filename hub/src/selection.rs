@@ -111,6 +111,14 @@ impl Selection {
         matches!(self, Self::Pods(pods) if pods.unready)
     }
 
+    /// The cluster whose members are selected: those pods of all namespaces, also of other Kubernetes clusters, that have its
+    /// name in an annotation. `None` for every other selection.
+    pub fn cluster(&self) -> Option<&str> {
+        let Self::Pods(pods) = self else { return None };
+        let (key, cluster) = pods.annotation.as_ref()?;
+        (*pods == PodSelection::of_cluster(key, cluster, pods.unready)).then_some(cluster)
+    }
+
     /// Whether a pod of another namespace that meets the requirements is worth naming: somebody may have meant it.
     pub fn may_mean_elsewhere(&self) -> bool {
         !matches!(self, Self::Named { .. })
@@ -134,6 +142,12 @@ impl Selection {
 // === impl PodSelection ===
 
 impl PodSelection {
+    /// Selects the pods of all namespaces that join a cluster by the annotation `key`: those that take traffic, or with
+    /// `unready` all that have an address.
+    pub fn of_cluster(key: &str, cluster: &str, unready: bool) -> Self {
+        Self { annotation: Some((key.to_owned(), cluster.to_owned())), unready, ..Self::default() }
+    }
+
     /// Expresses all requirements as a selector on a pod's attributes.
     fn requirements(&self) -> Selector {
         let mut labels = self.selector.labels.clone();

@@ -139,6 +139,7 @@ mod tests {
             warnings: Vec::new(),
             missing: Vec::new(),
             refs: Refs::Resolved,
+            losses: Vec::new(),
         };
         let (nodes, closed) = (BTreeSet::new(), Vec::new());
         let served = Served { plan: "A/ns/one".into(), version, generation, nodes, proxy_name: None, closed };

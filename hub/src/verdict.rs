@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::Reason;
 use portreeve_api::refs::ObjectRef;
+use portreeve_xds::Name;
 
 use crate::object::Rejection;
 
@@ -38,6 +39,26 @@ pub struct Verdict {
     pub missing: Vec<String>,
     /// Whether its references resolve.
     pub refs: Refs,
+    /// The sources that can't be read and that have, had or may have pods of its groups.
+    pub losses: Vec<Loss>,
+}
+
+/// A source, which is another Kubernetes cluster, that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Its name.
+    pub source: Name,
+    /// The number of pods that the object's group has from it, or had before the withdrawal. `None` if the source was not
+    /// read since the hub's start.
+    pub pods: Option<usize>,
+    /// Since when it can't be read, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// Until when its pods stay members, in milliseconds since the Unix epoch.
+    pub until_ms: i64,
+    /// Whether its pods were withdrawn.
+    pub withdrawn: bool,
+    /// Why it can't be read.
+    pub why: String,
 }
 
 // === impl Refs ===
@@ -70,6 +91,7 @@ impl Verdict {
             warnings: Vec::new(),
             missing: Vec::new(),
             refs: Refs::Resolved,
+            losses: Vec::new(),
         }
     }
 }

@@ -10,7 +10,7 @@ use portreeve_agent::link::Link;
 use portreeve_agent::replicas::{Places, Replicas, run_feed};
 use portreeve_agent::reports::Reports;
 use portreeve_api::PlanType;
-use portreeve_api::plan::{Health, Plan, Unhealthy};
+use portreeve_api::plan::{EndpointSlice, Health, Plan, Unhealthy};
 use portreeve_api::report::PlanStatus;
 use portreeve_runtime::Shutdown;
 use portreeve_xds::{Delta, Name, Node, Sink, Version};
@@ -38,6 +38,8 @@ pub struct Held {
     pub health: HashMap<Name, Health>,
     /// The resources of type Plan.
     pub plans: HashMap<Name, Plan>,
+    /// The slices of groups.
+    pub slices: HashMap<Name, EndpointSlice>,
     /// Number of received resources, including repeated ones.
     pub received: u64,
     /// Number of feed streams on which the hub answered.
@@ -96,6 +98,7 @@ impl Held {
             match delta.ty {
                 PlanType::Health => drop(self.health.insert(name, read(body)?)),
                 PlanType::Plan => drop(self.plans.insert(name, read(body)?)),
+                PlanType::Slice => drop(self.slices.insert(name, read(body)?)),
                 _ => {}
             }
             self.resources.insert((delta.ty, one.name.clone()), one.version);
@@ -104,6 +107,7 @@ impl Held {
             match delta.ty {
                 PlanType::Health => drop(self.health.remove(name)),
                 PlanType::Plan => drop(self.plans.remove(name)),
+                PlanType::Slice => drop(self.slices.remove(name)),
                 _ => {}
             }
             self.resources.remove(&(delta.ty, name.clone()));

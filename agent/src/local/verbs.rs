@@ -42,7 +42,7 @@ impl Sink<PlanType> for FeedSink {
     }
 
     fn apply(&mut self, delta: Delta<PlanType>) -> Result<(), String> {
-        let upsert: Vec<(Name, Version, Bytes)> =
+        let mut upsert: Vec<(Name, Version, Bytes)> =
             delta.upsert.into_iter().map(|u| (u.name, u.version, u.body)).collect();
         let begun = SystemTime::now();
         let mut tracer = self.0.tracer.get().filter(|_| delta.ty == PlanType::Plan);
@@ -50,6 +50,7 @@ impl Sink<PlanType> for FeedSink {
             tracer = tracer.filter(|_| world.complete());
             let before = (world.complete(), world.heard_node_proxies());
             let hosts = world.wanted_hosts();
+            world.keep_unread(delta.ty, &mut upsert);
             let effects = world
                 .apply_feed(delta.ty, &upsert, &delta.removed)
                 .inspect_err(|error| tracing::warn!(error, "a response of the hub is refused"))?;

@@ -71,6 +71,8 @@ reasons! {
     NamespaceNotAllowed,
     /// A referenced object doesn't exist.
     RefNotFound,
+    /// Another Kubernetes cluster whose pods are endpoints or allowed sources can't be read.
+    SourceLost,
     /// A DNS name resolves to no address.
     NameNotResolved,
     /// No endpoint was found.

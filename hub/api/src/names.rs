@@ -25,6 +25,18 @@ pub fn group_of_slice(slice: &str) -> &str {
     slice.rsplit_once('#').map_or(slice, |(group, _)| group)
 }
 
+/// Returns a slice's group, number of shards and index; the inverse of [`slice_name`]. `None` for any other text.
+pub fn parse_slice(slice: &str) -> Option<(&str, usize, usize)> {
+    let (group, place) = slice.rsplit_once('#')?;
+    let (shards, index) = place.split_once('.')?;
+    Some((group, shards.parse().ok().filter(|shards: &usize| shards.is_power_of_two())?, index.parse().ok()?))
+}
+
+/// Returns the index of the slice that an endpoint with this uid is in. `shards` is a power of two.
+pub fn slice_of(uid: &str, shards: usize) -> usize {
+    (xxhash_rust::xxh3::xxh3_64(uid.as_bytes()) as usize) & (shards - 1)
+}
+
 /// Returns the name of a Probe: `<pod uid>:<port>[<path>]`; the path includes its leading slash.
 pub fn probe_name(uid: &str, port: u32, path: &str) -> Arc<str> {
     format!("{uid}:{port}{path}").into()

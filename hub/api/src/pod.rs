@@ -195,6 +195,7 @@ impl Pod {
             created_ms: self.created_ms,
             terminating_ms: self.terminating_ms,
             ready: self.ready,
+            source: String::new(),
         }
     }
 }

@@ -40,20 +40,30 @@ const PROBES: u32 = 3;
 /// # Errors
 /// The file can't be read, or no configuration was found.
 pub async fn client(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    let config = match kubeconfig {
+    limited(&config(kubeconfig).await?)
+}
+
+/// Returns the configuration that [`client`] uses.
+///
+/// # Errors
+/// The file can't be read, or no configuration was found.
+pub async fn config(kubeconfig: Option<&Path>) -> anyhow::Result<Config> {
+    match kubeconfig {
         Some(path) => {
             let read =
                 Kubeconfig::read_from(path).with_context(|| format!("--kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+            Ok(Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?)
         }
-        None => Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account")?,
-    };
-    limited(&config)
+        None => Config::infer().await.context("no --kubeconfig, no $KUBECONFIG, no service account"),
+    }
 }
 
-/// Builds kube's stack with timeouts and without its retries. An API server that starts asks clients to retry after 5 s; the
-/// watches' own pauses are shorter.
-fn limited(config: &Config) -> anyhow::Result<Client> {
+/// Returns a client for a configuration: kube's stack with the timeouts of [`client`], and without kube's retries.
+///
+/// # Errors
+/// A certificate or a token can't be used, or the configuration asks for an HTTP proxy.
+/// An API server that starts asks clients to retry after 5 s; the watches' own pauses are shorter.
+pub fn limited(config: &Config) -> anyhow::Result<Client> {
     if let Some(proxy) = &config.proxy_url {
         anyhow::bail!(
             "the proxy {proxy} for the API server is not supported: remove proxy-url from the kubeconfig, or HTTPS_PROXY"

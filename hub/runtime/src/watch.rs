@@ -21,8 +21,8 @@ use crate::Guard;
 /// The first pause after a failure. Pauses double, and each is jittered over its upper half.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The pauses between tries. An answer of the API server resets them to the shortest.
-struct Pauses {
+/// The pauses between tries, without end. An answer of the API server resets them to the shortest.
+pub struct Pauses {
     next: Duration,
     longest: Duration,
     /// The API server has answered since the last pause. Set by the reader of the events: kube resets its backoff on every
@@ -122,6 +122,32 @@ where
     anyhow::bail!("the watch's stream ended")
 }
 
+/// Runs a watch until it fails, and returns the error. The first list is complete when [`Verbs::reset`] is called.
+///
+/// [`run`] resumes a failed watch where it was, and nothing tells when the API server can be reached again. Whoever wants to
+/// know that starts this anew after each failure.
+pub async fn run_until_failure<K, S, V: Verbs<S>>(
+    api: Api<K>,
+    config: watcher::Config,
+    strip: impl Fn(K) -> Option<S> + Send,
+    verbs: V,
+) -> watcher::Error
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    S: Send,
+{
+    let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: None };
+    let mut events = pin!(watcher(api, config));
+    loop {
+        match events.next().await {
+            Some(Err(error)) => return error,
+            Some(event) => consumer.take(event),
+            // kube's stream never ends.
+            None => return watcher::Error::NoResourceVersion,
+        }
+    }
+}
+
 /// Whether the API server answered. It is not asked before [`Event::Init`].
 fn is_answer<K>(event: &watcher::Result<Event<K>>) -> bool {
     matches!(event, Ok(Event::InitApply(_) | Event::InitDone | Event::Apply(_) | Event::Delete(_)))
@@ -178,8 +204,14 @@ impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
 // === impl Pauses ===
 
 impl Pauses {
-    fn up_to(longest: Duration) -> Self {
+    /// Creates pauses of at most `longest`.
+    pub fn up_to(longest: Duration) -> Self {
         Self { next: SHORTEST_PAUSE, longest, answered: Arc::default() }
+    }
+
+    /// Records that the API server answered. The next pause is the shortest.
+    pub fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
     }
 }
 
@@ -197,7 +229,7 @@ impl Iterator for Pauses {
 }
 
 impl Backoff for Pauses {
-    /// Does nothing: see [`Pauses::answered`].
+    /// Does nothing: see [`Pauses::answered()`].
     fn reset(&mut self) {}
 }
 

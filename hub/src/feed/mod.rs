@@ -222,8 +222,16 @@ impl Feed {
             tokio::time::sleep(wait.clamp(Duration::from_millis(1), Duration::from_secs(1))).await;
             let mut inner = self.lock();
             self.heart.beat();
-            inner.index.tick(now_ms());
+            let now = now_ms();
+            let withdrawn = inner.index.tick(now);
             self.publish(&mut inner);
+            drop(inner);
+            for source in withdrawn {
+                tracing::warn!(source = &*source, "the pods of a source that can't be read were withdrawn");
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                self.changed.notify_one();
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The number of objects of each kind ([`Census`]), for the hub's metrics.
 
-use super::Index;
+use super::{Index, SourceState};
 use crate::kinds;
 
 /// The number of objects of each kind in the index.
@@ -20,6 +20,10 @@ pub struct Census {
     pub nodes: usize,
     /// Namespaces.
     pub namespaces: usize,
+    /// Other Kubernetes clusters whose pods are read.
+    pub sources: Vec<SourceState>,
+    /// Such clusters that were given but are not used.
+    pub refused_sources: usize,
 }
 
 // === impl Index ===
@@ -37,6 +41,8 @@ impl Index {
             pods: self.pods.len(),
             nodes,
             namespaces,
+            sources: self.sources(),
+            refused_sources: self.sources.refused,
         }
     }
 }

@@ -10,7 +10,6 @@ use portreeve_api::PlanType;
 use portreeve_api::{names, plan};
 use portreeve_xds::{Changes, Resource};
 use prost::Message;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::matches::Name;
 use super::places::{self, Counts, Places};
@@ -24,6 +23,8 @@ pub struct Groups {
     groups: HashMap<Name, Group>,
     /// The nodes on which the endpoints run.
     pub places: Places,
+    /// The sources that were not read yet. The slices of clusters' groups name them.
+    unread: Vec<String>,
     visited: u64,
 }
 
@@ -43,6 +44,8 @@ struct Group {
     slices: Vec<Slice>,
     size: usize,
     nodes: Counts,
+    /// Whether it is the group of a cluster, so that pods of sources are members.
+    of_cluster: bool,
 }
 
 struct Slice {
@@ -58,11 +61,12 @@ impl Groups {
         self.groups.len()
     }
 
-    /// Opens a group with its first endpoints. Does nothing if the group is open already.
-    pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>) {
+    /// Opens a group with its first endpoints. `of_cluster` tells whether pods of sources are members. Does nothing if the
+    /// group is open already.
+    pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>, of_cluster: bool) {
         if !self.groups.contains_key(name) {
             let all = endpoints.map(|e| (Name::from(e.uid.as_str()), e)).collect();
-            let group = Group::cut(name, all, 1);
+            let group = self.cut(name, all, (1, of_cluster));
             group.nodes.keys().for_each(|node| self.places.add(node, name));
             self.groups.insert(name.clone(), group);
         }
@@ -79,7 +83,7 @@ impl Groups {
         let mut moved = Moved::default();
         let Some(group) = self.groups.get_mut(name) else { return moved };
         let shards = group.slices.len();
-        let index = slice_of(uid, shards);
+        let index = names::slice_of(uid, shards);
         let slice = &mut group.slices[index];
         let before = slice.endpoints.get(uid);
         if before == endpoint.as_ref() {
@@ -102,7 +106,8 @@ impl Groups {
             moved.changes = self.grow(name);
             return moved;
         }
-        slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints);
+        let unread = if group.of_cluster { self.unread.as_slice() } else { &[] };
+        slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints, unread);
         moved.changes.upsert.push((PlanType::Slice, slice.resource.clone()));
         moved
     }
@@ -124,46 +129,66 @@ impl Groups {
         self.visited
     }
 
+    /// Sets the sources that were not read yet. Returns the changed slices by group.
+    pub fn set_unread(&mut self, unread: Vec<String>) -> Vec<(Name, Changes<PlanType>)> {
+        if self.unread == unread {
+            return Vec::new();
+        }
+        self.unread = unread;
+        let mut changed = Vec::new();
+        for (name, group) in self.groups.iter_mut().filter(|(_, group)| group.of_cluster) {
+            let mut changes = Changes::default();
+            for slice in &mut group.slices {
+                self.visited += slice.endpoints.len() as u64;
+                slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints, &self.unread);
+                changes.upsert.push((PlanType::Slice, slice.resource.clone()));
+            }
+            changed.push((name.clone(), changes));
+        }
+        changed
+    }
+
     fn grow(&mut self, name: &Name) -> Changes<PlanType> {
         let mut changes = Changes::default();
         let Some(old) = self.groups.remove(name) else { return changes };
         let shards = old.slices.len() * 2;
         changes.remove = old.slices.iter().map(|s| (PlanType::Slice, s.resource.name().clone())).collect();
         let all = old.slices.into_iter().flat_map(|s| s.endpoints).collect();
-        let grown = Group::cut(name, all, shards);
+        let grown = self.cut(name, all, (shards, old.of_cluster));
         self.visited += grown.size as u64;
         self.groups.insert(name.clone(), grown);
         changes.upsert = self.resources(name);
         changes
     }
-}
 
-// === impl Group ===
-
-impl Group {
-    fn cut(name: &Name, all: BTreeMap<Name, plan::Endpoint>, least: usize) -> Self {
+    /// Cuts endpoints into at least this number of slices.
+    fn cut(
+        &self,
+        name: &Name,
+        all: BTreeMap<Name, plan::Endpoint>,
+        (least, of_cluster): (usize, bool),
+    ) -> Group {
         let shards = least.max(all.len().div_ceil(SLICE_TARGET).next_power_of_two());
         let (size, nodes) = (all.len(), places::count(all.values()));
         let mut parts = vec![BTreeMap::new(); shards];
         for (uid, endpoint) in all {
-            parts[slice_of(&uid, shards)].insert(uid, endpoint);
+            parts[names::slice_of(&uid, shards)].insert(uid, endpoint);
         }
+        let unread = if of_cluster { self.unread.as_slice() } else { &[] };
         let slices = parts.into_iter().enumerate().map(|(i, endpoints)| {
-            let resource = encode_slice(names::slice_name(name, shards, i), &endpoints);
+            let resource = encode_slice(names::slice_name(name, shards, i), &endpoints, unread);
             Slice { endpoints, resource }
         });
         let slices = slices.collect();
         let body = plan::Group { shards: shards as u32, description: String::new() }.encode_to_vec();
-        Self { resource: Resource::new(PlanType::Group, name.clone(), &body), slices, size, nodes }
+        let resource = Resource::new(PlanType::Group, name.clone(), &body);
+        Group { resource, slices, size, nodes, of_cluster }
     }
 }
 
-fn slice_of(uid: &str, shards: usize) -> usize {
-    (xxh3_64(uid.as_bytes()) as usize) & (shards - 1)
-}
-
-fn encode_slice(name: Name, endpoints: &BTreeMap<Name, plan::Endpoint>) -> Arc<Resource> {
-    let body = plan::EndpointSlice { endpoints: endpoints.values().cloned().collect() }.encode_to_vec();
+fn encode_slice(name: Name, endpoints: &BTreeMap<Name, plan::Endpoint>, unread: &[String]) -> Arc<Resource> {
+    let (endpoints, unread_sources) = (endpoints.values().cloned().collect(), unread.to_vec());
+    let body = plan::EndpointSlice { endpoints, unread_sources }.encode_to_vec();
     Resource::new(PlanType::Slice, name, &body)
 }
 
@@ -191,7 +216,7 @@ mod tests {
     #[test]
     fn one_pods_change_moves_one_slice() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..400).map(endpoint));
+        groups.open(&"g".into(), (0..400).map(endpoint), false);
         let changed = groups.set(&"g".into(), &"uid-7".into(), None).changes;
         assert_eq!((changed.upsert.len(), changed.remove.len()), (1, 0));
         assert_eq!(changed.upsert[0].0, PlanType::Slice);
@@ -201,14 +226,14 @@ mod tests {
     #[test]
     fn equal_endpoint_changes_nothing() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..3).map(endpoint));
+        groups.open(&"g".into(), (0..3).map(endpoint), false);
         assert!(set(&mut groups, 1).upsert.is_empty());
     }
 
     #[test]
     fn growth_replaces_every_slice_and_the_group_in_one_change() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..SLICE_TARGET).map(endpoint));
+        groups.open(&"g".into(), (0..SLICE_TARGET).map(endpoint), false);
         let grown = set(&mut groups, SLICE_TARGET);
         assert_eq!(grown.remove.len(), 1);
         assert_eq!(grown.upsert.len(), 3, "two slices and the group");
@@ -219,7 +244,7 @@ mod tests {
     #[test]
     fn group_never_shrinks_its_shards_and_says_its_emptiness() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..150).map(endpoint));
+        groups.open(&"g".into(), (0..150).map(endpoint), false);
         for i in 0..150 {
             groups.set(&"g".into(), &format!("uid-{i}").into(), None);
         }

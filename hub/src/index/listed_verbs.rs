@@ -52,7 +52,7 @@ impl Index {
         }
     }
 
-    fn set_listed(&mut self, selection: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) {
+    pub(super) fn set_listed(&mut self, selection: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) {
         self.selections.listed_mut().set(selection, uid, endpoint.clone());
         self.set_endpoint(selection, uid, endpoint);
     }

@@ -42,6 +42,8 @@ mod proxies;
 mod proxy_verbs;
 mod secrets;
 mod selections;
+mod source_verbs;
+mod sources;
 mod subjects;
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,7 @@ mod verdicts;
 pub use census::Census;
 pub use listed::Slices;
 pub use matches::{Labels, Name};
+pub use sources::SourceState;
 
 use askers::Askers;
 use groups::Groups;
@@ -59,6 +62,7 @@ use plan_entry::PlanEntry;
 use probes::Probes;
 use proxies::Proxies;
 use selections::Selections;
+use sources::Sources;
 use verdicts::Verdicts;
 
 /// The hub's whole state.
@@ -68,6 +72,9 @@ pub struct Index {
     /// Node → its pods' uids → the names that their proxies announced.
     announced: HashMap<Name, BTreeMap<Name, String>>,
     proxies: Proxies,
+    sources: Sources,
+    /// How long the pods of a source that can't be read stay members of clusters.
+    source_grace_ms: i64,
     selections: Selections,
     groups: Groups,
     plans: HashMap<ObjectRef, PlanEntry>,
@@ -101,6 +108,8 @@ impl Index {
             pods: HashMap::new(),
             announced: HashMap::new(),
             proxies: Proxies::default(),
+            sources: Sources::default(),
+            source_grace_ms: i64::MAX,
             selections: Selections::new(grace_ms),
             groups: Groups::default(),
             plans: HashMap::new(),
@@ -223,8 +232,9 @@ impl Index {
         }
     }
 
-    /// Withdraws Plans whose grace period is over.
-    pub fn tick(&mut self, now_ms: i64) {
+    /// Withdraws Plans whose grace period is over, and the pods of sources whose grace is over. Returns these sources.
+    pub fn tick(&mut self, now_ms: i64) -> Vec<Name> {
+        let withdrawn = self.withdraw_sources(now_ms);
         for (selection, node) in self.selections.expired(now_ms) {
             for key in self.selections.plans_of(&selection) {
                 if let Some(entry) = self.plans.get(&key) {
@@ -232,11 +242,12 @@ impl Index {
                 }
             }
         }
+        withdrawn
     }
 
     /// When [`Index::tick`] has work to do next, in milliseconds since the Unix epoch.
     pub fn deadline(&self) -> Option<i64> {
-        self.selections.deadline()
+        self.selections.deadline().into_iter().chain(self.source_deadline()).min()
     }
 
     /// The resources that every node keeps although the hub does not serve them: see [`Withheld`].
@@ -261,12 +272,16 @@ impl Index {
 
     /// Returns the verdicts that changed since the last call, for the writer of conditions.
     pub fn take_verdicts(&mut self) -> Vec<Verdict> {
-        let (selections, plans, pods) = (&self.selections, &self.plans, &self.pods);
-        self.verdicts.take(|key| {
-            let Some(entry) = plans.get(key) else { return Refs::Resolved };
-            let used = entry.encoded.groups.iter().map(|group| selections.group_refs(group, pods));
-            used.fold(selections.workload_refs(&entry.workload, pods), Refs::worse)
-        })
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        let taken = verdicts.take(|key| {
+            let Some(entry) = self.plans.get(key) else { return (Refs::Resolved, Vec::new()) };
+            let used = &entry.encoded.groups;
+            let workload = self.selections.workload_refs(&entry.workload, &self.pods);
+            let groups = used.iter().map(|group| self.selections.group_refs(group, &self.pods));
+            (groups.fold(workload, Refs::worse), self.losses_of(used))
+        });
+        self.verdicts = verdicts;
+        taken
     }
 
     /// The number of entries visited since the start, for the tests of cost.

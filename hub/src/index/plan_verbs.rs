@@ -203,7 +203,8 @@ impl Index {
         let pods = self.selections.pods_of(name);
         let member = |uid: &Name| self.selections.member_of(name, self.pods.get(uid)?);
         let pods = pods.iter().filter_map(member);
-        self.groups.open(name, pods.chain(self.selections.listed().of(name).cloned()));
+        let listed = self.selections.listed().of(name).cloned();
+        self.groups.open(name, pods.chain(listed), self.selections.cluster_of(name).is_some());
     }
 }
 

@@ -25,7 +25,9 @@ pub struct Selections {
     known: HashMap<Name, State>,
     /// Selections by the namespace whose members they match.
     by_namespace: KeyedSets<Name, Name>,
-    /// Endpoints that are not pods.
+    /// Selections of the members of a cluster, see [`Selection::cluster`].
+    of_clusters: BTreeSet<Name>,
+    /// Endpoints that are not pods of the index.
     listed: Listed,
     missing: Missing,
     leaving: BTreeSet<(i64, Name, Name)>,
@@ -70,6 +72,7 @@ impl Selections {
             proxies: Matches::default(),
             known: HashMap::new(),
             by_namespace: KeyedSets::default(),
+            of_clusters: BTreeSet::new(),
             listed: Listed::default(),
             missing: Missing::default(),
             leaving: BTreeSet::new(),
@@ -87,6 +90,9 @@ impl Selections {
             self.proxies.add_selector(name.clone(), None, requirements.clone());
             if let Some(namespace) = selection.namespace() {
                 self.by_namespace.insert(namespace.clone(), name.clone());
+            }
+            if selection.cluster().is_some() {
+                self.of_clusters.insert(name.clone());
             }
         }
         let was_empty = self.is_empty(name);
@@ -116,6 +122,7 @@ impl Selections {
             if let Some(namespace) = gone.as_ref().and_then(|state| state.selection.namespace()) {
                 self.by_namespace.remove(namespace, name);
             }
+            self.of_clusters.remove(name);
             self.missing.remove(name);
             self.pods.remove_selector(name);
             self.proxies.remove_selector(name);
@@ -267,6 +274,16 @@ impl Selections {
             Selection::Named { proxy_name, .. } => Some(proxy_name),
             Selection::Pods(_) | Selection::Service { .. } | Selection::Objects(_) => None,
         }
+    }
+
+    /// Selections of the members of a cluster.
+    pub fn of_clusters(&self) -> impl Iterator<Item = &Name> {
+        self.of_clusters.iter()
+    }
+
+    /// The cluster whose members a selection selects; see [`Selection::cluster`].
+    pub fn cluster_of(&self, name: &Name) -> Option<Name> {
+        self.known.get(name)?.selection.cluster().map(Name::from)
     }
 
     /// Returns whether the selection became empty or non-empty since the last call.

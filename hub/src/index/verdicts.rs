@@ -8,7 +8,7 @@ use portreeve_api::refs::ObjectRef;
 
 use super::Name;
 use crate::object::{Rejection, Resolved};
-use crate::verdict::{Refs, Verdict};
+use crate::verdict::{Loss, Refs, Verdict};
 
 /// The verdicts on all objects, and which of them changed.
 #[derive(Default)]
@@ -84,16 +84,16 @@ impl Verdicts {
         self.known.keys().filter(move |object| object.is_of(kind, namespace))
     }
 
-    /// Returns the verdicts that changed since the last call, with their references filled in by `refs`.
-    pub fn take(&mut self, mut refs: impl FnMut(&ObjectRef) -> Refs) -> Vec<Verdict> {
+    /// Returns the verdicts that changed since the last call, with their references and lost sources filled in by `refs`.
+    pub fn take(&mut self, mut refs: impl FnMut(&ObjectRef) -> (Refs, Vec<Loss>)) -> Vec<Verdict> {
         let mut taken = Vec::new();
         for key in std::mem::take(&mut self.news) {
             let Some(known) = self.known.get_mut(&key) else { continue };
-            let found = refs(&key);
-            if known.told && known.verdict.refs == found {
+            let (found, losses) = refs(&key);
+            if known.told && (&known.verdict.refs, &known.verdict.losses) == (&found, &losses) {
                 continue;
             }
-            known.verdict.refs = found;
+            (known.verdict.refs, known.verdict.losses) = (found, losses);
             known.told = true;
             taken.push(known.verdict.clone());
         }
@@ -104,8 +104,10 @@ impl Verdicts {
     /// not reported again.
     fn put(&mut self, verdict: Verdict) {
         let key = verdict.key.clone();
-        let refs = self.known.get(&key).map_or(Refs::Resolved, |known| known.verdict.refs.clone());
-        let verdict = Verdict { refs, ..verdict };
+        let mut verdict = verdict;
+        if let Some(Known { verdict: old, .. }) = self.known.get(&key) {
+            (verdict.refs, verdict.losses) = (old.refs.clone(), old.losses.clone());
+        }
         self.news.insert(key.clone());
         if self.known.get(&key).is_some_and(|known| known.verdict == verdict) {
             return;

@@ -89,6 +89,11 @@ impl SecretFacts {
         self.contents.retain(|key, _| wanted.contains(key));
     }
 
+    /// Returns the kept contents by key.
+    pub fn into_contents(self) -> BTreeMap<Name, SecretBytes> {
+        self.contents
+    }
+
     /// Returns the content of a key. `None` if the Secret lacks the key, or if its content was not kept.
     pub(super) fn content(&self, key: &str) -> Option<&SecretBytes> {
         self.contents.get(key)

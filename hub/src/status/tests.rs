@@ -39,6 +39,7 @@ fn mk_subject(nodes: &[&str]) -> Subject {
         warnings: Vec::new(),
         missing: Vec::new(),
         refs: Refs::Resolved,
+        losses: Vec::new(),
     };
     Subject { of: Of::Plan, verdict, served: Some(mk_served(nodes)), told: Vec::new() }
 }

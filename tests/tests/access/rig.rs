@@ -182,6 +182,7 @@ fn member(ip: IpAddr) -> Endpoint {
         created_ms: None,
         terminating_ms: None,
         ready: true,
+        source: "".into(),
     }
 }
 

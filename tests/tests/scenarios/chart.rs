@@ -108,6 +108,7 @@ fn objects_are_those_of_the_base_and_of_its_components() -> Result<()> {
     makes_the_same(&[], &[])?;
     makes_the_same(&[prometheus], &["prometheus"])?;
     makes_the_same(&[cert_manager], &["cert-manager"])?;
+    makes_the_same(&["hub.sources.secret=portreeve-sources"], &["sources"])?;
     makes_the_same(&["hub.secrets.namespaces={default}"], &["secrets"])?;
     makes_the_same(&[prometheus, cert_manager], &["prometheus", "cert-manager"])
 }
@@ -145,6 +146,8 @@ fn nonsense_is_refused_by_name() -> Result<()> {
         ("hub.secrets.namespaces[0]=a_b", "hub/secrets/namespaces/0"),
         ("hub.secrets.everywhere=yes", "hub/secrets/everywhere"),
         ("hub.secrets.cluster=true", "'cluster' not allowed"),
+        ("hub.sources.secret=A_B", "hub/sources/secret"),
+        ("hub.sources.kubeconfigs.config=x", "invalid propertyName 'config'"),
         ("hub.image.pullPolicy=Sometimes", "hub/image/pullPolicy"),
         ("hub.image.tag=", "hub/image/tag"),
         ("hub.image=portreeve/hub:1", "hub/image"),

@@ -12,13 +12,17 @@ use portreeve_hub::run::Args as HubArgs;
 use serde_json::Value;
 
 /// Every flag and variable of hub, agent and gateway that a test or a manifest sets, and the reason for a difference.
-const DIFFERENCES: [(&str, &str); 38] = [
+const DIFFERENCES: [(&str, &str); 42] = [
     ("--admin", "A free port, and only in tests of metrics, because many processes share one machine."),
     (
         "--agent-service-account",
         "Set in the chart's test of another namespace. Hubs of towns use the default, which is the shipped account.",
     ),
     ("--agent-socket", "Each test has its own directory; the default is the path of the shipped volume."),
+    (
+        "--cluster-namespaces",
+        "Only in tests of other clusters' pods; the shipped hub admits pods of all namespaces.",
+    ),
     ("--dir", "Each test has its own directory; the default is the path of the shipped volume."),
     ("--dns-server", "Tests of names have their own server; the shipped agent uses the node's."),
     (
@@ -62,6 +66,9 @@ const DIFFERENCES: [(&str, &str); 38] = [
     ("--proxy", "The value that a kubelet sets in NODE_PROXY."),
     ("--run-dir", "Each test has its own directory; the shipped one is on the host."),
     ("--selector-scope", "Tests search for it in a message; hubs use the shipped scope."),
+    ("--source-grace", "3 s in one test, instead of the shipped hour."),
+    ("--sources", "Only in tests of other clusters; the shipped hub has none."),
+    ("--sources-secret", "See --sources."),
     ("--state-dir", "Each test has its own directory, within --run-dir; the shipped one is on the host."),
     (
         "--tls-cert",
@@ -182,6 +189,7 @@ fn what_is_waited_for_in_tests_is_shipped_with_the_values_that_the_reasons_name(
         ("grace", default(HubArgs::command(), "grace")?, "30"),
         ("drain", default(run(), "drain")?, "5"),
         ("max-stale", default(run(), "max-stale")?, "3600"),
+        ("source-grace", default(HubArgs::command(), "source-grace")?, "3600"),
         ("identity", default(run(), "identity")?, "kernel"),
         ("selector-scope", default(HubArgs::command(), "selector-scope")?, "namespace"),
     ] {

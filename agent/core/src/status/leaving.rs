@@ -65,6 +65,7 @@ mod tests {
             created_ms: None,
             terminating_ms: Some(1),
             ready: true,
+            source: "".into(),
         }
     }
 

@@ -161,6 +161,12 @@ impl Feed {
         Some(all)
     }
 
+    /// Returns the endpoints in all slices of a group, also while one of them is missing. An endpoint may be repeated.
+    pub fn endpoints_of<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Endpoint> {
+        let slices = self.slices.iter().filter(move |(name, _)| names::group_of_slice(name) == group);
+        slices.flat_map(|(_, endpoints)| endpoints)
+    }
+
     /// Marks a pod of this node as deleted, whatever the hub sends: the hub may be unreachable, and a uid is
     /// never reused. Returns the Plans that have the pod as an endpoint.
     pub fn bury(&mut self, uid: &str) -> BTreeSet<Name> {

@@ -32,6 +32,7 @@ mod pods;
 mod refresh;
 mod restore;
 mod strangers;
+mod unread;
 mod unreadable;
 
 pub use account::{Account, Tenant};

@@ -74,6 +74,7 @@ fn mk_pods(count: u8) -> Vec<Endpoint> {
         created_ms: Some(100),
         terminating_ms: None,
         ready: true,
+        source: "".into(),
     };
     (1..=count).map(pod).collect()
 }

@@ -34,6 +34,7 @@ mod refused;
 mod restore;
 mod secrets;
 mod strangers;
+mod unread;
 mod unreadable;
 
 const W: &str = "ns/app=w";
@@ -128,7 +129,7 @@ fn mk_slice(pods: &[u8]) -> plan::EndpointSlice {
         ready: true,
         ..Default::default()
     };
-    plan::EndpointSlice { endpoints: pods.iter().map(endpoint).collect() }
+    plan::EndpointSlice { endpoints: pods.iter().map(endpoint).collect(), ..Default::default() }
 }
 
 fn gateway() -> ProxyId {

@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub terminating_ms: Option<i64>,
     /// Whether the endpoint is ready.
     pub ready: bool,
+    /// The other Kubernetes cluster that the pod is in; empty for an endpoint of the hub's own cluster.
+    pub source: Name,
 }
 
 // === impl Endpoint ===
@@ -36,7 +38,8 @@ impl TryFrom<proto::Endpoint> for Endpoint {
     /// # Errors
     /// Returns an error with the endpoint's UID if one of its addresses is invalid.
     fn try_from(message: proto::Endpoint) -> Result<Self, Flaw> {
-        let proto::Endpoint { uid, namespace, name, node, ips, created_ms, terminating_ms, ready } = message;
+        let proto::Endpoint { uid, namespace, name, node, ips, created_ms, terminating_ms, ready, source } =
+            message;
         let read: Result<_, Flaw> = ips.iter().map(|text| flaw::ip("ips", text)).collect();
         let ips = read.map_err(|flaw| flaw.of(format!("endpoint {uid}")))?;
         let time = |ms: i64| (ms != 0).then_some(ms);
@@ -49,13 +52,15 @@ impl TryFrom<proto::Endpoint> for Endpoint {
             created_ms: time(created_ms),
             terminating_ms: time(terminating_ms),
             ready,
+            source: source.into(),
         })
     }
 }
 
 impl From<&Endpoint> for proto::Endpoint {
     fn from(endpoint: &Endpoint) -> Self {
-        let Endpoint { uid, namespace, name, node, ips, created_ms, terminating_ms, ready } = endpoint;
+        let Endpoint { uid, namespace, name, node, ips, created_ms, terminating_ms, ready, source } =
+            endpoint;
         Self {
             uid: uid.to_string(),
             namespace: namespace.clone(),
@@ -65,6 +70,7 @@ impl From<&Endpoint> for proto::Endpoint {
             created_ms: created_ms.unwrap_or_default(),
             terminating_ms: terminating_ms.unwrap_or_default(),
             ready: *ready,
+            source: source.to_string(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod random;
 mod restricted;
 mod secrets;
 mod selected;
+mod sources;
 mod things;
 mod verdicts;
 

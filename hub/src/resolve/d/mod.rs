@@ -79,9 +79,8 @@ impl<'l, 'a> Resolving<'l, 'a> {
 
     /// Returns the group of a cluster's pods: those that are ready, or with `unready` all that have an address.
     fn group(&mut self, cluster: &str, unready: bool) -> Name {
-        let annotation = (self.lookup.cluster_name_annotation().to_owned(), cluster.to_owned());
-        let pods = PodSelection { annotation: Some(annotation), unready, ..PodSelection::default() };
-        let selection = Selection::Pods(pods);
+        let key = self.lookup.cluster_name_annotation();
+        let selection = Selection::Pods(PodSelection::of_cluster(key, cluster, unready));
         let name = selection.name();
         self.groups.push(selection);
         name

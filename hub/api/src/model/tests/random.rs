@@ -307,6 +307,7 @@ impl Random {
             created_ms: self.time(),
             terminating_ms: self.time(),
             ready: self.yes(),
+            source: self.text().into(),
         }
     }
 }
