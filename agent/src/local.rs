@@ -23,6 +23,7 @@ use crate::restore;
 use crate::store::{Content, Key, Problem, Restored, Saver};
 use crate::traces::Tracer;
 
+mod announced;
 mod presence;
 #[cfg(test)]
 mod tests;
@@ -278,16 +279,17 @@ impl Local {
     /// Returns a proxy's view; `None` while it is not available. With `patient`, the view is available only
     /// once the host names of the proxy's Plans are resolved.
     fn try_open<T: ProxyModel>(&self, id: &ProxyId, hello: &Hello, patient: bool) -> Option<Arc<View<T>>> {
+        let announced = announced::of(hello);
         let mut inner = self.lock();
-        if !inner.world.complete() || (patient && !inner.world.settled(T::KIND, id, &hello.node.id)) {
+        if !inner.world.complete() || (patient && !inner.world.settled(T::KIND, id, &announced)) {
             return None;
         }
-        let view = inner.world.open::<T>(id, &hello.node.id)?;
+        let view = inner.world.open::<T>(id, &announced)?;
         // If another process of this proxy still has sessions, the new one gets the same resources.
         if hello.fresh && inner.world.is_alone::<T>(id) {
             inner.world.restarted::<T>(id);
         }
-        inner.world.welcome::<T>(hello.stream, id, &hello.node.id);
+        inner.world.welcome::<T>(hello.stream, id, announced);
         self.note_announced(&inner.world, id);
         restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
@@ -298,7 +300,8 @@ impl Local {
 
     /// Logs that a process of a pod announces another name than a connected process of the same pod.
     fn tell_of_names<T: ProxyModel>(&self, id: &ProxyId, claimed: &str) {
-        let named = |world: &World| world.fleet::<T>()?.facts(id).map(|facts| facts.announced.clone());
+        let named =
+            |world: &World| world.fleet::<T>()?.facts(id).map(|facts| facts.announced.node_id.clone());
         let ProxyId::Pod(_) = id else { return };
         if let Some(announced) = self.read(named).filter(|announced| announced != claimed) {
             tracing::warn!(

@@ -125,7 +125,7 @@ pub struct RunArgs {
 
 /// Limits of the xDS server. The number of streams exceeds what a node full of pods can have, because `Door` limits the
 /// streams of each proxy.
-const LIMITS: Limits = Limits { max_streams: 4096, ..Limits::DEFAULT };
+const LIMITS: Limits = Limits { max_streams: 32_768, ..Limits::DEFAULT };
 
 /// The settings of an agent, whatever the source of its pods.
 pub struct Setup {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use envoy_types::pb::envoy::config::bootstrap::v3 as bootstrap;
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
-use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request};
+use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request, Streams};
 use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_envoy::Envoy;
@@ -168,6 +168,7 @@ fn translated(plan: &plan::Plan, directory: &Path) -> Result<bootstrap::Bootstra
     let request = Request {
         plan: &Plan::try_from(plan.clone())?,
         families: Families::Dual,
+        streams: &Streams::Aggregated,
         denied: &BTreeSet::new(),
         running: &BTreeSet::new(),
         defaults: Defaults::default(),

@@ -1,4 +1,4 @@
-//! Translates clusters. Endpoints come by EDS over the same stream. Every Envoy default that loses datagrams
+//! Translates clusters. Endpoints come by EDS. Every Envoy default that loses datagrams
 //! is overridden.
 
 use std::collections::HashMap;
@@ -9,15 +9,14 @@ use crate::Envoy;
 use envoy_types::pb::envoy::config::cluster::v3 as envoy;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::r#type::v3::Percent;
-use portreeve_agent_core::translate::request::Defaults;
+use portreeve_agent_core::translate::Request;
 use portreeve_agent_core::translate::sources;
 use portreeve_api::model::{Balancer, Cluster};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::ads::over_ads;
 use super::wire::{duration, u32_value, u64_value};
-use super::{health_check, http, tls};
+use super::{config_source, health_check, http, tls};
 
 /// Limit of sessions, connections and requests of one cluster. Envoy's default of 1,024 silently drops the
 /// 1,025th UDP session.
@@ -30,7 +29,7 @@ const MAGLEV_TABLE: u64 = 16_381;
 pub fn build(
     cluster: &Cluster,
     name: &Name,
-    defaults: &Defaults,
+    request: &Request<'_>,
     tls: Option<core::TransportSocket>,
 ) -> Arc<Resource> {
     let limits = |priority: core::RoutingPriority| envoy::circuit_breakers::Thresholds {
@@ -41,7 +40,8 @@ pub fn build(
         max_retries: u32_value(CIRCUIT_LIMIT),
         ..Default::default()
     };
-    let timeout = cluster.connect_timeout.unwrap_or(Duration::from_millis(defaults.connect_timeout_ms));
+    let timeout =
+        cluster.connect_timeout.unwrap_or(Duration::from_millis(request.defaults.connect_timeout_ms));
     let mut built = envoy::Cluster {
         name: name.to_string(),
         connect_timeout: duration(timeout),
@@ -49,7 +49,7 @@ pub fn build(
             envoy::cluster::DiscoveryType::Eds.into(),
         )),
         eds_cluster_config: Some(envoy::cluster::EdsClusterConfig {
-            eds_config: Some(over_ads()),
+            eds_config: Some(config_source::build(request.streams)),
             ..Default::default()
         }),
         circuit_breakers: Some(envoy::CircuitBreakers {

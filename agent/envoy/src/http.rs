@@ -11,7 +11,8 @@ use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options as options;
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{Any, BoolValue};
+use portreeve_agent_core::translate::Streams;
 use prost::Message;
 
 use super::target::Target;
@@ -85,7 +86,13 @@ fn routes(to: &Target<'_>) -> route::RouteConfiguration {
         routes: vec![route],
         ..Default::default()
     };
-    route::RouteConfiguration { name: to.listener.into(), virtual_hosts: vec![host], ..Default::default() }
+    route::RouteConfiguration {
+        name: to.listener.into(),
+        virtual_hosts: vec![host],
+        // On separate streams a listener may come before its cluster. Envoy would reject it.
+        validate_clusters: (*to.streams != Streams::Aggregated).then_some(BoolValue { value: false }),
+        ..Default::default()
+    }
 }
 
 fn by_source() -> HashPolicy {

@@ -5,10 +5,10 @@
 //! `portreeve-agent-core`. It stands beside it because `envoy-types`, where Envoy's messages come from, always depends on
 //! a gRPC server and its runtime.
 
-mod ads;
 pub mod assignment;
 mod chain;
 pub mod cluster;
+mod config_source;
 pub mod health_check;
 mod http;
 pub mod listener;

@@ -45,6 +45,7 @@ pub fn build(request: &Request<'_>, listener: &Listener, lookup: &dyn Lookup) ->
         cluster: &cluster_name,
         balancer: cluster.balancer.as_ref(),
         idle: stated.unwrap_or(Duration::from_millis(default_ms)),
+        streams: request.streams,
     };
     let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
     let v6_first = request.families == Families::DualV6First;
@@ -81,7 +82,7 @@ fn admit(
     let (socket, secrets) = match &listener.tls {
         Some(tls) => {
             let name = to.listener.into();
-            let secured = tls::server(&name, tls, principals, lookup).ok_or(Unbuilt::Waiting)?;
+            let secured = tls::server(&name, tls, principals, to.streams, lookup).ok_or(Unbuilt::Waiting)?;
             (Some(secured.socket), secured.secrets)
         }
         None => (None, Vec::new()),

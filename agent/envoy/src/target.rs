@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portreeve_agent_core::translate::Streams;
 use portreeve_api::model::Balancer;
 
 /// Where a listener's connections go.
@@ -14,6 +15,8 @@ pub struct Target<'a> {
     pub balancer: Option<&'a Balancer>,
     /// How long a connection may be idle.
     pub idle: Duration,
+    /// How the proxy subscribes.
+    pub streams: &'a Streams,
 }
 
 // === impl Target ===

@@ -14,12 +14,13 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_c
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::subject_alt_name_matcher::SanType;
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher};
 use envoy_types::pb::google::protobuf::{Any, BoolValue};
+use portreeve_agent_core::translate::Streams;
 use portreeve_agent_core::translate::request::Lookup;
 use portreeve_api::model::{Secret, Tls};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
-use super::ads::over_ads;
+use super::config_source;
 use super::principals::Principals;
 use super::wire::any;
 
@@ -39,15 +40,23 @@ struct Side<'a> {
     owner: &'a Name,
     certificate: &'static str,
     authority: &'static str,
+    streams: &'a Streams,
 }
 
 /// Builds the TLS of the listener `name`; `None` while a secret is not known.
-pub fn server(name: &Name, tls: &Tls, principals: Principals<'_>, lookup: &dyn Lookup) -> Option<Secured> {
+pub fn server(
+    name: &Name,
+    tls: &Tls,
+    principals: Principals<'_>,
+    streams: &Streams,
+    lookup: &dyn Lookup,
+) -> Option<Secured> {
     // `support` refuses the fields that only a cluster may have, and a demand for certificates without an authority.
     let Tls { certificate: _, authority: _, require_peer_certificate, alpn, server_name: _, peer_names: _ } =
         tls;
     let require = *require_peer_certificate || principals != Principals::All;
-    let side = Side { owner: name, certificate: "server-certificate", authority: "client-authority" };
+    let side =
+        Side { owner: name, certificate: "server-certificate", authority: "client-authority", streams };
     let names = sans(principals.in_handshake(), |_| vec![SanType::Uri, SanType::Dns]);
     let (common, secrets) = side.context(tls, names, lookup)?;
     let context = envoy::DownstreamTlsContext {
@@ -59,11 +68,12 @@ pub fn server(name: &Name, tls: &Tls, principals: Principals<'_>, lookup: &dyn L
 }
 
 /// Builds the TLS of the cluster `name`; `None` while a secret is not known.
-pub fn client(name: &Name, tls: &Tls, lookup: &dyn Lookup) -> Option<Secured> {
+pub fn client(name: &Name, tls: &Tls, streams: &Streams, lookup: &dyn Lookup) -> Option<Secured> {
     // `support` refuses TLS without an authority. A server always has a certificate.
     let Tls { certificate: _, authority: _, require_peer_certificate: _, alpn, server_name, peer_names } =
         tls;
-    let side = Side { owner: name, certificate: "client-certificate", authority: "server-authority" };
+    let side =
+        Side { owner: name, certificate: "client-certificate", authority: "server-authority", streams };
     let names = sans(peer_names, |name| match name.parse::<IpAddr>() {
         Ok(_) => vec![SanType::IpAddress],
         Err(_) => vec![SanType::Uri, SanType::Dns],
@@ -114,7 +124,7 @@ impl Side<'_> {
             let found = lookup.secret(certificate)?;
             let (name, kind) =
                 (self.name(self.certificate), envoy::secret::Type::TlsCertificate(pair(found)));
-            context.tls_certificate_sds_secret_configs.push(reference(&name));
+            context.tls_certificate_sds_secret_configs.push(self.reference(&name));
             secrets.push(resource(name, kind));
         }
         if let Some(authority) = &tls.authority {
@@ -127,7 +137,7 @@ impl Side<'_> {
             let (name, kind) =
                 (self.name(self.authority), envoy::secret::Type::ValidationContext(validation));
             context.validation_context_type =
-                Some(ValidationContextType::ValidationContextSdsSecretConfig(reference(&name)));
+                Some(ValidationContextType::ValidationContextSdsSecretConfig(self.reference(&name)));
             secrets.push(resource(name, kind));
         }
         Some((context, secrets))
@@ -136,10 +146,13 @@ impl Side<'_> {
     fn name(&self, suffix: &str) -> Name {
         format!("{}/{suffix}", self.owner).into()
     }
-}
 
-fn reference(name: &Name) -> envoy::SdsSecretConfig {
-    envoy::SdsSecretConfig { name: name.to_string(), sds_config: Some(over_ads()) }
+    fn reference(&self, name: &Name) -> envoy::SdsSecretConfig {
+        envoy::SdsSecretConfig {
+            name: name.to_string(),
+            sds_config: Some(config_source::build(self.streams)),
+        }
+    }
 }
 
 fn resource(name: Name, kind: envoy::secret::Type) -> Arc<Resource> {

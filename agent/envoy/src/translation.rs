@@ -52,12 +52,12 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         let body = assignment::build(request.plan, cluster, &name, endpoints);
         count(&mut done.census, cluster, &body);
         let tls = match &cluster.tls {
-            Some(tls) => Some(tls::client(&name, tls, lookup)?),
+            Some(tls) => Some(tls::client(&name, tls, request.streams, lookup)?),
             None => None,
         };
         let (socket, secrets) = tls.map(|tls| (tls.socket, tls.secrets)).unzip();
         done.outputs.extend(of_secrets(secrets.unwrap_or_default()));
-        done.outputs.push((Envoy::Cluster, cluster::build(cluster, &name, &request.defaults, socket)));
+        done.outputs.push((Envoy::Cluster, cluster::build(cluster, &name, request, socket)));
         done.outputs.push((Envoy::Endpoint, Resource::new(Envoy::Endpoint, name, &body.encode_to_vec())));
     }
     Some(done)

@@ -24,8 +24,8 @@ const CONNECTIONS: usize = 16;
 /// descriptors.
 const STRANGERS: usize = 32;
 
-/// Maximum number of streams of one proxy.
-const STREAMS: usize = 8;
+/// Maximum number of streams of one proxy. An Envoy without aggregated discovery has one for each cluster and secret.
+const STREAMS: usize = 256;
 
 /// Maximum of names that all streams of one proxy may subscribe to: enough for two Envoys, as in a hot restart, each at
 /// its own limit.
@@ -342,14 +342,14 @@ mod tests {
     }
 
     #[test]
-    fn ninth_stream_of_a_pod_is_refused_until_one_of_the_eight_ends() {
+    fn a_pod_with_all_its_streams_gets_no_other_until_one_ends() {
         let dir = tempfile::tempdir().unwrap();
         let door = mk_door(&dir, Identity::Kernel);
         let pod = mk_peer(Who::Pod("a".into()));
         let mut held: Vec<_> = (0..STREAMS).map(|_| door.begin(&pod).unwrap()).collect();
         let status = door.begin(&pod).err().unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(status.message(), "pod a has 8 streams already");
+        assert_eq!(status.message(), format!("pod a has {STREAMS} streams already"));
         assert!(door.begin(&mk_peer(Who::Pod("b".into()))).is_ok());
         held.pop();
         assert!(door.begin(&pod).is_ok());

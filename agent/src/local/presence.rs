@@ -62,6 +62,7 @@ impl Local {
 
 #[cfg(test)]
 mod tests {
+    use portreeve_agent_core::fleet::Announced;
     use portreeve_agent_core::translate::Families;
     use portreeve_agent_core::world::World;
     use portreeve_api::pod::Pod;
@@ -95,6 +96,9 @@ mod tests {
         let known = ProxyId::Pod(pod.uid.clone());
         world.apply_pod(pod);
         assert_eq!(world.embodied(&proxy), known);
-        assert!(world.open::<Envoy>(&known, "").is_some() && world.open::<Envoy>(&proxy, "").is_none());
+        assert!(
+            world.open::<Envoy>(&known, &Announced::default()).is_some()
+                && world.open::<Envoy>(&proxy, &Announced::default()).is_none()
+        );
     }
 }

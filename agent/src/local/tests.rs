@@ -83,6 +83,8 @@ async fn opens(world: World) -> Duration {
         peer: Peer::default(),
         variant: Variant::Delta,
         headers: http::HeaderMap::new(),
+        aggregated: true,
+        authority: None,
         fresh: true,
     };
     let began = tokio::time::Instant::now();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use portreeve_agent_core::fleet::Proxy;
+use portreeve_agent_core::fleet::{Announced, Proxy};
 use portreeve_agent_core::translate::Families;
 use portreeve_agent_core::world::{ProxyId, World};
 use portreeve_api::PlanType;
@@ -125,7 +125,7 @@ fn world(node: &str, objects: &Objects, index: &Index) -> anyhow::Result<World> 
         world.set_host(&host, Vec::new());
     }
     for pod in objects.pods_on(node) {
-        let _ = world.open::<Envoy>(&ProxyId::Pod(pod.uid), "");
+        let _ = world.open::<Envoy>(&ProxyId::Pod(pod.uid), &Announced::default());
     }
     Ok(world)
 }

@@ -72,8 +72,16 @@ impl<S> Shared<S> {
         let permit = self.permits.take(self.limits.max_streams)?;
         let stream = self.next.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("xds", %peer, stream);
-        let hello =
-            Hello { stream, node: Node::default(), peer, variant, headers: parts.headers, fresh: false };
+        let hello = Hello {
+            stream,
+            node: Node::default(),
+            peer,
+            variant,
+            headers: parts.headers,
+            aggregated: only.is_none(),
+            authority: parts.uri.authority().map(ToString::to_string),
+            fresh: false,
+        };
         let decoder = RequestDecoder::<T>::new(variant, self.limits.load);
         let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));
         let opening = Opening {

@@ -73,7 +73,12 @@ pub struct Hello {
     pub variant: Variant,
     /// The call's headers, such as `authorization`.
     pub headers: http::HeaderMap,
-    /// The client has no resources yet, see [`Request::begins_anew`](crate::Request::begins_anew).
+    /// Whether the client uses aggregated discovery. Otherwise the stream has resources of one type.
+    pub aggregated: bool,
+    /// The call's authority. Envoy sends the name of its own cluster through which it reaches this server.
+    pub authority: Option<String>,
+    /// The client has no resources yet, see [`Request::begins_anew`](crate::Request::begins_anew). This is never so on a
+    /// stream of a type that clients only ask for by name: such streams begin at any time.
     pub fresh: bool,
 }
 

@@ -89,7 +89,8 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let first =
             first.await.map_err(|_| Status::deadline_exceeded("the stream's first request is missing"))?;
         let Some(mut first) = first? else { return Ok(None) };
-        self.hello.fresh = first.request.begins_anew();
+        let lists = self.only.is_none_or(T::legacy_wildcard);
+        self.hello.fresh = lists && first.request.begins_anew();
         self.hello.node = first.request.node.take().unwrap_or_default();
         let Hello { stream: id, node, peer, variant, .. } = self.hello.clone();
         let source = self.source;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request};
+use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request, Streams};
 use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_envoy::Envoy;
@@ -87,6 +87,7 @@ impl Rig {
         let request = Request {
             plan: &Plan::try_from(self.plan.clone())?,
             families: Families::V4,
+            streams: &Streams::Aggregated,
             denied: &BTreeSet::new(),
             running: &BTreeSet::new(),
             defaults: Defaults::default(),

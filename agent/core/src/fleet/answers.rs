@@ -64,9 +64,9 @@ impl<T: ProxyModel> Answers<T> {
     }
 
     /// Returns whether the proxy still has a resource of the Plan whose resource names start with `start`.
-    /// Assignments are not checked: they are removed together with their clusters.
+    /// Types that it asks for by name, such as assignments, are not checked: what refers to them is.
     pub fn has_any(&self, start: &str) -> bool {
-        let types = T::ALL.iter().filter(|ty| **ty != T::ASSIGNMENT);
+        let types = T::ALL.iter().filter(|ty| ty.legacy_wildcard());
         types.copied().any(|ty| {
             let mut from = self.accepted.range((ty, Name::from(start))..);
             from.next().is_some_and(|((of, name), _)| *of == ty && name.starts_with(start))

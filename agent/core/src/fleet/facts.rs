@@ -7,6 +7,7 @@ use portreeve_api::model::{Listener, Namespaces, NodeProxy, Plan, Protocol, Sele
 use portreeve_api::pod::{self, Pod};
 use portreeve_xds::Name;
 
+use super::Announced;
 use crate::claims::{Port, Transport, Wish};
 use crate::translate::bind::Bind;
 use crate::translate::{Families, ProxyKind, lacks};
@@ -22,8 +23,8 @@ pub struct Facts {
     pub title: String,
     /// The name that its pod's annotation or its NodeProxy sets. Plans may choose proxies by name.
     pub set_name: Option<String>,
-    /// The `node.id` that it announced; empty if it announced none. It is the proxy's name if none is set.
-    pub announced: String,
+    /// What it said of itself. Its `node.id` is the proxy's name if none is set.
+    pub announced: Announced,
     /// Labels that selectors are matched against.
     pub labels: BTreeMap<String, String>,
     /// The network namespace: "host" or a pod's uid.
@@ -54,14 +55,14 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 // === impl Facts ===
 
 impl Facts {
-    /// Returns the facts of a pod's proxy, which announced this `node.id`; empty if it announced none.
-    pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families, announced: &str) -> Self {
+    /// Returns the facts of a pod's proxy, which announced this.
+    pub fn of_pod(kind: ProxyKind, pod: &Pod, host: Families, announced: Announced) -> Self {
         Self {
             kind,
             name: format!("{}/{}", pod.namespace, pod.name),
             title: format!("pod/{}/{}", pod.namespace, pod.name),
             set_name: pod.extra.get(&pod::annotation_attribute(pod::PROXY_NAME_ANNOTATION)).cloned(),
-            announced: announced.to_owned(),
+            announced,
             labels: pod.labels.clone(),
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
             families: if pod.host_network { host } else { families(&pod.ips) },
@@ -81,7 +82,7 @@ impl Facts {
             name: name.to_owned(),
             title: format!("nodeproxy/{name}"),
             set_name: proxy.proxy_name.clone(),
-            announced: String::new(),
+            announced: Announced::default(),
             labels: proxy.labels.clone(),
             netns: "host".into(),
             families: host,
@@ -107,7 +108,7 @@ impl Facts {
 
     /// Returns the name by which Plans may choose the proxy; `None` if it has none.
     pub fn proxy_name(&self) -> Option<&str> {
-        self.set_name.as_deref().or(Some(&*self.announced)).filter(|name| !name.is_empty())
+        self.set_name.as_deref().or(Some(&*self.announced.node_id)).filter(|name| !name.is_empty())
     }
 
     fn allows(&self, plan: &Plan, workload: &Workload) -> bool {

@@ -13,6 +13,7 @@ use portreeve_api::refs::ProxyId;
 use portreeve_xds::Name;
 
 mod accepted;
+mod announced;
 mod answers;
 mod backing;
 mod contribution;
@@ -33,6 +34,7 @@ mod surroundings;
 mod test_model;
 
 pub use accepted::{Accepted, Kept};
+pub use announced::Announced;
 pub use answers::{Answers, Refusal, Tally};
 pub use contribution::{Contribution, Findings};
 pub use facts::{Allowed, Facts};
@@ -56,8 +58,8 @@ pub struct Fleet<T> {
     unsaved: BTreeSet<(ProxyId, Name)>,
     /// Facts of the proxies that pods without a proxy of this kind would have, by pod uid.
     bare: HashMap<Name, Facts>,
-    /// The proxy of each open stream, and the `node.id` that the stream announced. Older streams come first.
-    streams: BTreeMap<u64, (ProxyId, String)>,
+    /// The proxy of each open stream, and what the stream announced. Older streams come first.
+    streams: BTreeMap<u64, (ProxyId, Announced)>,
     answers: BTreeMap<ProxyId, Answers<T>>,
     /// Until when disconnected proxies count as running what they accepted.
     presumed: BTreeMap<ProxyId, Instant>,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use portreeve_api::refs::{ProxyId, ResourceName};
 use portreeve_xds::{Name, Version};
 
+use super::Announced;
 use super::Fleet;
 use super::answers::{Refusal, Tally};
 use super::ledger::Ledger;
@@ -34,8 +35,8 @@ pub trait Presence {
     /// Returns the number of streams that a proxy has open.
     fn streams(&self, id: &ProxyId) -> usize;
 
-    /// Returns the `node.id` that a proxy's oldest open stream announced; `None` if no stream is open.
-    fn announced(&self, id: &ProxyId) -> Option<&str>;
+    /// Returns what a proxy's oldest open stream announced; `None` if no stream is open.
+    fn announced(&self, id: &ProxyId) -> Option<&Announced>;
 
     /// Returns counts for every proxy that answered or counts as present.
     fn counts(&self) -> Vec<Counts>;
@@ -58,8 +59,8 @@ impl<T: ProxyModel> Presence for Fleet<T> {
         self.answers.get(id).map_or(0, |answers| answers.streams)
     }
 
-    fn announced(&self, id: &ProxyId) -> Option<&str> {
-        self.streams.values().find(|(proxy, _)| proxy == id).map(|(_, announced)| &**announced)
+    fn announced(&self, id: &ProxyId) -> Option<&Announced> {
+        self.streams.values().find(|(proxy, _)| proxy == id).map(|(_, announced)| announced)
     }
 
     fn counts(&self) -> Vec<Counts> {
@@ -106,8 +107,8 @@ impl<T: ProxyModel> Fleet<T> {
 
     /// Records a new stream. Earlier rejections are restored, because the proxy does not repeat them: on the
     /// new stream it is sent the accepted versions.
-    pub fn welcome(&mut self, stream: u64, id: &ProxyId, announced: &str) {
-        self.streams.insert(stream, (id.clone(), announced.to_owned()));
+    pub fn welcome(&mut self, stream: u64, id: &ProxyId, announced: Announced) {
+        self.streams.insert(stream, (id.clone(), announced));
         self.tally.streams += 1;
         let refusals = self.ledgers.get(id).into_iter().flat_map(Ledger::refusals);
         let answers = self.answers.entry(id.clone()).or_default();
@@ -172,20 +173,20 @@ mod tests {
     use portreeve_api::refs::ProxyId;
     use portreeve_xds::{Name, Version};
 
-    use super::{Fleet, ON_ITS_WAY, Presence};
+    use super::{Announced, Fleet, ON_ITS_WAY, Presence};
     use crate::fleet::test_model::TestType;
 
     #[test]
     fn proxy_without_a_stream_is_taken_for_a_moment_to_run_what_it_accepted() {
         let (mut fleet, id, now) = (Fleet::default(), ProxyId::Node("gw".into()), Instant::now());
         let listener = (TestType::Listener, Name::from("A/ns/call/l"));
-        fleet.welcome(1, &id, "");
+        fleet.welcome(1, &id, Announced::default());
         fleet.acked(&id, TestType::Listener, &[(listener.1.clone(), Version(7))], &[]);
         let runs = |fleet: &Fleet<_>, version| {
             fleet.answers.get(&id).is_some_and(|a| a.is_there() && a.runs(&listener, Version(version)))
         };
         assert!(runs(&fleet, 7) && !runs(&fleet, 8));
-        fleet.welcome(2, &id, "");
+        fleet.welcome(2, &id, Announced::default());
         assert!(fleet.part(2, now).is_none(), "it has another");
         let waited = fleet.part(1, now);
         assert!(waited.is_some_and(|plans| plans.contains("A/ns/call")));
@@ -201,7 +202,7 @@ mod tests {
         let (mut fleet, id, now) = (Fleet::default(), ProxyId::Node("gw".into()), Instant::now());
         let listener = (TestType::Listener, Name::from("A/ns/call/l"));
         fleet.presume(id.clone(), BTreeMap::from([(listener.clone(), Version(7))]), now);
-        fleet.welcome(1, &id, "");
+        fleet.welcome(1, &id, Announced::default());
         fleet.acked(&id, TestType::Listener, &[(listener.1.clone(), Version(8))], &[]);
         fleet.presume_no_more(now + ON_ITS_WAY);
         assert!(fleet.answers[&id].is_there() && !fleet.answers[&id].runs(&listener, Version(7)));

@@ -115,6 +115,7 @@ impl<T: ProxyModel> Fleet<T> {
         let request = Request {
             plan,
             families: facts.families,
+            streams: &facts.announced.streams,
             denied: &names,
             running: &self.running(part),
             defaults: around.defaults,

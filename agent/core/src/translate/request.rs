@@ -9,6 +9,7 @@ use portreeve_api::refs::ResourceName;
 use portreeve_xds::Name;
 
 use super::bind::Families;
+use super::streams::Streams;
 
 /// A Plan to translate for one proxy.
 pub struct Request<'a> {
@@ -16,6 +17,8 @@ pub struct Request<'a> {
     pub plan: &'a Plan,
     /// Address families of the proxy's network namespace.
     pub families: Families,
+    /// How the proxy subscribes.
+    pub streams: &'a Streams,
     /// Names of the Plan's listeners that lost their port.
     pub denied: &'a BTreeSet<String>,
     /// Names of the Plan's listeners of which the proxy accepted a version. If such a listener can't be

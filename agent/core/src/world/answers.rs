@@ -8,14 +8,14 @@ use portreeve_xds::{Event, Name, Version};
 
 use super::World;
 use crate::claims::Owner;
-use crate::fleet::Tally;
+use crate::fleet::{Announced, Tally};
 use crate::translate::ProxyModel;
 
 // === impl World ===
 
 impl World {
-    /// Records a new stream of a proxy, which announces this `node.id`. A later stream has a higher number.
-    pub fn welcome<T: ProxyModel>(&mut self, stream: u64, id: &ProxyId, announced: &str) {
+    /// Records a new stream of a proxy, which announces this. A later stream has a higher number.
+    pub fn welcome<T: ProxyModel>(&mut self, stream: u64, id: &ProxyId, announced: Announced) {
         let Some(fleet) = self.fleets.typed_mut::<T>() else { return };
         fleet.welcome(stream, id, announced);
         let facts = fleet.proxies().get(id).map(|proxy| proxy.facts.clone());

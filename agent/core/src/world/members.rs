@@ -7,11 +7,8 @@ use portreeve_xds::{Name, View};
 
 use super::World;
 use crate::claims::Owner;
-use crate::fleet::Facts;
+use crate::fleet::{Announced, Facts};
 use crate::translate::{ProxyKind, ProxyModel};
-
-/// Maximum length of the `node.id` by which Plans can choose a proxy, in bytes. No object names a longer one.
-const MAX_ANNOUNCED: usize = 253;
 
 // === impl World ===
 
@@ -21,9 +18,8 @@ impl World {
         self.fleets.all().map(|fleet| fleet.kind()).collect()
     }
 
-    /// Returns the view of a connecting proxy, which announces this `node.id`; `None` if it is not a proxy of
-    /// this node.
-    pub fn open<T: ProxyModel>(&mut self, id: &ProxyId, announced: &str) -> Option<Arc<View<T>>> {
+    /// Returns the view of a connecting proxy, which announces this; `None` if it is not a proxy of this node.
+    pub fn open<T: ProxyModel>(&mut self, id: &ProxyId, announced: &Announced) -> Option<Arc<View<T>>> {
         if let ProxyId::Pod(uid) = id {
             let facts = self.facts_of_connecting(T::KIND, uid, announced)?;
             self.set_bare(T::KIND, uid, None);
@@ -34,13 +30,12 @@ impl World {
     }
 
     /// Returns the facts of a connecting pod's proxy. While a stream of another process of this proxy is open,
-    /// the name that this process announced stays.
-    fn facts_of_connecting(&self, kind: ProxyKind, uid: &Name, announced: &str) -> Option<Facts> {
+    /// what that process announced stays.
+    fn facts_of_connecting(&self, kind: ProxyKind, uid: &Name, announced: &Announced) -> Option<Facts> {
         let id = ProxyId::Pod(uid.clone());
         let before = self.fleets.of(kind)?.announced(&id);
         let announced = before.unwrap_or(announced);
-        let announced = if announced.len() > MAX_ANNOUNCED { "" } else { announced };
-        Some(Facts::of_pod(kind, self.pods.get(uid)?, self.host_families, announced))
+        Some(Facts::of_pod(kind, self.pods.get(uid)?, self.host_families, announced.clone()))
     }
 
     /// Names a pod's proxy by its oldest stream, after another stream ended.
@@ -54,15 +49,15 @@ impl World {
     }
 
     fn note_announced(&mut self, uid: &Name, facts: &Facts) {
-        match facts.announced.is_empty() {
+        match facts.announced.node_id.is_empty() {
             true => self.announced.remove(uid),
-            false => self.announced.insert(uid.clone(), facts.announced.clone()),
+            false => self.announced.insert(uid.clone(), facts.announced.node_id.clone()),
         };
     }
 
     /// Returns whether the view of a connecting proxy is complete. After a restart of the agent, a host name
     /// without an answer holds back a Plan that the proxy may already run.
-    pub fn settled(&self, kind: ProxyKind, id: &ProxyId, announced: &str) -> bool {
+    pub fn settled(&self, kind: ProxyKind, id: &ProxyId, announced: &Announced) -> bool {
         let facts = match id {
             ProxyId::Pod(uid) => self.facts_of_connecting(kind, uid, announced),
             ProxyId::Node(_) => self.fleets.of(kind).and_then(|fleet| fleet.facts(id)).cloned(),

@@ -28,8 +28,7 @@ impl World {
         for kind in self.kinds() {
             let known = self.fleets.of(kind).and_then(|fleet| fleet.facts(&id));
             let announced = known.map(|facts| facts.announced.clone());
-            let facts =
-                Facts::of_pod(kind, &pod, self.host_families, announced.as_deref().unwrap_or_default());
+            let facts = Facts::of_pod(kind, &pod, self.host_families, announced.clone().unwrap_or_default());
             match announced {
                 Some(_) => self.put_proxy(id.clone(), facts),
                 // A gateway pod's proxy gets its NodeProxy's configuration instead.

@@ -23,13 +23,30 @@ fn mk_egress() -> plan::Plan {
     plan
 }
 
+/// The ingress with HTTP and mutual TLS.
+pub(super) fn mk_http_ingress() -> plan::Plan {
+    let mut plan = mk_ingress();
+    plan.listeners[0].tls = Some(Tls { alpn: vec!["h2".into(), "http/1.1".into()], ..mk_tls() });
+    (plan.listeners[0].http, plan.clusters[0].http) = (true, true);
+    plan
+}
+
+/// The egress with HTTP and mutual TLS.
+pub(super) fn mk_http_egress() -> plan::Plan {
+    let mut plan = mk_egress();
+    (plan.listeners[0].http, plan.clusters[0].http) = (true, true);
+    let (alpn, peer_names) = (vec!["h2".into()], vec!["web.ns".into(), "10.0.0.1".into()]);
+    plan.clusters[0].tls = Some(Tls { alpn, peer_names, server_name: "web.ns".into(), ..mk_tls() });
+    plan
+}
+
 fn mk_tls() -> Tls {
     let (certificate, authority) = ("ns/web/tls.crt".into(), "ns/clients/ca.crt".into());
     Tls { certificate, authority, require_peer_certificate: true, ..Default::default() }
 }
 
 /// The group of the tests with one pod, and two secrets.
-fn mk_known() -> Fixture {
+pub(super) fn mk_known() -> Fixture {
     let pair = Secret {
         certificate_chain: "CHAIN".into(),
         private_key: "KEY".into(),
@@ -76,19 +93,12 @@ fn ingress_that_admits_subjects() {
 
 #[test]
 fn ingress_of_http() {
-    let mut plan = mk_ingress();
-    plan.listeners[0].tls = Some(Tls { alpn: vec!["h2".into(), "http/1.1".into()], ..mk_tls() });
-    (plan.listeners[0].http, plan.clusters[0].http) = (true, true);
-    assert_golden("ingress_http", &run(&plan, Families::V4, &mk_known()));
+    assert_golden("ingress_http", &run(&mk_http_ingress(), Families::V4, &mk_known()));
 }
 
 #[test]
 fn egress_of_http_with_mutual_tls() {
-    let mut plan = mk_egress();
-    (plan.listeners[0].http, plan.clusters[0].http) = (true, true);
-    let (alpn, peer_names) = (vec!["h2".into()], vec!["web.ns".into(), "10.0.0.1".into()]);
-    plan.clusters[0].tls = Some(Tls { alpn, peer_names, server_name: "web.ns".into(), ..mk_tls() });
-    assert_golden("egress_http_tls", &run(&plan, Families::Dual, &mk_known()));
+    assert_golden("egress_http_tls", &run(&mk_http_egress(), Families::Dual, &mk_known()));
 }
 
 #[test]

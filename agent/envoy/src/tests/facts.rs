@@ -50,6 +50,7 @@ fn nothing_is_said_while_a_group_or_a_name_is_unknown() {
         let request = Request {
             plan: &read(&plan),
             families: Families::V4,
+            streams: &Streams::Aggregated,
             denied: &BTreeSet::new(),
             running: &BTreeSet::new(),
             defaults: Defaults::default(),
@@ -67,6 +68,7 @@ fn denied_listener_takes_its_cluster_along_unless_another_uses_it() {
         let request = Request {
             plan: &read(plan),
             families: Families::V4,
+            streams: &Streams::Aggregated,
             denied: &denied,
             running: &BTreeSet::new(),
             defaults: Defaults::default(),

@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use crate::Envoy;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
-use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request, Translation};
+use portreeve_agent_core::translate::{Defaults, Families, Lookup, Request, Streams, Translation};
 use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_api::plan::balancer::Policy;
@@ -22,6 +22,7 @@ mod checks;
 mod dump;
 mod facts;
 mod golden;
+mod streams;
 mod support;
 
 /// Groups and host names of the tests.
@@ -161,6 +162,7 @@ fn try_run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Option<Tr
     let request = Request {
         plan: &read(plan),
         families,
+        streams: &Streams::Aggregated,
         denied: &BTreeSet::new(),
         running: &BTreeSet::new(),
         defaults: Defaults::default(),

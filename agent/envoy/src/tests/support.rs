@@ -197,6 +197,7 @@ fn cluster_of_a_refused_listener_is_sent_only_where_the_proxy_runs_it() {
         let request = Request {
             plan: &read(&plan),
             families: Families::V4,
+            streams: &Streams::Aggregated,
             denied: &BTreeSet::new(),
             running: &running.iter().map(ToString::to_string).collect(),
             defaults: Defaults::default(),

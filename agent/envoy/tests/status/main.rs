@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use portreeve_agent_core::fleet::Announced;
 use portreeve_agent_core::status::node_report::{Facts, Pace, said};
 use portreeve_agent_core::status::supervised::{Status, Wanted};
 use portreeve_agent_core::status::*;
@@ -152,14 +153,14 @@ impl Rig {
     }
 
     fn connect(&mut self, id: &ProxyId) {
-        self.world.open::<Envoy>(id, "").unwrap();
+        self.world.open::<Envoy>(id, &Announced::default()).unwrap();
         self.streams += 1;
-        self.world.welcome::<Envoy>(self.streams, id, "");
+        self.world.welcome::<Envoy>(self.streams, id, Announced::default());
     }
 
     /// Lets the proxy accept all resources of these types.
     fn accept(&mut self, id: &ProxyId, types: &[Envoy]) {
-        let view = self.world.open::<Envoy>(id, "").unwrap();
+        let view = self.world.open::<Envoy>(id, &Announced::default()).unwrap();
         for ty in types {
             let resources: Vec<_> =
                 view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
@@ -176,7 +177,7 @@ impl Rig {
     }
 
     fn refuse(&mut self, id: &ProxyId, name: &str, text: &str) {
-        let view = self.world.open::<Envoy>(id, "").unwrap();
+        let view = self.world.open::<Envoy>(id, &Announced::default()).unwrap();
         let version = view.snapshot(|s| s.get(Envoy::Listener, name).unwrap().version());
         let (names, versions, detail) = (vec![name.into()], vec![version], text.to_owned());
         let ty = Envoy::Listener;

@@ -19,7 +19,7 @@ fn report_tells_start_back_off_usage_and_versions_of_a_proxy() {
     });
     assert_eq!((second(proxy.started), proxy.backoff_until), (Some(1_700_000_000), None));
     assert_eq!((proxy.rss_bytes, proxy.cpu_seconds), (Some(70 << 20), Some(12)));
-    let served = rig.world.open(&gateway("gw"), "").unwrap();
+    let served = rig.world.open(&gateway("gw"), &Announced::default()).unwrap();
     for ty in [Envoy::Cluster, Envoy::Endpoint, Envoy::Listener] {
         let version = served.snapshot(|snap| {
             Version::of_set(snap.iter(ty).map(|(name, one)| (name, one.version()))).to_string()

@@ -89,5 +89,5 @@ fn node_proxy_of_a_kind_that_the_agent_does_not_run_is_told() {
     let status = statuses.values().next().unwrap();
     assert_eq!((status.wanted, status.nacked), (1, 1));
     assert!(status.refusal.starts_with("the agent runs Envoys only: update the agent"), "{}", status.refusal);
-    assert!(rig.world.open::<Envoy>(&gateway("gw"), "").is_none());
+    assert!(rig.world.open::<Envoy>(&gateway("gw"), &Announced::default()).is_none());
 }

@@ -80,8 +80,8 @@ impl ProxyModel for Toy {
 fn both() -> Rig {
     let mut rig = Rig { world: World::new(registry::fleets().with::<Toy>(), Families::V4) };
     rig.world.apply_pod(Pod { host_network: true, ..mk_pod("p", "gw") });
-    rig.world.open::<Envoy>(&pod_id("p"), "").unwrap();
-    rig.world.open::<Toy>(&pod_id("p"), "").unwrap();
+    rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
+    rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
     rig
 }
 
@@ -92,14 +92,14 @@ fn for_toys(mut plan: plan::Plan) -> plan::Plan {
 }
 
 fn toys_listeners(rig: &mut Rig) -> Vec<String> {
-    let view = rig.world.open::<Toy>(&pod_id("p"), "").unwrap();
+    let view = rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
     view.snapshot(|s| {
         s.iter(Toy::Listener).map(|(_, one)| String::from_utf8_lossy(one.body()).into()).collect()
     })
 }
 
 fn toy_accepts_all(rig: &mut Rig) {
-    let view = rig.world.open::<Toy>(&pod_id("p"), "").unwrap();
+    let view = rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
     for ty in Toy::ALL {
         let all: Vec<_> =
             view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
@@ -142,7 +142,7 @@ fn what_two_kinds_accepted_of_one_plan_is_kept_apart() {
     let plan = mk_plan("call", 1, 2000, ip("10.0.0.9"));
     rig.put_plan(&plan);
     rig.world.take_unsaved();
-    let view = rig.world.open::<Envoy>(&pod_id("p"), "").unwrap();
+    let view = rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
     let all: Vec<_> =
         view.snapshot(|s| s.iter(Envoy::Listener).map(|(name, r)| (name.clone(), r.version())).collect());
     rig.world.accepted(&pod_id("p"), Envoy::Listener, &all);
@@ -182,7 +182,7 @@ fn bare_pods_are_counted_for_each_kind() {
     let fleets = Fleets::default().with::<Envoy>().with::<Toy>();
     let mut rig = Rig { world: World::new(fleets, Families::V4) };
     rig.world.apply_pod(mk_pod("p", "gw"));
-    rig.world.open::<Toy>(&pod_id("p"), "").unwrap();
+    rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
     let bare = |plan: &plan::Plan| {
         let plan = Plan::try_from(plan.clone()).unwrap();
         rig.world.fleets().all().map(|fleet| fleet.bare(&plan)).sum::<usize>()
@@ -199,9 +199,9 @@ fn node_proxy_that_becomes_another_kind_leaves_its_fleet() {
     assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
     let settings = Some(plan::node_proxy::Settings::L7mp(plan::L7mpSettings::default()));
     rig.put(PlanType::NodeProxy, "gw", &plan::NodeProxy { settings, ..mk_node_proxy("gw") });
-    assert!(rig.world.open::<Envoy>(&gateway(), "").is_none());
-    assert!(rig.world.open::<Toy>(&gateway(), "").is_some());
+    assert!(rig.world.open::<Envoy>(&gateway(), &Announced::default()).is_none());
+    assert!(rig.world.open::<Toy>(&gateway(), &Announced::default()).is_some());
     rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
-    assert!(rig.world.open::<Toy>(&gateway(), "").is_none());
+    assert!(rig.world.open::<Toy>(&gateway(), &Announced::default()).is_none());
     assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
 }

@@ -102,24 +102,27 @@ fn proxy_is_not_settled_before_every_name_of_its_plans_had_an_answer_and_others_
     rig.world.apply_pod(mk_pod("p", "other"));
     assert!(
         rig.world.complete()
-            && !rig.world.settled(ProxyKind::Envoy, &gateway(), "")
-            && rig.world.settled(ProxyKind::Envoy, &pod_id("p"), "")
+            && !rig.world.settled(ProxyKind::Envoy, &gateway(), &Announced::default())
+            && rig.world.settled(ProxyKind::Envoy, &pod_id("p"), &Announced::default())
     );
     rig.world.apply_pod(mk_pod("p", "gw"));
-    assert!(!rig.world.settled(ProxyKind::Envoy, &pod_id("p"), ""), "it takes the Plan by now");
+    assert!(
+        !rig.world.settled(ProxyKind::Envoy, &pod_id("p"), &Announced::default()),
+        "it takes the Plan by now"
+    );
     rig.world.set_host(&host(), Vec::new());
     assert!(
-        rig.world.settled(ProxyKind::Envoy, &gateway(), "")
-            && rig.world.settled(ProxyKind::Envoy, &pod_id("p"), "")
+        rig.world.settled(ProxyKind::Envoy, &gateway(), &Announced::default())
+            && rig.world.settled(ProxyKind::Envoy, &pod_id("p"), &Announced::default())
     );
 }
 
 #[test]
 fn name_that_comes_once_the_hub_has_said_everything_holds_nobody_back() {
     let mut rig = told_of(&[]);
-    assert!(rig.world.settled(ProxyKind::Envoy, &gateway(), ""));
+    assert!(rig.world.settled(ProxyKind::Envoy, &gateway(), &Announced::default()));
     rig.put_plan(&named());
-    assert!(rig.world.settled(ProxyKind::Envoy, &gateway(), ""));
+    assert!(rig.world.settled(ProxyKind::Envoy, &gateway(), &Announced::default()));
 }
 
 #[test]

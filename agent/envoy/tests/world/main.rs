@@ -9,8 +9,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use portreeve_agent_core::claims::Owner;
 use portreeve_agent_core::claims::strangers::{Stranger, Strangers};
-use portreeve_agent_core::fleet::{Accepted, Contribution, Facts, Kept, Proxy};
-use portreeve_agent_core::translate::{Defaults, Families, ProxyKind};
+use portreeve_agent_core::fleet::{Accepted, Announced, Contribution, Facts, Kept, Proxy};
+use portreeve_agent_core::translate::{Defaults, Families, ProxyKind, Streams};
 use portreeve_agent_core::world::{Effects, Host, ProxyId, Sent, World};
 use portreeve_api::model::Plan;
 use portreeve_api::plan::endpoint_source::From;
@@ -34,6 +34,7 @@ mod refused;
 mod restore;
 mod secrets;
 mod strangers;
+mod streams;
 mod unread;
 mod unreadable;
 

@@ -27,7 +27,8 @@ fn mk_rig() -> Rig {
 
 /// A process of the pod `p` connects with a stream of this number and announces this name.
 fn connect(rig: &mut Rig, stream: u64, announced: &str) {
-    rig.world.open::<Envoy>(&pod_id("p"), announced).unwrap();
+    let announced = Announced::new(announced, Streams::Aggregated);
+    rig.world.open::<Envoy>(&pod_id("p"), &announced).unwrap();
     rig.world.welcome::<Envoy>(stream, &pod_id("p"), announced);
 }
 
@@ -85,8 +86,9 @@ fn node_proxy_gets_the_plans_of_the_name_that_its_object_sets() {
     let mut rig = mk_rig();
     let named = plan::NodeProxy { proxy_name: "alice".into(), ..mk_node_proxy("gw") };
     rig.put(PlanType::NodeProxy, "gw", &named);
-    rig.world.open::<Envoy>(&gateway(), "bob").unwrap();
-    rig.world.welcome::<Envoy>(1, &gateway(), "bob");
+    let bob = Announced::new("bob", Streams::Aggregated);
+    rig.world.open::<Envoy>(&gateway(), &bob).unwrap();
+    rig.world.welcome::<Envoy>(1, &gateway(), bob);
     assert_eq!(rig.listeners(&gateway()), ["A/ns/alice/l"]);
     let closed = plan::NodeProxy { all_namespaces: false, allowed_namespaces: vec!["other".into()], ..named };
     rig.put(PlanType::NodeProxy, "gw", &closed);

@@ -219,8 +219,17 @@ fn pods_addresses_decide_what_its_listeners_bind() {
     ];
     for (ips, expected) in cases {
         let pod = Pod { ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(), ..mk_pod("p", "gw") };
-        assert_eq!(Facts::of_pod(ProxyKind::Envoy, &pod, Families::V4, "").families, expected, "{ips:?}");
-        let on_host = Facts::of_pod(ProxyKind::Envoy, &Pod { host_network: true, ..pod }, Families::Dual, "");
+        assert_eq!(
+            Facts::of_pod(ProxyKind::Envoy, &pod, Families::V4, Announced::default()).families,
+            expected,
+            "{ips:?}"
+        );
+        let on_host = Facts::of_pod(
+            ProxyKind::Envoy,
+            &Pod { host_network: true, ..pod },
+            Families::Dual,
+            Announced::default(),
+        );
         assert_eq!((on_host.families, &*on_host.netns), (Families::Dual, "host"));
     }
 }

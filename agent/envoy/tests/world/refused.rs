@@ -133,6 +133,7 @@ fn agent_that_starts_again_keeps_the_running_version_and_gives_it_up_once_it_kno
             let request = portreeve_agent_core::translate::Request {
                 plan: &Plan::try_from(plan.clone()).unwrap(),
                 families: Families::V4,
+                streams: &Streams::Aggregated,
                 denied: &BTreeSet::new(),
                 running: &BTreeSet::new(),
                 defaults: Defaults::default(),

@@ -89,7 +89,7 @@ fn world_that_was_complete_is_complete_and_serves_at_once() {
     let (mut again, _) = reborn(&mut rig, &[call(2000)]);
     assert!(
         again.world.complete()
-            && again.world.settled(ProxyKind::Envoy, &gateway(), "")
+            && again.world.settled(ProxyKind::Envoy, &gateway(), &Announced::default())
             && !again.world.heard_node_proxies()
     );
     assert_eq!(again.listeners(&gateway()), ["A/ns/call/l"]);
@@ -217,7 +217,7 @@ fn edit_that_is_taken_back_ends_the_refusal_though_nothing_is_sent() {
     );
     rig.world.restarted::<Envoy>(&gateway());
     assert!(rig.is_refused(), "a new process gets the good one");
-    rig.world.welcome::<Envoy>(1, &gateway(), "");
+    rig.world.welcome::<Envoy>(1, &gateway(), Announced::default());
     let key = (LISTENER.0, Name::from(LISTENER.1));
     let told = |rig: &Rig| rig.world.fleet().unwrap().answers()[&gateway()].refused.get(&key).cloned();
     assert_eq!(told(&rig), Some(Refusal { version: refused, text: "no good".into() }));
