@@ -21,6 +21,7 @@ pub mod envoy;
 pub mod exporter;
 pub mod family;
 pub mod greeter;
+pub mod grpc;
 pub mod guard;
 pub mod half_open;
 pub mod hand_over;

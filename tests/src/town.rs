@@ -23,6 +23,7 @@ use crate::process::Process;
 use crate::{under_test, wait};
 
 mod agents;
+mod former;
 mod node;
 mod pods;
 pub mod trust;

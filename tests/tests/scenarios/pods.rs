@@ -64,7 +64,7 @@ async fn envoy_is_the_pod_whose_uid_it_says_where_claims_count() -> Result<()> {
     listeners(&c.admin, &["for-b"], BOUND).await
 }
 
-/// An Envoy with the old bootstrap: separate streams for clusters and listeners.
+/// An Envoy with separate streams for clusters and listeners, and no aggregated one.
 fn envoy(town: &Town, worker: &Worker, variant: &str) -> Result<Process> {
     let bootstrap = Bootstrap {
         node_id: worker.uid.clone(),
@@ -76,9 +76,9 @@ fn envoy(town: &Town, worker: &Worker, variant: &str) -> Result<Process> {
     };
     let mut rendered = bootstrap.render()?;
     let resources = &mut rendered["dynamic_resources"];
-    resources["ads_config"]["api_type"] = variant.into();
-    let source =
-        serde_json::json!({"resource_api_version": "V3", "api_config_source": resources["ads_config"]});
+    let mut server = resources["ads_config"].take();
+    server["api_type"] = variant.into();
+    let source = serde_json::json!({"resource_api_version": "V3", "api_config_source": server});
     resources["cds_config"] = source.clone();
     resources["lds_config"] = source;
     let path = town.dir().join(format!("{}.json", worker.name));

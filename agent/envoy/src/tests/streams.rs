@@ -34,7 +34,7 @@ fn translated(plan: &plan::Plan, streams: &Streams) -> Translation<Envoy> {
 }
 
 fn bodies(done: &Translation<Envoy>, ty: Envoy) -> Vec<&[u8]> {
-    done.outputs.iter().filter(|(of, _)| *of == ty).map(|(_, resource)| &resource.body()[..]).collect()
+    done.outputs.iter().filter(|(of, _)| *of == ty).map(|(_, resource)| resource.body()).collect()
 }
 
 #[test]
