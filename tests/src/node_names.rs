@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 
 use crate::greeter::{Greeter, greeting};
@@ -63,7 +63,8 @@ pub fn answers(worker: &Worker, to: SocketAddr, name: &str) -> Result<()> {
 pub async fn member(town: &Town, (i, j): (u8, u8), cluster: &str) -> Result<Worker> {
     let mut worker = town.worker(i, j, "", false).await?;
     worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
-    town.start_sidecar_as(&mut worker, usize::from(i) - 1, cluster)?;
+    let node = town.nodes.iter().position(|node| node.number == i).context("no such node")?;
+    town.start_sidecar_as(&mut worker, node, cluster)?;
     Ok(worker)
 }
 

@@ -34,7 +34,21 @@ pub const ROWS: [Answer; 28] = [
         ),
     ]),
     // D3: several Kubernetes clusters as sources of endpoints.
-    Missing("several clusters", &[]),
+    Proven(&[
+        (
+            "hub/src/index/tests/sources.rs",
+            "one_cluster_name_in_two_sources_is_one_cluster_of_all_their_pods",
+        ),
+        ("hub/src/index/tests/sources.rs", "pods_of_sources_are_in_groups_of_clusters_only_and_on_no_node"),
+        ("hub/src/index/tests/sources.rs", "removed_source_takes_its_pods_along"),
+        (
+            "tests/tests/scenarios/sources.rs",
+            "pods_of_another_cluster_are_members_and_outlive_their_api_server_for_the_grace",
+        ),
+        ("tests/tests/scenarios/sources.rs", "sources_come_and_go_with_the_file_while_the_hub_runs"),
+        ("hub/src/sources/file.rs", "listener_source_in_another_cluster_is_refused_with_what_to_do"),
+        ("tests/tests/scenarios/two_clusters.rs", "traffic_flows_across_clusters_to_those_who_are_allowed"),
+    ]),
     // D4: proxies are chosen by node.id, many for one nodename.
     Proven(&[
         (
@@ -184,7 +198,26 @@ pub const ROWS: [Answer; 28] = [
         "two_hubs_serve_one_of_them_writes_and_the_other_takes_over",
     )]),
     // D19: the loss of one cluster.
-    Missing("several clusters", &[]),
+    Proven(&[
+        (
+            "hub/src/index/tests/sources.rs",
+            "lost_source_keeps_its_pods_for_the_grace_and_tells_the_objects_concerned",
+        ),
+        ("hub/src/index/tests/sources.rs", "source_that_is_back_replaces_its_pods_and_is_told_no_more"),
+        ("hub/src/index/tests/sources.rs", "source_that_was_never_read_concerns_every_cluster"),
+        (
+            "tests/tests/scenarios/sources.rs",
+            "pods_of_a_lost_cluster_are_withdrawn_after_the_grace_and_come_back_with_it",
+        ),
+        (
+            "tests/tests/scenarios/remote_pods.rs",
+            "traffic_reaches_a_pod_of_another_cluster_while_its_api_server_and_hub_and_agent_are_away",
+        ),
+        (
+            "tests/tests/scenarios/kill_campaign.rs",
+            "no_listener_certificate_or_connection_is_lost_whatever_is_killed_when",
+        ),
+    ]),
     // D20: health checks.
     Proven(&[
         (
@@ -220,9 +253,24 @@ pub const ROWS: [Answer; 28] = [
         ),
     ]),
     // D24: who may join a cluster.
-    Missing("a limit to namespaces", &[]),
+    Proven(&[
+        ("hub/src/pod_reader.rs", "only_pods_of_the_given_namespaces_join"),
+        (
+            "tests/tests/scenarios/sources.rs",
+            "pods_of_another_cluster_are_members_and_outlive_their_api_server_for_the_grace",
+        ),
+        ("tests/tests/scenarios/sources.rs", "sources_come_and_go_with_the_keys_of_a_secret"),
+    ]),
     // D25: sources file, ConfigMap and Secrets as they are.
-    Missing("several clusters", &[]),
+    Proven(&[
+        ("hub/src/sources/list.rs", "files_of_the_replaced_control_plane_are_read_as_they_are"),
+        (
+            "hub/src/sources/kubeconfig.rs",
+            "kubeconfig_of_the_original_script_uses_its_only_context_and_says_so",
+        ),
+        ("hub/src/sources/file.rs", "example_of_the_original_names_the_hubs_own_cluster_and_another"),
+        ("tests/tests/scenarios/sources.rs", "sources_come_and_go_with_the_keys_of_a_secret"),
+    ]),
     // D26: servers are verified.
     Proven(&[
         ("tests/tests/scenarios/tls_egress.rs", "client_and_server_verify_each_other_by_their_own_secrets"),
