@@ -1,5 +1,6 @@
-//! Kinds whose installed definition has no status subresource ([`Statusless`]). Another project may have installed it so.
-//! Their objects are served as usual; what their status would say is told as events.
+//! Objects whose status can't be written ([`Statusless`]): the installed definition of their kind, which may be another
+//! project's, has no status subresource, or the object breaks the definition's schema because it was stored under an older one.
+//! What their status would say is told as events.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -13,10 +14,19 @@ use portreeve_api::refs::ObjectRef;
 /// How often the definitions of such kinds are looked at again.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// The kinds without a status subresource.
+/// The kinds without a status subresource, and the objects whose status the API server refuses.
 #[derive(Default)]
 pub struct Statusless {
     kinds: BTreeMap<&'static Kind, Told>,
+    refused: HashMap<ObjectRef, Refused>,
+}
+
+/// An object whose status was refused.
+struct Refused {
+    /// The generation of the object. The status of another one is tried again.
+    generation: i64,
+    /// What was told of it.
+    conditions: Vec<Condition>,
 }
 
 /// What was told of a kind's objects.
@@ -74,14 +84,26 @@ impl Statusless {
         self.kinds.contains_key(kind)
     }
 
-    /// The conditions of an object that were told; `None`: its kind has statuses.
-    pub fn told(&self, object: &ObjectRef) -> Option<Vec<Condition>> {
+    /// The conditions of an object in this generation that were told; `None`: its status can be written, as far as is known.
+    pub fn told(&self, object: &ObjectRef, generation: i64) -> Option<Vec<Condition>> {
+        let refused = self.refused.get(object).filter(|refused| refused.generation == generation);
+        if let Some(refused) = refused {
+            return Some(refused.conditions.clone());
+        }
         let told = self.kinds.get(object.kind)?;
         Some(told.conditions.get(object).cloned().unwrap_or_default())
     }
 
+    /// The API server refused the status of an object in this generation, and these conditions were told instead.
+    pub fn refuse(&mut self, object: &ObjectRef, generation: i64, conditions: Vec<Condition>) {
+        self.refused.insert(object.clone(), Refused { generation, conditions });
+    }
+
     /// These conditions of an object were told.
     pub fn tell(&mut self, object: &ObjectRef, conditions: Vec<Condition>) {
+        if let Some(refused) = self.refused.get_mut(object) {
+            refused.conditions.clone_from(&conditions);
+        }
         if let Some(told) = self.kinds.get_mut(object.kind) {
             told.conditions.insert(object.clone(), conditions);
         }
@@ -89,6 +111,7 @@ impl Statusless {
 
     /// An object is gone.
     pub fn forget(&mut self, object: &ObjectRef) {
+        self.refused.remove(object);
         if let Some(told) = self.kinds.get_mut(object.kind) {
             told.conditions.remove(object);
         }
@@ -132,14 +155,24 @@ mod tests {
         let (mut kinds, start) = (Statusless::default(), Instant::now());
         let object = ObjectRef::namespaced(&KIND, "ns", "o");
         kinds.tell(&object, Vec::new());
-        assert_eq!((kinds.told(&object), kinds.take_due(start + LOOK)), (None, vec![]));
+        assert_eq!((kinds.told(&object, 1), kinds.take_due(start + LOOK)), (None, vec![]));
         kinds.add(&KIND, &(DEFINITION.resource)(), start);
         kinds.add(&KIND, &(DEFINITION.resource)(), start + LOOK);
-        assert_eq!(kinds.told(&object), Some(Vec::new()));
+        assert_eq!(kinds.told(&object, 1), Some(Vec::new()));
         assert_eq!(kinds.take_due(start + LOOK / 2), [] as [&Kind; 0]);
         assert_eq!(kinds.take_due(start + LOOK), [&KIND], "finding it again doesn't defer the look");
         assert_eq!(kinds.take_due(start + LOOK), [] as [&Kind; 0]);
         kinds.remove(&KIND);
-        assert!(!kinds.has(&KIND) && kinds.told(&object).is_none());
+        assert!(!kinds.has(&KIND) && kinds.told(&object, 1).is_none());
+    }
+
+    #[test]
+    fn status_that_was_refused_is_told_until_the_object_has_another_generation() {
+        let (mut kinds, object) = (Statusless::default(), ObjectRef::namespaced(&KIND, "ns", "o"));
+        kinds.refuse(&object, 3, Vec::new());
+        assert_eq!(kinds.told(&object, 3), Some(Vec::new()));
+        assert!(kinds.told(&object, 4).is_none() && !kinds.has(&KIND), "it may be mended");
+        kinds.forget(&object);
+        assert!(kinds.told(&object, 3).is_none());
     }
 }

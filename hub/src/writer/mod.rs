@@ -78,6 +78,8 @@ enum Outcome {
     Early,
     /// The kind has no status: the conditions were published as an event.
     Told(Vec<Condition>),
+    /// The API server refused the status of the object in this generation: the conditions were published as an event.
+    Refused { generation: i64, conditions: Vec<Condition>, why: String },
     /// The kind turned out to have no status.
     NoStatus(&'static Row),
 }
@@ -251,6 +253,17 @@ impl Writer {
                     self.statusless.tell(&key, conditions);
                     self.board.written(&key, status, now);
                 }
+                Ok(Outcome::Refused { generation, conditions, why }) => {
+                    tracing::warn!(
+                        namespace = &*key.namespace,
+                        name = &*key.name,
+                        error = why,
+                        "the stored object breaks its definition's schema, so its status can't be written: its conditions are \
+                         published as events"
+                    );
+                    self.statusless.refuse(&key, generation, conditions);
+                    self.board.written(&key, status, now);
+                }
                 Ok(Outcome::NoStatus(row)) => {
                     self.statusless.add(row.kind, &(row.resource)(), now);
                     self.board.failed(&key, now);
@@ -276,7 +289,7 @@ impl Writer {
         if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
             return Ok(Outcome::Passed);
         }
-        let told = self.statusless.told(key);
+        let told = self.statusless.told(key, verdict.generation);
         let before = told.clone().unwrap_or_else(|| object.conditions());
         if young && is_unheard(status) && is_programmed(&before, verdict.generation) {
             return Ok(Outcome::Early);
@@ -316,6 +329,11 @@ impl Writer {
                 }
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Passed),
+            Err(kube::Error::Api(status)) if status.code == 422 => {
+                events::publish_all(&self.client, &subject, &self.identity, &[], &after).await;
+                let (generation, why) = (verdict.generation, status.message);
+                Ok(Outcome::Refused { generation, conditions: after, why })
+            }
             Err(error) => Err(error),
         }
     }

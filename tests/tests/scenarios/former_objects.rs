@@ -5,9 +5,10 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::ApiResource;
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 use portreeve_api::d::egress_listener::EgressListener;
@@ -126,6 +127,18 @@ async fn accepted(town: &Town, (ingress, name, _): Stored) -> Option<String> {
     accepted["message"].as_str().map(str::to_owned)
 }
 
+/// Returns the note of the event that tells the conditions of an object.
+async fn told(town: &Town, (ingress, name, _): Stored) -> Option<String> {
+    let kind = resource(ingress).kind;
+    let events = Api::<Event>::namespaced(town.client.clone(), "default");
+    let all = events.list(&ListParams::default()).await.ok()?;
+    let of = |event: &Event| event.regarding.clone().unwrap_or_default();
+    let mut own = all
+        .into_iter()
+        .filter(|event| of(event).kind.as_ref() == Some(&kind) && of(event).name.as_deref() == Some(name));
+    own.find_map(|event| event.note.filter(|note| note.contains("spec")))
+}
+
 async fn member(town: &Town, j: u8, cluster: &str) -> Result<Worker> {
     let mut worker = town.worker(1, j, "", false).await?;
     worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
@@ -158,6 +171,19 @@ async fn objects_from_before_the_schema_are_served_beside_others_without_sense()
         let text = wait::eventually(&what, BOUND, || accepted(&town, object)).await?;
         println!("{}: {text}", object.1);
     }
+    for (object, field) in [(BAD[0], "spec.listenport"), (BAD[1], "spec.targetport"), (BAD[3], "spec.rbac")] {
+        let what = format!("an event of {}", object.1);
+        let note = wait::eventually(&what, BOUND, || told(&town, object)).await?;
+        ensure!(note.contains(field), "{}: {note}", object.1);
+    }
+    let log = town.hub.as_ref().context("a hub")?.log();
+    for (_, name, _) in BAD {
+        let tried = log
+            .lines()
+            .filter(|line| line.contains("can't be written") && line.contains(&format!("name=\"{name}\"")));
+        ensure!(tried.count() <= 1, "the status of {name} is tried again and again");
+    }
+    ensure!(!log.contains("can't write conditions, trying again"), "a status is tried again and again");
     let mine = alice.admin.listeners().await?;
     ensure!(mine.len() == 2, "flat and nested: {mine:?}");
     let listeners = bob.admin.listeners().await?;
