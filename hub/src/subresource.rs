@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResourceList, Condition};
 use kube::Client;
-use kube::core::ApiResource;
+use kube::core::{ApiResource, Status};
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 
@@ -43,6 +43,12 @@ struct Told {
 pub async fn has_status(client: &Client, resource: &ApiResource) -> kube::Result<bool> {
     let served = client.list_api_group_resources(&resource.api_version).await?;
     Ok(lists_status(&served, resource))
+}
+
+/// Whether the API server refuses a status because the stored object itself breaks its definition's schema: a rule (422), or a
+/// field's type, with which no status can be applied (500).
+pub fn is_refused(answer: &Status) -> bool {
+    answer.code == 422 || answer.message.starts_with("failed to create typed live object")
 }
 
 fn lists_status(served: &APIResourceList, resource: &ApiResource) -> bool {

@@ -329,7 +329,7 @@ impl Writer {
                 }
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Passed),
-            Err(kube::Error::Api(status)) if status.code == 422 => {
+            Err(kube::Error::Api(status)) if subresource::is_refused(&status) => {
                 events::publish_all(&self.client, &subject, &self.identity, &[], &after).await;
                 let (generation, why) = (verdict.generation, status.message);
                 Ok(Outcome::Refused { generation, conditions: after, why })
