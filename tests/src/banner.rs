@@ -1,21 +1,19 @@
-//! A TCP application that speaks first ([`Application`]) and its clients ([`Client`]): whoever is rejected before it must
-//! not even get its banner.
+//! Clients ([`Client`]) of an application that speaks first: whoever is rejected before it must not even get its banner.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::task::JoinSet;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::certs::{Authority, Signed};
+use crate::greeter::Greeter;
 use crate::netns::Netns;
 
 /// The application's first words.
@@ -25,12 +23,6 @@ pub const SERVER: &str = "web.example";
 
 /// Long, because the machine may be busy.
 const BOUND: Duration = Duration::from_secs(30);
-
-/// Greets every client, and repeats its lines. It ends on drop.
-pub struct Application {
-    accepted: Arc<AtomicUsize>,
-    _tasks: JoinSet<()>,
-}
 
 /// A connection that reached the application.
 pub struct Client {
@@ -44,45 +36,12 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-// === impl Application ===
-
-impl Application {
-    /// Starts the application at a loopback port inside `netns`.
-    ///
-    /// # Errors
-    /// Returns an error if the port is taken.
-    pub fn start(netns: &Netns, port: u16) -> Result<Self> {
-        let listener = netns.enter(|| TcpListener::bind(("127.0.0.1", port)))??;
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, accepted.clone()));
-        Ok(Self { accepted, _tasks: tasks })
-    }
-
-    /// Returns how many connections it accepted.
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Relaxed)
-    }
-}
-
-async fn serve(listener: tokio::net::TcpListener, accepted: Arc<AtomicUsize>) {
-    let mut clients = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        accepted.fetch_add(1, Ordering::Relaxed);
-        clients.spawn(echo(stream));
-    }
-}
-
-async fn echo(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
-    let (read, mut write) = stream.split();
-    write.write_all(BANNER.as_bytes()).await?;
-    let mut lines = BufReader::new(read).lines();
-    while let Some(line) = lines.next_line().await? {
-        write.write_all(format!("{line}\n").as_bytes()).await?;
-    }
-    Ok(())
+/// Starts an application at a loopback port inside `netns`, which greets with the banner.
+///
+/// # Errors
+/// Returns an error if the port is taken.
+pub fn application(netns: &Netns, port: u16) -> Result<Greeter> {
+    Greeter::start(netns, BANNER.trim_end(), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
 }
 
 /// Connects inside `netns`.

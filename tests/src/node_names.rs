@@ -56,13 +56,31 @@ pub fn answers(worker: &Worker, to: SocketAddr, name: &str) -> Result<()> {
     wait::wait_until(&what, BOUND, || answer(worker, to).is_ok_and(|found| found == name))
 }
 
+/// Waits until one application answers every one of 20 connections to a port of a pod's Envoy, on 127.0.0.1.
+///
+/// # Errors
+/// Returns an error after a timeout.
+pub fn only(client: &Worker, port: u16, server: &Worker) -> Result<()> {
+    let all = || (0..20).all(|_| answer(client, loopback(port)).is_ok_and(|name| name == server.name));
+    wait::wait_until(&format!("{} alone", server.name), BOUND, all)
+}
+
+/// Creates pod `j` of node `i` in a cluster, without an Envoy.
+///
+/// # Errors
+/// Returns an error if the server rejects it.
+pub async fn pod(town: &Town, (i, j): (u8, u8), cluster: &str) -> Result<Worker> {
+    let worker = town.worker(i, j, "", false).await?;
+    worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
+    Ok(worker)
+}
+
 /// Creates pod `j` of node `i` in a cluster, with an Envoy that announces the cluster's name.
 ///
 /// # Errors
 /// Returns an error if the server rejects it, or the Envoy can't be started.
 pub async fn member(town: &Town, (i, j): (u8, u8), cluster: &str) -> Result<Worker> {
-    let mut worker = town.worker(i, j, "", false).await?;
-    worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
+    let mut worker = pod(town, (i, j), cluster).await?;
     let node = town.nodes.iter().position(|node| node.number == i).context("no such node")?;
     town.start_sidecar_as(&mut worker, node, cluster)?;
     Ok(worker)

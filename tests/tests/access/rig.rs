@@ -12,9 +12,10 @@ use portreeve_api::model::{Endpoint, Plan, Secret};
 use portreeve_api::plan;
 use portreeve_envoy::Envoy;
 use portreeve_keeper::envoy::{Bootstrap, Family};
-use portreeve_tests::banner::Application;
+use portreeve_tests::banner;
 use portreeve_tests::certs::Signed;
 use portreeve_tests::envoy::Admin;
+use portreeve_tests::greeter::Greeter;
 use portreeve_tests::netns::Netns;
 use portreeve_tests::process::Process;
 use portreeve_xds::{Event, Hello, Limits, Snapshot, Source, StreamInfo, View, routes, serve_unix};
@@ -42,7 +43,7 @@ pub struct Rig {
     pub known: Known,
     /// Envoy's admin interface.
     pub admin: Admin,
-    application: Application,
+    application: Greeter,
     view: Arc<View<Envoy>>,
     _tasks: JoinSet<()>,
     _envoy: Process,
@@ -72,7 +73,7 @@ impl Rig {
         let socket = UnixListener::bind(dir.path().join("xds"))?;
         let served = routes(Arc::new(Server(view.clone())), Limits::default());
         tasks.spawn(async move { drop(serve_unix(socket, served, std::future::pending()).await) });
-        let application = Application::start(netns, APPLICATION)?;
+        let application = banner::application(netns, APPLICATION)?;
         let admin = Admin::new(dir.path().join("admin"));
         let envoy = envoy(netns, &dir)?;
         let mut rig = Self { plan, known, admin, application, view, _tasks: tasks, _envoy: envoy, _dir: dir };

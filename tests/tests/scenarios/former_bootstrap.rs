@@ -2,29 +2,14 @@
 //! one. It comes from `deploy/examples/seed-d-bootstrap`.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
-use portreeve_tests::greeter::{Greeter, greeting};
+use portreeve_tests::greeter::greeting;
+use portreeve_tests::node_names::{EGRESS, INGRESS, application, ingress, loopback, only, pod};
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::wait;
-
-/// The port of every application, on 127.0.0.1.
-const APPLICATION: u16 = 6000;
-/// The port of every IngressListener.
-const INGRESS: u16 = 8080;
-/// The port of the first EgressListener, on 127.0.0.1.
-const EGRESS: u16 = 9090;
-
-/// bob serves the pods of cluster alice.
-const BOB: &str = "
-apiVersion: ingresslistener.envoy.uw.systems/v1alpha1
-kind: IngressListener
-metadata: {name: bob, namespace: default}
-spec: {nodename: bob, listenport: 8080, targetport: 6000, rbac: {cluster: alice}}
-";
 
 /// An EgressListener of alice to the pods of cluster bob.
 fn alice(name: &str, port: u16) -> String {
@@ -37,25 +22,9 @@ fn alice(name: &str, port: u16) -> String {
 
 /// Creates pod `j` in a cluster, with an Envoy that has the former bootstrap and the cluster's name.
 async fn member(town: &Town, j: u8, cluster: &str) -> Result<Worker> {
-    let mut worker = town.worker(1, j, "", false).await?;
-    worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
+    let mut worker = pod(town, (1, j), cluster).await?;
     town.start_former_sidecar(&mut worker, 0, cluster)?;
     Ok(worker)
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
-}
-
-fn application(worker: &Worker) -> Result<Greeter> {
-    Greeter::start(&worker.netns, &worker.name, loopback(APPLICATION))
-}
-
-/// Waits until only this application answers at a port of alice's Envoy.
-fn only(client: &Worker, port: u16, server: &Worker) -> Result<()> {
-    let answers =
-        || matches!(greeting(&client.netns, loopback(port)), Ok(Some((name, _))) if name == server.name);
-    wait::wait_until(&format!("{} alone", server.name), BOUND, || (0..20).all(|_| answers()))
 }
 
 /// A connection through both Envoys.
@@ -83,7 +52,7 @@ impl Open {
 #[tokio::test(flavor = "multi_thread")]
 async fn envoys_with_the_former_bootstrap_follow_objects_and_pods_and_outlive_their_agent() -> Result<()> {
     let mut town = Town::start(1).await?;
-    town.apply(BOB).await?;
+    town.apply(&ingress("bob", "alice")).await?;
     town.apply(&alice("alice", EGRESS)).await?;
     let client = member(&town, 1, "alice").await?;
     let stranger = member(&town, 2, "carol").await?;

@@ -2,7 +2,6 @@
 //! had no schema: in each of its spellings, and without sense.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::events::v1::Event;
@@ -10,11 +9,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::core::ApiResource;
-use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 use portreeve_api::d::egress_listener::EgressListener;
 use portreeve_api::d::ingress_listener::IngressListener;
 use portreeve_tests::greeter::{Greeter, greeting};
-use portreeve_tests::town::{BOUND, Town, Worker};
+use portreeve_tests::node_names::{loopback, member};
+use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::{kustomize, wait};
 use serde_json::{Value, json};
 
@@ -139,13 +138,6 @@ async fn told(town: &Town, (ingress, name, _): Stored) -> Option<String> {
     own.find_map(|event| event.note.filter(|note| note.contains("spec")))
 }
 
-async fn member(town: &Town, j: u8, cluster: &str) -> Result<Worker> {
-    let mut worker = town.worker(1, j, "", false).await?;
-    worker.annotate(CLUSTER_NAME_ANNOTATION, Some(cluster)).await?;
-    town.start_sidecar_as(&mut worker, 0, cluster)?;
-    Ok(worker)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_from_before_the_schema_are_served_beside_others_without_sense() -> Result<()> {
     let mut town = Town::without_portreeve(1).await?;
@@ -158,8 +150,7 @@ async fn objects_from_before_the_schema_are_served_beside_others_without_sense()
     town.apply(&fs::read_to_string(binding)?).await?;
     town.start_hub()?;
     town.start_agent(0)?;
-    let (bob, alice) = (member(&town, 1, "bob").await?, member(&town, 2, "alice").await?);
-    let loopback = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let (bob, alice) = (member(&town, (1, 1), "bob").await?, member(&town, (1, 2), "alice").await?);
     let _application = Greeter::start(&bob.netns, "bob", loopback(6000))?;
     for port in [9090, 9091] {
         let answered =

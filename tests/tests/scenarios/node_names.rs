@@ -10,7 +10,7 @@ use portreeve_api::pod::PROXY_NAME_ANNOTATION;
 use portreeve_tests::greeter::greeting;
 use portreeve_tests::health_port::HealthPort;
 use portreeve_tests::node_names::{
-    EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member,
+    EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member, only,
 };
 use portreeve_tests::town::{BOUND, Town, Worker, listeners, serving_at};
 use portreeve_tests::wait;
@@ -80,21 +80,15 @@ async fn egress_listener_stays_without_pods_and_follows_their_readiness() -> Res
     let _second = application(&second)?;
     answers(&alice, loopback(EGRESS), &second.name)?;
     first.set_ready(false).await?;
-    only(&alice, &second)?;
+    only(&alice, EGRESS, &second)?;
     first.set_ready(true).await?;
     answers(&alice, loopback(EGRESS), &first.name)?;
     second.terminate().await?;
-    only(&alice, &first)?;
+    only(&alice, EGRESS, &first)?;
     first.remove().await?;
     second.remove().await?;
     answers(&alice, loopback(EGRESS), "")?;
     listeners(&alice.admin, &["egress"], BOUND).await
-}
-
-/// Waits until one pod answers every one of 20 connections through the EgressListener.
-fn only(client: &Worker, server: &Worker) -> Result<()> {
-    let all = || (0..20).all(|_| answer(client, loopback(EGRESS)).is_ok_and(|name| name == server.name));
-    wait::wait_until(&format!("{} alone", server.name), BOUND, all)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +109,7 @@ async fn pod_whose_health_check_fails_gets_no_connection_until_it_succeeds() -> 
     answers(&alice, loopback(EGRESS), &first.name)?;
     answers(&alice, loopback(EGRESS), &second.name)?;
     drop(healthy);
-    only(&alice, &second)?;
+    only(&alice, EGRESS, &second)?;
     let _healthy = open(&first)?;
     answers(&alice, loopback(EGRESS), &first.name)
 }

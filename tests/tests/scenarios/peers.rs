@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 use portreeve_tests::greeter::greeting;
-use portreeve_tests::node_names::{INGRESS, answer, answers, application, ingress, member};
+use portreeve_tests::node_names::{INGRESS, answer, answers, application, ingress, member, pod};
 use portreeve_tests::town::{BOUND, Town, Worker};
 use portreeve_tests::wait;
 
@@ -39,8 +39,7 @@ async fn connections_of_allowed_peers_live_through_changes_of_others_within_a_se
     let town = Town::start(3).await?;
     town.apply(&ingress("bob", "alice")).await?;
     let bob = member(&town, (1, 1), "bob").await?;
-    let alice = town.worker(2, 1, "", false).await?;
-    alice.annotate(CLUSTER_NAME_ANNOTATION, Some("alice")).await?;
+    let alice = pod(&town, (2, 1), "alice").await?;
     let carol = town.worker(3, 1, "", false).await?;
     let served = application(&bob)?;
     let to = SocketAddr::new(bob.ip(), INGRESS);

@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use futures::future::join_all;
 use kube::Api;
 use portreeve_api::d::ingress_listener::IngressListener;
-use portreeve_tests::banner::{Application, Client, SERVER, connect};
+use portreeve_tests::banner::{self, Client, SERVER, connect};
 use portreeve_tests::certs::{Authority, Leaf, Signed};
+use portreeve_tests::greeter::Greeter;
 use portreeve_tests::netns::Netns;
 use portreeve_tests::town::{BOUND, Town, Worker, listeners};
 use portreeve_tests::{kustomize, wait};
@@ -32,7 +33,7 @@ const CHANGES: [&str; 4] = ["added", "modified", "in_place_updated", "removed"];
 pub struct Stage {
     pub town: Town,
     pub web: Worker,
-    pub application: Application,
+    pub application: Greeter,
     pub authority: Authority,
 }
 
@@ -74,7 +75,7 @@ impl Stage {
         town.apply(&std::fs::read_to_string(binding)?).await?;
         let mut web = town.worker(1, 1, "app: web", false).await?;
         town.start_sidecar_as(&mut web, 0, "web")?;
-        let application = Application::start(&web.netns, APPLICATION)?;
+        let application = banner::application(&web.netns, APPLICATION)?;
         Ok(Self { town, web, application, authority: Authority::new("authority")? })
     }
 

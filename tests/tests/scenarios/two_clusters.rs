@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
 use portreeve_tests::node_names::{
-    EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member,
+    EGRESS, INGRESS, answer, answers, application, egress, ingress, loopback, member, only,
 };
 use portreeve_tests::town::BOUND;
 use portreeve_tests::town::{Town, listeners};
@@ -68,6 +68,5 @@ async fn traffic_flows_across_clusters_to_those_who_are_allowed() -> Result<()> 
     }
     // A pod of the other cluster is no longer an endpoint.
     far.set_ready(false).await?;
-    let alone = || (0..20).all(|_| answer(&alice, loopback(EGRESS)).is_ok_and(|name| name == near.name));
-    portreeve_tests::wait::wait_until("the near pod alone", BOUND, alone)
+    only(&alice, EGRESS, &near)
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use portreeve_xds::{Name, Version};
 
+use super::announced::Announced;
 use crate::translate::ProxyModel;
 
 /// One proxy's ACKs and NACKs.
 #[derive(Clone, Debug)]
 pub struct Answers<T> {
-    /// Number of streams that are open now.
-    pub streams: usize,
+    /// What each open stream announced, the oldest stream first.
+    pub streams: BTreeMap<u64, Announced>,
     /// The last accepted version of each resource.
     pub accepted: BTreeMap<(T, Name), Version>,
     /// The versions that a disconnected proxy accepted last. A proxy keeps running without an agent and
@@ -45,21 +46,21 @@ pub struct Tally {
 impl<T> Default for Answers<T> {
     fn default() -> Self {
         let (accepted, presumed, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { streams: 0, accepted, presumed, refused }
+        Self { streams: BTreeMap::new(), accepted, presumed, refused }
     }
 }
 
 impl<T: ProxyModel> Answers<T> {
     /// Returns whether the proxy is connected, or was so recently that it counts as present.
     pub fn is_there(&self) -> bool {
-        self.streams > 0 || !self.presumed.is_empty()
+        !self.streams.is_empty() || !self.presumed.is_empty()
     }
 
     /// Returns whether the proxy runs this version. While disconnected, assignments count as running with
     /// their clusters.
     pub fn runs(&self, key: &(T, Name), version: Version) -> bool {
         let presumed = || self.presumed.get(key) == Some(&version);
-        let unsaid = || self.streams == 0 && key.0 == T::ASSIGNMENT;
+        let unsaid = || self.streams.is_empty() && key.0 == T::ASSIGNMENT;
         self.accepted.get(key) == Some(&version) || presumed() || unsaid()
     }
 

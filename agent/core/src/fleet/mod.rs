@@ -58,8 +58,7 @@ pub struct Fleet<T> {
     unsaved: BTreeSet<(ProxyId, Name)>,
     /// Facts of the proxies that pods without a proxy of this kind would have, by pod uid.
     bare: HashMap<Name, Facts>,
-    /// The proxy of each open stream, and what the stream announced. Older streams come first.
-    streams: BTreeMap<u64, (ProxyId, Announced)>,
+    streams: HashMap<u64, ProxyId>,
     answers: BTreeMap<ProxyId, Answers<T>>,
     /// Until when disconnected proxies count as running what they accepted.
     presumed: BTreeMap<ProxyId, Instant>,
@@ -77,7 +76,7 @@ impl<T> Default for Fleet<T> {
             ledgers: BTreeMap::new(),
             unsaved: BTreeSet::new(),
             bare: HashMap::new(),
-            streams: BTreeMap::new(),
+            streams: HashMap::new(),
             answers: BTreeMap::new(),
             presumed: BTreeMap::new(),
             tally: Tally::default(),

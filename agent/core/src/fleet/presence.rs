@@ -56,17 +56,17 @@ pub trait Presence {
 
 impl<T: ProxyModel> Presence for Fleet<T> {
     fn streams(&self, id: &ProxyId) -> usize {
-        self.answers.get(id).map_or(0, |answers| answers.streams)
+        self.answers.get(id).map_or(0, |answers| answers.streams.len())
     }
 
     fn announced(&self, id: &ProxyId) -> Option<&Announced> {
-        self.streams.values().find(|(proxy, _)| proxy == id).map(|(_, announced)| announced)
+        self.answers.get(id)?.streams.values().next()
     }
 
     fn counts(&self) -> Vec<Counts> {
         let of = |(id, one): (&ProxyId, &super::Answers<T>)| {
             let (accepted, refused) = (one.accepted.len(), one.refused.len());
-            Counts { id: id.clone(), streams: one.streams, accepted, refused }
+            Counts { id: id.clone(), streams: one.streams.len(), accepted, refused }
         };
         self.answers.iter().map(of).collect()
     }
@@ -89,7 +89,7 @@ impl<T: ProxyModel> Presence for Fleet<T> {
         let over: Vec<_> = self.presumed.extract_if(.., |_, until| *until <= now).map(|(id, _)| id).collect();
         for id in &over {
             match self.answers.get_mut(id) {
-                Some(answers) if answers.streams > 0 => answers.presumed.clear(),
+                Some(answers) if !answers.streams.is_empty() => answers.presumed.clear(),
                 _ => drop(self.answers.remove(id)),
             }
         }
@@ -102,17 +102,17 @@ impl<T: ProxyModel> Presence for Fleet<T> {
 impl<T: ProxyModel> Fleet<T> {
     /// Returns the proxy that a stream belongs to.
     pub fn at_stream(&self, stream: u64) -> Option<&ProxyId> {
-        self.streams.get(&stream).map(|(id, _)| id)
+        self.streams.get(&stream)
     }
 
     /// Records a new stream. Earlier rejections are restored, because the proxy does not repeat them: on the
     /// new stream it is sent the accepted versions.
     pub fn welcome(&mut self, stream: u64, id: &ProxyId, announced: Announced) {
-        self.streams.insert(stream, (id.clone(), announced));
+        self.streams.insert(stream, id.clone());
         self.tally.streams += 1;
         let refusals = self.ledgers.get(id).into_iter().flat_map(Ledger::refusals);
         let answers = self.answers.entry(id.clone()).or_default();
-        answers.streams += 1;
+        answers.streams.insert(stream, announced);
         answers.refused.extend(refusals.map(|(key, version, text)| (key, Refusal { version, text })));
     }
 
@@ -120,10 +120,10 @@ impl<T: ProxyModel> Fleet<T> {
     /// time, and the Plans of which it had accepted resources are returned. These include withdrawn Plans
     /// that waited for this proxy.
     pub fn part(&mut self, stream: u64, now: Instant) -> Option<BTreeSet<Name>> {
-        let (id, _) = self.streams.remove(&stream)?;
+        let id = self.streams.remove(&stream)?;
         let answers = self.answers.get_mut(&id)?;
-        answers.streams = answers.streams.saturating_sub(1);
-        if answers.streams > 0 {
+        answers.streams.remove(&stream);
+        if !answers.streams.is_empty() {
             return None;
         }
         // A proxy that reconnects sends its ACKs again.

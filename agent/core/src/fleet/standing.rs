@@ -103,7 +103,7 @@ impl<T: ProxyModel> Standing for Fleet<T> {
     }
 
     fn report(&self, id: &ProxyId) -> Option<Report> {
-        let answers = self.answers.get(id).filter(|answers| answers.streams > 0)?;
+        let answers = self.answers.get(id).filter(|answers| !answers.streams.is_empty())?;
         let mut by_type: BTreeMap<T, Vec<_>> = BTreeMap::new();
         for ((ty, name), version) in &answers.accepted {
             by_type.entry(*ty).or_default().push((name, *version));
