@@ -88,7 +88,8 @@ impl Admin {
         Ok(self.stats().await?.get(name).copied().unwrap_or_default())
     }
 
-    /// Returns the listeners' names and addresses, as Envoy prints them (`name::address`).
+    /// Returns the listeners' names and addresses, as Envoy prints them (`name::address`). Until Envoy is ready, it names
+    /// listeners that refuse connections: they are open only after the first clusters, listeners and secrets came.
     ///
     /// # Errors
     /// See [`Admin::get`].

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -150,7 +152,8 @@ async fn accept(
         }
     }
     let closed = Instant::now();
-    drop(listener);
+    // A process that another thread starts at this moment has a copy of the socket until it executes its program.
+    shutdown(listener.as_raw_fd(), Shutdown::Both)?;
     Ok(closed)
 }
 

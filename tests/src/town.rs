@@ -265,7 +265,7 @@ spec:
   labels: {app: envoy-ingress}
 ";
 
-/// Waits until a proxy has exactly these listeners (by the last part of their names), all of them bound.
+/// Waits until a proxy has exactly these listeners (by the last part of their names), all of them open.
 ///
 /// # Errors
 /// Returns an error with the actual listeners after `bound`.
@@ -279,7 +279,7 @@ pub async fn listeners(admin: &Admin, wanted: &[&str], bound: Duration) -> Resul
         let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_string();
         let mut names: Vec<String> = found.iter().map(|(name, _)| last(name)).collect();
         names.sort();
-        names == *wanted
+        names == *wanted && (wanted.is_empty() || admin.is_ready().await)
     })
     .await
 }

@@ -102,7 +102,7 @@ impl Quickstart {
             let port = |address: &str| address.rsplit(':').next()?.parse().ok();
             let mut ports: Vec<u16> = found.iter().filter_map(|(_, address)| port(address)).collect();
             ports.sort_unstable();
-            ports == wanted
+            ports == wanted && admin.is_ready().await
         })
         .await
     }
