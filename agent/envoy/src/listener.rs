@@ -18,6 +18,9 @@ use super::target::Target;
 use super::unbuilt::Unbuilt;
 use super::{chain, sockets, support, tls, udp};
 
+/// The kind of proxy in messages.
+const PROXY: &str = "an Envoy";
+
 /// A listener and what it needs.
 pub struct Built {
     /// The encoded listener.
@@ -152,11 +155,11 @@ fn address(listener: &envoy::Listener) -> Option<String> {
 /// # Errors
 /// Returns a message about the settings of either that are not supported.
 fn supported<'a>(plan: &'a Plan, listener: &Listener) -> Result<&'a Cluster, String> {
-    if let Some(text) = support::listener(plan, listener).told("the listener") {
+    if let Some(text) = support::listener(plan, listener).told("the listener", PROXY) {
         return Err(text);
     }
     let cluster = destination(plan, listener)?;
-    if let Some(text) = support::cluster(cluster).told(&format!("its cluster {}", cluster.name)) {
+    if let Some(text) = support::cluster(cluster).told(&format!("its cluster {}", cluster.name), PROXY) {
         return Err(text);
     }
     let protocol = listener.socket.as_ref().map(|socket| socket.protocol);

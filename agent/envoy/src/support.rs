@@ -48,9 +48,20 @@ pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
 /// Returns the unsupported fields of a cluster.
 pub fn cluster(cluster: &Cluster) -> Lacks {
     let mut lacks = Lacks::default();
-    let Cluster { name: _, socket, endpoints, balancer, health_check, tls, http, connect_timeout: _, needs } =
-        cluster;
+    let Cluster {
+        name: _,
+        socket,
+        endpoints,
+        balancer,
+        health_check,
+        tls,
+        http,
+        connect_timeout: _,
+        needs,
+        elsewhere,
+    } = cluster;
     lacks.needs(needs);
+    lacks.some("elsewhere", elsewhere);
     let tcp = of_tcp(socket.as_ref());
     lacks.when(!tcp && tls.is_some(), "tls");
     lacks.when(!tcp && *http, "http");

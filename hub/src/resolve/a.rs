@@ -186,6 +186,7 @@ impl Resolving {
             http: false,
             connect_timeout: Some(CONNECT_TIMEOUT),
             needs: Vec::new(),
+            elsewhere: None,
         })
     }
 

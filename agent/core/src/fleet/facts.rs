@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use portreeve_api::model::{Listener, Namespaces, NodeProxy, Plan, Protocol, Selector, Workload};
+use portreeve_api::model::{Listener, Namespaces, NodeProxy, Plan, Protocol, Selector, Socket, Workload};
 use portreeve_api::pod::{self, Pod};
 use portreeve_xds::Name;
 
@@ -126,7 +126,7 @@ impl Facts {
     /// Returns the ports that a Plan's listeners want on this proxy.
     pub fn wishes(&self, plan: &Plan) -> Vec<Wish> {
         let wish = |listener: &Listener| {
-            let socket = listener.socket.as_ref()?;
+            let socket = carrier(listener.socket.as_ref()?);
             let transport = match socket.protocol {
                 Protocol::Udp => Transport::Udp,
                 Protocol::Tcp | Protocol::Http | Protocol::Websocket => Transport::Tcp,
@@ -140,6 +140,11 @@ impl Facts {
         };
         plan.listeners.iter().filter_map(wish).collect()
     }
+}
+
+/// Returns the socket that has the port: a JSONSocket's transport, or the socket itself.
+fn carrier(socket: &Socket) -> &Socket {
+    socket.transport.as_deref().unwrap_or(socket)
 }
 
 fn families(ips: &[IpAddr]) -> Families {

@@ -34,7 +34,7 @@ pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
 /// Counts the proxies that a Plan applies to. If its newest version is invalid, they run the last valid one.
 fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (&Name, &Plan, Version)) {
     let refused = world.refused_plan(name).map(ToOwned::to_owned);
-    let unmet = refused.or_else(|| lacks::workload(plan).told("its workload"));
+    let unmet = refused.or_else(|| lacks::workload(plan).told("its workload", "a proxy"));
     for stand in world.fleets().all().flat_map(|fleet| fleet.stands(name, plan, version)) {
         status.count(match &unmet {
             Some(text) => Progress::Refused(format!("{}, {text}", stand.title)),

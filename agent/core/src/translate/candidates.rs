@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use portreeve_api::model::{Cluster, Endpoint, HealthCheck};
+use portreeve_api::model::{Cluster, Endpoint, EndpointSource, HealthCheck};
 
 use super::bind::Families;
 use super::request::{Lookup, Request};
@@ -36,16 +36,25 @@ pub fn candidates(request: &Request<'_>, cluster: &Cluster, lookup: &dyn Lookup)
     let mut all: BTreeMap<(IpAddr, NonZeroU16), Candidate> = BTreeMap::new();
     for source in &cluster.endpoints {
         let found = sources::found(request.plan, source, lookup)?;
-        // The translation rejects clusters with such a source.
-        let Some(port) = source.port else { continue };
-        let check = cluster.check_of(source).zip(source.health_port);
-        let reading = Reading { families: request.families, port, check, lookup };
-        for candidate in reading.candidates(found) {
+        for candidate in of_source(request.families, cluster, (source, found), lookup) {
             let known = all.entry((candidate.ip, candidate.port)).or_insert_with(|| candidate.clone());
             *known = known.clone().merged(candidate);
         }
     }
     Some(all.into_values().collect())
+}
+
+/// Returns the endpoints of one of a cluster's sources. An address may be repeated. A source without a port has none: the
+/// translation rejects clusters with such a source.
+pub fn of_source(
+    families: Families,
+    cluster: &Cluster,
+    (source, found): (&EndpointSource, Found<'_>),
+    lookup: &dyn Lookup,
+) -> Vec<Candidate> {
+    let Some(port) = source.port else { return Vec::new() };
+    let check = cluster.check_of(source).zip(source.health_port);
+    Reading { families, port, check, lookup }.candidates(found)
 }
 
 /// The settings for reading the endpoints of one source.

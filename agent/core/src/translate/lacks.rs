@@ -31,12 +31,12 @@ impl Lacks {
     }
 
     /// Returns a message with the unsupported fields and the remedy; `None` if everything is supported. `of`
-    /// names what asks for them.
-    pub fn told(&self, of: &str) -> Option<String> {
+    /// names what asks for them, and `proxy` the kind of proxy with its article.
+    pub fn told(&self, of: &str, proxy: &str) -> Option<String> {
         let version = env!("CARGO_PKG_VERSION");
         (!self.is_empty()).then(|| {
             format!(
-                "{of} asks for {}, which the agent (version {version}) can't give an Envoy: update the agent, or take it \
+                "{of} asks for {}, which the agent (version {version}) can't give {proxy}: update the agent, or take it \
                  out of the object",
                 self.0.join(", ")
             )

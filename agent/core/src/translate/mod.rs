@@ -8,6 +8,7 @@
 
 pub mod bind;
 pub mod candidates;
+pub mod l7mp;
 pub mod lacks;
 pub mod model;
 pub mod outcome;

@@ -221,10 +221,14 @@ fn workload_that_asks_for_what_is_not_known_is_told() {
     ];
     for (field, bend) in cases {
         let mut plan = mk_plan();
-        assert_eq!(portreeve_agent_core::translate::lacks::workload(&read(&plan)).told("its workload"), None);
+        assert_eq!(
+            portreeve_agent_core::translate::lacks::workload(&read(&plan)).told("its workload", "an Envoy"),
+            None
+        );
         bend(plan.workload.get_or_insert_default());
-        let told =
-            portreeve_agent_core::translate::lacks::workload(&read(&plan)).told("its workload").unwrap();
+        let told = portreeve_agent_core::translate::lacks::workload(&read(&plan))
+            .told("its workload", "an Envoy")
+            .unwrap();
         assert!(told.starts_with(&format!("its workload asks for {field}, which")), "{told}");
     }
 }

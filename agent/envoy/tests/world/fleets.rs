@@ -78,7 +78,7 @@ impl ProxyModel for Toy {
 
 /// A world with Envoys and toy proxies, and a pod `p` on the host's network that has one of each.
 fn both() -> Rig {
-    let mut rig = Rig { world: World::new(registry::fleets().with::<Toy>(), Families::V4) };
+    let mut rig = Rig { world: World::new(Fleets::default().with::<Envoy>().with::<Toy>(), Families::V4) };
     rig.world.apply_pod(Pod { host_network: true, ..mk_pod("p", "gw") });
     rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
     rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
@@ -172,7 +172,9 @@ fn what_a_toy_accepted_is_restored_to_it_and_an_agent_without_toys_takes_nothing
     again.world.presume_all(Instant::now());
     assert!(again.world.fleet::<Toy>().unwrap().answers()[&pod_id("p")].is_there());
     assert!(again.world.fleet::<Envoy>().unwrap().answers().is_empty());
-    assert!(!World::new(registry::fleets(), Families::V4).restore_accepted(owner.clone(), all));
+    assert!(
+        !World::new(Fleets::default().with::<Envoy>(), Families::V4).restore_accepted(owner.clone(), all)
+    );
     let later = [Kept { number: 99, ..all[0].clone() }];
     assert!(!again.world.restore_accepted(owner.clone(), &later), "a type of a later agent");
 }
@@ -193,7 +195,7 @@ fn bare_pods_are_counted_for_each_kind() {
 
 #[test]
 fn node_proxy_that_becomes_another_kind_leaves_its_fleet() {
-    let mut rig = Rig { world: World::new(registry::fleets().with::<Toy>(), Families::V4) };
+    let mut rig = Rig { world: World::new(Fleets::default().with::<Envoy>().with::<Toy>(), Families::V4) };
     rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
     rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
     assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);

@@ -30,6 +30,17 @@ pub struct Cluster {
     /// Features, added after version 0.1.0, that the cluster relies on. An agent that doesn't know one of them opens no
     /// listener that leads to the cluster.
     pub needs: Vec<String>,
+    /// Where the cluster is defined, if not here; API B. Of all other fields, only the name is set then.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// The place of a cluster that its Plan does not define (the oneof `elsewhere` of message `Cluster`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Another Plan has it, by its name in the proxy.
+    Plan(String),
+    /// The proxy's own configuration has it.
+    Proxy(String),
 }
 
 /// A load balancing policy (message `Balancer`).
@@ -39,7 +50,7 @@ pub enum Balancer {
     Key(String),
     /// Hashes the sender's address.
     SourceAddress,
-    /// Hashes the value at this path of the session's metadata; API B.
+    /// Hashes the value at this path of the session's metadata; an empty path means by chance. API B.
     MetadataPath(String),
     /// Round robin.
     RoundRobin,
@@ -65,6 +76,22 @@ pub struct HealthCheck {
 // === impl Cluster ===
 
 impl Cluster {
+    /// Returns a cluster that is defined elsewhere.
+    pub fn elsewhere(name: impl Into<String>, place: Elsewhere) -> Self {
+        Self {
+            name: name.into(),
+            socket: None,
+            endpoints: Vec::new(),
+            balancer: None,
+            health_check: None,
+            tls: None,
+            http: false,
+            connect_timeout: None,
+            needs: Vec::new(),
+            elsewhere: Some(place),
+        }
+    }
+
     /// Returns the check of one of the cluster's sources. `None` if the source has no health port, or the cluster no health
     /// check.
     pub fn check_of(&self, source: &EndpointSource) -> Option<&HealthCheck> {
@@ -93,6 +120,7 @@ impl TryFrom<proto::Cluster> for Cluster {
             http,
             connect_timeout_ms,
             needs,
+            elsewhere,
         } = message;
         let of = format!("cluster {name}");
         let read = || {
@@ -107,6 +135,7 @@ impl TryFrom<proto::Cluster> for Cluster {
                 http,
                 connect_timeout: flaw::duration(connect_timeout_ms),
                 needs,
+                elsewhere: elsewhere.map(Elsewhere::try_from).transpose()?,
             })
         };
         read().map_err(|flaw: Flaw| flaw.of(of))
@@ -115,8 +144,18 @@ impl TryFrom<proto::Cluster> for Cluster {
 
 impl From<&Cluster> for proto::Cluster {
     fn from(cluster: &Cluster) -> Self {
-        let Cluster { name, socket, endpoints, balancer, health_check, tls, http, connect_timeout, needs } =
-            cluster;
+        let Cluster {
+            name,
+            socket,
+            endpoints,
+            balancer,
+            health_check,
+            tls,
+            http,
+            connect_timeout,
+            needs,
+            elsewhere,
+        } = cluster;
         Self {
             name: name.clone(),
             socket: socket.as_ref().map(Into::into),
@@ -127,6 +166,32 @@ impl From<&Cluster> for proto::Cluster {
             http: *http,
             connect_timeout_ms: flaw::ms(*connect_timeout),
             needs: needs.clone(),
+            elsewhere: elsewhere.as_ref().map(Into::into),
+        }
+    }
+}
+
+// === impl Elsewhere ===
+
+impl TryFrom<proto::cluster::Elsewhere> for Elsewhere {
+    type Error = Flaw;
+
+    /// # Errors
+    /// Returns an error if the name is empty.
+    fn try_from(message: proto::cluster::Elsewhere) -> Result<Self, Flaw> {
+        use proto::cluster::Elsewhere as Message;
+        match message {
+            Message::OtherPlan(name) => Ok(Self::Plan(flaw::full("other_plan", name)?)),
+            Message::ProxysOwn(name) => Ok(Self::Proxy(flaw::full("proxys_own", name)?)),
+        }
+    }
+}
+
+impl From<&Elsewhere> for proto::cluster::Elsewhere {
+    fn from(place: &Elsewhere) -> Self {
+        match place.clone() {
+            Elsewhere::Plan(name) => Self::OtherPlan(name),
+            Elsewhere::Proxy(name) => Self::ProxysOwn(name),
         }
     }
 }

@@ -175,6 +175,11 @@ impl Rule {
         let route = Route { destination: cluster.to_owned(), ..Route::default() };
         Self { route: Some(route), ..Self::default() }
     }
+
+    /// Returns whether the rule only names the list that is applied instead.
+    pub fn is_reference(&self) -> bool {
+        *self == Self { apply: self.apply.clone(), ..Self::default() } && self.apply.is_some()
+    }
 }
 
 impl From<proto::Rule> for Rule {

@@ -22,7 +22,7 @@ mod tests;
 mod workload;
 
 pub use crate::selector::{Requirement, Selector, Test};
-pub use cluster::{Balancer, Cluster, HealthCheck};
+pub use cluster::{Balancer, Cluster, Elsewhere, HealthCheck};
 pub use endpoint::Endpoint;
 pub use flaw::{Flaw, UnreadablePlan};
 pub use listener::{Listener, Options, Retry, Rewrite, Route, Rule, RuleList};

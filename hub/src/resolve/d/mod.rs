@@ -164,5 +164,6 @@ fn cluster(listener: &str, name: &str, source: EndpointSource, http: bool) -> mo
         http,
         connect_timeout: Some(CONNECT_TIMEOUT),
         needs: Vec::new(),
+        elsewhere: None,
     }
 }

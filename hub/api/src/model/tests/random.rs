@@ -238,6 +238,13 @@ impl Random {
         }
     }
 
+    fn elsewhere(&mut self) -> Elsewhere {
+        match self.yes() {
+            true => Elsewhere::Plan(self.text()),
+            false => Elsewhere::Proxy(self.text()),
+        }
+    }
+
     fn cluster(&mut self) -> Cluster {
         Cluster {
             name: self.text(),
@@ -249,6 +256,7 @@ impl Random {
             http: self.yes(),
             connect_timeout: self.duration(),
             needs: self.texts(),
+            elsewhere: self.maybe(Self::elsewhere),
         }
     }
 

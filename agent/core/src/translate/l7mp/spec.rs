@@ -1,0 +1,76 @@
+//! The fields of a listener or cluster that depend on its protocol. Entry point: [`of`].
+
+use portreeve_api::model::{Address, HeaderField, Protocol, Socket};
+use serde_json::{Map, Value, json};
+
+use super::objects::Spec;
+
+/// The setting of a UDP listener's socket that keeps it from connecting to its peer.
+pub const MODE: &str = "mode";
+
+/// Returns the protocol's name in l7mp; `None` if l7mp doesn't have it.
+pub fn protocol(protocol: Protocol) -> Option<&'static str> {
+    Some(match protocol {
+        Protocol::Udp => "UDP",
+        Protocol::Tcp => "TCP",
+        Protocol::Http => "HTTP",
+        Protocol::Websocket => "WebSocket",
+        Protocol::Unix => "UnixDomainSocket",
+        Protocol::JsonSocket => "JSONSocket",
+        Protocol::Sync => "Sync",
+        Protocol::Echo => "Echo",
+        Protocol::Discard => "Discard",
+        Protocol::Logger => "Logger",
+        Protocol::Stdio => "Stdio",
+        Protocol::JsonEncap => "JSONEncap",
+        Protocol::JsonDecap => "JSONDecap",
+        Protocol::Metric => "Metric",
+        Protocol::Prometheus => "Prometheus",
+        Protocol::L7mpController => "L7mpController",
+        Protocol::Unknown(_) => return None,
+    })
+}
+
+/// Returns the spec of a listener's or cluster's socket; `None` if l7mp doesn't have the protocol.
+pub fn of(socket: &Socket) -> Option<Spec> {
+    let mut spec = Map::new();
+    spec.insert("protocol".into(), protocol(socket.protocol)?.into());
+    put(&mut spec, "port", socket.port.map(|port| port.get().into()));
+    put(&mut spec, "path", socket.path.as_deref().map(Into::into));
+    put(&mut spec, "filename", socket.filename.as_deref().map(Into::into));
+    put(&mut spec, "connect", socket.connect.map(address));
+    put(&mut spec, "bind", socket.bind.map(address));
+    if let Some(transport) = &socket.transport {
+        spec.insert("transport".into(), Value::Object(of(transport)?));
+    }
+    if !socket.header.is_empty() {
+        spec.insert("header".into(), socket.header.iter().map(header).collect());
+    }
+    for (key, value) in &socket.settings {
+        match (socket.protocol, key.as_str()) {
+            (Protocol::Udp, MODE) => spec.insert("options".into(), json!({MODE: value})),
+            _ => spec.insert(key.clone(), value.as_str().into()),
+        };
+    }
+    Some(spec)
+}
+
+fn put(spec: &mut Spec, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        spec.insert(key.into(), value);
+    }
+}
+
+fn address(address: Address) -> Value {
+    let mut one = Map::new();
+    put(&mut one, "address", address.ip.map(|ip| ip.to_string().into()));
+    put(&mut one, "port", address.port.map(|port| port.get().into()));
+    Value::Object(one)
+}
+
+fn header(field: &HeaderField) -> Value {
+    match (&field.key, &field.value) {
+        (Some(key), value) => json!({"set": {"key": key, "value": value}}),
+        (None, _) => json!({"path": {"from": field.from, "to": field.to}}),
+    }
+}
