@@ -220,6 +220,11 @@ impl<K: Custom> Object for K {
 // === impl Rejection ===
 
 impl Rejection {
+    /// Creates the rejection of an invalid object.
+    pub fn invalid(message: String) -> Self {
+        Self { reason: Reason::Invalid, message }
+    }
+
     /// Creates the rejection of an object that breaks rules.
     pub fn of_violations(violations: &[Violation]) -> Self {
         let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();

@@ -32,6 +32,7 @@ fn pod(i: u32, app: &str, ready: bool) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        l7mp: None,
         extra: BTreeMap::new(),
     }
 }

@@ -43,6 +43,7 @@ fn pod(i: u16) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        l7mp: None,
         extra: Default::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -103,6 +104,9 @@ struct PodRecord {
     /// Empty in records of earlier versions.
     #[prost(string, tag = "16")]
     announced: String,
+    /// 0 in records of earlier versions, and for pods without an l7mp proxy.
+    #[prost(uint32, tag = "17")]
+    l7mp: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -237,6 +241,7 @@ impl From<Pod> for PodRecord {
             static_uid: pod.static_uid.map(|uid| uid.to_string()),
             extra: pod.extra,
             announced: String::new(),
+            l7mp: pod.l7mp.map_or(0, |port| port.get().into()),
         }
     }
 }
@@ -260,6 +265,7 @@ impl TryFrom<PodRecord> for Pod {
             node_proxy: record.node_proxy,
             service_account: record.service_account,
             static_uid: record.static_uid.map(Into::into),
+            l7mp: u16::try_from(record.l7mp).ok().and_then(NonZeroU16::new),
             extra: record.extra,
         })
     }

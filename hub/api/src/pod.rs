@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod as KubePod, PodSpec, PodStatus};
@@ -16,6 +17,16 @@ pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
 
 /// The annotation that sets the name of a pod's proxy, whatever `node.id` the proxy announces.
 pub const PROXY_NAME_ANNOTATION: &str = "portreeve.dev/proxy-name";
+
+/// The annotation with the TCP port of the REST API of a pod's l7mp proxy. Without it, a container named
+/// [`L7MP_CONTAINER`] is such a proxy at [`L7MP_PORT`].
+pub const L7MP_PORT_ANNOTATION: &str = "portreeve.dev/l7mp-port";
+
+/// The name of a container that is an l7mp proxy.
+pub const L7MP_CONTAINER: &str = "l7mp";
+
+/// The port of l7mp's REST API in every published configuration.
+pub const L7MP_PORT: NonZeroU16 = NonZeroU16::new(1234).unwrap();
 
 /// The annotation of a mirror pod with the static pod's uid, as its kubelet knows it.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
@@ -56,6 +67,8 @@ pub struct Pod {
     /// The uid under which the kubelet runs a static pod and names its cgroup. It is set only on the static pod's
     /// mirror, for which the API server chose another uid; `None` for every other pod. See `static_uid` below.
     pub static_uid: Option<Arc<str>>,
+    /// The port of the REST API of the pod's l7mp proxy. `None`: it has none.
+    pub l7mp: Option<NonZeroU16>,
     /// The annotations and fields by which an object selects pods (see [`Interest`]), under the names returned by
     /// [`annotation_attribute`] and [`field_attribute`].
     pub extra: BTreeMap<String, String>,
@@ -137,6 +150,7 @@ impl Pod {
         let spec = pod.spec.unwrap_or_default();
         let status = pod.status.unwrap_or_default();
         let static_uid = static_uid(&meta, &spec);
+        let l7mp = l7mp_port(&meta, &spec);
         let grace = meta.deletion_grace_period_seconds.unwrap_or(0) * 1000;
         let terminating_ms = meta.deletion_timestamp.map_or(0, |t| t.0.as_millisecond() - grace);
         Some(Self {
@@ -154,6 +168,7 @@ impl Pod {
             node_proxy: meta.annotations.and_then(|mut a| a.remove(NODE_PROXY_ANNOTATION)),
             service_account: spec.service_account_name.unwrap_or_default(),
             static_uid,
+            l7mp,
             extra,
         })
     }
@@ -215,6 +230,15 @@ fn static_uid(meta: &ObjectMeta, spec: &PodSpec) -> Option<Arc<str>> {
     let of_node = (owner.api_version.as_str(), owner.kind.as_str(), &owner.name) == ("v1", "Node", node);
     let mirror = of_node && owner.controller == Some(true) && no_account(spec);
     mirror.then(|| uid.as_str().into())
+}
+
+/// Returns the port of the REST API of the pod's l7mp proxy. An annotation without a valid port counts as missing.
+fn l7mp_port(meta: &ObjectMeta, spec: &PodSpec) -> Option<NonZeroU16> {
+    let annotation = meta.annotations.as_ref().and_then(|all| all.get(L7MP_PORT_ANNOTATION));
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let named =
+        || containers.into_iter().any(|container| container.name == L7MP_CONTAINER).then_some(L7MP_PORT);
+    annotation.and_then(|port| port.parse().ok()).or_else(named)
 }
 
 fn no_account(spec: &PodSpec) -> bool {
@@ -297,6 +321,35 @@ mod tests {
         assert_eq!(pod(status.clone(), Some("2026-01-01T01:00:30Z")).endpoint(), None);
         status["conditions"] = json!([]);
         assert_eq!(pod(status, Some("2026-01-01T01:00:30Z")).endpoint(), None);
+    }
+
+    #[test]
+    fn l7mp_proxy_is_a_container_of_that_name_or_announced_by_its_port() {
+        for (containers, init, annotation, expected) in [
+            (json!([{"name": "app"}]), json!([]), None, None),
+            (json!([{"name": "app"}, {"name": "l7mp"}]), json!([]), None, Some(1234)),
+            (
+                json!([{"name": "app"}]),
+                json!([{"name": "l7mp", "restartPolicy": "Always"}]),
+                None,
+                Some(1234),
+            ),
+            (json!([{"name": "l7mp"}]), json!([]), Some("8080"), Some(8080)),
+            (json!([{"name": "app"}]), json!([]), Some("1234"), Some(1234)),
+            (json!([{"name": "app"}]), json!([]), Some("0"), None),
+            (json!([{"name": "l7mp"}]), json!([]), Some("none"), Some(1234)),
+        ] {
+            let object = json!({
+                "metadata": {"name": "w", "uid": "u", "annotations": {"portreeve.dev/l7mp-port": annotation}},
+                "spec": {"containers": containers, "initContainers": init},
+            });
+            let mut object = object;
+            if annotation.is_none() {
+                object["metadata"]["annotations"] = json!({});
+            }
+            let pod = Pod::from_kube(serde_json::from_value(object.clone()).unwrap()).unwrap();
+            assert_eq!(pod.l7mp.map(NonZeroU16::get), expected, "{object}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{is_test, production_lines, root, rust_files};
 
 /// Kinds of foreign APIs, each with the folder or file names where it may be named.
-const KINDS: [(&str, &[&str]); 1] = [("VirtualService", &["hub/api/src/a/", "hub/src/resolve/a"])];
+const KINDS: [(&str, &[&str]); 1] =
+    [("VirtualService", &["hub/api/src/a/", "hub/src/resolve/a", "hub/api/src/b/", "hub/src/resolve/b/"])];
 /// The registries, which list all kinds.
 const REGISTRIES: [&str; 2] = ["hub/api/src/kinds.rs", "hub/src/kinds.rs"];
 /// Crates that go by the registries.

@@ -6,7 +6,7 @@
 //! one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
@@ -17,6 +17,7 @@ use portreeve_xds::{Name, Version};
 use crate::claims::{self, Claims};
 use crate::fleet::{Fault, Fleet, Fleets};
 use crate::health::EndpointHealth;
+use crate::translate::l7mp::L7mp;
 use crate::translate::{Defaults, Families, ProxyModel};
 
 mod account;
@@ -217,6 +218,19 @@ impl World {
     /// Returns the proxies with these resource types; `None` if this agent does not serve them.
     pub fn fleet<T: ProxyModel>(&self) -> Option<&Fleet<T>> {
         self.fleets.typed()
+    }
+
+    /// Returns the l7mp proxies with the addresses of their REST APIs. A pod without an address is left out.
+    pub fn l7mp_proxies(&self) -> BTreeMap<ProxyId, SocketAddr> {
+        let proxies = self.fleet::<L7mp>().map(|fleet| fleet.proxies()).into_iter().flatten();
+        let address = |id: &ProxyId| match id {
+            ProxyId::Pod(uid) => {
+                let pod = self.pods.get(uid)?;
+                Some(SocketAddr::new(*pod.ips.first()?, pod.l7mp?.get()))
+            }
+            ProxyId::Node(_) => None,
+        };
+        proxies.filter_map(|(id, _)| Some((id.clone(), address(id)?))).collect()
     }
 
     /// Returns the number of translations so far, of all kinds.

@@ -24,17 +24,30 @@ impl World {
         self.follow_address(&uid);
         let plans = self.feed.unearth(&uid);
         self.follow_endpoints(plans);
-        let id = ProxyId::Pod(uid.clone());
         for kind in self.kinds() {
-            let known = self.fleets.of(kind).and_then(|fleet| fleet.facts(&id));
-            let announced = known.map(|facts| facts.announced.clone());
-            let facts = Facts::of_pod(kind, &pod, self.host_families, announced.clone().unwrap_or_default());
-            match announced {
-                Some(_) => self.put_proxy(id.clone(), facts),
-                // A gateway pod's proxy gets its NodeProxy's configuration instead.
-                None if self.embodied_by(&uid).is_some() => {}
-                None => self.set_bare(kind, &uid, Some(facts)),
-            }
+            self.follow_proxy(kind, &pod);
+        }
+    }
+
+    /// Updates a pod's proxy of this kind, or the record that the pod has none. An Envoy is one that has connected, an l7mp
+    /// proxy one that the pod declares.
+    fn follow_proxy(&mut self, kind: ProxyKind, pod: &Pod) {
+        let id = ProxyId::Pod(pod.uid.clone());
+        let known = self.fleets.of(kind).and_then(|fleet| fleet.facts(&id));
+        let announced = known.map(|facts| facts.announced.clone());
+        let declared = kind == ProxyKind::L7mp && pod.l7mp.is_some();
+        if kind == ProxyKind::L7mp && !declared && announced.is_some() {
+            self.drop_proxy(kind, &id, "the pod has no l7mp proxy any more");
+        }
+        let has_proxy = declared || (kind == ProxyKind::Envoy && announced.is_some());
+        let facts = Facts::of_pod(kind, pod, self.host_families, announced.unwrap_or_default());
+        if has_proxy {
+            self.set_bare(kind, &pod.uid, None);
+            return self.put_proxy(id, facts);
+        }
+        // A gateway pod's proxy gets its NodeProxy's configuration instead.
+        if self.embodied_by(&pod.uid).is_none() {
+            self.set_bare(kind, &pod.uid, Some(facts));
         }
     }
 

@@ -76,10 +76,15 @@ impl ProxyModel for Toy {
     }
 }
 
+/// A pod on the host's network that declares a toy proxy.
+fn mk_toy_pod() -> Pod {
+    Pod { host_network: true, l7mp: std::num::NonZeroU16::new(1234), ..mk_pod("p", "gw") }
+}
+
 /// A world with Envoys and toy proxies, and a pod `p` on the host's network that has one of each.
 fn both() -> Rig {
     let mut rig = Rig { world: World::new(Fleets::default().with::<Envoy>().with::<Toy>(), Families::V4) };
-    rig.world.apply_pod(Pod { host_network: true, ..mk_pod("p", "gw") });
+    rig.world.apply_pod(mk_toy_pod());
     rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
     rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
     rig
@@ -166,7 +171,7 @@ fn what_a_toy_accepted_is_restored_to_it_and_an_agent_without_toys_takes_nothing
     let (owner, all) = kept.iter().find(|(owner, _)| owner.kind == ProxyKind::L7mp).unwrap();
     let mut again = both();
     assert!(again.world.restore_accepted(owner.clone(), all));
-    again.world.apply_pod(Pod { host_network: true, ready: false, ..mk_pod("p", "gw") });
+    again.world.apply_pod(Pod { ready: false, ..mk_toy_pod() });
     let known = again.world.fleet::<Toy>().unwrap().answers().len();
     assert_eq!(known, 0, "nobody is presumed yet");
     again.world.presume_all(Instant::now());
@@ -206,4 +211,27 @@ fn node_proxy_that_becomes_another_kind_leaves_its_fleet() {
     rig.put(PlanType::NodeProxy, "gw", &mk_node_proxy("gw"));
     assert!(rig.world.open::<Toy>(&gateway(), &Announced::default()).is_none());
     assert_eq!(rig.listeners(&gateway()), ["A/ns/call/l"]);
+}
+
+#[test]
+fn pod_has_an_l7mp_proxy_while_it_declares_one() {
+    let mut rig = Rig { world: World::new(registry::fleets(), Families::V4) };
+    let plan = for_toys(mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    let bare = |rig: &Rig| {
+        let plan = Plan::try_from(plan.clone()).unwrap();
+        rig.world.fleets().all().map(|fleet| fleet.bare(&plan)).sum::<usize>()
+    };
+    let proxies =
+        |rig: &Rig| rig.world.l7mp_proxies().into_values().map(|at| at.to_string()).collect::<Vec<_>>();
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    assert_eq!((bare(&rig), proxies(&rig)), (1, vec![]));
+    rig.world.apply_pod(mk_toy_pod());
+    assert_eq!((bare(&rig), proxies(&rig)), (0, vec!["10.0.0.1:1234".to_owned()]));
+    rig.world.apply_pod(Pod { ips: Vec::new(), ..mk_toy_pod() });
+    assert_eq!((bare(&rig), proxies(&rig)), (0, vec![]), "its address is not known");
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    assert_eq!((bare(&rig), proxies(&rig)), (1, vec![]));
+    rig.world.apply_pod(mk_toy_pod());
+    rig.world.delete_pod(&"p".into());
+    assert_eq!((bare(&rig), proxies(&rig)), (0, vec![]));
 }

@@ -115,6 +115,7 @@ fn mk_pod(uid: &str, app: &str) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        l7mp: None,
         extra: BTreeMap::new(),
     }
 }

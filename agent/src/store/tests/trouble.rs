@@ -62,6 +62,7 @@ fn everything_is_read_back_as_it_was_saved() {
         node_proxy: Some("gw".into()),
         service_account: "sa".into(),
         static_uid: Some("0123456789abcdef0123456789abcdef".into()),
+        l7mp: std::num::NonZeroU16::new(1234),
         extra: [("annotation:a".to_owned(), "b".to_owned())].into(),
     };
     let owner = Owner { kind: ProxyKind::Envoy, proxy: ProxyId::Pod("uid".into()), plan: "a".into() };

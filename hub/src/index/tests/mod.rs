@@ -64,6 +64,7 @@ fn mk_pod(name: &str, labels: &str, node: &str) -> Pod {
         node_proxy: None,
         service_account: String::new(),
         static_uid: None,
+        l7mp: None,
         extra: BTreeMap::new(),
     }
 }
