@@ -8,8 +8,16 @@ use crate::row::Row;
 use crate::settings::Settings;
 
 /// Every kind, in the order of watermarks.
-pub const ALL: [&Row; 4] =
-    [&resolve::a::ROW, &resolve::own::ROW, &resolve::d::ingress::ROW, &resolve::d::egress::ROW];
+pub const ALL: [&Row; 8] = [
+    &resolve::a::ROW,
+    &resolve::own::ROW,
+    &resolve::d::ingress::ROW,
+    &resolve::d::egress::ROW,
+    &resolve::b::virtual_service::ROW,
+    &resolve::b::target::ROW,
+    &resolve::b::route::ROW,
+    &resolve::b::rule::ROW,
+];
 
 /// Returns a kind's row. `None` would be a bug: every kind has one.
 pub fn row(kind: &Kind) -> Option<&'static Row> {

@@ -29,6 +29,7 @@ pub mod health_port;
 pub mod http;
 pub mod http_port;
 pub mod images;
+pub mod json_socket;
 pub mod kustomize;
 pub mod ledger;
 pub mod leftovers;

@@ -2,14 +2,19 @@
 //! how the hub handles each kind.
 
 use crate::a::virtual_service;
+use crate::b;
 use crate::d::{egress_listener, ingress_listener};
 use crate::kind::Definition;
 use crate::own::node_proxy;
 
 /// Every kind, in the order in which the CRDs are installed.
-pub const ALL: [&Definition; 4] = [
+pub const ALL: [&Definition; 8] = [
     &virtual_service::DEFINITION,
     &node_proxy::DEFINITION,
     &ingress_listener::DEFINITION,
     &egress_listener::DEFINITION,
+    &b::virtual_service::DEFINITION,
+    &b::target::DEFINITION,
+    &b::route::DEFINITION,
+    &b::rule::DEFINITION,
 ];

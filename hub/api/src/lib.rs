@@ -3,6 +3,7 @@
 //! `validate`; other crates turn them into Plans.
 
 pub mod a;
+pub mod b;
 pub mod conditions;
 pub mod crds;
 pub mod d;

@@ -57,6 +57,22 @@ impl Index {
         self.resolutions
     }
 
+    /// Counts the proxies that a selection matches, if an object asked. Whoever asked is resolved again by
+    /// [`Self::wake_counted`], when the present change is complete.
+    pub(super) fn count(&mut self, selection: &Name) {
+        if self.askers.asks(&Question::Several(selection.clone())) {
+            let has_proxy = |uid: &Name| self.pods.get(uid).is_some_and(|pod| pod.l7mp.is_some());
+            let several = self.selections.several(selection, has_proxy);
+            self.counted.extend(self.answers.set_several(selection, several));
+        }
+    }
+
+    /// Resolves the objects again that asked for a number of proxies which has changed.
+    pub(super) fn wake_counted(&mut self) {
+        let changed = std::mem::take(&mut self.counted);
+        self.wake(changed, None);
+    }
+
     /// Records the answers that an object gives to other objects, and resolves the dependent objects again.
     pub(super) fn tell_of(&mut self, object: &dyn Object, found_by: Vec<FoundBy>, acceptable: bool) {
         let reference = object.reference();

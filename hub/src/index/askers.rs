@@ -48,6 +48,11 @@ impl Askers {
         questions.into_iter().flat_map(|question| self.by_question.of(question)).cloned().collect()
     }
 
+    /// Returns whether an object asked this question.
+    pub fn asks(&self, question: &Question) -> bool {
+        self.by_question.of(question).next().is_some()
+    }
+
     /// The Secrets that objects ask for, each with the keys whose content they ask for.
     pub fn wanted_secrets(&self) -> &WantedSecrets {
         &self.secrets
@@ -85,6 +90,10 @@ fn secret_of(question: &Question) -> Option<((Name, Name), Option<&Name>)> {
     match question {
         Question::Secret(namespace, name) => Some(((namespace.clone(), name.clone()), None)),
         Question::SecretContent(namespace, name, key) => Some(((namespace.clone(), name.clone()), Some(key))),
-        Question::Object(_) | Question::Listing(_) | Question::Namespace(_) | Question::Service(..) => None,
+        Question::Object(_)
+        | Question::Listing(_)
+        | Question::Namespace(_)
+        | Question::Service(..)
+        | Question::Several(_) => None,
     }
 }

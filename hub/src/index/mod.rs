@@ -13,7 +13,7 @@ use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Withheld};
 
-use crate::lookup::Answers;
+use crate::lookup::{Answers, Question};
 use crate::namespaces::Namespaces;
 use crate::object::Object;
 use crate::selection::PROXY_NAME_ATTRIBUTE;
@@ -84,6 +84,8 @@ pub struct Index {
     wanted_changed: bool,
     /// The newest version of each object that asked a question.
     asking: HashMap<ObjectRef, Box<dyn Object>>,
+    /// Questions about numbers of proxies whose answers changed during the present verb.
+    counted: BTreeSet<Question>,
     /// The number of resolutions since the start.
     resolutions: u64,
     nodes: NodeSets,
@@ -117,6 +119,7 @@ impl Index {
             askers: Askers::default(),
             wanted_changed: false,
             asking: HashMap::new(),
+            counted: BTreeSet::new(),
             resolutions: 0,
             nodes: NodeSets::default(),
             probes: Probes::default(),
@@ -195,6 +198,7 @@ impl Index {
             self.set_endpoint(&selection, uid, member);
         }
         self.refresh_probes(uid);
+        self.wake_counted();
     }
 
     /// The attributes that selectors match a pod by.
@@ -304,6 +308,7 @@ impl Index {
         if self.selections.turned(selection) {
             self.verdicts.touch(self.selections.holders_of(selection));
         }
+        self.count(selection);
     }
 
     /// Updates the verdicts of objects whose selections match nothing, after pods with these labels came or went elsewhere.

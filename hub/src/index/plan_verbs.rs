@@ -17,7 +17,7 @@ use super::plan_entry::PlanEntry;
 use super::probes::{self, Checks};
 use super::secrets;
 use super::selections::Role;
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Question};
 use crate::object::{Rejection, Resolved, Root};
 use crate::selection::Selection;
 
@@ -37,12 +37,15 @@ impl Index {
             true => self.asking.remove(&reference),
             false => self.asking.insert(reference.clone(), root.boxed()),
         };
+        let counted: Vec<Name> = record.asked.iter().filter_map(Question::counted).cloned().collect();
         self.note_questions(&reference, record.asked);
         let outcome = match record.unknown {
             Some(message) => Err(Rejection { reason: Reason::RefNotFound, message }),
             None => outcome,
         };
         self.settle(&reference, root.meta(), outcome);
+        counted.iter().for_each(|selection| self.count(selection));
+        self.wake_counted();
     }
 
     /// Handles an object that should open listeners but can't be read.

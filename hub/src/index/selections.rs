@@ -242,6 +242,11 @@ impl Selections {
         self.pods.matched(name).iter().cloned().collect()
     }
 
+    /// Returns whether more than one matching pod meets a condition.
+    pub fn several(&self, name: &Name, meets: impl Fn(&Name) -> bool) -> bool {
+        self.pods.matched(name).iter().filter(|uid| meets(uid)).nth(1).is_some()
+    }
+
     /// NodeProxies whose labels match.
     pub fn proxies_of(&self, name: &Name) -> Vec<Name> {
         self.proxies.matched(name).iter().cloned().collect()

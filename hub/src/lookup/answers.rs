@@ -23,6 +23,8 @@ pub struct Answers {
     services: HashMap<(Name, Name), Arc<ServiceSpec>>,
     /// The Secrets that objects ask for.
     secrets: HashMap<(Name, Name), KnownSecret>,
+    /// The selections that match several pods with l7mp proxies, if an object asks.
+    several: HashSet<Name>,
 }
 
 /// An object as other objects look it up.
@@ -106,6 +108,20 @@ impl Answers {
     pub fn set_service(&mut self, at: (Name, Name), service: Option<Arc<ServiceSpec>>) -> Option<Question> {
         let question = Question::Service(at.0.clone(), at.1.clone());
         set(&mut self.services, at, service).then_some(question)
+    }
+
+    /// Sets whether a selection matches several pods with l7mp proxies.
+    pub fn set_several(&mut self, selection: &Name, several: bool) -> Option<Question> {
+        let changed = match several {
+            true => self.several.insert(selection.clone()),
+            false => self.several.remove(selection),
+        };
+        changed.then(|| Question::Several(selection.clone()))
+    }
+
+    /// Returns whether a selection matches several pods with l7mp proxies.
+    pub fn several(&self, selection: &Name) -> bool {
+        self.several.contains(selection)
     }
 
     /// Sets what was found in a Secret. `None` means that the Secret does not exist.

@@ -14,7 +14,7 @@ use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 use portreeve_xds::Name;
 
-use crate::selection::SelectorScope;
+use crate::selection::{Selection, SelectorScope};
 use crate::settings::Settings;
 
 pub use answers::{Answers, Fact};
@@ -93,6 +93,13 @@ impl<'a> Lookup<'a> {
     pub fn service(&mut self, namespace: &Name, name: &Name) -> Option<&'a ServiceSpec> {
         self.ask(Question::Service(namespace.clone(), name.clone()));
         self.answers.service(namespace, name).map(Arc::as_ref)
+    }
+
+    /// Returns whether a selection matches several pods with l7mp proxies.
+    pub fn several(&mut self, selection: &Selection) -> bool {
+        let name = selection.name();
+        self.ask(Question::Several(name.clone()));
+        self.answers.several(&name)
     }
 
     /// Returns the facts about a Secret, without its content. `None` if there is no such Secret, or if it could not be read

@@ -21,6 +21,8 @@ pub enum Question {
     Secret(Name, Name),
     /// The content of this key of the Secret of this namespace and name.
     SecretContent(Name, Name, Name),
+    /// Whether the selection with this name matches several pods with l7mp proxies.
+    Several(Name),
 }
 
 /// The objects of a kind that have a value in an indexed field.
@@ -39,3 +41,20 @@ pub type FoundBy = (&'static str, Name);
 
 /// Labels of a namespace.
 pub type Labels = BTreeMap<String, String>;
+
+// === impl Question ===
+
+impl Question {
+    /// The selection whose proxies the question is about the number of.
+    pub fn counted(&self) -> Option<&Name> {
+        match self {
+            Self::Several(selection) => Some(selection),
+            Self::Object(_)
+            | Self::Listing(_)
+            | Self::Namespace(_)
+            | Self::Service(..)
+            | Self::Secret(..)
+            | Self::SecretContent(..) => None,
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! From custom resources to Plans: one file per API, pure.
 
 pub mod a;
+pub mod b;
 pub mod d;
 mod health;
 mod origin;

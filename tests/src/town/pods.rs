@@ -30,6 +30,15 @@ impl Town {
         Ok(worker)
     }
 
+    /// Creates a running, ready pod `j` on node `i` with these labels and a container named `l7mp`. Its proxy is not started.
+    ///
+    /// # Errors
+    /// Returns an error if the server rejects it.
+    pub async fn mesh_worker(&self, i: u8, j: u8, labels: &str) -> Result<Worker> {
+        let bound = format!("nodeName: n{i}, initContainers: [{{name: l7mp, image: i}}], ");
+        self.pod(&format!("w{i}-{j}"), self.bed.pod(i, j)?, labels, &bound).await
+    }
+
     /// Creates a pod `j` in the network of node `i` that isn't scheduled yet, see [`Worker::bind`].
     ///
     /// # Errors

@@ -1,0 +1,90 @@
+//! Clusters, defined by a Target or inline: [`read`].
+
+use std::net::IpAddr;
+
+use super::field::Field;
+use super::form::{BalancerForm, ClusterForm, EndpointForm, Policy, Protocol, Source};
+use super::{pods, socket};
+use crate::violation::Checks;
+
+/// Reads a cluster: in the deployed spelling its protocol is in `spec`, in the document's it is a block beside the other
+/// fields.
+pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> ClusterForm {
+    let mut form = ClusterForm::default();
+    if field.object(checks).is_none() {
+        return form;
+    }
+    form.name = field.get("name").and_then(|name| name.name(checks)).map(str::to_owned);
+    let spec = field.get("spec");
+    form.socket = match &spec {
+        Some(spec) => socket::cluster(spec, false, checks),
+        None => socket::cluster(field, true, checks),
+    };
+    form.service = field.get("serviceName").and_then(|name| name.name(checks)).map(str::to_owned);
+    let neither = form.socket.is_none() && form.service.is_none();
+    checks.must(
+        !neither,
+        &field.path,
+        "needs a protocol, for example spec: {UDP: {port: 9000}}, or a serviceName",
+    );
+    let endpoints = field.get("endpoints").map(|all| all.items(checks)).unwrap_or_default();
+    let unix = form.socket.as_ref().is_some_and(|socket| socket.protocol == Protocol::UnixDomainSocket);
+    form.endpoints.extend(endpoints.iter().filter_map(|one| endpoint(one, unix, checks)));
+    // l7mp looks for the path among the endpoints.
+    if let Some(path) = form.socket.as_mut().filter(|_| unix).and_then(|socket| socket.filename.take()) {
+        let same = |one: &EndpointForm| matches!(one, EndpointForm::Static { source, .. } if *source == Source::File(path.clone()));
+        if !form.endpoints.iter().any(same) {
+            form.endpoints.push(EndpointForm::Static {
+                name: None,
+                source: Source::File(path),
+                weight: None,
+            });
+        }
+    }
+    form.balancer = field.get("loadbalancer").and_then(|one| balancer(&one, checks));
+    form
+}
+
+fn endpoint(field: &Field<'_>, unix: bool, checks: &mut Checks) -> Option<EndpointForm> {
+    field.object(checks)?;
+    let name = field.get("name").and_then(|name| name.name(checks)).map(str::to_owned);
+    let (spec, selector) = (field.get("spec"), field.get("selector"));
+    let one = spec.is_some() != selector.is_some();
+    checks.must(one, &field.path, "must have exactly one of spec and selector");
+    if let Some(selector) = selector.filter(|_| one) {
+        return Some(EndpointForm::Selected(pods::read(&selector, checks)));
+    }
+    let spec = spec.filter(|_| one)?;
+    spec.object(checks)?;
+    let weight = field.get("weight").or_else(|| spec.get("weight")).and_then(|one| one.positive(checks));
+    let address = spec.either("address", "filename", checks);
+    checks.must(address.is_some(), &spec.path, "needs an address, or a filename for a Unix domain socket");
+    let address = address?;
+    let text = address.name(checks)?;
+    let source = match text.parse::<IpAddr>() {
+        Ok(ip) => Source::Ip(ip.to_canonical()),
+        Err(_) if unix || text.starts_with('/') => Source::File(text.to_owned()),
+        Err(_) => Source::Host(text.to_owned()),
+    };
+    Some(EndpointForm::Static { name, source, weight })
+}
+
+fn balancer(field: &Field<'_>, checks: &mut Checks) -> Option<BalancerForm> {
+    field.object(checks)?;
+    let policy = match field.get("policy").and_then(|policy| policy.text(checks)) {
+        Some("Trivial") => Policy::Trivial,
+        Some("ConsistentHash" | "HashRing") => Policy::ConsistentHash,
+        other => {
+            let message = format!("must be Trivial, ConsistentHash or HashRing, is {other:?}");
+            checks.must(false, format!("{}.policy", field.path), message);
+            return None;
+        }
+    };
+    let key = field.get("key").and_then(|key| key.text(checks)).map(path);
+    Some(BalancerForm { policy, key })
+}
+
+/// Returns the canonical form of a path in a session's metadata, which users write with and without slashes at both ends.
+pub(super) fn path(text: &str) -> String {
+    format!("/{}", text.trim_matches('/'))
+}

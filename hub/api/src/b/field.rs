@@ -1,0 +1,114 @@
+//! A value in an object and its path: [`Field`]. Parts of API B may be a name or a definition, which no type of Rust's
+//! schemas can say, so they are read from JSON.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use serde_json::{Map, Value};
+
+use crate::violation::Checks;
+
+/// A value and its path.
+#[derive(Clone, Debug)]
+pub(super) struct Field<'a> {
+    /// The value.
+    pub(super) value: &'a Value,
+    /// The path in the API server's notation.
+    pub(super) path: String,
+}
+
+/// The form of a short name in another spelling.
+pub(super) const MAX_TEXT: usize = 1024;
+
+/// The largest number of entries in a list.
+pub(super) const MAX_ENTRIES: usize = 256;
+
+// === impl Field ===
+
+impl<'a> Field<'a> {
+    /// Creates a field.
+    pub(super) fn new(value: &'a Value, path: impl Into<String>) -> Self {
+        Self { value, path: path.into() }
+    }
+
+    /// Returns a member of an object; `None` if it is missing or null.
+    pub(super) fn get(&self, key: &str) -> Option<Field<'a>> {
+        let value = self.value.get(key).filter(|value| !value.is_null())?;
+        Some(Self::new(value, format!("{}.{key}", self.path)))
+    }
+
+    /// Returns the members of an object, without nulls. Any other value is a violation.
+    pub(super) fn object(&self, checks: &mut Checks) -> Option<&'a Map<String, Value>> {
+        let object = self.value.as_object();
+        checks.must(object.is_some(), &self.path, "must be an object");
+        object
+    }
+
+    /// Returns a text that is not empty. Any other value is a violation.
+    pub(super) fn text(&self, checks: &mut Checks) -> Option<&'a str> {
+        let text = self.value.as_str();
+        checks.must(text.is_some(), &self.path, "must be a text");
+        checks.length(text?, (1, MAX_TEXT), &self.path);
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// Returns a name: a text without white space.
+    pub(super) fn name(&self, checks: &mut Checks) -> Option<&'a str> {
+        let name = self.text(checks)?;
+        let plain = !name.contains(char::is_whitespace);
+        checks.must(plain, &self.path, format!("{name:?} has white space, which l7mp allows in no name"));
+        Some(name).filter(|_| plain)
+    }
+
+    /// Returns the items of a list, each with its path. Any other value is a violation.
+    pub(super) fn items(&self, checks: &mut Checks) -> Vec<Field<'a>> {
+        checks.must(self.value.is_array(), &self.path, "must be a list");
+        let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
+        checks.count(items.len(), (0, MAX_ENTRIES), &self.path);
+        let item = |(index, value)| Self::new(value, format!("{}[{index}]", self.path));
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// Returns a whole number from 0.
+    pub(super) fn number(&self, checks: &mut Checks) -> Option<u32> {
+        let number = self.value.as_u64().and_then(|number| u32::try_from(number).ok());
+        checks.must(
+            number.is_some(),
+            &self.path,
+            format!("must be a whole number from 0, is {}", self.value),
+        );
+        number
+    }
+
+    /// Returns a whole number from 1.
+    pub(super) fn positive(&self, checks: &mut Checks) -> Option<NonZeroU32> {
+        let number = self.number(checks)?;
+        checks.must(number > 0, &self.path, "must be at least 1, is 0");
+        NonZeroU32::new(number)
+    }
+
+    /// Returns a port.
+    pub(super) fn port(&self, checks: &mut Checks) -> Option<NonZeroU16> {
+        let port = self.value.as_u64().and_then(|port| u16::try_from(port).ok()).and_then(NonZeroU16::new);
+        checks.must(port.is_some(), &self.path, format!("must be from 1 to 65535, is {}", self.value));
+        port
+    }
+
+    /// Returns true or false.
+    pub(super) fn yes(&self, checks: &mut Checks) -> bool {
+        let yes = self.value.as_bool();
+        checks.must(yes.is_some(), &self.path, "must be true or false");
+        yes.unwrap_or_default()
+    }
+
+    /// Returns the field that is given of two spellings. Both at once is a violation.
+    pub(super) fn either(&self, one: &str, other: &str, checks: &mut Checks) -> Option<Field<'a>> {
+        let (first, second) = (self.get(one), self.get(other));
+        let both = first.is_some() && second.is_some();
+        checks.must(
+            !both,
+            &self.path,
+            format!("{one} and {other} are two forms of one field: give one of them"),
+        );
+        first.or(second)
+    }
+}

@@ -1,0 +1,164 @@
+//! Protocols of listeners and clusters: [`listener`], [`cluster`].
+
+use super::field::Field;
+use super::form::{Address, HeaderField, Protocol, Socket};
+use crate::violation::Checks;
+
+/// A protocol: its name in the deployed spelling, its name as a block of the document, and the protocol.
+type Name = (&'static str, &'static str, Protocol);
+
+const LISTENERS: [Name; 6] = [
+    ("HTTP", "http", Protocol::Http),
+    ("WebSocket", "websocket", Protocol::WebSocket),
+    ("UDP", "udp", Protocol::Udp),
+    ("TCP", "tcp", Protocol::Tcp),
+    ("UnixDomainSocket", "unixdomainsocket", Protocol::UnixDomainSocket),
+    ("JSONSocket", "jsonsocket", Protocol::JsonSocket),
+];
+
+const CLUSTERS: [Name; 16] = [
+    ("WebSocket", "websocket", Protocol::WebSocket),
+    ("UDP", "udp", Protocol::Udp),
+    ("TCP", "tcp", Protocol::Tcp),
+    ("UnixDomainSocket", "unixdomainsocket", Protocol::UnixDomainSocket),
+    ("JSONSocket", "jsonsocket", Protocol::JsonSocket),
+    ("Sync", "sync", Protocol::Sync),
+    ("Echo", "echo", Protocol::Echo),
+    ("Discard", "discard", Protocol::Discard),
+    ("Logger", "logger", Protocol::Logger),
+    ("Stdio", "stdio", Protocol::Stdio),
+    // The deployed schema has a misspelling.
+    ("Sdtio", "stdio", Protocol::Stdio),
+    ("JSONEncap", "jsonencap", Protocol::JsonEncap),
+    ("JSONDecap", "jsondecap", Protocol::JsonDecap),
+    ("Metric", "metric", Protocol::Metric),
+    ("Prometheus", "prometheus", Protocol::Prometheus),
+    ("L7mpController", "l7mpcontroller", Protocol::L7mpController),
+];
+
+/// Settings that go to the proxy as they are, by protocol.
+const SETTINGS: [(Protocol, &[&str]); 3] = [
+    (Protocol::Sync, &["query"]),
+    (Protocol::Logger, &["log_file", "log_prefix"]),
+    (Protocol::Metric, &["byteCounterName", "packetCounterName"]),
+];
+
+/// Reads the protocol of a listener: `{UDP: {port: 1}}`, or with `blocks` `{udp: {port: 1}}` beside other fields.
+pub(super) fn listener(field: &Field<'_>, blocks: bool, checks: &mut Checks) -> Option<Socket> {
+    let (protocol, settings) = one(&LISTENERS, field, blocks, checks)?;
+    checks.must(
+        protocol.is_some(),
+        &field.path,
+        "needs a protocol: one of HTTP, WebSocket, UDP, TCP, UnixDomainSocket and JSONSocket",
+    );
+    let socket = socket(protocol?, &settings, checks)?;
+    let bare = socket.protocol == Protocol::UnixDomainSocket && socket.filename.is_none();
+    checks.must(!bare, format!("{}.filename", settings.path), "is required");
+    Some(socket)
+}
+
+/// Reads the protocol of a cluster in the same way. `None`: it has none.
+pub(super) fn cluster(field: &Field<'_>, blocks: bool, checks: &mut Checks) -> Option<Socket> {
+    let (protocol, settings) = one(&CLUSTERS, field, blocks, checks)?;
+    socket(protocol?, &settings, checks)
+}
+
+/// Returns the only protocol, with its settings.
+fn one<'a>(
+    names: &[Name],
+    field: &Field<'a>,
+    blocks: bool,
+    checks: &mut Checks,
+) -> Option<(Option<Protocol>, Field<'a>)> {
+    field.object(checks)?;
+    let found = names.iter().filter_map(|(deployed, block, protocol)| {
+        let key = if blocks { block } else { deployed };
+        Some((
+            *protocol,
+            field.value.get(*key).map(|value| Field::new(value, format!("{}.{key}", field.path)))?,
+        ))
+    });
+    let mut found: Vec<_> = found.collect();
+    found.dedup_by_key(|(protocol, _)| *protocol);
+    checks.must(found.len() <= 1, &field.path, "has several protocols: give exactly one");
+    let first = found.into_iter().next();
+    Some(first.map_or_else(|| (None, field.clone()), |(protocol, settings)| (Some(protocol), settings)))
+}
+
+fn socket(protocol: Protocol, field: &Field<'_>, checks: &mut Checks) -> Option<Socket> {
+    let ports = matches!(protocol, Protocol::Udp | Protocol::Tcp | Protocol::Http | Protocol::WebSocket);
+    let mut socket = Socket::new(protocol, None);
+    if !field.value.is_null() {
+        field.object(checks)?;
+    }
+    if ports {
+        checks.must(field.get("port").is_some(), format!("{}.port", field.path), "is required");
+        socket.port = Some(field.get("port")?.port(checks)?);
+    }
+    let text =
+        |key: &str, checks: &mut Checks| field.get(key).and_then(|one| one.text(checks)).map(str::to_owned);
+    socket.path = text("path", checks);
+    socket.filename = text("filename", checks);
+    socket.connect = field.get("connect").map(|one| address(&one, checks));
+    socket.bind = field.get("bind").map(|one| address(&one, checks));
+    for key in SETTINGS.iter().filter(|(of, _)| *of == protocol).flat_map(|(_, keys)| *keys) {
+        socket.settings.extend(text(key, checks).map(|value| ((*key).to_owned(), value)));
+    }
+    if protocol == Protocol::Sync {
+        let query = format!("{}.query", field.path);
+        checks.must(
+            socket.settings.contains_key("query"),
+            query,
+            "is required: the path of the value that joins sessions",
+        );
+    }
+    if protocol == Protocol::JsonSocket {
+        json_socket(&mut socket, field, checks)?;
+    }
+    Some(socket)
+}
+
+fn json_socket(socket: &mut Socket, field: &Field<'_>, checks: &mut Checks) -> Option<()> {
+    let transport = field.get("transport");
+    checks.must(transport.is_some(), format!("{}.transport", field.path), "is required");
+    let transport = transport?;
+    let blocks = !transport.object(checks)?.keys().any(|key| CLUSTERS.iter().any(|(name, _, _)| name == key));
+    let under = cluster(&transport, blocks, checks);
+    checks.must(under.is_some(), &transport.path, "needs a protocol, for example {UDP: {port: 19000}}");
+    socket.transport = Some(Box::new(under?));
+    let header = field.get("header").map(|header| header.items(checks)).unwrap_or_default();
+    socket.header.extend(header.iter().filter_map(|one| header_field(one, checks)));
+    Some(())
+}
+
+fn header_field(field: &Field<'_>, checks: &mut Checks) -> Option<HeaderField> {
+    let text = |part: &Field<'_>, key: &str, checks: &mut Checks| {
+        part.get(key).and_then(|one| one.text(checks)).map(str::to_owned)
+    };
+    match (field.get("path"), field.get("set")) {
+        (Some(path), None) => {
+            let (from, to) = (text(&path, "from", checks), text(&path, "to", checks));
+            checks.must(from.is_some() && to.is_some(), &path.path, "needs from and to");
+            Some(HeaderField::Path { from: from?, to: to? })
+        }
+        (None, Some(set)) => {
+            let (key, value) = (text(&set, "key", checks), text(&set, "value", checks));
+            checks.must(key.is_some() && value.is_some(), &set.path, "needs key and value");
+            Some(HeaderField::Set { key: key?, value: value? })
+        }
+        _ => {
+            checks.must(false, &field.path, "must have exactly one of path and set");
+            None
+        }
+    }
+}
+
+fn address(field: &Field<'_>, checks: &mut Checks) -> Address {
+    let ip = field.get("address").and_then(|one| {
+        let text = one.text(checks)?;
+        let ip = text.parse().ok();
+        checks.must(ip.is_some(), &one.path, format!("{text:?} is not an IP address"));
+        ip
+    });
+    Address { ip, port: field.get("port").and_then(|one| one.port(checks)) }
+}

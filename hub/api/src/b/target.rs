@@ -1,0 +1,193 @@
+//! Target, `l7mp.io/v1`: a cluster of l7mp proxies, to which rules lead.
+#![allow(unreachable_pub, reason = "KubeSchema repeats each type inside of a function")]
+#![allow(clippy::duplicated_attributes, reason = "print columns share their keys")]
+
+use kube::core::ApiResource;
+use kube::{CustomResource, CustomResourceExt, KubeSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::MeshStatus;
+use super::field::Field;
+use super::form::{ClusterForm, TargetForm};
+use super::{cluster, pods, schema};
+use crate::door::{self, ParseError};
+use crate::kind::{Api, Definition, Kind, Purpose};
+use crate::violation::{Checks, Violation};
+
+/// The kind Target.
+pub const KIND: Kind =
+    Kind { api: Api::B, name: "Target", namespaced: true, prefix: "B/Target", purpose: Purpose::Listeners };
+
+/// The kind's definition in the API server.
+pub const DEFINITION: Definition =
+    Definition { kind: &KIND, resource: || ApiResource::erase::<Target>(&()), crd: Target::crd };
+
+/// A cluster of the l7mp proxies in the selected pods.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[kube(
+    group = "l7mp.io",
+    version = "v1",
+    kind = "Target",
+    plural = "targets",
+    shortname = "tr",
+    namespaced,
+    status = "MeshStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "A cluster of the l7mp proxies in the selected pods.",
+    printcolumn(name = "Selector", type_ = "string", priority = "1", json_path = ".spec.selector"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Accepted")].status"#
+    ),
+    printcolumn(
+        name = "Resolved",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="ResolvedRefs")].reason"#
+    ),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].reason"#
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = "1",
+        json_path = r#".status.conditions[?(@.type=="Programmed")].message"#
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetSpec {
+    /// The pods with the proxies that are meant: `matchLabels`, `matchExpressions`, `matchFields`, `matchNamespace` and
+    /// `matchService`, all ANDed. Without it the objects that use the Target
+    /// have a copy each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub selector: Option<Value>,
+    /// The cluster: `spec` with exactly one protocol, `endpoints` and `loadbalancer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub cluster: Option<Value>,
+    /// The VirtualService that gives the cluster's protocol, port and pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linked_virtual_service: Option<String>,
+    /// The document's form of `cluster.spec.UDP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub udp: Option<Value>,
+    /// The document's form of `cluster.spec.TCP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub tcp: Option<Value>,
+    /// The document's form of `cluster.spec.WebSocket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub websocket: Option<Value>,
+    /// The document's form of `cluster.spec.UnixDomainSocket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub unixdomainsocket: Option<Value>,
+    /// The document's form of `cluster.spec.JSONSocket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub jsonsocket: Option<Value>,
+    /// The document's form of `cluster.spec.Sync`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub sync: Option<Value>,
+    /// The document's form of `cluster.spec.Echo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub echo: Option<Value>,
+    /// The document's form of `cluster.spec.Discard`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub discard: Option<Value>,
+    /// The document's form of `cluster.spec.Logger`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub logger: Option<Value>,
+    /// The document's form of `cluster.spec.Stdio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub stdio: Option<Value>,
+    /// The document's form of `cluster.spec.JSONEncap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub jsonencap: Option<Value>,
+    /// The document's form of `cluster.spec.JSONDecap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub jsondecap: Option<Value>,
+    /// The document's form of `cluster.spec.Metric`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub metric: Option<Value>,
+    /// The document's form of `linkedVirtualService`, beside which other fields may be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    /// The document's form of `cluster.endpoints`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::objects")]
+    pub endpoints: Option<Value>,
+    /// The document's form of `cluster.loadbalancer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::object")]
+    pub loadbalancer: Option<Value>,
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Reads an object. Returns it with a warning for each unknown field.
+    ///
+    /// # Errors
+    /// Returns an error that names the field which can't be read, see [`door::parse`].
+    pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
+        door::parse(value)
+    }
+
+    /// Checks the rules for new objects. Returns an empty list for a valid object.
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut checks = Checks::default();
+        self.read(&mut checks);
+        checks.done()
+    }
+
+    /// Returns the resolved form of an object that may be older than some rules.
+    ///
+    /// # Errors
+    /// Returns the rules that it breaks.
+    pub fn form(&self) -> Result<TargetForm, Vec<Violation>> {
+        let mut checks = Checks::of_stored();
+        let form = self.read(&mut checks);
+        let broken = checks.done();
+        form.filter(|_| broken.is_empty()).ok_or(broken)
+    }
+
+    fn read(&self, checks: &mut Checks) -> Option<TargetForm> {
+        let value = serde_json::to_value(&self.spec).ok()?;
+        let spec = Field::new(&value, "spec");
+        let filter = spec.get("selector").map(|selector| pods::read(&selector, checks));
+        let link = spec.get("linkedVirtualService");
+        let inner = spec.get("cluster");
+        checks.must(
+            inner.is_none() || link.is_none(),
+            "spec",
+            "cluster and linkedVirtualService exclude each other",
+        );
+        let cluster = match (link, inner) {
+            (Some(link), _) => {
+                let service = link.name(checks).map(str::to_owned);
+                ClusterForm { service, ..ClusterForm::default() }
+            }
+            (None, Some(inner)) => cluster::read(&inner, checks),
+            (None, None) => cluster::read(&spec, checks),
+        };
+        Some(TargetForm { filter, cluster })
+    }
+}
