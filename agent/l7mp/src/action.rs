@@ -1,0 +1,294 @@
+//! One change of a proxy by one request ([`Action`]).
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::names;
+use crate::slot::Slot;
+use crate::wanted::Rule;
+
+/// A change of a proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Adds a cluster without endpoints: an endpoint inside that is refused ends the proxy.
+    AddCluster {
+        /// The cluster's name.
+        name: String,
+        /// The object.
+        body: Value,
+    },
+    /// Adds an endpoint at the end of a cluster.
+    AddEndpoint {
+        /// The cluster's name.
+        cluster: String,
+        /// The endpoint's name.
+        name: String,
+        /// An IP address, host name or path.
+        address: String,
+        /// The load balancing weight.
+        weight: u32,
+    },
+    /// Deletes an endpoint.
+    DeleteEndpoint {
+        /// The cluster's name.
+        cluster: String,
+        /// The endpoint's name.
+        name: String,
+        /// Whether its sessions move to other endpoints. Otherwise they stay.
+        recursive: bool,
+    },
+    /// Deletes a cluster that no route names.
+    DeleteCluster {
+        /// The cluster's name.
+        name: String,
+        /// Whether its sessions end.
+        recursive: bool,
+    },
+    /// Adds a listener.
+    AddListener {
+        /// The listener's name.
+        name: String,
+        /// Its address.
+        slot: Option<Slot>,
+        /// The object without rules.
+        body: Value,
+        /// Its rules.
+        rules: ListenerRules,
+    },
+    /// Deletes a listener. Its rule list, rules and routes stay.
+    DeleteListener {
+        /// The listener's name.
+        name: String,
+        /// Whether its sessions end.
+        recursive: bool,
+    },
+    /// Deletes a rule list that no listener names.
+    DeleteList {
+        /// The list's name.
+        name: String,
+    },
+    /// Inserts a rule before a position of a list.
+    Insert {
+        /// The list's name.
+        list: String,
+        /// The position, from 0.
+        position: usize,
+        /// The rule.
+        rule: RuleRef,
+    },
+    /// Takes a rule from a list. The rule stays.
+    Unlink {
+        /// The list's name.
+        list: String,
+        /// The rule's name.
+        rule: String,
+    },
+    /// Adds a rule that a list names already.
+    AddRule {
+        /// The rule.
+        rule: RuleRef,
+    },
+    /// Deletes a rule that is in no list.
+    DeleteRule {
+        /// The rule's name.
+        name: String,
+    },
+    /// Adds a route that a rule names already.
+    AddRoute {
+        /// The route's rule.
+        rule: RuleRef,
+    },
+    /// Deletes a route that no rule names.
+    DeleteRoute {
+        /// The route's name.
+        name: String,
+    },
+    /// Reads the names that the proxy gave to rule lists.
+    ReadLists,
+}
+
+/// The rules of a new listener.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ListenerRules {
+    /// A new list with these rules.
+    These(Vec<RuleRef>),
+    /// An existing list.
+    List(String),
+}
+
+/// A rule inside a request, and how much of it the proxy has already.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RuleRef {
+    /// The rule.
+    pub(crate) rule: Rule,
+    /// Whether the proxy has the rule.
+    pub(crate) rule_exists: bool,
+    /// Whether the proxy has the rule's route.
+    pub(crate) route_exists: bool,
+}
+
+/// A request's parts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Request {
+    /// The method.
+    pub(crate) method: Method,
+    /// The path's segments after the API's root. They are not percent-encoded.
+    pub(crate) path: Vec<String>,
+    /// Whether the request is recursive.
+    pub(crate) recursive: bool,
+    /// The JSON body.
+    pub(crate) body: Option<Value>,
+}
+
+// === impl Action ===
+
+impl Action {
+    /// Returns the request for this change.
+    pub(crate) fn request(&self) -> Request {
+        match self {
+            Self::AddCluster { body, .. } => Request::post(&["clusters"], json!({"cluster": body})),
+            Self::AddEndpoint { cluster, name, address, weight } => Request::post(
+                &["clusters", cluster, "endpoints"],
+                json!({"endpoint": {"name": name, "spec": {"address": address}, "weight": weight}}),
+            ),
+            Self::DeleteEndpoint { name, recursive, .. } => Request::delete(&["endpoints", name], *recursive),
+            Self::DeleteCluster { name, recursive } => Request::delete(&["clusters", name], *recursive),
+            Self::AddListener { body, rules, .. } => {
+                let mut body = body.clone();
+                body["rules"] = match rules {
+                    ListenerRules::These(rules) => rules.iter().map(RuleRef::json).collect(),
+                    ListenerRules::List(list) => json!(list),
+                };
+                Request::post(&["listeners"], json!({"listener": body}))
+            }
+            Self::DeleteListener { name, recursive } => Request::delete(&["listeners", name], *recursive),
+            Self::DeleteList { name } => Request::delete(&["rulelists", name], false),
+            Self::Insert { list, position, rule } => Request::post(
+                &["rulelists", list, "rules", &position.to_string()],
+                json!({"rule": rule.json()}),
+            ),
+            Self::Unlink { list, rule } => Request::delete(&["rulelists", list, "rules", rule], false),
+            Self::AddRule { rule } => Request::post(&["rules"], json!({"rule": rule.json()})),
+            Self::DeleteRule { name } => Request::delete(&["rules", name], false),
+            Self::AddRoute { rule } => {
+                Request::post(&["routes"], json!({"route": rule.rule.body["action"]["route"]}))
+            }
+            Self::DeleteRoute { name } => Request::delete(&["routes", name], false),
+            Self::ReadLists => Request::get(&["listeners"]),
+        }
+    }
+
+    /// Whether this change adds something of its resource. If not, it removes or reads.
+    pub(crate) fn adds(&self) -> bool {
+        matches!(
+            self,
+            Self::AddCluster { .. }
+                | Self::AddEndpoint { .. }
+                | Self::AddListener { .. }
+                | Self::Insert { .. }
+                | Self::AddRule { .. }
+                | Self::AddRoute { .. }
+        )
+    }
+
+    /// Whether sessions may have to end after this change.
+    pub(crate) fn ends_sessions(&self) -> bool {
+        match self {
+            Self::DeleteCluster { .. } => true,
+            Self::DeleteListener { name, .. } => names::ends_sessions(name),
+            _ => false,
+        }
+    }
+
+    /// Returns the names of the clusters that must exist before this change.
+    pub(crate) fn clusters(&self) -> Vec<&str> {
+        let rules: Vec<&RuleRef> = match self {
+            Self::AddListener { rules: ListenerRules::These(rules), .. } => rules.iter().collect(),
+            Self::Insert { rule, .. } | Self::AddRule { rule } | Self::AddRoute { rule } => vec![rule],
+            Self::AddEndpoint { cluster, .. } => return vec![cluster],
+            _ => Vec::new(),
+        };
+        rules.into_iter().flat_map(|one| one.rule.clusters.iter().map(String::as_str)).collect()
+    }
+}
+
+// === impl RuleRef ===
+
+impl RuleRef {
+    /// Returns the rule as it stands in a request: by its name if the proxy has it.
+    fn json(&self) -> Value {
+        if self.rule_exists {
+            return json!(self.rule.name);
+        }
+        let mut body = self.rule.body.clone();
+        if self.route_exists {
+            body["action"]["route"] = json!(self.rule.name);
+        }
+        body
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Returns a reading request.
+    pub(crate) fn get(path: &[&str]) -> Self {
+        Self::new(Method::GET, path, None)
+    }
+
+    /// Returns a reading request for objects with everything in them.
+    pub(crate) fn get_whole(path: &[&str]) -> Self {
+        Self { recursive: true, ..Self::get(path) }
+    }
+
+    /// Returns a deleting request.
+    pub(crate) fn delete(path: &[&str], recursive: bool) -> Self {
+        Self { recursive, ..Self::new(Method::DELETE, path, None) }
+    }
+
+    fn post(path: &[&str], body: Value) -> Self {
+        Self::new(Method::POST, path, Some(body))
+    }
+
+    fn new(method: Method, path: &[&str], body: Option<Value>) -> Self {
+        let path = path.iter().map(|&segment| segment.to_owned()).collect();
+        Self { method, path, recursive: false, body }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_rule() -> Rule {
+        let route = json!({"name": "r", "destination": "c"});
+        Rule {
+            name: "r".into(),
+            body: json!({"name": "r", "action": {"route": route}}),
+            clusters: vec!["c".into()],
+        }
+    }
+
+    fn mk_listener(rules: Vec<RuleRef>) -> Action {
+        let body = json!({"name": "l", "spec": {"protocol": "UDP", "port": 1}});
+        Action::AddListener { name: "l".into(), slot: None, body, rules: ListenerRules::These(rules) }
+    }
+
+    #[test]
+    fn listener_has_its_rules_and_routes_inside() {
+        let whole = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: false };
+        let request = mk_listener(vec![whole]).request();
+        assert_eq!((request.method, request.path), (Method::POST, vec!["listeners".to_owned()]));
+        let body = json!({"listener": {"name": "l", "spec": {"protocol": "UDP", "port": 1}, "rules": [
+            {"name": "r", "action": {"route": {"name": "r", "destination": "c"}}}]}});
+        assert_eq!(request.body, Some(body));
+    }
+
+    #[test]
+    fn existing_parts_are_named_instead() {
+        let route = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: true };
+        let both = RuleRef { rule: mk_rule(), rule_exists: true, route_exists: true };
+        let body = mk_listener(vec![route, both]).request().body.unwrap();
+        assert_eq!(body["listener"]["rules"], json!([{"name": "r", "action": {"route": "r"}}, "r"]));
+    }
+}

@@ -1,0 +1,132 @@
+//! Steps for listeners and their rules.
+
+use super::Planner;
+use crate::action::{Action, ListenerRules};
+use crate::actual::Actual;
+use crate::names::{self, Key, Kind};
+use crate::slot::Slot;
+use crate::wanted::{Rule, WantedListener, WantedRules};
+
+impl Planner<'_> {
+    /// Brings the rules of present listeners up to date, and adds missing listeners.
+    pub(super) fn listeners(&mut self) {
+        let wanted = self.wanted;
+        for (resource, made) in &wanted.listeners {
+            let Ok(made) = made else { continue };
+            let owner = Key::new(Kind::Listener, resource.clone());
+            match self.after.listeners.get(&made.name).map(|seen| seen.list.clone()) {
+                Some(list) if self.works(made, &list) => self.rules(&owner, made, &list),
+                Some(list) => self.make_again(&owner, made, list),
+                None => self.add(&owner, made),
+            }
+        }
+    }
+
+    /// Whether a present listener can receive, and has its rule list.
+    fn works(&self, made: &WantedListener, list: &str) -> bool {
+        !self.sessions.deaf.contains(&made.name) && self.after.lists.contains_key(list)
+    }
+
+    /// Brings a listener's rules up to date.
+    fn rules(&mut self, owner: &Key, made: &WantedListener, list: &str) {
+        let WantedRules::These(rules) = &made.rules else { return };
+        let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+        if self.after.lists.get(list).is_some_and(|present| *present != names) {
+            if Actual::is_unread(list) {
+                self.unread = true;
+                return;
+            }
+            self.order(owner, rules, list);
+        }
+        rules.iter().for_each(|rule| self.mend(owner, rule));
+    }
+
+    /// Makes a list have these rules in this order. Each new rule is inserted before an old one leaves.
+    fn order(&mut self, owner: &Key, rules: &[Rule], list: &str) {
+        for (at, rule) in rules.iter().enumerate() {
+            while let Some(wrong) = self.wrong(&rules[at..], list, at) {
+                self.push(owner.clone(), Action::Unlink { list: list.to_owned(), rule: wrong });
+            }
+            let present = self.after.lists.get(list).and_then(|present| present.get(at));
+            if present.is_none_or(|present| *present != rule.name) {
+                let rule = self.reference(rule);
+                self.push(owner.clone(), Action::Insert { list: list.to_owned(), position: at, rule });
+            }
+        }
+        while let Some(last) = self.after.lists.get(list).and_then(|present| present.get(rules.len())) {
+            let action = Action::Unlink { list: list.to_owned(), rule: last.clone() };
+            self.push(owner.clone(), action);
+        }
+    }
+
+    /// Returns a rule that must leave before the first of `rules` is at this position: one before it, or itself if another
+    /// of them is before it.
+    fn wrong(&self, rules: &[Rule], list: &str, at: usize) -> Option<String> {
+        let present = self.after.lists.get(list)?.get(at..)?;
+        let (rule, first) = (&rules.first()?.name, present.first()?);
+        if first == rule || !present.contains(rule) {
+            return None;
+        }
+        let first_stays = rules.iter().any(|other| other.name == *first);
+        Some(if first_stays { rule.clone() } else { first.clone() })
+    }
+
+    /// Deletes a listener and adds it with the rules that it had.
+    fn make_again(&mut self, owner: &Key, made: &WantedListener, list: String) {
+        if Actual::is_unread(&list) {
+            self.unread = true;
+            return;
+        }
+        self.push(owner.clone(), Action::DeleteListener { name: made.name.clone(), recursive: false });
+        let rules = match self.after.lists.contains_key(&list) {
+            true => ListenerRules::List(list),
+            false => self.listener_rules(made),
+        };
+        self.push_listener(owner, made, rules);
+    }
+
+    /// Adds a listener, after the driver's former listeners left its slot.
+    fn add(&mut self, owner: &Key, made: &WantedListener) {
+        let former = self.at(made.slot.as_ref());
+        if former.iter().any(|(_, list)| Actual::is_unread(list)) {
+            self.unread = true;
+            return;
+        }
+        for (name, _) in former {
+            let resource = names::resource(&name).unwrap_or_default().to_owned();
+            self.delete_listener(Key::new(Kind::Listener, resource), name);
+        }
+        let rules = self.listener_rules(made);
+        self.push_listener(owner, made, rules);
+    }
+
+    /// Deletes a listener. Its rules follow with the removals.
+    pub(super) fn delete_listener(&mut self, owner: Key, name: String) {
+        let recursive = self.sessions.recursive && names::ends_sessions(&name);
+        self.push(owner, Action::DeleteListener { name, recursive });
+    }
+
+    fn push_listener(&mut self, owner: &Key, made: &WantedListener, rules: ListenerRules) {
+        let (name, slot, body) = (made.name.clone(), made.slot.clone(), made.body.clone());
+        self.push(owner.clone(), Action::AddListener { name, slot, body, rules });
+    }
+
+    /// Returns a listener's rules for a request.
+    fn listener_rules(&self, made: &WantedListener) -> ListenerRules {
+        match &made.rules {
+            WantedRules::List(list) => ListenerRules::List(list.clone()),
+            WantedRules::These(rules) => {
+                ListenerRules::These(rules.iter().map(|rule| self.reference(rule)).collect())
+            }
+        }
+    }
+
+    /// Returns the driver's listeners with this slot, and their lists.
+    fn at(&self, slot: Option<&Slot>) -> Vec<(String, String)> {
+        let same = |(name, seen): &(&String, &crate::actual::ListenerSeen)| {
+            slot.is_some() && seen.slot.as_ref() == slot && names::is_own(name)
+        };
+        let found = self.after.listeners.iter().filter(same);
+        found.map(|(name, seen)| (name.clone(), seen.list.clone())).collect()
+    }
+}
