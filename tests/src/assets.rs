@@ -230,7 +230,7 @@ impl Module {
 }
 
 /// Returns the first 16 hex digits of a hash over everything that determines the built programs.
-fn key(parts: [&str; 3]) -> String {
+pub(crate) fn key(parts: [&str; 3]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_be_bytes());

@@ -31,6 +31,7 @@ pub mod http_port;
 pub mod images;
 pub mod json_socket;
 pub mod kustomize;
+pub mod l7mp;
 pub mod ledger;
 pub mod leftovers;
 pub mod manifest;
