@@ -21,6 +21,7 @@ pub mod families;
 pub mod forget;
 pub mod handles;
 pub mod identity;
+mod l7mp;
 pub mod link;
 pub mod local;
 pub mod metrics;

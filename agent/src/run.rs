@@ -36,7 +36,7 @@ use crate::store::{self, Saver};
 use crate::supervisor::{Embodiment, Supervisor};
 use crate::traces::Tracer;
 use crate::turn::{Before, Passed, Turn};
-use crate::{ads, envoy, families, metrics, names, node_proxies, prober, report_writer, reports};
+use crate::{ads, envoy, families, l7mp, metrics, names, node_proxies, prober, report_writer, reports};
 
 /// Default of --max-stale, in seconds.
 pub const MAX_STALE: u32 = 3600;
@@ -368,6 +368,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         presumed.keep_presumptions().await;
         Ok(())
     });
+    tasks.spawn("l7mp proxies", l7mp::run(local.clone()));
     tasks.spawn("health", prober::run(local.clone()));
     tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
     let common = node_proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };

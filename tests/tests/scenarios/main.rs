@@ -27,6 +27,7 @@ mod images;
 mod kill_campaign;
 mod last_known_good;
 mod manifests;
+mod mesh;
 mod metrics;
 mod migration;
 mod monitoring;

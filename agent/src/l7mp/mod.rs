@@ -1,0 +1,78 @@
+//! Runs a driver for each l7mp proxy of this node: [`run`]. A driver is to its proxy what the xDS server is to an Envoy:
+//! it is given the proxy's view, and its answers are those of a stream.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use portreeve_agent_core::translate::l7mp::L7mp;
+use portreeve_agent_core::world::World;
+use portreeve_api::refs::ProxyId;
+use portreeve_l7mp::{Desired, Target, Timing};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::local::Local;
+
+mod answers;
+mod wanted;
+
+use answers::Answers;
+
+/// The driver of one proxy, which ends when this is dropped.
+struct Driver {
+    address: SocketAddr,
+    desired: watch::Sender<Arc<Desired>>,
+    _task: JoinSet<()>,
+}
+
+/// Keeps one driver per l7mp proxy, and gives each what its proxy is to have. Never returns.
+///
+/// # Errors
+/// Returns none; the signature is that of the agent's other tasks.
+pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
+    let (mut changes, streams) = (local.changes(), Arc::new(AtomicU64::new(0)));
+    let mut drivers: BTreeMap<ProxyId, Driver> = BTreeMap::new();
+    loop {
+        // Nothing is served before the hub, or the last known good state, has told everything.
+        if let Some(wanted) = local.read(|world| world.complete().then(|| world.l7mp_proxies())) {
+            drivers.retain(|id, driver| wanted.get(id) == Some(&driver.address));
+            for (id, address) in wanted {
+                let start =
+                    || Driver::start(address, Answers::new(local.clone(), id.clone(), streams.clone()));
+                let driver = drivers.entry(id.clone()).or_insert_with(start);
+                local.read(|world| driver.follow(world, &id));
+            }
+        }
+        // The sender lives as long as the agent.
+        if changes.changed().await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+// === impl Driver ===
+
+impl Driver {
+    fn start(address: SocketAddr, answers: Answers) -> Self {
+        let (desired, wanted) = watch::channel(Arc::new(Desired { keep_all: true, ..Desired::default() }));
+        let target = Target { address, timing: Timing::default() };
+        let mut task = JoinSet::new();
+        task.spawn(portreeve_l7mp::run(target, wanted, move |answer| answers.take(answer)));
+        Self { address, desired, _task: task }
+    }
+
+    /// Takes over what the proxy is to have now.
+    fn follow(&self, world: &World, id: &ProxyId) {
+        let Some(proxy) = world.fleet::<L7mp>().and_then(|fleet| fleet.proxies().get(id)) else { return };
+        self.desired.send_if_modified(|desired| {
+            let next = proxy.view.snapshot(|snapshot| wanted::of(snapshot, desired, proxy.sure));
+            let differs = next != **desired;
+            if differs {
+                *desired = Arc::new(next);
+            }
+            differs
+        });
+    }
+}
