@@ -97,7 +97,7 @@ impl Proxy {
         self.process.log().matches(" L7mp.api.").count()
     }
 
-    /// Waits until the proxy answers. The caller must be inside the namespace, as for all requests.
+    /// Waits until the proxy answers.
     ///
     /// # Errors
     /// Returns an error if it takes too long.
@@ -142,7 +142,10 @@ impl Proxy {
     async fn request(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let what = format!("{method} {path}");
         let exchange = async {
-            let stream = TcpStream::connect(self.address()).await?;
+            let stream =
+                self.namespace.enter(|| std::net::TcpStream::connect_timeout(&self.address(), ANSWER))??;
+            stream.set_nonblocking(true)?;
+            let stream = TcpStream::from_std(stream)?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
             let request = Request::builder()
                 .method(method)

@@ -1,0 +1,304 @@
+//! Media calls on l7mp proxies, as a media controller writes them: four VirtualServices and four Rules each, by several
+//! concurrent writers. Afterwards nothing is left of them on the proxies, whose processes are the same.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt as _;
+use futures::future::try_join_all;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use portreeve_api::b::{rule, target, virtual_service};
+use portreeve_tests::l7mp::{Proxy, Settings};
+use portreeve_tests::town::{BOUND, Town, Worker};
+use portreeve_tests::wait;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// The number of calls, unless [`CALLS_VARIABLE`] sets another. One call has four objects of each kind.
+const CALLS: u16 = 100;
+const CALLS_VARIABLE: &str = "PORTREEVE_MESH_CALLS";
+/// Number of writers.
+const WRITERS: u16 = 8;
+/// The sides of a call: two users, each with RTP and RTCP.
+const SIDES: [&str; 4] = ["a-rtp", "a-rtcp", "b-rtp", "b-rtcp"];
+/// The rule lists in the workers' own configuration.
+const LISTS: [&str; 2] = ["worker-rtp-rulelist", "worker-rtcp-rulelist"];
+/// Calls per second in the measurement of latency, and its duration in seconds.
+const RATE: u16 = 20;
+const SECONDS: u16 = 10;
+/// Timeout for events that depend on thousands of objects.
+const LONG: Duration = Duration::from_secs(240);
+
+/// The cluster with a gateway and a worker.
+struct Stage {
+    town: Town,
+    gateway: Proxy,
+    worker: Proxy,
+    _pods: [Worker; 2],
+    services: Api<DynamicObject>,
+    rules: Api<DynamicObject>,
+}
+
+fn api(client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), "default", resource)
+}
+
+fn object(resource: &ApiResource, name: &str, spec: Value) -> Result<DynamicObject> {
+    let meta = json!({"name": name, "namespace": "default"});
+    let object =
+        json!({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta, "spec": spec});
+    Ok(serde_json::from_value(object)?)
+}
+
+/// The worker's own configuration: two JSONSocket listeners and their empty rule lists.
+fn worker_settings() -> Settings {
+    let listener = |port: u16, list: &str| {
+        let spec = json!({"protocol": "JSONSocket", "transport": {"protocol": "UDP", "port": port}});
+        json!({"name": format!("listener-{port}"), "spec": spec, "rules": list})
+    };
+    let list = |name: &str| json!({"name": name, "rules": []});
+    Settings {
+        strict: true,
+        listeners: vec![listener(19_000, LISTS[0]), listener(19_001, LISTS[1])],
+        lists: LISTS.map(list).to_vec(),
+        ..Settings::default()
+    }
+}
+
+/// The objects of one side of a call: a port of the gateway, and a rule of the worker.
+fn side(number: u16, at: usize) -> Result<[DynamicObject; 2]> {
+    let (kind, user) = (at % 2, at / 2);
+    let at = u16::try_from(at)?;
+    let (port, name) = (20_000 + number * 4 + at, format!("c{number}-{}", SIDES[usize::from(at)]));
+    let label = json!({"path": "/labels/callid", "valueStr": format!("c{number}")});
+    let tag = json!({"path": "/labels/tag", "valueStr": SIDES[usize::from(at)]});
+    let target = ["rtp", "rtcp"][kind];
+    let retry = json!({"retry_on": "always", "num_retries": 5, "timeout": 250});
+    let listener = json!({
+        "spec": {"UDP": {"port": port}},
+        "rules": [{"action": {
+            "rewrite": [label, tag],
+            "route": {"destinationRef": format!("/l7mp.io/v1/Target/default/{target}"), "retry": retry},
+        }}],
+    });
+    let gateway = json!({"selector": {"matchLabels": {"app": "gateway"}}, "listener": listener});
+    let cluster = json!({
+        "name": format!("c-{name}"),
+        "spec": {"UDP": {"port": 10_000 + u16::try_from(user)?}},
+        "endpoints": [{"spec": {"address": "127.0.0.1"}}],
+    });
+    let test = json!({"op": "and", "apply": [
+        {"op": "test", "path": "/JSONSocket/labels/callid", "value": format!("c{number}")},
+        {"op": "test", "path": "/JSONSocket/labels/tag", "value": SIDES[usize::from(at)]},
+    ]});
+    let rule = json!({"match": test, "action": {"route": {"destination": cluster, "retry": retry}}});
+    let worker = json!({
+        "selector": {"matchLabels": {"app": "worker"}}, "rulelist": LISTS[kind], "position": 0, "rule": rule,
+    });
+    Ok([
+        object(&(virtual_service::DEFINITION.resource)(), &name, gateway)?,
+        object(&(rule::DEFINITION.resource)(), &name, worker)?,
+    ])
+}
+
+// === impl Stage ===
+
+impl Stage {
+    async fn start() -> Result<Self> {
+        let town = Town::start(2).await?;
+        let pods =
+            [town.mesh_worker(1, 1, "app: gateway").await?, town.mesh_worker(2, 1, "app: worker").await?];
+        let gateway = Proxy::start(&pods[0].netns, Settings { strict: true, ..Settings::default() })?;
+        let worker = Proxy::start(&pods[1].netns, worker_settings())?;
+        let targets = api(&town.client, &(target::DEFINITION.resource)());
+        for (name, port) in [("rtp", 19_000), ("rtcp", 19_001)] {
+            let header = json!([{"path": {"from": "/labels", "to": "/labels"}}]);
+            let spec = json!({"JSONSocket": {"transport": {"UDP": {"port": port}}, "header": header}});
+            let cluster = json!({
+                "spec": spec,
+                "loadbalancer": {"policy": "ConsistentHash", "key": "/labels/callid"},
+                "endpoints": [{"selector": {"matchLabels": {"app": "worker"}}}],
+            });
+            let spec = json!({"selector": {"matchLabels": {"app": "gateway"}}, "cluster": cluster});
+            let target = object(&(target::DEFINITION.resource)(), name, spec)?;
+            targets.create(&PostParams::default(), &target).await?;
+        }
+        let services = api(&town.client, &(virtual_service::DEFINITION.resource)());
+        let rules = api(&town.client, &(rule::DEFINITION.resource)());
+        Ok(Self { town, gateway, worker, _pods: pods, services, rules })
+    }
+
+    async fn create(&self, number: u16) -> Result<()> {
+        for at in 0..SIDES.len() {
+            let [service, rule] = side(number, at)?;
+            self.services.create(&PostParams::default(), &service).await?;
+            self.rules.create(&PostParams::default(), &rule).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, number: u16) -> Result<()> {
+        for side in SIDES {
+            let name = format!("c{number}-{side}");
+            self.services.delete(&name, &DeleteParams::default()).await?;
+            self.rules.delete(&name, &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the gateway has this number of listeners, and the worker of rules, beside its own.
+    async fn count(&self, wanted: usize) -> Result<()> {
+        wait::until(&format!("{wanted} listeners and rules"), LONG, || async {
+            let listeners = self.gateway.names("listeners").await.unwrap_or_default();
+            let rules = self.worker.names("rules").await.unwrap_or_default();
+            let ours = |names: &[String]| names.iter().filter(|name| name.starts_with("portreeve/")).count();
+            (ours(&listeners), ours(&rules)) == (wanted, wanted)
+        })
+        .await
+    }
+
+    /// Waits until every object says that it is programmed.
+    async fn programmed(&self) -> Result<()> {
+        for api in [&self.services, &self.rules] {
+            wait::until("every object to be programmed", LONG, || async {
+                let all = api.list(&ListParams::default()).await;
+                all.is_ok_and(|all| all.items.iter().all(is_programmed))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+fn is_programmed(object: &DynamicObject) -> bool {
+    let conditions = object.data["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Programmed" && one["status"] == "True"))
+}
+
+fn calls() -> Result<u16> {
+    match std::env::var(CALLS_VARIABLE) {
+        Ok(text) => text.parse().with_context(|| format!("{CALLS_VARIABLE}: {text}")),
+        Err(_) => Ok(CALLS),
+    }
+}
+
+/// Runs all writers concurrently. Each handles its own calls one after the other.
+async fn write<F: Future<Output = Result<()>>>(calls: u16, work: impl Fn(u16) -> F) -> Result<Duration> {
+    let (begun, work) = (Instant::now(), &work);
+    let writer = |first: u16| async move {
+        for number in (first..calls).step_by(usize::from(WRITERS)) {
+            work(number).await.with_context(|| format!("call {number}"))?;
+        }
+        anyhow::Ok(())
+    };
+    try_join_all((0..WRITERS).map(writer)).await?;
+    Ok(begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_programmed_and_nothing_is_left_of_them() -> Result<()> {
+    let mut stage = Stage::start().await?;
+    let calls = calls()?;
+    let processes = [stage.gateway.process().pid(), stage.worker.process().pid()];
+    let wanted = usize::from(calls) * SIDES.len();
+    println!("{calls} calls created in {:.1?}", write(calls, |number| stage.create(number)).await?);
+    let begun = Instant::now();
+    stage.count(wanted).await?;
+    println!("last create to {wanted} listeners and rules: {:.2?}", begun.elapsed());
+    stage.programmed().await?;
+    println!("last create to programmed: {:.2?}", begun.elapsed());
+
+    println!("{calls} calls deleted in {:.1?}", write(calls, |number| stage.delete(number)).await?);
+    let begun = Instant::now();
+    stage.count(0).await?;
+    println!("last delete to no listener and rule: {:.2?}", begun.elapsed());
+    for kind in ["listeners", "rulelists", "rules", "routes"] {
+        for proxy in [&stage.gateway, &stage.worker] {
+            let gone = || async {
+                let of_calls = |name: &String| {
+                    ["portreeve/B/VirtualService/", "portreeve/B/Rule/"]
+                        .iter()
+                        .any(|start| name.starts_with(start))
+                };
+                proxy.names(kind).await.is_ok_and(|all| !all.iter().any(of_calls))
+            };
+            wait::until(&format!("no {kind} of calls"), BOUND, gone).await?;
+        }
+    }
+    let now = [stage.gateway.process().pid(), stage.worker.process().pid()];
+    ensure!(now == processes, "{now:?}, before {processes:?}");
+    ensure!(stage.gateway.process().is_running() && stage.worker.process().is_running());
+    Ok(())
+}
+
+/// The times at which objects were created and seen as programmed.
+type Times = Arc<Mutex<BTreeMap<String, (Instant, Option<Instant>)>>>;
+
+fn follow(api: &Api<DynamicObject>, kind: &'static str, times: &Times, tasks: &mut JoinSet<()>) {
+    let (api, times) = (api.clone(), times.clone());
+    tasks.spawn(async move {
+        let mut objects = std::pin::pin!(watcher(api, watcher::Config::default()).applied_objects());
+        while let Some(object) = objects.next().await {
+            let Some(object) = object.ok().filter(is_programmed) else { continue };
+            let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, seen)) = times.get_mut(&format!("{kind}/{}", object.name_any())) {
+                seen.get_or_insert_with(Instant::now);
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_20_calls_a_second_are_programmed_at_once() -> Result<()> {
+    let stage = Arc::new(Stage::start().await?);
+    let (times, mut tasks) = (Times::default(), JoinSet::new());
+    follow(&stage.services, "service", &times, &mut tasks);
+    follow(&stage.rules, "rule", &times, &mut tasks);
+    let (mut tick, mut writers) =
+        (tokio::time::interval(Duration::from_secs(1) / u32::from(RATE)), JoinSet::new());
+    let calls = RATE * SECONDS;
+    for number in 0..calls {
+        tick.tick().await;
+        let (stage, times) = (stage.clone(), times.clone());
+        writers.spawn(async move {
+            for at in 0..SIDES.len() {
+                let [service, rule] = side(number, at)?;
+                for (kind, api, object) in
+                    [("service", &stage.services, &service), ("rule", &stage.rules, &rule)]
+                {
+                    let key = format!("{kind}/{}", object.name_any());
+                    let begun = (Instant::now(), None);
+                    times.lock().unwrap_or_else(PoisonError::into_inner).insert(key, begun);
+                    api.create(&PostParams::default(), object).await?;
+                }
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done??;
+    }
+    let all =
+        || times.lock().unwrap_or_else(PoisonError::into_inner).values().all(|(_, seen)| seen.is_some());
+    wait::until("every object to be programmed", LONG, || async { all() }).await?;
+    let times = times.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut took: Vec<Duration> =
+        times.values().filter_map(|(begun, seen)| Some((*seen)? - *begun)).collect();
+    took.sort_unstable();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    println!(
+        "{} objects of {calls} calls at {RATE} calls a second, from the request to the status Programmed: \
+         median {:.1?}, 99 of 100 {:.1?}, at most {:.1?}",
+        took.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
+    ensure!(took.len() == usize::from(calls) * 2 * SIDES.len(), "{} objects", took.len());
+    drop(stage.town.hub.as_ref());
+    Ok(())
+}
