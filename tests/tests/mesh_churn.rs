@@ -1,7 +1,7 @@
 //! Media calls on l7mp proxies, as a media controller writes them: four VirtualServices and four Rules each, by several
 //! concurrent writers. Afterwards nothing is left of them on the proxies, whose processes are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,10 @@ use portreeve_api::b::{rule, target, virtual_service};
 use portreeve_tests::l7mp::{Proxy, Settings};
 use portreeve_tests::town::{BOUND, Town, Worker};
 use portreeve_tests::wait;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// The number of calls, unless [`CALLS_VARIABLE`] sets another. One call has four objects of each kind.
@@ -29,7 +32,12 @@ const SIDES: [&str; 4] = ["a-rtp", "a-rtcp", "b-rtp", "b-rtcp"];
 const LISTS: [&str; 2] = ["worker-rtp-rulelist", "worker-rtcp-rulelist"];
 /// Calls per second in the measurement of latency, and its duration in seconds.
 const RATE: u16 = 20;
-const SECONDS: u16 = 10;
+const SECONDS: u16 = 3;
+/// The number of kills, unless [`KILLS_VARIABLE`] sets another.
+const KILLS: usize = 10;
+const KILLS_VARIABLE: &str = "PORTREEVE_KILLS";
+/// The number of calls that exist at a time while parts are killed.
+const STANDING: u16 = 20;
 /// Timeout for events that depend on thousands of objects.
 const LONG: Duration = Duration::from_secs(240);
 
@@ -42,6 +50,26 @@ struct Stage {
     services: Api<DynamicObject>,
     rules: Api<DynamicObject>,
 }
+
+/// Writes calls.
+#[derive(Clone)]
+struct Writer {
+    services: Api<DynamicObject>,
+    rules: Api<DynamicObject>,
+}
+
+/// The parts that are killed.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Gateway,
+    Worker,
+    ApiServer,
+    Hub,
+    Agent(usize),
+}
+
+const PARTS: [Part; 6] =
+    [Part::Gateway, Part::Worker, Part::ApiServer, Part::Hub, Part::Agent(0), Part::Agent(1)];
 
 fn api(client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), "default", resource)
@@ -105,6 +133,47 @@ fn side(number: u16, at: usize) -> Result<[DynamicObject; 2]> {
     ])
 }
 
+// === impl Writer ===
+
+impl Writer {
+    async fn create(&self, number: u16) -> Result<()> {
+        for at in 0..SIDES.len() {
+            let [service, rule] = side(number, at)?;
+            self.services.create(&PostParams::default(), &service).await?;
+            self.rules.create(&PostParams::default(), &rule).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, number: u16) -> Result<()> {
+        for side in SIDES {
+            let name = format!("c{number}-{side}");
+            self.services.delete(&name, &DeleteParams::default()).await?;
+            self.rules.delete(&name, &DeleteParams::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates and deletes one call after the other, until it is stopped. Whatever the API server does not answer is
+    /// written again.
+    async fn churn(self, stop: watch::Receiver<bool>) {
+        let mut number: u16 = 0;
+        while !*stop.borrow() {
+            let old = number.checked_sub(STANDING);
+            let _ = self.create(number % 1000).await;
+            if let Some(old) = old {
+                while self.delete(old % 1000).await.is_err_and(|error| !is_status(&error, 404)) {}
+            }
+            number += 1;
+        }
+    }
+}
+
+/// Whether the API server answered with this status.
+fn is_status(error: &anyhow::Error, code: u16) -> bool {
+    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(status)) if status.code == code)
+}
+
 // === impl Stage ===
 
 impl Stage {
@@ -132,22 +201,57 @@ impl Stage {
         Ok(Self { town, gateway, worker, _pods: pods, services, rules })
     }
 
+    fn writer(&self) -> Writer {
+        Writer { services: self.services.clone(), rules: self.rules.clone() }
+    }
+
     async fn create(&self, number: u16) -> Result<()> {
-        for at in 0..SIDES.len() {
-            let [service, rule] = side(number, at)?;
-            self.services.create(&PostParams::default(), &service).await?;
-            self.rules.create(&PostParams::default(), &rule).await?;
-        }
-        Ok(())
+        self.writer().create(number).await
     }
 
     async fn delete(&self, number: u16) -> Result<()> {
-        for side in SIDES {
-            let name = format!("c{number}-{side}");
-            self.services.delete(&name, &DeleteParams::default()).await?;
-            self.rules.delete(&name, &DeleteParams::default()).await?;
+        self.writer().delete(number).await
+    }
+
+    /// Kills a part, and starts it again after a pause.
+    async fn kill(&mut self, part: Part, pause: Duration) -> Result<()> {
+        match part {
+            Part::Gateway | Part::Worker => {}
+            Part::ApiServer => self.town.control.kill(),
+            Part::Hub => self.town.hub.take().context("no hub")?.kill(),
+            Part::Agent(index) => self.town.nodes[index].agent.take().context("no agent")?.kill(),
         }
-        Ok(())
+        tokio::time::sleep(pause).await;
+        match part {
+            Part::Gateway => self.gateway.restart(),
+            Part::Worker => self.worker.restart(),
+            Part::ApiServer => self.town.control.revive().await,
+            Part::Hub => self.town.start_hub(),
+            Part::Agent(index) => self.town.start_agent(index),
+        }
+    }
+
+    /// Waits until the proxies have exactly the listeners and rules of the stored objects.
+    async fn settled(&self) -> Result<()> {
+        let pairs = [
+            (&self.services, &self.gateway, "listeners", "portreeve/B/VirtualService/default/"),
+            (&self.rules, &self.worker, "rules", "portreeve/B/Rule/default/"),
+        ];
+        for (api, proxy, kind, start) in pairs {
+            let same = || async {
+                let (Ok(stored), Ok(found)) =
+                    (api.list(&ListParams::default()).await, proxy.names(kind).await)
+                else {
+                    return false;
+                };
+                let stored: BTreeSet<String> = stored.items.iter().map(|one| one.name_any()).collect();
+                let found = found.iter().filter_map(|name| name.strip_prefix(start)?.split('/').next());
+                let found: Vec<String> = found.map(str::to_owned).collect();
+                found.len() == stored.len() && found.into_iter().collect::<BTreeSet<_>>() == stored
+            };
+            wait::until(&format!("the {kind} of the stored objects"), LONG, same).await?;
+        }
+        self.programmed().await
     }
 
     /// Waits until the gateway has this number of listeners, and the worker of rules, beside its own.
@@ -179,10 +283,14 @@ fn is_programmed(object: &DynamicObject) -> bool {
     conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Programmed" && one["status"] == "True"))
 }
 
-fn calls() -> Result<u16> {
-    match std::env::var(CALLS_VARIABLE) {
-        Ok(text) => text.parse().with_context(|| format!("{CALLS_VARIABLE}: {text}")),
-        Err(_) => Ok(CALLS),
+/// Returns the number in an environment variable, or the default.
+fn number<N: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    name: &str,
+    default: N,
+) -> Result<N> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name}: {text}")),
+        Err(_) => Ok(default),
     }
 }
 
@@ -202,7 +310,7 @@ async fn write<F: Future<Output = Result<()>>>(calls: u16, work: impl Fn(u16) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_are_programmed_and_nothing_is_left_of_them() -> Result<()> {
     let mut stage = Stage::start().await?;
-    let calls = calls()?;
+    let calls = number(CALLS_VARIABLE, CALLS)?;
     let processes = [stage.gateway.process().pid(), stage.worker.process().pid()];
     let wanted = usize::from(calls) * SIDES.len();
     println!("{calls} calls created in {:.1?}", write(calls, |number| stage.create(number)).await?);
@@ -299,6 +407,32 @@ async fn objects_of_20_calls_a_second_are_programmed_at_once() -> Result<()> {
         at(100)
     );
     ensure!(took.len() == usize::from(calls) * 2 * SIDES.len(), "{} objects", took.len());
-    drop(stage.town.hub.as_ref());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_random_moments_end_in_the_desired_state() -> Result<()> {
+    let (mut stage, kills) = (Stage::start().await?, number(KILLS_VARIABLE, KILLS)?);
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let (stop, stopped) = watch::channel(false);
+    let mut writers = JoinSet::new();
+    writers.spawn(stage.writer().churn(stopped));
+    for _ in 0..kills {
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1500))).await;
+        let (part, pause) = (PARTS[random.random_range(0..PARTS.len())], random.random_range(0..500));
+        println!("{part:?}, for {pause} ms");
+        stage.kill(part, Duration::from_millis(pause)).await.with_context(|| format!("{part:?}"))?;
+    }
+    stop.send_replace(true);
+    while let Some(done) = writers.join_next().await {
+        done?;
+    }
+    let begun = Instant::now();
+    stage.settled().await?;
+    let left = stage.services.list(&ListParams::default()).await?.items.len();
+    println!("{kills} kills; {left} VirtualServices settled {:.1?} after the last", begun.elapsed());
+    ensure!(left >= usize::from(STANDING), "{left} VirtualServices");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The desired state of one proxy ([`Desired`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portreeve_agent_core::translate::l7mp::objects::{Cluster, Endpoints, Insertion, Listener};
 use portreeve_xds::{Name, Version};
@@ -13,9 +14,9 @@ pub struct Desired {
     /// Clusters by resource name, with the endpoints of the same name.
     pub clusters: BTreeMap<Name, ClusterEntry>,
     /// Listeners by resource name.
-    pub listeners: BTreeMap<Name, (Version, Listener)>,
+    pub listeners: BTreeMap<Name, (Version, Arc<Listener>)>,
     /// Rules for rule lists of the proxy's own configuration, by resource name.
-    pub insertions: BTreeMap<Name, (Version, Insertion)>,
+    pub insertions: BTreeMap<Name, (Version, Arc<Insertion>)>,
     /// Resource names whose absence is not a deletion. An entry that ends with `/` stands for all names that start with
     /// it.
     pub kept: BTreeSet<String>,
@@ -29,11 +30,11 @@ pub struct ClusterEntry {
     /// The version of `cluster`.
     pub version: Version,
     /// The cluster.
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     /// The version of `endpoints`.
     pub endpoints_version: Version,
     /// The endpoints.
-    pub endpoints: Endpoints,
+    pub endpoints: Arc<Endpoints>,
 }
 
 // === impl Desired ===

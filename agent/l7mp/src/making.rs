@@ -60,13 +60,13 @@ fn claim(
 }
 
 fn cluster(resource: &str, entry: &ClusterEntry) -> WantedCluster {
-    let Cluster { spec, loadbalancer } = &entry.cluster;
-    let name = names::object(resource, &entry.cluster);
+    let Cluster { spec, loadbalancer } = &*entry.cluster;
+    let name = names::object(resource, &*entry.cluster);
     let mut body = json!({"name": name, "spec": spec});
     if let Some(balancer) = loadbalancer {
         body["loadbalancer"] = json!(balancer);
     }
-    let Endpoints { endpoints } = &entry.endpoints;
+    let Endpoints { endpoints } = &*entry.endpoints;
     let endpoints = endpoints.iter().map(|one| (names::endpoint(&name, &one.address), one.clone())).collect();
     WantedCluster { name, body, endpoints, endpoints_refused: None }
 }

@@ -36,12 +36,12 @@ pub(crate) fn mk_listener(port: u16, rules: Vec<Rule>) -> Listener {
 }
 
 pub(crate) fn put_listener(desired: &mut Desired, name: &str, listener: Listener) {
-    desired.listeners.insert(name.into(), (mk_version(&listener), listener));
+    desired.listeners.insert(name.into(), (mk_version(&listener), listener.into()));
 }
 
 pub(crate) fn put_insertion(desired: &mut Desired, name: &str, position: u32, rule: Rule) {
     let insertion = Insertion { list: "theirs".into(), position, rule };
-    desired.insertions.insert(name.into(), (mk_version(&insertion), insertion));
+    desired.insertions.insert(name.into(), (mk_version(&insertion), insertion.into()));
 }
 
 pub(crate) fn put_cluster(desired: &mut Desired, name: &str, port: u16, addresses: &[&str]) {
@@ -49,6 +49,7 @@ pub(crate) fn put_cluster(desired: &mut Desired, name: &str, port: u16, addresse
     let endpoints = addresses.iter().map(|&at| Endpoint { address: at.to_owned(), weight: None }).collect();
     let endpoints = Endpoints { endpoints };
     let (version, endpoints_version) = (mk_version(&cluster), mk_version(&endpoints));
+    let (cluster, endpoints) = (cluster.into(), endpoints.into());
     desired.clusters.insert(name.into(), ClusterEntry { version, cluster, endpoints_version, endpoints });
 }
 

@@ -23,6 +23,8 @@ use answers::Answers;
 /// The driver of one proxy, which ends when this is dropped.
 struct Driver {
     address: SocketAddr,
+    /// The view's revision that `desired` was made from, and whether the view was complete.
+    made_of: Option<(u64, bool)>,
     desired: watch::Sender<Arc<Desired>>,
     _task: JoinSet<()>,
 }
@@ -42,7 +44,9 @@ pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
                 let start =
                     || Driver::start(address, Answers::new(local.clone(), id.clone(), streams.clone()));
                 let driver = drivers.entry(id.clone()).or_insert_with(start);
-                local.read(|world| driver.follow(world, &id));
+                if let Some(desired) = local.read(|world| driver.news(world, &id)) {
+                    driver.desired.send_replace(Arc::new(desired));
+                }
             }
         }
         // The sender lives as long as the agent.
@@ -60,19 +64,17 @@ impl Driver {
         let target = Target { address, timing: Timing::default() };
         let mut task = JoinSet::new();
         task.spawn(portreeve_l7mp::run(target, wanted, move |answer| answers.take(answer)));
-        Self { address, desired, _task: task }
+        Self { address, made_of: None, desired, _task: task }
     }
 
-    /// Takes over what the proxy is to have now.
-    fn follow(&self, world: &World, id: &ProxyId) {
-        let Some(proxy) = world.fleet::<L7mp>().and_then(|fleet| fleet.proxies().get(id)) else { return };
-        self.desired.send_if_modified(|desired| {
-            let next = proxy.view.snapshot(|snapshot| wanted::of(snapshot, desired, proxy.sure));
-            let differs = next != **desired;
-            if differs {
-                *desired = Arc::new(next);
-            }
-            differs
-        });
+    /// Returns what the proxy is to have now, if that has changed.
+    fn news(&mut self, world: &World, id: &ProxyId) -> Option<Desired> {
+        let proxy = world.fleet::<L7mp>()?.proxies().get(id)?;
+        let now = Some((proxy.view.revision(), proxy.sure));
+        if std::mem::replace(&mut self.made_of, now) == now {
+            return None;
+        }
+        let before = self.desired.borrow().clone();
+        Some(proxy.view.snapshot(|snapshot| wanted::of(snapshot, &before, proxy.sure)))
     }
 }

@@ -1,5 +1,7 @@
 //! The desired state of a proxy, from its view: [`of`].
 
+use std::sync::Arc;
+
 use portreeve_agent_core::translate::l7mp::L7mp;
 use portreeve_l7mp::{ClusterEntry, Desired};
 use portreeve_xds::{Name, Resource, Snapshot, Version};
@@ -35,11 +37,11 @@ pub fn of(snapshot: &Snapshot<L7mp>, before: &Desired, sure: bool) -> Desired {
 }
 
 /// Reads a resource. One that can't be read is left out, which would be a bug of its translation.
-fn read<B: DeserializeOwned + Clone>(
+fn read<B: DeserializeOwned>(
     name: &Name,
     resource: &Resource,
-    old: Option<(Version, &B)>,
-) -> Option<(Version, B)> {
+    old: Option<(Version, &Arc<B>)>,
+) -> Option<(Version, Arc<B>)> {
     let version = resource.version();
     if let Some((_, body)) = old.filter(|(old, _)| *old == version) {
         return Some((version, body.clone()));
@@ -48,5 +50,5 @@ fn read<B: DeserializeOwned + Clone>(
     let body = body.inspect_err(
         |error| tracing::error!(resource = &**name, %error, "unreadable resource of an l7mp proxy"),
     );
-    Some((version, body.ok()?))
+    Some((version, Arc::new(body.ok()?)))
 }

@@ -19,6 +19,8 @@ pub struct View<T> {
 /// The state behind the lock. Streams see a transaction as a whole.
 pub(crate) struct Inner<T> {
     pub(crate) snapshot: Snapshot<T>,
+    /// The number of transactions that changed the snapshot.
+    revision: u64,
     pub(crate) watermark: Option<Arc<str>>,
     closed: Option<Arc<str>>,
     /// Mailboxes by stream number. Free numbers are reused.
@@ -48,6 +50,7 @@ impl<T: ResourceType> View<T> {
     pub fn new(snapshot: Snapshot<T>) -> Arc<Self> {
         let inner = Inner {
             snapshot,
+            revision: 0,
             watermark: None,
             closed: None,
             streams: Vec::new(),
@@ -60,6 +63,7 @@ impl<T: ResourceType> View<T> {
     pub fn apply(&self, changes: Changes<T>) -> usize {
         let mut inner = self.write();
         let differ = inner.snapshot.apply(changes);
+        inner.revision += u64::from(!differ.is_empty());
         let wake = inner.post(&differ);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
@@ -101,6 +105,11 @@ impl<T: ResourceType> View<T> {
     /// Calls `read` with the snapshot. Changes wait while it runs.
     pub fn snapshot<R>(&self, read: impl FnOnce(&Snapshot<T>) -> R) -> R {
         read(&self.read().snapshot)
+    }
+
+    /// Returns the number of transactions that changed the snapshot so far.
+    pub fn revision(&self) -> u64 {
+        self.read().revision
     }
 
     /// Returns the number of streams that watch the view.

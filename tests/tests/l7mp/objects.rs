@@ -26,6 +26,7 @@ pub fn put_cluster(desired: &mut Desired, name: &str, spec: Value, addresses: &[
     let endpoints = addresses.iter().map(|&at| Endpoint { address: at.to_owned(), weight: None }).collect();
     let endpoints = Endpoints { endpoints };
     let (version, endpoints_version) = (version(&cluster), version(&endpoints));
+    let (cluster, endpoints) = (cluster.into(), endpoints.into());
     desired.clusters.insert(name.into(), ClusterEntry { version, cluster, endpoints_version, endpoints });
 }
 
@@ -33,13 +34,13 @@ pub fn put_cluster(desired: &mut Desired, name: &str, spec: Value, addresses: &[
 pub fn put_listener(desired: &mut Desired, name: &str, spec: Value, rules: Vec<Rule>) {
     let spec = object(spec);
     let listener = Listener { spec, track: None, rules: Rules::These(rules), ends_sessions: true };
-    desired.listeners.insert(name.into(), (version(&listener), listener));
+    desired.listeners.insert(name.into(), (version(&listener), listener.into()));
 }
 
 /// Adds a rule to a list of the proxy's own configuration.
 pub fn put_insertion(desired: &mut Desired, name: &str, list: &str, rule: Rule) {
     let insertion = Insertion { list: list.into(), position: 0, rule };
-    desired.insertions.insert(name.into(), (version(&insertion), insertion));
+    desired.insertions.insert(name.into(), (version(&insertion), insertion.into()));
 }
 
 /// A rule that sends every session to a cluster resource, with many retries.

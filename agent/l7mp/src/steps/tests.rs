@@ -210,7 +210,8 @@ fn endpoint_with_another_weight_keeps_its_sessions() {
     let mut actual = mk_own();
     let mut desired = mk_desired();
     settle(&desired, &mut actual);
-    desired.clusters.get_mut("c").unwrap().endpoints.endpoints[0].weight = Some(5);
+    std::sync::Arc::make_mut(&mut desired.clusters.get_mut("c").unwrap().endpoints).endpoints[0].weight =
+        Some(5);
     assert_eq!(verbs(&settle(&desired, &mut actual)), ["-endpoint", "+endpoint"]);
 }
 
