@@ -97,6 +97,12 @@ impl Proxy {
         self.process.log().matches(" L7mp.api.").count()
     }
 
+    /// Returns the number of requests for an operation of the API so far, such as `getListeners`.
+    pub fn count(&self, operation: &str) -> usize {
+        let logged = format!(" L7mp.api.{operation}");
+        self.process.log().lines().filter(|line| line.trim_end().ends_with(&logged)).count()
+    }
+
     /// Waits until the proxy answers.
     ///
     /// # Errors

@@ -97,8 +97,12 @@ async fn serve(
     let mut drift = Instant::now() + target.timing.drift;
     loop {
         let newest = desired.borrow_and_update().clone();
-        if let Err(error) = link.pass(&newest, answers, report).await {
-            return End::Lost(error.to_string());
+        if let Err(first) = link.pass(&newest, answers, report).await {
+            // The proxy closes a connection that was idle, perhaps just when a request was sent.
+            tracing::debug!(proxy = %target.address, error = %first, "l7mp pass starts again");
+            if let Err(error) = resume(link, &newest, answers, report).await {
+                return End::Lost(error.to_string());
+            }
         }
         *pause = target.timing.first_pause;
         match idle(link, desired, drift).await {
@@ -111,6 +115,18 @@ async fn serve(
             Err(error) => return End::Lost(error.to_string()),
         }
     }
+}
+
+/// Connects again, and makes a pass on what is read back.
+async fn resume(
+    link: &mut Link,
+    desired: &Desired,
+    answers: &(impl Fn(Answer) + Send + Sync),
+    report: &mut Report,
+) -> Result<(), Error> {
+    link.reconnect().await?;
+    link.doubt();
+    link.pass(desired, answers, report).await
 }
 
 /// What ended an idle time.

@@ -1,10 +1,14 @@
 //! One connected proxy with everything that is believed to be on it ([`Link`]).
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use portreeve_agent_core::translate::l7mp::objects::Listener;
+use portreeve_xds::{Name, Version};
 use serde_json::Value;
 
 use crate::action::{Action, Request};
@@ -41,6 +45,8 @@ pub(crate) struct Link {
     readable: bool,
     /// What the proxy refused.
     refusals: Refusals,
+    /// The last acknowledged version of each listener. It comes back if a later version is refused that needs its port.
+    good: BTreeMap<Name, (Version, Arc<Listener>)>,
 }
 
 /// The state of one pass.
@@ -75,6 +81,7 @@ impl Link {
             listen: true,
             readable: true,
             refusals: Refusals::new(),
+            good: BTreeMap::new(),
         })
     }
 
@@ -101,10 +108,29 @@ impl Link {
         }
     }
 
-    /// Makes the next pass read everything back, and try again what was refused.
+    /// Makes the next pass read everything back, and try again what was refused. A listener whose former version came back
+    /// is not tried again: the former one would have to go each time.
     pub(crate) fn expire(&mut self) {
         (self.stale, self.listen) = (true, true);
-        self.refusals.clear();
+        let good = &self.good;
+        self.refusals.retain(|key, _| key.kind == Kind::Listener && good.contains_key(&key.name));
+    }
+
+    /// Makes the next pass read everything back, because a request failed that may have been executed.
+    pub(crate) fn doubt(&mut self) {
+        self.stale = true;
+    }
+
+    /// Returns the desired state with the last acknowledged versions of listeners that the proxy refused.
+    fn feasible<'a>(&self, desired: &'a Desired) -> Cow<'a, Desired> {
+        let mut feasible = Cow::Borrowed(desired);
+        for key in self.refusals.keys().filter(|key| key.kind == Kind::Listener) {
+            if let (Some(good), true) = (self.good.get(&key.name), desired.listeners.contains_key(&key.name))
+            {
+                feasible.to_mut().listeners.insert(key.name.clone(), good.clone());
+            }
+        }
+        feasible
     }
 
     /// Brings the proxy to the desired state as far as possible, and passes on the news.
@@ -119,18 +145,20 @@ impl Link {
     ) -> Result<(), Error> {
         let mut pass = Pass { desired, report, answers, doubtful: BTreeSet::new() };
         self.refusals.retain(|key, (version, _)| desired.version(key) == Some(*version));
+        self.good.retain(|name, _| desired.listeners.contains_key(name));
         for _ in 0..ROUNDS {
             if std::mem::take(&mut self.stale) {
                 self.actual = read_back(&mut self.client).await?;
             }
-            let wanted = make(desired, &self.actual, &self.refusals);
+            let feasible = self.feasible(desired);
+            let wanted = make(&feasible, &self.actual, &self.refusals);
             let sessions = self.sessions(&wanted).await?;
-            let mut steps = steps::plan(desired, &wanted, &self.actual, &sessions);
+            let mut steps = steps::plan(&feasible, &wanted, &self.actual, &sessions);
             // Only a proxy whose sessions can't be read has to end them itself, so it must be known before.
             if self.readable && !self.fragile && steps.iter().any(|step| step.action.ends_sessions()) {
                 self.read_sessions().await?;
                 let sessions = Sessions { recursive: !self.readable, ..sessions };
-                steps = steps::plan(desired, &wanted, &self.actual, &sessions);
+                steps = steps::plan(&feasible, &wanted, &self.actual, &sessions);
             }
             if steps.is_empty() {
                 break;
@@ -140,7 +168,7 @@ impl Link {
         self.sweep().await?;
         let wanted = make(desired, &self.actual, &self.refusals);
         let news = pass.report.all(desired, &wanted, &self.actual);
-        news.into_iter().for_each(&pass.answers);
+        self.tell(news, &pass);
         Ok(())
     }
 
@@ -187,9 +215,23 @@ impl Link {
         }
         self.actual.apply(&step.action);
         self.sweep |= step.action.ends_sessions();
-        let news = pass.report.of(&step.owner, pass.desired, wanted, &self.actual);
-        news.into_iter().for_each(&pass.answers);
+        if !self.refusals.contains_key(&step.owner) {
+            let news = pass.report.of(&step.owner, pass.desired, wanted, &self.actual);
+            self.tell(news, pass);
+        }
         Ok(())
+    }
+
+    /// Passes on news, and remembers acknowledged listeners.
+    fn tell(&mut self, news: impl IntoIterator<Item = Answer>, pass: &Pass<'_, impl Fn(Answer)>) {
+        for answer in news {
+            if let Answer::Acked { ty: Kind::Listener, name, .. } = &answer
+                && let Some(good) = pass.desired.listeners.get(name)
+            {
+                self.good.insert(name.clone(), good.clone());
+            }
+            (pass.answers)(answer);
+        }
     }
 
     /// Notes a refusal. Everything is read back before the next plan, because a refused request may have left objects.
