@@ -368,9 +368,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         presumed.keep_presumptions().await;
         Ok(())
     });
-    tasks.spawn("l7mp proxies", l7mp::run(local.clone()));
-    tasks.spawn("health", prober::run(local.clone()));
-    tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
+    spawn_drivers(tasks, &local, &replicas);
     let common = node_proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
     tasks.spawn("nodeproxies", node_proxies::run(local.clone(), supervisor.clone(), common));
     let running = supervisor.clone();
@@ -379,6 +377,13 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         Ok(())
     });
     Ok(Agent { local, supervisor, reports, replicas })
+}
+
+/// Starts the drivers of l7mp proxies and the probes of endpoints.
+fn spawn_drivers(tasks: &mut Tasks, local: &Arc<Local>, replicas: &Replicas) {
+    tasks.spawn("l7mp proxies", l7mp::run(local.clone()));
+    tasks.spawn("health", prober::run(local.clone()));
+    tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
 }
 
 /// Returns what decides which peers may connect to the agent's socket.

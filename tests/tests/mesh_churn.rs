@@ -265,6 +265,14 @@ impl Stage {
         .await
     }
 
+    /// Returns whether no proxy has an object of this kind that was made for a call.
+    async fn is_free_of_calls(&self, kind: &str) -> Result<bool> {
+        let mut names = self.gateway.names(kind).await?;
+        names.extend(self.worker.names(kind).await?);
+        let starts = ["portreeve/B/VirtualService/", "portreeve/B/Rule/"];
+        Ok(!names.iter().any(|name| starts.iter().any(|start| name.starts_with(start))))
+    }
+
     /// Waits until every object says that it is programmed.
     async fn programmed(&self) -> Result<()> {
         for api in [&self.services, &self.rules] {
@@ -325,17 +333,8 @@ async fn calls_are_programmed_and_nothing_is_left_of_them() -> Result<()> {
     stage.count(0).await?;
     println!("last delete to no listener and rule: {:.2?}", begun.elapsed());
     for kind in ["listeners", "rulelists", "rules", "routes"] {
-        for proxy in [&stage.gateway, &stage.worker] {
-            let gone = || async {
-                let of_calls = |name: &String| {
-                    ["portreeve/B/VirtualService/", "portreeve/B/Rule/"]
-                        .iter()
-                        .any(|start| name.starts_with(start))
-                };
-                proxy.names(kind).await.is_ok_and(|all| !all.iter().any(of_calls))
-            };
-            wait::until(&format!("no {kind} of calls"), BOUND, gone).await?;
-        }
+        let gone = || async { stage.is_free_of_calls(kind).await.unwrap_or_default() };
+        wait::until(&format!("no {kind} of calls"), BOUND, gone).await?;
     }
     let now = [stage.gateway.process().pid(), stage.worker.process().pid()];
     ensure!(now == processes, "{now:?}, before {processes:?}");
@@ -345,6 +344,19 @@ async fn calls_are_programmed_and_nothing_is_left_of_them() -> Result<()> {
 
 /// The times at which objects were created and seen as programmed.
 type Times = Arc<Mutex<BTreeMap<String, (Instant, Option<Instant>)>>>;
+
+/// Creates a call, and notes the time of each request.
+async fn timed(writer: Writer, times: Times, number: u16) -> Result<()> {
+    for at in 0..SIDES.len() {
+        let [service, rule] = side(number, at)?;
+        for (kind, api, object) in [("service", &writer.services, &service), ("rule", &writer.rules, &rule)] {
+            let (key, begun) = (format!("{kind}/{}", object.name_any()), (Instant::now(), None));
+            times.lock().unwrap_or_else(PoisonError::into_inner).insert(key, begun);
+            api.create(&PostParams::default(), object).await?;
+        }
+    }
+    Ok(())
+}
 
 fn follow(api: &Api<DynamicObject>, kind: &'static str, times: &Times, tasks: &mut JoinSet<()>) {
     let (api, times) = (api.clone(), times.clone());
@@ -362,7 +374,7 @@ fn follow(api: &Api<DynamicObject>, kind: &'static str, times: &Times, tasks: &m
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_20_calls_a_second_are_programmed_at_once() -> Result<()> {
-    let stage = Arc::new(Stage::start().await?);
+    let stage = Stage::start().await?;
     let (times, mut tasks) = (Times::default(), JoinSet::new());
     follow(&stage.services, "service", &times, &mut tasks);
     follow(&stage.rules, "rule", &times, &mut tasks);
@@ -371,21 +383,7 @@ async fn objects_of_20_calls_a_second_are_programmed_at_once() -> Result<()> {
     let calls = RATE * SECONDS;
     for number in 0..calls {
         tick.tick().await;
-        let (stage, times) = (stage.clone(), times.clone());
-        writers.spawn(async move {
-            for at in 0..SIDES.len() {
-                let [service, rule] = side(number, at)?;
-                for (kind, api, object) in
-                    [("service", &stage.services, &service), ("rule", &stage.rules, &rule)]
-                {
-                    let key = format!("{kind}/{}", object.name_any());
-                    let begun = (Instant::now(), None);
-                    times.lock().unwrap_or_else(PoisonError::into_inner).insert(key, begun);
-                    api.create(&PostParams::default(), object).await?;
-                }
-            }
-            anyhow::Ok(())
-        });
+        writers.spawn(timed(stage.writer(), times.clone(), number));
     }
     while let Some(done) = writers.join_next().await {
         done??;

@@ -39,19 +39,28 @@ pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
     loop {
         // Nothing is served before the hub, or the last known good state, has told everything.
         if let Some(wanted) = local.read(|world| world.complete().then(|| world.l7mp_proxies())) {
-            drivers.retain(|id, driver| wanted.get(id) == Some(&driver.address));
-            for (id, address) in wanted {
-                let start =
-                    || Driver::start(address, Answers::new(local.clone(), id.clone(), streams.clone()));
-                let driver = drivers.entry(id.clone()).or_insert_with(start);
-                if let Some(desired) = local.read(|world| driver.news(world, &id)) {
-                    driver.desired.send_replace(Arc::new(desired));
-                }
-            }
+            follow(&local, &mut drivers, wanted, &streams);
         }
         // The sender lives as long as the agent.
         if changes.changed().await.is_err() {
             return Ok(());
+        }
+    }
+}
+
+/// Starts and ends drivers, and gives each the news of its proxy's view. `streams` is the last number of a stream.
+fn follow(
+    local: &Arc<Local>,
+    drivers: &mut BTreeMap<ProxyId, Driver>,
+    wanted: BTreeMap<ProxyId, SocketAddr>,
+    streams: &Arc<AtomicU64>,
+) {
+    drivers.retain(|id, driver| wanted.get(id) == Some(&driver.address));
+    for (id, address) in wanted {
+        let start = || Driver::start(address, Answers::new(local.clone(), id.clone(), streams.clone()));
+        let driver = drivers.entry(id.clone()).or_insert_with(start);
+        if let Some(desired) = local.read(|world| driver.news(world, &id)) {
+            driver.desired.send_replace(Arc::new(desired));
         }
     }
 }

@@ -147,7 +147,7 @@ fn sessions_outlive_a_listener_that_does_not_end_them() -> Result<()> {
         let echo = Echo::start(&rig.namespace, "a", rig.at(0))?;
         let mut desired = mk_desired(15000, echo.address());
         if let Some((_, listener)) = desired.listeners.get_mut("B/V/l" as &str) {
-            listener.ends_sessions = false;
+            std::sync::Arc::make_mut(listener).ends_sessions = false;
         }
         rig.apply(&desired, 3).await?;
         let flow = Flow::to(rig.at(15000)).lasting(BOUND).start(&rig.namespace)?;

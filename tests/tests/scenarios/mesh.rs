@@ -18,7 +18,6 @@ use portreeve_tests::town::{BOUND, Town, Worker};
 use portreeve_tests::udp::{self, Echo};
 use portreeve_tests::wait;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinSet;
 
@@ -128,15 +127,9 @@ fn unix_echo(path: &Path) -> Result<JoinSet<()>> {
     let mut task = JoinSet::new();
     task.spawn(async move {
         let mut clients = JoinSet::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            clients.spawn(async move {
-                let mut buffer = [0; 1500];
-                while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                    if stream.write_all(&buffer[..length]).await.is_err() {
-                        break;
-                    }
-                }
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            let (mut read, mut write) = stream.into_split();
+            clients.spawn(async move { tokio::io::copy(&mut read, &mut write).await });
         }
     });
     Ok(task)
@@ -197,33 +190,9 @@ async fn datagrams_of_the_first_example_pass_a_websocket_and_a_unix_socket() -> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn users_of_the_second_example_hear_each_other_once() -> Result<()> {
-    let town = Town::start(2).await?;
-    let gateways =
-        [Pod::start(&town, 1, 1, "app: gateway").await?, Pod::start(&town, 2, 1, "app: gateway").await?];
-    let workers =
-        [Pod::start(&town, 1, 2, "app: worker").await?, Pod::start(&town, 2, 2, "app: worker").await?];
-    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 19_001);
-    let transcoders = workers.iter().map(|pod| Transcoder::start(&pod.worker.netns, local, "t:"));
-    let transcoders = transcoders.collect::<Result<Vec<_>>>()?;
-    let (a, b) = (User::new(&town, 8001)?, User::new(&town, 8002)?);
-    let call = |name: &str, port: u16| {
-        object(
-            "VirtualService",
-            name,
-            json!({
-                "selector": {"serviceName": "gateway-svc"},
-                "udp": {"port": port, "connect": {"address": town.bed.root().v4().to_string(), "port": port}},
-                "rules": [{"action": {
-                    "rewrite": [{"path": "/labels/session_id", "value": "1"}],
-                    "route": "gateway-route",
-                }}],
-                "options": {"removeOrphanSessions": true},
-            }),
-        )
-    };
-    let objects = [
+/// The objects of the second example, without calls.
+fn second_example() -> String {
+    [
         service("gateway-svc", "app: gateway", 8001),
         service("worker-svc", "app: worker", 19_000),
         object(
@@ -264,10 +233,37 @@ async fn users_of_the_second_example_hear_each_other_once() -> Result<()> {
                 "rules": [{"action": {"route": {"destination": "sync-target", "ingress": ["transcoder-target"]}}}],
             }),
         ),
-        call("user-a", 8001),
-        call("user-b", 8002),
-    ];
-    town.apply(&objects.concat()).await?;
+    ]
+    .concat()
+}
+
+/// The VirtualService that opens the gateways to a user on the root's host.
+fn call(town: &Town, name: &str, port: u16) -> String {
+    let spec = json!({
+        "selector": {"serviceName": "gateway-svc"},
+        "udp": {"port": port, "connect": {"address": town.bed.root().v4().to_string(), "port": port}},
+        "rules": [{"action": {
+            "rewrite": [{"path": "/labels/session_id", "value": "1"}],
+            "route": "gateway-route",
+        }}],
+        "options": {"removeOrphanSessions": true},
+    });
+    object("VirtualService", name, spec)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_the_second_example_hear_each_other_once() -> Result<()> {
+    let town = Town::start(2).await?;
+    let gateways =
+        [Pod::start(&town, 1, 1, "app: gateway").await?, Pod::start(&town, 2, 1, "app: gateway").await?];
+    let workers =
+        [Pod::start(&town, 1, 2, "app: worker").await?, Pod::start(&town, 2, 2, "app: worker").await?];
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 19_001);
+    let transcoders = workers.iter().map(|pod| Transcoder::start(&pod.worker.netns, local, "t:"));
+    let transcoders = transcoders.collect::<Result<Vec<_>>>()?;
+    let (a, b) = (User::new(&town, 8001)?, User::new(&town, 8002)?);
+    let calls = [("user-a", 8001), ("user-b", 8002)].map(|(name, port)| call(&town, name, port)).concat();
+    town.apply(&[second_example(), calls.clone()].concat()).await?;
     programmed(
         &town,
         &["worker-vsvc", "user-a", "user-b"],
@@ -302,7 +298,7 @@ async fn users_of_the_second_example_hear_each_other_once() -> Result<()> {
     ensure!(headers.len() == 2 && headers.iter().all(|header| header["labels"]["session_id"] == "1"));
 
     // The call ends: nothing of it is left on the gateways, and nobody is heard any more.
-    town.delete(&[call("user-a", 8001), call("user-b", 8002)].concat()).await?;
+    town.delete(&calls).await?;
     wait::until("the end of the call", BOUND, || async {
         a.send(to_a, "are you there?").is_ok()
             && a.hear_all(Duration::from_millis(200)).is_ok_and(|heard| heard.is_empty())
