@@ -27,49 +27,49 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TRIES: usize = 6;
 
 /// A pod with a container `l7mp`.
-struct Pod {
-    worker: Worker,
-    _proxy: Proxy,
+pub struct Pod {
+    pub worker: Worker,
+    pub proxy: Proxy,
 }
 
 impl Pod {
     /// Starts pod `j` of node `i`.
-    async fn start(town: &Town, i: u8, j: u8, labels: &str) -> Result<Self> {
+    pub async fn start(town: &Town, i: u8, j: u8, labels: &str) -> Result<Self> {
         let worker = town.mesh_worker(i, j, labels).await?;
         let proxy = Proxy::start(&worker.netns, Settings { strict: true, ..Settings::default() })?;
-        Ok(Self { worker, _proxy: proxy })
+        Ok(Self { worker, proxy })
     }
 
-    fn at(&self, port: u16) -> SocketAddr {
+    pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.worker.ip(), port)
     }
 }
 
 /// A user's socket on another host.
-struct User(UdpSocket);
+pub struct User(UdpSocket);
 
 impl User {
-    fn new(town: &Town, port: u16) -> Result<Self> {
+    pub fn new(town: &Town, port: u16) -> Result<Self> {
         let root = town.bed.root();
         let socket = udp::socket(root, SocketAddr::new(root.v4(), port))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
     }
 
-    fn send(&self, to: SocketAddr, text: &str) -> Result<()> {
+    pub fn send(&self, to: SocketAddr, text: &str) -> Result<()> {
         self.0.send_to(text.as_bytes(), to)?;
         Ok(())
     }
 
     /// Returns the next datagram; `None` if none comes.
-    fn hear(&self) -> Option<String> {
+    pub fn hear(&self) -> Option<String> {
         let mut buffer = [0; 1500];
         let length = self.0.recv(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
     /// Returns every datagram that comes within a time.
-    fn hear_all(&self, within: Duration) -> Result<Vec<String>> {
+    pub fn hear_all(&self, within: Duration) -> Result<Vec<String>> {
         self.0.set_read_timeout(Some(within))?;
         let heard = std::iter::from_fn(|| self.hear()).collect();
         self.0.set_read_timeout(Some(PATIENCE))?;
@@ -77,7 +77,7 @@ impl User {
     }
 }
 
-fn service(name: &str, labels: &str, port: u16) -> String {
+pub fn service(name: &str, labels: &str, port: u16) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\n\
          spec: {{selector: {{{labels}}}, ports: [{{port: {port}, protocol: UDP}}]}}\n---\n"
@@ -111,7 +111,7 @@ where
     .await
 }
 
-async fn programmed(town: &Town, virtual_services: &[&str], targets: &[&str]) -> Result<()> {
+pub async fn programmed(town: &Town, virtual_services: &[&str], targets: &[&str]) -> Result<()> {
     for name in virtual_services {
         println!("{name}: {}", told::<VirtualService>(town, name, ("Programmed", "True")).await?);
     }
@@ -190,8 +190,9 @@ async fn datagrams_of_the_first_example_pass_a_websocket_and_a_unix_socket() -> 
     Ok(())
 }
 
-/// The objects of the second example, without calls.
-fn second_example() -> String {
+/// The objects of the second example, without calls. The gateways retry this number of times, with this timeout in
+/// milliseconds; in the document 3 times 2,000.
+pub fn second_example(retries: u32, timeout: u32) -> String {
     [
         service("gateway-svc", "app: gateway", 8001),
         service("worker-svc", "app: worker", 19_000),
@@ -207,7 +208,7 @@ fn second_example() -> String {
             "Route",
             "gateway-route",
             json!({
-                "destination": "worker-target", "retry": {"retry_on": "always", "num_retries": 3, "timeout": 2000},
+                "destination": "worker-target", "retry": {"retry_on": "always", "num_retries": retries, "timeout": timeout},
             }),
         ),
         object(
@@ -238,7 +239,7 @@ fn second_example() -> String {
 }
 
 /// The VirtualService that opens the gateways to a user on the root's host.
-fn call(town: &Town, name: &str, port: u16) -> String {
+pub fn call(town: &Town, name: &str, port: u16) -> String {
     let spec = json!({
         "selector": {"serviceName": "gateway-svc"},
         "udp": {"port": port, "connect": {"address": town.bed.root().v4().to_string(), "port": port}},
@@ -249,6 +250,18 @@ fn call(town: &Town, name: &str, port: u16) -> String {
         "options": {"removeOrphanSessions": true},
     });
     object("VirtualService", name, spec)
+}
+
+/// Lets two users join their call, each by datagrams to a gateway.
+pub fn join((a, to_a): (&User, SocketAddr), (b, to_b): (&User, SocketAddr)) -> Result<()> {
+    for _ in 0..TRIES {
+        a.send(to_a, "hello from A")?;
+        b.send(to_b, "hello from B")?;
+        if a.hear().is_some() && b.hear().is_some() {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the users don't hear each other")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +276,7 @@ async fn users_of_the_second_example_hear_each_other_once() -> Result<()> {
     let transcoders = transcoders.collect::<Result<Vec<_>>>()?;
     let (a, b) = (User::new(&town, 8001)?, User::new(&town, 8002)?);
     let calls = [("user-a", 8001), ("user-b", 8002)].map(|(name, port)| call(&town, name, port)).concat();
-    town.apply(&[second_example(), calls.clone()].concat()).await?;
+    town.apply(&[second_example(3, 2000), calls.clone()].concat()).await?;
     programmed(
         &town,
         &["worker-vsvc", "user-a", "user-b"],
@@ -271,18 +284,8 @@ async fn users_of_the_second_example_hear_each_other_once() -> Result<()> {
     )
     .await?;
 
-    // Each joins by a datagram: A over the first gateway, B over the second.
     let (to_a, to_b) = (gateways[0].at(8001), gateways[1].at(8002));
-    let mut joined = false;
-    for _ in 0..TRIES {
-        a.send(to_a, "hello from A")?;
-        b.send(to_b, "hello from B")?;
-        joined = a.hear().is_some() && b.hear().is_some();
-        if joined {
-            break;
-        }
-    }
-    ensure!(joined, "the users don't hear each other");
+    join((&a, to_a), (&b, to_b))?;
     a.hear_all(Duration::from_secs(1))?;
     b.hear_all(Duration::from_secs(1))?;
     for number in 0..20 {

@@ -1,0 +1,58 @@
+//! Workers of the l7mp mesh that die during a call.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use portreeve_tests::json_socket::Transcoder;
+use portreeve_tests::town::Town;
+
+use crate::mesh::{Pod, User, call, join, programmed, second_example};
+
+/// The interval of the health check, plus a second.
+const MOVED: Duration = Duration::from_secs(2);
+/// The longest silence that is waited for.
+const LONG: Duration = Duration::from_secs(20);
+/// Pause between two datagrams of a user.
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_of_a_worker_that_dies_goes_on_at_another() -> Result<()> {
+    let town = Town::start(2).await?;
+    let gateways =
+        [Pod::start(&town, 1, 1, "app: gateway").await?, Pod::start(&town, 2, 1, "app: gateway").await?];
+    let mut workers =
+        [Pod::start(&town, 1, 2, "app: worker").await?, Pod::start(&town, 2, 2, "app: worker").await?];
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 19_001);
+    let transcoders = workers.iter().map(|pod| Transcoder::start(&pod.worker.netns, local, "t:"));
+    let transcoders = transcoders.collect::<Result<Vec<_>>>()?;
+    let (a, b) = (User::new(&town, 8001)?, User::new(&town, 8002)?);
+    let calls = [("user-a", 8001), ("user-b", 8002)].map(|(name, port)| call(&town, name, port)).concat();
+    // A session whose endpoint refuses waits for the timeout of its route, whatever the endpoints are meanwhile.
+    town.apply(&[second_example(20, 250), calls].concat()).await?;
+    programmed(&town, &["worker-vsvc", "user-a", "user-b"], &["worker-target", "sync-target"]).await?;
+    let (to_a, to_b) = (gateways[0].at(8001), gateways[1].at(8002));
+    join((&a, to_a), (&b, to_b))?;
+    b.hear_all(Duration::from_millis(500))?;
+
+    let has_it = |of: &Transcoder| !of.headers().is_empty();
+    let dead = transcoders.iter().position(has_it).context("no worker has the call")?;
+    let spare = &transcoders[1 - dead];
+    ensure!(!has_it(spare), "both workers have the call");
+    workers[dead].proxy.process().kill();
+    let (begun, mut number) = (Instant::now(), 0);
+    let silence = loop {
+        a.send(to_a, &format!("A{number}"))?;
+        // Its session moves too.
+        b.send(to_b, &format!("B{number}"))?;
+        number += 1;
+        let heard = b.hear_all(PAUSE)?;
+        if has_it(spare) && heard.iter().any(|text| text.starts_with("t:A")) {
+            break begun.elapsed();
+        }
+        ensure!(begun.elapsed() < LONG, "B hears nothing after {LONG:?}");
+    };
+    println!("A is heard again {silence:.2?} after the worker's death");
+    ensure!(silence <= MOVED, "{silence:.2?}, {MOVED:?} are allowed");
+    Ok(())
+}
