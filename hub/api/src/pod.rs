@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod as KubePod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::Value;
 
 use crate::{plan, readiness};
 
@@ -80,9 +79,21 @@ pub struct Pod {
 pub struct Interest {
     /// Keys of annotations.
     pub annotations: BTreeSet<String>,
-    /// Dotted paths of fields in the pod object, for example `spec.nodeName`.
+    /// Dotted paths of fields in the pod object: some of [`FIELDS`]. No other field is ever found.
     pub fields: BTreeSet<String>,
 }
+
+/// The fields of a pod that the objects of l7mp.io may select by, as dotted paths in the pod object.
+pub const FIELDS: [&str; 8] = [
+    "metadata.name",
+    "metadata.namespace",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.podIP",
+    "status.hostIP",
+    "status.phase",
+];
 
 /// Returns the attribute name for an annotation. Like those of fields and Services, it contains a colon, which no label
 /// key can have.
@@ -103,9 +114,13 @@ pub fn service_attribute(namespace: &str, name: &str) -> String {
 // === impl Interest ===
 
 impl Interest {
-    /// The interest of agents, which name proxies by [`PROXY_NAME_ANNOTATION`].
+    /// The interest of agents, which name proxies by [`PROXY_NAME_ANNOTATION`] and find those that an object selects by
+    /// [`FIELDS`].
     pub fn of_agents() -> Self {
-        Self { annotations: BTreeSet::from([PROXY_NAME_ANNOTATION.to_owned()]), fields: BTreeSet::new() }
+        Self {
+            annotations: BTreeSet::from([PROXY_NAME_ANNOTATION.to_owned()]),
+            fields: FIELDS.map(str::to_owned).into(),
+        }
     }
 
     /// Returns the requested annotations and fields of a pod as attributes.
@@ -114,23 +129,27 @@ impl Interest {
         let wanted = annotations.filter(|(key, _)| self.annotations.contains(*key));
         let mut found: BTreeMap<String, String> =
             wanted.map(|(key, value)| (annotation_attribute(key), value.clone())).collect();
-        if !self.fields.is_empty() {
-            let object = serde_json::to_value(pod).unwrap_or_default();
-            let at = |path: &String| Some((field_attribute(path), text_at(&object, path)?));
-            found.extend(self.fields.iter().filter_map(at));
-        }
+        let at = |path: &String| Some((field_attribute(path), field(pod, path)?));
+        found.extend(self.fields.iter().filter_map(at));
         found
     }
 }
 
-/// Returns the text of the scalar at a dotted path; `None` if there is no scalar.
-fn text_at(object: &Value, path: &str) -> Option<String> {
-    match path.split('.').try_fold(object, |at, key| at.get(key))? {
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(value) => Some(value.to_string()),
-        Value::Number(value) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
+/// Returns the text of one of [`FIELDS`]; `None` if the pod doesn't have the field.
+fn field(pod: &KubePod, path: &str) -> Option<String> {
+    let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
+    let text = match path {
+        "metadata.name" => meta.name.clone(),
+        "metadata.namespace" => meta.namespace.clone(),
+        "spec.nodeName" => spec?.node_name.clone(),
+        "spec.serviceAccountName" => spec?.service_account_name.clone(),
+        "spec.hostNetwork" => spec?.host_network.map(|host| host.to_string()),
+        "status.podIP" => status?.pod_ip.clone(),
+        "status.hostIP" => status?.host_ip.clone(),
+        "status.phase" => status?.phase.clone(),
+        _ => None,
+    };
+    text.filter(|text| !text.is_empty())
 }
 
 // === impl Pod ===
@@ -407,6 +426,28 @@ mod tests {
             pair("field:spec.nodeName", "n"),
         ];
         assert_eq!(kept, wanted);
+    }
+
+    #[test]
+    fn every_known_field_has_the_text_at_its_path() {
+        let full = json!({
+            "metadata": {"name": "w", "namespace": "ns", "uid": "u"},
+            "spec": {"nodeName": "n", "serviceAccountName": "sa", "hostNetwork": false, "containers": []},
+            "status": {"podIP": "10.0.0.1", "hostIP": "10.0.0.9", "phase": "Running"},
+        });
+        let read = |object: &serde_json::Value| {
+            let pod = serde_json::from_value(object.clone()).unwrap();
+            Pod::from_kube_with(pod, &Interest::of_agents()).unwrap().extra
+        };
+        let kept = read(&full);
+        assert_eq!(kept.len(), FIELDS.len());
+        for path in FIELDS {
+            let value = full.pointer(&format!("/{}", path.replace('.', "/"))).unwrap();
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert_eq!(kept.get(&field_attribute(path)), Some(&text), "{path}");
+        }
+        let bare = json!({"metadata": {"name": "w", "uid": "u"}, "spec": {"containers": [], "nodeName": ""}});
+        assert_eq!(read(&bare).into_keys().collect::<Vec<_>>(), ["field:metadata.name"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Facts {
     pub set_name: Option<String>,
     /// What it said of itself. Its `node.id` is the proxy's name if none is set.
     pub announced: Announced,
-    /// Labels that selectors are matched against.
+    /// Labels, and the attributes of a pod's annotations and fields, that selectors are matched against.
     pub labels: BTreeMap<String, String>,
     /// The network namespace: "host" or a pod's uid.
     pub netns: Name,
@@ -63,7 +63,7 @@ impl Facts {
             title: format!("pod/{}/{}", pod.namespace, pod.name),
             set_name: pod.extra.get(&pod::annotation_attribute(pod::PROXY_NAME_ANNOTATION)).cloned(),
             announced,
-            labels: pod.labels.clone(),
+            labels: pod.attributes(),
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
             families: if pod.host_network { host } else { families(&pod.ips) },
             allowed: Allowed::Pod(pod.namespace.to_string()),

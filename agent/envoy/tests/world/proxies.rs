@@ -1,7 +1,7 @@
 //! Proxies are added and removed with pods and NodeProxies, and take the Plans that apply to them.
 
 use portreeve_agent_core::world::Tenant;
-use portreeve_api::model::Requirement;
+use portreeve_api::model::{Requirement, Selector};
 
 use super::*;
 
@@ -232,4 +232,16 @@ fn pods_addresses_decide_what_its_listeners_bind() {
         );
         assert_eq!((on_host.families, &*on_host.netns), (Families::Dual, "host"));
     }
+}
+
+#[test]
+fn proxy_is_found_by_the_labels_and_the_fields_of_its_pod() {
+    let node = portreeve_api::pod::field_attribute("spec.nodeName");
+    let pod = Pod { extra: [(node.clone(), "n".to_owned())].into(), ..mk_pod("p", "gw") };
+    let facts = Facts::of_pod(ProxyKind::Envoy, &pod, Families::V4, Announced::default());
+    let selects = |key: &str, value: &str| {
+        Selector { labels: vec![Requirement::is_in(key, [value])], fields: Vec::new() }.matches(&facts.labels)
+    };
+    assert!(selects("app", "gw") && selects(&node, "n"));
+    assert!(!selects("app", "n") && !selects(&node, "m"));
 }

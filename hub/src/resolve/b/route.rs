@@ -2,6 +2,7 @@
 
 use portreeve_api::b::route::{DEFINITION, KIND, Route};
 use portreeve_api::kind::Kind;
+use portreeve_api::pod;
 use portreeve_api::violation::Violation;
 
 use super::USES;
@@ -22,7 +23,7 @@ pub const ROW: Row = Row {
     read: object::read::<Route>,
     finalizer: None,
     annotations: |_| Vec::new(),
-    fields: &[],
+    fields: &pod::FIELDS,
     services: true,
 };
 

@@ -3,6 +3,7 @@
 use portreeve_api::b::rule::{DEFINITION, KIND, Rule};
 use portreeve_api::kind::Kind;
 use portreeve_api::model::RuleList;
+use portreeve_api::pod;
 use portreeve_api::violation::Violation;
 
 use super::Resolving;
@@ -21,7 +22,7 @@ pub const ROW: Row = Row {
     read: object::read::<Rule>,
     finalizer: None,
     annotations: |_| Vec::new(),
-    fields: &[],
+    fields: &pod::FIELDS,
     services: true,
 };
 

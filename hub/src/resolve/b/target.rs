@@ -4,6 +4,7 @@ use portreeve_api::b::route::{self, Route};
 use portreeve_api::b::target::{DEFINITION, KIND, Target};
 use portreeve_api::b::virtual_service::{self, VirtualService};
 use portreeve_api::kind::Kind;
+use portreeve_api::pod;
 use portreeve_api::violation::Violation;
 use portreeve_xds::Name;
 
@@ -23,7 +24,7 @@ pub const ROW: Row = Row {
     read: object::read::<Target>,
     finalizer: None,
     annotations: |_| Vec::new(),
-    fields: &[],
+    fields: &pod::FIELDS,
     services: true,
 };
 

@@ -9,6 +9,7 @@ use portreeve_api::b::virtual_service::{DEFINITION, KIND, VirtualService};
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::model::{Listener, Rule};
+use portreeve_api::pod;
 use portreeve_api::violation::Violation;
 
 use super::reference::Reference;
@@ -29,7 +30,7 @@ pub const ROW: Row = Row {
     read: object::read::<VirtualService>,
     finalizer: None,
     annotations: |_| Vec::new(),
-    fields: &[],
+    fields: &pod::FIELDS,
     services: true,
 };
 
