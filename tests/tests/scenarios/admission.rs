@@ -18,6 +18,8 @@ use serde_json::Value;
 struct Sample {
     path: PathBuf,
     first_line: String,
+    /// Whether the second line says that only the programs know the rule.
+    ours: bool,
     value: Value,
 }
 
@@ -50,9 +52,10 @@ fn gather(directory: &Path, found: &mut Vec<Sample>) -> Result<()> {
         } else if path.extension().is_some_and(|extension| extension == "yaml") {
             let text = fs::read_to_string(&path)?;
             let first_line = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+            let ours = text.lines().nth(1) == Some("# Only the hub refuses it.");
             for document in serde_yaml::Deserializer::from_str(&text) {
                 let value = <Value as serde::Deserialize>::deserialize(document)?;
-                found.push(Sample { path: path.clone(), first_line: first_line.clone(), value });
+                found.push(Sample { path: path.clone(), first_line: first_line.clone(), ours, value });
             }
         }
     }
@@ -92,7 +95,9 @@ impl Sample {
 
     /// Returns the registry's row of its kind.
     fn row(&self) -> Option<&'static Row> {
-        kinds::ALL.into_iter().find(|row| self.value["kind"] == row.kind.name)
+        let version = |row: &Row| (row.resource)().api_version;
+        let is = |row: &&Row| self.value["kind"] == row.kind.name && self.value["apiVersion"] == version(row);
+        kinds::ALL.into_iter().find(is)
     }
 
     /// Sends the object to the server, which stores nothing. `validation` of unknown fields is "Strict" or "Warn".
@@ -141,7 +146,10 @@ async fn the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_
         let mut ours = sample.judge().0;
         ours.dedup();
         let answer = sample.ask(&client, "Strict").await?;
-        let agreed = matches!(&answer, Answer::Refused(fields, _) if fields.contains(&sample.first_line));
+        let agreed = match &answer {
+            Answer::Refused(fields, _) => !sample.ours && fields.contains(&sample.first_line),
+            Answer::Taken(_) => sample.ours,
+        };
         if !agreed || ours != [sample.first_line.clone()] {
             wrong.push(format!(
                 "{} at {}: {answer:?}, the programs say {ours:?}",

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::field::Field;
-use super::form::{BalancerForm, ClusterForm, EndpointForm, Policy, Protocol, Source};
+use super::field::{Field, path};
+use super::form::{BalancerForm, ClusterForm, EndpointForm, Policy, Protocol, Socket, Source};
 use super::{pods, socket};
 use crate::violation::Checks;
 
@@ -21,17 +21,28 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> ClusterForm {
         None => socket::cluster(field, true, checks),
     };
     form.service = field.get("serviceName").and_then(|name| name.name(checks)).map(str::to_owned);
-    let neither = form.socket.is_none() && form.service.is_none();
+    let missing = match &spec {
+        Some(spec) => socket::is_missing(spec, false),
+        None => socket::is_missing(field, true),
+    };
+    let neither = missing && form.service.is_none();
     checks.must(
         !neither,
         &field.path,
         "needs a protocol, for example spec: {UDP: {port: 9000}}, or a serviceName",
     );
     let endpoints = field.get("endpoints").map(|all| all.items(checks)).unwrap_or_default();
-    let unix = form.socket.as_ref().is_some_and(|socket| socket.protocol == Protocol::UnixDomainSocket);
+    let carrier = form
+        .socket
+        .as_ref()
+        .map(|socket| socket.transport.as_ref().map_or(socket.protocol, |under| under.protocol));
+    let message = "this protocol has no endpoints: l7mp ends when it gets some";
+    let fits = endpoints.is_empty() || carrier.is_none_or(has_endpoints);
+    checks.must(fits, format!("{}.endpoints", field.path), message);
+    let unix = carrier == Some(Protocol::UnixDomainSocket);
     form.endpoints.extend(endpoints.iter().filter_map(|one| endpoint(one, unix, checks)));
     // l7mp looks for the path among the endpoints.
-    if let Some(path) = form.socket.as_mut().filter(|_| unix).and_then(|socket| socket.filename.take()) {
+    if let Some(path) = form.socket.as_mut().filter(|_| unix).and_then(take_filename) {
         let same = |one: &EndpointForm| matches!(one, EndpointForm::Static { source, .. } if *source == Source::File(path.clone()));
         if !form.endpoints.iter().any(same) {
             form.endpoints.push(EndpointForm::Static {
@@ -41,8 +52,21 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> ClusterForm {
             });
         }
     }
+    let nowhere = unix && endpoints.is_empty() && form.endpoints.is_empty() && form.service.is_none();
+    checks.must(!nowhere, &field.path, "a Unix domain socket needs its filename, or an endpoint with it");
     form.balancer = field.get("loadbalancer").and_then(|one| balancer(&one, checks));
     form
+}
+
+/// Returns whether clusters of the protocol have endpoints.
+fn has_endpoints(protocol: Protocol) -> bool {
+    use Protocol::{Http, JsonSocket, Tcp, Udp, UnixDomainSocket, WebSocket};
+    matches!(protocol, Udp | Tcp | Http | WebSocket | UnixDomainSocket | JsonSocket)
+}
+
+/// Removes the path of a Unix domain socket, or of the one that carries a JSONSocket.
+fn take_filename(socket: &mut Socket) -> Option<String> {
+    socket.filename.take().or_else(|| socket.transport.as_mut().and_then(|under| under.filename.take()))
 }
 
 fn endpoint(field: &Field<'_>, unix: bool, checks: &mut Checks) -> Option<EndpointForm> {
@@ -75,16 +99,13 @@ fn balancer(field: &Field<'_>, checks: &mut Checks) -> Option<BalancerForm> {
         Some("Trivial") => Policy::Trivial,
         Some("ConsistentHash" | "HashRing") => Policy::ConsistentHash,
         other => {
-            let message = format!("must be Trivial, ConsistentHash or HashRing, is {other:?}");
+            let message = "must be Trivial, ConsistentHash or HashRing";
+            let message =
+                other.map_or_else(|| message.to_owned(), |other| format!("{message}, is {other:?}"));
             checks.must(false, format!("{}.policy", field.path), message);
             return None;
         }
     };
     let key = field.get("key").and_then(|key| key.text(checks)).map(path);
     Some(BalancerForm { policy, key })
-}
-
-/// Returns the canonical form of a path in a session's metadata, which users write with and without slashes at both ends.
-pub(super) fn path(text: &str) -> String {
-    format!("/{}", text.trim_matches('/'))
 }

@@ -16,11 +16,19 @@ pub(super) struct Field<'a> {
     pub(super) path: String,
 }
 
-/// The form of a short name in another spelling.
+/// The largest number of characters in a text.
 pub(super) const MAX_TEXT: usize = 1024;
+
+/// The pattern of a name, as the API server evaluates it: no white space.
+pub(super) const NAME_PATTERN: &str = r"^[^\s\v\x{85}\p{Z}]+$";
 
 /// The largest number of entries in a list.
 pub(super) const MAX_ENTRIES: usize = 256;
+
+/// Returns the canonical form of a path in a session's metadata, which users write with and without slashes at both ends.
+pub(super) fn path(text: &str) -> String {
+    format!("/{}", text.trim_matches('/'))
+}
 
 // === impl Field ===
 
@@ -36,7 +44,12 @@ impl<'a> Field<'a> {
         Some(Self::new(value, format!("{}.{key}", self.path)))
     }
 
-    /// Returns the members of an object, without nulls. Any other value is a violation.
+    /// Returns how many of these members are given.
+    pub(super) fn given(&self, keys: &[&str]) -> usize {
+        keys.iter().filter(|key| self.get(key).is_some()).count()
+    }
+
+    /// Returns the members of an object, including nulls. Any other value is a violation.
     pub(super) fn object(&self, checks: &mut Checks) -> Option<&'a Map<String, Value>> {
         let object = self.value.as_object();
         checks.must(object.is_some(), &self.path, "must be an object");

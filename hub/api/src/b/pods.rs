@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Map, Value};
+
 use super::field::Field;
 use super::form::PodFilter;
+use crate::pod;
 use crate::selector::{Requirement, Test};
 use crate::violation::Checks;
 
@@ -13,8 +16,15 @@ const KEYS: [&str; 6] =
 /// Reads a selector. One that selects nothing in particular is a violation: it would select every pod.
 pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> PodFilter {
     let mut filter = PodFilter::default();
-    let known = field.object(checks).is_some_and(|all| KEYS.iter().any(|key| all.contains_key(*key)));
-    checks.must(known, &field.path, format!("must have at least one of {}", KEYS.join(", ")));
+    field.object(checks);
+    let empty = |key: &str, value: &Value| match key {
+        "matchLabels" => value.as_object().is_some_and(Map::is_empty),
+        "matchExpressions" | "matchFields" => value.as_array().is_some_and(Vec::is_empty),
+        _ => false,
+    };
+    let selects = KEYS.iter().any(|key| field.get(key).is_some_and(|given| !empty(key, given.value)));
+    let message = format!("would select every pod: must have at least one of {}", KEYS.join(", "));
+    checks.must(selects || !field.value.is_object(), &field.path, message);
     if let Some(labels) = field.get("matchLabels") {
         for (key, value) in labels.object(checks).into_iter().flatten() {
             let value = Field::new(value, format!("{}[{key}]", labels.path));
@@ -23,11 +33,17 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> PodFilter {
             filter.selector.labels.extend(text.map(|text| Requirement::is_in(key.clone(), [text])));
         }
     }
-    for (key, list) in
-        [("matchExpressions", &mut filter.selector.labels), ("matchFields", &mut filter.selector.fields)]
-    {
-        let items = field.get(key).map(|all| all.items(checks)).unwrap_or_default();
-        list.extend(items.iter().filter_map(|item| requirement(item, checks)));
+    let expressions = field.get("matchExpressions").map(|all| all.items(checks)).unwrap_or_default();
+    filter.selector.labels.extend(expressions.iter().filter_map(|item| requirement(item, checks)));
+    let fields = field.get("matchFields").map(|all| all.items(checks)).unwrap_or_default();
+    for item in fields {
+        let found = requirement(&item, checks);
+        if let Some(requirement) = &found {
+            let message =
+                format!("{:?} is none of the supported fields: {}", requirement.key, pod::FIELDS.join(", "));
+            checks.must(pod::FIELDS.contains(&&*requirement.key), format!("{}.key", item.path), message);
+        }
+        filter.selector.fields.extend(found);
     }
     filter.namespace = field.get("matchNamespace").and_then(|name| name.name(checks)).map(str::to_owned);
     let service = field.either("matchService", "serviceName", checks);
@@ -38,12 +54,14 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> PodFilter {
 fn requirement(field: &Field<'_>, checks: &mut Checks) -> Option<Requirement> {
     field.object(checks)?;
     let key = field.get("key").and_then(|key| key.name(checks));
-    checks.must(key.is_some(), &field.path, "needs a key");
+    checks.must(field.get("key").is_some(), &field.path, "needs a key");
     let operator = field.get("operator").and_then(|operator| operator.text(checks));
     let values = field.get("values").map(|values| values.items(checks)).unwrap_or_default();
     let values: BTreeSet<String> =
         values.iter().filter_map(|value| value.text(checks)).map(str::to_owned).collect();
-    let lacks = matches!(operator, Some("In" | "NotIn")) && values.is_empty();
+    let given =
+        field.get("values").is_some_and(|values| values.value.as_array().is_none_or(|all| !all.is_empty()));
+    let lacks = matches!(operator, Some("In" | "NotIn")) && !given;
     checks.must(!lacks, &field.path, "In and NotIn need values");
     let test = match operator {
         Some("In") => Test::In(values),
@@ -53,7 +71,10 @@ fn requirement(field: &Field<'_>, checks: &mut Checks) -> Option<Requirement> {
         Some("DoesNotExist" | "DoesNotexist") => Test::DoesNotExist,
         other => {
             let path = format!("{}.operator", field.path);
-            checks.must(false, path, format!("must be In, NotIn, Exists or DoesNotExist, is {other:?}"));
+            let message = "must be In, NotIn, Exists or DoesNotExist";
+            let message =
+                other.map_or_else(|| message.to_owned(), |other| format!("{message}, is {other:?}"));
+            checks.must(false, path, message);
             return None;
         }
     };

@@ -11,6 +11,41 @@ const MAX_DEPTH: usize = 16;
 /// The longest predicate, in bytes of JSON.
 const MAX_BYTES: usize = 4096;
 
+/// The operators that compare the value at a path.
+const OPERATORS: [&str; 13] = [
+    "test",
+    "contains",
+    "contained",
+    "intersects",
+    "defined",
+    "undefined",
+    "starts",
+    "ends",
+    "in",
+    "less",
+    "more",
+    "matches",
+    "type",
+];
+
+/// The names of types, for the operator `type`.
+const TYPES: [&str; 14] = [
+    "number",
+    "string",
+    "boolean",
+    "object",
+    "array",
+    "null",
+    "undefined",
+    "date",
+    "date-time",
+    "time",
+    "lang",
+    "lang-range",
+    "iri",
+    "absolute-iri",
+];
+
 /// Checks a predicate. An empty one always matches.
 pub(super) fn check(field: &Field<'_>, checks: &mut Checks) {
     let length = field.value.to_string().len();
@@ -49,11 +84,11 @@ fn one(field: &Field<'_>, depth: usize, checks: &mut Checks) {
             apply.iter().for_each(|inner| one(inner, depth - 1, checks));
         }
         operator => {
-            checks.must(
-                path.is_some(),
-                &field.path,
-                format!("{operator} needs a path, for example /IP/src_addr"),
-            );
+            let known = OPERATORS.contains(&operator);
+            let message = format!("{operator:?} is none of {}, and, or, not", OPERATORS.join(", "));
+            checks.must(known, format!("{}.op", field.path), message);
+            let message = format!("{operator} needs a path, for example /IP/src_addr");
+            checks.must(path.is_some() || !known, &field.path, message);
             operand(field, operator, checks);
         }
     }
@@ -65,19 +100,24 @@ fn operand(field: &Field<'_>, operator: &str, checks: &mut Checks) {
     let fits = |wanted: &str, fits: fn(&Value) -> bool, checks: &mut Checks| {
         checks.must(value.is_some_and(fits), &field.path, format!("{operator} needs value: {wanted}"));
     };
+    if let Some(ignore) = field.get("ignore_case") {
+        ignore.yes(checks);
+    }
     match operator {
         "test" => fits("any value", |_| true, checks),
         "defined" | "undefined" => {}
         "less" | "more" => fits("a number", Value::is_number, checks),
         "in" => fits("a list", Value::is_array, checks),
-        "contains" | "starts" | "ends" | "matches" | "type" => fits("a text", Value::is_string, checks),
+        "contains" | "starts" | "ends" | "matches" => fits("a text", Value::is_string, checks),
+        "type" => fits(
+            "number, string, boolean, object, array, null or undefined",
+            |one| one.as_str().is_some_and(|name| TYPES.contains(&name)),
+            checks,
+        ),
         "contained" | "intersects" => {
             fits("a text or a list", |one| one.is_string() || one.is_array(), checks)
         }
-        other => {
-            let known = "test, contains, contained, intersects, defined, undefined, starts, ends, in, less, more, \
-                         matches, type, and, or, not";
-            checks.must(false, format!("{}.op", field.path), format!("{other:?} is none of {known}"));
-        }
+        // An unknown operator, which the caller reports.
+        _ => {}
     }
 }

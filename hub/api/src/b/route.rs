@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::MeshStatus;
-use super::field::Field;
+use super::field::{Field, MAX_TEXT, NAME_PATTERN};
 use super::form::RouteForm;
 use super::{rules, schema};
 use crate::door::{self, ParseError};
@@ -50,6 +50,7 @@ pub struct RouteSpec {
     pub destination: Option<Value>,
     /// The deployed form of a `destination` by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = NAME_PATTERN))]
     pub destination_ref: Option<String>,
     /// Clusters on the way to the destination: `cluster`, `clusterRef`, or a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

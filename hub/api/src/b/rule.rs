@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::MeshStatus;
-use super::field::Field;
+use super::field::{Field, MAX_TEXT, NAME_PATTERN};
 use super::form::RuleObjectForm;
 use super::{pods, rules, schema};
 use crate::door::{self, ParseError};
@@ -59,6 +59,11 @@ pub const DEFINITION: Definition =
         json_path = r#".status.conditions[?(@.type=="Programmed")].message"#
     )
 )]
+#[x_kube(
+    validation = schema::required("selector"),
+    validation = schema::required("rulelist"),
+    validation = schema::required("rule")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleSpec {
     /// The pods with the proxies that are meant: `matchLabels`, `matchExpressions`, `matchFields`, `matchNamespace` and
@@ -68,6 +73,7 @@ pub struct RuleSpec {
     pub selector: Option<Value>,
     /// The rule list in the proxies' own configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = NAME_PATTERN))]
     pub rulelist: Option<String>,
     /// The position in the list, from 0. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::cluster::{self, path};
-use super::field::Field;
+use serde_json::Value;
+
+use super::cluster;
+use super::field::{Field, path};
 use super::form::{ActionForm, ClusterForm, Reference, Retry, Rewrite, RouteForm, RuleForm, RulesForm};
 use super::predicate;
 use crate::violation::Checks;
@@ -36,6 +38,9 @@ pub(super) fn rule(field: &Field<'_>, checks: &mut Checks) -> RuleForm {
         checks.must(false, format!("{}.action", field.path), "is required");
         return form;
     };
+    if action.object(checks).is_none() {
+        return form;
+    }
     let rewrites = action.get("rewrite").map(|all| all.items(checks)).unwrap_or_default();
     form.rewrites.extend(rewrites.iter().filter_map(|one| rewrite(one, checks)));
     form.action = match (action.either("route", "routeRef", checks), action.get("apply")) {
@@ -45,6 +50,8 @@ pub(super) fn rule(field: &Field<'_>, checks: &mut Checks) -> RuleForm {
         }
         (Some(way), None) => named(&way, route, checks).map_or(ActionForm::None, ActionForm::Route),
         (None, Some(list)) => {
+            let message = "l7mp does not run a rule's rewrites beside apply: put them into the rules of the applied list";
+            checks.must(rewrites.is_empty(), format!("{}.rewrite", action.path), message);
             list.name(checks).map_or(ActionForm::None, |name| ActionForm::Apply(name.to_owned()))
         }
         (None, None) => ActionForm::None,
@@ -55,7 +62,7 @@ pub(super) fn rule(field: &Field<'_>, checks: &mut Checks) -> RuleForm {
 fn rewrite(field: &Field<'_>, checks: &mut Checks) -> Option<Rewrite> {
     field.object(checks)?;
     let at = field.get("path").and_then(|one| one.text(checks)).map(path);
-    checks.must(at.is_some(), &field.path, "needs a path");
+    checks.must(field.get("path").is_some(), &field.path, "needs a path");
     let value = field.either("value", "valueStr", checks);
     checks.must(value.is_some(), &field.path, "needs a value or a valueStr");
     Some(Rewrite { path: at?, value_json: value?.value.to_string() })
@@ -67,9 +74,13 @@ fn named<T>(
     definition: impl Fn(&Field<'_>, &mut Checks) -> T,
     checks: &mut Checks,
 ) -> Option<Reference<T>> {
-    match field.value.is_string() {
-        true => Some(Reference::Named(field.name(checks)?.to_owned())),
-        false => Some(Reference::Inline(Box::new(definition(field, checks)))),
+    match field.value {
+        Value::String(_) => Some(Reference::Named(field.name(checks)?.to_owned())),
+        Value::Object(_) => Some(Reference::Inline(Box::new(definition(field, checks)))),
+        other => {
+            checks.must(false, &field.path, format!("must be a name or an object, is {other}"));
+            None
+        }
     }
 }
 
@@ -93,7 +104,7 @@ pub(super) fn route(field: &Field<'_>, checks: &mut Checks) -> RouteForm {
 
 /// Reads an entry of a chain: `{cluster: …}`, `{clusterRef: …}`, a name, or a definition.
 fn hop(field: &Field<'_>, checks: &mut Checks) -> Option<Reference<ClusterForm>> {
-    let wrapped = field.value.get("cluster").is_some() || field.value.get("clusterRef").is_some();
+    let wrapped = field.given(&["cluster", "clusterRef"]) > 0;
     let inner = if wrapped { field.either("cluster", "clusterRef", checks)? } else { field.clone() };
     named(&inner, cluster::read, checks)
 }

@@ -1,8 +1,15 @@
 //! Schemas of fields that are read from JSON.
 
+use kube::core::cel::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::field::MAX_ENTRIES;
+
+/// Returns the rule that an object has this field. A field of this module's types can't be required by its type alone: the
+/// programs read objects without it, and report its absence.
+pub(super) fn required(field: &str) -> Rule {
+    Rule::new(format!("has(self.{field})")).message("is required").field_path(format!(".{field}"))
+}
 
 /// Any value: a name or a definition.
 pub(super) fn any(_: &mut SchemaGenerator) -> Schema {

@@ -1,6 +1,6 @@
 //! Protocols of listeners and clusters: [`listener`], [`cluster`].
 
-use super::field::Field;
+use super::field::{Field, path};
 use super::form::{Address, HeaderField, Protocol, Socket};
 use crate::violation::Checks;
 
@@ -36,6 +36,15 @@ const CLUSTERS: [Name; 16] = [
     ("L7mpController", "l7mpcontroller", Protocol::L7mpController),
 ];
 
+/// The end of a connection that a proxy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It waits for connections.
+    Listener,
+    /// It opens them.
+    Cluster,
+}
+
 /// Settings that go to the proxy as they are, by protocol.
 const SETTINGS: [(Protocol, &[&str]); 3] = [
     (Protocol::Sync, &["query"]),
@@ -43,24 +52,64 @@ const SETTINGS: [(Protocol, &[&str]); 3] = [
     (Protocol::Metric, &["byteCounterName", "packetCounterName"]),
 ];
 
+// === impl End ===
+
+impl End {
+    /// Returns whether a JSONSocket can be on top of the protocol.
+    fn carries(self, protocol: Protocol) -> bool {
+        use Protocol::{Discard, Echo, Stdio, Tcp, Udp, UnixDomainSocket, WebSocket};
+        match protocol {
+            Udp | Tcp | WebSocket | UnixDomainSocket => true,
+            Stdio | Echo | Discard => self == Self::Cluster,
+            _ => false,
+        }
+    }
+}
+
 /// Reads the protocol of a listener: `{UDP: {port: 1}}`, or with `blocks` `{udp: {port: 1}}` beside other fields.
-pub(super) fn listener(field: &Field<'_>, blocks: bool, checks: &mut Checks) -> Option<Socket> {
+/// Returns it, and whether it waits for its peer instead of connecting to it.
+pub(super) fn listener(field: &Field<'_>, blocks: bool, checks: &mut Checks) -> Option<(Socket, bool)> {
     let (protocol, settings) = one(&LISTENERS, field, blocks, checks)?;
     checks.must(
         protocol.is_some(),
         &field.path,
         "needs a protocol: one of HTTP, WebSocket, UDP, TCP, UnixDomainSocket and JSONSocket",
     );
-    let socket = socket(protocol?, &settings, checks)?;
-    let bare = socket.protocol == Protocol::UnixDomainSocket && socket.filename.is_none();
-    checks.must(!bare, format!("{}.filename", settings.path), "is required");
-    Some(socket)
+    let socket = socket(protocol?, &settings, End::Listener, checks)?;
+    let waits = settings.get("options").is_some_and(|options| waits(&options, &socket, checks));
+    Some((socket, waits))
+}
+
+/// Reads the mode of a UDP listener. Returns whether it waits for its peer.
+fn waits(options: &Field<'_>, socket: &Socket, checks: &mut Checks) -> bool {
+    if socket.protocol != Protocol::Udp || options.object(checks).is_none() {
+        return false;
+    }
+    let Some((mode, text)) = options.get("mode").and_then(|mode| Some((mode.clone(), mode.text(checks)?)))
+    else {
+        return false;
+    };
+    let message = format!("must be server or singleton, is {text:?}");
+    checks.must(matches!(text, "server" | "singleton"), &mode.path, message);
+    let peer = socket.connect.is_some_and(|peer| peer.ip.is_some() && peer.port.is_some());
+    checks.must(
+        text != "singleton" || peer,
+        &mode.path,
+        "singleton needs connect with an address and a port",
+    );
+    text == "server"
 }
 
 /// Reads the protocol of a cluster in the same way. `None`: it has none.
 pub(super) fn cluster(field: &Field<'_>, blocks: bool, checks: &mut Checks) -> Option<Socket> {
     let (protocol, settings) = one(&CLUSTERS, field, blocks, checks)?;
-    socket(protocol?, &settings, checks)
+    socket(protocol?, &settings, End::Cluster, checks)
+}
+
+/// Returns whether a cluster has no protocol at all.
+pub(super) fn is_missing(field: &Field<'_>, blocks: bool) -> bool {
+    let key = |name: &Name| if blocks { name.1 } else { name.0 };
+    field.value.as_object().is_some_and(|all| !CLUSTERS.iter().any(|name| all.contains_key(key(name))))
 }
 
 /// Returns the only protocol, with its settings.
@@ -85,7 +134,7 @@ fn one<'a>(
     Some(first.map_or_else(|| (None, field.clone()), |(protocol, settings)| (Some(protocol), settings)))
 }
 
-fn socket(protocol: Protocol, field: &Field<'_>, checks: &mut Checks) -> Option<Socket> {
+fn socket(protocol: Protocol, field: &Field<'_>, end: End, checks: &mut Checks) -> Option<Socket> {
     let ports = matches!(protocol, Protocol::Udp | Protocol::Tcp | Protocol::Http | Protocol::WebSocket);
     let mut socket = Socket::new(protocol, None);
     if !field.value.is_null() {
@@ -99,33 +148,38 @@ fn socket(protocol: Protocol, field: &Field<'_>, checks: &mut Checks) -> Option<
         |key: &str, checks: &mut Checks| field.get(key).and_then(|one| one.text(checks)).map(str::to_owned);
     socket.path = text("path", checks);
     socket.filename = text("filename", checks);
+    let bare =
+        end == End::Listener && protocol == Protocol::UnixDomainSocket && field.get("filename").is_none();
+    checks.must(!bare, format!("{}.filename", field.path), "is required");
     socket.connect = field.get("connect").map(|one| address(&one, checks));
     socket.bind = field.get("bind").map(|one| address(&one, checks));
     for key in SETTINGS.iter().filter(|(of, _)| *of == protocol).flat_map(|(_, keys)| *keys) {
         socket.settings.extend(text(key, checks).map(|value| ((*key).to_owned(), value)));
     }
     if protocol == Protocol::Sync {
+        let given = field.get("query").is_some();
         let query = format!("{}.query", field.path);
-        checks.must(
-            socket.settings.contains_key("query"),
-            query,
-            "is required: the path of the value that joins sessions",
-        );
+        checks.must(given, query, "is required: the path of the value that joins sessions");
+        if let Some(query) = socket.settings.get_mut("query") {
+            *query = path(query);
+        }
     }
     if protocol == Protocol::JsonSocket {
-        json_socket(&mut socket, field, checks)?;
+        json_socket(&mut socket, field, end, checks)?;
     }
     Some(socket)
 }
 
-fn json_socket(socket: &mut Socket, field: &Field<'_>, checks: &mut Checks) -> Option<()> {
+fn json_socket(socket: &mut Socket, field: &Field<'_>, end: End, checks: &mut Checks) -> Option<()> {
     let transport = field.get("transport");
     checks.must(transport.is_some(), format!("{}.transport", field.path), "is required");
     let transport = transport?;
     let blocks = !transport.object(checks)?.keys().any(|key| CLUSTERS.iter().any(|(name, _, _)| name == key));
-    let under = cluster(&transport, blocks, checks);
-    checks.must(under.is_some(), &transport.path, "needs a protocol, for example {UDP: {port: 19000}}");
-    socket.transport = Some(Box::new(under?));
+    let (protocol, settings) = one(&CLUSTERS, &transport, blocks, checks)?;
+    let protocol = protocol.filter(|protocol| end.carries(*protocol));
+    let message = "needs a protocol that can carry a JSONSocket, for example {UDP: {port: 19000}}";
+    checks.must(protocol.is_some(), &transport.path, message);
+    socket.transport = Some(Box::new(self::socket(protocol?, &settings, end, checks)?));
     let header = field.get("header").map(|header| header.items(checks)).unwrap_or_default();
     socket.header.extend(header.iter().filter_map(|one| header_field(one, checks)));
     Some(())
@@ -136,14 +190,16 @@ fn header_field(field: &Field<'_>, checks: &mut Checks) -> Option<HeaderField> {
         part.get(key).and_then(|one| one.text(checks)).map(str::to_owned)
     };
     match (field.get("path"), field.get("set")) {
-        (Some(path), None) => {
-            let (from, to) = (text(&path, "from", checks), text(&path, "to", checks));
-            checks.must(from.is_some() && to.is_some(), &path.path, "needs from and to");
-            Some(HeaderField::Path { from: from?, to: to? })
+        (Some(copy), None) => {
+            copy.object(checks)?;
+            checks.must(copy.given(&["from", "to"]) == 2, &copy.path, "needs from and to");
+            let (from, to) = (text(&copy, "from", checks), text(&copy, "to", checks));
+            Some(HeaderField::Path { from: path(&from?), to: path(&to?) })
         }
         (None, Some(set)) => {
+            set.object(checks)?;
+            checks.must(set.given(&["key", "value"]) == 2, &set.path, "needs key and value");
             let (key, value) = (text(&set, "key", checks), text(&set, "value", checks));
-            checks.must(key.is_some() && value.is_some(), &set.path, "needs key and value");
             Some(HeaderField::Set { key: key?, value: value? })
         }
         _ => {
@@ -154,6 +210,7 @@ fn header_field(field: &Field<'_>, checks: &mut Checks) -> Option<HeaderField> {
 }
 
 fn address(field: &Field<'_>, checks: &mut Checks) -> Address {
+    field.object(checks);
     let ip = field.get("address").and_then(|one| {
         let text = one.text(checks)?;
         let ip = text.parse().ok();

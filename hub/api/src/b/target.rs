@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::MeshStatus;
-use super::field::Field;
+use super::field::{Field, MAX_TEXT, NAME_PATTERN};
 use super::form::{ClusterForm, TargetForm};
 use super::{cluster, pods, schema};
 use crate::door::{self, ParseError};
@@ -18,6 +18,41 @@ use crate::violation::{Checks, Violation};
 /// The kind Target.
 pub const KIND: Kind =
     Kind { api: Api::B, name: "Target", namespaced: true, prefix: "B/Target", purpose: Purpose::Listeners };
+
+/// The forms of the cluster, of which at most one is given.
+const FORMS: [&str; 15] = [
+    "cluster",
+    "linkedVirtualService",
+    "udp",
+    "tcp",
+    "websocket",
+    "unixdomainsocket",
+    "jsonsocket",
+    "sync",
+    "echo",
+    "discard",
+    "logger",
+    "stdio",
+    "jsonencap",
+    "jsondecap",
+    "metric",
+];
+const ONE_FORM: &str = "cluster, linkedVirtualService and the protocols exclude each other: give one of them";
+const ONE_FORM_RULE: &str = "[has(self.cluster), has(self.linkedVirtualService), has(self.udp), has(self.tcp), \
+    has(self.websocket), has(self.unixdomainsocket), has(self.jsonsocket), has(self.sync), \
+    has(self.echo), has(self.discard), has(self.logger), has(self.stdio), has(self.jsonencap), \
+    has(self.jsondecap), has(self.metric)].filter(given, given).size() <= 1";
+const NO_FORM: &str = "needs a cluster, a linkedVirtualService, a protocol or a serviceName";
+const SOME_FORM_RULE: &str = "has(self.serviceName) || [has(self.cluster), has(self.linkedVirtualService), has(self.udp), \
+    has(self.tcp), has(self.websocket), has(self.unixdomainsocket), has(self.jsonsocket), \
+    has(self.sync), has(self.echo), has(self.discard), has(self.logger), has(self.stdio), \
+    has(self.jsonencap), has(self.jsondecap), has(self.metric)].filter(given, given).size() > 0";
+/// The fields beside a protocol of the document.
+const BESIDE: [&str; 3] = ["serviceName", "endpoints", "loadbalancer"];
+const OUTSIDE: &str = "serviceName, endpoints and loadbalancer have no effect beside cluster and linkedVirtualService: put \
+                       endpoints and loadbalancer into cluster, or give serviceName instead of linkedVirtualService";
+const OUTSIDE_RULE: &str = "!(has(self.cluster) || has(self.linkedVirtualService)) || !(has(self.serviceName) || \
+    has(self.endpoints) || has(self.loadbalancer))";
 
 /// The kind's definition in the API server.
 pub const DEFINITION: Definition =
@@ -60,6 +95,11 @@ pub const DEFINITION: Definition =
         json_path = r#".status.conditions[?(@.type=="Programmed")].message"#
     )
 )]
+#[x_kube(
+    validation = Rule::new(ONE_FORM_RULE).message(ONE_FORM),
+    validation = Rule::new(SOME_FORM_RULE).message(NO_FORM),
+    validation = Rule::new(OUTSIDE_RULE).message(OUTSIDE)
+)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetSpec {
     /// The pods with the proxies that are meant: `matchLabels`, `matchExpressions`, `matchFields`, `matchNamespace` and
@@ -74,6 +114,7 @@ pub struct TargetSpec {
     pub cluster: Option<Value>,
     /// The VirtualService that gives the cluster's protocol, port and pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = NAME_PATTERN))]
     pub linked_virtual_service: Option<String>,
     /// The document's form of `cluster.spec.UDP`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,6 +170,7 @@ pub struct TargetSpec {
     pub metric: Option<Value>,
     /// The document's form of `linkedVirtualService`, beside which other fields may be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_TEXT), regex(pattern = NAME_PATTERN))]
     pub service_name: Option<String>,
     /// The document's form of `cluster.endpoints`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,11 +217,11 @@ impl Target {
         let filter = spec.get("selector").map(|selector| pods::read(&selector, checks));
         let link = spec.get("linkedVirtualService");
         let inner = spec.get("cluster");
-        checks.must(
-            inner.is_none() || link.is_none(),
-            "spec",
-            "cluster and linkedVirtualService exclude each other",
-        );
+        let forms = spec.given(&FORMS);
+        checks.must(forms <= 1, "spec", ONE_FORM);
+        checks.must(forms > 0 || spec.get("serviceName").is_some(), "spec", NO_FORM);
+        let outside = (inner.is_some() || link.is_some()) && spec.given(&BESIDE) > 0;
+        checks.must(!outside, "spec", OUTSIDE);
         let cluster = match (link, inner) {
             (Some(link), _) => {
                 let service = link.name(checks).map(str::to_owned);

@@ -33,6 +33,14 @@ pub const DEFINITION: Definition = Definition {
     crd: VirtualService::crd,
 };
 
+/// The forms of the port, of which exactly one is given.
+const PORTS: [&str; 7] = ["listener", "udp", "tcp", "http", "websocket", "unixdomainsocket", "jsonsocket"];
+const ONE_PORT: &str =
+    "must have exactly one of listener, udp, tcp, http, websocket, unixdomainsocket and jsonsocket";
+const ONE_PORT_RULE: &str = "[has(self.listener), has(self.udp), has(self.tcp), has(self.http), has(self.websocket), \
+    has(self.unixdomainsocket), has(self.jsonsocket)].filter(given, given).size() == 1";
+const RULES_OUTSIDE: &str = "rules have no effect beside listener: put them into it";
+
 /// A port of the l7mp proxies in the selected pods, and what happens to its sessions.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
@@ -69,6 +77,11 @@ pub const DEFINITION: Definition = Definition {
         priority = "1",
         json_path = r#".status.conditions[?(@.type=="Programmed")].message"#
     )
+)]
+#[x_kube(
+    validation = schema::required("selector"),
+    validation = Rule::new(ONE_PORT_RULE).message(ONE_PORT),
+    validation = Rule::new("!has(self.listener) || !has(self.rules)").message(RULES_OUTSIDE)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VirtualServiceSpec {
@@ -153,6 +166,12 @@ impl VirtualService {
         checks.must(self.spec.selector.is_some(), "spec.selector", "is required");
         let filter = pods::read(&spec.get("selector")?, checks);
         let inner = spec.get("listener");
+        let ports = spec.given(&PORTS) == 1;
+        checks.must(ports, "spec", ONE_PORT);
+        checks.must(inner.is_none() || spec.get("rules").is_none(), "spec", RULES_OUTSIDE);
+        if !ports {
+            return None;
+        }
         let deployed = inner.is_some();
         let listener = inner.unwrap_or_else(|| spec.clone());
         let socket = match deployed {
@@ -164,10 +183,11 @@ impl VirtualService {
             false => socket::listener(&spec, true, checks),
         };
         let rules = rules::read(&listener, checks);
+        for options in [listener.get("options"), spec.get("options")].into_iter().flatten() {
+            options.object(checks);
+        }
         let options = self.options(&listener, &spec, deployed, checks);
-        let socket = socket?;
-        let mode = listener.get("spec").and_then(|one| one.get("UDP")).and_then(|one| one.get("options"));
-        let server_mode = mode.and_then(|one| one.get("mode")).is_some_and(|mode| mode.value == "server");
+        let (socket, server_mode) = socket?;
         let listener = ListenerForm { socket, server_mode, options, rules };
         Some(VirtualServiceForm {
             filter,

@@ -11,6 +11,9 @@ use crate::lookup::{Answers, Fact};
 use crate::object::Object;
 use crate::settings::Settings;
 
+mod fields;
+mod mesh;
+
 /// The objects that resolvers look up.
 #[derive(Default)]
 struct World {
