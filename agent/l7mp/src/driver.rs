@@ -155,3 +155,6 @@ async fn idle(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ async fn start_session(rig: &Rig) -> Result<UdpSocket> {
     Ok(client)
 }
 
-/// Returns the number of sessions that are set up.
+/// Returns the number of sessions that are set up; none if the proxy is gone.
 async fn unsettled(rig: &Rig) -> usize {
     let sessions = rig.proxy.get("sessions").await.unwrap_or_default();
     sessions.as_array().map_or(0, |all| all.iter().filter(|one| one["status"] == "INIT").count())
@@ -63,8 +63,11 @@ fn removal_of_a_listener_with_an_unsettled_session_leaves_the_proxy_alive() -> R
             rig.told("the removal", removed).await?;
         }
         wait::until("the end of the session", BOUND, async || unsettled(&rig).await == 0).await?;
-        // The proxy ends when a set-up ends whose session was deleted. Another one follows all of that.
+        // A proxy whose unsettled session was deleted ends when that set-up would have ended: before this one, which began
+        // later.
         rig.apply(&mk_desired(), 3).await?;
+        let _later = start_session(&rig).await?;
+        wait::until("the end of the later session", BOUND, async || unsettled(&rig).await == 0).await?;
         ensure!(rig.proxy.process().is_running(), "{}", rig.proxy.process().evidence());
         let lost = rig.answers().into_iter().find(|answer| matches!(answer, Answer::Disconnected { .. }));
         ensure!(lost.is_none(), "{lost:?}");
