@@ -12,11 +12,12 @@ use super::target::Target;
 use super::virtual_service::VirtualService;
 use crate::Violation;
 
+/// The violations of an object, and its form.
+type Checked<T> = (Vec<Violation>, Result<T, Vec<Violation>>);
+
 /// Returns the violations of an object, and the reasons why it has no form. An unreadable object has its one violation in both.
 fn judge(value: Value) -> (Vec<Violation>, Vec<Violation>) {
-    fn both<T>(
-        parsed: Result<(Vec<Violation>, Result<T, Vec<Violation>>), crate::door::ParseError>,
-    ) -> (Vec<Violation>, Vec<Violation>) {
+    fn both<T>(parsed: Result<Checked<T>, crate::door::ParseError>) -> (Vec<Violation>, Vec<Violation>) {
         match parsed {
             Ok((violations, form)) => (violations, form.err().unwrap_or_default()),
             Err(error) => {
