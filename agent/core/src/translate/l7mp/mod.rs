@@ -1,4 +1,4 @@
-//! Translates Plans into an l7mp proxy's configuration (entry point: [`translate`](translation::translate)), and its
+//! Translates Plans into an l7mp proxy's configuration, as [`L7mp`]'s [`ProxyModel`](super::ProxyModel), and its
 //! resource types ([`L7mp`]) with their bodies ([`objects`]). The driver in `portreeve-l7mp` turns these into the proxy's
 //! own objects.
 
