@@ -57,7 +57,7 @@ pub async fn of_a_hundred_calls(site: &Site) -> Result<()> {
     );
     ensure!(told[1] <= BUDGET, "99 of 100: Programmed after {:?}, allowed are {BUDGET:?}", told[1]);
     for number in 0..CALLS {
-        site.cluster.kubectl(&["delete", "virtualservice", &format!("conv-{number}"), "--wait=false"])?;
+        site.cluster.kubectl(&["delete", "vsvc", &format!("conv-{number}"), "--wait=false"])?;
     }
     Ok(())
 }

@@ -282,9 +282,7 @@ impl Site {
     pub async fn programmed(&self, name: &str) -> Result<()> {
         let path = "jsonpath={.status.conditions[?(@.type=='Programmed')].status}";
         wait::until(&format!("{name} to be Programmed"), BOUND, || async {
-            self.cluster
-                .kubectl(&["get", "virtualservice", name, "-o", path])
-                .is_ok_and(|status| status == "True")
+            self.cluster.kubectl(&["get", "vsvc", name, "-o", path]).is_ok_and(|status| status == "True")
         })
         .await
         .with_context(|| self.cluster.evidence())

@@ -27,7 +27,7 @@ pub async fn leaves_nothing(site: &Site) -> Result<()> {
 
     cluster.kubectl(&[
         "delete",
-        "virtualservices.servicemesh.l7mp.io,virtualservices.l7mp.io,targets,routes,rules,ingresslisteners,egresslisteners",
+        "virtualservices.servicemesh.l7mp.io,virtualservices.l7mp.io,targets.l7mp.io,routes.l7mp.io,rules.l7mp.io,ingresslisteners,egresslisteners",
         "--all",
         "--all-namespaces",
         "--timeout=60s",

@@ -48,7 +48,6 @@ const RULES_OUTSIDE: &str = "rules have no effect beside listener: put them into
     version = "v1",
     kind = "VirtualService",
     plural = "virtualservices",
-    shortname = "vsvc",
     namespaced,
     status = "MeshStatus",
     derive = "PartialEq",
