@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use crate::auth::{Account, Door};
 use crate::feed::Feed;
 use crate::index::Index;
+use crate::lease::Election;
 use crate::namespaces::Namespaces;
 use crate::pod_reader::PodReader;
 use crate::reports::Desk;
@@ -121,7 +122,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
     }
     tracing::info!(%address, "serving agents");
-    let writer = Writer::new(client, &args.namespace, me, feed.clone(), desk.clone());
+    let election = Election::new(limited(&config)?, &args.namespace, me.clone());
+    let writer = Writer::new(client, election, me, feed.clone(), desk.clone());
     let leads = writer.leads();
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
     if let Some(address) = args.admin {

@@ -87,11 +87,18 @@ enum Outcome {
 // === impl Writer ===
 
 impl Writer {
-    /// Creates a writer that is a candidate for the lease in `namespace` under `identity`.
-    pub fn new(client: Client, namespace: &str, identity: String, feed: Arc<Feed>, desk: Arc<Desk>) -> Self {
+    /// Creates a writer that is a candidate in an election under `identity`. The election needs a client of its own: of a
+    /// shared one, dead idle connections could delay its renewals.
+    pub fn new(
+        client: Client,
+        election: Election,
+        identity: String,
+        feed: Arc<Feed>,
+        desk: Arc<Desk>,
+    ) -> Self {
         let started = Instant::now();
         Self {
-            election: Election::new(client.clone(), namespace, identity.clone()),
+            election,
             client,
             identity,
             feed,
