@@ -131,6 +131,17 @@ impl Checks {
         );
     }
 
+    /// Reads the form of a stored object, which may be older than some rules.
+    ///
+    /// # Errors
+    /// Returns the rules that it breaks.
+    pub(crate) fn form_of_stored<F>(read: impl FnOnce(&mut Self) -> Option<F>) -> Result<F, Vec<Violation>> {
+        let mut checks = Self::of_stored();
+        let form = read(&mut checks);
+        let broken = checks.done();
+        form.filter(|_| broken.is_empty()).ok_or(broken)
+    }
+
     /// Returns the violations in the order of the fields.
     pub(crate) fn done(self) -> Vec<Violation> {
         self.found

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use portreeve_api::a::virtual_service::{Cluster, DEFINITION, Endpoint, KIND, Listener, VirtualService};
@@ -205,13 +205,7 @@ impl Resolving {
             );
             self.warnings.push((Reason::NoHealthPort, text));
         }
-        Some(HealthCheck {
-            interval: Some(interval).filter(|interval| !interval.is_zero()),
-            timeout: Some(health::PROBE_TIMEOUT),
-            unhealthy_threshold: Some(NonZeroU32::MIN),
-            healthy_threshold: Some(NonZeroU32::MIN),
-            http_path: check.http.as_ref().map(|http| http.path.as_str().into()),
-        })
+        Some(health::check(interval, check.http.as_ref().map(|http| http.path.as_str().into())))
     }
 
     fn endpoint(&mut self, listener: &Listener, endpoint: &Endpoint) -> Result<EndpointSource, Rejection> {

@@ -298,9 +298,4 @@ impl Socket {
             settings: BTreeMap::new(),
         }
     }
-
-    /// Returns the port of the protocol or of the transport under it.
-    pub fn carried_port(&self) -> Option<NonZeroU16> {
-        self.port.or_else(|| self.transport.as_ref().and_then(|transport| transport.carried_port()))
-    }
 }

@@ -153,10 +153,7 @@ impl VirtualService {
     /// # Errors
     /// Returns the rules that it breaks.
     pub fn form(&self) -> Result<VirtualServiceForm, Vec<Violation>> {
-        let mut checks = Checks::of_stored();
-        let form = self.read(&mut checks);
-        let broken = checks.done();
-        form.filter(|_| broken.is_empty()).ok_or(broken)
+        Checks::form_of_stored(|checks| self.read(checks))
     }
 
     fn read(&self, checks: &mut Checks) -> Option<VirtualServiceForm> {

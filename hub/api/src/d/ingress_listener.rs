@@ -205,10 +205,7 @@ impl IngressListener {
     /// # Errors
     /// Returns the rules that it breaks and that make it impossible to serve it as its author meant it.
     pub fn form(&self) -> Result<Ingress, Vec<Violation>> {
-        let mut checks = Checks::of_stored();
-        let form = self.spec.check(&mut checks);
-        let broken = checks.done();
-        form.filter(|_| broken.is_empty()).ok_or(broken)
+        Checks::form_of_stored(|checks| self.spec.check(checks))
     }
 }
 

@@ -1,5 +1,7 @@
 //! A table over good and bad objects, and what becomes of the good ones.
 
+use std::num::NonZeroU32;
+
 use portreeve_api::plan;
 use portreeve_xds::Name;
 use serde_json::{Value, json};

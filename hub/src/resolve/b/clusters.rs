@@ -1,6 +1,6 @@
 //! Clusters: those that an object defines, and those derived from the VirtualService or Service that they lead to.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
@@ -11,7 +11,7 @@ use portreeve_api::b::form::{
 use portreeve_api::b::virtual_service::{self, VirtualService};
 use portreeve_api::conditions::Reason;
 use portreeve_api::model::{
-    Balancer, Cluster, Elsewhere, EndpointSource, HeaderField, HealthCheck, Protocol, Socket, Source,
+    Balancer, Cluster, Elsewhere, EndpointSource, HeaderField, Protocol, Socket, Source,
 };
 use portreeve_api::refs::ObjectRef;
 
@@ -21,7 +21,7 @@ use crate::object::Rejection;
 use crate::resolve::health;
 use crate::selection::{PodSelection, Selection};
 
-/// How often the TCP port of a pod is checked that another object's annotation names.
+/// The interval between two health checks. No field of these objects sets it.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A cluster of the Plan that a route leads to.
@@ -76,7 +76,7 @@ impl Resolving<'_, '_> {
         }
         self.complete(&mut socket);
         let balancer = form.balancer.as_ref().and_then(|balancer| self.balancer(balancer));
-        self.put(name, socket, std::mem::take(endpoints), balancer)
+        Ok(self.put(name, socket, std::mem::take(endpoints), balancer))
     }
 
     /// Adds a cluster.
@@ -86,7 +86,7 @@ impl Resolving<'_, '_> {
         socket: Socket,
         endpoints: Vec<EndpointSource>,
         balancer: Option<Balancer>,
-    ) -> Result<Lead, Rejection> {
+    ) -> Lead {
         let protocol = Some(socket.protocol);
         let place = Elsewhere::Proxy(String::new());
         let checked = endpoints.iter().any(|one| one.health_port.is_some());
@@ -94,12 +94,12 @@ impl Resolving<'_, '_> {
             socket: Some(socket),
             endpoints,
             balancer,
-            health_check: checked.then(check),
+            health_check: checked.then(|| health::check(INTERVAL, None)),
             elsewhere: None,
             ..Cluster::elsewhere(name, place)
         };
         self.clusters.insert(name.to_owned(), cluster);
-        Ok(Lead { cluster: name.to_owned(), protocol })
+        Lead { cluster: name.to_owned(), protocol }
     }
 
     /// Returns protocol, port and pods of the VirtualService or Service with this name; `None` if neither exists.
@@ -259,14 +259,4 @@ fn pod_port(port: &ServicePort) -> Option<NonZeroU16> {
         Some(IntOrString::String(_)) | None => port.port,
     };
     u16::try_from(number).ok().and_then(NonZeroU16::new)
-}
-
-fn check() -> HealthCheck {
-    HealthCheck {
-        interval: Some(INTERVAL),
-        timeout: Some(health::PROBE_TIMEOUT),
-        unhealthy_threshold: Some(NonZeroU32::MIN),
-        healthy_threshold: Some(NonZeroU32::MIN),
-        http_path: None,
-    }
 }

@@ -45,7 +45,7 @@ impl Resolving<'_, '_> {
         }
         let name = format!("{}/{}", reference.namespace, reference.name);
         if let Some(derived) = self.derive(&reference) {
-            return self.put(&name, derived.socket, derived.endpoints, None).map(Some);
+            return Ok(Some(self.put(&name, derived.socket, derived.endpoints, None)));
         }
         if !reference.short {
             self.miss(format!("{}: {text} does not exist", place.field));

@@ -1,8 +1,5 @@
 //! EgressListener → Plan: a loopback port of the proxies, to the ready pods of a cluster.
 
-use std::num::NonZeroU32;
-use std::time::Duration;
-
 use portreeve_api::conditions::Reason;
 use portreeve_api::d::egress_listener::{ClientTls, DEFINITION, EgressListener, KIND, PodCheck};
 use portreeve_api::kind::Kind;
@@ -90,11 +87,5 @@ fn health_check(resolving: &mut Resolving<'_, '_>, check: &PodCheck) -> HealthCh
         let ms = check.interval.as_millis();
         resolving.warn(Reason::ShortInterval, format!("spec.health_check.interval: {ms} ms is under 500 ms"));
     }
-    HealthCheck {
-        interval: Some(check.interval).filter(|interval| *interval != Duration::ZERO),
-        timeout: Some(health::PROBE_TIMEOUT),
-        unhealthy_threshold: Some(NonZeroU32::MIN),
-        healthy_threshold: Some(NonZeroU32::MIN),
-        http_path: check.http_path.as_deref().map(Into::into),
-    }
+    health::check(check.interval, check.http_path.as_deref().map(Into::into))
 }
