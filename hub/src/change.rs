@@ -53,6 +53,15 @@ pub struct Arrival {
     pub fate: Fate,
 }
 
+/// What an object was seen with that the hub writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// The conditions in its status.
+    pub conditions: Vec<Condition>,
+    /// The generation in its annotation.
+    pub applied: Option<i64>,
+}
+
 /// Whether an object is being deleted. Any object but a proxy is withdrawn once its deletion begins, whatever its
 /// finalizers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use portreeve_api::conditions::{self, Reason};
 use portreeve_api::door::{self, ParseError};
 use portreeve_api::kind::Kind;
 use portreeve_api::model::Plan;
+use portreeve_api::names::APPLIED_ANNOTATION;
 use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::plan;
 use portreeve_api::refs::ObjectRef;
@@ -69,14 +70,18 @@ pub trait Object: Debug + Send + Sync {
         ObjectRef::of(self.kind(), self.meta())
     }
 
-    /// Returns a hash of everything that other objects may depend on: all fields except the status and the API server's
-    /// own. `None` if the object can't be written as JSON; then it counts as changed.
+    /// Returns a hash of everything that other objects may depend on: all fields except the status, the API server's own
+    /// and the hub's annotation. `None` if the object can't be written as JSON; then it counts as changed.
     fn essence(&self) -> Option<Version> {
         let mut value = self.to_value().ok()?;
         let object = value.as_object_mut()?;
         object.remove("status");
         if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             NOT_ESSENTIAL.iter().for_each(|field| drop(meta.remove(*field)));
+            let annotations = meta.get_mut("annotations").and_then(Value::as_object_mut);
+            if annotations.is_some_and(|all| all.remove(APPLIED_ANNOTATION).is_some() && all.is_empty()) {
+                meta.remove("annotations");
+            }
         }
         Some(Version::of(value.to_string().as_bytes()))
     }
@@ -229,5 +234,36 @@ impl Rejection {
     pub fn of_violations(violations: &[Violation]) -> Self {
         let lines: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.path, v.message)).collect();
         Self { reason: Reason::Invalid, message: lines.join("; ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_api::b::rule::Rule;
+    use serde_json::json;
+
+    use super::*;
+
+    fn mk_rule(annotations: Value) -> Rule {
+        Rule::parse(json!({
+            "apiVersion": "l7mp.io/v1", "kind": "Rule", "metadata": {"name": "r", "annotations": annotations}, "spec": {},
+        }))
+        .unwrap()
+        .0
+    }
+
+    #[test]
+    fn annotation_of_the_hub_is_nothing_that_other_objects_depend_on() {
+        let plain = mk_rule(Value::Null).essence();
+        assert!(plain.is_some());
+        for (annotations, same) in [
+            (json!({APPLIED_ANNOTATION: "1"}), true),
+            (json!({"other": "1"}), false),
+            (json!({APPLIED_ANNOTATION: "1", "other": "1"}), false),
+        ] {
+            assert_eq!(mk_rule(annotations.clone()).essence() == plain, same, "{annotations}");
+        }
+        let other = mk_rule(json!({"other": "1"})).essence();
+        assert_eq!(mk_rule(json!({APPLIED_ANNOTATION: "1", "other": "1"})).essence(), other);
     }
 }

@@ -33,6 +33,8 @@ pub struct Row {
     /// Whether objects of this kind look up Services, or select pods or addresses by a Service. The hub then also needs the
     /// rights to list and watch Services and EndpointSlices.
     pub services: bool,
+    /// Whether writers of such objects wait for the annotation with the generation that is applied.
+    pub announces: bool,
 }
 
 // === impl Row ===

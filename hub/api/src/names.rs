@@ -81,6 +81,9 @@ pub const WATERMARK_KEY: &str = "watermark";
 /// The key in an agent's node metadata that carries the names of its node's proxies, see [`crate::proxy_names`].
 pub const PROXY_NAMES_KEY: &str = "proxy-names";
 
+/// The annotation in which the hub writes the generation of an object that is applied.
+pub const APPLIED_ANNOTATION: &str = "portreeve.dev/applied-generation";
+
 /// The DNS name in the certificate of every hub replica, whatever the replica's address.
 pub const HUB_NAME: &str = "portreeve-hub";
 

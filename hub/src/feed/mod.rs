@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::PlanType;
 use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
 use portreeve_api::proxy_names;
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 use crate::auth::{Door, Pass};
-use crate::change::Departing;
+use crate::change::{Departing, Seen};
 use crate::convergence::Course;
 use crate::index::{Index, Name};
 use crate::lookup::WantedSecrets;
@@ -32,6 +31,7 @@ use crate::watermark::{Watched, WatchedKind, Watermark};
 mod objects;
 #[cfg(test)]
 mod tests;
+mod version;
 
 /// How long an agent that has seen newer state than this hub is kept waiting before it is sent to another hub.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -67,8 +67,10 @@ struct Inner {
     streams: HashMap<u64, (Name, Pass)>,
     /// Deleted objects whose finalizer must still be removed.
     departing: BTreeMap<ObjectRef, Departing>,
-    /// The newest conditions of objects seen since the writer last read them.
-    observed: BTreeMap<ObjectRef, Vec<Condition>>,
+    /// What objects were last seen with since the writer last read it.
+    observed: BTreeMap<ObjectRef, Seen>,
+    /// A hash of each object's newest version, to ignore changes of what the hub itself writes.
+    versions: HashMap<ObjectRef, u64>,
     /// How long changes take.
     course: Course,
 }
@@ -89,6 +91,7 @@ impl Feed {
             streams: HashMap::new(),
             departing: BTreeMap::new(),
             observed: BTreeMap::new(),
+            versions: HashMap::new(),
             course: Course::default(),
         };
         let seen = watch::Sender::new(Watermark::default());

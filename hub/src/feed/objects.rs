@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 use portreeve_xds::Name;
 
+use super::version::version;
 use super::{Feed, Inner};
-use crate::change::{Arrival, Departing, Fate, News, Record, Version};
+use crate::change::{Arrival, Departing, Fate, News, Record, Seen, Version};
+use crate::status::annotated;
 use crate::subject::Subject;
 use crate::traces::{Moments, Tracer};
 use crate::verdict::Verdict;
@@ -84,8 +85,8 @@ impl Feed {
         self.lock().index.subject(key)
     }
 
-    /// Takes the conditions that objects were seen with since the last call.
-    pub fn take_observed(&self) -> BTreeMap<ObjectRef, Vec<Condition>> {
+    /// Takes what objects were seen with since the last call.
+    pub fn take_observed(&self) -> BTreeMap<ObjectRef, Seen> {
         std::mem::take(&mut self.lock().observed)
     }
 
@@ -109,7 +110,7 @@ impl Feed {
 // === impl Inner ===
 
 impl Inner {
-    /// Applies an object to the index. Returns its revision.
+    /// Applies an object to the index, unless only what the hub writes has changed. Returns its revision.
     fn put(&mut self, object: Arrival, now: i64, record: &mut Record) -> u64 {
         let Arrival { key, meta, read, conditions, revision, fate } = object;
         if fate != Fate::Stays {
@@ -120,11 +121,15 @@ impl Inner {
         let uid = meta.uid.as_deref().unwrap_or_default();
         let before = self.index.judged(&key).filter(|before| before.uid == uid);
         let since = before.map(|before| before.generation);
-        match read {
-            Ok(object) => self.index.apply_object(&*object, now),
-            Err(rejection) => self.index.reject_object(key.kind, &meta, rejection),
+        let version = version(&meta, read.is_ok());
+        if self.versions.get(&key).copied() != version || version.is_none() {
+            match read {
+                Ok(object) => self.index.apply_object(&*object, now),
+                Err(rejection) => self.index.reject_object(key.kind, &meta, rejection),
+            }
+            version.and_then(|version| self.versions.insert(key.clone(), version));
         }
-        self.observed.insert(key.clone(), conditions);
+        self.observed.insert(key.clone(), Seen { conditions, applied: annotated(&meta) });
         record.put.push(Version { key, generation: meta.generation.unwrap_or(0), since });
         revision
     }
@@ -151,6 +156,9 @@ impl Inner {
 
     /// Updates convergence times and waiting finalizers after a change.
     fn follow(&mut self, record: &Record) {
+        record.gone.iter().for_each(|key| {
+            self.versions.remove(key);
+        });
         let finished = record.gone.iter().filter(|key| !record.departing.contains(key));
         finished.for_each(|key| drop(self.departing.remove(key)));
         self.course.follow(record);

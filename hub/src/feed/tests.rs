@@ -105,6 +105,30 @@ fn each_change_goes_in_once_and_says_what_it_did() {
 }
 
 #[test]
+fn object_is_resolved_again_only_when_something_changed_that_the_hub_does_not_write() {
+    let (feed, written) = (mk_feed(), "portreeve.dev/applied-generation");
+    let resolutions = || feed.lock().index.resolutions();
+    let annotated = |key: &str, revision: &str| {
+        let mut arrival = mk_arrival("a", 1, 1);
+        arrival.meta.annotations = Some([(key.to_owned(), "1".to_owned())].into());
+        arrival.meta.resource_version = Some(revision.into());
+        arrival
+    };
+    put(&feed, mk_arrival("a", 1, 1));
+    put(&feed, annotated(written, "2"));
+    listed(&feed, vec![annotated(written, "3")]);
+    assert_eq!(resolutions(), 1);
+    let seen = feed.take_observed().remove(&key("a")).unwrap();
+    assert_eq!(seen.applied, Some(1), "the writer learns of it all the same");
+    put(&feed, annotated("other", "4"));
+    put(&feed, mk_arrival("a", 2, 1));
+    assert_eq!(resolutions(), 3);
+    take_in(&feed, News::Gone { key: key("a"), revision: 5 });
+    put(&feed, mk_arrival("a", 2, 1));
+    assert_eq!(resolutions(), 4, "it was away");
+}
+
+#[test]
 fn complete_list_is_published_in_one_push() {
     let feed = mk_feed();
     feed.load(|index, now| index.apply_pod(mk_gateway(), now));

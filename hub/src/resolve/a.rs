@@ -43,6 +43,7 @@ pub const ROW: Row = Row {
     annotations: |_| Vec::new(),
     fields: &[],
     services: false,
+    announces: false,
 };
 
 /// How long a connection to an endpoint may take (the seed's figure).

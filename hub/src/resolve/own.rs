@@ -20,6 +20,7 @@ pub const ROW: Row = Row {
     annotations: |_| Vec::new(),
     fields: &[],
     services: false,
+    announces: false,
 };
 
 impl Custom for NodeProxy {

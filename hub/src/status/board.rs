@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions;
 use portreeve_api::kind::Kind;
@@ -14,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::contributions::Contributions;
 use super::{ObjectStatus, PATIENCE};
+use crate::change::Seen;
 
 /// How long the first write for a version waits for the proxies' answers.
 pub const FIRST: Duration = Duration::from_millis(300);
@@ -23,6 +23,9 @@ pub const JITTER: Duration = Duration::from_secs(1);
 
 /// How long a failed write waits for its next attempt.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// How long a write for which a right is missing waits for its next attempt.
+const FORBIDDEN: Duration = Duration::from_secs(60);
 
 /// The interval between writes of a count that keeps changing while proxies have yet to answer.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -98,12 +101,11 @@ impl Board {
         self.set_due(key, due);
     }
 
-    /// Compares the written status with the conditions seen in the API server, because another client may have
-    /// overwritten them.
-    pub fn observe(&mut self, key: &ObjectRef, stands: &[Condition], now: Instant) {
+    /// Compares the written status with what was seen in the API server, because another client may have overwritten it.
+    pub fn observe(&mut self, key: &ObjectRef, seen: &Seen, now: Instant) {
         let Some(entry) = self.entries.get(key) else { return };
         let Some(written) = &entry.written else { return };
-        if entry.due.is_some() || !differs(written, stands) {
+        if entry.due.is_some() || !differs(written, seen) {
             return;
         }
         let at = now + jitter(key);
@@ -121,6 +123,11 @@ impl Board {
     /// Records that a write failed.
     pub fn failed(&mut self, key: &ObjectRef, now: Instant) {
         self.set_due(key, Some(now + AGAIN));
+    }
+
+    /// Records that a right for a write is missing.
+    pub fn forbidden(&mut self, key: &ObjectRef, now: Instant) {
+        self.set_due(key, Some(now + FORBIDDEN + jitter(key)));
     }
 
     /// Everything that is known of a kind's objects is to be written again: nothing of it stands there.
@@ -192,11 +199,12 @@ impl Entry {
     }
 }
 
-/// Returns whether the conditions in the API server differ from the written ones.
-fn differs(written: &ObjectStatus, stands: &[Condition]) -> bool {
-    let mut stands = stands.to_vec();
+/// Returns whether the conditions or the annotation in the API server differ from the written ones.
+fn differs(written: &ObjectStatus, seen: &Seen) -> bool {
+    let mut stands = seen.conditions.clone();
     let set = |one: &conditions::Verdict| conditions::set(&mut stands, one.clone(), Timestamp::UNIX_EPOCH);
-    written.conditions.iter().map(set).fold(false, |any, one| any | one)
+    let unannotated = written.applied.is_some() && seen.applied != written.applied;
+    written.conditions.iter().map(set).fold(unannotated, |any, one| any | one)
 }
 
 fn generation(status: &ObjectStatus) -> Option<i64> {

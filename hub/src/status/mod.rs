@@ -1,6 +1,7 @@
 //! The conditions that depend on an object's proxies: `Programmed` and `Healthy`, derived from the reports of the agents of
 //! all its nodes. Pure; the clock is passed in. Entry points: [`Subject::status`], and [`Board`] for the time of the write.
 
+mod applied;
 mod board;
 mod contributions;
 mod healthy;
@@ -16,6 +17,7 @@ use portreeve_api::conditions::{self, ConditionType, Reason, Status};
 
 use crate::subject::{Of, Subject};
 
+pub use applied::annotated;
 pub use board::Board;
 pub use contributions::Parts;
 pub use plan_report::{PATIENCE, PlanReport};
@@ -31,13 +33,22 @@ pub struct ObjectStatus {
     pub nodes: Option<(usize, usize)>,
     /// The parts that other objects contribute. No kind has a field for them yet.
     pub parts: Parts,
+    /// The generation that is applied: every wanted proxy has confirmed it, or no proxy is wanted. `None` if it isn't, or if
+    /// objects of the kind aren't annotated.
+    pub applied: Option<i64>,
 }
 
 // === impl Subject ===
 
 impl Subject {
-    /// Returns all conditions. `waited` is the time since the present version or set of nodes came into effect.
+    /// Returns the intended status. `waited` is the time since the present version or set of nodes came into effect.
     pub fn status(&self, reports: &[PlanReport], waited: Duration) -> ObjectStatus {
+        let status = self.conditions(reports, waited);
+        ObjectStatus { applied: applied::generation(&self.verdict, &status.conditions), ..status }
+    }
+
+    /// Returns the intended status with all conditions.
+    fn conditions(&self, reports: &[PlanReport], waited: Duration) -> ObjectStatus {
         let mut conditions = crate::conditions::of(&self.verdict);
         if self.of == Of::Part {
             return ObjectStatus { conditions, ..ObjectStatus::default() };

@@ -12,6 +12,7 @@ use portreeve_xds::Name;
 
 use super::board::{FIRST, JITTER};
 use super::*;
+use crate::change::Seen;
 use crate::subject::Served;
 use crate::verdict::{Refs, Verdict};
 
@@ -343,16 +344,30 @@ fn overwritten_conditions_are_restored() {
     let mut desk = Desk::new();
     desk.say(0, &[word("a", [1, 1, 0, 0])]);
     let said = mk_subject(&["a"]).status(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
-    let mut stands = Vec::new();
+    let mut stands = Seen { applied: Some(3), ..Seen::default() };
     for one in said.conditions {
-        conditions::set(&mut stands, one, Timestamp::UNIX_EPOCH);
+        conditions::set(&mut stands.conditions, one, Timestamp::UNIX_EPOCH);
     }
+    let bare = Seen { applied: None, ..stands.clone() };
+    let mut other = stands.clone();
+    other.conditions[0].status = "False".into();
     desk.write(0);
-    desk.board.observe(&desk.key.clone(), &stands, desk.at(10));
-    assert_eq!(desk.board.deadline(), None, "our own words");
-    stands[0].status = "False".into();
-    desk.board.observe(&desk.key.clone(), &stands, desk.at(10));
-    assert_eq!(desk.write(10 + JITTER.as_millis() as u64), Some(Reason::Programmed));
+    for (ms, seen) in [(10, &other), (2000, &bare)] {
+        desk.board.observe(&desk.key.clone(), &stands, desk.at(ms));
+        assert_eq!(desk.board.deadline(), None, "our own words");
+        desk.board.observe(&desk.key.clone(), seen, desk.at(ms));
+        assert_eq!(desk.write(ms + JITTER.as_millis() as u64), Some(Reason::Programmed), "{seen:?}");
+    }
+}
+
+#[test]
+fn object_that_the_hub_may_not_annotate_is_tried_again_much_later() {
+    let mut desk = Desk::new();
+    desk.say(0, &[word("a", [1, 1, 0, 0])]);
+    let (key, _) = desk.board.take(1, desk.at(0)).pop().unwrap();
+    desk.board.forbidden(&key, desk.at(0));
+    let again = desk.board.deadline().unwrap();
+    assert!(again >= desk.at(60_000) && again <= desk.at(60_000) + JITTER, "{again:?}");
 }
 
 #[test]

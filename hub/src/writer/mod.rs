@@ -1,5 +1,5 @@
 //! Writes conditions. The leading hub writes each object's conditions, and each NodeProxy's number of nodes, in one
-//! patch per object. Entry point: [`Writer::run`].
+//! patch per object. It also annotates objects of some kinds once they are applied. Entry point: [`Writer::run`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -8,17 +8,13 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
-use portreeve_api::conditions::{self, ConditionType, Reason, find};
+use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Readiness, Shutdown};
-use serde_json::json;
 use tokio::sync::watch;
 
-use crate::events;
 use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
@@ -29,6 +25,8 @@ use crate::status::{Board, ObjectStatus, PlanReport};
 use crate::subject::Of;
 use crate::subresource::{self, Statusless};
 
+mod annotation;
+mod conditions;
 mod finalizers;
 
 /// Field manager of the patches.
@@ -60,6 +58,8 @@ pub struct Writer {
     board: Board,
     /// Kinds whose objects have no status.
     statusless: Statusless,
+    /// Kinds whose objects the hub may not annotate.
+    unannotated: BTreeSet<&'static Kind>,
     /// Objects whose proxies haven't answered yet. Their conditions change with time alone.
     pending: BTreeSet<ObjectRef>,
     started: Instant,
@@ -82,6 +82,8 @@ enum Outcome {
     Refused { generation: i64, conditions: Vec<Condition>, why: String },
     /// The kind turned out to have no status.
     NoStatus(&'static Row),
+    /// The hub has no right to annotate objects of the kind.
+    Forbidden(&'static Row),
 }
 
 // === impl Writer ===
@@ -105,6 +107,7 @@ impl Writer {
             desk,
             board: Board::default(),
             statusless: Statusless::default(),
+            unannotated: BTreeSet::new(),
             pending: BTreeSet::new(),
             started,
             until: started,
@@ -201,8 +204,8 @@ impl Writer {
         news.iter().for_each(|(key, at)| self.look(key, *at));
         let now = Instant::now();
         let observed = self.feed.take_observed().into_iter();
-        for (key, stands) in observed.filter(|(key, _)| !self.statusless.has(key.kind)) {
-            self.board.observe(&key, &stands, now);
+        for (key, seen) in observed.filter(|(key, _)| !self.statusless.has(key.kind)) {
+            self.board.observe(&key, &seen, now);
         }
     }
 
@@ -220,7 +223,8 @@ impl Writer {
         let reports = subject.served.as_ref().map(|served| self.reports(&served.plan)).unwrap_or_default();
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
-        let status = subject.status(&reports, waited);
+        let mut status = subject.status(&reports, waited);
+        status.applied.take_if(|_| !kinds::row(key.kind).is_some_and(|row| row.announces));
         if let Some(generation) = status.programmed().filter(|_| subject.of == Of::Plan) {
             self.feed.course(|course| course.programmed(key, generation, at));
             let leads = *self.leads.borrow();
@@ -250,98 +254,51 @@ impl Writer {
             (key, status, outcome)
         });
         let written: Vec<_> = pin!(batch.buffer_unordered(AT_ONCE)).collect().await;
-        let now = Instant::now();
-        for (key, status, outcome) in written {
-            match outcome {
-                Ok(Outcome::Stands) => self.board.written(&key, status, now),
-                Ok(Outcome::Passed) => {}
-                Ok(Outcome::Early) => self.board.failed(&key, now),
-                Ok(Outcome::Told(conditions)) => {
-                    self.statusless.tell(&key, conditions);
-                    self.board.written(&key, status, now);
-                }
-                Ok(Outcome::Refused { generation, conditions, why }) => {
-                    tracing::warn!(
-                        namespace = &*key.namespace,
-                        name = &*key.name,
-                        error = why,
-                        "the stored object breaks its definition's schema, so its status can't be written: its conditions are \
-                         published as events"
-                    );
-                    self.statusless.refuse(&key, generation, conditions);
-                    self.board.written(&key, status, now);
-                }
-                Ok(Outcome::NoStatus(row)) => {
-                    self.statusless.add(row.kind, &(row.resource)(), now);
-                    self.board.failed(&key, now);
-                }
-                Err(error) => {
-                    let (namespace, name) = (&*key.namespace, &*key.name);
-                    tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
-                    self.board.failed(&key, now);
-                }
-            }
-        }
+        written.into_iter().for_each(|(key, status, outcome)| self.note(key, status, outcome));
     }
 
-    async fn write(&self, key: &ObjectRef, status: &ObjectStatus, young: bool) -> kube::Result<Outcome> {
-        let (Some(subject), Some(row)) = (self.feed.subject(key), kinds::row(key.kind)) else {
-            return Ok(Outcome::Passed);
-        };
-        let (verdict, resource) = (&subject.verdict, (row.resource)());
-        let api = api(&self.client, key, &resource);
-        let Some(object) = api.get_opt(&key.name).await? else { return Ok(Outcome::Passed) };
-        // The object has a new generation, or was recreated. A watch event will follow.
-        let other = object.metadata.uid.as_deref() != Some(&verdict.uid);
-        if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
-            return Ok(Outcome::Passed);
-        }
-        let told = self.statusless.told(key, verdict.generation);
-        let before = told.clone().unwrap_or_else(|| object.conditions());
-        if young && is_unheard(status) && is_programmed(&before, verdict.generation) {
-            return Ok(Outcome::Early);
-        }
-        let (mut after, now) = (before.clone(), Timestamp::now());
-        let mut differs = false;
-        for condition in &status.conditions {
-            differs |= conditions::set(&mut after, condition.clone(), now);
-        }
-        if !differs {
-            return Ok(Outcome::Stands);
-        }
-        if told.is_some() {
-            events::publish_all(&self.client, &subject, &self.identity, &before, &after).await;
-            return Ok(Outcome::Told(after));
-        }
-        let mut patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"uid": verdict.uid},
-            "status": {"conditions": after},
-        });
-        if let Some((nodes, ready)) = status.nodes {
-            (patch["status"]["nodes"], patch["status"]["ready"]) = (nodes.into(), ready.into());
-        }
-        let params = PatchParams::apply(MANAGER).force();
-        match api.patch_status(&key.name, &params, &Patch::Apply(&patch)).await {
-            Ok(_) => {
-                events::publish(&self.client, &subject, &self.identity, &before, &after).await;
-                Ok(Outcome::Stands)
+    /// Records the result of a write.
+    fn note(&mut self, key: ObjectRef, status: ObjectStatus, outcome: kube::Result<Outcome>) {
+        let now = Instant::now();
+        match outcome {
+            Ok(Outcome::Stands) => self.board.written(&key, status, now),
+            Ok(Outcome::Passed) => {}
+            Ok(Outcome::Early) => self.board.failed(&key, now),
+            Ok(Outcome::Told(conditions)) => {
+                self.statusless.tell(&key, conditions);
+                self.board.written(&key, status, now);
             }
-            // The object is gone, or its kind has no status.
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                match subresource::has_status(&self.client, &resource).await? {
-                    true => Ok(Outcome::Passed),
-                    false => Ok(Outcome::NoStatus(row)),
+            Ok(Outcome::Refused { generation, conditions, why }) => {
+                tracing::warn!(
+                    namespace = &*key.namespace,
+                    name = &*key.name,
+                    error = why,
+                    "the stored object breaks its definition's schema, so its status can't be written: its conditions are \
+                         published as events"
+                );
+                self.statusless.refuse(&key, generation, conditions);
+                self.board.written(&key, status, now);
+            }
+            Ok(Outcome::NoStatus(row)) => {
+                self.statusless.add(row.kind, &(row.resource)(), now);
+                self.board.failed(&key, now);
+            }
+            Ok(Outcome::Forbidden(row)) => {
+                if self.unannotated.insert(row.kind) {
+                    let resource = (row.resource)();
+                    tracing::warn!(
+                        resource = format!("{}.{}", resource.plural, resource.group),
+                        "the hub may not patch these objects, so it can't annotate those that are applied: apply this \
+                             release's deploy/rbac"
+                    );
                 }
+                self.board.forbidden(&key, now);
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Passed),
-            Err(kube::Error::Api(status)) if subresource::is_refused(&status) => {
-                events::publish_all(&self.client, &subject, &self.identity, &[], &after).await;
-                let (generation, why) = (verdict.generation, status.message);
-                Ok(Outcome::Refused { generation, conditions: after, why })
+            Err(error) => {
+                let (namespace, name) = (&*key.namespace, &*key.name);
+                tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
+                self.board.failed(&key, now);
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -374,15 +331,4 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn is_programmed(stands: &[Condition], generation: i64) -> bool {
-    let found = find(stands, ConditionType::Programmed);
-    found.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
-}
-
-/// Returns whether the conditions result from missing reports.
-fn is_unheard(status: &ObjectStatus) -> bool {
-    let mut programmed = status.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
-    programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable))
 }

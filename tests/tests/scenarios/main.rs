@@ -3,6 +3,7 @@
 
 mod admission;
 mod affinity;
+mod applied;
 mod askers;
 mod call;
 mod chart;

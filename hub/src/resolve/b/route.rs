@@ -25,6 +25,7 @@ pub const ROW: Row = Row {
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
+    announces: true,
 };
 
 impl Custom for Route {

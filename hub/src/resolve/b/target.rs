@@ -26,6 +26,7 @@ pub const ROW: Row = Row {
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
+    announces: true,
 };
 
 impl Custom for Target {

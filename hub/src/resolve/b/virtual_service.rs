@@ -32,6 +32,7 @@ pub const ROW: Row = Row {
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
+    announces: true,
 };
 
 /// The name of the listener in its Plan.

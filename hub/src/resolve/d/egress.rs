@@ -26,6 +26,7 @@ pub const ROW: Row = Row {
     annotations: super::annotations,
     fields: &[],
     services: false,
+    announces: false,
 };
 
 /// The name of the listener in its Plan.

@@ -1,0 +1,47 @@
+//! The annotation with the generation of an object that is applied. Programs that create objects wait for it.
+
+use kube::api::{Patch, PatchParams};
+use portreeve_api::names::APPLIED_ANNOTATION;
+use portreeve_api::refs::ObjectRef;
+use serde_json::json;
+
+use super::{MANAGER, Outcome, Writer, api};
+use crate::raw::Raw;
+use crate::row::Row;
+use crate::status::annotated;
+
+// === impl Writer ===
+
+impl Writer {
+    /// Annotates an object with the generation that is applied, unless it has that annotation. A generation that isn't known
+    /// leaves the annotation as it is.
+    pub(super) async fn annotate(
+        &self,
+        key: &ObjectRef,
+        object: &Raw,
+        applied: Option<i64>,
+        row: &'static Row,
+    ) -> kube::Result<Outcome> {
+        let Some(generation) = applied.filter(|newest| annotated(&object.metadata) != Some(*newest)) else {
+            return Ok(Outcome::Stands);
+        };
+        // With the uid, the API server refuses the patch of another object with this name.
+        let annotations = json!({APPLIED_ANNOTATION: generation.to_string()});
+        let patch = json!({"metadata": {"uid": object.metadata.uid, "annotations": annotations}});
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let api = api(&self.client, key, &(row.resource)());
+        match api.patch_metadata(&key.name, &params, &Patch::Merge(&patch)).await {
+            Ok(_) => Ok(Outcome::Stands),
+            // The object is gone, or was recreated. A watch event will follow.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Outcome::Passed),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(Outcome::Forbidden(row)),
+            // The stored object breaks its definition's schema, so that nothing of it can be written.
+            Err(kube::Error::Api(status)) if status.code == 422 => {
+                let (namespace, name, error) = (&*key.namespace, &*key.name, status.message);
+                tracing::warn!(namespace, name, error, "the object can't be annotated");
+                Ok(Outcome::Stands)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
