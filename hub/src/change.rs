@@ -9,6 +9,7 @@ use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 
 use crate::object::{Object, Rejection};
+use crate::owners::Owner;
 
 /// An event of a watch of custom resources.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Seen {
     pub conditions: Vec<Condition>,
     /// The generation in its annotation.
     pub applied: Option<i64>,
+    /// The owners that it asks to be told when it is applied.
+    pub owners: BTreeSet<Owner>,
 }
 
 /// Whether an object is being deleted. Any object but a proxy is withdrawn once its deletion begins, whatever its

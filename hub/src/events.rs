@@ -68,6 +68,13 @@ pub async fn publish_all(
     create(client, subject, event(subject, identity, news, hash)).await;
 }
 
+/// Publishes a warning with this reason and text. The API server keeps one of equal warnings about an object.
+pub async fn warn_once(client: &Client, subject: &Subject, identity: &str, (reason, note): (&str, &str)) {
+    let news = News { warning: true, reason: reason.into(), note: cut(note.into()) };
+    let hash = hash(subject, &news, 0);
+    create(client, subject, event(subject, identity, news, hash)).await;
+}
+
 async fn create(client: &Client, subject: &Subject, event: Event) {
     let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);

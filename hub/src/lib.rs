@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod namespaces;
 pub mod node_health;
 pub mod object;
+pub mod owners;
 pub mod pod_reader;
 pub mod pulse;
 pub mod raw;

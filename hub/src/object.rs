@@ -52,6 +52,11 @@ pub trait Object: Debug + Send + Sync {
     /// Returns a copy with its concrete type, for objects that look it up.
     fn shared(&self) -> Arc<dyn Any + Send + Sync>;
 
+    /// Returns whether the object's owners are told when it is applied.
+    fn tells_owners(&self) -> bool {
+        false
+    }
+
     /// Replaces endpoints that name a Service with the ports of its pods, where no kube-proxy does. New host names are
     /// added to `names`. Returns the endpoints that lead to no pod, each with its field.
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String>;
@@ -103,6 +108,11 @@ pub trait Custom:
     /// See [`Object::found_by`].
     fn fields(&self) -> Option<Vec<FoundBy>> {
         None
+    }
+
+    /// See [`Object::tells_owners`].
+    fn update_owners(&self) -> bool {
+        false
     }
 
     /// See [`Object::route`].
@@ -207,6 +217,10 @@ impl<K: Custom> Object for K {
 
     fn shared(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::new(self.clone())
+    }
+
+    fn tells_owners(&self) -> bool {
+        self.update_owners()
     }
 
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {

@@ -43,6 +43,12 @@ impl Raw {
         let found = self.rest.get("status").and_then(|s| s.get("conditions")).cloned();
         found.and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default()
     }
+
+    /// Returns `status.children.applied` of the object: the generations of its children that are applied.
+    pub fn children(&self) -> Map<String, Value> {
+        let status = self.rest.get("status").and_then(|status| status.pointer("/children/applied"));
+        status.and_then(Value::as_object).cloned().unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Raw {

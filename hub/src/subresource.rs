@@ -51,7 +51,8 @@ pub fn is_refused(answer: &Status) -> bool {
     answer.code == 422 || answer.message.starts_with("failed to create typed live object")
 }
 
-fn lists_status(served: &APIResourceList, resource: &ApiResource) -> bool {
+/// Whether a kind is among those of its group that have a status subresource.
+pub fn lists_status(served: &APIResourceList, resource: &ApiResource) -> bool {
     let status = format!("{}/status", resource.plural);
     served.resources.iter().any(|one| one.name == status)
 }

@@ -10,6 +10,7 @@ use portreeve_xds::Name;
 use super::version::version;
 use super::{Feed, Inner};
 use crate::change::{Arrival, Departing, Fate, News, Record, Seen, Version};
+use crate::owners::Owner;
 use crate::status::annotated;
 use crate::subject::Subject;
 use crate::traces::{Moments, Tracer};
@@ -121,6 +122,8 @@ impl Inner {
         let uid = meta.uid.as_deref().unwrap_or_default();
         let before = self.index.judged(&key).filter(|before| before.uid == uid);
         let since = before.map(|before| before.generation);
+        let asks = read.as_ref().is_ok_and(|object| object.tells_owners());
+        let owners = if asks { Owner::all_of(&meta) } else { BTreeSet::new() };
         let version = version(&meta, read.is_ok());
         if self.versions.get(&key).copied() != version || version.is_none() {
             match read {
@@ -129,7 +132,7 @@ impl Inner {
             }
             version.and_then(|version| self.versions.insert(key.clone(), version));
         }
-        self.observed.insert(key.clone(), Seen { conditions, applied: annotated(&meta) });
+        self.observed.insert(key.clone(), Seen { conditions, applied: annotated(&meta), owners });
         record.put.push(Version { key, generation: meta.generation.unwrap_or(0), since });
         revision
     }

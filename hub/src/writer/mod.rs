@@ -1,5 +1,6 @@
 //! Writes conditions. The leading hub writes each object's conditions, and each NodeProxy's number of nodes, in one
-//! patch per object. It also annotates objects of some kinds once they are applied. Entry point: [`Writer::run`].
+//! patch per object. It also annotates objects of some kinds once they are applied, and tells their owners. Entry point:
+//! [`Writer::run`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
+use crate::owners::Ledger;
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::row::Row;
@@ -28,6 +30,10 @@ use crate::subresource::{self, Statusless};
 mod annotation;
 mod conditions;
 mod finalizers;
+mod owner_kinds;
+mod owners;
+
+use owner_kinds::OwnerKinds;
 
 /// Field manager of the patches.
 const MANAGER: &str = "portreeve-hub";
@@ -58,6 +64,9 @@ pub struct Writer {
     board: Board,
     /// Kinds whose objects have no status.
     statusless: Statusless,
+    /// What owners are to be told of their children.
+    ledger: Ledger,
+    owner_kinds: OwnerKinds,
     /// Kinds whose objects the hub may not annotate.
     unannotated: BTreeSet<&'static Kind>,
     /// Objects whose proxies haven't answered yet. Their conditions change with time alone.
@@ -107,6 +116,8 @@ impl Writer {
             desk,
             board: Board::default(),
             statusless: Statusless::default(),
+            ledger: Ledger::default(),
+            owner_kinds: OwnerKinds::default(),
             unannotated: BTreeSet::new(),
             pending: BTreeSet::new(),
             started,
@@ -146,7 +157,8 @@ impl Writer {
         let mut renewal = tokio::time::interval(DURATION / 5);
         let (feed, mut reports) = (self.feed.clone(), self.desk.changes());
         loop {
-            let due = self.board.deadline().filter(|_| *leads);
+            let due = [self.board.deadline(), self.ledger.deadline()];
+            let due = due.into_iter().flatten().min().filter(|_| *leads);
             let gather = || async {
                 let woken = Instant::now();
                 tokio::time::sleep(GATHER).await;
@@ -159,6 +171,7 @@ impl Writer {
                     *leads = self.contend(*leads).await;
                     let pending = std::mem::take(&mut self.pending);
                     let now = Instant::now();
+                    self.ledger.expire_all(now);
                     pending.iter().for_each(|key| self.look(key, now));
                     now
                 }
@@ -170,6 +183,7 @@ impl Writer {
             if *leads && Instant::now() < self.until {
                 self.regain_statuses().await;
                 self.write_some().await;
+                self.tell_owners().await;
                 self.release().await;
             }
         }
@@ -201,10 +215,17 @@ impl Writer {
         let mut news: BTreeMap<ObjectRef, Instant> = stirred.collect();
         let reported = self.desk.take_changed().into_iter();
         news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
+        let (now, observed) = (Instant::now(), self.feed.take_observed());
+        for (key, seen) in &observed {
+            let is_there = !seen.owners.is_empty() && self.feed.subject(key).is_some();
+            let owners = if is_there { seen.owners.clone() } else { BTreeSet::new() };
+            if self.ledger.set_owners(key, owners, now) {
+                news.entry(key.clone()).or_insert(woken);
+            }
+        }
         news.iter().for_each(|(key, at)| self.look(key, *at));
         let now = Instant::now();
-        let observed = self.feed.take_observed().into_iter();
-        for (key, seen) in observed.filter(|(key, _)| !self.statusless.has(key.kind)) {
+        for (key, seen) in observed.into_iter().filter(|(key, _)| !self.statusless.has(key.kind)) {
             self.board.observe(&key, &seen, now);
         }
     }
@@ -215,6 +236,7 @@ impl Writer {
         let Some(subject) = self.feed.subject(key) else {
             self.pending.remove(key);
             self.board.contribute(key, BTreeMap::new(), now);
+            self.ledger.forget(key, now);
             self.statusless.forget(key);
             return self.board.forget(key);
         };
@@ -234,6 +256,7 @@ impl Writer {
             true => self.pending.insert(key.clone()),
             false => self.pending.remove(key),
         };
+        self.ledger.set_applied(key, status.applied, now);
         self.board.set(key, status, now);
     }
 

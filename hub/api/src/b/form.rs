@@ -25,8 +25,6 @@ pub struct VirtualServiceForm {
     pub filter: PodFilter,
     /// The port and its rules.
     pub listener: ListenerForm,
-    /// Whether the object's owners are told when it is applied.
-    pub update_owners: bool,
 }
 
 /// A listener.
@@ -164,8 +162,6 @@ pub struct RuleObjectForm {
     pub position: u32,
     /// The rule.
     pub rule: RuleForm,
-    /// Whether the object's owners are told when it is applied.
-    pub update_owners: bool,
 }
 
 /// Settings of a listener's sessions.

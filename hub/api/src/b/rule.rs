@@ -127,7 +127,6 @@ impl Rule {
         let list = spec.get("rulelist")?.name(checks)?.to_owned();
         let rule = rules::rule(&spec.get("rule")?, checks);
         let position = self.spec.position.unwrap_or_default();
-        let update_owners = self.spec.update_owners.unwrap_or_default();
-        Some(RuleObjectForm { filter, list, position, rule, update_owners })
+        Some(RuleObjectForm { filter, list, position, rule })
     }
 }

@@ -185,11 +185,7 @@ impl VirtualService {
         let options = self.options(&listener, &spec, deployed, checks);
         let (socket, server_mode) = socket?;
         let listener = ListenerForm { socket, server_mode, options, rules };
-        Some(VirtualServiceForm {
-            filter,
-            listener,
-            update_owners: self.spec.update_owners.unwrap_or_default(),
-        })
+        Some(VirtualServiceForm { filter, listener })
     }
 
     /// Reads the options. The replaced operator always ended the sessions of a deleted object; in the document that is an

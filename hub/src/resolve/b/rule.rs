@@ -37,6 +37,10 @@ impl Custom for Rule {
     fn what_for(&self) -> Role<'_> {
         Role::Root(self)
     }
+
+    fn update_owners(&self) -> bool {
+        self.spec.update_owners.unwrap_or_default()
+    }
 }
 
 impl Root for Rule {

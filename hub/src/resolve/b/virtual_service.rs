@@ -63,6 +63,10 @@ impl Custom for VirtualService {
         let names: BTreeSet<&str> = rules.iter().flat_map(names).collect();
         Some(names.into_iter().map(|name| (field, Reference::parse(name, namespace).key())).collect())
     }
+
+    fn update_owners(&self) -> bool {
+        self.spec.update_owners.unwrap_or_default()
+    }
 }
 
 /// Returns the names of Targets, VirtualServices, Services and Routes that a rule leads to.
