@@ -13,6 +13,7 @@ use portreeve_runtime::logs::{self, Format};
 use portreeve_runtime::{block_on, finish};
 
 pub mod check;
+pub mod convert;
 pub mod crds;
 pub mod echo;
 pub mod envoy_json;
@@ -38,6 +39,8 @@ enum Command {
     Up(up::Args),
     /// Print the configuration of every proxy in these files, without starting anything.
     Translate(translate::Args),
+    /// Convert older spellings of l7mp's objects into objects of l7mp.io/v1, and print them.
+    Convert(convert::Args),
     /// Print the definitions of all custom resources.
     Crds(crds::Args),
     /// Answer UDP datagrams with their content and this worker's address. For tests.
@@ -59,6 +62,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command {
         Command::Up(args) => block_on(up::run(args)),
         Command::Translate(args) => finish(translate::run(&args)),
+        Command::Convert(args) => finish(convert::run(&args)),
         Command::Crds(args) => finish(crds::run(&args)),
         Command::Echo(args) => finish(echo::run(&args)),
         Command::Send(args) => finish(send::run(&args)),

@@ -25,3 +25,4 @@ mod yaml;
 
 pub use folder::{Complaint, Folder, Reading};
 pub use objects::Objects;
+pub use text::{Values, values};

@@ -6,16 +6,18 @@ use super::{scalar, yaml};
 
 /// The documents of a file, with warnings.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Values {
-    pub(super) documents: Vec<Value>,
-    pub(super) warnings: Vec<String>,
+pub struct Values {
+    /// The documents.
+    pub documents: Vec<Value>,
+    /// The warnings, each with its line.
+    pub warnings: Vec<String>,
 }
 
 /// Reads all documents.
 ///
 /// # Errors
 /// Returns an error if a document can't be parsed. The text begins with the line number.
-pub(super) fn values(bytes: &[u8]) -> Result<Values, String> {
+pub fn values(bytes: &[u8]) -> Result<Values, String> {
     let text = decode(bytes);
     let text = text.as_str();
     let mut read = match json(text) {

@@ -6,6 +6,7 @@
 //! schema gives the outline, and the hub checks the rest: [`form`] has the result, the same for every spelling.
 
 mod cluster;
+pub mod convert;
 mod field;
 pub mod form;
 mod pods;

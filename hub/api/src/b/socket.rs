@@ -1,5 +1,7 @@
 //! Protocols of listeners and clusters: [`listener`], [`cluster`].
 
+use std::collections::BTreeSet;
+
 use super::field::{Field, path};
 use super::form::{Address, HeaderField, Protocol, Socket};
 use crate::violation::Checks;
@@ -64,6 +66,18 @@ impl End {
             _ => false,
         }
     }
+}
+
+/// Returns the names of all protocols in the deployed spelling.
+pub(super) fn names() -> Vec<&'static str> {
+    LISTENERS.iter().chain(&CLUSTERS).map(|name| name.0).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Returns the name of a protocol in the deployed spelling, and the name of its block in the document. Upper and lower case
+/// are the same. `None`: there is no such protocol.
+pub(super) fn named(text: &str) -> Option<(&'static str, &'static str)> {
+    let is_it = |name: &&Name| name.0.eq_ignore_ascii_case(text);
+    LISTENERS.iter().chain(&CLUSTERS).find(is_it).map(|name| (name.0, name.1))
 }
 
 /// Reads the protocol of a listener: `{UDP: {port: 1}}`, or with `blocks` `{udp: {port: 1}}` beside other fields.

@@ -1,5 +1,6 @@
 //! What API B accepts and refuses.
 
+mod convert;
 mod random;
 mod spellings;
 mod tables;
