@@ -9,7 +9,7 @@ use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 
 use crate::object::{Object, Rejection};
-use crate::owners::Owner;
+use crate::owners::{Children, Owner};
 
 /// An event of a watch of custom resources.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Arrival {
     pub read: Result<Box<dyn Object>, Rejection>,
     /// The conditions in its status.
     pub conditions: Vec<Condition>,
+    /// The entries of its children in its status.
+    pub children: Children,
     /// Its revision.
     pub revision: u64,
     /// Whether the object is being deleted.
@@ -63,6 +65,10 @@ pub struct Seen {
     pub applied: Option<i64>,
     /// The owners that it asks to be told when it is applied.
     pub owners: BTreeSet<Owner>,
+    /// Its uid.
+    pub uid: String,
+    /// The entries of its children in its status.
+    pub children: Children,
 }
 
 /// Whether an object is being deleted. Any object but a proxy is withdrawn once its deletion begins, whatever its

@@ -19,6 +19,7 @@ use crate::index::{Labels, Name};
 use crate::kinds;
 use crate::namespaces::Namespaces as Served;
 use crate::object::{Object, Rejection};
+use crate::owners;
 use crate::pod_reader::PodReader;
 use crate::raw::Raw;
 use crate::row::Row;
@@ -228,6 +229,7 @@ impl Objects {
             meta: raw.metadata.clone(),
             read: self.read(raw),
             conditions: raw.conditions(),
+            children: owners::children(raw.children()),
             revision: revision(raw),
             fate: self.fate(raw),
         }

@@ -113,7 +113,7 @@ impl Feed {
 impl Inner {
     /// Applies an object to the index, unless only what the hub writes has changed. Returns its revision.
     fn put(&mut self, object: Arrival, now: i64, record: &mut Record) -> u64 {
-        let Arrival { key, meta, read, conditions, revision, fate } = object;
+        let Arrival { key, meta, read, conditions, children, revision, fate } = object;
         if fate != Fate::Stays {
             self.index.delete_object(&key, now);
             self.depart(&key, fate, record);
@@ -132,7 +132,8 @@ impl Inner {
             }
             version.and_then(|version| self.versions.insert(key.clone(), version));
         }
-        self.observed.insert(key.clone(), Seen { conditions, applied: annotated(&meta), owners });
+        let (applied, uid) = (annotated(&meta), meta.uid.clone().unwrap_or_default());
+        self.observed.insert(key.clone(), Seen { conditions, applied, owners, uid, children });
         record.put.push(Version { key, generation: meta.generation.unwrap_or(0), since });
         revision
     }

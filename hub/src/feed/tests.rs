@@ -46,8 +46,15 @@ fn mk_arrival(name: &str, generation: i64, port: u16) -> Arrival {
     }))
     .unwrap();
     let meta = object.metadata.clone();
-    let (conditions, revision) = (Vec::new(), generation.unsigned_abs());
-    Arrival { key: key(name), meta, read: Ok(object.boxed()), conditions, revision, fate: Fate::Stays }
+    Arrival {
+        key: key(name),
+        meta,
+        read: Ok(object.boxed()),
+        conditions: Vec::new(),
+        children: BTreeMap::new(),
+        revision: generation.unsigned_abs(),
+        fate: Fate::Stays,
+    }
 }
 
 fn of() -> Watched {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use portreeve_api::refs::ObjectRef;
 
-use super::Owner;
+use super::{Children, Owner};
 
 /// How long a failed write waits for its next attempt.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -88,6 +88,26 @@ impl Ledger {
     pub fn forget(&mut self, child: &ObjectRef, now: Instant) {
         let Some(known) = self.children.remove(child) else { return };
         known.owners.iter().for_each(|owner| self.intend(owner, child, None, now));
+    }
+
+    /// Compares what an owner was told with the entries seen in its status, because another client may have overwritten them.
+    /// Entries of children that are gone and of which nothing is known here are removed: no hub ran when they were deleted.
+    pub fn observe(&mut self, owner: &Owner, seen: &Children, gone: &[ObjectRef], now: Instant) {
+        let mut differs = false;
+        for (child, entry) in self.accounts.get_mut(owner).into_iter().flatten() {
+            if entry.written && entry.intended != seen.get(child).copied() {
+                (entry.written, differs) = (false, true);
+            }
+        }
+        if differs && !self.due_of.contains_key(owner) {
+            // The event may be older than the last write.
+            self.set_due(owner, Some(now + AGAIN));
+        }
+        for child in gone {
+            if !self.accounts.get(owner).is_some_and(|account| account.contains_key(child)) {
+                self.intend(owner, child, None, now);
+            }
+        }
     }
 
     /// Takes the owners that are due, at most `most`, with the entries that they lack.

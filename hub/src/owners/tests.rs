@@ -221,6 +221,52 @@ fn owners_are_those_in_the_namespace_whose_names_fit_into_a_url() {
 }
 
 #[test]
+fn overwritten_entry_is_restored_and_what_an_older_event_says_costs_one_look() {
+    let mut desk = Desk::new();
+    desk.own("a", &["x"]);
+    desk.apply("a", 2);
+    desk.write();
+    let see = |desk: &mut Desk, seen: &[(&str, i64)]| {
+        let seen = seen.iter().map(|(child, told)| (mk_child(child), *told)).collect();
+        desk.ledger.observe(&mk_owner("x"), &seen, &[], desk.now);
+    };
+    see(&mut desk, &[("a", 2), ("other", 1)]);
+    assert_eq!(desk.ledger.deadline(), None);
+    for seen in [&[("a", 1)][..], &[]] {
+        see(&mut desk, seen);
+        see(&mut desk, seen);
+        assert_eq!(desk.take(), [""; 0], "not at once");
+        desk.wait(2);
+        assert_eq!(desk.write(), ["x: a=2"]);
+    }
+}
+
+#[test]
+fn entry_of_a_child_that_went_while_no_hub_ran_is_removed() {
+    let mut desk = Desk::new();
+    let seen = [(mk_child("a"), 1), (mk_child("b"), 1)].into();
+    desk.ledger.observe(&mk_owner("x"), &seen, &[mk_child("a")], desk.now);
+    assert_eq!(desk.take(), ["x: a=-"]);
+    desk.ledger.observe(&mk_owner("x"), &seen, &[mk_child("a")], desk.now);
+    assert_eq!(desk.take(), [""; 0], "it is under way");
+    desk.own("a", &["x"]);
+    desk.apply("a", 1);
+    assert_eq!(desk.write(), ["x: a=1"], "it is there again");
+}
+
+#[test]
+fn entries_of_known_kinds_are_read() {
+    let entries = serde_json::json!({
+        "/l7mp.io/v1/Rule/ns/a": 2, "/l7mp.io/v1/Rule/ns/b": "2", "/l7mp.io/v1/Other/ns/a": 1, "/apps/v1/Rule/ns/a": 1,
+        "/l7mp.io/v1/Rule/ns/a/b": 1, "l7mp.io/v1/Rule/ns/a": 1, "/portreeve.dev/v1alpha1/NodeProxy/ns/a": 1, "": 1,
+    });
+    let read = children(entries.as_object().unwrap().clone());
+    assert_eq!(read, [(mk_child("a"), 2), (mk_child("b"), 0)].into());
+    let own = Owner::own(&mk_child("a"), "u").unwrap();
+    assert_eq!((&*own.api_version, &*own.kind, &*own.name, &*own.uid), ("l7mp.io/v1", "Rule", "a", "u"));
+}
+
+#[test]
 fn child_has_its_full_path_in_the_status_of_its_owners() {
     assert_eq!(path(&mk_child("a")).as_deref(), Some("/l7mp.io/v1/Rule/ns/a"));
 }

@@ -225,6 +225,7 @@ impl Writer {
         }
         news.iter().for_each(|(key, at)| self.look(key, *at));
         let now = Instant::now();
+        observed.iter().for_each(|(key, seen)| self.observe_children(key, seen, now));
         for (key, seen) in observed.into_iter().filter(|(key, _)| !self.statusless.has(key.kind)) {
             self.board.observe(&key, &seen, now);
         }

@@ -7,8 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
 
-use crate::kinds;
-use crate::owners::Owner;
+use crate::owners::{Owner, row};
 use crate::subresource::lists_status;
 
 /// How long it is known that a kind can't be written.
@@ -37,10 +36,7 @@ struct Known {
 /// Looks for an owner's kind among those that the API server serves. Returns its resource, or why the hub can't write the
 /// statuses of its objects.
 pub(super) async fn discover(client: &Client, owner: &Owner) -> kube::Result<Result<ApiResource, String>> {
-    let is_it =
-        |resource: &ApiResource| (&resource.api_version, &resource.kind) == (&owner.api_version, &owner.kind);
-    let row = kinds::ALL.into_iter().find(|row| is_it(&(row.resource)()));
-    if let Some(row) = row {
+    if let Some(row) = row(&owner.api_version, &owner.kind) {
         return Ok(if row.kind.namespaced { Ok((row.resource)()) } else { Err(NO_NAMESPACE.into()) });
     }
     let served = match owner.api_version.contains('/') {

@@ -7,10 +7,12 @@ use futures::{StreamExt, stream};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::core::ApiResource;
+use portreeve_api::refs::ObjectRef;
 use serde_json::{Map, Value, json};
 
 use super::owner_kinds::discover;
 use super::{AT_ONCE, BATCH, MANAGER, Writer};
+use crate::change::Seen;
 use crate::lease::by;
 use crate::owners::{Entries, Owner, path};
 use crate::raw::Raw;
@@ -53,6 +55,14 @@ impl Writer {
         for (owner, entries, outcome) in told {
             self.note_telling(&owner, &entries, outcome).await;
         }
+    }
+
+    /// Compares the entries of children in an object's status with what it was told.
+    pub(super) fn observe_children(&mut self, object: &ObjectRef, seen: &Seen, now: Instant) {
+        let Some(owner) = Owner::own(object, &seen.uid) else { return };
+        let gone = seen.children.keys().filter(|child| self.feed.subject(child).is_none());
+        let gone: Vec<ObjectRef> = gone.cloned().collect();
+        self.ledger.observe(&owner, &seen.children, &gone, now);
     }
 
     /// Finds out whether the hub can write an owner's kind, unless that is known.
@@ -172,7 +182,6 @@ fn lacks(resource: &ApiResource) -> String {
 #[cfg(test)]
 mod tests {
     use portreeve_api::b::rule::KIND;
-    use portreeve_api::refs::ObjectRef;
 
     use super::*;
 

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, ResourceExt};
 use portreeve_api::b::virtual_service::VirtualService;
@@ -259,4 +259,23 @@ async fn owners_are_told_of_an_applied_child_until_it_is_deleted() -> Result<()>
     ensure!(lines.len() == 2, "one line for each kind: {lines:?}");
     ensure!(!log.contains("can't tell an owner"), "{log}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_others_changed_or_left_behind_are_put_right() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.apply(&echo("owner", "nobody", 8001, Value::Null)).await?;
+    let owner = services(&town).get("owner").await?.uid().unwrap_or_default();
+    let call = child(Value::Null, &json!([reference("l7mp.io/v1", "VirtualService", ("owner", &owner))]));
+    town.apply(&call).await?;
+    entry(&town, "owner", Some(1)).await?;
+    let none = Patch::Merge(json!({"status": {"children": null}}));
+    services(&town).patch_status("owner", &PatchParams::default(), &none).await?;
+    entry(&town, "owner", Some(1)).await?;
+
+    town.hub.take().context("the hub runs")?.kill();
+    town.delete(&call).await?;
+    ensure!(entry(&town, "owner", Some(1)).await?.status.is_some(), "nobody has removed it");
+    town.start_hub()?;
+    entry(&town, "owner", None).await.map(drop)
 }
