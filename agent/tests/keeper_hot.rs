@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use keeper_rig::{AGENT, BOUND, Part, Rig, alive, send, wait_for};
 use nix::sys::signal::Signal;
+use portreeve_keeper::machine::MUTE;
 use portreeve_keeper::{Exit, Phase, Spec};
 
 fn talkative(mut spec: Spec) -> Spec {
@@ -59,6 +60,25 @@ fn heir_that_fails_is_told_of_and_the_next_one_takes_over() {
     agent.supervisor.ensure(talkative(rig.spec("gateway"))).unwrap();
     let after = agent.until("gateway", |_, state| state.epoch == 1);
     assert_eq!((after.restarts, after.base_id, alive(before.envoy_pid.unwrap())), (0, before.base_id, false));
+}
+
+#[test]
+fn heir_that_hangs_at_the_elder_is_killed_and_the_next_one_takes_over() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    agent.supervisor.ensure(rig.spec("gateway")).unwrap();
+    let elder = agent.live("gateway").envoy_pid.unwrap();
+    // An Envoy waits without end for the answers of one that is stopped, as for one that ended while it was asked.
+    send(elder, Signal::SIGSTOP);
+    agent.supervisor.ensure(talkative(rig.spec("gateway"))).unwrap();
+    let told = wait_for("the end of the heir", MUTE + BOUND, || {
+        rig.state("gateway").and_then(|state| state.last_exit).map(|exit| exit.to_string())
+    });
+    assert!(told.contains("did not answer for 30 s"), "{told}");
+    assert!(alive(elder));
+    send(elder, Signal::SIGCONT);
+    let after = agent.until("gateway", |status, state| status.current && state.epoch == 1);
+    assert_eq!((after.restarts, rig.envoys("gateway")), (0, vec![after.envoy_pid.unwrap()]));
 }
 
 #[test]

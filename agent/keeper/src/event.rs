@@ -18,6 +18,8 @@ pub enum Event {
     Live,
     /// The heir (the new Envoy of a hot restart) ended, or could not be started.
     HeirExited(Exit),
+    /// The heir's admin interface answered.
+    HeirAnswered,
     /// The heir has its configuration, and tells the old Envoy to end.
     HeirLive,
     /// A hot restart from the running Envoy is impossible, because the two builds aren't compatible.

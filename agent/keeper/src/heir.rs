@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::Action;
 use crate::spec::Order;
+use crate::state::Exit;
 
 /// Time between SIGTERM and SIGKILL.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
@@ -11,6 +12,10 @@ pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// Time between the end of the old Envoy's drain and its end. Envoy requires the end to be later, and a busy machine
 /// needs the margin.
 const MARGIN_S: u32 = 1;
+
+/// How long the admin interface of a new Envoy may be silent. Envoy opens it within a second, unless it waits for an old
+/// Envoy that ended while it was asked, which is forever.
+pub const MUTE: Duration = Duration::from_secs(30);
 
 /// The next Envoy with the same base id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,10 +25,12 @@ pub(super) enum Heir {
     /// One must be started at this time.
     Due(Instant),
     /// It has no configuration yet. The old Envoy serves.
-    Starting { order: Order, since: Instant },
+    Starting { order: Order, since: Instant, answered: bool },
     /// It has told the old Envoy to end. `elder` is the next step if the old one doesn't.
     Live { order: Order, since: Instant, elder: Elder },
-    /// It was killed, but has not ended yet.
+    /// It is being killed because its admin interface never answered ([`MUTE`]).
+    Mute { since: Instant },
+    /// It was killed because it is not wanted, but has not ended yet.
     Dying,
 }
 
@@ -40,17 +47,22 @@ pub(super) fn overlap_s(drain_s: u32) -> u32 {
     drain_s.max(1).saturating_add(MARGIN_S)
 }
 
+/// Returns the end of an Envoy that was killed because it never answered.
+pub(super) fn mute() -> Exit {
+    Exit::Error(format!("its admin interface did not answer for {} s, so it was killed", MUTE.as_secs()))
+}
+
 // === impl Heir ===
 
 impl Heir {
     /// Creates the state of an heir that was just started with `order`.
     pub(super) fn begin(order: Order, now: Instant) -> Self {
-        Self::Starting { order, since: now }
+        Self::Starting { order, since: now, answered: false }
     }
 
     /// Returns whether the heir has a process.
     pub(super) fn is_there(&self) -> bool {
-        matches!(self, Self::Starting { .. } | Self::Live { .. } | Self::Dying)
+        matches!(self, Self::Starting { .. } | Self::Live { .. } | Self::Mute { .. } | Self::Dying)
     }
 
     /// Returns whether the heir continues after the old Envoy has ended. `told`: the old Envoy ended because its heir
@@ -64,9 +76,16 @@ impl Heir {
         }
     }
 
+    /// Records that the heir's admin interface answered.
+    pub(super) fn answered(&mut self) {
+        if let Self::Starting { answered, .. } = self {
+            *answered = true;
+        }
+    }
+
     /// Records that the heir has its configuration.
     pub(super) fn live(&mut self, now: Instant) {
-        if let Self::Starting { order, since } = self {
+        if let Self::Starting { order, since, .. } = self {
             let overlap = Duration::from_secs(overlap_s(order.spec.drain_s).into());
             let elder = Elder::Terminate(now + overlap + TERM_GRACE);
             *self = Self::Live { order: order.clone(), since: *since, elder };
@@ -80,8 +99,14 @@ impl Heir {
         kill
     }
 
-    /// Returns the action that is due for an old Envoy that was told to end and hasn't.
+    /// Returns the action that is due for an heir that doesn't answer, or for an old Envoy that was told to end and hasn't.
     pub(super) fn press(&mut self, now: Instant) -> Option<Action> {
+        if let Self::Starting { since, answered: false, .. } = *self
+            && now >= since + MUTE
+        {
+            *self = Self::Mute { since };
+            return Some(Action::KillHeir);
+        }
         let Self::Live { elder, .. } = self else { return None };
         match *elder {
             Elder::Terminate(at) if now >= at => {
@@ -100,6 +125,7 @@ impl Heir {
     pub(super) fn wake(&self) -> Option<Instant> {
         match self {
             Self::Due(at) => Some(*at),
+            Self::Starting { since, answered: false, .. } => Some(*since + MUTE),
             Self::Live { elder: Elder::Terminate(at) | Elder::Kill(at), .. } => Some(*at),
             _ => None,
         }

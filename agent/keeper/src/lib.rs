@@ -19,6 +19,7 @@ pub mod handle;
 pub mod handover;
 mod heir;
 pub mod held;
+mod life;
 mod link;
 pub mod machine;
 pub mod memory;

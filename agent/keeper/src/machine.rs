@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 pub use crate::event::{Action, Event};
-pub use crate::heir::TERM_GRACE;
-use crate::heir::{Heir, overlap_s};
+use crate::heir::{Heir, mute, overlap_s};
+pub use crate::heir::{MUTE, TERM_GRACE};
+use crate::life::{Leave, Life, Then};
 use crate::spec::Order;
 use crate::state::{Exit, Phase};
 
@@ -29,41 +30,6 @@ pub struct Machine {
     heirs_backoff: Backoff,
     starts: u64,
     last_exit: Option<Exit>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Unborn,
-    Alive {
-        since: Instant,
-        answered: bool,
-        live: bool,
-    },
-    Leaving {
-        next: Leave,
-        then: Then,
-    },
-    /// Envoy has ended, but its killed heir has not.
-    Ending(Then),
-    Waiting {
-        until: Instant,
-    },
-    Over,
-}
-
-/// The next step for an Envoy that is ending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leave {
-    Begin(Instant, Duration),
-    Terminate(Instant),
-    Kill(Instant),
-    Reap,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Restart,
-    Finish,
 }
 
 // === impl Machine ===
@@ -118,7 +84,7 @@ impl Machine {
     /// Returns Envoy's phase.
     pub fn phase(&self) -> Phase {
         match self.life {
-            Life::Unborn | Life::Alive { answered: false, .. } => Phase::Starting,
+            Life::Unborn | Life::Alive { answered: false, .. } | Life::Mute { .. } => Phase::Starting,
             Life::Alive { answered: true, .. } => Phase::Running,
             Life::Leaving { .. } | Life::Ending(_) => Phase::Draining,
             Life::Waiting { .. } => Phase::Backoff,
@@ -136,6 +102,14 @@ impl Machine {
         matches!(self.heir, Heir::Starting { .. })
     }
 
+    /// Returns whether the newest process has not answered yet, so that it may have to be killed.
+    pub fn is_mute(&self) -> bool {
+        match self.heir {
+            Heir::Starting { answered, .. } => !answered,
+            _ => self.phase() == Phase::Starting,
+        }
+    }
+
     /// Returns the time of the next start, in [`Phase::Backoff`].
     pub fn backoff_until(&self) -> Option<Instant> {
         match self.life {
@@ -147,12 +121,13 @@ impl Machine {
     /// Returns the latest time of the next [`Event::Tick`]; `None` if only another event can change the state.
     pub fn wake(&self) -> Option<Instant> {
         match self.life {
+            Life::Alive { answered: false, since, .. } => Some(since + MUTE),
             Life::Alive { .. } => self.heir.wake(),
             Life::Waiting { until } => (!self.heir.is_there()).then_some(until),
             Life::Leaving { next: Leave::Begin(at, _) | Leave::Terminate(at) | Leave::Kill(at), .. } => {
                 Some(at)
             }
-            Life::Unborn | Life::Leaving { .. } | Life::Ending(_) | Life::Over => None,
+            Life::Unborn | Life::Mute { .. } | Life::Leaving { .. } | Life::Ending(_) | Life::Over => None,
         }
     }
 
@@ -164,6 +139,10 @@ impl Machine {
             Event::Answered => self.answered(false, now),
             Event::Live => self.answered(true, now),
             Event::HeirExited(exit) => self.heir_exited(exit, now),
+            Event::HeirAnswered => {
+                self.heir.answered();
+                None
+            }
             Event::HeirLive => {
                 self.heir.live(now);
                 None
@@ -187,6 +166,10 @@ impl Machine {
         match self.life {
             Life::Unborn => self.spawn(now),
             Life::Waiting { until } if now >= until && !self.heir.is_there() => self.spawn(now),
+            Life::Alive { answered: false, since, .. } if now >= since + MUTE => {
+                self.life = Life::Mute { since };
+                Some(Action::Kill)
+            }
             Life::Alive { .. } => self.tick_heir(now),
             Life::Leaving { next: Leave::Begin(_, drain), then } => self.leave(drain, then, now),
             Life::Leaving { next: Leave::Terminate(at), then } if now >= at => {
@@ -210,10 +193,10 @@ impl Machine {
 
     fn exited(&mut self, exit: Exit, now: Instant) -> Option<Action> {
         let told = exit == Exit::Code(0);
-        self.last_exit = Some(exit);
+        self.last_exit = Some(if matches!(self.life, Life::Mute { .. }) { mute() } else { exit });
         match self.life {
             Life::Alive { .. } if self.heir.inherits(told) => self.inherit(now),
-            Life::Alive { since, .. } => {
+            Life::Alive { since, .. } | Life::Mute { since } => {
                 let until = now + self.backoff.after(now.saturating_duration_since(since));
                 self.life = Life::Waiting { until };
                 self.heir.disown().then_some(Action::KillHeir)
@@ -228,7 +211,7 @@ impl Machine {
     }
 
     fn inherit(&mut self, now: Instant) -> Option<Action> {
-        let (Heir::Starting { order, since } | Heir::Live { order, since, .. }) = &self.heir else {
+        let (Heir::Starting { order, since, .. } | Heir::Live { order, since, .. }) = &self.heir else {
             return None;
         };
         self.life = Life::Alive { since: *since, answered: true, live: true };
@@ -243,6 +226,11 @@ impl Machine {
         match (std::mem::replace(&mut self.heir, Heir::None), self.life) {
             (Heir::Starting { since, .. } | Heir::Live { since, .. }, Life::Alive { .. }) => {
                 self.last_exit = Some(exit);
+                self.heir = Heir::Due(now + self.heirs_backoff.after(now.saturating_duration_since(since)));
+                None
+            }
+            (Heir::Mute { since }, Life::Alive { .. }) if self.outdated() => {
+                self.last_exit = Some(mute());
                 self.heir = Heir::Due(now + self.heirs_backoff.after(now.saturating_duration_since(since)));
                 None
             }
@@ -274,13 +262,13 @@ impl Machine {
                 self.life = Life::Waiting { until: now };
                 self.tick(now)
             }
-            Life::Unborn | Life::Leaving { .. } | Life::Ending(_) | Life::Over => None,
+            Life::Unborn | Life::Mute { .. } | Life::Leaving { .. } | Life::Ending(_) | Life::Over => None,
         }
     }
 
     /// Applies a new order to the running Envoy: by a hot restart if possible, otherwise by a restart.
     fn change(&mut self, now: Instant) -> Option<Action> {
-        if matches!(self.heir, Heir::Live { .. } | Heir::Dying) {
+        if matches!(self.heir, Heir::Live { .. } | Heir::Mute { .. } | Heir::Dying) {
             // Checked again when the old Envoy or the heir has ended.
             return None;
         }
@@ -318,6 +306,10 @@ impl Machine {
             }
             Life::Unborn | Life::Waiting { .. } => self.conclude(Then::Finish, now),
             Life::Alive { .. } => self.leave(drain, Then::Finish, now),
+            Life::Mute { .. } => {
+                self.life = Life::Leaving { next: Leave::Reap, then: Then::Finish };
+                None
+            }
             Life::Leaving { next, .. } => {
                 let next = match next {
                     Leave::Begin(at, before) => Leave::Begin(at, before.min(drain)),

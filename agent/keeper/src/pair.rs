@@ -19,7 +19,7 @@ use crate::executable::Stamp;
 use crate::heir::overlap_s;
 use crate::machine::{Event, Machine};
 use crate::spec::Spec;
-use crate::state::{Exit, Phase, State};
+use crate::state::{Exit, State};
 
 const SOCKETS: &str = "/proc/net/unix";
 const ADMIN_POLL: Duration = Duration::from_millis(50);
@@ -166,7 +166,10 @@ impl Pair {
     /// Kills the heir.
     pub(super) fn kill_heir(&self) {
         if let Some(heir) = &self.heir {
-            tracing::info!(pid = heir.pid, "the heir is killed: it is not wanted any more");
+            tracing::warn!(
+                pid = heir.pid,
+                "the heir is killed: it is not wanted any more, or never answered"
+            );
             heir.signal(Signal::SIGKILL);
         }
     }
@@ -195,7 +198,7 @@ impl Pair {
     /// Waits until the admin interface shows a change that concerns `machine`.
     pub(super) async fn seen(&self, machine: &Machine) -> Event {
         let (heir, envoy) = (machine.awaits_heir().then_some(&self.heir), &self.envoy);
-        let answered = machine.phase() == Phase::Running;
+        let answered = !machine.is_mute();
         let awaited = match (heir.and_then(Option::as_ref), envoy) {
             (Some(heir), _) => heir,
             (None, Some(envoy)) if !machine.is_live() => envoy,
@@ -207,6 +210,7 @@ impl Pair {
             match standing.filter(|standing| standing.epoch == awaited.place.epoch) {
                 Some(standing) if standing.live && heir.is_some() => return Event::HeirLive,
                 Some(standing) if standing.live => return Event::Live,
+                Some(_) if !answered && heir.is_some() => return Event::HeirAnswered,
                 Some(_) if !answered => return Event::Answered,
                 _ => {}
             }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use portreeve_keeper::envoy::Family;
-use portreeve_keeper::machine::{Action, Event, Machine, TERM_GRACE};
+use portreeve_keeper::machine::{Action, Event, MUTE, Machine, TERM_GRACE};
 use portreeve_keeper::{Exit, Order, Phase, Spec};
 
 struct Life {
@@ -173,6 +173,7 @@ fn envoy_that_cannot_be_started_is_backed_off_like_a_crash() {
 #[test]
 fn live_envoy_hands_over_to_an_heir_that_is_live_and_is_the_proxy_until_it_ends() {
     let mut life = mk_with_heir();
+    assert_eq!(life.on(Event::HeirAnswered), None);
     assert_eq!((life.machine.wake(), life.machine.phase()), (None, Phase::Running));
     assert_eq!(life.on(Event::HeirLive), None);
     assert!(!life.machine.awaits_heir());
@@ -217,6 +218,54 @@ fn heir_that_fails_is_tried_again_later_each_time_while_the_elder_serves() {
     life.on(heir_fails());
     assert_eq!(life.machine.settled(), Some(&mk_order("one", 5)));
     assert_eq!(life.on(Event::Ordered(mk_order("one", 5))), None);
+    assert_eq!(life.machine.wake(), None);
+}
+
+#[test]
+fn envoy_that_never_answers_is_killed_and_started_again() {
+    let mut life = Life { machine: Machine::new(mk_order("one", 5)), now: Instant::now() };
+    life.on(Event::Tick);
+    assert_eq!(life.wake(), (MUTE, Some(Action::Kill)));
+    assert_eq!((life.machine.phase(), life.machine.wake()), (Phase::Starting, None));
+    assert_eq!(life.on(Event::Exited(Exit::KILLED)), None);
+    let said = life.machine.last_exit().unwrap().to_string();
+    assert!(said.contains("did not answer for 30 s"), "{said}");
+    assert_eq!(life.wake().1, Some(Action::Spawn));
+}
+
+#[test]
+fn stop_of_an_envoy_that_never_answered_finishes_with_it() {
+    let mut life = Life { machine: Machine::new(mk_order("one", 5)), now: Instant::now() };
+    life.on(Event::Tick);
+    life.wake();
+    assert_eq!(life.on(Event::Stop(Duration::from_secs(5))), None);
+    assert_eq!(life.on(Event::Exited(Exit::KILLED)), Some(Action::Finish));
+}
+
+#[test]
+fn heir_that_never_answers_is_killed_and_tried_again_while_the_elder_serves() {
+    let mut life = mk_with_heir();
+    assert_eq!(life.wake(), (MUTE, Some(Action::KillHeir)));
+    assert_eq!(life.on(Event::Ordered(mk_order("three", 5))), None, "it has to end first");
+    assert_eq!(life.on(Event::HeirExited(Exit::KILLED)), None);
+    assert!(life.machine.is_live() && !life.machine.awaits_heir());
+    let said = life.machine.last_exit().unwrap().to_string();
+    assert!(said.contains("did not answer for 30 s"), "{said}");
+    assert_eq!(life.wake().1, Some(Action::SpawnHeir));
+    assert_eq!(life.on(Event::HeirAnswered), None);
+    assert_eq!(
+        life.machine.wake(),
+        None,
+        "one that answered may wait for its configuration as long as it takes"
+    );
+}
+
+#[test]
+fn mute_heir_of_an_order_that_was_taken_back_is_not_followed() {
+    let mut life = mk_with_heir();
+    life.wake();
+    life.on(Event::Ordered(mk_order("one", 5)));
+    assert_eq!(life.on(Event::HeirExited(Exit::KILLED)), None);
     assert_eq!(life.machine.wake(), None);
 }
 
