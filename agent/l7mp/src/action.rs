@@ -1,11 +1,13 @@
 //! One change of a proxy by one request ([`Action`]).
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::names;
 use crate::slot::Slot;
-use crate::wanted::Rule;
+use crate::wanted::{Inside, Rule};
 
 /// A change of a proxy.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,12 +69,12 @@ pub(crate) enum Action {
         /// The list's name.
         name: String,
     },
-    /// Inserts a rule before a position of a list.
+    /// Inserts a rule into a list.
     Insert {
         /// The list's name.
         list: String,
-        /// The position, from 0.
-        position: usize,
+        /// Where.
+        place: Place,
         /// The rule.
         rule: RuleRef,
     },
@@ -103,8 +105,20 @@ pub(crate) enum Action {
         /// The route's name.
         name: String,
     },
-    /// Reads the names that the proxy gave to rule lists.
-    ReadLists,
+    /// Reads the name that the proxy gave to a listener's rule list.
+    ReadList {
+        /// The listener's name.
+        listener: String,
+    },
+}
+
+/// A place in a rule list.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Place {
+    /// The position, from 0, or the end of a shorter list.
+    At(usize),
+    /// Before the rule of this name.
+    Before(String),
 }
 
 /// The rules of a new listener.
@@ -125,6 +139,8 @@ pub(crate) struct RuleRef {
     pub(crate) rule_exists: bool,
     /// Whether the proxy has the rule's route.
     pub(crate) route_exists: bool,
+    /// Clusters that the proxy does not have, which go inside of the route.
+    pub(crate) inside: Vec<Inside>,
 }
 
 /// A request's parts.
@@ -143,8 +159,8 @@ pub(crate) struct Request {
 // === impl Action ===
 
 impl Action {
-    /// Returns the request for this change.
-    pub(crate) fn request(&self) -> Request {
+    /// Returns the request for this change of a proxy with these rule lists.
+    pub(crate) fn request(&self, lists: &BTreeMap<String, Vec<String>>) -> Request {
         match self {
             Self::AddCluster { body, .. } => Request::post(&["clusters"], json!({"cluster": body})),
             Self::AddEndpoint { cluster, name, address, weight } => Request::post(
@@ -163,18 +179,18 @@ impl Action {
             }
             Self::DeleteListener { name, recursive } => Request::delete(&["listeners", name], *recursive),
             Self::DeleteList { name } => Request::delete(&["rulelists", name], false),
-            Self::Insert { list, position, rule } => Request::post(
-                &["rulelists", list, "rules", &position.to_string()],
+            Self::Insert { list, place, rule } => Request::post(
+                &["rulelists", list, "rules", &place.within(lists.get(list)).to_string()],
                 json!({"rule": rule.json()}),
             ),
             Self::Unlink { list, rule } => Request::delete(&["rulelists", list, "rules", rule], false),
             Self::AddRule { rule } => Request::post(&["rules"], json!({"rule": rule.json()})),
             Self::DeleteRule { name } => Request::delete(&["rules", name], false),
             Self::AddRoute { rule } => {
-                Request::post(&["routes"], json!({"route": rule.rule.body["action"]["route"]}))
+                Request::post(&["routes"], json!({"route": rule.whole()["action"]["route"]}))
             }
             Self::DeleteRoute { name } => Request::delete(&["routes", name], false),
-            Self::ReadLists => Request::get(&["listeners"]),
+            Self::ReadList { listener } => Request::get(&["listeners", listener]),
         }
     }
 
@@ -200,15 +216,40 @@ impl Action {
         }
     }
 
+    /// Returns the rules that are added with this change.
+    pub(crate) fn rules(&self) -> &[RuleRef] {
+        match self {
+            Self::AddListener { rules: ListenerRules::These(rules), .. } => rules,
+            Self::Insert { rule, .. } | Self::AddRule { rule } | Self::AddRoute { rule } => {
+                std::slice::from_ref(rule)
+            }
+            _ => &[],
+        }
+    }
+
     /// Returns the names of the clusters that must exist before this change.
     pub(crate) fn clusters(&self) -> Vec<&str> {
-        let rules: Vec<&RuleRef> = match self {
-            Self::AddListener { rules: ListenerRules::These(rules), .. } => rules.iter().collect(),
-            Self::Insert { rule, .. } | Self::AddRule { rule } | Self::AddRoute { rule } => vec![rule],
-            Self::AddEndpoint { cluster, .. } => return vec![cluster],
-            _ => Vec::new(),
+        if let Self::AddEndpoint { cluster, .. } = self {
+            return vec![cluster];
+        }
+        let inside = |name: &String| {
+            self.rules().iter().flat_map(|rule| &rule.inside).any(|inside| inside.name == *name)
         };
-        rules.into_iter().flat_map(|one| one.rule.clusters.iter().map(String::as_str)).collect()
+        let named = self.rules().iter().flat_map(|one| &one.rule.clusters);
+        named.filter(|name| !inside(name)).map(String::as_str).collect()
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Returns the position in a list now.
+    pub(crate) fn within(&self, rules: Option<&Vec<String>>) -> usize {
+        let rules = rules.map(Vec::as_slice).unwrap_or_default();
+        match self {
+            Self::At(position) => (*position).min(rules.len()),
+            Self::Before(other) => rules.iter().position(|rule| rule == other).unwrap_or(rules.len()),
+        }
     }
 }
 
@@ -220,11 +261,35 @@ impl RuleRef {
         if self.rule_exists {
             return json!(self.rule.name);
         }
-        let mut body = self.rule.body.clone();
+        let mut body = self.whole();
         if self.route_exists {
             body["action"]["route"] = json!(self.rule.name);
         }
         body
+    }
+
+    /// Returns the rule with its route and what goes inside of that.
+    fn whole(&self) -> Value {
+        let mut body = self.rule.body.clone();
+        let mut left: Vec<&Inside> = self.inside.iter().collect();
+        if let Some(route) = body.pointer_mut("/action/route") {
+            for field in ["ingress", "destination", "egress"] {
+                route.get_mut(field).into_iter().for_each(|hops| put_inside(hops, &mut left));
+            }
+        }
+        body
+    }
+}
+
+/// Replaces the names of clusters by the clusters, each at its first place.
+fn put_inside(hops: &mut Value, left: &mut Vec<&Inside>) {
+    match hops {
+        Value::Array(hops) => hops.iter_mut().for_each(|hop| put_inside(hop, left)),
+        hop => {
+            if let Some(at) = left.iter().position(|inside| *hop == inside.name) {
+                *hop = left.remove(at).body.clone();
+            }
+        }
     }
 }
 
@@ -276,8 +341,8 @@ mod tests {
 
     #[test]
     fn listener_has_its_rules_and_routes_inside() {
-        let whole = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: false };
-        let request = mk_listener(vec![whole]).request();
+        let whole = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: false, inside: Vec::new() };
+        let request = mk_listener(vec![whole]).request(&BTreeMap::new());
         assert_eq!((request.method, request.path), (Method::POST, vec!["listeners".to_owned()]));
         let body = json!({"listener": {"name": "l", "spec": {"protocol": "UDP", "port": 1}, "rules": [
             {"name": "r", "action": {"route": {"name": "r", "destination": "c"}}}]}});
@@ -286,9 +351,28 @@ mod tests {
 
     #[test]
     fn existing_parts_are_named_instead() {
-        let route = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: true };
-        let both = RuleRef { rule: mk_rule(), rule_exists: true, route_exists: true };
-        let body = mk_listener(vec![route, both]).request().body.unwrap();
+        let route = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: true, inside: Vec::new() };
+        let both = RuleRef { rule: mk_rule(), rule_exists: true, route_exists: true, inside: Vec::new() };
+        let body = mk_listener(vec![route, both]).request(&BTreeMap::new()).body.unwrap();
         assert_eq!(body["listener"]["rules"], json!([{"name": "r", "action": {"route": "r"}}, "r"]));
+    }
+
+    #[test]
+    fn new_cluster_goes_inside_of_the_route_at_its_first_place() {
+        let inside = Inside {
+            resource: "c".into(),
+            name: "c".into(),
+            body: json!({"name": "c", "endpoints": []}),
+            endpoints: BTreeMap::new(),
+        };
+        let mut rule = mk_rule();
+        rule.body["action"]["route"]["egress"] = json!(["c", "d"]);
+        rule.clusters.push("d".into());
+        let rule = RuleRef { rule, rule_exists: false, route_exists: false, inside: vec![inside] };
+        let insert = Action::Insert { list: "l".into(), place: Place::At(0), rule };
+        assert_eq!(insert.clusters(), ["d"]);
+        let body = insert.request(&BTreeMap::new()).body.unwrap();
+        let route = json!({"name": "r", "destination": {"name": "c", "endpoints": []}, "egress": ["c", "d"]});
+        assert_eq!(body["rule"]["action"]["route"], route);
     }
 }

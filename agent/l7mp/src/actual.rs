@@ -2,8 +2,10 @@
 //! ([`Actual::apply`]). Objects whose names lack the driver's prefix belong to the proxy's own configuration.
 
 mod effects;
+mod index;
+mod part;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use portreeve_agent_core::translate::l7mp::objects::Spec;
 use serde::Deserialize;
@@ -11,6 +13,7 @@ use serde_json::Value;
 
 use crate::names;
 use crate::slot::Slot;
+use index::Index;
 
 /// The end of the stand-in for the name of a list that the proxy named itself and that wasn't read yet.
 const UNREAD: &str = "?";
@@ -30,6 +33,8 @@ pub(crate) struct Actual {
     pub(crate) rules: BTreeMap<String, Option<String>>,
     /// Routes with the names of their clusters.
     pub(crate) routes: BTreeMap<String, Vec<String>>,
+    /// Who refers to what.
+    index: Index,
 }
 
 /// A listener on the proxy.
@@ -126,40 +131,41 @@ impl Actual {
         let lists: Vec<ListRead> = serde_json::from_value(answers.lists)?;
         let rules: Vec<RuleRead> = serde_json::from_value(answers.rules)?;
         let routes: Vec<RouteRead> = serde_json::from_value(answers.routes)?;
+        let listeners: Vec<ListenerRead> = serde_json::from_value(answers.listeners)?;
         let mut actual = Self {
             clusters: clusters.into_iter().map(|one| (one.name, endpoints(one.endpoints))).collect(),
             listeners: BTreeMap::new(),
             lists: lists.into_iter().map(|one| (one.name, one.rules)).collect(),
             rules: rules.into_iter().map(|one| (one.name, one.action.route)).collect(),
             routes: routes.into_iter().map(route).collect(),
+            index: Index::default(),
         };
-        actual.read_listeners(answers.listeners)?;
+        for ListenerRead { name, spec, rules: list } in listeners {
+            actual.listeners.insert(name, ListenerSeen { list, slot: Slot::of(&spec) });
+        }
+        actual.reindex();
         Ok(actual)
     }
 
-    /// Replaces the listeners by those of `GET /listeners`, and learns the names of their lists.
+    /// Learns the name of a listener's list from the answer of `GET /listeners/NAME`.
     ///
     /// # Errors
     /// See [`Actual::read`].
-    pub(crate) fn read_listeners(&mut self, answer: Value) -> Result<(), serde_json::Error> {
-        let read: Vec<ListenerRead> = serde_json::from_value(answer)?;
-        self.listeners = BTreeMap::new();
-        for ListenerRead { name, spec, rules: list } in read {
-            if let Some(rules) = self.lists.remove(&unread(&name)) {
-                self.lists.entry(list.clone()).or_insert(rules);
-            }
-            self.listeners.insert(name, ListenerSeen { list, slot: Slot::of(&spec) });
+    pub(crate) fn read_list(&mut self, answer: Value) -> Result<(), serde_json::Error> {
+        let ListenerRead { name, spec: _, rules: list } = serde_json::from_value(answer)?;
+        let rules = self.remove_list(&unread(&name)).unwrap_or_default();
+        if !self.lists.contains_key(&list) {
+            self.put_list(list.clone(), rules);
+        }
+        if let Some(seen) = self.remove_listener(&name) {
+            self.put_listener(name, ListenerSeen { list, slot: seen.slot });
         }
         Ok(())
     }
 
-    /// Returns the slots of the listeners of the proxy's own configuration, with a text that names the owner.
-    pub(crate) fn foreign_slots(&self) -> BTreeMap<Slot, String> {
-        let foreign = self.listeners.iter().filter(|(name, _)| !names::is_own(name));
-        let slots = foreign.filter_map(|(name, seen)| {
-            Some((seen.slot.clone()?, format!("the proxy's own listener {name:?}")))
-        });
-        slots.collect()
+    /// Returns the name of the listener of the proxy's own configuration that has this slot.
+    pub(crate) fn foreign_at(&self, slot: &Slot) -> Option<&str> {
+        self.index.at(slot).find(|name| !names::is_own(name))
     }
 
     /// Whether the proxy's own configuration has this cluster.
@@ -185,11 +191,6 @@ impl Actual {
             Some(name) => Some(("listeners", name)),
             None => cluster().map(|name| ("clusters", name.as_str())),
         }
-    }
-
-    /// Returns the rules that are in any list.
-    pub(crate) fn listed(&self) -> BTreeSet<&str> {
-        self.lists.values().flatten().map(String::as_str).collect()
     }
 }
 

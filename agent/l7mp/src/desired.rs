@@ -1,6 +1,6 @@
-//! The desired state of one proxy ([`Desired`]).
+//! The desired state of one proxy ([`Desired`]), and changes of it ([`Changes`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portreeve_agent_core::translate::l7mp::objects::{Cluster, Endpoints, Insertion, Listener};
@@ -17,11 +17,21 @@ pub struct Desired {
     pub listeners: BTreeMap<Name, (Version, Arc<Listener>)>,
     /// Rules for rule lists of the proxy's own configuration, by resource name.
     pub insertions: BTreeMap<Name, (Version, Arc<Insertion>)>,
-    /// Resource names whose absence is not a deletion. An entry that ends with `/` stands for all names that start with
-    /// it.
-    pub kept: BTreeSet<String>,
     /// Whether no absence is a deletion, because the picture may be incomplete.
     pub keep_all: bool,
+}
+
+/// Changes of a desired state. `None` removes a resource.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Clusters with their endpoints.
+    pub clusters: BTreeMap<Name, Option<ClusterEntry>>,
+    /// Listeners.
+    pub listeners: BTreeMap<Name, Option<(Version, Arc<Listener>)>>,
+    /// Rules for rule lists of the proxy's own configuration.
+    pub insertions: BTreeMap<Name, Option<(Version, Arc<Insertion>)>>,
+    /// The new [`Desired::keep_all`]; `None`: unchanged.
+    pub keep_all: Option<bool>,
 }
 
 /// A cluster and its endpoints.
@@ -59,30 +69,47 @@ impl Desired {
         clusters.chain(endpoints).chain(rules).chain(self.listeners.keys().map(of(Kind::Listener)))
     }
 
-    /// Whether a resource of this name must not be deleted although it is absent.
-    pub(crate) fn keeps(&self, resource: &str) -> bool {
-        let within = |kept: &String| kept.ends_with('/') && resource.starts_with(kept.as_str());
-        self.keep_all || self.kept.contains(resource) || self.kept.iter().any(within)
+    /// Applies changes.
+    pub fn apply(&mut self, changes: Changes) {
+        let Changes { clusters, listeners, insertions, keep_all } = changes;
+        self.keep_all = keep_all.unwrap_or(self.keep_all);
+        put(&mut self.clusters, clusters);
+        put(&mut self.listeners, listeners);
+        put(&mut self.insertions, insertions);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kept_names_match_whole_and_folders_by_prefix() {
-        let mk_desired = |kept: &str| Desired { kept: [kept.to_owned()].into(), ..Desired::default() };
-        let table = [
-            ("B/Target/ns/a", "B/Target/ns/a", true),
-            ("B/Target/ns/a", "B/Target/ns/ab", false),
-            ("B/Target/ns/", "B/Target/ns/a", true),
-            ("B/Target/ns/", "B/Target/other/a", false),
-        ];
-        for (kept, name, expected) in table {
-            assert_eq!(mk_desired(kept).keeps(name), expected, "{kept} {name}");
+fn put<T>(state: &mut BTreeMap<Name, T>, changes: BTreeMap<Name, Option<T>>) {
+    for (name, change) in changes {
+        match change {
+            Some(new) => drop(state.insert(name, new)),
+            None => drop(state.remove(&name)),
         }
-        assert!(Desired { keep_all: true, ..Desired::default() }.keeps("x"));
-        assert!(!Desired::default().keeps("x"));
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds later changes.
+    pub fn merge(&mut self, later: Self) {
+        self.clusters.extend(later.clusters);
+        self.listeners.extend(later.listeners);
+        self.insertions.extend(later.insertions);
+        self.keep_all = later.keep_all.or(self.keep_all);
+    }
+
+    /// Returns the changed resources.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        let of = |kind| move |name: &Name| Key { kind, name: name.clone() };
+        let clusters = self.clusters.keys().map(of(Kind::Cluster));
+        let endpoints = self.clusters.keys().map(of(Kind::Endpoints));
+        let rules = self.insertions.keys().map(of(Kind::Rule));
+        clusters.chain(endpoints).chain(rules).chain(self.listeners.keys().map(of(Kind::Listener)))
     }
 }

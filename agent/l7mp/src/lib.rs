@@ -10,6 +10,7 @@ mod actual;
 mod client;
 pub mod desired;
 pub mod driver;
+pub mod inbox;
 mod link;
 mod making;
 pub mod names;
@@ -22,7 +23,8 @@ mod slot;
 mod steps;
 mod wanted;
 
-pub use desired::{ClusterEntry, Desired};
+pub use desired::{Changes, ClusterEntry, Desired};
 pub use driver::{Target, Timing, run};
+pub use inbox::{Receiver, Sender, channel};
 pub use names::{Key, Kind};
 pub use report::Answer;

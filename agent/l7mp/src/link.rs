@@ -1,29 +1,30 @@
 //! One connected proxy with everything that is believed to be on it ([`Link`]).
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use portreeve_agent_core::translate::l7mp::objects::Listener;
-use portreeve_xds::{Name, Version};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::action::{Action, Request};
 use crate::actual::{Actual, Answers};
 use crate::client::{Client, Error};
 use crate::desired::Desired;
-use crate::making::make;
+use crate::making::{self, Ground};
 use crate::names::{Key, Kind};
 use crate::report::{Answer, Report};
 use crate::sessions::{self, Session};
-use crate::steps::{self, Sessions, Step};
-use crate::wanted::{Refusals, Wanted};
+use crate::steps::{self, Picture, Sessions, Step};
+use crate::wanted::{Good, Refusals, Wanted};
 
 /// The largest number of plans in a pass. Two are enough without refusals; each refusal that isn't final takes another.
 const ROUNDS: usize = 8;
+/// The time between two looks at all sessions. It doubles while sessions are left that can't end yet, or can't be read.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Its limit.
+const LONGEST_SWEEP: Duration = Duration::from_secs(30);
 
 /// A connected proxy.
 pub(crate) struct Link {
@@ -35,18 +36,28 @@ pub(crate) struct Link {
     fragile: bool,
     /// What the proxy has, as far as is known.
     actual: Actual,
+    /// The objects of the desired resources.
+    wanted: Wanted,
+    /// The resources that the next pass is about.
+    dirty: BTreeSet<Key>,
+    /// Whether the next pass is about all resources.
+    all: bool,
     /// Whether `actual` must be read again before the next plan.
     stale: bool,
     /// Whether sessions must be looked at: a removal may have left some, or some couldn't end yet.
     sweep: bool,
+    /// The earliest time of the next look at sessions, and the pause after it.
+    next_sweep: (Instant, Duration),
     /// Whether connected listeners must be compared with the sessions.
     listen: bool,
     /// Whether sessions could be read the last time.
     readable: bool,
     /// What the proxy refused.
     refusals: Refusals,
+    /// Resources of which a request was refused that had several objects inside. They get one request per object.
+    apart: BTreeSet<Key>,
     /// The last acknowledged version of each listener. It comes back if a later version is refused that needs its port.
-    good: BTreeMap<Name, (Version, Arc<Listener>)>,
+    good: Good,
 }
 
 /// The state of one pass.
@@ -76,12 +87,17 @@ impl Link {
             answer,
             fragile,
             actual,
+            wanted: Wanted::default(),
+            dirty: BTreeSet::new(),
+            all: true,
             stale: false,
             sweep: true,
+            next_sweep: (Instant::now(), SWEEP),
             listen: true,
             readable: true,
             refusals: Refusals::new(),
-            good: BTreeMap::new(),
+            apart: BTreeSet::new(),
+            good: Good::new(),
         })
     }
 
@@ -112,6 +128,7 @@ impl Link {
     /// is not tried again: the former one would have to go each time.
     pub(crate) fn expire(&mut self) {
         (self.stale, self.listen) = (true, true);
+        self.apart.clear();
         let good = &self.good;
         self.refusals.retain(|key, _| key.kind == Kind::Listener && good.contains_key(&key.name));
     }
@@ -121,22 +138,25 @@ impl Link {
         self.stale = true;
     }
 
-    /// Returns the desired state with the last acknowledged versions of listeners that the proxy refused.
-    fn feasible<'a>(&self, desired: &'a Desired) -> Cow<'a, Desired> {
-        let mut feasible = Cow::Borrowed(desired);
-        for key in self.refusals.keys().filter(|key| key.kind == Kind::Listener) {
-            if let (Some(good), true) = (self.good.get(&key.name), desired.listeners.contains_key(&key.name))
-            {
-                feasible.to_mut().listeners.insert(key.name.clone(), good.clone());
-            }
-        }
-        feasible
+    /// Makes the next pass be about these resources too.
+    pub(crate) fn touch(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.dirty.extend(keys);
     }
 
-    /// Brings the proxy to the desired state as far as possible, and passes on the news.
+    /// Makes the next pass be about all resources.
+    pub(crate) fn touch_all(&mut self) {
+        self.all = true;
+    }
+
+    /// Returns when sessions must be looked at.
+    pub(crate) fn sweep_due(&self) -> Option<Instant> {
+        self.sweep.then_some(self.next_sweep.0)
+    }
+
+    /// Makes the proxy have the touched resources, and tells what came of them.
     ///
     /// # Errors
-    /// Returns an error if the proxy can't be reached any more.
+    /// Returns an error if the proxy can't be reached. The resources stay touched.
     pub(crate) async fn pass(
         &mut self,
         desired: &Desired,
@@ -144,49 +164,59 @@ impl Link {
         report: &mut Report,
     ) -> Result<(), Error> {
         let mut pass = Pass { desired, report, answers, doubtful: BTreeSet::new() };
-        self.refusals.retain(|key, (version, _)| desired.version(key) == Some(*version));
-        self.good.retain(|name, _| desired.listeners.contains_key(name));
         for _ in 0..ROUNDS {
-            if std::mem::take(&mut self.stale) {
+            if self.stale {
                 self.actual = read_back(&mut self.client).await?;
+                (self.stale, self.all) = (false, true);
             }
-            let feasible = self.feasible(desired);
-            let wanted = make(&feasible, &self.actual, &self.refusals);
-            let sessions = self.sessions(&wanted).await?;
-            let mut steps = steps::plan(&feasible, &wanted, &self.actual, &sessions);
+            self.remake(&pass);
+            let sessions = self.sessions().await?;
+            let mut steps = steps::plan(&self.dirty, self.picture(desired, &sessions));
             // Only a proxy whose sessions can't be read has to end them itself, so it must be known before.
             if self.readable && !self.fragile && steps.iter().any(|step| step.action.ends_sessions()) {
                 self.read_sessions().await?;
                 let sessions = Sessions { recursive: !self.readable, ..sessions };
-                steps = steps::plan(&feasible, &wanted, &self.actual, &sessions);
+                steps = steps::plan(&self.dirty, self.picture(desired, &sessions));
             }
             if steps.is_empty() {
                 break;
             }
-            self.execute(steps, &wanted, &mut pass).await?;
+            self.execute(steps, &mut pass).await?;
         }
-        self.sweep().await?;
-        let wanted = make(desired, &self.actual, &self.refusals);
-        let news = pass.report.all(desired, &wanted, &self.actual);
-        self.tell(news, &pass);
+        self.remake(&pass);
+        for key in std::mem::take(&mut self.dirty) {
+            self.tell(&key, &mut pass);
+        }
         Ok(())
     }
 
+    /// Makes the objects of the touched resources.
+    fn remake(&mut self, pass: &Pass<'_, impl Fn(Answer)>) {
+        if std::mem::take(&mut self.all) {
+            self.wanted = Wanted::default();
+            self.dirty.extend(pass.desired.keys());
+            self.dirty.extend(self.actual.keys());
+            self.dirty.extend(pass.report.keys().cloned());
+        }
+        let Self { actual, refusals, good, .. } = self;
+        let ground = Ground { desired: pass.desired, actual, refusals, good };
+        making::remake(&mut self.wanted, &mut self.dirty, ground);
+    }
+
+    fn picture<'a>(&'a self, desired: &'a Desired, sessions: &'a Sessions) -> Picture<'a> {
+        Picture { desired, wanted: &self.wanted, actual: &self.actual, sessions, apart: &self.apart }
+    }
+
     /// Executes steps. Those of a resource end with its first refusal, except for endpoints, which don't need each other.
-    async fn execute(
-        &mut self,
-        steps: Vec<Step>,
-        wanted: &Wanted,
-        pass: &mut Pass<'_, impl Fn(Answer)>,
-    ) -> Result<(), Error> {
+    async fn execute(&mut self, steps: Vec<Step>, pass: &mut Pass<'_, impl Fn(Answer)>) -> Result<(), Error> {
         let mut failed = BTreeSet::new();
         for step in steps {
             let skipped = step.owner.kind != Kind::Endpoints && failed.contains(&step.owner);
             if skipped || !self.actual.is_safe(&step.action) {
                 continue;
             }
-            match self.client.send(&step.action.request()).await {
-                Ok(answer) => self.confirmed(&step, answer, wanted, pass)?,
+            match self.client.send(&step.action.request(&self.actual.lists)).await {
+                Ok(answer) => self.confirmed(&step, answer, pass)?,
                 Err(error @ Error::Unreachable(_)) => return Err(error),
                 Err(error) => {
                     self.refused(&step, error, pass);
@@ -206,32 +236,48 @@ impl Link {
         &mut self,
         step: &Step,
         answer: Value,
-        wanted: &Wanted,
         pass: &mut Pass<'_, impl Fn(Answer)>,
     ) -> Result<(), Error> {
         tracing::debug!(proxy = %self.address, resource = %step.owner.name, action = ?step.action, "l7mp step done");
-        if step.action == Action::ReadLists {
-            return self.actual.read_listeners(answer).map_err(unexpected);
+        if let Action::ReadList { .. } = &step.action {
+            return self.actual.read_list(answer).map_err(unexpected);
         }
         self.actual.apply(&step.action);
-        self.sweep |= step.action.ends_sessions();
-        if !self.refusals.contains_key(&step.owner) {
-            let news = pass.report.of(&step.owner, pass.desired, wanted, &self.actual);
-            self.tell(news, pass);
+        if step.action.ends_sessions() {
+            self.sweep = true;
+            self.next_sweep = (self.next_sweep.0.min(Instant::now() + SWEEP), SWEEP);
+        }
+        for inside in step.action.rules().iter().flat_map(|rule| &rule.inside) {
+            self.tell(&Key::new(Kind::Cluster, inside.resource.clone()), pass);
+            self.tell(&Key::new(Kind::Endpoints, inside.resource.clone()), pass);
+        }
+        self.tell(&step.owner, pass);
+        if step.owner.kind == Kind::Cluster && !step.action.adds() {
+            self.tell(&Key::new(Kind::Endpoints, step.owner.name.clone()), pass);
         }
         Ok(())
     }
 
-    /// Passes on news, and remembers acknowledged listeners.
-    fn tell(&mut self, news: impl IntoIterator<Item = Answer>, pass: &Pass<'_, impl Fn(Answer)>) {
-        for answer in news {
-            if let Answer::Acked { ty: Kind::Listener, name, .. } = &answer
-                && let Some(good) = pass.desired.listeners.get(name)
-            {
-                self.good.insert(name.clone(), good.clone());
+    /// Passes on the news of a resource, and remembers acknowledged listeners.
+    fn tell(&mut self, key: &Key, pass: &mut Pass<'_, impl Fn(Answer)>) {
+        let Self { actual, refusals, good, .. } = self;
+        let ground = Ground { desired: pass.desired, actual, refusals, good };
+        let Some(answer) = pass.report.of(key, ground, &self.wanted) else { return };
+        match &answer {
+            Answer::Acked { ty: Kind::Listener, name, .. } => {
+                let now = pass.desired.listeners.get(name);
+                now.map(|now| self.good.insert(name.clone(), now.clone()));
             }
-            (pass.answers)(answer);
+            Answer::Removed { name, .. } => {
+                if key.kind == Kind::Listener {
+                    self.good.remove(name);
+                }
+                self.refusals.remove(key);
+                self.apart.remove(key);
+            }
+            _ => {}
         }
+        (pass.answers)(answer);
     }
 
     /// Notes a refusal. Everything is read back before the next plan, because a refused request may have left objects.
@@ -239,6 +285,10 @@ impl Link {
         tracing::warn!(proxy = %self.address, resource = %step.owner.name, %error, "l7mp proxy refused a step");
         self.stale = true;
         let Some(version) = pass.desired.version(&step.owner).filter(|_| step.action.adds()) else { return };
+        if step.action.rules().iter().any(|rule| !rule.inside.is_empty()) {
+            self.apart.insert(step.owner.clone());
+            return;
+        }
         // The picture was outdated, perhaps: the next plan knows better.
         let doubtful = matches!(error, Error::AlreadyDefined(_) | Error::Unknown(_));
         if !doubtful || !pass.doubtful.insert(step.owner.clone()) {
@@ -247,25 +297,25 @@ impl Link {
     }
 
     /// Returns what a plan must know of sessions.
-    async fn sessions(&mut self, wanted: &Wanted) -> Result<Sessions, Error> {
+    async fn sessions(&mut self) -> Result<Sessions, Error> {
         let mut known = Sessions { recursive: !self.readable && !self.fragile, deaf: BTreeSet::new() };
-        let connected = wanted.listeners.values().flatten().any(|made| made.connected);
+        let connected = self.wanted.listeners.values().flatten().any(|made| made.connected);
         if std::mem::take(&mut self.listen) && connected {
             let sessions = self.read_sessions().await?;
-            known.deaf = sessions.map(|all| sessions::deaf(&all, wanted, &self.actual)).unwrap_or_default();
+            known.deaf =
+                sessions.map(|all| sessions::deaf(&all, &self.wanted, &self.actual)).unwrap_or_default();
         }
         Ok(known)
     }
 
     /// Ends sessions that must end, and remembers whether some are left.
-    async fn sweep(&mut self) -> Result<(), Error> {
-        if !std::mem::take(&mut self.sweep) {
-            return Ok(());
-        }
-        let Some(sessions) = self.read_sessions().await? else {
-            self.sweep = true;
-            return Ok(());
-        };
+    ///
+    /// # Errors
+    /// Returns an error if the proxy can't be reached.
+    pub(crate) async fn sweep(&mut self) -> Result<(), Error> {
+        let (_, pause) = self.next_sweep;
+        self.next_sweep = (Instant::now() + pause, (pause * 2).min(LONGEST_SWEEP));
+        let Some(sessions) = self.read_sessions().await? else { return Ok(()) };
         let over = sessions::over(&sessions, &self.actual, self.fragile);
         self.sweep = over.later > 0;
         for name in over.now {

@@ -1,8 +1,9 @@
-//! Makes the proxy's own objects from the desired resources ([`make`]).
+//! Makes the proxy's own objects from the desired resources ([`remake`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_agent_core::translate::l7mp::objects::{Cluster, Endpoints, Listener, Rules};
+use portreeve_xds::Name;
 use serde_json::{Value, json};
 
 use crate::actual::Actual;
@@ -10,53 +11,128 @@ use crate::desired::{ClusterEntry, Desired};
 use crate::names::{self, Key, Kind};
 use crate::rules;
 use crate::slot::Slot;
-use crate::wanted::{Hold, Refusals, Wanted, WantedCluster, WantedListener, WantedRules};
+use crate::wanted::{Good, Hold, Insertion, Refusals, Wanted, WantedCluster, WantedListener, WantedRules};
 
-/// Makes the objects of all desired resources. `actual` tells what the proxy's own configuration has.
-pub(crate) fn make(desired: &Desired, actual: &Actual, refusals: &Refusals) -> Wanted {
-    let mut wanted = Wanted::default();
-    let held = |key: &Key| {
-        let (version, text) = refusals.get(key)?;
-        (desired.version(key) == Some(*version)).then(|| Hold::Refused(text.clone()))
-    };
-    for (name, entry) in &desired.clusters {
-        let made = held(&Key::new(Kind::Cluster, name.clone())).map_or_else(|| Ok(cluster(name, entry)), Err);
-        let endpoints_refused = match held(&Key::new(Kind::Endpoints, name.clone())) {
-            Some(Hold::Refused(text)) => Some(text),
-            Some(Hold::Waiting(_)) | None => None,
-        };
-        let made = made.map(|made| WantedCluster { endpoints_refused, ..made });
-        wanted.clusters.insert(name.clone(), made);
-    }
-    for (name, (_, insertion)) in &desired.insertions {
-        let made = held(&Key::new(Kind::Rule, name.clone()))
-            .map_or_else(|| rules::insertion(name, insertion, &wanted, actual), Err);
-        wanted.insertions.insert(name.clone(), made);
-    }
-    let mut taken: BTreeMap<Slot, String> = actual.foreign_slots();
-    for (name, (_, body)) in &desired.listeners {
-        let made = held(&Key::new(Kind::Listener, name.clone()))
-            .map_or_else(|| listener(name, body, &wanted, actual), Err)
-            .and_then(|made| claim(&mut taken, name, made));
-        wanted.listeners.insert(name.clone(), made);
-    }
-    wanted
+/// What objects are made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    /// The desired resources.
+    pub(crate) desired: &'a Desired,
+    /// Tells what the proxy's own configuration has.
+    pub(crate) actual: &'a Actual,
+    /// What the proxy refused.
+    pub(crate) refusals: &'a Refusals,
+    /// The last acknowledged version of each listener, which stands in for one that the proxy refused.
+    pub(crate) good: &'a Good,
 }
 
-/// Takes a listener's slot, or refuses the listener by the slot's owner.
-fn claim(
-    taken: &mut BTreeMap<Slot, String>,
-    resource: &str,
+/// Makes the objects of resources again. Those that others of them depend on join `dirty`.
+pub(crate) fn remake(wanted: &mut Wanted, dirty: &mut BTreeSet<Key>, ground: Ground<'_>) {
+    let of = |dirty: &BTreeSet<Key>, kinds: &[Kind]| -> BTreeSet<Name> {
+        dirty.iter().filter(|key| kinds.contains(&key.kind)).map(|key| key.name.clone()).collect()
+    };
+    for name in of(dirty, &[Kind::Cluster, Kind::Endpoints]) {
+        dirty.insert(Key::new(Kind::Cluster, name.clone()));
+        dirty.insert(Key::new(Kind::Endpoints, name.clone()));
+        let before = wanted.cluster_name(&name).map(str::to_owned);
+        put(&mut wanted.clusters, &name, ground.cluster(&name));
+        if wanted.cluster_name(&name).map(str::to_owned) != before {
+            dirty.extend(wanted.users(&name).cloned());
+        }
+    }
+    for name in of(dirty, &[Kind::Rule]) {
+        let body = ground.desired.insertions.get(&name);
+        let leads = body.map(|(_, body)| rules::leads(std::slice::from_ref(&body.rule)));
+        wanted.lead(&Key::new(Kind::Rule, name.clone()), leads.unwrap_or_default());
+        let made = ground.insertion(&name, wanted);
+        put(&mut wanted.insertions, &name, made);
+    }
+    let (mut queue, mut made) = (of(dirty, &[Kind::Listener]), BTreeMap::new());
+    while let Some(name) = queue.pop_first() {
+        let body = ground.listener_body(&name).and_then(Result::ok);
+        let leads = match body.map(|body| &body.rules) {
+            Some(Rules::These(these)) => rules::leads(these),
+            Some(Rules::List(_)) | None => BTreeSet::new(),
+        };
+        wanted.lead(&Key::new(Kind::Listener, name.clone()), leads);
+        let one = ground.listener(&name, wanted);
+        let slot = one.as_ref().and_then(|made| made.as_ref().ok()?.slot.clone());
+        for other in wanted.claim(&name, slot) {
+            if dirty.insert(Key::new(Kind::Listener, other.clone())) {
+                queue.insert(other);
+            }
+        }
+        made.insert(name, one);
+    }
+    for (name, made) in made {
+        let made = made.map(|made| made.and_then(|made| granted(wanted, &name, made, ground.actual)));
+        put(&mut wanted.listeners, &name, made);
+    }
+}
+
+fn put<T>(map: &mut BTreeMap<Name, T>, name: &Name, new: Option<T>) {
+    match new {
+        Some(new) => drop(map.insert(name.clone(), new)),
+        None => drop(map.remove(name)),
+    }
+}
+
+/// Refuses a listener whose slot another one has.
+fn granted(
+    wanted: &Wanted,
+    resource: &Name,
     made: WantedListener,
+    actual: &Actual,
 ) -> Result<WantedListener, Hold> {
     let Some(slot) = &made.slot else { return Ok(made) };
-    if let Some(owner) = taken.get(slot) {
-        return Err(Hold::Refused(format!(
+    let foreign = actual.foreign_at(slot).map(|name| format!("the proxy's own listener {name:?}"));
+    let other = wanted.owner(slot).filter(|owner| *owner != resource);
+    match foreign.or_else(|| other.map(|name| format!("listener {name}"))) {
+        None => Ok(made),
+        Some(owner) => Err(Hold::Refused(format!(
             "listener {resource} needs {slot} of the proxy, which {owner} has already: choose another one"
-        )));
+        ))),
     }
-    taken.insert(slot.clone(), format!("listener {resource}"));
-    Ok(made)
+}
+
+// === impl Ground ===
+
+impl<'a> Ground<'a> {
+    /// Returns why the proxy refused the desired version of a resource.
+    pub(crate) fn refusal(&self, key: &Key) -> Option<&'a String> {
+        let (version, text) = self.refusals.get(key)?;
+        (self.desired.version(key) == Some(*version)).then_some(text)
+    }
+
+    fn cluster(&self, name: &Name) -> Option<Result<WantedCluster, Hold>> {
+        let entry = self.desired.clusters.get(name)?;
+        if let Some(text) = self.refusal(&Key::new(Kind::Cluster, name.clone())) {
+            return Some(Err(Hold::Refused(text.clone())));
+        }
+        let endpoints_refused = self.refusal(&Key::new(Kind::Endpoints, name.clone())).cloned();
+        Some(Ok(WantedCluster { endpoints_refused, ..cluster(name, entry) }))
+    }
+
+    fn insertion(&self, name: &Name, wanted: &Wanted) -> Option<Result<Insertion, Hold>> {
+        let (_, body) = self.desired.insertions.get(name)?;
+        if let Some(text) = self.refusal(&Key::new(Kind::Rule, name.clone())) {
+            return Some(Err(Hold::Refused(text.clone())));
+        }
+        Some(rules::insertion(name, body, wanted, self.actual))
+    }
+
+    /// Returns a listener's desired version, or the last good one if the proxy refused it.
+    fn listener_body(&self, name: &Name) -> Option<Result<&'a Listener, Hold>> {
+        let (_, body) = self.desired.listeners.get(name)?;
+        let Some(text) = self.refusal(&Key::new(Kind::Listener, name.clone())) else { return Some(Ok(body)) };
+        let good = self.good.get(name).map(|(_, body)| &**body);
+        Some(good.ok_or_else(|| Hold::Refused(text.clone())))
+    }
+
+    /// Makes a listener as if nobody else asked for its slot.
+    fn listener(&self, name: &Name, wanted: &Wanted) -> Option<Result<WantedListener, Hold>> {
+        Some(self.listener_body(name)?.and_then(|body| listener(name, body, wanted, self.actual)))
+    }
 }
 
 fn cluster(resource: &str, entry: &ClusterEntry) -> WantedCluster {

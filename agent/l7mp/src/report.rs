@@ -1,12 +1,12 @@
 //! What a proxy has made of each resource ([`Answer`]), told on difference.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use portreeve_xds::{Name, Version};
 
 use crate::actual::Actual;
-use crate::desired::Desired;
-use crate::names::{self, Key, Kind};
+use crate::making::Ground;
+use crate::names::{Key, Kind};
 use crate::wanted::{Hold, Insertion, Wanted, WantedCluster, WantedListener, WantedRules};
 
 /// News of one proxy.
@@ -84,16 +84,18 @@ impl Report {
         self.told.values_mut().for_each(|told| *told = None);
     }
 
+    /// Returns the resources that were told of.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.told.keys()
+    }
+
     /// Returns the news of one resource.
-    pub(crate) fn of(
-        &mut self,
-        key: &Key,
-        desired: &Desired,
-        wanted: &Wanted,
-        actual: &Actual,
-    ) -> Option<Answer> {
-        let version = desired.version(key)?;
-        let verdict = verdict(key, wanted, actual);
+    pub(crate) fn of(&mut self, key: &Key, ground: Ground<'_>, wanted: &Wanted) -> Option<Answer> {
+        let Some(version) = ground.desired.version(key) else { return self.removed(key, ground.actual) };
+        let verdict = match ground.refusal(key) {
+            Some(text) => Verdict::Nacked(text.clone()),
+            None => verdict(key, wanted, ground.actual),
+        };
         let now = Some((version, verdict.clone()));
         if verdict == Verdict::Underway || self.told.get(key) == Some(&now) {
             return None;
@@ -107,32 +109,15 @@ impl Report {
         })
     }
 
-    /// Returns the news of all resources, with those that are gone.
-    pub(crate) fn all(&mut self, desired: &Desired, wanted: &Wanted, actual: &Actual) -> Vec<Answer> {
-        let mut answers: Vec<Answer> =
-            desired.keys().filter_map(|key| self.of(&key, desired, wanted, actual)).collect();
-        let present = present(actual);
-        let gone = |key: &Key| desired.version(key).is_none() && !present.contains(&(key.kind, &*key.name));
-        let removed: Vec<Key> = self.told.keys().filter(|key| gone(key)).cloned().collect();
-        for key in removed {
-            self.told.remove(&key);
-            answers.push(Answer::Removed { ty: key.kind, name: key.name });
+    /// Tells once that nothing of a resource is left that is not desired.
+    fn removed(&mut self, key: &Key, actual: &Actual) -> Option<Answer> {
+        if actual.has(key) {
+            return None;
         }
-        answers
+        self.told.remove(key)?;
+        let Key { kind: ty, name } = key.clone();
+        Some(Answer::Removed { ty, name })
     }
-}
-
-/// Returns the resources of which the proxy has anything, in any version.
-fn present(actual: &Actual) -> BTreeSet<(Kind, &str)> {
-    let clusters = actual.clusters.keys().filter_map(|name| names::resource(name));
-    let clusters = clusters.flat_map(|name| [(Kind::Cluster, name), (Kind::Endpoints, name)]);
-    let listeners = actual.listeners.keys().filter_map(|name| names::resource(name));
-    let foreign = actual.lists.iter().filter(|(list, _)| !names::is_own(list));
-    let rules = foreign.flat_map(|(_, rules)| rules).filter_map(|rule| names::rule_resource(rule));
-    clusters
-        .chain(listeners.map(|name| (Kind::Listener, name)))
-        .chain(rules.map(|(name, _)| (Kind::Rule, name)))
-        .collect()
 }
 
 fn verdict(key: &Key, wanted: &Wanted, actual: &Actual) -> Verdict {
@@ -143,7 +128,7 @@ fn verdict(key: &Key, wanted: &Wanted, actual: &Actual) -> Verdict {
         }
         Kind::Endpoints => match wanted.clusters.get(name) {
             Some(Err(_)) => Verdict::Pending(name.clone()),
-            made => judge(made, |made| endpoints(made, actual)),
+            made => judge(made, |made| endpoints(made, actual).into()),
         },
         Kind::Rule => judge(wanted.insertions.get(name), |made| insertion(made, actual).into()),
         Kind::Listener => judge(wanted.listeners.get(name), |made| listener(made, actual).into()),
@@ -160,23 +145,19 @@ fn judge<T>(made: Option<&Result<T, Hold>>, judge: impl Fn(&T) -> Verdict) -> Ve
     }
 }
 
-fn endpoints(made: &WantedCluster, actual: &Actual) -> Verdict {
-    if let Some(text) = &made.endpoints_refused {
-        return Verdict::Nacked(text.clone());
-    }
+fn endpoints(made: &WantedCluster, actual: &Actual) -> bool {
     let seen = actual.clusters.get(&made.name);
-    let same = seen.is_some_and(|seen| {
+    seen.is_some_and(|seen| {
         seen.len() == made.endpoints.len()
             && made
                 .endpoints
                 .iter()
                 .all(|(name, endpoint)| seen.get(name) == Some(&f64::from(endpoint.weight.unwrap_or(1))))
-    });
-    same.into()
+    })
 }
 
 fn insertion(made: &Insertion, actual: &Actual) -> bool {
-    let listed = actual.lists.get(&made.list).is_some_and(|rules| rules.contains(&made.rule.name));
+    let listed = actual.lists_of(&made.rule.name).any(|list| list == made.list);
     listed && actual.rules.contains_key(&made.rule.name)
 }
 

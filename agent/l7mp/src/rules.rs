@@ -1,7 +1,10 @@
 //! Makes rules with their routes, for listeners ([`these`]) and for rule lists of the proxy's own configuration
 //! ([`insertion`]).
 
+use std::collections::BTreeSet;
+
 use portreeve_agent_core::translate::l7mp::objects::{self, Hop, Route};
+use portreeve_xds::Name;
 use serde_json::{Value, json};
 
 use crate::actual::Actual;
@@ -32,6 +35,17 @@ pub(crate) fn insertion(
     let position = body.position as usize;
     let rule = rule((resource, position), &body.rule, wanted, actual)?;
     Ok(Insertion { list: body.list.clone(), position, rule })
+}
+
+/// Returns the cluster resources that rules lead to.
+pub(crate) fn leads(rules: &[objects::Rule]) -> BTreeSet<Name> {
+    let routes = rules.iter().filter_map(|rule| rule.route.as_ref());
+    let hops = routes.flat_map(|route| route.ingress.iter().chain([&route.destination]).chain(&route.egress));
+    let resource = |hop: &Hop| match hop {
+        Hop::Cluster(name) => Some(name.as_str().into()),
+        Hop::Own(_) => None,
+    };
+    hops.filter_map(resource).collect()
 }
 
 /// Refuses a resource because the proxy's own configuration lacks a rule list.

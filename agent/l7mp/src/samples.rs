@@ -1,5 +1,7 @@
 //! Small desired states for tests.
 
+use std::collections::BTreeSet;
+
 use portreeve_agent_core::translate::l7mp::objects::{
     Cluster, Endpoint, Endpoints, Hop, Insertion, Listener, Retry, Route, Rule, Rules,
 };
@@ -9,7 +11,10 @@ use serde_json::{Value, json};
 
 use crate::actual::{Actual, ListenerSeen};
 use crate::desired::{ClusterEntry, Desired};
+use crate::making::{Ground, remake};
 use crate::slot::Slot;
+use crate::steps::{Picture, Sessions, Step, plan};
+use crate::wanted::{Good, Refusals, Wanted};
 
 pub(crate) fn mk_version(body: &impl Serialize) -> Version {
     Version::of(&serde_json::to_vec(body).unwrap())
@@ -63,12 +68,27 @@ pub(crate) fn mk_desired() -> Desired {
 
 /// A proxy with a listener on UDP port 7, a cluster `meter` and a rule list `theirs` of its own configuration.
 pub(crate) fn mk_own() -> Actual {
+    let mut own = Actual::default();
     let seen = ListenerSeen { list: "theirs".into(), slot: Some(Slot::Udp(7)) };
-    Actual {
-        clusters: [("meter".to_owned(), Default::default())].into(),
-        listeners: [("their-listener".to_owned(), seen)].into(),
-        lists: [("theirs".to_owned(), vec!["their-rule".to_owned()])].into(),
-        rules: [("their-rule".to_owned(), Some("their-route".to_owned()))].into(),
-        routes: [("their-route".to_owned(), vec!["meter".to_owned()])].into(),
-    }
+    own.clusters.insert("meter".into(), Default::default());
+    own.listeners.insert("their-listener".into(), seen);
+    own.lists.insert("theirs".into(), vec!["their-rule".into()]);
+    own.rules.insert("their-rule".into(), Some("their-route".into()));
+    own.routes.insert("their-route".into(), vec!["meter".into()]);
+    own.reindex();
+    own
+}
+
+/// The objects of all desired resources.
+pub(crate) fn mk_wanted(desired: &Desired, actual: &Actual, refusals: &Refusals) -> Wanted {
+    let (mut wanted, mut dirty) = (Wanted::default(), desired.keys().collect());
+    let good = Good::new();
+    remake(&mut wanted, &mut dirty, Ground { desired, actual, refusals, good: &good });
+    wanted
+}
+
+/// The steps for all resources.
+pub(crate) fn mk_plan(desired: &Desired, wanted: &Wanted, actual: &Actual, sessions: &Sessions) -> Vec<Step> {
+    let keys = desired.keys().chain(actual.keys()).collect();
+    plan(&keys, Picture { desired, wanted, actual, sessions, apart: &BTreeSet::new() })
 }

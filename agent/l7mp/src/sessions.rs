@@ -124,12 +124,10 @@ mod tests {
     }
 
     fn mk_actual(listener: &str, cluster: &str) -> Actual {
-        let seen = ListenerSeen { list: "l".into(), slot: None };
-        Actual {
-            listeners: [(listener.to_owned(), seen)].into(),
-            clusters: [(cluster.to_owned(), Default::default())].into(),
-            ..Actual::default()
-        }
+        let mut actual = Actual::default();
+        actual.listeners.insert(listener.to_owned(), ListenerSeen { list: "l".into(), slot: None });
+        actual.clusters.insert(cluster.to_owned(), Default::default());
+        actual
     }
 
     #[test]

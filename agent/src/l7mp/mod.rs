@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 use portreeve_agent_core::translate::l7mp::L7mp;
 use portreeve_agent_core::world::World;
 use portreeve_api::refs::ProxyId;
-use portreeve_l7mp::{Desired, Target, Timing};
-use tokio::sync::watch;
+use portreeve_l7mp::{Changes, Sender, Target, Timing, channel};
+use portreeve_xds::Follower;
 use tokio::task::JoinSet;
 
 use crate::local::Local;
@@ -23,9 +23,9 @@ use answers::Answers;
 /// The driver of one proxy, which ends when this is dropped.
 struct Driver {
     address: SocketAddr,
-    /// The view's revision that `desired` was made from, and whether the view was complete.
-    made_of: Option<(u64, bool)>,
-    desired: watch::Sender<Arc<Desired>>,
+    /// The view that `desired` was told of, and whether it was complete.
+    followed: Option<(Follower<L7mp>, bool)>,
+    desired: Sender,
     _task: JoinSet<()>,
 }
 
@@ -59,9 +59,7 @@ fn follow(
     for (id, address) in wanted {
         let start = || Driver::start(address, Answers::new(local.clone(), id.clone(), streams.clone()));
         let driver = drivers.entry(id.clone()).or_insert_with(start);
-        if let Some(desired) = local.read(|world| driver.news(world, &id)) {
-            driver.desired.send_replace(Arc::new(desired));
-        }
+        local.read(|world| driver.follow(world, &id));
     }
 }
 
@@ -69,21 +67,29 @@ fn follow(
 
 impl Driver {
     fn start(address: SocketAddr, answers: Answers) -> Self {
-        let (desired, wanted) = watch::channel(Arc::new(Desired { keep_all: true, ..Desired::default() }));
+        let (desired, wanted) = channel();
         let target = Target { address, timing: Timing::default() };
         let mut task = JoinSet::new();
         task.spawn(portreeve_l7mp::run(target, wanted, move |answer| answers.take(answer)));
-        Self { address, made_of: None, desired, _task: task }
+        Self { address, followed: None, desired, _task: task }
     }
 
-    /// Returns what the proxy is to have now, if that has changed.
-    fn news(&mut self, world: &World, id: &ProxyId) -> Option<Desired> {
-        let proxy = world.fleet::<L7mp>()?.proxies().get(id)?;
-        let now = Some((proxy.view.revision(), proxy.sure));
-        if std::mem::replace(&mut self.made_of, now) == now {
-            return None;
+    /// Passes on what has changed in what the proxy is to have.
+    fn follow(&mut self, world: &World, id: &ProxyId) {
+        let Some(proxy) = world.fleet::<L7mp>().and_then(|fleet| fleet.proxies().get(id)) else { return };
+        match &mut self.followed {
+            Some((follower, sure)) if Arc::ptr_eq(follower.view(), &proxy.view) => {
+                let changed = follower.take();
+                let keep_all = (*sure != proxy.sure).then_some(!proxy.sure);
+                *sure = proxy.sure;
+                let changes = proxy.view.snapshot(|snapshot| wanted::changes(snapshot, changed));
+                self.desired.change(Changes { keep_all, ..changes });
+            }
+            _ => {
+                self.followed = Some((Follower::new(proxy.view.clone()), proxy.sure));
+                let whole = proxy.view.snapshot(|snapshot| wanted::whole(snapshot, proxy.sure));
+                self.desired.replace(whole);
+            }
         }
-        let before = self.desired.borrow().clone();
-        Some(proxy.view.snapshot(|snapshot| wanted::of(snapshot, &before, proxy.sure)))
     }
 }

@@ -1,54 +1,55 @@
-//! The desired state of a proxy, from its view: [`of`].
+//! The desired state of a proxy, from its view: [`whole`], [`changes`].
 
 use std::sync::Arc;
 
 use portreeve_agent_core::translate::l7mp::L7mp;
-use portreeve_l7mp::{ClusterEntry, Desired};
+use portreeve_l7mp::{Changes, ClusterEntry, Desired};
 use portreeve_xds::{Name, Resource, Snapshot, Version};
 use serde::de::DeserializeOwned;
 
-/// Returns what a proxy is to have. Resources that are unchanged since `before` are not read again. While the view is not
-/// `sure`, nothing that the proxy has is deleted.
-pub fn of(snapshot: &Snapshot<L7mp>, before: &Desired, sure: bool) -> Desired {
-    let clusters = snapshot.iter(L7mp::Cluster).filter_map(|(name, resource)| {
-        let endpoints = snapshot.get(L7mp::Endpoints, name)?;
-        let old = before.clusters.get(name);
-        let cluster = old.map(|old| (old.version, &old.cluster));
-        let old = old.map(|old| (old.endpoints_version, &old.endpoints));
-        let (version, cluster) = read(name, resource, cluster)?;
-        let (endpoints_version, endpoints) = read(name, endpoints, old)?;
-        Some((name.clone(), ClusterEntry { version, cluster, endpoints_version, endpoints }))
-    });
-    let listeners = snapshot.iter(L7mp::Listener).filter_map(|(name, resource)| {
-        let old = before.listeners.get(name).map(|(version, body)| (*version, body));
-        Some((name.clone(), read(name, resource, old)?))
-    });
-    let insertions = snapshot.iter(L7mp::Rule).filter_map(|(name, resource)| {
-        let old = before.insertions.get(name).map(|(version, body)| (*version, body));
-        Some((name.clone(), read(name, resource, old)?))
-    });
-    Desired {
-        clusters: clusters.collect(),
-        listeners: listeners.collect(),
-        insertions: insertions.collect(),
-        kept: Default::default(),
-        keep_all: !sure,
+/// Returns what a proxy is to have. While the view is not `sure`, nothing that the proxy has is deleted.
+pub fn whole(snapshot: &Snapshot<L7mp>, sure: bool) -> Desired {
+    let names = |ty: L7mp| snapshot.iter(ty).map(move |(name, _)| (ty, name.clone()));
+    let all = names(L7mp::Cluster).chain(names(L7mp::Rule)).chain(names(L7mp::Listener)).collect();
+    let mut desired = Desired { keep_all: !sure, ..Desired::default() };
+    desired.apply(changes(snapshot, all));
+    desired
+}
+
+/// Returns the changes of a proxy's desired state for resources that changed.
+pub fn changes(snapshot: &Snapshot<L7mp>, changed: Vec<(L7mp, Name)>) -> Changes {
+    let mut changes = Changes::default();
+    for (ty, name) in changed {
+        match ty {
+            L7mp::Cluster | L7mp::Endpoints => {
+                let entry = cluster(snapshot, &name);
+                changes.clusters.insert(name, entry);
+            }
+            L7mp::Rule => {
+                let body = read(snapshot.get(L7mp::Rule, &name));
+                changes.insertions.insert(name, body);
+            }
+            L7mp::Listener => {
+                let body = read(snapshot.get(L7mp::Listener, &name));
+                changes.listeners.insert(name, body);
+            }
+        }
     }
+    changes
+}
+
+fn cluster(snapshot: &Snapshot<L7mp>, name: &Name) -> Option<ClusterEntry> {
+    let (version, cluster) = read(snapshot.get(L7mp::Cluster, name))?;
+    let (endpoints_version, endpoints) = read(snapshot.get(L7mp::Endpoints, name))?;
+    Some(ClusterEntry { version, cluster, endpoints_version, endpoints })
 }
 
 /// Reads a resource. One that can't be read is left out, which would be a bug of its translation.
-fn read<B: DeserializeOwned>(
-    name: &Name,
-    resource: &Resource,
-    old: Option<(Version, &Arc<B>)>,
-) -> Option<(Version, Arc<B>)> {
-    let version = resource.version();
-    if let Some((_, body)) = old.filter(|(old, _)| *old == version) {
-        return Some((version, body.clone()));
-    }
+fn read<B: DeserializeOwned>(resource: Option<&Arc<Resource>>) -> Option<(Version, Arc<B>)> {
+    let resource = resource?;
     let body = serde_json::from_slice(resource.body());
     let body = body.inspect_err(
-        |error| tracing::error!(resource = &**name, %error, "unreadable resource of an l7mp proxy"),
+        |error| tracing::error!(resource = &**resource.name(), %error, "unreadable resource of an l7mp proxy"),
     );
-    Some((version, Arc::new(body.ok()?)))
+    Some((resource.version(), Arc::new(body.ok()?)))
 }

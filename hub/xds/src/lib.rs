@@ -6,6 +6,7 @@
 
 pub mod encode;
 pub mod envoy;
+mod follow;
 mod load;
 pub mod message;
 mod place;
@@ -49,6 +50,7 @@ pub mod unix;
 pub mod wire;
 
 pub use envoy::EnvoyType;
+pub use follow::Follower;
 pub use load::Load;
 pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};

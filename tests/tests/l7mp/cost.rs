@@ -10,8 +10,8 @@ use crate::rig::Rig;
 
 /// Number of listeners.
 const LISTENERS: u16 = 200;
-/// Requests of a change beside those that add objects: for a look at sessions, and for the names of rule lists.
-const AROUND: usize = 2;
+/// Requests of a change beside those that change objects: for a look at sessions, and for the rule lists of two listeners.
+const AROUND: usize = 3;
 
 fn mk_desired() -> Desired {
     let mut desired = Desired::default();

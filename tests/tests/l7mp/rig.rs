@@ -1,15 +1,16 @@
 //! One real proxy with its driver ([`Rig`]). Tests run inside the proxy's network namespace.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use portreeve_l7mp::{Answer, Desired, Target, Timing};
+use portreeve_l7mp::{Answer, Changes, Desired, Sender, Target, Timing, channel};
 use portreeve_tests::l7mp::{Proxy, Settings};
 use portreeve_tests::netns::Netns;
 use portreeve_tests::wait;
-use tokio::sync::watch;
+use portreeve_xds::Name;
 use tokio::task::JoinSet;
 
 /// Long, because the machine may be busy.
@@ -23,10 +24,22 @@ const NO_DRIFT: Duration = Duration::from_secs(600);
 pub struct Rig {
     pub proxy: Proxy,
     pub namespace: Netns,
-    desired: watch::Sender<Arc<Desired>>,
+    sender: Sender,
+    /// What was sent so far.
+    desired: Mutex<Desired>,
     answers: Arc<Mutex<Vec<Answer>>>,
     /// The driver ends with it.
     _driver: JoinSet<()>,
+}
+
+/// Returns the changes from one state to another.
+fn changes<T: Clone + PartialEq>(
+    before: &BTreeMap<Name, T>,
+    after: &BTreeMap<Name, T>,
+) -> BTreeMap<Name, Option<T>> {
+    let new = after.iter().filter(|(name, one)| before.get(*name) != Some(*one));
+    let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), None));
+    new.map(|(name, one)| (name.clone(), Some(one.clone()))).chain(gone).collect()
 }
 
 // === impl Rig ===
@@ -59,7 +72,8 @@ impl Rig {
     }
 
     fn drive(proxy: Proxy, namespace: Netns, drift: Duration) -> Self {
-        let (desired, receiver) = watch::channel(Arc::default());
+        let (sender, receiver) = channel();
+        sender.replace(Desired::default());
         let target = Target { address: proxy.address(), timing: Timing { drift, ..Timing::default() } };
         let answers: Arc<Mutex<Vec<Answer>>> = Arc::default();
         let told = answers.clone();
@@ -67,13 +81,20 @@ impl Rig {
         driver.spawn(portreeve_l7mp::run(target, receiver, move |answer| {
             told.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
         }));
-        Self { proxy, namespace, desired, answers, _driver: driver }
+        Self { proxy, namespace, sender, desired: Mutex::default(), answers, _driver: driver }
     }
 
-    /// Sets the desired state, and forgets the answers so far.
+    /// Sets the desired state by sending its changes, and forgets the answers so far.
     pub fn want(&self, desired: &Desired) {
         self.forget();
-        self.desired.send_replace(Arc::new(desired.clone()));
+        let mut sent = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sender.change(Changes {
+            clusters: changes(&sent.clusters, &desired.clusters),
+            listeners: changes(&sent.listeners, &desired.listeners),
+            insertions: changes(&sent.insertions, &desired.insertions),
+            keep_all: (sent.keep_all != desired.keep_all).then_some(desired.keep_all),
+        });
+        sent.clone_from(desired);
     }
 
     /// Forgets the answers so far.

@@ -4,7 +4,7 @@ use super::{Actual, ListenerSeen, unread};
 use crate::action::{Action, ListenerRules, RuleRef};
 
 impl Actual {
-    /// Applies a change that the proxy confirmed. [`Action::ReadLists`] is applied by [`Actual::read_listeners`].
+    /// Applies a change that the proxy confirmed. [`Action::ReadList`] is applied by [`Actual::read_list`].
     pub(crate) fn apply(&mut self, action: &Action) {
         match action {
             Action::AddCluster { name, .. } => {
@@ -21,42 +21,35 @@ impl Actual {
             Action::DeleteCluster { name, .. } => drop(self.clusters.remove(name)),
             Action::AddListener { name, slot, rules, .. } => {
                 let list = self.add_rules(name, rules);
-                self.listeners.insert(name.clone(), ListenerSeen { list, slot: slot.clone() });
+                self.put_listener(name.clone(), ListenerSeen { list, slot: slot.clone() });
             }
-            Action::DeleteListener { name, .. } => drop(self.listeners.remove(name)),
-            Action::DeleteList { name } => drop(self.lists.remove(name)),
-            Action::Insert { list, position, rule } => {
+            Action::DeleteListener { name, .. } => drop(self.remove_listener(name)),
+            Action::DeleteList { name } => drop(self.remove_list(name)),
+            Action::Insert { list, place, rule } => {
                 self.add_rule(rule);
-                let rules = self.lists.entry(list.clone()).or_default();
-                rules.insert((*position).min(rules.len()), rule.rule.name.clone());
+                let position = place.within(self.lists.get(list));
+                self.link(list, position, &rule.rule.name);
             }
-            Action::Unlink { list, rule } => {
-                let rules = self.lists.entry(list.clone()).or_default();
-                if let Some(at) = rules.iter().position(|one| one == rule) {
-                    rules.remove(at);
-                }
-            }
+            Action::Unlink { list, rule } => self.unlink(list, rule),
             Action::AddRule { rule } => self.add_rule(rule),
             Action::AddRoute { rule } => {
-                self.routes.insert(rule.rule.name.clone(), rule.rule.clusters.clone());
+                self.add_clusters(rule);
+                self.put_route(rule.rule.name.clone(), rule.rule.clusters.clone());
             }
-            Action::DeleteRule { name } => drop(self.rules.remove(name)),
-            Action::DeleteRoute { name } => drop(self.routes.remove(name)),
-            Action::ReadLists => {}
+            Action::DeleteRule { name } => self.remove_rule(name),
+            Action::DeleteRoute { name } => self.remove_route(name),
+            Action::ReadList { .. } => {}
         }
     }
 
     /// Whether a change would leave nothing dangling: what it names exists, and nothing names what it deletes. A change
     /// may have become unsafe because an earlier one failed.
     pub(crate) fn is_safe(&self, action: &Action) -> bool {
-        let named = |name: &str| self.lists.values().flatten().any(|rule| rule == name);
         let gone = match action {
-            Action::DeleteList { name } => self.listeners.values().all(|seen| seen.list != *name),
-            Action::DeleteRule { name } => !named(name),
-            Action::DeleteRoute { name } => self.rules.values().all(|route| route.as_ref() != Some(name)),
-            Action::DeleteCluster { name, .. } => {
-                !self.routes.values().flatten().any(|cluster| cluster == name)
-            }
+            Action::DeleteList { name } => self.listeners_of(name).next().is_none(),
+            Action::DeleteRule { name } => self.lists_of(name).next().is_none(),
+            Action::DeleteRoute { name } => self.rules_of(name).next().is_none(),
+            Action::DeleteCluster { name, .. } => self.routes_of(name).next().is_none(),
             _ => true,
         };
         gone && action.clusters().into_iter().all(|name| self.clusters.contains_key(name))
@@ -70,15 +63,24 @@ impl Actual {
         };
         rules.iter().for_each(|rule| self.add_rule(rule));
         let names = rules.iter().map(|one| one.rule.name.clone()).collect();
-        self.lists.insert(unread(listener), names);
+        self.put_list(unread(listener), names);
         unread(listener)
     }
 
-    fn add_rule(&mut self, RuleRef { rule, .. }: &RuleRef) {
+    fn add_rule(&mut self, reference: &RuleRef) {
+        self.add_clusters(reference);
+        let RuleRef { rule, .. } = reference;
         let route = (!rule.clusters.is_empty()).then(|| rule.name.clone());
         if route.is_some() {
-            self.routes.insert(rule.name.clone(), rule.clusters.clone());
+            self.put_route(rule.name.clone(), rule.clusters.clone());
         }
-        self.rules.insert(rule.name.clone(), route);
+        self.put_rule(rule.name.clone(), route);
+    }
+
+    /// Adds the clusters that were inside of a rule's route.
+    fn add_clusters(&mut self, RuleRef { inside, .. }: &RuleRef) {
+        for one in inside {
+            self.clusters.insert(one.name.clone(), one.endpoints.clone());
+        }
     }
 }

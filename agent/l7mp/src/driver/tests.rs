@@ -1,7 +1,7 @@
 //! The driver on a proxy that plays a few requests of the API.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::inbox::{Sender, channel};
 use crate::samples::*;
 
 /// Long, because the machine may be busy.
@@ -101,7 +102,7 @@ impl Played {
 struct Rig {
     played: Shared,
     answers: Arc<Mutex<Vec<Answer>>>,
-    desired: watch::Sender<Arc<Desired>>,
+    desired: Sender,
     tasks: JoinSet<()>,
 }
 
@@ -112,7 +113,8 @@ async fn mk_rig(closes: &[usize], forgets: bool) -> Rig {
     with(&played, |played| (played.closes, played.forgets) = (closes.to_vec(), forgets));
     let mut wanted = Desired::default();
     put_cluster(&mut wanted, "c", 9, &[]);
-    let (desired, receiver) = watch::channel(Arc::new(wanted));
+    let (desired, receiver) = channel();
+    desired.replace(wanted);
     let answers: Arc<Mutex<Vec<Answer>>> = Arc::default();
     let told = answers.clone();
     let mut tasks = JoinSet::new();
@@ -184,7 +186,7 @@ async fn proxy_that_lost_its_objects_between_two_connections_gets_them_again() {
 
 #[tokio::test]
 async fn request_that_meets_a_closed_connection_is_no_loss() {
-    let rig = mk_rig(&[READ_BACK + 1], false).await;
+    let rig = mk_rig(&[READ_BACK], false).await;
     rig.until(|rig| rig.counts().2 == 2).await;
     assert_eq!((rig.counts(), rig.asked("POST clusters"), rig.asked("GET listeners")), ((1, 0, 2), 1, 2));
 }

@@ -17,7 +17,7 @@ fn text<T: std::fmt::Debug>(made: &Result<T, Hold>) -> &str {
 }
 
 fn of(desired: &Desired) -> Wanted {
-    make(desired, &mk_own(), &Refusals::new())
+    mk_wanted(desired, &mk_own(), &Refusals::new())
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn missing_and_refused_clusters_are_waited_for() {
     put_listener(&mut desired, "m", mk_listener(2, vec![mk_rule("c")]));
     let version = desired.clusters["c"].version;
     let refusals = Refusals::from([(Key::new(Kind::Cluster, "c"), (version, "no".to_owned()))]);
-    let wanted = make(&desired, &mk_own(), &refusals);
+    let wanted = mk_wanted(&desired, &mk_own(), &refusals);
     assert_eq!(hold(&wanted.listeners["l"]), &Hold::Waiting("missing".into()));
     assert_eq!(hold(&wanted.listeners["m"]), &Hold::Waiting("c".into()));
     assert_eq!(text(&wanted.clusters["c"]), "no");
@@ -58,7 +58,7 @@ fn missing_and_refused_clusters_are_waited_for() {
 #[test]
 fn refusal_of_another_version_does_not_count() {
     let refusals = Refusals::from([(Key::new(Kind::Cluster, "c"), (Version(1), "no".to_owned()))]);
-    assert!(make(&mk_desired(), &mk_own(), &refusals).clusters["c"].is_ok());
+    assert!(mk_wanted(&mk_desired(), &mk_own(), &refusals).clusters["c"].is_ok());
 }
 
 #[test]

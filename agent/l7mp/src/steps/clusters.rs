@@ -1,28 +1,48 @@
 //! Steps for clusters and their endpoints, and for rules in the proxy's own lists.
 
+use portreeve_xds::Name;
+
 use super::Planner;
-use crate::action::Action;
+use crate::action::{Action, Place};
 use crate::names::{self, Key, Kind};
 use crate::wanted::{Insertion, WantedCluster};
 
 impl Planner<'_> {
-    /// Adds missing clusters, then brings the endpoints of all up to date.
+    /// Brings the endpoints of present clusters up to date.
+    pub(super) fn update_endpoints(&mut self) {
+        self.clusters(true);
+    }
+
+    /// Adds missing clusters that no rule brought along.
     pub(super) fn add_clusters(&mut self) {
+        self.clusters(false);
+    }
+
+    fn clusters(&mut self, present: bool) {
         let wanted = self.wanted;
-        let ready = || wanted.clusters.iter().filter_map(|(name, made)| Some((name, made.as_ref().ok()?)));
-        for (resource, made) in ready() {
-            if !self.after.clusters.contains_key(&made.name) {
-                let action = Action::AddCluster { name: made.name.clone(), body: made.body.clone() };
-                self.push(Key::new(Kind::Cluster, resource.clone()), action);
+        for resource in self.of(Kind::Cluster) {
+            let Some(Ok(made)) = wanted.clusters.get(resource) else { continue };
+            match (self.after.clusters.contains_key(&made.name), present) {
+                (true, true) => self.endpoints(resource, made),
+                (false, false) => self.add_cluster(resource, made),
+                _ => {}
             }
-        }
-        for (resource, made) in ready().filter(|(_, made)| made.endpoints_refused.is_none()) {
-            self.endpoints(&Key::new(Kind::Endpoints, resource.clone()), made);
         }
     }
 
+    /// Adds a cluster, then its endpoints one by one.
+    pub(super) fn add_cluster(&mut self, resource: &Name, made: &WantedCluster) {
+        let action = Action::AddCluster { name: made.name.clone(), body: made.body.clone() };
+        self.push(Key::new(Kind::Cluster, resource.clone()), action);
+        self.endpoints(resource, made);
+    }
+
     /// Adds new endpoints before others leave, so that sessions have somewhere to move.
-    fn endpoints(&mut self, owner: &Key, made: &WantedCluster) {
+    fn endpoints(&mut self, resource: &Name, made: &WantedCluster) {
+        if made.endpoints_refused.is_some() {
+            return;
+        }
+        let owner = Key::new(Kind::Endpoints, resource.clone());
         let seen = self.after.clusters.get(&made.name).cloned().unwrap_or_default();
         for (name, endpoint) in &made.endpoints {
             let weight = endpoint.weight.unwrap_or(1);
@@ -48,18 +68,21 @@ impl Planner<'_> {
     /// Inserts missing rules into the proxy's own lists. Former versions leave with the removals.
     pub(super) fn insert_rules(&mut self) {
         let wanted = self.wanted;
-        for (resource, made) in &wanted.insertions {
-            let Ok(Insertion { list, position, rule }) = made else { continue };
+        for resource in self.of(Kind::Rule) {
+            let Some(Ok(Insertion { list, position, rule })) = wanted.insertions.get(resource) else {
+                continue;
+            };
             let owner = Key::new(Kind::Rule, resource.clone());
             let rules = self.after.lists.get(list).map(Vec::as_slice).unwrap_or_default();
             if rules.contains(&rule.name) {
                 self.mend(&owner, rule);
                 continue;
             }
-            let former = |name: &String| names::rule_resource(name) == Some((resource.as_ref(), *position));
-            let position = rules.iter().position(former).unwrap_or(*position).min(rules.len());
-            let rule = self.reference(rule);
-            self.push(owner, Action::Insert { list: list.clone(), position, rule });
+            let former = |name: &&String| names::rule_resource(name) == Some((resource.as_ref(), *position));
+            let former = rules.iter().find(former).cloned();
+            let place = former.map_or(Place::At(*position), Place::Before);
+            let rule = self.reference(&owner, rule);
+            self.push(owner, Action::Insert { list: list.clone(), place, rule });
         }
     }
 }

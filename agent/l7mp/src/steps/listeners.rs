@@ -1,7 +1,7 @@
 //! Steps for listeners and their rules.
 
 use super::Planner;
-use crate::action::{Action, ListenerRules};
+use crate::action::{Action, ListenerRules, Place};
 use crate::actual::Actual;
 use crate::names::{self, Key, Kind};
 use crate::slot::Slot;
@@ -11,8 +11,8 @@ impl Planner<'_> {
     /// Brings the rules of present listeners up to date, and adds missing listeners.
     pub(super) fn listeners(&mut self) {
         let wanted = self.wanted;
-        for (resource, made) in &wanted.listeners {
-            let Ok(made) = made else { continue };
+        for resource in self.of(Kind::Listener) {
+            let Some(Ok(made)) = wanted.listeners.get(resource) else { continue };
             let owner = Key::new(Kind::Listener, resource.clone());
             match self.after.listeners.get(&made.name).map(|seen| seen.list.clone()) {
                 Some(list) if self.works(made, &list) => self.rules(&owner, made, &list),
@@ -33,7 +33,7 @@ impl Planner<'_> {
         let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
         if self.after.lists.get(list).is_some_and(|present| *present != names) {
             if Actual::is_unread(list) {
-                self.unread = true;
+                self.unread.insert(made.name.clone());
                 return;
             }
             self.order(owner, rules, list);
@@ -49,8 +49,9 @@ impl Planner<'_> {
             }
             let present = self.after.lists.get(list).and_then(|present| present.get(at));
             if present.is_none_or(|present| *present != rule.name) {
-                let rule = self.reference(rule);
-                self.push(owner.clone(), Action::Insert { list: list.to_owned(), position: at, rule });
+                let rule = self.reference(owner, rule);
+                let place = Place::At(at);
+                self.push(owner.clone(), Action::Insert { list: list.to_owned(), place, rule });
             }
         }
         while let Some(last) = self.after.lists.get(list).and_then(|present| present.get(rules.len())) {
@@ -74,13 +75,13 @@ impl Planner<'_> {
     /// Deletes a listener and adds it with the rules that it had.
     fn make_again(&mut self, owner: &Key, made: &WantedListener, list: String) {
         if Actual::is_unread(&list) {
-            self.unread = true;
+            self.unread.insert(made.name.clone());
             return;
         }
         self.push(owner.clone(), Action::DeleteListener { name: made.name.clone(), recursive: false });
         let rules = match self.after.lists.contains_key(&list) {
             true => ListenerRules::List(list),
-            false => self.listener_rules(made),
+            false => self.listener_rules(owner, made),
         };
         self.push_listener(owner, made, rules);
     }
@@ -88,15 +89,17 @@ impl Planner<'_> {
     /// Adds a listener, after the driver's former listeners left its slot.
     fn add(&mut self, owner: &Key, made: &WantedListener) {
         let former = self.at(made.slot.as_ref());
-        if former.iter().any(|(_, list)| Actual::is_unread(list)) {
-            self.unread = true;
+        let unread = former.iter().filter(|(_, list)| Actual::is_unread(list)).map(|(name, _)| name.clone());
+        let unread: Vec<String> = unread.collect();
+        if !unread.is_empty() {
+            self.unread.extend(unread);
             return;
         }
         for (name, _) in former {
             let resource = names::resource(&name).unwrap_or_default().to_owned();
             self.delete_listener(Key::new(Kind::Listener, resource), name);
         }
-        let rules = self.listener_rules(made);
+        let rules = self.listener_rules(owner, made);
         self.push_listener(owner, made, rules);
     }
 
@@ -112,21 +115,19 @@ impl Planner<'_> {
     }
 
     /// Returns a listener's rules for a request.
-    fn listener_rules(&self, made: &WantedListener) -> ListenerRules {
+    fn listener_rules(&mut self, owner: &Key, made: &WantedListener) -> ListenerRules {
         match &made.rules {
             WantedRules::List(list) => ListenerRules::List(list.clone()),
             WantedRules::These(rules) => {
-                ListenerRules::These(rules.iter().map(|rule| self.reference(rule)).collect())
+                ListenerRules::These(rules.iter().map(|rule| self.reference(owner, rule)).collect())
             }
         }
     }
 
     /// Returns the driver's listeners with this slot, and their lists.
     fn at(&self, slot: Option<&Slot>) -> Vec<(String, String)> {
-        let same = |(name, seen): &(&String, &crate::actual::ListenerSeen)| {
-            slot.is_some() && seen.slot.as_ref() == slot && names::is_own(name)
-        };
-        let found = self.after.listeners.iter().filter(same);
-        found.map(|(name, seen)| (name.clone(), seen.list.clone())).collect()
+        let Some(slot) = slot else { return Vec::new() };
+        let own = self.after.at(slot).filter(|name| names::is_own(name));
+        own.filter_map(|name| Some((name.to_owned(), self.after.listeners.get(name)?.list.clone()))).collect()
     }
 }

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::action::ListenerRules;
-use crate::making::make;
 use crate::names;
 use crate::samples::*;
 use crate::wanted::Refusals;
+use serde_json::json;
 
 /// Executes plans until nothing is left, and returns all steps. Each step must be safe when it is executed.
 fn settle(desired: &Desired, actual: &mut Actual) -> Vec<Action> {
@@ -16,16 +16,17 @@ fn settle_with(desired: &Desired, actual: &mut Actual, sessions: &Sessions) -> V
     let mut done = Vec::new();
     let mut known = sessions.clone();
     for _ in 0..5 {
-        let wanted = make(desired, actual, &Refusals::new());
-        let steps = plan(desired, &wanted, actual, &known);
+        actual.reindex();
+        let wanted = mk_wanted(desired, actual, &Refusals::new());
+        let steps = mk_plan(desired, &wanted, actual, &known);
         known.deaf.clear();
         if steps.is_empty() {
             return done;
         }
         for Step { action, .. } in steps {
             assert!(actual.is_safe(&action), "{action:?} after {done:?}");
-            match action {
-                Action::ReadLists => name_lists(actual),
+            match &action {
+                Action::ReadList { listener } => name_list(listener, actual),
                 _ => actual.apply(&action),
             }
             complete(actual, &action);
@@ -35,14 +36,15 @@ fn settle_with(desired: &Desired, actual: &mut Actual, sessions: &Sessions) -> V
     panic!("never settles: {done:?}");
 }
 
-/// Gives lists the names that the proxy would have given.
+/// Gives a list the name that the proxy would have given.
+fn name_list(listener: &str, actual: &mut Actual) {
+    let answer = json!({"name": listener, "spec": {"protocol": "UDP", "port": 1}, "rules": format!("{listener}-RuleList-4")});
+    actual.read_list(answer).unwrap();
+}
+
 fn name_lists(actual: &mut Actual) {
-    for (name, seen) in &mut actual.listeners {
-        if Actual::is_unread(&seen.list) {
-            let rules = actual.lists.remove(&seen.list).unwrap();
-            seen.list = format!("{name}-RuleList-4");
-            actual.lists.insert(seen.list.clone(), rules);
-        }
+    for listener in actual.listeners.keys().filter(|name| names::is_own(name)).cloned().collect::<Vec<_>>() {
+        name_list(&listener, actual);
     }
 }
 
@@ -82,7 +84,7 @@ fn verb(action: &Action) -> &'static str {
         Action::DeleteRule { .. } => "-rule",
         Action::AddRoute { .. } => "+route",
         Action::DeleteRoute { .. } => "-route",
-        Action::ReadLists => "read",
+        Action::ReadList { .. } => "read",
     }
 }
 
@@ -90,7 +92,7 @@ fn verb(action: &Action) -> &'static str {
 fn listener_comes_last_and_with_its_rules_in_one_request() {
     let mut actual = mk_own();
     let steps = settle(&mk_desired(), &mut actual);
-    assert_eq!(verbs(&steps), ["+cluster", "+endpoint", "+listener"]);
+    assert_eq!(verbs(&steps), ["+listener"]);
     assert!(settle(&mk_desired(), &mut actual).is_empty());
 }
 
@@ -150,7 +152,7 @@ fn rules_are_brought_into_order_by_position() {
         settle(&desired, &mut actual);
         put_listener(&mut desired, "l", mk_listener(1, mk_rules(after)));
         let steps = settle(&desired, &mut actual);
-        let wanted = make(&desired, &actual, &Refusals::new());
+        let wanted = mk_wanted(&desired, &actual, &Refusals::new());
         let crate::wanted::WantedRules::These(rules) = &wanted.listeners["l"].as_ref().unwrap().rules else {
             panic!("these")
         };
@@ -254,8 +256,6 @@ fn listener_that_waits_keeps_its_former_version() {
 fn absent_resources_that_are_kept_stay() {
     let mut actual = mk_own();
     settle(&mk_desired(), &mut actual);
-    let kept = Desired { kept: ["l".to_owned()].into(), ..Desired::default() };
-    assert!(settle(&kept, &mut actual).is_empty());
     let all = Desired { keep_all: true, ..Desired::default() };
     assert!(settle(&all, &mut actual).is_empty());
 }
@@ -286,8 +286,9 @@ fn lost_parts_are_made_again() {
         settle(&mk_desired(), &mut actual);
         name_lists(&mut actual);
         lose(&mut actual);
-        let wanted = make(&mk_desired(), &actual, &Refusals::new());
-        let steps = plan(&mk_desired(), &wanted, &actual, &Sessions::default());
+        actual.reindex();
+        let wanted = mk_wanted(&mk_desired(), &actual, &Refusals::new());
+        let steps = mk_plan(&mk_desired(), &wanted, &actual, &Sessions::default());
         let steps: Vec<Action> = steps.into_iter().map(|step| step.action).collect();
         assert_eq!(verbs(&steps), expected);
     }
