@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::field::{Field, path};
+use super::field::Field;
 use super::form::{BalancerForm, ClusterForm, EndpointForm, Policy, Protocol, Socket, Source};
 use super::{pods, socket};
+use crate::identifiers::is_dns_subdomain;
 use crate::violation::Checks;
 
 /// Reads a cluster: in the deployed spelling its protocol is in `spec`, in the document's it is a block beside the other
@@ -40,7 +41,7 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> ClusterForm {
     let fits = endpoints.is_empty() || carrier.is_none_or(has_endpoints);
     checks.must(fits, format!("{}.endpoints", field.path), message);
     let unix = carrier == Some(Protocol::UnixDomainSocket);
-    form.endpoints.extend(endpoints.iter().filter_map(|one| endpoint(one, unix, checks)));
+    form.endpoints.extend(endpoints.iter().filter_map(|one| endpoint(one, carrier, checks)));
     // l7mp looks for the path among the endpoints.
     if let Some(path) = form.socket.as_mut().filter(|_| unix).and_then(take_filename) {
         let same = |one: &EndpointForm| matches!(one, EndpointForm::Static { source, .. } if *source == Source::File(path.clone()));
@@ -69,13 +70,17 @@ fn take_filename(socket: &mut Socket) -> Option<String> {
     socket.filename.take().or_else(|| socket.transport.as_mut().and_then(|under| under.filename.take()))
 }
 
-fn endpoint(field: &Field<'_>, unix: bool, checks: &mut Checks) -> Option<EndpointForm> {
+/// Reads an endpoint. `carrier` is the protocol that reaches it; `None`: that of the cluster's Service.
+fn endpoint(field: &Field<'_>, carrier: Option<Protocol>, checks: &mut Checks) -> Option<EndpointForm> {
     field.object(checks)?;
     let name = field.get("name").and_then(|name| name.name(checks)).map(str::to_owned);
     let (spec, selector) = (field.get("spec"), field.get("selector"));
     let one = spec.is_some() != selector.is_some();
     checks.must(one, &field.path, "must have exactly one of spec and selector");
+    let unix = carrier == Some(Protocol::UnixDomainSocket);
     if let Some(selector) = selector.filter(|_| one) {
+        let message = "no pod has a Unix domain socket: give spec: {filename: /run/app.sock}";
+        checks.must(!unix, &selector.path, message);
         return Some(EndpointForm::Selected(pods::read(&selector, checks)));
     }
     let spec = spec.filter(|_| one)?;
@@ -90,7 +95,30 @@ fn endpoint(field: &Field<'_>, unix: bool, checks: &mut Checks) -> Option<Endpoi
         Err(_) if unix || text.starts_with('/') => Source::File(text.to_owned()),
         Err(_) => Source::Host(text.to_owned()),
     };
+    check(&source, carrier, &address.path, checks);
     Some(EndpointForm::Static { name, source, weight })
+}
+
+/// Checks an address that l7mp would accept and never reach.
+fn check(source: &Source, carrier: Option<Protocol>, path: &str, checks: &mut Checks) {
+    match source {
+        Source::Ip(ip) => {
+            let speaks = ip.is_ipv4() || carrier != Some(Protocol::Udp);
+            checks.must(speaks, path, format!("must be IPv4: l7mp has no UDP over IPv6, is {ip}"));
+        }
+        Source::Host(name) => {
+            // Names outside of the API server may have underscores and upper case, and end with a dot.
+            let plain = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().replace('_', "0");
+            let message = format!(
+                "{name:?} is neither an IP address nor a DNS name; the port belongs into the protocol"
+            );
+            checks.must(is_dns_subdomain(&plain), path, message);
+        }
+        Source::File(name) => {
+            let unix = carrier.is_none_or(|protocol| protocol == Protocol::UnixDomainSocket);
+            checks.must(unix, path, format!("{name:?} is a file, which only UnixDomainSocket reaches"));
+        }
+    }
 }
 
 fn balancer(field: &Field<'_>, checks: &mut Checks) -> Option<BalancerForm> {
@@ -106,6 +134,6 @@ fn balancer(field: &Field<'_>, checks: &mut Checks) -> Option<BalancerForm> {
             return None;
         }
     };
-    let key = field.get("key").and_then(|key| key.text(checks)).map(path);
+    let key = field.get("key").and_then(|key| key.part(checks));
     Some(BalancerForm { policy, key })
 }

@@ -72,6 +72,14 @@ impl<'a> Field<'a> {
         Some(name).filter(|_| plain)
     }
 
+    /// Returns the canonical form of a path to a part of a session's metadata.
+    pub(super) fn part(&self, checks: &mut Checks) -> Option<String> {
+        let part = path(self.text(checks)?);
+        let names = part != "/";
+        checks.must(names, &self.path, "must name a part of the metadata, for example /labels/session_id");
+        Some(part).filter(|_| names)
+    }
+
     /// Returns the items of a list, each with its path. Any other value is a violation.
     pub(super) fn items(&self, checks: &mut Checks) -> Vec<Field<'a>> {
         checks.must(self.value.is_array(), &self.path, "must be a list");

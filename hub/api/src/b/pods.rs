@@ -4,14 +4,18 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::field::Field;
+use super::field::{Field, MAX_TEXT};
 use super::form::PodFilter;
+use crate::identifiers::{is_label_key, is_label_value};
 use crate::pod;
 use crate::selector::{Requirement, Test};
 use crate::violation::Checks;
 
 const KEYS: [&str; 6] =
     ["matchLabels", "matchExpressions", "matchFields", "matchNamespace", "matchService", "serviceName"];
+
+/// The largest number of labels in `matchLabels`.
+const MAX_LABELS: usize = 64;
 
 /// Reads a selector. One that selects nothing in particular is a violation: it would select every pod.
 pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> PodFilter {
@@ -26,10 +30,15 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> PodFilter {
     let message = format!("would select every pod: must have at least one of {}", KEYS.join(", "));
     checks.must(selects || !field.value.is_object(), &field.path, message);
     if let Some(labels) = field.get("matchLabels") {
-        for (key, value) in labels.object(checks).into_iter().flatten() {
+        let entries = labels.object(checks);
+        checks.count(entries.map_or(0, Map::len), (0, MAX_LABELS), &labels.path);
+        for (key, value) in entries.into_iter().flatten() {
             let value = Field::new(value, format!("{}[{key}]", labels.path));
             let text = value.value.as_str();
             checks.must(text.is_some(), &value.path, "must be a text");
+            checks.must(is_label_key(key), &value.path, format!("{key:?} is no key of a label"));
+            let message = format!("{} is no value of a label, so no pod has it", value.value);
+            checks.must(text.is_none_or(is_label_value), &value.path, message);
             filter.selector.labels.extend(text.map(|text| Requirement::is_in(key.clone(), [text])));
         }
     }
@@ -57,8 +66,7 @@ fn requirement(field: &Field<'_>, checks: &mut Checks) -> Option<Requirement> {
     checks.must(field.get("key").is_some(), &field.path, "needs a key");
     let operator = field.get("operator").and_then(|operator| operator.text(checks));
     let values = field.get("values").map(|values| values.items(checks)).unwrap_or_default();
-    let values: BTreeSet<String> =
-        values.iter().filter_map(|value| value.text(checks)).map(str::to_owned).collect();
+    let values: BTreeSet<String> = values.iter().filter_map(|one| value(one, checks)).collect();
     let given =
         field.get("values").is_some_and(|values| values.value.as_array().is_none_or(|all| !all.is_empty()));
     let lacks = matches!(operator, Some("In" | "NotIn")) && !given;
@@ -79,4 +87,12 @@ fn requirement(field: &Field<'_>, checks: &mut Checks) -> Option<Requirement> {
         }
     };
     (!lacks).then_some(Requirement { key: key?.to_owned(), test })
+}
+
+/// Reads a value, which may be the empty text: labels may have it.
+fn value(field: &Field<'_>, checks: &mut Checks) -> Option<String> {
+    let text = field.value.as_str();
+    checks.must(text.is_some(), &field.path, "must be a text");
+    checks.length(text?, (0, MAX_TEXT), &field.path);
+    text.map(str::to_owned)
 }

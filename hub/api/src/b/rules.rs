@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cluster;
-use super::field::{Field, path};
+use super::field::Field;
 use super::form::{ActionForm, ClusterForm, Reference, Retry, Rewrite, RouteForm, RuleForm, RulesForm};
 use super::predicate;
 use crate::violation::Checks;
@@ -61,9 +61,12 @@ pub(super) fn rule(field: &Field<'_>, checks: &mut Checks) -> RuleForm {
 
 fn rewrite(field: &Field<'_>, checks: &mut Checks) -> Option<Rewrite> {
     field.object(checks)?;
-    let at = field.get("path").and_then(|one| one.text(checks)).map(path);
+    let at = field.get("path").and_then(|one| one.part(checks));
     checks.must(field.get("path").is_some(), &field.path, "needs a path");
     let value = field.either("value", "valueStr", checks);
+    if let Some(text) = field.get("valueStr") {
+        checks.must(text.value.is_string(), &text.path, "must be a text: give other values as value");
+    }
     checks.must(value.is_some(), &field.path, "needs a value or a valueStr");
     Some(Rewrite { path: at?, value_json: value?.value.to_string() })
 }

@@ -1,6 +1,7 @@
 //! Protocols of listeners and clusters: [`listener`], [`cluster`].
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::field::{Field, path};
 use super::form::{Address, HeaderField, Protocol, Socket};
@@ -165,18 +166,21 @@ fn socket(protocol: Protocol, field: &Field<'_>, end: End, checks: &mut Checks) 
     let bare =
         end == End::Listener && protocol == Protocol::UnixDomainSocket && field.get("filename").is_none();
     checks.must(!bare, format!("{}.filename", field.path), "is required");
-    socket.connect = field.get("connect").map(|one| address(&one, checks));
-    socket.bind = field.get("bind").map(|one| address(&one, checks));
+    let udp = protocol == Protocol::Udp;
+    let binds = udp || matches!(protocol, Protocol::Tcp | Protocol::WebSocket);
+    socket.connect = address(field, "connect", (udp, udp), checks);
+    socket.bind = address(field, "bind", (binds, udp), checks);
     for key in SETTINGS.iter().filter(|(of, _)| *of == protocol).flat_map(|(_, keys)| *keys) {
-        socket.settings.extend(text(key, checks).map(|value| ((*key).to_owned(), value)));
+        let value = match protocol {
+            Protocol::Sync => field.get(key).and_then(|query| query.part(checks)),
+            _ => text(key, checks),
+        };
+        socket.settings.extend(value.map(|value| ((*key).to_owned(), value)));
     }
     if protocol == Protocol::Sync {
         let given = field.get("query").is_some();
         let query = format!("{}.query", field.path);
         checks.must(given, query, "is required: the path of the value that joins sessions");
-        if let Some(query) = socket.settings.get_mut("query") {
-            *query = path(query);
-        }
     }
     if protocol == Protocol::JsonSocket {
         json_socket(&mut socket, field, end, checks)?;
@@ -223,13 +227,19 @@ fn header_field(field: &Field<'_>, checks: &mut Checks) -> Option<HeaderField> {
     }
 }
 
-fn address(field: &Field<'_>, checks: &mut Checks) -> Address {
-    field.object(checks);
+/// Reads the address and port at `key`. `has` tells whether the protocol has the field, and `ipv4` whether it knows IPv4 only.
+fn address(parent: &Field<'_>, key: &str, (has, ipv4): (bool, bool), checks: &mut Checks) -> Option<Address> {
+    let field = parent.get(key)?;
+    field.object(checks)?;
+    checks.must(has, &field.path, "has no effect with this protocol: leave it out");
+    checks.must(field.given(&["address", "port"]) > 0, &field.path, "needs an address or a port");
     let ip = field.get("address").and_then(|one| {
         let text = one.text(checks)?;
-        let ip = text.parse().ok();
+        let ip: Option<IpAddr> = text.parse().ok();
         checks.must(ip.is_some(), &one.path, format!("{text:?} is not an IP address"));
+        let speaks = !ipv4 || ip.is_none_or(|ip| ip.is_ipv4());
+        checks.must(speaks, &one.path, format!("must be IPv4: l7mp has no UDP over IPv6, is {text}"));
         ip
     });
-    Address { ip, port: field.get("port").and_then(|one| one.port(checks)) }
+    Some(Address { ip, port: field.get("port").and_then(|one| one.port(checks)) })
 }
