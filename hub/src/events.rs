@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
-use portreeve_api::conditions::Reason;
+use portreeve_api::conditions::{ConditionType, Reason};
 use portreeve_api::refs::ObjectRef;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -26,7 +26,8 @@ const MAX_NAME: usize = 253;
 const MAX_NOTE: usize = 1000;
 
 /// Reasons that raise an alarm.
-const ALARMS: [Reason; 4] = [Reason::Nacked, Reason::PortConflict, Reason::Unhealthy, Reason::NotRunning];
+const ALARMS: [Reason; 5] =
+    [Reason::Nacked, Reason::UnsupportedByProxy, Reason::PortConflict, Reason::Unhealthy, Reason::NotRunning];
 
 /// A change of a condition that is worth an event.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,7 +118,9 @@ fn news(before: &[Condition], after: &[Condition]) -> Vec<News> {
         let note = cut(format!("{}: {}", new.type_, new.message));
         Some(News { warning: is_alarm(&new.reason), reason, note })
     };
-    after.iter().filter_map(changed).collect()
+    // `Programmed` says the same as an `Accepted` that proxies make False.
+    let accepted = ConditionType::Accepted.as_str();
+    after.iter().filter(|one| one.type_ != accepted).filter_map(changed).collect()
 }
 
 fn is_alarm(reason: &str) -> bool {

@@ -168,6 +168,7 @@ impl Room {
 fn bounded(status: &PlanStatus) -> PlanStatus {
     let mut status = status.clone();
     bounds::cut(&mut status.refusal, bounds::WORDS);
+    bounds::cut(&mut status.unsupported_text, bounds::WORDS);
     status.conflicts.truncate(bounds::CONFLICTS);
     status.conflicts.iter_mut().for_each(|text| bounds::cut(text, bounds::WORDS));
     status
@@ -175,9 +176,11 @@ fn bounded(status: &PlanStatus) -> PlanStatus {
 
 /// Cuts a status's texts. Returns whether that changed anything.
 fn cut_words(status: &mut PlanStatus) -> bool {
-    let long = status.refusal.len() > FEW_WORDS || status.conflicts.iter().any(|text| text.len() > FEW_WORDS);
+    let texts = [&status.refusal, &status.unsupported_text];
+    let long = texts.into_iter().chain(&status.conflicts).any(|text| text.len() > FEW_WORDS);
     let cuts = long || status.conflicts.len() > 1;
     bounds::cut(&mut status.refusal, FEW_WORDS);
+    bounds::cut(&mut status.unsupported_text, FEW_WORDS);
     status.conflicts.truncate(1);
     status.conflicts.iter_mut().for_each(|text| bounds::cut(text, FEW_WORDS));
     cuts

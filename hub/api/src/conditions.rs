@@ -59,8 +59,10 @@ reasons! {
     Accepted,
     /// The object breaks a rule of its kind.
     Invalid,
-    /// The object is valid but asks for something that its proxies can't express.
+    /// The object is valid but asks for something that no proxy of Portreeve can express.
     Unsupported,
+    /// The object is valid but asks for something that the named proxy can't express. That part is not opened there.
+    UnsupportedByProxy,
     /// An older object already has the port.
     PortConflict,
     /// Every reference was found.

@@ -128,6 +128,7 @@ fn status(status: &PlanStatus) -> Result<(), String> {
     name("plans.plan", &status.plan)?;
     let plan = &status.plan;
     longest(&format!("plans[{plan}].refusal"), &status.refusal, WORDS)?;
+    longest(&format!("plans[{plan}].unsupported_text"), &status.unsupported_text, WORDS)?;
     most(&format!("plans[{plan}].conflicts"), status.conflicts.len(), CONFLICTS)?;
     status.conflicts.iter().try_for_each(|text| longest(&format!("plans[{plan}].conflicts"), text, WORDS))
 }

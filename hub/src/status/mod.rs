@@ -65,6 +65,9 @@ impl Subject {
             let nodes = Some((served.nodes.len(), ready));
             return ObjectStatus { conditions, pending, nodes, ..ObjectStatus::default() };
         }
+        if let Some(text) = programmed::unsupported(served, reports) {
+            refuse(&mut conditions, &text);
+        }
         let programmed = programmed::programmed(served, reports, waited);
         let pending = programmed.reason == Reason::Pending;
         let unresolved = conditions.iter().find(|one| one.type_ == ConditionType::ResolvedRefs);
@@ -73,6 +76,16 @@ impl Subject {
         conditions.extend(healthy::healthy(served, reports, unresolved));
         ObjectStatus { conditions, pending, ..ObjectStatus::default() }
     }
+}
+
+/// Sets `Accepted` to False, because a proxy can't express the object. Earlier remarks on the object follow.
+fn refuse(conditions: &mut [conditions::Verdict], text: &str) {
+    let Some(accepted) = conditions.iter_mut().find(|one| one.type_ == ConditionType::Accepted) else {
+        return;
+    };
+    let remarks = std::mem::take(&mut accepted.message);
+    accepted.message = if remarks.is_empty() { text.to_owned() } else { format!("{text}; {remarks}") };
+    (accepted.status, accepted.reason) = (Status::False, Reason::UnsupportedByProxy);
 }
 
 // === impl ObjectStatus ===

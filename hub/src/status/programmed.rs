@@ -13,6 +13,8 @@ struct Tally {
     wanted: u32,
     acked: u32,
     nacked: u32,
+    /// Of these, the proxies that can't express a part of the Plan.
+    unsupported: u32,
     unreachable: u32,
     without_proxy: u32,
     /// Nodes that have yet to answer.
@@ -20,6 +22,8 @@ struct Tally {
     /// Nodes that have not answered in time.
     lost: Vec<String>,
     refusal: Option<String>,
+    /// What the first proxy can't express.
+    lack: Option<String>,
     conflict: Option<String>,
 }
 
@@ -40,6 +44,17 @@ pub(super) fn programmed(served: &Served, reports: &[PlanReport], waited: Durati
         None => tally.counts(),
     };
     condition(reason, message, served.generation)
+}
+
+/// Returns why some of a Plan's proxies can't express it: how many, and the first of them with the part and the field.
+/// `None` if all can.
+pub(super) fn unsupported(served: &Served, reports: &[PlanReport]) -> Option<String> {
+    let current = reports.iter().filter(|report| report.status.version == served.version);
+    let lacking: Vec<&PlanReport> = current.filter(|report| report.status.unsupported > 0).collect();
+    let first = lacking.first()?;
+    let number: u32 = lacking.iter().map(|report| report.status.unsupported).sum();
+    let more = if number > 1 { format!(" (and {} more proxies)", number - 1) } else { String::new() };
+    Some(format!("node {}: {}{more}", first.node, first.status.unsupported_text))
 }
 
 /// Returns the condition of an object that has no served version.
@@ -84,12 +99,17 @@ impl Tally {
         self.wanted += status.wanted;
         self.acked += status.acked;
         self.nacked += status.nacked;
+        self.unsupported += status.unsupported;
         self.unreachable += status.unreachable;
         if status.unreachable > 0 {
             self.lost.push(report.node.to_string());
         }
-        if status.nacked > 0 && self.refusal.is_none() {
+        let rejects = status.nacked > status.unsupported;
+        if rejects && self.refusal.is_none() {
             self.refusal = Some(format!("node {}: {}", report.node, status.refusal));
+        }
+        if status.unsupported > 0 && self.lack.is_none() {
+            self.lack = Some(format!("node {}: {}", report.node, status.unsupported_text));
         }
         if let (Some(lost), None) = (status.conflicts.first(), &self.conflict) {
             self.conflict = Some(format!("node {}: {lost}", report.node));
@@ -111,8 +131,11 @@ impl Tally {
     fn judge(&self, served: &Served) -> (Reason, Option<String>) {
         let lost = || Some(format!("not reached on {}", some(&self.lost)));
         let answered = self.acked + self.nacked + self.unreachable;
-        if self.nacked > 0 {
+        if self.nacked > self.unsupported {
             return (Reason::Nacked, self.refusal.clone());
+        }
+        if self.unsupported > 0 {
+            return (Reason::UnsupportedByProxy, self.lack.clone());
         }
         if self.conflict.is_some() {
             return (Reason::PortConflict, self.conflict.clone());

@@ -16,6 +16,8 @@ use crate::change::Seen;
 use crate::subject::Served;
 use crate::verdict::{Refs, Verdict};
 
+mod unsupported;
+
 const VERSION: u64 = 7;
 
 fn mk_served(nodes: &[&str]) -> Served {

@@ -19,6 +19,8 @@ pub enum Progress {
     Acked,
     /// The proxy rejected a resource, or a resource can't be sent to it. Contains the reason.
     Refused(String),
+    /// The proxy can't express a part of the Plan, which is not sent to it. Contains the part and the field.
+    Inexpressible(String),
     /// The proxy has not answered yet.
     Pending,
     /// The proxy has been disconnected for more than a few seconds.
@@ -134,8 +136,14 @@ fn progress<T: ProxyModel>(
         let refusal = answers.refused.get(key).filter(|refusal| Some(refusal.version) == part.wanted(key))?;
         Some(format!("{title}, {} {}: {}", key.0.noun(), key.1, refusal.text))
     });
-    if let Some(text) = refused.or_else(|| unservable(title, &part.findings)) {
+    if let Some(text) = refused {
         return Progress::Refused(text);
+    }
+    if let Some(text) = inexpressible(title, &part.findings) {
+        return Progress::Inexpressible(text);
+    }
+    if let Some((listener, text)) = part.findings.taken().next() {
+        return Progress::Refused(format!("{title}, {listener}: {text}"));
     }
     if !part.findings.taken.is_empty() {
         return Progress::Pending;
@@ -144,16 +152,12 @@ fn progress<T: ProxyModel>(
     if part.resources.iter().all(runs) { Progress::Acked } else { Progress::Pending }
 }
 
-/// Returns why a Plan's part can't be sent to a proxy; `None` if it can.
-fn unservable(title: &str, findings: &Findings) -> Option<String> {
-    let inexpressible = || {
-        let first = findings.remarks.first()?;
-        let others = match findings.remarks.len() - 1 {
-            0 => String::new(),
-            more => format!(" (and {more} more)"),
-        };
-        Some(format!("{title}, {}: {}{others}", first.at, first.text))
+/// Returns what a proxy can't express of a Plan; `None` if it can express everything.
+fn inexpressible(title: &str, findings: &Findings) -> Option<String> {
+    let first = findings.remarks.first()?;
+    let others = match findings.remarks.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
     };
-    let taken = || findings.taken().next().map(|(listener, text)| format!("{title}, {listener}: {text}"));
-    inexpressible().or_else(taken)
+    Some(format!("{title}, {}: {}{others}", first.at, first.text))
 }

@@ -151,7 +151,11 @@ fn programmed(statuses: &Statuses, stale: bool) -> Verdict {
     let counted = format!("{done} of {} Plans are on all their proxies", statuses.len());
     let (reason, message) = match refused {
         _ if stale => (Reason::Stale, format!("{STALE}; {counted}")),
-        Some(status) => (Reason::Nacked, format!("{counted}; {}: {}", status.plan, status.refusal)),
+        Some(status) => {
+            let lacks = status.unsupported == status.nacked;
+            let reason = if lacks { Reason::UnsupportedByProxy } else { Reason::Nacked };
+            (reason, format!("{counted}; {}: {}", status.plan, status.refusal))
+        }
         None if lost > 0 => {
             (Reason::PortConflict, format!("{counted}; {lost} lost a port to an older object"))
         }

@@ -33,12 +33,13 @@ pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
 
 /// Counts the proxies that a Plan applies to. If its newest version is invalid, they run the last valid one.
 fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (&Name, &Plan, Version)) {
-    let refused = world.refused_plan(name).map(ToOwned::to_owned);
-    let unmet = refused.or_else(|| lacks::workload(plan).told("its workload", "a proxy"));
+    let refused = world.refused_plan(name);
+    let unmet = lacks::workload(plan).told("its workload", "a proxy");
     for stand in world.fleets().all().flat_map(|fleet| fleet.stands(name, plan, version)) {
-        status.count(match &unmet {
-            Some(text) => Progress::Refused(format!("{}, {text}", stand.title)),
-            None => stand.progress,
+        status.count(match (refused, &unmet) {
+            (Some(text), _) => Progress::Refused(format!("{}, {text}", stand.title)),
+            (None, Some(text)) => Progress::Inexpressible(format!("{}, {text}", stand.title)),
+            (None, None) => stand.progress,
         });
         let Some(part) = stand.findings else { continue };
         let lost = part.denied.iter().map(|(listener, lost)| format!("listener {listener}: {lost}"));
@@ -68,8 +69,20 @@ impl Count for PlanStatus {
             Progress::Unreachable => self.unreachable += 1,
             Progress::Refused(text) => {
                 self.nacked += 1;
-                if self.refusal.is_empty() {
+                // A rejection tells more than a field that a proxy lacks, which has a text of its own.
+                if self.refusal.is_empty() || self.refusal == self.unsupported_text {
                     self.refusal = cut(text);
+                }
+            }
+            Progress::Inexpressible(text) => {
+                self.nacked += 1;
+                self.unsupported += 1;
+                if self.unsupported_text.is_empty() {
+                    self.unsupported_text = cut(text);
+                }
+                // Hubs that don't know the other text show this one.
+                if self.refusal.is_empty() {
+                    self.refusal.clone_from(&self.unsupported_text);
                 }
             }
         }

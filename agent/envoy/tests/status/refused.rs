@@ -18,6 +18,11 @@ fn refused_listener_is_told_with_its_field_and_what_to_do() {
         "{told}"
     );
     assert!(told.contains("update the agent") && told.ends_with("(and 1 more)"), "{told}");
+    let status = rig.status("a");
+    assert_eq!((status.unsupported, status.unsupported_text), (1, told.clone()), "the proxy refused nothing");
+    let report = rig.report(&BTreeMap::new());
+    let unsupported = "UnsupportedByProxy";
+    assert!(report.conditions.iter().any(|one| one.reason == unsupported), "{:?}", report.conditions);
 }
 
 #[test]
