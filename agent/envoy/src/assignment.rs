@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as envoy;
 use envoy_types::pb::google::protobuf::{Struct, Value, value};
 use portreeve_agent_core::translate::candidates::Candidate;
-use portreeve_agent_core::translate::{rank, sources};
+use portreeve_agent_core::translate::{candidates, sources};
 use portreeve_api::model::{Balancer, Cluster, Plan, Protocol};
 
 use super::wire::u32_value;
@@ -29,6 +29,7 @@ pub fn build(
     };
     let endpoints = match &cluster.balancer {
         Some(Balancer::Key(key)) => keyed(key, plan.origin.created_ms, found, socket),
+        None if cluster.socket.as_ref().is_some_and(|socket| socket.port.is_some()) => first(&found, socket),
         _ => unkeyed(found, socket),
     };
     envoy::ClusterLoadAssignment {
@@ -42,20 +43,15 @@ pub fn build(
     }
 }
 
-/// Puts the first endpoint by rank in priority 0, the second in 1, and the rest in 2. A terminating pod keeps
-/// calls that are older than its termination and is left out for younger ones. Staleness is ignored: without
-/// a hub there are no younger calls.
+/// Puts the first endpoint by rank in priority 0, the second in 1, and the rest in 2. Staleness is ignored: without a hub
+/// there are no younger calls.
 fn keyed(
     key: &str,
     created_ms: Option<i64>,
     mut found: Vec<Candidate>,
     socket: Socket,
 ) -> Vec<envoy::LocalityLbEndpoints> {
-    found.retain(|c| c.terminating_ms.is_none() || created_ms < c.terminating_ms);
-    // The API server's times are whole seconds, and no pod is ready in the second of its creation. So a pod
-    // created in the same second as the object came after it. Endpoints without a time (addresses, a folder's
-    // first reading) came before it.
-    rank::order(key, &mut found, |c| (c.created_ms.is_some() && c.created_ms >= created_ms, c.ip));
+    candidates::rank_for(key, created_ms, &mut found);
     let mut priorities: Vec<Vec<envoy::LbEndpoint>> = Vec::new();
     for (place, candidate) in found.iter().enumerate() {
         let priority = place.min(2);
@@ -73,6 +69,23 @@ fn keyed(
         ..Default::default()
     };
     priorities.into_iter().enumerate().map(locality).collect()
+}
+
+/// Puts the endpoint with the lowest address in priority 0, the second in 1, and the rest in 2. API B's clusters without a
+/// balancer use the first endpoint only.
+fn first(found: &[Candidate], socket: Socket) -> Vec<envoy::LocalityLbEndpoints> {
+    let mut priorities: Vec<envoy::LocalityLbEndpoints> = Vec::new();
+    for (place, candidate) in found.iter().enumerate() {
+        if place <= 2 {
+            let priority = u32::try_from(place).unwrap_or_default();
+            priorities.push(envoy::LocalityLbEndpoints { priority, ..Default::default() });
+        }
+        let status = told(candidate, core::HealthStatus::Unknown);
+        if let Some(last) = priorities.last_mut() {
+            last.lb_endpoints.push(endpoint(candidate, status, socket));
+        }
+    }
+    priorities
 }
 
 /// Puts all endpoints in one priority. A terminating pod is DEGRADED while another pod stays: it keeps its
@@ -120,7 +133,7 @@ fn endpoint(candidate: &Candidate, health: core::HealthStatus, socket: Socket) -
     };
     let by_proxy = socket.by_proxy;
     let protocol = match socket.protocol {
-        Protocol::Tcp => core::socket_address::Protocol::Tcp,
+        Protocol::Tcp | Protocol::Websocket => core::socket_address::Protocol::Tcp,
         _ => core::socket_address::Protocol::Udp,
     };
     let socket = core::SocketAddress {
@@ -132,6 +145,7 @@ fn endpoint(candidate: &Candidate, health: core::HealthStatus, socket: Socket) -
     let address = core::Address { address: Some(core::address::Address::SocketAddress(socket)) };
     envoy::LbEndpoint {
         health_status: health.into(),
+        load_balancing_weight: candidate.weight.and_then(|weight| u32_value(weight.get())),
         host_identifier: Some(envoy::lb_endpoint::HostIdentifier::Endpoint(envoy::Endpoint {
             address: Some(address),
             health_check_config: by_proxy.then_some(check),

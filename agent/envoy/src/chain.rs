@@ -9,9 +9,10 @@ use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use super::hash::Hash;
 use super::http;
 use super::principals::Principals;
-use super::target::Target;
+use super::target::{Layer, Target};
 use super::wire::{any, duration, u32_value};
 
 const TCP_PROXY: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -27,7 +28,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// accept a connection, and get what it says first.
 pub fn build(
     to: &Target<'_>,
-    http: bool,
     tls: Option<core::TransportSocket>,
     principals: Principals<'_>,
 ) -> envoy::FilterChain {
@@ -37,7 +37,10 @@ pub fn build(
         (Some(_), Principals::AtFirstByte(_)) => OnDownstreamData,
         (Some(_), Principals::All | Principals::InHandshake(_)) => OnDownstreamTlsHandshake,
     };
-    let forward = if http { http::manager(to) } else { proxy(to, connect) };
+    let forward = match to.layer {
+        Layer::Bytes => proxy(to, connect),
+        Layer::Http | Layer::WebSocket => http::manager(to),
+    };
     envoy::FilterChain {
         filters: principals.filter(to.listener).into_iter().chain([forward]).collect(),
         transport_socket_connect_timeout: tls.as_ref().and(duration(HANDSHAKE_TIMEOUT)),
@@ -67,7 +70,7 @@ fn proxy(to: &Target<'_>, connect: tcp_proxy::UpstreamConnectMode) -> envoy::Fil
     let config = tcp_proxy::TcpProxy {
         stat_prefix: to.listener.into(),
         idle_timeout: duration(to.idle),
-        hash_policy: if to.by_source() { vec![by_source] } else { Vec::new() },
+        hash_policy: if *to.hash == Hash::Source { vec![by_source] } else { Vec::new() },
         upstream_connect_mode: connect.into(),
         max_early_data_bytes: if delayed { u32_value(EARLY_BYTES) } else { None },
         cluster_specifier: Some(tcp_proxy::tcp_proxy::ClusterSpecifier::Cluster(to.cluster.into())),

@@ -67,7 +67,10 @@ pub fn build(
         typed_extension_protocol_options: if cluster.http { http::upstream() } else { HashMap::new() },
         ..Default::default()
     };
-    if cluster.balancer == Some(Balancer::SourceAddress) {
+    let by_chance = matches!(&cluster.balancer, Some(Balancer::MetadataPath(path)) if path.is_empty());
+    if by_chance {
+        built.set_lb_policy(envoy::cluster::LbPolicy::Random);
+    } else if matches!(cluster.balancer, Some(Balancer::SourceAddress | Balancer::MetadataPath(_))) {
         built.set_lb_policy(envoy::cluster::LbPolicy::Maglev);
         built.lb_config = Some(envoy::cluster::LbConfig::MaglevLbConfig(envoy::cluster::MaglevLbConfig {
             table_size: u64_value(MAGLEV_TABLE),

@@ -1,4 +1,4 @@
-//! Translates listeners: UDP to `udp_proxy`, TCP to a filter chain (`chain`).
+//! Translates listeners: UDP to `udp_proxy`, TCP and WebSocket to filter chains (`chain`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as envoy;
 use portreeve_agent_core::translate::bind::{Bind, Families};
 use portreeve_agent_core::translate::request::{Lookup, Request, qualified};
-use portreeve_api::model::{Cluster, Listener, Plan, Protocol};
+use portreeve_api::model::{Balancer, Listener, Protocol};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
 use super::peers::{self, Peers};
 use super::principals::Principals;
-use super::target::Target;
+use super::routes::{self, Way};
+use super::target::{Layer, Target};
 use super::unbuilt::Unbuilt;
-use super::{chain, sockets, support, tls, udp};
+use super::{chain, sockets, tls, udp};
 
-/// The kind of proxy in messages.
-const PROXY: &str = "an Envoy";
+/// The beginning of the names of filter chains, of which each rule has one.
+const CHAIN: &str = "rule";
 
 /// A listener and what it needs.
 pub struct Built {
@@ -27,8 +28,8 @@ pub struct Built {
     pub resource: Arc<Resource>,
     /// The secrets that it refers to.
     pub secrets: Vec<Arc<Resource>>,
-    /// The name in the Plan of the cluster that it routes to.
-    pub cluster: String,
+    /// The names in the Plan of the clusters that it routes to, each with the timeout of connections that its retries set.
+    pub clusters: Vec<(String, Option<Duration>)>,
 }
 
 /// Builds one listener.
@@ -37,19 +38,10 @@ pub struct Built {
 /// Returns a message about an unsupported setting, or that a group or secret is not known yet.
 pub fn build(request: &Request<'_>, listener: &Listener, lookup: &dyn Lookup) -> Result<Built, Unbuilt> {
     let socket = listener.socket.as_ref().ok_or("the listener has no socket")?;
-    let cluster = supported(request.plan, listener)?;
+    let ways = routes::ways(request.plan, listener)?;
     let bind = Bind::of(socket, request.families)?;
     let port = socket.port.ok_or("the listener has no port")?;
     let name = qualified(request.plan, &listener.name);
-    let cluster_name = request.cluster_name(&cluster.name);
-    let stated = listener.options.as_ref().and_then(|options| options.idle_timeout);
-    let to = |default_ms| Target {
-        listener: &name,
-        cluster: &cluster_name,
-        balancer: cluster.balancer.as_ref(),
-        idle: stated.unwrap_or(Duration::from_millis(default_ms)),
-        streams: request.streams,
-    };
     let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
     let v6_first = request.families == Families::DualV6First;
     let mut secrets = Vec::new();
@@ -61,20 +53,77 @@ pub fn build(request: &Request<'_>, listener: &Listener, lookup: &dyn Lookup) ->
                 downstream_socket_config: Some(udp::datagram_socket()),
                 ..Default::default()
             });
-            built.listener_filters.push(udp::build(&to(request.defaults.udp_idle_ms)));
+            built.listener_filters.extend(datagrams(request, listener, &ways));
         }
-        Protocol::Tcp => {
+        Protocol::Tcp | Protocol::Websocket => {
             let addresses = sockets::addresses(bind, v6_first, core::socket_address::Protocol::Tcp, port);
             sockets::open(&mut built, addresses, |_| Vec::new());
-            secrets = admit(&mut built, &to(request.defaults.tcp_idle_ms), listener, lookup)?;
+            secrets = connections(&mut built, request, listener, (&ways, lookup))?;
         }
         other => return Err(format!("an Envoy can't open a {} listener", other.name()).into()),
     }
     let resource = with_address(name.clone(), &built, &built.encode_to_vec());
-    Ok(Built { resource, secrets, cluster: cluster.name.clone() })
+    let clusters = ways.iter().map(|way| (way.cluster.name.clone(), way.retries.map(|one| one.timeout)));
+    Ok(Built { resource, secrets, clusters: clusters.collect() })
 }
 
-/// Adds the filter chain of a TCP listener and the choice of its peers. Returns the secrets of its TLS.
+/// Calls `with` with where the sessions of a way go.
+fn with_target<R>(
+    request: &Request<'_>,
+    listener: &Listener,
+    way: &Way<'_>,
+    with: impl FnOnce(&Target<'_>) -> R,
+) -> R {
+    let protocol = listener.socket.as_ref().map(|socket| socket.protocol);
+    let default_ms = match protocol {
+        Some(Protocol::Udp) => request.defaults.udp_idle_ms,
+        _ => request.defaults.tcp_idle_ms,
+    };
+    let stated = listener.options.as_ref().and_then(|options| options.idle_timeout);
+    with(&Target {
+        listener: &qualified(request.plan, &listener.name),
+        cluster: &way.name(request),
+        may_dangle: way.may_dangle(),
+        hash: &way.hash,
+        layer: match protocol {
+            Some(Protocol::Websocket) => Layer::WebSocket,
+            _ if listener.http => Layer::Http,
+            _ => Layer::Bytes,
+        },
+        retries: way.retries,
+        idle: stated.unwrap_or(Duration::from_millis(default_ms)),
+        streams: request.streams,
+    })
+}
+
+/// Returns the filter of a UDP listener. All ways choose endpoints as the first one.
+fn datagrams(request: &Request<'_>, listener: &Listener, ways: &[Way<'_>]) -> Option<envoy::ListenerFilter> {
+    let first = ways.first()?;
+    let keyed = matches!(first.cluster.balancer, Some(Balancer::Key(_)));
+    let routes = routes::matcher(ways, |_, way| udp::to_cluster(&way.name(request)));
+    Some(with_target(request, listener, first, |to| udp::build(to, routes, keyed)))
+}
+
+/// Adds the filter chains of a TCP listener and the choice among them. Returns the secrets of its TLS.
+fn connections(
+    built: &mut envoy::Listener,
+    request: &Request<'_>,
+    listener: &Listener,
+    (ways, lookup): (&[Way<'_>], &dyn Lookup),
+) -> Result<Vec<Arc<Resource>>, Unbuilt> {
+    if let [only @ Way { condition: None, .. }] = ways {
+        return with_target(request, listener, only, |to| admit(built, to, listener, lookup));
+    }
+    let chain_name = |at: usize| format!("{CHAIN}-{at}");
+    for (at, way) in ways.iter().enumerate() {
+        let chain = with_target(request, listener, way, |to| chain::build(to, None, Principals::All));
+        built.filter_chains.push(envoy::FilterChain { name: chain_name(at), ..chain });
+    }
+    built.filter_chain_matcher = Some(routes::matcher(ways, |at, _| peers::to_chain(&chain_name(at))));
+    Ok(Vec::new())
+}
+
+/// Adds the only filter chain of a TCP listener and the choice of its peers. Returns the secrets of its TLS.
 fn admit(
     built: &mut envoy::Listener,
     to: &Target<'_>,
@@ -90,7 +139,7 @@ fn admit(
         }
         None => (None, Vec::new()),
     };
-    let mut chain = chain::build(to, listener.http, socket, principals);
+    let mut chain = chain::build(to, socket, principals);
     if let Some(policy) = &listener.sources {
         chain.name = peers::ALLOWED.into();
         built.filter_chain_matcher = Peers::of(policy, lookup).ok_or(Unbuilt::Waiting)?.matcher();
@@ -148,38 +197,4 @@ fn address(listener: &envoy::Listener) -> Option<String> {
         "0.0.0.0" | "::" => Some(format!("{transport} {port}")),
         one => Some(format!("{transport} {port} at {one}")),
     }
-}
-
-/// Returns a listener's cluster.
-///
-/// # Errors
-/// Returns a message about the settings of either that are not supported.
-fn supported<'a>(plan: &'a Plan, listener: &Listener) -> Result<&'a Cluster, String> {
-    if let Some(text) = support::listener(plan, listener).told("the listener", PROXY) {
-        return Err(text);
-    }
-    let cluster = destination(plan, listener)?;
-    if let Some(text) = support::cluster(cluster).told(&format!("its cluster {}", cluster.name), PROXY) {
-        return Err(text);
-    }
-    let protocol = listener.socket.as_ref().map(|socket| socket.protocol);
-    if cluster.socket.as_ref().is_some_and(|to| Some(to.protocol) != protocol) {
-        return Err(format!("its cluster {} is of another protocol: an Envoy can't convert", cluster.name));
-    }
-    if cluster.http && !listener.http {
-        return Err(format!(
-            "its cluster {} is of HTTP/2, and the listener does not read HTTP",
-            cluster.name
-        ));
-    }
-    Ok(cluster)
-}
-
-fn destination<'a>(plan: &'a Plan, listener: &Listener) -> Result<&'a Cluster, String> {
-    let [rule] = listener.rules.as_slice() else {
-        return Err("an Envoy takes exactly one rule for each listener".into());
-    };
-    let route = rule.route.as_ref().ok_or("an Envoy takes only a rule with a route")?;
-    plan.cluster(&route.destination)
-        .ok_or_else(|| format!("cluster {} is not in the object", route.destination))
 }

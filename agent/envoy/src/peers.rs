@@ -83,9 +83,8 @@ impl Peers {
     /// Returns the matcher that chooses the filter chain [`ALLOWED`] for these peers; `None` if all may connect.
     pub fn matcher(&self) -> Option<matcher::Matcher> {
         let Self::Only(networks) = self else { return None };
-        let action =
-            TypedExtensionConfig { name: ALLOWED.into(), typed_config: Some(any(CHAIN_NAME, &chain_name())) };
-        let on_match = OnMatch { on_match: Some(on_match::OnMatch::Action(action)), ..Default::default() };
+        let on_match =
+            OnMatch { on_match: Some(on_match::OnMatch::Action(to_chain(ALLOWED))), ..Default::default() };
         let ranges: Vec<CidrRange> = networks.iter().map(Network::range).collect();
         // A range matcher must have a range. A matcher without range matchers admits nobody.
         let range_matchers = match ranges.is_empty() {
@@ -107,8 +106,10 @@ impl Peers {
     }
 }
 
-fn chain_name() -> StringValue {
-    StringValue { value: ALLOWED.into() }
+/// Returns the action that chooses the filter chain with this name.
+pub fn to_chain(name: &str) -> TypedExtensionConfig {
+    let chain = StringValue { value: name.into() };
+    TypedExtensionConfig { name: name.into(), typed_config: Some(any(CHAIN_NAME, &chain)) }
 }
 
 // === impl Network ===

@@ -1,7 +1,8 @@
 //! Translates all resources of one Plan: [`translate`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Envoy;
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
@@ -10,24 +11,24 @@ use portreeve_agent_core::translate::candidates;
 use portreeve_agent_core::translate::model::Translation;
 use portreeve_agent_core::translate::outcome::{Census, Remark};
 use portreeve_agent_core::translate::request::{Lookup, Request};
-use portreeve_api::model::Cluster;
+use portreeve_api::model::{Cluster, Plan};
 use portreeve_xds::Resource;
 use prost::Message;
 
 use super::unbuilt::Unbuilt;
-use super::{assignment, cluster, listener, support, tls};
+use super::{assignment, cluster, listener, routes, support, tls};
 
 /// Translates a Plan for a proxy; `None` while a group, secret or host name that it needs is not known yet.
 pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<Envoy>> {
     let mut done = Translation::default();
-    let mut used = BTreeSet::new();
+    let mut used: BTreeMap<String, Option<Duration>> = BTreeMap::new();
     for listener in &request.plan.listeners {
         if request.denied.contains(&listener.name) {
             continue;
         }
         match listener::build(request, listener, lookup) {
             Ok(built) => {
-                used.insert(built.cluster.clone());
+                used.extend(built.clusters);
                 done.outputs.extend(of_secrets(built.secrets));
                 done.outputs.push((Envoy::Listener, built.resource));
             }
@@ -35,7 +36,7 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
             Err(Unbuilt::Refused(text)) => {
                 let runs = request.running.contains(&listener.name);
                 let routes = listener.rules.iter().filter(|_| runs).filter_map(|rule| rule.route.as_ref());
-                used.extend(routes.map(|route| route.destination.clone()));
+                used.extend(routes.map(|route| (route.destination.clone(), None)));
                 done.remarks.push(Remark { at: listener.name.clone(), text });
             }
         }
@@ -45,8 +46,21 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         at: format!("rule list {list}"),
         text: "an Envoy has no rule lists: take the rule out of the object".into(),
     }));
-    let served = |cluster: &&Cluster| used.contains(&cluster.name) && support::cluster(cluster).is_empty();
+    let shared = is_shared(request.plan);
+    if shared {
+        done.remarks.extend(request.plan.clusters.iter().filter_map(|cluster| {
+            let text = support::cluster(cluster).told("the cluster", routes::PROXY)?;
+            Some(Remark { at: cluster.name.clone(), text })
+        }));
+    }
+    let served = |cluster: &&Cluster| {
+        let leads = shared || used.contains_key(&cluster.name);
+        leads && cluster.elsewhere.is_none() && support::cluster(cluster).is_empty()
+    };
     for cluster in request.plan.clusters.iter().filter(served) {
+        let connect_timeout = used.get(&cluster.name).copied().flatten();
+        let retried = connect_timeout.map(|_| Cluster { connect_timeout, ..cluster.clone() });
+        let cluster = retried.as_ref().unwrap_or(cluster);
         let endpoints = candidates::candidates(request, cluster, lookup)?;
         let name = request.cluster_name(&cluster.name);
         let body = assignment::build(request.plan, cluster, &name, endpoints);
@@ -61,6 +75,11 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         done.outputs.push((Envoy::Endpoint, Resource::new(Envoy::Endpoint, name, &body.encode_to_vec())));
     }
     Some(done)
+}
+
+/// Returns whether a Plan only defines clusters, for the listeners of other Plans.
+fn is_shared(plan: &Plan) -> bool {
+    plan.listeners.is_empty() && plan.rule_lists.is_empty()
 }
 
 fn of_secrets(secrets: Vec<Arc<Resource>>) -> impl Iterator<Item = (Envoy, Arc<Resource>)> {

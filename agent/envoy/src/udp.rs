@@ -5,9 +5,10 @@ use envoy_types::pb::envoy::config::listener::v3 as envoy;
 use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3 as udp_proxy;
 use envoy_types::pb::xds::core::v3::TypedExtensionConfig;
 use envoy_types::pb::xds::r#type::matcher::v3 as matcher;
-use portreeve_api::model::Balancer;
 use prost::Message;
 
+use super::hash::Hash;
+use super::routes;
 use super::target::Target;
 use super::wire::{any, duration, u64_value};
 
@@ -23,21 +24,26 @@ pub fn datagram_socket() -> core::UdpSocketConfig {
     core::UdpSocketConfig { max_rx_datagram_size: u64_value(MAX_DATAGRAM), ..Default::default() }
 }
 
-/// Builds the filter.
-pub fn build(to: &Target<'_>) -> envoy::ListenerFilter {
-    // A key has one endpoint. The assignment's priorities choose it for each datagram, so that all listeners
-    // of a call return to it together after a flap. Without a key, a sender keeps its endpoint.
-    let keyed = matches!(to.balancer, Some(Balancer::Key(_)));
-    let by_source = udp_proxy::udp_proxy_config::HashPolicy {
-        policy_specifier: Some(udp_proxy::udp_proxy_config::hash_policy::PolicySpecifier::SourceIp(true)),
+/// Builds the filter. `routes` chooses the cluster, and `to` says the rest. With `keyed`, all datagrams of all listeners of a
+/// key have one endpoint.
+pub fn build(to: &Target<'_>, routes: matcher::Matcher, keyed: bool) -> envoy::ListenerFilter {
+    use udp_proxy::udp_proxy_config::hash_policy::PolicySpecifier;
+    let by = |policy| udp_proxy::udp_proxy_config::HashPolicy { policy_specifier: Some(policy) };
+    let hash_policies = match to.hash {
+        Hash::Source => vec![by(PolicySpecifier::SourceIp(true))],
+        Hash::Constant(text) => vec![by(PolicySpecifier::Key(text.clone()))],
+        // Datagrams have no headers.
+        Hash::None | Hash::Header(_) => Vec::new(),
     };
     let config = udp_proxy::UdpProxyConfig {
         stat_prefix: to.listener.into(),
         idle_timeout: duration(to.idle),
-        hash_policies: if to.by_source() { vec![by_source] } else { Vec::new() },
+        hash_policies,
         upstream_socket_config: Some(datagram_socket()),
+        // The assignment's priorities choose the endpoint of a key for each datagram, so that all listeners of a call
+        // return to it together after a flap. Without a key, a sender keeps its endpoint.
         use_per_packet_load_balancing: keyed,
-        route_specifier: Some(udp_proxy::udp_proxy_config::RouteSpecifier::Matcher(always(to.cluster))),
+        route_specifier: Some(udp_proxy::udp_proxy_config::RouteSpecifier::Matcher(routes)),
         ..Default::default()
     };
     envoy::ListenerFilter {
@@ -47,17 +53,13 @@ pub fn build(to: &Target<'_>) -> envoy::ListenerFilter {
     }
 }
 
-fn always(target: &str) -> matcher::Matcher {
-    let route = udp_proxy::Route { cluster: target.into() };
-    let action = TypedExtensionConfig { name: "route".into(), typed_config: Some(any(UDP_ROUTE, &route)) };
-    let on_match = matcher::matcher::OnMatch {
-        on_match: Some(matcher::matcher::on_match::OnMatch::Action(action)),
-        ..Default::default()
-    };
-    matcher::Matcher { on_no_match: Some(Box::new(on_match)), ..Default::default() }
+/// Returns the action that forwards datagrams to a cluster.
+pub fn to_cluster(cluster: &str) -> TypedExtensionConfig {
+    let route = udp_proxy::Route { cluster: cluster.into() };
+    TypedExtensionConfig { name: "route".into(), typed_config: Some(any(UDP_ROUTE, &route)) }
 }
 
-/// Returns the cluster to which a filter that [`build`] built routes.
+/// Returns the first cluster to which a filter that [`build`] built routes.
 pub fn target(filter: &envoy::ListenerFilter) -> Option<String> {
     use envoy::listener_filter::ConfigType::TypedConfig;
     let Some(TypedConfig(config)) = &filter.config_type else { return None };
@@ -65,8 +67,6 @@ pub fn target(filter: &envoy::ListenerFilter) -> Option<String> {
     let Some(udp_proxy::udp_proxy_config::RouteSpecifier::Matcher(routes)) = config.route_specifier else {
         return None;
     };
-    let matcher::matcher::on_match::OnMatch::Action(action) = routes.on_no_match?.on_match? else {
-        return None;
-    };
+    let action = routes::first_action(routes)?;
     Some(udp_proxy::Route::decode(&*action.typed_config?.value).ok()?.cluster)
 }

@@ -65,6 +65,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
             proxy_name: None,
             node_name: None,
             proxy_kind: None,
+            other_kinds: false,
             service_group: None,
         },
         dns_namespace: origin.namespace.clone(),

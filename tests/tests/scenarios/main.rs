@@ -9,6 +9,7 @@ mod call;
 mod chart;
 mod checks;
 mod controlplane;
+mod crossed;
 mod csi;
 mod datagrams;
 mod definitions;

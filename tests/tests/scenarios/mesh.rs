@@ -84,14 +84,14 @@ pub fn service(name: &str, labels: &str, port: u16) -> String {
     )
 }
 
-fn object(kind: &str, name: &str, spec: serde_json::Value) -> String {
+pub fn object(kind: &str, name: &str, spec: serde_json::Value) -> String {
     let meta = json!({"name": name, "namespace": "default"});
     let object = json!({"apiVersion": "l7mp.io/v1", "kind": kind, "metadata": meta, "spec": spec});
     format!("{object}\n---\n")
 }
 
 /// Waits until an object has a condition, and returns its message.
-async fn told<K>(town: &Town, name: &str, wanted: (&str, &str)) -> Result<String>
+pub async fn told<K>(town: &Town, name: &str, wanted: (&str, &str)) -> Result<String>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + kube::core::object::HasStatus<Status = MeshStatus>

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use portreeve_api::model::{Listener, Namespaces, NodeProxy, Plan, Protocol, Selector, Socket, Workload};
 use portreeve_api::pod::{self, Pod};
@@ -15,7 +16,7 @@ use crate::translate::{Families, ProxyKind, lacks};
 /// The facts that decide which Plans a proxy gets and how they are translated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// The proxy's kind. It takes only Plans for this kind.
+    /// The proxy's kind. It takes the Plans for this kind, and those for other kinds that none of `beside` takes.
     pub kind: ProxyKind,
     /// The pod as `<namespace>/<name>`, or the NodeProxy's name.
     pub name: String,
@@ -33,6 +34,8 @@ pub struct Facts {
     pub families: Families,
     /// The namespaces whose Plans it takes.
     pub allowed: Allowed,
+    /// The proxies of other kinds in the same network namespace, themselves without any beside them.
+    pub beside: Vec<Arc<Facts>>,
 }
 
 /// The namespaces whose Plans a proxy takes.
@@ -67,6 +70,7 @@ impl Facts {
             netns: if pod.host_network { "host".into() } else { pod.uid.clone() },
             families: if pod.host_network { host } else { families(&pod.ips) },
             allowed: Allowed::Pod(pod.namespace.to_string()),
+            beside: Vec::new(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Facts {
             netns: "host".into(),
             families: host,
             allowed,
+            beside: Vec::new(),
         }
     }
 
@@ -96,12 +101,27 @@ impl Facts {
         self.may_take(plan) && lacks::workload(plan).is_empty()
     }
 
-    /// Returns whether a Plan may apply to this proxy, by the workload fields that this agent supports. A workload
-    /// without a kind of proxy is for Envoys.
+    /// Returns whether a Plan may apply to this proxy, by the workload fields that this agent supports.
     pub fn may_take(&self, plan: &Plan) -> bool {
+        let first = plan.workload.first_kind();
+        let stands_in = || plan.workload.is_for_other_kinds() && !self.has_beside(first, plan);
+        self.matches(plan) && (self.kind == first || stands_in())
+    }
+
+    /// Returns whether a Plan is for this kind first, would apply to this proxy, and to no proxy beside it.
+    pub fn is_needed_for(&self, plan: &Plan) -> bool {
+        let replaced = plan.workload.is_for_other_kinds() && self.beside.iter().any(|one| one.matches(plan));
+        plan.workload.first_kind() == self.kind && self.takes(plan) && !replaced
+    }
+
+    fn has_beside(&self, kind: ProxyKind, plan: &Plan) -> bool {
+        self.beside.iter().any(|one| one.kind == kind && one.matches(plan))
+    }
+
+    /// Returns whether a Plan's workload matches the proxy, whatever its kind.
+    fn matches(&self, plan: &Plan) -> bool {
         let workload = &plan.workload;
-        workload.proxy_kind.unwrap_or(ProxyKind::Envoy) == self.kind
-            && workload.selector.matches(&self.labels)
+        workload.selector.matches(&self.labels)
             && workload.proxy_name.as_ref().is_none_or(|name| self.proxy_name() == Some(name))
             && self.allows(plan, workload)
     }

@@ -1,6 +1,7 @@
 //! The proxies of a fleet: [`Roster`].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portreeve_api::model::Plan;
 use portreeve_api::refs::ProxyId;
@@ -42,6 +43,14 @@ pub trait Roster {
     /// Records the facts that the proxy of a pod without a proxy would have; `None` removes them. Returns the
     /// previous facts.
     fn set_bare(&mut self, uid: &Name, facts: Option<Facts>) -> Option<Facts>;
+
+    /// Returns the facts of the proxies in a network namespace, without those beside them. A pod whose proxy has not
+    /// reconnected since the agent's start counts if it accepted something before.
+    fn in_netns(&self, netns: &Name) -> Vec<Arc<Facts>>;
+
+    /// Returns the pods without a proxy of this kind in a network namespace, by their uid, with the facts that their proxies
+    /// would have.
+    fn bare_in_netns(&self, netns: &Name) -> Vec<(Name, Facts)>;
 
     /// Returns the number of pods that should have a proxy for this Plan and never had one.
     fn bare(&self, plan: &Plan) -> usize;
@@ -99,8 +108,22 @@ impl<T: ProxyModel> Roster for Fleet<T> {
         }
     }
 
+    fn in_netns(&self, netns: &Name) -> Vec<Arc<Facts>> {
+        let alone = |facts: &Facts| Arc::new(Facts { beside: Vec::new(), ..facts.clone() });
+        let proxies = self.proxies.values().map(|proxy| &proxy.facts);
+        let away =
+            self.bare.iter().filter(|(uid, _)| self.ledgers.contains_key(&ProxyId::Pod((*uid).clone())));
+        let all = proxies.chain(away.map(|(_, facts)| facts));
+        all.filter(|facts| facts.netns == *netns).map(alone).collect()
+    }
+
+    fn bare_in_netns(&self, netns: &Name) -> Vec<(Name, Facts)> {
+        let there = self.bare.iter().filter(|(_, facts)| facts.netns == *netns);
+        there.map(|(uid, facts)| (uid.clone(), facts.clone())).collect()
+    }
+
     fn bare(&self, plan: &Plan) -> usize {
-        self.bare.values().filter(|facts| facts.takes(plan)).count()
+        self.bare.values().filter(|facts| facts.is_needed_for(plan)).count()
     }
 
     fn translated(&self) -> u64 {

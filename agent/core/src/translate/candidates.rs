@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use portreeve_api::model::{Cluster, Endpoint, EndpointSource, HealthCheck};
 
 use super::bind::Families;
+use super::rank;
 use super::request::{Lookup, Request};
 use super::sources::{self, Found};
 
@@ -28,6 +29,8 @@ pub struct Candidate {
     pub stale: bool,
     /// The port at which the proxy itself checks the endpoint; `None` if it does not.
     pub proxy_check: Option<NonZeroU16>,
+    /// The load balancing weight; `None` if its source sets none.
+    pub weight: Option<NonZeroU32>,
 }
 
 /// Returns the endpoints of a cluster, each address and port once; `None` while a source is not known yet.
@@ -44,6 +47,16 @@ pub fn candidates(request: &Request<'_>, cluster: &Cluster, lookup: &dyn Lookup)
     Some(all.into_values().collect())
 }
 
+/// Orders the endpoints of a key: the first is the one that all its sessions reach. `created_ms` is the creation of the object
+/// with the key. A terminating pod keeps calls that are older than its termination and is left out for younger ones.
+pub fn rank_for(key: &str, created_ms: Option<i64>, found: &mut Vec<Candidate>) {
+    found.retain(|c| c.terminating_ms.is_none() || created_ms < c.terminating_ms);
+    // The API server's times are whole seconds, and no pod is ready in the second of its creation. So a pod
+    // created in the same second as the object came after it. Endpoints without a time (addresses, a folder's
+    // first reading) came before it.
+    rank::order(key, found, |c| (c.created_ms.is_some() && c.created_ms >= created_ms, c.ip));
+}
+
 /// Returns the endpoints of one of a cluster's sources. An address may be repeated. A source without a port has none: the
 /// translation rejects clusters with such a source.
 pub fn of_source(
@@ -54,7 +67,9 @@ pub fn of_source(
 ) -> Vec<Candidate> {
     let Some(port) = source.port else { return Vec::new() };
     let check = cluster.check_of(source).zip(source.health_port);
-    Reading { families, port, check, lookup }.candidates(found)
+    let mut candidates = Reading { families, port, check, lookup }.candidates(found);
+    candidates.iter_mut().for_each(|one| one.weight = source.weight);
+    candidates
 }
 
 /// The settings for reading the endpoints of one source.
@@ -110,8 +125,8 @@ impl Candidate {
     /// Returns a candidate with only an address and a port.
     fn new(ip: IpAddr, port: NonZeroU16) -> Self {
         let (created_ms, terminating_ms) = (None, None);
-        let (failed, stale, proxy_check) = (false, false, None);
-        Self { ip, port, created_ms, terminating_ms, failed, stale, proxy_check }
+        let (failed, stale, proxy_check, weight) = (false, false, None, None);
+        Self { ip, port, created_ms, terminating_ms, failed, stale, proxy_check, weight }
     }
 
     /// Merges two candidates with the same address and port, such as pods on the host network. A pod that

@@ -13,8 +13,15 @@ pub struct Lacks(Vec<String>);
 /// Returns the unsupported fields of a Plan's workload.
 pub fn workload(plan: &Plan) -> Lacks {
     let mut lacks = Lacks::default();
-    let Workload { namespace: _, selector, proxy_name: _, node_name, proxy_kind: _, service_group } =
-        &plan.workload;
+    let Workload {
+        namespace: _,
+        selector,
+        proxy_name: _,
+        node_name,
+        proxy_kind: _,
+        other_kinds: _,
+        service_group,
+    } = &plan.workload;
     lacks.some("workload.node_name", node_name);
     lacks.some("workload.service_group", service_group);
     let Selector { labels: _, fields } = selector;

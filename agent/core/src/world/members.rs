@@ -35,7 +35,8 @@ impl World {
         let id = ProxyId::Pod(uid.clone());
         let before = self.fleets.of(kind)?.announced(&id);
         let announced = before.unwrap_or(announced);
-        Some(Facts::of_pod(kind, self.pods.get(uid)?, self.host_families, announced.clone()))
+        let facts = Facts::of_pod(kind, self.pods.get(uid)?, self.host_families, announced.clone());
+        Some(self.surrounded(facts))
     }
 
     /// Names a pod's proxy by its oldest stream, after another stream ended.
@@ -91,14 +92,53 @@ impl World {
     }
 
     pub(super) fn put_proxy(&mut self, id: ProxyId, facts: Facts) {
+        let (kind, netns) = (facts.kind, facts.netns.clone());
+        let facts = self.surrounded(facts);
+        let before = self.fleets.of(kind).and_then(|fleet| fleet.facts(&id)).cloned();
+        if !self.put_surrounded(id, facts) {
+            return;
+        }
+        self.follow_beside(kind, &netns);
+        if let Some(before) = before.filter(|before| before.netns != netns) {
+            self.follow_beside(kind, &before.netns);
+        }
+    }
+
+    /// Returns whether the facts are new.
+    fn put_surrounded(&mut self, id: ProxyId, facts: Facts) -> bool {
         let sure = self.is_sure(&facts);
         let kind = facts.kind;
         let Some(fleet) = self.fleets.of_mut(kind).filter(|fleet| fleet.facts(&id) != Some(&facts)) else {
-            return;
+            return false;
         };
         fleet.put(id.clone(), facts.clone(), sure);
         self.touch_taken_by(&facts);
         self.bring_all_up_to_date(kind, &id);
+        true
+    }
+
+    /// Returns facts with the proxies of other kinds in the same network namespace.
+    pub(super) fn surrounded(&self, facts: Facts) -> Facts {
+        let others = self.fleets.all().filter(|fleet| fleet.kind() != facts.kind);
+        let beside = others.flat_map(|fleet| fleet.in_netns(&facts.netns)).collect();
+        Facts { beside, ..facts }
+    }
+
+    /// Updates the facts of the proxies beside those of a kind in a network namespace, because one of those changed.
+    fn follow_beside(&mut self, kind: ProxyKind, netns: &Name) {
+        for other in self.kinds().into_iter().filter(|other| *other != kind) {
+            let Some(fleet) = self.fleets.of(other) else { continue };
+            let there = |id: &ProxyId| fleet.facts(id).filter(|facts| facts.netns == *netns).cloned();
+            let proxies = fleet.ids().into_iter().filter_map(|id| there(&id).map(|facts| (id, facts)));
+            let (proxies, bare): (Vec<_>, _) = (proxies.collect(), fleet.bare_in_netns(netns));
+            for (id, facts) in proxies {
+                let facts = self.surrounded(facts);
+                self.put_surrounded(id, facts);
+            }
+            for (uid, facts) in bare {
+                self.set_bare(other, &uid, Some(facts));
+            }
+        }
     }
 
     /// Refreshes all Plans of a proxy, including Plans that are gone and of which it accepted resources.
@@ -140,5 +180,6 @@ impl World {
         self.touch_taken_by(&facts);
         let shifted = self.claims.drop_proxy(kind, id);
         self.bring_up_to_date(shifted);
+        self.follow_beside(kind, &facts.netns);
     }
 }

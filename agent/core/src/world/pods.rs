@@ -82,6 +82,7 @@ impl World {
     /// Records the facts of a pod without a proxy of a kind, and marks the Plans that would apply to it for a
     /// status update.
     pub(super) fn set_bare(&mut self, kind: ProxyKind, uid: &Name, facts: Option<Facts>) {
+        let facts = facts.map(|facts| self.surrounded(facts));
         let Some(fleet) = self.fleets.of_mut(kind) else { return };
         let before = fleet.set_bare(uid, facts.clone());
         if before == facts {

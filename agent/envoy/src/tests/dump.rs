@@ -111,6 +111,10 @@ fn listener(body: &[u8]) -> String {
 }
 
 fn by_address(chooser: Matcher) -> String {
+    if matches!(chooser.matcher_type, Some(MatcherType::MatcherList(_))) {
+        let name = |chain: &Any| StringValue::decode(chain.value.as_slice()).unwrap().value;
+        return conditions(chooser, |chain| format!("--- to chain {}\n", name(chain)));
+    }
     let Some(MatcherType::MatcherTree(tree)) = chooser.matcher_type else { panic!("no tree") };
     let input = tree.input.and_then(|input| input.typed_config).unwrap();
     let Some(TreeType::CustomMatch(custom)) = tree.tree_type else { panic!("no custom matcher") };
@@ -144,13 +148,31 @@ fn udp(any: &Any) -> String {
     let mut config = UdpProxyConfig::decode(any.value.as_slice()).unwrap();
     use envoy_types::pb::envoy::extensions::filters::udp::udp_proxy::v3::udp_proxy_config::RouteSpecifier;
     let Some(RouteSpecifier::Matcher(matcher)) = config.route_specifier.take() else { panic!("no matcher") };
-    let Some(OnMatch::Action(action)) = matcher.on_no_match.and_then(|on| on.on_match) else {
-        panic!("no action")
+    let route = |route: &Any| {
+        assert_eq!(route.type_url, "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route");
+        "--- route\n".to_owned() + &decoded::<Route>(&route.value)
     };
-    assert!(matcher.matcher_type.is_none(), "everything goes to one cluster");
-    let route = action.typed_config.unwrap();
-    assert_eq!(route.type_url, "type.googleapis.com/envoy.extensions.filters.udp.udp_proxy.v3.Route");
-    lines(&config) + "--- route\n" + &decoded::<Route>(&route.value)
+    lines(&config) + &conditions(matcher, route)
+}
+
+/// Returns the conditions of a matcher, each with the text of its action.
+fn conditions(matcher: Matcher, action: impl Fn(&Any) -> String) -> String {
+    let told = |on: Option<OnMatch>| {
+        let Some(OnMatch::Action(one)) = on else { panic!("no action") };
+        action(&one.typed_config.unwrap())
+    };
+    let mut text = String::new();
+    match matcher.matcher_type {
+        Some(MatcherType::MatcherList(list)) => {
+            for one in list.matchers {
+                text += &format!("--- if {}", lines(&one.predicate.unwrap().match_type.unwrap()));
+                text += &told(one.on_match.and_then(|on| on.on_match));
+            }
+        }
+        Some(MatcherType::MatcherTree(_)) => panic!("a tree"),
+        None => {}
+    }
+    text + &matcher.on_no_match.map(|on| told(on.on_match)).unwrap_or_default()
 }
 
 fn decoded<M: Message + Default + Debug>(body: &[u8]) -> String {

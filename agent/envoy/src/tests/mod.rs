@@ -22,6 +22,7 @@ mod checks;
 mod dump;
 mod facts;
 mod golden;
+mod mesh;
 mod streams;
 mod support;
 

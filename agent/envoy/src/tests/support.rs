@@ -54,9 +54,6 @@ const ALL: &[Case] = &[
     ("tls", |p| listener(p).tls = some()),
     ("sources", |p| listener(p).sources = some()),
     ("http", |p| listener(p).http = true),
-    ("options.remove_orphan_sessions", |p| {
-        listener(p).options = Some(plan::Options { remove_orphan_sessions: true, ..Default::default() })
-    }),
     ("options.track_ms", |p| listener(p).options = Some(plan::Options { track_ms: 1, ..Default::default() })),
     ("socket.protocol PROTOCOL_JSONSOCKET", |p| socket(p).set_protocol(plan::Protocol::Jsonsocket)),
     ("socket.protocol PROTOCOL_UNSPECIFIED", |p| socket(p).set_protocol(plan::Protocol::Unspecified)),
@@ -64,6 +61,7 @@ const ALL: &[Case] = &[
     ("socket.port 0", |p| socket(p).port = 0),
     ("socket.scope 99", |p| socket(p).scope = 99),
     ("socket.connect", |p| socket(p).connect = some()),
+    ("socket.connect", |p| socket(p).connect = Some(plan::Address { ip: "10.0.0.1".into(), port: 7 })),
     ("socket.bind", |p| socket(p).bind = some()),
     ("socket.bind.port 7", |p| {
         socket(p).set_scope(plan::Scope::Address);
@@ -75,18 +73,25 @@ const ALL: &[Case] = &[
     ("socket.header", |p| socket(p).header.push(plan::HeaderField::default())),
     ("socket.settings", |p| socket(p).settings = setting()),
     ("socket.tunnel", |p| socket(p).tunnel = "t".into()),
-    ("rules[0].match_json", |p| rule(p).match_json = "{}".into()),
+    ("rules[0].match_json at path ", |p| rule(p).match_json = "{}".into()),
     ("rules[0].rewrites", |p| rule(p).rewrites.push(plan::Rewrite::default())),
     ("rules[0].apply", |p| rule(p).apply = "list".into()),
     ("rules[0].route.ingress", |p| route(p).ingress.push("c".into())),
     ("rules[0].route.egress", |p| route(p).egress.push("c".into())),
     ("rules[0].route.retry", |p| route(p).retry = some()),
+    ("rules[0].route.retry on always", |p| {
+        route(p).retry = Some(plan::Retry { on: "always".into(), ..Default::default() })
+    }),
+    ("rules[0] without a route before other rules", |p| {
+        let route = rule(p).route.take();
+        listener(p).rules.push(plan::Rule { route, ..Default::default() });
+    }),
     ("cluster rtp-c asks for cluster-feature", |p| cluster(p).needs.push("cluster-feature".into())),
     ("cluster rtp-c asks for tls", |p| cluster(p).tls = some()),
     ("cluster rtp-c asks for http", |p| cluster(p).http = true),
     ("cluster rtp-c asks for socket.protocol 99", |p| peer(p).protocol = 99),
     ("cluster rtp-c is of another protocol", |p| peer(p).set_protocol(plan::Protocol::Tcp)),
-    ("cluster rtp-c asks for socket.port", |p| peer(p).port = 9),
+    ("cluster rtp-c asks for socket.port", |p| peer(p).port = 8),
     ("cluster rtp-c asks for socket.scope", |p| peer(p).set_scope(plan::Scope::Loopback)),
     ("cluster rtp-c asks for socket.connect", |p| peer(p).connect = some()),
     ("cluster rtp-c asks for socket.bind", |p| peer(p).bind = some()),
@@ -96,12 +101,13 @@ const ALL: &[Case] = &[
     ("cluster rtp-c asks for socket.header", |p| peer(p).header.push(plan::HeaderField::default())),
     ("cluster rtp-c asks for socket.settings", |p| peer(p).settings = setting()),
     ("cluster rtp-c asks for socket.tunnel", |p| peer(p).tunnel = "t".into()),
-    ("cluster rtp-c asks for balancer.metadata_path", |p| policy(p, Some(Policy::MetadataPath("/a".into())))),
+    ("cluster rtp-c asks for balancer.metadata_path /a", |p| {
+        policy(p, Some(Policy::MetadataPath("/a".into())))
+    }),
     ("cluster rtp-c asks for balancer,", |p| policy(p, None)),
     ("endpoints[e].from", |p| source(p).from = None),
     ("endpoints[e].filename", |p| source(p).from = Some(From::Filename("/f".into()))),
     ("endpoints[e].port 0", |p| source(p).port = 0),
-    ("endpoints[e].weight", |p| source(p).weight = 1),
     ("endpoints[e].source", |p| source(p).source = "other".into()),
 ];
 
@@ -154,8 +160,11 @@ fn all_that_one_listener_asks_for_is_told_at_once() {
 
 #[test]
 fn what_changes_nothing_is_not_refused() {
-    let harmless: [fn(&mut plan::Plan); 7] = [
+    let harmless: [fn(&mut plan::Plan); 10] = [
         |p| listener(p).options = some(),
+        |p| listener(p).options = Some(plan::Options { remove_orphan_sessions: true, ..Default::default() }),
+        |p| peer(p).port = 9,
+        |p| source(p).weight = 1,
         |p| rule(p).name = "r".into(),
         |p| cluster(p).socket = None,
         |p| cluster(p).balancer = None,

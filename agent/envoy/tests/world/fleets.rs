@@ -98,9 +98,11 @@ fn for_toys(mut plan: plan::Plan) -> plan::Plan {
 
 fn toys_listeners(rig: &mut Rig) -> Vec<String> {
     let view = rig.world.open::<Toy>(&pod_id("p"), &Announced::default()).unwrap();
-    view.snapshot(|s| {
+    let mut all: Vec<String> = view.snapshot(|s| {
         s.iter(Toy::Listener).map(|(_, one)| String::from_utf8_lossy(one.body()).into()).collect()
-    })
+    });
+    all.sort();
+    all
 }
 
 fn toy_accepts_all(rig: &mut Rig) {
@@ -126,6 +128,44 @@ fn plan_goes_to_the_proxies_of_its_kind_alone() {
     edited.workload = None;
     rig.put_plan(&edited);
     assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/envoys/l", "A/ns/toys/l"], "that makes no sense");
+}
+
+#[test]
+fn plan_goes_to_another_kind_only_where_no_proxy_of_its_own_kind_takes_it() {
+    let mut rig = Rig { world: World::new(Fleets::default().with::<Envoy>().with::<Toy>(), Families::V4) };
+    rig.world.apply_pod(mk_toy_pod());
+    let mut for_toys_first = for_toys(mk_plan("toys", 1, 2001, ip("10.0.0.9")));
+    for_toys_first.workload.as_mut().unwrap().other_kinds = true;
+    rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    rig.put_plan(&for_toys_first);
+    assert_eq!(toys_listeners(&mut rig), ["2000 to A/ns/call/c", "2001 to A/ns/toys/c"], "there is no Envoy");
+    rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
+    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/call/l"]);
+    assert_eq!(toys_listeners(&mut rig), ["2001 to A/ns/toys/c"]);
+    rig.world.apply_pod(mk_pod("p", "gw"));
+    rig.world.apply_pod(Pod { host_network: true, ..mk_pod("p", "gw") });
+    assert_eq!(rig.listeners(&pod_id("p")), ["A/ns/call/l", "A/ns/toys/l"], "there is no toy any more");
+    rig.world.delete_pod(&"p".into());
+    assert!(rig.world.fleets().all().all(|fleet| fleet.ids().is_empty()));
+}
+
+#[test]
+fn plan_waits_for_an_envoy_that_had_it_and_has_not_reconnected() {
+    let mut rig = both();
+    rig.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    rig.world.take_unsaved();
+    let view = rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
+    let all: Vec<_> =
+        view.snapshot(|s| s.iter(Envoy::Listener).map(|(name, r)| (name.clone(), r.version())).collect());
+    rig.world.accepted(&pod_id("p"), Envoy::Listener, &all);
+    let (owner, kept) = rig.world.take_unsaved().remove(0);
+
+    let mut again = Rig { world: World::new(Fleets::default().with::<Envoy>().with::<Toy>(), Families::V4) };
+    assert!(again.world.restore_accepted(owner, &kept));
+    again.world.apply_pod(mk_toy_pod());
+    again.put_plan(&mk_plan("call", 1, 2000, ip("10.0.0.9")));
+    assert!(toys_listeners(&mut again).is_empty(), "the Envoy still runs it");
+    assert_eq!(again.listeners(&pod_id("p")), ["A/ns/call/l"]);
 }
 
 #[test]
@@ -195,7 +235,10 @@ fn bare_pods_are_counted_for_each_kind() {
         rig.world.fleets().all().map(|fleet| fleet.bare(&plan)).sum::<usize>()
     };
     let plan = mk_plan("call", 1, 2000, ip("10.0.0.9"));
-    assert_eq!((bare(&plan), bare(&for_toys(plan.clone()))), (1, 0));
+    let mut for_envoys = plan.clone();
+    for_envoys.workload.as_mut().unwrap().set_proxy_kind(plan::ProxyKind::Envoy);
+    assert_eq!((bare(&for_envoys), bare(&for_toys(plan.clone()))), (1, 0));
+    assert_eq!(bare(&plan), 0, "the toy takes it");
 }
 
 #[test]

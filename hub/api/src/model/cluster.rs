@@ -30,7 +30,8 @@ pub struct Cluster {
     /// Features, added after version 0.1.0, that the cluster relies on. An agent that doesn't know one of them opens no
     /// listener that leads to the cluster.
     pub needs: Vec<String>,
-    /// Where the cluster is defined, if not here; API B. Of all other fields, only the name is set then.
+    /// Where the cluster is defined, if not here; API B. Of all other fields, only the name is set then, and for a cluster of
+    /// another Plan the protocol and the balancer.
     pub elsewhere: Option<Elsewhere>,
 }
 

@@ -16,8 +16,10 @@ pub struct Workload {
     pub proxy_name: Option<String>,
     /// The Kubernetes node that the proxy must be on.
     pub node_name: Option<String>,
-    /// The kind of proxy that the Plan is for. `None`: any kind that can express it.
+    /// The kind of proxy that the Plan is for. `None`: Envoys, and other kinds as with `other_kinds`.
     pub proxy_kind: Option<ProxyKind>,
+    /// Whether proxies of other kinds take the Plan too, where no proxy of its kind in the same network namespace takes it.
+    pub other_kinds: bool,
     /// The group that the proxies' pods must belong to; API B.
     pub service_group: Option<String>,
 }
@@ -33,6 +35,18 @@ pub enum ProxyKind {
 
 // === impl Workload ===
 
+impl Workload {
+    /// Returns the kind of proxy that the Plan is for first.
+    pub fn first_kind(&self) -> ProxyKind {
+        self.proxy_kind.unwrap_or(ProxyKind::Envoy)
+    }
+
+    /// Returns whether proxies of other kinds take the Plan too, where none of the first kind does.
+    pub fn is_for_other_kinds(&self) -> bool {
+        self.other_kinds || self.proxy_kind.is_none()
+    }
+}
+
 impl TryFrom<proto::Workload> for Workload {
     type Error = Flaw;
 
@@ -40,8 +54,15 @@ impl TryFrom<proto::Workload> for Workload {
     /// Returns an error if the selector is missing or unreadable, or if this version doesn't know the kind of proxy. In both
     /// cases the proxies that the Plan is for can't be determined.
     fn try_from(message: proto::Workload) -> Result<Self, Flaw> {
-        let proto::Workload { namespace, selector, proxy_name, node_name, proxy_kind, service_group } =
-            message;
+        let proto::Workload {
+            namespace,
+            selector,
+            proxy_name,
+            node_name,
+            proxy_kind,
+            other_kinds,
+            service_group,
+        } = message;
         let selector = selector.ok_or_else(|| Flaw::missing("selector"))?;
         Ok(Self {
             namespace: flaw::text(namespace),
@@ -49,6 +70,7 @@ impl TryFrom<proto::Workload> for Workload {
             proxy_name: flaw::text(proxy_name),
             node_name: flaw::text(node_name),
             proxy_kind: ProxyKind::read(proxy_kind)?,
+            other_kinds,
             service_group: flaw::text(service_group),
         })
     }
@@ -56,13 +78,15 @@ impl TryFrom<proto::Workload> for Workload {
 
 impl From<&Workload> for proto::Workload {
     fn from(workload: &Workload) -> Self {
-        let Workload { namespace, selector, proxy_name, node_name, proxy_kind, service_group } = workload;
+        let Workload { namespace, selector, proxy_name, node_name, proxy_kind, other_kinds, service_group } =
+            workload;
         Self {
             namespace: namespace.clone().unwrap_or_default(),
             selector: Some(selector.into()),
             proxy_name: proxy_name.clone().unwrap_or_default(),
             node_name: node_name.clone().unwrap_or_default(),
             proxy_kind: ProxyKind::written(*proxy_kind).into(),
+            other_kinds: *other_kinds,
             service_group: service_group.clone().unwrap_or_default(),
         }
     }

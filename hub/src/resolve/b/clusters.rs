@@ -192,7 +192,7 @@ impl Resolving<'_, '_> {
         }
     }
 
-    fn balancer(&self, form: &BalancerForm) -> Option<Balancer> {
+    pub(super) fn balancer(&self, form: &BalancerForm) -> Option<Balancer> {
         match form.policy {
             Policy::Trivial => None,
             Policy::ConsistentHash => {

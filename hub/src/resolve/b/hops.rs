@@ -2,7 +2,7 @@
 
 use portreeve_api::b::form::{self, ClusterForm};
 use portreeve_api::b::target::{self, Target};
-use portreeve_api::model::{Cluster, Elsewhere, Protocol};
+use portreeve_api::model::{Cluster, Elsewhere, Protocol, Socket};
 use portreeve_api::refs::{ObjectRef, PlanName, ResourceName};
 
 use super::clusters::Lead;
@@ -73,7 +73,12 @@ impl Resolving<'_, '_> {
         }
         let protocol = self.protocol(&form.cluster, &reference.namespace);
         let resource = ResourceName::new(&PlanName::from(&object), CLUSTER).to_string();
-        self.clusters.insert(name.clone(), Cluster::elsewhere(&name, Elsewhere::Plan(resource)));
+        let cluster = Cluster {
+            socket: protocol.map(|protocol| Socket::new(protocol, None)),
+            balancer: form.cluster.balancer.as_ref().and_then(|one| self.balancer(one)),
+            ..Cluster::elsewhere(&name, Elsewhere::Plan(resource))
+        };
+        self.clusters.insert(name.clone(), cluster);
         Ok(Some(Lead { cluster: name, protocol }))
     }
 

@@ -99,6 +99,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
                 proxy_name: None,
                 node_name: None,
                 proxy_kind: Some(ProxyKind::L7mp),
+                other_kinds: true,
                 service_group: None,
             },
             dns_namespace: self.origin.namespace.clone(),

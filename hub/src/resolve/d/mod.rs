@@ -125,6 +125,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
                 proxy_name: Some(proxy_name),
                 node_name: None,
                 proxy_kind: Some(ProxyKind::Envoy),
+                other_kinds: false,
                 service_group: None,
             },
             dns_namespace: namespace,

@@ -1,6 +1,7 @@
 //! The rules of a listener or rule list: [`of`].
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use portreeve_api::model::{self, Elsewhere};
 use serde_json::Value;
@@ -42,14 +43,21 @@ fn route(request: &Request<'_>, way: &model::Route, used: &mut BTreeSet<String>)
     let destination = hop(request, &way.destination, used)?;
     let (on, retries, timeout) = ONCE;
     let given = way.retry.as_ref();
+    let timeout = request
+        .plan
+        .cluster(&way.destination)
+        .and_then(|cluster| cluster.connect_timeout)
+        .map_or(timeout, ms);
     let retry = Retry {
         retry_on: given.and_then(|retry| retry.on.clone()).unwrap_or_else(|| on.to_owned()),
         num_retries: given.and_then(|retry| retry.attempts).map_or(retries, Into::into),
-        timeout: given
-            .and_then(|retry| retry.timeout)
-            .map_or(timeout, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        timeout: given.and_then(|retry| retry.timeout).map_or(timeout, ms),
     };
     Ok(Route { destination, ingress, egress, retry })
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn hop(request: &Request<'_>, name: &str, used: &mut BTreeSet<String>) -> Result<Hop, String> {

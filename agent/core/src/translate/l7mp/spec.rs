@@ -1,6 +1,8 @@
 //! The fields of a listener or cluster that depend on its protocol. Entry point: [`of`].
 
-use portreeve_api::model::{Address, HeaderField, Protocol, Socket};
+use std::num::NonZeroU16;
+
+use portreeve_api::model::{Address, Cluster, HeaderField, Protocol, Socket};
 use serde_json::{Map, Value, json};
 
 use super::objects::Spec;
@@ -29,6 +31,23 @@ pub fn protocol(protocol: Protocol) -> Option<&'static str> {
         Protocol::L7mpController => "L7mpController",
         Protocol::Unknown(_) => return None,
     })
+}
+
+/// Returns the port of a cluster, which l7mp has once for all endpoints. `None`: it has none, or its endpoints have
+/// different ones.
+pub fn port(cluster: &Cluster) -> Option<NonZeroU16> {
+    let own = cluster.socket.as_ref().and_then(|socket| socket.port);
+    let first = cluster.endpoints.first().and_then(|one| one.port);
+    own.or(first.filter(|port| cluster.endpoints.iter().all(|one| one.port == Some(*port))))
+}
+
+/// Returns the spec of a cluster; `None` if l7mp doesn't have its protocol.
+pub fn of_cluster(cluster: &Cluster) -> Option<Spec> {
+    let socket = cluster.socket.as_ref()?;
+    match socket.protocol {
+        Protocol::Udp | Protocol::Tcp => of(&Socket { port: port(cluster), ..socket.clone() }),
+        _ => of(socket),
+    }
 }
 
 /// Returns the spec of a listener's or cluster's socket; `None` if l7mp doesn't have the protocol.

@@ -22,6 +22,7 @@ pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
     lacks.when(*http, "http");
     lacks.when(socket.is_none(), "socket");
     if let Some(socket) = socket {
+        lacks.when(is_without_port(socket), "socket.port 0");
         add_socket(&mut lacks, socket);
         add_scope(&mut lacks, socket);
         let of_listener = matches!(
@@ -50,10 +51,10 @@ pub fn cluster(cluster: &Cluster) -> Lacks {
         endpoints,
         balancer,
         // The agents check endpoints, and the translation leaves out those whose check failed.
-        health_check: _,
+        health_check,
         tls,
         http,
-        // The timeout of an attempt is the route's.
+        // The timeout of a route without retries.
         connect_timeout: _,
         needs,
         elsewhere: _,
@@ -63,25 +64,41 @@ pub fn cluster(cluster: &Cluster) -> Lacks {
     lacks.when(*http, "http");
     lacks.when(socket.is_none(), "socket");
     if let Some(socket) = socket {
+        lacks
+            .when(is_without_port(socket) && spec::port(cluster).is_none(), "endpoints with different ports");
         add_socket(&mut lacks, socket);
         lacks.when(socket.scope != Scope::Wildcard, "socket.scope");
     }
     if let Some(balancer) = balancer {
         match balancer {
-            Balancer::MetadataPath(_) | Balancer::RoundRobin => {}
-            Balancer::Key(_) => lacks.when(true, "balancer.key"),
-            Balancer::SourceAddress => lacks.when(true, "balancer.source_address"),
+            Balancer::MetadataPath(_) | Balancer::Key(_) | Balancer::SourceAddress => {}
+            Balancer::RoundRobin => lacks.when(true, "balancer.round_robin"),
             Balancer::Unknown => lacks.when(true, "balancer"),
         }
     }
     endpoints.iter().for_each(|source| add_source(&mut lacks, source));
+    if health_check.is_some() {
+        // Only the proxy itself reaches these, and it checks nothing.
+        let beside =
+            |one: &&EndpointSource| matches!(one.from, Source::Loopback(_)) && one.health_port.is_some();
+        let beside = endpoints.iter().filter(beside);
+        beside.for_each(|one| {
+            lacks.when(true, format!("endpoints[{}].health_port of a loopback address", one.name))
+        });
+    }
     lacks
+}
+
+/// Returns whether a socket lacks the port that its protocol needs.
+fn is_without_port(socket: &Socket) -> bool {
+    PROTOCOLS_WITH_PORTS.contains(&socket.protocol) && socket.port.is_none()
 }
 
 fn add_socket(lacks: &mut Lacks, socket: &Socket) {
     let Socket {
         protocol,
-        port,
+        // The caller checks it.
+        port: _,
         scope: _,
         connect: _,
         bind: _,
@@ -93,12 +110,11 @@ fn add_socket(lacks: &mut Lacks, socket: &Socket) {
         tunnel,
     } = socket;
     lacks.when(spec::protocol(*protocol).is_none(), format!("socket.protocol {}", protocol.name()));
-    let without = PROTOCOLS_WITH_PORTS.contains(protocol) && port.is_none();
-    lacks.when(without, "socket.port 0");
     let bare = *protocol == Protocol::JsonSocket && transport.is_none();
     lacks.when(bare, "socket.protocol JSONSocket without socket.transport");
     lacks.some("socket.tunnel", tunnel);
     if let Some(transport) = transport {
+        lacks.when(is_without_port(transport), "socket.transport.port 0");
         add_socket(lacks, transport);
     }
 }

@@ -15,6 +15,8 @@ use super::translation::translate;
 use super::{L7mp, spec};
 use crate::translate::{Defaults, Families, Lookup, ProxyKind, Request, Streams, Translation};
 
+mod calls;
+
 /// The pods of the only group, `workers`, and the uids of those whose check failed.
 #[derive(Default)]
 struct Fixture {
@@ -99,6 +101,7 @@ fn mk_plan(kind: &str, listeners: Vec<model::Listener>, clusters: Vec<Cluster>) 
             proxy_name: None,
             node_name: None,
             proxy_kind: Some(ProxyKind::L7mp),
+            other_kinds: true,
             service_group: None,
         },
         listeners,
@@ -323,9 +326,9 @@ fn what_l7mp_lacks_is_refused_by_name_and_takes_nothing_else_with_it() {
         change(&mut listener);
         listener
     };
-    let keyed = Cluster {
-        balancer: Some(Balancer::Key("k".into())),
-        ..mk_cluster("keyed", mk_socket(Protocol::Udp, 9), Vec::new())
+    let turns = Cluster {
+        balancer: Some(Balancer::RoundRobin),
+        ..mk_cluster("turns", mk_socket(Protocol::Udp, 9), Vec::new())
     };
     type Change = Box<dyn Fn(&mut model::Listener)>;
     let table: [(&str, Change); 7] = [
@@ -338,13 +341,13 @@ fn what_l7mp_lacks_is_refused_by_name_and_takes_nothing_else_with_it() {
                 one.options = Some(Options { idle_timeout, ..Options::default() });
             }),
         ),
-        ("balancer.key", Box::new(|one| one.rules = vec![Rule::forward("keyed")])),
+        ("balancer.round_robin", Box::new(|one| one.rules = vec![Rule::forward("turns")])),
         ("nowhere, which is no cluster", Box::new(|one| one.rules = vec![Rule::forward("nowhere")])),
         ("match is not JSON", Box::new(|one| one.rules[0].match_json = Some("{".into()))),
         ("listener.new", Box::new(|one| one.needs = vec!["listener.new".into()])),
     ];
     for (text, change) in table {
-        let clusters = vec![mk_cluster("c", mk_socket(Protocol::Udp, 9), Vec::new()), keyed.clone()];
+        let clusters = vec![mk_cluster("c", mk_socket(Protocol::Udp, 9), Vec::new()), turns.clone()];
         let plan = mk_plan("VirtualService", vec![good.clone(), broken(&change)], clusters);
         let done = run(&plan, &Fixture::default()).unwrap();
         let [remark] = done.remarks.as_slice() else { panic!("{text}: {:?}", done.remarks) };

@@ -2,18 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use portreeve_api::model::{self, Balancer, Cluster};
+use portreeve_api::model::{self, Balancer, Cluster, Protocol};
 use portreeve_xds::Resource;
 use serde::Serialize;
 
 use super::objects::{self, Insertion, Listener, LoadBalancer, Rules};
 use super::{L7mp, endpoints, rules, spec, support};
+use crate::translate::bind::Families;
 use crate::translate::model::{Output, Translation};
 use crate::translate::outcome::Remark;
 use crate::translate::request::{Lookup, Request, qualified};
 
 /// The kind of proxy in messages.
 const PROXY: &str = "an l7mp proxy";
+
+/// The API whose objects are made for l7mp.
+const API: &str = "B";
+
+/// The path of the client's address in a session's metadata.
+const SOURCE_ADDRESS: &str = "/IP/src_addr";
 
 /// Translates a Plan for a proxy; `None` while a group that it needs is not known yet.
 pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<L7mp>> {
@@ -70,6 +77,10 @@ fn listener(
     if let Some(text) = lacks.told("the listener", PROXY) {
         return Err(text);
     }
+    let udp = opened.socket.as_ref().is_some_and(|socket| socket.protocol == Protocol::Udp);
+    if udp && request.families == Families::V6 {
+        return Err("the proxy has no IPv4 address, and l7mp has no UDP over IPv6".into());
+    }
     let spec = opened.socket.as_ref().and_then(spec::of).ok_or("it has no protocol")?;
     let rules = match opened.rules.as_slice() {
         [only] if only.is_reference() => Rules::List(only.apply.clone().unwrap_or_default()),
@@ -77,7 +88,9 @@ fn listener(
     };
     let options = opened.options.clone().unwrap_or_default();
     let track = options.track.map(|track| track.as_secs());
-    Ok(Listener { spec, track, rules, ends_sessions: options.remove_orphan_sessions })
+    // l7mp ends no idle session. Only API B asks for sessions that outlive their listener.
+    let ends_sessions = options.remove_orphan_sessions || request.plan.origin.api != API;
+    Ok(Listener { spec, track, rules, ends_sessions })
 }
 
 fn insertion(
@@ -110,8 +123,11 @@ fn cluster(cluster: &Cluster) -> Result<objects::Cluster, String> {
     if let Some(text) = support::cluster(cluster).told(&format!("cluster {}", cluster.name), PROXY) {
         return Err(text);
     }
-    let spec = cluster.socket.as_ref().and_then(spec::of).ok_or("it has no protocol")?;
+    let spec = spec::of_cluster(cluster).ok_or("it has no protocol")?;
     let loadbalancer = match &cluster.balancer {
+        Some(Balancer::SourceAddress) => {
+            Some(LoadBalancer { policy: "ConsistentHash".into(), key: Some(SOURCE_ADDRESS.into()) })
+        }
         Some(Balancer::MetadataPath(key)) => {
             let key = Some(key.clone()).filter(|key| !key.is_empty());
             Some(LoadBalancer { policy: "ConsistentHash".into(), key })

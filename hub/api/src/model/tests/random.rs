@@ -97,6 +97,7 @@ impl Random {
             proxy_name: self.maybe(Self::text),
             node_name: self.maybe(Self::text),
             proxy_kind: [None, Some(ProxyKind::Envoy), Some(ProxyKind::L7mp)][self.below(3) as usize],
+            other_kinds: self.below(2) == 0,
             service_group: self.maybe(Self::text),
         }
     }

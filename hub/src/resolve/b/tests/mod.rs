@@ -13,6 +13,7 @@ use crate::settings::Settings;
 
 mod fields;
 mod mesh;
+mod other_kinds;
 
 /// The objects that resolvers look up.
 #[derive(Default)]

@@ -1,0 +1,37 @@
+//! What Plans say to proxies of other kinds than l7mp.
+
+use portreeve_api::model::{Balancer, Protocol, ProxyKind};
+
+use super::*;
+
+fn mk_target() -> Value {
+    mk_object(
+        "Target",
+        "worker",
+        json!({
+            "selector": {"matchLabels": {"app": "gateway"}},
+            "cluster": {
+                "spec": {"UDP": {"port": 9000}},
+                "endpoints": [{"spec": {"address": "10.0.0.1"}}],
+                "loadbalancer": {"policy": "ConsistentHash", "key": "/labels/call"},
+            },
+        }),
+    )
+}
+
+#[test]
+fn cluster_of_another_plan_comes_with_what_a_listener_needs_to_know_of_it() {
+    let mut world = World::default();
+    world.put(mk_target());
+    world.put(mk_call("worker"));
+    let plan = world.resolve("B/VirtualService/default/call").plan;
+    let [cluster] = plan.clusters.as_slice() else { panic!("{:?}", plan.clusters) };
+    assert_eq!(cluster.elsewhere, Some(Elsewhere::Plan("B/Target/default/worker/cluster".into())));
+    assert_eq!(
+        cluster.socket.as_ref().map(|socket| (socket.protocol, socket.port)),
+        Some((Protocol::Udp, None))
+    );
+    assert_eq!(cluster.balancer, Some(Balancer::MetadataPath("/labels/call".into())));
+    assert!(cluster.endpoints.is_empty(), "they are in the other Plan");
+    assert_eq!((plan.workload.first_kind(), plan.workload.is_for_other_kinds()), (ProxyKind::L7mp, true));
+}
