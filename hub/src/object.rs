@@ -42,6 +42,12 @@ pub trait Object: Debug + Send + Sync {
     /// Returns the broken rules for new objects. A stored object may be older than a rule.
     fn violations(&self) -> Vec<Violation>;
 
+    /// Returns a warning for each unknown field that the kind's schema leaves open, so that neither the API server nor the
+    /// parser sees it.
+    fn unknown_fields(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the object's role.
     fn role(&self) -> Role<'_>;
 
@@ -104,6 +110,11 @@ pub trait Custom:
 
     /// See [`Object::role`].
     fn what_for(&self) -> Role<'_>;
+
+    /// See [`Object::unknown_fields`].
+    fn strange(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// See [`Object::found_by`].
     fn fields(&self) -> Option<Vec<FoundBy>> {
@@ -187,7 +198,9 @@ pub struct Rejection {
 /// # Errors
 /// Returns an error that names the field at fault, see [`door::parse`].
 pub fn read<K: Custom>(value: Value) -> Read {
-    door::parse::<K>(value).map(|(object, warnings)| (object.boxed(), warnings))
+    let (object, mut warnings) = door::parse::<K>(value)?;
+    warnings.extend(object.strange());
+    Ok((object.boxed(), warnings))
 }
 
 impl<K: Custom> Object for K {
@@ -205,6 +218,10 @@ impl<K: Custom> Object for K {
 
     fn violations(&self) -> Vec<Violation> {
         self.rules()
+    }
+
+    fn unknown_fields(&self) -> Vec<String> {
+        self.strange()
     }
 
     fn role(&self) -> Role<'_> {

@@ -63,6 +63,8 @@ reasons! {
     Unsupported,
     /// The object is valid but asks for something that the named proxy can't express. That part is not opened there.
     UnsupportedByProxy,
+    /// The object has a field that its kind doesn't know. It has no effect.
+    UnknownField,
     /// An older object already has the port.
     PortConflict,
     /// Every reference was found.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use portreeve_api::conditions::Reason;
 use portreeve_api::kind::{Kind, Purpose};
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::violation::Violation;
@@ -82,7 +83,10 @@ impl Index {
     /// Records the verdict on an object that other objects look up.
     fn judge_part(&mut self, object: &dyn Object, wrong: &[Violation]) {
         match wrong {
-            [] => self.verdicts.accept_plain(&object.reference(), object.meta()),
+            [] => {
+                let strange = object.unknown_fields().into_iter().map(|text| (Reason::UnknownField, text));
+                self.verdicts.accept_part(&object.reference(), object.meta(), strange.collect());
+            }
             wrong => self.reject_part(&object.reference(), object.meta(), Rejection::of_violations(wrong)),
         }
     }

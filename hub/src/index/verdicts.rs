@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 
@@ -51,6 +52,11 @@ impl Verdicts {
     /// Records that an object without references was accepted.
     pub fn accept_plain(&mut self, key: &ObjectRef, meta: &ObjectMeta) {
         self.put(Verdict::new(key, meta));
+    }
+
+    /// Records that an object that others look up was accepted, with these warnings.
+    pub fn accept_part(&mut self, key: &ObjectRef, meta: &ObjectMeta, warnings: Vec<(Reason, String)>) {
+        self.put(Verdict { warnings, ..Verdict::new(key, meta) });
     }
 
     /// Records that an object was rejected.

@@ -15,6 +15,8 @@ pub(super) fn read(field: &Field<'_>, checks: &mut Checks) -> ClusterForm {
     if field.object(checks).is_none() {
         return form;
     }
+    // l7mp takes these, and drops them.
+    field.pass_over(&["options", "endpointNum"]);
     form.name = field.get("name").and_then(|name| name.name(checks)).map(str::to_owned);
     let spec = field.get("spec");
     form.socket = match &spec {
@@ -85,7 +87,8 @@ fn endpoint(field: &Field<'_>, carrier: Option<Protocol>, checks: &mut Checks) -
     }
     let spec = spec.filter(|_| one)?;
     spec.object(checks)?;
-    let weight = field.get("weight").or_else(|| spec.get("weight")).and_then(|one| one.positive(checks));
+    let (beside, within) = (field.get("weight"), spec.get("weight"));
+    let weight = beside.or(within).and_then(|one| one.positive(checks));
     let address = spec.either("address", "filename", checks);
     checks.must(address.is_some(), &spec.path, "needs an address, or a filename for a Unix domain socket");
     let address = address?;

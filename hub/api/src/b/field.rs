@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use serde_json::{Map, Value};
 
+use super::seen::Seen;
 use crate::violation::Checks;
 
 /// A value and its path.
@@ -14,6 +15,8 @@ pub(super) struct Field<'a> {
     pub(super) value: &'a Value,
     /// The path in the API server's notation.
     pub(super) path: String,
+    /// Where looked for members are recorded, if anybody asks for unknown ones.
+    seen: Option<&'a Seen>,
 }
 
 /// The largest number of characters in a text.
@@ -35,13 +38,31 @@ pub(super) fn path(text: &str) -> String {
 impl<'a> Field<'a> {
     /// Creates a field.
     pub(super) fn new(value: &'a Value, path: impl Into<String>) -> Self {
-        Self { value, path: path.into() }
+        Self { value, path: path.into(), seen: None }
+    }
+
+    /// Creates the field `spec` of an object, and records in `seen` which members are looked for.
+    pub(super) fn watched(value: &'a Value, seen: &'a Seen) -> Self {
+        Self { value, path: "spec".into(), seen: Some(seen) }
+    }
+
+    /// Returns a member, even if it is null.
+    pub(super) fn member(&self, key: &str) -> Option<Field<'a>> {
+        let value = self.value.get(key);
+        if let Some(seen) = self.seen {
+            seen.note(self.value, value);
+        }
+        Some(Self { value: value?, path: format!("{}.{key}", self.path), seen: self.seen })
+    }
+
+    /// Looks for members that are known and have no effect.
+    pub(super) fn pass_over(&self, keys: &[&str]) {
+        keys.iter().for_each(|key| drop(self.member(key)));
     }
 
     /// Returns a member of an object; `None` if it is missing or null.
     pub(super) fn get(&self, key: &str) -> Option<Field<'a>> {
-        let value = self.value.get(key).filter(|value| !value.is_null())?;
-        Some(Self::new(value, format!("{}.{key}", self.path)))
+        self.member(key).filter(|field| !field.value.is_null())
     }
 
     /// Returns how many of these members are given.
@@ -85,7 +106,10 @@ impl<'a> Field<'a> {
         checks.must(self.value.is_array(), &self.path, "must be a list");
         let items = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
         checks.count(items.len(), (0, MAX_ENTRIES), &self.path);
-        let item = |(index, value)| Self::new(value, format!("{}[{index}]", self.path));
+        if let Some(seen) = self.seen {
+            seen.note(self.value, items);
+        }
+        let item = |(index, value)| Self { value, path: format!("{}[{index}]", self.path), seen: self.seen };
         items.iter().enumerate().map(item).collect()
     }
 

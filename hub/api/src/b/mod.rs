@@ -15,6 +15,7 @@ pub mod route;
 pub mod rule;
 mod rules;
 mod schema;
+mod seen;
 mod socket;
 mod status;
 pub mod target;

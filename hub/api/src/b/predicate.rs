@@ -96,7 +96,7 @@ fn one(field: &Field<'_>, depth: usize, checks: &mut Checks) {
 
 /// Checks the value that an operator compares with.
 fn operand(field: &Field<'_>, operator: &str, checks: &mut Checks) {
-    let value = field.value.get("value");
+    let value = field.member("value").map(|value| value.value);
     let fits = |wanted: &str, fits: fn(&Value) -> bool, checks: &mut Checks| {
         checks.must(value.is_some_and(fits), &field.path, format!("{operator} needs value: {wanted}"));
     };

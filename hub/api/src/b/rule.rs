@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::MeshStatus;
 use super::field::{Field, MAX_TEXT, NAME_PATTERN};
 use super::form::RuleObjectForm;
+use super::seen::Seen;
 use super::{pods, rules, schema};
 use crate::door::{self, ParseError};
 use crate::kind::{Api, Definition, Kind, Purpose};
@@ -95,13 +96,16 @@ impl Rule {
     /// # Errors
     /// Returns an error that names the field which can't be read, see [`door::parse`].
     pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
-        door::parse(value)
+        let (object, mut warnings) = door::parse::<Self>(value)?;
+        warnings.extend(object.unknown_fields());
+        Ok((object, warnings))
     }
 
     /// Checks the rules for new objects. Returns an empty list for a valid object.
     pub fn validate(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
-        self.read(&mut checks);
+        let value = self.value();
+        self.read(&Field::new(&value, "spec"), &mut checks);
         checks.done()
     }
 
@@ -110,12 +114,23 @@ impl Rule {
     /// # Errors
     /// Returns the rules that it breaks.
     pub fn form(&self) -> Result<RuleObjectForm, Vec<Violation>> {
-        Checks::form_of_stored(|checks| self.read(checks))
+        let value = self.value();
+        Checks::form_of_stored(|checks| self.read(&Field::new(&value, "spec"), checks))
     }
 
-    fn read(&self, checks: &mut Checks) -> Option<RuleObjectForm> {
-        let value = serde_json::to_value(&self.spec).ok()?;
-        let spec = Field::new(&value, "spec");
+    /// Returns a warning for each unknown field below those of `spec`, which the schema leaves open.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        let (value, seen) = (self.value(), Seen::default());
+        self.read(&Field::watched(&value, &seen), &mut Checks::of_stored());
+        seen.unknown(&value)
+    }
+
+    /// Returns `spec` as JSON.
+    fn value(&self) -> Value {
+        serde_json::to_value(&self.spec).unwrap_or_default()
+    }
+
+    fn read(&self, spec: &Field<'_>, checks: &mut Checks) -> Option<RuleObjectForm> {
         for (field, given) in [
             ("selector", self.spec.selector.is_some()),
             ("rulelist", self.spec.rulelist.is_some()),

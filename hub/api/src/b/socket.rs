@@ -137,10 +137,7 @@ fn one<'a>(
     field.object(checks)?;
     let found = names.iter().filter_map(|(deployed, block, protocol)| {
         let key = if blocks { block } else { deployed };
-        Some((
-            *protocol,
-            field.value.get(*key).map(|value| Field::new(value, format!("{}.{key}", field.path)))?,
-        ))
+        Some((*protocol, field.member(key)?))
     });
     let mut found: Vec<_> = found.collect();
     found.dedup_by_key(|(protocol, _)| *protocol);
@@ -161,6 +158,10 @@ fn socket(protocol: Protocol, field: &Field<'_>, end: End, checks: &mut Checks) 
     }
     let text =
         |key: &str, checks: &mut Checks| field.get(key).and_then(|one| one.text(checks)).map(str::to_owned);
+    if end == End::Listener && protocol == Protocol::Udp {
+        // Only the listener itself has a mode; the deployed schema also has it below a JSONSocket.
+        field.pass_over(&["options"]);
+    }
     socket.path = text("path", checks);
     socket.filename = text("filename", checks);
     let bare =

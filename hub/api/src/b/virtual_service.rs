@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::MeshStatus;
 use super::field::Field;
 use super::form::{ListenerForm, Options, VirtualServiceForm};
+use super::seen::Seen;
 use super::{pods, rules, schema, socket};
 use crate::door::{self, ParseError};
 use crate::kind::{Api, Definition, Kind, Purpose};
@@ -138,13 +139,16 @@ impl VirtualService {
     /// # Errors
     /// Returns an error that names the field which can't be read, see [`door::parse`].
     pub fn parse(value: Value) -> Result<(Self, Vec<String>), ParseError> {
-        door::parse(value)
+        let (object, mut warnings) = door::parse::<Self>(value)?;
+        warnings.extend(object.unknown_fields());
+        Ok((object, warnings))
     }
 
     /// Checks the rules for new objects. Returns an empty list for a valid object.
     pub fn validate(&self) -> Vec<Violation> {
         let mut checks = Checks::default();
-        self.read(&mut checks);
+        let value = self.value();
+        self.read(&Field::new(&value, "spec"), &mut checks);
         checks.done()
     }
 
@@ -153,12 +157,23 @@ impl VirtualService {
     /// # Errors
     /// Returns the rules that it breaks.
     pub fn form(&self) -> Result<VirtualServiceForm, Vec<Violation>> {
-        Checks::form_of_stored(|checks| self.read(checks))
+        let value = self.value();
+        Checks::form_of_stored(|checks| self.read(&Field::new(&value, "spec"), checks))
     }
 
-    fn read(&self, checks: &mut Checks) -> Option<VirtualServiceForm> {
-        let value = serde_json::to_value(&self.spec).ok()?;
-        let spec = Field::new(&value, "spec");
+    /// Returns a warning for each unknown field below those of `spec`, which the schema leaves open.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        let (value, seen) = (self.value(), Seen::default());
+        self.read(&Field::watched(&value, &seen), &mut Checks::of_stored());
+        seen.unknown(&value)
+    }
+
+    /// Returns `spec` as JSON.
+    fn value(&self) -> Value {
+        serde_json::to_value(&self.spec).unwrap_or_default()
+    }
+
+    fn read(&self, spec: &Field<'_>, checks: &mut Checks) -> Option<VirtualServiceForm> {
         checks.must(self.spec.selector.is_some(), "spec.selector", "is required");
         let filter = pods::read(&spec.get("selector")?, checks);
         let inner = spec.get("listener");
@@ -168,6 +183,10 @@ impl VirtualService {
         if !ports {
             return None;
         }
+        if let Some(inner) = &inner {
+            // The object's name is the listener's.
+            inner.pass_over(&["name"]);
+        }
         let deployed = inner.is_some();
         let listener = inner.unwrap_or_else(|| spec.clone());
         let socket = match deployed {
@@ -176,13 +195,13 @@ impl VirtualService {
                 checks.must(protocol.is_some(), "spec.listener.spec", "is required");
                 socket::listener(&protocol?, false, checks)
             }
-            false => socket::listener(&spec, true, checks),
+            false => socket::listener(spec, true, checks),
         };
         let rules = rules::read(&listener, checks);
         for options in [listener.get("options"), spec.get("options")].into_iter().flatten() {
             options.object(checks);
         }
-        let options = self.options(&listener, &spec, deployed, checks);
+        let options = Self::options(&listener, spec, deployed, checks);
         let (socket, server_mode) = socket?;
         let listener = ListenerForm { socket, server_mode, options, rules };
         Some(VirtualServiceForm { filter, listener })
@@ -190,13 +209,7 @@ impl VirtualService {
 
     /// Reads the options. The replaced operator always ended the sessions of a deleted object; in the document that is an
     /// option.
-    fn options(
-        &self,
-        listener: &Field<'_>,
-        spec: &Field<'_>,
-        deployed: bool,
-        checks: &mut Checks,
-    ) -> Options {
+    fn options(listener: &Field<'_>, spec: &Field<'_>, deployed: bool, checks: &mut Checks) -> Options {
         let get = |key: &str| {
             let of = |field: &Field<'_>| {
                 field

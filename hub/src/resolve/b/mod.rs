@@ -77,6 +77,11 @@ impl<'l, 'a> Resolving<'l, 'a> {
         self.warnings.push((reason, text));
     }
 
+    /// Adds a warning for each unknown field.
+    fn warn_of_unknown(&mut self, fields: Vec<String>) {
+        self.warnings.extend(fields.into_iter().map(|text| (Reason::UnknownField, text)));
+    }
+
     /// Notes a reference that leads to nothing.
     fn miss(&mut self, text: String) {
         if !self.missing.contains(&text) {

@@ -35,6 +35,10 @@ impl Custom for Route {
         self.validate()
     }
 
+    fn strange(&self) -> Vec<String> {
+        Self::unknown_fields(self)
+    }
+
     fn what_for(&self) -> Role<'_> {
         Role::Part
     }

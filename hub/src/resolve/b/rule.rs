@@ -34,6 +34,10 @@ impl Custom for Rule {
         self.validate()
     }
 
+    fn strange(&self) -> Vec<String> {
+        Self::unknown_fields(self)
+    }
+
     fn what_for(&self) -> Role<'_> {
         Role::Root(self)
     }
@@ -47,6 +51,7 @@ impl Root for Rule {
     fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
         let form = self.form().map_err(|broken| Rejection::of_violations(&broken))?;
         let mut resolving = Resolving::new(&KIND, &self.metadata, lookup)?;
+        resolving.warn_of_unknown(Self::unknown_fields(self));
         let namespace = resolving.origin.namespace.clone();
         let workload = resolving.pods(&form.filter, &namespace, "spec.selector");
         let rule = resolving.rule(&form.rule, None, (0, "spec.rule"))?;

@@ -36,6 +36,10 @@ impl Custom for Target {
         self.validate()
     }
 
+    fn strange(&self) -> Vec<String> {
+        Self::unknown_fields(self)
+    }
+
     fn what_for(&self) -> Role<'_> {
         match self.form() {
             Ok(form) if form.filter.is_none() => Role::Part,
@@ -52,6 +56,7 @@ impl Root for Target {
     fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
         let form = self.form().map_err(|broken| Rejection::of_violations(&broken))?;
         let mut resolving = Resolving::new(&KIND, &self.metadata, lookup)?;
+        resolving.warn_of_unknown(Self::unknown_fields(self));
         let namespace = resolving.origin.namespace.clone();
         let filter = form.filter.unwrap_or_default();
         let workload = resolving.pods(&filter, &namespace, "spec.selector");

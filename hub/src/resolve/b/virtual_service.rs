@@ -45,6 +45,10 @@ impl Custom for VirtualService {
         self.validate()
     }
 
+    fn strange(&self) -> Vec<String> {
+        Self::unknown_fields(self)
+    }
+
     fn what_for(&self) -> Role<'_> {
         match self.form() {
             Ok(form) if form.listener.rules.is_none() => Role::Part,
@@ -92,6 +96,7 @@ impl Root for VirtualService {
     fn resolve(&self, lookup: &mut Lookup<'_>) -> Result<Resolved, Rejection> {
         let form = self.form().map_err(|broken| Rejection::of_violations(&broken))?;
         let mut resolving = Resolving::new(&KIND, &self.metadata, lookup)?;
+        resolving.warn_of_unknown(Self::unknown_fields(self));
         let namespace = resolving.origin.namespace.clone();
         let workload = resolving.pods(&form.filter, &namespace, "spec.selector");
         resolving.json_socket = form.listener.socket.protocol == form::Protocol::JsonSocket;

@@ -3,6 +3,7 @@
 mod convert;
 mod random;
 mod spellings;
+mod strangers;
 mod tables;
 
 use serde_json::{Value, json};

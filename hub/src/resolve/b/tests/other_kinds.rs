@@ -1,4 +1,4 @@
-//! What Plans say to proxies of other kinds than l7mp.
+//! What Plans say to proxies of other kinds than l7mp, and warnings on fields that nobody knows.
 
 use portreeve_api::model::{Balancer, Protocol, ProxyKind};
 
@@ -34,4 +34,18 @@ fn cluster_of_another_plan_comes_with_what_a_listener_needs_to_know_of_it() {
     assert_eq!(cluster.balancer, Some(Balancer::MetadataPath("/labels/call".into())));
     assert!(cluster.endpoints.is_empty(), "they are in the other Plan");
     assert_eq!((plan.workload.first_kind(), plan.workload.is_for_other_kinds()), (ProxyKind::L7mp, true));
+}
+
+#[test]
+fn unknown_field_is_a_warning_of_an_accepted_object() {
+    let mut world = World::default();
+    let mut target = mk_target();
+    target["spec"]["cluster"]["loadbalancer"]["kye"] = json!("/a");
+    let row = &crate::resolve::b::target::ROW;
+    let (object, warnings) = (row.read)(target).unwrap();
+    let told = "spec.cluster.loadbalancer.kye: unknown field, ignored";
+    assert_eq!((warnings, object.unknown_fields()), (vec![told.to_owned()], vec![told.to_owned()]));
+    world.objects.push(object);
+    let warnings = world.resolve("B/Target/default/worker").warnings;
+    assert_eq!(warnings, [(Reason::UnknownField, told.to_owned())]);
 }
