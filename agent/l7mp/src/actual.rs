@@ -3,6 +3,7 @@
 
 mod effects;
 mod index;
+mod links;
 mod part;
 
 use std::collections::BTreeMap;
