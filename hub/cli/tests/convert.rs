@@ -74,6 +74,24 @@ fn later_edition_of_the_document_is_converted_whole() {
 }
 
 #[test]
+fn real_objects_of_the_deployed_definitions_pass_through() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../api/tests/mesh");
+    let files = ["calls.yaml", "envoy-and-rtpengine.yaml", "media-plane.yaml", "tutorials.yaml"];
+    for file in files.map(|file| folder.join(file)) {
+        let output = run(&[&file]);
+        assert_eq!(
+            (output.status.success(), text(&output.stderr)),
+            (true, String::new()),
+            "{}",
+            file.display()
+        );
+        let given = std::fs::read_to_string(&file).unwrap();
+        let given = serde_yaml::Deserializer::from_str(&given).map(|one| Value::deserialize(one).unwrap());
+        assert_eq!(objects(&output), given.collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn file_with_an_object_that_cannot_be_converted_yields_nothing_but_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("mixed.yaml");

@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Client, Resource};
+use portreeve_api::b::convert::convert;
 use portreeve_api::own::node_report::NodeReport;
 use portreeve_hub::kinds;
 use portreeve_hub::row::Row;
@@ -202,5 +203,22 @@ async fn an_unknown_field_is_refused_strictly_and_otherwise_warned_of_as_the_pro
         Answer::Refused(_, words) => ensure!(words.contains(field), "{words}"),
         taken => bail!("{taken:?}"),
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn converted_objects_are_taken_by_a_strict_server() -> Result<()> {
+    let (_plane, client) = server().await?;
+    let mut taken = 0;
+    for mut sample in samples("hub/cli/tests/convert")? {
+        let converted = convert(sample.value.clone());
+        sample.value = converted.map_err(|why| anyhow!("{}: {why:?}", sample.title()))?.object;
+        match sample.ask(&client, "Strict").await? {
+            Answer::Taken(warnings) => ensure!(warnings.is_empty(), "{}: {warnings:?}", sample.title()),
+            Answer::Refused(_, words) => bail!("{}: {words}", sample.title()),
+        }
+        taken += 1;
+    }
+    ensure!(taken == 20, "{taken} converted objects were taken");
     Ok(())
 }
