@@ -64,6 +64,13 @@ pub(crate) enum Action {
         /// Whether its sessions end.
         recursive: bool,
     },
+    /// Adds a rule list for a new listener. In a strict proxy a listener's own list can't name rules.
+    AddList {
+        /// The list's name.
+        name: String,
+        /// Its rules.
+        rules: Vec<RuleRef>,
+    },
     /// Deletes a rule list that no listener names.
     DeleteList {
         /// The list's name.
@@ -178,6 +185,10 @@ impl Action {
                 Request::post(&["listeners"], json!({"listener": body}))
             }
             Self::DeleteListener { name, recursive } => Request::delete(&["listeners", name], *recursive),
+            Self::AddList { name, rules } => {
+                let rules: Value = rules.iter().map(RuleRef::json).collect();
+                Request::post(&["rulelists"], json!({"rulelist": {"name": name, "rules": rules}}))
+            }
             Self::DeleteList { name } => Request::delete(&["rulelists", name], false),
             Self::Insert { list, place, rule } => Request::post(
                 &["rulelists", list, "rules", &place.within(lists.get(list)).to_string()],
@@ -201,6 +212,7 @@ impl Action {
             Self::AddCluster { .. }
                 | Self::AddEndpoint { .. }
                 | Self::AddListener { .. }
+                | Self::AddList { .. }
                 | Self::Insert { .. }
                 | Self::AddRule { .. }
                 | Self::AddRoute { .. }
@@ -219,7 +231,9 @@ impl Action {
     /// Returns the rules that are added with this change.
     pub(crate) fn rules(&self) -> &[RuleRef] {
         match self {
-            Self::AddListener { rules: ListenerRules::These(rules), .. } => rules,
+            Self::AddListener { rules: ListenerRules::These(rules), .. } | Self::AddList { rules, .. } => {
+                rules
+            }
             Self::Insert { rule, .. } | Self::AddRule { rule } | Self::AddRoute { rule } => {
                 std::slice::from_ref(rule)
             }
@@ -350,11 +364,13 @@ mod tests {
     }
 
     #[test]
-    fn existing_parts_are_named_instead() {
+    fn existing_parts_are_named_instead_in_a_list_of_its_own() {
         let route = RuleRef { rule: mk_rule(), rule_exists: false, route_exists: true, inside: Vec::new() };
         let both = RuleRef { rule: mk_rule(), rule_exists: true, route_exists: true, inside: Vec::new() };
-        let body = mk_listener(vec![route, both]).request(&BTreeMap::new()).body.unwrap();
-        assert_eq!(body["listener"]["rules"], json!([{"name": "r", "action": {"route": "r"}}, "r"]));
+        let list = Action::AddList { name: "l".into(), rules: vec![route, both] };
+        let body = list.request(&BTreeMap::new()).body.unwrap();
+        let rules = json!([{"name": "r", "action": {"route": "r"}}, "r"]);
+        assert_eq!(body["rulelist"], json!({"name": "l", "rules": rules}));
     }
 
     #[test]

@@ -110,3 +110,21 @@ fn sessions_move_when_their_endpoint_leaves() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn listener_moves_to_another_port_with_its_rules() -> Result<()> {
+    Rig::run(settings(true), async |rig| {
+        let a = Echo::start(&rig.namespace, "a", lo(2))?;
+        let mut desired = mk_desired("B/T/a");
+        rig.apply(&desired, 5).await?;
+        put_listener(&mut desired, "B/V/l", udp(LISTENER + 1), vec![to("B/T/a")]);
+        rig.apply(&desired, 1).await?;
+        Flow::to(rig.at(LISTENER + 1)).start(&rig.namespace)?.finish()?.lossless()?;
+        ensure!(a.seen().received > 0, "another endpoint answered");
+        desired.listeners.clear();
+        rig.want(&desired);
+        let own = |names: Vec<String>| names.iter().any(|name| name.starts_with("portreeve/B/V/"));
+        let gone = async || rig.proxy.names("rules").await.is_ok_and(|names| !own(names));
+        wait::until("the end of the rules", BOUND, gone).await
+    })
+}

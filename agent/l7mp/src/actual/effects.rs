@@ -23,6 +23,10 @@ impl Actual {
                 let list = self.add_rules(name, rules);
                 self.put_listener(name.clone(), ListenerSeen { list, slot: slot.clone() });
             }
+            Action::AddList { name, rules } => {
+                rules.iter().for_each(|rule| self.add_rule(rule));
+                self.put_list(name.clone(), rules.iter().map(|one| one.rule.name.clone()).collect());
+            }
             Action::DeleteListener { name, .. } => drop(self.remove_listener(name)),
             Action::DeleteList { name } => drop(self.remove_list(name)),
             Action::Insert { list, place, rule } => {

@@ -95,11 +95,12 @@ impl Planner<'_> {
             self.unread.extend(unread);
             return;
         }
+        // Before the former one goes, so that the port is closed for one request only.
+        let rules = self.listener_rules(owner, made);
         for (name, _) in former {
             let resource = names::resource(&name).unwrap_or_default().to_owned();
             self.delete_listener(Key::new(Kind::Listener, resource), name);
         }
-        let rules = self.listener_rules(owner, made);
         self.push_listener(owner, made, rules);
     }
 
@@ -114,14 +115,23 @@ impl Planner<'_> {
         self.push(owner.clone(), Action::AddListener { name, slot, body, rules });
     }
 
-    /// Returns a listener's rules for a request.
+    /// Returns a listener's rules for a request. If the proxy has one of them already, all get a list first.
     fn listener_rules(&mut self, owner: &Key, made: &WantedListener) -> ListenerRules {
-        match &made.rules {
-            WantedRules::List(list) => ListenerRules::List(list.clone()),
-            WantedRules::These(rules) => {
-                ListenerRules::These(rules.iter().map(|rule| self.reference(owner, rule)).collect())
-            }
+        let rules = match &made.rules {
+            WantedRules::List(list) => return ListenerRules::List(list.clone()),
+            WantedRules::These(rules) => rules,
+        };
+        let list = format!("{}-RuleList", made.name);
+        // What the list lacks is put right when the listener is there.
+        if self.after.lists.contains_key(&list) {
+            return ListenerRules::List(list);
         }
+        let rules: Vec<_> = rules.iter().map(|rule| self.reference(owner, rule)).collect();
+        if rules.iter().all(|rule| !rule.rule_exists) {
+            return ListenerRules::These(rules);
+        }
+        self.push(owner.clone(), Action::AddList { name: list.clone(), rules });
+        ListenerRules::List(list)
     }
 
     /// Returns the driver's listeners with this slot, and their lists.

@@ -77,6 +77,7 @@ fn verb(action: &Action) -> &'static str {
         Action::AddListener { .. } => "+listener",
         Action::DeleteListener { recursive: true, .. } => "-listener!",
         Action::DeleteListener { .. } => "-listener",
+        Action::AddList { .. } => "+list",
         Action::DeleteList { .. } => "-list",
         Action::Insert { .. } => "insert",
         Action::Unlink { .. } => "unlink",
@@ -174,7 +175,10 @@ fn listener_with_another_spec_leaves_its_port_first() {
     let mut other = mk_listener(1, vec![mk_rule("c")]);
     other.track = Some(3);
     put_listener(&mut desired, "l", other);
-    assert_eq!(verbs(&settle(&desired, &mut actual)), ["read", "-listener", "+listener", "-list"]);
+    assert_eq!(
+        verbs(&settle(&desired, &mut actual)),
+        ["read", "+list", "-listener", "+listener of list", "-list"]
+    );
 }
 
 #[test]
@@ -183,7 +187,10 @@ fn listener_on_another_port_is_there_before_the_old_one_goes() {
     let mut desired = mk_desired();
     settle(&desired, &mut actual);
     put_listener(&mut desired, "l", mk_listener(2, vec![mk_rule("c")]));
-    assert_eq!(verbs(&settle(&desired, &mut actual)), ["+listener", "read", "-listener", "-list"]);
+    assert_eq!(
+        verbs(&settle(&desired, &mut actual)),
+        ["+list", "+listener of list", "read", "-listener", "-list"]
+    );
 }
 
 #[test]
@@ -278,8 +285,14 @@ fn lost_parts_are_made_again() {
         (|actual| actual.lists.values_mut().for_each(Vec::clear), &["insert"]),
         (|actual| actual.rules.retain(|name, _| !names::is_own(name)), &["+rule"]),
         (|actual| actual.routes.retain(|name, _| !names::is_own(name)), &["+route"]),
-        (|actual| actual.listeners.retain(|name, _| !names::is_own(name)), &["+listener", "-list"]),
-        (|actual| actual.lists.retain(|name, _| !names::is_own(name)), &["-listener", "+listener"]),
+        (
+            |actual| actual.listeners.retain(|name, _| !names::is_own(name)),
+            &["+list", "+listener of list", "-list"],
+        ),
+        (
+            |actual| actual.lists.retain(|name, _| !names::is_own(name)),
+            &["-listener", "+list", "+listener of list"],
+        ),
     ];
     for (lose, expected) in table {
         let mut actual = mk_own();
@@ -302,11 +315,9 @@ fn orphans_of_a_half_failed_request_are_used_and_the_rest_removed() {
     name_lists(&mut actual);
     actual.listeners.retain(|name, _| !names::is_own(name));
     let steps = settle(&desired, &mut actual);
-    let Action::AddListener { rules: ListenerRules::These(rules), .. } = &steps[0] else {
-        panic!("{steps:?}")
-    };
+    let Action::AddList { rules, .. } = &steps[0] else { panic!("{steps:?}") };
     assert!(rules[0].rule_exists && rules[0].route_exists);
-    assert_eq!(verbs(&steps), ["+listener", "-list"]);
+    assert_eq!(verbs(&steps), ["+list", "+listener of list", "-list"]);
 }
 
 #[test]
