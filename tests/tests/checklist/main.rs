@@ -1,7 +1,8 @@
-//! Every row of the feature checklists of API A and API D, with the tests that prove it, or with an explanation of how and
+//! Every row of the feature checklists of the APIs A, B and D, with the tests that prove it, or with an explanation of how and
 //! why Portreeve differs. The listed tests must exist.
 
 mod a;
+mod b;
 mod d;
 
 use portreeve_tests::ledger::{Proof, missing};
@@ -42,7 +43,7 @@ fn faults(api: &str, rows: &[Answer]) -> Vec<String> {
 
 #[test]
 fn every_row_names_tests_that_exist() {
-    let faults: Vec<String> = [("A", &a::ROWS[..]), ("D", &d::ROWS)]
+    let faults: Vec<String> = [("A", &a::ROWS[..]), ("B", &b::ROWS), ("D", &d::ROWS)]
         .into_iter()
         .flat_map(|(api, rows)| faults(api, rows))
         .collect();
