@@ -62,11 +62,7 @@ impl Desired {
 
     /// Returns the keys of all resources, in the order of creation.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        let of = |kind| move |name: &Name| Key { kind, name: name.clone() };
-        let clusters = self.clusters.keys().map(of(Kind::Cluster));
-        let endpoints = self.clusters.keys().map(of(Kind::Endpoints));
-        let rules = self.insertions.keys().map(of(Kind::Rule));
-        clusters.chain(endpoints).chain(rules).chain(self.listeners.keys().map(of(Kind::Listener)))
+        keys(&self.clusters, &self.insertions, &self.listeners)
     }
 
     /// Applies changes.
@@ -77,6 +73,19 @@ impl Desired {
         put(&mut self.listeners, listeners);
         put(&mut self.insertions, insertions);
     }
+}
+
+/// Returns the keys of all resources in maps of them, in the order of creation.
+fn keys<'a, C, R, L>(
+    clusters: &'a BTreeMap<Name, C>,
+    insertions: &'a BTreeMap<Name, R>,
+    listeners: &'a BTreeMap<Name, L>,
+) -> impl Iterator<Item = Key> + use<'a, C, R, L> {
+    let of = |kind| move |name: &Name| Key { kind, name: name.clone() };
+    let rules = insertions.keys().map(of(Kind::Rule));
+    let endpoints = clusters.keys().map(of(Kind::Endpoints));
+    let first = clusters.keys().map(of(Kind::Cluster)).chain(endpoints);
+    first.chain(rules).chain(listeners.keys().map(of(Kind::Listener)))
 }
 
 fn put<T>(state: &mut BTreeMap<Name, T>, changes: BTreeMap<Name, Option<T>>) {
@@ -106,10 +115,6 @@ impl Changes {
 
     /// Returns the changed resources.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        let of = |kind| move |name: &Name| Key { kind, name: name.clone() };
-        let clusters = self.clusters.keys().map(of(Kind::Cluster));
-        let endpoints = self.clusters.keys().map(of(Kind::Endpoints));
-        let rules = self.insertions.keys().map(of(Kind::Rule));
-        clusters.chain(endpoints).chain(rules).chain(self.listeners.keys().map(of(Kind::Listener)))
+        keys(&self.clusters, &self.insertions, &self.listeners)
     }
 }

@@ -66,9 +66,20 @@ impl Actual {
     pub(crate) fn has(&self, key: &Key) -> bool {
         match key.kind {
             Kind::Cluster | Kind::Endpoints => within(&self.clusters, &objects(&key.name)).next().is_some(),
-            Kind::Listener => within(&self.listeners, &objects(&key.name)).next().is_some(),
-            Kind::Rule => rules_of(&self.rules, &rules(&key.name), &key.name).next().is_some(),
+            Kind::Listener => {
+                let objects = objects(&key.name);
+                let listeners = within(&self.listeners, &objects).next().is_some();
+                listeners || within(&self.lists, &objects).next().is_some() || self.has_rules(&key.name)
+            }
+            Kind::Rule => self.has_rules(&key.name),
         }
+    }
+
+    /// Whether there is a rule or route of a resource.
+    fn has_rules(&self, resource: &str) -> bool {
+        let start = rules(resource);
+        let rules = rules_of(&self.rules, &start, resource).next().is_some();
+        rules || rules_of(&self.routes, &start, resource).next().is_some()
     }
 
     /// Returns the keys of all resources of which there is anything.
