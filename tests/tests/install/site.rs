@@ -265,8 +265,18 @@ impl Site {
                 return fate.is_good(anew);
             }
             println!("void: {} dropped by the kernel", fate.drops);
+            self.begin_again(container, kind, name).await?;
         }
         anyhow::bail!("the kernel dropped datagrams each time")
+    }
+
+    /// Replaces a component's pods one after the other has ended, so that the next trial is like the first.
+    async fn begin_again(&self, container: &str, kind: &str, name: &str) -> Result<()> {
+        let label = format!("app.kubernetes.io/component={container}");
+        self.cluster.kubectl(&["-n", "portreeve", "delete", "pod", "-l", &label, "--wait=true"])?;
+        self.cluster.rolled_out(kind, "portreeve", name, BOUND).await?;
+        self.settled(container).await?;
+        self.programmed("call-0").await
     }
 
     /// Checks that each agent has ended the work of the previous one.
