@@ -21,7 +21,7 @@ pub mod families;
 pub mod forget;
 pub mod handles;
 pub mod identity;
-mod l7mp;
+pub mod l7mp;
 pub mod link;
 pub mod local;
 pub mod metrics;
@@ -30,6 +30,7 @@ pub mod node_proxies;
 pub mod own_health;
 pub mod ports;
 pub mod prober;
+pub mod programs;
 pub mod replicas;
 mod report_writer;
 pub mod reports;
@@ -72,6 +73,8 @@ enum Role {
     CsiProbe(csi::CsiProbeArgs),
     /// Download the pinned release of Envoy into the user's cache, and print its path.
     FetchEnvoy,
+    /// Install the pinned release of l7mp into the user's cache by npm, and print the path of its script.
+    FetchL7mp,
     #[command(hide = true)]
     Launch(roles::LaunchArgs),
 }
@@ -100,6 +103,7 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         },
         Role::CsiProbe(args) => portreeve_runtime::block_on(csi::probe(args)),
         Role::FetchEnvoy => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_envoy())),
+        Role::FetchL7mp => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_l7mp())),
         Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
     }
 }

@@ -3,28 +3,29 @@
 
 use std::collections::BTreeSet;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_agent_core::translate::Families;
-use portreeve_api::model::{EnvoySettings, NodeProxy, ProxyKind, Settings};
+use portreeve_api::model::{EnvoySettings, L7mpSettings, NodeProxy, ProxyKind, Settings};
 use portreeve_api::refs::ProxyId;
-use portreeve_keeper::Spec;
 use portreeve_keeper::envoy::Family;
+use portreeve_keeper::{Program, Spec, l7mp};
 use portreeve_xds::Name;
 
 use crate::local::Local;
+use crate::programs::Programs;
 use crate::supervisor::Supervisor;
 
-/// Settings shared by all Envoys of this node.
+/// Settings shared by all NodeProxies of this node.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// Path of the Envoy binary, if there is one.
-    pub envoy: Option<PathBuf>,
+    /// The programs that they can run.
+    pub programs: Programs,
     /// The xDS socket of the agent.
     pub ads_socket: PathBuf,
-    /// How long listeners drain before an Envoy ends.
+    /// How long listeners drain before an Envoy ends. l7mp's can't drain.
     pub drain: Duration,
     /// The host's address families.
     pub families: Families,
@@ -41,11 +42,7 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> a
         let wanted = local.node_proxies();
         kept.borrow_and_update();
         if let Some(wanted) = &wanted {
-            let is_envoy = |proxy: &Option<NodeProxy>| {
-                proxy.as_ref().is_none_or(|proxy| proxy.kind() == ProxyKind::Envoy)
-            };
-            let envoys = wanted.iter().filter(|(_, proxy)| is_envoy(proxy));
-            let names: BTreeSet<String> = envoys.map(|(name, _)| name.to_string()).collect();
+            let names: BTreeSet<String> = wanted.keys().map(ToString::to_string).collect();
             let news = wanted_before.as_ref() != Some(wanted);
             // An invalid NodeProxy keeps running with its last settings.
             let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
@@ -67,25 +64,36 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> a
 
 /// Makes a keeper run this NodeProxy.
 fn ensure(local: &Local, supervisor: &Supervisor, name: &Name, proxy: &NodeProxy, common: &Common) {
-    let settings = match &proxy.settings {
-        None => EnvoySettings::default(),
-        Some(Settings::Envoy(settings)) => settings.clone(),
-        Some(Settings::L7mp(_)) => {
-            return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent runs Envoys only");
+    let Some(spec) = spec(local.node(), name, proxy, common) else {
+        if proxy.kind() == ProxyKind::L7mp {
+            // It may have been an Envoy, and must not go on as one.
+            supervisor.stop(name, common.drain);
         }
+        let kind = proxy.kind().word();
+        return tracing::error!(
+            nodeproxy = &**name,
+            kind,
+            "can't run the proxy: this agent has no program for it"
+        );
     };
-    let Some(envoy) = &common.envoy else {
-        return tracing::error!(nodeproxy = &**name, "can't run the proxy: this agent has no Envoy");
-    };
-    if let Err(error) = supervisor.ensure(spec(local.node(), name, settings, envoy, common)) {
+    if let Err(error) = supervisor.ensure(spec) {
         tracing::error!(nodeproxy = &**name, %error, "can't run the proxy");
     }
 }
 
-fn spec(node: &str, name: &str, settings: EnvoySettings, envoy: &Path, common: &Common) -> Spec {
-    Spec {
+/// Returns what a keeper runs for a NodeProxy; `None` if this agent has no program for its kind.
+fn spec(node: &str, name: &str, proxy: &NodeProxy, common: &Common) -> Option<Spec> {
+    match &proxy.settings {
+        None => envoy(node, name, EnvoySettings::default(), common),
+        Some(Settings::Envoy(settings)) => envoy(node, name, settings.clone(), common),
+        Some(Settings::L7mp(settings)) => l7mp(node, name, settings, common),
+    }
+}
+
+fn envoy(node: &str, name: &str, settings: EnvoySettings, common: &Common) -> Option<Spec> {
+    Some(Spec {
         name: name.to_string(),
-        envoy: envoy.to_owned(),
+        envoy: common.programs.envoy.clone()?,
         node_id: ProxyId::Node(name.into()).to_string(),
         node_cluster: node.to_string(),
         ads_socket: common.ads_socket.clone(),
@@ -99,5 +107,72 @@ fn spec(node: &str, name: &str, settings: EnvoySettings, envoy: &Path, common: &
         },
         memory_limit: settings.memory_limit.map(NonZeroU64::get),
         extra_bootstrap: settings.extra_bootstrap,
+        program: Program::Envoy,
+    })
+}
+
+fn l7mp(node: &str, name: &str, settings: &L7mpSettings, common: &Common) -> Option<Spec> {
+    let l7mp::Programs { node: binary, script } = common.programs.l7mp.clone()?;
+    let L7mpSettings { extra_args, api_port, strict } = settings.clone();
+    let program = l7mp::Settings { script, port: api_port.unwrap_or(l7mp::PORT), strict };
+    Some(Spec {
+        name: name.to_string(),
+        envoy: binary,
+        node_id: ProxyId::Node(name.into()).to_string(),
+        node_cluster: node.to_string(),
+        ads_socket: common.ads_socket.clone(),
+        concurrency: 1,
+        extra_args,
+        health_listener: None,
+        drain_s: 0,
+        wildcard: Family::V4,
+        memory_limit: None,
+        extra_bootstrap: None,
+        program: Program::L7mp(program),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use portreeve_agent_core::translate::Families;
+    use portreeve_api::model::{L7mpSettings, Namespaces, NodeProxy, Settings};
+    use portreeve_keeper::{Program, l7mp};
+
+    use super::{Common, spec};
+    use crate::programs::Programs;
+
+    fn mk_common(l7mp: Option<l7mp::Programs>) -> Common {
+        Common {
+            programs: Programs { envoy: Some("/envoy".into()), l7mp },
+            ads_socket: "/x/agent.sock".into(),
+            drain: Duration::from_secs(5),
+            families: Families::V4,
+        }
+    }
+
+    fn mk_proxy(settings: Option<Settings>) -> NodeProxy {
+        let (labels, allowed) = (Default::default(), Namespaces::All);
+        NodeProxy { uid: "u".into(), labels, allowed, settings, created_ms: None, proxy_name: None }
+    }
+
+    #[test]
+    fn l7mp_runs_the_agents_node_and_script() {
+        let programs = l7mp::Programs { node: "/node".into(), script: "/p/l7mp-proxy.js".into() };
+        let settings = L7mpSettings { extra_args: vec!["-l".into()], api_port: None, strict: true };
+        let proxy = mk_proxy(Some(Settings::L7mp(settings)));
+        let spec_of = |common: &Common| spec("n", "mesh", &proxy, common);
+        let made = spec_of(&mk_common(Some(programs.clone()))).unwrap();
+        assert_eq!((made.envoy, made.extra_args), (programs.node, vec!["-l".to_owned()]));
+        let expected = l7mp::Settings { script: programs.script, port: l7mp::PORT, strict: true };
+        assert_eq!(made.program, Program::L7mp(expected));
+        assert_eq!(spec_of(&mk_common(None)), None, "this agent has no l7mp");
+    }
+
+    #[test]
+    fn proxy_without_settings_is_an_envoy() {
+        let made = spec("n", "gw", &mk_proxy(None), &mk_common(None)).unwrap();
+        assert_eq!((made.envoy, made.program), ("/envoy".into(), Program::Envoy));
     }
 }

@@ -1,4 +1,4 @@
-//! Further roles of the agent's binary: a proxy's keeper, the launcher of its Envoy, and the download of Envoy.
+//! Further roles of the agent's binary: a proxy's keeper, the launcher of its program, and the downloads of Envoy and l7mp.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::envoy::locate::Surroundings;
 use crate::forget::{self, ForgetArgs};
+use crate::l7mp;
 
 /// Keep one proxy running. Started by the agent.
 #[derive(Debug, clap::Args)]
@@ -51,6 +52,12 @@ pub struct GatewayArgs {
     /// Path of the pod's Envoy.
     #[arg(long, value_name = "FILE", default_value = "/usr/local/bin/envoy")]
     pub envoy: PathBuf,
+    /// Path of the pod's l7mp-proxy.js, for NodeProxies with spec.l7mp.
+    #[arg(long, value_name = "FILE")]
+    pub l7mp: Option<PathBuf>,
+    /// Path of the pod's node binary, which runs l7mp.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/node")]
+    pub nodejs: PathBuf,
 }
 
 /// Exit with code 0 if a gateway's pod does its work.
@@ -111,9 +118,10 @@ pub fn keep(args: KeepArgs) -> anyhow::Result<()> {
 /// # Errors
 /// See [`keeper::run_in_pod()`].
 pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
-    let GatewayArgs { proxy, dir, agent_socket, envoy } = args;
+    let GatewayArgs { proxy, dir, agent_socket, envoy, l7mp, nodejs } = args;
+    let l7mp = l7mp.map(|script| keeper::l7mp::Programs { node: nodejs, script });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(keeper::run_in_pod(keeper::PodSettings { proxy, dir, agent_socket, envoy }))
+    runtime.block_on(keeper::run_in_pod(keeper::PodSettings { proxy, dir, agent_socket, envoy, l7mp }))
 }
 
 /// The role `probe`.
@@ -135,6 +143,15 @@ pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
 pub fn fetch_envoy() -> anyhow::Result<()> {
     let envoy = Surroundings::of_process().pinned(&mut |step| tracing::info!("{step}"))?;
     portreeve_runtime::out::print(envoy.display())
+}
+
+/// The role `fetch-l7mp`: installs the pinned l7mp into the user's cache, and prints the path of its script.
+///
+/// # Errors
+/// Returns an error if npm is missing or fails.
+pub fn fetch_l7mp() -> anyhow::Result<()> {
+    let script = l7mp::locate::fetched(&mut |step| tracing::info!("{step}"))?;
+    portreeve_runtime::out::print(script.display())
 }
 
 /// The role `forget`.

@@ -29,6 +29,7 @@ use crate::identity::{Door, Identity};
 use crate::link::{self, Link};
 use crate::local::{FeedSink, Local, PodVerbs};
 use crate::ports::Watch;
+use crate::programs::Programs;
 use crate::replicas::{Places, Replicas, run_feed};
 use crate::reports::Reports;
 use crate::staleness::{self, Staleness};
@@ -36,13 +37,10 @@ use crate::store::{self, Saver};
 use crate::supervisor::{Embodiment, Supervisor};
 use crate::traces::Tracer;
 use crate::turn::{Before, Passed, Turn};
-use crate::{ads, envoy, families, l7mp, metrics, names, node_proxies, prober, report_writer, reports};
+use crate::{ads, families, l7mp, metrics, names, node_proxies, prober, programs, report_writer, reports};
 
 /// Default of --max-stale, in seconds.
 pub const MAX_STALE: u32 = 3600;
-
-/// Path of Envoy in orders to keepers in pods. Each such keeper uses its own path instead.
-const ENVOY_IN_PODS: &str = "/usr/local/bin/envoy";
 
 /// Pause before the next attempt to bind an address that an unresponsive agent may hold.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -76,13 +74,12 @@ pub struct RunArgs {
     /// Path of a kubeconfig file. Default: $KUBECONFIG, the user's own file, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
-    /// Path of the Envoy binary. Default: $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package. Without an Envoy no
-    /// NodeProxy runs, but proxies in pods are served.
-    #[arg(long)]
-    pub envoy: Option<PathBuf>,
+    /// The programs of NodeProxies.
+    #[command(flatten)]
+    pub programs: programs::Flags,
     /// ServiceAccount, as NAMESPACE/NAME, of the pods that run the NodeProxies. Each pod names its NodeProxy in the
-    /// annotation portreeve.dev/node-proxy. Default: the agent starts the Envoys itself.
-    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "envoy")]
+    /// annotation portreeve.dev/node-proxy. Default: the agent starts the proxies itself.
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["envoy", "l7mp"])]
     pub gateways: Option<Account>,
     /// How long a proxy's listeners drain before it ends, in seconds.
     #[arg(long, default_value_t = 5)]
@@ -141,8 +138,8 @@ pub struct Setup {
     pub state_dir: Option<PathBuf>,
     /// The ServiceAccount of the pods that run the NodeProxies, if pods do.
     pub gateways: Option<Account>,
-    /// Path of the Envoy binary; `None` if NodeProxies can't run here.
-    pub envoy: Option<PathBuf>,
+    /// The programs that NodeProxies can run.
+    pub programs: Programs,
     /// How long listeners drain before a proxy ends.
     pub drain: Duration,
     /// Command of a binary with the roles `keep` and `launch`.
@@ -208,9 +205,9 @@ async fn take_turn(
 ) -> anyhow::Result<Option<Passed>> {
     let (args, readiness) = (args.clone(), &process.readiness);
     let client = client(args.kubeconfig.as_deref()).await?;
-    let envoy = match &args.gateways {
-        Some(_) => Some(PathBuf::from(ENVOY_IN_PODS)),
-        None => locate(args.envoy).await?,
+    let programs = match &args.gateways {
+        Some(_) => Programs::in_pods(),
+        None => Programs::locate(args.programs).await?,
     };
     let files = link::Files { authority: args.hub_ca, token: args.hub_token };
     let link = Link::of(&args.hub, files)?;
@@ -227,7 +224,7 @@ async fn take_turn(
         link,
         state_dir: Some(state_dir),
         run_dir: args.run_dir,
-        envoy,
+        programs,
         gateways: args.gateways,
         drain: Duration::from_secs(args.drain.into()),
         keeper_command: vec![std::env::current_exe()?.into()],
@@ -292,21 +289,6 @@ async fn listener(address: SocketAddr, contested: bool) -> anyhow::Result<TcpLis
     }
 }
 
-/// Returns the path of the Envoy binary. A missing binary is an error only if the flag names it.
-async fn locate(given: Option<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
-    let named = given.is_some();
-    let found = tokio::task::spawn_blocking(move || {
-        envoy::locate::locate(given.as_deref(), &mut |step| tracing::info!("{step}"))
-    });
-    match found.await? {
-        Err(error) if !named => {
-            tracing::warn!(%error, "no NodeProxy can run here; proxies in pods are served");
-            Ok(None)
-        }
-        found => Ok(Some(found?)),
-    }
-}
-
 /// Drops the guard once the hub, or the last known good state, has provided everything for this node.
 async fn told_all(local: Arc<Local>, guard: Guard) -> anyhow::Result<()> {
     let mut changes = local.changes();
@@ -354,7 +336,7 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     tasks.spawn("reports", reports.clone().run(setup.node, replicas.clone()));
     tasks.spawn(
         "what is reported",
-        reports::follow(reports.clone(), local.clone(), supervisor.clone(), setup.envoy.is_some()),
+        reports::follow(reports.clone(), local.clone(), supervisor.clone(), setup.programs.available()),
     );
     let (fed, link) = (local.clone(), setup.link);
     let (feeding, asked) = (replicas.clone(), shutdown.clone());
@@ -368,8 +350,9 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
         presumed.keep_presumptions().await;
         Ok(())
     });
-    spawn_drivers(tasks, &local, &replicas);
-    let common = node_proxies::Common { envoy: setup.envoy, ads_socket: path, drain: setup.drain, families };
+    spawn_drivers(tasks, (&local, &supervisor), &replicas);
+    let (programs, drain) = (setup.programs, setup.drain);
+    let common = node_proxies::Common { programs, ads_socket: path, drain, families };
     tasks.spawn("nodeproxies", node_proxies::run(local.clone(), supervisor.clone(), common));
     let running = supervisor.clone();
     tasks.spawn("keepers", async move {
@@ -380,8 +363,8 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
 }
 
 /// Starts the drivers of l7mp proxies and the probes of endpoints.
-fn spawn_drivers(tasks: &mut Tasks, local: &Arc<Local>, replicas: &Replicas) {
-    tasks.spawn("l7mp proxies", l7mp::run(local.clone()));
+fn spawn_drivers(tasks: &mut Tasks, (local, supervisor): (&Arc<Local>, &Supervisor), replicas: &Replicas) {
+    tasks.spawn("l7mp proxies", l7mp::run(local.clone(), supervisor.clone()));
     tasks.spawn("health", prober::run(local.clone()));
     tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));
 }

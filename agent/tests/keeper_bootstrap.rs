@@ -5,9 +5,9 @@ use std::fs;
 use std::process::Command;
 
 use portreeve_agent::envoy::locate;
-use portreeve_keeper::Spec;
 use portreeve_keeper::dir::Dir;
 use portreeve_keeper::envoy::{Bootstrap, Family};
+use portreeve_keeper::{Program, Spec};
 
 fn mk_bootstrap(health_listener: Option<u16>) -> Bootstrap {
     Bootstrap {
@@ -58,6 +58,7 @@ fn envoy_accepts_a_memory_limit_and_what_is_merged_into_its_bootstrap() {
         wildcard: Family::V4,
         memory_limit: Some(512 << 20),
         extra_bootstrap: Some(extra.into()),
+        program: Program::Envoy,
     };
     let bootstrap = spec.bootstrap(&Dir::new("/run/portreeve/keepers/gateway".into())).unwrap();
     assert_eq!(bootstrap["static_resources"]["clusters"].as_array().unwrap().len(), 2);

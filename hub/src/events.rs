@@ -178,6 +178,8 @@ mod tests {
     use portreeve_api::a::virtual_service;
     use portreeve_api::own::node_proxy;
 
+    use portreeve_api::model::ProxyKind;
+
     use super::*;
     use crate::subject::Of;
 
@@ -235,7 +237,7 @@ mod tests {
     fn event_of_an_object_without_namespace_is_in_default() {
         let news = News { warning: true, reason: "NotRunning".into(), note: "n".into() };
         let event = event(
-            &subject(Of::NodeProxy, ObjectRef::cluster_scoped(&node_proxy::KIND, "call")),
+            &subject(Of::NodeProxy(ProxyKind::Envoy), ObjectRef::cluster_scoped(&node_proxy::KIND, "call")),
             "hub",
             news,
             7,

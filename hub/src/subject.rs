@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use portreeve_api::model::ProxyKind;
 use portreeve_xds::Name;
 
 use crate::object::Told;
@@ -13,8 +14,8 @@ use crate::verdict::Verdict;
 pub enum Of {
     /// It opens listeners and has a Plan.
     Plan,
-    /// It is a NodeProxy. Agents report on it as on a Plan.
-    NodeProxy,
+    /// It is a NodeProxy of this kind. Agents report on it as on a Plan.
+    NodeProxy(ProxyKind),
     /// Objects that open listeners look it up. It has no conditions beyond being accepted or rejected.
     Part,
 }

@@ -1,10 +1,8 @@
-//! The real l7mp proxy, from its npm package into the user's cache ([`Proxy::start`]). The package and everything it
-//! depends on are pinned by hashes in `tests/l7mp/package-lock.json`; npm's own settings choose the registry.
+//! The real l7mp proxy in a network namespace ([`Proxy::start`]), from the npm package that the agent installs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,22 +11,16 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use portreeve_agent::l7mp::locate;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::assets;
 use crate::netns::Netns;
 use crate::packages;
-use crate::process::{self, Process};
+use crate::process::Process;
 use crate::wait;
 
-/// The directory with the package's name, version and hashes.
-const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/l7mp");
-const PACKAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/l7mp/package.json"));
-const LOCK: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/l7mp/package-lock.json"));
-/// npm must not run the packages' own scripts: the proxy works without them.
-const INSTALL: [&str; 5] = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"];
 /// The port of the REST API.
 const PORT: u16 = 1234;
 /// Long, because the machine may be busy.
@@ -195,47 +187,29 @@ impl Settings {
 }
 
 fn spawn(namespace: &Netns, settings: &Settings, directory: &TempDir) -> Result<Process> {
-    let package = installed()?.join("node_modules/@l7mp/l7mp");
+    let script = script()?;
     let mut command = namespace.command("node");
-    command.arg(package.join("l7mp-proxy.js")).arg("-c").arg(directory.path().join("config.json"));
+    command.arg(&script).arg("-c").arg(directory.path().join("config.json"));
     if settings.strict {
         command.arg("-s");
     }
     // It finds its schema relative to its working directory.
-    command.current_dir(&package);
+    command.current_dir(script.parent().context("the package's directory")?);
     Process::spawn("l7mp", &command)
 }
 
-/// Returns the directory with the installed package, and installs it if it is missing: about 5 s.
-fn installed() -> Result<PathBuf> {
+/// Returns the proxy's script, and installs the package if it is missing.
+///
+/// # Errors
+/// Returns an error if node or npm is missing or the package can't be fetched.
+pub fn script() -> Result<PathBuf> {
     packages::need(&[("node", "nodejs"), ("npm", "npm")])?;
-    let key = assets::key([PACKAGE, LOCK, ""]);
-    let directory = assets::cache_dir()?.join(format!("l7mp-{key}"));
-    fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
-    assets::kept(&directory, "installed", |marker| {
-        for file in ["package.json", "package-lock.json"] {
-            fs::copy(format!("{DIRECTORY}/{file}"), directory.join(file))?;
-        }
-        process::run(Command::new("npm").args(INSTALL).current_dir(&directory))?;
-        File::create(marker)?;
-        Ok(())
-    })?;
-    Ok(directory)
+    Ok(locate::fetched(&mut |step| eprintln!("{step}"))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_package_is_pinned_by_a_hash_and_none_by_an_address() {
-        let lock: Value = serde_json::from_str(LOCK).unwrap();
-        let packages = lock["packages"].as_object().unwrap();
-        assert!(packages.contains_key("node_modules/@l7mp/l7mp"));
-        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
-            assert!(package["integrity"].is_string() && package["resolved"].is_null(), "{name}: {package}");
-        }
-    }
 
     #[test]
     fn own_configuration_stands_beside_the_api() {

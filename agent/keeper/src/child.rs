@@ -1,4 +1,4 @@
-//! Starts Envoy so that it can't outlive its keeper, and waits for its end. Entry point: [`spawn`].
+//! Starts Envoy, or another program of a proxy, so that it can't outlive its keeper, and waits for its end. Entry point: [`spawn`].
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::dir::{Dir, replace};
 use crate::envoy::args::{self, Place};
 use crate::executable::{Stamp, is_executable};
 use crate::predecessor;
-use crate::spec::Spec;
+use crate::spec::{Program, Spec};
 use crate::state::{Exit, now_ms};
 
 /// The running binary, even if an upgrade has replaced its file.
@@ -27,33 +27,33 @@ pub(super) struct Envoy {
     pub(super) pid: u32,
     /// Start time, in the kernel's ticks.
     pub(super) ticks: Option<u64>,
-    pub(super) place: Place,
+    /// Its place among the Envoys of its network namespace; `None` for another program.
+    pub(super) place: Option<Place>,
     /// Start time, in milliseconds since 1970.
     pub(super) started_ms: u64,
-    /// Its file at the start.
+    /// Its file at the start; `None` for a program that isn't restarted when its file is replaced.
     pub(super) file: Option<Stamp>,
     /// Length of the log at its start.
     pub(super) log: u64,
 }
 
-/// Writes the bootstrap and starts Envoy through the role `launch`.
+/// Writes the configuration file and starts Envoy at this place, or l7mp without one, through the role `launch`.
 ///
 /// The kernel kills Envoy when the *thread* that started it ends, so this runs on the keeper's only thread.
-pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envoy> {
+pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Option<Place>) -> anyhow::Result<Envoy> {
     let executable = is_executable(&spec.envoy).with_context(|| spec.envoy.display().to_string())?;
     anyhow::ensure!(executable, "{} is not an executable file", spec.envoy.display());
-    let file = Stamp::of(&spec.envoy);
-    let bootstrap = spec.bootstrap(dir)?;
-    replace(&dir.bootstrap(), format!("{bootstrap:#}\n").as_bytes())
+    // Only Envoy can be replaced by a new file without loss.
+    let file = place.and_then(|_| Stamp::of(&spec.envoy));
+    let configuration = match &spec.program {
+        Program::Envoy => spec.bootstrap(dir)?,
+        Program::L7mp(settings) => settings.configuration(&mark(dir)),
+    };
+    replace(&dir.bootstrap(), format!("{configuration:#}\n").as_bytes())
         .with_context(|| dir.bootstrap().display().to_string())?;
     let log = dir.open_log(&dir.envoy_log()).with_context(|| dir.envoy_log().display().to_string())?;
     let length = log.metadata().map_or(0, |metadata| metadata.len());
-    let arguments =
-        args::arguments(&dir.bootstrap(), place, spec.concurrency, spec.drain_s, &spec.extra_args);
-    let child = Command::new(OWN_BINARY)
-        .args(["launch", "--parent", &std::process::id().to_string(), "--"])
-        .arg(&spec.envoy)
-        .args(arguments)
+    let child = command(dir, spec, place)?
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -62,6 +62,31 @@ pub(super) fn spawn(dir: &Dir, spec: &Spec, place: Place) -> anyhow::Result<Envo
     let pid = child.id();
     let ticks = predecessor::start_ticks(pid);
     Ok(Envoy { pid, ticks, place, started_ms: now_ms(), file, log: length })
+}
+
+/// Returns the command that starts the program through the role `launch`.
+fn command(dir: &Dir, spec: &Spec, place: Option<Place>) -> anyhow::Result<Command> {
+    let mut command = Command::new(OWN_BINARY);
+    command.args(["launch", "--parent", &std::process::id().to_string(), "--"]).arg(&spec.envoy);
+    match &spec.program {
+        Program::Envoy => {
+            let place = place.context("an Envoy needs a base id")?;
+            let (file, extra) = (dir.bootstrap(), &spec.extra_args);
+            command.args(args::arguments(&file, place, spec.concurrency, spec.drain_s, extra));
+        }
+        Program::L7mp(settings) => {
+            let script = &settings.script;
+            anyhow::ensure!(script.is_file(), "{}: l7mp's script is not a file", script.display());
+            command.args(settings.arguments(&dir.bootstrap(), &spec.extra_args));
+            command.current_dir(settings.package());
+        }
+    }
+    Ok(command)
+}
+
+/// Returns the text by which the keeper of this directory recognizes its l7mp.
+pub(super) fn mark(dir: &Dir) -> String {
+    dir.path().display().to_string()
 }
 
 /// Removes a socket if it exists.

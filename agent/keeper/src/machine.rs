@@ -364,7 +364,7 @@ impl Machine {
             self.life = Life::Leaving { next: Leave::Begin(now, drain), then };
             return Some(Action::KillHeir);
         }
-        if drain.is_zero() {
+        if drain.is_zero() || !self.running.spec.can_drain() {
             self.life = Life::Leaving { next: Leave::Kill(now + TERM_GRACE), then };
             return Some(Action::Terminate);
         }

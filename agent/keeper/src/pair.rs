@@ -11,14 +11,15 @@ use nix::sys::signal::Signal;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-use crate::child::{self, Envoy};
+use crate::child::{self, Envoy, mark};
 use crate::dir::Dir;
 use crate::envoy::args::Place;
 use crate::envoy::{admin, base_id, shm};
 use crate::executable::Stamp;
 use crate::heir::overlap_s;
+use crate::l7mp;
 use crate::machine::{Event, Machine};
-use crate::spec::Spec;
+use crate::spec::{Program, Spec};
 use crate::state::{Exit, State};
 
 const SOCKETS: &str = "/proc/net/unix";
@@ -60,35 +61,47 @@ impl Pair {
         Self { dir, envoy: None, heir: None, elder: None, other_file: None }
     }
 
-    /// Takes over the Envoy that an earlier build of this program started in this process, described by `state`.
-    pub(super) fn adopt(&mut self, state: &State) -> anyhow::Result<()> {
-        let (pid, base_id) = (state.envoy_pid.context("no process")?, state.base_id.context("no base id")?);
-        let place = Place { base_id, epoch: state.epoch, overlap_s: 0 };
-        let file = Stamp::of(&Path::new("/proc").join(pid.to_string()).join("exe"));
+    /// Takes over the proxy that an earlier build of this program started in this process, described by `state`.
+    pub(super) fn adopt(&mut self, program: &Program, state: &State) -> anyhow::Result<()> {
+        let pid = state.envoy_pid.context("no process")?;
+        let place = match program {
+            Program::Envoy => {
+                let base_id = state.base_id.context("no base id")?;
+                Some(Place { base_id, epoch: state.epoch, overlap_s: 0 })
+            }
+            Program::L7mp(_) => None,
+        };
+        let file = place.and_then(|_| Stamp::of(&Path::new("/proc").join(pid.to_string()).join("exe")));
         let (ticks, started_ms) = (state.envoy_ticks, state.started_ms.unwrap_or_default());
-        tracing::info!(pid, base_id, epoch = state.epoch, "Envoy adopted");
+        tracing::info!(pid, base_id = state.base_id, epoch = state.epoch, "Envoy adopted");
         self.envoy = Some(Envoy { pid, ticks, place, started_ms, file, log: 0 });
         Ok(())
     }
 
-    /// Starts Envoy: by a hot restart from the elder if possible, otherwise in epoch 0, with the base id `preferred` if
-    /// it is free.
+    /// Starts the proxy. An Envoy gets the base id `preferred` if it is free.
     pub(super) async fn spawn(&mut self, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<()> {
-        let admin = self.dir.admin();
-        child::remove_if_there(&admin).with_context(|| admin.display().to_string())?;
-        let place = match self.behind_elder(spec).await? {
-            Some(place) => place,
-            None => {
-                let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
-                let key = self.dir.path().to_string_lossy();
-                let base_id = base_id::choose(&sockets, &key, preferred).context("no base id is free")?;
-                Place { base_id, epoch: 0, overlap_s: 0 }
-            }
+        let place = match &spec.program {
+            Program::Envoy => Some(self.place(spec, preferred).await?),
+            Program::L7mp(_) => None,
         };
         let envoy = child::spawn(&self.dir, spec, place)?;
-        tracing::info!(pid = envoy.pid, base_id = place.base_id, epoch = place.epoch, "Envoy started");
+        let (base_id, epoch) = (place.map(|place| place.base_id), place.map(|place| place.epoch));
+        tracing::info!(pid = envoy.pid, base_id, epoch, program = %spec.envoy.display(), "proxy started");
         self.envoy = Some(envoy);
         Ok(())
+    }
+
+    /// Returns the place of the next Envoy: behind the elder if it can hot-restart from it, otherwise in epoch 0.
+    async fn place(&self, spec: &Spec, preferred: Option<u32>) -> anyhow::Result<Place> {
+        let admin = self.dir.admin();
+        child::remove_if_there(&admin).with_context(|| admin.display().to_string())?;
+        if let Some(place) = self.behind_elder(spec).await? {
+            return Ok(place);
+        }
+        let sockets = fs::read_to_string(SOCKETS).context(SOCKETS)?;
+        let key = self.dir.path().to_string_lossy();
+        let base_id = base_id::choose(&sockets, &key, preferred).context("no base id is free")?;
+        Ok(Place { base_id, epoch: 0, overlap_s: 0 })
     }
 
     /// Returns the place after the elder; `None` if there is no elder, or this Envoy can't hot-restart from it.
@@ -126,13 +139,14 @@ impl Pair {
 
     /// Makes another hot restart possible after an Envoy died before it served.
     pub(super) fn forget_start(&self) {
-        let place = self.envoy.as_ref().map(|envoy| envoy.place).filter(|place| place.epoch > 0);
+        let place = self.envoy.as_ref().and_then(|envoy| envoy.place).filter(|place| place.epoch > 0);
         place.into_iter().for_each(forget_start);
     }
 
     /// Starts an heir. Returns false if a hot restart is impossible.
     pub(super) async fn beget(&mut self, spec: &Spec) -> anyhow::Result<bool> {
-        let elder = self.envoy.as_ref().context("no Envoy is there to take over from")?.place;
+        let elder = self.envoy.as_ref().and_then(|envoy| envoy.place);
+        let elder = elder.context("no Envoy is there to take over from")?;
         let shared = shm::version(elder.base_id).context("Envoy's shared memory")?;
         let own = hot_restart_version(&spec.envoy).await?;
         if own != shared {
@@ -144,7 +158,7 @@ impl Pair {
             return Ok(false);
         }
         let place = behind(elder.base_id, elder.epoch, spec);
-        let heir = child::spawn(&self.dir, spec, place)?;
+        let heir = child::spawn(&self.dir, spec, Some(place))?;
         tracing::info!(pid = heir.pid, base_id = place.base_id, epoch = place.epoch, "heir started");
         self.heir = Some(heir);
         Ok(true)
@@ -188,8 +202,9 @@ impl Pair {
     /// report. `how` is `exit` as text.
     pub(super) fn bury_heir(&mut self, exit: Exit, how: &str) -> Exit {
         let Some(heir) = self.heir.take() else { return exit };
-        forget_start(heir.place);
-        let (epoch, words) = (heir.place.epoch, last_words(&self.dir.envoy_log(), heir.log));
+        heir.place.into_iter().for_each(forget_start);
+        let epoch = heir.place.map_or(0, |place| place.epoch);
+        let words = last_words(&self.dir.envoy_log(), heir.log);
         let told = format!("Envoy of restart epoch {epoch}: {how}{words}; the one before it serves on");
         tracing::warn!(pid = heir.pid, told, "the heir ended before it took over");
         Exit::Error(told)
@@ -206,8 +221,15 @@ impl Pair {
         };
         loop {
             sleep(if answered { PATIENT_POLL } else { ADMIN_POLL }).await;
+            if let Program::L7mp(settings) = &machine.running().spec.program {
+                if l7mp::answers(settings.port, &mark(&self.dir)).await {
+                    return Event::Live;
+                }
+                continue;
+            }
             let standing = admin::look(&self.dir.admin()).await;
-            match standing.filter(|standing| standing.epoch == awaited.place.epoch) {
+            match standing.filter(|standing| awaited.place.is_some_and(|place| place.epoch == standing.epoch))
+            {
                 Some(standing) if standing.live && heir.is_some() => return Event::HeirLive,
                 Some(standing) if standing.live => return Event::Live,
                 Some(_) if !answered && heir.is_some() => return Event::HeirAnswered,

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::dir::Dir;
 use crate::envoy::extra::{self, ExtraError};
 use crate::envoy::{Bootstrap, BootstrapError, Family};
+use crate::l7mp;
 
 /// Envoy's arguments that prevent hot restarts if the user sets them.
 const KEEPERS_OWN: [&str; 9] = [
@@ -34,7 +35,7 @@ const KEEPERS_OWN: [&str; 9] = [
 pub struct Spec {
     /// The proxy's name, and the name of the keeper's directory: `[a-z0-9.-]`, at most 63 characters.
     pub name: String,
-    /// Absolute path of Envoy's binary.
+    /// Absolute path of the program's binary: Envoy's, or node's for l7mp.
     pub envoy: PathBuf,
     /// `node.id` of the bootstrap.
     pub node_id: String,
@@ -44,7 +45,7 @@ pub struct Spec {
     pub ads_socket: PathBuf,
     /// Number of Envoy's worker threads.
     pub concurrency: u32,
-    /// Further arguments of Envoy, after all others.
+    /// Further arguments of the program, after all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_args: Vec<String>,
     /// TCP port that answers connections and `GET /healthcheck`, if any.
@@ -61,6 +62,19 @@ pub struct Spec {
     /// A JSON object that is merged into the bootstrap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_bootstrap: Option<String>,
+    /// What the program is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub program: Program,
+}
+
+/// The kind of a program. The fields of [`Spec`] that configure Envoy are ignored for others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// Envoy.
+    #[default]
+    Envoy,
+    /// l7mp, which node executes.
+    L7mp(l7mp::Settings),
 }
 
 /// A [`Spec`] with the hash that its agent computed.
@@ -81,6 +95,9 @@ pub enum SpecError {
     /// Envoy's path is relative or not UTF-8.
     #[error("{}: Envoy's path must be absolute and UTF-8", .0.display())]
     Envoy(PathBuf),
+    /// A path of an l7mp proxy is relative or not UTF-8.
+    #[error("{}: the paths of node and l7mp must be absolute and UTF-8", .0.display())]
+    L7mp(PathBuf),
     /// A socket's path is invalid.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
@@ -148,11 +165,19 @@ impl Spec {
 
     /// Returns whether an Envoy of `next` can hot-restart from one of this spec. Each worker thread passes its UDP
     /// sockets to the one with the same number, so their numbers must be equal; and the user must not override the
-    /// keeper's own arguments.
+    /// keeper's own arguments. l7mp has no hot restart.
     pub fn can_hand_over_to(&self, next: &Self) -> bool {
+        if self.program != Program::Envoy || next.program != Program::Envoy {
+            return false;
+        }
         let name = |argument: &String| argument.split('=').next().unwrap_or_default().to_owned();
         let mut names = self.extra_args.iter().chain(&next.extra_args).map(name);
         self.concurrency == next.concurrency && !names.any(|name| KEEPERS_OWN.contains(&name.as_str()))
+    }
+
+    /// Returns whether the program can drain its listeners. l7mp can't.
+    pub fn can_drain(&self) -> bool {
+        self.program == Program::Envoy
     }
 
     /// Returns the drain time of Envoy's listeners.
@@ -168,10 +193,18 @@ impl Spec {
         if !is_name(&self.name) {
             return Err(SpecError::Name(self.name.clone()));
         }
-        if !self.envoy.is_absolute() || self.envoy.to_str().is_none() {
-            return Err(SpecError::Envoy(self.envoy.clone()));
+        let is_usable = |path: &Path| path.is_absolute() && path.to_str().is_some();
+        match &self.program {
+            Program::Envoy if !is_usable(&self.envoy) => Err(SpecError::Envoy(self.envoy.clone())),
+            Program::Envoy => self.bootstrap(dir).map(drop),
+            Program::L7mp(settings) => {
+                let paths = [&self.envoy, &settings.script].into_iter();
+                paths
+                    .map(|path| path.as_path())
+                    .find(|path| !is_usable(path))
+                    .map_or(Ok(()), |path| Err(SpecError::L7mp(path.to_owned())))
+            }
         }
-        self.bootstrap(dir).map(drop)
     }
 }
 
@@ -201,9 +234,10 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, Spec, is_name};
+    use super::{Order, Program, Spec, is_name};
     use crate::dir::Dir;
     use crate::envoy::Family;
+    use crate::l7mp;
 
     fn mk_spec() -> Spec {
         Spec {
@@ -219,7 +253,13 @@ mod tests {
             wildcard: Family::V4,
             memory_limit: None,
             extra_bootstrap: None,
+            program: Program::Envoy,
         }
+    }
+
+    fn mk_l7mp(port: u16, strict: bool) -> Program {
+        let port = port.try_into().unwrap();
+        Program::L7mp(l7mp::Settings { script: "/p/l7mp-proxy.js".into(), port, strict })
     }
 
     #[test]
@@ -232,7 +272,7 @@ mod tests {
     #[test]
     fn every_field_changes_the_hash() {
         let dir = Dir::new("/run/x".into());
-        let changes: [fn(&mut Spec); 12] = [
+        let changes: [fn(&mut Spec); 15] = [
             |spec| spec.name = "other".into(),
             |spec| spec.envoy = "/other".into(),
             |spec| spec.node_id = "other".into(),
@@ -245,6 +285,9 @@ mod tests {
             |spec| spec.wildcard = Family::Dual,
             |spec| spec.memory_limit = Some(1),
             |spec| spec.extra_bootstrap = Some("{}".into()),
+            |spec| spec.program = mk_l7mp(l7mp::PORT.get(), false),
+            |spec| spec.program = mk_l7mp(l7mp::PORT.get(), true),
+            |spec| spec.program = mk_l7mp(1235, false),
         ];
         let mut hashes = std::collections::BTreeSet::from([Order::new(mk_spec(), &dir).unwrap().hash]);
         for change in changes {
@@ -269,6 +312,21 @@ mod tests {
         let spec = Spec { envoy: "envoy".into(), ..mk_spec() };
         let error = Order::new(spec, &Dir::new("/run/x".into())).unwrap_err();
         assert_eq!(error.to_string(), "envoy: Envoy's path must be absolute and UTF-8");
+    }
+
+    #[test]
+    fn l7mp_neither_hot_restarts_nor_drains_and_needs_absolute_paths() {
+        let dir = Dir::new("/run/x".into());
+        let l7mp = Spec { program: mk_l7mp(1234, false), ..mk_spec() };
+        assert!(mk_spec().can_hand_over_to(&mk_spec()) && mk_spec().can_drain());
+        assert!(!l7mp.can_hand_over_to(&l7mp) && !l7mp.can_hand_over_to(&mk_spec()) && !l7mp.can_drain());
+        assert!(!mk_spec().can_hand_over_to(&l7mp));
+        assert!(l7mp.check(&dir).is_ok());
+        let relative = Spec { envoy: "node".into(), ..l7mp };
+        assert_eq!(
+            relative.check(&dir).unwrap_err().to_string(),
+            "node: the paths of node and l7mp must be absolute and UTF-8"
+        );
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Converts between the messages of the keeper's protocol and this crate's types.
 
+use std::num::NonZeroU16;
+
 use crate::envoy::Family;
+use crate::l7mp;
 use crate::pair::Elder;
 use crate::proto;
-use crate::spec::{Order, Spec};
+use crate::spec::{Order, Program, Spec};
 use crate::state::{Exit, Phase, State, Usage};
 
 /// The reason why a message is invalid.
@@ -141,7 +144,11 @@ impl From<&Order> for proto::Spec {
             memory_limit: spec.memory_limit.unwrap_or_default(),
             extra_bootstrap: spec.extra_bootstrap.clone().unwrap_or_default(),
             elder: None,
-            program: proto::Program::Envoy.into(),
+            program: proto::Program::from(&spec.program).into(),
+            l7mp: match &spec.program {
+                Program::Envoy => None,
+                Program::L7mp(settings) => Some(settings.into()),
+            },
         }
     }
 }
@@ -150,9 +157,11 @@ impl TryFrom<proto::Spec> for Order {
     type Error = WireError;
 
     fn try_from(spec: proto::Spec) -> Result<Self, WireError> {
-        if spec.program != i32::from(proto::Program::Envoy) {
-            return Err(WireError::Program(spec.program));
-        }
+        let program = match proto::Program::try_from(spec.program) {
+            Ok(proto::Program::Envoy) => Program::Envoy,
+            Ok(proto::Program::L7mp) => Program::L7mp(spec.l7mp.unwrap_or_default().try_into()?),
+            Err(_) => return Err(WireError::Program(spec.program)),
+        };
         let port = u16::try_from(spec.health_listener).map_err(|_| WireError::Port(spec.health_listener))?;
         Ok(Self {
             hash: spec.hash,
@@ -169,8 +178,33 @@ impl TryFrom<proto::Spec> for Order {
                 wildcard: if spec.dual_stack { Family::Dual } else { Family::V4 },
                 memory_limit: some(spec.memory_limit),
                 extra_bootstrap: some(spec.extra_bootstrap),
+                program,
             },
         })
+    }
+}
+
+impl From<&Program> for proto::Program {
+    fn from(program: &Program) -> Self {
+        match program {
+            Program::Envoy => Self::Envoy,
+            Program::L7mp(_) => Self::L7mp,
+        }
+    }
+}
+
+impl From<&l7mp::Settings> for proto::L7mp {
+    fn from(l7mp::Settings { script, port, strict }: &l7mp::Settings) -> Self {
+        Self { script: script.to_string_lossy().into_owned(), port: u32::from(port.get()), strict: *strict }
+    }
+}
+
+impl TryFrom<proto::L7mp> for l7mp::Settings {
+    type Error = WireError;
+
+    fn try_from(proto::L7mp { script, port, strict }: proto::L7mp) -> Result<Self, WireError> {
+        let number = u16::try_from(port).ok().and_then(NonZeroU16::new);
+        Ok(Self { script: script.into(), port: number.ok_or(WireError::Port(port))?, strict })
     }
 }
 

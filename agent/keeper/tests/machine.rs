@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use portreeve_keeper::envoy::Family;
 use portreeve_keeper::machine::{Action, Event, MUTE, Machine, TERM_GRACE};
-use portreeve_keeper::{Exit, Order, Phase, Spec};
+use portreeve_keeper::{Exit, Order, Phase, Program, Spec, l7mp};
 
 struct Life {
     machine: Machine,
@@ -26,8 +26,16 @@ fn mk_order(hash: &str, drain_s: u32) -> Order {
         wildcard: Family::V4,
         memory_limit: None,
         extra_bootstrap: None,
+        program: Program::Envoy,
     };
     Order { hash: hash.into(), spec }
+}
+
+fn mk_l7mp(hash: &str) -> Order {
+    let mut order = mk_order(hash, 5);
+    let settings = l7mp::Settings { script: "/p/l7mp-proxy.js".into(), port: l7mp::PORT, strict: false };
+    order.spec.program = Program::L7mp(settings);
+    order
 }
 
 fn mk_running() -> Life {
@@ -393,4 +401,19 @@ fn envoy_gives_way_to_its_successor_and_is_ended_only_when_that_does_not_come() 
     assert_eq!(life.on(Event::Succeeded), Some(Action::Finish));
     // If it has an heir of its own, it doesn't yield.
     assert_eq!(mk_with_heir().on(Event::Yield), Some(Action::KillHeir));
+}
+
+#[test]
+fn changed_order_of_l7mp_is_a_restart_without_a_drain() {
+    let mut life = Life { machine: Machine::new(mk_l7mp("one")), now: Instant::now() };
+    assert_eq!(life.on(Event::Tick), Some(Action::Spawn));
+    life.on(Event::Live);
+    assert_eq!(life.on(Event::Ordered(mk_l7mp("two"))), Some(Action::Terminate));
+    assert_eq!(life.on(Event::Exited(Exit::Code(0))), Some(Action::Spawn));
+    assert_eq!(life.machine.running().hash, "two");
+    life.on(Event::Live);
+    assert_eq!(life.on(Event::Stop(Duration::from_secs(30))), Some(Action::Terminate));
+    life.now += TERM_GRACE;
+    assert_eq!(life.on(Event::Tick), Some(Action::Kill));
+    assert_eq!(life.on(Event::Exited(Exit::Signal(9))), Some(Action::Finish));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use portreeve_keeper::envoy::Family;
 use portreeve_keeper::handover::Handover;
 use portreeve_keeper::proto::{self, Instruction, Report, instruction::What};
-use portreeve_keeper::{Exit, Order, Phase, Spec, State, Usage};
+use portreeve_keeper::{Exit, Order, Phase, Program, Spec, State, Usage, l7mp};
 use prost::Message;
 
 fn mk_state() -> State {
@@ -49,6 +49,7 @@ fn mk_order() -> Order {
         wildcard: Family::Dual,
         memory_limit: None,
         extra_bootstrap: None,
+        program: Program::Envoy,
     };
     Order { hash: "a8ad7fcae0ecda3c".into(), spec }
 }
@@ -166,9 +167,25 @@ fn port_that_is_none_is_refused() {
 
 #[test]
 fn order_for_another_kind_of_program_is_refused() {
-    let spec = proto::Spec { program: proto::Program::L7mp.into(), ..proto::Spec::from(&mk_order()) };
+    let spec = proto::Spec { program: 7, ..proto::Spec::from(&mk_order()) };
     let told = Order::try_from(spec).unwrap_err().to_string();
-    assert_eq!(told, "program 1 is of a kind that this keeper can't run");
+    assert_eq!(told, "program 7 is of a kind that this keeper can't run");
+}
+
+/// Keepers since protocol 7 know it. A keeper of protocol 6 refuses it by its kind of program.
+#[test]
+fn order_for_l7mp_follows_the_bytes_of_the_first_release() {
+    let mut order = mk_order();
+    let port = 1235.try_into().unwrap();
+    order.spec.program = Program::L7mp(l7mp::Settings { script: "/p.js".into(), port, strict: true });
+    let bytes = proto::Spec::from(&order).encode_to_vec();
+    let before = proto::Spec::from(&mk_order()).encode_to_vec();
+    assert_eq!(hex(&bytes), format!("{}7801{}", hex(&before), "82010c0a052f702e6a7310d3091801"));
+    assert_eq!(Order::try_from(proto::Spec::decode(&bytes[..]).unwrap()).unwrap(), order);
+    let text = serde_json::to_string(&order).unwrap();
+    assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order);
+    let portless = proto::Spec { l7mp: None, ..proto::Spec::from(&order) };
+    assert_eq!(Order::try_from(portless).unwrap_err().to_string(), "0 is no port");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Runs a driver for each l7mp proxy of this node: [`run`]. A driver is to its proxy what the xDS server is to an Envoy:
-//! it is given the proxy's view, and its answers are those of a stream.
+//! it is given the proxy's view, and its answers are those of a stream. The programs of NodeProxies are found by [`locate`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,8 +14,10 @@ use portreeve_xds::Follower;
 use tokio::task::JoinSet;
 
 use crate::local::Local;
+use crate::supervisor::{Status, Supervisor};
 
 mod answers;
+pub mod locate;
 mod wanted;
 
 use answers::Answers;
@@ -29,21 +31,40 @@ struct Driver {
     _task: JoinSet<()>,
 }
 
-/// Keeps one driver per l7mp proxy, and gives each what its proxy is to have. Never returns.
+/// Keeps one driver per l7mp proxy, and gives each what its proxy is to have. Never returns. A NodeProxy has a driver
+/// while its keeper reports that the proxy answers, because something else may have its port before that.
 ///
 /// # Errors
 /// Returns none; the signature is that of the agent's other tasks.
-pub async fn run(local: Arc<Local>) -> anyhow::Result<()> {
-    let (mut changes, streams) = (local.changes(), Arc::new(AtomicU64::new(0)));
+pub async fn run(local: Arc<Local>, supervisor: Supervisor) -> anyhow::Result<()> {
+    let (mut changes, mut kept) = (local.changes(), supervisor.watch());
+    let streams = Arc::new(AtomicU64::new(0));
     let mut drivers: BTreeMap<ProxyId, Driver> = BTreeMap::new();
     loop {
         // Nothing is served before the hub, or the last known good state, has told everything.
-        if let Some(wanted) = local.read(|world| world.complete().then(|| world.l7mp_proxies())) {
+        let statuses = kept.borrow_and_update().clone();
+        if let Some(mut wanted) = local.read(|world| world.complete().then(|| world.l7mp_proxies())) {
+            wanted.retain(|id, _| answers(id, &statuses));
             follow(&local, &mut drivers, wanted, &streams);
         }
-        // The sender lives as long as the agent.
-        if changes.changed().await.is_err() {
+        // The senders live as long as the agent.
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            changed = kept.changed() => changed,
+        };
+        if changed.is_err() {
             return Ok(());
+        }
+    }
+}
+
+/// Returns whether a proxy answers, as far as its keeper tells. Proxies of pods have no keeper.
+fn answers(id: &ProxyId, statuses: &BTreeMap<String, Status>) -> bool {
+    match id {
+        ProxyId::Pod(_) => true,
+        ProxyId::Node(name) => {
+            let state = statuses.get(&**name).filter(|status| status.current);
+            state.and_then(|status| status.state.as_ref()).is_some_and(|state| state.serves)
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use portreeve_agent_core::world::Effects;
 use portreeve_api::PlanType;
-use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
+use portreeve_api::model::ProxyKind;
+use portreeve_api::names::{PROGRAMS_KEY, PROXY_NAMES_KEY, WATERMARK_KEY};
 use portreeve_api::pod::Pod;
 use portreeve_api::proxy_names;
 use portreeve_runtime::watch::Verbs;
@@ -28,6 +29,7 @@ pub struct PodVerbs(pub Arc<Local>);
 impl Sink<PlanType> for FeedSink {
     fn node(&self) -> Node {
         let mut node = Node { id: self.0.node.clone(), ..Node::default() };
+        node.metadata.insert(PROGRAMS_KEY.into(), ProxyKind::ALL.map(ProxyKind::word).join(","));
         let inner = self.0.lock();
         let names = proxy_names::text(inner.world.announced());
         node.metadata.extend(names.map(|names| (PROXY_NAMES_KEY.into(), names)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use portreeve_agent_core::status::of_proxies;
+use portreeve_agent_core::status::{Available, of_proxies};
 use portreeve_agent_core::world::World;
 use portreeve_runtime::now_ms;
 
@@ -13,7 +13,7 @@ use crate::local::Local;
 use crate::supervisor::Supervisor;
 
 /// Reports the unhealthy endpoints of this node, the status of its Plans, and the state of its NodeProxies. Never
-/// returns. `has_envoy` tells whether the agent has an Envoy for them.
+/// returns. `available` tells which programs the agent has for them.
 ///
 /// # Errors
 /// No error is expected, because its sources live as long as the agent.
@@ -22,7 +22,7 @@ pub async fn run(
     reports: Reports,
     local: Arc<Local>,
     supervisor: Supervisor,
-    has_envoy: bool,
+    available: Available,
 ) -> anyhow::Result<()> {
     let (mut own, mut statuses, mut changes) = (local.health.own(), local.statuses(), local.changes());
     let (mut wanted, mut kept, mut names) = (local.proxy_changes(), supervisor.watch(), local.announced());
@@ -39,7 +39,7 @@ pub async fn run(
         let kept_now = kept.borrow_and_update().clone();
         let mut all = statuses.borrow_and_update().clone();
         all.append(
-            &mut local.read(|world| of_proxies(&kept_now, has_envoy, (world, now_ms().unsigned_abs()))),
+            &mut local.read(|world| of_proxies(&kept_now, available, (world, now_ms().unsigned_abs()))),
         );
         reports.set_plans(all);
         tokio::select! {
@@ -128,7 +128,8 @@ mod tests {
 
         /// Runs the task concurrently with these steps.
         async fn beside(&self, steps: impl Future<Output = ()>) {
-            let task = run(self.reports.clone(), self.local.clone(), self.supervisor.clone(), false);
+            let available = Available { envoy: false, l7mp: false };
+            let task = run(self.reports.clone(), self.local.clone(), self.supervisor.clone(), available);
             tokio::select! {
                 ended = task => panic!("{ended:?}"),
                 done = tokio::time::timeout(Duration::from_secs(20), steps) => done.unwrap(),

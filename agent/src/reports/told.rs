@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
+use portreeve_api::model::ProxyKind;
 use portreeve_api::report::{Hello, PlanStatus, ProxyNames, Report, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 use portreeve_xds::Name;
@@ -61,7 +62,8 @@ struct Room {
 impl Told {
     /// Creates the state of a stream that has sent nothing.
     pub fn new(node: &str) -> Self {
-        let hello = Hello { node: node.into(), agent_version: env!("CARGO_PKG_VERSION").into() };
+        let programs = ProxyKind::ALL.map(|kind| kind.word().to_owned()).into();
+        let hello = Hello { node: node.into(), agent_version: env!("CARGO_PKG_VERSION").into(), programs };
         Self {
             hello: Some(hello),
             beat: 0,

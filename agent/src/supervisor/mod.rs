@@ -152,8 +152,12 @@ impl Supervisor {
         let text = fs::read(self.inner.dir(name).envoy_log()).ok()?;
         let text = String::from_utf8_lossy(&text);
         let lines = || text.lines().rev().take(LAST_LINES).filter(|line| !line.trim().is_empty());
-        let error = lines().find(|line| line.contains("[critical]") || line.contains("[error]"));
-        Some(error.or_else(|| lines().next())?.to_owned())
+        // l7mp's errors begin so, and its last line is always that it exits.
+        let is_error = |line: &&str| {
+            line.contains("[critical]") || line.contains("[error]") || line.starts_with("Error: ")
+        };
+        let last = || lines().find(|line| !line.contains(" Normal exit: "));
+        Some(lines().find(is_error).or_else(last)?.to_owned())
     }
 
     /// Every proxy that is wanted, attached or on its way out, by name.

@@ -177,6 +177,9 @@ impl Entry {
 
     fn tell(&mut self) {
         let (Some(session), Some(wish)) = (&mut self.session, &self.wish) else { return };
+        if self.state.as_ref().is_some_and(|state| !wish.fits(state.protocol)) {
+            return;
+        }
         // A full channel belongs to a keeper that does not listen; it is told in a later pass.
         if session.sender.try_send(wish.instruction()).is_ok() {
             session.told = Some(wish.clone());

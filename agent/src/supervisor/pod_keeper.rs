@@ -56,7 +56,7 @@ impl PodKeeper {
             }
             Wish::Stop(_) => false,
         };
-        if under_way || done {
+        if under_way || done || !wish.fits(self.protocol()) {
             return;
         }
         let mut instruction: Instruction = wish.instruction();

@@ -151,7 +151,15 @@ impl Entry {
 
     /// What of the wish its keeper does not know.
     fn passed_over(&self) -> Option<String> {
-        let (Some(Wish::Run(Order { spec, .. })), Some(state)) = (&self.wish, &self.state) else {
+        let wish = self.wish.as_ref()?;
+        let in_pods = self.pods.values().map(PodKeeper::protocol);
+        let attached = self.session.as_ref().and(self.state.as_ref()).map(|state| state.protocol);
+        if attached.into_iter().chain(in_pods).any(|protocol| !wish.fits(protocol)) {
+            return Some(
+                "the keeper is of an earlier version, which runs Envoys only: restart it".to_owned(),
+            );
+        }
+        let (Wish::Run(Order { spec, .. }), Some(state)) = (wish, &self.state) else {
             return None;
         };
         let more = spec.memory_limit.is_some() || spec.extra_bootstrap.is_some();
@@ -165,7 +173,7 @@ impl Entry {
 #[cfg(test)]
 pub(super) mod tests {
     use portreeve_keeper::envoy::Family;
-    use portreeve_keeper::{Order, Spec, State};
+    use portreeve_keeper::{Order, Program, Spec, State};
     use tokio::sync::mpsc;
 
     use super::Roster;
@@ -185,6 +193,7 @@ pub(super) mod tests {
             wildcard: Family::V4,
             memory_limit,
             extra_bootstrap: None,
+            program: Program::Envoy,
         };
         Order { hash: "one".into(), spec }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use portreeve_keeper::Order;
 use portreeve_keeper::proto::instruction::What;
 use portreeve_keeper::proto::{Instruction, Stop};
+use portreeve_keeper::{Order, Program};
 use tokio::sync::mpsc;
 
 /// The way to a keeper.
@@ -27,9 +27,20 @@ pub(super) struct Session {
     pub(super) outdated: bool,
 }
 
+/// Keepers of this protocol and later ones run l7mp. Earlier ones would run node as an Envoy.
+const WITH_L7MP: u32 = 7;
+
 // === impl Wish ===
 
 impl Wish {
+    /// Whether a keeper of this protocol can do what is wanted.
+    pub(super) fn fits(&self, protocol: u32) -> bool {
+        match self {
+            Self::Run(order) => order.spec.program == Program::Envoy || protocol >= WITH_L7MP,
+            Self::Stop(_) => true,
+        }
+    }
+
     /// The wish as the keeper hears it.
     pub(super) fn instruction(&self) -> Instruction {
         let what = match self {

@@ -22,7 +22,7 @@ use portreeve_agent::envoy::locate;
 use portreeve_agent::supervisor::{Status, Supervisor};
 use portreeve_keeper::dir::Dir;
 use portreeve_keeper::envoy::Family;
-use portreeve_keeper::{Phase, Spec, State};
+use portreeve_keeper::{Phase, Program, Spec, State};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -82,6 +82,7 @@ impl Rig {
             wildcard: Family::V4,
             memory_limit: None,
             extra_bootstrap: None,
+            program: Program::Envoy,
         }
     }
 

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the keeper's protocol and files that this code writes. 2: memory limit, extra bootstrap, hot
 /// restarts. 3: keepers of pods, with hot restarts between pods. 4: those report Envoy's statistics. 5: and the sockets
-/// that their Envoys hold. 6: orders name the kind of program, and other kinds than Envoy are refused.
-pub const PROTOCOL: u32 = 6;
+/// that their Envoys hold. 6: orders name the kind of program, and other kinds than Envoy are refused. 7: l7mp is run too.
+pub const PROTOCOL: u32 = 7;
 
 /// The phase of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

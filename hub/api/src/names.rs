@@ -78,6 +78,10 @@ fn stays(byte: u8) -> bool {
 /// The key in an agent's node metadata that carries its watermark: the latest state of the hub that it has seen.
 pub const WATERMARK_KEY: &str = "watermark";
 
+/// The key in an agent's node metadata that carries the kinds of proxies that it runs under keepers, separated by
+/// commas. Agents of version 0.1.0 don't send it, and run Envoys only.
+pub const PROGRAMS_KEY: &str = "programs";
+
 /// The key in an agent's node metadata that carries the names of its node's proxies, see [`crate::proxy_names`].
 pub const PROXY_NAMES_KEY: &str = "proxy-names";
 

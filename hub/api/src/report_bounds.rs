@@ -24,6 +24,10 @@ pub const NAME: usize = 1_024;
 pub const PATH: usize = 4 * crate::http_path::MAX_PATH;
 /// Maximum length of a text for people (a reason, a rejection, a conflict), in bytes.
 pub const WORDS: usize = 1_024;
+/// Maximum number of kinds of proxies that an agent can name.
+const PROGRAMS: usize = 16;
+/// Maximum length of a kind's name, in bytes.
+const PROGRAM: usize = 32;
 /// Maximum epoch. It leaves room for later epochs.
 pub const EPOCH: u64 = 1 << 62;
 /// Maximum length of a node's name (a DNS subdomain), in bytes.
@@ -38,6 +42,8 @@ pub fn check(report: &Report, first: bool) -> Result<(), String> {
         (Some(hello), true) => {
             node(&hello.node)?;
             longest("hello.agent_version", &hello.agent_version, WORDS)?;
+            most("hello.programs", hello.programs.len(), PROGRAMS)?;
+            hello.programs.iter().try_for_each(|one| longest("hello.programs", one, PROGRAM))?;
         }
         (None, true) => {
             return Err("hello is missing: a stream's first report must name the agent's node".into());
@@ -160,7 +166,8 @@ mod tests {
     use crate::report::Hello;
 
     fn first() -> Report {
-        let hello = Hello { node: "n-1.example".into(), agent_version: "0.1".into() };
+        let hello =
+            Hello { node: "n-1.example".into(), agent_version: "0.1".into(), programs: vec!["l7mp".into()] };
         Report { hello: Some(hello), ..Default::default() }
     }
 

@@ -102,9 +102,9 @@ pub async fn all(table: &Table) -> anyhow::Result<Vec<String>> {
             wrong.push(format!("{} on {}: {}", row.listener, row.proxy, row.state));
             continue;
         }
-        if !row.udp || !row.on_host {
+        if !row.udp || !row.on_host || !row.checked {
             tell(format_args!(
-                "{} on {}: not checked, because only UDP listeners on this host are",
+                "{} on {}: not checked, because only UDP listeners of Envoys on this host are",
                 row.listener, row.proxy
             ));
             continue;

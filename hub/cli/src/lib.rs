@@ -16,8 +16,10 @@ pub mod check;
 pub mod convert;
 pub mod crds;
 pub mod echo;
+pub mod endpoints;
 pub mod envoy_json;
 pub mod layout;
+pub mod programs;
 pub mod send;
 pub mod statics;
 pub mod table;
@@ -35,7 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the hub, an agent and real Envoys from a folder of manifests.
+    /// Run the hub, an agent and real proxies from a folder of manifests.
     Up(up::Args),
     /// Print the configuration of every proxy in these files, without starting anything.
     Translate(translate::Args),

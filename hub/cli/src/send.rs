@@ -24,6 +24,9 @@ pub struct Args {
     /// Use a TCP connection instead of UDP.
     #[arg(long)]
     pub tcp: bool,
+    /// Address and port to send a datagram from, for rules that look at the sender. Default: any.
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "tcp")]
+    pub from: Option<SocketAddr>,
 }
 
 /// Sends the text and prints the answer. If the name has several addresses, they are tried in turn until one answers.
@@ -44,9 +47,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn ask(target: SocketAddr, args: &Args, deadline: Instant) -> anyhow::Result<Vec<u8>> {
-    let asked = if args.tcp { over_tcp } else { over_udp };
-    let protocol = if args.tcp { "tcp" } else { "udp" };
-    match asked(target, args.text.as_bytes(), deadline) {
+    let (protocol, text) = (if args.tcp { "tcp" } else { "udp" }, args.text.as_bytes());
+    let answer = match args.tcp {
+        true => over_tcp(target, text, deadline),
+        false => over_udp((args.from, target), text, deadline),
+    };
+    match answer {
         Ok(answer) => Ok(answer),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
             bail!("no answer from {protocol} {target} within {} s", args.wait)
@@ -55,9 +61,13 @@ fn ask(target: SocketAddr, args: &Args, deadline: Instant) -> anyhow::Result<Vec
     }
 }
 
-fn over_udp(target: SocketAddr, text: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+fn over_udp(
+    (from, target): (Option<SocketAddr>, SocketAddr),
+    text: &[u8],
+    deadline: Instant,
+) -> io::Result<Vec<u8>> {
     let any = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    let socket = UdpSocket::bind(from.unwrap_or(SocketAddr::new(any, 0)))?;
     socket.connect(target)?;
     socket.send(text)?;
     socket.set_read_timeout(Some(left(deadline)?))?;

@@ -1,22 +1,19 @@
 //! The table of proxies, listeners and endpoints that `portreeve up` prints: first as data, then as text.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::core::v3::{HealthStatus, address, socket_address};
-use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint};
 use portreeve_agent::local::Local;
 use portreeve_agent::supervisor::{Status, Supervisor};
 use portreeve_agent_core::fleet::{Answers, Findings, Proxy};
 use portreeve_agent_core::status::trouble;
-use portreeve_agent_core::world::ProxyId;
+use portreeve_agent_core::translate::l7mp::L7mp;
+use portreeve_agent_core::world::{ProxyId, World};
 use portreeve_api::model::{Balancer, Listener, Plan, Protocol};
 use portreeve_envoy::Envoy;
 use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
-use portreeve_xds::Resource;
-use prost::Message;
 
+use crate::endpoints::Shown;
 use crate::layout::{self, Column};
 
 /// The table's columns. The state column is as wide as the longest state, so that the others don't move when a state
@@ -53,6 +50,8 @@ pub struct Row {
     pub port: u32,
     /// Whether all sessions share one endpoint (the cluster has a hash key).
     pub keyed: bool,
+    /// Whether `--check` can send datagrams through it, see [`Shown::CHECKED`].
+    pub checked: bool,
     /// State of the listener.
     pub state: State,
     /// Endpoints that new sessions may use, the preferred one first.
@@ -97,17 +96,20 @@ fn title(node_proxy: &str) -> String {
 
 /// Returns all listeners of all proxies.
 fn rows(local: &Local) -> Vec<Row> {
-    local.read(|world| {
-        let mut rows = Vec::new();
-        let Some(fleet) = world.fleet() else { return rows };
-        for (id, proxy) in fleet.proxies() {
-            let answers = fleet.answers().get(id);
-            for (name, plan) in proxy.plans.keys().filter_map(|name| Some((name, world.plan(name)?))) {
-                rows.extend(plan.listeners.iter().map(|l| row((id, proxy), answers, (name, plan), l)));
-            }
+    local.read(|world| [rows_of::<Envoy>(world), rows_of::<L7mp>(world)].concat())
+}
+
+/// Returns all listeners of all proxies of one kind.
+fn rows_of<T: Shown>(world: &World) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let Some(fleet) = world.fleet::<T>() else { return rows };
+    for (id, proxy) in fleet.proxies() {
+        let answers = fleet.answers().get(id);
+        for (name, plan) in proxy.plans.keys().filter_map(|name| Some((name, world.plan(name)?))) {
+            rows.extend(plan.listeners.iter().map(|l| row((id, proxy), answers, (name, plan), l)));
         }
-        rows
-    })
+    }
+    rows
 }
 
 /// Returns why a listener isn't served, or shares its port with another process.
@@ -123,9 +125,9 @@ fn fault(part: &Findings, listener: &str) -> Option<State> {
     Some(State::Denied(remark.text.clone()))
 }
 
-fn state(proxy: &Proxy<Envoy>, answers: Option<&Answers<Envoy>>, listener: &str) -> State {
-    let key = (Envoy::Listener, listener.into());
-    let wanted = proxy.view.snapshot(|s| s.get(Envoy::Listener, listener).map(|r| r.version()));
+fn state<T: Shown>(proxy: &Proxy<T>, answers: Option<&Answers<T>>, listener: &str) -> State {
+    let key = (T::LISTENER, listener.into());
+    let wanted = proxy.view.snapshot(|s| s.get(T::LISTENER, listener).map(|r| r.version()));
     let Some(answers) = answers else { return State::Pending };
     if let Some(refusal) = answers.refused.get(&key) {
         return State::Refused(refusal.text.clone());
@@ -136,16 +138,17 @@ fn state(proxy: &Proxy<Envoy>, answers: Option<&Answers<Envoy>>, listener: &str)
     }
 }
 
-fn row(
-    (id, proxy): (&ProxyId, &Proxy<Envoy>),
-    answers: Option<&Answers<Envoy>>,
+fn row<T: Shown>(
+    (id, proxy): (&ProxyId, &Proxy<T>),
+    answers: Option<&Answers<T>>,
     (name, plan): (&str, &Plan),
     listener: &Listener,
 ) -> Row {
     let fault = proxy.plans.get(name).and_then(|part| fault(&part.findings, &listener.name));
     let full = format!("{name}/{}", listener.name);
     let state = fault.unwrap_or_else(|| state(proxy, answers, &full));
-    let socket = listener.socket.as_ref();
+    // A JSONSocket has the port of its transport.
+    let socket = listener.socket.as_ref().map(|socket| socket.transport.as_deref().unwrap_or(socket));
     let cluster = listener
         .rules
         .first()
@@ -154,6 +157,7 @@ fn row(
         .unwrap_or_default();
     let balancer = plan.cluster(&cluster).and_then(|cluster| cluster.balancer.as_ref());
     let keyed = matches!(balancer, Some(Balancer::Key(_)));
+    let endpoints = T::endpoints(proxy, &full, &format!("{name}/{cluster}"));
     Row {
         proxy: proxy.facts.title.clone(),
         on_host: matches!(id, ProxyId::Node(_)) || &*proxy.facts.netns == "host",
@@ -161,30 +165,10 @@ fn row(
         udp: socket.is_some_and(|socket| socket.protocol == Protocol::Udp),
         port: socket.and_then(|socket| socket.port).map_or(0, |port| port.get().into()),
         keyed,
+        checked: T::CHECKED,
         state,
-        endpoints: endpoints(proxy, &format!("{name}/{cluster}")),
+        endpoints,
     }
-}
-
-/// Returns the endpoints of a cluster, as sent to the proxy, that new sessions may use.
-fn endpoints(proxy: &Proxy<Envoy>, cluster: &str) -> Vec<String> {
-    let decode = |one: &Arc<Resource>| ClusterLoadAssignment::decode(one.body());
-    let assignment = proxy.view.snapshot(|s| s.get(Envoy::Endpoint, cluster).map(decode));
-    let Some(Ok(assignment)) = assignment else { return Vec::new() };
-    let all = assignment.endpoints.iter().flat_map(|locality| &locality.lb_endpoints);
-    let unused = [HealthStatus::Degraded, HealthStatus::Unhealthy];
-    let usable = all.filter(|e| !unused.contains(&e.health_status()));
-    usable.filter_map(|e| e.host_identifier.as_ref()).filter_map(address_of).collect()
-}
-
-fn address_of(host: &lb_endpoint::HostIdentifier) -> Option<String> {
-    let lb_endpoint::HostIdentifier::Endpoint(endpoint) = host else { return None };
-    let address::Address::SocketAddress(socket) = endpoint.address.as_ref()?.address.as_ref()? else {
-        return None;
-    };
-    let socket_address::PortSpecifier::PortValue(port) = socket.port_specifier.as_ref()? else { return None };
-    let colons = socket.address.contains(':');
-    Some(if colons { format!("[{}]:{port}", socket.address) } else { format!("{}:{port}", socket.address) })
 }
 
 /// Formats the table within `width` columns, followed by the reasons why proxies and listeners don't serve.
@@ -256,6 +240,7 @@ mod tests {
             udp: true,
             port: 17_000,
             keyed: false,
+            checked: true,
             state,
             endpoints: (1..=3).map(|n| format!("127.0.11.{n}:19000")).collect(),
         }

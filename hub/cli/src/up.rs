@@ -1,4 +1,4 @@
-//! `portreeve up DIR`: runs the hub, an agent and real Envoys from a folder of manifests, in one process over real
+//! `portreeve up DIR`: runs the hub, an agent and real proxies from a folder of manifests, in one process over real
 //! sockets.
 //!
 //! Only the source of the objects differs from a cluster. All started processes end with this one.
@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use notify::{RecursiveMode, Watcher};
 use portreeve_agent::directory::Hold;
-use portreeve_agent::envoy::locate::locate;
 use portreeve_agent::handles::Agent;
 use portreeve_agent::identity::Identity;
 use portreeve_agent::link::Link;
 use portreeve_agent::names;
+use portreeve_agent::programs::Programs;
 use portreeve_agent::replicas::Places;
 use portreeve_agent::run::{MAX_STALE, Setup, spawn};
 use portreeve_agent::supervisor::Supervisor;
@@ -35,6 +35,7 @@ use tokio::sync::watch;
 
 use crate::check;
 use crate::layout;
+use crate::programs;
 use crate::table::{self, State, Table};
 use crate::workers::Workers;
 
@@ -62,9 +63,9 @@ pub struct Args {
     /// Node that this machine plays. Required if the folder has several.
     #[arg(long)]
     pub node: Option<String>,
-    /// Path of the Envoy binary. Default: $PORTREEVE_ENVOY, envoy on $PATH, or the pinned package.
-    #[arg(long)]
-    pub envoy: Option<PathBuf>,
+    /// The programs of NodeProxies.
+    #[command(flatten)]
+    pub programs: programs::Flags,
     /// Directory of sockets and keepers. Default: a new temporary directory.
     #[arg(long)]
     pub run_dir: Option<PathBuf>,
@@ -88,13 +89,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // Report the complaints before a later step fails: they may be the reason.
     let told = say(&[], complaints);
     let node = node(&args, &objects)?;
-    let (explicit, run_dir) = (args.envoy.clone(), run_dir(args.run_dir.as_deref()));
+    let run_dir = run_dir(args.run_dir.as_deref());
     let _held = Hold::take(&run_dir, "--run-dir").await?;
-    let envoy = tokio::task::spawn_blocking(move || {
-        locate(explicit.as_deref(), &mut |step| note(format_args!("{step}")))
-    });
+    let programs = args.programs.clone().locate(programs::kinds(&objects)).await?;
     let given = names::Given::default();
-    let setup = setup(&node, &run_dir, envoy.await??, given.clone())?;
+    let setup = setup(&node, &run_dir, programs.clone(), given.clone())?;
     // Shutdown has two steps: the proxies end first, which needs the agent's socket, then everything else.
     let (asked, shutdown) = (Shutdown::default(), Shutdown::default());
     let mut tasks = Tasks::new(shutdown.clone());
@@ -109,9 +108,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn_graceful("hub", async move { Ok(serve_unix(listener, served, until).await?) });
     tasks.spawn("graces", feed.clone().keep_time());
     let agent = spawn(&mut tasks, setup, &shutdown)?;
-    tell(format_args!("node {node}, Envoy started under {}", run_dir.display()));
+    tell(format_args!("node {node}, proxies started under {}", run_dir.display()));
     let (workers, agent_state) = (Workers::default(), agent.local.clone());
-    let source = Source { folder, feed, node, workers, agent: agent_state, told, nowhere: Vec::new(), given };
+    let nowhere = Vec::new();
+    let source = Source { folder, feed, node, workers, agent: agent_state, told, nowhere, given, programs };
     tasks.spawn("folder", source.run(objects, first, args.dir));
     let verdict = watch::Sender::new(None);
     let said = verdict.subscribe();
@@ -129,7 +129,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Returns the agent's settings. Its only hub listens on a socket in a directory of this user, so no other user has
 /// access.
-fn setup(node: &str, run_dir: &Path, envoy: PathBuf, given: names::Given) -> anyhow::Result<Setup> {
+fn setup(node: &str, run_dir: &Path, programs: Programs, given: names::Given) -> anyhow::Result<Setup> {
     Ok(Setup {
         gateways: None,
         node: node.to_owned(),
@@ -138,7 +138,7 @@ fn setup(node: &str, run_dir: &Path, envoy: PathBuf, given: names::Given) -> any
         run_dir: run_dir.to_owned(),
         // No stored state is needed: the folder is always available to the agent.
         state_dir: None,
-        envoy: Some(envoy),
+        programs,
         drain: Duration::from_secs(1),
         keeper_command: vec![std::env::current_exe()?.into()],
         with_parent: true,
@@ -178,9 +178,10 @@ struct Source {
     node: String,
     workers: Workers,
     told: Vec<Complaint>,
-    /// References that led to no object at the last reading.
+    /// References that led to no object, and NodeProxies without a program, at the last reading.
     nowhere: Vec<String>,
     given: names::Given,
+    programs: Programs,
     agent: Arc<portreeve_agent::local::Local>,
 }
 
@@ -209,7 +210,8 @@ impl Source {
 
     fn put(&mut self, mut objects: Objects) {
         self.workers.follow(&objects.pods).iter().for_each(note);
-        let (addresses, nowhere) = objects.route(names::DEFAULT_DOMAIN);
+        let (addresses, mut nowhere) = objects.route(names::DEFAULT_DOMAIN);
+        nowhere.extend(programs::lacking(&objects, &self.programs));
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
         nowhere.iter().filter(|told| !self.nowhere.contains(told)).for_each(note);
         self.nowhere = nowhere;

@@ -28,10 +28,13 @@ use crate::served::{Served, Share};
 use crate::traces::Tracer;
 use crate::watermark::{Watched, WatchedKind, Watermark};
 
+mod audience;
 mod objects;
 #[cfg(test)]
 mod tests;
 mod version;
+
+use audience::Audience;
 
 /// How long an agent that has seen newer state than this hub is kept waiting before it is sent to another hub.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -63,8 +66,9 @@ struct Inner {
     /// Number of published changes since the start, each of one node's resources.
     pushes: u64,
     pulse: Pulse,
-    views: HashMap<Name, Arc<View<PlanType>>>,
-    streams: HashMap<u64, (Name, Pass)>,
+    /// The view of each node's agents, one for each audience with a stream.
+    views: HashMap<(Name, Audience), Arc<View<PlanType>>>,
+    streams: HashMap<u64, Stream>,
     /// Deleted objects whose finalizer must still be removed.
     departing: BTreeMap<ObjectRef, Departing>,
     /// What objects were last seen with since the writer last read it.
@@ -73,6 +77,13 @@ struct Inner {
     versions: HashMap<ObjectRef, u64>,
     /// How long changes take.
     course: Course,
+}
+
+/// The stream of an agent.
+struct Stream {
+    /// The agent's node, and what it is sent of the node's resources.
+    of: (Name, Audience),
+    pass: Pass,
 }
 
 // === impl Feed ===
@@ -197,7 +208,7 @@ impl Feed {
     /// Returns the amount of resources that this hub serves.
     pub fn served(&self) -> Served {
         let inner = self.lock();
-        let agents = inner.views.iter().map(|(node, view)| (node.clone(), Share::of(view))).collect();
+        let agents = inner.views.iter().map(|((node, _), view)| (node.clone(), Share::of(view))).collect();
         let (census, seen) = (inner.index.census(), self.seen.borrow().clone());
         let Inner { pushed, pushes, pulse, .. } = *inner;
         Served { census, agents, pushed, pushes, streams: inner.streams.len(), pulse, seen }
@@ -254,27 +265,28 @@ impl Feed {
         let watermark: Arc<str> = self.seen.borrow().to_string().into();
         for (node, changes) in changes {
             self.heart.beat();
-            if let Some(view) = inner.views.get(&node) {
+            for audience in Audience::EVERY {
+                let Some(view) = inner.views.get(&(node.clone(), audience)) else { continue };
                 view.set_watermark(watermark.clone());
-                let differ = view.apply(changes);
+                let differ = view.apply(audience.part(&changes, |name| inner.index.is_l7mp(name)));
                 inner.pushed += differ as u64;
                 inner.pushes += u64::from(differ > 0);
             }
         }
     }
 
-    fn attach(&self, node: &Name, stream: u64, pass: Pass) -> Arc<View<PlanType>> {
+    fn attach(&self, of: (Name, Audience), stream: u64, pass: Pass) -> Arc<View<PlanType>> {
         let mut inner = self.lock();
-        inner.streams.insert(stream, (node.clone(), pass));
-        if let Some(view) = inner.views.get(node) {
+        inner.streams.insert(stream, Stream { of: of.clone(), pass });
+        if let Some(view) = inner.views.get(&of) {
             return view.clone();
         }
         let mut snapshot = Snapshot::default();
-        snapshot.apply(inner.index.all_of(node));
+        snapshot.apply(of.1.part(&inner.index.all_of(&of.0), |name| inner.index.is_l7mp(name)));
         snapshot.withhold(inner.index.withheld());
         let view = View::new(snapshot);
         view.set_watermark(self.seen.borrow().to_string().into());
-        inner.views.insert(node.clone(), view.clone());
+        inner.views.insert(of, view.clone());
         view
     }
 
@@ -325,7 +337,8 @@ impl Source<PlanType> for Feed {
         self.catch_up(&hello).await?;
         self.take_names(&hello)?;
         tracing::info!(node = hello.node.id, "agent connected");
-        Ok(self.attach(&hello.node.id.as_str().into(), hello.stream, pass))
+        let of = (hello.node.id.as_str().into(), Audience::of(&hello.node));
+        Ok(self.attach(of, hello.stream, pass))
     }
 
     fn event(&self, stream: &StreamInfo, event: &Event<PlanType>) {
@@ -341,16 +354,16 @@ impl Source<PlanType> for Feed {
 
     fn closed(&self, stream: &StreamInfo) {
         let mut inner = self.lock();
-        let Some((node, _)) = inner.streams.remove(&stream.id) else { return };
-        if !inner.streams.values().any(|(n, _)| *n == node) {
-            inner.views.remove(&node);
+        let Some(Stream { of, .. }) = inner.streams.remove(&stream.id) else { return };
+        if !inner.streams.values().any(|one| one.of == of) {
+            inner.views.remove(&of);
         }
-        tracing::info!(node = &*node, "agent disconnected");
+        tracing::info!(node = &*of.0, "agent disconnected");
     }
 
     fn until(&self, stream: &StreamInfo) -> Option<Instant> {
         let inner = self.lock();
-        let (_, pass) = inner.streams.get(&stream.id)?;
+        let Stream { pass, .. } = inner.streams.get(&stream.id)?;
         pass.until.map(tokio::time::Instant::into_std)
     }
 }

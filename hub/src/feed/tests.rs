@@ -139,7 +139,7 @@ fn object_is_resolved_again_only_when_something_changed_that_the_hub_does_not_wr
 fn complete_list_is_published_in_one_push() {
     let feed = mk_feed();
     feed.load(|index, now| index.apply_pod(mk_gateway(), now));
-    let view = feed.attach(&"n1".into(), 1, Pass { until: None });
+    let view = feed.attach(("n1".into(), Audience::All), 1, Pass { until: None });
     listed(&feed, vec![mk_arrival("a", 1, 1), mk_arrival("b", 1, 2)]);
     let plans = || view.snapshot(|all| all.len(PlanType::Plan));
     assert_eq!((feed.served().pushes, plans()), (1, 2));
@@ -191,4 +191,26 @@ fn convergence_and_traces_follow_what_came_as_news_alone() {
     put(&feed, mk_arrival("a", 4, 3));
     take_in(&feed, News::Gone { key: key("a"), revision: 9 });
     assert_eq!(programmed(4), 2, "it is gone");
+}
+
+#[test]
+fn l7mp_goes_only_to_agents_that_run_it() {
+    let feed = mk_feed();
+    let (labels, none) = (crate::index::Labels::new(), Pass { until: None });
+    feed.load(|index, now| index.apply_node("n1".into(), labels, now));
+    let attach = |audience, stream, pass| feed.attach(("n1".into(), audience), stream, pass);
+    let (old, new) = (attach(Audience::Envoys, 1, none), attach(Audience::All, 2, Pass { until: None }));
+    let set = |spec: serde_json::Value| {
+        let object = json!({
+            "apiVersion": "portreeve.dev/v1alpha1", "kind": "NodeProxy", "metadata": {"name": "mesh"}, "spec": spec,
+        });
+        let (proxy, _) = portreeve_api::own::node_proxy::NodeProxy::parse(object).unwrap();
+        feed.load(|index, now| index.apply_proxy(&proxy, now));
+        [&old, &new].map(|view| view.snapshot(|all| all.len(PlanType::NodeProxy)))
+    };
+    assert_eq!(set(json!({})), [1, 1]);
+    assert_eq!(set(json!({"l7mp": {}})), [0, 1], "it is no Envoy any more");
+    let later = attach(Audience::Envoys, 3, Pass { until: None });
+    assert_eq!(later.snapshot(|all| all.len(PlanType::NodeProxy)), 0);
+    assert_eq!(set(json!({"envoy": {"concurrency": 2}})), [1, 1]);
 }

@@ -9,10 +9,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use portreeve_api::pod::{Interest, Pod};
+use portreeve_api::selector;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::document::Object;
-use crate::index::{Index, Labels, Name};
+use crate::index::{Index, Labels, ListedService, Name, Slices};
 use crate::lookup::SecretFacts;
 use crate::pod_reader::PodReader;
 use crate::services::{Names, Services};
@@ -49,6 +50,7 @@ impl Objects {
         let reader = PodReader::new(index.settings());
         let pods = pods.filter_map(|pod| reader.read(pod));
         index.reset_pods(None, pods.collect(), now_ms);
+        index.reset_services(self.listed_services(), now_ms);
         for row in kinds::ALL {
             let of_kind = || self.customs.iter().filter(|object| object.kind() == row.kind);
             let listed = of_kind().map(|object| object.reference()).collect();
@@ -56,6 +58,24 @@ impl Objects {
             of_kind().for_each(|object| index.apply_object(&**object, now_ms));
         }
         self.reset_secrets(index);
+    }
+
+    /// Returns each Service with the pods that it lists. Without a selector it lists none, because a folder has no
+    /// EndpointSlices.
+    fn listed_services(&self) -> Vec<ListedService> {
+        let listed = self.services.iter().map(|service| {
+            let namespace = namespace_of(&service.metadata);
+            let spec = service.spec.clone().unwrap_or_default();
+            let wanted = spec.selector.as_ref().filter(|labels| !labels.is_empty()).map(selector::from_map);
+            let lists = |pod: &&KubePod| {
+                namespace_of(&pod.metadata) == namespace
+                    && wanted.as_ref().is_some_and(|wanted| wanted.matches(pod.labels()))
+            };
+            let uids = self.pods.iter().filter(lists).filter_map(|pod| pod.uid());
+            let slices = Slices { pods: uids.map(Name::from).collect(), addresses: Vec::new() };
+            ((namespace, service.name_any().into()), Arc::new(spec), slices)
+        });
+        listed.collect()
     }
 
     /// Sets the Secrets that the index wants. An object may ask for more once it has been told of one.
@@ -182,6 +202,10 @@ impl Objects {
             }
         }
     }
+}
+
+fn namespace_of(meta: &ObjectMeta) -> Name {
+    meta.namespace.as_deref().unwrap_or("default").into()
 }
 
 /// Returns a uid that is the same at every reading.

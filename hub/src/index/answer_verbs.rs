@@ -62,9 +62,20 @@ impl Index {
     pub(super) fn count(&mut self, selection: &Name) {
         if self.askers.asks(&Question::Several(selection.clone())) {
             let has_proxy = |uid: &Name| self.pods.get(uid).is_some_and(|pod| pod.l7mp.is_some());
-            let several = self.selections.several(selection, has_proxy);
+            let namespace = self.selections.namespace_of(selection);
+            let proxies = self.selections.proxies_of(selection).into_iter();
+            let l7mps =
+                proxies.filter(|proxy| self.is_l7mp(proxy) && self.proxies.allows(proxy, namespace.as_ref()));
+            let on_nodes: usize = l7mps.map(|proxy| self.proxies.nodes_of(&proxy).len()).sum();
+            let several = self.selections.some(selection, has_proxy) + on_nodes > 1;
             self.counted.extend(self.answers.set_several(selection, several));
         }
+    }
+
+    /// Counts the proxies of these selections again, and resolves whoever asked for a number that has changed.
+    pub(super) fn recount(&mut self, selections: impl IntoIterator<Item = Name>) {
+        selections.into_iter().for_each(|selection| self.count(&selection));
+        self.wake_counted();
     }
 
     /// Resolves the objects again that asked for a number of proxies which has changed.

@@ -2,7 +2,9 @@
 //! records which pods are listed in a Service's EndpointSlices.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ServiceSpec;
 use portreeve_api::plan;
 use portreeve_api::pod::service_attribute;
 use portreeve_api::refs::ObjectRef;
@@ -18,6 +20,9 @@ pub struct Slices {
     /// The listed addresses that belong to no pod. Each has a UID that differs from every pod's.
     pub addresses: Vec<plan::Endpoint>,
 }
+
+/// A Service by namespace and name, with its spec and the contents of its EndpointSlices.
+pub type ListedService = ((Name, Name), Arc<ServiceSpec>, Slices);
 
 /// Endpoints that are not pods, by the name of the selection that matches them.
 #[derive(Default)]
@@ -76,6 +81,11 @@ impl Listed {
             self.attributes.insert(new.clone(), attribute.clone());
         }
         before
+    }
+
+    /// Returns the Services with known EndpointSlices, by namespace and name.
+    pub fn services(&self) -> impl Iterator<Item = &(Name, Name)> {
+        self.services.keys()
     }
 
     /// Adds to a pod's attributes those of the Services that list it.

@@ -6,7 +6,7 @@ use portreeve_api::plan;
 use portreeve_api::refs::ObjectRef;
 
 use super::Index;
-use super::listed::Slices;
+use super::listed::{ListedService, Slices};
 use super::matches::Name;
 use crate::selection::Selection;
 
@@ -29,6 +29,21 @@ impl Index {
         }
         for endpoint in &now.addresses {
             self.set_listed(&selection, &Name::from(endpoint.uid.as_str()), Some(endpoint.clone()));
+        }
+    }
+
+    /// Takes the complete list of Services.
+    pub fn reset_services(&mut self, found: Vec<ListedService>, now_ms: i64) {
+        let listed: BTreeSet<&(Name, Name)> = found.iter().map(|(at, ..)| at).collect();
+        let known = self.selections.listed().services();
+        let gone: Vec<_> = known.filter(|at| !listed.contains(at)).cloned().collect();
+        for at in gone {
+            self.set_slices(&at, None, now_ms);
+            self.set_service(at, None);
+        }
+        for (at, spec, slices) in found {
+            self.set_slices(&at, Some(&slices), now_ms);
+            self.set_service(at, Some(spec));
         }
     }
 

@@ -50,7 +50,7 @@ mod tests;
 mod verdicts;
 
 pub use census::Census;
-pub use listed::Slices;
+pub use listed::{ListedService, Slices};
 pub use matches::{Labels, Name};
 pub use sources::SourceState;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portreeve_api::model::Selector;
+use portreeve_api::model::{ProxyKind, Selector};
 use portreeve_api::own::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
 use portreeve_api::refs::ProxyId;
 use portreeve_api::{PlanType, plan, quantity, selector};
@@ -176,6 +176,12 @@ impl Proxies {
         })
     }
 
+    /// The kind of a NodeProxy.
+    pub fn kind(&self, proxy: &Name) -> Option<ProxyKind> {
+        let l7mp = self.known.get(proxy)?.object.spec.l7mp.is_some();
+        Some(if l7mp { ProxyKind::L7mp } else { ProxyKind::Envoy })
+    }
+
     /// Returns whether the NodeProxy is known.
     pub fn knows(&self, name: &Name) -> bool {
         self.known.contains_key(name)
@@ -228,7 +234,6 @@ fn sorted(extra: Map<String, Value>) -> String {
 
 fn message(proxy: &NodeProxy, allowed_namespaces: Vec<String>) -> plan::NodeProxy {
     let spec = &proxy.spec;
-    let envoy = &spec.envoy;
     let (uid, created_ms) = birth(proxy);
     plan::NodeProxy {
         uid: uid.unwrap_or_default().to_owned(),
@@ -236,14 +241,25 @@ fn message(proxy: &NodeProxy, allowed_namespaces: Vec<String>) -> plan::NodeProx
         allowed_namespaces,
         all_namespaces: spec.allowed_namespaces.from == NamespacesFrom::All,
         namespace_selector: None,
-        settings: Some(plan::node_proxy::Settings::Envoy(plan::EnvoySettings {
-            concurrency: u32::try_from(envoy.concurrency).unwrap_or(1),
-            extra_args: envoy.extra_args.clone(),
-            health_listener: envoy.health_listener.map_or(0, |p| p as u32),
-            memory_limit: envoy.memory_limit.as_deref().and_then(quantity::bytes).unwrap_or_default(),
-            extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
-        })),
+        settings: Some(settings(spec)),
         created_ms,
         proxy_name: spec.proxy_name.clone().unwrap_or_default(),
     }
+}
+
+fn settings(NodeProxySpec { envoy, l7mp, .. }: &NodeProxySpec) -> plan::node_proxy::Settings {
+    if let Some(l7mp) = l7mp {
+        return plan::node_proxy::Settings::L7mp(plan::L7mpSettings {
+            extra_args: l7mp.extra_args.clone(),
+            api_port: u32::try_from(l7mp.api_port).unwrap_or_default(),
+            strict: l7mp.strict,
+        });
+    }
+    plan::node_proxy::Settings::Envoy(plan::EnvoySettings {
+        concurrency: u32::try_from(envoy.concurrency).unwrap_or(1),
+        extra_args: envoy.extra_args.clone(),
+        health_listener: envoy.health_listener.map_or(0, |p| p as u32),
+        memory_limit: envoy.memory_limit.as_deref().and_then(quantity::bytes).unwrap_or_default(),
+        extra_bootstrap: envoy.extra_bootstrap.clone().map_or_else(String::new, sorted),
+    })
 }

@@ -48,6 +48,7 @@ impl Index {
             return self.proxies.confirm(proxy);
         }
         let before = self.proxies.nodes_of(&name);
+        let mut selections = self.selections.of_proxy(&name);
         self.stir_refused(&name);
         self.withdraw_proxy(&name, now_ms);
         self.proxies.set(proxy);
@@ -64,6 +65,8 @@ impl Index {
             self.join(&selection, &now);
         }
         self.stir_refused(&name);
+        selections.extend(self.selections.of_proxy(&name));
+        self.recount(selections);
     }
 
     /// Handles a NodeProxy that can't be read or is invalid: the previous version stays in force.
@@ -78,6 +81,7 @@ impl Index {
     /// Removes a NodeProxy.
     pub fn delete_proxy(&mut self, name: &Name, now_ms: i64) {
         let nodes = self.proxies.nodes_of(name);
+        let selections = self.selections.of_proxy(name);
         self.stir_refused(name);
         self.withdraw_proxy(name, now_ms);
         self.proxies.remove(name);
@@ -88,13 +92,16 @@ impl Index {
         for node in nodes {
             self.nodes.take_away(&node, PlanType::NodeProxy, name.clone());
         }
+        self.recount(selections);
     }
 
     fn shift_nodes(&mut self, shifts: Vec<Shift<Name, Name>>, now_ms: i64) {
+        let mut counted = BTreeSet::new();
         for shift in shifts {
             let (proxy, node) = (&shift.selector, &shift.member);
             let Some(resource) = self.proxies.resource(proxy) else { continue };
             self.stirred.insert(key(proxy));
+            counted.extend(self.selections.of_proxy(proxy));
             match shift.joined {
                 true => self.nodes.put(node, PlanType::NodeProxy, resource),
                 false => self.nodes.take_away(node, PlanType::NodeProxy, proxy.clone()),
@@ -106,6 +113,7 @@ impl Index {
                 }
             }
         }
+        self.recount(counted);
     }
 
     /// The selections whose Plans a NodeProxy takes: they match its labels and look in an allowed namespace.

@@ -242,9 +242,9 @@ impl Selections {
         self.pods.matched(name).iter().cloned().collect()
     }
 
-    /// Returns whether more than one matching pod meets a condition.
-    pub fn several(&self, name: &Name, meets: impl Fn(&Name) -> bool) -> bool {
-        self.pods.matched(name).iter().filter(|uid| meets(uid)).nth(1).is_some()
+    /// Returns the number of matching pods that meet a condition, at most 2.
+    pub fn some(&self, name: &Name, meets: impl Fn(&Name) -> bool) -> usize {
+        self.pods.matched(name).iter().filter(|uid| meets(uid)).take(2).count()
     }
 
     /// NodeProxies whose labels match.

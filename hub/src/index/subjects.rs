@@ -6,6 +6,7 @@ use super::{Index, Name};
 use crate::subject::{Of, Served, Subject};
 use crate::verdict::Verdict;
 use portreeve_api::kind::Purpose;
+use portreeve_api::model::ProxyKind;
 use portreeve_api::refs::ObjectRef;
 
 // === impl Index ===
@@ -24,6 +25,11 @@ impl Index {
         std::mem::take(&mut self.replanned)
     }
 
+    /// Returns whether a NodeProxy is an l7mp.
+    pub fn is_l7mp(&self, proxy: &Name) -> bool {
+        self.proxies.kind(proxy) == Some(ProxyKind::L7mp)
+    }
+
     /// The verdict on the newest version of an object.
     pub fn judged(&self, key: &ObjectRef) -> Option<&Verdict> {
         self.verdicts.get(key)
@@ -39,7 +45,8 @@ impl Index {
             }
             let verdict = self.verdicts.get(key)?.clone();
             let served = self.proxies.served(&key.name);
-            return Some(Subject { of: Of::NodeProxy, verdict, served, told: Vec::new() });
+            let kind = self.proxies.kind(&key.name).unwrap_or(ProxyKind::Envoy);
+            return Some(Subject { of: Of::NodeProxy(kind), verdict, served, told: Vec::new() });
         }
         let verdict = self.verdicts.get(key)?.clone();
         if key.kind.purpose == Purpose::Part {

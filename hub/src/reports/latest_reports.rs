@@ -9,8 +9,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use portreeve_api::model::ProxyKind;
 use portreeve_api::plan::{Health, Unhealthy};
-use portreeve_api::report::{Report, Unknown, Verdicts};
+use portreeve_api::report::{Hello, Report, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 
 use super::lateness::Lateness;
@@ -69,6 +70,8 @@ struct Node {
     /// Time of the last report on any stream.
     heard: Instant,
     silent: bool,
+    /// The kinds of proxies that the newest agent runs under keepers; none for an agent that tells none.
+    programs: Vec<String>,
     /// The open streams. Only the newest one's Plan statuses are used.
     streams: BTreeSet<u64>,
     due: Instant,
@@ -93,7 +96,8 @@ impl LatestReports {
     ///
     /// # Errors
     /// Returns a message if there are too many streams of this node, or too many nodes.
-    pub fn attach(&mut self, node: &str, now: Instant) -> Result<Attached, String> {
+    pub fn attach(&mut self, hello: &Hello, now: Instant) -> Result<Attached, String> {
+        let node = hello.node.as_str();
         let full = self.nodes.len() >= NODES;
         let name = Name::from(node);
         if full && !self.nodes.contains_key(&name) {
@@ -102,12 +106,14 @@ impl LatestReports {
         let due = now + LEASE;
         let entry = self.nodes.entry(name.clone()).or_insert_with(|| {
             self.due.insert((due, name.clone()));
-            Node { verdicts: None, heard: now, silent: false, streams: BTreeSet::new(), due }
+            let streams = BTreeSet::new();
+            Node { verdicts: None, heard: now, silent: false, programs: Vec::new(), streams, due }
         });
         if entry.streams.len() >= STREAMS {
             return Err(format!("node {node} has {STREAMS} streams already: stop some of its agents"));
         }
         self.streams += 1;
+        entry.programs.clone_from(&hello.programs);
         entry.streams.insert(self.streams);
         Ok(Attached { node: name, id: self.streams, epoch: None, naming: None, passed_over: false })
     }
@@ -190,6 +196,14 @@ impl LatestReports {
     /// Returns the time of a node's last report, and whether its lease is valid.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.nodes.get(node).map(|node| (node.heard, !node.silent))
+    }
+
+    /// Returns whether a node's agent is known to run no proxies of this kind under keepers.
+    pub fn lacks(&self, node: &Name, kind: ProxyKind) -> bool {
+        let runs = |node: &Node| {
+            kind == ProxyKind::Envoy || node.programs.iter().any(|program| program == kind.word())
+        };
+        self.nodes.get(node).is_some_and(|node| !node.silent && !runs(node))
     }
 
     /// Advances the time: finds nodes whose lease has expired, and forgets nodes that were silent for long and don't

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use portreeve_api::model::ProxyKind;
 use portreeve_api::refs::ProxyId;
-use portreeve_api::report::{PlanStatus, ProxyNames, Report};
+use portreeve_api::report::{Hello, PlanStatus, ProxyNames, Report};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -140,6 +141,11 @@ impl Desk {
         self.lock().heard(node)
     }
 
+    /// Returns whether a node's agent is known to run no proxies of this kind under keepers.
+    pub fn lacks(&self, node: &Name, kind: ProxyKind) -> bool {
+        self.lock().lacks(node, kind)
+    }
+
     /// Returns the reported state in numbers.
     pub fn tally(&self) -> Tally {
         let latest = self.lock();
@@ -244,8 +250,8 @@ impl Desk {
         self.feed.door()
     }
 
-    fn attach(&self, node: &str) -> Result<Attached, String> {
-        self.lock().attach(node, Instant::now())
+    fn attach(&self, hello: &Hello) -> Result<Attached, String> {
+        self.lock().attach(hello, Instant::now())
     }
 
     /// Applies a report that arrived at this time. Returns the latest known epoch of the node.

@@ -94,7 +94,7 @@ impl Talk {
         report_bounds::check(&report, first).map_err(Status::invalid_argument)?;
         if let (None, Some(hello)) = (&self.attached, &report.hello) {
             self.pass = self.desk.door().admit(&self.headers, &hello.node).await?;
-            let attached = self.desk.attach(&hello.node).map_err(Status::resource_exhausted)?;
+            let attached = self.desk.attach(hello).map_err(Status::resource_exhausted)?;
             tracing::info!(node = hello.node, version = hello.agent_version, "agent reports");
             self.attached = Some(attached);
         }

@@ -25,7 +25,7 @@ impl Rig {
     }
 
     fn attach(&mut self, node: &str) -> Attached {
-        self.latest.attach(node, self.now()).unwrap()
+        self.latest.attach(&mk_hello(node, &[]), self.now()).unwrap()
     }
 
     /// Applies a report, and returns the change of the node's Health.
@@ -55,6 +55,11 @@ impl Rig {
     fn changed(&mut self) -> Vec<String> {
         self.latest.statuses.take_changed().keys().map(ToString::to_string).collect()
     }
+}
+
+fn mk_hello(node: &str, programs: &[&str]) -> Hello {
+    let programs = programs.iter().map(ToString::to_string).collect();
+    Hello { node: node.into(), agent_version: String::new(), programs }
 }
 
 fn verdicts(epoch: u64, sequence: u64, uids: &[&str]) -> Report {
@@ -284,7 +289,7 @@ fn plan_that_the_continuation_of_a_first_report_names_is_not_gone() {
 fn streams_of_a_node_are_bounded() {
     let mut rig = Rig::new();
     let streams: Vec<_> = (0..8).map(|_| rig.attach("n")).collect();
-    let words = rig.latest.attach("n", rig.now()).unwrap_err();
+    let words = rig.latest.attach(&mk_hello("n", &[]), rig.now()).unwrap_err();
     assert_eq!(words, "node n has 8 streams already: stop some of its agents");
     rig.attach("other");
     rig.latest.detach(&streams[3]);
@@ -422,4 +427,19 @@ fn what_was_known_last_stands_while_an_agent_that_starts_anew_does_not_know_it()
     let more = Report { unknown: Some(Unknown { more: true, ..Default::default() }), ..verdicts(2, 3, &[]) };
     let health = rig.hear(&mut after, more).unwrap();
     assert_eq!((uids(&health), health.more_unknown), (vec!["worse"], true));
+}
+
+#[test]
+fn only_an_agent_that_is_heard_and_names_l7mp_not_lacks_it() {
+    let mut rig = Rig::new();
+    let lacks = |rig: &Rig, kind| rig.latest.lacks(&"n".into(), kind);
+    assert!(!lacks(&rig, ProxyKind::L7mp), "nothing is known");
+    rig.attach("n");
+    assert!(lacks(&rig, ProxyKind::L7mp) && !lacks(&rig, ProxyKind::Envoy));
+    rig.latest.attach(&mk_hello("n", &["envoy", "l7mp"]), rig.now()).unwrap();
+    assert!(!lacks(&rig, ProxyKind::L7mp));
+    rig.attach("n");
+    assert!(lacks(&rig, ProxyKind::L7mp), "an earlier version is back");
+    rig.pass(5000);
+    assert!(!lacks(&rig, ProxyKind::L7mp), "its agent is away");
 }

@@ -57,7 +57,7 @@ impl Subject {
             conditions.push(programmed::nothing_served(&self.verdict));
             return ObjectStatus { conditions, ..ObjectStatus::default() };
         };
-        if self.of == Of::NodeProxy {
+        if matches!(self.of, Of::NodeProxy(_)) {
             conditions.retain(|one| one.type_ != ConditionType::ResolvedRefs);
             let (runs, ready) = running::running(served, reports, waited);
             let pending = runs.reason == Reason::Pending;

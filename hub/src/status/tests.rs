@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions::{ConditionType, Status, Verdict as Condition};
+use portreeve_api::model::ProxyKind;
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::report::PlanStatus;
 use portreeve_xds::Name;
@@ -233,7 +234,7 @@ fn withdrawn_plan_lingers_while_a_proxy_that_can_be_reached_runs_it() {
 
 #[test]
 fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
-    let subject = Subject { of: Of::NodeProxy, ..mk_subject(&["a", "b"]) };
+    let subject = Subject { of: Of::NodeProxy(ProxyKind::Envoy), ..mk_subject(&["a", "b"]) };
     let (runs, fails) = ([1, 1, 0, 0], [1, 0, 1, 0]);
     let old = |node| with(word(node, runs), |status| status.version = VERSION - 1);
     let cases = [
@@ -260,10 +261,23 @@ fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
         assert_eq!(said.pending, reason == Reason::Pending);
         assert_eq!(said.conditions.len(), 2, "Accepted and Programmed");
     }
-    let nowhere = Subject { of: Of::NodeProxy, ..mk_subject(&[]) };
+    let nowhere = Subject { of: Of::NodeProxy(ProxyKind::Envoy), ..mk_subject(&[]) };
     assert_eq!(
         condition(&nowhere.status(&[], Duration::ZERO), ConditionType::Programmed).reason,
         Reason::NoNode
+    );
+}
+
+#[test]
+fn node_whose_agent_knows_no_l7mp_is_told_with_what_to_do() {
+    let subject = Subject { of: Of::NodeProxy(ProxyKind::L7mp), ..mk_subject(&["a", "b"]) };
+    let lacking = PlanReport::lacking(&"b".into(), subject.served.as_ref().unwrap());
+    let said = subject.status(&[word("a", [1, 1, 0, 0]), lacking], Duration::ZERO);
+    let found = condition(&said, ConditionType::Programmed);
+    assert_eq!((found.reason, said.nodes), (Reason::NotRunning, Some((2, 1))));
+    assert_eq!(
+        found.message,
+        "runs on 1 of 2 nodes, fails on 1; node b: its agent is of a version that runs Envoys only: update the agent"
     );
 }
 

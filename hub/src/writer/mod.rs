@@ -24,7 +24,7 @@ use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::row::Row;
 use crate::status::{Board, ObjectStatus, PlanReport};
-use crate::subject::Of;
+use crate::subject::{Of, Served};
 use crate::subresource::{self, Statusless};
 
 mod annotation;
@@ -243,7 +243,8 @@ impl Writer {
         };
         let parts = subject.told.iter().map(|told| (told.about.clone(), told.part.clone()));
         self.board.contribute(key, parts.collect(), now);
-        let reports = subject.served.as_ref().map(|served| self.reports(&served.plan)).unwrap_or_default();
+        let reports =
+            subject.served.as_ref().map(|served| self.reports_of(subject.of, served)).unwrap_or_default();
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
         let mut status = subject.status(&reports, waited);
@@ -266,6 +267,16 @@ impl Writer {
         statuses
             .map(|one| PlanReport { node: one.node, status: one.status, reachable: one.reachable })
             .collect()
+    }
+
+    /// Returns the reports on what is served, with those of nodes whose agents aren't sent it.
+    fn reports_of(&self, of: Of, served: &Served) -> Vec<PlanReport> {
+        let told = self.reports(&served.plan);
+        let Of::NodeProxy(kind) = of else { return told };
+        let (lacking, able): (BTreeSet<_>, BTreeSet<_>) =
+            served.nodes.iter().partition(|node| self.desk.lacks(node, kind));
+        let told = told.into_iter().filter(|one| able.contains(&one.node));
+        told.chain(lacking.into_iter().map(|node| PlanReport::lacking(node, served))).collect()
     }
 
     /// Writes a batch of objects that are due.

@@ -30,6 +30,7 @@ mod kill_campaign;
 mod last_known_good;
 mod manifests;
 mod mesh;
+mod mesh_nodes;
 mod mesh_workers;
 mod metrics;
 mod migration;

@@ -16,7 +16,7 @@ use portreeve_xds::Name;
 
 pub use due_statuses::DueStatuses;
 pub use plan::of_plan;
-pub use proxies::{Present, of_proxies, trouble};
+pub use proxies::{Available, Present, of_proxies, trouble};
 
 /// The status of each Plan on this node. A Plan without an entry is gone, and all its proxies have confirmed
 /// its removal.

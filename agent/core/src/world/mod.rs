@@ -6,11 +6,12 @@
 //! one transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
-use portreeve_api::model::{Endpoint, NodeProxy, Plan};
+use portreeve_api::model::{Endpoint, NodeProxy, Plan, Settings};
 use portreeve_api::pod::Pod;
 use portreeve_xds::{Name, Version};
 
@@ -43,6 +44,9 @@ pub use portreeve_api::refs::ProxyId;
 
 use feed::Feed;
 use hosts::Hosts;
+
+/// The port of an l7mp's REST API if its NodeProxy sets none.
+const L7MP_PORT: u16 = 1234;
 
 /// The agent's state.
 pub struct World {
@@ -220,7 +224,8 @@ impl World {
         self.fleets.typed()
     }
 
-    /// Returns the l7mp proxies with the addresses of their REST APIs. A pod without an address is left out.
+    /// Returns the l7mp proxies with the addresses of their REST APIs. A pod without an address is left out. A NodeProxy's
+    /// is on the host's loopback, whether the proxy runs or not.
     pub fn l7mp_proxies(&self) -> BTreeMap<ProxyId, SocketAddr> {
         let proxies = self.fleet::<L7mp>().map(|fleet| fleet.proxies()).into_iter().flatten();
         let address = |id: &ProxyId| match id {
@@ -228,7 +233,13 @@ impl World {
                 let pod = self.pods.get(uid)?;
                 Some(SocketAddr::new(*pod.ips.first()?, pod.l7mp?.get()))
             }
-            ProxyId::Node(_) => None,
+            ProxyId::Node(name) => match &self.feed.proxies.get(name)?.settings {
+                Some(Settings::L7mp(settings)) => {
+                    let port = settings.api_port.map_or(L7MP_PORT, NonZeroU16::get);
+                    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+                }
+                None | Some(Settings::Envoy(_)) => None,
+            },
         };
         proxies.filter_map(|(id, _)| Some((id.clone(), address(id)?))).collect()
     }

@@ -65,7 +65,12 @@ fn envoy_that_lives_and_never_connects_is_told_after_ten_seconds() {
         (state.started_ms, state.last_exit, state.restarts) = (Some(1_000_000), None, 0);
         change(state);
         let present = (world, 1_000_000 + seconds * 1000);
-        let refusal = of_proxies(&all, true, present).into_values().next().unwrap().refusal.clone();
+        let refusal = of_proxies(&all, Available { envoy: true, l7mp: false }, present)
+            .into_values()
+            .next()
+            .unwrap()
+            .refusal
+            .clone();
         let told = trouble(("gw", &all["gw"]), present).unwrap_or_default();
         assert_eq!(told, refusal);
         told.contains("(process 7) was started more than 10 s ago and has not connected")

@@ -90,9 +90,12 @@ fn node_proxy_of_a_kind_that_the_agent_does_not_run_is_told() {
     let mut rig = Rig::alone();
     let settings = Some(plan::node_proxy::Settings::L7mp(plan::L7mpSettings::default()));
     rig.put(PlanType::NodeProxy, "gw", &plan::NodeProxy { settings, ..Default::default() });
-    let statuses = of_proxies(&BTreeMap::new(), true, (&rig.world, 0));
-    let status = statuses.values().next().unwrap();
-    assert_eq!((status.wanted, status.nacked), (1, 1));
-    assert!(status.refusal.starts_with("the agent runs Envoys only: update the agent"), "{}", status.refusal);
+    let told = |l7mp| {
+        let available = Available { envoy: true, l7mp };
+        let status = of_proxies(&BTreeMap::new(), available, (&rig.world, 0)).into_values().next().unwrap();
+        (status.wanted, status.nacked, status.refusal.clone())
+    };
+    assert_eq!(told(false), (1, 1, "the agent has no l7mp: start it with --l7mp".to_owned()));
+    assert_eq!(told(true), (1, 0, String::new()), "it starts");
     assert!(rig.world.open::<Envoy>(&gateway("gw"), &Announced::default()).is_none());
 }

@@ -278,3 +278,21 @@ fn pod_has_an_l7mp_proxy_while_it_declares_one() {
     rig.world.delete_pod(&"p".into());
     assert_eq!((bare(&rig), proxies(&rig)), (0, vec![]));
 }
+
+#[test]
+fn l7mp_of_a_node_proxy_is_reached_on_the_loopback_at_its_port() {
+    let mut rig = Rig { world: World::new(registry::fleets(), Families::V4) };
+    let mut reached = |settings| {
+        rig.put(PlanType::NodeProxy, "gw", &plan::NodeProxy { settings, ..mk_node_proxy("gw") });
+        rig.world.l7mp_proxies().into_values().map(|at| at.to_string()).collect::<Vec<_>>()
+    };
+    let l7mp = |api_port| {
+        let settings = plan::L7mpSettings { api_port, ..Default::default() };
+        Some(plan::node_proxy::Settings::L7mp(settings))
+    };
+    assert_eq!(reached(None), [""; 0]);
+    assert_eq!(reached(l7mp(0)), ["127.0.0.1:1234"]);
+    assert_eq!(reached(l7mp(1235)), ["127.0.0.1:1235"]);
+    let envoy = plan::node_proxy::Settings::Envoy(plan::EnvoySettings::default());
+    assert_eq!(reached(Some(envoy)), [""; 0]);
+}

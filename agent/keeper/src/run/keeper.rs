@@ -67,7 +67,8 @@ impl Keeper {
         match adopts.then(|| Handover::take(&dir)) {
             Some(Ok(Handover { order, state })) => {
                 let mut keeper = Self::with(dir, Machine::adopted(order, Instant::now()), state);
-                keeper.pair.adopt(&keeper.state)?;
+                let program = keeper.machine.running().spec.program.clone();
+                keeper.pair.adopt(&program, &keeper.state)?;
                 keeper.restarts_before = keeper.state.restarts;
                 return Ok(keeper);
             }
@@ -83,8 +84,7 @@ impl Keeper {
         let before = before.map(|note| note.state);
         let state = begun(&order, before.as_ref(), netns()?);
         let mut keeper = Self::with(dir, Machine::new(order), state);
-        keeper.restarts_before =
-            before.map_or(0, |before| before.restarts + u64::from(before.base_id.is_some()));
+        keeper.restarts_before = before.map_or(0, |before| before.restarts + u64::from(was_started(&before)));
         Ok(keeper)
     }
 
@@ -330,6 +330,11 @@ impl Keeper {
     fn dismissed(&self, drain: Duration) -> Event {
         if self.has_successor() { Event::Yield } else { Event::Stop(drain) }
     }
+}
+
+/// Returns whether the keeper with this last state had started a proxy.
+fn was_started(before: &State) -> bool {
+    before.base_id.is_some() || before.started_ms.is_some()
 }
 
 async fn due(wake: Option<Instant>) {

@@ -16,11 +16,12 @@ use super::keeper::Keeper;
 use super::pods_own::{InPod, Own, acceptable};
 use super::publish::write_down;
 use crate::dir::Dir;
+use crate::l7mp;
 use crate::link;
 use crate::machine::Machine;
 use crate::proto::instruction::What;
 use crate::proto::{self, Instruction};
-use crate::state::{Note, Phase, State, netns};
+use crate::state::{Exit, Note, Phase, State, netns};
 use crate::tail::Tail;
 
 /// The settings of a pod's keeper.
@@ -34,6 +35,8 @@ pub struct PodSettings {
     pub agent_socket: PathBuf,
     /// The pod's Envoy.
     pub envoy: PathBuf,
+    /// The pod's l7mp, if it has one.
+    pub l7mp: Option<l7mp::Programs>,
 }
 
 /// A keeper without an Envoy.
@@ -57,7 +60,7 @@ pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
     // From here on the signal is caught.
     let mut terminate = signal(SignalKind::terminate())?;
     let state = State::untold(&settings.proxy, std::process::id(), netns()?);
-    let own = Own { envoy: settings.envoy, ads_socket: settings.agent_socket.clone() };
+    let own = Own { envoy: settings.envoy, ads_socket: settings.agent_socket.clone(), l7mp: settings.l7mp };
     let mut idle = Idle { dir, own, states: watch::Sender::new(state.clone()), state };
     let (orders, mut instructions) = mpsc::channel(4);
     let mut link = JoinSet::new();
@@ -70,7 +73,11 @@ pub async fn run_in_pod(settings: PodSettings) -> anyhow::Result<()> {
                 keeper.live(&mut instructions, None).await?;
                 idle.rest(&keeper);
             }
-            Err(error) => tracing::error!(error = format!("{error:#}"), "unusable spec; waiting for another"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "unusable spec; waiting for another");
+                idle.refuse(error);
+            }
         }
     }
     drop(idle);
@@ -133,6 +140,12 @@ impl Idle {
         let log = Tail::from_end_of(self.dir.envoy_log());
         keeper.pod = Some(InPod { own: self.own.clone(), log });
         Ok(keeper)
+    }
+
+    /// Reports why an order can't be executed.
+    fn refuse(&mut self, why: String) {
+        (self.state.phase, self.state.last_exit) = (Phase::Backoff, Some(Exit::Error(why)));
+        self.publish();
     }
 
     /// Takes over the state of a keeper whose Envoy has ended.

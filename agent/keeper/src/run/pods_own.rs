@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::dir::Dir;
+use crate::l7mp;
 use crate::proto;
-use crate::spec::{Order, Spec};
+use crate::spec::{Order, Program, Spec};
 use crate::tail::Tail;
 
 /// The pod's own paths, which differ from those that the agent knows.
@@ -13,6 +14,7 @@ use crate::tail::Tail;
 pub(super) struct Own {
     pub(super) envoy: PathBuf,
     pub(super) ads_socket: PathBuf,
+    pub(super) l7mp: Option<l7mp::Programs>,
 }
 
 /// The parts of a keeper that only exist in pods.
@@ -33,7 +35,7 @@ pub(super) fn acceptable(
 ) -> anyhow::Result<Order> {
     let mut order = Order::try_from(spec)?;
     if let Some(own) = own {
-        own.put_into(&mut order.spec);
+        own.put_into(&mut order.spec)?;
     }
     anyhow::ensure!(order.spec.name == name, "it is for {:?}", order.spec.name);
     order.spec.check(dir)?;
@@ -43,9 +45,21 @@ pub(super) fn acceptable(
 // === impl Own ===
 
 impl Own {
-    fn put_into(&self, spec: &mut Spec) {
-        spec.envoy.clone_from(&self.envoy);
+    fn put_into(&self, spec: &mut Spec) -> anyhow::Result<()> {
         spec.ads_socket.clone_from(&self.ads_socket);
+        match (&mut spec.program, &self.l7mp) {
+            (Program::Envoy, _) => spec.envoy.clone_from(&self.envoy),
+            (Program::L7mp(settings), Some(own)) => {
+                spec.envoy.clone_from(&own.node);
+                settings.script.clone_from(&own.script);
+            }
+            (Program::L7mp(_), None) => {
+                anyhow::bail!(
+                    "this pod has no l7mp: run the image portreeve-l7mp, or start the keeper with --l7mp"
+                );
+            }
+        }
+        Ok(())
     }
 }
 

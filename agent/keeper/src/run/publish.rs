@@ -36,7 +36,7 @@ impl Keeper {
         self.state.envoy_pid = envoy.map(|envoy| envoy.pid);
         self.state.envoy_ticks = envoy.and_then(|envoy| envoy.ticks);
         self.state.started_ms = envoy.map(|envoy| envoy.started_ms);
-        if let Some(place) = envoy.map(|envoy| envoy.place) {
+        if let Some(place) = envoy.and_then(|envoy| envoy.place) {
             (self.state.base_id, self.state.epoch) = (Some(place.base_id), place.epoch);
         }
         let heir =

@@ -51,6 +51,10 @@ pub enum Settings {
 pub struct L7mpSettings {
     /// Additional command-line arguments.
     pub extra_args: Vec<String>,
+    /// The TCP port of the REST API. `None`: 1234.
+    pub api_port: Option<NonZeroU16>,
+    /// Whether requests and answers are checked against the schema of the API.
+    pub strict: bool,
 }
 
 /// Settings of an Envoy (message `EnvoySettings`).
@@ -136,15 +140,16 @@ impl TryFrom<proto::node_proxy::Settings> for Settings {
     type Error = Flaw;
 
     /// # Errors
-    /// Returns an error if an Envoy's health check port is invalid.
+    /// Returns an error if a port is invalid.
     fn try_from(message: proto::node_proxy::Settings) -> Result<Self, Flaw> {
         match message {
             proto::node_proxy::Settings::Envoy(envoy) => {
                 let settings = EnvoySettings::try_from(envoy).map_err(|flaw| flaw.under("envoy"))?;
                 Ok(Self::Envoy(settings))
             }
-            proto::node_proxy::Settings::L7mp(proto::L7mpSettings { extra_args }) => {
-                Ok(Self::L7mp(L7mpSettings { extra_args }))
+            proto::node_proxy::Settings::L7mp(l7mp) => {
+                let settings = L7mpSettings::try_from(l7mp).map_err(|flaw| flaw.under("l7mp"))?;
+                Ok(Self::L7mp(settings))
             }
         }
     }
@@ -154,10 +159,27 @@ impl From<&Settings> for proto::node_proxy::Settings {
     fn from(settings: &Settings) -> Self {
         match settings {
             Settings::Envoy(envoy) => Self::Envoy(envoy.into()),
-            Settings::L7mp(L7mpSettings { extra_args }) => {
-                Self::L7mp(proto::L7mpSettings { extra_args: extra_args.clone() })
-            }
+            Settings::L7mp(l7mp) => Self::L7mp(l7mp.into()),
         }
+    }
+}
+
+// === impl L7mpSettings ===
+
+impl TryFrom<proto::L7mpSettings> for L7mpSettings {
+    type Error = Flaw;
+
+    /// # Errors
+    /// Returns an error if the port of the REST API is invalid.
+    fn try_from(message: proto::L7mpSettings) -> Result<Self, Flaw> {
+        let proto::L7mpSettings { extra_args, api_port, strict } = message;
+        Ok(Self { extra_args, api_port: flaw::port("api_port", api_port)?, strict })
+    }
+}
+
+impl From<&L7mpSettings> for proto::L7mpSettings {
+    fn from(L7mpSettings { extra_args, api_port, strict }: &L7mpSettings) -> Self {
+        Self { extra_args: extra_args.clone(), api_port: flaw::port_number(*api_port), strict: *strict }
     }
 }
 

@@ -43,12 +43,17 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_NAMESPACES: usize = 1024;
 /// Maximum number of extra arguments of a proxy.
 pub const MAX_ARGS: usize = 64;
+/// Maximum length of an extra argument of an l7mp, in characters.
+pub const MAX_ARG: usize = 256;
 /// Maximum length of a NodeProxy's name, in characters. The name is that of a directory on each node, and the paths of
 /// the sockets in it must be short.
 pub const MAX_NAME: usize = 63;
 
 /// Maximum length of a proxy's name in `proxyName`, in characters.
 pub const MAX_PROXY_NAME: usize = 253;
+
+/// The port of an l7mp's REST API if none is given.
+pub const API_PORT: i32 = 1234;
 
 /// Maximum number of worker threads of a proxy.
 pub const MAX_CONCURRENCY: i32 = 1024;
@@ -58,10 +63,22 @@ pub const AGENTS_OWN: [&str; 4] = ["node", "admin", "dynamic_resources", "dynami
 
 const LIST_RULE: &str = "names must be given for from: List, and only then";
 const BOOTSTRAP_RULE: &str = "node, admin and dynamic_resources are the agent's and cannot be given";
+const KIND_RULE: &str = "envoy and l7mp cannot be given together: with l7mp, the proxy is no Envoy";
+const PROXY_NAME_RULE: &str =
+    "proxyName cannot be given with l7mp: IngressListeners and EgressListeners are for Envoys";
+const ARGS_RULE: &str =
+    "extraArgs cannot have -c and -s: the configuration is the agent's, and strict sets -s";
 const SELECTOR_RULE: &str = "selector must be given for from: Selector, and only then";
 
 /// Where the proxy runs, whom it serves, and how it is started.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.l7mp) || (self.envoy.concurrency == 1 && (!has(self.envoy.extraArgs) || size(self.envoy.extraArgs) == 0) && \
+         !has(self.envoy.healthListener) && !has(self.envoy.memoryLimit) && !has(self.envoy.extraBootstrap))"
+    ).message(KIND_RULE),
+    validation = Rule::new("!has(self.l7mp) || !has(self.proxyName)").message(PROXY_NAME_RULE)
+)]
 #[kube(
     group = "portreeve.dev",
     version = "v1alpha1",
@@ -112,6 +129,9 @@ pub struct NodeProxySpec {
     /// How Envoy is started.
     #[serde(default)]
     pub envoy: Envoy,
+    /// Makes the proxy an l7mp instead of an Envoy, and tells how it is started. Its REST API answers on this host only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub l7mp: Option<L7mp>,
 }
 
 /// Namespaces whose resources may select a proxy.
@@ -173,6 +193,28 @@ pub struct Envoy {
     pub extra_bootstrap: Option<Map<String, Value>>,
 }
 
+/// How l7mp is started. It has no hot restart: a change ends its sessions.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.extraArgs) || self.extraArgs.all(one, !one.matches('^--?[cs]'))"
+    ).message(ARGS_RULE)
+)]
+pub struct L7mp {
+    /// TCP port of its REST API, which only answers to this host. Two proxies of a node need different ones.
+    #[serde(default = "api_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub api_port: i32,
+    /// Check requests and answers against the schema of the API. It then takes about two seconds more to start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+    /// Arguments after those that the agent gives, for example `-l`, `info`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_ARGS), inner(length(max = MAX_ARG)))]
+    pub extra_args: Vec<String>,
+}
+
 /// What the hub says about the object.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct NodeProxyStatus {
@@ -191,6 +233,10 @@ pub struct NodeProxyStatus {
 
 fn one() -> i32 {
     1
+}
+
+fn api_port() -> i32 {
+    API_PORT
 }
 
 /// The schema doesn't list Envoy's own fields. It lists the rejected ones, because a rule can only see listed fields.
@@ -244,6 +290,28 @@ impl Envoy {
     }
 }
 
+// === impl L7mp ===
+
+impl Default for L7mp {
+    fn default() -> Self {
+        Self { api_port: api_port(), strict: false, extra_args: Vec::new() }
+    }
+}
+
+impl L7mp {
+    fn check(&self, path: &str, checks: &mut Checks) {
+        checks.port(self.api_port, &format!("{path}.apiPort"));
+        let (args, list) = (&self.extra_args, format!("{path}.extraArgs"));
+        checks.count(args.len(), (0, MAX_ARGS), &list);
+        args.iter().for_each(|one| checks.length(one, (0, MAX_ARG), &list));
+        let own = |one: &String| {
+            let letters = one.strip_prefix('-').map(|rest| rest.strip_prefix('-').unwrap_or(rest));
+            letters.is_some_and(|letters| letters.starts_with(['c', 's']))
+        };
+        checks.must(!args.iter().any(own), path, ARGS_RULE);
+    }
+}
+
 // === impl AllowedNamespaces ===
 
 impl AllowedNamespaces {
@@ -294,6 +362,11 @@ impl NodeProxy {
             checks.length(name, (1, MAX_PROXY_NAME), "spec.proxyName");
         }
         self.spec.envoy.check("spec.envoy", &mut checks);
+        if let Some(l7mp) = &self.spec.l7mp {
+            l7mp.check("spec.l7mp", &mut checks);
+            checks.must(self.spec.envoy == Envoy::default(), "spec", KIND_RULE);
+            checks.must(self.spec.proxy_name.is_none(), "spec", PROXY_NAME_RULE);
+        }
         checks.done()
     }
 }

@@ -290,7 +290,11 @@ impl Random {
         };
         let settings = self.maybe(|random| match random.yes() {
             true => Settings::Envoy(random.envoy_settings()),
-            false => Settings::L7mp(L7mpSettings { extra_args: random.texts() }),
+            false => Settings::L7mp(L7mpSettings {
+                extra_args: random.texts(),
+                api_port: random.port(),
+                strict: random.yes(),
+            }),
         });
         let (created_ms, proxy_name) = (self.time(), self.maybe(Self::text));
         NodeProxy { uid: self.text(), labels, allowed, settings, created_ms, proxy_name }
