@@ -16,6 +16,7 @@ use serde::Deserialize as _;
 use tempfile::TempDir;
 
 mod folder;
+mod mesh;
 mod quickstart;
 
 #[test]

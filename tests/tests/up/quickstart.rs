@@ -1,4 +1,4 @@
-//! A copy of the quickstart in its own network, and `portreeve` run there.
+//! A copy of the quickstart, or of another example, in its own network, and `portreeve` run there.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,16 +29,25 @@ pub struct Quickstart {
 
 impl Quickstart {
     pub fn new() -> Result<Self> {
+        Self::of("quickstart")
+    }
+
+    /// Copies this example.
+    pub fn of(example: &str) -> Result<Self> {
         // A short path, because it contains Unix sockets.
         let dir = tempfile::Builder::new().prefix("up-").tempdir()?;
         let copy = Self { netns: Netns::new("up")?, dir, family: Family::new()? };
         fs::create_dir(copy.folder())?;
-        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples/quickstart");
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(example);
         for entry in fs::read_dir(original)? {
             let entry = entry?;
             fs::copy(entry.path(), copy.folder().join(entry.file_name()))?;
         }
         Ok(copy)
+    }
+
+    pub fn netns(&self) -> &Netns {
+        &self.netns
     }
 
     pub fn folder(&self) -> std::path::PathBuf {
