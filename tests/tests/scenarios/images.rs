@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use portreeve_agent::envoy::VERSION;
 use portreeve_keeper::envoy::{Bootstrap, Family};
 use portreeve_tests::images::{self, Images};
+use portreeve_tests::l7mp;
 use portreeve_tests::process::run;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -246,6 +247,30 @@ fn without_an_envoy_the_pinned_one_is_taken() -> Result<()> {
     assert_eq!(images::reference(&built)?, "registry.example/p/sidecar:mine");
     assert_eq!(layers(&built)?, layers(&images.sidecar)?);
     assert!(!out.path().join("hub.tar").exists());
+    Ok(())
+}
+
+#[test]
+fn image_of_l7mp_holds_the_keeper_node_and_the_pinned_package() -> Result<()> {
+    l7mp::script()?;
+    let (images, out) = (images::built()?, tempfile::tempdir()?);
+    println!("{}", run(images::build(&images.programs, out.path()).arg("l7mp"))?);
+    let built = out.path().join("l7mp.tar");
+    let (root, config) = (unpacked(&built)?, config(&built)?);
+    assert_eq!(programs(root.path())?, ["/usr/bin/node", AGENT].map(str::to_owned).into());
+    let tag = format!(":{}-l7mp0.5.7", env!("CARGO_PKG_VERSION"));
+    assert!(images::reference(&built)?.ends_with(&tag), "{}", images::reference(&built)?);
+    let said = config["config"]["Labels"]["dev.portreeve.packages"].as_str().unwrap_or_default();
+    assert!(said.contains("libc6=") && said.contains("nodejs="), "{said}");
+    let command = config["config"]["Cmd"].as_array().context("a command")?;
+    let script = command.last().and_then(Value::as_str).context("a script")?;
+    let proxy = script.replace("l7mp-proxy.js", "l7mp.js");
+    let load = format!("const {{L7mp}} = require('{proxy}'); console.log(typeof L7mp, process.version)");
+    let words = run_inside(root.path(), &["/usr/bin/node", "-e", &load])?;
+    assert!(
+        root.path().join(script.trim_start_matches('/')).is_file() && words.starts_with("function v"),
+        "{words}"
+    );
     Ok(())
 }
 
