@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use keeper_rig::{BOUND, Rig, alive, send, wait_for};
+use keeper_rig::{AGENT, BOUND, Part, Rig, alive, send, wait_for};
 use nix::sys::signal::Signal;
 use portreeve_agent::l7mp::locate::{Given, locate};
 use portreeve_keeper::dir::LOG_MAX;
@@ -179,4 +179,24 @@ fn log_of_l7mp_is_bounded() {
         get(port, &format!("listeners/{padding}"));
     }
     assert!(std::fs::metadata(&log).unwrap().len() < LOG_MAX);
+}
+
+#[test]
+fn keeper_becomes_the_build_of_a_new_agent_and_its_l7mp_runs_on() {
+    let rig = Rig::new();
+    let (agent, port) = (rig.agent(), free_port());
+    agent.supervisor.ensure(spec(&rig, port, false)).unwrap();
+    let before = agent.until(MESH, |_, state| state.serves);
+    drop(agent);
+    let newer = rig.socket().with_file_name("newer");
+    std::fs::copy(AGENT, &newer).unwrap();
+    let exe = || std::fs::read_link(format!("/proc/{}/exe", before.keeper_pid)).unwrap();
+    let agent = rig.agent_of(&newer, Part::RunAndServe, false);
+    agent.supervisor.ensure(spec(&rig, port, false)).unwrap();
+    wait_for("another build", BOUND, || (exe() == newer).then_some(()));
+    let after = agent.until(MESH, |status, state| status.attached && status.current && state.serves);
+    assert_eq!((after.keeper_pid, after.envoy_pid), (before.keeper_pid, before.envoy_pid));
+    // The new build is l7mp's parent: it notices its death.
+    send(after.envoy_pid.unwrap(), Signal::SIGKILL);
+    agent.until(MESH, |_, state| state.restarts == 1 && state.serves);
 }
