@@ -1,5 +1,5 @@
 //! Everything that a keeper knows about l7mp's program: its static configuration ([`Settings::configuration`]), its
-//! command line, and whether it answers ([`answers`]).
+//! command line, and whether it answers.
 //!
 //! The only listener of the static configuration is the REST API. l7mp binds it to all addresses and has no
 //! authentication, so its rule only admits requests from this host's loopback addresses; others get 404.
@@ -56,7 +56,7 @@ pub struct Programs {
 // === impl Settings ===
 
 impl Settings {
-    /// Returns the content of the static configuration. `mark` identifies the keeper in [`answers`].
+    /// Returns the content of the static configuration. `mark` identifies the keeper in the answer of the REST API.
     pub fn configuration(&self, mark: &str) -> Value {
         let local = |address| json!({"op": "test", "path": "/IP/src_addr", "value": address});
         let controller = json!({"name": "l7mp-controller", "spec": {"protocol": "L7mpController"}});
