@@ -278,6 +278,6 @@ async fn agent_without_an_envoy_serves_the_envoys_of_pods() -> Result<()> {
     town.apply(&format!("{gateway}{}", service("side", "app: side", 5000))).await?;
     listeners(&worker.admin, &["side"], BOUND).await?;
     let agent = town.nodes[0].agent.as_mut().context("an agent")?;
-    agent.wait_log("no NodeProxy can run here", BOUND)?;
-    agent.wait_log("this agent has no Envoy nodeproxy=\"gateway\"", BOUND)
+    agent.wait_log("no NodeProxy can run an Envoy here", BOUND)?;
+    agent.wait_log("this agent has no program for it nodeproxy=\"gateway\" kind=\"envoy\"", BOUND)
 }

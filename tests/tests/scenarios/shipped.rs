@@ -12,7 +12,7 @@ use portreeve_hub::run::Args as HubArgs;
 use serde_json::Value;
 
 /// Every flag and variable of hub, agent and gateway that a test or a manifest sets, and the reason for a difference.
-const DIFFERENCES: [(&str, &str); 42] = [
+const DIFFERENCES: [(&str, &str); 43] = [
     ("--admin", "A free port, and only in tests of metrics, because many processes share one machine."),
     (
         "--agent-service-account",
@@ -51,6 +51,7 @@ const DIFFERENCES: [(&str, &str); 42] = [
         "--kubeconfig",
         "The test's API server, with the rights in `deploy/rbac`; a pod uses its ServiceAccount.",
     ),
+    ("--l7mp", "Tests have no image of l7mp, so they set the package that they fetched; none is shipped."),
     ("--listen", "Each test's hub has its own address."),
     ("--log-format", "Tests search logs in text form; `install` uses the shipped JSON."),
     ("--log-level", "Set for `up` and in the chart's test; hubs and agents use the shipped `info`."),
