@@ -64,6 +64,11 @@ impl<T: ProxyModel> Answers<T> {
         self.accepted.get(key) == Some(&version) || presumed() || unsaid()
     }
 
+    /// Returns whether the proxy runs any version of a resource.
+    pub fn has(&self, key: &(T, Name)) -> bool {
+        self.accepted.contains_key(key) || self.presumed.contains_key(key)
+    }
+
     /// Returns whether the proxy still has a resource of the Plan whose resource names start with `start`.
     /// Types that it asks for by name, such as assignments, are not checked: what refers to them is.
     pub fn has_any(&self, start: &str) -> bool {

@@ -149,6 +149,11 @@ impl<T: ProxyModel> Fleet<T> {
         }
     }
 
+    /// Returns whether a proxy has any version of a resource.
+    pub fn has_acked(&self, id: &ProxyId, key: &(T, Name)) -> bool {
+        self.answers.get(id).is_some_and(|answers| answers.has(key))
+    }
+
     /// Records what a proxy rejected, with its error message.
     pub fn nacked(&mut self, id: &ProxyId, ty: T, refused: Vec<(Name, Version)>, detail: &str) {
         self.tally.nacks += 1;

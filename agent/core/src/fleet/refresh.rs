@@ -83,7 +83,11 @@ impl<T: ProxyModel> Fleet<T> {
                 Contribution::default()
             }
         };
-        update.changes.remove.extend(before.missing_in(&now));
+        let (gone, new) = (before.missing_in(&now), now.missing_in(&before));
+        let clusters = gone.iter().chain(&new).filter(|(ty, _)| *ty == T::CLUSTER);
+        let routers = clusters.filter_map(|(_, cluster)| around.routers.get(cluster));
+        around.touched.extend(routers.flatten().cloned());
+        update.changes.remove.extend(gone);
         update.changes.upsert.extend(now.new_since(&before));
         update.withheld |= before.withheld != now.withheld;
         for (listener, text) in now.findings.faults().difference(&before.findings.faults()) {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portreeve_api::model::Plan;
+use portreeve_api::model::{Elsewhere, Plan};
 use portreeve_api::refs::{ProxyId, ResourceName};
 use portreeve_xds::{Name, Resource, Version};
 
 use super::Fleet;
 use super::answers::Answers;
 use super::contribution::{Contribution, Findings};
+use super::proxy::Proxy;
 use crate::translate::ProxyModel;
 
 /// A proxy's progress with a Plan.
@@ -73,7 +74,12 @@ impl<T: ProxyModel> Standing for Fleet<T> {
         let concerned = self.proxies.iter().filter(|(_, proxy)| proxy.facts.may_take(plan));
         let stands = concerned.map(|(id, proxy)| {
             let part = proxy.plans.get(name);
-            let progress = progress((&proxy.facts.title, part), self.answers.get(id), version);
+            let answers = self.answers.get(id);
+            let progress = match progress((&proxy.facts.title, part), answers, version) {
+                Progress::Acked => answers.and_then(|answers| unmet(proxy, answers, plan)),
+                other => Some(other),
+            };
+            let progress = progress.unwrap_or(Progress::Acked);
             Stand { title: &proxy.facts.title, progress, findings: part.map(|part| &part.findings) }
         });
         stands.collect()
@@ -150,6 +156,25 @@ fn progress<T: ProxyModel>(
     }
     let runs = |(key, resource): (&(T, Name), &Arc<Resource>)| answers.runs(key, resource.version());
     if part.resources.iter().all(runs) { Progress::Acked } else { Progress::Pending }
+}
+
+/// Returns the progress of a Plan whose rules lead to a cluster of another Plan that the proxy doesn't run; `None` if it
+/// runs all of them.
+fn unmet<T: ProxyModel>(proxy: &Proxy<T>, answers: &Answers<T>, plan: &Plan) -> Option<Progress> {
+    plan.clusters.iter().find_map(|cluster| {
+        let Some(Elsewhere::Plan(name)) = &cluster.elsewhere else { return None };
+        let (key, owner) = ((T::CLUSTER, Name::from(name.as_str())), ResourceName::plan_of(name));
+        let comes = proxy.plans.get(owner).is_some_and(|part| part.resources.contains_key(&key));
+        match (comes, answers.has(&key)) {
+            (true, true) => None,
+            (true, false) => Some(Progress::Pending),
+            (false, _) => Some(Progress::Refused(format!(
+                "{}: waits for {name}, which this proxy does not have: let the selector of {owner} match the proxy, or \
+                 lead no rule there",
+                proxy.facts.title
+            ))),
+        }
+    })
 }
 
 /// Returns what a proxy can't express of a Plan; `None` if it can express everything.

@@ -1,6 +1,6 @@
 //! The node's state that a fleet reads and updates during a refresh: [`Surroundings`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
@@ -18,6 +18,8 @@ pub struct Surroundings<'a> {
     pub versions: &'a BTreeMap<Name, Version>,
     /// Resources of the hub whose newest version is invalid, with the reasons.
     pub refused: &'a BTreeMap<(PlanType, Name), String>,
+    /// Plans by the cluster of another Plan that their rules lead to.
+    pub routers: &'a HashMap<Name, BTreeSet<Name>>,
     /// Whether the hub itself, not only the store, has sent the list of Plans.
     pub heard: bool,
     /// Resolves the Plans' endpoint sources.

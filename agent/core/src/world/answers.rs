@@ -48,6 +48,7 @@ impl World {
             Event::Acked { ty, resources, removed, .. } => {
                 let names = resources.iter().map(|(name, _)| name).chain(removed);
                 self.touched.extend(names.map(|name| Name::from(ResourceName::plan_of(name))));
+                self.touch_routers(id, *ty, resources, removed);
                 self.accepted(id, *ty, resources);
                 if let Some(fleet) = self.fleets.typed_mut() {
                     fleet.acked(id, *ty, resources, removed);
@@ -69,6 +70,24 @@ impl World {
                 tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve")
             }
         }
+    }
+
+    /// Touches the Plans whose rules lead to a cluster that the proxy didn't have, or has no more.
+    fn touch_routers<T: ProxyModel>(
+        &mut self,
+        id: &ProxyId,
+        ty: T,
+        resources: &[(Name, Version)],
+        removed: &[Name],
+    ) {
+        if ty != T::CLUSTER {
+            return;
+        }
+        let fleet = self.fleets.typed::<T>();
+        let is_new = |name: &&Name| fleet.is_none_or(|fleet| !fleet.has_acked(id, &(ty, (*name).clone())));
+        let new = resources.iter().map(|(name, _)| name).filter(is_new);
+        let routers = new.chain(removed).filter_map(|name| self.feed.routers.get(name));
+        self.touched.extend(routers.flatten().cloned());
     }
 
     /// Records ACKs of these versions.

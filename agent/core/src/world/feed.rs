@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portreeve_api::model::{Endpoint, NodeProxy, Plan, Secret};
+use portreeve_api::model::{Cluster, Elsewhere, Endpoint, NodeProxy, Plan, Secret};
 use portreeve_api::{PlanType, names, plan};
 use portreeve_xds::{Name, Version};
 
@@ -31,6 +31,8 @@ pub struct Feed {
     users: HashMap<Name, BTreeSet<Name>>,
     /// Plans by the secret that they name.
     holders: HashMap<Name, BTreeSet<Name>>,
+    /// Plans by the cluster of another Plan that their rules lead to, by its name in the proxy.
+    pub routers: HashMap<Name, BTreeSet<Name>>,
     /// Resources whose newest version is invalid, with the reasons.
     pub refused: BTreeMap<(PlanType, Name), String>,
     /// The versions of `plans`, which are older than in `versions` for invalid Plans.
@@ -219,6 +221,7 @@ impl Feed {
                 self.forget_uses(name);
                 note(&mut self.users, sources::groups(&plan), name);
                 note(&mut self.holders, plan.secrets(), name);
+                note(&mut self.routers, led_to(&plan).iter(), name);
                 self.plans.insert(name.clone(), Arc::new(plan));
                 self.in_force.insert(name.clone(), version);
                 touched.plans.insert(name.clone());
@@ -283,7 +286,17 @@ impl Feed {
         let Some(old) = self.plans.get(name) else { return };
         forget(&mut self.users, sources::groups(old), name);
         forget(&mut self.holders, old.secrets(), name);
+        forget(&mut self.routers, led_to(old).iter(), name);
     }
+}
+
+/// Returns the clusters of other Plans that a Plan's rules lead to, by their names in the proxy.
+fn led_to(plan: &Plan) -> Vec<Name> {
+    let name = |cluster: &Cluster| match &cluster.elsewhere {
+        Some(Elsewhere::Plan(name)) => Some(name.as_str().into()),
+        Some(Elsewhere::Proxy(_)) | None => None,
+    };
+    plan.clusters.iter().filter_map(name).collect()
 }
 
 /// Adds a Plan to the users of each of these names.

@@ -46,6 +46,7 @@ impl World {
             plans: &feed.plans,
             versions: &feed.in_force,
             refused: &feed.refused,
+            routers: &feed.routers,
             heard: feed.heard(PlanType::Plan),
             lookup: &known,
             claims,

@@ -23,6 +23,7 @@ use portreeve_envoy::Envoy;
 use portreeve_xds::{Event, Version};
 use prost::Message;
 
+mod elsewhere;
 mod node_report;
 mod refused;
 mod strangers;
