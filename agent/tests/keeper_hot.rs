@@ -125,6 +125,37 @@ fn elder_that_crashes_takes_its_heir_along_and_one_envoy_is_left() {
 }
 
 #[test]
+fn elder_that_dies_while_its_live_heir_asks_it_is_stood_in_for() {
+    let rig = Rig::new();
+    let agent = rig.agent();
+    let mut spec = rig.spec("gateway");
+    spec.drain_s = 60;
+    agent.supervisor.ensure(spec.clone()).unwrap();
+    let before = agent.live("gateway");
+    agent.supervisor.ensure(talkative(spec.clone())).unwrap();
+    let admin = rig.dir("gateway").admin();
+    let info = || keeper_rig::get_within(Duration::from_secs(2), &admin, "/server_info");
+    let lives = |epoch: u32| {
+        let epoch = format!("\"restart_epoch\": {epoch}");
+        info().filter(|text| text.contains("\"state\": \"LIVE\"") && text.contains(&epoch))
+    };
+    wait_for("a live heir", BOUND, || lives(1));
+    // The next question for statistics comes within five seconds, and hangs.
+    send(before.envoy_pid.unwrap(), Signal::SIGSTOP);
+    wait_for("the heir to hang", BOUND, || info().is_none().then_some(()));
+    send(before.envoy_pid.unwrap(), Signal::SIGKILL);
+    let after = agent.until("gateway", |_, state| state.epoch == 1 && state.phase == Phase::Running);
+    assert_eq!((after.restarts, rig.envoys("gateway")), (0, vec![after.envoy_pid.unwrap()]));
+    wait_for("the heir to go on", BOUND, || lives(1));
+    // It asks again and again, and is taken over from like any other.
+    std::thread::sleep(Duration::from_secs(12));
+    assert!(lives(1).is_some(), "{}", rig.evidence("gateway"));
+    agent.supervisor.ensure(spec).unwrap();
+    wait_for("the next heir", BOUND, || lives(2));
+    assert_eq!(rig.state("gateway").unwrap().restarts, 0);
+}
+
+#[test]
 fn envoy_whose_file_is_replaced_is_restarted_hot() {
     let rig = Rig::new();
     let agent = rig.agent();

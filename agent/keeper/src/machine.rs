@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 pub use crate::event::{Action, Event};
 use crate::heir::{Heir, mute, overlap_s};
-pub use crate::heir::{MUTE, TERM_GRACE};
+pub use crate::heir::{LATE, MUTE, TERM_GRACE};
 use crate::life::{Leave, Life, Then};
 use crate::spec::Order;
 use crate::state::{Exit, Phase};
@@ -342,7 +342,7 @@ impl Machine {
         let spec = &self.running.spec;
         match self.life {
             Life::Alive { .. } if !self.heir.is_there() => {
-                let at = now + Duration::from_secs(overlap_s(spec.drain_s).into()) + TERM_GRACE;
+                let at = now + Duration::from_secs(overlap_s(spec.drain_s).into()) + LATE;
                 self.life = Life::Leaving { next: Leave::Terminate(at), then: Then::Finish };
                 None
             }

@@ -4,7 +4,7 @@ use std::fs;
 use std::future::pending;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
@@ -14,9 +14,10 @@ use tokio::time::{sleep, timeout};
 use crate::child::{self, Envoy, mark};
 use crate::dir::Dir;
 use crate::envoy::args::Place;
+use crate::envoy::stand_in::StandIn;
 use crate::envoy::{admin, base_id, shm};
 use crate::executable::Stamp;
-use crate::heir::overlap_s;
+use crate::heir::{LATE, overlap_s};
 use crate::l7mp;
 use crate::machine::{Event, Machine};
 use crate::spec::{Program, Spec};
@@ -50,6 +51,10 @@ pub(super) struct Pair {
     pub(super) heir: Option<Envoy>,
     /// The Envoy of another keeper from which the next one hot-restarts.
     pub(super) elder: Option<Elder>,
+    /// Answers an Envoy whose predecessor died before it told that to end.
+    stand_in: Option<StandIn>,
+    /// An Envoy of another keeper may still be asked by the one that serves, until this time.
+    asked_until: Option<Instant>,
     /// The replaced file seen last, and whether it was reported.
     other_file: Option<(Stamp, bool)>,
 }
@@ -58,7 +63,15 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new(dir: Dir) -> Self {
-        Self { dir, envoy: None, heir: None, elder: None, other_file: None }
+        Self {
+            dir,
+            envoy: None,
+            heir: None,
+            elder: None,
+            stand_in: None,
+            asked_until: None,
+            other_file: None,
+        }
     }
 
     /// Takes over the proxy that an earlier build of this program started in this process, described by `state`.
@@ -168,6 +181,52 @@ impl Pair {
     pub(super) fn inherit(&mut self) {
         self.envoy = self.heir.take();
         tracing::info!(pid = self.envoy.as_ref().map(|envoy| envoy.pid), "the heir took over");
+        // Also after a regular exit: a signal, and not the heir, may have ended the old Envoy.
+        self.stand_in();
+    }
+
+    /// Forgets the Envoy that served, and frees the socket that is held for it.
+    pub(super) fn forget_envoy(&mut self) {
+        (self.envoy, self.stand_in, self.asked_until) = (None, None, None);
+    }
+
+    /// Remembers that the Envoy, which is live now, took over from one of another keeper.
+    pub(super) fn followed(&mut self, now: Instant) {
+        let place = self.envoy.as_ref().and_then(|envoy| envoy.place).filter(|place| place.epoch > 0);
+        self.asked_until = place.map(|place| now + Duration::from_secs(place.overlap_s.into()));
+    }
+
+    /// Answers for the Envoy of another keeper if that died before it was told to end.
+    pub(super) fn watch_elder(&mut self, now: Instant) {
+        if self.asked_until.is_none_or(|until| now >= until) {
+            self.asked_until = None;
+            return;
+        }
+        let Some(Place { base_id, epoch, .. }) = self.envoy.as_ref().and_then(|envoy| envoy.place) else {
+            return;
+        };
+        let there = |sockets: String| base_id::is_bound(&sockets, base_id, epoch.saturating_sub(1));
+        if fs::read_to_string(SOCKETS).is_ok_and(|sockets| !there(sockets)) {
+            tracing::warn!("the Envoy of another keeper died before it was told to end");
+            self.asked_until = None;
+            self.stand_in();
+        }
+    }
+
+    /// Answers for the Envoy before the one that serves, for as long as that may be asked.
+    fn stand_in(&mut self) {
+        let place = self.envoy.as_ref().and_then(|envoy| envoy.place);
+        let Some(place) = place.filter(|place| place.epoch > 0) else { return };
+        let lasting = Duration::from_secs(place.overlap_s.into()) + LATE;
+        match StandIn::begin(place, lasting) {
+            Ok(stand_in) => self.stand_in = Some(stand_in),
+            Err(error) => tracing::warn!(%error, "nobody answers Envoy for the one before it"),
+        }
+    }
+
+    /// Returns whether this process answers for an Envoy that died.
+    pub(super) fn stands_in(&mut self) -> bool {
+        self.stand_in.as_mut().is_some_and(|stand_in| !stand_in.is_over())
     }
 
     /// Sends a signal to the Envoy that serves.

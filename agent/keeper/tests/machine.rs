@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use portreeve_keeper::envoy::Family;
-use portreeve_keeper::machine::{Action, Event, MUTE, Machine, TERM_GRACE};
+use portreeve_keeper::machine::{Action, Event, LATE, MUTE, Machine, TERM_GRACE};
 use portreeve_keeper::{Exit, Order, Phase, Program, Spec, l7mp};
 
 struct Life {
@@ -205,7 +205,7 @@ fn elder_that_ends_as_told_before_the_heir_was_seen_live_has_handed_over() {
 fn elder_that_does_not_end_is_terminated_after_the_overlap_and_killed() {
     let mut life = mk_with_heir();
     life.on(Event::HeirLive);
-    assert_eq!(life.wake(), (Duration::from_secs(5 + 1) + TERM_GRACE, Some(Action::Terminate)));
+    assert_eq!(life.wake(), (Duration::from_secs(5 + 1) + LATE, Some(Action::Terminate)));
     assert_eq!(life.wake(), (TERM_GRACE, Some(Action::Kill)));
     assert_eq!(life.machine.wake(), None);
     assert_eq!(life.on(Event::Exited(Exit::Signal(9))), Some(Action::Inherit));
@@ -299,19 +299,22 @@ fn order_that_comes_while_the_heir_takes_over_follows_it() {
 }
 
 #[test]
-fn elder_that_crashes_takes_the_heir_along_and_a_plain_start_follows_both() {
-    for live in [false, true] {
-        let mut life = mk_with_heir();
-        if live {
-            life.on(Event::HeirLive);
-        }
-        assert_eq!(life.on(crash()), Some(Action::KillHeir), "{live}");
-        assert_eq!((life.machine.phase(), life.machine.wake()), (Phase::Backoff, None));
-        // The machine waits for the heir's end, and then for the backoff.
-        assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), None);
-        assert_eq!(life.wake(), (Duration::from_millis(100), Some(Action::Spawn)));
-        assert_eq!((life.machine.order().hash.as_str(), life.machine.restarts()), ("two", 1));
-    }
+fn elder_that_crashes_takes_a_starting_heir_along_and_a_plain_start_follows_both() {
+    let mut life = mk_with_heir();
+    assert_eq!(life.on(crash()), Some(Action::KillHeir));
+    assert_eq!((life.machine.phase(), life.machine.wake()), (Phase::Backoff, None));
+    // The machine waits for the heir's end, and then for the backoff.
+    assert_eq!(life.on(Event::HeirExited(Exit::Signal(9))), None);
+    assert_eq!(life.wake(), (Duration::from_millis(100), Some(Action::Spawn)));
+    assert_eq!((life.machine.order().hash.as_str(), life.machine.restarts()), ("two", 1));
+}
+
+#[test]
+fn elder_that_crashes_after_its_heir_is_live_is_inherited_from() {
+    let mut life = mk_with_heir();
+    life.on(Event::HeirLive);
+    assert_eq!(life.on(crash()), Some(Action::Inherit));
+    assert_eq!((life.machine.running().hash.as_str(), life.machine.restarts()), ("two", 0));
 }
 
 #[test]
@@ -395,7 +398,7 @@ fn envoy_gives_way_to_its_successor_and_is_ended_only_when_that_does_not_come() 
     let mut life = mk_running();
     life.on(Event::Live);
     assert_eq!(life.on(Event::Yield), None, "no drain: sessions stay until the successor takes over");
-    assert_eq!(life.wake(), (Duration::from_secs(6) + TERM_GRACE, Some(Action::Terminate)));
+    assert_eq!(life.wake(), (Duration::from_secs(6) + LATE, Some(Action::Terminate)));
     let mut life = mk_running();
     life.on(Event::Yield);
     assert_eq!(life.on(Event::Succeeded), Some(Action::Finish));

@@ -252,9 +252,14 @@ pub(crate) fn wait_for<T>(what: &str, bound: Duration, mut condition: impl FnMut
 
 /// Returns the answer of an Envoy's admin interface; `None` if nobody answers.
 pub(crate) fn get(socket: &Path, path: &str) -> Option<String> {
+    get_within(BOUND, socket, path)
+}
+
+/// Like [`get`], with this timeout.
+pub(crate) fn get_within(limit: Duration, socket: &Path, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(BOUND)).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

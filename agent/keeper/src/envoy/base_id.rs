@@ -10,6 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The largest base id. Multiplied by ten, it is far below Envoy's 32-bit limit.
 pub const MAX: u32 = 1 << 20;
 
+/// Length of an abstract socket's name in bytes, without the zero byte before it.
+pub(crate) const NAME_LENGTH: usize = 107;
+
 const NAMES: [&str; 4] = ["parent_", "child_", "udp_parent_", "udp_child_"];
 
 /// Returns the base ids in use, from the text of `/proc/net/unix`.
@@ -30,10 +33,15 @@ pub fn choose(proc_net_unix: &str, key: &str, preferred: Option<u32>) -> Option<
 
 /// Returns whether the Envoy with this base id and restart epoch exists, so that a later one can hot-restart from it.
 pub fn is_bound(proc_net_unix: &str, base_id: u32, epoch: u32) -> bool {
-    let number = u64::from(base_id) * 10 + u64::from(epoch % 3);
-    let name = format!("@envoy_domain_socket_parent_{number}");
+    let name = format!("@{}", socket("parent", base_id, epoch));
     let of = |line: &str| Some(line.split_ascii_whitespace().nth(7)?.trim_end_matches('@') == name);
     proc_net_unix.lines().any(|line| of(line) == Some(true))
+}
+
+/// Returns the name of an Envoy's abstract socket: `parent`, where a later Envoy asks it, or `child`, where it gets answers.
+/// Envoy pads it with zero bytes to [`NAME_LENGTH`].
+pub(crate) fn socket(kind: &str, base_id: u32, epoch: u32) -> String {
+    format!("envoy_domain_socket_{kind}_{}", u64::from(base_id) * 10 + u64::from(epoch % 3))
 }
 
 fn base_id_of_line(line: &str) -> Option<u32> {

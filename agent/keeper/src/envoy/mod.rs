@@ -7,6 +7,7 @@ pub mod base_id;
 pub mod bootstrap;
 pub mod extra;
 pub(crate) mod shm;
+pub(crate) mod stand_in;
 pub mod statistics;
 
 pub use bootstrap::{Bootstrap, BootstrapError, Family};

@@ -173,7 +173,7 @@ impl Keeper {
                 if self.pod.is_some() && !self.machine.is_live() {
                     self.pair.forget_start();
                 }
-                self.pair.envoy = None;
+                self.pair.forget_envoy();
                 let succeeded = exit == Exit::Code(0) && self.has_successor();
                 if succeeded { Event::Succeeded } else { Event::Exited(exit) }
             }
@@ -185,6 +185,9 @@ impl Keeper {
             }
             Event::Live => {
                 tracing::info!("Envoy is live");
+                if self.pod.is_some() {
+                    self.pair.followed(Instant::now());
+                }
                 Event::Live
             }
             other => other,
@@ -235,6 +238,9 @@ impl Keeper {
         let (Some((lock, agent_socket)), Some(order)) = (&self.heritage, self.machine.settled()) else {
             return;
         };
+        if self.pair.stands_in() {
+            return;
+        }
         let Some(command) = self.next_build.take() else { return };
         // If the agent has another mount namespace, this may be the program that already runs.
         let is_other = |program: &String| handover::runs("self", program.as_ref()).is_ok_and(|same| !same);
@@ -298,6 +304,7 @@ impl Keeper {
 
     fn check_files(&mut self) -> Event {
         self.tell_log();
+        self.pair.watch_elder(Instant::now());
         if let Err(error) = bound_log(&self.dir.envoy_log()) {
             tracing::warn!(%error, "Envoy's log cannot be set aside");
         }
