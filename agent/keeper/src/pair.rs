@@ -259,7 +259,7 @@ impl Pair {
 
     /// Handles the end of an heir that hasn't taken over: makes another hot restart possible, and returns the exit to
     /// report. `how` is `exit` as text.
-    pub(super) fn bury_heir(&mut self, exit: Exit, how: &str) -> Exit {
+    pub(super) fn reap_heir(&mut self, exit: Exit, how: &str) -> Exit {
         let Some(heir) = self.heir.take() else { return exit };
         heir.place.into_iter().for_each(forget_start);
         let epoch = heir.place.map_or(0, |place| place.epoch);

@@ -76,9 +76,9 @@ impl Feed {
         self.lock().index.take_verdicts()
     }
 
-    /// Returns the objects that changed since the last call: see [`Index::take_stirred`](crate::index::Index::take_stirred).
-    pub fn take_stirred(&self) -> BTreeSet<ObjectRef> {
-        self.lock().index.take_stirred()
+    /// Returns the objects that changed since the last call: see [`Index::take_affected`](crate::index::Index::take_affected).
+    pub fn take_affected(&self) -> BTreeSet<ObjectRef> {
+        self.lock().index.take_affected()
     }
 
     /// Returns the state that an object's conditions are derived from.

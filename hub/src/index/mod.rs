@@ -92,8 +92,8 @@ pub struct Index {
     probes: Probes,
     verdicts: Verdicts,
     orphans: Orphans,
-    /// Objects whose Plan or whose nodes changed since the last [`Index::take_stirred`].
-    stirred: BTreeSet<ObjectRef>,
+    /// Objects whose Plan or whose nodes changed since the last [`Index::take_affected`].
+    affected: BTreeSet<ObjectRef>,
     /// Objects whose Plan was added, changed or withdrawn since the last [`Index::take_replanned`].
     replanned: BTreeSet<ObjectRef>,
     /// The namespaces that the hub is restricted to.
@@ -125,7 +125,7 @@ impl Index {
             probes: Probes::default(),
             verdicts: Verdicts::default(),
             orphans: Orphans::default(),
-            stirred: BTreeSet::new(),
+            affected: BTreeSet::new(),
             replanned: BTreeSet::new(),
             namespaces: Namespaces::default(),
         }
@@ -161,7 +161,7 @@ impl Index {
         let same = |old: &Pod, pod: &Pod| (&old.labels, &old.extra) == (&pod.labels, &pod.extra);
         if old.as_ref().zip(self.pods.get(&uid)).is_none_or(|(old, pod)| !same(old, pod)) {
             let before = old.as_ref().map(|old| self.attributes(old));
-            self.stir(before.iter().chain([&attributes]));
+            self.touch_unmatched(before.iter().chain([&attributes]));
         }
         self.place_pod(&uid, attributes, old.and_then(|old| old.node), now_ms);
     }
@@ -170,7 +170,7 @@ impl Index {
     fn renew_pod(&mut self, uid: &Name, now_ms: i64) {
         let Some(pod) = self.pods.get(uid) else { return };
         let (attributes, node) = (self.attributes(pod), pod.node.clone());
-        self.stir([&attributes]);
+        self.touch_unmatched([&attributes]);
         self.place_pod(uid, attributes, node, now_ms);
     }
 
@@ -218,7 +218,7 @@ impl Index {
             self.set_endpoint(&shift.selector, uid, None);
         }
         self.refresh_probes(uid);
-        self.stir([&self.attributes(&old)]);
+        self.touch_unmatched([&self.attributes(&old)]);
     }
 
     /// Takes the complete list of the pods of a namespace (`None`: of all namespaces) after a disconnect. Pods missing from
@@ -312,9 +312,9 @@ impl Index {
     }
 
     /// Updates the verdicts of objects whose selections match nothing, after pods with these labels came or went elsewhere.
-    fn stir<'a>(&mut self, labels: impl IntoIterator<Item = &'a Labels>) {
+    fn touch_unmatched<'a>(&mut self, labels: impl IntoIterator<Item = &'a Labels>) {
         for labels in labels {
-            self.verdicts.touch(self.selections.longing_for(labels));
+            self.verdicts.touch(self.selections.unmatched_with(labels));
         }
     }
 
@@ -333,7 +333,7 @@ impl Index {
             for (node, entry) in new.iter().filter_map(|node| Some((node, entry?))) {
                 self.nodes.put_plan(node, &entry.encoded, None, &self.groups);
             }
-            self.stirred.insert(key);
+            self.affected.insert(key);
         }
     }
 
@@ -345,7 +345,7 @@ impl Index {
             left |= !self.selections.is_present(selection, Some(node));
         }
         if left {
-            self.stirred.extend(self.selections.plans_of(selection));
+            self.affected.extend(self.selections.plans_of(selection));
         }
     }
 }

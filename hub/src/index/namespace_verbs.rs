@@ -51,7 +51,7 @@ impl Index {
     fn shift_namespaces(&mut self, shifts: &[Shift<Name, Name>], now_ms: i64) {
         let proxies: BTreeSet<&Name> = shifts.iter().map(|shift| &shift.selector).collect();
         for proxy in proxies {
-            self.stirred.insert(ObjectRef::cluster_scoped(&node_proxy::KIND, proxy.clone()));
+            self.affected.insert(ObjectRef::cluster_scoped(&node_proxy::KIND, proxy.clone()));
             self.proxies.renew(proxy);
             let Some(resource) = self.proxies.resource(proxy) else { continue };
             for node in self.proxies.nodes_of(proxy) {
@@ -72,7 +72,7 @@ impl Index {
                 false => self.leave(&selection, &nodes, now_ms),
             }
             // Needed even if no node's presence changed: the reason why no proxy serves the objects did.
-            self.stirred.extend(self.selections.plans_of(&selection));
+            self.affected.extend(self.selections.plans_of(&selection));
         }
     }
 }

@@ -60,7 +60,7 @@ impl Index {
     pub fn delete(&mut self, key: &ObjectRef) {
         self.verdicts.remove(key);
         self.forget_questions(key);
-        self.stirred.insert(key.clone());
+        self.affected.insert(key.clone());
         self.withdraw_plan(key);
         self.orphans.set(PlanType::Plan, plan_name(key), false);
     }
@@ -75,7 +75,7 @@ impl Index {
                 self.verdicts.accept(key, meta, &resolved);
                 self.withdraw_plan(key);
                 self.orphans.set(PlanType::Plan, plan_name(key), false);
-                self.stirred.insert(key.clone());
+                self.affected.insert(key.clone());
                 return;
             }
             Ok(resolved) => {
@@ -85,7 +85,7 @@ impl Index {
                 if let Some(entry) = self.plans.get_mut(key) {
                     entry.generation = meta.generation.unwrap_or(0);
                     if std::mem::replace(&mut entry.told, told) != entry.told {
-                        self.stirred.insert(key.clone());
+                        self.affected.insert(key.clone());
                     }
                 }
             }
@@ -123,7 +123,7 @@ impl Index {
         if let Some(old) = old {
             self.release_old(&key, &old, &entry);
         }
-        self.stirred.insert(key.clone());
+        self.affected.insert(key.clone());
         self.replanned.insert(key.clone());
         self.plans.insert(key, entry);
     }

@@ -43,7 +43,7 @@ impl Index {
         let name = Name::from(proxy.metadata.name.as_deref().unwrap_or_default());
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
         self.verdicts.accept_plain(&key(&name), &proxy.metadata);
-        self.stirred.insert(key(&name));
+        self.affected.insert(key(&name));
         if self.proxies.holds(proxy) {
             return self.proxies.confirm(proxy);
         }
@@ -74,7 +74,7 @@ impl Index {
         let name = &Name::from(meta.name.as_deref().unwrap_or_default());
         let orphaned = !self.proxies.knows(name);
         self.verdicts.reject(&key(name), meta, rejection, !orphaned);
-        self.stirred.insert(key(name));
+        self.affected.insert(key(name));
         self.orphans.set(PlanType::NodeProxy, name.clone(), orphaned);
     }
 
@@ -86,7 +86,7 @@ impl Index {
         self.withdraw_proxy(name, now_ms);
         self.proxies.remove(name);
         self.verdicts.remove(&key(name));
-        self.stirred.insert(key(name));
+        self.affected.insert(key(name));
         self.orphans.set(PlanType::NodeProxy, name.clone(), false);
         self.selections.remove_proxy(name);
         for node in nodes {
@@ -100,7 +100,7 @@ impl Index {
         for shift in shifts {
             let (proxy, node) = (&shift.selector, &shift.member);
             let Some(resource) = self.proxies.resource(proxy) else { continue };
-            self.stirred.insert(key(proxy));
+            self.affected.insert(key(proxy));
             counted.extend(self.selections.of_proxy(proxy));
             match shift.joined {
                 true => self.nodes.put(node, PlanType::NodeProxy, resource),
@@ -129,7 +129,7 @@ impl Index {
         let refused = self.selections.of_proxy(proxy).into_iter().filter(|one| !taken.contains(one));
         let plans: Vec<ObjectRef> =
             refused.flat_map(|selection| self.selections.plans_of(&selection)).collect();
-        self.stirred.extend(plans);
+        self.affected.extend(plans);
     }
 
     /// Withdraws the Plans that a NodeProxy takes by its current labels, nodes and namespaces.

@@ -307,7 +307,7 @@ impl Selections {
     }
 
     /// Plans with an empty selection that would match a pod with these labels if the pod were in its namespace.
-    pub fn longing_for(&self, labels: &Labels) -> Vec<ObjectRef> {
+    pub fn unmatched_with(&self, labels: &Labels) -> Vec<ObjectRef> {
         self.missing.matching(labels).iter().flat_map(|name| self.holders_of(name)).collect()
     }
 

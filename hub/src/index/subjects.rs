@@ -13,11 +13,11 @@ use portreeve_api::refs::ObjectRef;
 
 impl Index {
     /// Returns the objects whose verdict, Plan or nodes changed since the last call.
-    pub fn take_stirred(&mut self) -> BTreeSet<ObjectRef> {
+    pub fn take_affected(&mut self) -> BTreeSet<ObjectRef> {
         let judged = self.take_verdicts().into_iter().map(|verdict| verdict.key);
-        let mut stirred = std::mem::take(&mut self.stirred);
-        stirred.extend(judged);
-        stirred
+        let mut affected = std::mem::take(&mut self.affected);
+        affected.extend(judged);
+        affected
     }
 
     /// Returns the objects whose Plan was added, changed or withdrawn since the last call.

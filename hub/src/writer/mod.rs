@@ -211,8 +211,8 @@ impl Writer {
 
     /// Handles every object that changed before this task was woken.
     fn take_in(&mut self, woken: Instant) {
-        let stirred = self.feed.take_stirred().into_iter().map(|key| (key, woken));
-        let mut news: BTreeMap<ObjectRef, Instant> = stirred.collect();
+        let affected = self.feed.take_affected().into_iter().map(|key| (key, woken));
+        let mut news: BTreeMap<ObjectRef, Instant> = affected.collect();
         let reported = self.desk.take_changed().into_iter();
         news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
         let (now, observed) = (Instant::now(), self.feed.take_observed());

@@ -24,7 +24,7 @@ pub struct Feed {
     shards: HashMap<Name, usize>,
     slices: HashMap<Name, Vec<Endpoint>>,
     /// Uids of this node's deleted pods that a slice still contains.
-    buried: HashSet<String>,
+    deleted_pods: HashSet<String>,
     /// Key material by name. It is only kept in memory.
     pub secrets: HashMap<Name, Secret>,
     /// Plans by the group that they name.
@@ -158,7 +158,7 @@ impl Feed {
         let mut all = Vec::new();
         for index in 0..shards {
             let slice = self.slices.get(&names::slice_name(name, shards, index))?;
-            all.extend(slice.iter().filter(|endpoint| !self.buried.contains(&*endpoint.uid)));
+            all.extend(slice.iter().filter(|endpoint| !self.deleted_pods.contains(&*endpoint.uid)));
         }
         Some(all)
     }
@@ -171,18 +171,18 @@ impl Feed {
 
     /// Marks a pod of this node as deleted, whatever the hub sends: the hub may be unreachable, and a uid is
     /// never reused. Returns the Plans that have the pod as an endpoint.
-    pub fn bury(&mut self, uid: &str) -> BTreeSet<Name> {
+    pub fn mark_deleted(&mut self, uid: &str) -> BTreeSet<Name> {
         let plans = self.plans_with(uid);
         if !plans.is_empty() {
-            self.buried.insert(uid.to_owned());
+            self.deleted_pods.insert(uid.to_owned());
         }
         plans
     }
 
     /// Clears the deletion mark of a pod: pods from a folder of manifests have fixed uids and can come back.
     /// Returns the Plans that have the pod as an endpoint.
-    pub fn unearth(&mut self, uid: &str) -> BTreeSet<Name> {
-        if self.buried.remove(uid) { self.plans_with(uid) } else { BTreeSet::new() }
+    pub fn unmark_deleted(&mut self, uid: &str) -> BTreeSet<Name> {
+        if self.deleted_pods.remove(uid) { self.plans_with(uid) } else { BTreeSet::new() }
     }
 
     /// Returns the uids of all endpoints on a node.
@@ -201,7 +201,7 @@ impl Feed {
     /// Forgets deleted pods that no slice contains any more.
     fn prune(&mut self) {
         let slices = &self.slices;
-        self.buried.retain(|uid| slices.values().flatten().any(|endpoint| *endpoint.uid == **uid));
+        self.deleted_pods.retain(|uid| slices.values().flatten().any(|endpoint| *endpoint.uid == **uid));
     }
 
     fn put(&mut self, (name, version): (&Name, Version), decoded: Decoded, touched: &mut Touched) {

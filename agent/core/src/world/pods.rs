@@ -22,7 +22,7 @@ impl World {
         let uid = pod.uid.clone();
         self.pods.insert(uid.clone(), pod.clone());
         self.follow_address(&uid);
-        let plans = self.feed.unearth(&uid);
+        let plans = self.feed.unmark_deleted(&uid);
         self.follow_endpoints(plans);
         for kind in self.kinds() {
             self.follow_proxy(kind, &pod);
@@ -56,7 +56,7 @@ impl World {
         self.pods.remove(uid);
         self.announced.remove(uid);
         self.follow_address(uid);
-        let plans = self.feed.bury(uid);
+        let plans = self.feed.mark_deleted(uid);
         self.follow_endpoints(plans);
         for kind in self.kinds() {
             self.set_bare(kind, uid, None);

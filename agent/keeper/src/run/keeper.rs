@@ -181,7 +181,7 @@ impl Keeper {
                 let killed = self.was_killed_for_memory(&exit);
                 let limit = self.memory.as_ref().and_then(Memory::limit);
                 let how = if killed { out_of_memory(limit) } else { exit.to_string() };
-                Event::HeirExited(self.pair.bury_heir(exit, &how))
+                Event::HeirExited(self.pair.reap_heir(exit, &how))
             }
             Event::Live => {
                 tracing::info!("Envoy is live");

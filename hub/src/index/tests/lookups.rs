@@ -194,11 +194,11 @@ fn root_tells_each_object_that_it_used() {
     assert_eq!(told(&bed), [pair("a", "1")]);
     bed.put(&PATH, "b", json!({"of": "g"}));
     assert_eq!(told(&bed), [pair("a", "1"), pair("b", "1")]);
-    bed.index.take_stirred();
+    bed.index.take_affected();
     // The Plan is the same; what the others are told is not.
     bed.put(&GATE, "g", json!({"paths": "g", "value": "2"}));
     assert_eq!(told(&bed), [pair("a", "2"), pair("b", "2")]);
-    assert!(bed.index.take_stirred().contains(&thing_key(&GATE, "g")));
+    assert!(bed.index.take_affected().contains(&thing_key(&GATE, "g")));
     bed.index.delete_object(&thing_key(&PATH, "a"), 0);
     assert_eq!(told(&bed), [pair("b", "2")]);
 }

@@ -107,18 +107,18 @@ fn namespace_that_is_not_known_yet_is_not_allowed_by_any_selector() {
 #[test]
 fn label_opens_the_proxy_and_its_removal_closes_it_with_the_reason() {
     let (mut index, mut fleet) = mk_gateway(of_team());
-    index.take_stirred();
+    index.take_affected();
     let closed = |index: &Index| index.subject(&key("call")).unwrap().served.unwrap().closed;
     assert_eq!(closed(&index), [Name::from("gw")]);
     index.apply_namespace(&"ns".into(), mk_labels("team=red"), 0);
     assert_eq!(fleet.follow(&mut index), ["n1"]);
     assert_eq!((told(&fleet), fleet.plans("n1")), (vec!["ns".into()], vec!["A/ns/call".into()]));
-    assert!(closed(&index).is_empty() && index.take_stirred().contains(&key("call")));
+    assert!(closed(&index).is_empty() && index.take_affected().contains(&key("call")));
     index.apply_namespace(&"ns".into(), mk_labels("team=blue"), 0);
     fleet.follow(&mut index);
     assert!(told(&fleet).is_empty(), "the agent closes it at once");
     assert_eq!(fleet.plans("n1"), ["A/ns/call"], "it has its grace");
-    assert!(index.take_stirred().contains(&key("call")));
+    assert!(index.take_affected().contains(&key("call")));
     assert_eq!(closed(&index), [Name::from("gw")]);
     assert!(index.subject(&key("call")).unwrap().served.unwrap().nodes.is_empty());
     index.tick(GRACE_MS);
@@ -131,13 +131,13 @@ fn label_opens_the_proxy_and_its_removal_closes_it_with_the_reason() {
 fn object_is_told_of_a_label_also_where_the_proxy_has_no_node() {
     let (mut index, _) = mk_gateway(of_team());
     index.delete_node(&"n1".into(), 0);
-    index.take_stirred();
+    index.take_affected();
     index.apply_namespace(&"ns".into(), mk_labels("team=red"), 0);
-    assert!(index.take_stirred().contains(&key("call")));
+    assert!(index.take_affected().contains(&key("call")));
     index.apply_proxy(&mk_proxy("gw", "edge=yes", GW, selected(json!({"matchLabels": {"team": "blue"}}))), 0);
-    assert!(index.take_stirred().contains(&key("call")), "it is refused now");
+    assert!(index.take_affected().contains(&key("call")), "it is refused now");
     index.delete_proxy(&"gw".into(), 0);
-    assert!(index.take_stirred().contains(&key("call")), "nothing refuses it any more");
+    assert!(index.take_affected().contains(&key("call")), "nothing refuses it any more");
 }
 
 #[test]

@@ -83,9 +83,9 @@ fn labels_of_namespaces_make_a_node_proxy_this_hubs_or_not() {
         ("elsewhere", "team=blue", true),
         ("ns", "team=blue", false),
     ] {
-        index.take_stirred();
+        index.take_affected();
         index.apply_namespace(&namespace.into(), mk_labels(labels), 0);
-        assert!(index.take_stirred().contains(&key), "{namespace} {labels}");
+        assert!(index.take_affected().contains(&key), "{namespace} {labels}");
         assert_eq!(index.subject(&key).is_some(), expected, "{namespace} {labels}");
     }
 }
