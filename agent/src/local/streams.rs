@@ -96,6 +96,8 @@ impl Local {
         inner.world.answered(&id, event);
         restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
+        // An l7mp proxy that has everything makes its pod an endpoint.
+        self.health.follow(inner.world.health());
         drop(inner);
         self.tracer.get().inspect(|tracer| tracer.answered(&id, event));
         self.generation.send_modify(|n| *n += 1);

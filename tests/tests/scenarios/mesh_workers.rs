@@ -1,4 +1,4 @@
-//! Workers of the l7mp mesh that die during a call.
+//! Workers of the l7mp mesh that die during a call, or join.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -7,12 +7,17 @@ use anyhow::{Context, Result, ensure};
 use portreeve_tests::json_socket::Transcoder;
 use portreeve_tests::town::Town;
 
-use crate::mesh::{Pod, User, call, join, programmed, second_example};
+use serde_json::json;
+
+use crate::mesh::{Pod, User, call, join, object, programmed, second_example};
 
 /// The interval of the health check, plus a second.
 const MOVED: Duration = Duration::from_secs(2);
 /// The longest silence that is waited for.
 const LONG: Duration = Duration::from_secs(20);
+/// Number of listeners that a worker has besides those of the example, so that its configuration takes longer than its first
+/// health check.
+const MORE: u16 = 150;
 /// Pause between two datagrams of a user.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -54,5 +59,43 @@ async fn call_of_a_worker_that_dies_goes_on_at_another() -> Result<()> {
     };
     println!("A is heard again {silence:.2?} after the worker's death");
     ensure!(silence <= MOVED, "{silence:.2?}, {MOVED:?} are allowed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_that_joins_is_no_endpoint_before_it_has_all_of_its_rules() -> Result<()> {
+    let town = Town::start(2).await?;
+    let gateway = Pod::start(&town, 1, 1, "app: gateway").await?;
+    let first = Pod::start(&town, 1, 2, "app: worker").await?;
+    let more = (0..MORE).map(|number| {
+        let spec = json!({
+            "selector": {"matchLabels": {"app": "worker"}},
+            "udp": {"port": 20_000 + number},
+            "rules": [{"action": {"route": {"destination": "sync-target"}}}],
+        });
+        object("VirtualService", &format!("more-{number}"), spec)
+    });
+    let more: String = more.collect();
+    town.apply(&[second_example(3, 2000), call(&town, "user-a", 8001), more].concat()).await?;
+    let last = format!("more-{}", MORE - 1);
+    programmed(&town, &["worker-vsvc", "user-a", "more-0", &last], &["worker-target", "sync-target"]).await?;
+    let whole = first.proxy.names("listeners").await?.len();
+    ensure!(whole > usize::from(MORE), "{whole} listeners");
+
+    let second = Pod::start(&town, 2, 1, "app: worker").await?;
+    let (begun, mut partial) = (Instant::now(), 0);
+    loop {
+        let clusters = gateway.proxy.get("clusters").await?;
+        let is_endpoint = clusters.as_array().is_some_and(|all| all.iter().any(|one| one["endpoints"] == 2));
+        let listeners = second.proxy.names("listeners").await.map_or(0, |names| names.len());
+        if is_endpoint {
+            ensure!(listeners == whole, "an endpoint with {listeners} of {whole} listeners");
+            break;
+        }
+        partial += usize::from((2..whole).contains(&listeners));
+        ensure!(begun.elapsed() < LONG, "no endpoint after {LONG:?}, with {listeners} of {whole} listeners");
+    }
+    ensure!(partial > 0, "nobody looked while the worker had a part of its rules");
+    println!("endpoint after {:.2?}, {partial} looks at a part of its rules", begun.elapsed());
     Ok(())
 }

@@ -177,6 +177,33 @@ fn unmet<T: ProxyModel>(proxy: &Proxy<T>, answers: &Answers<T>, plan: &Plan) -> 
     })
 }
 
+// === impl Fleet ===
+
+impl<T: ProxyModel> Fleet<T> {
+    /// Returns whether a proxy accepted something from this agent or an earlier one.
+    pub fn has_kept(&self, id: &ProxyId) -> bool {
+        self.ledgers.get(id).is_some_and(|ledger| ledger.accepted().next().is_some())
+    }
+
+    /// Returns whether a connected proxy has answered everything that it was sent of these Plans, and no cluster that they
+    /// lead to is on its way.
+    pub fn has_answered(&self, id: &ProxyId, plans: &BTreeMap<Name, Arc<Plan>>) -> bool {
+        let Some((proxy, answers)) = self.proxies.get(id).zip(self.answers.get(id)) else { return false };
+        let answered = |key: &(T, Name), resource: &Arc<Resource>| {
+            let refused = answers.refused.get(key).map(|refusal| refusal.version);
+            answers.runs(key, resource.version()) || refused == Some(resource.version())
+        };
+        let pending = |name: &Name| {
+            let unmet = plans.get(name).and_then(|plan| unmet(proxy, answers, plan));
+            unmet == Some(Progress::Pending)
+        };
+        let done = |(name, part): (&Name, &Contribution<T>)| {
+            part.resources.iter().all(|(key, resource)| answered(key, resource)) && !pending(name)
+        };
+        !answers.streams.is_empty() && proxy.plans.iter().all(done)
+    }
+}
+
 /// Returns what a proxy can't express of a Plan; `None` if it can express everything.
 fn inexpressible(title: &str, findings: &Findings) -> Option<String> {
     let first = findings.remarks.first()?;

@@ -12,7 +12,9 @@ use portreeve_xds::Name;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::verdicts::{Lease, Owner, compose, fresh};
-use super::{Aim, Failure, Host, Pace, Point, Target, Uses, Verdict, port_of};
+use super::{Aim, Failure, Host, Pace, Place, Point, Target, Uses, Verdict, port_of};
+
+mod joining;
 
 /// Names of Plans.
 type Plans = BTreeSet<Name>;
@@ -39,11 +41,23 @@ pub struct EndpointHealth {
     addresses: HashMap<Name, IpAddr>,
     /// Targets of this node whose last result is no longer valid.
     lost: BTreeSet<Target>,
+    /// Pods of this node that count as unhealthy although their checks succeed: their proxies have yet to get their
+    /// configuration.
+    joining: BTreeMap<Name, Joining>,
 }
 
 struct Entry {
     plans: BTreeMap<Name, Pace>,
     healthy: bool,
+}
+
+/// A check whose result doesn't count yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joining {
+    /// The port of the check.
+    pub port: u16,
+    /// Since when, in Unix milliseconds.
+    pub since_ms: i64,
 }
 
 /// The health of a Plan's endpoints, in numbers.
@@ -215,7 +229,9 @@ impl EndpointHealth {
             (Host::Pod(uid), Verdict::Down(failure)) => Some(unhealthy(uid, target, failure)),
             _ => None,
         };
-        let mut all: Vec<_> = self.results.iter().filter_map(say).collect();
+        let joins = |one: &plan::Unhealthy| one.http_path.is_empty() && self.is_joining(&one.uid, one.port);
+        let failed = self.results.iter().filter_map(say).filter(|one| !joins(one));
+        let mut all: Vec<_> = failed.chain(self.joining_here()).collect();
         all.sort_by(|a, b| (&a.uid, a.port, &a.http_path).cmp(&(&b.uid, b.port, &b.http_path)));
         all
     }
@@ -304,6 +320,11 @@ impl EndpointHealth {
     }
 
     fn compose(&self, point: &Point) -> Option<bool> {
+        if let Place::Pod { uid, .. } = &point.place
+            && self.is_joining(uid, point.port.into())
+        {
+            return Some(false);
+        }
         let direct = self.results.get(&point.target(&self.node));
         let last = point.node().and_then(|node| self.owners.get(node));
         // For this node, the agent's own results count; before the first result, its last reported verdict counts.

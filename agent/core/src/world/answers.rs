@@ -20,6 +20,7 @@ impl World {
         fleet.welcome(stream, id, announced);
         let facts = fleet.proxies().get(id).map(|proxy| proxy.facts.clone());
         facts.iter().for_each(|facts| self.touch_taken_by(facts));
+        self.follow_joining();
     }
 
     /// Records the end of a stream. Returns the stream's proxy, and whether this was the proxy's last stream,
@@ -53,6 +54,7 @@ impl World {
                 if let Some(fleet) = self.fleets.typed_mut() {
                     fleet.acked(id, *ty, resources, removed);
                 }
+                self.follow_joining();
             }
             Event::Nacked { ty, names, versions, detail, transient } => {
                 tracing::warn!(proxy = %id, resources = ?names, transient, error = detail, "proxy refused resources");
@@ -65,6 +67,7 @@ impl World {
                 if let Some(fleet) = self.fleets.typed_mut() {
                     fleet.nacked(id, *ty, refused, detail);
                 }
+                self.follow_joining();
             }
             Event::Unknown { type_url } => {
                 tracing::debug!(proxy = %id, %type_url, "proxy asked for a type we don't serve")

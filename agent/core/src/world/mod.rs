@@ -28,6 +28,7 @@ mod feed;
 mod gateways;
 mod health;
 mod hosts;
+mod joining;
 mod known;
 mod members;
 mod pods;
@@ -62,6 +63,8 @@ pub struct World {
     claims: Claims,
     strangers: claims::strangers::Known,
     health: EndpointHealth,
+    /// Pods whose l7mp proxy had its complete configuration once.
+    joined: BTreeSet<Name>,
     /// The ServiceAccount whose pods run NodeProxies.
     gateways: Option<Account>,
     /// The hub's data is stale.
@@ -99,6 +102,7 @@ impl World {
             claims: Claims::default(),
             strangers: claims::strangers::Known::default(),
             health: EndpointHealth::default(),
+            joined: BTreeSet::new(),
             gateways: None,
             stale: false,
             news: Vec::new(),
@@ -125,6 +129,7 @@ impl World {
         }
         let effects = self.follow(touched);
         self.be_sure();
+        self.follow_joining();
         Ok(effects)
     }
 

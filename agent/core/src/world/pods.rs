@@ -27,6 +27,7 @@ impl World {
         for kind in self.kinds() {
             self.follow_proxy(kind, &pod);
         }
+        self.follow_membership(&uid, Some(&pod));
     }
 
     /// Updates a pod's proxy of this kind, or the record that the pod has none. An Envoy is one that has connected, an l7mp
@@ -56,6 +57,7 @@ impl World {
         self.pods.remove(uid);
         self.announced.remove(uid);
         self.follow_address(uid);
+        self.follow_membership(uid, None);
         let plans = self.feed.mark_deleted(uid);
         self.follow_endpoints(plans);
         for kind in self.kinds() {

@@ -8,6 +8,7 @@ use portreeve_api::plan;
 
 use super::*;
 
+mod joining;
 mod owners;
 mod wanted;
 
