@@ -244,8 +244,14 @@ pub const ROWS: [Answer; 34] = [
     ),
     // B28: manifests.
     Differs(
-        "Pods with l7mp are the user's own; rights are shipped. There is no manifest of a gateway of l7mp proxies.",
-        &[("tests/tests/scenarios/applied.rs", "owners_are_told_of_an_applied_child_until_it_is_deleted")],
+        "A gateway of l7mp proxies is a NodeProxy of kind l7mp, which the node's agent runs. Other pods with l7mp are the user's own; rights are shipped.",
+        &[
+            (
+                "tests/tests/scenarios/mesh_nodes.rs",
+                "l7mp_of_a_node_serves_a_mesh_object_and_comes_back_with_it",
+            ),
+            ("tests/tests/scenarios/applied.rs", "owners_are_told_of_an_applied_child_until_it_is_deleted"),
+        ],
     ),
     // B29: wishes of the authors.
     Differs(
