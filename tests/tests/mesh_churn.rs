@@ -409,12 +409,17 @@ fn follow(api: &Api<DynamicObject>, kind: &'static str, times: &Times, tasks: &m
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_20_calls_a_second_are_programmed_at_once() -> Result<()> {
     let mut stage = Stage::start().await?;
+    let calls = RATE * SECONDS;
+    // A proxy that starts takes a processor for seconds: a call before the others waits for that.
+    stage.create(calls).await?;
+    stage.settled().await?;
+    stage.delete(calls).await?;
+    stage.settled().await?;
     let (times, mut tasks) = (Times::default(), JoinSet::new());
     follow(&stage.services, "VirtualService", &times, &mut tasks);
     follow(&stage.rules, "Rule", &times, &mut tasks);
     let (mut tick, mut writers) =
         (tokio::time::interval(Duration::from_secs(1) / u32::from(RATE)), JoinSet::new());
-    let calls = RATE * SECONDS;
     for number in 0..calls {
         tick.tick().await;
         writers.spawn(timed(stage.writer(), times.clone(), number));
