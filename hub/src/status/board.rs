@@ -15,8 +15,9 @@ use super::contributions::Contributions;
 use super::{ObjectStatus, PATIENCE};
 use crate::change::Seen;
 
-/// How long the first write for a version waits for the proxies' answers.
-pub const FIRST: Duration = Duration::from_millis(300);
+/// How long the first write for a version waits for the proxies' answers. Shorter, and on a busy cluster most objects are written
+/// twice, which delays all others.
+pub const FIRST: Duration = Duration::from_secs(1);
 
 /// The time over which simultaneous later changes of many objects are spread.
 pub const JITTER: Duration = Duration::from_secs(1);
