@@ -29,7 +29,7 @@ pub struct Timing {
     pub drift: Duration,
     /// The first pause between two attempts to connect; each doubles it. Default: 50 ms.
     pub first_pause: Duration,
-    /// The longest pause between two attempts to connect. Default: 5 s.
+    /// The longest pause between two attempts to connect. Default: 1 s, because a new proxy is no endpoint before it is found.
     pub longest_pause: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Default for Timing {
             answer: Duration::from_secs(10),
             drift: Duration::from_secs(30),
             first_pause: Duration::from_millis(50),
-            longest_pause: Duration::from_secs(5),
+            longest_pause: Duration::from_secs(1),
         }
     }
 }

@@ -14,19 +14,20 @@ pub enum PlanType {
     Slice,
     /// One set of endpoints, [`crate::plan::Group`].
     Group,
-    /// A probe that the agent of an endpoint's node runs, [`crate::plan::Probe`].
-    Probe,
     /// A proxy for the agent to run, [`crate::plan::NodeProxy`].
     NodeProxy,
     /// The configuration that one custom resource defines for its proxies, [`crate::plan::Plan`].
     Plan,
+    /// A probe that the agent of an endpoint's node runs, [`crate::plan::Probe`]. It follows the Plans that the endpoint's
+    /// own proxies are to have.
+    Probe,
 }
 
 // === impl PlanType ===
 
 impl ResourceType for PlanType {
     const ALL: &'static [Self] =
-        &[Self::Secret, Self::Health, Self::Slice, Self::Group, Self::Probe, Self::NodeProxy, Self::Plan];
+        &[Self::Secret, Self::Health, Self::Slice, Self::Group, Self::NodeProxy, Self::Plan, Self::Probe];
 
     /// `type.googleapis.com/` and the message's full name.
     fn type_url(self) -> &'static str {

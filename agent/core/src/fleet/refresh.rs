@@ -83,10 +83,13 @@ impl<T: ProxyModel> Fleet<T> {
                 Contribution::default()
             }
         };
-        let (gone, new) = (before.missing_in(&now), now.missing_in(&before));
-        let clusters = gone.iter().chain(&new).filter(|(ty, _)| *ty == T::CLUSTER);
-        let routers = clusters.filter_map(|(_, cluster)| around.routers.get(cluster));
-        around.touched.extend(routers.flatten().cloned());
+        let gone = before.missing_in(&now);
+        if !around.routers.is_empty() {
+            let new = now.missing_in(&before);
+            let clusters = gone.iter().chain(&new).filter(|(ty, _)| *ty == T::CLUSTER);
+            let routers = clusters.filter_map(|(_, cluster)| around.routers.get(cluster));
+            around.touched.extend(routers.flatten().cloned());
+        }
         update.changes.remove.extend(gone);
         update.changes.upsert.extend(now.new_since(&before));
         update.withheld |= before.withheld != now.withheld;

@@ -75,11 +75,7 @@ impl<T: ProxyModel> Standing for Fleet<T> {
         let stands = concerned.map(|(id, proxy)| {
             let part = proxy.plans.get(name);
             let answers = self.answers.get(id);
-            let progress = match progress((&proxy.facts.title, part), answers, version) {
-                Progress::Acked => answers.and_then(|answers| unmet(proxy, answers, plan)),
-                other => Some(other),
-            };
-            let progress = progress.unwrap_or(Progress::Acked);
+            let progress = progress((proxy, part), answers, (plan, version));
             Stand { title: &proxy.facts.title, progress, findings: part.map(|part| &part.findings) }
         });
         stands.collect()
@@ -129,10 +125,11 @@ impl<T: ProxyModel> Standing for Fleet<T> {
 }
 
 fn progress<T: ProxyModel>(
-    (title, part): (&str, Option<&Contribution<T>>),
+    (proxy, part): (&Proxy<T>, Option<&Contribution<T>>),
     answers: Option<&Answers<T>>,
-    version: Version,
+    (plan, version): (&Plan, Version),
 ) -> Progress {
+    let title = &proxy.facts.title;
     let Some(answers) = answers.filter(|answers| answers.is_there()) else { return Progress::Unreachable };
     // The Plan's groups or host names are not all known: the proxy has resources of an earlier version.
     let Some(part) = part.filter(|part| part.findings.made_of == Some(version)) else {
@@ -155,7 +152,10 @@ fn progress<T: ProxyModel>(
         return Progress::Pending;
     }
     let runs = |(key, resource): (&(T, Name), &Arc<Resource>)| answers.runs(key, resource.version());
-    if part.resources.iter().all(runs) { Progress::Acked } else { Progress::Pending }
+    match part.resources.iter().all(runs) {
+        true => unmet(proxy, answers, plan).unwrap_or(Progress::Acked),
+        false => Progress::Pending,
+    }
 }
 
 /// Returns the progress of a Plan whose rules lead to a cluster of another Plan that the proxy doesn't run; `None` if it
@@ -185,22 +185,31 @@ impl<T: ProxyModel> Fleet<T> {
         self.ledgers.get(id).is_some_and(|ledger| ledger.accepted().next().is_some())
     }
 
-    /// Returns whether a connected proxy has answered everything that it was sent of these Plans, and no cluster that they
-    /// lead to is on its way.
-    pub fn has_answered(&self, id: &ProxyId, plans: &BTreeMap<Name, Arc<Plan>>) -> bool {
+    /// Returns whether a connected proxy has answered everything of these Plans since its present stream began. A Plan whose
+    /// sources aren't known yet can't be answered.
+    pub fn has_answered(
+        &self,
+        id: &ProxyId,
+        plans: &BTreeMap<Name, Arc<Plan>>,
+        versions: &BTreeMap<Name, Version>,
+    ) -> bool {
         let Some((proxy, answers)) = self.proxies.get(id).zip(self.answers.get(id)) else { return false };
-        let answered = |key: &(T, Name), resource: &Arc<Resource>| {
+        // This is asked after each answer, so most calls must end here.
+        let wanted = || proxy.plans.values().map(|part| part.resources.len()).sum::<usize>();
+        if answers.streams.is_empty() || answers.accepted.len() + answers.refused.len() < wanted() {
+            return false;
+        }
+        let answered = |(key, resource): (&(T, Name), &Arc<Resource>)| {
             let refused = answers.refused.get(key).map(|refusal| refusal.version);
-            answers.runs(key, resource.version()) || refused == Some(resource.version())
+            [answers.accepted.get(key).copied(), refused].contains(&Some(resource.version()))
         };
-        let pending = |name: &Name| {
-            let unmet = plans.get(name).and_then(|plan| unmet(proxy, answers, plan));
-            unmet == Some(Progress::Pending)
+        let settled = |(name, plan): (&Name, &Arc<Plan>)| {
+            let version = versions.get(name).copied().unwrap_or_default();
+            let progress = progress((proxy, proxy.plans.get(name)), Some(answers), (plan, version));
+            progress != Progress::Pending
         };
-        let done = |(name, part): (&Name, &Contribution<T>)| {
-            part.resources.iter().all(|(key, resource)| answered(key, resource)) && !pending(name)
-        };
-        !answers.streams.is_empty() && proxy.plans.iter().all(done)
+        let mut taken = plans.iter().filter(|(_, plan)| proxy.facts.takes(plan));
+        proxy.plans.values().flat_map(|part| &part.resources).all(answered) && taken.all(settled)
     }
 }
 

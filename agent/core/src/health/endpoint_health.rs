@@ -12,7 +12,7 @@ use portreeve_xds::Name;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::verdicts::{Lease, Owner, compose, fresh};
-use super::{Aim, Failure, Host, Pace, Place, Point, Target, Uses, Verdict, port_of};
+use super::{Aim, Failure, Host, Pace, Point, Target, Uses, Verdict, port_of};
 
 mod joining;
 
@@ -25,7 +25,7 @@ pub struct EndpointHealth {
     /// This node.
     node: Name,
     points: HashMap<Point, Entry>,
-    by_target: HashMap<Target, BTreeSet<Point>>,
+    by_target: BTreeMap<Target, BTreeSet<Point>>,
     /// Points on other nodes.
     by_node: BTreeMap<Name, BTreeSet<Point>>,
     of_plan: HashMap<Name, Uses>,
@@ -51,13 +51,13 @@ struct Entry {
     healthy: bool,
 }
 
-/// A check whose result doesn't count yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Joining {
-    /// The port of the check.
-    pub port: u16,
-    /// Since when, in Unix milliseconds.
-    pub since_ms: i64,
+/// A pod that joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Joining {
+    /// Its usual check, at the port of its proxy. Others hear of it although nobody asked for it yet.
+    target: Target,
+    /// The verdict on its checks at that port.
+    verdict: Verdict,
 }
 
 /// The health of a Plan's endpoints, in numbers.
@@ -217,7 +217,7 @@ impl EndpointHealth {
         let unknown =
             all.into_iter().filter(|target| self.lost.contains(target) || !self.results.contains_key(target));
         let check = |target: &Target| match &target.host {
-            Host::Pod(uid) => Some(check_of(uid, target)),
+            Host::Pod(uid) => Some(check_of(uid, target)).filter(|_| self.joining_at(target).is_none()),
             Host::Address(_) => None,
         };
         unknown.filter_map(check).collect()
@@ -225,15 +225,12 @@ impl EndpointHealth {
 
     /// Returns the unhealthy endpoints of this node, in a fixed order.
     pub fn unhealthy_here(&self) -> Vec<plan::Unhealthy> {
-        let say = |(target, verdict): (&Target, &Verdict)| match (&target.host, verdict) {
-            (Host::Pod(uid), Verdict::Down(failure)) => Some(unhealthy(uid, target, failure)),
+        let all: BTreeSet<&Target> = self.results.keys().chain(self.joining_targets()).collect();
+        let say = |target: &Target| match (&target.host, self.verdict(target)) {
+            (Host::Pod(uid), Some(Verdict::Down(failure))) => Some(unhealthy(uid, target, failure)),
             _ => None,
         };
-        let joins = |one: &plan::Unhealthy| one.http_path.is_empty() && self.is_joining(&one.uid, one.port);
-        let failed = self.results.iter().filter_map(say).filter(|one| !joins(one));
-        let mut all: Vec<_> = failed.chain(self.joining_here()).collect();
-        all.sort_by(|a, b| (&a.uid, a.port, &a.http_path).cmp(&(&b.uid, b.port, &b.http_path)));
-        all
+        all.into_iter().filter_map(say).collect()
     }
 
     /// Returns the targets that this agent must probe, and forgets the results of all others. The result depends only
@@ -320,12 +317,8 @@ impl EndpointHealth {
     }
 
     fn compose(&self, point: &Point) -> Option<bool> {
-        if let Place::Pod { uid, .. } = &point.place
-            && self.is_joining(uid, point.port.into())
-        {
-            return Some(false);
-        }
-        let direct = self.results.get(&point.target(&self.node));
+        let target = point.target(&self.node);
+        let direct = self.verdict(&target);
         let last = point.node().and_then(|node| self.owners.get(node));
         // For this node, the agent's own results count; before the first result, its last reported verdict counts.
         let fresh = point.remote(&self.node).and_then(|_| fresh(last, &self.lease));

@@ -24,7 +24,7 @@ mod tests;
 mod verdicts;
 
 pub use counter::{Counter, Failure, Verdict};
-pub use endpoint_health::{Counts, EndpointHealth, Joining};
+pub use endpoint_health::{Counts, EndpointHealth};
 pub use outcome::Outcome;
 pub use schedule::{Job, Schedule};
 pub use targets::{Place, Point, Uses, uses};

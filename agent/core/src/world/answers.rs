@@ -35,6 +35,9 @@ impl World {
         facts.iter().for_each(|facts| self.touch_taken_by(facts));
         let alone = accepted.is_some();
         self.touched.extend(accepted.into_iter().flatten());
+        if let ProxyId::Pod(uid) = &id {
+            self.follow_lost([uid.clone()]);
+        }
         Some((id, alone))
     }
 

@@ -1,13 +1,13 @@
 //! The world's verbs for endpoint health, and the refresh of the affected Plans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use portreeve_api::plan;
 use portreeve_xds::Name;
 
 use super::World;
-use crate::health::{self, Aim, EndpointHealth, Target, Uses, Verdict};
+use crate::health::{self, Aim, EndpointHealth, Host, Target, Uses, Verdict};
 use crate::translate::pick;
 
 // === impl World ===
@@ -38,8 +38,14 @@ impl World {
 
     /// Records the results of this agent's probes.
     pub fn set_verdicts(&mut self, verdicts: Vec<(Target, Verdict)>) {
+        let failed = verdicts.iter().filter_map(|(target, verdict)| match (&target.host, verdict) {
+            (Host::Pod(uid), Verdict::Down(_)) => Some(uid.clone()),
+            _ => None,
+        });
+        let failed: BTreeSet<Name> = failed.collect();
         let plans = self.health.note(verdicts);
         self.refresh(plans);
+        self.follow_lost(failed);
     }
 
     /// Records when the hub was heard, which renews the lease on its health data of other nodes.

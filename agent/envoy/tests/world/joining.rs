@@ -1,5 +1,6 @@
 //! Pods with an l7mp proxy, which are unhealthy until the proxy has got its first complete configuration.
 
+use portreeve_agent_core::health::{Failure, Verdict};
 use portreeve_agent_core::translate::l7mp::L7mp;
 use portreeve_xds::Event;
 
@@ -18,7 +19,14 @@ impl Rig {
         }
         rig.put_plan(plan);
         rig.start_worker();
+        rig.ask_for_check();
         rig
+    }
+
+    /// Lets the hub ask for a check of the worker.
+    fn ask_for_check(&mut self) {
+        let check = plan::Probe { uid: UID.into(), port: 1234, ..plan::Probe::default() };
+        self.put(PlanType::Probe, "check", &check);
     }
 
     fn start_worker(&mut self) {
@@ -68,6 +76,52 @@ fn worker_is_unhealthy_until_its_proxy_has_answered_everything() {
     assert!(!rig.holds_worker_back());
     rig.start_worker();
     assert!(rig.holds_worker_back());
+}
+
+#[test]
+fn worker_waits_for_the_hub_and_for_the_sources_of_its_plans() {
+    let mut rig = Rig::with_worker(&mk_plan("call", 1, 5000, group()));
+    rig.connect_worker();
+    assert!(rig.holds_worker_back(), "the endpoints of its Plan are not known");
+    rig.put_group(&[1]);
+    assert!(rig.holds_worker_back());
+    rig.accept_at_worker(&[L7mp::Cluster, L7mp::Endpoints, L7mp::Listener]);
+    assert!(!rig.holds_worker_back());
+
+    let mut rig = Rig::with_worker(&mk_plan("call", 1, 5000, ip("10.0.0.9")));
+    rig.remove(PlanType::Probe, "check");
+    rig.connect_worker();
+    rig.accept_at_worker(&[L7mp::Cluster, L7mp::Endpoints, L7mp::Listener]);
+    assert!(rig.holds_worker_back(), "the hub may not know this pod yet");
+    rig.ask_for_check();
+    assert!(!rig.holds_worker_back());
+}
+
+#[test]
+fn worker_whose_proxy_ended_joins_again() {
+    let mut rig = Rig::with_worker(&mk_plan("call", 1, 5000, ip("10.0.0.9")));
+    rig.connect_worker();
+    rig.accept_at_worker(&[L7mp::Cluster, L7mp::Endpoints, L7mp::Listener]);
+    let target = rig.world.health_targets().into_keys().next().unwrap();
+    let down = Verdict::Down(Failure { reason: "refused".into(), since_ms: 7 });
+    // A check that fails says nothing of a proxy that is connected.
+    rig.world.set_verdicts(vec![(target.clone(), down.clone())]);
+    rig.world.set_verdicts(vec![(target.clone(), Verdict::Up)]);
+    assert!(!rig.holds_worker_back());
+    for connected_first in [true, false] {
+        rig.world
+            .set_verdicts(vec![(target.clone(), if connected_first { Verdict::Up } else { down.clone() })]);
+        rig.world.part::<L7mp>(1, Instant::now());
+        rig.world.set_verdicts(vec![(target.clone(), down.clone())]);
+        rig.world.set_verdicts(vec![(target.clone(), Verdict::Up)]);
+        assert!(rig.holds_worker_back());
+        rig.connect_worker();
+        assert!(rig.holds_worker_back(), "what it had before counts no more");
+        rig.accept_at_worker(&[L7mp::Cluster, L7mp::Endpoints]);
+        assert!(rig.holds_worker_back());
+        rig.accept_at_worker(&[L7mp::Listener]);
+        assert!(!rig.holds_worker_back() && rig.world.health().unhealthy_here().is_empty());
+    }
 }
 
 #[test]
