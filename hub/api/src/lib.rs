@@ -4,6 +4,7 @@
 
 pub mod a;
 pub mod b;
+pub mod c;
 pub mod conditions;
 pub mod crds;
 pub mod d;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 use crate::names;
 
@@ -47,6 +48,11 @@ impl Checks {
     /// Adds a violation unless `ok`, except for objects that may be older than the rule.
     pub(crate) fn must_be_new(&mut self, ok: bool, path: &str, message: &str) {
         self.must(ok || self.stored, path, message);
+    }
+
+    /// Parses a text. A text that can't be parsed is a violation with the error as its message.
+    pub(crate) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, text: &str, path: &str) -> Option<T> {
+        text.parse().map_err(|error: T::Err| self.must(false, path, error.to_string())).ok()
     }
 
     /// Checks a required port number, 1 to 65,535. Returns it if it is valid.
