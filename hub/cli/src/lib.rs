@@ -1,7 +1,6 @@
 //! The command `portreeve` for users.
 //!
-//! (prost-reflect converts Envoy's messages to protobuf's JSON, because prost has no reflection. rustix, which other
-//! crates use already, reads the terminal's width.)
+//! (rustix, which other crates use already, reads the terminal's width.)
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;
@@ -17,7 +16,6 @@ pub mod convert;
 pub mod crds;
 pub mod echo;
 pub mod endpoints;
-pub mod envoy_json;
 pub mod layout;
 pub mod programs;
 pub mod send;

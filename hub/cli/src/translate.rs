@@ -14,10 +14,10 @@ use portreeve_hub::files::{Folder, Objects, Reading};
 use portreeve_hub::index::Index;
 use portreeve_hub::settings::Settings;
 use portreeve_runtime::out;
+use portreeve_template::Descriptors;
 use portreeve_xds::ResourceType;
 use serde_json::{Value, json};
 
-use crate::envoy_json::Descriptors;
 use crate::statics::{self, Printed};
 
 /// The output format.
