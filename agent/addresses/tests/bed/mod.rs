@@ -1,0 +1,70 @@
+//! Network namespaces for one test: a [`Namespace`] is anonymous and vanishes with its last descriptor.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Long, because the machine may be busy.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A network namespace with nothing but a loopback that is down.
+pub struct Namespace(File);
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// Creates a namespace. Needs root.
+    pub fn new() -> Result<Self> {
+        let thread = std::thread::spawn(|| -> Result<File> {
+            unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace: run the test as root")?;
+            Ok(File::open("/proc/thread-self/ns/net")?)
+        });
+        Ok(Self(thread.join().map_err(|_| anyhow::anyhow!("the namespace's thread panicked"))??))
+    }
+
+    /// Returns a path of the namespace for other programs.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    /// Runs `ip` inside and returns its output.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path())).args(["--", "ip"]);
+        let output = command.args(arguments.split(' ')).output().context("running nsenter and ip")?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ip {arguments}: {error}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Runs `work` on a thread and runtime of its own inside.
+    pub fn block_on(&self, work: impl AsyncFnOnce() -> Result<()> + Send) -> Result<()> {
+        let inside = || -> Result<()> {
+            setns(&self.0, CloneFlags::CLONE_NEWNET).context("entering the namespace")?;
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work())
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Waits until the output of `ip` contains `wanted`.
+pub async fn wait_for(namespace: &Namespace, arguments: &str, wanted: &str) -> Result<()> {
+    let mut shown = String::new();
+    let waited = tokio::time::timeout(BOUND, async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !shown.contains(wanted) {
+            ticks.tick().await;
+            shown = namespace.ip(arguments)?;
+        }
+        anyhow::Ok(())
+    });
+    match waited.await {
+        Ok(result) => result,
+        Err(_) => anyhow::bail!("ip {arguments}: waited {BOUND:?} in vain for {wanted:?} in {shown:?}"),
+    }
+}
