@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod addresses;
 mod ads;
 pub mod directory;
 pub mod envoy;
@@ -69,6 +70,7 @@ enum Role {
     Probe(roles::ProbeArgs),
     /// Delete the files of an agent from this node.
     Forget(forget::ForgetArgs),
+    Addresses(portreeve_addresses::AddressesArgs),
     Csi(csi::CsiArgs),
     CsiProbe(csi::CsiProbeArgs),
     /// Download the pinned release of Envoy into the user's cache, and print its path.
@@ -97,6 +99,7 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Ready(args) => finish(portreeve_keeper::ready(args.dir)),
         Role::Probe(args) => portreeve_runtime::block_on(roles::probe(args)),
         Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
+        Role::Addresses(args) => portreeve_runtime::block_on(portreeve_addresses::run(args)),
         Role::Csi(args) => match csi::confine() {
             Ok(()) => portreeve_runtime::block_on(csi::run(args)),
             refused => finish(refused),

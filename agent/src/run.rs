@@ -37,7 +37,9 @@ use crate::store::{self, Saver};
 use crate::supervisor::{Embodiment, Supervisor};
 use crate::traces::Tracer;
 use crate::turn::{Before, Passed, Turn};
-use crate::{ads, families, l7mp, metrics, names, node_proxies, prober, programs, report_writer, reports};
+use crate::{
+    addresses, ads, families, l7mp, metrics, names, node_proxies, prober, programs, report_writer, reports,
+};
 
 /// Default of --max-stale, in seconds.
 pub const MAX_STALE: u32 = 3600;
@@ -203,7 +205,7 @@ async fn take_turn(
     process: &Process,
     before: Before,
 ) -> anyhow::Result<Option<Passed>> {
-    let (args, readiness) = (args.clone(), &process.readiness);
+    let (args, run_dir, readiness) = (args.clone(), args.run_dir.clone(), &process.readiness);
     let client = client(args.kubeconfig.as_deref()).await?;
     let programs = match &args.gateways {
         Some(_) => Programs::in_pods(),
@@ -243,7 +245,7 @@ async fn take_turn(
     if traces.is_on() {
         agent.local.trace(Tracer::new(traces, args.node));
     }
-    spawn_cluster(&mut tasks, client, &agent, process);
+    spawn_cluster(&mut tasks, client, (&agent, run_dir), process);
     drop(before.unready);
     if let Some(address) = args.admin {
         let (ready, live, until) = (readiness.clone(), process.liveness.clone(), shutdown.clone());
@@ -259,8 +261,9 @@ async fn take_turn(
 }
 
 /// Starts the tasks that use the API server, and the probes for readiness and liveness.
-fn spawn_cluster(tasks: &mut Tasks, client: Client, agent: &Agent, process: &Process) {
+fn spawn_cluster(tasks: &mut Tasks, client: Client, (agent, run_dir): (&Agent, PathBuf), process: &Process) {
     let (local, readiness) = (&agent.local, &process.readiness);
+    tasks.spawn("addresses", addresses::run(local.clone(), run_dir));
     let (heart, state) = (Heart::default(), local.clone());
     process.liveness.watch("the agent's state", &heart);
     tasks.spawn("heart", heart.keep(move || state.read(|_| ())));

@@ -69,6 +69,8 @@ pub struct Seen {
     pub uid: String,
     /// The entries of its children in its status.
     pub children: Children,
+    /// Its resource version, if it has neither conditions nor the annotation.
+    pub untouched: Option<String>,
 }
 
 /// Whether an object is being deleted. Any object but a proxy is withdrawn once its deletion begins, whatever its
@@ -101,6 +103,8 @@ pub struct Record {
     pub put: Vec<Version>,
     /// Objects that are no longer served: deleted, missing in a complete list, or being deleted.
     pub gone: Vec<ObjectRef>,
+    /// Objects among `gone` that the API server has no more.
+    pub ended: Vec<ObjectRef>,
     /// Objects among `gone` that wait for their finalizer.
     pub departing: Vec<ObjectRef>,
     /// Objects whose Plan was added, changed or withdrawn.

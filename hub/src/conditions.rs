@@ -2,6 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
+use portreeve_api::kind::Purpose;
 
 use crate::verdict::{Loss, Refs, Verdict};
 
@@ -23,7 +24,11 @@ pub fn of(verdict: &Verdict) -> Vec<conditions::Verdict> {
     let remarks: Vec<&str> = verdict.warnings.iter().map(|(_, text)| text.as_str()).collect();
     let accepted = say(ConditionType::Accepted, Status::True, reason, remarks.join("; "));
     if !verdict.missing.is_empty() {
-        let message = format!("{}: nothing is opened", verdict.missing.join("; "));
+        let missing = verdict.missing.join("; ");
+        let message = match verdict.key.kind.purpose {
+            Purpose::Part => missing,
+            Purpose::Listeners | Purpose::Proxy => format!("{missing}: nothing is opened"),
+        };
         return vec![accepted, say(ConditionType::ResolvedRefs, Status::False, Reason::RefNotFound, message)];
     }
     let (status, reason, message) = resolved(&verdict.refs, &verdict.losses);

@@ -8,7 +8,7 @@ use crate::row::Row;
 use crate::settings::Settings;
 
 /// Every kind, in the order of watermarks.
-pub const ALL: [&Row; 8] = [
+pub const ALL: [&Row; 16] = [
     &resolve::a::ROW,
     &resolve::own::ROW,
     &resolve::d::ingress::ROW,
@@ -17,6 +17,14 @@ pub const ALL: [&Row; 8] = [
     &resolve::b::target::ROW,
     &resolve::b::route::ROW,
     &resolve::b::rule::ROW,
+    &resolve::c::epic::ROW,
+    &resolve::c::account::ROW,
+    &resolve::c::group::ROW,
+    &resolve::c::group::LB_ROW,
+    &resolve::c::load_balancer::ROW,
+    &resolve::c::endpoint::DOCUMENT_ROW,
+    &resolve::c::endpoint::ROW,
+    &resolve::c::prefix::ROW,
 ];
 
 /// Returns a kind's row. `None` would be a bug: every kind has one.

@@ -16,6 +16,7 @@ pub mod change;
 pub mod conditions;
 pub mod convergence;
 pub mod definitions;
+pub mod epic;
 pub mod events;
 pub mod feed;
 pub mod files;

@@ -2,13 +2,14 @@
 
 use portreeve_runtime::metrics::Family;
 
+use crate::epic::Usage;
 use crate::feed::Feed;
 use crate::index::SourceState;
 use crate::reports::{Desk, Tally};
 use crate::served::{Served, Share};
 
 /// Returns all metric families of a hub. `leads` tells whether it holds the lease.
-pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
+pub fn of(feed: &Feed, desk: &Desk, leads: bool, pools: &[Usage]) -> Vec<Family> {
     let exhausted = [("exhausted", feed.exhausted_streams())];
     let refused = feed.door().refusals().into_iter().chain(exhausted);
     let refused = refused.map(|(reason, count)| (reason, count as f64));
@@ -30,7 +31,19 @@ pub fn of(feed: &Feed, desk: &Desk, leads: bool) -> Vec<Family> {
     all.extend(watched(&served));
     all.extend(sources(&served));
     all.extend(reported(tally));
+    all.extend(addresses(pools));
     all
+}
+
+/// Metrics of the address pools of API C, under the names of the original's (seed C.3 "Address").
+fn addresses(pools: &[Usage]) -> Vec<Family> {
+    let sizes = pools.iter().map(|(pool, size, _)| (pool.clone(), *size as f64));
+    let in_use = pools.iter().map(|(pool, _, in_use)| (pool.clone(), *in_use as f64));
+    vec![
+        Family::gauge("epic_address_pool_size", "Number of addresses of a pool").each("pool", sizes),
+        Family::gauge("epic_addresses_in_use", "Number of a pool's addresses that are in use")
+            .each("pool", in_use),
+    ]
 }
 
 /// Metrics of the watched objects.

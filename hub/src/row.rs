@@ -24,8 +24,9 @@ pub struct Row {
     pub resource: fn() -> ApiResource,
     /// Parses an object.
     pub read: fn(Value) -> Read,
-    /// The finalizer with which clients of the replaced control plane announce a deletion.
-    pub finalizer: Option<&'static str>,
+    /// Whether the hub removes this finalizer from deleted objects once they are withdrawn: it is one of the replaced control
+    /// plane's.
+    pub removes: fn(&str) -> bool,
     /// Annotations of pods that objects of this kind select by.
     pub annotations: fn(&Settings) -> Vec<String>,
     /// Dotted paths of pod fields that objects of this kind select by.
@@ -35,6 +36,8 @@ pub struct Row {
     pub services: bool,
     /// Whether writers of such objects wait for the annotation with the generation that is applied.
     pub announces: bool,
+    /// Whether ids or addresses are allocated for objects of this kind, or from them.
+    pub allocates: bool,
 }
 
 // === impl Row ===

@@ -24,7 +24,7 @@ use crate::reports::Desk;
 use crate::settings::Settings;
 use crate::traces::Tracer;
 use crate::writer::Writer;
-use crate::{kinds, metrics, secrets, service_watches, sources, tls, watches};
+use crate::{epic, kinds, metrics, secrets, service_watches, sources, tls, watches};
 
 /// The hub: sends every node's agent the configuration that its node needs.
 #[derive(Clone, Debug, Parser)]
@@ -64,6 +64,9 @@ pub struct Args {
     /// Flags of the certificate.
     #[command(flatten)]
     pub tls: tls::Args,
+    /// Flags of API C.
+    #[command(flatten)]
+    pub epic: epic::Args,
     /// OTLP/gRPC address of an OpenTelemetry collector for traces of changes, as http://host:port. Default: no tracing.
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<otlp::Endpoint>,
@@ -90,8 +93,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let door = door(&mut tasks, &client, &args);
     let feed = Feed::new(index, readiness.clone(), door);
     tasks.spawn("signals", shutdown.clone().on_signal());
-    let me = args.identity.unwrap_or_else(identity);
-    let traces = Traces::spawn(&mut tasks, "hub", me.clone(), args.otlp_endpoint, &shutdown);
+    let me = args.identity.clone().unwrap_or_else(identity);
+    let traces = Traces::spawn(&mut tasks, "hub", me.clone(), args.otlp_endpoint.clone(), &shutdown);
     if traces.is_on() {
         feed.trace(Tracer::new(traces, me.clone()));
     }
@@ -110,31 +113,55 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     )
     .await?;
     tasks.spawn("graces", feed.clone().keep_time());
-    let listener =
-        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
     let desk = Desk::new(feed.clone());
     tasks.spawn("leases", desk.clone().keep_leases());
-    let (served, address) = (services(&feed, &desk), listener.local_addr()?);
-    if args.tls.insecure {
-        tasks.spawn("feed", serve(served, listener, shutdown.clone()));
-    } else {
-        let shown = tls::spawn(&mut tasks, &client, args.tls, &args.namespace, &readiness).await?;
-        tasks.spawn("feed", tls::serve(listener, served, shown, shutdown.clone()));
-    }
-    tracing::info!(%address, "serving agents");
+    let served = services(&feed, &desk);
+    let certificate = serve_agents(&mut tasks, &client, &args, served, (&readiness, &shutdown)).await?;
     let election = Election::new(limited(&config)?, &args.namespace, me.clone());
-    let writer = Writer::new(client, election, me, feed.clone(), desk.clone());
+    let writer = Writer::new(client.clone(), election, me, feed.clone(), desk.clone());
     let leads = writer.leads();
+    let of_epic = epic::Hub {
+        client,
+        feed: feed.clone(),
+        leads: leads.clone(),
+        namespaces: args.namespaces,
+        certificate,
+    };
+    let allocator = epic::spawn(&mut tasks, of_epic, args.epic, (&readiness, &shutdown)).await?;
     tasks.spawn_graceful("conditions", writer.run(readiness.clone(), shutdown.clone()));
     if let Some(address) = args.admin {
         let liveness = Liveness::default();
         liveness.watch("the hub's state", feed.heart());
         let listener = TcpListener::bind(address).await.with_context(|| format!("--admin {address}"))?;
-        let metrics = Metrics::new("hub", move || metrics::of(&feed, &desk, *leads.borrow()));
+        let families = move || metrics::of(&feed, &desk, *leads.borrow(), &allocator.usage());
         tracing::info!(address = %listener.local_addr()?, "serving metrics");
+        let metrics = Metrics::new("hub", families);
         tasks.spawn("admin", admin::serve(listener, readiness, liveness, metrics, shutdown.clone()));
     }
     tasks.run().await
+}
+
+/// Opens the port for agents. Returns the certificate that they are shown; `None` if they are served without TLS.
+async fn serve_agents(
+    tasks: &mut Tasks,
+    client: &Client,
+    args: &Args,
+    served: Routes,
+    (readiness, shutdown): (&Readiness, &Shutdown),
+) -> anyhow::Result<Option<Arc<tls::Shown>>> {
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("--listen {}", args.listen))?;
+    let address = listener.local_addr()?;
+    let mut certificate = None;
+    if args.tls.insecure {
+        tasks.spawn("feed", serve(served, listener, shutdown.clone()));
+    } else {
+        let shown = tls::spawn(tasks, client, args.tls.clone(), &args.namespace, readiness).await?;
+        tasks.spawn("feed", tls::serve(listener, served, shown.clone(), shutdown.clone()));
+        certificate = Some(shown);
+    }
+    tracing::info!(%address, "serving agents");
+    Ok(certificate)
 }
 
 /// Returns how sources are followed.

@@ -240,7 +240,7 @@ impl Objects {
             return Fate::Stays;
         }
         let finalizers = raw.finalizers();
-        match self.row.finalizer.is_some_and(|ours| finalizers.iter().any(|one| one == ours)) {
+        match finalizers.iter().any(|one| (self.row.removes)(one)) {
             true => {
                 Fate::Departs(Departing { finalizers: finalizers.to_vec(), revision: raw.resource_version() })
             }

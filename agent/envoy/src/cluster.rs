@@ -79,6 +79,22 @@ pub fn build(
     Resource::with_companion(Envoy::Cluster, name.clone(), &built.encode_to_vec(), name.clone())
 }
 
+/// Returns a cluster's resource from its bytes.
+pub fn of_bytes(name: Name, body: &[u8]) -> Arc<Resource> {
+    match asks_for_endpoints(body) {
+        true => Resource::with_companion(Envoy::Cluster, name.clone(), body, name),
+        false => Resource::new(Envoy::Cluster, name, body),
+    }
+}
+
+/// Returns whether a cluster gets its endpoints by EDS, read from the cluster's bytes. Those that templates make need not.
+pub fn asks_for_endpoints(body: &[u8]) -> bool {
+    let eds: i32 = envoy::cluster::DiscoveryType::Eds.into();
+    envoy::Cluster::decode(body).map_or(true, |cluster| {
+        matches!(cluster.cluster_discovery_type, Some(envoy::cluster::ClusterDiscoveryType::Type(ty)) if ty == eds)
+    })
+}
+
 /// Returns the names of the secrets that a cluster refers to, read from the cluster's bytes.
 pub fn secrets(body: &[u8]) -> Vec<Name> {
     let cluster = envoy::Cluster::decode(body).unwrap_or_default();

@@ -23,6 +23,7 @@ mod routes;
 mod sockets;
 pub mod support;
 mod target;
+mod templated;
 mod tls;
 mod translation;
 mod types;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::Envoy;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as envoy;
+use envoy_types::pb::google::protobuf::BoolValue;
 use portreeve_agent_core::translate::bind::{Bind, Families};
 use portreeve_agent_core::translate::request::{Lookup, Request, qualified};
-use portreeve_api::model::{Balancer, Listener, Protocol};
+use portreeve_api::model::{Balancer, Listener, Protocol, Scope};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
@@ -42,7 +43,9 @@ pub fn build(request: &Request<'_>, listener: &Listener, lookup: &dyn Lookup) ->
     let bind = Bind::of(socket, request.families)?;
     let port = socket.port.ok_or("the listener has no port")?;
     let name = qualified(request.plan, &listener.name);
-    let mut built = envoy::Listener { name: name.to_string(), ..Default::default() };
+    // The socket of a floating address is opened even while no interface has it.
+    let freebind = (socket.scope == Scope::Floating).then_some(BoolValue { value: true });
+    let mut built = envoy::Listener { name: name.to_string(), freebind, ..Default::default() };
     let v6_first = request.families == Families::DualV6First;
     let mut secrets = Vec::new();
     match socket.protocol {

@@ -36,7 +36,7 @@ impl ProxyModel for Envoy {
 
     fn resource(self, name: Name, body: &[u8]) -> Arc<Resource> {
         match self {
-            Self::Cluster => Resource::with_companion(self, name.clone(), body, name),
+            Self::Cluster => cluster::of_bytes(name, body),
             Self::Listener => listener::of_bytes(name, body),
             Self::Endpoint | Self::Route | Self::Secret => Resource::new(self, name, body),
         }

@@ -15,8 +15,16 @@ const SERVER_MODE: (&str, &str) = ("mode", "server");
 
 /// Returns the names of the rule lists that a Plan defines beside its listeners.
 pub fn rule_lists(plan: &Plan) -> impl Iterator<Item = &str> {
-    let Plan { origin: _, workload: _, listeners: _, clusters: _, rule_lists, dns_namespace: _, needs: _ } =
-        plan;
+    let Plan {
+        origin: _,
+        workload: _,
+        listeners: _,
+        clusters: _,
+        rule_lists,
+        dns_namespace: _,
+        needs: _,
+        envoy: _,
+    } = plan;
     rule_lists.iter().map(|list| list.list.as_str())
 }
 
@@ -26,6 +34,7 @@ pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
     let Listener { name: _, socket, rules, tls, sources, http, options, needs } = listener;
     lacks.needs(&plan.needs);
     lacks.needs(needs);
+    lacks.when(plan.envoy.iter().any(|one| one.body.is_none()), "a resource of its template");
     let tcp = of_tcp(socket.as_ref());
     lacks.when(!tcp && tls.is_some(), "tls");
     lacks.when(!tcp && sources.is_some(), "sources");
@@ -184,7 +193,7 @@ fn add_scope(lacks: &mut Lacks, socket: &Socket) {
         lacks.when(true, format!("socket.scope {number}"));
     }
     let Some(Address { ip: _, port }) = socket.bind else { return };
-    lacks.when(socket.scope != Scope::Address, "socket.bind");
+    lacks.when(!matches!(socket.scope, Scope::Address | Scope::Floating), "socket.bind");
     if let Some(port) = port {
         lacks.when(Some(port) != socket.port, format!("socket.bind.port {port}"));
     }

@@ -16,7 +16,7 @@ use portreeve_xds::Resource;
 use prost::Message;
 
 use super::unbuilt::Unbuilt;
-use super::{assignment, cluster, listener, routes, support, tls};
+use super::{assignment, cluster, listener, routes, support, templated, tls};
 
 /// Translates a Plan for a proxy; `None` while a group, secret or host name that it needs is not known yet.
 pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translation<Envoy>> {
@@ -26,7 +26,11 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
         if request.denied.contains(&listener.name) {
             continue;
         }
-        match listener::build(request, listener, lookup) {
+        let built = match request.plan.envoy_listener(&listener.name) {
+            Some(body) => templated::listener(request.plan, listener, body),
+            None => listener::build(request, listener, lookup),
+        };
+        match built {
             Ok(built) => {
                 used.extend(built.clusters);
                 done.outputs.extend(of_secrets(built.secrets));
@@ -37,6 +41,7 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
                 let runs = request.running.contains(&listener.name);
                 let routes = listener.rules.iter().filter(|_| runs).filter_map(|rule| rule.route.as_ref());
                 used.extend(routes.map(|route| (route.destination.clone(), None)));
+                used.extend(templated::clusters(request.plan).filter(|_| runs));
                 done.remarks.push(Remark { at: listener.name.clone(), text });
             }
         }
@@ -60,21 +65,45 @@ pub fn translate(request: &Request<'_>, lookup: &dyn Lookup) -> Option<Translati
     for cluster in request.plan.clusters.iter().filter(served) {
         let connect_timeout = used.get(&cluster.name).copied().flatten();
         let retried = connect_timeout.map(|_| Cluster { connect_timeout, ..cluster.clone() });
-        let cluster = retried.as_ref().unwrap_or(cluster);
-        let endpoints = candidates::candidates(request, cluster, lookup)?;
-        let name = request.cluster_name(&cluster.name);
-        let body = assignment::build(request.plan, cluster, &name, endpoints);
-        count(&mut done.census, cluster, &body);
-        let tls = match &cluster.tls {
-            Some(tls) => Some(tls::client(&name, tls, request.streams, lookup)?),
-            None => None,
-        };
-        let (socket, secrets) = tls.map(|tls| (tls.socket, tls.secrets)).unzip();
-        done.outputs.extend(of_secrets(secrets.unwrap_or_default()));
-        done.outputs.push((Envoy::Cluster, cluster::build(cluster, &name, request, socket)));
-        done.outputs.push((Envoy::Endpoint, Resource::new(Envoy::Endpoint, name, &body.encode_to_vec())));
+        add_cluster(&mut done, request, retried.as_ref().unwrap_or(cluster), lookup)?;
     }
     Some(done)
+}
+
+/// Adds a cluster with its assignment. Returns `None` while something that it needs is not known yet.
+fn add_cluster(
+    done: &mut Translation<Envoy>,
+    request: &Request<'_>,
+    cluster: &Cluster,
+    lookup: &dyn Lookup,
+) -> Option<()> {
+    let name = request.cluster_name(&cluster.name);
+    let (assignment, body) = match request.plan.envoy_assignment(&cluster.name) {
+        Some(body) => (ClusterLoadAssignment::decode(&**body).unwrap_or_default(), body.clone()),
+        None => {
+            let endpoints = candidates::candidates(request, cluster, lookup)?;
+            let built = assignment::build(request.plan, cluster, &name, endpoints);
+            let body = built.encode_to_vec().into();
+            (built, body)
+        }
+    };
+    count(&mut done.census, cluster, &assignment);
+    let assignment = (Envoy::Endpoint, Resource::new(Envoy::Endpoint, name.clone(), &body));
+    if let Some(body) = request.plan.envoy_cluster(&cluster.name) {
+        let asks = cluster::asks_for_endpoints(body);
+        done.outputs.push((Envoy::Cluster, cluster::of_bytes(name, body)));
+        done.outputs.extend(asks.then_some(assignment));
+        return Some(());
+    }
+    let tls = match &cluster.tls {
+        Some(tls) => Some(tls::client(&name, tls, request.streams, lookup)?),
+        None => None,
+    };
+    let (socket, secrets) = tls.map(|tls| (tls.socket, tls.secrets)).unzip();
+    done.outputs.extend(of_secrets(secrets.unwrap_or_default()));
+    done.outputs.push((Envoy::Cluster, cluster::build(cluster, &name, request, socket)));
+    done.outputs.push(assignment);
+    Some(())
 }
 
 /// Returns whether a Plan only defines clusters, for the listeners of other Plans.

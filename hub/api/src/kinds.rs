@@ -2,13 +2,13 @@
 //! how the hub handles each kind.
 
 use crate::a::virtual_service;
-use crate::b;
 use crate::d::{egress_listener, ingress_listener};
 use crate::kind::Definition;
 use crate::own::node_proxy;
+use crate::{b, c};
 
 /// Every kind, in the order in which the CRDs are installed.
-pub const ALL: [&Definition; 8] = [
+pub const ALL: [&Definition; 16] = [
     &virtual_service::DEFINITION,
     &node_proxy::DEFINITION,
     &ingress_listener::DEFINITION,
@@ -17,4 +17,12 @@ pub const ALL: [&Definition; 8] = [
     &b::target::DEFINITION,
     &b::route::DEFINITION,
     &b::rule::DEFINITION,
+    &c::epic::DEFINITION,
+    &c::account::DEFINITION,
+    &c::service_group::DEFINITION,
+    &c::lb_service_group::DEFINITION,
+    &c::load_balancer::DEFINITION,
+    &c::endpoint::DEFINITION,
+    &c::remote_endpoint::DEFINITION,
+    &c::service_prefix::DEFINITION,
 ];

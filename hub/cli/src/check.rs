@@ -4,7 +4,7 @@
 //! endpoint by the sender's address.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use portreeve_runtime::out::tell;
@@ -45,8 +45,9 @@ pub async fn through(row: &Row) -> anyhow::Result<Outcome> {
     let expected: Vec<String> =
         row.endpoints.iter().take(if row.keyed { 1 } else { usize::MAX }).cloned().collect();
     let mut outcome = Outcome { silent: expected.clone(), ..Outcome::default() };
+    let target = (row.address.unwrap_or(Ipv4Addr::LOCALHOST.into()), u16::try_from(row.port)?);
     for round in 1..=ROUNDS {
-        let answers = send(row.port, round).await?;
+        let answers = send(target.into(), round).await?;
         outcome.sent += usize::from(SOCKETS);
         for answer in answers {
             match answer.split_once(MARK) {
@@ -62,12 +63,11 @@ pub async fn through(row: &Row) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-async fn send(port: u32, round: u8) -> anyhow::Result<Vec<String>> {
-    let port = u16::try_from(port)?;
+async fn send(target: SocketAddr, round: u8) -> anyhow::Result<Vec<String>> {
     let mut waiting = JoinSet::new();
     for i in 1..=SOCKETS {
-        let socket = UdpSocket::bind((Ipv4Addr::new(127, 1, round, i), 0)).await?;
-        socket.connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let socket = UdpSocket::bind((sender(target.ip(), round, i), 0)).await?;
+        socket.connect(target).await?;
         waiting.spawn(async move {
             let text = format!("portreeve check {round}.{i}");
             socket.send(text.as_bytes()).await.ok()?;
@@ -77,6 +77,15 @@ async fn send(port: u32, round: u8) -> anyhow::Result<Vec<String>> {
         });
     }
     Ok(waiting.join_all().await.into_iter().flatten().collect())
+}
+
+/// Returns the address that a datagram to `target` is sent from. Only those to 127.0.0.0/8 have an address of their own.
+fn sender(target: IpAddr, round: u8, i: u8) -> IpAddr {
+    match target {
+        IpAddr::V4(to) if to.is_loopback() => Ipv4Addr::new(127, 1, round, i).into(),
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// Returns the reasons why proxies don't serve.

@@ -1,6 +1,7 @@
 //! The table of proxies, listeners and endpoints that `portreeve up` prints: first as data, then as text.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use portreeve_agent::local::Local;
 use portreeve_agent::supervisor::{Status, Supervisor};
@@ -8,7 +9,7 @@ use portreeve_agent_core::fleet::{Answers, Findings, Proxy};
 use portreeve_agent_core::status::trouble;
 use portreeve_agent_core::translate::l7mp::L7mp;
 use portreeve_agent_core::world::{ProxyId, World};
-use portreeve_api::model::{Balancer, Listener, Plan, Protocol};
+use portreeve_api::model::{Balancer, Listener, Plan, Protocol, Scope};
 use portreeve_envoy::Envoy;
 use portreeve_runtime::now_ms;
 use portreeve_runtime::out::plain;
@@ -46,6 +47,8 @@ pub struct Row {
     pub listener: String,
     /// True for UDP, false for TCP.
     pub udp: bool,
+    /// The listener's own address. `None`: it listens on all addresses, or on those of the loopback interface.
+    pub address: Option<IpAddr>,
     /// Port of the listener.
     pub port: u32,
     /// Whether all sessions share one endpoint (the cluster has a hash key).
@@ -163,12 +166,17 @@ fn row<T: Shown>(
         on_host: matches!(id, ProxyId::Node(_)) || &*proxy.facts.netns == "host",
         listener: full,
         udp: socket.is_some_and(|socket| socket.protocol == Protocol::Udp),
+        address: socket.filter(|socket| has_address(socket.scope)).and_then(|socket| socket.bind?.ip),
         port: socket.and_then(|socket| socket.port).map_or(0, |port| port.get().into()),
         keyed,
         checked: T::CHECKED,
         state,
         endpoints,
     }
+}
+
+fn has_address(scope: Scope) -> bool {
+    matches!(scope, Scope::Address | Scope::Floating)
 }
 
 /// Formats the table within `width` columns, followed by the reasons why proxies and listeners don't serve.
@@ -236,6 +244,7 @@ mod tests {
         Row {
             proxy: "nodeproxy/gateway".into(),
             on_host: true,
+            address: None,
             listener: listener.into(),
             udp: true,
             port: 17_000,

@@ -21,7 +21,7 @@ use crate::auth::{Door, Pass};
 use crate::change::{Departing, Seen};
 use crate::convergence::Course;
 use crate::index::{Index, Name};
-use crate::lookup::WantedSecrets;
+use crate::lookup::{Lookup, WantedSecrets};
 use crate::node_health::NodeHealth;
 use crate::pulse::Pulse;
 use crate::served::{Served, Share};
@@ -54,6 +54,8 @@ pub struct Feed {
     heart: Heart,
     /// Notified when there are verdicts to take or a deadline may have changed.
     pub changed: Notify,
+    /// Notified when there are objects to take by [`Feed::take_allocating`].
+    pub allocating: Notify,
     /// How often the state was visited.
     #[cfg(test)]
     visits: AtomicU64,
@@ -73,6 +75,9 @@ struct Inner {
     departing: BTreeMap<ObjectRef, Departing>,
     /// What objects were last seen with since the writer last read it.
     observed: BTreeMap<ObjectRef, Seen>,
+    /// Objects of kinds that ids or addresses are allocated for or from, and that changed since they were last taken, with
+    /// the revisions of their changes.
+    allocating: BTreeMap<ObjectRef, u64>,
     /// A hash of each object's newest version, to ignore changes of what the hub itself writes.
     versions: HashMap<ObjectRef, u64>,
     /// How long changes take.
@@ -102,6 +107,7 @@ impl Feed {
             streams: HashMap::new(),
             departing: BTreeMap::new(),
             observed: BTreeMap::new(),
+            allocating: BTreeMap::new(),
             versions: HashMap::new(),
             course: Course::default(),
         };
@@ -116,6 +122,7 @@ impl Feed {
             exhausted: AtomicU64::new(0),
             heart,
             changed: Notify::new(),
+            allocating: Notify::new(),
             #[cfg(test)]
             visits: AtomicU64::new(0),
         })
@@ -170,6 +177,11 @@ impl Feed {
     /// Returns the tracer, if tracing is enabled.
     pub fn tracer(&self) -> Option<&Tracer> {
         self.tracer.get()
+    }
+
+    /// Answers questions that are asked on behalf of no object.
+    pub fn look<R>(&self, ask: impl FnOnce(&mut Lookup<'_>) -> R) -> R {
+        self.lock().index.look(ask)
     }
 
     /// Records that a watch's list was complete up to this revision.

@@ -10,6 +10,7 @@ use portreeve_xds::Name;
 use super::version::version;
 use super::{Feed, Inner};
 use crate::change::{Arrival, Departing, Fate, News, Record, Seen, Version};
+use crate::kinds;
 use crate::owners::Owner;
 use crate::status::annotated;
 use crate::subject::Subject;
@@ -27,6 +28,9 @@ impl Feed {
             inner.pulse.heard(of.kind, now);
             let (record, revision) = self.apply(inner, of, news, now);
             self.seen.send_if_modified(|seen| seen.raise(of, revision));
+            if inner.note_allocating(&record, revision) {
+                self.allocating.notify_one();
+            }
             inner.follow(&record);
             // The trace starts before the change is published, so that a proxy's answer finds it.
             let follow = |tracer: &Tracer| tracer.follow(&record, |key| inner.index.subject(key));
@@ -52,6 +56,7 @@ impl Feed {
             }
             News::Gone { key, revision } => {
                 inner.index.delete_object(&key, now);
+                record.ended.push(key.clone());
                 record.gone.push(key);
                 revision
             }
@@ -60,6 +65,7 @@ impl Feed {
                 let namespace = of.namespace.as_ref();
                 record.gone = inner.index.keep_objects(kind, namespace, &listed, now);
                 record.gone.extend(inner.departed(kind, namespace, &listed));
+                record.ended.clone_from(&record.gone);
                 let put = |one| {
                     self.heart.beat();
                     inner.put(one, now, &mut record)
@@ -89,6 +95,12 @@ impl Feed {
     /// Takes what objects were seen with since the last call.
     pub fn take_observed(&self) -> BTreeMap<ObjectRef, Seen> {
         std::mem::take(&mut self.lock().observed)
+    }
+
+    /// Takes the objects of kinds that ids or addresses are allocated for or from, and that came, changed or went since the
+    /// last call, with a revision at which that was so at the latest.
+    pub fn take_allocating(&self) -> BTreeMap<ObjectRef, u64> {
+        std::mem::take(&mut self.lock().allocating)
     }
 
     /// Takes the objects that wait for their finalizer.
@@ -133,7 +145,9 @@ impl Inner {
             version.and_then(|version| self.versions.insert(key.clone(), version));
         }
         let (applied, uid) = (annotated(&meta), meta.uid.clone().unwrap_or_default());
-        self.observed.insert(key.clone(), Seen { conditions, applied, owners, uid, children });
+        let is_untouched = conditions.is_empty() && applied.is_none();
+        let untouched = meta.resource_version.clone().filter(|_| is_untouched);
+        self.observed.insert(key.clone(), Seen { conditions, applied, owners, uid, children, untouched });
         record.put.push(Version { key, generation: meta.generation.unwrap_or(0), since });
         revision
     }
@@ -156,6 +170,17 @@ impl Inner {
     ) -> Vec<ObjectRef> {
         let gone = self.departing.keys().filter(|key| key.is_of(kind, namespace) && !listed.contains(*key));
         gone.cloned().collect()
+    }
+
+    /// Notes the objects of kinds that ids or addresses are allocated for or from. Returns whether there are any. Objects that
+    /// are being deleted keep what they have until the API server has them no more.
+    fn note_allocating(&mut self, record: &Record, revision: u64) -> bool {
+        let put = record.put.iter().map(|version| &version.key);
+        let allocates = |key: &&ObjectRef| kinds::row(key.kind).is_some_and(|row| row.allocates);
+        let noted: Vec<ObjectRef> = put.chain(&record.ended).filter(allocates).cloned().collect();
+        let some = !noted.is_empty();
+        self.allocating.extend(noted.into_iter().map(|key| (key, revision)));
+        some
     }
 
     /// Updates convergence times and waiting finalizers after a change.

@@ -9,7 +9,7 @@ use portreeve_api::refs::ObjectRef;
 
 use super::Index;
 use super::matches::Name;
-use crate::lookup::{Fact, FoundBy, Question, SecretFacts, WantedSecrets};
+use crate::lookup::{Fact, FoundBy, Lookup, Question, SecretFacts, WantedSecrets};
 use crate::object::{Object, Role};
 
 // === impl Index ===
@@ -40,6 +40,18 @@ impl Index {
             let changed = self.answers.set_secret_unreadable(at, why);
             self.wake(changed, None);
         }
+    }
+
+    /// Sets why an object didn't get the ids and addresses that it lacks. `None`: nothing is known to be wrong.
+    pub fn set_unallocated(&mut self, object: &ObjectRef, why: Option<String>) {
+        self.verdicts.set_missing_of_part(object, why.as_deref());
+        let changed = self.answers.set_unallocated(object, why);
+        self.wake(changed, None);
+    }
+
+    /// Answers questions that are asked on behalf of no object.
+    pub fn look<R>(&self, ask: impl FnOnce(&mut Lookup<'_>) -> R) -> R {
+        ask(&mut Lookup::new(&self.answers, &self.settings))
     }
 
     /// The Secrets that objects ask for, and the keys whose content they ask for. The hub reads no others.
@@ -105,6 +117,7 @@ impl Index {
 
     /// Handles a deleted object.
     pub(super) fn tell_of_deleted(&mut self, reference: &ObjectRef) {
+        self.answers.set_unallocated(reference, None);
         let changed = self.answers.remove(reference);
         self.wake(changed, Some(reference));
     }

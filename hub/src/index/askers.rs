@@ -94,6 +94,7 @@ fn secret_of(question: &Question) -> Option<((Name, Name), Option<&Name>)> {
         | Question::Listing(_)
         | Question::Namespace(_)
         | Question::Service(..)
-        | Question::Several(_) => None,
+        | Question::Several(_)
+        | Question::Allocation(_) => None,
     }
 }

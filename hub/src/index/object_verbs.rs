@@ -85,7 +85,9 @@ impl Index {
         match wrong {
             [] => {
                 let strange = object.unknown_fields().into_iter().map(|text| (Reason::UnknownField, text));
-                self.verdicts.accept_part(&object.reference(), object.meta(), strange.collect());
+                let key = object.reference();
+                self.verdicts.accept_part(&key, object.meta(), strange.collect());
+                self.verdicts.set_missing_of_part(&key, self.answers.unallocated(&key));
             }
             wrong => self.reject_part(&object.reference(), object.meta(), Rejection::of_violations(wrong)),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::Reason;
-use portreeve_api::kind::Kind;
+use portreeve_api::kind::{Kind, Purpose};
 use portreeve_api::refs::ObjectRef;
 
 use super::Name;
@@ -57,6 +57,15 @@ impl Verdicts {
     /// Records that an object that others look up was accepted, with these warnings.
     pub fn accept_part(&mut self, key: &ObjectRef, meta: &ObjectMeta, warnings: Vec<(Reason, String)>) {
         self.put(Verdict { warnings, ..Verdict::new(key, meta) });
+    }
+
+    /// Records what an object lacks that others look up; `None`: nothing. Objects with listeners ask for it themselves.
+    pub fn set_missing_of_part(&mut self, key: &ObjectRef, missing: Option<&str>) {
+        let missing: Vec<String> = missing.into_iter().map(str::to_owned).collect();
+        let known = self.known.get(key).filter(|_| key.kind.purpose == Purpose::Part);
+        if let Some(known) = known.filter(|known| known.verdict.missing != missing) {
+            self.put(Verdict { missing, ..known.verdict.clone() });
+        }
     }
 
     /// Records that an object was rejected.

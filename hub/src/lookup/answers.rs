@@ -25,6 +25,8 @@ pub struct Answers {
     secrets: HashMap<(Name, Name), KnownSecret>,
     /// The selections that match several pods with l7mp proxies, if an object asks.
     several: HashSet<Name>,
+    /// Why objects didn't get the ids and addresses that they lack.
+    unallocated: HashMap<ObjectRef, String>,
 }
 
 /// An object as other objects look it up.
@@ -122,6 +124,16 @@ impl Answers {
     /// Returns whether a selection matches several pods with l7mp proxies.
     pub fn several(&self, selection: &Name) -> bool {
         self.several.contains(selection)
+    }
+
+    /// Sets why an object didn't get the ids and addresses that it lacks. `None`: nothing is known to be wrong.
+    pub fn set_unallocated(&mut self, object: &ObjectRef, why: Option<String>) -> Option<Question> {
+        set(&mut self.unallocated, object.clone(), why).then(|| Question::Allocation(object.clone()))
+    }
+
+    /// Returns why an object didn't get the ids and addresses that it lacks.
+    pub fn unallocated(&self, object: &ObjectRef) -> Option<&str> {
+        self.unallocated.get(object).map(String::as_str)
     }
 
     /// Sets what was found in a Secret. `None` means that the Secret does not exist.

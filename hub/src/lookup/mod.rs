@@ -102,6 +102,12 @@ impl<'a> Lookup<'a> {
         self.answers.several(&name)
     }
 
+    /// Returns why an object didn't get the ids and addresses that it lacks. `None`: nothing is known to be wrong.
+    pub fn unallocated(&mut self, object: &ObjectRef) -> Option<&'a str> {
+        self.ask(Question::Allocation(object.clone()));
+        self.answers.unallocated(object)
+    }
+
     /// Returns the facts about a Secret, without its content. `None` if there is no such Secret, or if it could not be read
     /// so far; the latter is recorded in [`Record::unknown`].
     pub fn secret(&mut self, namespace: &Name, name: &Name) -> Option<&'a SecretFacts> {

@@ -23,6 +23,8 @@ pub enum Question {
     SecretContent(Name, Name, Name),
     /// Whether the selection with this name matches several pods with l7mp proxies.
     Several(Name),
+    /// Why the object didn't get the ids and addresses that it lacks.
+    Allocation(ObjectRef),
 }
 
 /// The objects of a kind that have a value in an indexed field.
@@ -54,7 +56,8 @@ impl Question {
             | Self::Namespace(_)
             | Self::Service(..)
             | Self::Secret(..)
-            | Self::SecretContent(..) => None,
+            | Self::SecretContent(..)
+            | Self::Allocation(_) => None,
         }
     }
 }

@@ -95,7 +95,7 @@ impl SecretFacts {
     }
 
     /// Returns the content of a key. `None` if the Secret lacks the key, or if its content was not kept.
-    pub(super) fn content(&self, key: &str) -> Option<&SecretBytes> {
+    pub fn content(&self, key: &str) -> Option<&SecretBytes> {
         self.contents.get(key)
     }
 }

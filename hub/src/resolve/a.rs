@@ -39,11 +39,12 @@ pub const ROW: Row = Row {
     watch: "watch of virtualservices",
     resource: DEFINITION.resource,
     read: object::read::<VirtualService>,
-    finalizer: Some("l7mp.io/delete"),
+    removes: |finalizer| finalizer == "l7mp.io/delete",
     annotations: |_| Vec::new(),
     fields: &[],
     services: false,
     announces: false,
+    allocates: false,
 };
 
 /// How long a connection to an endpoint may take (the seed's figure).
@@ -74,6 +75,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
         clusters: Vec::new(),
         rule_lists: Vec::new(),
         needs: Vec::new(),
+        envoy: Vec::new(),
     };
     let mut pairs = Vec::new();
     for listener in &object.spec.listeners {

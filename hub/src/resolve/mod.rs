@@ -2,6 +2,7 @@
 
 pub mod a;
 pub mod b;
+pub mod c;
 pub mod d;
 mod health;
 mod origin;

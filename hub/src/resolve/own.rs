@@ -16,11 +16,12 @@ pub const ROW: Row = Row {
     watch: "watch of nodeproxies",
     resource: DEFINITION.resource,
     read: object::read::<NodeProxy>,
-    finalizer: None,
+    removes: |_| false,
     annotations: |_| Vec::new(),
     fields: &[],
     services: false,
     announces: false,
+    allocates: false,
 };
 
 impl Custom for NodeProxy {

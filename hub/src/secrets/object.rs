@@ -18,12 +18,16 @@ use zeroize::Zeroizing;
 
 use crate::lookup::{SecretBytes, SecretFacts};
 
-/// A Secret. Of its metadata, only what a watch needs is kept: the annotation `last-applied-configuration` holds the content.
+/// A Secret. Of its metadata, only what a watch needs and the annotations are kept, but never the annotation
+/// `last-applied-configuration`, which holds the content.
 #[derive(Clone)]
 pub struct SecretObject {
     metadata: ObjectMeta,
     facts: SecretFacts,
 }
+
+/// The annotation of kubectl with the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 // === impl SecretObject ===
 
@@ -55,7 +59,10 @@ impl<'de> Deserialize<'de> for SecretObject {
             data: Option<BTreeMap<String, Option<String>>>,
         }
         let Whole { metadata, type_, data } = Whole::deserialize(deserializer)?;
+        let mut annotations = metadata.annotations.unwrap_or_default();
+        annotations.remove(LAST_APPLIED);
         let metadata = ObjectMeta {
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             name: metadata.name,
             namespace: metadata.namespace,
             resource_version: metadata.resource_version,

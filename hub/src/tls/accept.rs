@@ -31,7 +31,7 @@ const REST: Duration = Duration::from_millis(100);
 type Shaken = io::Result<TlsStream<TcpStream>>;
 
 /// A listener and its current handshakes.
-struct Accepting {
+pub struct Accepting {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     pending: JoinSet<Shaken>,
@@ -48,15 +48,13 @@ pub async fn serve(
     shown: Arc<Shown>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let incoming = Box::pin(incoming(listener, shown.config()?));
+    let incoming = Box::pin(incoming(listener, shown.config(&[b"h2"])?));
     serve_incoming(incoming, routes, Keepalive::default(), shutdown.waiter()).await?;
     Ok(())
 }
 
 fn incoming(listener: TcpListener, config: ServerConfig) -> impl Stream<Item = Shaken> {
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let accepting = Accepting { listener, acceptor, pending: JoinSet::new(), tally: Tally::default() };
-    futures::stream::unfold(accepting, |mut accepting| async move {
+    futures::stream::unfold(Accepting::new(listener, config), |mut accepting| async move {
         let stream = accepting.next().await;
         Some((Ok(stream), accepting))
     })
@@ -65,8 +63,14 @@ fn incoming(listener: TcpListener, config: ServerConfig) -> impl Stream<Item = S
 // === impl Accepting ===
 
 impl Accepting {
-    /// Waits for the next connection that completes its handshake.
-    async fn next(&mut self) -> TlsStream<TcpStream> {
+    /// Accepts connections of a listener.
+    pub fn new(listener: TcpListener, config: ServerConfig) -> Self {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Self { listener, acceptor, pending: JoinSet::new(), tally: Tally::default() }
+    }
+
+    /// Waits for the next connection that completes its handshake. A call that is dropped loses none.
+    pub async fn next(&mut self) -> TlsStream<TcpStream> {
         loop {
             tokio::select! {
                 Some(done) = self.pending.join_next() => match done {
@@ -103,7 +107,7 @@ impl Accepting {
             %error,
             total = line.total,
             unsaid = line.unsaid,
-            "TLS handshake failed: agents connect with https:// and trust this hub's authority"
+            "TLS handshake failed: clients connect with https:// and trust this hub's authority"
         );
     }
 }

@@ -12,7 +12,7 @@ pub mod own;
 mod secret;
 mod shown;
 
-pub use accept::serve;
+pub use accept::{Accepting, serve};
 pub use shown::Shown;
 
 /// Flags of the hub's certificate.
@@ -47,14 +47,27 @@ pub async fn spawn(
     namespace: &str,
     readiness: &Readiness,
 ) -> anyhow::Result<Arc<Shown>> {
-    let shown = Arc::new(Shown::default());
     if let (Some(certificate), Some(key)) = (args.tls_cert, args.tls_key) {
-        let files = files::Files { certificate, key };
-        let seen = files.show(&shown).await?;
-        tasks.spawn("certificate files", files::follow(files, seen, shown.clone()));
-    } else {
-        let keeper = secret::Keeper::new(client.clone(), namespace, &args.tls_name);
-        tasks.spawn("certificate", keeper.run(shown.clone(), readiness.guard("certificate")));
+        return spawn_files(tasks, "certificate files", certificate, key).await;
     }
+    let shown = Arc::new(Shown::default());
+    let keeper = secret::Keeper::new(client.clone(), namespace, &args.tls_name);
+    tasks.spawn("certificate", keeper.run(shown.clone(), readiness.guard("certificate")));
+    Ok(shown)
+}
+
+/// Starts the task `name` that follows a certificate in files. It is in use immediately.
+///
+/// # Errors
+/// Returns an error if the files are unusable.
+pub async fn spawn_files(
+    tasks: &mut Tasks,
+    name: &'static str,
+    certificate: PathBuf,
+    key: PathBuf,
+) -> anyhow::Result<Arc<Shown>> {
+    let (files, shown) = (files::Files { certificate, key }, Arc::new(Shown::default()));
+    let seen = files.show(&shown).await?;
+    tasks.spawn(name, files::follow(files, seen, shown.clone()));
     Ok(shown)
 }

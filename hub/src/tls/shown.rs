@@ -38,15 +38,15 @@ impl Shown {
         Ok(())
     }
 
-    /// Returns the server's configuration: HTTP/2 over TLS 1.2 or 1.3, without client certificates.
+    /// Returns the server's configuration: these protocols of ALPN over TLS 1.2 or 1.3, without client certificates.
     ///
     /// # Errors
     /// No error is expected, because ring supports both versions.
-    pub fn config(self: Arc<Self>) -> anyhow::Result<ServerConfig> {
+    pub fn config(self: Arc<Self>, protocols: &[&[u8]]) -> anyhow::Result<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
         let mut config = builder.with_cert_resolver(self);
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }
 }

@@ -2,13 +2,12 @@
 
 use kube::api::{Patch, PatchParams};
 use portreeve_api::names::APPLIED_ANNOTATION;
-use portreeve_api::refs::ObjectRef;
 use serde_json::json;
 
+use super::stored::Stored;
 use super::{MANAGER, Outcome, Writer, api};
-use crate::raw::Raw;
 use crate::row::Row;
-use crate::status::annotated;
+use crate::verdict::Verdict;
 
 // === impl Writer ===
 
@@ -17,18 +16,19 @@ impl Writer {
     /// leaves the annotation as it is.
     pub(super) async fn annotate(
         &self,
-        key: &ObjectRef,
-        object: &Raw,
+        verdict: &Verdict,
+        stored: &Stored,
         applied: Option<i64>,
         row: &'static Row,
     ) -> kube::Result<Outcome> {
-        let Some(generation) = applied.filter(|newest| annotated(&object.metadata) != Some(*newest)) else {
+        let Some(generation) = applied.filter(|newest| stored.applied != Some(*newest)) else {
             return Ok(Outcome::Stands);
         };
         // With the uid, the API server refuses the patch of another object with this name.
         let annotations = json!({APPLIED_ANNOTATION: generation.to_string()});
-        let patch = json!({"metadata": {"uid": object.metadata.uid, "annotations": annotations}});
+        let patch = json!({"metadata": {"uid": verdict.uid, "annotations": annotations}});
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let key = &verdict.key;
         let api = api(&self.client, key, &(row.resource)());
         match api.patch_metadata(&key.name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => Ok(Outcome::Stands),

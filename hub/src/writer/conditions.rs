@@ -7,12 +7,15 @@ use portreeve_api::conditions::{self, ConditionType, Reason, find};
 use portreeve_api::refs::ObjectRef;
 use serde_json::json;
 
+use super::stored::Stored;
 use super::{MANAGER, Outcome, Writer, api};
-use crate::raw::Raw;
 use crate::row::Row;
 use crate::status::ObjectStatus;
 use crate::subject::Subject;
 use crate::{events, kinds, subresource};
+
+/// How often the conditions are merged into an object that other clients keep changing.
+const ATTEMPTS: usize = 3;
 
 // === impl Writer ===
 
@@ -27,18 +30,40 @@ impl Writer {
         let (Some(subject), Some(row)) = (self.feed.subject(key), kinds::row(key.kind)) else {
             return Ok(Outcome::Passed);
         };
-        let (verdict, resource) = (&subject.verdict, (row.resource)());
-        let object = api(&self.client, key, &resource).get_opt(&key.name).await?;
-        let Some(object) = object else { return Ok(Outcome::Passed) };
-        // The object has a new generation, or was recreated. A watch event will follow.
-        let other = object.metadata.uid.as_deref() != Some(&verdict.uid);
-        if other || object.metadata.generation.unwrap_or(0) != verdict.generation {
-            return Ok(Outcome::Passed);
+        if let Some(revision) = self.untouched.get(key) {
+            let stored = Stored::untouched(revision);
+            match self.write_both((&subject, row), &stored, status, young).await? {
+                // The object has changed since.
+                Outcome::Raced => {}
+                outcome => return Ok(outcome),
+            }
         }
-        match self.write_conditions((&subject, row), &object, status, young).await? {
-            Outcome::Stands => self.annotate(key, &object, status.applied, row).await,
+        for _ in 0..ATTEMPTS {
+            let found = api(&self.client, key, &(row.resource)()).get_opt(&key.name).await?;
+            // The object is gone, has a new generation, or was recreated. A watch event will follow.
+            let Some(stored) = found.and_then(|found| Stored::of(found, &subject.verdict)) else {
+                return Ok(Outcome::Passed);
+            };
+            match self.write_both((&subject, row), &stored, status, young).await? {
+                Outcome::Raced => {}
+                outcome => return Ok(outcome),
+            }
+        }
+        Ok(Outcome::Raced)
+    }
+
+    /// Writes what differs from the stored object.
+    async fn write_both(
+        &self,
+        (subject, row): (&Subject, &'static Row),
+        stored: &Stored,
+        status: &ObjectStatus,
+        young: bool,
+    ) -> kube::Result<Outcome> {
+        match self.write_conditions((subject, row), stored, status, young).await? {
+            Outcome::Stands => self.annotate(&subject.verdict, stored, status.applied, row).await,
             outcome @ Outcome::Told(_) => {
-                let annotated = self.annotate(key, &object, status.applied, row).await?;
+                let annotated = self.annotate(&subject.verdict, stored, status.applied, row).await?;
                 Ok(if matches!(annotated, Outcome::Forbidden(_)) { annotated } else { outcome })
             }
             outcome => Ok(outcome),
@@ -49,14 +74,14 @@ impl Writer {
     async fn write_conditions(
         &self,
         (subject, row): (&Subject, &'static Row),
-        object: &Raw,
+        stored: &Stored,
         status: &ObjectStatus,
         young: bool,
     ) -> kube::Result<Outcome> {
         let (verdict, resource) = (&subject.verdict, (row.resource)());
         let key = &verdict.key;
         let told = self.statusless.told(key, verdict.generation);
-        let before = told.clone().unwrap_or_else(|| object.conditions());
+        let before = told.clone().unwrap_or_else(|| stored.conditions.clone());
         if young && is_unheard(status) && is_programmed(&before, verdict.generation) {
             return Ok(Outcome::Early);
         }
@@ -72,17 +97,16 @@ impl Writer {
             events::publish_all(&self.client, subject, &self.identity, &before, &after).await;
             return Ok(Outcome::Told(after));
         }
+        // With the revision, the API server refuses the patch of a newer version, whose conditions may be others.
         let mut patch = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": {"uid": verdict.uid},
+            "metadata": {"uid": verdict.uid, "resourceVersion": stored.revision},
             "status": {"conditions": after},
         });
         if let Some((nodes, ready)) = status.nodes {
             (patch["status"]["nodes"], patch["status"]["ready"]) = (nodes.into(), ready.into());
         }
-        let params = PatchParams::apply(MANAGER).force();
-        match api(&self.client, key, &resource).patch_status(&key.name, &params, &Patch::Apply(&patch)).await
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        match api(&self.client, key, &resource).patch_status(&key.name, &params, &Patch::Merge(&patch)).await
         {
             Ok(_) => {
                 events::publish(&self.client, subject, &self.identity, &before, &after).await;
@@ -95,7 +119,7 @@ impl Writer {
                     false => Ok(Outcome::NoStatus(row)),
                 }
             }
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Passed),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Raced),
             Err(kube::Error::Api(status)) if subresource::is_refused(&status) => {
                 events::publish_all(&self.client, subject, &self.identity, &[], &after).await;
                 let (generation, why) = (verdict.generation, status.message);

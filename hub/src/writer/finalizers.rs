@@ -1,4 +1,4 @@
-//! Taking the finalizer off deleted objects, by which clients of the replaced control plane wait for their withdrawal.
+//! Taking the finalizers off deleted objects, by which clients of the replaced control planes wait for their withdrawal.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -48,12 +48,10 @@ impl Writer {
     }
 }
 
-/// Removes the finalizer with which clients of the replaced control plane announce a deletion, because the withdrawal
-/// is done.
+/// Removes the finalizers of the replaced control planes, because the withdrawal is done. Those of other programs stay.
 async fn strip_finalizer(client: &Client, key: &ObjectRef, departing: &Departing) -> kube::Result<()> {
     let Some(row) = kinds::row(key.kind) else { return Ok(()) };
-    let kept: Vec<&String> =
-        departing.finalizers.iter().filter(|one| Some(one.as_str()) != row.finalizer).collect();
+    let kept: Vec<&String> = departing.finalizers.iter().filter(|one| !(row.removes)(one)).collect();
     let api = api(client, key, &(row.resource)());
     // The patch applies to this version only, so that a finalizer added meanwhile stays. A watch event brings the newer
     // version.

@@ -2,7 +2,7 @@
 //! patch per object. It also annotates objects of some kinds once they are applied, and tells their owners. Entry point:
 //! [`Writer::run`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ mod conditions;
 mod finalizers;
 mod owner_kinds;
 mod owners;
+mod stored;
 
 use owner_kinds::OwnerKinds;
 
@@ -45,7 +46,7 @@ const GATHER: Duration = Duration::from_millis(10);
 const BATCH: usize = 64;
 
 /// Maximum number of concurrent requests.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// How long a starting hub doesn't set `Programmed` to a worse status for missing reports. Agents that reach the hub by
 /// a DNS name only find it when they resolve the name again.
@@ -64,6 +65,8 @@ pub struct Writer {
     board: Board,
     /// Kinds whose objects have no status.
     statusless: Statusless,
+    /// The resource versions of objects that have no conditions and no annotation yet: the usual first write needs no read.
+    untouched: HashMap<ObjectRef, String>,
     /// What owners are to be told of their children.
     ledger: Ledger,
     owner_kinds: OwnerKinds,
@@ -83,6 +86,8 @@ enum Outcome {
     Stands,
     /// The object is gone or has changed. A watch event will follow.
     Passed,
+    /// Another client changed the object at the same time.
+    Raced,
     /// It is too early to write these conditions.
     Early,
     /// The kind has no status: the conditions were published as an event.
@@ -116,6 +121,7 @@ impl Writer {
             desk,
             board: Board::default(),
             statusless: Statusless::default(),
+            untouched: HashMap::new(),
             ledger: Ledger::default(),
             owner_kinds: OwnerKinds::default(),
             unannotated: BTreeSet::new(),
@@ -217,6 +223,10 @@ impl Writer {
         news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
         let (now, observed) = (Instant::now(), self.feed.take_observed());
         for (key, seen) in &observed {
+            match &seen.untouched {
+                Some(revision) => self.untouched.insert(key.clone(), revision.clone()),
+                None => self.untouched.remove(key),
+            };
             let is_there = !seen.owners.is_empty() && self.feed.subject(key).is_some();
             let owners = if is_there { seen.owners.clone() } else { BTreeSet::new() };
             if self.ledger.set_owners(key, owners, now) {
@@ -239,6 +249,7 @@ impl Writer {
             self.board.contribute(key, BTreeMap::new(), now);
             self.ledger.forget(key, now);
             self.statusless.forget(key);
+            self.untouched.remove(key);
             return self.board.forget(key);
         };
         let parts = subject.told.iter().map(|told| (told.about.clone(), told.part.clone()));
@@ -296,9 +307,12 @@ impl Writer {
     fn note(&mut self, key: ObjectRef, status: ObjectStatus, outcome: kube::Result<Outcome>) {
         let now = Instant::now();
         match outcome {
-            Ok(Outcome::Stands) => self.board.written(&key, status, now),
+            Ok(Outcome::Stands) => {
+                self.untouched.remove(&key);
+                self.board.written(&key, status, now);
+            }
             Ok(Outcome::Passed) => {}
-            Ok(Outcome::Early) => self.board.failed(&key, now),
+            Ok(Outcome::Early | Outcome::Raced) => self.board.failed(&key, now),
             Ok(Outcome::Told(conditions)) => {
                 self.statusless.tell(&key, conditions);
                 self.board.written(&key, status, now);

@@ -73,7 +73,9 @@ impl Bind {
         match socket.scope {
             Scope::Wildcard => Ok(Self::wildcard(families)),
             Scope::Loopback => Ok(Self::loopback(families)),
-            Scope::Address => Self::of_address(socket.bind.and_then(|bind| bind.ip), families),
+            Scope::Address | Scope::Floating => {
+                Self::of_address(socket.bind.and_then(|bind| bind.ip), families)
+            }
             Scope::Unknown(number) => Err(format!("socket.scope {number} is not known")),
         }
     }
@@ -182,13 +184,15 @@ mod tests {
 
     #[test]
     fn scope_says_what_is_bound_and_an_address_that_the_proxy_can_not_have_is_an_error() {
-        use Scope::{Address, Loopback, Unknown, Wildcard};
+        use Scope::{Address, Floating, Loopback, Unknown, Wildcard};
         let cases = [
             (Wildcard, "", Families::V4, Ok(Bind::wildcard(Families::V4))),
             (Loopback, "", Families::V6, Ok(one("::1"))),
             (Loopback, "", Families::V4, Ok(one("127.0.0.1"))),
             (Address, "10.0.0.1", Families::DualV6First, Ok(one("10.0.0.1"))),
             (Address, "fd00::1", Families::V6, Ok(one("fd00::1"))),
+            (Floating, "10.0.0.1", Families::V4, Ok(one("10.0.0.1"))),
+            (Floating, "", Families::V4, Err("socket.bind has no address, and socket.scope asks for one")),
             (Address, "::ffff:10.0.0.1", Families::V4, Ok(one("10.0.0.1"))),
             (Address, "fd00::1", Families::V4, Err("socket.bind fd00::1: the proxy has no IPv6 address")),
             (Address, "10.0.0.1", Families::V6, Err("socket.bind 10.0.0.1: the proxy has no IPv4 address")),

@@ -179,6 +179,7 @@ impl World {
         let Some(facts) = fleet.remove(id, reason) else { return };
         self.touch_taken_by(&facts);
         let shifted = self.claims.drop_proxy(kind, id);
+        self.floating.drop_proxy(kind, id);
         self.bring_up_to_date(shifted);
         self.follow_beside(kind, &facts.netns);
     }

@@ -25,6 +25,7 @@ mod account;
 mod answers;
 mod decoded;
 mod feed;
+mod floating;
 mod gateways;
 mod health;
 mod hosts;
@@ -44,6 +45,7 @@ pub use hosts::Host;
 pub use portreeve_api::refs::ProxyId;
 
 use feed::Feed;
+use floating::Floating;
 use hosts::Hosts;
 
 /// The port of an l7mp's REST API if its NodeProxy sets none.
@@ -61,6 +63,7 @@ pub struct World {
     fleets: Fleets,
     hosts: Hosts,
     claims: Claims,
+    floating: Floating,
     strangers: claims::strangers::Known,
     health: EndpointHealth,
     /// Pods whose l7mp proxy had its complete configuration once.
@@ -100,6 +103,7 @@ impl World {
             fleets,
             hosts: Hosts::default(),
             claims: Claims::default(),
+            floating: Floating::default(),
             strangers: claims::strangers::Known::default(),
             health: EndpointHealth::default(),
             joined: BTreeSet::new(),
@@ -191,6 +195,12 @@ impl World {
     /// Returns the NodeProxies that this node shall run.
     pub fn node_proxies(&self) -> &BTreeMap<Name, NodeProxy> {
         &self.feed.proxies
+    }
+
+    /// Returns the addresses that float between nodes and that proxies on this node's network listen on. It is the same
+    /// pointer until the set changes.
+    pub fn floating(&self) -> Arc<BTreeSet<IpAddr>> {
+        self.floating.all()
     }
 
     /// Returns the host names to resolve.

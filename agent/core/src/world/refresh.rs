@@ -7,7 +7,9 @@ use portreeve_api::refs::ProxyId;
 use portreeve_xds::Name;
 
 use super::World;
+use super::floating::floating;
 use super::known::Known;
+use super::strangers::HOST;
 use crate::claims::Owner;
 use crate::fleet::Surroundings;
 use crate::translate::ProxyKind;
@@ -66,11 +68,13 @@ impl World {
         let facts = self.fleets.of(owner.kind).and_then(|fleet| fleet.facts(&owner.proxy));
         let wanted = match (facts, self.feed.plans.get(&owner.plan)) {
             (Some(facts), Some(plan)) if facts.takes(plan) => {
-                Some((plan.origin.created_ms.unwrap_or_default(), facts.wishes(plan)))
+                let floating = if &*facts.netns == HOST { floating(plan) } else { BTreeSet::new() };
+                Some((plan.origin.created_ms.unwrap_or_default(), facts.wishes(plan), floating))
             }
             _ => None,
         };
-        let (created_ms, wishes) = wanted.unwrap_or_default();
+        let (created_ms, wishes, floating) = wanted.unwrap_or_default();
+        self.floating.set(owner, floating);
         self.claims.set(owner, created_ms, wishes)
     }
 }

@@ -10,7 +10,7 @@ use crate::claims::{Owner, Port, Transport};
 use crate::fleet::AnyFleet;
 
 /// The network namespace that is inspected.
-const HOST: &str = "host";
+pub(super) const HOST: &str = "host";
 
 // === impl World ===
 

@@ -101,10 +101,13 @@ fn listeners_on_loopback_and_on_one_address() {
     for listener in &mut plan.listeners[..2] {
         listener.socket.as_mut().unwrap().set_scope(plan::Scope::Loopback);
     }
+    let fixture = mk_fixture(mk_pods(1));
+    let socket = plan.listeners[2].socket.as_mut().unwrap();
+    socket.set_scope(plan::Scope::Floating);
+    socket.bind = Some(plan::Address { ip: "192.0.2.1".into(), port: 0 });
+    assert_golden("bound_floating", &run(&plan, Families::V4, &fixture));
     let socket = plan.listeners[2].socket.as_mut().unwrap();
     socket.set_scope(plan::Scope::Address);
-    socket.bind = Some(plan::Address { ip: "192.0.2.1".into(), port: 0 });
-    let fixture = mk_fixture(mk_pods(1));
     assert_golden("bound_v4", &run(&plan, Families::V4, &fixture));
     assert_golden("bound_dual", &run(&plan, Families::Dual, &fixture));
     assert_golden("bound_dual_v6_first", &run(&plan, Families::DualV6First, &fixture));

@@ -153,9 +153,9 @@ fn speak(plan: &mut plan::Plan, protocol: plan::Protocol) {
 /// Every field of API B that an Envoy can't express, by the rows of its checklist.
 const REFUSED: &[Case] = &[
     // B4: listeners.
-    ("socket.protocol PROTOCOL_HTTP", |p| socket(p).set_protocol(plan::Protocol::Http)),
-    ("socket.protocol PROTOCOL_UNIX", |p| socket(p).set_protocol(plan::Protocol::Unix)),
-    ("socket.protocol PROTOCOL_JSONSOCKET", |p| socket(p).set_protocol(plan::Protocol::Jsonsocket)),
+    ("socket.protocol HTTP", |p| socket(p).set_protocol(plan::Protocol::Http)),
+    ("socket.protocol UnixDomainSocket", |p| socket(p).set_protocol(plan::Protocol::Unix)),
+    ("socket.protocol JSONSocket", |p| socket(p).set_protocol(plan::Protocol::Jsonsocket)),
     ("socket.connect", |p| socket(p).connect = Some(plan::Address { ip: "192.0.2.7".into(), port: 8001 })),
     ("socket.path", |p| socket(p).path = "/p".into()),
     ("socket.filename", |p| socket(p).filename = "/run/s".into()),
@@ -163,20 +163,18 @@ const REFUSED: &[Case] = &[
     // B5: clusters.
     ("cluster c0 is of another protocol", |p| speak(p, plan::Protocol::Tcp)),
     ("cluster c0 is of another protocol", |p| speak(p, plan::Protocol::Websocket)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_UNIX", |p| speak(p, plan::Protocol::Unix)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_JSONSOCKET", |p| speak(p, plan::Protocol::Jsonsocket)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_SYNC", |p| speak(p, plan::Protocol::Sync)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_ECHO", |p| speak(p, plan::Protocol::Echo)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_DISCARD", |p| speak(p, plan::Protocol::Discard)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_LOGGER", |p| speak(p, plan::Protocol::Logger)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_STDIO", |p| speak(p, plan::Protocol::Stdio)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_JSON_ENCAP", |p| speak(p, plan::Protocol::JsonEncap)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_JSON_DECAP", |p| speak(p, plan::Protocol::JsonDecap)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_METRIC", |p| speak(p, plan::Protocol::Metric)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_PROMETHEUS", |p| speak(p, plan::Protocol::Prometheus)),
-    ("cluster c0 asks for socket.protocol PROTOCOL_L7MP_CONTROLLER", |p| {
-        speak(p, plan::Protocol::L7mpController)
-    }),
+    ("cluster c0 asks for socket.protocol UnixDomainSocket", |p| speak(p, plan::Protocol::Unix)),
+    ("cluster c0 asks for socket.protocol JSONSocket", |p| speak(p, plan::Protocol::Jsonsocket)),
+    ("cluster c0 asks for socket.protocol Sync", |p| speak(p, plan::Protocol::Sync)),
+    ("cluster c0 asks for socket.protocol Echo", |p| speak(p, plan::Protocol::Echo)),
+    ("cluster c0 asks for socket.protocol Discard", |p| speak(p, plan::Protocol::Discard)),
+    ("cluster c0 asks for socket.protocol Logger", |p| speak(p, plan::Protocol::Logger)),
+    ("cluster c0 asks for socket.protocol Stdio", |p| speak(p, plan::Protocol::Stdio)),
+    ("cluster c0 asks for socket.protocol JSONEncap", |p| speak(p, plan::Protocol::JsonEncap)),
+    ("cluster c0 asks for socket.protocol JSONDecap", |p| speak(p, plan::Protocol::JsonDecap)),
+    ("cluster c0 asks for socket.protocol Metric", |p| speak(p, plan::Protocol::Metric)),
+    ("cluster c0 asks for socket.protocol Prometheus", |p| speak(p, plan::Protocol::Prometheus)),
+    ("cluster c0 asks for socket.protocol L7mpController", |p| speak(p, plan::Protocol::L7mpController)),
     ("cluster c0 asks for socket.settings", |p| drop(peer(p).settings.insert("query".into(), "/q".into()))),
     // B24: labels in the header of a JSONSocket.
     ("cluster c0 asks for socket.header", |p| peer(p).header.push(plan::HeaderField::default())),

@@ -25,6 +25,7 @@ mod golden;
 mod mesh;
 mod streams;
 mod support;
+mod templated;
 
 /// Groups and host names of the tests.
 #[derive(Default)]

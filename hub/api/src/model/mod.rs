@@ -9,6 +9,7 @@
 
 mod cluster;
 mod endpoint;
+mod envoy_resource;
 mod flaw;
 mod listener;
 mod node_proxy;
@@ -24,6 +25,7 @@ mod workload;
 pub use crate::selector::{Requirement, Selector, Test};
 pub use cluster::{Balancer, Cluster, Elsewhere, HealthCheck};
 pub use endpoint::Endpoint;
+pub use envoy_resource::{EnvoyBody, EnvoyResource};
 pub use flaw::{Flaw, UnreadablePlan};
 pub use listener::{Listener, Options, Retry, Rewrite, Route, Rule, RuleList};
 pub use node_proxy::{EnvoySettings, L7mpSettings, Namespaces, NodeProxy, Settings};

@@ -1,9 +1,10 @@
 //! [`Plan`]: the configuration that one custom resource requests from the proxies that it selects.
 
+use bytes::Bytes;
 use portreeve_xds::Name;
 
 use super::flaw::{self, Flaw, UnreadablePlan};
-use super::{Cluster, Listener, RuleList, Workload};
+use super::{Cluster, EnvoyBody, EnvoyResource, Listener, RuleList, Workload};
 use crate::plan as proto;
 use crate::refs::PlanName;
 
@@ -25,6 +26,8 @@ pub struct Plan {
     /// Features, added after version 0.1.0, that all listeners rely on. An agent that doesn't know one of them opens none of
     /// the listeners.
     pub needs: Vec<String>,
+    /// What an Envoy gets in place of what is built from the listener or cluster of the same name (API C).
+    pub envoy: Vec<EnvoyResource>,
 }
 
 /// The object that a Plan was made from (message `Origin`).
@@ -57,6 +60,26 @@ impl Plan {
         self.clusters.iter().find(|cluster| cluster.name == name)
     }
 
+    /// Returns the bytes of a listener that a template made.
+    pub fn envoy_listener(&self, name: &str) -> Option<&Bytes> {
+        self.envoy_body(name, |body| if let EnvoyBody::Listener(bytes) = body { Some(bytes) } else { None })
+    }
+
+    /// Returns the bytes of a cluster that a template made.
+    pub fn envoy_cluster(&self, name: &str) -> Option<&Bytes> {
+        self.envoy_body(name, |body| if let EnvoyBody::Cluster(bytes) = body { Some(bytes) } else { None })
+    }
+
+    /// Returns the bytes of a cluster's assignment that a template made.
+    pub fn envoy_assignment(&self, name: &str) -> Option<&Bytes> {
+        self.envoy_body(name, |body| if let EnvoyBody::Assignment(bytes) = body { Some(bytes) } else { None })
+    }
+
+    fn envoy_body(&self, name: &str, of_type: fn(&EnvoyBody) -> Option<&Bytes>) -> Option<&Bytes> {
+        let bodies = self.envoy.iter().filter(|one| one.name == name).filter_map(|one| one.body.as_ref());
+        bodies.filter_map(of_type).next()
+    }
+
     /// Returns the names of the Secret resources that its listeners and clusters refer to. A name may be repeated.
     pub fn secrets(&self) -> impl Iterator<Item = &Name> {
         let of_listeners = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
@@ -71,7 +94,8 @@ impl TryFrom<proto::Plan> for Plan {
     /// # Errors
     /// Returns the first invalid field, or an origin or a workload that is missing or unknown to this version.
     fn try_from(message: proto::Plan) -> Result<Self, UnreadablePlan> {
-        let proto::Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs } = message;
+        let proto::Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs, envoy } =
+            message;
         let origin: Origin = match origin.ok_or_else(|| Flaw::missing("origin")).and_then(Origin::try_from) {
             Ok(origin) => origin,
             Err(flaw) => return Err(UnreadablePlan { plan: String::new(), flaw }),
@@ -86,6 +110,7 @@ impl TryFrom<proto::Plan> for Plan {
                 rule_lists: flaw::all(rule_lists)?,
                 dns_namespace,
                 needs,
+                envoy: flaw::all(envoy)?,
             })
         };
         read().map_err(|flaw| UnreadablePlan { plan: PlanName::from(&origin).to_string(), flaw })
@@ -94,7 +119,7 @@ impl TryFrom<proto::Plan> for Plan {
 
 impl From<&Plan> for proto::Plan {
     fn from(plan: &Plan) -> Self {
-        let Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs } = plan;
+        let Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs, envoy } = plan;
         Self {
             origin: Some(origin.into()),
             workload: Some(workload.into()),
@@ -103,6 +128,7 @@ impl From<&Plan> for proto::Plan {
             rule_lists: flaw::written(rule_lists),
             dns_namespace: dns_namespace.clone(),
             needs: needs.clone(),
+            envoy: flaw::written(envoy),
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Socket {
     pub scope: Scope,
     /// The only peer to connect back to; API B.
     pub connect: Option<Address>,
-    /// The local address: of a listener with [`Scope::Address`], or of the client side in API B.
+    /// The local address: of a listener with [`Scope::Address`] or [`Scope::Floating`], or of the client side in API B.
     pub bind: Option<Address>,
     /// The path of HTTP and WebSocket.
     pub path: Option<String>,
@@ -82,6 +82,9 @@ pub enum Scope {
     Loopback,
     /// Only [`Socket::bind`].
     Address,
+    /// Only [`Socket::bind`], an address that one node has at a time. Proxies bind it on every node, so that a node which gets
+    /// the address serves it at once.
+    Floating,
     /// The number of a scope that this version does not know.
     Unknown(i32),
 }
@@ -108,24 +111,24 @@ pub struct HeaderField {
     pub value: Option<String>,
 }
 
-/// Each protocol that this version knows, with its wire number.
-const PROTOCOLS: [(Protocol, proto::Protocol); 16] = [
-    (Protocol::Udp, proto::Protocol::Udp),
-    (Protocol::Tcp, proto::Protocol::Tcp),
-    (Protocol::Http, proto::Protocol::Http),
-    (Protocol::Websocket, proto::Protocol::Websocket),
-    (Protocol::Unix, proto::Protocol::Unix),
-    (Protocol::JsonSocket, proto::Protocol::Jsonsocket),
-    (Protocol::Sync, proto::Protocol::Sync),
-    (Protocol::Echo, proto::Protocol::Echo),
-    (Protocol::Discard, proto::Protocol::Discard),
-    (Protocol::Logger, proto::Protocol::Logger),
-    (Protocol::Stdio, proto::Protocol::Stdio),
-    (Protocol::JsonEncap, proto::Protocol::JsonEncap),
-    (Protocol::JsonDecap, proto::Protocol::JsonDecap),
-    (Protocol::Metric, proto::Protocol::Metric),
-    (Protocol::Prometheus, proto::Protocol::Prometheus),
-    (Protocol::L7mpController, proto::Protocol::L7mpController),
+/// Each protocol that this version knows, with its wire number and its name in l7mp and its objects.
+const PROTOCOLS: [(Protocol, proto::Protocol, &str); 16] = [
+    (Protocol::Udp, proto::Protocol::Udp, "UDP"),
+    (Protocol::Tcp, proto::Protocol::Tcp, "TCP"),
+    (Protocol::Http, proto::Protocol::Http, "HTTP"),
+    (Protocol::Websocket, proto::Protocol::Websocket, "WebSocket"),
+    (Protocol::Unix, proto::Protocol::Unix, "UnixDomainSocket"),
+    (Protocol::JsonSocket, proto::Protocol::Jsonsocket, "JSONSocket"),
+    (Protocol::Sync, proto::Protocol::Sync, "Sync"),
+    (Protocol::Echo, proto::Protocol::Echo, "Echo"),
+    (Protocol::Discard, proto::Protocol::Discard, "Discard"),
+    (Protocol::Logger, proto::Protocol::Logger, "Logger"),
+    (Protocol::Stdio, proto::Protocol::Stdio, "Stdio"),
+    (Protocol::JsonEncap, proto::Protocol::JsonEncap, "JSONEncap"),
+    (Protocol::JsonDecap, proto::Protocol::JsonDecap, "JSONDecap"),
+    (Protocol::Metric, proto::Protocol::Metric, "Metric"),
+    (Protocol::Prometheus, proto::Protocol::Prometheus, "Prometheus"),
+    (Protocol::L7mpController, proto::Protocol::L7mpController, "L7mpController"),
 ];
 
 // === impl Socket ===
@@ -222,18 +225,21 @@ impl From<&Socket> for proto::Socket {
 // === impl Protocol ===
 
 impl Protocol {
-    /// The protocol's name in the protobuf, or the number of an unknown protocol.
+    /// Returns the protocol's name in l7mp and its objects. `None`: this version does not know it.
+    pub fn known_name(self) -> Option<&'static str> {
+        PROTOCOLS.iter().find(|(known, ..)| *known == self).map(|(.., name)| *name)
+    }
+
+    /// Returns the protocol's name, or the number of an unknown protocol.
     pub fn name(self) -> String {
-        let number = i32::from(self);
-        let known = proto::Protocol::try_from(number);
-        known.map_or_else(|_| number.to_string(), |known| known.as_str_name().to_owned())
+        self.known_name().map_or_else(|| i32::from(self).to_string(), str::to_owned)
     }
 }
 
 impl From<i32> for Protocol {
     fn from(number: i32) -> Self {
-        let known = PROTOCOLS.iter().find(|(_, wire)| i32::from(*wire) == number);
-        known.map_or(Self::Unknown(number), |(known, _)| *known)
+        let known = PROTOCOLS.iter().find(|(_, wire, _)| i32::from(*wire) == number);
+        known.map_or(Self::Unknown(number), |(known, ..)| *known)
     }
 }
 
@@ -242,8 +248,8 @@ impl From<Protocol> for i32 {
         if let Protocol::Unknown(number) = protocol {
             return number;
         }
-        let wire = PROTOCOLS.iter().find(|(known, _)| *known == protocol);
-        wire.map_or_else(|| proto::Protocol::Unspecified.into(), |(_, wire)| (*wire).into())
+        let wire = PROTOCOLS.iter().find(|(known, ..)| *known == protocol);
+        wire.map_or_else(|| proto::Protocol::Unspecified.into(), |(_, wire, _)| (*wire).into())
     }
 }
 
@@ -255,6 +261,7 @@ impl From<i32> for Scope {
             Ok(proto::Scope::Wildcard) => Self::Wildcard,
             Ok(proto::Scope::Loopback) => Self::Loopback,
             Ok(proto::Scope::Address) => Self::Address,
+            Ok(proto::Scope::Floating) => Self::Floating,
             Err(_) => Self::Unknown(number),
         }
     }
@@ -266,6 +273,7 @@ impl From<Scope> for i32 {
             Scope::Wildcard => proto::Scope::Wildcard.into(),
             Scope::Loopback => proto::Scope::Loopback.into(),
             Scope::Address => proto::Scope::Address.into(),
+            Scope::Floating => proto::Scope::Floating.into(),
             Scope::Unknown(number) => number,
         }
     }

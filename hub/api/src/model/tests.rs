@@ -71,11 +71,15 @@ fn every_protocol_is_known_by_its_number() {
         assert_eq!(i32::from(protocol), number);
     }
     assert!(proto::Protocol::try_from(17).is_err(), "a new protocol needs a place in the own type");
-    assert_eq!(
-        (Protocol::from(0), Protocol::Unknown(0).name().as_str()),
-        (Protocol::Unknown(0), "PROTOCOL_UNSPECIFIED")
-    );
-    assert_eq!(Protocol::Unknown(99).name(), "99");
+    assert_eq!(Protocol::from(0), Protocol::Unknown(0));
+    for (protocol, name) in [
+        (Protocol::Udp, "UDP"),
+        (Protocol::JsonSocket, "JSONSocket"),
+        (Protocol::Unknown(0), "0"),
+        (Protocol::Unknown(99), "99"),
+    ] {
+        assert_eq!(protocol.name(), name);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the index says of each object.
 
 use super::super::{Refs, Verdict};
+use super::things::{Bed, PATH, thing_key};
 use super::*;
 
 fn one(index: &mut Index) -> Verdict {
@@ -137,4 +138,18 @@ fn objects_are_counted_as_they_come_change_and_go() {
         index.delete(&key);
         assert_eq!(of(&index), counted, "it is gone already");
     }
+}
+
+#[test]
+fn part_says_what_it_did_not_get_until_it_has_it() {
+    let mut bed = Bed::new();
+    bed.put(&PATH, "one", json!({}));
+    bed.index.take_verdicts();
+    let key = thing_key(&PATH, "one");
+    bed.index.set_unallocated(&key, Some("no id is left".into()));
+    assert_eq!(one(&mut bed.index).missing, ["no id is left"]);
+    bed.put(&PATH, "one", json!({"changed": true}));
+    assert_eq!(bed.index.verdicts.get(&key).unwrap().missing, ["no id is left"], "it is still missing");
+    bed.index.set_unallocated(&key, None);
+    assert_eq!(one(&mut bed.index).missing, Vec::<String>::new());
 }

@@ -113,6 +113,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
             clusters: self.clusters.into_values().collect(),
             rule_lists,
             needs: Vec::new(),
+            envoy: Vec::new(),
         };
         let (groups, warnings, missing) = (self.groups, self.warnings, self.missing);
         Resolved { plan, workload, groups, warnings, missing, told: Vec::new() }

@@ -21,11 +21,12 @@ pub const ROW: Row = Row {
     watch: "watch of routes",
     resource: DEFINITION.resource,
     read: object::read::<Route>,
-    finalizer: None,
+    removes: |_| false,
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    allocates: false,
 };
 
 impl Custom for Route {

@@ -20,11 +20,12 @@ pub const ROW: Row = Row {
     watch: "watch of rules",
     resource: DEFINITION.resource,
     read: object::read::<Rule>,
-    finalizer: None,
+    removes: |_| false,
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    allocates: false,
 };
 
 impl Custom for Rule {

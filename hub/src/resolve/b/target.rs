@@ -22,11 +22,12 @@ pub const ROW: Row = Row {
     watch: "watch of targets",
     resource: DEFINITION.resource,
     read: object::read::<Target>,
-    finalizer: None,
+    removes: |_| false,
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    allocates: false,
 };
 
 impl Custom for Target {

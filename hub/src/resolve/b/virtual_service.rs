@@ -28,11 +28,12 @@ pub const ROW: Row = Row {
     watch: "watch of l7mp.io virtualservices",
     resource: DEFINITION.resource,
     read: object::read::<VirtualService>,
-    finalizer: None,
+    removes: |_| false,
     annotations: |_| Vec::new(),
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    allocates: false,
 };
 
 /// The name of the listener in its Plan.

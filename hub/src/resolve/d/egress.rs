@@ -22,11 +22,12 @@ pub const ROW: Row = Row {
     watch: "watch of egresslisteners",
     resource: DEFINITION.resource,
     read: object::read::<EgressListener>,
-    finalizer: None,
+    removes: |_| false,
     annotations: super::annotations,
     fields: &[],
     services: false,
     announces: false,
+    allocates: false,
 };
 
 /// The name of the listener in its Plan.

@@ -24,11 +24,12 @@ pub const ROW: Row = Row {
     watch: "watch of ingresslisteners",
     resource: DEFINITION.resource,
     read: object::read::<IngressListener>,
-    finalizer: None,
+    removes: |_| false,
     annotations: super::annotations,
     fields: &[],
     services: false,
     announces: false,
+    allocates: false,
 };
 
 /// The name of the listener in its Plan.

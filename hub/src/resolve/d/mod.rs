@@ -134,6 +134,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
             clusters: vec![cluster],
             rule_lists: Vec::new(),
             needs: Vec::new(),
+            envoy: Vec::new(),
         };
         Resolved { plan, workload, groups, warnings, missing, told: Vec::new() }
     }

@@ -10,29 +10,6 @@ use super::objects::Spec;
 /// The setting of a UDP listener's socket that keeps it from connecting to its peer.
 pub const MODE: &str = "mode";
 
-/// Returns the protocol's name in l7mp; `None` if l7mp doesn't have it.
-pub fn protocol(protocol: Protocol) -> Option<&'static str> {
-    Some(match protocol {
-        Protocol::Udp => "UDP",
-        Protocol::Tcp => "TCP",
-        Protocol::Http => "HTTP",
-        Protocol::Websocket => "WebSocket",
-        Protocol::Unix => "UnixDomainSocket",
-        Protocol::JsonSocket => "JSONSocket",
-        Protocol::Sync => "Sync",
-        Protocol::Echo => "Echo",
-        Protocol::Discard => "Discard",
-        Protocol::Logger => "Logger",
-        Protocol::Stdio => "Stdio",
-        Protocol::JsonEncap => "JSONEncap",
-        Protocol::JsonDecap => "JSONDecap",
-        Protocol::Metric => "Metric",
-        Protocol::Prometheus => "Prometheus",
-        Protocol::L7mpController => "L7mpController",
-        Protocol::Unknown(_) => return None,
-    })
-}
-
 /// Returns the port of a cluster, which l7mp has once for all endpoints. `None`: it has none, or its endpoints have
 /// different ones.
 pub fn port(cluster: &Cluster) -> Option<NonZeroU16> {
@@ -53,7 +30,7 @@ pub fn of_cluster(cluster: &Cluster) -> Option<Spec> {
 /// Returns the spec of a listener's or cluster's socket; `None` if l7mp doesn't have the protocol.
 pub fn of(socket: &Socket) -> Option<Spec> {
     let mut spec = Map::new();
-    spec.insert("protocol".into(), protocol(socket.protocol)?.into());
+    spec.insert("protocol".into(), socket.protocol.known_name()?.into());
     put(&mut spec, "port", socket.port.map(|port| port.get().into()));
     put(&mut spec, "path", socket.path.as_deref().map(Into::into));
     put(&mut spec, "filename", socket.filename.as_deref().map(Into::into));

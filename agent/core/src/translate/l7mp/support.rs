@@ -17,6 +17,7 @@ pub fn listener(plan: &Plan, listener: &Listener) -> Lacks {
     let Listener { name: _, socket, rules: _, tls, sources, http, options, needs } = listener;
     lacks.needs(&plan.needs);
     lacks.needs(needs);
+    lacks.when(!plan.envoy.is_empty(), "a template of an Envoy");
     lacks.some("tls", tls);
     lacks.some("sources", sources);
     lacks.when(*http, "http");
@@ -109,7 +110,7 @@ fn add_socket(lacks: &mut Lacks, socket: &Socket) {
         settings: _,
         tunnel,
     } = socket;
-    lacks.when(spec::protocol(*protocol).is_none(), format!("socket.protocol {}", protocol.name()));
+    lacks.when(protocol.known_name().is_none(), format!("socket.protocol {}", protocol.name()));
     let bare = *protocol == Protocol::JsonSocket && transport.is_none();
     lacks.when(bare, "socket.protocol JSONSocket without socket.transport");
     lacks.some("socket.tunnel", tunnel);
@@ -129,6 +130,7 @@ fn add_scope(lacks: &mut Lacks, socket: &Socket) {
         }
         Scope::Loopback => lacks.when(true, "socket.scope loopback"),
         Scope::Address => lacks.when(true, "socket.scope address"),
+        Scope::Floating => lacks.when(true, "socket.scope floating"),
         Scope::Unknown(number) => lacks.when(true, format!("socket.scope {number}")),
     }
 }

@@ -109,6 +109,7 @@ fn mk_plan(kind: &str, listeners: Vec<model::Listener>, clusters: Vec<Cluster>) 
         rule_lists: Vec::new(),
         dns_namespace: "ns".into(),
         needs: Vec::new(),
+        envoy: Vec::new(),
     }
 }
 

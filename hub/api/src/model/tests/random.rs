@@ -116,7 +116,7 @@ impl Random {
     }
 
     fn socket(&mut self) -> Socket {
-        let scopes = [Scope::Wildcard, Scope::Loopback, Scope::Address, Scope::Unknown(99)];
+        let scopes = [Scope::Wildcard, Scope::Loopback, Scope::Address, Scope::Floating, Scope::Unknown(99)];
         Socket {
             protocol: Protocol::from(self.below(20) as i32),
             port: self.port(),
@@ -278,7 +278,19 @@ impl Random {
             rule_lists: self.some(Self::rule_list),
             dns_namespace: self.text(),
             needs: self.texts(),
+            envoy: self.some(Self::envoy_resource),
         }
+    }
+
+    fn envoy_resource(&mut self) -> EnvoyResource {
+        let bytes = self.text().into_bytes().into();
+        let body = match self.below(4) {
+            0 => Some(EnvoyBody::Listener(bytes)),
+            1 => Some(EnvoyBody::Cluster(bytes)),
+            2 => Some(EnvoyBody::Assignment(bytes)),
+            _ => None,
+        };
+        EnvoyResource { name: self.text(), body }
     }
 
     pub fn node_proxy(&mut self) -> NodeProxy {
