@@ -105,11 +105,11 @@ pub fn nodes() -> Result<NodeAssets> {
         built(&directory, name, (&CONTROL_PLANE, &package))
     };
     Ok(NodeAssets {
-        controller_manager: built("kube-controller-manager")?,
+        controller_manager: controller_manager()?,
         scheduler: built("kube-scheduler")?,
         kubelet: built("kubelet")?,
         proxy: built("kube-proxy")?,
-        kubectl: built("kubectl")?,
+        kubectl: kubectl()?,
     })
 }
 
@@ -119,6 +119,15 @@ pub fn nodes() -> Result<NodeAssets> {
 /// See [`nodes`].
 pub fn kubectl() -> Result<PathBuf> {
     built(&CONTROL_PLANE.cache()?, "kubectl", (&CONTROL_PLANE, "k8s.io/kubernetes/cmd/kubectl"))
+}
+
+/// Returns kube-controller-manager, and builds it if it is missing (60 seconds after [`control_plane`]).
+///
+/// # Errors
+/// See [`nodes`].
+pub fn controller_manager() -> Result<PathBuf> {
+    let package = "k8s.io/kubernetes/cmd/kube-controller-manager";
+    built(&CONTROL_PLANE.cache()?, "kube-controller-manager", (&CONTROL_PLANE, package))
 }
 
 /// Returns kustomize, and builds it if it is missing (20 seconds).

@@ -21,9 +21,12 @@ use tokio::net::UnixStream;
 const BOUND: Duration = Duration::from_secs(40);
 /// Number of measured changes of each kind.
 const TRIALS: u64 = 20;
-/// How soon a change must be active in each trial, in addition to the machine's stalls ([`Witness`]). Far below the 15 s
-/// of a cluster that is held back, and far above what was measured on a busy machine: 1.6 to 6 ms.
+/// How soon a change must be active in the middle trial. Far above what was measured on a busy machine: 1.6 to 8 ms.
 const PROMPT: Duration = Duration::from_millis(50);
+/// How soon a change must be active in each trial, in addition to the machine's stalls ([`Witness`]). Far below the 15 s
+/// of a cluster that is held back. A change passes through three processes, and each may stall: 110 ms was seen while
+/// the witness saw 59 ms.
+const LATEST: Duration = Duration::from_secs(1);
 /// Number of served clusters.
 const CLUSTERS: u64 = 3;
 /// Their initial connect timeout in milliseconds. Each change adds one.
@@ -173,11 +176,12 @@ struct Trial {
 /// Prints every time, and checks that no change was held back.
 fn judge(what: &str, mut trials: Vec<Trial>) -> Result<()> {
     println!("{what}: {:.1?}", trials.iter().map(|trial| trial.took).collect::<Vec<_>>());
-    let slow: Vec<_> = trials.iter().filter(|trial| trial.took > PROMPT + trial.stalled).copied().collect();
+    let slow: Vec<_> = trials.iter().filter(|trial| trial.took > LATEST + trial.stalled).copied().collect();
     trials.sort_unstable_by_key(|trial| trial.took);
     let (best, middle, worst) = (trials[0], trials[trials.len() / 2], trials[trials.len() - 1]);
     println!("{what}: best {:.1?}, middle {middle:.1?}, worst {worst:.1?} of {}", best.took, trials.len());
-    ensure!(slow.is_empty(), "{what}: more than {PROMPT:?} beyond the machine's stalls: {slow:?}");
+    ensure!(middle.took <= PROMPT, "{what}: the middle trial took more than {PROMPT:?}: {middle:?}");
+    ensure!(slow.is_empty(), "{what}: more than {LATEST:?} beyond the machine's stalls: {slow:?}");
     Ok(())
 }
 

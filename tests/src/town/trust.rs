@@ -16,7 +16,7 @@ use crate::controlplane::ControlPlane;
 use crate::{manifest, wait};
 
 /// The audience of tokens for the API server itself.
-const API_AUDIENCE: &str = "https://kubernetes.default.svc";
+pub const API_AUDIENCE: &str = "https://kubernetes.default.svc";
 
 /// Timeout for the API server to accept a new pod's token. Long, because the machine may be busy.
 const GOOD: Duration = Duration::from_secs(40);

@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::EvictParams;
 use portreeve_tests::wait;
 
+use crate::addresses;
 use crate::site::{BOUND, PORTS, Site};
 
 /// The control plane needs 8 s to notice that a node is gone.
@@ -47,11 +48,13 @@ async fn evict_hubs(site: &Site) -> Result<()> {
 
 /// Pods of other nodes take over the calls of a dead node's pods. Its gateway serves again when the node is back.
 pub async fn node_dies_and_comes_back(site: &mut Site) -> Result<()> {
-    let (lost, left) = (1, 0);
+    let (lost, left) = (addresses::LOST, 0);
+    let address = addresses::of_lost(site)?;
     let others: Vec<String> =
         site.workers.iter().filter(|pod| pod.node != "node-1").map(|pod| pod.name.clone()).collect();
     let begun = Instant::now();
     site.cluster.node_mut(lost).kill()?;
+    addresses::moves(site, address, begun)?;
     site.cluster.node_lost(lost, NOTICED).await?;
     println!("the node is known to be dead after {:.1?}", begun.elapsed());
     wait::until("the pods that are left to answer every call", BOUND, || async {

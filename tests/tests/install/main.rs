@@ -1,6 +1,7 @@
 //! The complete installation on real nodes: the shipped manifests and the images of this source tree, in one cluster
 //! from the first command to the last.
 
+mod addresses;
 mod conditions;
 mod confined;
 mod convergence;
@@ -24,6 +25,7 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
     site.each_key_has_its_pod_behind_every_gateway()?;
     site.connections_are_answered().await?;
     sidecars::take_a_call(&site).await?;
+    addresses::are_put_on_nodes(&site).await?;
     confined::all_parts(&site).await?;
     convergence::of_a_hundred_calls(&site).await?;
     site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;

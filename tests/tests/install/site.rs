@@ -32,7 +32,7 @@ pub const PORTS: Range<u16> = 4000..4024;
 /// Port of the TCP listener, which requires a privilege.
 const TCP: u16 = 853;
 /// Port of the workers.
-const PORT: u16 = 7000;
+pub const PORT: u16 = 7000;
 
 const WORKERS: &str = "
 apiVersion: apps/v1
@@ -175,6 +175,11 @@ impl Site {
             Ok(first)
         };
         PORTS.zip(asked).map(home).collect()
+    }
+
+    /// Returns the image of the agent.
+    pub fn agent_image(&self) -> Result<String> {
+        images::reference(&self.archives.agent)
     }
 
     /// Adds further names for a component's image on every node, for later updates.

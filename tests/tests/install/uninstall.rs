@@ -6,12 +6,26 @@ use anyhow::{Context, Result, ensure};
 use portreeve_tests::cluster::Node;
 use portreeve_tests::wait;
 
+use crate::addresses;
 use crate::site::{BOUND, Site, call, deploy};
 
 /// Words that occur only in names of this product's objects.
 const OURS: [&str; 3] = ["portreeve-hub", "portreeve-agent", "/usr/local/bin/envoy"];
 /// The directories on a node.
 const DIRECTORIES: [&str; 2] = ["/run/portreeve", "/var/lib/portreeve"];
+
+/// The kinds of objects that go first.
+const OBJECTS: [&str; 9] = [
+    "virtualservices.servicemesh.l7mp.io,virtualservices.l7mp.io,targets.l7mp.io,routes.l7mp.io,rules.l7mp.io,ingresslisteners,egresslisteners",
+    "loadbalancers.epic.acnodal.io",
+    "remoteendpoints.epic.acnodal.io",
+    "endpoints.epic.acnodal.io",
+    "servicegroups.epic.acnodal.io",
+    "lbservicegroups.epic.acnodal.io",
+    "accounts.epic.acnodal.io",
+    "serviceprefixes.epic.acnodal.io",
+    "epics.epic.acnodal.io",
+];
 
 pub async fn leaves_nothing(site: &Site) -> Result<()> {
     let cluster = &site.cluster;
@@ -25,15 +39,14 @@ pub async fn leaves_nothing(site: &Site) -> Result<()> {
         "no socket to lose"
     );
 
-    cluster.kubectl(&[
-        "delete",
-        "virtualservices.servicemesh.l7mp.io,virtualservices.l7mp.io,targets.l7mp.io,routes.l7mp.io,rules.l7mp.io,ingresslisteners,egresslisteners",
-        "--all",
-        "--all-namespaces",
-        "--timeout=60s",
-    ])?;
+    let policies = ["portreeve-epics", "portreeve-loadbalancers"];
+    cluster.kubectl(&[&["delete", "validatingadmissionpolicybindings"], &policies[..]].concat())?;
+    addresses::are_removed(site).await?;
+    for kinds in OBJECTS {
+        cluster.kubectl(&["delete", kinds, "--all", "--all-namespaces", "--timeout=60s"])?;
+    }
     cluster.kubectl(&["delete", "nodeproxies", "--all", "--timeout=60s"])?;
-    cluster.kubectl(&["delete", "-k", &deploy(""), "--timeout=120s"])?;
+    cluster.kubectl(&["delete", "-k", &deploy(""), "--ignore-not-found", "--timeout=120s"])?;
     for node in cluster.nodes() {
         wait::until("the end of our processes", BOUND, || async { processes(node).is_empty() })
             .await

@@ -5,15 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
 use kube::core::{ApiResource, DynamicObject};
-use kube::{Client, Resource};
+use kube::{Api, Client, Resource};
 use portreeve_api::b::convert::convert;
 use portreeve_api::own::node_report::NodeReport;
+use portreeve_hub::files::values;
 use portreeve_hub::kinds;
 use portreeve_hub::row::Row;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::town;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A document of a file.
 struct Sample {
@@ -54,8 +57,10 @@ fn gather(directory: &Path, found: &mut Vec<Sample>) -> Result<()> {
             let text = fs::read_to_string(&path)?;
             let first_line = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
             let ours = text.lines().nth(1) == Some("# Only the hub refuses it.");
-            for document in serde_yaml::Deserializer::from_str(&text) {
-                let value = <Value as serde::Deserialize>::deserialize(document)?;
+            // As kubectl reads them: `yes` is a boolean.
+            for value in
+                values(text.as_bytes()).map_err(|error| anyhow!("{}: {error}", path.display()))?.documents
+            {
                 found.push(Sample { path: path.clone(), first_line: first_line.clone(), ours, value });
             }
         }
@@ -167,6 +172,11 @@ async fn the_server_takes_every_good_sample_and_refuses_every_bad_one_where_the_
 #[tokio::test]
 async fn every_example_of_our_kinds_is_taken_without_a_warning() -> Result<()> {
     let (_plane, client) = server().await?;
+    // Dry runs need the namespaces, too.
+    for name in ["epic", "epic-sample"] {
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+    }
     let mut taken = 0;
     for sample in samples("deploy/examples")?.iter().filter(|sample| sample.collection().is_some()) {
         match sample.ask(&client, "Strict").await? {

@@ -110,6 +110,8 @@ fn objects_are_those_of_the_base_and_of_its_components() -> Result<()> {
     makes_the_same(&[cert_manager], &["cert-manager"])?;
     makes_the_same(&["hub.sources.secret=portreeve-sources"], &["sources"])?;
     makes_the_same(&["hub.secrets.namespaces={default}"], &["secrets"])?;
+    makes_the_same(&["hub.epic.enabled=true"], &["epic"])?;
+    makes_the_same(&["addresses.enabled=true"], &["addresses"])?;
     makes_the_same(&[prometheus, cert_manager], &["prometheus", "cert-manager"])
 }
 

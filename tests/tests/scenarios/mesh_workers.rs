@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use portreeve_tests::json_socket::Transcoder;
 use portreeve_tests::town::Town;
-
+use portreeve_tests::wait;
 use serde_json::json;
 
 use crate::mesh::{Pod, User, call, join, object, programmed, second_example};
@@ -82,12 +82,30 @@ async fn worker_that_joins_is_no_endpoint_before_it_has_all_of_its_rules() -> Re
     let whole = first.proxy.names("listeners").await?.len();
     ensure!(whole > usize::from(MORE), "{whole} listeners");
 
-    let second = Pod::start(&town, 2, 1, "app: worker").await?;
+    let mut second = Pod::start(&town, 2, 1, "app: worker").await?;
+    joins(&gateway, &second, whole).await?;
+    // A proxy that starts again in its pod has lost its rules.
+    second.proxy.process().kill();
+    wait::until("the gateway to use one worker", MOVED, || async {
+        !has_two(&gateway).await.unwrap_or(true)
+    })
+    .await?;
+    second.proxy.restart()?;
+    joins(&gateway, &second, whole).await
+}
+
+/// Returns whether two workers are endpoints of the gateway.
+async fn has_two(gateway: &Pod) -> Result<bool> {
+    let clusters = gateway.proxy.get("clusters").await?;
+    Ok(clusters.as_array().is_some_and(|all| all.iter().any(|one| one["endpoints"] == 2)))
+}
+
+/// Waits until the worker is the gateway's second endpoint. It must then have this number of listeners.
+async fn joins(gateway: &Pod, worker: &Pod, whole: usize) -> Result<()> {
     let (begun, mut partial) = (Instant::now(), 0);
     loop {
-        let clusters = gateway.proxy.get("clusters").await?;
-        let is_endpoint = clusters.as_array().is_some_and(|all| all.iter().any(|one| one["endpoints"] == 2));
-        let listeners = second.proxy.names("listeners").await.map_or(0, |names| names.len());
+        let is_endpoint = has_two(gateway).await?;
+        let listeners = worker.proxy.names("listeners").await.map_or(0, |names| names.len());
         if is_endpoint {
             ensure!(listeners == whole, "an endpoint with {listeners} of {whole} listeners");
             break;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
-use kube::api::{ListParams, PostParams};
-use kube::core::ApiResource;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client};
 use portreeve_api::a::virtual_service::VirtualService;
 use portreeve_api::own::node_report::NodeReport;
 use portreeve_hub::subresource::has_status;
@@ -16,7 +16,7 @@ use portreeve_tests::town::{BOUND, Town};
 use portreeve_tests::udp::Echo;
 use portreeve_tests::virtual_service::{Host, Service, said};
 use portreeve_tests::{path, wait};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CRD: &str = "virtualservices.servicemesh.l7mp.io";
 const REPORTS: &str = "nodereports.portreeve.dev";
@@ -75,6 +75,17 @@ async fn object_from_before_a_rule_is_served_and_can_be_changed_and_a_new_one_is
     Ok(())
 }
 
+/// Returns whether the API server refuses a report with this field of a proxy, because its definition lacks the field.
+async fn lacks_field(client: &Client, field: &str) -> bool {
+    let resource = ApiResource::erase::<NodeReport>(&());
+    let reports = Api::<DynamicObject>::all_with(client.clone(), &resource);
+    let status = json!({"proxies": [{"name": "proxy", field: "2026-01-01T00:00:00Z"}]});
+    let probe = DynamicObject::new("probe", &resource).data(json!({"status": status}));
+    let params = PatchParams { dry_run: true, ..PatchParams::apply("test") };
+    let applied = reports.patch("probe", &params, &Patch::Apply(&probe)).await;
+    applied.is_err_and(|error| format!("{error:?}").contains(field))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn report_is_written_without_the_fields_that_an_older_definition_lacks() -> Result<()> {
     let town = Town::start(1).await?;
@@ -88,6 +99,9 @@ async fn report_is_written_without_the_fields_that_an_older_definition_lacks() -
     }
     let before: CustomResourceDefinition = serde_json::from_value(before)?;
     crds.replace(REPORTS, &PostParams::default(), &before).await?;
+    // The former definition is in force a moment after it is installed.
+    let in_force = || async { lacks_field(&town.client, "started").await };
+    wait::until("the former definition to be in force", BOUND, in_force).await?;
     town.gateways().await?;
     let reported = || async {
         let report = Api::<NodeReport>::all(town.client.clone()).get("n1").await.ok()?;

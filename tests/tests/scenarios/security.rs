@@ -14,7 +14,7 @@ use portreeve_agent::link::{Files, Link};
 use portreeve_api::PlanType;
 use portreeve_api::names::HUB_AUDIENCE;
 use portreeve_api::own::node_report::NodeReport;
-use portreeve_tests::town::trust::{self, ACCOUNT};
+use portreeve_tests::town::trust::{self, ACCOUNT, API_AUDIENCE};
 use portreeve_tests::town::{BOUND, Town, serving_at};
 use portreeve_tests::{token, wait};
 use portreeve_xds::ResourceType as _;
@@ -24,8 +24,6 @@ use tonic::{Code, Status};
 
 /// If a hub can't verify a token, it must not keep an agent waiting.
 const HUNG: Duration = Duration::from_secs(5);
-/// The audience of tokens for the API server itself.
-const API_AUDIENCE: &str = "https://kubernetes.default.svc";
 
 /// Creates a link to the hub with a token (`None`: a missing file), which trusts the town's CA.
 fn link(town: &Town, token: Option<&str>) -> Result<Link> {

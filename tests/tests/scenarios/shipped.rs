@@ -12,7 +12,7 @@ use portreeve_hub::run::Args as HubArgs;
 use serde_json::Value;
 
 /// Every flag and variable of hub, agent and gateway that a test or a manifest sets, and the reason for a difference.
-const DIFFERENCES: [(&str, &str); 43] = [
+const DIFFERENCES: [(&str, &str); 45] = [
     ("--admin", "A free port, and only in tests of metrics, because many processes share one machine."),
     (
         "--agent-service-account",
@@ -31,6 +31,14 @@ const DIFFERENCES: [(&str, &str); 43] = [
     ),
     ("--envoy", "Tests have no image, so they set the Envoy that the images are built with."),
     ("--envoy-metrics", "Tests of metrics choose some of Envoy's statistics; the shipped agent has none."),
+    (
+        "--epic-listen",
+        "A free port, and only in tests of orders; the shipped hub takes orders with the component.",
+    ),
+    (
+        "--epic-pods",
+        "Only in tests of load balancers' own pods; the shipped hub creates them with the component.",
+    ),
     ("--gateways", "Only in towns whose gateways are in pods; other agents start Envoy, as on a plain host."),
     (
         "--grace",

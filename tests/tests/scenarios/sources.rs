@@ -13,6 +13,7 @@ use portreeve_tests::crowd::Member;
 use portreeve_tests::exporter::{admin, shows};
 use portreeve_tests::netns::Netns;
 use portreeve_tests::process::Process;
+use portreeve_tests::town::trust::API_AUDIENCE;
 use portreeve_tests::town::{BOUND, Trust, serving_at};
 use portreeve_tests::{http, manifest, under_test, wait};
 use tempfile::TempDir;
@@ -21,8 +22,6 @@ use tempfile::TempDir;
 const ACCOUNT: &str = include_str!("../../../deploy/examples/clusters/account.yaml");
 /// The right to read the Secret with the sources, as it is shipped.
 const RIGHTS: &str = include_str!("../../../deploy/components/sources/rights.yaml");
-/// The audience of tokens for the API server itself.
-const API_AUDIENCE: &str = "https://kubernetes.default.svc";
 /// The test's own Secret of sources.
 const SECRET: &str =
     "apiVersion: v1\nkind: Secret\nmetadata: {name: portreeve-sources, namespace: portreeve}\n";

@@ -15,6 +15,7 @@ use quickstart::{Quickstart, title};
 use serde::Deserialize as _;
 use tempfile::TempDir;
 
+mod epic;
 mod folder;
 mod mesh;
 mod quickstart;
@@ -220,6 +221,7 @@ fn envoy_takes_the_static_configuration_of_every_example() -> Result<()> {
     for (example, more, proxies) in [
         ("quickstart", None, &["nodeproxy/gateway"][..]),
         ("seed-a", Some(world.clone()), &["nodeproxy/gateway", "pod/default/worker-1"]),
+        ("seed-c-1", None, &["nodeproxy/gateway"]),
         ("sidecar", Some(world.clone()), &["pod/default/caller-1"]),
         // The example's controllers write the objects of the previous example.
         ("migration", Some(examples.join("seed-a")), &["nodeproxy/gateway", "pod/default/worker-1"]),

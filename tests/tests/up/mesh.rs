@@ -55,7 +55,7 @@ impl User {
 }
 
 /// Waits until the newest table has this number of active listeners.
-fn active(up: &Process, count: usize) -> Result<()> {
+pub fn active(up: &Process, count: usize) -> Result<()> {
     wait::wait_until(&format!("{count} active listeners"), BOUND, || {
         let log = up.log();
         log.rsplit("\nPROXY ").next().is_some_and(|table| table.matches(" active ").count() == count)
