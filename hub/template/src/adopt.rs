@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use portreeve_api::c::address::is_of_machine;
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
 
 use crate::convert;
@@ -315,18 +316,4 @@ fn refuse_type(cluster: &DynamicMessage, place: &Place) -> Result<(), AdoptError
         return Err(place.error("type ORIGINAL_DST reaches any address that a client names: use EDS"));
     }
     Ok(())
-}
-
-/// Returns whether an address leads to the machine or the link that it is used on, whichever these are.
-fn is_of_machine(address: IpAddr) -> bool {
-    let mapped = match address {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map(IpAddr::V4),
-        IpAddr::V4(_) => None,
-    };
-    let address = mapped.unwrap_or(address);
-    let of_link = match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    of_link || address.is_loopback() || address.is_unspecified() || address.is_multicast()
 }

@@ -34,7 +34,7 @@ const SECRETS: &str =
     "asks for a Secret by SDS, which is not served: put certificate and key into inline_string fields";
 
 /// Fields that are refused: the message, the field and the reason. An empty field means the whole message.
-const REFUSED: [(&str, &str, &str); 18] = [
+const REFUSED: [(&str, &str, &str); 20] = [
     ("envoy.config.cluster.v3.Cluster", "cluster_type", ANY_CLUSTER),
     ("envoy.config.cluster.v3.Cluster", "lrs_server", OTHER_RESOURCES),
     ("envoy.config.cluster.v3.Cluster", "original_dst_lb_config", ANY_CLUSTER),
@@ -49,16 +49,12 @@ const REFUSED: [(&str, &str, &str); 18] = [
     ("envoy.config.listener.v3.Listener", "use_original_dst", INSIDE),
     ("envoy.config.route.v3.RouteAction", "cluster_header", ANY_CLUSTER),
     ("envoy.config.route.v3.RouteAction", "cluster_specifier_plugin", ANY_CLUSTER),
+    ("envoy.config.route.v3.RouteAction", "inline_cluster_specifier_plugin", ANY_CLUSTER),
     ("envoy.config.route.v3.RouteAction.RequestMirrorPolicy", "cluster_header", ANY_CLUSTER),
+    ("envoy.config.route.v3.RouteConfiguration", "cluster_specifier_plugins", ANY_CLUSTER),
     ("envoy.config.route.v3.WeightedCluster.ClusterWeight", "cluster_header", ANY_CLUSTER),
     ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "on_demand", OTHER_RESOURCES),
     ("envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig", "", SECRETS),
-];
-
-/// Fields of messages that hold other such fields, which are refused with them.
-const REFUSED_PLUGINS: [(&str, &str); 2] = [
-    ("envoy.config.route.v3.RouteAction", "inline_cluster_specifier_plugin"),
-    ("envoy.config.route.v3.RouteConfiguration", "cluster_specifier_plugins"),
 ];
 
 /// Returns whether a field holds names of clusters.
@@ -69,8 +65,7 @@ pub fn is_cluster(message: &str, field: &str) -> bool {
 /// Returns why a field is refused.
 pub fn refused(message: &str, field: &str) -> Option<&'static str> {
     let found = REFUSED.iter().find(|(of, one, _)| *of == message && *one == field);
-    let plugin = REFUSED_PLUGINS.contains(&(message, field));
-    found.map(|(.., reason)| *reason).or(plugin.then_some(ANY_CLUSTER))
+    found.map(|(.., reason)| *reason)
 }
 
 /// Returns why a message is refused.
@@ -86,12 +81,10 @@ mod tests {
     use crate::Descriptors;
 
     /// Fields with `cluster` in their names that choose none.
-    const HARMLESS: [(&str, &str); 5] = [
+    const HARMLESS: [(&str, &str); 3] = [
         ("envoy.config.core.v3.Node", "cluster"),
         ("envoy.data.accesslog.v3.AccessLogCommon", "upstream_cluster"),
         ("envoy.config.route.v3.RouteAction", "cluster_not_found_response_code"),
-        ("envoy.config.cluster.v3.Cluster", "cluster_type"),
-        ("envoy.config.route.v3.RouteAction", "cluster_specifier_plugin"),
     ];
 
     #[test]
@@ -123,7 +116,7 @@ mod tests {
             message.is_ok_and(|message| field.is_empty() || message.get_field_by_name(field).is_some())
         };
         let refused = REFUSED.iter().map(|(message, field, _)| (*message, *field));
-        let all = CLUSTERS.iter().copied().chain(refused).chain(REFUSED_PLUGINS);
+        let all = CLUSTERS.iter().copied().chain(refused);
         let missing: Vec<_> = all.filter(|one| !exists(*one)).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }

@@ -1,9 +1,20 @@
-//! IP addresses as Kubernetes' fields spell them: [`parse`].
+//! IP addresses: how Kubernetes' fields spell them, and which ones lead nowhere but to the machine itself ([`is_of_machine`]).
 
 use std::net::IpAddr;
 
 use super::refusal;
 use crate::violation::Checks;
+
+/// Returns whether an address leads to the machine or the link that it is used on, whichever these are. Endpoints at such an
+/// address would be programs of the gateway.
+pub fn is_of_machine(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let of_link = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    of_link || address.is_loopback() || address.is_unspecified() || address.is_multicast()
+}
 
 /// Parses an IPv4 or IPv6 address. An IPv4 address in IPv6 form becomes an IPv4 address.
 pub(super) fn parse(text: &str) -> Option<IpAddr> {

@@ -5,7 +5,7 @@
 //! RemoteEndpoint), with the fields of later versions. Each kind's `form` is the same for all of them.
 
 pub mod account;
-mod address;
+pub mod address;
 pub mod aggregation;
 pub mod endpoint;
 pub mod endpoint_form;

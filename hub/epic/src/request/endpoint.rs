@@ -1,7 +1,6 @@
 //! The body that creates an endpoint: [`NewEndpoint::parse`].
 
-use std::net::IpAddr;
-
+use portreeve_api::c::address::is_of_machine;
 use portreeve_api::c::endpoint_form::EndpointForm;
 use portreeve_api::c::port::EndpointPort;
 use portreeve_api::c::remote_endpoint::{RemoteEndpoint, RemoteEndpointSpec};
@@ -40,21 +39,12 @@ impl NewEndpoint {
         };
         let form = RemoteEndpoint::new("", spec.clone()).form();
         let form = form.map_err(|broken| BadRequest::of_violations("endpoint", broken))?;
-        if is_of_gateway(form.address) {
+        if is_of_machine(form.address) {
             let message = format!("{} is an address of the gateway itself: send that of a pod", form.address);
             return Err(BadRequest::new("endpoint.spec.address", message));
         }
         Ok(Self { spec, form })
     }
-}
-
-/// Returns whether an address leads to the machine or the link that it is used on, whichever these are.
-fn is_of_gateway(address: IpAddr) -> bool {
-    let of_link = match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    of_link || address.is_loopback() || address.is_unspecified() || address.is_multicast()
 }
 
 /// Reads a port as in Kubernetes Endpoints.
