@@ -22,6 +22,7 @@ pub mod families;
 pub mod forget;
 pub mod handles;
 pub mod identity;
+pub mod interfaces;
 pub mod l7mp;
 pub mod link;
 pub mod local;

@@ -44,6 +44,14 @@ impl Raw {
         found.and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default()
     }
 
+    /// Returns the object's status.
+    pub fn into_status(mut self) -> Map<String, Value> {
+        match self.rest.remove("status") {
+            Some(Value::Object(status)) => status,
+            _ => Map::new(),
+        }
+    }
+
     /// Returns `status.children.applied` of the object: the generations of its children that are applied.
     pub fn children(&self) -> Map<String, Value> {
         let status = self.rest.get("status").and_then(|status| status.pointer("/children/applied"));

@@ -24,6 +24,7 @@ pub fn rule_lists(plan: &Plan) -> impl Iterator<Item = &str> {
         dns_namespace: _,
         needs: _,
         envoy: _,
+        pod_bridge: _,
     } = plan;
     rule_lists.iter().map(|list| list.list.as_str())
 }

@@ -10,7 +10,8 @@ use portreeve_xds::{Budget, Event, Hello, Peer, Source, StreamGuard, StreamInfo,
 use tonic::Status;
 
 use super::{Local, announced};
-use crate::restore;
+use crate::witness::witnessed;
+use crate::{interfaces, restore};
 
 /// How long a connecting proxy waits for its pod to appear in the pod watch, which may lag behind.
 const UNKNOWN_PROXY: Duration = Duration::from_secs(5);
@@ -89,6 +90,23 @@ impl Local {
         }
     }
 
+    /// Finds the interfaces that lead to a proxy's pod with a network of its own.
+    async fn find_interfaces(&self, id: &ProxyId, peer: &Peer) {
+        let ProxyId::Pod(uid) = id else { return };
+        let Ok(pid) = witnessed(peer, |pid| pid) else { return };
+        let found = interfaces::leading_to(pid).await;
+        // The pid belonged to this process all the time.
+        if witnessed(peer, |_| ()).is_err() {
+            return;
+        }
+        match found {
+            Ok(found) => self.change(|world| world.set_interfaces(uid, found)),
+            Err(error) => {
+                tracing::warn!(proxy = %id, error = format!("{error:#}"), "can't tell which interface leads to the pod")
+            }
+        }
+    }
+
     /// Records a proxy's answer on a stream.
     pub(crate) fn note<T: ProxyModel>(&self, stream: u64, event: &Event<T>) {
         let mut inner = self.lock();
@@ -139,6 +157,7 @@ impl<T: ProxyModel> Source<T> for Local {
             (id, view) = known => {
                 tracing::info!(proxy = %id, pid = hello.peer.pid, claimed, "proxy connected");
                 self.tell_of_names::<T>(&id, claimed);
+                self.find_interfaces(&id, &hello.peer).await;
                 Ok(view)
             }
             () = complete => {

@@ -348,16 +348,17 @@ fn lacks(form: &LoadBalancerForm) -> bool {
 /// Returns an error if a reference is ambiguous, or if there is no such group.
 pub fn pool_of(feed: &Feed, namespace: &str, form: &LoadBalancerForm) -> Result<Option<String>, Failure> {
     let ambiguous = |error: &portreeve_api::c::labels::Disagreement| Failure::Missing(error.to_string());
-    if let Some(own) = form.service_prefix.as_ref().map_err(ambiguous)? {
-        return Ok(Some(own.clone()));
-    }
-    let Some(name) = form.group.as_ref().map_err(ambiguous)? else { return Ok(None) };
-    let missing = || {
-        let kinds = "ServiceGroup or LBServiceGroup";
-        Failure::Missing(format!("there is no {kinds} {name} in namespace {namespace} or {EPIC}"))
+    let group = match (&form.service_prefix, form.group.as_ref().map_err(ambiguous)?) {
+        (Ok(None), Some(name)) => {
+            let missing = || {
+                let kinds = "ServiceGroup or LBServiceGroup";
+                Failure::Missing(format!("there is no {kinds} {name} in namespace {namespace} or {EPIC}"))
+            };
+            Some(find_group(feed, namespace, name)?.ok_or_else(missing)?)
+        }
+        _ => None,
     };
-    let group = find_group(feed, namespace, name)?.ok_or_else(missing)?;
-    group.service_prefix.map_err(|error| ambiguous(&error))
+    group::prefix(form, group.as_ref()).map_err(|error| ambiguous(&error))
 }
 
 /// Returns a group: of either kind, in the namespace or else in `epic`. `None` if there is none.

@@ -12,8 +12,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use portreeve_api::c::group::ENVOY_IMAGE;
 use portreeve_api::c::load_balancer::LoadBalancer;
-use portreeve_api::c::names::{DEFAULT_PREFIX, EPIC};
-use portreeve_api::c::service_prefix::{self, ServicePrefix};
+use portreeve_api::c::names::DEFAULT_PREFIX;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::Tasks;
 
@@ -22,9 +21,8 @@ use super::objects::limited;
 use crate::feed::Feed;
 use crate::lookup::Lookup;
 use crate::namespaces::Namespaces;
-use crate::object::Root as _;
 use crate::resolve::c::embodiment::{self, Embodiment};
-use crate::resolve::c::group;
+use crate::resolve::c::{group, prefix};
 use deployment::Form;
 use found::{Found, Present};
 
@@ -68,8 +66,6 @@ enum Wanted {
     Pods(Form),
     /// It has none.
     Nothing,
-    /// Whatever exists stays: the load balancer is refused, waits for something, or is gone.
-    Unchanged,
 }
 
 // === impl Pods ===
@@ -111,15 +107,21 @@ impl Pods {
     /// Returns an error if the name belongs to another Deployment, if the flags don't ask for pods, or if the API server refuses
     /// the request.
     pub async fn embody(&mut self, feed: &Feed, key: &ObjectRef) -> Result<(), Failure> {
-        match feed.look(|lookup| Wanted::of(lookup, key, &self.args.epic_pod_image)) {
-            Wanted::Unchanged => Ok(()),
-            Wanted::Nothing => self.remove(key).await,
-            Wanted::Pods(_) if !self.args.epic_pods => Err(Failure::Missing(format!(
+        // Only one that is accepted and waits for nothing gets pods, or loses them.
+        let verdict = feed.subject(key).map(|subject| subject.verdict);
+        if !verdict.is_some_and(|verdict| verdict.rejection.is_none() && verdict.missing.is_empty()) {
+            return Ok(());
+        }
+        let wanted = feed.look(|lookup| Wanted::of(lookup, key, &self.args.epic_pod_image));
+        match wanted {
+            None => Ok(()),
+            Some(Wanted::Nothing) => self.remove(key).await,
+            Some(Wanted::Pods(_)) if !self.args.epic_pods => Err(Failure::Missing(format!(
                 "no pods are created: the hub runs without --epic-pods, which the component deploy/components/epic sets. Set \
                  the annotation {} to node for gateways",
                 embodiment::ANNOTATION
             ))),
-            Wanted::Pods(form) => self.apply(key, form).await,
+            Some(Wanted::Pods(form)) => self.apply(key, form).await,
         }
     }
 
@@ -176,40 +178,19 @@ impl Pods {
 // === impl Wanted ===
 
 impl Wanted {
-    /// Returns what is to be done for a load balancer, whose pods get this image by default.
-    fn of(lookup: &mut Lookup<'_>, key: &ObjectRef, image: &str) -> Self {
-        let Some(found) = lookup.object::<LoadBalancer>(key) else { return Self::Unchanged };
-        // Only one that is accepted and waits for nothing gets pods, or loses them.
-        if !found.resolve(lookup).is_ok_and(|resolved| resolved.missing.is_empty()) {
-            return Self::Unchanged;
-        }
-        Self::accepted(lookup, key, (found, image)).unwrap_or(Self::Unchanged)
-    }
-
-    fn accepted(
-        lookup: &mut Lookup<'_>,
-        key: &ObjectRef,
-        (found, image): (&LoadBalancer, &str),
-    ) -> Option<Self> {
+    /// Returns what is to be done for a load balancer that is accepted, whose pods get this image by default. `None`: the
+    /// answer is not known.
+    fn of(lookup: &mut Lookup<'_>, key: &ObjectRef, image: &str) -> Option<Self> {
+        let found = lookup.object::<LoadBalancer>(key)?;
         let form = found.form().ok()?;
         let group = group::find(lookup, &key.namespace, form.group.as_ref().ok()?.as_deref()?)?;
-        let own = embodiment::given(&found.metadata).ok()?;
-        let embodiment = match own {
-            Some(own) => own,
-            None => group.embodiment.ok()?.unwrap_or_default(),
-        };
-        if embodiment == Embodiment::Node {
+        if group::embodiment(&found.metadata, Some(&group)).ok()? == Embodiment::Node {
             return Some(Self::Nothing);
         }
         let group = group.form.ok()?;
         let address = form.public_address?;
-        let prefix = form.service_prefix.ok()?.or(group.service_prefix.ok()?);
-        let prefix = prefix.unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
-        let is_of_prefix = {
-            let key = ObjectRef::namespaced(&service_prefix::KIND, EPIC, prefix.as_str());
-            let found = lookup.object::<ServicePrefix>(&key).and_then(|found| found.form().ok());
-            found.is_some_and(|found| found.subnet.contains(address))
-        };
+        let prefix = group::prefix(&form, Some(&group)).ok()?.unwrap_or_else(|| DEFAULT_PREFIX.to_owned());
+        let is_of_prefix = prefix::find(lookup, &prefix).is_some_and(|found| found.subnet.contains(address));
         Some(Self::Pods(Form {
             namespace: key.namespace.to_string(),
             name: key.name.to_string(),

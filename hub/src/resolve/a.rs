@@ -44,6 +44,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: false,
 };
 
@@ -76,6 +77,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
         rule_lists: Vec::new(),
         needs: Vec::new(),
         envoy: Vec::new(),
+        pod_bridge: None,
     };
     let mut pairs = Vec::new();
     for listener in &object.spec.listeners {

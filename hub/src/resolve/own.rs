@@ -21,6 +21,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: false,
 };
 

@@ -5,22 +5,29 @@ mod applied;
 mod board;
 mod contributions;
 mod healthy;
+mod interface;
 mod plan_report;
 mod programmed;
 mod running;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portreeve_api::conditions::{self, ConditionType, Reason, Status};
+use serde_json::Value;
 
 use crate::subject::{Of, Subject};
 
 pub use applied::annotated;
 pub use board::Board;
 pub use contributions::Parts;
+pub use interface::interface;
 pub use plan_report::{PATIENCE, PlanReport};
+
+/// Fields of a status, by name. `Null`: the status has none of that name.
+pub type Fields = BTreeMap<&'static str, Value>;
 
 /// The intended status of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,8 +36,9 @@ pub struct ObjectStatus {
     pub conditions: Vec<conditions::Verdict>,
     /// Whether proxies have yet to answer, so that another report is certain.
     pub pending: bool,
-    /// For a NodeProxy: the number of its nodes, and the number of those on which it runs.
-    pub nodes: Option<(usize, usize)>,
+    /// Its other fields: of a NodeProxy `nodes`, the number of its nodes, and `ready`, the number of those on which it runs; of
+    /// a load balancer what [`interface()`] returns.
+    pub fields: Fields,
     /// The parts that other objects contribute. No kind has a field for them yet.
     pub parts: Parts,
     /// The generation that is applied: every wanted proxy has confirmed it, or no proxy is wanted. `None` if it isn't, or if
@@ -62,8 +70,8 @@ impl Subject {
             let (runs, ready) = running::running(served, reports, waited);
             let pending = runs.reason == Reason::Pending;
             conditions.push(runs);
-            let nodes = Some((served.nodes.len(), ready));
-            return ObjectStatus { conditions, pending, nodes, ..ObjectStatus::default() };
+            let fields = Fields::from([("nodes", served.nodes.len().into()), ("ready", ready.into())]);
+            return ObjectStatus { conditions, pending, fields, ..ObjectStatus::default() };
         }
         if let Some(text) = programmed::unsupported(served, reports) {
             refuse(&mut conditions, &text);

@@ -17,6 +17,7 @@ use crate::change::Seen;
 use crate::subject::Served;
 use crate::verdict::{Refs, Verdict};
 
+mod interface;
 mod unsupported;
 
 const VERSION: u64 = 7;
@@ -67,6 +68,11 @@ fn word(node: &str, [wanted, acked, nacked, unreachable]: [u32; 4]) -> PlanRepor
 fn with(mut word: PlanReport, change: impl FnOnce(&mut PlanStatus)) -> PlanReport {
     change(Arc::make_mut(&mut word.status));
     word
+}
+
+/// The fields of a NodeProxy's status.
+fn nodes(all: usize, ready: usize) -> Fields {
+    Fields::from([("nodes", all.into()), ("ready", ready.into())])
 }
 
 fn unheard(word: PlanReport) -> PlanReport {
@@ -256,7 +262,7 @@ fn node_proxy_is_programmed_when_it_runs_on_all_its_nodes() {
     for (words, waited, reason, ready, message) in cases {
         let said = subject.status(&words, Duration::from_secs(waited));
         let found = condition(&said, ConditionType::Programmed);
-        assert_eq!((found.reason, said.nodes), (reason, Some((2, ready))), "{found:?}");
+        assert_eq!((found.reason, &said.fields), (reason, &nodes(2, ready)), "{found:?}");
         assert!(found.message.contains(message), "{}", found.message);
         assert_eq!(said.pending, reason == Reason::Pending);
         assert_eq!(said.conditions.len(), 2, "Accepted and Programmed");
@@ -274,7 +280,7 @@ fn node_whose_agent_knows_no_l7mp_is_told_with_what_to_do() {
     let lacking = PlanReport::lacking(&"b".into(), subject.served.as_ref().unwrap());
     let said = subject.status(&[word("a", [1, 1, 0, 0]), lacking], Duration::ZERO);
     let found = condition(&said, ConditionType::Programmed);
-    assert_eq!((found.reason, said.nodes), (Reason::NotRunning, Some((2, 1))));
+    assert_eq!((found.reason, &said.fields), (Reason::NotRunning, &nodes(2, 1)));
     assert_eq!(
         found.message,
         "runs on 1 of 2 nodes, fails on 1; node b: its agent is of a version that runs Envoys only: update the agent"

@@ -70,7 +70,7 @@ impl Writer {
         }
     }
 
-    /// Writes an object's conditions if they differ from those that it has.
+    /// Writes an object's conditions and the other fields of its status if they differ from those that it has.
     async fn write_conditions(
         &self,
         (subject, row): (&Subject, &'static Row),
@@ -90,7 +90,7 @@ impl Writer {
         for condition in &status.conditions {
             differs |= conditions::set(&mut after, condition.clone(), now);
         }
-        if !differs {
+        if !differs && (told.is_some() || stored.has(&status.fields)) {
             return Ok(Outcome::Stands);
         }
         if told.is_some() {
@@ -102,8 +102,8 @@ impl Writer {
             "metadata": {"uid": verdict.uid, "resourceVersion": stored.revision},
             "status": {"conditions": after},
         });
-        if let Some((nodes, ready)) = status.nodes {
-            (patch["status"]["nodes"], patch["status"]["ready"]) = (nodes.into(), ready.into());
+        for (name, value) in &status.fields {
+            patch["status"][*name] = value.clone();
         }
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         match api(&self.client, key, &resource).patch_status(&key.name, &params, &Patch::Merge(&patch)).await

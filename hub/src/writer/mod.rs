@@ -23,7 +23,7 @@ use crate::owners::Ledger;
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::row::Row;
-use crate::status::{Board, ObjectStatus, PlanReport};
+use crate::status::{Board, ObjectStatus, PlanReport, interface};
 use crate::subject::{Of, Served};
 use crate::subresource::{self, Statusless};
 
@@ -259,7 +259,11 @@ impl Writer {
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
         let mut status = subject.status(&reports, waited);
-        status.applied.take_if(|_| !kinds::row(key.kind).is_some_and(|row| row.announces));
+        let row = kinds::row(key.kind);
+        status.applied.take_if(|_| !row.is_some_and(|row| row.announces));
+        if let Some(served) = subject.served.as_ref().filter(|_| row.is_some_and(|row| row.interface)) {
+            status.fields.extend(interface(served, &reports));
+        }
         if let Some(generation) = status.programmed().filter(|_| subject.of == Of::Plan) {
             self.feed.course(|course| course.programmed(key, generation, at));
             let leads = *self.leads.borrow();

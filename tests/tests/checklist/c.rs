@@ -8,9 +8,8 @@ use super::Answer::{self, Differs, Proven};
 /// The number of the last row.
 pub const LAST: u8 = 34;
 
-/// The rows that are not answered yet: the interfaces of pods (C12) and tunnels' packets (C11, C23 to C31). Whoever
-/// answers one removes its number here.
-pub const UNANSWERED: [u8; 11] = [11, 12, 23, 24, 25, 26, 27, 28, 29, 30, 31];
+/// The rows that are not answered yet: tunnels' packets (C11, C23 to C31). Whoever answers one removes its number here.
+pub const UNANSWERED: [u8; 10] = [11, 23, 24, 25, 26, 27, 28, 29, 30, 31];
 
 // Tests that prove several rows.
 const STORM: Proof =
@@ -60,7 +59,7 @@ const EXAMPLE: Proof =
     ("tests/tests/up/epic.rs", "both_load_balancers_lead_to_their_own_endpoints_over_tcp_and_udp");
 
 /// The answered rows, each with its number.
-pub const ROWS: [(u8, Answer); 23] = [
+pub const ROWS: [(u8, Answer); 24] = [
     // C1: CRDs in the document's form and in E1's, with exact names.
     (
         1,
@@ -127,7 +126,25 @@ pub const ROWS: [(u8, Answer); 23] = [
             ("hub/src/resolve/c/tests/mod.rs", "document_form_is_served_too_with_its_group_in_epic"),
         ]),
     ),
-    // C12: the place for its answer (proxy-ifname and proxy-ifindex in pod mode).
+    // C12: proxy-ifname and proxy-ifindex in pod mode.
+    (
+        12,
+        Proven(&[
+            (
+                "tests/tests/scenarios/epic_pods.rs",
+                "pods_of_a_load_balancer_serve_on_a_real_node_until_gateways_do_or_it_is_deleted",
+            ),
+            (
+                "tests/tests/scenarios/interfaces.rs",
+                "interfaces_that_lead_to_a_process_are_those_that_the_kernel_connects_with_it",
+            ),
+            (
+                "agent/envoy/tests/world/interfaces.rs",
+                "interface_on_the_bridge_is_reported_or_else_the_first_and_for_no_other_plan",
+            ),
+            ("hub/src/status/tests/interface.rs", "interface_is_told_until_a_proxy_runs_without_one"),
+        ]),
+    ),
     // C13: copies of ids; objects go in any order, with all finalizers.
     (
         13,

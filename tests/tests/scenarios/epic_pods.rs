@@ -209,6 +209,22 @@ async fn serves(from: &Netns, address: IpAddr, customer: &str) -> Result<()> {
     .await
 }
 
+/// Returns the interfaces in a network as the kernel describes them.
+fn links(of: &Netns) -> Result<Vec<Value>> {
+    let output = of.command("ip").args(["-json", "link"]).output()?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Waits until the load balancer's status tells this interface.
+async fn interface_is(client: &Client, index: &Value, name: &Value) -> Result<()> {
+    let api = load_balancers(client);
+    wait::until(&format!("proxy-ifindex {index}, proxy-ifname {name}"), LONG, || async {
+        let status = api.get("web").await.ok().and_then(|found| found.status).unwrap_or_default();
+        (json!(status.proxy_ifindex), json!(status.proxy_ifname)) == (index.clone(), name.clone())
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_load_balancer_serve_on_a_real_node_until_gateways_do_or_it_is_deleted() -> Result<()> {
     let cluster = Cluster::start(1).await?;
@@ -228,12 +244,17 @@ async fn pods_of_a_load_balancer_serve_on_a_real_node_until_gateways_do_or_it_is
     let pod = cluster.pods("epic-a", own).await?.into_iter().next().context("no pod")?;
     serves(cluster.node(0).netns(), pod.address.into(), &customer.name).await?;
     says(&client, "Programmed", "wanted 1, acked 1").await?;
+    let end = links(&pod.netns)?.into_iter().find(|link| link["ifname"] == "eth0").context("no eth0")?;
+    let leads = |link: &Value| link["ifindex"] == end["link_index"];
+    let link = links(cluster.node(0).netns())?.into_iter().find(leads).context("nothing leads there")?;
+    interface_is(&client, &link["ifindex"], &link["ifname"]).await?;
 
     cluster.apply(GATEWAY).await?;
     embody(&client, None).await?;
     gone(&client).await?;
     cluster.pods_gone("epic-a", own, LONG).await?;
     serves(cluster.outside(), node, &customer.name).await?;
+    interface_is(&client, &Value::Null, &Value::Null).await?;
 
     embody(&client, Some("pod")).await?;
     cluster.rolled_out("deployment", "epic-a", "envoy-web", LONG).await?;

@@ -39,6 +39,7 @@ mod hostile;
 mod http_checks;
 mod identity;
 mod images;
+mod interfaces;
 mod kill_campaign;
 mod last_known_good;
 mod manifests;

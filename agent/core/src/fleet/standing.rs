@@ -30,6 +30,8 @@ pub enum Progress {
 
 /// A proxy that a Plan applies to.
 pub struct Stand<'a> {
+    /// The proxy.
+    pub id: &'a ProxyId,
     /// The proxy's name for messages.
     pub title: &'a str,
     /// The proxy's progress.
@@ -76,7 +78,7 @@ impl<T: ProxyModel> Standing for Fleet<T> {
             let part = proxy.plans.get(name);
             let answers = self.answers.get(id);
             let progress = progress((proxy, part), answers, (plan, version));
-            Stand { title: &proxy.facts.title, progress, findings: part.map(|part| &part.findings) }
+            Stand { id, title: &proxy.facts.title, progress, findings: part.map(|part| &part.findings) }
         });
         stands.collect()
     }

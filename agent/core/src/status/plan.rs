@@ -2,13 +2,13 @@
 
 use portreeve_api::PlanType;
 use portreeve_api::model::Plan;
-use portreeve_api::report::PlanStatus;
+use portreeve_api::report::{self, PlanStatus};
 use portreeve_xds::{Name, Version};
 
 use super::cut;
 use crate::fleet::{Findings, Progress};
 use crate::translate::lacks;
-use crate::world::World;
+use crate::world::{Interface, World};
 
 /// Maximum number of listed conflicts.
 const MAX_CONFLICTS: usize = 16;
@@ -41,6 +41,9 @@ fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (
             (None, Some(text)) => Progress::Inexpressible(format!("{}, {text}", stand.title)),
             (None, None) => stand.progress,
         });
+        if let (None, Some(bridge)) = (&status.interface, &plan.pod_bridge) {
+            status.interface = world.interface(stand.id, bridge).map(reported);
+        }
         let Some(part) = stand.findings else { continue };
         let lost = part.denied.iter().map(|(listener, lost)| format!("listener {listener}: {lost}"));
         let room = MAX_CONFLICTS.saturating_sub(status.conflicts.len());
@@ -50,6 +53,10 @@ fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (
         status.take_census(part);
     }
     status.without_proxy = number(world.fleets().all().map(|fleet| fleet.bare(plan)).sum());
+}
+
+fn reported(interface: &Interface) -> report::Interface {
+    report::Interface { index: interface.index, name: interface.name.clone() }
 }
 
 /// Adds one proxy's data to a status.

@@ -4,7 +4,10 @@
 //! declared harmless, or rejected. Fields that only a newer hub knows are not visible here: that hub lists
 //! them in `needs`.
 
-use portreeve_api::model::{Plan, Selector, Workload};
+use portreeve_api::model::{Plan, Selector, TEMPLATE, Workload};
+
+/// The features that hubs list in `needs` and that this version knows.
+const KNOWN: [&str; 1] = [TEMPLATE];
 
 /// Unsupported fields as paths, with the value if other values of the field are supported.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,9 +65,8 @@ impl Lacks {
         self.when(value.is_some(), field);
     }
 
-    /// Adds the features that the hub lists in `needs`. None was added since version 0.1.0, so all of them
-    /// are unsupported.
+    /// Adds the features that the hub lists in `needs` and that this version doesn't know.
     pub fn needs(&mut self, needs: &[String]) {
-        self.0.extend(needs.iter().cloned());
+        self.0.extend(needs.iter().filter(|one| !KNOWN.contains(&one.as_str())).cloned());
     }
 }

@@ -29,6 +29,7 @@ mod floating;
 mod gateways;
 mod health;
 mod hosts;
+mod interfaces;
 mod joining;
 mod known;
 mod members;
@@ -42,11 +43,13 @@ mod unreadable;
 pub use account::{Account, Tenant};
 pub use feed::Sent;
 pub use hosts::Host;
+pub use interfaces::Interface;
 pub use portreeve_api::refs::ProxyId;
 
 use feed::Feed;
 use floating::Floating;
 use hosts::Hosts;
+use interfaces::Interfaces;
 
 /// The port of an l7mp's REST API if its NodeProxy sets none.
 const L7MP_PORT: u16 = 1234;
@@ -66,6 +69,8 @@ pub struct World {
     floating: Floating,
     strangers: claims::strangers::Known,
     health: EndpointHealth,
+    /// The interfaces that lead to pods.
+    interfaces: Interfaces,
     /// Pods whose l7mp proxy had its complete configuration once.
     joined: BTreeSet<Name>,
     /// The ServiceAccount whose pods run NodeProxies.
@@ -106,6 +111,7 @@ impl World {
             floating: Floating::default(),
             strangers: claims::strangers::Known::default(),
             health: EndpointHealth::default(),
+            interfaces: Interfaces::default(),
             joined: BTreeSet::new(),
             gateways: None,
             stale: false,

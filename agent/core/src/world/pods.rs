@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use portreeve_api::PlanType;
+use portreeve_api::model::Plan;
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ProxyId;
 use portreeve_xds::Name;
 
 use super::World;
+use super::interfaces::Interface;
 use crate::fleet::Facts;
 use crate::translate::ProxyKind;
 
@@ -56,6 +58,7 @@ impl World {
     pub fn delete_pod(&mut self, uid: &Name) {
         self.pods.remove(uid);
         self.announced.remove(uid);
+        self.interfaces.remove(uid);
         self.follow_address(uid);
         self.follow_membership(uid, None);
         let plans = self.feed.mark_deleted(uid);
@@ -63,6 +66,27 @@ impl World {
         for kind in self.kinds() {
             self.set_bare(kind, uid, None);
             self.drop_proxy(kind, &ProxyId::Pod(uid.clone()), "the pod is gone");
+        }
+    }
+
+    /// Records the interfaces that lead to a pod of this node. They are forgotten with the pod.
+    pub fn set_interfaces(&mut self, uid: &Name, interfaces: Vec<Interface>) {
+        if !self.pods.contains_key(uid) || !self.interfaces.set(uid, interfaces) {
+            return;
+        }
+        let id = ProxyId::Pod(uid.clone());
+        let facts: Vec<_> = self.fleets.all().filter_map(|fleet| fleet.facts(&id)).collect();
+        let told = |plan: &Plan| plan.pod_bridge.is_some() && facts.iter().any(|facts| facts.may_take(plan));
+        let plans = self.feed.plans.iter().filter(|(_, plan)| told(plan));
+        self.touched.extend(plans.map(|(name, _)| name.clone()));
+    }
+
+    /// Returns the interface that leads to a proxy's pod: the port of this bridge, or else the one with the lowest index. `None`:
+    /// it is not known, or the pod has the node's own network.
+    pub fn interface(&self, proxy: &ProxyId, bridge: &str) -> Option<&Interface> {
+        match proxy {
+            ProxyId::Pod(uid) => self.interfaces.of(uid, bridge),
+            ProxyId::Node(_) => None,
         }
     }
 

@@ -27,6 +27,7 @@ mod fleets;
 mod former;
 mod health;
 mod hosts;
+mod interfaces;
 mod joining;
 mod named;
 mod ports;

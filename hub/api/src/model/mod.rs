@@ -29,7 +29,7 @@ pub use envoy_resource::{EnvoyBody, EnvoyResource};
 pub use flaw::{Flaw, UnreadablePlan};
 pub use listener::{Listener, Options, Retry, Rewrite, Route, Rule, RuleList};
 pub use node_proxy::{EnvoySettings, L7mpSettings, Namespaces, NodeProxy, Settings};
-pub use plan::{Origin, Plan};
+pub use plan::{Origin, Plan, TEMPLATE};
 pub use security::{Cidr, NotACidr, Secret, SourcePolicy, Tls, is_subject};
 pub use socket::{Address, HeaderField, Protocol, Scope, Socket};
 pub use source::{EndpointSource, Source};

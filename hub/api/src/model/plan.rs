@@ -28,7 +28,13 @@ pub struct Plan {
     pub needs: Vec<String>,
     /// What an Envoy gets in place of what is built from the listener or cluster of the same name (API C).
     pub envoy: Vec<EnvoyResource>,
+    /// The Plan is for pods of its own, and agents report the interface of their node that leads to such a pod (API C). Of
+    /// several, it is the one of this bridge. `None`: nothing is reported.
+    pub pod_bridge: Option<String>,
 }
+
+/// The entry of [`Plan::needs`] of a Plan with resources in [`Plan::envoy`].
+pub const TEMPLATE: &str = "template";
 
 /// The object that a Plan was made from (message `Origin`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,8 +100,17 @@ impl TryFrom<proto::Plan> for Plan {
     /// # Errors
     /// Returns the first invalid field, or an origin or a workload that is missing or unknown to this version.
     fn try_from(message: proto::Plan) -> Result<Self, UnreadablePlan> {
-        let proto::Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs, envoy } =
-            message;
+        let proto::Plan {
+            origin,
+            workload,
+            listeners,
+            clusters,
+            rule_lists,
+            dns_namespace,
+            needs,
+            envoy,
+            pod_bridge,
+        } = message;
         let origin: Origin = match origin.ok_or_else(|| Flaw::missing("origin")).and_then(Origin::try_from) {
             Ok(origin) => origin,
             Err(flaw) => return Err(UnreadablePlan { plan: String::new(), flaw }),
@@ -111,6 +126,7 @@ impl TryFrom<proto::Plan> for Plan {
                 dns_namespace,
                 needs,
                 envoy: flaw::all(envoy)?,
+                pod_bridge,
             })
         };
         read().map_err(|flaw| UnreadablePlan { plan: PlanName::from(&origin).to_string(), flaw })
@@ -119,7 +135,17 @@ impl TryFrom<proto::Plan> for Plan {
 
 impl From<&Plan> for proto::Plan {
     fn from(plan: &Plan) -> Self {
-        let Plan { origin, workload, listeners, clusters, rule_lists, dns_namespace, needs, envoy } = plan;
+        let Plan {
+            origin,
+            workload,
+            listeners,
+            clusters,
+            rule_lists,
+            dns_namespace,
+            needs,
+            envoy,
+            pod_bridge,
+        } = plan;
         Self {
             origin: Some(origin.into()),
             workload: Some(workload.into()),
@@ -129,6 +155,7 @@ impl From<&Plan> for proto::Plan {
             dns_namespace: dns_namespace.clone(),
             needs: needs.clone(),
             envoy: flaw::written(envoy),
+            pod_bridge: pod_bridge.clone(),
         }
     }
 }

@@ -114,6 +114,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
             rule_lists,
             needs: Vec::new(),
             envoy: Vec::new(),
+            pod_bridge: None,
         };
         let (groups, warnings, missing) = (self.groups, self.warnings, self.missing);
         Resolved { plan, workload, groups, warnings, missing, told: Vec::new() }

@@ -26,6 +26,7 @@ pub const ROW: Row = Row {
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    interface: false,
     allocates: false,
 };
 

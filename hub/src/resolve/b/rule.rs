@@ -25,6 +25,7 @@ pub const ROW: Row = Row {
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    interface: false,
     allocates: false,
 };
 

@@ -33,6 +33,7 @@ pub const ROW: Row = Row {
     fields: &pod::FIELDS,
     services: true,
     announces: true,
+    interface: false,
     allocates: false,
 };
 

@@ -37,6 +37,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: true,
 };
 
@@ -54,6 +55,7 @@ pub const DOCUMENT_ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: true,
 };
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::c::group::GroupForm;
+use portreeve_api::c::labels::Disagreement;
 use portreeve_api::c::lb_service_group::{self, LBServiceGroup};
+use portreeve_api::c::load_balancer::LoadBalancerForm;
 use portreeve_api::c::names::EPIC;
 use portreeve_api::c::service_group::{self, ServiceGroup};
 use portreeve_api::kind::Kind;
@@ -33,6 +35,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: true,
 };
 
@@ -50,6 +53,7 @@ pub const LB_ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: true,
 };
 
@@ -87,6 +91,8 @@ impl Custom for LBServiceGroup {
 
 /// A group that was found.
 pub struct Group {
+    /// Its name.
+    pub name: String,
     /// The labels of the gateways that serve it, if the group names them.
     pub gateways: Option<BTreeMap<String, String>>,
     /// Where its proxies are, if the group says so, or why the annotation can't be read.
@@ -100,18 +106,42 @@ pub fn find(lookup: &mut Lookup<'_>, namespace: &str, name: &str) -> Option<Grou
     [namespace, EPIC].into_iter().find_map(|namespace| {
         let of = |kind: &'static Kind| ObjectRef::namespaced(kind, namespace, name);
         if let Some(group) = lookup.object::<ServiceGroup>(&of(&service_group::KIND)) {
-            return Some(Group::of(&group.metadata, group.form()));
+            return Some(Group::of(name, &group.metadata, group.form()));
         }
         let group = lookup.object::<LBServiceGroup>(&of(&lb_service_group::KIND))?;
-        Some(Group::of(&group.metadata, group.form()))
+        Some(Group::of(name, &group.metadata, group.form()))
     })
+}
+
+/// Returns where the proxies of a load balancer are: as its own annotation says, or else its group's.
+///
+/// # Errors
+/// Returns a text that names the annotation which can't be read.
+pub fn embodiment(meta: &ObjectMeta, group: Option<&Group>) -> Result<Embodiment, String> {
+    let own = embodiment::given(meta).map_err(|error| error.to_string())?;
+    let (None, Some(group)) = (own, group) else { return Ok(own.unwrap_or_default()) };
+    let given = group.embodiment.as_ref().map_err(|error| format!("group {}: {error}", group.name))?;
+    Ok(given.unwrap_or_default())
+}
+
+/// Returns the name of the ServicePrefix with a load balancer's public address: the one that it names, or else its group.
+/// `None`: neither names one, and the default counts.
+///
+/// # Errors
+/// Returns an error if two spellings of the reference disagree.
+pub fn prefix(form: &LoadBalancerForm, group: Option<&GroupForm>) -> Result<Option<String>, Disagreement> {
+    match (form.service_prefix.clone()?, group) {
+        (None, Some(group)) => group.service_prefix.clone(),
+        (own, _) => Ok(own),
+    }
 }
 
 // === impl Group ===
 
 impl Group {
-    fn of(meta: &ObjectMeta, form: Result<GroupForm, Vec<Violation>>) -> Self {
-        Self { gateways: gateways(meta), embodiment: embodiment::given(meta), form }
+    fn of(name: &str, meta: &ObjectMeta, form: Result<GroupForm, Vec<Violation>>) -> Self {
+        let (name, gateways, embodiment) = (name.to_owned(), gateways(meta), embodiment::given(meta));
+        Self { name, gateways, embodiment, form }
     }
 }
 

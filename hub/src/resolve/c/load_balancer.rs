@@ -11,10 +11,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::c::finalizers::Finalized;
 use portreeve_api::c::group::GroupForm;
 use portreeve_api::c::load_balancer::{DEFINITION, KIND, LoadBalancer, LoadBalancerForm};
+use portreeve_api::c::names::DEFAULT_PREFIX;
 use portreeve_api::c::port::{Port, Transport};
+use portreeve_api::c::service_prefix::MULTUS_BRIDGE;
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
-use portreeve_api::model::{self, Plan, ProxyKind};
+use portreeve_api::model::{self, Plan, ProxyKind, TEMPLATE};
 use portreeve_api::refs::{ObjectRef, PlanName};
 use portreeve_api::violation::Violation;
 
@@ -22,7 +24,7 @@ use super::age::age;
 use super::embodiment::{self, Embodiment, HEALTH_PORT};
 use super::ports::Served;
 use super::template::{self, Made, Template};
-use super::{endpoint, group};
+use super::{endpoint, group, prefix};
 use crate::lookup::{FoundBy, Lookup};
 use crate::object::{self, Custom, Rejection, Resolved, Role, Root};
 use crate::resolve::origin;
@@ -43,6 +45,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: true,
     allocates: true,
 };
 
@@ -116,6 +119,8 @@ impl Root for LoadBalancer {
 struct Proxies {
     embodiment: Embodiment,
     labels: BTreeMap<String, String>,
+    /// The bridge that connects pods with the public address.
+    bridge: Option<String>,
     /// The group and its name.
     group: Option<(String, GroupForm)>,
 }
@@ -137,18 +142,9 @@ impl<'l, 'a> Resolving<'l, 'a> {
 
     /// Returns the proxies, and notes what keeps the group from being found.
     fn proxies(&mut self, meta: &ObjectMeta, form: &LoadBalancerForm) -> Result<Proxies, Rejection> {
-        let own = embodiment::given(meta).map_err(|error| Rejection::invalid(error.to_string()))?;
         let group = self.group(form);
         let name = form.group.as_ref().ok().and_then(Option::as_deref).unwrap_or_default();
-        let embodiment = match (own, &group) {
-            (Some(own), _) => own,
-            (None, Some(group)) => {
-                let refused =
-                    |error: &embodiment::Unknown| Rejection::invalid(format!("group {name}: {error}"));
-                group.embodiment.as_ref().map_err(refused)?.unwrap_or_default()
-            }
-            (None, None) => Embodiment::default(),
-        };
+        let embodiment = group::embodiment(meta, group.as_ref()).map_err(Rejection::invalid)?;
         let by_name = || BTreeMap::from([(GROUP_LABEL.to_owned(), name.to_owned())]);
         let (gateways, group) = match group {
             Some(found) => {
@@ -161,7 +157,18 @@ impl<'l, 'a> Resolving<'l, 'a> {
             Embodiment::Pod => embodiment::labels(&self.origin.name),
             Embodiment::Node => gateways.unwrap_or_else(by_name),
         };
-        Ok(Proxies { embodiment, labels, group })
+        let bridge = match embodiment {
+            Embodiment::Pod => Some(self.bridge(form, group.as_ref().map(|(_, group)| group))),
+            Embodiment::Node => None,
+        };
+        Ok(Proxies { embodiment, labels, bridge, group })
+    }
+
+    /// Returns the bridge that connects pods with the public address.
+    fn bridge(&mut self, form: &LoadBalancerForm, group: Option<&GroupForm>) -> String {
+        let named = group::prefix(form, group).ok().flatten();
+        let prefix = prefix::find(self.lookup, named.as_deref().unwrap_or(DEFAULT_PREFIX));
+        prefix.map_or_else(|| MULTUS_BRIDGE.to_owned(), |prefix| prefix.multus_bridge)
     }
 
     /// Returns the group, or notes what keeps it from being found.
@@ -247,8 +254,10 @@ impl<'l, 'a> Resolving<'l, 'a> {
             listeners,
             clusters,
             rule_lists: Vec::new(),
-            needs: Vec::new(),
+            // Agents of version 0.1.0 would build the listeners from the ports.
+            needs: if envoy.is_empty() { Vec::new() } else { vec![TEMPLATE.to_owned()] },
             envoy,
+            pod_bridge: proxies.bridge.clone(),
         };
         Resolved { plan, workload, groups: Vec::new(), warnings, missing, told: Vec::new() }
     }

@@ -1,7 +1,9 @@
 //! ServicePrefix: a pool of public addresses.
 
-use portreeve_api::c::service_prefix::{DEFINITION, KIND, ServicePrefix};
+use portreeve_api::c::names::EPIC;
+use portreeve_api::c::service_prefix::{DEFINITION, KIND, ServicePrefix, ServicePrefixForm};
 use portreeve_api::kind::Kind;
+use portreeve_api::refs::ObjectRef;
 use portreeve_api::violation::Violation;
 use portreeve_xds::Name;
 
@@ -20,6 +22,12 @@ pub fn by_age<'a>(lookup: &mut Lookup<'a>) -> Vec<&'a ServicePrefix> {
     all.into_iter().map(|(_, one)| one).collect()
 }
 
+/// Returns a ServicePrefix by its name. `None`: there is none, or it breaks a rule.
+pub fn find(lookup: &mut Lookup<'_>, name: &str) -> Option<ServicePrefixForm> {
+    let key = ObjectRef::namespaced(&KIND, EPIC, name);
+    lookup.object::<ServicePrefix>(&key).and_then(|found| found.form().ok())
+}
+
 /// How the hub treats ServicePrefixes.
 pub const ROW: Row = Row {
     kind: &KIND,
@@ -34,6 +42,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: true,
 };
 

@@ -29,6 +29,7 @@ pub const ROW: Row = Row {
     fields: &[],
     services: false,
     announces: false,
+    interface: false,
     allocates: false,
 };
 

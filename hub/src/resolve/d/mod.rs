@@ -135,6 +135,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
             rule_lists: Vec::new(),
             needs: Vec::new(),
             envoy: Vec::new(),
+            pod_bridge: None,
         };
         Resolved { plan, workload, groups, warnings, missing, told: Vec::new() }
     }

@@ -110,6 +110,7 @@ fn mk_plan(kind: &str, listeners: Vec<model::Listener>, clusters: Vec<Cluster>) 
         dns_namespace: "ns".into(),
         needs: Vec::new(),
         envoy: Vec::new(),
+        pod_bridge: None,
     }
 }
 

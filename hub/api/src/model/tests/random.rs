@@ -279,6 +279,7 @@ impl Random {
             dns_namespace: self.text(),
             needs: self.texts(),
             envoy: self.some(Self::envoy_resource),
+            pod_bridge: self.maybe(Self::text),
         }
     }
 

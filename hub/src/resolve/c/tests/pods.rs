@@ -60,6 +60,28 @@ fn own_annotation_counts_before_the_groups_and_pods_listen_on_all_their_addresse
         let resolved = mk_web(of_group, annotation).resolve("web").unwrap();
         assert_eq!(resolved.missing, Vec::<String>::new());
         assert_eq!(opened(&resolved), (expected.0, expected.1.to_owned()), "{of_group} {annotation}");
+        let bridge = (expected.0 == Scope::Wildcard).then_some("multus0");
+        assert_eq!(resolved.plan.pod_bridge.as_deref(), bridge, "{of_group} {annotation}");
+    }
+}
+
+#[test]
+fn bridge_of_the_pods_is_that_of_the_prefix_which_the_load_balancer_or_its_group_names() {
+    let mut world = mk_web("pod", "");
+    for name in ["default", "blue"] {
+        let pool = "203.0.113.0/24";
+        let spec = json!({"subnet": pool, "pool": pool, "multus-bridge": format!("{name}0")});
+        world = world.put(&c::service_prefix::KIND, ("epic", name), json!({"spec": spec}));
+    }
+    for (name, prefix) in [("own", "blue"), ("lost", "missing")] {
+        let meta = json!({"labels": {"owning-servicegroup": "gold", "owning-serviceprefix": prefix}});
+        let spec = json!({"public-address": "203.0.113.8", "public-ports": [{"port": 80}]});
+        let value = json!({"metadata": meta, "spec": spec});
+        world = world.put(&c::load_balancer::KIND, (NAMESPACE, name), value);
+    }
+    for (name, expected) in [("web", "default0"), ("own", "blue0"), ("lost", "multus0")] {
+        let bridge = world.resolve(name).unwrap().plan.pod_bridge;
+        assert_eq!(bridge.as_deref(), Some(expected), "{name}");
     }
 }
 
