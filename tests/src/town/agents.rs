@@ -138,6 +138,16 @@ impl Town {
         self.nodes[index].run_dir.join("state")
     }
 
+    /// Returns the files of a kind in a node's last known good state, such as `plan`.
+    pub fn kept(&self, index: usize, kind: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.state_dir(index)).into_iter().flatten().flatten();
+        let ours = entries.map(|entry| entry.path()).filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&format!("{kind}-")) && !name.contains('.')
+        });
+        ours.collect()
+    }
+
     fn start_agent_by(&mut self, index: usize, hub: SocketAddr, command: Command) -> Result<()> {
         let (hub, envoy) = (format!("https://{hub}"), self.envoy.clone());
         self.start_agent_of(index, (&hub, Some(&envoy)), command)

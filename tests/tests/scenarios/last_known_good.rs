@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -79,15 +79,14 @@ impl Stage {
     /// Waits until the disk has both Plans, three pods (including the agent's), the gateway's accepted resources, and
     /// the mark that the state is complete.
     async fn kept(&self) -> Result<()> {
-        let state = self.town.state_dir(0);
         wait::until("a whole store", BOUND, || async {
-            let count = |kind| files(&state, kind).len();
+            let count = |kind| self.town.kept(0, kind).len();
             count("plan") == 2 && count("pod") == 3 && count("accepted") == 1 && count("complete") == 1
         })
         .await?;
         // The gateway acknowledges its listeners last.
         wait::until("the accepted listeners", BOUND, || async {
-            let found = files(&state, "accepted");
+            let found = self.town.kept(0, "accepted");
             let bytes = found.first().and_then(|path| fs::read(path).ok()).unwrap_or_default();
             // The name of its cluster continues with a slash.
             let holds = |name: &str| {
@@ -141,16 +140,6 @@ impl Stage {
         agent.wait_log(text, BOUND)?;
         Ok(agent.log())
     }
-}
-
-/// Returns the files of a kind in a state directory.
-fn files(state: &Path, kind: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(state).into_iter().flatten().flatten();
-    let ours = entries.map(|entry| entry.path()).filter(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(&format!("{kind}-")) && !name.contains('.')
-    });
-    ours.collect()
 }
 
 /// Waits until datagrams are answered, and then checks that none of some is lost.
@@ -243,7 +232,7 @@ async fn files_that_cannot_be_used_are_named_and_cost_no_proxy_its_listeners() -
     let mut broken = Vec::new();
     // One Plan is corrupt, a slice is truncated, a pod comes from a newer version, and there is an unrelated file.
     for (kind, words) in [("plan", "is corrupt"), ("slice", "is torn"), ("pod", "a newer agent")] {
-        let path = files(&state, kind).remove(0);
+        let path = stage.town.kept(0, kind).remove(0);
         let mut bytes = fs::read(&path)?;
         match kind {
             "plan" => *bytes.last_mut().context("an empty file")? ^= 1,

@@ -60,6 +60,11 @@ async fn agent_serves(stage: &mut Stage) -> Result<()> {
     agent.wait_log(&format!("proxy connected proxy=pod/{uid}"), BOUND).map(drop)
 }
 
+/// Waits until the disk has this many Plans. What the agent heard a moment before it is killed is on no disk.
+async fn kept(stage: &Stage, plans: usize) -> Result<()> {
+    wait::until("the Plans on the disk", BOUND, || async { stage.town.kept(0, "plan").len() == plans }).await
+}
+
 /// A plain listener of the pod's Envoy.
 fn plain(port: u16) -> String {
     Service::new("plain", "app: web").udp("plain", port, &[Host::At("10.77.0.1")], 6000).yaml()
@@ -74,6 +79,7 @@ async fn listener_and_certificate_stay_in_force_whatever_is_killed() -> Result<(
         old.extend(stage.client(Some(&alice), false).await?);
     }
     let before = stage.counted("listener_manager.listener_modified").await?;
+    kept(&stage, 1).await?;
     for round in 0..ROUNDS {
         for parts in
             [&[Part::ApiServer][..], &[Part::Hub], &[Part::Agent], &[Part::ApiServer, Part::Hub, Part::Agent]]
@@ -109,6 +115,7 @@ async fn restarted_agent_without_a_hub_holds_up_no_new_envoy_and_takes_nothing_f
     stage.town.apply(&plain(5100)).await?;
     listeners(&stage.web.admin, &["ingress", "plain"], BOUND).await?;
     stage.told("Programmed", "True", "").await?;
+    kept(&stage, 2).await?;
     kill(&mut stage, Part::Hub)?;
     kill(&mut stage, Part::Agent)?;
     revive(&mut stage, Part::Agent).await?;
