@@ -1,0 +1,169 @@
+//! The customer's end of the tunnels, on one node: [`Client`] pings EPIC, remembers which packets came through which tunnel, and
+//! sends the replies back the same way.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddrV4;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use portreeve_api::c::tunnel_key::TunnelKey;
+
+use crate::dropped::Dropped;
+use crate::gateway::{Endpoint, LONGEST, Outer};
+use crate::ipv4::{Packet, Transport};
+use crate::wire::{Data, Ids, Message, PING, Ping, read, unknown_key};
+
+/// The most sessions at a time. The one that was used longest ago makes room.
+pub const SESSIONS: NonZeroUsize = NonZeroUsize::new(65_535).unwrap();
+
+/// How long a session without packets stays.
+pub const IDLE: Duration = Duration::from_secs(3600);
+
+/// The time between two pings of a tunnel.
+pub const PERIOD: Duration = Duration::from_secs(25);
+
+/// A tunnel from this node to EPIC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The load balancer's numbers.
+    pub ids: Ids,
+    /// The load balancer's key.
+    pub key: TunnelKey,
+    /// EPIC's end.
+    pub epic: SocketAddrV4,
+    /// The endpoints of the load balancer on this node.
+    pub endpoints: BTreeSet<Endpoint>,
+}
+
+/// A flow through a tunnel: transport protocol, the end behind EPIC, and the endpoint.
+type Flow = (Transport, SocketAddrV4, SocketAddrV4);
+
+/// The customer's end of the tunnels.
+#[derive(Debug)]
+pub struct Client {
+    tunnels: BTreeMap<u32, Tunnel>,
+    /// The tunnels of each load balancer. A node has one of each.
+    by_key: HashMap<TunnelKey, u32>,
+    sessions: LruCache<Flow, Session>,
+    /// When each tunnel's next ping is due.
+    pings: BTreeSet<(Instant, u32)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    tunnel: u32,
+    used: Instant,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Creates an end without tunnels.
+    pub fn new() -> Self {
+        Self {
+            tunnels: BTreeMap::new(),
+            by_key: HashMap::new(),
+            sessions: LruCache::new(SESSIONS),
+            pings: BTreeSet::new(),
+        }
+    }
+
+    /// Adds or replaces a tunnel. A new one, or one that leads elsewhere, is pinged at once.
+    pub fn put(&mut self, id: u32, tunnel: Tunnel, now: Instant) {
+        let before = self.tunnels.insert(id, tunnel.clone());
+        if let Some(before) = before.as_ref().filter(|before| before.key != tunnel.key) {
+            self.by_key.remove(&before.key);
+        }
+        self.by_key.insert(tunnel.key, id);
+        let same =
+            |before: Tunnel| (before.ids, before.key, before.epic) == (tunnel.ids, tunnel.key, tunnel.epic);
+        if !before.is_some_and(same) {
+            self.pings.retain(|(_, of)| *of != id);
+            self.pings.insert((now, id));
+        }
+    }
+
+    /// Removes a tunnel.
+    pub fn remove(&mut self, id: u32) {
+        let Some(tunnel) = self.tunnels.remove(&id) else { return };
+        if self.by_key.get(&tunnel.key) == Some(&id) {
+            self.by_key.remove(&tunnel.key);
+        }
+        self.pings.retain(|(_, of)| *of != id);
+    }
+
+    /// Takes the pings that are due, each with where it goes.
+    pub fn pings(&mut self, now: Instant) -> Vec<(SocketAddrV4, [u8; PING])> {
+        let mut due = Vec::new();
+        while let Some((at, id)) = self.pings.first().copied().filter(|(at, _)| *at <= now) {
+            self.pings.remove(&(at, id));
+            self.pings.insert((now + PERIOD, id));
+            let ping = |tunnel: &Tunnel| {
+                (tunnel.epic, Ping { ids: tunnel.ids, key: tunnel.key, tunnel: id }.write())
+            };
+            due.extend(self.tunnels.get(&id).map(ping));
+        }
+        due
+    }
+
+    /// Returns when the next ping is due.
+    pub fn next_ping(&self) -> Option<Instant> {
+        self.pings.first().map(|(at, _)| *at)
+    }
+
+    /// Decides on a datagram of EPIC's. Returns the packet for an endpoint of this node, and remembers where its replies go.
+    ///
+    /// # Errors
+    /// Returns why it is dropped. EPIC sends no pings.
+    pub fn receive<'a>(&mut self, payload: &'a [u8], now: Instant) -> Result<&'a [u8], Dropped> {
+        let (data, inner) = match read(payload)? {
+            Message::Data(data, inner) => (data, inner),
+            Message::Ping(_) => return Err(Dropped::ControlType),
+        };
+        let id = *self.by_key.get(&data.key).ok_or_else(|| unknown_key(payload))?;
+        let tunnel = self.tunnels.get(&id).ok_or(Dropped::Key)?;
+        if data.ids != tunnel.ids && !Ids::of_tunnel(id).contains(&data.ids) {
+            return Err(Dropped::Ids);
+        }
+        let packet = Packet::read(inner)?;
+        if !tunnel.endpoints.contains(&(packet.transport, packet.destination)) {
+            return Err(Dropped::Destination);
+        }
+        let flow = (packet.transport, packet.source, packet.destination);
+        self.sessions.put(flow, Session { tunnel: id, used: now });
+        Ok(&inner[..packet.length])
+    }
+
+    /// Decides on a packet of an endpoint. `Ok(None)`: it is no reply to what came through a tunnel, and goes its usual way.
+    ///
+    /// # Errors
+    /// Returns why it is dropped.
+    pub fn send(&mut self, packet: &[u8], now: Instant) -> Result<Option<Outer>, Dropped> {
+        let read = Packet::read(packet)?;
+        let flow = (read.transport, read.destination, read.source);
+        let Some(session) = self.sessions.get_mut(&flow) else { return Ok(None) };
+        let tunnel = self.tunnels.get(&session.tunnel);
+        let Some(tunnel) = tunnel.filter(|_| now.saturating_duration_since(session.used) < IDLE) else {
+            self.sessions.pop(&flow);
+            return Ok(None);
+        };
+        session.used = now;
+        if read.length > LONGEST {
+            return Err(Dropped::TooBig);
+        }
+        let header = Data { ids: tunnel.ids, key: tunnel.key }.header();
+        Ok(Some(Outer { to: tunnel.epic, header }))
+    }
+
+    /// Returns the number of sessions, idle ones included.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}

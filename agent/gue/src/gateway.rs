@@ -1,0 +1,217 @@
+//! EPIC's end of the tunnels: [`Gateway`] knows the load balancers, learns from pings where their tunnels lead, and decides on
+//! each packet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use portreeve_api::c::tunnel_key::TunnelKey;
+
+use crate::dropped::Dropped;
+use crate::ipv4::{Packet, Transport};
+use crate::wire::{Data, HEADER, Ids, Message, Ping, read, unknown_key};
+
+/// The longest inner packet: with the headers it fits into 1,500 bytes (seed C.4).
+pub const LONGEST: usize = 1448;
+
+/// An endpoint of a load balancer.
+pub type Endpoint = (Transport, SocketAddrV4);
+
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// Its numbers.
+    pub ids: Ids,
+    /// The key of its tunnels. No two load balancers have the same.
+    pub key: TunnelKey,
+    /// Its public address, from which its proxies connect to endpoints.
+    pub address: Ipv4Addr,
+    /// Its endpoints, each with its tunnel.
+    pub endpoints: BTreeMap<Endpoint, u32>,
+}
+
+/// What is known of a tunnel's other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where the last good ping was from.
+    pub at: SocketAddrV4,
+    /// The ids of that ping, which packets to this end have.
+    pub ids: Ids,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+}
+
+/// What a datagram is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// A packet for the load balancer's proxy.
+    Inner {
+        /// The load balancer.
+        of: &'a Arc<str>,
+        /// The packet.
+        packet: &'a [u8],
+        /// Whether it isn't from where the tunnel's last ping was from.
+        foreign: bool,
+    },
+    /// A ping.
+    Ping {
+        /// The tunnel.
+        tunnel: u32,
+        /// Whether the tunnel's other end or its ids are others than before.
+        moved: bool,
+    },
+}
+
+/// What is put before a packet, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// The other end of the tunnel.
+    pub to: SocketAddrV4,
+    /// The bytes before the packet.
+    pub header: [u8; HEADER],
+}
+
+/// EPIC's end of the tunnels.
+#[derive(Debug, Default)]
+pub struct Gateway {
+    by_key: HashMap<TunnelKey, (Arc<str>, LoadBalancer)>,
+    keys: HashMap<Arc<str>, TunnelKey>,
+    peers: HashMap<u32, Peer>,
+    /// Drops packets from elsewhere than where the last ping was from. Behind some NATs, data comes from other ports.
+    strict: bool,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Creates an end without load balancers.
+    pub fn new(strict: bool) -> Self {
+        Self { strict, ..Self::default() }
+    }
+
+    /// Adds or replaces a load balancer. What is known of its tunnels' other ends stays.
+    pub fn put(&mut self, name: &Arc<str>, load_balancer: LoadBalancer) {
+        if self.keys.get(name).is_some_and(|key| *key != load_balancer.key) {
+            self.forget_key(name);
+        }
+        self.keys.insert(name.clone(), load_balancer.key);
+        let before = self.by_key.insert(load_balancer.key, (name.clone(), load_balancer));
+        if let Some((_, before)) = before {
+            self.forget_peers(&before);
+        }
+    }
+
+    /// Removes a load balancer with what is known of its tunnels.
+    pub fn remove(&mut self, name: &str) {
+        self.forget_key(name);
+        self.keys.remove(name);
+    }
+
+    fn forget_key(&mut self, name: &str) {
+        let before = self.keys.get(name).and_then(|key| self.by_key.remove(key));
+        if let Some((_, before)) = before {
+            self.forget_peers(&before);
+        }
+    }
+
+    /// Forgets the other ends of a former load balancer's tunnels that it has no more.
+    fn forget_peers(&mut self, before: &LoadBalancer) {
+        let now = self.by_key.get(&before.key).map(|(_, now)| now);
+        let is_kept = |tunnel: &u32| now.is_some_and(|now| now.endpoints.values().any(|of| of == tunnel));
+        let gone: Vec<u32> = before.endpoints.values().copied().filter(|one| !is_kept(one)).collect();
+        for tunnel in gone {
+            self.peers.remove(&tunnel);
+        }
+    }
+
+    /// Returns the other ends that are known, by tunnel.
+    pub fn peers(&self) -> &HashMap<u32, Peer> {
+        &self.peers
+    }
+
+    /// Takes over what another gateway has learned, unless a later ping came here.
+    pub fn learn(&mut self, tunnel: u32, peer: Peer) {
+        let is_news = self.peers.get(&tunnel).is_none_or(|known| known.since_ms < peer.since_ms);
+        let is_known = self.by_key.values().any(|(_, of)| of.has(tunnel));
+        if is_news && is_known {
+            self.peers.insert(tunnel, peer);
+        }
+    }
+
+    /// Decides on a datagram that came at this time (in milliseconds since the Unix epoch) from another end.
+    ///
+    /// # Errors
+    /// Returns why it is dropped.
+    pub fn receive<'a>(
+        &'a mut self,
+        from: SocketAddrV4,
+        payload: &'a [u8],
+        now_ms: i64,
+    ) -> Result<Received<'a>, Dropped> {
+        match read(payload)? {
+            Message::Ping(ping) => self.ping(from, ping, now_ms),
+            Message::Data(data, _) if !self.by_key.contains_key(&data.key) => Err(unknown_key(payload)),
+            Message::Data(data, inner) => self.data(from, data, inner),
+        }
+    }
+
+    fn ping(&mut self, at: SocketAddrV4, ping: Ping, since_ms: i64) -> Result<Received<'_>, Dropped> {
+        let (_, of) = self.by_key.get(&ping.key).ok_or(Dropped::Key)?;
+        if !of.has(ping.tunnel) {
+            return Err(Dropped::Tunnel);
+        }
+        if !of.is_named(ping.ids, ping.tunnel) {
+            return Err(Dropped::Ids);
+        }
+        let now = Peer { at, ids: ping.ids, since_ms };
+        let before = self.peers.insert(ping.tunnel, now);
+        let moved = before.is_none_or(|before| (before.at, before.ids) != (now.at, now.ids));
+        Ok(Received::Ping { tunnel: ping.tunnel, moved })
+    }
+
+    fn data<'a>(&'a self, from: SocketAddrV4, data: Data, inner: &'a [u8]) -> Result<Received<'a>, Dropped> {
+        let (name, of) = self.by_key.get(&data.key).ok_or(Dropped::Key)?;
+        let packet = Packet::read(inner)?;
+        let tunnel = of.endpoints.get(&(packet.transport, packet.source)).ok_or(Dropped::Source)?;
+        if !of.is_named(data.ids, *tunnel) {
+            return Err(Dropped::Ids);
+        }
+        if *packet.destination.ip() != of.address {
+            return Err(Dropped::Destination);
+        }
+        let foreign = self.peers.get(tunnel).is_none_or(|peer| peer.at != from);
+        match foreign && self.strict {
+            true => Err(Dropped::Peer),
+            false => Ok(Received::Inner { of: name, packet: &inner[..packet.length], foreign }),
+        }
+    }
+
+    /// Decides on a packet of a load balancer's proxy to an endpoint.
+    ///
+    /// # Errors
+    /// Returns why it is dropped.
+    pub fn send(&self, of: &str, packet: &[u8]) -> Result<Outer, Dropped> {
+        let of = self.keys.get(of).and_then(|key| self.by_key.get(key));
+        let (_, of) = of.ok_or(Dropped::Destination)?;
+        let read = Packet::read(packet)?;
+        let tunnel = of.endpoints.get(&(read.transport, read.destination)).ok_or(Dropped::Destination)?;
+        let peer = self.peers.get(tunnel).ok_or(Dropped::NoPeer)?;
+        if read.length > LONGEST {
+            return Err(Dropped::TooBig);
+        }
+        Ok(Outer { to: peer.at, header: Data { ids: peer.ids, key: of.key }.header() })
+    }
+}
+
+// === impl LoadBalancer ===
+
+impl LoadBalancer {
+    fn has(&self, tunnel: u32) -> bool {
+        self.endpoints.values().any(|of| *of == tunnel)
+    }
+
+    /// Returns whether ids are the load balancer's or those that a client of August 2021 has for the tunnel.
+    fn is_named(&self, ids: Ids, tunnel: u32) -> bool {
+        ids == self.ids || Ids::of_tunnel(tunnel).contains(&ids)
+    }
+}
