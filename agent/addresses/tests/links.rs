@@ -5,17 +5,38 @@
 mod bed;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use portreeve_addresses::{Interface, Links};
 
-use bed::{Namespace, wait_for};
+use bed::Namespace;
 
 const V4: &str = "192.0.2.7";
 const V6: &str = "2001:db8:2::7";
 const NEIGHBOURS_MAC: &str = "02:77:00:00:00:02";
 const OLD_MAC: &str = "02:77:00:00:00:99";
 const OWN_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 1];
+
+/// Long, because the machine may be busy.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// Waits until the output of `ip` contains `wanted`.
+async fn wait_for(namespace: &Namespace, arguments: &str, wanted: &str) -> Result<()> {
+    let mut shown = String::new();
+    let waited = tokio::time::timeout(BOUND, async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        while !shown.contains(wanted) {
+            ticks.tick().await;
+            shown = namespace.ip(arguments)?;
+        }
+        anyhow::Ok(())
+    });
+    match waited.await {
+        Ok(result) => result,
+        Err(_) => anyhow::bail!("ip {arguments}: waited {BOUND:?} in vain for {wanted:?} in {shown:?}"),
+    }
+}
 
 /// Creates a node with `eth0` in 192.0.2.0/24 and 2001:db8:2::/64 whose cable ends at `eth0` of a neighbour, and `eth1`
 /// in 198.51.100.0/24 and 2001:db8:3::/64.

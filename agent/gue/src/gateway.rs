@@ -46,8 +46,6 @@ pub struct Peer {
 pub enum Received<'a> {
     /// A packet for the load balancer's proxy.
     Inner {
-        /// The load balancer.
-        of: &'a Arc<str>,
         /// The packet.
         packet: &'a [u8],
         /// Whether it isn't from where the tunnel's last ping was from.
@@ -74,8 +72,10 @@ pub struct Outer {
 /// EPIC's end of the tunnels.
 #[derive(Debug, Default)]
 pub struct Gateway {
-    by_key: HashMap<TunnelKey, (Arc<str>, LoadBalancer)>,
+    by_key: HashMap<TunnelKey, LoadBalancer>,
+    /// The keys by name and by public address.
     keys: HashMap<Arc<str>, TunnelKey>,
+    by_address: HashMap<Ipv4Addr, TunnelKey>,
     peers: HashMap<u32, Peer>,
     /// Drops packets from elsewhere than where the last ping was from. Behind some NATs, data comes from other ports.
     strict: bool,
@@ -91,32 +91,34 @@ impl Gateway {
 
     /// Adds or replaces a load balancer. What is known of its tunnels' other ends stays.
     pub fn put(&mut self, name: &Arc<str>, load_balancer: LoadBalancer) {
-        if self.keys.get(name).is_some_and(|key| *key != load_balancer.key) {
-            self.forget_key(name);
-        }
-        self.keys.insert(name.clone(), load_balancer.key);
-        let before = self.by_key.insert(load_balancer.key, (name.clone(), load_balancer));
-        if let Some((_, before)) = before {
+        let key = load_balancer.key;
+        let before = self.keys.insert(name.clone(), key).and_then(|before| self.take(before));
+        self.by_address.insert(load_balancer.address, key);
+        self.by_key.insert(key, load_balancer);
+        if let Some(before) = before {
             self.forget_peers(&before);
         }
     }
 
     /// Removes a load balancer with what is known of its tunnels.
     pub fn remove(&mut self, name: &str) {
-        self.forget_key(name);
-        self.keys.remove(name);
-    }
-
-    fn forget_key(&mut self, name: &str) {
-        let before = self.keys.get(name).and_then(|key| self.by_key.remove(key));
-        if let Some((_, before)) = before {
+        if let Some(before) = self.keys.remove(name).and_then(|key| self.take(key)) {
             self.forget_peers(&before);
         }
     }
 
+    fn take(&mut self, key: TunnelKey) -> Option<LoadBalancer> {
+        let taken = self.by_key.remove(&key)?;
+        // Another load balancer may have got the address since.
+        if self.by_address.get(&taken.address) == Some(&key) {
+            self.by_address.remove(&taken.address);
+        }
+        Some(taken)
+    }
+
     /// Forgets the other ends of a former load balancer's tunnels that it has no more.
     fn forget_peers(&mut self, before: &LoadBalancer) {
-        let now = self.by_key.get(&before.key).map(|(_, now)| now);
+        let now = self.by_key.get(&before.key);
         let is_kept = |tunnel: &u32| now.is_some_and(|now| now.endpoints.values().any(|of| of == tunnel));
         let gone: Vec<u32> = before.endpoints.values().copied().filter(|one| !is_kept(one)).collect();
         for tunnel in gone {
@@ -132,7 +134,7 @@ impl Gateway {
     /// Takes over what another gateway has learned, unless a later ping came here.
     pub fn learn(&mut self, tunnel: u32, peer: Peer) {
         let is_news = self.peers.get(&tunnel).is_none_or(|known| known.since_ms < peer.since_ms);
-        let is_known = self.by_key.values().any(|(_, of)| of.has(tunnel));
+        let is_known = self.by_key.values().any(|of| of.has(tunnel));
         if is_news && is_known {
             self.peers.insert(tunnel, peer);
         }
@@ -143,7 +145,7 @@ impl Gateway {
     /// # Errors
     /// Returns why it is dropped.
     pub fn receive<'a>(
-        &'a mut self,
+        &mut self,
         from: SocketAddrV4,
         payload: &'a [u8],
         now_ms: i64,
@@ -155,8 +157,8 @@ impl Gateway {
         }
     }
 
-    fn ping(&mut self, at: SocketAddrV4, ping: Ping, since_ms: i64) -> Result<Received<'_>, Dropped> {
-        let (_, of) = self.by_key.get(&ping.key).ok_or(Dropped::Key)?;
+    fn ping(&mut self, at: SocketAddrV4, ping: Ping, since_ms: i64) -> Result<Received<'static>, Dropped> {
+        let of = self.by_key.get(&ping.key).ok_or(Dropped::Key)?;
         if !of.has(ping.tunnel) {
             return Err(Dropped::Tunnel);
         }
@@ -169,8 +171,8 @@ impl Gateway {
         Ok(Received::Ping { tunnel: ping.tunnel, moved })
     }
 
-    fn data<'a>(&'a self, from: SocketAddrV4, data: Data, inner: &'a [u8]) -> Result<Received<'a>, Dropped> {
-        let (name, of) = self.by_key.get(&data.key).ok_or(Dropped::Key)?;
+    fn data<'a>(&self, from: SocketAddrV4, data: Data, inner: &'a [u8]) -> Result<Received<'a>, Dropped> {
+        let of = self.by_key.get(&data.key).ok_or(Dropped::Key)?;
         let packet = Packet::read(inner)?;
         let tunnel = of.endpoints.get(&(packet.transport, packet.source)).ok_or(Dropped::Source)?;
         if !of.is_named(data.ids, *tunnel) {
@@ -182,18 +184,19 @@ impl Gateway {
         let foreign = self.peers.get(tunnel).is_none_or(|peer| peer.at != from);
         match foreign && self.strict {
             true => Err(Dropped::Peer),
-            false => Ok(Received::Inner { of: name, packet: &inner[..packet.length], foreign }),
+            false => Ok(Received::Inner { packet: &inner[..packet.length], foreign }),
         }
     }
 
-    /// Decides on a packet of a load balancer's proxy to an endpoint.
+    /// Decides on a packet of a load balancer's proxy to an endpoint. It is from the public address, by which the load balancer
+    /// is found: accounts may share the addresses of endpoints.
     ///
     /// # Errors
     /// Returns why it is dropped.
-    pub fn send(&self, of: &str, packet: &[u8]) -> Result<Outer, Dropped> {
-        let of = self.keys.get(of).and_then(|key| self.by_key.get(key));
-        let (_, of) = of.ok_or(Dropped::Destination)?;
+    pub fn send(&self, packet: &[u8]) -> Result<Outer, Dropped> {
         let read = Packet::read(packet)?;
+        let of = self.by_address.get(read.source.ip()).and_then(|key| self.by_key.get(key));
+        let of = of.ok_or(Dropped::Source)?;
         let tunnel = of.endpoints.get(&(read.transport, read.destination)).ok_or(Dropped::Destination)?;
         let peer = self.peers.get(tunnel).ok_or(Dropped::NoPeer)?;
         if read.length > LONGEST {

@@ -3,13 +3,9 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
-
-/// Long, because the machine may be busy.
-const BOUND: Duration = Duration::from_secs(20);
 
 /// A network namespace with nothing but a loopback that is down.
 pub struct Namespace(File);
@@ -49,22 +45,5 @@ impl Namespace {
         };
         std::thread::scope(|scope| scope.spawn(inside).join())
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-/// Waits until the output of `ip` contains `wanted`.
-pub async fn wait_for(namespace: &Namespace, arguments: &str, wanted: &str) -> Result<()> {
-    let mut shown = String::new();
-    let waited = tokio::time::timeout(BOUND, async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(10));
-        while !shown.contains(wanted) {
-            ticks.tick().await;
-            shown = namespace.ip(arguments)?;
-        }
-        anyhow::Ok(())
-    });
-    match waited.await {
-        Ok(result) => result,
-        Err(_) => anyhow::bail!("ip {arguments}: waited {BOUND:?} in vain for {wanted:?} in {shown:?}"),
     }
 }

@@ -23,8 +23,8 @@ fn ping(gateway: &mut Gateway, from: SocketAddrV4, ids: Ids) -> Result<bool, Dro
 
 fn passes(gateway: &mut Gateway, from: SocketAddrV4, payload: &[u8]) -> Result<bool, Dropped> {
     match gateway.receive(from, payload, 2)? {
-        Received::Inner { of, packet, foreign } => {
-            assert_eq!((&**of, packet), (NAME, &payload[24..24 + reply().len()]));
+        Received::Inner { packet, foreign } => {
+            assert_eq!(packet, &payload[24..24 + reply().len()]);
             Ok(foreign)
         }
         other => panic!("{other:?}"),
@@ -35,17 +35,17 @@ fn passes(gateway: &mut Gateway, from: SocketAddrV4, payload: &[u8]) -> Result<b
 fn pings_teach_where_a_tunnel_leads_and_data_never_does() {
     let mut gateway = mk_gateway(false);
     let out = packet(Transport::Udp, PUBLIC, ENDPOINT, 8);
-    assert_eq!(gateway.send(NAME, &out), Err(Dropped::NoPeer));
+    assert_eq!(gateway.send(&out), Err(Dropped::NoPeer));
     assert_eq!(ping(&mut gateway, NODE, IDS), Ok(true));
     let header = Data { ids: IDS, key: key() }.header();
-    assert_eq!(gateway.send(NAME, &out), Ok(Outer { to: NODE, header }));
+    assert_eq!(gateway.send(&out), Ok(Outer { to: NODE, header }));
     assert_eq!(ping(&mut gateway, NODE, IDS), Ok(false));
     // Behind a NAT, the port changes.
     let elsewhere = SocketAddrV4::new(*NODE.ip(), 1024);
     assert_eq!(passes(&mut gateway, elsewhere, &data(IDS, key(), &reply())), Ok(true));
-    assert_eq!(gateway.send(NAME, &out).unwrap().to, NODE);
+    assert_eq!(gateway.send(&out).unwrap().to, NODE);
     assert_eq!(ping(&mut gateway, elsewhere, IDS), Ok(true));
-    assert_eq!(gateway.send(NAME, &out).unwrap().to, elsewhere);
+    assert_eq!(gateway.send(&out).unwrap().to, elsewhere);
     assert_eq!(passes(&mut gateway, elsewhere, &data(IDS, key(), &reply())), Ok(false));
 }
 
@@ -91,7 +91,7 @@ fn ids_of_the_last_good_ping_are_those_of_the_packets_to_its_end() {
     let out = packet(Transport::Udp, PUBLIC, ENDPOINT, 8);
     for ids in [IDS, Ids { group: 1, service: 0x203 }, Ids { group: 1, service: 3 }] {
         gateway.receive(NODE, &Ping { ids, key: key(), tunnel }.write(), 0).unwrap();
-        assert_eq!(gateway.send(NAME, &out).unwrap().header, Data { ids, key: key() }.header());
+        assert_eq!(gateway.send(&out).unwrap().header, Data { ids, key: key() }.header());
         assert_eq!(passes(&mut gateway, NODE, &data(ids, key(), &reply())), Ok(false));
     }
 }
@@ -101,11 +101,11 @@ fn only_endpoints_are_sent_to_and_no_more_than_fits() {
     let mut gateway = mk_gateway(false);
     ping(&mut gateway, NODE, IDS).unwrap();
     let of = |bytes: usize| packet(Transport::Udp, PUBLIC, ENDPOINT, bytes - 24);
-    assert!(gateway.send(NAME, &of(LONGEST)).is_ok());
-    assert_eq!(gateway.send(NAME, &of(LONGEST + 1)), Err(Dropped::TooBig));
+    assert!(gateway.send(&of(LONGEST)).is_ok());
+    assert_eq!(gateway.send(&of(LONGEST + 1)), Err(Dropped::TooBig));
     let other = packet(Transport::Tcp, PUBLIC, ENDPOINT, 0);
-    assert_eq!(gateway.send(NAME, &other), Err(Dropped::Destination));
-    assert_eq!(gateway.send("epic-b/web", &of(100)), Err(Dropped::Destination));
+    assert_eq!(gateway.send(&other), Err(Dropped::Destination));
+    assert_eq!(gateway.send(&packet(Transport::Udp, NODE, ENDPOINT, 0)), Err(Dropped::Source));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn what_is_learned_stays_while_the_load_balancer_has_the_tunnel() {
     let moved = SocketAddrV4::new(Ipv4Addr::new(10, 244, 1, 6), 8080);
     let endpoints = BTreeMap::from([((Transport::Udp, moved), TUNNEL)]);
     gateway.put(&name, LoadBalancer { endpoints, ..mk_load_balancer() });
-    assert!(gateway.send(NAME, &packet(Transport::Udp, PUBLIC, moved, 0)).is_ok());
+    assert!(gateway.send(&packet(Transport::Udp, PUBLIC, moved, 0)).is_ok());
     gateway.put(&name, LoadBalancer { endpoints: BTreeMap::new(), ..mk_load_balancer() });
     assert!(gateway.peers().is_empty());
     // A new key ends the old one's packets.
@@ -138,7 +138,26 @@ fn gateway_resumes_flows_by_what_another_one_learned() {
     gateway.learn(TUNNEL, peer(NODE, 9));
     gateway.learn(TUNNEL, peer(EPIC, 8));
     let out = packet(Transport::Udp, PUBLIC, ENDPOINT, 8);
-    assert_eq!(gateway.send(NAME, &out).unwrap().to, NODE);
+    assert_eq!(gateway.send(&out).unwrap().to, NODE);
     gateway.learn(TUNNEL, peer(EPIC, 10));
-    assert_eq!(gateway.send(NAME, &out).unwrap().to, EPIC);
+    assert_eq!(gateway.send(&out).unwrap().to, EPIC);
+}
+
+#[test]
+fn accounts_may_share_the_addresses_of_endpoints() {
+    let mut gateway = mk_gateway(false);
+    ping(&mut gateway, NODE, IDS).unwrap();
+    let (ids, key) = (Ids { group: 2, service: 1 }, TunnelKey::from([9; 16]));
+    let address = Ipv4Addr::new(192, 168, 77, 3);
+    let endpoints = BTreeMap::from([((Transport::Udp, ENDPOINT), 5)]);
+    gateway.put(&"epic-b/web".into(), LoadBalancer { ids, key, address, endpoints });
+    let theirs = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 26), 6080);
+    gateway.receive(theirs, &Ping { ids, key, tunnel: 5 }.write(), 1).unwrap();
+    for (address, to) in [(*PUBLIC.ip(), NODE), (address, theirs)] {
+        let packet = packet(Transport::Udp, SocketAddrV4::new(address, 40000), ENDPOINT, 8);
+        assert_eq!(gateway.send(&packet).map(|outer| outer.to), Ok(to));
+    }
+    // One's endpoint sends nothing to the other's address.
+    let spoofed = packet(Transport::Udp, ENDPOINT, SocketAddrV4::new(address, 40000), 8);
+    assert_eq!(gateway.receive(NODE, &data(IDS, super::key(), &spoofed), 2), Err(Dropped::Destination));
 }

@@ -1,0 +1,32 @@
+//! The data path of EPIC's GUE tunnels: packets between a TUN device and a UDP socket ([`outward`], [`inward`]). What becomes of
+//! each packet is decided by `portreeve-gue`; which packets come to the device, by rules and routes ([`paths`], [`kernel`]).
+//!
+//! `tun-rs` takes segments of up to 64 kB from the kernel and gives them back (IFF_VNET_HDR); `quinn-udp` does the same at the
+//! outer socket (UDP GSO and GRO, recvmmsg).
+
+mod batch;
+mod end;
+pub mod kernel;
+pub mod paths;
+mod pump;
+mod socket;
+
+use std::io;
+
+use portreeve_gue::gateway::LONGEST;
+pub use tun_rs::AsyncDevice;
+use tun_rs::DeviceBuilder;
+
+pub use end::{End, Shared};
+pub use pump::{inward, outward};
+pub use socket::Socket;
+
+/// Creates a TUN device in the network namespace of this thread, and brings it up. It ends with the returned value. Needs the
+/// capability `NET_ADMIN`.
+///
+/// # Errors
+/// Returns an error without the capability, without `/dev/net/tun`, or if there is an interface of this name.
+pub fn device(name: &str) -> io::Result<AsyncDevice> {
+    let mtu = u16::try_from(LONGEST).unwrap_or(u16::MAX);
+    DeviceBuilder::new().name(name).mtu(mtu).offload(true).build_async()
+}
