@@ -21,12 +21,21 @@ pub use end::{End, Shared};
 pub use pump::{inward, outward};
 pub use socket::Socket;
 
+/// How packets pass between the programs and the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// Those of a flow together, up to 64 kB in one call.
+    Together,
+    /// Each alone. Only benchmarks ask for it.
+    Alone,
+}
+
 /// Creates a TUN device in the network namespace of this thread, and brings it up. It ends with the returned value. Needs the
 /// capability `NET_ADMIN`.
 ///
 /// # Errors
 /// Returns an error without the capability, without `/dev/net/tun`, or if there is an interface of this name.
-pub fn device(name: &str) -> io::Result<AsyncDevice> {
+pub fn device(name: &str, passage: Passage) -> io::Result<AsyncDevice> {
     let mtu = u16::try_from(LONGEST).unwrap_or(u16::MAX);
-    DeviceBuilder::new().name(name).mtu(mtu).offload(true).build_async()
+    DeviceBuilder::new().name(name).mtu(mtu).offload(passage == Passage::Together).build_async()
 }

@@ -20,6 +20,12 @@ const LARGEST: usize = 65_535;
 /// The longest packet after that: no interface of the tunnels has a larger MTU.
 const SEGMENT: usize = 2048;
 
+/// The most packets that the kernel makes of one, with the smallest segments that programs use.
+const DIVIDED: usize = IDEAL_BATCH_SIZE;
+
+/// The most packets that are taken from the device before they are sent.
+const TAKEN: usize = 2 * DIVIDED;
+
 /// Packets for the device.
 struct Inward {
     packets: Vec<Vec<u8>>,
@@ -37,12 +43,21 @@ pub async fn outward<E: End>(
     end: &Shared<E>,
 ) -> io::Result<Infallible> {
     let mut whole = vec![0; VIRTIO_NET_HDR_LEN + LARGEST];
-    let mut packets = vec![vec![0; HEADER + SEGMENT]; IDEAL_BATCH_SIZE];
-    let mut sizes = vec![0; IDEAL_BATCH_SIZE];
-    let mut targets: Vec<Option<SocketAddrV4>> = Vec::with_capacity(IDEAL_BATCH_SIZE);
+    let mut packets = vec![vec![0; HEADER + SEGMENT]; TAKEN];
+    let mut sizes = vec![0; TAKEN];
+    let mut targets: Vec<Option<SocketAddrV4>> = Vec::with_capacity(TAKEN);
     let (mut batch, mut answers) = (Batch::new(socket.most_segments()), Inward::new());
     loop {
-        let taken = device.recv_multiple(&mut whole, &mut packets, &mut sizes, HEADER).await?;
+        let mut taken = device.recv_multiple(&mut whole, &mut packets, &mut sizes, HEADER).await?;
+        // What else is there already goes with it.
+        while taken <= TAKEN - DIVIDED {
+            let (packets, sizes) = (&mut packets[taken..], &mut sizes[taken..]);
+            match device.try_recv_multiple(&mut whole, packets, sizes, HEADER) {
+                Ok(number) => taken += number,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
         targets.clear();
         decide(end, packets.iter_mut().zip(&sizes).take(taken), &mut targets, &mut answers);
         for ((packet, size), to) in packets.iter().zip(&sizes).zip(&targets) {

@@ -4,15 +4,19 @@ use std::io;
 use std::io::IoSliceMut;
 use std::net::{SocketAddr, SocketAddrV4};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+
+use crate::Passage;
 
 /// A UDP socket of the tunnels.
 #[derive(Debug)]
 pub struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
+    passage: Passage,
 }
 
 // === impl Socket ===
@@ -22,11 +26,14 @@ impl Socket {
     ///
     /// # Errors
     /// Returns an error if the port is taken.
-    pub fn bind(at: SocketAddrV4) -> io::Result<Self> {
+    pub fn bind(at: SocketAddrV4, passage: Passage) -> io::Result<Self> {
         let socket = std::net::UdpSocket::bind(at)?;
         let state = UdpSocketState::new((&socket).into())?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state })
+        if passage == Passage::Alone {
+            setsockopt(&socket, sockopt::UdpGroSegment, &false)?;
+        }
+        Ok(Self { socket: UdpSocket::from_std(socket)?, state, passage })
     }
 
     /// Returns the address that it is bound to.
@@ -47,7 +54,10 @@ impl Socket {
 
     /// Returns how many datagrams of the same length and destination the kernel takes at once.
     pub(crate) fn most_segments(&self) -> usize {
-        self.state.max_gso_segments().max(1)
+        match self.passage {
+            Passage::Together => self.state.max_gso_segments().max(1),
+            Passage::Alone => 1,
+        }
     }
 
     /// Sends datagrams of this length, of which the last may be shorter. What the kernel or the network refuses is lost, as

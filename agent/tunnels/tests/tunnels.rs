@@ -17,7 +17,7 @@ use portreeve_gue::ipv4::Transport;
 use portreeve_gue::wire::Ids;
 use portreeve_tunnels::kernel::Kernel;
 use portreeve_tunnels::paths::Paths;
-use portreeve_tunnels::{AsyncDevice, End, Shared, Socket, device, inward, outward};
+use portreeve_tunnels::{AsyncDevice, End, Passage, Shared, Socket, device, inward, outward};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
@@ -69,7 +69,7 @@ async fn run<E: End>(
 
 /// The customer's node: it pings, and its endpoint echoes until it is told to end.
 async fn customer(end: oneshot::Receiver<()>) -> Result<()> {
-    let (device, socket) = (device("gue0")?, Socket::bind(NODE)?);
+    let (device, socket) = (device("gue0", Passage::Together)?, Socket::bind(NODE, Passage::Together)?);
     let mut client = Client::new();
     let tunnel = Tunnel { ids: IDS, key: key(), epic: EPIC, endpoints: BTreeSet::from(endpoints()) };
     let mut paths = Paths::default();
@@ -141,7 +141,7 @@ async fn echoed(bytes: &[u8]) -> Result<()> {
 }
 
 async fn epic() -> Result<()> {
-    let (device, socket) = (device("gue0")?, Socket::bind(EPIC)?);
+    let (device, socket) = (device("gue0", Passage::Together)?, Socket::bind(EPIC, Passage::Together)?);
     let gateway = Shared::new(Gateway::new(true));
     let endpoints = BTreeMap::from(endpoints().map(|endpoint| (endpoint, TUNNEL)));
     let load_balancer = LoadBalancer { ids: IDS, key: key(), address: PUBLIC, endpoints };
