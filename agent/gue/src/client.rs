@@ -23,6 +23,10 @@ pub const IDLE: Duration = Duration::from_secs(3600);
 /// The time between two pings of a tunnel.
 pub const PERIOD: Duration = Duration::from_secs(25);
 
+/// The time between the first two pings. It doubles until it is [`PERIOD`]: nobody answers pings, and without one that arrived,
+/// EPIC sends nothing.
+pub const FIRST: Duration = Duration::from_millis(500);
+
 /// A tunnel from this node to EPIC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tunnel {
@@ -43,6 +47,8 @@ type Flow = (Transport, SocketAddrV4, SocketAddrV4);
 #[derive(Debug)]
 pub struct Client {
     tunnels: BTreeMap<u32, Tunnel>,
+    /// The time between each tunnel's last ping and the next one.
+    pauses: HashMap<u32, Duration>,
     /// The tunnels of each load balancer. A node has one of each.
     by_key: HashMap<TunnelKey, u32>,
     sessions: LruCache<Flow, Session>,
@@ -63,6 +69,7 @@ impl Client {
     pub fn new() -> Self {
         Self {
             tunnels: BTreeMap::new(),
+            pauses: HashMap::new(),
             by_key: HashMap::new(),
             sessions: LruCache::new(SESSIONS),
             pings: BTreeSet::new(),
@@ -81,6 +88,7 @@ impl Client {
         if !before.is_some_and(same) {
             self.pings.retain(|(_, of)| *of != id);
             self.pings.insert((now, id));
+            self.pauses.insert(id, FIRST);
         }
     }
 
@@ -91,6 +99,7 @@ impl Client {
             self.by_key.remove(&tunnel.key);
         }
         self.pings.retain(|(_, of)| *of != id);
+        self.pauses.remove(&id);
     }
 
     /// Takes the pings that are due, each with where it goes.
@@ -98,7 +107,9 @@ impl Client {
         let mut due = Vec::new();
         while let Some((at, id)) = self.pings.first().copied().filter(|(at, _)| *at <= now) {
             self.pings.remove(&(at, id));
-            self.pings.insert((now + PERIOD, id));
+            let pause = self.pauses.entry(id).or_insert(FIRST);
+            self.pings.insert((now + *pause, id));
+            *pause = (*pause * 2).min(PERIOD);
             let ping = |tunnel: &Tunnel| {
                 (tunnel.epic, Ping { ids: tunnel.ids, key: tunnel.key, tunnel: id }.write())
             };

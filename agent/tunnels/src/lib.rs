@@ -8,6 +8,7 @@ mod batch;
 mod end;
 pub mod kernel;
 pub mod paths;
+mod pings;
 mod pump;
 mod socket;
 
@@ -18,6 +19,7 @@ pub use tun_rs::AsyncDevice;
 use tun_rs::DeviceBuilder;
 
 pub use end::{End, Shared};
+pub use pings::pings;
 pub use pump::{inward, outward};
 pub use socket::Socket;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use portreeve_gue::client::{Client, IDLE, PERIOD, SESSIONS, Tunnel};
+use portreeve_gue::client::{Client, FIRST, IDLE, SESSIONS, Tunnel};
 use portreeve_gue::gateway::Outer;
 
 use super::*;
@@ -89,20 +89,24 @@ fn session_that_was_used_longest_ago_makes_room() {
 }
 
 #[test]
-fn each_tunnel_is_pinged_at_once_and_then_every_25_seconds() {
-    let now = Instant::now();
-    let mut client = mk_client(now);
+fn each_tunnel_is_pinged_at_once_soon_again_and_then_every_25_seconds() {
+    let begun = Instant::now();
+    let mut client = mk_client(begun);
     let ping: [u8; 28] = bytes(PING).try_into().unwrap();
-    assert_eq!(client.pings(now), [(EPIC, ping)]);
-    assert_eq!((client.pings(now), client.next_ping()), (Vec::new(), Some(now + PERIOD)));
-    assert_eq!(client.pings(now + PERIOD).len(), 1);
+    let mut now = begun;
+    for pause in [500, 1000, 2000, 4000, 8000, 16_000, 25_000, 25_000, 25_000] {
+        assert_eq!(client.pings(now), [(EPIC, ping)]);
+        let next = now + Duration::from_millis(pause);
+        assert_eq!((client.pings(now), client.next_ping()), (Vec::new(), Some(next)));
+        now = next;
+    }
     // Other endpoints are no reason to ping, another end of EPIC's is.
-    let later = now + PERIOD + Duration::from_secs(1);
+    let later = now - Duration::from_secs(1);
     client.put(TUNNEL, Tunnel { endpoints: BTreeSet::new(), ..mk_tunnel() }, later);
     assert_eq!(client.pings(later), Vec::new());
     client.put(TUNNEL, Tunnel { epic: NODE, ..mk_tunnel() }, later);
     assert_eq!(client.pings(later), [(NODE, ping)]);
-    assert_eq!(client.next_ping(), Some(later + PERIOD), "not twice");
+    assert_eq!(client.next_ping(), Some(later + FIRST), "not twice");
     client.remove(TUNNEL);
     assert_eq!(client.next_ping(), None);
 }
