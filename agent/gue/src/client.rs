@@ -49,8 +49,8 @@ pub struct Client {
     tunnels: BTreeMap<u32, Tunnel>,
     /// The time between each tunnel's last ping and the next one.
     pauses: HashMap<u32, Duration>,
-    /// The tunnels of each load balancer. A node has one of each.
-    by_key: HashMap<TunnelKey, u32>,
+    /// The tunnels of each load balancer: one to each of EPIC's nodes.
+    by_key: HashMap<TunnelKey, BTreeSet<u32>>,
     sessions: LruCache<Flow, Session>,
     /// When each tunnel's next ping is due.
     pings: BTreeSet<(Instant, u32)>,
@@ -80,9 +80,9 @@ impl Client {
     pub fn put(&mut self, id: u32, tunnel: Tunnel, now: Instant) {
         let before = self.tunnels.insert(id, tunnel.clone());
         if let Some(before) = before.as_ref().filter(|before| before.key != tunnel.key) {
-            self.by_key.remove(&before.key);
+            self.forget_key(&before.key, id);
         }
-        self.by_key.insert(tunnel.key, id);
+        self.by_key.entry(tunnel.key).or_default().insert(id);
         let same =
             |before: Tunnel| (before.ids, before.key, before.epic) == (tunnel.ids, tunnel.key, tunnel.epic);
         if !before.is_some_and(same) {
@@ -95,11 +95,17 @@ impl Client {
     /// Removes a tunnel.
     pub fn remove(&mut self, id: u32) {
         let Some(tunnel) = self.tunnels.remove(&id) else { return };
-        if self.by_key.get(&tunnel.key) == Some(&id) {
-            self.by_key.remove(&tunnel.key);
-        }
+        self.forget_key(&tunnel.key, id);
         self.pings.retain(|(_, of)| *of != id);
         self.pauses.remove(&id);
+    }
+
+    fn forget_key(&mut self, key: &TunnelKey, id: u32) {
+        let Some(ids) = self.by_key.get_mut(key) else { return };
+        ids.remove(&id);
+        if ids.is_empty() {
+            self.by_key.remove(key);
+        }
     }
 
     /// Takes the pings that are due, each with where it goes.
@@ -123,20 +129,26 @@ impl Client {
         self.pings.first().map(|(at, _)| *at)
     }
 
-    /// Decides on a datagram of EPIC's. Returns the packet for an endpoint of this node, and remembers where its replies go.
+    /// Decides on a datagram of EPIC's. Returns the packet for an endpoint of this node, and remembers where its replies go: into
+    /// the load balancer's tunnel to the node that it is from, or else into its first one.
     ///
     /// # Errors
     /// Returns why it is dropped. EPIC sends no pings.
-    pub fn receive<'a>(&mut self, payload: &'a [u8], now: Instant) -> Result<&'a [u8], Dropped> {
+    pub fn receive<'a>(
+        &mut self,
+        from: SocketAddrV4,
+        payload: &'a [u8],
+        now: Instant,
+    ) -> Result<&'a [u8], Dropped> {
         let (data, inner) = match read(payload)? {
             Message::Data(data, inner) => (data, inner),
             Message::Ping(_) => return Err(Dropped::ControlType),
         };
-        let id = *self.by_key.get(&data.key).ok_or_else(|| unknown_key(payload))?;
-        let tunnel = self.tunnels.get(&id).ok_or(Dropped::Key)?;
-        if data.ids != tunnel.ids && !Ids::of_tunnel(id).contains(&data.ids) {
-            return Err(Dropped::Ids);
-        }
+        let of_key = self.by_key.get(&data.key).ok_or_else(|| unknown_key(payload))?;
+        let tunnels = of_key.iter().filter_map(|id| Some((*id, self.tunnels.get(id)?)));
+        let named =
+            tunnels.filter(|(id, tunnel)| data.ids == tunnel.ids || Ids::of_tunnel(*id).contains(&data.ids));
+        let (id, tunnel) = named.min_by_key(|(_, tunnel)| tunnel.epic != from).ok_or(Dropped::Ids)?;
         let packet = Packet::read(inner)?;
         if !tunnel.endpoints.contains(&(packet.transport, packet.destination)) {
             return Err(Dropped::Destination);

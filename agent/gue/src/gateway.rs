@@ -69,13 +69,26 @@ pub struct Outer {
     pub header: [u8; HEADER],
 }
 
+/// Why a load balancer can't be added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// Packets are told apart by their key.
+    #[error("its tunnel key is also that of load balancer {0}: delete spec.tunnel-key to get another one")]
+    Key(Arc<str>),
+    /// Packets of proxies are told apart by their address.
+    #[error(
+        "its public address is also that of load balancer {0}: delete spec.public-address to get another one"
+    )]
+    Address(Arc<str>),
+}
+
 /// EPIC's end of the tunnels.
 #[derive(Debug, Default)]
 pub struct Gateway {
-    by_key: HashMap<TunnelKey, LoadBalancer>,
-    /// The keys by name and by public address.
-    keys: HashMap<Arc<str>, TunnelKey>,
-    by_address: HashMap<Ipv4Addr, TunnelKey>,
+    load_balancers: HashMap<Arc<str>, LoadBalancer>,
+    /// The names by key and by public address.
+    by_key: HashMap<TunnelKey, Arc<str>>,
+    by_address: HashMap<Ipv4Addr, Arc<str>>,
     peers: HashMap<u32, Peer>,
     /// Drops packets from elsewhere than where the last ping was from. Behind some NATs, data comes from other ports.
     strict: bool,
@@ -89,37 +102,50 @@ impl Gateway {
         Self { strict, ..Self::default() }
     }
 
-    /// Adds or replaces a load balancer. What is known of its tunnels' other ends stays.
-    pub fn put(&mut self, name: &Arc<str>, load_balancer: LoadBalancer) {
-        let key = load_balancer.key;
-        let before = self.keys.insert(name.clone(), key).and_then(|before| self.take(before));
-        self.by_address.insert(load_balancer.address, key);
-        self.by_key.insert(key, load_balancer);
-        if let Some(before) = before {
-            self.forget_peers(&before);
+    /// Adds or replaces a load balancer. What is known of its tunnels' other ends stays, unless the key is another one.
+    ///
+    /// # Errors
+    /// Returns an error if another load balancer has the key or the address. Then nothing changes.
+    pub fn put(&mut self, name: &Arc<str>, load_balancer: LoadBalancer) -> Result<(), Conflict> {
+        let other = |found: Option<&Arc<str>>| found.filter(|found| *found != name).cloned();
+        if let Some(other) = other(self.by_key.get(&load_balancer.key)) {
+            return Err(Conflict::Key(other));
         }
+        if let Some(other) = other(self.by_address.get(&load_balancer.address)) {
+            return Err(Conflict::Address(other));
+        }
+        let before = self.take(name);
+        self.by_key.insert(load_balancer.key, name.clone());
+        self.by_address.insert(load_balancer.address, name.clone());
+        if let Some(before) = before {
+            let now = Some(&load_balancer).filter(|now| now.key == before.key);
+            self.forget_peers(&before, now);
+        }
+        self.load_balancers.insert(name.clone(), load_balancer);
+        Ok(())
     }
 
     /// Removes a load balancer with what is known of its tunnels.
     pub fn remove(&mut self, name: &str) {
-        if let Some(before) = self.keys.remove(name).and_then(|key| self.take(key)) {
-            self.forget_peers(&before);
+        if let Some(before) = self.take(name) {
+            self.forget_peers(&before, None);
         }
     }
 
-    fn take(&mut self, key: TunnelKey) -> Option<LoadBalancer> {
-        let taken = self.by_key.remove(&key)?;
-        // Another load balancer may have got the address since.
-        if self.by_address.get(&taken.address) == Some(&key) {
-            self.by_address.remove(&taken.address);
-        }
+    fn take(&mut self, name: &str) -> Option<LoadBalancer> {
+        let taken = self.load_balancers.remove(name)?;
+        self.by_key.remove(&taken.key);
+        self.by_address.remove(&taken.address);
         Some(taken)
     }
 
-    /// Forgets the other ends of a former load balancer's tunnels that it has no more.
-    fn forget_peers(&mut self, before: &LoadBalancer) {
-        let now = self.by_key.get(&before.key);
-        let is_kept = |tunnel: &u32| now.is_some_and(|now| now.endpoints.values().any(|of| of == tunnel));
+    fn of_key(&self, key: &TunnelKey) -> Option<&LoadBalancer> {
+        self.by_key.get(key).and_then(|name| self.load_balancers.get(name))
+    }
+
+    /// Forgets the other ends of tunnels that a load balancer had and has no more.
+    fn forget_peers(&mut self, before: &LoadBalancer, now: Option<&LoadBalancer>) {
+        let is_kept = |tunnel: &u32| now.is_some_and(|now| now.has(*tunnel));
         let gone: Vec<u32> = before.endpoints.values().copied().filter(|one| !is_kept(one)).collect();
         for tunnel in gone {
             self.peers.remove(&tunnel);
@@ -134,7 +160,7 @@ impl Gateway {
     /// Takes over what another gateway has learned, unless a later ping came here.
     pub fn learn(&mut self, tunnel: u32, peer: Peer) {
         let is_news = self.peers.get(&tunnel).is_none_or(|known| known.since_ms < peer.since_ms);
-        let is_known = self.by_key.values().any(|of| of.has(tunnel));
+        let is_known = self.load_balancers.values().any(|of| of.has(tunnel));
         if is_news && is_known {
             self.peers.insert(tunnel, peer);
         }
@@ -158,7 +184,7 @@ impl Gateway {
     }
 
     fn ping(&mut self, at: SocketAddrV4, ping: Ping, since_ms: i64) -> Result<Received<'static>, Dropped> {
-        let of = self.by_key.get(&ping.key).ok_or(Dropped::Key)?;
+        let of = self.of_key(&ping.key).ok_or(Dropped::Key)?;
         if !of.has(ping.tunnel) {
             return Err(Dropped::Tunnel);
         }
@@ -172,7 +198,7 @@ impl Gateway {
     }
 
     fn data<'a>(&self, from: SocketAddrV4, data: Data, inner: &'a [u8]) -> Result<Received<'a>, Dropped> {
-        let of = self.by_key.get(&data.key).ok_or(Dropped::Key)?;
+        let of = self.of_key(&data.key).ok_or(Dropped::Key)?;
         let packet = Packet::read(inner)?;
         let tunnel = of.endpoints.get(&(packet.transport, packet.source)).ok_or(Dropped::Source)?;
         if !of.is_named(data.ids, *tunnel) {
@@ -195,7 +221,7 @@ impl Gateway {
     /// Returns why it is dropped.
     pub fn send(&self, packet: &[u8]) -> Result<Outer, Dropped> {
         let read = Packet::read(packet)?;
-        let of = self.by_address.get(read.source.ip()).and_then(|key| self.by_key.get(key));
+        let of = self.by_address.get(read.source.ip()).and_then(|name| self.load_balancers.get(name));
         let of = of.ok_or(Dropped::Source)?;
         let tunnel = of.endpoints.get(&(read.transport, read.destination)).ok_or(Dropped::Destination)?;
         let peer = self.peers.get(tunnel).ok_or(Dropped::NoPeer)?;

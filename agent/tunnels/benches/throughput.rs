@@ -201,7 +201,7 @@ fn tunnel(nodes: [&Namespace; 2], passage: Passage) -> Result<Figures> {
     let of_tunnel = endpoints.map(|endpoint| (endpoint, TUNNEL));
     let load_balancer = LoadBalancer { ids: IDS, key, address: GUE[0], endpoints: BTreeMap::from(of_tunnel) };
     paths[0].add_load_balancer(&load_balancer, &[]);
-    gateway.put(&"a/a".into(), load_balancer);
+    gateway.put(&"a/a".into(), load_balancer)?;
     let epic = SocketAddrV4::new(CABLE[0], 6080);
     let tunnel = Tunnel { ids: IDS, key, epic, endpoints: BTreeSet::from(endpoints) };
     paths[1].add_tunnel(&tunnel, GUE[0]);

@@ -44,8 +44,8 @@ impl End for Gateway {
 }
 
 impl End for Client {
-    fn receive<'a>(&mut self, _: SocketAddrV4, payload: &'a [u8]) -> Result<Option<&'a [u8]>, Dropped> {
-        Self::receive(self, payload, Instant::now()).map(Some)
+    fn receive<'a>(&mut self, from: SocketAddrV4, payload: &'a [u8]) -> Result<Option<&'a [u8]>, Dropped> {
+        Self::receive(self, from, payload, Instant::now()).map(Some)
     }
 
     fn send(&mut self, packet: &[u8]) -> Result<Outer, Dropped> {

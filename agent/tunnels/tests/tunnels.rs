@@ -188,7 +188,7 @@ async fn epic(accounts: &[Account]) -> Result<()> {
     for account in accounts {
         let load_balancer = account.load_balancer();
         paths.add_load_balancer(&load_balancer, &[]);
-        gateway.with(|gateway| gateway.put(&format!("epic-{}/web", account.number).into(), load_balancer));
+        gateway.with(|gateway| gateway.put(&format!("epic-{}/web", account.number).into(), load_balancer))?;
     }
     Kernel::open()?.set("gue0", &paths).await?;
     run(&device, &socket, &gateway, async {

@@ -28,7 +28,7 @@ fn replies_go_back_through_the_tunnel_and_other_packets_their_own_way() {
     let mut client = mk_client(now);
     assert_eq!(client.send(&reply(), now), Ok(None));
     let payload = request(PUBLIC);
-    assert_eq!(client.receive(&payload, now), Ok(&payload[24..]));
+    assert_eq!(client.receive(EPIC, &payload, now), Ok(&payload[24..]));
     let header = Data { ids: IDS, key: key() }.header();
     assert_eq!(client.send(&reply(), now), Ok(Some(Outer { to: EPIC, header })));
     let elsewhere = packet(Transport::Udp, ENDPOINT, EPIC, 0);
@@ -51,17 +51,17 @@ fn what_epic_does_not_send_is_dropped_for_its_reason() {
         (data(IDS, key(), &packet(Transport::Udp, PUBLIC, other, 0)), Dropped::Destination),
         (bytes(PING), Dropped::ControlType),
     ] {
-        assert_eq!(client.receive(&payload, now), Err(dropped));
+        assert_eq!(client.receive(EPIC, &payload, now), Err(dropped));
     }
     let halves = data(Ids { group: 0, service: 4 }, key(), &inner);
-    assert!(client.receive(&halves, now).is_ok());
+    assert!(client.receive(EPIC, &halves, now).is_ok());
 }
 
 #[test]
 fn sessions_end_when_they_are_idle_for_an_hour_and_no_sooner() {
     let now = Instant::now();
     let mut client = mk_client(now);
-    client.receive(&request(PUBLIC), now).unwrap();
+    client.receive(EPIC, &request(PUBLIC), now).unwrap();
     let nearly = now + IDLE - Duration::from_secs(1);
     assert!(client.send(&reply(), nearly).unwrap().is_some());
     assert!(client.send(&reply(), nearly + IDLE - Duration::from_secs(1)).unwrap().is_some(), "it was used");
@@ -75,13 +75,13 @@ fn session_that_was_used_longest_ago_makes_room() {
     let mut client = mk_client(now);
     let from = |port: u16| SocketAddrV4::new(*PUBLIC.ip(), port);
     for port in 1..=u16::MAX {
-        client.receive(&request(from(port)), now).unwrap();
+        client.receive(EPIC, &request(from(port)), now).unwrap();
     }
     let reply_to = |to| packet(Transport::Udp, ENDPOINT, to, 0);
     assert!(client.send(&reply_to(from(1)), now).unwrap().is_some());
     assert_eq!(client.sessions(), SESSIONS.get());
     let newest = SocketAddrV4::new(Ipv4Addr::new(192, 168, 77, 3), 1);
-    client.receive(&request(newest), now).unwrap();
+    client.receive(EPIC, &request(newest), now).unwrap();
     assert_eq!(client.sessions(), SESSIONS.get());
     let stands = |client: &mut Client, to| client.send(&reply_to(to), now).unwrap().is_some();
     assert!(stands(&mut client, newest) && stands(&mut client, from(1)) && stands(&mut client, from(3)));
@@ -109,4 +109,26 @@ fn each_tunnel_is_pinged_at_once_soon_again_and_then_every_25_seconds() {
     assert_eq!(client.next_ping(), Some(later + FIRST), "not twice");
     client.remove(TUNNEL);
     assert_eq!(client.next_ping(), None);
+}
+
+#[test]
+fn replies_go_to_the_node_of_epics_that_the_request_is_from() {
+    let now = Instant::now();
+    let mut client = mk_client(now);
+    let second = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 41), 6080);
+    client.put(5, Tunnel { epic: second, ..mk_tunnel() }, now);
+    let strange = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 42), 6080);
+    for (from, to) in [(second, second), (EPIC, EPIC), (strange, EPIC)] {
+        client.receive(from, &request(PUBLIC), now).unwrap();
+        assert_eq!(client.send(&reply(), now).unwrap().map(|outer| outer.to), Some(to));
+    }
+    client.remove(TUNNEL);
+    client.receive(EPIC, &request(PUBLIC), now).unwrap();
+    assert_eq!(
+        client.send(&reply(), now).unwrap().map(|outer| outer.to),
+        Some(second),
+        "the one that is left"
+    );
+    client.remove(5);
+    assert_eq!(client.receive(EPIC, &request(PUBLIC), now), Err(Dropped::Key));
 }

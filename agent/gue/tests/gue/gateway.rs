@@ -1,6 +1,6 @@
 //! EPIC's end of the tunnels.
 
-use portreeve_gue::gateway::{LONGEST, Outer};
+use portreeve_gue::gateway::{Conflict, LONGEST, Outer};
 
 use super::*;
 
@@ -9,7 +9,7 @@ const NAME: &str = "epic-a/web";
 /// A gateway with the example's load balancer.
 fn mk_gateway(strict: bool) -> Gateway {
     let mut gateway = Gateway::new(strict);
-    gateway.put(&NAME.into(), mk_load_balancer());
+    gateway.put(&NAME.into(), mk_load_balancer()).unwrap();
     gateway
 }
 
@@ -87,7 +87,7 @@ fn ids_of_the_last_good_ping_are_those_of_the_packets_to_its_end() {
     let mut gateway = mk_gateway(false);
     let tunnel = 0x0001_0203;
     let endpoints = BTreeMap::from([((Transport::Udp, ENDPOINT), tunnel)]);
-    gateway.put(&NAME.into(), LoadBalancer { endpoints, ..mk_load_balancer() });
+    gateway.put(&NAME.into(), LoadBalancer { endpoints, ..mk_load_balancer() }).unwrap();
     let out = packet(Transport::Udp, PUBLIC, ENDPOINT, 8);
     for ids in [IDS, Ids { group: 1, service: 0x203 }, Ids { group: 1, service: 3 }] {
         gateway.receive(NODE, &Ping { ids, key: key(), tunnel }.write(), 0).unwrap();
@@ -116,14 +116,14 @@ fn what_is_learned_stays_while_the_load_balancer_has_the_tunnel() {
     // The endpoint is another one on the same node.
     let moved = SocketAddrV4::new(Ipv4Addr::new(10, 244, 1, 6), 8080);
     let endpoints = BTreeMap::from([((Transport::Udp, moved), TUNNEL)]);
-    gateway.put(&name, LoadBalancer { endpoints, ..mk_load_balancer() });
+    gateway.put(&name, LoadBalancer { endpoints, ..mk_load_balancer() }).unwrap();
     assert!(gateway.send(&packet(Transport::Udp, PUBLIC, moved, 0)).is_ok());
-    gateway.put(&name, LoadBalancer { endpoints: BTreeMap::new(), ..mk_load_balancer() });
+    gateway.put(&name, LoadBalancer { endpoints: BTreeMap::new(), ..mk_load_balancer() }).unwrap();
     assert!(gateway.peers().is_empty());
     // A new key ends the old one's packets.
-    gateway.put(&name, mk_load_balancer());
+    gateway.put(&name, mk_load_balancer()).unwrap();
     ping(&mut gateway, NODE, IDS).unwrap();
-    gateway.put(&name, LoadBalancer { key: TunnelKey::from([9; 16]), ..mk_load_balancer() });
+    gateway.put(&name, LoadBalancer { key: TunnelKey::from([9; 16]), ..mk_load_balancer() }).unwrap();
     assert_eq!(passes(&mut gateway, NODE, &data(IDS, key(), &reply())), Err(Dropped::Key));
     gateway.remove(NAME);
     assert!(gateway.peers().is_empty());
@@ -150,7 +150,7 @@ fn accounts_may_share_the_addresses_of_endpoints() {
     let (ids, key) = (Ids { group: 2, service: 1 }, TunnelKey::from([9; 16]));
     let address = Ipv4Addr::new(192, 168, 77, 3);
     let endpoints = BTreeMap::from([((Transport::Udp, ENDPOINT), 5)]);
-    gateway.put(&"epic-b/web".into(), LoadBalancer { ids, key, address, endpoints });
+    gateway.put(&"epic-b/web".into(), LoadBalancer { ids, key, address, endpoints }).unwrap();
     let theirs = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 26), 6080);
     gateway.receive(theirs, &Ping { ids, key, tunnel: 5 }.write(), 1).unwrap();
     for (address, to) in [(*PUBLIC.ip(), NODE), (address, theirs)] {
@@ -160,4 +160,22 @@ fn accounts_may_share_the_addresses_of_endpoints() {
     // One's endpoint sends nothing to the other's address.
     let spoofed = packet(Transport::Udp, ENDPOINT, SocketAddrV4::new(address, 40000), 8);
     assert_eq!(gateway.receive(NODE, &data(IDS, super::key(), &spoofed), 2), Err(Dropped::Destination));
+}
+
+#[test]
+fn second_load_balancer_with_a_key_or_an_address_is_refused_and_costs_the_first_nothing() {
+    let mut gateway = mk_gateway(false);
+    ping(&mut gateway, NODE, IDS).unwrap();
+    let (other, key) = (Arc::from("epic-b/web"), TunnelKey::from([9; 16]));
+    let address = Ipv4Addr::new(192, 168, 77, 3);
+    let refused = gateway.put(&other, LoadBalancer { address, ..mk_load_balancer() });
+    assert_eq!(refused, Err(Conflict::Key(NAME.into())));
+    let refused = gateway.put(&other, LoadBalancer { key, ..mk_load_balancer() });
+    assert_eq!(refused, Err(Conflict::Address(NAME.into())));
+    assert!(refused.unwrap_err().to_string().contains("load balancer epic-a/web"));
+    gateway.remove(&other);
+    assert!(gateway.send(&packet(Transport::Udp, PUBLIC, ENDPOINT, 8)).is_ok());
+    // What the first one leaves is free.
+    gateway.put(&NAME.into(), LoadBalancer { key, address, ..mk_load_balancer() }).unwrap();
+    gateway.put(&other, mk_load_balancer()).unwrap();
 }

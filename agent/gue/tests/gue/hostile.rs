@@ -39,7 +39,7 @@ fn no_bytes_are_a_panic_and_only_the_key_opens() {
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
     let mut gateway = Gateway::new(false);
-    gateway.put(&"a".into(), mk_load_balancer());
+    gateway.put(&"a".into(), mk_load_balancer()).unwrap();
     let mut client = Client::new();
     let (now, endpoints) = (Instant::now(), BTreeSet::from([(Transport::Udp, ENDPOINT)]));
     client.put(TUNNEL, Tunnel { ids: IDS, key: key(), epic: EPIC, endpoints }, now);
@@ -48,7 +48,7 @@ fn no_bytes_are_a_panic_and_only_the_key_opens() {
         let payload = some(&mut random);
         let has_key = payload.get(8..24) == Some(&KEY);
         let (at_gateway, at_client) =
-            (gateway.receive(NODE, &payload, 0).map(drop), client.receive(&payload, now).map(drop));
+            (gateway.receive(NODE, &payload, 0).map(drop), client.receive(EPIC, &payload, now).map(drop));
         for (taken, answer) in taken.iter_mut().zip([at_gateway, at_client]) {
             match answer {
                 Ok(()) => *taken += 1,

@@ -58,7 +58,7 @@ fn packets_without_a_key_are_told_from_those_with_a_wrong_one() {
     let length = u8::try_from(16 + inner.len()).unwrap();
     let key = TunnelKey::from([0x45, 0, 0, length, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
     let mut gateway = Gateway::new(true);
-    gateway.put(&"a".into(), LoadBalancer { key, ..mk_load_balancer() });
+    gateway.put(&"a".into(), LoadBalancer { key, ..mk_load_balancer() }).unwrap();
     gateway.receive(NODE, &Ping { ids: IDS, key, tunnel: TUNNEL }.write(), 0).unwrap();
     let payload = data(IDS, key, &inner);
     assert_eq!(unknown_key(&payload), Dropped::Keyless);
