@@ -43,6 +43,7 @@ pub mod staleness;
 pub mod store;
 pub mod supervisor;
 pub mod traces;
+pub mod tunnels;
 pub mod turn;
 pub mod udp_sockets;
 pub mod witness;
@@ -72,6 +73,8 @@ enum Role {
     /// Delete the files of an agent from this node.
     Forget(forget::ForgetArgs),
     Addresses(portreeve_addresses::AddressesArgs),
+    Gue(portreeve_tunnels::GueArgs),
+    GueClient(portreeve_tunnels::GueClientArgs),
     Csi(csi::CsiArgs),
     CsiProbe(csi::CsiProbeArgs),
     /// Download the pinned release of Envoy into the user's cache, and print its path.
@@ -101,6 +104,8 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::Probe(args) => portreeve_runtime::block_on(roles::probe(args)),
         Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
         Role::Addresses(args) => portreeve_runtime::block_on(portreeve_addresses::run(args)),
+        Role::Gue(args) => portreeve_runtime::block_on(portreeve_tunnels::run_gateway(args)),
+        Role::GueClient(args) => portreeve_runtime::block_on(portreeve_tunnels::run_client(args)),
         Role::Csi(args) => match csi::confine() {
             Ok(()) => portreeve_runtime::block_on(csi::run(args)),
             refused => finish(refused),

@@ -36,6 +36,7 @@ use crate::staleness::{self, Staleness};
 use crate::store::{self, Saver};
 use crate::supervisor::{Embodiment, Supervisor};
 use crate::traces::Tracer;
+use crate::tunnels;
 use crate::turn::{Before, Passed, Turn};
 use crate::{
     addresses, ads, families, l7mp, metrics, names, node_proxies, prober, programs, report_writer, reports,
@@ -263,7 +264,8 @@ async fn take_turn(
 /// Starts the tasks that use the API server, and the probes for readiness and liveness.
 fn spawn_cluster(tasks: &mut Tasks, client: Client, (agent, run_dir): (&Agent, PathBuf), process: &Process) {
     let (local, readiness) = (&agent.local, &process.readiness);
-    tasks.spawn("addresses", addresses::run(local.clone(), run_dir));
+    tasks.spawn("addresses", addresses::run(local.clone(), run_dir.clone()));
+    tasks.spawn("tunnels", tunnels::run(local.clone(), run_dir));
     let (heart, state) = (Heart::default(), local.clone());
     process.liveness.watch("the agent's state", &heart);
     tasks.spawn("heart", heart.keep(move || state.read(|_| ())));

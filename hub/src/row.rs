@@ -36,7 +36,7 @@ pub struct Row {
     pub services: bool,
     /// Whether writers of such objects wait for the annotation with the generation that is applied.
     pub announces: bool,
-    /// Whether the status of such objects tells the interface that leads to a proxy's pod.
+    /// Whether the status of such objects tells the interface that leads to a proxy's pod, and the other ends of tunnels.
     pub interface: bool,
     /// Whether ids or addresses are allocated for objects of this kind, or from them.
     pub allocates: bool,

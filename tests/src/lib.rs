@@ -51,6 +51,7 @@ pub mod spawner;
 pub mod stall;
 pub mod token;
 pub mod town;
+pub mod tunnels;
 pub mod udp;
 pub mod under_test;
 pub mod virtual_service;

@@ -2,6 +2,7 @@
 //! is overridden.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use crate::Envoy;
 use envoy_types::pb::envoy::config::cluster::v3 as envoy;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::r#type::v3::Percent;
+use envoy_types::pb::google::protobuf::BoolValue;
 use portreeve_agent_core::translate::Request;
 use portreeve_agent_core::translate::sources;
-use portreeve_api::model::{Balancer, Cluster};
+use portreeve_api::model::{Balancer, Cluster, Scope};
 use portreeve_xds::{Name, Resource};
 use prost::Message;
 
@@ -64,6 +66,7 @@ pub fn build(
         health_checks: sources::check_by_proxy(cluster).map(health_check::build).into_iter().collect(),
         ignore_health_on_host_removal: true,
         transport_socket: tls,
+        upstream_bind_config: source(cluster).map(bind_to),
         typed_extension_protocol_options: if cluster.http { http::upstream() } else { HashMap::new() },
         ..Default::default()
     };
@@ -77,6 +80,26 @@ pub fn build(
         }));
     }
     Resource::with_companion(Envoy::Cluster, name.clone(), &built.encode_to_vec(), name.clone())
+}
+
+/// Returns the address that the proxy connects from; `None` for any.
+fn source(cluster: &Cluster) -> Option<IpAddr> {
+    let socket = cluster.socket.as_ref().filter(|socket| socket.scope == Scope::Floating)?;
+    socket.bind?.ip
+}
+
+/// Connects from an address, also while another node has it.
+fn bind_to(source: IpAddr) -> core::BindConfig {
+    let address = core::SocketAddress {
+        address: source.to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(0)),
+        ..Default::default()
+    };
+    core::BindConfig {
+        source_address: Some(address),
+        freebind: Some(BoolValue { value: true }),
+        ..Default::default()
+    }
 }
 
 /// Returns a cluster's resource from its bytes.

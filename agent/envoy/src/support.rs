@@ -25,6 +25,7 @@ pub fn rule_lists(plan: &Plan) -> impl Iterator<Item = &str> {
         needs: _,
         envoy: _,
         pod_bridge: _,
+        tunnels: _,
     } = plan;
     rule_lists.iter().map(|list| list.list.as_str())
 }
@@ -104,8 +105,10 @@ pub fn cluster(cluster: &Cluster) -> Lacks {
         add_socket(&mut lacks, socket);
         lacks.when(!socket.settings.is_empty(), "socket.settings");
         lacks.some("socket.connect", &socket.connect);
-        lacks.when(socket.scope != Scope::Wildcard, "socket.scope");
-        lacks.some("socket.bind", &socket.bind);
+        let is_source = socket.scope == Scope::Floating;
+        lacks.when(socket.scope != Scope::Wildcard && !is_source, "socket.scope");
+        let bind = socket.bind.filter(|bind| !is_source || bind.ip.is_none() || bind.port.is_some());
+        lacks.some("socket.bind", &bind);
     }
     if let Some(balancer) = balancer {
         add_balancer(&mut lacks, balancer);

@@ -10,7 +10,7 @@ use lru::LruCache;
 use portreeve_api::c::tunnel_key::TunnelKey;
 
 use crate::dropped::Dropped;
-use crate::gateway::{Endpoint, LONGEST, Outer};
+use crate::gateway::{Endpoint, LONGEST, Outer, Way};
 use crate::ipv4::{Packet, Transport};
 use crate::wire::{Data, Ids, Message, PING, Ping, read, unknown_key};
 
@@ -176,7 +176,12 @@ impl Client {
             return Err(Dropped::TooBig);
         }
         let header = Data { ids: tunnel.ids, key: tunnel.key }.header();
-        Ok(Some(Outer { to: tunnel.epic, header }))
+        Ok(Some(Outer { way: Way { from: None, to: tunnel.epic }, header }))
+    }
+
+    /// Returns the number of tunnels.
+    pub fn tunnels(&self) -> usize {
+        self.tunnels.len()
     }
 
     /// Returns the number of sessions, idle ones included.

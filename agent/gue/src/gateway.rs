@@ -26,7 +26,9 @@ pub struct LoadBalancer {
     pub key: TunnelKey,
     /// Its public address, from which its proxies connect to endpoints.
     pub address: Ipv4Addr,
-    /// Its endpoints, each with its tunnel.
+    /// Its tunnels, each with EPIC's end, as customers' nodes know it.
+    pub tunnels: BTreeMap<u32, SocketAddrV4>,
+    /// Its endpoints, each with one of these tunnels.
     pub endpoints: BTreeMap<Endpoint, u32>,
 }
 
@@ -37,8 +39,17 @@ pub struct Peer {
     pub at: SocketAddrV4,
     /// The ids of that ping, which packets to this end have.
     pub ids: Ids,
-    /// When it came, in milliseconds since the Unix epoch.
+    /// When the first ping like it came, in milliseconds since the Unix epoch.
     pub since_ms: i64,
+}
+
+/// What a gateway knows of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The other end.
+    pub peer: Peer,
+    /// When the last good ping came to this gateway, in milliseconds since the Unix epoch. `None`: another one learned the end.
+    pub heard_ms: Option<i64>,
 }
 
 /// What a datagram is.
@@ -60,11 +71,20 @@ pub enum Received<'a> {
     },
 }
 
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// This end of the tunnel, as the other one knows it. `None`: whichever address leads there.
+    pub from: Option<Ipv4Addr>,
+    /// The other end.
+    pub to: SocketAddrV4,
+}
+
 /// What is put before a packet, and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outer {
-    /// The other end of the tunnel.
-    pub to: SocketAddrV4,
+    /// Where it goes.
+    pub way: Way,
     /// The bytes before the packet.
     pub header: [u8; HEADER],
 }
@@ -86,10 +106,13 @@ pub enum Conflict {
 #[derive(Debug, Default)]
 pub struct Gateway {
     load_balancers: HashMap<Arc<str>, LoadBalancer>,
-    /// The names by key and by public address.
+    /// The names by key, by public address and by tunnel.
     by_key: HashMap<TunnelKey, Arc<str>>,
     by_address: HashMap<Ipv4Addr, Arc<str>>,
-    peers: HashMap<u32, Peer>,
+    by_tunnel: HashMap<u32, Arc<str>>,
+    peers: HashMap<u32, Known>,
+    /// The end of a tunnel changed since the last [`Gateway::take_news`].
+    news: bool,
     /// Drops packets from elsewhere than where the last ping was from. Behind some NATs, data comes from other ports.
     strict: bool,
 }
@@ -117,6 +140,7 @@ impl Gateway {
         let before = self.take(name);
         self.by_key.insert(load_balancer.key, name.clone());
         self.by_address.insert(load_balancer.address, name.clone());
+        self.by_tunnel.extend(load_balancer.tunnels.keys().map(|tunnel| (*tunnel, name.clone())));
         if let Some(before) = before {
             let now = Some(&load_balancer).filter(|now| now.key == before.key);
             self.forget_peers(&before, now);
@@ -132,10 +156,18 @@ impl Gateway {
         }
     }
 
+    /// Returns a load balancer.
+    pub fn get(&self, name: &str) -> Option<&LoadBalancer> {
+        self.load_balancers.get(name)
+    }
+
     fn take(&mut self, name: &str) -> Option<LoadBalancer> {
         let taken = self.load_balancers.remove(name)?;
         self.by_key.remove(&taken.key);
         self.by_address.remove(&taken.address);
+        for tunnel in taken.tunnels.keys() {
+            self.by_tunnel.remove(tunnel);
+        }
         Some(taken)
     }
 
@@ -145,24 +177,39 @@ impl Gateway {
 
     /// Forgets the other ends of tunnels that a load balancer had and has no more.
     fn forget_peers(&mut self, before: &LoadBalancer, now: Option<&LoadBalancer>) {
-        let is_kept = |tunnel: &u32| now.is_some_and(|now| now.has(*tunnel));
-        let gone: Vec<u32> = before.endpoints.values().copied().filter(|one| !is_kept(one)).collect();
-        for tunnel in gone {
-            self.peers.remove(&tunnel);
+        let is_kept = |tunnel: &u32| now.is_some_and(|now| now.tunnels.contains_key(tunnel));
+        for tunnel in before.tunnels.keys().filter(|one| !is_kept(one)) {
+            self.peers.remove(tunnel);
         }
     }
 
     /// Returns the other ends that are known, by tunnel.
-    pub fn peers(&self) -> &HashMap<u32, Peer> {
+    pub fn peers(&self) -> &HashMap<u32, Known> {
         &self.peers
+    }
+
+    /// Returns the number of tunnels.
+    pub fn tunnels(&self) -> usize {
+        self.by_tunnel.len()
+    }
+
+    /// Returns the name of the load balancer that has a tunnel.
+    pub fn of_tunnel(&self, tunnel: u32) -> Option<&str> {
+        self.by_tunnel.get(&tunnel).map(AsRef::as_ref)
+    }
+
+    /// Returns whether the other end of a tunnel has become known or another one since the last call.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Takes over what another gateway has learned, unless a later ping came here.
     pub fn learn(&mut self, tunnel: u32, peer: Peer) {
-        let is_news = self.peers.get(&tunnel).is_none_or(|known| known.since_ms < peer.since_ms);
-        let is_known = self.load_balancers.values().any(|of| of.has(tunnel));
-        if is_news && is_known {
-            self.peers.insert(tunnel, peer);
+        let last = |known: &Known| known.heard_ms.unwrap_or(known.peer.since_ms);
+        let is_news = self.peers.get(&tunnel).is_none_or(|known| last(known) < peer.since_ms);
+        if is_news && self.by_tunnel.contains_key(&tunnel) {
+            self.peers.insert(tunnel, Known { peer, heard_ms: None });
+            self.news = true;
         }
     }
 
@@ -183,18 +230,20 @@ impl Gateway {
         }
     }
 
-    fn ping(&mut self, at: SocketAddrV4, ping: Ping, since_ms: i64) -> Result<Received<'static>, Dropped> {
+    fn ping(&mut self, at: SocketAddrV4, ping: Ping, now_ms: i64) -> Result<Received<'static>, Dropped> {
         let of = self.of_key(&ping.key).ok_or(Dropped::Key)?;
-        if !of.has(ping.tunnel) {
+        if !of.tunnels.contains_key(&ping.tunnel) {
             return Err(Dropped::Tunnel);
         }
         if !of.is_named(ping.ids, ping.tunnel) {
             return Err(Dropped::Ids);
         }
-        let now = Peer { at, ids: ping.ids, since_ms };
-        let before = self.peers.insert(ping.tunnel, now);
-        let moved = before.is_none_or(|before| (before.at, before.ids) != (now.at, now.ids));
-        Ok(Received::Ping { tunnel: ping.tunnel, moved })
+        let same = |known: &&Known| (known.peer.at, known.peer.ids) == (at, ping.ids);
+        let same = self.peers.get(&ping.tunnel).filter(same).map(|known| known.peer);
+        let peer = same.unwrap_or(Peer { at, ids: ping.ids, since_ms: now_ms });
+        self.peers.insert(ping.tunnel, Known { peer, heard_ms: Some(now_ms) });
+        self.news |= same.is_none();
+        Ok(Received::Ping { tunnel: ping.tunnel, moved: same.is_none() })
     }
 
     fn data<'a>(&self, from: SocketAddrV4, data: Data, inner: &'a [u8]) -> Result<Received<'a>, Dropped> {
@@ -207,7 +256,7 @@ impl Gateway {
         if *packet.destination.ip() != of.address {
             return Err(Dropped::Destination);
         }
-        let foreign = self.peers.get(tunnel).is_none_or(|peer| peer.at != from);
+        let foreign = self.peers.get(tunnel).is_none_or(|known| known.peer.at != from);
         match foreign && self.strict {
             true => Err(Dropped::Peer),
             false => Ok(Received::Inner { packet: &inner[..packet.length], foreign }),
@@ -224,21 +273,18 @@ impl Gateway {
         let of = self.by_address.get(read.source.ip()).and_then(|name| self.load_balancers.get(name));
         let of = of.ok_or(Dropped::Source)?;
         let tunnel = of.endpoints.get(&(read.transport, read.destination)).ok_or(Dropped::Destination)?;
-        let peer = self.peers.get(tunnel).ok_or(Dropped::NoPeer)?;
+        let peer = self.peers.get(tunnel).ok_or(Dropped::NoPeer)?.peer;
         if read.length > LONGEST {
             return Err(Dropped::TooBig);
         }
-        Ok(Outer { to: peer.at, header: Data { ids: peer.ids, key: of.key }.header() })
+        let way = Way { from: of.tunnels.get(tunnel).map(|epic| *epic.ip()), to: peer.at };
+        Ok(Outer { way, header: Data { ids: peer.ids, key: of.key }.header() })
     }
 }
 
 // === impl LoadBalancer ===
 
 impl LoadBalancer {
-    fn has(&self, tunnel: u32) -> bool {
-        self.endpoints.values().any(|of| *of == tunnel)
-    }
-
     /// Returns whether ids are the load balancer's or those that a client of August 2021 has for the tunnel.
     fn is_named(&self, ids: Ids, tunnel: u32) -> bool {
         ids == self.ids || Ids::of_tunnel(tunnel).contains(&ids)

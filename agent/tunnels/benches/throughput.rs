@@ -199,7 +199,13 @@ fn tunnel(nodes: [&Namespace; 2], passage: Passage) -> Result<Figures> {
     let key = TunnelKey::from(KEY);
     let (mut gateway, mut paths) = (Gateway::new(false), [Paths::default(), Paths::default()]);
     let of_tunnel = endpoints.map(|endpoint| (endpoint, TUNNEL));
-    let load_balancer = LoadBalancer { ids: IDS, key, address: GUE[0], endpoints: BTreeMap::from(of_tunnel) };
+    let load_balancer = LoadBalancer {
+        ids: IDS,
+        key,
+        address: GUE[0],
+        tunnels: BTreeMap::from([(TUNNEL, SocketAddrV4::new(CABLE[0], 6080))]),
+        endpoints: BTreeMap::from(of_tunnel),
+    };
     paths[0].add_load_balancer(&load_balancer, &[]);
     gateway.put(&"a/a".into(), load_balancer)?;
     let epic = SocketAddrV4::new(CABLE[0], 6080);

@@ -1,6 +1,6 @@
 //! Datagrams that are sent in one call: [`Batch`].
 
-use std::net::SocketAddrV4;
+use portreeve_gue::gateway::Way;
 
 /// The most bytes of one call: what an IPv4 packet can have after its headers.
 const MOST_BYTES: usize = 65_507;
@@ -9,7 +9,7 @@ const MOST_BYTES: usize = 65_507;
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
-    to: Option<SocketAddrV4>,
+    way: Option<Way>,
     /// The length of each, and their number.
     length: usize,
     number: usize,
@@ -24,13 +24,13 @@ impl Batch {
     /// Creates an empty batch that takes this many datagrams.
     pub fn new(most: usize) -> Self {
         let bytes = Vec::with_capacity(MOST_BYTES);
-        Self { bytes, to: None, length: 0, number: 0, full: false, most }
+        Self { bytes, way: None, length: 0, number: 0, full: false, most }
     }
 
     /// Returns whether a datagram fits in.
-    pub fn takes(&self, to: SocketAddrV4, length: usize) -> bool {
-        let Some(destination) = self.to else { return true };
-        destination == to
+    pub fn takes(&self, way: Way, length: usize) -> bool {
+        let Some(own) = self.way else { return true };
+        own == way
             && !self.full
             && length <= self.length
             && self.number < self.most
@@ -38,9 +38,9 @@ impl Batch {
     }
 
     /// Adds a datagram that fits in.
-    pub fn push(&mut self, to: SocketAddrV4, datagram: &[u8]) {
-        if self.to.is_none() {
-            (self.to, self.length) = (Some(to), datagram.len());
+    pub fn push(&mut self, way: Way, datagram: &[u8]) {
+        if self.way.is_none() {
+            (self.way, self.length) = (Some(way), datagram.len());
         }
         self.full = datagram.len() < self.length;
         self.bytes.extend_from_slice(datagram);
@@ -48,25 +48,25 @@ impl Batch {
     }
 
     /// Returns where the datagrams go, their bytes and the length of each. `None` if there are none.
-    pub fn get(&self) -> Option<(SocketAddrV4, &[u8], usize)> {
-        Some((self.to?, &self.bytes, self.length))
+    pub fn get(&self) -> Option<(Way, &[u8], usize)> {
+        Some((self.way?, &self.bytes, self.length))
     }
 
     /// Removes all datagrams.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        (self.to, self.length, self.number, self.full) = (None, 0, 0, false);
+        (self.way, self.length, self.number, self.full) = (None, 0, 0, false);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
     use super::*;
 
-    const A: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 6080);
-    const B: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 6080);
+    const A: Way = Way { from: None, to: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 6080) };
+    const B: Way = Way { from: Some(Ipv4Addr::LOCALHOST), ..A };
 
     #[test]
     fn datagrams_of_one_length_and_destination_go_together_and_a_shorter_one_is_the_last() {

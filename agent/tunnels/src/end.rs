@@ -25,7 +25,33 @@ pub trait End: Send {
 
 /// An end that both directions and its owner use.
 #[derive(Debug, Default)]
-pub struct Shared<E>(Mutex<(E, Counts)>);
+pub struct Shared<E>(Mutex<Counted<E>>);
+
+/// An end with what it has counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counted<E> {
+    pub(crate) end: E,
+    pub(crate) passed: Passed,
+    pub(crate) dropped: Counts,
+}
+
+/// The packets that passed tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// From the device to the other ends.
+    pub outward: Volume,
+    /// From the other ends to the device.
+    pub inward: Volume,
+}
+
+/// A number of packets, and their bytes without the tunnel's headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// The packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
 
 // === impl End ===
 
@@ -58,20 +84,35 @@ impl End for Client {
 impl<E> Shared<E> {
     /// Shares an end.
     pub fn new(end: E) -> Self {
-        Self(Mutex::new((end, Counts::default())))
+        Self(Mutex::new(Counted { end, passed: Passed::default(), dropped: Counts::default() }))
     }
 
     /// Uses the end.
     pub fn with<R>(&self, work: impl FnOnce(&mut E) -> R) -> R {
-        work(&mut self.lock().0)
+        work(&mut self.lock().end)
     }
 
     /// Returns how many packets were dropped.
     pub fn dropped(&self) -> Counts {
-        self.lock().1.clone()
+        self.lock().dropped.clone()
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, (E, Counts)> {
+    /// Returns how many packets passed and were dropped.
+    pub fn counted(&self) -> (Passed, Counts) {
+        let counted = self.lock();
+        (counted.passed, counted.dropped.clone())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Counted<E>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Volume ===
+
+impl Volume {
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.packets += 1;
+        self.bytes += bytes as u64;
     }
 }

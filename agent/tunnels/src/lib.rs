@@ -5,11 +5,17 @@
 //! outer socket (UDP GSO and GRO, recvmmsg).
 
 mod batch;
+mod client;
 mod end;
+pub mod files;
+mod gateway;
 pub mod kernel;
+mod metrics;
+mod objects;
 pub mod paths;
 mod pings;
 mod pump;
+mod role;
 mod socket;
 
 use std::io;
@@ -18,7 +24,9 @@ use portreeve_gue::gateway::LONGEST;
 pub use tun_rs::AsyncDevice;
 use tun_rs::DeviceBuilder;
 
-pub use end::{End, Shared};
+pub use client::{GueClientArgs, run as run_client};
+pub use end::{End, Passed, Shared, Volume};
+pub use gateway::{GueArgs, run as run_gateway};
 pub use pings::pings;
 pub use pump::{inward, outward};
 pub use socket::Socket;

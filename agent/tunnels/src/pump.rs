@@ -5,13 +5,14 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 
 use portreeve_gue::dropped::Dropped;
+use portreeve_gue::gateway::Way;
 use portreeve_gue::too_big::answer;
 use portreeve_gue::wire::HEADER;
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use tun_rs::{AsyncDevice, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
 
 use crate::batch::Batch;
-use crate::end::{End, Shared};
+use crate::end::{Counted, End, Shared};
 use crate::socket::Socket;
 
 /// The longest packet that the kernel hands over, to be divided.
@@ -45,7 +46,7 @@ pub async fn outward<E: End>(
     let mut whole = vec![0; VIRTIO_NET_HDR_LEN + LARGEST];
     let mut packets = vec![vec![0; HEADER + SEGMENT]; TAKEN];
     let mut sizes = vec![0; TAKEN];
-    let mut targets: Vec<Option<SocketAddrV4>> = Vec::with_capacity(TAKEN);
+    let mut targets: Vec<Option<Way>> = Vec::with_capacity(TAKEN);
     let (mut batch, mut answers) = (Batch::new(socket.most_segments()), Inward::new());
     loop {
         let mut taken = device.recv_multiple(&mut whole, &mut packets, &mut sizes, HEADER).await?;
@@ -60,13 +61,13 @@ pub async fn outward<E: End>(
         }
         targets.clear();
         decide(end, packets.iter_mut().zip(&sizes).take(taken), &mut targets, &mut answers);
-        for ((packet, size), to) in packets.iter().zip(&sizes).zip(&targets) {
-            let Some(to) = *to else { continue };
+        for ((packet, size), way) in packets.iter().zip(&sizes).zip(&targets) {
+            let Some(way) = *way else { continue };
             let datagram = &packet[..HEADER + size];
-            if !batch.takes(to, datagram.len()) {
+            if !batch.takes(way, datagram.len()) {
                 flush(socket, &mut batch).await;
             }
-            batch.push(to, datagram);
+            batch.push(way, datagram);
         }
         flush(socket, &mut batch).await;
         answers.flush(device).await?;
@@ -77,16 +78,17 @@ pub async fn outward<E: End>(
 fn decide<'a, E: End>(
     end: &Shared<E>,
     packets: impl Iterator<Item = (&'a mut Vec<u8>, &'a usize)>,
-    targets: &mut Vec<Option<SocketAddrV4>>,
+    targets: &mut Vec<Option<Way>>,
     answers: &mut Inward,
 ) {
-    let (end, counts) = &mut *end.lock();
+    let Counted { end, passed, dropped: counts } = &mut *end.lock();
     for (packet, size) in packets {
         let (header, inner) = packet[..HEADER + size].split_at_mut(HEADER);
         targets.push(match end.send(inner) {
             Ok(outer) => {
                 header.copy_from_slice(&outer.header);
-                Some(outer.to)
+                passed.outward.add(*size);
+                Some(outer.way)
             }
             Err(dropped) => {
                 counts.add(dropped);
@@ -100,8 +102,8 @@ fn decide<'a, E: End>(
 }
 
 async fn flush(socket: &Socket, batch: &mut Batch) {
-    if let Some((to, datagrams, length)) = batch.get() {
-        socket.send_all(to, datagrams, length).await;
+    if let Some((way, datagrams, length)) = batch.get() {
+        socket.send_all(way, datagrams, length).await;
     }
     batch.clear();
 }
@@ -135,10 +137,14 @@ fn take<'a, E: End>(
     datagrams: impl Iterator<Item = &'a [u8]>,
     packets: &mut Inward,
 ) {
-    let (end, counts) = &mut *end.lock();
+    let Counted { end, passed, dropped: counts } = &mut *end.lock();
     for datagram in datagrams {
         match end.receive(from, datagram) {
-            Ok(packet) => packet.into_iter().for_each(|packet| packets.push(packet)),
+            Ok(Some(packet)) => {
+                passed.inward.add(packet.len());
+                packets.push(packet);
+            }
+            Ok(None) => {}
             Err(dropped) => counts.add(dropped),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::io::IoSliceMut;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use portreeve_gue::gateway::Way;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -62,21 +63,21 @@ impl Socket {
 
     /// Sends datagrams of this length, of which the last may be shorter. What the kernel or the network refuses is lost, as
     /// datagrams are.
-    pub(crate) async fn send_all(&self, to: SocketAddrV4, datagrams: &[u8], length: usize) {
+    pub(crate) async fn send_all(&self, way: Way, datagrams: &[u8], length: usize) {
         let transmit = Transmit {
-            destination: to.into(),
+            destination: way.to.into(),
             ecn: None,
             contents: datagrams,
             segment_size: Some(length),
-            src_ip: None,
+            src_ip: way.from.map(IpAddr::V4),
         };
         let sent = || self.state.try_send((&self.socket).into(), &transmit);
         if self.socket.async_io(Interest::WRITABLE, sent).await.is_ok() {
             return;
         }
-        // The interface may not take them at once.
+        // The interface may not take them at once, and an address behind another machine's translation is not this node's.
         for one in datagrams.chunks(length) {
-            let _ = self.socket.send_to(one, to).await;
+            let _ = self.socket.send_to(one, way.to).await;
         }
     }
 

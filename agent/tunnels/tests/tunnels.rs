@@ -61,7 +61,8 @@ impl Account {
     fn load_balancer(self) -> LoadBalancer {
         let endpoints = endpoints().map(|endpoint| (endpoint, self.tunnel()));
         let endpoints = BTreeMap::from(endpoints);
-        LoadBalancer { ids: self.ids(), key: self.key(), address: self.public(), endpoints }
+        let tunnels = BTreeMap::from([(self.tunnel(), EPIC)]);
+        LoadBalancer { ids: self.ids(), key: self.key(), address: self.public(), tunnels, endpoints }
     }
 }
 

@@ -30,6 +30,7 @@ pub mod report;
 pub mod report_bounds;
 mod schema;
 pub mod selector;
+pub mod tunnel_peer;
 pub mod violation;
 
 pub use plan_type::PlanType;

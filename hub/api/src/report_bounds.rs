@@ -1,5 +1,6 @@
 //! Limits of a report. The agent cuts its reports to them; the hub rejects reports beyond them ([`check`]).
 
+use crate::c::schema::MAX_PEERS;
 use crate::plan::{Check, Unhealthy};
 use crate::proxy_names;
 use crate::report::{PlanStatus, Report, Unknown, Verdicts};
@@ -18,6 +19,8 @@ pub const PLANS: usize = 20_000;
 pub const NODE_PLANS: usize = 100_000;
 /// Maximum number of a Plan's listeners that are reported to have lost their port.
 pub const CONFLICTS: usize = 100;
+/// Maximum number of a Plan's tunnels of which a node reports the other end.
+pub const TUNNELS: usize = MAX_PEERS;
 /// Maximum length of a Plan's or an endpoint's name, in bytes.
 pub const NAME: usize = 1_024;
 /// Maximum length of a path, in bytes. Every path that a CRD accepts fits, whatever its characters.
@@ -135,6 +138,7 @@ fn status(status: &PlanStatus) -> Result<(), String> {
     let plan = &status.plan;
     longest(&format!("plans[{plan}].refusal"), &status.refusal, WORDS)?;
     longest(&format!("plans[{plan}].unsupported_text"), &status.unsupported_text, WORDS)?;
+    most(&format!("plans[{plan}].tunnels"), status.tunnels.len(), TUNNELS)?;
     most(&format!("plans[{plan}].conflicts"), status.conflicts.len(), CONFLICTS)?;
     status.conflicts.iter().try_for_each(|text| longest(&format!("plans[{plan}].conflicts"), text, WORDS))
 }

@@ -1,20 +1,17 @@
 //! The tunnels of load balancers to customers' nodes ([`Tunnels`]): each gets an id, which is stored in the load balancer's
 //! status with EPIC's end of the tunnel (C5). Endpoints keep copies of the ids for the clean-up (C13).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use k8s_openapi::api::core::v1::Node;
-use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::Client;
 use portreeve_allocate::ids::TunnelId;
 use portreeve_api::c::epic::Epic;
 use portreeve_api::c::load_balancer::{self, LoadBalancer};
 use portreeve_api::c::port::EndpointPort;
 use portreeve_api::c::tunnel::TunnelEndpoint;
 use portreeve_api::refs::ObjectRef;
-use portreeve_xds::Name;
 use serde_json::{Value, json};
 
 use super::allocator::{Allocator, epic_key};
@@ -31,8 +28,6 @@ pub struct Tunnels {
     stored: BTreeMap<ObjectRef, (String, BTreeMap<IpAddr, u32>)>,
     /// The copies that endpoints have.
     copies: BTreeMap<ObjectRef, Value>,
-    /// Endpoints that have no tunnel because there is no gateway.
-    waiting: BTreeSet<ObjectRef>,
 }
 
 /// What tunnels are made with.
@@ -50,7 +45,7 @@ struct Remote {
     load_balancer: ObjectRef,
     uid: String,
     node: IpAddr,
-    /// EPIC's end of the tunnel, as objects have it, without the id, and without the address if EPIC names none.
+    /// EPIC's end of the tunnel, as objects have it, without the id.
     end: TunnelEndpoint,
     group_id: Option<u16>,
     service_id: Option<u16>,
@@ -63,30 +58,20 @@ impl Tunnels {
     /// ids. Does nothing for endpoints without a tunnel.
     ///
     /// # Errors
-    /// Returns an error if EPIC's end has no address, no id could be drawn, or a status could not be written.
+    /// Returns an error if no id could be drawn, or a status could not be written.
     pub async fn connect(&mut self, tools: &Tools<'_>, key: &ObjectRef) -> Result<(), Failure> {
         let Some(remote) = tools.feed.look(|lookup| Remote::find(lookup, key)) else {
             self.copies.remove(key);
-            self.waiting.remove(key);
             return Ok(());
         };
-        if remote.end.epic_address.is_none() && self.waiting.contains(key) {
-            // Without a gateway the API server isn't asked again: only this hub stores tunnels.
-            node(tools, &remote.load_balancer)?;
-        }
         let known = self.stored.get(&remote.load_balancer).filter(|(uid, _)| *uid == remote.uid);
         let id = match known.and_then(|(_, nodes)| nodes.get(&remote.node)) {
             Some(id) => *id,
-            None => {
-                // For the next attempt, in case of an error.
-                self.waiting.insert(key.clone());
-                match remote.store(tools).await? {
-                    Some(id) => id,
-                    None => return Ok(()),
-                }
-            }
+            None => match remote.store(tools).await? {
+                Some(id) => id,
+                None => return Ok(()),
+            },
         };
-        self.waiting.remove(key);
         self.note(&remote, id);
         let copies = json!({"group-id": remote.group_id, "service-id": remote.service_id, "tunnel-id": id});
         if self.copies.get(key) != Some(&copies) {
@@ -113,7 +98,11 @@ impl Tunnels {
 // === impl Remote ===
 
 impl Remote {
-    /// Finds an endpoint, its load balancer and EPIC's end of their tunnel. `None` if there is no tunnel, or no EPIC.
+    /// Finds an endpoint, its load balancer and EPIC's end of their tunnel. `None` if there is no tunnel, no EPIC, or no IPv4
+    /// address yet.
+    ///
+    /// EPIC's end is the address that EPIC names, or else the load balancer's own, which moves to another gateway with the load
+    /// balancer: clients read a tunnel once.
     fn find(lookup: &mut Lookup<'_>, key: &ObjectRef) -> Option<Self> {
         let form = endpoints::find(lookup, key)?;
         let name = form.load_balancer.ok()??;
@@ -121,8 +110,9 @@ impl Remote {
         let found = lookup.object::<LoadBalancer>(&load_balancer)?;
         let of = found.form().ok().filter(|of| of.true_ingress)?;
         let epic = lookup.object::<Epic>(&epic_key())?.form().ok()?;
+        let public = of.public_address.filter(IpAddr::is_ipv4)?;
         let end = TunnelEndpoint {
-            epic_address: epic.epic_address.map(|address| address.to_string()),
+            epic_address: Some(epic.epic_address.unwrap_or(public).to_string()),
             epic_port: Some(EndpointPort { port: Some(epic.epic_port.get().into()), ..EndpointPort::gue() }),
             tunnel_id: None,
         };
@@ -150,16 +140,11 @@ impl Remote {
             if let Some(id) = stored.into_iter().flatten().find_map(|(node, end)| self.id_in(node, end)) {
                 return Ok(Some(id));
             }
-            let epic_address = match &self.end.epic_address {
-                Some(address) => address.clone(),
-                None => gateway(tools, &self.load_balancer).await?,
-            };
             let id = match drawn {
                 Some(id) => id,
                 None => *drawn.insert(tools.allocator.tunnel_id().await?),
             };
-            let (epic_address, tunnel_id) = (Some(epic_address), Some(id.get().into()));
-            let end = TunnelEndpoint { epic_address, tunnel_id, ..self.end.clone() };
+            let end = TunnelEndpoint { tunnel_id: Some(id.get().into()), ..self.end.clone() };
             let status = json!({"gue-tunnel-endpoints": {self.node.to_string(): end}});
             let meta = json!({"resourceVersion": found.metadata.resource_version});
             if patch_status(tools.client, &self.load_balancer, &json!({"metadata": meta, "status": status}))
@@ -177,30 +162,4 @@ impl Remote {
         let id = end.get("tunnel-id")?.as_u64().filter(|id| same && *id > 0)?;
         u32::try_from(id).ok()
     }
-}
-
-/// Returns the address of a load balancer's gateway: of the nodes with one, that of the first by name (C.6). It is stored with
-/// the tunnel, so it stays when gateways come and go.
-async fn gateway(tools: &Tools<'_>, load_balancer: &ObjectRef) -> Result<String, Failure> {
-    let node = node(tools, load_balancer)?;
-    let nodes = Api::<Node>::all(tools.client.clone());
-    let listed = limited(nodes.list(&ListParams::default().fields(&format!("metadata.name={node}")))).await?;
-    let status = listed.items.into_iter().find_map(|node| node.status);
-    let addresses = status.and_then(|status| status.addresses).unwrap_or_default();
-    let mut internal = addresses.into_iter().filter(|one| one.type_ == "InternalIP").map(|one| one.address);
-    // Tunnels are IPv4 only (C.4).
-    let address = internal.find(|text| text.parse::<Ipv4Addr>().is_ok());
-    address.ok_or_else(|| no_end(&format!("node {node} has no IPv4 address")))
-}
-
-/// Returns the first node with a gateway of a load balancer.
-fn node(tools: &Tools<'_>, load_balancer: &ObjectRef) -> Result<Name, Failure> {
-    let served = tools.feed.subject(load_balancer).and_then(|subject| subject.served);
-    let first = served.and_then(|served| served.nodes.first().cloned());
-    first.ok_or_else(|| no_end(&format!("no node has a gateway of {} yet", load_balancer.title())))
-}
-
-fn no_end(why: &str) -> Failure {
-    let remedy = "set spec.base.gue-endpoint.epic-address of EPIC epic/epic to the address that customers' nodes reach";
-    Failure::Missing(format!("the tunnel has no address on this side: {why}; {remedy}"))
 }

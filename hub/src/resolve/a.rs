@@ -78,6 +78,7 @@ fn resolve(object: &VirtualService, scope: SelectorScope) -> Result<Resolved, Re
         needs: Vec::new(),
         envoy: Vec::new(),
         pod_bridge: None,
+        tunnels: None,
     };
     let mut pairs = Vec::new();
     for listener in &object.spec.listeners {

@@ -6,11 +6,13 @@ mod board;
 mod contributions;
 mod healthy;
 mod interface;
+mod peers;
 mod plan_report;
 mod programmed;
 mod running;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +26,7 @@ pub use applied::annotated;
 pub use board::Board;
 pub use contributions::Parts;
 pub use interface::interface;
+pub use peers::peers;
 pub use plan_report::{PATIENCE, PlanReport};
 
 /// Fields of a status, by name. `Null`: the status has none of that name.
@@ -37,7 +40,7 @@ pub struct ObjectStatus {
     /// Whether proxies have yet to answer, so that another report is certain.
     pub pending: bool,
     /// Its other fields: of a NodeProxy `nodes`, the number of its nodes, and `ready`, the number of those on which it runs; of
-    /// a load balancer what [`interface()`] returns.
+    /// a load balancer what [`interface()`] and [`peers`] return.
     pub fields: Fields,
     /// The parts that other objects contribute. No kind has a field for them yet.
     pub parts: Parts,
@@ -82,6 +85,7 @@ impl Subject {
         let unresolved = unresolved.filter(|one| one.status == Status::False).map(|one| one.message.clone());
         conditions.push(programmed);
         conditions.extend(healthy::healthy(served, reports, unresolved));
+        tunnels::add(&mut conditions, served, reports);
         ObjectStatus { conditions, pending, ..ObjectStatus::default() }
     }
 }

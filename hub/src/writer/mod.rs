@@ -23,7 +23,7 @@ use crate::owners::Ledger;
 use crate::raw::Raw;
 use crate::reports::Desk;
 use crate::row::Row;
-use crate::status::{Board, ObjectStatus, PlanReport, interface};
+use crate::status::{Board, ObjectStatus, PlanReport, interface, peers};
 use crate::subject::{Of, Served};
 use crate::subresource::{self, Statusless};
 
@@ -262,7 +262,7 @@ impl Writer {
         let row = kinds::row(key.kind);
         status.applied.take_if(|_| !row.is_some_and(|row| row.announces));
         if let Some(served) = subject.served.as_ref().filter(|_| row.is_some_and(|row| row.interface)) {
-            status.fields.extend(interface(served, &reports));
+            status.fields.extend(interface(served, &reports).into_iter().chain(peers(served, &reports)));
         }
         if let Some(generation) = status.programmed().filter(|_| subject.of == Of::Plan) {
             self.feed.course(|course| course.programmed(key, generation, at));

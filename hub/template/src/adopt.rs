@@ -5,7 +5,7 @@
 //! another node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use portreeve_api::c::address::is_of_machine;
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage as _, Value};
@@ -165,12 +165,7 @@ impl Adopting<'_> {
         self.walk(&mut message, &mut place)?;
         message.set_field_by_name("name", Value::String(name(&resource.name)));
         // The address may be on another node, or not yet on this one.
-        let field = message.descriptor().get_field_by_name("freebind");
-        if let Some((field, Kind::Message(wrapper))) = field.map(|field| (field.clone(), field.kind())) {
-            let mut yes = DynamicMessage::new(wrapper);
-            yes.set_field_by_name("value", Value::Bool(true));
-            message.set_field(&field, Value::Message(yes));
-        }
+        put(&mut message, "freebind", |yes| yes.set_field_by_name("value", Value::Bool(true)));
         Ok(convert::bytes(self.descriptors, &message))
     }
 
@@ -183,6 +178,9 @@ impl Adopting<'_> {
             && let Some(Value::Message(config)) = message.get_field_by_name_mut("eds_cluster_config")
         {
             config.clear_field_by_name("service_name");
+        }
+        if let Some(source) = self.facts.source {
+            bind_to(&mut message, source);
         }
         Ok(convert::bytes(self.descriptors, &message))
     }
@@ -307,6 +305,26 @@ impl Adopting<'_> {
         }
         Err(error())
     }
+}
+
+/// Makes a cluster connect from an address, also while another node has it.
+fn bind_to(cluster: &mut DynamicMessage, source: Ipv4Addr) {
+    put(cluster, "upstream_bind_config", |config| {
+        put(config, "source_address", |address| {
+            address.set_field_by_name("address", Value::String(source.to_string()));
+            address.set_field_by_name("port_value", Value::U32(0));
+        });
+        put(config, "freebind", |yes| yes.set_field_by_name("value", Value::Bool(true)));
+    });
+}
+
+/// Sets a field to a new message of the field's type.
+fn put(message: &mut DynamicMessage, field: &str, fill: impl FnOnce(&mut DynamicMessage)) {
+    let field = message.descriptor().get_field_by_name(field);
+    let Some((field, Kind::Message(of))) = field.map(|field| (field.clone(), field.kind())) else { return };
+    let mut value = DynamicMessage::new(of);
+    fill(&mut value);
+    message.set_field(&field, Value::Message(value));
 }
 
 /// Refuses clusters whose endpoints the client names.

@@ -1,6 +1,6 @@
 //! What a template is rendered with: [`Facts`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The facts of a LoadBalancer that its templates use (seed C.3 "Templates").
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Facts {
     pub service_name: String,
     /// Its public address. Listeners open no other.
     pub public_address: IpAddr,
+    /// The address that proxies connect from. `None`: any.
+    pub source: Option<Ipv4Addr>,
     /// Its public ports. Each makes a listener of each listener template.
     pub ports: Vec<Port>,
     /// Its upstream clusters. Each makes a cluster and an assignment of each of their templates.

@@ -18,6 +18,7 @@ mod drain;
 mod epic;
 mod epic_allocation;
 mod epic_cleanup;
+mod epic_gue;
 mod epic_neighbours;
 mod epic_objects;
 mod epic_orders;

@@ -2,13 +2,14 @@
 
 use portreeve_api::PlanType;
 use portreeve_api::model::Plan;
-use portreeve_api::report::{self, PlanStatus};
+use portreeve_api::report::{self, PlanStatus, TunnelStatus};
+use portreeve_api::report_bounds;
 use portreeve_xds::{Name, Version};
 
 use super::cut;
 use crate::fleet::{Findings, Progress};
 use crate::translate::lacks;
-use crate::world::{Interface, World};
+use crate::world::{Interface, TunnelState, World};
 
 /// Maximum number of listed conflicts.
 const MAX_CONFLICTS: usize = 16;
@@ -19,7 +20,11 @@ pub fn of_plan(world: &World, name: &Name) -> Option<PlanStatus> {
     let mut status = PlanStatus { plan: name.to_string(), version: version.0, ..PlanStatus::default() };
     let refused = world.refused_plan(name);
     match (world.plan(name), refused) {
-        (Some(plan), _) => take_proxies(&mut status, world, (name, plan, version)),
+        (Some(plan), _) => {
+            take_proxies(&mut status, world, (name, plan, version));
+            let tunnels = world.tunnel_states(plan, name).take(report_bounds::TUNNELS);
+            status.tunnels = tunnels.map(|(id, state)| of_tunnel(id, state)).collect();
+        }
         (None, Some(_)) => {}
         (None, None) => return None,
     }
@@ -53,6 +58,11 @@ fn take_proxies(status: &mut PlanStatus, world: &World, (name, plan, version): (
         status.take_census(part);
     }
     status.without_proxy = number(world.fleets().all().map(|fleet| fleet.bare(plan)).sum());
+}
+
+fn of_tunnel(id: u32, state: Option<&TunnelState>) -> TunnelStatus {
+    let (peer, heard) = (state.map(|state| (&state.peer).into()), state.is_some_and(|state| state.heard));
+    TunnelStatus { id, peer, heard }
 }
 
 fn reported(interface: &Interface) -> report::Interface {

@@ -4,10 +4,10 @@
 //! declared harmless, or rejected. Fields that only a newer hub knows are not visible here: that hub lists
 //! them in `needs`.
 
-use portreeve_api::model::{Plan, Selector, TEMPLATE, Workload};
+use portreeve_api::model::{Plan, Selector, TEMPLATE, TUNNELS, Workload};
 
 /// The features that hubs list in `needs` and that this version knows.
-const KNOWN: [&str; 1] = [TEMPLATE];
+const KNOWN: [&str; 2] = [TEMPLATE, TUNNELS];
 
 /// Unsupported fields as paths, with the value if other values of the field are supported.
 #[derive(Debug, Default, PartialEq, Eq)]

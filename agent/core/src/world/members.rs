@@ -180,6 +180,7 @@ impl World {
         self.touch_taken_by(&facts);
         let shifted = self.claims.drop_proxy(kind, id);
         self.floating.drop_proxy(kind, id);
+        self.tunnelled.drop_proxy(kind, id);
         self.bring_up_to_date(shifted);
         self.follow_beside(kind, &facts.netns);
     }

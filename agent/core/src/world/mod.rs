@@ -37,6 +37,7 @@ mod pods;
 mod refresh;
 mod restore;
 mod strangers;
+mod tunnelled;
 mod unread;
 mod unreadable;
 
@@ -50,6 +51,8 @@ use feed::Feed;
 use floating::Floating;
 use hosts::Hosts;
 use interfaces::Interfaces;
+use tunnelled::Tunnelled;
+pub use tunnelled::{TunnelPlans, TunnelState};
 
 /// The port of an l7mp's REST API if its NodeProxy sets none.
 const L7MP_PORT: u16 = 1234;
@@ -67,6 +70,7 @@ pub struct World {
     hosts: Hosts,
     claims: Claims,
     floating: Floating,
+    tunnelled: Tunnelled,
     strangers: claims::strangers::Known,
     health: EndpointHealth,
     /// The interfaces that lead to pods.
@@ -109,6 +113,7 @@ impl World {
             hosts: Hosts::default(),
             claims: Claims::default(),
             floating: Floating::default(),
+            tunnelled: Tunnelled::default(),
             strangers: claims::strangers::Known::default(),
             health: EndpointHealth::default(),
             interfaces: Interfaces::default(),
@@ -207,6 +212,32 @@ impl World {
     /// pointer until the set changes.
     pub fn floating(&self) -> Arc<BTreeSet<IpAddr>> {
         self.floating.all()
+    }
+
+    /// Returns the Plans with tunnels that proxies on this node's network have. It is the same pointer until one of them changes.
+    pub fn tunnel_plans(&self) -> Arc<TunnelPlans> {
+        self.tunnelled.plans()
+    }
+
+    /// Replaces what is known of the tunnels on this node, by their numbers.
+    pub fn set_tunnel_states(&mut self, states: BTreeMap<u32, TunnelState>) {
+        let changed = self.tunnelled.set_states(states);
+        self.touched.extend(changed);
+    }
+
+    /// Records that no pings come to this node.
+    pub fn silence_tunnels(&mut self) {
+        let changed = self.tunnelled.silence();
+        self.touched.extend(changed);
+    }
+
+    /// Returns the tunnels of a Plan, if a proxy on this node's network has it, by their numbers, with what is known of each.
+    pub fn tunnel_states<'a>(
+        &'a self,
+        plan: &'a Plan,
+        name: &str,
+    ) -> impl Iterator<Item = (u32, Option<&'a TunnelState>)> {
+        self.tunnelled.states_of(plan, name)
     }
 
     /// Returns the host names to resolve.

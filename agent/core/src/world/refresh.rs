@@ -68,13 +68,14 @@ impl World {
         let facts = self.fleets.of(owner.kind).and_then(|fleet| fleet.facts(&owner.proxy));
         let wanted = match (facts, self.feed.plans.get(&owner.plan)) {
             (Some(facts), Some(plan)) if facts.takes(plan) => {
-                let floating = if &*facts.netns == HOST { floating(plan) } else { BTreeSet::new() };
-                Some((plan.origin.created_ms.unwrap_or_default(), facts.wishes(plan), floating))
+                let on_host = Some(plan).filter(|_| &*facts.netns == HOST);
+                Some((plan.origin.created_ms.unwrap_or_default(), facts.wishes(plan), on_host))
             }
             _ => None,
         };
-        let (created_ms, wishes, floating) = wanted.unwrap_or_default();
-        self.floating.set(owner, floating);
+        let (created_ms, wishes, on_host) = wanted.unwrap_or_default();
+        self.floating.set(owner, on_host.map(|plan| floating(plan)).unwrap_or_default());
+        self.tunnelled.set(owner, on_host);
         self.claims.set(owner, created_ms, wishes)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use portreeve_gue::client::{Client, FIRST, IDLE, SESSIONS, Tunnel};
-use portreeve_gue::gateway::Outer;
+use portreeve_gue::gateway::{Outer, Way};
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn replies_go_back_through_the_tunnel_and_other_packets_their_own_way() {
     let payload = request(PUBLIC);
     assert_eq!(client.receive(EPIC, &payload, now), Ok(&payload[24..]));
     let header = Data { ids: IDS, key: key() }.header();
-    assert_eq!(client.send(&reply(), now), Ok(Some(Outer { to: EPIC, header })));
+    assert_eq!(client.send(&reply(), now), Ok(Some(Outer { way: Way { from: None, to: EPIC }, header })));
     let elsewhere = packet(Transport::Udp, ENDPOINT, EPIC, 0);
     assert_eq!(client.send(&elsewhere, now), Ok(None));
     let big = packet(Transport::Udp, ENDPOINT, PUBLIC, 1425);
@@ -120,12 +120,12 @@ fn replies_go_to_the_node_of_epics_that_the_request_is_from() {
     let strange = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 42), 6080);
     for (from, to) in [(second, second), (EPIC, EPIC), (strange, EPIC)] {
         client.receive(from, &request(PUBLIC), now).unwrap();
-        assert_eq!(client.send(&reply(), now).unwrap().map(|outer| outer.to), Some(to));
+        assert_eq!(client.send(&reply(), now).unwrap().map(|outer| outer.way.to), Some(to));
     }
     client.remove(TUNNEL);
     client.receive(EPIC, &request(PUBLIC), now).unwrap();
     assert_eq!(
-        client.send(&reply(), now).unwrap().map(|outer| outer.to),
+        client.send(&reply(), now).unwrap().map(|outer| outer.way.to),
         Some(second),
         "the one that is left"
     );

@@ -1,6 +1,6 @@
 //! EPIC's end of the tunnels.
 
-use portreeve_gue::gateway::{Conflict, LONGEST, Outer};
+use portreeve_gue::gateway::{Conflict, Known, LONGEST, Outer, Way};
 
 use super::*;
 
@@ -38,14 +38,14 @@ fn pings_teach_where_a_tunnel_leads_and_data_never_does() {
     assert_eq!(gateway.send(&out), Err(Dropped::NoPeer));
     assert_eq!(ping(&mut gateway, NODE, IDS), Ok(true));
     let header = Data { ids: IDS, key: key() }.header();
-    assert_eq!(gateway.send(&out), Ok(Outer { to: NODE, header }));
+    assert_eq!(gateway.send(&out), Ok(Outer { way: Way { from: Some(*EPIC.ip()), to: NODE }, header }));
     assert_eq!(ping(&mut gateway, NODE, IDS), Ok(false));
     // Behind a NAT, the port changes.
     let elsewhere = SocketAddrV4::new(*NODE.ip(), 1024);
     assert_eq!(passes(&mut gateway, elsewhere, &data(IDS, key(), &reply())), Ok(true));
-    assert_eq!(gateway.send(&out).unwrap().to, NODE);
+    assert_eq!(gateway.send(&out).unwrap().way.to, NODE);
     assert_eq!(ping(&mut gateway, elsewhere, IDS), Ok(true));
-    assert_eq!(gateway.send(&out).unwrap().to, elsewhere);
+    assert_eq!(gateway.send(&out).unwrap().way.to, elsewhere);
     assert_eq!(passes(&mut gateway, elsewhere, &data(IDS, key(), &reply())), Ok(false));
 }
 
@@ -87,7 +87,8 @@ fn ids_of_the_last_good_ping_are_those_of_the_packets_to_its_end() {
     let mut gateway = mk_gateway(false);
     let tunnel = 0x0001_0203;
     let endpoints = BTreeMap::from([((Transport::Udp, ENDPOINT), tunnel)]);
-    gateway.put(&NAME.into(), LoadBalancer { endpoints, ..mk_load_balancer() }).unwrap();
+    let tunnels = BTreeMap::from([(tunnel, EPIC)]);
+    gateway.put(&NAME.into(), LoadBalancer { tunnels, endpoints, ..mk_load_balancer() }).unwrap();
     let out = packet(Transport::Udp, PUBLIC, ENDPOINT, 8);
     for ids in [IDS, Ids { group: 1, service: 0x203 }, Ids { group: 1, service: 3 }] {
         gateway.receive(NODE, &Ping { ids, key: key(), tunnel }.write(), 0).unwrap();
@@ -118,7 +119,8 @@ fn what_is_learned_stays_while_the_load_balancer_has_the_tunnel() {
     let endpoints = BTreeMap::from([((Transport::Udp, moved), TUNNEL)]);
     gateway.put(&name, LoadBalancer { endpoints, ..mk_load_balancer() }).unwrap();
     assert!(gateway.send(&packet(Transport::Udp, PUBLIC, moved, 0)).is_ok());
-    gateway.put(&name, LoadBalancer { endpoints: BTreeMap::new(), ..mk_load_balancer() }).unwrap();
+    let (tunnels, endpoints) = (BTreeMap::new(), BTreeMap::new());
+    gateway.put(&name, LoadBalancer { tunnels, endpoints, ..mk_load_balancer() }).unwrap();
     assert!(gateway.peers().is_empty());
     // A new key ends the old one's packets.
     gateway.put(&name, mk_load_balancer()).unwrap();
@@ -138,9 +140,20 @@ fn gateway_resumes_flows_by_what_another_one_learned() {
     gateway.learn(TUNNEL, peer(NODE, 9));
     gateway.learn(TUNNEL, peer(EPIC, 8));
     let out = packet(Transport::Udp, PUBLIC, ENDPOINT, 8);
-    assert_eq!(gateway.send(&out).unwrap().to, NODE);
+    assert_eq!(gateway.send(&out).unwrap().way.to, NODE);
     gateway.learn(TUNNEL, peer(EPIC, 10));
-    assert_eq!(gateway.send(&out).unwrap().to, EPIC);
+    assert_eq!(gateway.send(&out).unwrap().way.to, EPIC);
+    // Own pings count until another gateway hears later ones from elsewhere.
+    let payload = Ping { ids: IDS, key: key(), tunnel: TUNNEL }.write();
+    for (now, since_ms) in [(20, 20), (30, 20)] {
+        gateway.receive(NODE, &payload, now).unwrap();
+        let known = Known { peer: peer(NODE, since_ms), heard_ms: Some(now) };
+        assert_eq!(gateway.peers()[&TUNNEL], known);
+    }
+    gateway.learn(TUNNEL, peer(EPIC, 25));
+    assert_eq!(gateway.send(&out).unwrap().way.to, NODE);
+    gateway.learn(TUNNEL, peer(EPIC, 31));
+    assert_eq!(gateway.peers()[&TUNNEL], Known { peer: peer(EPIC, 31), heard_ms: None });
 }
 
 #[test]
@@ -150,12 +163,13 @@ fn accounts_may_share_the_addresses_of_endpoints() {
     let (ids, key) = (Ids { group: 2, service: 1 }, TunnelKey::from([9; 16]));
     let address = Ipv4Addr::new(192, 168, 77, 3);
     let endpoints = BTreeMap::from([((Transport::Udp, ENDPOINT), 5)]);
-    gateway.put(&"epic-b/web".into(), LoadBalancer { ids, key, address, endpoints }).unwrap();
+    let tunnels = BTreeMap::from([(5, EPIC)]);
+    gateway.put(&"epic-b/web".into(), LoadBalancer { ids, key, address, tunnels, endpoints }).unwrap();
     let theirs = SocketAddrV4::new(Ipv4Addr::new(192, 168, 1, 26), 6080);
     gateway.receive(theirs, &Ping { ids, key, tunnel: 5 }.write(), 1).unwrap();
     for (address, to) in [(*PUBLIC.ip(), NODE), (address, theirs)] {
         let packet = packet(Transport::Udp, SocketAddrV4::new(address, 40000), ENDPOINT, 8);
-        assert_eq!(gateway.send(&packet).map(|outer| outer.to), Ok(to));
+        assert_eq!(gateway.send(&packet).map(|outer| outer.way.to), Ok(to));
     }
     // One's endpoint sends nothing to the other's address.
     let spoofed = packet(Transport::Udp, ENDPOINT, SocketAddrV4::new(address, 40000), 8);

@@ -67,5 +67,6 @@ fn reply() -> Vec<u8> {
 
 fn mk_load_balancer() -> LoadBalancer {
     let endpoints = BTreeMap::from([((Transport::Udp, ENDPOINT), TUNNEL)]);
-    LoadBalancer { ids: IDS, key: key(), address: *PUBLIC.ip(), endpoints }
+    let tunnels = BTreeMap::from([(TUNNEL, EPIC)]);
+    LoadBalancer { ids: IDS, key: key(), address: *PUBLIC.ip(), tunnels, endpoints }
 }

@@ -18,13 +18,14 @@ use serde_json::Value;
 use super::envoy_config::EnvoyConfigSpec;
 use super::labels::{self, Reference, reference};
 use super::port::{Port, ServicePort};
-use super::schema::{self, MAX_CLUSTER, MAX_CLUSTERS, MAX_ID, MAX_NAME, MAX_PORTS};
-use super::tunnel::{NodeTunnels, ProxyInterface, Tunnel, TunnelEndpoint};
+use super::schema::{self, MAX_CLUSTER, MAX_CLUSTERS, MAX_ID, MAX_NAME, MAX_PEERS, MAX_PORTS};
+use super::tunnel::{NodeTunnels, ProxyInterface, Tunnel, TunnelEndpoint, TunnelPeer};
 use super::tunnel_key::{self, TunnelKey};
 use super::{address, refusal};
 use crate::door::{self, ParseError};
 use crate::kind::{Api, Definition, Kind, Purpose};
 use crate::object_field;
+use crate::tunnel_peer;
 use crate::violation::{Checks, Violation};
 
 /// The kind LoadBalancer.
@@ -125,6 +126,10 @@ pub struct LoadBalancerStatus {
     /// Tunnels by the addresses of the customers' nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gue_tunnel_endpoints: Option<BTreeMap<String, TunnelEndpoint>>,
+    /// The customers' ends of the tunnels, by the tunnels' numbers, as their pings show them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = MAX_PEERS))]
+    pub tunnel_peers: Option<Vec<TunnelPeer>>,
     /// Index of the network interface that leads to the proxy's pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_ifindex: Option<i64>,
@@ -227,6 +232,13 @@ impl LoadBalancer {
     /// parsed are left out.
     pub fn tunnels(&self) -> BTreeSet<Tunnel> {
         self.tunnel_endpoints().filter_map(|(node, endpoint)| endpoint.tunnel(node)).collect()
+    }
+
+    /// Returns the customers' ends of the tunnels that gateways have learned, by the tunnels' numbers (C31). Entries that can't be
+    /// read are left out.
+    pub fn peers(&self) -> BTreeMap<NonZeroU32, tunnel_peer::TunnelPeer> {
+        let peers = self.status.as_ref().and_then(|status| status.tunnel_peers.as_deref());
+        peers.unwrap_or_default().iter().filter_map(TunnelPeer::read).collect()
     }
 
     /// Returns the ids of all tunnels of the status and of the spec. No other tunnel may get them (C34).

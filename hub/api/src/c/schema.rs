@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 /// Maximum number of ports of a load balancer.
 pub const MAX_PORTS: usize = 1024;
+
+/// Maximum number of tunnels whose other ends a load balancer lists.
+pub const MAX_PEERS: usize = 4096;
 /// Maximum number of upstream clusters of a load balancer.
 pub const MAX_CLUSTERS: usize = 1024;
 /// Maximum length of an upstream cluster's name, in characters.

@@ -20,17 +20,20 @@ mod socket;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 mod workload;
 
 pub use crate::selector::{Requirement, Selector, Test};
+pub use crate::tunnel_peer::TunnelPeer;
 pub use cluster::{Balancer, Cluster, Elsewhere, HealthCheck};
 pub use endpoint::Endpoint;
 pub use envoy_resource::{EnvoyBody, EnvoyResource};
 pub use flaw::{Flaw, UnreadablePlan};
 pub use listener::{Listener, Options, Retry, Rewrite, Route, Rule, RuleList};
 pub use node_proxy::{EnvoySettings, L7mpSettings, Namespaces, NodeProxy, Settings};
-pub use plan::{Origin, Plan, TEMPLATE};
+pub use plan::{Origin, Plan, TEMPLATE, TUNNELS};
 pub use security::{Cidr, NotACidr, Secret, SourcePolicy, Tls, is_subject};
 pub use socket::{Address, HeaderField, Protocol, Scope, Socket};
 pub use source::{EndpointSource, Source};
+pub use tunnels::{Tunnel, TunnelledEndpoint, Tunnels};
 pub use workload::{ProxyKind, Workload};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use portreeve_xds::Name;
 
 use super::flaw::{self, Flaw, UnreadablePlan};
-use super::{Cluster, EnvoyBody, EnvoyResource, Listener, RuleList, Workload};
+use super::{Cluster, EnvoyBody, EnvoyResource, Listener, RuleList, Tunnels, Workload};
 use crate::plan as proto;
 use crate::refs::PlanName;
 
@@ -31,10 +31,15 @@ pub struct Plan {
     /// The Plan is for pods of its own, and agents report the interface of their node that leads to such a pod (API C). Of
     /// several, it is the one of this bridge. `None`: nothing is reported.
     pub pod_bridge: Option<String>,
+    /// The endpoints that are reached through GUE tunnels (API C). `None`: none is.
+    pub tunnels: Option<Tunnels>,
 }
 
 /// The entry of [`Plan::needs`] of a Plan with resources in [`Plan::envoy`].
 pub const TEMPLATE: &str = "template";
+
+/// The entry of [`Plan::needs`] of a Plan with [`Plan::tunnels`].
+pub const TUNNELS: &str = "tunnels";
 
 /// The object that a Plan was made from (message `Origin`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +115,7 @@ impl TryFrom<proto::Plan> for Plan {
             needs,
             envoy,
             pod_bridge,
+            tunnels,
         } = message;
         let origin: Origin = match origin.ok_or_else(|| Flaw::missing("origin")).and_then(Origin::try_from) {
             Ok(origin) => origin,
@@ -127,6 +133,7 @@ impl TryFrom<proto::Plan> for Plan {
                 needs,
                 envoy: flaw::all(envoy)?,
                 pod_bridge,
+                tunnels: tunnels.map(Tunnels::try_from).transpose()?,
             })
         };
         read().map_err(|flaw| UnreadablePlan { plan: PlanName::from(&origin).to_string(), flaw })
@@ -145,6 +152,7 @@ impl From<&Plan> for proto::Plan {
             needs,
             envoy,
             pod_bridge,
+            tunnels,
         } = plan;
         Self {
             origin: Some(origin.into()),
@@ -156,6 +164,7 @@ impl From<&Plan> for proto::Plan {
             needs: needs.clone(),
             envoy: flaw::written(envoy),
             pod_bridge: pod_bridge.clone(),
+            tunnels: tunnels.as_ref().map(Into::into),
         }
     }
 }

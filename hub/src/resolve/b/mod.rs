@@ -115,6 +115,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
             needs: Vec::new(),
             envoy: Vec::new(),
             pod_bridge: None,
+            tunnels: None,
         };
         let (groups, warnings, missing) = (self.groups, self.warnings, self.missing);
         Resolved { plan, workload, groups, warnings, missing, told: Vec::new() }

@@ -16,7 +16,7 @@ use portreeve_api::c::port::{Port, Transport};
 use portreeve_api::c::service_prefix::MULTUS_BRIDGE;
 use portreeve_api::conditions::Reason;
 use portreeve_api::kind::Kind;
-use portreeve_api::model::{self, Plan, ProxyKind, TEMPLATE};
+use portreeve_api::model::{self, EnvoyResource, Plan, ProxyKind, TEMPLATE, TUNNELS, Tunnels};
 use portreeve_api::refs::{ObjectRef, PlanName};
 use portreeve_api::violation::Violation;
 
@@ -24,6 +24,7 @@ use super::age::age;
 use super::embodiment::{self, Embodiment, HEALTH_PORT};
 use super::ports::Served;
 use super::template::{self, Made, Template};
+use super::tunnels::{self, Reached};
 use super::{endpoint, group, prefix};
 use crate::lookup::{FoundBy, Lookup};
 use crate::object::{self, Custom, Rejection, Resolved, Role, Root};
@@ -95,23 +96,25 @@ impl Root for LoadBalancer {
             refuse_health_port(&form)?;
             resolving.warn_of_missing_pods();
         }
-        let endpoints = endpoint::of(resolving.lookup, &resolving.origin.namespace, &resolving.origin.name);
+        let reached = resolving.reach(self, &form, proxies.embodiment)?;
+        let (endpoints, source) = (reached.endpoints, reached.tunnels.as_ref().map(|all| all.public_address));
         let made = match (address, proxies.template(&form)) {
             (Some(address), Some(template)) => {
                 let (name, plan) = (&*resolving.origin.name, &PlanName::from(&resolving.origin));
                 let address = proxies.address(address);
-                let served = template::Served { name, plan, form: &form, address, endpoints: &endpoints };
+                let served =
+                    template::Served { name, plan, form: &form, address, endpoints: &endpoints, source };
                 template::render(&template, &served)?
             }
             (Some(address), None) => {
-                let served = Served { clusters: &form.upstream_clusters, endpoints: &endpoints };
+                let served = Served { clusters: &form.upstream_clusters, endpoints: &endpoints, source };
                 let address = proxies.address(address);
                 let (listeners, clusters) = form.ports.iter().map(|port| served.open(address, port)).unzip();
                 Made { listeners, clusters, envoy: Vec::new() }
             }
             (None, _) => Made::default(),
         };
-        Ok(resolving.finish(&proxies, made))
+        Ok(resolving.finish(&proxies, made, reached.tunnels))
     }
 }
 
@@ -169,6 +172,29 @@ impl<'l, 'a> Resolving<'l, 'a> {
         let named = group::prefix(form, group).ok().flatten();
         let prefix = prefix::find(self.lookup, named.as_deref().unwrap_or(DEFAULT_PREFIX));
         prefix.map_or_else(|| MULTUS_BRIDGE.to_owned(), |prefix| prefix.multus_bridge)
+    }
+
+    /// Returns how the endpoints are reached, and notes what keeps some of them from being served.
+    fn reach(
+        &mut self,
+        of: &LoadBalancer,
+        form: &LoadBalancerForm,
+        embodiment: Embodiment,
+    ) -> Result<Reached, Rejection> {
+        let all = endpoint::of(self.lookup, &self.origin.namespace, &self.origin.name);
+        if embodiment == Embodiment::Pod {
+            return Ok(Reached { endpoints: all, ..Reached::default() });
+        }
+        let reached = tunnels::of(self.lookup, (of, form), all);
+        if let Some(port) = reached.tunnels.as_ref().and_then(|all| tunnels::taken_port(all, form)) {
+            let message = format!(
+                "spec.public-ports: UDP {port} is the port of the tunnels: choose another one, or set \
+                 spec.base.gue-endpoint of EPIC epic/epic"
+            );
+            return Err(Rejection { reason: Reason::Unsupported, message });
+        }
+        self.warnings.extend(reached.waiting.iter().map(|text| (Reason::Pending, text.clone())));
+        Ok(reached)
     }
 
     /// Returns the group, or notes what keeps it from being found.
@@ -232,7 +258,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
     }
 
     /// Completes the result.
-    fn finish(self, proxies: &Proxies, made: Made) -> Resolved {
+    fn finish(self, proxies: &Proxies, made: Made, tunnels: Option<Tunnels>) -> Resolved {
         let (Self { origin, lookup, missing, warnings }, Made { listeners, clusters, envoy }) = (self, made);
         let scope = match proxies.embodiment {
             Embodiment::Pod => SelectorScope::Namespace,
@@ -254,13 +280,19 @@ impl<'l, 'a> Resolving<'l, 'a> {
             listeners,
             clusters,
             rule_lists: Vec::new(),
-            // Agents of version 0.1.0 would build the listeners from the ports.
-            needs: if envoy.is_empty() { Vec::new() } else { vec![TEMPLATE.to_owned()] },
+            needs: needs(&envoy, tunnels.as_ref()),
             envoy,
             pod_bridge: proxies.bridge.clone(),
+            tunnels,
         };
         Resolved { plan, workload, groups: Vec::new(), warnings, missing, told: Vec::new() }
     }
+}
+
+/// Returns what agents must know. Those of version 0.1.0 would build listeners from the ports, and send to endpoints without tunnels.
+fn needs(envoy: &[EnvoyResource], tunnels: Option<&Tunnels>) -> Vec<String> {
+    let template = (!envoy.is_empty()).then_some(TEMPLATE);
+    template.into_iter().chain(tunnels.map(|_| TUNNELS)).map(str::to_owned).collect()
 }
 
 /// Refuses the port that Envoy itself has in the pods.

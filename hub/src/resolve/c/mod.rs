@@ -12,3 +12,4 @@ pub mod prefix;
 pub mod template;
 #[cfg(test)]
 mod tests;
+mod tunnels;

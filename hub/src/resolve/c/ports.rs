@@ -2,7 +2,7 @@
 //! protocol ([`Served::open`]).
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use portreeve_api::c::endpoint_form::EndpointForm;
@@ -24,6 +24,8 @@ pub struct Served<'a> {
     pub clusters: &'a [String],
     /// The endpoints of all clusters.
     pub endpoints: &'a [EndpointForm],
+    /// The address that proxies connect from, if some endpoints are behind tunnels.
+    pub source: Option<Ipv4Addr>,
 }
 
 /// Returns a listener's socket. An address that is not a wildcard moves between nodes.
@@ -34,6 +36,18 @@ pub fn socket(protocol: Protocol, address: IpAddr, port: NonZeroU16) -> Socket {
     }
     let bind = Address { ip: Some(address), port: Some(port) };
     Socket { scope: Scope::Floating, bind: Some(bind), ..socket }
+}
+
+/// Returns the socket of a cluster. With a source, proxies connect from this address, which moves between nodes.
+pub fn upstream(protocol: Protocol, source: Option<Ipv4Addr>) -> Socket {
+    let socket = Socket::new(protocol, None);
+    match source {
+        None => socket,
+        Some(source) => {
+            let bind = Address { ip: Some(source.into()), port: None };
+            Socket { scope: Scope::Floating, bind: Some(bind), ..socket }
+        }
+    }
 }
 
 // === impl Served ===
@@ -48,7 +62,7 @@ impl Served<'_> {
         };
         let cluster = Cluster {
             name: ClusterPath::new(&name, CLUSTER).to_string(),
-            socket: Some(Socket::new(protocol, None)),
+            socket: Some(upstream(protocol, self.source)),
             endpoints: self.of_port(port),
             balancer: Some(balancer),
             health_check: None,

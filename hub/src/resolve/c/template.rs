@@ -1,6 +1,6 @@
 //! A template's listeners and clusters for a LoadBalancer: [`render`] (C16).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use portreeve_api::c::envoy_config::EnvoyConfigSpec;
 use portreeve_api::c::load_balancer::LoadBalancerForm;
 use portreeve_api::c::port::{Port, Transport};
 use portreeve_api::conditions::Reason;
-use portreeve_api::model::{Balancer, Cluster, EnvoyBody, EnvoyResource, Listener, Protocol, Socket};
+use portreeve_api::model::{Balancer, Cluster, EnvoyBody, EnvoyResource, Listener, Protocol};
 use portreeve_api::refs::{PlanName, ResourceName};
 use portreeve_template as template;
 use portreeve_template::{AdoptedCluster, AdoptedListener, DescribeError, Descriptors, Facts};
@@ -54,6 +54,8 @@ pub struct Served<'a> {
     pub address: IpAddr,
     /// Its endpoints, in an order that doesn't change.
     pub endpoints: &'a [EndpointForm],
+    /// The address that proxies connect from, if some endpoints are behind tunnels.
+    pub source: Option<Ipv4Addr>,
 }
 
 /// Renders a template. Without upstream clusters it makes no listener (C.3).
@@ -102,6 +104,7 @@ impl Served<'_> {
         Facts {
             service_name: self.name.to_owned(),
             public_address: self.address,
+            source: self.source,
             ports: self.form.ports.iter().map(port).collect(),
             clusters: self.form.upstream_clusters.iter().map(cluster).collect(),
         }
@@ -150,7 +153,7 @@ impl Made {
         let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
         self.clusters.push(Cluster {
             name: name.clone(),
-            socket: Some(Socket::new(protocol, None)),
+            socket: Some(ports::upstream(protocol, served.source)),
             endpoints: endpoints.into_iter().map(|one| ports::source(one, None)).collect(),
             balancer: Some(Balancer::RoundRobin),
             health_check: None,

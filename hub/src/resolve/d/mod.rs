@@ -136,6 +136,7 @@ impl<'l, 'a> Resolving<'l, 'a> {
             needs: Vec::new(),
             envoy: Vec::new(),
             pod_bridge: None,
+            tunnels: None,
         };
         Resolved { plan, workload, groups, warnings, missing, told: Vec::new() }
     }

@@ -31,6 +31,7 @@ pub fn facts(clusters: &[&str]) -> Facts {
     let cluster = |name: &&str| Cluster { name: (*name).to_owned(), endpoints: endpoints.clone() };
     Facts {
         service_name: "sample-acnodal".to_owned(),
+        source: None,
         public_address: "192.168.77.2".parse().unwrap(),
         ports: vec![port("http", 8080, "TCP"), port("https", 8443, "tcp")],
         clusters: clusters.iter().map(cluster).collect(),

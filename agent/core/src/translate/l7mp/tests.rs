@@ -111,6 +111,7 @@ fn mk_plan(kind: &str, listeners: Vec<model::Listener>, clusters: Vec<Cluster>) 
         needs: Vec::new(),
         envoy: Vec::new(),
         pod_bridge: None,
+        tunnels: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random values of the own types ([`Random`]), the same for the same seed.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
@@ -129,6 +129,32 @@ impl Random {
             header: self.some(Self::header_field),
             settings: self.texts().into_iter().map(|text| (text.clone(), text)).collect(),
             tunnel: self.maybe(Self::text),
+        }
+    }
+
+    fn end(&mut self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::from(self.next() as u32), self.below(65_535) as u16 + 1)
+    }
+
+    fn ids(&mut self) -> (u16, u16) {
+        (self.next() as u16, self.next() as u16)
+    }
+
+    fn peer(&mut self) -> TunnelPeer {
+        let (at, ids) = (self.end(), self.ids());
+        TunnelPeer { at, ids, since_ms: self.time().unwrap_or_default() }
+    }
+
+    fn tunnels(&mut self) -> Tunnels {
+        let id = NonZeroU32::new(self.below(1000) as u32 + 1).unwrap();
+        let tunnel = Tunnel { id, epic: self.end(), peer: self.maybe(Self::peer) };
+        let protocol = if self.yes() { Protocol::Udp } else { Protocol::Tcp };
+        Tunnels {
+            ids: self.ids(),
+            key: [self.below(256) as u8; 16].into(),
+            public_address: *self.end().ip(),
+            tunnels: vec![tunnel],
+            endpoints: self.some(|random| TunnelledEndpoint { protocol, at: random.end(), tunnel: id }),
         }
     }
 
@@ -280,6 +306,7 @@ impl Random {
             needs: self.texts(),
             envoy: self.some(Self::envoy_resource),
             pod_bridge: self.maybe(Self::text),
+            tunnels: self.maybe(Self::tunnels),
         }
     }
 

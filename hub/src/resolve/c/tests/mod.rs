@@ -55,7 +55,7 @@ impl World {
     /// An endpoint of the load balancer `web`: its cluster, address and named port.
     fn endpoint(self, name: &str, cluster: &str, address: &str, port: Value) -> Self {
         let labels = json!({"epic.acnodal.io/owning-loadbalancer": "web"});
-        let spec = json!({"cluster": cluster, "address": address, "node-address": "192.0.2.1", "port": port});
+        let spec = json!({"cluster": cluster, "address": address, "node-address": "", "port": port});
         let value = json!({"metadata": {"labels": labels}, "spec": spec});
         self.put(&c::remote_endpoint::KIND, (NAMESPACE, name), value)
     }
@@ -151,7 +151,7 @@ fn document_form_is_served_too_with_its_group_in_epic() {
         "public-address": "203.0.113.7", "public-ports": [{"port": 80}], "service-group": "gold",
     });
     let endpoint = json!({
-        "load-balancer": "web", "address": "10.1.0.1", "node-address": "192.0.2.1", "port": {"port": 8080},
+        "load-balancer": "web", "address": "10.1.0.1", "node-address": "", "port": {"port": 8080},
     });
     let id = "2f1a9a36-45a5-4f4c-9d7c-2f6f1a0a8b11";
     let world = World::default().group("epic", "gold").load_balancer("web", json!({}), spec).put(

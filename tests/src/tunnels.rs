@@ -1,0 +1,273 @@
+//! EPIC's tunnels in a town: gateways with the role `gue` ([`carrier`]), customers' nodes with the role `gue-client`
+//! ([`CustomerNode`]), and the packets between them ([`Capture`]).
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use portreeve_gue::ipv4::Packet;
+use portreeve_gue::wire::{Data, Message, Ping, read};
+
+use crate::greeter::Greeter;
+use crate::netns::Netns;
+use crate::process::Process;
+use crate::town::trust::API_AUDIENCE;
+use crate::town::{BOUND, Town};
+use crate::udp::Echo;
+use crate::{under_test, wait};
+
+/// The UDP port of the tunnels.
+pub const PORT: u16 = 6080;
+
+/// The address by which a node is the next hop of its pods.
+const HOP: &str = "169.254.1.1";
+
+/// Starts the role `gue` on a node. It reads the files of the node's agent.
+///
+/// # Errors
+/// Returns an error if it can't be started.
+pub fn carrier(town: &Town, index: usize) -> Result<Process> {
+    let node = &town.nodes[index];
+    let mut command = under_test::command_in(&node.netns, "agent")?;
+    command.args(["gue", "--dir"]).arg(node.run_dir.join("tunnels")).env("NO_COLOR", "1");
+    Process::spawn(&format!("gue-{}", node.name), &command)
+}
+
+/// A customer's node with the role `gue-client`. On drop it ends.
+pub struct CustomerNode {
+    /// Its network.
+    pub netns: Netns,
+    /// The role. `None` after it was killed.
+    pub client: Option<Process>,
+    account: String,
+}
+
+/// A pod of a customer's node, with an application for TCP and one for UDP.
+pub struct Pod {
+    _netns: Netns,
+    /// The application for UDP.
+    pub echo: Echo,
+    /// The application for TCP.
+    pub greeter: Greeter,
+}
+
+// === impl CustomerNode ===
+
+impl CustomerNode {
+    /// Attaches a customer's node, by its number, to the town's network, and starts the role for an account.
+    ///
+    /// # Errors
+    /// Returns an error if the number is taken, or the role can't be started.
+    pub async fn start(town: &Town, number: u8, account: &str) -> Result<Self> {
+        let netns = town.bed.node(number)?;
+        netns.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).context("forwarding")??;
+        netns.ip(&["link set lo up".to_owned()])?;
+        let mut node = Self { netns, client: None, account: account.to_owned() };
+        node.restart(town).await?;
+        Ok(node)
+    }
+
+    /// Starts the role again.
+    ///
+    /// # Errors
+    /// Returns an error if it can't be started.
+    pub async fn restart(&mut self, town: &Town) -> Result<()> {
+        let (account, name) = (&self.account, self.netns.name().to_owned());
+        let namespace = format!("epic-{account}");
+        let token = town.control.unbound_token((&namespace, "gue-client"), API_AUDIENCE).await?;
+        let kubeconfig = town.control.kubeconfig_with(&format!("gue-client-{account}"), &token)?;
+        let mut command = under_test::command_in(&self.netns, "agent")?;
+        command.args(["gue-client", "--namespace", &namespace, "--kubeconfig"]).arg(kubeconfig);
+        command.args(["--node-address", &self.address().to_string()]).env("NO_COLOR", "1");
+        self.client = Some(Process::spawn(&format!("gue-client-{name}"), &command)?);
+        Ok(())
+    }
+
+    /// Returns the node's address.
+    pub fn address(&self) -> IpAddr {
+        self.netns.v4()
+    }
+
+    /// Adds a pod with this address. Its applications have this name.
+    ///
+    /// # Errors
+    /// Returns an error if its network can't be made.
+    pub fn pod(&self, name: &str, address: Ipv4Addr, [tcp, udp]: [u16; 2]) -> Result<Pod> {
+        let netns = Netns::new(name)?;
+        let cable = format!("v{}", u32::from(address) & 0xff_ffff);
+        self.netns.ip(&[
+            format!("link add {cable} type veth peer name eth0 netns {}", netns.path()),
+            format!("link set {cable} up"),
+            format!("addr add {HOP}/32 dev {cable}"),
+            format!("route add {address}/32 dev {cable}"),
+        ])?;
+        netns.ip(&[
+            "link set lo up".to_owned(),
+            "link set eth0 up".to_owned(),
+            format!("addr add {address}/32 dev eth0"),
+            format!("route add {HOP} dev eth0"),
+            format!("route add default via {HOP} dev eth0"),
+        ])?;
+        let at = |port| SocketAddr::new(address.into(), port);
+        let (echo, greeter) = (Echo::start(&netns, name, at(udp))?, Greeter::start(&netns, name, at(tcp))?);
+        Ok(Pod { _netns: netns, echo, greeter })
+    }
+}
+
+/// Returns what a customer's nodes may read, as manifests.
+pub fn rights(account: &str) -> String {
+    format!(
+        "
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: gue-client, namespace: epic-{account}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {{name: gue-client, namespace: epic-{account}}}
+rules:
+- {{apiGroups: [epic.acnodal.io], resources: [loadbalancers, remoteendpoints, endpoints], verbs: [list, watch]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {{name: gue-client, namespace: epic-{account}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: gue-client}}
+subjects:
+- {{kind: ServiceAccount, name: gue-client, namespace: epic-{account}}}
+"
+    )
+}
+
+/// Returns the endpoints of a load balancer `web`: a TCP and a UDP port of a pod on a customer's node.
+pub fn endpoints(account: &str, (name, pod): (&str, Ipv4Addr), node: IpAddr, [tcp, udp]: [u16; 2]) -> String {
+    let one = |of: &str, protocol: &str, port: u16| {
+        format!(
+            "
+---
+apiVersion: epic.acnodal.io/v1
+kind: RemoteEndpoint
+metadata: {{name: {name}-{of}, namespace: epic-{account}, labels: {{epic.acnodal.io/owning-loadbalancer: web}}}}
+spec: {{cluster: one, address: {pod}, node-address: {node}, port: {{name: {of}, port: {port}, protocol: {protocol}}}}}
+"
+        )
+    };
+    one("http", "TCP", tcp) + &one("sip", "UDP", udp)
+}
+
+/// The tunnels' packets that pass a network namespace.
+pub struct Capture(UdpSocket);
+
+/// A packet of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// Its outer addresses.
+    pub outer: (SocketAddrV4, SocketAddrV4),
+    /// What it carries.
+    pub carries: Carried,
+}
+
+/// What a packet of a tunnel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// A packet, with what precedes it.
+    Inner(Data, Packet),
+    /// A ping.
+    Ping(Ping),
+}
+
+// === impl Capture ===
+
+impl Capture {
+    /// Begins to capture.
+    ///
+    /// # Errors
+    /// Returns an error without the capability `NET_RAW`.
+    pub fn start(netns: &Netns) -> Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let open = || socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll);
+        let socket: OwnedFd = netns.enter(open)?.context("opening a packet socket")?;
+        // Only its type is that of a UDP socket: the standard library has no safe type for others.
+        Ok(Self(socket.into()))
+    }
+
+    /// Returns what was captured since the last call.
+    ///
+    /// # Errors
+    /// Returns an error if a packet for the tunnels' port is none of C.4.
+    pub fn take(&self) -> Result<Vec<Captured>> {
+        let (mut all, mut frame) = (Vec::new(), vec![0; 70_000]);
+        loop {
+            match self.0.recv(&mut frame) {
+                Ok(length) => all.extend(parse(&frame[..length])?),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(all),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Parses a frame. `None`: it is no datagram for the tunnels' port.
+fn parse(frame: &[u8]) -> Result<Option<Captured>> {
+    const IPV4: [u8; 2] = [8, 0];
+    let Some(ip) = frame.get(14..).filter(|_| frame[12..14] == IPV4) else { return Ok(None) };
+    let Ok(outer) = Packet::read(ip) else { return Ok(None) };
+    let is_udp = outer.transport == portreeve_gue::ipv4::Transport::Udp;
+    if !is_udp || ![outer.source.port(), outer.destination.port()].contains(&PORT) {
+        return Ok(None);
+    }
+    let payload = &ip[outer.header + 8..outer.length];
+    let carries = match read(payload).map_err(|why| anyhow::anyhow!("{why:?}: {payload:02x?}"))? {
+        Message::Data(data, inner) => {
+            let inner = Packet::read(inner).map_err(|why| anyhow::anyhow!("{why:?}: {inner:02x?}"))?;
+            Carried::Inner(data, inner)
+        }
+        Message::Ping(ping) => Carried::Ping(ping),
+    };
+    Ok(Some(Captured { outer: (outer.source, outer.destination), carries }))
+}
+
+/// Returns the rules, routes and links of a namespace, as the kernel lists them.
+///
+/// # Errors
+/// Returns an error if they can't be listed.
+pub fn dump(netns: &Netns) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for what in ["rule show", "route show table all", "-o link show", "-o addr show"] {
+        let output = netns.command("ip").args(what.split(' ')).output()?;
+        ensure!(output.status.success(), "ip {what}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        all.extend(text.lines().map(|line| line.trim().to_owned()));
+    }
+    Ok(all)
+}
+
+/// Waits until a namespace's rules, routes and links are those of an earlier dump.
+///
+/// # Errors
+/// Returns an error with the difference if it takes too long.
+pub async fn left_nothing(netns: &Netns, before: &[String]) -> Result<()> {
+    let differs = || -> Result<Vec<String>> {
+        let now = dump(netns)?;
+        let new = now.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
+        let gone = before.iter().filter(|line| !now.contains(line)).map(|line| format!("- {line}"));
+        Ok(new.chain(gone).collect())
+    };
+    let same =
+        wait::until("nothing to be left", BOUND, || async { differs().is_ok_and(|all| all.is_empty()) });
+    same.await.with_context(|| format!("{:?}", differs()))
+}
+
+/// Returns whether pings come through the tunnels of a load balancer, as its condition `Healthy` says it.
+pub fn told(conditions: &serde_json::Value) -> Option<(bool, String)> {
+    let all = conditions.as_array()?;
+    let healthy = all.iter().find(|one| one["type"] == "Healthy")?;
+    Some((healthy["status"] == "True", healthy["message"].as_str()?.to_owned()))
+}
+
+/// How long a test waits for what should take a few network round trips.
+pub const SOON: Duration = Duration::from_secs(3);
