@@ -63,6 +63,11 @@ pub trait Object: Debug + Send + Sync {
         false
     }
 
+    /// Returns the part of the status that the object's Plan depends on. Most depend on none.
+    fn essential_status(&self) -> Value {
+        Value::Null
+    }
+
     /// Replaces endpoints that name a Service with the ports of its pods, where no kube-proxy does. New host names are
     /// added to `names`. Returns the endpoints that lead to no pod, each with its field.
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String>;
@@ -124,6 +129,11 @@ pub trait Custom:
     /// See [`Object::tells_owners`].
     fn update_owners(&self) -> bool {
         false
+    }
+
+    /// See [`Object::essential_status`].
+    fn status_of_plan(&self) -> Value {
+        Value::Null
     }
 
     /// See [`Object::route`].
@@ -238,6 +248,10 @@ impl<K: Custom> Object for K {
 
     fn tells_owners(&self) -> bool {
         self.update_owners()
+    }
+
+    fn essential_status(&self) -> Value {
+        self.status_of_plan()
     }
 
     fn route(&mut self, services: &Services<'_>, names: &mut Names) -> Vec<String> {

@@ -136,7 +136,7 @@ impl Inner {
         let since = before.map(|before| before.generation);
         let asks = read.as_ref().is_ok_and(|object| object.tells_owners());
         let owners = if asks { Owner::all_of(&meta) } else { BTreeSet::new() };
-        let version = version(&meta, read.is_ok());
+        let version = version(&meta, read.as_ref().ok().map(|object| object.essential_status()));
         if self.versions.get(&key).copied() != version || version.is_none() {
             match read {
                 Ok(object) => self.index.apply_object(&*object, now),

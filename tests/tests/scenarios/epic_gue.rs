@@ -61,9 +61,13 @@ impl Customer {
     }
 
     /// Checks that clients reach the customer's pod over UDP and TCP.
-    fn served(&self, town: &Town) -> Result<()> {
+    async fn served(&self, town: &Town) -> Result<()> {
         let from = town.bed.root();
-        path::opens(from, SocketAddr::new(self.address, 5060), &self.pod_name(), BOUND)?;
+        let opened = path::opens(from, SocketAddr::new(self.address, 5060), &self.pod_name(), BOUND);
+        if opened.is_err() {
+            println!("{}", self.api(town).get("web").await?.data);
+        }
+        opened?;
         let by = greeting(from, SocketAddr::new(self.address, 80))?.context("nobody greets")?.0;
         ensure!(by.contains(&self.pod_name()), "{}: {by} greets", self.address);
         Ok(())
@@ -100,7 +104,7 @@ async fn customers_with_the_same_pod_addresses_are_reached_through_their_own_tun
         captures.push(Capture::start(&customer.node.netns)?);
     }
     for customer in &site.customers {
-        customer.served(town)?;
+        customer.served(town).await?;
         println!("{} is on node {}", customer.address, holder(town, customer.address).await? + 1);
         let told = wait::eventually("pings to be told", BOUND, || async {
             let found = customer.api(town).get("web").await.ok()?;

@@ -1,7 +1,7 @@
 //! Customers' clusters order load balancers by the hub's web service, over TLS.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,14 @@ use portreeve_api::c::load_balancer::LoadBalancer;
 use portreeve_api::c::remote_endpoint::RemoteEndpoint;
 use portreeve_tests::orderer::{Ordered, Orderer};
 use portreeve_tests::town::{BOUND, Town};
-use portreeve_tests::udp::Echo;
+use portreeve_tests::tunnels::{self, CustomerNode};
 use portreeve_tests::{epic, path, wait};
 use serde_json::{Value, json};
 
 pub const PASSWORD: &str = "secret of a test";
 pub const GROUP: &str = "/api/epic/accounts/a/groups/gold";
+/// The address of the customer's pod.
+const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 5);
 /// How long traffic may take to follow an endpoint.
 const LIVE: Duration = Duration::from_secs(1);
 
@@ -55,16 +57,9 @@ fn account(name: &str) -> Result<String> {
     Ok(epic::account(name, &namespace) + &groups + &user(name, &namespace)?)
 }
 
-/// The namespace `epic` with a pool and a user, and the end of the tunnels.
+/// The namespace `epic` with a pool and a user.
 fn core(pool: &str) -> Result<String> {
-    let tunnels = "
----
-apiVersion: epic.acnodal.io/v1
-kind: EPIC
-metadata: {name: epic, namespace: epic}
-spec: {base: {gue-endpoint: {epic-address: 192.0.2.254}}}
-";
-    Ok(epic::pool("10.77.0.0/16", pool, "") + tunnels + &user("operator", "epic")?)
+    Ok(epic::pool("10.77.0.0/16", pool, "") + &user("operator", "epic")?)
 }
 
 /// A town whose hub takes orders, the address of its web service, and the authority of its certificate.
@@ -113,11 +108,11 @@ pub fn keys(of: &Value) -> BTreeSet<&str> {
     of.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect()
 }
 
-fn endpoint(address: IpAddr, port: u16) -> Value {
+fn endpoint(address: Ipv4Addr, node: IpAddr, port: u16) -> Value {
     json!({
         "cluster": "purelb-default-web",
         "address": address,
-        "node-address": "192.0.2.17",
+        "node-address": node,
         "port": {"name": "sip", "port": port, "protocol": "UDP"},
     })
 }
@@ -129,8 +124,10 @@ async fn customer_orders_shares_adds_endpoints_that_get_traffic_and_releases() -
     town.gateways_with("  allowedNamespaces: {from: List, names: [epic-a]}\n").await?;
     let address = IpAddr::from([10, 77, 200, 1]);
     town.nodes[0].netns.add_address(address)?;
-    let pod = town.worker(1, 1, "app: customer", false).await?;
-    let _echo = Echo::start(&pod.netns, &pod.name, SocketAddr::new(pod.ip(), 6000))?;
+    let _carrier = tunnels::carrier(town, 0)?;
+    town.apply(&tunnels::rights("a")).await?;
+    let node = CustomerNode::start(town, 12, "a").await?;
+    let _pod = node.pod("pod", POD, [7000, 6000])?;
     let ports = json!([{"name": "sip", "port": 5060, "protocol": "UDP"}]);
     let mut client = market.client(Some(("a", PASSWORD)))?;
     let (ordered, first, second) = market.run(async {
@@ -152,17 +149,17 @@ async fn customer_orders_shares_adds_endpoints_that_get_traffic_and_releases() -
     ensure!(ordered.answer["service"]["spec"]["public-address"] == address.to_string(), "{}", ordered.answer);
 
     let begun = Instant::now();
-    let announced = market.run(client.announce(GROUP, &ordered, &endpoint(pod.ip(), 6000)))?;
+    let announced = market.run(client.announce(GROUP, &ordered, &endpoint(POD, node.address(), 6000)))?;
     let gateway = SocketAddr::new(address, 5060);
-    path::opens(town.bed.root(), gateway, &pod.name, BOUND)?;
+    path::opens(town.bed.root(), gateway, "pod", BOUND)?;
     println!("datagrams reached the endpoint {:.2?} after it was announced", begun.elapsed());
     market.run(async {
-        let again = client.announce(GROUP, &ordered, &endpoint(pod.ip(), 6000)).await?;
+        let again = client.announce(GROUP, &ordered, &endpoint(POD, node.address(), 6000)).await?;
         ensure!(again == announced, "an endpoint is one: {again} {announced}");
         let found = client.get(&announced).await?;
         ensure!(keys(&found) == BTreeSet::from(["endpoint", "link"]), "{found}");
         ensure!(found["link"] == json!({"self": announced, "service": ordered.path}), "{found}");
-        tunnels(&mut client, &ordered).await
+        tunnel(&mut client, &ordered, (address, node.address())).await
     })?;
 
     market.run(async {
@@ -198,22 +195,22 @@ fn check_service(ordered: &Ordered) -> Result<()> {
 }
 
 /// A node agent waits for the tunnel to its node, which is in both forms.
-async fn tunnels(client: &mut Orderer, ordered: &Ordered) -> Result<()> {
-    let node = "192.0.2.17";
+async fn tunnel(client: &mut Orderer, ordered: &Ordered, (epic, node): (IpAddr, IpAddr)) -> Result<()> {
+    let (epic, node) = (epic.to_string(), node.to_string());
     for _ in 0..40 {
         let found = client.get(&ordered.path).await?;
-        let tunnel = &found["service"]["status"]["gue-tunnel-endpoints"][node];
+        let tunnel = &found["service"]["status"]["gue-tunnel-endpoints"][&*node];
         if tunnel.is_null() {
             tokio::time::sleep(Duration::from_millis(250)).await;
             continue;
         }
         let expected = json!({
-            "epic-address": "192.0.2.254",
+            "epic-address": epic,
             "epic-port": {"port": 6080, "protocol": "UDP", "appProtocol": "gue"},
             "tunnel-id": 1,
         });
         ensure!(*tunnel == expected, "{tunnel}");
-        let later = &found["service"]["spec"]["gue-tunnel-endpoints"][node]["epic-endpoints"]["192.0.2.254"];
+        let later = &found["service"]["spec"]["gue-tunnel-endpoints"][&*node]["epic-endpoints"][&*epic];
         ensure!(*later == expected, "{later}");
         return Ok(());
     }

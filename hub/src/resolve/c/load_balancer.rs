@@ -19,6 +19,7 @@ use portreeve_api::kind::Kind;
 use portreeve_api::model::{self, EnvoyResource, Plan, ProxyKind, TEMPLATE, TUNNELS, Tunnels};
 use portreeve_api::refs::{ObjectRef, PlanName};
 use portreeve_api::violation::Violation;
+use serde_json::{Value, json};
 
 use super::age::age;
 use super::embodiment::{self, Embodiment, HEALTH_PORT};
@@ -79,6 +80,10 @@ impl Custom for LoadBalancer {
         let group = self.group().ok().flatten().map(|name| (GROUP, name.into()));
         let namespace = self.metadata.namespace.as_deref().unwrap_or("default");
         Some(address.into_iter().chain(group).chain([(NAMESPACE, namespace.into())]).collect())
+    }
+
+    fn status_of_plan(&self) -> Value {
+        self.status.as_ref().map_or(Value::Null, |status| json!([status.gue_tunnel_endpoints, status.tunnel_peers]))
     }
 }
 
