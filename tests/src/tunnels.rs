@@ -1,15 +1,18 @@
 //! EPIC's tunnels in a town: gateways with the role `gue` ([`carrier`]), customers' nodes with the role `gue-client`
 //! ([`CustomerNode`]), and the packets between them ([`Capture`]).
 
+use std::collections::HashMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
-use portreeve_gue::ipv4::Packet;
+use portreeve_gue::ipv4::{Packet, checksum};
 use portreeve_gue::wire::{Data, Message, Ping, read};
 
 use crate::greeter::Greeter;
@@ -18,7 +21,7 @@ use crate::process::Process;
 use crate::town::trust::API_AUDIENCE;
 use crate::town::{BOUND, Town};
 use crate::udp::Echo;
-use crate::{under_test, wait};
+use crate::{http, under_test, wait};
 
 /// The UDP port of the tunnels.
 pub const PORT: u16 = 6080;
@@ -33,8 +36,22 @@ const HOP: &str = "169.254.1.1";
 pub fn carrier(town: &Town, index: usize) -> Result<Process> {
     let node = &town.nodes[index];
     let mut command = under_test::command_in(&node.netns, "agent")?;
-    command.args(["gue", "--dir"]).arg(node.run_dir.join("tunnels")).env("NO_COLOR", "1");
-    Process::spawn(&format!("gue-{}", node.name), &command)
+    command.args(["gue", "--admin", "127.0.0.1:0", "--dir"]).arg(node.run_dir.join("tunnels"));
+    Process::spawn(&format!("gue-{}", node.name), command.env("NO_COLOR", "1"))
+}
+
+/// Returns a metric of a role on a node: of the samples whose line begins with `sample`, the sum.
+///
+/// # Errors
+/// Returns an error if the role doesn't serve metrics.
+pub fn metric(netns: &Netns, role: &mut Process, sample: &str) -> Result<f64> {
+    role.wait_log("serving metrics", BOUND)?;
+    let log = role.log();
+    let line = log.lines().find(|line| line.contains("serving metrics")).context("no line")?;
+    let address: SocketAddr = line.split("address=").nth(1).context("no address")?.trim().parse()?;
+    let text = http::get(netns, address, "/metrics")?.1;
+    let values = text.lines().filter(|line| line.starts_with(sample));
+    values.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<f64>()?)).sum()
 }
 
 /// A customer's node with the role `gue-client`. On drop it ends.
@@ -159,6 +176,64 @@ spec: {{cluster: one, address: {pod}, node-address: {node}, port: {{name: {of}, 
     one("http", "TCP", tcp) + &one("sip", "UDP", udp)
 }
 
+/// A machine that translates the addresses of datagrams between customers' nodes and a gateway, as NATs do: the gateway sees its
+/// address with a port for each node. On drop it ends.
+pub struct Nat {
+    /// Told to take other ports.
+    renew: mpsc::Sender<()>,
+    _thread: JoinHandle<Result<()>>,
+}
+
+// === impl Nat ===
+
+impl Nat {
+    /// Starts at an address of a namespace, in front of a gateway.
+    ///
+    /// # Errors
+    /// Returns an error if the port is taken.
+    pub fn start(netns: &Netns, at: SocketAddr, gateway: SocketAddr) -> Result<Self> {
+        let front = netns.enter(|| UdpSocket::bind(at))??;
+        front.set_read_timeout(Some(Duration::from_millis(10)))?;
+        let (renew, renewed) = mpsc::channel();
+        let thread = netns.spawn(move || translate(&front, gateway, &renewed))?;
+        Ok(Self { renew, _thread: thread })
+    }
+
+    /// Lets it take other ports, as NATs do after some time of silence.
+    ///
+    /// # Errors
+    /// Returns an error if it has ended.
+    pub fn renew(&self) -> Result<()> {
+        Ok(self.renew.send(())?)
+    }
+}
+
+/// Translates until the other side of the channel is gone.
+fn translate(front: &UdpSocket, gateway: SocketAddr, renewed: &mpsc::Receiver<()>) -> io::Result<()> {
+    let (mut ports, mut datagram): (HashMap<SocketAddr, UdpSocket>, _) = (HashMap::new(), vec![0; 65_535]);
+    loop {
+        match renewed.try_recv() {
+            Ok(()) => ports.clear(),
+            Err(mpsc::TryRecvError::Empty) => {}
+            Err(mpsc::TryRecvError::Disconnected) => return Ok(()),
+        }
+        if let Ok((length, from)) = front.recv_from(&mut datagram) {
+            if !ports.contains_key(&from) {
+                let port = UdpSocket::bind("0.0.0.0:0")?;
+                port.connect(gateway)?;
+                port.set_nonblocking(true)?;
+                ports.insert(from, port);
+            }
+            let _ = ports[&from].send(&datagram[..length]);
+        }
+        for (node, port) in &ports {
+            while let Ok(length) = port.recv(&mut datagram) {
+                front.send_to(&datagram[..length], node)?;
+            }
+        }
+    }
+}
+
 /// The tunnels' packets that pass a network namespace.
 pub struct Capture(UdpSocket);
 
@@ -231,13 +306,25 @@ fn parse(frame: &[u8]) -> Result<Option<Captured>> {
     Ok(Some(Captured { outer: (outer.source, outer.destination), carries }))
 }
 
-/// Returns the rules, routes and links of a namespace, as the kernel lists them.
+/// Returns an IPv4 packet with a datagram. Its checksums are right.
+pub fn udp_packet(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), content: &[u8]) -> Vec<u8> {
+    let (udp, whole) = (8 + content.len() as u16, 28 + content.len() as u16);
+    let mut header = [&[0x45, 0][..], &whole.to_be_bytes(), &[0, 0, 0, 0, 64, 17, 0, 0]].concat();
+    header.extend(from.0.octets().into_iter().chain(to.0.octets()));
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    // Without a checksum of its own, as IPv4 allows.
+    header.extend([from.1, to.1, udp, 0].into_iter().flat_map(u16::to_be_bytes));
+    [&header, content].concat()
+}
+
+/// Returns the IPv4 rules, routes and addresses and the links of a namespace, as the kernel lists them.
 ///
 /// # Errors
 /// Returns an error if they can't be listed.
 pub fn dump(netns: &Netns) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for what in ["rule show", "route show table all", "-o link show", "-o addr show"] {
+    for what in ["-4 rule show", "-4 route show table all", "-o link show", "-4 -o addr show"] {
         let output = netns.command("ip").args(what.split(' ')).output()?;
         ensure!(output.status.success(), "ip {what}: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

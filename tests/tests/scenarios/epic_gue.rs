@@ -1,22 +1,29 @@
 //! Packets through EPIC's tunnels: from real Envoys on gateways to pods on customers' nodes, and back.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kube::Api;
 use kube::core::DynamicObject;
-use portreeve_api::c::load_balancer;
+use portreeve_api::c::{account, load_balancer};
+use portreeve_gue::wire::{Data, Ids, Ping};
 use portreeve_tests::floating::{holder, keeper, rights as floating_rights};
 use portreeve_tests::greeter::greeting;
 use portreeve_tests::process::Process;
 use portreeve_tests::town::{BOUND, Town};
-use portreeve_tests::tunnels::{self, Capture, Carried, CustomerNode, Pod, carrier};
+use portreeve_tests::tunnels::{self, Capture, Carried, CustomerNode, Nat, Pod, carrier};
+use portreeve_tests::udp::Flow;
 use portreeve_tests::{epic, path, wait};
+use serde_json::Value;
 
 const UDP: u16 = 6000;
 const TCP: u16 = 7000;
 /// The public addresses of the accounts.
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 200, 1), Ipv4Addr::new(10, 77, 200, 2)];
+/// How long flows may be away when their gateway dies.
+const TAKEOVER: Duration = Duration::from_secs(3);
 /// The address of a pod in each account.
 const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 5);
 
@@ -28,10 +35,17 @@ struct Customer {
     pod: Pod,
 }
 
+/// What a customer's packets have before them, and the number of the tunnel.
+#[derive(Clone, Copy)]
+struct Wire {
+    data: Data,
+    tunnel: u32,
+}
+
 /// A town with two gateways and two customers.
 struct Site {
     town: Town,
-    _keepers: Vec<Process>,
+    keepers: Vec<Process>,
     carriers: Vec<Process>,
     customers: Vec<Customer>,
 }
@@ -54,6 +68,38 @@ impl Customer {
     fn api(&self, town: &Town) -> Api<DynamicObject> {
         let resource = (load_balancer::DEFINITION.resource)();
         Api::namespaced_with(town.client.clone(), &format!("epic-{}", self.name), &resource)
+    }
+
+    /// Waits until the load balancer's status tells a tunnel's other end, and returns its entry.
+    async fn peer(&self, town: &Town, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        let api = self.api(town);
+        wait::eventually("the other end of the tunnel", BOUND, || async {
+            let found = api.get("web").await.ok()?;
+            let peer = found.data["status"]["tunnel-peers"].get(0)?.clone();
+            Some(peer).filter(|peer| is_it(peer))
+        })
+        .await
+    }
+
+    /// Returns what the customer's packets have before them.
+    async fn wire(&self, town: &Town) -> Result<Wire> {
+        let found = self.api(town).get("web").await?.data;
+        let group = self.account(town).await?;
+        let number =
+            |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok()).context("a number");
+        let ids = Ids { group, service: number(&found["spec"]["service-id"])? };
+        let key = found["spec"]["tunnel-key"].as_str().context("a key")?.parse()?;
+        let node = self.node.address().to_string();
+        let tunnel = number(&found["status"]["gue-tunnel-endpoints"][&node]["tunnel-id"])?.into();
+        Ok(Wire { data: Data { ids, key }, tunnel })
+    }
+
+    async fn account(&self, town: &Town) -> Result<u16> {
+        let resource = (account::DEFINITION.resource)();
+        let namespace = format!("epic-{}", self.name);
+        let api = Api::<DynamicObject>::namespaced_with(town.client.clone(), &namespace, &resource);
+        let id = api.get(self.name).await?.data["spec"]["group-id"].as_u64().context("an id")?;
+        Ok(u16::try_from(id)?)
     }
 
     fn pod_name(&self) -> String {
@@ -91,7 +137,7 @@ impl Site {
         for (number, name) in ["a", "b"].into_iter().enumerate() {
             customers.push(Customer::start(&town, name, number as u8).await?);
         }
-        Ok(Self { town, _keepers: keepers, carriers, customers })
+        Ok(Self { town, keepers, carriers, customers })
     }
 }
 
@@ -133,5 +179,242 @@ async fn customers_with_the_same_pod_addresses_are_reached_through_their_own_tun
         println!("{}: {} packets", customer.name, inner.len());
     }
     ensure!(site.carriers.len() == 2 && site.customers.iter().all(|one| one.pod.greeter.accepted() > 0));
+    Ok(())
+}
+
+/// Waits until a customer's node pings no more for some seconds: pings follow each other after 0.5, 1, 2, 4 and 8 seconds.
+async fn quiet(capture: &Capture) -> Result<()> {
+    let (mut pings, deadline) = (0, Instant::now() + BOUND);
+    while pings < 5 {
+        ensure!(Instant::now() < deadline, "{pings} pings only");
+        pings += capture.take()?.iter().filter(|one| matches!(one.carries, Carried::Ping(_))).count();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_of_a_dead_gateway_resume_on_the_other_one_without_a_ping() -> Result<()> {
+    let mut site = Site::start().await?;
+    let capture = Capture::start(&site.customers[0].node.netns)?;
+    let customer = &site.customers[0];
+    customer.served(&site.town).await?;
+    quiet(&capture).await?;
+    let peer = customer.peer(&site.town, |_| true).await?;
+    ensure!(peer["address"] == customer.node.address().to_string() && peer["port"] == 6080, "{peer}");
+    let before = customer.api(&site.town).get("web").await?.data["status"]["gue-tunnel-endpoints"].clone();
+
+    let dead = holder(&site.town, customer.address).await?;
+    let flow = Flow::to(SocketAddr::new(customer.address, 5060)).rate(100).lasting(Duration::from_secs(20));
+    let flow = flow.start(site.town.bed.root())?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    println!("node {} dies", dead + 1);
+    site.carriers[dead].kill();
+    site.keepers[dead].kill();
+    site.town.bed.cut(&site.town.nodes[dead].netns)?;
+    capture.take()?;
+    let begun = Instant::now();
+    path::opens(site.town.bed.root(), SocketAddr::new(customer.address, 5060), &customer.pod_name(), BOUND)?;
+    let away = begun.elapsed();
+    let pings = capture.take()?.iter().filter(|one| matches!(one.carries, Carried::Ping(_))).count();
+    println!("{} answered {away:.2?} after its node had died, {pings} pings since", customer.address);
+    ensure!(pings == 0 && away < TAKEOVER, "{pings} pings in {away:?}");
+    let report = flow.stop()?;
+    println!("the flow: {report}");
+    ensure!(report.longest_gap() < TAKEOVER && report.received() > 0, "{report}");
+    customer.served(&site.town).await?;
+    let after = customer.api(&site.town).get("web").await?.data["status"]["gue-tunnel-endpoints"].clone();
+    ensure!(after == before, "{before} became {after}");
+    Ok(())
+}
+
+/// Sends a line through a connection and reads it back.
+fn echoed(stream: &mut TcpStream, line: &str) -> Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut answer = vec![0; line.len() + 1];
+    stream.read_exact(&mut answer)?;
+    ensure!(answer == format!("{line}\n").as_bytes(), "{}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pod_that_moves_to_another_node_costs_connections_to_others_nothing() -> Result<()> {
+    let site = Site::start().await?;
+    let (town, customer) = (&site.town, &site.customers[0]);
+    let second = Ipv4Addr::new(10, 244, 1, 6);
+    let stays = customer.node.pod("stays", second, [TCP, UDP])?;
+    town.apply(&tunnels::endpoints("a", ("second", second), customer.node.address(), [TCP, UDP])).await?;
+    let target = SocketAddr::new(customer.address, 80);
+    let mut stream = wait::eventually("a connection to the second pod", BOUND, || async {
+        let (name, stream) = greeting(town.bed.root(), target).ok()??;
+        Some(stream).filter(|_| name.contains("stays"))
+    })
+    .await?;
+    echoed(&mut stream, "before")?;
+
+    let other = CustomerNode::start(town, 21, "a").await?;
+    let moved = other.pod("moved", POD, [TCP, UDP])?;
+    town.apply(&tunnels::endpoints("a", ("first", POD), other.address(), [TCP, UDP])).await?;
+    wait::until("connections to the moved pod", BOUND, || async {
+        let found = greeting(town.bed.root(), target);
+        found.is_ok_and(|found| found.is_some_and(|(name, _)| name.contains("moved")))
+    })
+    .await?;
+    for number in 0..20 {
+        echoed(&mut stream, &format!("after {number}"))?;
+        let (name, _) = greeting(town.bed.root(), target)?.context("nobody greets")?;
+        ensure!(["moved", "stays"].iter().any(|one| name.contains(one)), "{name} greets");
+    }
+    ensure!(stays.greeter.accepted() > 0 && moved.greeter.accepted() > 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_roles_that_were_killed_once_and_ended() -> Result<()> {
+    let town = Town::start(1).await?;
+    town.apply(&epic::pool("10.77.0.0/16", "10.77.200.1-10.77.200.9", "")).await?;
+    town.gateways_with("  allowedNamespaces: {from: List, names: [epic-a, epic-b]}\n").await?;
+    let gateway = &town.nodes[0].netns;
+    gateway.add_address(ADDRESSES[0].into())?;
+    let before = tunnels::dump(gateway)?;
+    let mut role = carrier(&town, 0)?;
+    let mut customer = Customer::start(&town, "a", 0).await?;
+    customer.served(&town).await?;
+
+    // Killed at any moment, each is as before once it runs again.
+    role.kill();
+    let mut role = carrier(&town, 0)?;
+    customer.served(&town).await?;
+    customer.node.client.take().context("it runs")?.kill();
+    customer.node.restart(&town).await?;
+    customer.served(&town).await?;
+
+    // Without endpoints nothing leads into the tunnels, whatever the killed ones left.
+    let balancer = epic::load_balancer("a", customer.address, [80, 5060]);
+    town.delete(&tunnels::endpoints("a", ("first", POD), customer.node.address(), [TCP, UDP])).await?;
+    town.apply(&balancer.replace("[one]", "[]")).await?;
+    town.delete(&balancer).await?;
+    let led =
+        |netns| -> Result<bool> { Ok(tunnels::dump(netns)?.iter().any(|line| line.contains("proto 83"))) };
+    for netns in [gateway, &customer.node.netns] {
+        wait::until("no rule and route", BOUND, || async { led(netns).is_ok_and(|led| !led) }).await?;
+    }
+    role.terminate()?;
+    ensure!(role.wait_exit(BOUND)?.success(), "{}", role.log());
+    tunnels::left_nothing(gateway, &before).await?;
+    let mut client = customer.node.client.take().context("it runs")?;
+    client.terminate()?;
+    ensure!(client.wait_exit(BOUND)?.success(), "{}", client.log());
+    let left = tunnels::dump(&customer.node.netns)?;
+    ensure!(!left.iter().any(|line| line.contains("gue0") || line.contains("proto 83")), "{left:#?}");
+    for netns in [gateway, &customer.node.netns] {
+        let open = netns.udp_sockets()?.into_iter().any(|socket| socket.port == tunnels::PORT);
+        ensure!(!open, "a socket is left");
+    }
+    Ok(())
+}
+
+/// A town with one gateway, which has the first address, and the role on it.
+async fn one_gateway(epic: &str) -> Result<(Town, Process)> {
+    let town = Town::start(1).await?;
+    town.apply(&(epic::pool("10.77.0.0/16", "10.77.200.1-10.77.200.9", "") + epic)).await?;
+    town.gateways_with("  allowedNamespaces: {from: List, names: [epic-a, epic-b]}\n").await?;
+    for address in ADDRESSES {
+        town.nodes[0].netns.add_address(address.into())?;
+    }
+    let role = carrier(&town, 0)?;
+    Ok((town, role))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_behind_a_nat_is_found_again_when_its_port_changes() -> Result<()> {
+    let nat = Ipv4Addr::new(10, 77, 0, 77);
+    let epic = format!(
+        "
+---
+apiVersion: epic.acnodal.io/v1
+kind: EPIC
+metadata: {{name: epic, namespace: epic}}
+spec: {{base: {{gue-endpoint: {{epic-address: {nat}}}}}}}
+"
+    );
+    let (town, mut role) = one_gateway(&epic).await?;
+    town.bed.root().ip(&[format!("addr add {nat}/32 dev br0")])?;
+    let at = SocketAddr::new(nat.into(), tunnels::PORT);
+    let nat = Nat::start(town.bed.root(), at, SocketAddr::new(town.nodes[0].address(), tunnels::PORT))?;
+    let customer = Customer::start(&town, "a", 0).await?;
+    customer.served(&town).await?;
+    let first = customer.peer(&town, |_| true).await?;
+    ensure!(first["address"] != customer.node.address().to_string(), "the NAT's address: {first}");
+
+    nat.renew()?;
+    // The old port is closed: what goes there is lost until the next ping, which is at most 25 s away.
+    let second = customer.peer(&town, |peer| peer["port"] != first["port"]).await?;
+    println!("{first} became {second}");
+    ensure!(second["since"].as_str() > first["since"].as_str(), "{second}");
+    customer.served(&town).await?;
+    let age = tunnels::metric(&town.nodes[0].netns, &mut role, "portreeve_gue_ping_age_seconds{")?;
+    ensure!((0.0..30.0).contains(&age), "{age}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_of_strangers_are_dropped_and_counted_by_their_reason() -> Result<()> {
+    let (town, mut role) = one_gateway("").await?;
+    let (a, b) = (Customer::start(&town, "a", 0).await?, Customer::start(&town, "b", 1).await?);
+    a.served(&town).await?;
+    b.served(&town).await?;
+    let (own, foreign) = (a.wire(&town).await?, b.wire(&town).await?);
+    let gateway = &town.nodes[0].netns;
+    let mut dropped = |reason: &str| {
+        tunnels::metric(gateway, &mut role, &format!("portreeve_gue_dropped_total{{reason=\"{reason}\"}}"))
+    };
+    // What a machine of b's network sends to the load balancer of a.
+    let packet = |source: Ipv4Addr| tunnels::udp_packet((source, UDP), (ADDRESSES[0], 40_000), b"spoofed");
+    let data = |of: &Wire, source| [&of.data.header()[..], &packet(source)].concat();
+    let old_ping = [&[0x25, 1, 0xa0, 0][..], &own.data.header()[4..]].concat();
+    let keyless = [&[5, 4, 0xa0, 0, 0, 0, 0, 1][..], &packet(POD)].concat();
+    for (reason, payload) in [
+        ("source", data(&own, Ipv4Addr::new(10, 244, 1, 99))),
+        ("destination", data(&foreign, POD)),
+        ("key", data(&Wire { data: Data { key: [9; 16].into(), ..own.data }, ..own }, POD)),
+        ("ids", data(&Wire { data: Data { ids: foreign.data.ids, ..own.data }, ..own }, POD)),
+        (
+            "tunnel",
+            Ping { tunnel: own.tunnel, ids: foreign.data.ids, key: foreign.data.key }.write().to_vec(),
+        ),
+        ("old-ping", old_ping),
+        ("keyless", keyless),
+        ("version", [&[0x45, 4, 0xa0, 0][..], &[0; 60]].concat()),
+        ("short", vec![5, 4]),
+    ] {
+        let before = dropped(reason)?;
+        b.node.netns.enter(|| -> Result<()> {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+            socket.send_to(&payload, SocketAddr::new(a.address, tunnels::PORT))?;
+            Ok(())
+        })??;
+        wait::until(&format!("the drop for {reason}"), BOUND, || {
+            let now = dropped(reason);
+            async move { now.is_ok_and(|now| now >= before + 1.0) }
+        })
+        .await?;
+    }
+    a.served(&town).await?;
+    b.served(&town).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_of_all_sizes_that_fit_pass_without_loss() -> Result<()> {
+    let (town, _role) = one_gateway("").await?;
+    let customer = Customer::start(&town, "a", 0).await?;
+    customer.served(&town).await?;
+    let target = SocketAddr::new(customer.address, 5060);
+    // The application's answers are longer than what it got.
+    for size in [64, 1000, 1300] {
+        let report = Flow::to(target).size(size).rate(200).start(town.bed.root())?.finish()?;
+        println!("{size} bytes: {report}");
+        report.lossless()?;
+    }
     Ok(())
 }

@@ -83,7 +83,9 @@ impl Custom for LoadBalancer {
     }
 
     fn status_of_plan(&self) -> Value {
-        self.status.as_ref().map_or(Value::Null, |status| json!([status.gue_tunnel_endpoints, status.tunnel_peers]))
+        self.status
+            .as_ref()
+            .map_or(Value::Null, |status| json!([status.gue_tunnel_endpoints, status.tunnel_peers]))
     }
 }
 
