@@ -2,6 +2,7 @@
 //! ([`CustomerNode`]), and the packets between them ([`Capture`]).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -218,13 +219,16 @@ fn translate(front: &UdpSocket, gateway: SocketAddr, renewed: &mpsc::Receiver<()
             Err(mpsc::TryRecvError::Disconnected) => return Ok(()),
         }
         if let Ok((length, from)) = front.recv_from(&mut datagram) {
-            if !ports.contains_key(&from) {
-                let port = UdpSocket::bind("0.0.0.0:0")?;
-                port.connect(gateway)?;
-                port.set_nonblocking(true)?;
-                ports.insert(from, port);
-            }
-            let _ = ports[&from].send(&datagram[..length]);
+            let port = match ports.entry(from) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let port = UdpSocket::bind("0.0.0.0:0")?;
+                    port.connect(gateway)?;
+                    port.set_nonblocking(true)?;
+                    new.insert(port)
+                }
+            };
+            let _ = port.send(&datagram[..length]);
         }
         for (node, port) in &ports {
             while let Ok(length) = port.recv(&mut datagram) {

@@ -169,3 +169,57 @@ pub fn write(directory: &Path, name: &str, content: &impl Serialize) -> io::Resu
 fn ids((group, service): (u16, u16)) -> Ids {
     Ids { group, service }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mk_wanted() -> Wanted {
+        let at: SocketAddrV4 = "10.244.1.5:8080".parse().unwrap();
+        let peer = Peer { at: "198.51.100.9:1024".parse().unwrap(), ids: (1, 3), since_ms: 5 };
+        let load_balancer = LoadBalancer {
+            ids: (1, 3),
+            key: "AAECAwQFBgcICQoLDA0ODw==".to_owned(),
+            address: Ipv4Addr::new(203, 0, 113, 7),
+            tcp: vec![80],
+            udp: vec![5060],
+            tunnels: [(4, Tunnel { epic: "203.0.113.7:6080".parse().unwrap(), peer: Some(peer) })].into(),
+            tcp_endpoints: vec![(at, 4)],
+            udp_endpoints: vec![(at, 4)],
+        };
+        [("C/epic-a/web".to_owned(), load_balancer)].into()
+    }
+
+    #[test]
+    fn file_is_read_once_for_each_version_and_only_by_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut followed = Followed::new(directory.path(), WANTED);
+        assert!(followed.read::<Wanted>().unwrap().is_none());
+        let wanted = mk_wanted();
+        for _ in 0..2 {
+            write(directory.path(), WANTED, &wanted).unwrap();
+            assert!(followed.read::<Wanted>().unwrap().is_some_and(|read| read == wanted));
+            assert!(followed.read::<Wanted>().unwrap().is_none());
+        }
+        let mode = fs::metadata(directory.path().join(WANTED)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(directory.path().join(WANTED), "{").unwrap();
+        assert!(followed.read::<Wanted>().is_err());
+        assert!(followed.read::<Wanted>().unwrap().is_none(), "the same fault is told once");
+        // What was read last counts while the file is missing.
+        fs::remove_file(directory.path().join(WANTED)).unwrap();
+        assert!(followed.read::<Wanted>().unwrap().is_none());
+    }
+
+    #[test]
+    fn load_balancer_is_the_gateways_and_its_key_must_be_one() {
+        let wanted = mk_wanted();
+        let of = wanted["C/epic-a/web"].of_gateway().unwrap();
+        assert_eq!((of.ids, of.endpoints.len(), of.tunnels.len()), (Ids { group: 1, service: 3 }, 2, 1));
+        assert_eq!(wanted["C/epic-a/web"].ports(), [(Transport::Tcp, 80), (Transport::Udp, 5060)]);
+        let unread = LoadBalancer { key: "no key".to_owned(), ..wanted["C/epic-a/web"].clone() };
+        assert!(unread.of_gateway().is_none());
+    }
+}

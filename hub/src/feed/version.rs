@@ -15,7 +15,7 @@ pub(super) fn version(meta: &ObjectMeta, status: Option<Value>) -> Option<u64> {
     if annotations.is_some_and(|all| all.remove(APPLIED_ANNOTATION).is_some() && all.is_empty()) {
         meta.annotations = None;
     }
-    let text = serde_json::to_string(&(meta, status)).ok()?;
+    let text = serde_json::to_string(&(meta, status.is_some(), status)).ok()?;
     Some(xxh3_64(text.as_bytes()))
 }
 

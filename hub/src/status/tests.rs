@@ -18,6 +18,7 @@ use crate::subject::Served;
 use crate::verdict::{Refs, Verdict};
 
 mod interface;
+mod tunnels;
 mod unsupported;
 
 const VERSION: u64 = 7;

@@ -155,3 +155,18 @@ fn what_reaches_beyond_the_load_balancer_is_refused() {
         assert!(found.starts_with("envoyResources."), "{found}");
     }
 }
+
+#[test]
+fn clusters_connect_from_the_source_if_there_is_one() {
+    let cluster = "name: web-1\nconnect_timeout: 1s";
+    let mut facts = facts(&["web-1"]);
+    for (source, expected) in [(None, json!(null)), (Some([203, 0, 113, 7].into()), json!("203.0.113.7"))] {
+        facts.source = source;
+        let rendered = render(&spec("v3", "clusters", cluster), &facts, descriptors()).unwrap();
+        let adopted = adopt(&rendered, &facts, descriptors(), &named).unwrap();
+        let value = json("envoy.config.cluster.v3.Cluster", &adopted.clusters[0].body);
+        let bind = &value["upstream_bind_config"];
+        assert_eq!(bind["source_address"]["address"], expected);
+        assert_eq!(bind["freebind"] == true, source.is_some(), "{bind}");
+    }
+}

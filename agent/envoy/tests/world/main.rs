@@ -37,6 +37,7 @@ mod restore;
 mod secrets;
 mod strangers;
 mod streams;
+mod tunnels;
 mod unread;
 mod unreadable;
 

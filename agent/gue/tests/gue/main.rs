@@ -12,6 +12,7 @@ use portreeve_gue::ipv4::{Transport, checksum};
 use portreeve_gue::wire::{Data, Ids, Ping};
 
 mod client;
+mod customer;
 mod gateway;
 mod hostile;
 mod too_big;

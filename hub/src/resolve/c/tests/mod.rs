@@ -13,6 +13,7 @@ use crate::settings::Settings;
 
 mod pods;
 mod template;
+mod tunnels;
 
 const NAMESPACE: &str = "epic-a";
 
