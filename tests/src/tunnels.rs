@@ -81,12 +81,20 @@ impl CustomerNode {
     /// # Errors
     /// Returns an error if the number is taken, or the role can't be started.
     pub async fn start(town: &Town, number: u8, account: &str) -> Result<Self> {
+        let mut node = Self::attach(town, number, account)?;
+        node.restart(town).await?;
+        Ok(node)
+    }
+
+    /// Attaches a customer's node without the role.
+    ///
+    /// # Errors
+    /// Returns an error if the number is taken.
+    pub fn attach(town: &Town, number: u8, account: &str) -> Result<Self> {
         let netns = town.bed.node(number)?;
         netns.enter(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).context("forwarding")??;
         netns.ip(&["link set lo up".to_owned()])?;
-        let mut node = Self { netns, client: None, account: account.to_owned() };
-        node.restart(town).await?;
-        Ok(node)
+        Ok(Self { netns, client: None, account: account.to_owned() })
     }
 
     /// Starts the role again.

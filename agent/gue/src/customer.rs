@@ -67,6 +67,11 @@ impl Facts {
 // === impl Endpoint ===
 
 impl Endpoint {
+    /// Creates an endpoint of a load balancer, whose account has this number.
+    pub fn new(load_balancer: Object, at: gateway::Endpoint, group: u16) -> Self {
+        Self { load_balancer, at, group }
+    }
+
     /// Returns an endpoint of a namespace if it is on the node. `None`: it is elsewhere, or has no number of its account yet.
     pub fn of(
         namespace: &str,

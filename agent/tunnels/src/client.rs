@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, sleep};
 
 use crate::end::Shared;
+use crate::epic::{self, Announcer, Seen, Web, WebArgs};
 use crate::kernel::Kernel;
 use crate::metrics;
 use crate::objects::{self, Known};
@@ -33,10 +34,16 @@ pub struct GueClientArgs {
     /// Address of this node, as the endpoints have it in spec.node-address.
     #[arg(long, env = "NODE_ADDRESS")]
     pub node_address: Ipv4Addr,
-    /// Namespace of the account.
-    #[arg(long, value_name = "epic-ACCOUNT")]
-    pub namespace: String,
-    /// Path of a kubeconfig file for EPIC's API server. Default: $KUBECONFIG, the user's own file, or the pod's service account.
+    /// Namespace of the account in EPIC's API server, whose objects tell the tunnels. Without it, --epic-url is needed.
+    #[arg(long, value_name = "epic-ACCOUNT", required_unless_present = "epic_url")]
+    pub namespace: Option<String>,
+    /// The web service.
+    #[command(flatten)]
+    pub web: WebArgs,
+    /// Name of this node in the customer's own cluster, for --epic-url.
+    #[arg(long, env = "NODE_NAME", required_unless_present = "namespace")]
+    pub node: Option<String>,
+    /// Path of a kubeconfig file for the API server. Default: $KUBECONFIG, the user's own file, or the pod's service account.
     #[arg(long)]
     pub kubeconfig: Option<PathBuf>,
     /// UDP port of the tunnels on this node.
@@ -75,7 +82,16 @@ pub async fn run(args: GueClientArgs) -> anyhow::Result<()> {
     let told = new.clone();
     tasks.spawn("pings", async move { match pings(&socket, &pinged, &told).await {} });
     let known = Arc::new(Known::new(IpAddr::V4(args.node_address)));
-    objects::watch_all(&mut tasks, &api, &args.namespace, &known);
+    match (&args.namespace, &args.web.epic_url) {
+        (Some(namespace), _) => objects::watch_all(&mut tasks, &api, namespace, &known),
+        (None, Some(url)) => {
+            let (web, seen) = (Web::new(url, &args.web)?, Arc::new(Seen::default()));
+            epic::watch_all(&mut tasks, &api, args.node.as_deref().unwrap_or_default(), &seen);
+            let announcer = Announcer::new(web, seen, known.clone(), IpAddr::V4(args.node_address));
+            tasks.spawn("announcements", announcer.run());
+        }
+        (None, None) => anyhow::bail!("give --namespace or --epic-url"),
+    }
     tracing::info!(node = %args.node_address, device = args.device, "carrying packets of tunnels");
     let keeper = Keeper {
         known,

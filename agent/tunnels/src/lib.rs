@@ -7,6 +7,7 @@
 mod batch;
 mod client;
 mod end;
+mod epic;
 pub mod files;
 mod gateway;
 pub mod kernel;

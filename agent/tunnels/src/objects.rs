@@ -66,7 +66,13 @@ impl Known {
         self.listed.waiting().is_empty().then(|| customer.tunnels())
     }
 
-    fn change(&self, change: impl FnOnce(&mut Customer)) {
+    /// Returns what must be dropped before the tunnels are known.
+    pub fn guard(&self, name: &'static str) -> Guard {
+        self.listed.guard(name)
+    }
+
+    /// Changes what is known.
+    pub fn change(&self, change: impl FnOnce(&mut Customer)) {
         change(&mut self.customer.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_one();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -65,7 +65,7 @@ fn core(pool: &str) -> Result<String> {
 /// A town whose hub takes orders, the address of its web service, and the authority of its certificate.
 pub struct Market {
     pub town: Town,
-    address: SocketAddr,
+    pub address: SocketAddr,
     authority: PathBuf,
 }
 
@@ -74,12 +74,18 @@ pub struct Market {
 impl Market {
     /// Starts the town, whose pool has these addresses, with these accounts.
     pub async fn open(nodes: u8, pool: &str, accounts: &[&str]) -> Result<Self> {
+        Self::open_with(nodes, pool, accounts, &[]).await
+    }
+
+    /// Starts it with these arguments of the hub too.
+    pub async fn open_with(nodes: u8, pool: &str, accounts: &[&str], args: &[String]) -> Result<Self> {
         let mut town = Town::without_portreeve(nodes).await?;
         town.apply(&core(pool)?).await?;
         for name in accounts {
             town.apply(&account(name)?).await?;
         }
         town.trust.hub_args.push(format!("--epic-listen={}", SocketAddr::new(town.bed.root().v4(), 0)));
+        town.trust.hub_args.extend_from_slice(args);
         town.start_hub()?;
         for index in 0..town.nodes.len() {
             town.start_agent(index)?;
@@ -94,7 +100,12 @@ impl Market {
     }
 
     pub fn client(&self, user: Option<(&str, &str)>) -> Result<Orderer> {
-        Orderer::new(self.address, &self.authority, user)
+        self.client_of(user, &self.authority)
+    }
+
+    /// Returns a client that trusts another authority.
+    pub fn client_of(&self, user: Option<(&str, &str)>, authority: &Path) -> Result<Orderer> {
+        Orderer::new(self.address, authority, user)
     }
 
     /// Runs a client's work in the network of the hub.

@@ -20,6 +20,7 @@ mod epic_allocation;
 mod epic_cleanup;
 mod epic_gue;
 mod epic_gue_faults;
+mod epic_gue_web;
 mod epic_neighbours;
 mod epic_objects;
 mod epic_orders;
