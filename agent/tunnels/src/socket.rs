@@ -12,6 +12,10 @@ use tokio::net::UdpSocket;
 
 use crate::Passage;
 
+/// How many bytes wait in the kernel to be received. One call sends up to 64 kB at once, and what comes while the process doesn't
+/// run must not be lost.
+const WAITING: usize = 4 << 20;
+
 /// A UDP socket of the tunnels.
 #[derive(Debug)]
 pub struct Socket {
@@ -31,6 +35,10 @@ impl Socket {
         let socket = std::net::UdpSocket::bind(at)?;
         let state = UdpSocketState::new((&socket).into())?;
         socket.set_nonblocking(true)?;
+        // More than the node's limit takes the capability; up to the limit is better than nothing.
+        if setsockopt(&socket, sockopt::RcvBufForce, &WAITING).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &WAITING)?;
+        }
         if passage == Passage::Alone {
             setsockopt(&socket, sockopt::UdpGroSegment, &false)?;
         }
