@@ -11,7 +11,7 @@ use portreeve_api::c::tunnel_key::TunnelKey;
 
 use crate::dropped::Dropped;
 use crate::gateway::{Endpoint, LONGEST, Outer, Way};
-use crate::ipv4::{Packet, Transport};
+use crate::ipv4::{Flow, Packet};
 use crate::wire::{Data, Ids, Message, PING, Ping, read, unknown_key};
 
 /// The most sessions at a time. The one that was used longest ago makes room.
@@ -40,9 +40,6 @@ pub struct Tunnel {
     pub endpoints: BTreeSet<Endpoint>,
 }
 
-/// A flow through a tunnel: transport protocol, the end behind EPIC, and the endpoint.
-type Flow = (Transport, SocketAddrV4, SocketAddrV4);
-
 /// The customer's end of the tunnels.
 #[derive(Debug)]
 pub struct Client {
@@ -51,6 +48,7 @@ pub struct Client {
     pauses: HashMap<u32, Duration>,
     /// The tunnels of each load balancer: one to each of EPIC's nodes.
     by_key: HashMap<TunnelKey, BTreeSet<u32>>,
+    /// By the flows from the ends behind EPIC to endpoints.
     sessions: LruCache<Flow, Session>,
     /// When each tunnel's next ping is due.
     pings: BTreeSet<(Instant, u32)>,
@@ -153,8 +151,7 @@ impl Client {
         if !tunnel.endpoints.contains(&(packet.transport, packet.destination)) {
             return Err(Dropped::Destination);
         }
-        let flow = (packet.transport, packet.source, packet.destination);
-        self.sessions.put(flow, Session { tunnel: id, used: now });
+        self.sessions.put(packet.flow(), Session { tunnel: id, used: now });
         Ok(&inner[..packet.length])
     }
 

@@ -13,6 +13,9 @@ pub enum Transport {
     Udp,
 }
 
+/// A transport protocol, a source and a destination.
+pub type Flow = (Transport, SocketAddrV4, SocketAddrV4);
+
 /// The ends of a packet, and what else is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -71,6 +74,11 @@ impl Packet {
             dont_fragment: flags & 0x40 != 0,
             tos: *tos,
         })
+    }
+
+    /// Returns what is the same in all packets from one program to another.
+    pub fn flow(&self) -> Flow {
+        (self.transport, self.source, self.destination)
     }
 }
 

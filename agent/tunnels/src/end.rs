@@ -10,13 +10,14 @@ use portreeve_gue::gateway::{Gateway, Outer, Received};
 
 /// Decides on packets.
 pub trait End: Send {
-    /// Decides on a datagram from the other end. Returns the packet in it; `None` if it has none.
+    /// Decides on a datagram from the other end. Returns the packet in it; `None` if it has none. At one time, it decides alike on
+    /// all datagrams from an address that have the same bytes before packets of one flow.
     ///
     /// # Errors
     /// Returns why it is dropped.
     fn receive<'a>(&mut self, from: SocketAddrV4, payload: &'a [u8]) -> Result<Option<&'a [u8]>, Dropped>;
 
-    /// Decides on a packet from the device.
+    /// Decides on a packet from the device. At one time, it decides alike on all packets of a flow that are no longer.
     ///
     /// # Errors
     /// Returns why it is dropped.

@@ -1,18 +1,22 @@
 //! The data path of EPIC's GUE tunnels: packets between a TUN device and a UDP socket ([`outward`], [`inward`]). What becomes of
 //! each packet is decided by `portreeve-gue`; which packets come to the device, by rules and routes ([`paths`], [`kernel`]).
 //!
-//! `tun-rs` takes segments of up to 64 kB from the kernel and gives them back (IFF_VNET_HDR); `quinn-udp` does the same at the
-//! outer socket (UDP GSO and GRO, recvmmsg).
+//! The device hands over and takes packets of a flow together, up to 64 kB in one call (IFF_VNET_HDR): `divide` makes the packets
+//! that pass, `merge` the opposite. `tun-rs` has code for both, but copies packets more often, and fails at a packet of more
+//! segments than it has buffers. `quinn-udp` does the same at the outer socket (UDP GSO and GRO, recvmmsg).
 
 mod batch;
 mod client;
+mod divide;
 mod end;
 mod epic;
 pub mod files;
 mod gateway;
 pub mod kernel;
+mod merge;
 mod metrics;
 mod objects;
+mod offload;
 pub mod paths;
 mod pings;
 mod pump;

@@ -5,34 +5,22 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 
 use portreeve_gue::dropped::Dropped;
-use portreeve_gue::gateway::Way;
+use portreeve_gue::gateway::Outer;
+use portreeve_gue::ipv4::Packet;
 use portreeve_gue::too_big::answer;
 use portreeve_gue::wire::HEADER;
-use quinn_udp::{BATCH_SIZE, RecvMeta};
-use tun_rs::{AsyncDevice, GROTable, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
+use quinn_udp::RecvMeta;
+use tun_rs::AsyncDevice;
 
 use crate::batch::Batch;
+use crate::divide::Handed;
 use crate::end::{Counted, End, Shared};
+use crate::merge::Merged;
+use crate::offload::{LARGEST, VIRTIO};
 use crate::socket::Socket;
 
-/// The longest packet that the kernel hands over, to be divided.
-const LARGEST: usize = 65_535;
-
-/// The longest packet after that: no interface of the tunnels has a larger MTU.
-const SEGMENT: usize = 2048;
-
-/// The most packets that the kernel makes of one, with the smallest segments that programs use.
-const DIVIDED: usize = IDEAL_BATCH_SIZE;
-
-/// The most packets that are taken from the device before they are sent.
-const TAKEN: usize = 2 * DIVIDED;
-
-/// Packets for the device.
-struct Inward {
-    packets: Vec<Vec<u8>>,
-    number: usize,
-    table: GROTable,
-}
+/// The most buffers of datagrams that are received at once.
+const RECEIVED: usize = 8;
 
 /// Passes packets from the device to the other ends of the tunnels, until an error of the device.
 ///
@@ -43,66 +31,59 @@ pub async fn outward<E: End>(
     socket: &Socket,
     end: &Shared<E>,
 ) -> io::Result<Infallible> {
-    let mut whole = vec![0; VIRTIO_NET_HDR_LEN + LARGEST];
-    let mut packets = vec![vec![0; HEADER + SEGMENT]; TAKEN];
-    let mut sizes = vec![0; TAKEN];
-    let mut targets: Vec<Option<Way>> = Vec::with_capacity(TAKEN);
-    let (mut batch, mut answers) = (Batch::new(socket.most_segments()), Inward::new());
+    let mut bytes = vec![0; VIRTIO + LARGEST];
+    let (mut batch, mut answers) = (Batch::new(socket.most_segments()), Merged::new(device.tcp_gso()));
     loop {
-        let mut taken = device.recv_multiple(&mut whole, &mut packets, &mut sizes, HEADER).await?;
+        let mut length = device.recv(&mut bytes).await?;
         // What else is there already goes with it.
-        while taken <= TAKEN - DIVIDED {
-            let (packets, sizes) = (&mut packets[taken..], &mut sizes[taken..]);
-            match device.try_recv_multiple(&mut whole, packets, sizes, HEADER) {
-                Ok(number) => taken += number,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        targets.clear();
-        decide(end, packets.iter_mut().zip(&sizes).take(taken), &mut targets, &mut answers);
-        for ((packet, size), way) in packets.iter().zip(&sizes).zip(&targets) {
-            let Some(way) = *way else { continue };
-            let datagram = &packet[..HEADER + size];
-            if !batch.takes(way, datagram.len()) {
+        while length > 0 {
+            let mut handed = Handed::new(&bytes[..length], device.tcp_gso());
+            while !fill(end, &mut handed, &mut batch, &mut answers) {
                 flush(socket, &mut batch).await;
             }
-            batch.push(way, datagram);
+            length = match device.try_recv(&mut bytes) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
         }
         flush(socket, &mut batch).await;
-        answers.flush(device).await?;
+        hand(device, &mut answers).await?;
     }
 }
 
-/// Puts the header before each packet that is sent, and says where it goes.
-fn decide<'a, E: End>(
-    end: &Shared<E>,
-    packets: impl Iterator<Item = (&'a mut Vec<u8>, &'a usize)>,
-    targets: &mut Vec<Option<Way>>,
-    answers: &mut Inward,
-) {
+/// Adds packets that the device handed over to the batch. Returns whether all are in it.
+fn fill<E: End>(end: &Shared<E>, handed: &mut Handed<'_>, batch: &mut Batch, answers: &mut Merged) -> bool {
     let Counted { end, passed, dropped: counts } = &mut *end.lock();
-    for (packet, size) in packets {
-        let (header, inner) = packet[..HEADER + size].split_at_mut(HEADER);
-        targets.push(match end.send(inner) {
+    let mut known: Option<Outer> = None;
+    while !handed.is_done() {
+        if batch.is_full() {
+            return false;
+        }
+        let (header, room) = batch.room().split_at_mut(HEADER);
+        let size = handed.next(room);
+        let inner = &room[..size];
+        // All of one flow go the same way, and the first is the longest one.
+        match known.map_or_else(|| end.send(inner), Ok) {
             Ok(outer) => {
                 header.copy_from_slice(&outer.header);
-                passed.outward.add(*size);
-                Some(outer.way)
+                passed.outward.add(size);
+                batch.push(outer.way, HEADER + size);
+                known = Some(outer);
             }
             Err(dropped) => {
                 counts.add(dropped);
                 if let Some(answer) = answer(inner).filter(|_| dropped == Dropped::TooBig) {
                     answers.push(&answer);
                 }
-                None
             }
-        });
+        }
     }
+    true
 }
 
 async fn flush(socket: &Socket, batch: &mut Batch) {
-    if let Some((way, datagrams, length)) = batch.get() {
+    for (way, datagrams, length) in batch.runs() {
         socket.send_all(way, datagrams, length).await;
     }
     batch.clear();
@@ -117,32 +98,35 @@ pub async fn inward<E: End>(
     device: &AsyncDevice,
     end: &Shared<E>,
 ) -> io::Result<Infallible> {
-    let mut buffers = vec![vec![0; LARGEST]; BATCH_SIZE];
-    let mut metas = [RecvMeta::default(); BATCH_SIZE];
-    let mut packets = Inward::new();
+    let mut buffers = vec![vec![0; LARGEST]; RECEIVED];
+    let mut metas = [RecvMeta::default(); RECEIVED];
+    let mut packets = Merged::new(device.tcp_gso());
     loop {
         let filled = socket.receive(&mut buffers, &mut metas).await?;
         for (buffer, meta) in buffers.iter().zip(&metas).take(filled) {
             let SocketAddr::V4(from) = meta.addr else { continue };
             take(end, from, buffer[..meta.len].chunks(meta.stride.max(1)), &mut packets);
-            packets.flush(device).await?;
+            hand(device, &mut packets).await?;
         }
     }
 }
 
-/// Takes the packets out of datagrams.
+/// Takes the packets out of datagrams from one end.
 fn take<'a, E: End>(
     end: &Shared<E>,
     from: SocketAddrV4,
     datagrams: impl Iterator<Item = &'a [u8]>,
-    packets: &mut Inward,
+    packets: &mut Merged,
 ) {
     let Counted { end, passed, dropped: counts } = &mut *end.lock();
+    let mut before: Option<&[u8]> = None;
     for datagram in datagrams {
-        match end.receive(from, datagram) {
+        let known = before.and_then(|before| decided(before, datagram));
+        match known.map_or_else(|| end.receive(from, datagram), |packet| Ok(Some(packet))) {
             Ok(Some(packet)) => {
                 passed.inward.add(packet.len());
                 packets.push(packet);
+                before = Some(datagram);
             }
             Ok(None) => {}
             Err(dropped) => counts.add(dropped),
@@ -150,34 +134,57 @@ fn take<'a, E: End>(
     }
 }
 
-// === impl Inward ===
-
-impl Inward {
-    fn new() -> Self {
-        Self { packets: Vec::new(), number: 0, table: GROTable::default() }
+/// Returns the packet in a datagram on which an end decides as on the one before, which passed: the tunnel and the flow are the
+/// same ones.
+fn decided<'a>(before: &[u8], datagram: &'a [u8]) -> Option<&'a [u8]> {
+    let ((header, before), (own, inner)) =
+        (before.split_first_chunk::<HEADER>()?, datagram.split_first_chunk::<HEADER>()?);
+    if own != header {
+        return None;
     }
+    let (before, read) = (Packet::read(before).ok()?, Packet::read(inner).ok()?);
+    (before.flow() == read.flow()).then(|| &inner[..read.length])
+}
 
-    fn push(&mut self, packet: &[u8]) {
-        if self.number == self.packets.len() {
-            self.packets.push(Vec::with_capacity(VIRTIO_NET_HDR_LEN + SEGMENT));
+/// Hands the packets to the device. A packet that the kernel refuses is lost, alone.
+async fn hand(device: &AsyncDevice, packets: &mut Merged) -> io::Result<()> {
+    for packet in packets.finish() {
+        match device.send(packet).await {
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+            _ => {}
         }
-        let room = &mut self.packets[self.number];
-        room.clear();
-        room.resize(VIRTIO_NET_HDR_LEN, 0);
-        room.extend_from_slice(packet);
-        self.number += 1;
     }
+    packets.clear();
+    Ok(())
+}
 
-    /// Hands the packets to the device. A packet that the kernel refuses is lost, alone.
-    async fn flush(&mut self, device: &AsyncDevice) -> io::Result<()> {
-        let number = std::mem::take(&mut self.number);
-        if number == 0 {
-            return Ok(());
-        }
-        let sent = device.send_multiple(&mut self.table, &mut self.packets[..number], VIRTIO_NET_HDR_LEN);
-        match sent.await {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            sent => sent.map(drop),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::samples::{Sample, TCP_SAMPLE, UDP_SAMPLE};
+
+    #[test]
+    fn only_a_packet_of_the_same_tunnel_and_flow_is_decided_as_the_one_before() {
+        let of = |header: u8, packet: &[u8]| [&[header; HEADER][..], packet].concat();
+        let packet = UDP_SAMPLE.packet();
+        let before = of(1, &packet);
+        let longer = Sample { length: 100, ..UDP_SAMPLE }.packet();
+        assert_eq!(decided(&before, &of(1, &longer)), Some(&longer[..]));
+        // What follows the packet is no part of it.
+        assert_eq!(decided(&before, &of(1, &[&packet[..], &[0; 9]].concat())), Some(&packet[..]));
+        let mut fragment = packet.clone();
+        fragment[7] = 1;
+        let others = [
+            ("another tunnel", of(2, &packet)),
+            ("another port", of(1, &Sample { port: 81, ..UDP_SAMPLE }.packet())),
+            ("another protocol", of(1, &TCP_SAMPLE.packet())),
+            ("a fragment", of(1, &fragment)),
+            ("a part of it", of(1, &packet[..packet.len() - 1])),
+            ("no packet", of(1, &[])),
+            ("no header", vec![1; HEADER - 1]),
+        ];
+        for (name, other) in others {
+            assert_eq!(decided(&before, &other), None, "{name}");
         }
     }
 }
