@@ -112,6 +112,7 @@ fn objects_are_those_of_the_base_and_of_its_components() -> Result<()> {
     makes_the_same(&["hub.secrets.namespaces={default}"], &["secrets"])?;
     makes_the_same(&["hub.epic.enabled=true"], &["epic"])?;
     makes_the_same(&["addresses.enabled=true"], &["addresses"])?;
+    makes_the_same(&["tunnels.enabled=true"], &["tunnels"])?;
     makes_the_same(&[prometheus, cert_manager], &["prometheus", "cert-manager"])
 }
 
@@ -166,6 +167,8 @@ fn nonsense_is_refused_by_name() -> Result<()> {
         ("csi.kubeletDir=kubelet", "csi/kubeletDir"),
         ("csi.kubeletDir=/var/lib/kubelet/", "csi/kubeletDir"),
         ("csi.kubelet=/x", "'kubelet' not allowed"),
+        ("tunnels.enabled=perhaps", "tunnels/enabled"),
+        ("tunnels.image.tag=v4", "'image' not allowed"),
     ];
     for (value, named) in cases {
         let error =
