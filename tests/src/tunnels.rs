@@ -144,29 +144,10 @@ impl CustomerNode {
     }
 }
 
-/// Returns what a customer's nodes may read, as manifests.
+/// Returns what a customer's nodes may read, as the example's manifests have it.
 pub fn rights(account: &str) -> String {
-    format!(
-        "
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: gue-client, namespace: epic-{account}}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {{name: gue-client, namespace: epic-{account}}}
-rules:
-- {{apiGroups: [epic.acnodal.io], resources: [loadbalancers, remoteendpoints, endpoints], verbs: [list, watch]}}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {{name: gue-client, namespace: epic-{account}}}
-roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: gue-client}}
-subjects:
-- {{kind: ServiceAccount, name: gue-client, namespace: epic-{account}}}
-"
-    )
+    let example = include_str!("../../deploy/examples/epic-customer/rights.yaml");
+    format!("\n---\n{}", example.replace("epic-sample", &format!("epic-{account}")))
 }
 
 /// Returns the endpoints of a load balancer `web`: a TCP and a UDP port of a pod on a customer's node.

@@ -44,13 +44,13 @@ struct AgentRun {
 }
 
 /// Returns a container's command line, with variables replaced as by a kubelet.
-fn words(program: &str, container: &Container) -> Vec<String> {
+pub fn words(program: &str, container: &Container) -> Vec<String> {
     let given = container.args.iter().flatten().map(|word| word.replace("$(POD_NAME)", "pod-1"));
     std::iter::once(program.to_owned()).chain(given).collect()
 }
 
 /// Checks the security context of a container. `rights` are its allowed capabilities.
-fn is_confined<'a>(pod: &'a PodSpec, rights: &[&str]) -> Result<&'a Container> {
+pub fn is_confined<'a>(pod: &'a PodSpec, rights: &[&str]) -> Result<&'a Container> {
     let [container] = pod.containers.as_slice() else {
         anyhow::bail!("one container, not {:?}", pod.containers)
     };

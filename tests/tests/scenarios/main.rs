@@ -18,6 +18,7 @@ mod drain;
 mod epic;
 mod epic_allocation;
 mod epic_cleanup;
+mod epic_deploy;
 mod epic_gue;
 mod epic_gue_faults;
 mod epic_gue_web;
