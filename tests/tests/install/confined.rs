@@ -7,8 +7,15 @@ use anyhow::{Context, Result, ensure};
 use crate::site::Site;
 
 /// A component and its user.
-const PARTS: [(&str, u32); 6] =
-    [("hub", 65532), ("agent", 0), ("gateway", 101), ("sidecar", 101), ("csi", 0), ("addresses", 0)];
+const PARTS: [(&str, u32); 7] = [
+    ("hub", 65532),
+    ("agent", 0),
+    ("gateway", 101),
+    ("sidecar", 101),
+    ("csi", 0),
+    ("addresses", 0),
+    ("tunnels", 0),
+];
 
 /// The CSI driver mounts: it has CAP_SYS_ADMIN and no other capability.
 const DRIVER: [(&str, &str); 3] =
@@ -17,6 +24,15 @@ const DRIVER: [(&str, &str); 3] =
 /// The component `addresses` has CAP_NET_ADMIN and CAP_NET_RAW.
 const ADDRESSES: [(&str, &str); 4] =
     [("CapEff", "0000000000003000"), ("CapPrm", "0000000000003000"), ("NoNewPrivs", "1"), ("Seccomp", "2")];
+
+/// The component `tunnels` has CAP_NET_ADMIN and can't get another one.
+const TUNNELS: [(&str, &str); 5] = [
+    ("CapEff", "0000000000001000"),
+    ("CapPrm", "0000000000001000"),
+    ("CapBnd", "0000000000001000"),
+    ("NoNewPrivs", "1"),
+    ("Seccomp", "2"),
+];
 
 /// A gateway's keeper may bind ports below 1024, and passes that right on to its Envoy, which uses it. It can't get
 /// other capabilities.
@@ -59,6 +75,7 @@ pub async fn all_parts(site: &Site) -> Result<()> {
         let rights = |pid| match part {
             "csi" => &DRIVER[..],
             "addresses" => &ADDRESSES,
+            "tunnels" => &TUNNELS,
             "gateway" if command(pid).starts_with("portreeve-agent") => &KEEPER,
             "gateway" => &ENVOY,
             _ => &NOTHING,

@@ -8,6 +8,7 @@ mod convergence;
 mod faults;
 mod sidecars;
 mod site;
+mod tunnels;
 mod uninstall;
 
 use anyhow::Result;
@@ -26,6 +27,7 @@ async fn everything_is_installed_confined_quick_and_replaced_under_traffic() -> 
     site.connections_are_answered().await?;
     sidecars::take_a_call(&site).await?;
     addresses::are_put_on_nodes(&site).await?;
+    tunnels::are_opened(&site).await?;
     confined::all_parts(&site).await?;
     convergence::of_a_hundred_calls(&site).await?;
     site.replaced(("daemonset", "portreeve-agent"), &site.next("agent")?, 0).await?;

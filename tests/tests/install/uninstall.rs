@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use portreeve_tests::cluster::Node;
 use portreeve_tests::wait;
 
-use crate::addresses;
 use crate::site::{BOUND, Site, call, deploy};
+use crate::{addresses, tunnels};
 
 /// Words that occur only in names of this product's objects.
 const OURS: [&str; 3] = ["portreeve-hub", "portreeve-agent", "/usr/local/bin/envoy"];
@@ -42,6 +42,7 @@ pub async fn leaves_nothing(site: &Site) -> Result<()> {
     let policies = ["portreeve-epics", "portreeve-loadbalancers"];
     cluster.kubectl(&[&["delete", "validatingadmissionpolicybindings"], &policies[..]].concat())?;
     addresses::are_removed(site).await?;
+    tunnels::are_closed(site).await?;
     for kinds in OBJECTS {
         cluster.kubectl(&["delete", kinds, "--all", "--all-namespaces", "--timeout=60s"])?;
     }
