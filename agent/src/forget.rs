@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::tunnels;
+
 /// The directories of the agent.
 #[derive(Debug, clap::Args)]
 pub struct ForgetArgs {
@@ -21,7 +23,7 @@ pub struct ForgetArgs {
     pub stay: bool,
 }
 
-/// Deletes the content of both directories. (They may be mount points, so they aren't deleted themselves.)
+/// Deletes the content of both directories, and of that of tunnels. (They may be mount points, so they aren't deleted themselves.)
 ///
 /// # Errors
 /// Returns an error if an agent is still running or a file can't be deleted.
@@ -29,7 +31,7 @@ pub fn forget(run_dir: &Path, state_dir: &Path) -> anyhow::Result<()> {
     let socket = run_dir.join("agent.sock");
     let there = UnixStream::connect(&socket).is_ok();
     anyhow::ensure!(!there, "{}: an agent answers; remove it first", socket.display());
-    for directory in [run_dir, state_dir] {
+    for directory in [run_dir, state_dir, &tunnels::directory(run_dir)] {
         empty(directory).with_context(|| directory.display().to_string())?;
         tracing::info!(directory = %directory.display(), "the directory is empty");
     }
@@ -70,8 +72,11 @@ mod tests {
         assert!(error.ends_with("an agent answers; remove it first"), "{error}");
         assert!(state.join("plan").exists());
         drop(listener);
+        let keys = temp.path().join("run-tunnels");
+        fs::create_dir_all(&keys).unwrap();
+        fs::write(keys.join("wanted.json"), "x").unwrap();
         forget(&run, &state).unwrap();
-        assert_eq!([&run, &state].map(|dir| fs::read_dir(dir).unwrap().count()), [0, 0]);
+        assert_eq!([&run, &state, &keys].map(|dir| fs::read_dir(dir).unwrap().count()), [0, 0, 0]);
         forget(&run.join("never"), &state).unwrap();
     }
 }

@@ -15,8 +15,9 @@ use portreeve_tunnels::files::{self, Followed, LoadBalancer, Peer, STATE, State,
 
 use crate::local::Local;
 
-/// The directory of the files, in the run directory.
-pub const DIRECTORY: &str = "tunnels";
+/// What follows the run directory's name in that of the files. They aren't in it, because pods get it by the CSI driver, and root
+/// in a pod could read the keys.
+const SUFFIX: &str = "-tunnels";
 
 /// How long changes are collected before the file is written, and how often the role's file is looked at while there are
 /// tunnels.
@@ -28,12 +29,19 @@ const SILENT: Duration = Duration::from_secs(15);
 /// Pause after a write that failed, for example because the disk is full.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Returns the directory of the files beside a run directory.
+pub fn directory(run_dir: &Path) -> PathBuf {
+    let mut name = run_dir.as_os_str().to_owned();
+    name.push(SUFFIX);
+    name.into()
+}
+
 /// Keeps the file up to date and follows the role's, and never returns.
 ///
 /// # Errors
 /// Never returns an error: a failed write is logged once and tried again. The file then has what was written last.
 pub async fn run(local: Arc<Local>, run_dir: PathBuf) -> anyhow::Result<()> {
-    let (directory, mut changes) = (run_dir.join(DIRECTORY), local.changes());
+    let (directory, mut changes) = (directory(&run_dir), local.changes());
     let mut role = Role { file: Followed::new(&directory, STATE), heard: None };
     let (mut written, mut failing) = (None::<Arc<TunnelPlans>>, false);
     loop {

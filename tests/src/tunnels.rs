@@ -37,7 +37,9 @@ const HOP: &str = "169.254.1.1";
 pub fn carrier(town: &Town, index: usize) -> Result<Process> {
     let node = &town.nodes[index];
     let mut command = under_test::command_in(&node.netns, "agent")?;
-    command.args(["gue", "--admin", "127.0.0.1:0", "--dir"]).arg(node.run_dir.join("tunnels"));
+    command
+        .args(["gue", "--admin", "127.0.0.1:0", "--dir"])
+        .arg(portreeve_agent::tunnels::directory(&node.run_dir));
     Process::spawn(&format!("gue-{}", node.name), command.env("NO_COLOR", "1"))
 }
 

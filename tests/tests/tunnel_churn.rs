@@ -131,8 +131,8 @@ async fn ten_thousand_tunnels_leave_nothing() -> Result<()> {
     let mut used = Vec::new();
     for round in 0..ROUNDS {
         rig.write(&wanted(round))?;
-        // Of each load balancer: a rule for its address, one for its port, and a route.
-        let led = || async { rig.led().is_ok_and(|led| led == 3 * EACH as usize) };
+        // Of each load balancer: a rule for its address, one for its port, and two routes.
+        let led = || async { rig.led().is_ok_and(|led| led == 4 * EACH as usize) };
         wait::until("rules and routes of all tunnels", BOUND, led).await?;
         rig.ping(round)?;
         wait::until("pings through all tunnels", BOUND, || async { rig.heard() == EACH as usize }).await?;

@@ -60,7 +60,7 @@ pub struct GueClientArgs {
     pub log_format: Format,
 }
 
-/// Runs until the process is asked to end, and leaves no rule, route, device or socket behind.
+/// Runs until the process is asked to end. What leads into tunnels that are wanted stays, see [`Keeper::keep`].
 ///
 /// # Errors
 /// Returns an error without the capability `NET_ADMIN` or `/dev/net/tun`, if the port or the device's name is taken, or if the
@@ -122,8 +122,8 @@ struct Keeper {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Follows the objects until the shutdown, and then takes everything back. Before all of them were listed, what an earlier
-    /// process left stays.
+    /// Follows the objects until the shutdown. Before all of them were listed, what an earlier process left stays, and so does after
+    /// the shutdown what leads into tunnels that are wanted: no packet leaves by other routes until the role runs again.
     async fn keep(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (known, mut again) = (self.known.clone(), tokio::time::interval(AGAIN));
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -145,7 +145,7 @@ impl Keeper {
                 Err(_) => {}
             }
         }
-        self.kernel.set(&self.device, &Paths::default()).await
+        Ok(())
     }
 
     async fn follow(&mut self) -> anyhow::Result<()> {

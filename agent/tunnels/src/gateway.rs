@@ -32,7 +32,7 @@ const HEARD: Duration = PERIOD.saturating_mul(3);
 #[derive(Clone, Debug, clap::Args)]
 pub struct GueArgs {
     /// Directory in which the agent writes the tunnels of this node's gateways.
-    #[arg(long, value_name = "DIR", default_value = "/run/portreeve/tunnels")]
+    #[arg(long, value_name = "DIR", default_value = "/run/portreeve-tunnels")]
     pub dir: PathBuf,
     /// UDP port of the tunnels.
     #[arg(long, default_value_t = 6080)]
@@ -51,7 +51,7 @@ pub struct GueArgs {
     pub log_format: Format,
 }
 
-/// Runs until the process is asked to end, and leaves no rule, route, device or socket behind.
+/// Runs until the process is asked to end. What leads into tunnels that are wanted stays, see [`Keeper::keep`].
 ///
 /// # Errors
 /// Returns an error without the capability `NET_ADMIN` or `/dev/net/tun`, or if the port or the device's name is taken.
@@ -107,7 +107,8 @@ impl Keeper {
         })
     }
 
-    /// Follows the agent's file until the shutdown, and then takes everything back.
+    /// Follows the agent's file until the shutdown. What leads into tunnels that are wanted stays, so that no packet leaves by other
+    /// routes until the role runs again. The kernel removes the device with its routes.
     async fn keep(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (mut look, mut due) = (tokio::time::interval(LOOK), Instant::now());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,7 +131,7 @@ impl Keeper {
         }
         // Others count on the pings of this node no more.
         let _ = std::fs::remove_file(self.directory.join(STATE));
-        self.kernel.set(&self.device, &Paths::default()).await
+        Ok(())
     }
 
     /// Logs a problem when it is another one.

@@ -7,17 +7,17 @@ use anyhow::{Context, Result};
 use futures::TryStreamExt;
 use portreeve_gue::ipv4::Transport;
 use rtnetlink::packet_route::IpProtocol;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder, new_connection};
 use tokio::task::JoinSet;
 
-use crate::paths::{MAIN, Paths, Route, Rule};
+use crate::paths::{Leads, MAIN, Paths, Route, Rule};
 
 /// The mark of our rules and routes: the number of a program that sets them (`ip rule` and `ip route` show it as `proto`).
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(83);
 
-/// The priority of rules that lead into tunnels. Those before them keep packets out.
+/// The priority of rules that lead into tunnels, and the metric of routes that lead nowhere. Rules before them keep packets out.
 const PRIORITY: u32 = 6080;
 
 /// A connection to the kernel, for the network namespace of the thread that opened it. Needs the capability `NET_ADMIN`.
@@ -123,6 +123,7 @@ fn rule(message: &RuleMessage) -> Option<Rule> {
 /// Reads a route. `None`: it has no destination.
 fn route(message: &RouteMessage) -> Option<Route> {
     let (mut to, mut table) = (None, message.header.table.into());
+    let into = if message.header.kind == RouteType::Unreachable { Leads::Nowhere } else { Leads::Device };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(address)) => to = Some(*address),
@@ -130,10 +131,14 @@ fn route(message: &RouteMessage) -> Option<Route> {
             _ => {}
         }
     }
-    Some(Route { to: to?, table })
+    Some(Route { to: to?, table, into })
 }
 
 fn message(route: &Route, device: u32) -> RouteMessage {
     let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(route.to, 32);
-    message.output_interface(device).table_id(route.table).protocol(PROTOCOL).build()
+    let message = message.table_id(route.table).protocol(PROTOCOL);
+    match route.into {
+        Leads::Device => message.output_interface(device).build(),
+        Leads::Nowhere => message.kind(RouteType::Unreachable).priority(PRIORITY).build(),
+    }
 }

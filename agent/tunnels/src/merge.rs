@@ -1,6 +1,7 @@
 //! Merges packets of a flow into what the device takes at once: [`Merged`].
 
 use portreeve_gue::ipv4::{Flow, Packet, Transport};
+use tun_rs::AsyncDevice;
 
 use crate::offload::{IPV4, LARGEST, TCP, UDP, VIRTIO, Virtio, place, pseudo, seal, sum};
 
@@ -17,6 +18,8 @@ pub struct Merged {
     groups: Vec<Group>,
     number: usize,
     offloads: bool,
+    /// The device takes merged packets of UDP, as since Linux 6.2.
+    udp: bool,
 }
 
 /// Packets of a flow.
@@ -45,16 +48,22 @@ struct Shape {
 // === impl Merged ===
 
 impl Merged {
-    /// Creates an empty list of packets for a device with or without offloads.
-    pub fn new(offloads: bool) -> Self {
-        Self { groups: Vec::new(), number: 0, offloads }
+    /// Creates an empty list of packets for a device.
+    pub fn of(device: &AsyncDevice) -> Self {
+        Self::new(device.tcp_gso(), device.udp_gso())
+    }
+
+    /// Creates an empty list of packets for a device with or without offloads, and those of UDP.
+    fn new(offloads: bool, udp: bool) -> Self {
+        Self { groups: Vec::new(), number: 0, offloads, udp }
     }
 
     /// Adds a packet. Packets of one flow stay in order.
     pub fn push(&mut self, packet: &[u8]) {
         let read = Packet::read(packet).ok().filter(|_| self.offloads);
         let flow = read.map(|read| read.flow());
-        let shape = read.and_then(|read| Shape::of(packet, &read));
+        let merges = |read: &Packet| self.udp || read.transport == Transport::Tcp;
+        let shape = read.filter(merges).and_then(|read| Shape::of(packet, &read));
         if let (Some(flow), Some(shape)) = (flow, shape) {
             let before = self.groups[..self.number].iter_mut().rev();
             let before = before.into_iter().find(|group| group.flow == Some(flow));
@@ -184,7 +193,7 @@ mod tests {
     use crate::offload::samples::{Sample, TCP_SAMPLE, UDP_SAMPLE};
 
     fn merged(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let mut merged = Merged::new(true);
+        let mut merged = Merged::new(true, true);
         packets.iter().for_each(|packet| merged.push(packet));
         let all = merged.finish().map(<[u8]>::to_vec).collect();
         merged.clear();
@@ -251,8 +260,11 @@ mod tests {
         assert_eq!(lengths(&[a.clone(), b.clone(), a.clone(), b.clone()]), [one + 200, one + 200]);
         assert_eq!(lengths(&[a.clone(), short, a.clone()]), [one + 199, one + 100]);
         assert_eq!(lengths(&vec![a.clone(); 65]), [one + 6400, one + 100]);
-        let mut without_offloads = Merged::new(false);
+        let mut without_offloads = Merged::new(false, false);
         (0..2).for_each(|_| without_offloads.push(&a));
         assert!(without_offloads.finish().eq([&a[..], &a[..]]));
+        let mut of_tcp = Merged::new(true, false);
+        (0..2).for_each(|_| of_tcp.push(&a));
+        assert!(of_tcp.finish().eq([&alone(&a)[..], &alone(&a)]));
     }
 }

@@ -26,13 +26,25 @@ pub struct Rule {
     pub table: u32,
 }
 
-/// A route into the device.
+/// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// The destination.
     pub to: Ipv4Addr,
     /// The table.
     pub table: u32,
+    /// Where it leads.
+    pub into: Leads,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leads {
+    /// Into the device.
+    Device,
+    /// Nowhere. It counts while there is no device, so that no packet leaves by other routes: the destination's address may also be
+    /// that of another account's pod.
+    Nowhere,
 }
 
 /// The rules and routes of tunnels.
@@ -53,7 +65,7 @@ impl Paths {
         self.rules.insert(Rule { from, port: None, table });
         self.rules.extend(ports.iter().map(|port| Rule { from, port: Some(*port), table: MAIN }));
         let to = of.endpoints.keys().map(|(_, endpoint)| *endpoint.ip());
-        self.routes.extend(to.map(|to| Route { to, table }));
+        to.for_each(|to| self.lead(to, table));
     }
 
     /// Adds what leads from a tunnel's endpoints to the load balancer's public address.
@@ -65,7 +77,11 @@ impl Paths {
             table,
         };
         self.rules.extend(of.endpoints.iter().map(rule));
-        self.routes.insert(Route { to: public, table });
+        self.lead(public, table);
+    }
+
+    fn lead(&mut self, to: Ipv4Addr, table: u32) {
+        self.routes.extend([Leads::Device, Leads::Nowhere].map(|into| Route { to, table, into }));
     }
 }
 

@@ -32,7 +32,7 @@ pub async fn outward<E: End>(
     end: &Shared<E>,
 ) -> io::Result<Infallible> {
     let mut bytes = vec![0; VIRTIO + LARGEST];
-    let (mut batch, mut answers) = (Batch::new(socket.most_segments()), Merged::new(device.tcp_gso()));
+    let (mut batch, mut answers) = (Batch::new(socket.most_segments()), Merged::of(device));
     loop {
         let mut length = device.recv(&mut bytes).await?;
         // What else is there already goes with it.
@@ -41,6 +41,7 @@ pub async fn outward<E: End>(
             while !fill(end, &mut handed, &mut batch, &mut answers) {
                 flush(socket, &mut batch).await;
             }
+            hand(device, &mut answers).await?;
             length = match device.try_recv(&mut bytes) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -48,7 +49,6 @@ pub async fn outward<E: End>(
             };
         }
         flush(socket, &mut batch).await;
-        hand(device, &mut answers).await?;
     }
 }
 
@@ -100,7 +100,7 @@ pub async fn inward<E: End>(
 ) -> io::Result<Infallible> {
     let mut buffers = vec![vec![0; LARGEST]; RECEIVED];
     let mut metas = [RecvMeta::default(); RECEIVED];
-    let mut packets = Merged::new(device.tcp_gso());
+    let mut packets = Merged::of(device);
     loop {
         let filled = socket.receive(&mut buffers, &mut metas).await?;
         for (buffer, meta) in buffers.iter().zip(&metas).take(filled) {

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Result, ensure};
 use portreeve_gue::ipv4::Transport;
 use portreeve_tunnels::kernel::Kernel;
-use portreeve_tunnels::paths::{MAIN, Paths, Route, Rule};
+use portreeve_tunnels::paths::{Leads, MAIN, Paths, Route, Rule};
 
 use bed::Namespace;
 
@@ -26,8 +26,10 @@ fn mk_paths() -> Paths {
     paths.rules.insert(Rule { from: PUBLIC, port: None, table: TABLE });
     paths.rules.insert(Rule { from: PUBLIC, port: Some((Transport::Tcp, 80)), table: MAIN });
     paths.rules.insert(Rule { from: PUBLIC, port: Some((Transport::Udp, 80)), table: MAIN });
-    paths.routes.insert(Route { to: Ipv4Addr::new(10, 244, 1, 5), table: TABLE });
-    paths.routes.insert(Route { to: Ipv4Addr::new(10, 244, 1, 6), table: TABLE });
+    for last in [5, 6] {
+        let to = Ipv4Addr::new(10, 244, 1, last);
+        paths.routes.extend([Leads::Device, Leads::Nowhere].map(|into| Route { to, table: TABLE, into }));
+    }
     paths
 }
 
@@ -53,6 +55,8 @@ fn kernel_has_what_is_wanted_whatever_was_left_and_all_of_others() -> Result<()>
             "6080:\tfrom 203.0.113.7 lookup 65539 proto 83",
             "10.244.1.5 dev gue0 table 65539 proto 83",
             "10.244.1.6 dev gue0 table 65539 proto 83",
+            "unreachable 10.244.1.5 table 65539 proto 83 metric 6080",
+            "unreachable 10.244.1.6 table 65539 proto 83 metric 6080",
         ] {
             ensure!(full.lines().any(|one| one.trim_end().starts_with(line)), "{line} in {full}");
         }
@@ -72,4 +76,32 @@ fn kernel_has_what_is_wanted_whatever_was_left_and_all_of_others() -> Result<()>
         ensure!(format!("{error:#}").contains("gue9"), "{error:#}");
         Ok(())
     })
+}
+
+#[test]
+fn packets_leave_by_no_other_route_once_the_device_is_gone() -> Result<()> {
+    let node = Namespace::new()?;
+    for line in [
+        "link set lo up",
+        "link add eth0 type veth peer name far",
+        "addr add 192.0.2.1/24 dev eth0",
+        "link set eth0 up",
+        "link set far up",
+        "route add default via 192.0.2.254 dev eth0",
+        &format!("addr add {PUBLIC}/32 dev lo"),
+        "link add gue0 type veth peer name gue1",
+        "link set gue0 up",
+        "link set gue1 up",
+    ] {
+        node.ip(line)?;
+    }
+    let way = format!("route get 10.244.1.5 from {PUBLIC}");
+    node.block_on(async || Kernel::open()?.set("gue0", &mk_paths()).await)?;
+    ensure!(node.ip(&way)?.contains("dev gue0"), "{}", node.ip(&way)?);
+    // As after the end of the role, however it ended.
+    node.ip("link delete gue0")?;
+    let refused = node.ip(&way);
+    ensure!(refused.as_ref().is_err(), "{refused:?}");
+    ensure!(node.ip("route get 10.244.1.5")?.contains("dev eth0"), "other packets have their routes");
+    Ok(())
 }

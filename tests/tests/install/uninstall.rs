@@ -12,7 +12,7 @@ use crate::{addresses, tunnels};
 /// Words that occur only in names of this product's objects.
 const OURS: [&str; 3] = ["portreeve-hub", "portreeve-agent", "/usr/local/bin/envoy"];
 /// The directories on a node.
-const DIRECTORIES: [&str; 2] = ["/run/portreeve", "/var/lib/portreeve"];
+const DIRECTORIES: [&str; 3] = ["/run/portreeve", "/run/portreeve-tunnels", "/var/lib/portreeve"];
 
 /// The kinds of objects that go first.
 const OBJECTS: [&str; 9] = [

@@ -12,7 +12,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use k8s_openapi::api::core::v1::{Namespace, PodSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use portreeve_agent::tunnels::DIRECTORY;
+use portreeve_agent::tunnels::directory;
 use portreeve_tests::controlplane::ControlPlane;
 use portreeve_tests::{kustomize, manifest, wait};
 use portreeve_tunnels::{GueArgs, GueClientArgs};
@@ -78,7 +78,7 @@ async fn tunnels_component_sees_the_tunnels_files_of_the_agent_and_no_others() -
     let Role::Gue(args) = Role::try_parse_from(words("portreeve-agent", container))? else {
         anyhow::bail!("another role")
     };
-    let files = Path::new(RUN_DIR).join(DIRECTORY);
+    let files = directory(Path::new(RUN_DIR));
     ensure!(args.dir == files, "{} isn't where the agent writes", args.dir.display());
     let own = (files.to_string_lossy().into_owned(), "DirectoryOrCreate".into(), true);
     let shown = host_paths(&pod)?;
@@ -138,7 +138,7 @@ async fn customers_example_starts_the_client_which_may_list_and_watch_its_accoun
     let given =
         words("portreeve-agent", container).into_iter().chain(["--node-address=192.0.2.1".to_owned()]);
     let Role::GueClient(args) = Role::try_parse_from(given)? else { anyhow::bail!("another role") };
-    ensure!(args.namespace == CUSTOMER.1, "{}", args.namespace);
+    ensure!(args.namespace.as_deref() == Some(CUSTOMER.1), "{:?}", args.namespace);
     let kubeconfig = args.kubeconfig.context("--kubeconfig")?;
     let mounts = container.volume_mounts.iter().flatten();
     let mut of_file = mounts.filter(|mount| kubeconfig.parent() == Some(Path::new(&mount.mount_path)));

@@ -86,7 +86,8 @@ pub struct NodeBase {
         extend("default" = json!([INGRESS_NIC]))
     )]
     pub gue_ingress_nics: Option<Vec<String>>,
-    /// EPIC's end of the tunnels. Without an address it is the address of each gateway's node.
+    /// EPIC's end of the tunnels. Without an address it is the public address of each load balancer, which moves with it between
+    /// gateways.
     #[serde(default, deserialize_with = "object_field::read", skip_serializing_if = "Option::is_none")]
     pub gue_endpoint: Option<TunnelEndpoint>,
 }
@@ -122,7 +123,8 @@ pub struct EpicForm {
     pub eds_image: String,
     /// The network interfaces that tunnels come in by.
     pub ingress_nics: Vec<String>,
-    /// EPIC's address of the tunnels. `None`: the address of the gateway's node (C.6).
+    /// EPIC's address of the tunnels. `None`: each load balancer's public address. (C.6 has the gateway's node there, but customers'
+    /// nodes read a tunnel once, and a node's address doesn't move to another gateway.)
     pub epic_address: Option<IpAddr>,
     /// EPIC's UDP port of the tunnels.
     pub epic_port: NonZeroU16,

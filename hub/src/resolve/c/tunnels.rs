@@ -28,21 +28,24 @@ pub struct Reached {
 
 /// Returns how the endpoints of a load balancer are reached: those with a node's address through the tunnel to this node, the others
 /// directly. An endpoint without its tunnel is left out, because its address may be that of another account's pod. No tunnels has
-/// what asks for none (`true-ingress: false`), or has an IPv6 address.
+/// what asks for none (`true-ingress: false`).
 pub fn of(
     lookup: &mut Lookup<'_>,
     (of, form): (&LoadBalancer, &LoadBalancerForm),
     all: Vec<EndpointForm>,
 ) -> Reached {
     let direct = |endpoints| Reached { endpoints, ..Reached::default() };
-    let IpAddr::V4(public_address) = form.public_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) else {
-        return direct(all);
-    };
     let (behind, endpoints): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|one| form.true_ingress && one.node_address.is_some());
     if behind.is_empty() {
         return direct(endpoints);
     }
+    let left = |why: &str| Some(format!("{}: {why}", left_out(behind.len())));
+    let IpAddr::V4(public_address) = form.public_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)) else {
+        let why = "tunnels carry IPv4 only, and spec.public-address is not: set spec.true-ingress to false if gateways reach \
+                   the endpoints without tunnels";
+        return Reached { waiting: left(why), ..direct(endpoints) };
+    };
     let namespace = of.metadata.namespace.as_deref().unwrap_or_default();
     let group = account::of_namespace(lookup, namespace).and_then(|(_, one)| one.form().ok()?.group_id);
     let (Some(group), Some(service), Some(key)) = (group, form.service_id, form.tunnel_key) else {
@@ -53,7 +56,7 @@ pub fn of(
             }
             Some(_) => "spec.service-id, spec.tunnel-key or spec.group-id of its account isn't set yet",
         };
-        return Reached { waiting: Some(format!("{}: {why}", left_out(behind.len()))), ..direct(endpoints) };
+        return Reached { waiting: left(why), ..direct(endpoints) };
     };
     let ids = (group.get(), service.get());
     let tunnels = Tunnels { ids, key, public_address, tunnels: Vec::new(), endpoints: Vec::new() };

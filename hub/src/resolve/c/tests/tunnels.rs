@@ -127,25 +127,28 @@ fn endpoint_without_its_tunnel_is_left_out_and_the_condition_says_why() {
         };
         assert!(warning.contains(text), "{warning}");
     }
+    let mut of_ipv6 = spec();
+    of_ipv6["public-address"] = json!("2001:db8::7");
+    let world =
+        mk_world().web_of(of_ipv6, status(&[("192.0.2.1", 4)])).behind("one", "192.0.2.1", "10.244.1.5");
+    let resolved = world.web();
+    assert!(told(&resolved)[0].ends_with("-> "), "{:?}", told(&resolved));
+    assert!(resolved.warnings[0].1.contains("set spec.true-ingress to false"), "{:?}", resolved.warnings);
     let world = mk_world().web_of(spec(), status(&[("192.0.2.1", 4)])).behind("six", "192.0.2.1", "fd00::5");
     let warning = &world.web().warnings[0].1;
     assert!(warning.contains("fd00::5 is not an IPv4 address"), "{warning}");
 }
 
 #[test]
-fn no_tunnels_has_what_asks_for_none_or_has_an_ipv6_address() {
+fn no_tunnels_has_what_asks_for_none() {
     let mut direct = spec();
     direct["true-ingress"] = json!(false);
-    let mut later = spec();
-    later["public-address"] = json!("2001:db8::7");
-    for spec in [direct, later] {
-        let world =
-            mk_world().web_of(spec, status(&[("192.0.2.1", 4)])).behind("one", "192.0.2.1", "10.244.1.5");
-        let resolved = world.web();
-        assert!(told(&resolved)[0].ends_with("-> 10.244.1.5:8080"), "{:?}", told(&resolved));
-        assert!(resolved.plan.tunnels.is_none() && resolved.plan.needs.is_empty());
-        assert!(resolved.plan.clusters.iter().all(|one| one.socket.as_ref().unwrap().bind.is_none()));
-    }
+    let world =
+        mk_world().web_of(direct, status(&[("192.0.2.1", 4)])).behind("one", "192.0.2.1", "10.244.1.5");
+    let resolved = world.web();
+    assert!(told(&resolved)[0].ends_with("-> 10.244.1.5:8080"), "{:?}", told(&resolved));
+    assert!(resolved.plan.tunnels.is_none() && resolved.plan.needs.is_empty());
+    assert!(resolved.plan.clusters.iter().all(|one| one.socket.as_ref().unwrap().bind.is_none()));
 }
 
 #[test]
