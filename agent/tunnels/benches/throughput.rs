@@ -1,5 +1,5 @@
-//! How much passes a tunnel, beside the bare cable, kernel VXLAN, and a tunnel that passes each packet alone. All ends are on this
-//! machine, in two network namespaces. Needs root.
+//! How much passes a tunnel, beside the bare cable, kernel VXLAN, the kernel's own GUE if it has it, and a tunnel that passes each
+//! packet alone. All ends are on this machine, in two network namespaces. Needs root.
 //!
 //! `cargo bench -p portreeve-tunnels`
 
@@ -34,9 +34,10 @@ const IDS: Ids = Ids { group: 1, service: 1 };
 const TUNNEL: u32 = 1;
 const PORT: u16 = 8080;
 const KEY: [u8; 16] = [7; 16];
-/// The ends of the cable, of VXLAN and of the tunnel: the sender's and the receiver's.
+/// The ends of the cable, of VXLAN, of the kernel's GUE and of the tunnel: the sender's and the receiver's.
 const CABLE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 const VXLAN: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(198, 51, 100, 2)];
+const KERNEL: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 101, 1), Ipv4Addr::new(198, 51, 101, 2)];
 const GUE: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(10, 244, 1, 5)];
 
 /// What was measured on one way.
@@ -64,6 +65,18 @@ fn mk_nodes() -> Result<[Namespace; 2]> {
         of.ip(&format!("addr add {}/32 dev lo", GUE[side]))?;
     }
     Ok(nodes)
+}
+
+/// Makes the kernel's own GUE. Returns whether it has it (CONFIG_NET_FOU).
+fn mk_kernel_gue(nodes: [&Namespace; 2]) -> bool {
+    let sides = nodes.iter().enumerate().map(|(side, of)| {
+        of.ip("fou add port 6082 gue")?;
+        let ends = format!("local {} remote {}", CABLE[side], CABLE[1 - side]);
+        of.ip(&format!("link add gu0 type ipip {ends} encap gue encap-sport auto encap-dport 6082"))?;
+        of.ip(&format!("addr add {}/24 dev gu0", KERNEL[side]))?;
+        of.ip("link set gu0 up")
+    });
+    sides.collect::<Result<Vec<_>>>().is_ok()
 }
 
 /// Runs `work` in a namespace on a thread of its own.
@@ -259,15 +272,23 @@ fn main() -> Result<()> {
     }
     let nodes = mk_nodes()?;
     let nodes = [&nodes[0], &nodes[1]];
-    let mut rows =
-        ["cable", "kernel VXLAN", "tunnel", "tunnel, each packet alone"].map(|name| (name, Vec::new()));
+    let mut rows = ["cable", "kernel VXLAN", "kernel GUE", "tunnel", "tunnel, each packet alone"]
+        .map(|name| (name, Vec::new()));
+    let has_gue = mk_kernel_gue(nodes);
     for _ in 0..ROUNDS {
         rows[0].1.push(measure(nodes, CABLE)?);
         rows[1].1.push(measure(nodes, VXLAN)?);
-        rows[2].1.push(tunnel(nodes, Passage::Together)?);
-        rows[3].1.push(tunnel(nodes, Passage::Alone)?);
+        if has_gue {
+            rows[2].1.push(measure(nodes, KERNEL)?);
+        }
+        rows[3].1.push(tunnel(nodes, Passage::Together)?);
+        rows[4].1.push(tunnel(nodes, Passage::Alone)?);
     }
-    let rows = rows.map(|(name, all)| (name, median(&all)));
+    if !has_gue {
+        println!("This kernel has no GUE of its own (CONFIG_NET_FOU).");
+    }
+    let measured = rows.into_iter().filter(|(_, all)| !all.is_empty());
+    let rows: Vec<_> = measured.map(|(name, all)| (name, median(&all))).collect();
     println!(
         "{:26} {:>18} {:>18} {:>18} {:>14}",
         "", "stream, MB/s", "1,400 B, 1,000/s", "64 B, 1,000/s", "round trip, µs"

@@ -72,18 +72,21 @@ impl Socket {
     /// Sends datagrams of this length, of which the last may be shorter. What the kernel or the network refuses is lost, as
     /// datagrams are.
     pub(crate) async fn send_all(&self, way: Way, datagrams: &[u8], length: usize) {
-        let transmit = Transmit {
-            destination: way.to.into(),
-            ecn: None,
-            contents: datagrams,
-            segment_size: Some(length),
-            src_ip: way.from.map(IpAddr::V4),
-        };
-        let sent = || self.state.try_send((&self.socket).into(), &transmit);
-        if self.socket.async_io(Interest::WRITABLE, sent).await.is_ok() {
-            return;
+        // An address behind another machine's translation, or one that has just moved away, is not this node's.
+        for src_ip in way.from.map(|from| Some(IpAddr::V4(from))).into_iter().chain([None]) {
+            let transmit = Transmit {
+                destination: way.to.into(),
+                ecn: None,
+                contents: datagrams,
+                segment_size: Some(length),
+                src_ip,
+            };
+            let sent = || self.state.try_send((&self.socket).into(), &transmit);
+            if self.socket.async_io(Interest::WRITABLE, sent).await.is_ok() {
+                return;
+            }
         }
-        // The interface may not take them at once, and an address behind another machine's translation is not this node's.
+        // The interface may not take them at once.
         for one in datagrams.chunks(length) {
             let _ = self.socket.send_to(one, way.to).await;
         }

@@ -35,8 +35,7 @@ enum Role {
     GueClient(GueClientArgs),
 }
 
-/// Returns the pod of a DaemonSet that runs one end of the tunnels, as root with CAP_NET_ADMIN on the host's network, without a
-/// token.
+/// Returns the pod of a DaemonSet that runs one end of the tunnels, as root with CAP_NET_ADMIN on the host's network.
 async fn pod_of(client: &Client, namespace: &str, name: &str) -> Result<PodSpec> {
     let set = Api::<DaemonSet>::namespaced(client.clone(), namespace).get(name).await?;
     let pod = set.spec.and_then(|spec| spec.template.spec).context("a pod")?;
@@ -44,7 +43,6 @@ async fn pod_of(client: &Client, namespace: &str, name: &str) -> Result<PodSpec>
     let user = container.security_context.as_ref().and_then(|context| context.run_as_user);
     ensure!(user == Some(0), "capabilities need root: {user:?}");
     ensure!(pod.host_network == Some(true) && pod.host_pid.is_none(), "{pod:?}");
-    ensure!(pod.automount_service_account_token == Some(false), "it has a token");
     Ok(pod)
 }
 
@@ -74,6 +72,7 @@ async fn tunnels_component_sees_the_tunnels_files_of_the_agent_and_no_others() -
     let texts: Vec<String> = objects.iter().map(serde_yaml::to_string).collect::<Result<_, _>>()?;
     manifest::apply_strictly(&client, &texts.join("---\n")).await?;
     let pod = pod_of(&client, "portreeve", "portreeve-tunnels").await?;
+    ensure!(pod.automount_service_account_token == Some(false), "it has a token");
     let container = pod.containers.first().context("a container")?;
     let Role::Gue(args) = Role::try_parse_from(words("portreeve-agent", container))? else {
         anyhow::bail!("another role")
@@ -126,6 +125,7 @@ async fn customers_example_starts_the_client_which_may_list_and_watch_its_accoun
     ensure!(!customer_may(&client, "list", "secrets", CUSTOMER.1).await?, "secrets");
 
     let pod = pod_of(&client, "gue-client", "gue-client").await?;
+    ensure!(pod.automount_service_account_token == Some(false), "it has a token");
     let container = pod.containers.first().context("a container")?;
     ensure!(
         container.image == Some(format!("portreeve/agent:{}", env!("CARGO_PKG_VERSION"))),
@@ -145,6 +145,31 @@ async fn customers_example_starts_the_client_which_may_list_and_watch_its_accoun
     let mount = of_file.next().context("the kubeconfig is not mounted")?;
     let volume = pod.volumes.iter().flatten().find(|volume| volume.name == mount.name);
     ensure!(volume.is_some_and(|volume| volume.secret.is_some()), "{volume:?}");
+    ensure!(host_paths(&pod)? == [device()], "{:?}", host_paths(&pod)?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn example_for_purelb_starts_the_client_of_the_web_service() -> Result<()> {
+    let control = ControlPlane::start().await?;
+    let client = control.client()?;
+    let file = kustomize::deploy().join("examples/epic-customer/purelb.yaml");
+    manifest::apply_strictly(&client, &fs::read_to_string(file)?).await?;
+    let pod = pod_of(&client, "gue-client", "gue-client").await?;
+    let container = pod.containers.first().context("a container")?;
+    let given = ["--node-address=192.0.2.1", "--node=customer-1"].map(str::to_owned);
+    let given = words("portreeve-agent", container).into_iter().chain(given);
+    let Role::GueClient(args) = Role::try_parse_from(given)? else { anyhow::bail!("another role") };
+    ensure!(args.namespace.is_none() && args.web.epic_url.is_some(), "{args:?}");
+    let mounts: Vec<_> =
+        container.volume_mounts.iter().flatten().map(|mount| Path::new(&mount.mount_path)).collect();
+    for path in [&args.web.epic_password, &args.web.epic_ca].into_iter().flatten() {
+        ensure!(
+            path.parent().is_some_and(|parent| mounts.contains(&parent)),
+            "{} is not mounted",
+            path.display()
+        );
+    }
     ensure!(host_paths(&pod)? == [device()], "{:?}", host_paths(&pod)?);
     Ok(())
 }

@@ -12,7 +12,7 @@ use portreeve_tests::process::Process;
 use portreeve_tests::town::BOUND;
 use portreeve_tests::town::trust::API_AUDIENCE;
 use portreeve_tests::tunnels::{self, CustomerNode};
-use portreeve_tests::{path, under_test, wait};
+use portreeve_tests::{kustomize, path, under_test, wait};
 use serde_json::json;
 
 use crate::epic_orders::{GROUP, Market, PASSWORD};
@@ -63,33 +63,19 @@ endpoints:
     )
 }
 
-/// What the role may read in the customer's cluster.
-const RIGHTS: &str = "
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: gue-client, namespace: default}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: gue-client}
-rules:
-- {apiGroups: [''], resources: [services], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: gue-client}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: gue-client}
-subjects:
-- {kind: ServiceAccount, name: gue-client, namespace: default}
-";
+/// Returns what the role may read in the customer's cluster: all of the example but its DaemonSet.
+fn rights() -> Result<String> {
+    let file = kustomize::deploy().join("examples/epic-customer/purelb.yaml");
+    let text = fs::read_to_string(file)?;
+    let parts = text.split("\n---\n").filter(|part| !part.contains("kind: DaemonSet"));
+    Ok(parts.map(|part| format!("\n---\n{part}\n")).collect())
+}
 
 /// Starts the role on a customer's node.
 async fn start(market: &Market, node: &CustomerNode, files: &tempfile::TempDir) -> Result<Process> {
     let password = files.path().join("password");
     fs::write(&password, format!("{PASSWORD}\n"))?;
-    let token = market.town.control.unbound_token(("default", "gue-client"), API_AUDIENCE).await?;
+    let token = market.town.control.unbound_token(("gue-client", "gue-client"), API_AUDIENCE).await?;
     let kubeconfig = market.town.control.kubeconfig_with("gue-client", &token)?;
     let mut command = under_test::command_in(&node.netns, "agent")?;
     command.args(["gue-client", "--epic-url", &format!("https://{}", market.address), "--epic-user", "a"]);
@@ -124,7 +110,7 @@ async fn pods_are_announced_reached_and_withdrawn_by_the_web_service_alone() -> 
         let cluster = client.join(&ordered, CLUSTER).await?;
         Ok((ordered, cluster))
     })?;
-    town.apply(&(RIGHTS.to_owned() + &service(&ordered.path, &cluster) + &slice())).await?;
+    town.apply(&(rights()? + &service(&ordered.path, &cluster) + &slice())).await?;
     let mut role = start(&market, &node, &files).await?;
     let gateway = SocketAddr::new(ADDRESS.into(), 5060);
     path::opens(town.bed.root(), gateway, "pod", BOUND)?;

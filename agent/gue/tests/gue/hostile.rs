@@ -11,7 +11,12 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
+/// How many cases are tried, unless the variable `PORTREEVE_GUE_CASES` says another number.
 const CASES: usize = 10_000;
+
+fn cases() -> usize {
+    std::env::var("PORTREEVE_GUE_CASES").map_or(CASES, |number| number.parse().unwrap())
+}
 
 /// Returns a good packet, a good ping, or random bytes, with a few random faults.
 fn some(random: &mut SmallRng) -> Vec<u8> {
@@ -44,7 +49,8 @@ fn no_bytes_are_a_panic_and_only_the_key_opens() {
     let (now, endpoints) = (Instant::now(), BTreeSet::from([(Transport::Udp, ENDPOINT)]));
     client.put(TUNNEL, Tunnel { ids: IDS, key: key(), epic: EPIC, endpoints }, now);
     let (mut taken, mut counted) = ([0; 2], portreeve_gue::dropped::Counts::default());
-    for _ in 0..CASES {
+    let cases = cases();
+    for _ in 0..cases {
         let payload = some(&mut random);
         let has_key = payload.get(8..24) == Some(&KEY);
         let (at_gateway, at_client) =
@@ -61,14 +67,14 @@ fn no_bytes_are_a_panic_and_only_the_key_opens() {
     }
     assert!(taken.iter().all(|taken| *taken > 0), "seed {seed}: {taken:?}");
     let sum: u64 = Dropped::ALL.iter().map(|one| counted.of(*one)).sum();
-    assert_eq!(sum + taken.iter().sum::<u64>(), 2 * CASES as u64, "seed {seed}");
+    assert_eq!(sum + taken.iter().sum::<u64>(), 2 * cases as u64, "seed {seed}");
 }
 
 #[test]
 fn what_is_read_is_written_the_same() {
     let seed = rand::random();
     let mut random = SmallRng::seed_from_u64(seed);
-    for _ in 0..CASES {
+    for _ in 0..cases() {
         let payload = some(&mut random);
         let written = match read(&payload) {
             Ok(Message::Data(header, inner)) => [&header.header()[..], inner].concat(),
