@@ -78,10 +78,9 @@ pub async fn run(args: GueClientArgs) -> anyhow::Result<()> {
         let told = end.clone();
         serve_metrics(&mut tasks, address, move || metrics::of_client(&told), &shutdown).await?;
     }
-    bound.carry(&mut tasks, &end);
-    let (socket, pinged, new) = (bound.socket, end.clone(), Arc::new(Notify::new()));
+    let (pinged, new) = (end.clone(), Arc::new(Notify::new()));
     let told = new.clone();
-    tasks.spawn("pings", async move { match pings(&socket, &pinged, &told).await {} });
+    bound.carry(&mut tasks, &end, |socket| async move { pings(&socket, &pinged, &told).await });
     let known = Arc::new(Known::new(IpAddr::V4(args.node_address)));
     match (&args.namespace, &args.web.epic_url) {
         (Some(namespace), _) => objects::watch_all(&mut tasks, &api, namespace, &known),

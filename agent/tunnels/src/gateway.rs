@@ -67,7 +67,7 @@ pub async fn run(args: GueArgs) -> anyhow::Result<()> {
         let told = end.clone();
         serve_metrics(&mut tasks, address, move || metrics::of_gateway(&told), &shutdown).await?;
     }
-    bound.carry(&mut tasks, &end);
+    bound.carry(&mut tasks, &end, |_| std::future::pending());
     let keeper = Keeper::new(&args, end)?;
     tracing::info!(port = args.port, device = args.device, "carrying packets of tunnels");
     tasks.spawn_graceful("tunnels", keeper.keep(shutdown));

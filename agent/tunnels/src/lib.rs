@@ -51,6 +51,10 @@ pub enum Passage {
 /// # Errors
 /// Returns an error without the capability, without `/dev/net/tun`, or if there is an interface of this name.
 pub fn device(name: &str, passage: Passage) -> io::Result<AsyncDevice> {
+    builder(name, passage).build_async()
+}
+
+fn builder(name: &str, passage: Passage) -> DeviceBuilder {
     let mtu = u16::try_from(LONGEST).unwrap_or(u16::MAX);
-    DeviceBuilder::new().name(name).mtu(mtu).offload(passage == Passage::Together).build_async()
+    DeviceBuilder::new().name(name).mtu(mtu).offload(passage == Passage::Together)
 }
