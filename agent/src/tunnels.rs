@@ -42,7 +42,7 @@ pub fn directory(run_dir: &Path) -> PathBuf {
 /// Never returns an error: a failed write is logged once and tried again. The file then has what was written last.
 pub async fn run(local: Arc<Local>, run_dir: PathBuf) -> anyhow::Result<()> {
     let (directory, mut changes) = (directory(&run_dir), local.changes());
-    let mut role = Role { file: Followed::new(&directory, STATE), heard: None };
+    let mut role = Role { file: Followed::new(&directory, STATE), heard: None, told: None };
     let (mut written, mut failing) = (None::<Arc<TunnelPlans>>, false);
     loop {
         let wanted = local.read(|world| world.complete().then(|| world.tunnel_plans()));
@@ -74,6 +74,8 @@ struct Role {
     file: Followed,
     /// When it wrote its file last. `None`: it is silent, and what it heard is told no more.
     heard: Option<Instant>,
+    /// What it told last, unless it is silent. It tells the same again and again, which changes nothing.
+    told: Option<State>,
 }
 
 // === impl Role ===
@@ -84,10 +86,13 @@ impl Role {
         match self.file.read::<State>() {
             Ok(Some(state)) => {
                 self.heard = Some(Instant::now());
-                local.change(|world| world.set_tunnel_states(states(state)));
+                if self.told.as_ref() != Some(&state) {
+                    local.change(|world| world.set_tunnel_states(states(&state)));
+                    self.told = Some(state);
+                }
             }
             Ok(None) if self.heard.is_some_and(|at| at.elapsed() > SILENT) => {
-                self.heard = None;
+                (self.heard, self.told) = (None, None);
                 tracing::warn!(
                     "the process with the role gue is silent: no packet passes the tunnels of this node"
                 );
@@ -133,10 +138,10 @@ fn of(plan: &Plan, tunnels: &Tunnels) -> LoadBalancer {
     }
 }
 
-fn states(state: State) -> BTreeMap<u32, TunnelState> {
-    let of = |known: files::Known| {
+fn states(state: &State) -> BTreeMap<u32, TunnelState> {
+    let of = |known: &files::Known| {
         let Peer { at, ids, since_ms } = known.peer;
         TunnelState { peer: TunnelPeer { at, ids, since_ms }, heard: known.heard }
     };
-    state.into_iter().map(|(id, known)| (id, of(known))).collect()
+    state.iter().map(|(id, known)| (*id, of(known))).collect()
 }

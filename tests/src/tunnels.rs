@@ -350,6 +350,3 @@ pub fn told(conditions: &serde_json::Value) -> Option<(bool, String)> {
     let healthy = all.iter().find(|one| one["type"] == "Healthy")?;
     Some((healthy["status"] == "True", healthy["message"].as_str()?.to_owned()))
 }
-
-/// How long a test waits for what should take a few network round trips.
-pub const SOON: Duration = Duration::from_secs(3);

@@ -77,14 +77,11 @@ impl Cluster {
 
     /// Returns what the node announces.
     pub fn announcements(&self) -> BTreeSet<Announcement> {
-        let of_slice = |(service, ports): &(Object, Vec<PodPort>)| {
-            let ordered = self.services.get(service).cloned();
-            let ports = ports.clone();
-            ordered.into_iter().flat_map(move |of| {
-                let announce = move |port| Announcement { of: of.clone(), port };
-                ports.clone().into_iter().map(announce)
-            })
-        };
-        self.slices.values().flat_map(of_slice).collect()
+        let mut all = BTreeSet::new();
+        for (service, ports) in self.slices.values() {
+            let Some(of) = self.services.get(service) else { continue };
+            all.extend(ports.iter().map(|port| Announcement { of: of.clone(), port: port.clone() }));
+        }
+        all
     }
 }

@@ -60,8 +60,8 @@ pub struct GueClientArgs {
     pub log_format: Format,
 }
 
-/// Runs until the process is asked to end. Rules and routes of tunnels that are wanted stay, so that
-/// no packet leaves by others until the role runs again.
+/// Runs until the process is asked to end. Rules and routes of tunnels that are wanted stay, so that no packet leaves by others
+/// until the role runs again.
 ///
 /// # Errors
 /// Returns an error without the capability `NET_ADMIN` or `/dev/net/tun`, if the port or the device's name is taken, or if the

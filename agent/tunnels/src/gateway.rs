@@ -51,8 +51,8 @@ pub struct GueArgs {
     pub log_format: Format,
 }
 
-/// Runs until the process is asked to end. Rules and routes of tunnels that are wanted stay, so that
-/// no packet leaves by others until the role runs again.
+/// Runs until the process is asked to end. Rules and routes of tunnels that are wanted stay, so that no packet leaves by others
+/// until the role runs again.
 ///
 /// # Errors
 /// Returns an error without the capability `NET_ADMIN` or `/dev/net/tun`, or if the port or the device's name is taken.
