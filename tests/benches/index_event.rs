@@ -55,6 +55,8 @@ fn filled(pods: u32) -> Index {
         index.apply_pod(pod(i, &format!("app-{}", i / 100), true), 0);
     }
     for i in 0..10 {
+        let node = (pods + i) / 50;
+        index.attach(&format!("node-{node}").as_str().into());
         index.apply_pod(pod(pods + i, &format!("gateway-{i}"), true), 0);
         index.apply(&service(i));
     }

@@ -293,6 +293,7 @@ impl Feed {
         if let Some(view) = inner.views.get(&of) {
             return view.clone();
         }
+        inner.index.attach(&of.0);
         let mut snapshot = Snapshot::default();
         snapshot.apply(of.1.part(&inner.index.all_of(&of.0), |name| inner.index.is_l7mp(name)));
         snapshot.withhold(inner.index.withheld());
@@ -369,6 +370,9 @@ impl Source<PlanType> for Feed {
         let Some(Stream { of, .. }) = inner.streams.remove(&stream.id) else { return };
         if !inner.streams.values().any(|one| one.of == of) {
             inner.views.remove(&of);
+        }
+        if !Audience::EVERY.iter().any(|audience| inner.views.contains_key(&(of.0.clone(), *audience))) {
+            inner.index.detach(&of.0);
         }
         tracing::info!(node = &*of.0, "agent disconnected");
     }

@@ -6,6 +6,7 @@
 //! `proxy_verbs`, those of namespaces in `namespace_verbs`, and those of reported health in `health_verbs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
@@ -24,6 +25,7 @@ mod announced_verbs;
 mod answer_verbs;
 mod askers;
 mod census;
+mod classes;
 mod groups;
 mod health_verbs;
 mod listed;
@@ -34,6 +36,7 @@ mod namespace_verbs;
 mod node_sets;
 mod object_verbs;
 mod orphans;
+mod pending;
 mod places;
 mod plan_entry;
 mod plan_verbs;
@@ -55,6 +58,7 @@ pub use matches::{Labels, Name};
 pub use sources::SourceState;
 
 use askers::Askers;
+use classes::Encoded;
 use groups::Groups;
 use node_sets::NodeSets;
 use orphans::Orphans;
@@ -239,12 +243,9 @@ impl Index {
     /// Withdraws Plans whose grace period is over, and the pods of sources whose grace is over. Returns these sources.
     pub fn tick(&mut self, now_ms: i64) -> Vec<Name> {
         let withdrawn = self.withdraw_sources(now_ms);
-        for (selection, node) in self.selections.expired(now_ms) {
-            for key in self.selections.plans_of(&selection) {
-                if let Some(entry) = self.plans.get(&key) {
-                    self.nodes.drop_plan(&node, &entry.encoded, &self.groups);
-                }
-            }
+        for (selection, nodes) in self.selections.expired(now_ms) {
+            let plans = self.encoded(&self.selections.plans_of(&selection));
+            self.nodes.drop_plans(&nodes.iter().collect::<Vec<_>>(), &plans, &self.groups);
         }
         withdrawn
     }
@@ -264,7 +265,17 @@ impl Index {
         self.orphans.take()
     }
 
-    /// Returns each node's changes since the last call.
+    /// Keeps a node's changes for [`Index::take`] from now on, because its agent connected.
+    pub fn attach(&mut self, node: &Name) {
+        self.nodes.attach(node);
+    }
+
+    /// Keeps a node's changes no longer.
+    pub fn detach(&mut self, node: &Name) {
+        self.nodes.detach(node);
+    }
+
+    /// Returns the changes of each attached node since the last call.
     pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
         self.nodes.take(&self.groups)
     }
@@ -328,13 +339,14 @@ impl Index {
         if !present {
             return;
         }
-        for key in self.selections.plans_of(selection) {
-            let entry = self.plans.get(&key);
-            for (node, entry) in new.iter().filter_map(|node| Some((node, entry?))) {
-                self.nodes.put_plan(node, &entry.encoded, None, &self.groups);
-            }
-            self.affected.insert(key);
-        }
+        let keys = self.selections.plans_of(selection);
+        self.nodes.put_plans(&new, &self.encoded(&keys), &self.groups);
+        self.affected.extend(keys);
+    }
+
+    /// The Plans in force of these objects.
+    fn encoded(&self, keys: &[ObjectRef]) -> Vec<Arc<Encoded>> {
+        keys.iter().filter_map(|key| Some(self.plans.get(key)?.encoded.clone())).collect()
     }
 
     /// Records that a member of a selection left each of these nodes.

@@ -1,5 +1,7 @@
-//! The resources that each node is sent: its Plans, NodeProxies and Probes, the Groups and Secrets that they refer to
-//! (counted by reference), and the Health of the nodes on which those groups have endpoints.
+//! The resources that each node is sent: its own ones (NodeProxies and Probes), the Plans of its class, the Groups and Secrets that
+//! these refer to, and the Health of the nodes on which those groups have endpoints.
+//!
+//! Changes are only kept for nodes whose agents are connected, and once for all of a class.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,78 +10,74 @@ use portreeve_api::PlanType;
 use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Resource};
 
+use super::classes::{ClassId, Classes, Content, Difference, Encoded, Exchange};
 use super::groups::Groups;
 use super::matches::Name;
+use super::pending::{Key, Pending, Step, Taking};
 use super::secrets::Secrets;
 
-/// A Plan, encoded once, with the names of the resources that a node needs along with it.
-#[derive(Clone)]
-pub struct Encoded {
-    /// The encoded Plan under its name.
-    pub resource: Arc<Resource>,
-    /// The names of its Groups.
-    pub groups: BTreeSet<Name>,
-    /// The names of its Secret resources.
-    pub secrets: BTreeSet<Name>,
-}
-
-/// One node's changes since they were last taken.
-#[derive(Default)]
-struct Pending {
-    /// `None` stands for a removal.
-    single: BTreeMap<Key, Option<Arc<Resource>>>,
-    /// Groups that are new to the node. Their resources are looked up when the changes are taken, once for all nodes to
-    /// which the same groups are new. A NodeProxy that is added to 5,000 nodes brings the same groups to all of them.
-    groups: BTreeSet<Name>,
-}
-
-/// A resource's type and name.
-type Key = (PlanType, Name);
-
-/// The resources of some groups, and the Health of the nodes with their endpoints.
-type Bundle = Arc<BTreeMap<Key, Arc<Resource>>>;
-
-/// The resource sets of all nodes that have any resources.
+/// The resource sets of all nodes.
 #[derive(Default)]
 pub struct NodeSets {
-    sets: HashMap<Name, NodeSet>,
-    /// Group → nodes that use it.
-    users: HashMap<Name, BTreeSet<Name>>,
+    /// The nodes that have any resources.
+    nodes: HashMap<Name, Node>,
+    classes: Classes,
     secrets: Secrets,
-    pending: BTreeMap<Name, Pending>,
+    /// The nodes whose agents are connected, each with its changes since they were last taken.
+    attached: HashMap<Name, Pending>,
+    /// The attached nodes with changes.
+    dirty: BTreeSet<Name>,
     visited: u64,
     heart: Heart,
 }
 
 #[derive(Default)]
-struct NodeSet {
-    resources: BTreeMap<(PlanType, Name), Arc<Resource>>,
-    groups: HashMap<Name, usize>,
+struct Node {
+    /// The resources that have no references.
+    own: BTreeMap<Key, Arc<Resource>>,
+    /// `None`: it has no Plan.
+    class: Option<ClassId>,
 }
 
 // === impl NodeSets ===
 
 impl NodeSets {
-    /// Sends a Plan or its new content to a node. `old` is the version that the node had.
-    pub fn put_plan(&mut self, node: &Name, plan: &Encoded, old: Option<&Encoded>, groups: &Groups) {
-        for group in &plan.groups {
-            self.hold(node, group);
-        }
-        for secret in &plan.secrets {
-            if let Some(resource) = self.secrets.send(secret, node) {
-                self.put(node, PlanType::Secret, resource);
-            }
-        }
-        self.put(node, PlanType::Plan, plan.resource.clone());
-        if let Some(old) = old {
-            self.release(node, old, groups);
+    /// Keeps a node's changes from now on, because its agent connected.
+    pub fn attach(&mut self, node: &Name) {
+        self.attached.entry(node.clone()).or_default();
+        if let Some(class) = self.class_of(node) {
+            self.classes.attach(class, node);
         }
     }
 
-    /// Removes a Plan from a node, and the groups and Secrets that only this Plan needed.
-    pub fn drop_plan(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
-        self.take_away(node, PlanType::Plan, plan.resource.name().clone());
-        self.release(node, plan, groups);
+    /// Keeps a node's changes no longer.
+    pub fn detach(&mut self, node: &Name) {
+        self.attached.remove(node);
+        self.dirty.remove(node);
+        if let Some(class) = self.class_of(node) {
+            self.classes.detach(class, node);
+        }
+    }
+
+    /// Sends Plans to nodes that don't have them.
+    pub fn put_plans(&mut self, nodes: &[&Name], plans: &[Arc<Encoded>], groups: &Groups) {
+        self.exchange(nodes, Exchange { put: plans, drop: &[] }, groups);
+    }
+
+    /// Removes Plans from nodes that have them, and the groups and Secrets that only these Plans needed. `groups` still knows
+    /// their slices here, because a group is closed only after every node has released it.
+    pub fn drop_plans(&mut self, nodes: &[&Name], plans: &[Arc<Encoded>], groups: &Groups) {
+        self.exchange(nodes, Exchange { put: &[], drop: plans }, groups);
+    }
+
+    /// Sends a Plan's new version to the nodes that have the old one.
+    pub fn renew_plan(&mut self, new: &Arc<Encoded>, old: &Arc<Encoded>, groups: &Groups) {
+        let exchange = Exchange { put: std::slice::from_ref(new), drop: std::slice::from_ref(old) };
+        for class in self.classes.with_plan(old.resource.name()) {
+            let (difference, step) = self.step(Some(class), exchange, groups);
+            self.classes.renew(class, exchange, &difference);
+            self.publish(class, step);
+        }
     }
 
     /// Records that a Plan names these Secret resources, before it is sent to its nodes.
@@ -94,9 +92,13 @@ impl NodeSets {
 
     /// Sets a Secret resource. If it is new or changed, the nodes with a Plan that names it are sent it.
     pub fn set_secret(&mut self, resource: Arc<Resource>) {
-        for node in self.secrets.set(resource.clone()) {
-            self.put(&node, PlanType::Secret, resource.clone());
+        if !self.secrets.set(resource.clone()) {
+            return;
         }
+        let key = (PlanType::Secret, resource.name().clone());
+        let users: Vec<ClassId> = self.classes.using_secret(&key.1).collect();
+        let step = Step::of(vec![(key, Some(resource))]);
+        users.into_iter().for_each(|class| self.publish(class, step.clone()));
     }
 
     /// Sends a resource without references (a NodeProxy or a Probe) to a node.
@@ -104,41 +106,32 @@ impl NodeSets {
         self.visited += 1;
         self.heart.beat();
         let key = (ty, resource.name().clone());
-        self.sets.entry(node.clone()).or_default().resources.insert(key.clone(), resource.clone());
-        self.pending_of(node).insert(key, Some(resource));
+        self.nodes.entry(node.clone()).or_default().own.insert(key.clone(), resource.clone());
+        self.set_own(node, key, Some(resource));
     }
 
     /// Removes a resource without references from a node.
     pub fn take_away(&mut self, node: &Name, ty: PlanType, name: Name) {
         self.visited += 1;
-        let Some(set) = self.sets.get_mut(node) else { return };
+        let Some(found) = self.nodes.get_mut(node) else { return };
         let key = (ty, name);
-        set.resources.remove(&key);
-        self.pending_of(node).insert(key, None);
+        found.own.remove(&key);
+        self.set_own(node, key, None);
         self.forget_if_empty(node);
     }
 
     /// Sends a group's change only to the nodes that use the group.
     pub fn publish_group(&mut self, group: &Name, changes: &Changes<PlanType>) {
-        let Some(users) = self.users.get(group) else { return };
-        for node in users {
-            self.visited += 1;
-            let pending = &mut self.pending.entry(node.clone()).or_default().single;
-            pending.extend(changes.remove.iter().map(|(ty, name)| ((*ty, name.clone()), None)));
-            let put = changes.upsert.iter().map(|(ty, r)| ((*ty, r.name().clone()), Some(r.clone())));
-            pending.extend(put);
-        }
+        let removed = changes.remove.iter().map(|(ty, name)| ((*ty, name.clone()), None));
+        let put = changes.upsert.iter().map(|(ty, r)| ((*ty, r.name().clone()), Some(r.clone())));
+        self.publish_to_users(group, Step::of(removed.chain(put).collect()));
     }
 
     /// Handles a group's first endpoint on `place`: the nodes that use the group are sent the Health of `place`.
     pub fn place_came(&mut self, group: &Name, place: &Name, groups: &Groups) {
-        let (Some(users), Some(health)) = (self.users.get(group), groups.places.health(place)) else {
-            return;
-        };
-        for node in users.iter().filter(|node| *node != place) {
-            self.visited += 1;
+        if let Some(health) = groups.places.health(place) {
             let key = (PlanType::Health, place.clone());
-            self.pending.entry(node.clone()).or_default().single.insert(key, Some(health.clone()));
+            self.publish_to_users(group, Step::of(vec![(key, Some(health.clone()))]));
         }
     }
 
@@ -147,54 +140,54 @@ impl NodeSets {
         if groups.places.health(place).is_none() {
             return;
         }
-        let users: Vec<Name> = self.users.get(group).into_iter().flatten().cloned().collect();
-        for node in users {
-            self.unless_needed(&node, place, groups);
+        let users: Vec<ClassId> = self.classes.using_group(group).collect();
+        let step = Step::of(vec![((PlanType::Health, place.clone()), None)]);
+        for class in users {
+            let content = self.classes.content(Some(class));
+            if content.is_none_or(|content| !needs(content, &[], place, groups, &mut self.visited)) {
+                self.publish(class, step.clone());
+            }
         }
     }
 
     /// Sends a node's Health to the nodes that use an endpoint there, or removes it if there is none.
     pub fn publish_health(&mut self, place: &Name, groups: &Groups) {
-        let health = groups.places.health(place);
         let mut concerned = BTreeSet::new();
         for group in groups.places.groups_on(place).into_iter().flatten() {
-            let users = self.users.get(group).into_iter().flatten();
-            self.visited += users.clone().count() as u64;
-            concerned.extend(users.filter(|node| *node != place));
+            self.visited += 1;
+            concerned.extend(self.classes.using_group(group));
         }
-        for node in concerned {
-            let key = (PlanType::Health, place.clone());
-            self.pending.entry(node.clone()).or_default().single.insert(key, health.cloned());
-        }
+        let key = (PlanType::Health, place.clone());
+        let step = Step::of(vec![(key, groups.places.health(place).cloned())]);
+        concerned.into_iter().for_each(|class| self.publish(class, step.clone()));
     }
 
-    /// Returns each node's changes since the last call.
+    /// Returns the changes of each node with a connected agent since the last call.
     pub fn take(&mut self, groups: &Groups) -> BTreeMap<Name, Changes<PlanType>> {
-        let mut bundles: HashMap<BTreeSet<Name>, Bundle> = HashMap::new();
+        let mut taking = Taking::new(groups, &self.heart);
         let mut taken = BTreeMap::new();
-        for (node, pending) in std::mem::take(&mut self.pending) {
-            self.heart.beat();
-            let bundle = match bundles.get(&pending.groups) {
-                Some(bundle) => bundle.clone(),
-                None => {
-                    let bundle = self.bundle(&pending.groups, groups);
-                    bundles.insert(pending.groups, bundle.clone());
-                    bundle
-                }
-            };
-            let changes = as_changes(&node, pending.single, &bundle);
-            taken.insert(node, changes);
+        for node in std::mem::take(&mut self.dirty) {
+            let Some(pending) = self.attached.get_mut(&node).map(std::mem::take) else { continue };
+            let changes = taking.changes(&node, pending);
+            if !changes.is_empty() {
+                taken.insert(node, changes);
+            }
         }
+        self.visited += taking.visited;
         taken
     }
 
     /// Returns all resources of a node.
     pub fn all(&self, node: &Name, groups: &Groups) -> Changes<PlanType> {
         let mut changes = Changes::default();
-        let Some(set) = self.sets.get(node) else { return changes };
-        changes.upsert.extend(set.resources.iter().map(|((ty, _), r)| (*ty, r.clone())));
+        let Some(Node { own, class }) = self.nodes.get(node) else { return changes };
+        changes.upsert.extend(own.iter().map(|((ty, _), r)| (*ty, r.clone())));
+        let Some(content) = self.classes.content(*class) else { return changes };
+        let plans = content.plans.values().map(|plan| (PlanType::Plan, plan.resource.clone()));
+        let secrets = content.secrets.keys().filter_map(|name| self.secrets.get(name));
+        changes.upsert.extend(plans.chain(secrets.map(|secret| (PlanType::Secret, secret.clone()))));
         let mut places = BTreeSet::new();
-        for group in set.groups.keys() {
+        for group in content.groups.keys() {
             changes.upsert.extend(groups.resources(group));
             places.extend(groups.nodes_of(group).filter(|place| *place != node));
         }
@@ -213,125 +206,121 @@ impl NodeSets {
         self.visited
     }
 
-    fn hold(&mut self, node: &Name, group: &Name) {
-        self.visited += 1;
-        self.heart.beat();
-        let count = self.sets.entry(node.clone()).or_default().groups.entry(group.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            return;
-        }
-        self.users.entry(group.clone()).or_default().insert(node.clone());
-        self.pending.entry(node.clone()).or_default().groups.insert(group.clone());
+    fn class_of(&self, node: &Name) -> Option<ClassId> {
+        self.nodes.get(node)?.class
     }
 
-    fn bundle(&mut self, of: &BTreeSet<Name>, groups: &Groups) -> Bundle {
-        let (mut bundle, mut places) = (BTreeMap::new(), BTreeSet::new());
-        for group in of {
+    /// Exchanges Plans of some nodes. What that means is computed once for each of their classes.
+    fn exchange(&mut self, nodes: &[&Name], exchange: Exchange<'_>, groups: &Groups) {
+        let mut by_class: BTreeMap<Option<ClassId>, Vec<&Name>> = BTreeMap::new();
+        for node in nodes {
+            by_class.entry(self.class_of(node)).or_default().push(node);
+        }
+        for (class, moving) in by_class {
+            let (difference, step) = self.step(class, exchange, groups);
+            let target = self.classes.shift(class, moving.len(), exchange, &difference);
+            for node in moving {
+                self.visited += 1;
+                self.heart.beat();
+                self.move_node(node, (class, target), &step);
+            }
+        }
+    }
+
+    fn move_node(&mut self, node: &Name, (from, to): (Option<ClassId>, Option<ClassId>), step: &Arc<Step>) {
+        if from != to {
+            match self.nodes.get_mut(node) {
+                Some(found) => found.class = to,
+                None => drop(self.nodes.insert(node.clone(), Node { class: to, ..Node::default() })),
+            }
+            self.forget_if_empty(node);
+        }
+        let Some(pending) = self.attached.get_mut(node) else { return };
+        pending.steps.push(step.clone());
+        self.dirty.insert(node.clone());
+        if from != to {
+            from.into_iter().for_each(|class| self.classes.detach(class, node));
+            to.into_iter().for_each(|class| self.classes.attach(class, node));
+        }
+    }
+
+    /// Returns what an exchange changes for the nodes of a class. The class is not changed yet.
+    fn step(
+        &mut self,
+        class: Option<ClassId>,
+        exchange: Exchange<'_>,
+        groups: &Groups,
+    ) -> (Difference, Arc<Step>) {
+        let nothing = Content::default();
+        let content = self.classes.content(class).unwrap_or(&nothing);
+        let difference = content.difference(exchange);
+        let Difference { groups: came, left, secrets, left_secrets } = &difference;
+        self.visited += (exchange.put.len() + exchange.drop.len() + came.len() + left.len()) as u64;
+        let mut single: Vec<(Key, Option<Arc<Resource>>)> = Vec::new();
+        let gone = exchange.drop.iter().map(|plan| ((PlanType::Plan, plan.resource.name().clone()), None));
+        single.extend(gone.chain(left_secrets.iter().map(|name| ((PlanType::Secret, name.clone()), None))));
+        let secrets = secrets.iter().filter_map(|name| self.secrets.get(name));
+        let secrets = secrets.map(|secret| (PlanType::Secret, secret));
+        let plans = exchange.put.iter().map(|plan| (PlanType::Plan, &plan.resource));
+        let put = secrets.chain(plans).map(|(ty, r)| ((ty, r.name().clone()), Some(r.clone())));
+        single.extend(put);
+        let mut places = BTreeSet::new();
+        for group in left {
             self.heart.beat();
             let resources = groups.resources(group).into_iter();
-            bundle.extend(resources.map(|(ty, resource)| ((ty, resource.name().clone()), resource)));
-            places.extend(groups.nodes_of(group).inspect(|_| self.visited += 1));
+            single.extend(resources.map(|(ty, resource)| ((ty, resource.name().clone()), None)));
+            places.extend(groups.nodes_of(group).filter(|place| groups.places.health(place).is_some()));
         }
-        let health = places.into_iter().filter_map(|place| Some((place, groups.places.health(place)?)));
-        bundle.extend(health.map(|(place, health)| ((PlanType::Health, place.clone()), health.clone())));
-        Arc::new(bundle)
+        for place in places {
+            if !needs(content, left, place, groups, &mut self.visited) {
+                single.push(((PlanType::Health, place.clone()), None));
+            }
+        }
+        let step = Arc::new(Step { left: left.clone(), came: came.clone(), single });
+        (difference, step)
     }
 
-    fn pending_of(&mut self, node: &Name) -> &mut BTreeMap<Key, Option<Arc<Resource>>> {
-        &mut self.pending.entry(node.clone()).or_default().single
+    fn publish_to_users(&mut self, group: &Name, step: Arc<Step>) {
+        let users: Vec<ClassId> = self.classes.using_group(group).collect();
+        users.into_iter().for_each(|class| self.publish(class, step.clone()));
     }
 
-    /// Releases one use of each of a Plan's groups and Secrets. `groups` still knows their slices here, because a group is closed only
-    /// after every node has released it.
-    fn release(&mut self, node: &Name, plan: &Encoded, groups: &Groups) {
-        for group in &plan.groups {
+    /// Adds a step to the changes of a class's attached nodes.
+    fn publish(&mut self, class: ClassId, step: Arc<Step>) {
+        for node in self.classes.attached(class) {
             self.visited += 1;
-            self.heart.beat();
-            let last = match self.sets.get_mut(node).and_then(|s| s.groups.get_mut(group)) {
-                Some(count) => {
-                    *count -= 1;
-                    *count == 0
-                }
-                None => true,
-            };
-            if last {
-                self.forget_group(node, group, groups);
-            }
-        }
-        for secret in &plan.secrets {
-            if self.secrets.take_back(secret, node) {
-                self.take_away(node, PlanType::Secret, secret.clone());
+            if let Some(pending) = self.attached.get_mut(node) {
+                pending.steps.push(step.clone());
+                self.dirty.insert(node.clone());
             }
         }
     }
 
-    fn forget_group(&mut self, node: &Name, group: &Name, groups: &Groups) {
-        if let Some(set) = self.sets.get_mut(node) {
-            set.groups.remove(group);
+    fn set_own(&mut self, node: &Name, key: Key, resource: Option<Arc<Resource>>) {
+        if let Some(pending) = self.attached.get_mut(node) {
+            pending.own.insert(key, resource);
+            self.dirty.insert(node.clone());
         }
-        self.forget_if_empty(node);
-        if let Some(users) = self.users.get_mut(group) {
-            users.remove(node);
-            if users.is_empty() {
-                self.users.remove(group);
-            }
-        }
-        let pending = self.pending.entry(node.clone()).or_default();
-        pending.groups.remove(group);
-        let resources = groups.resources(group).into_iter();
-        pending.single.extend(resources.map(|(ty, resource)| ((ty, resource.name().clone()), None)));
-        for place in groups.nodes_of(group).filter(|place| groups.places.health(place).is_some()) {
-            self.unless_needed(node, place, groups);
-        }
-    }
-
-    /// Removes the Health of `place` from a node that uses no endpoint there.
-    fn unless_needed(&mut self, node: &Name, place: &Name, groups: &Groups) {
-        if node != place && !self.needs(node, place, groups) {
-            self.pending_of(node).insert((PlanType::Health, place.clone()), None);
-        }
-    }
-
-    /// Returns whether a node uses a group with an endpoint on `place`. Iterates the shorter of the two lists.
-    fn needs(&mut self, node: &Name, place: &Name, groups: &Groups) -> bool {
-        self.visited += 1;
-        let (Some(set), Some(there)) = (self.sets.get(node), groups.places.groups_on(place)) else {
-            return false;
-        };
-        let mut looked = 0;
-        let found = match set.groups.len() < there.len() {
-            true => set.groups.keys().inspect(|_| looked += 1).any(|group| there.contains(group)),
-            false => there.iter().inspect(|_| looked += 1).any(|group| set.groups.contains_key(group)),
-        };
-        self.visited += looked;
-        found
     }
 
     fn forget_if_empty(&mut self, node: &Name) {
-        if self.sets.get(node).is_some_and(|s| s.resources.is_empty() && s.groups.is_empty()) {
-            self.sets.remove(node);
+        if self.nodes.get(node).is_some_and(|found| found.own.is_empty() && found.class.is_none()) {
+            self.nodes.remove(node);
         }
     }
 }
 
-/// Merges a node's own changes with the bundle of the groups that are new to it. The bundle is newer and takes
-/// precedence. The node's own Health is left out: a node does not need it.
-fn as_changes(
-    node: &Name,
-    single: BTreeMap<Key, Option<Arc<Resource>>>,
-    bundle: &BTreeMap<Key, Arc<Resource>>,
-) -> Changes<PlanType> {
-    let mut changes = Changes::default();
-    let own = |(ty, name): &Key| *ty == PlanType::Health && name == node;
-    let others = bundle.iter().filter(|(key, _)| !own(key));
-    changes.upsert.extend(others.map(|((ty, _), resource)| (*ty, resource.clone())));
-    for ((ty, name), resource) in single.into_iter().filter(|(key, _)| own(key) || !bundle.contains_key(key))
-    {
-        match resource {
-            Some(resource) => changes.upsert.push((ty, resource)),
-            None => changes.remove.push((ty, name)),
-        }
-    }
-    changes
+/// Returns whether Plans use a group with an endpoint on `place`, apart from the groups that they leave. Iterates the shorter of
+/// the two lists.
+fn needs(content: &Content, left: &[Name], place: &Name, groups: &Groups, visited: &mut u64) -> bool {
+    *visited += 1;
+    let Some(there) = groups.places.groups_on(place) else { return false };
+    let stays = |group: &Name| left.binary_search(group).is_err();
+    let mut looked = 0;
+    let found = match content.groups.len() < there.len() {
+        true => content.groups.keys().inspect(|_| looked += 1).any(|g| there.contains(g) && stays(g)),
+        false => there.iter().inspect(|_| looked += 1).any(|g| content.groups.contains_key(g) && stays(g)),
+    };
+    *visited += looked;
+    found
 }

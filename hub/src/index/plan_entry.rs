@@ -1,14 +1,16 @@
 //! The accepted version of an object that opens listeners: [`PlanEntry`].
 
+use std::sync::Arc;
+
+use super::classes::Encoded;
 use super::matches::Name;
-use super::node_sets::Encoded;
 use super::probes::Checks;
 use crate::object::Told;
 
 /// The accepted version of an object.
 pub(super) struct PlanEntry {
     /// The encoded Plan and the names of the resources that it refers to.
-    pub(super) encoded: Encoded,
+    pub(super) encoded: Arc<Encoded>,
     /// The selection of the proxies that the Plan is for.
     pub(super) workload: Name,
     /// The latest generation of the object that resolves to this Plan.

@@ -1,6 +1,7 @@
 //! The verbs of custom resources that become Plans, and the replacement of a Plan by its new version.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_api::conditions::Reason;
@@ -11,8 +12,8 @@ use portreeve_xds::Resource;
 use prost::Message;
 
 use super::Index;
+use super::classes::Encoded;
 use super::matches::Name;
-use super::node_sets::Encoded;
 use super::plan_entry::PlanEntry;
 use super::probes::{self, Checks};
 use super::secrets;
@@ -111,7 +112,7 @@ impl Index {
         }
         self.hold(&resolved.workload, &key, Role::Workload);
         let groups: BTreeSet<Name> = resolved.groups.iter().map(Selection::name).collect();
-        let encoded = Encoded { resource, groups, secrets };
+        let encoded = Arc::new(Encoded { resource, groups, secrets });
         let workload = resolved.workload.name();
         let checks = probes::checks_of(&resolved.plan);
         let told = Vec::new();
@@ -130,20 +131,16 @@ impl Index {
 
     /// Sends a Plan to its nodes, and removes its old version from nodes that it no longer applies to.
     fn spread(&mut self, entry: &PlanEntry, old: Option<&PlanEntry>) {
-        let before: BTreeSet<Name> = match old {
-            Some(old) => self.selections.nodes_of(&old.workload).into_iter().collect(),
-            None => BTreeSet::new(),
-        };
-        let now: BTreeSet<Name> = self.selections.nodes_of(&entry.workload).into_iter().collect();
-        for node in &now {
-            let had = old.filter(|_| before.contains(node)).map(|o| &o.encoded);
-            self.nodes.put_plan(node, &entry.encoded, had, &self.groups);
+        let nodes = |entry: &PlanEntry| self.selections.nodes_of(&entry.workload).into_iter().collect();
+        let before: BTreeSet<Name> = old.map(nodes).unwrap_or_default();
+        let now: BTreeSet<Name> = nodes(entry);
+        if let Some(old) = old {
+            let left: Vec<&Name> = before.difference(&now).collect();
+            self.nodes.drop_plans(&left, std::slice::from_ref(&old.encoded), &self.groups);
+            self.nodes.renew_plan(&entry.encoded, &old.encoded, &self.groups);
         }
-        for (node, old) in before.difference(&now).zip(std::iter::repeat(old)) {
-            if let Some(old) = old {
-                self.nodes.drop_plan(node, &old.encoded, &self.groups);
-            }
-        }
+        let new: Vec<&Name> = now.difference(&before).collect();
+        self.nodes.put_plans(&new, std::slice::from_ref(&entry.encoded), &self.groups);
     }
 
     /// Updates the content of these Secret resources. A Secret that changed changes no Plan: only the resource is sent.
@@ -168,9 +165,9 @@ impl Index {
         self.replanned.insert(key.clone());
         let touched = self.probes.set_plan(key, &entry.checks, &Checks::new());
         self.refresh_groups(touched);
-        for node in self.selections.nodes_of(&entry.workload) {
-            self.nodes.drop_plan(&node, &entry.encoded, &self.groups);
-        }
+        let nodes = self.selections.nodes_of(&entry.workload);
+        let nodes: Vec<&Name> = nodes.iter().collect();
+        self.nodes.drop_plans(&nodes, std::slice::from_ref(&entry.encoded), &self.groups);
         self.selections.let_go(&entry.workload, key, Role::Workload);
         for group in &entry.encoded.groups {
             self.let_go_of_group(group, key);

@@ -1,7 +1,6 @@
-//! The Secret resources that Plans name ([`Secrets`]): each is encoded once, and sent to the nodes that are sent a Plan which
-//! names it.
+//! The Secret resources that Plans name ([`Secrets`]). Each is encoded once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use portreeve_api::refs::{SecretName, SecretPart};
@@ -26,8 +25,6 @@ struct Named {
     resource: Option<Arc<Resource>>,
     /// The number of Plans that name it.
     plans: usize,
-    /// Each node that is sent one of these Plans, with their number.
-    nodes: BTreeMap<Name, usize>,
 }
 
 // === impl Secrets ===
@@ -47,34 +44,19 @@ impl Secrets {
         }
     }
 
-    /// Sets a resource that a Plan names. Returns the nodes to send it to: none if it is unchanged.
-    pub fn set(&mut self, resource: Arc<Resource>) -> Vec<Name> {
-        let Some(named) = self.named.get_mut(resource.name()) else { return Vec::new() };
-        if named.resource.as_ref().is_some_and(|old| old.version() == resource.version()) {
-            return Vec::new();
+    /// Sets a resource that a Plan names. Returns whether it is new or changed.
+    pub fn set(&mut self, resource: Arc<Resource>) -> bool {
+        let Some(named) = self.named.get_mut(resource.name()) else { return false };
+        let differs = named.resource.as_ref().is_none_or(|old| old.version() != resource.version());
+        if differs {
+            named.resource = Some(resource);
         }
-        named.resource = Some(resource);
-        named.nodes.keys().cloned().collect()
+        differs
     }
 
-    /// Records that a node is sent one more Plan that names a resource. Returns the resource if it is the first.
-    pub fn send(&mut self, name: &Name, node: &Name) -> Option<Arc<Resource>> {
-        let named = self.named.get_mut(name)?;
-        let plans = named.nodes.entry(node.clone()).or_default();
-        *plans += 1;
-        named.resource.clone().filter(|_| *plans == 1)
-    }
-
-    /// Records that a node has one Plan less that names a resource. Returns whether it was the last.
-    pub fn take_back(&mut self, name: &Name, node: &Name) -> bool {
-        let Some(named) = self.named.get_mut(name) else { return false };
-        let Some(plans) = named.nodes.get_mut(node) else { return false };
-        *plans -= 1;
-        if *plans == 0 {
-            named.nodes.remove(node);
-            return true;
-        }
-        false
+    /// Returns a resource. `None` until its content is known.
+    pub fn get(&self, name: &Name) -> Option<&Arc<Resource>> {
+        self.named.get(name)?.resource.as_ref()
     }
 }
 

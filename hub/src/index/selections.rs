@@ -199,16 +199,16 @@ impl Selections {
         nodes.filter(|(_, presence)| presence.members > 0).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Removes and returns the (selection, node) pairs whose grace period is over.
-    pub fn expired(&mut self, now_ms: i64) -> Vec<(Name, Name)> {
-        let mut over = Vec::new();
+    /// Removes and returns the nodes whose grace period is over, by selection.
+    pub fn expired(&mut self, now_ms: i64) -> BTreeMap<Name, Vec<Name>> {
+        let mut over: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
         while let Some(first) = self.leaving.first().filter(|(until, ..)| *until <= now_ms).cloned() {
             self.leaving.remove(&first);
             let (until, name, node) = first;
             let Some(state) = self.known.get_mut(&name) else { continue };
             if state.nodes.get(&node).is_some_and(|p| p.until == Some(until)) {
                 state.nodes.remove(&node);
-                over.push((name, node));
+                over.entry(name).or_default().push(node);
             }
         }
         over

@@ -15,6 +15,7 @@ fn member(i: usize, of: usize) -> Pod {
 
 fn mk_cluster(pods: usize) -> Index {
     let mut index = mk_index();
+    (0..pods.div_ceil(PODS_OF_A_NODE)).for_each(|i| index.attach(&format!("node-{i}").as_str().into()));
     let nodes =
         (0..pods.div_ceil(PODS_OF_A_NODE)).map(|i| (format!("node-{i}").into(), mk_labels("kind=node")));
     // And one without pods, so that it is as far from the groups in every cluster.

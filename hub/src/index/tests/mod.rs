@@ -37,7 +37,15 @@ mod verdicts;
 const GRACE_MS: i64 = 1_000;
 
 fn mk_index() -> Index {
-    Index::new(SelectorScope::Namespace, GRACE_MS)
+    attached(Index::new(SelectorScope::Namespace, GRACE_MS))
+}
+
+/// Attaches the nodes of the tests.
+fn attached(mut index: Index) -> Index {
+    let numbered = (0..=9).map(|i| format!("n{i}"));
+    let named = ["n", "a", "b", "c", "edge", "far", "gw", "here", "there"].map(str::to_owned);
+    numbered.chain(named).for_each(|node| index.attach(&node.as_str().into()));
+    index
 }
 
 /// "a=1,b=2" as labels.

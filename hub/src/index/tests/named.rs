@@ -177,6 +177,7 @@ fn change_of_one_pod_among_1000_nodes_goes_only_to_those_whose_resources_name_it
     index.apply_object(&mk_ingress(json!({"rbacallowcluster": "peers"})), 0);
     for i in 0..1000 {
         let (node, uid) = (format!("n{i:03}"), format!("p{i}"));
+        index.attach(&node.as_str().into());
         index.apply_pod(mk_pod(&uid, "", &node), 0);
         let name = if i < USERS { "web" } else { "shop" };
         index.set_announced(&node.as_str().into(), names(&[(&uid, name)]), 0);

@@ -163,6 +163,7 @@ fn finished_pod_is_no_workload() {
 fn resets_remove_what_vanished() {
     let (mut index, mut fleet) = (mk_index(), Fleet::default());
     for name in ["keep", "vanish"] {
+        index.attach(&format!("n-{name}").as_str().into());
         index.apply_pod(mk_pod(&format!("{name}-gw"), &format!("app={name}"), &format!("n-{name}")), 0);
         index.apply_pod(mk_pod(&format!("{name}-w"), "app=w", "n-w"), 0);
         index.apply(&mk_vs(name, &format!("app={name}"), &["app=w"]));
@@ -186,7 +187,7 @@ fn resets_remove_what_vanished() {
 
 #[test]
 fn cluster_scope_matches_in_every_namespace() {
-    let (mut index, mut fleet) = (Index::new(SelectorScope::Cluster, GRACE_MS), Fleet::default());
+    let (mut index, mut fleet) = (attached(Index::new(SelectorScope::Cluster, GRACE_MS)), Fleet::default());
     index.apply_pod(Pod { namespace: "far".into(), ..mk_pod("g1", "app=gw", "n1") }, 0);
     index.apply_pod(Pod { namespace: "farther".into(), ..mk_pod("w1", "app=w", "n2") }, 0);
     index.apply(&mk_vs("call", "app=gw", &["app=w"]));
@@ -213,4 +214,46 @@ fn pod_must_carry_all_labels_of_a_selector() {
     index.apply_pod(mk_pod("both", "app=gw,tier=edge,more=yes", "n2"), 0);
     index.apply(&mk_vs("call", "app=gw,tier=edge", &["app=w"]));
     assert_eq!(fleet.follow(&mut index), ["n2"]);
+}
+
+#[test]
+fn changes_are_kept_for_connected_agents_only() {
+    let (mut index, node) = (mk_index(), Name::from("late"));
+    index.apply(&mk_vs("call", "app=gw", &["app=w"]));
+    index.apply_pod(mk_pod("g1", "app=gw", "late"), 0);
+    assert!(index.take().is_empty());
+    index.attach(&node);
+    assert!(index.take().is_empty(), "an agent that connects is sent everything at once");
+    assert_eq!(index.all_of(&node).upsert.len(), 3);
+    index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
+    assert_eq!(index.take().into_keys().collect::<Vec<_>>(), [node.clone()]);
+    index.apply_pod(mk_pod("w2", "app=w", "n2"), 0);
+    index.detach(&node);
+    assert!(index.take().is_empty());
+    index.apply_pod(mk_pod("w3", "app=w", "n2"), 0);
+    assert!(index.take().is_empty());
+}
+
+#[test]
+fn gateways_part_and_meet_again_and_each_is_sent_what_is_its_own() {
+    let (mut index, mut fleet) = (mk_index(), Fleet::default());
+    for name in ["a", "b", "both"] {
+        index.apply(&mk_vs(name, &format!("{name}=yes"), &[&format!("app={name}"), "app=w"]));
+    }
+    for (step, labels) in
+        ["both=yes", "a=yes,both=yes", "a=yes,b=yes,both=yes", "b=yes", "a=yes,b=yes", "x=y"]
+            .into_iter()
+            .enumerate()
+    {
+        // The second gateway follows the first one step later.
+        for (gateway, node) in [("g1", "n1"), ("g2", "n2")] {
+            index.apply_pod(mk_pod(gateway, labels, node), 0);
+            index.tick(GRACE_MS);
+            index.apply_pod(mk_pod("w", &format!("app=w,step={step}"), "n3"), 0);
+            fleet.follow(&mut index);
+            fleet.assert_complete(&index, &["n1", "n2", "n3"]);
+        }
+        assert_eq!(fleet.plans("n1"), fleet.plans("n2"));
+        assert_eq!(fleet.plans("n1").len(), labels.matches("=yes").count());
+    }
 }
