@@ -45,6 +45,14 @@ impl<K: Hash + Eq, V: Ord> KeyedSets<K, V> {
         self.0.get(key)
     }
 
+    /// Returns the stored key that equals this one. `None` if it has no value.
+    pub fn key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&K>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get_key_value(key).map(|(key, _)| key)
+    }
+
     /// Returns the values of a key, in order.
     pub fn of<'a, Q: Hash + Eq + ?Sized>(&'a self, key: &Q) -> impl Iterator<Item = &'a V> + use<'a, K, V, Q>
     where

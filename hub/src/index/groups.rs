@@ -49,8 +49,17 @@ struct Group {
 }
 
 struct Slice {
-    endpoints: BTreeMap<Name, plan::Endpoint>,
+    endpoints: BTreeMap<Name, Member>,
     resource: Arc<Resource>,
+}
+
+/// An endpoint of a group.
+#[derive(PartialEq, Eq)]
+struct Member {
+    /// Empty if it is on none.
+    node: Name,
+    /// The endpoint as a field of an encoded slice. A slice's bytes are those of its endpoints one after another.
+    field: Box<[u8]>,
 }
 
 // === impl Groups ===
@@ -65,7 +74,7 @@ impl Groups {
     /// group is open already.
     pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>, of_cluster: bool) {
         if !self.groups.contains_key(name) {
-            let all = endpoints.map(|e| (Name::from(e.uid.as_str()), e)).collect();
+            let all = endpoints.map(|e| (Name::from(e.uid.as_str()), self.member(e))).collect();
             let group = self.cut(name, all, (1, of_cluster));
             group.nodes.keys().for_each(|node| self.places.add(node, name));
             self.groups.insert(name.clone(), group);
@@ -81,6 +90,7 @@ impl Groups {
     /// Adds or replaces one endpoint; `None` removes it.
     pub fn set(&mut self, name: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) -> Moved {
         let mut moved = Moved::default();
+        let endpoint = endpoint.map(|endpoint| self.member(endpoint));
         let Some(group) = self.groups.get_mut(name) else { return moved };
         let shards = group.slices.len();
         let index = names::slice_of(uid, shards);
@@ -89,7 +99,7 @@ impl Groups {
         if before == endpoint.as_ref() {
             return moved;
         }
-        let (old, new) = (before.map(|e| e.node.as_str()), endpoint.as_ref().map(|e| e.node.as_str()));
+        let (old, new) = (before.map(|e| &e.node), endpoint.as_ref().map(|e| &e.node));
         if old != new {
             moved.came = new.and_then(|node| places::came(&mut group.nodes, node));
             moved.went = old.and_then(|node| places::went(&mut group.nodes, node));
@@ -148,6 +158,13 @@ impl Groups {
         changed
     }
 
+    /// Encodes an endpoint. Endpoints on one node share the node's name.
+    fn member(&self, endpoint: plan::Endpoint) -> Member {
+        let node = self.places.name_of(&endpoint.node);
+        let slice = plan::EndpointSlice { endpoints: vec![endpoint], unread_sources: Vec::new() };
+        Member { node, field: slice.encode_to_vec().into() }
+    }
+
     fn grow(&mut self, name: &Name) -> Changes<PlanType> {
         let mut changes = Changes::default();
         let Some(old) = self.groups.remove(name) else { return changes };
@@ -162,15 +179,10 @@ impl Groups {
     }
 
     /// Cuts endpoints into at least this number of slices.
-    fn cut(
-        &self,
-        name: &Name,
-        all: BTreeMap<Name, plan::Endpoint>,
-        (least, of_cluster): (usize, bool),
-    ) -> Group {
+    fn cut(&self, name: &Name, all: BTreeMap<Name, Member>, (least, of_cluster): (usize, bool)) -> Group {
         let shards = least.max(all.len().div_ceil(SLICE_TARGET).next_power_of_two());
-        let (size, nodes) = (all.len(), places::count(all.values()));
-        let mut parts = vec![BTreeMap::new(); shards];
+        let (size, nodes) = (all.len(), places::count(all.values().map(|one| &one.node)));
+        let mut parts: Vec<_> = (0..shards).map(|_| BTreeMap::new()).collect();
         for (uid, endpoint) in all {
             parts[names::slice_of(&uid, shards)].insert(uid, endpoint);
         }
@@ -186,9 +198,12 @@ impl Groups {
     }
 }
 
-fn encode_slice(name: Name, endpoints: &BTreeMap<Name, plan::Endpoint>, unread: &[String]) -> Arc<Resource> {
-    let (endpoints, unread_sources) = (endpoints.values().cloned().collect(), unread.to_vec());
-    let body = plan::EndpointSlice { endpoints, unread_sources }.encode_to_vec();
+fn encode_slice(name: Name, endpoints: &BTreeMap<Name, Member>, unread: &[String]) -> Arc<Resource> {
+    let mut body = Vec::with_capacity(endpoints.values().map(|one| one.field.len()).sum());
+    endpoints.values().for_each(|one| body.extend_from_slice(&one.field));
+    body.extend(
+        plan::EndpointSlice { endpoints: Vec::new(), unread_sources: unread.to_vec() }.encode_to_vec(),
+    );
     Resource::new(PlanType::Slice, name, &body)
 }
 
@@ -211,6 +226,23 @@ mod tests {
 
     fn set(groups: &mut Groups, i: usize) -> Changes<PlanType> {
         groups.set(&"g".into(), &format!("uid-{i}").into(), Some(endpoint(i))).changes
+    }
+
+    #[test]
+    fn slice_has_its_endpoints_and_the_sources_that_were_not_read() {
+        let mut groups = Groups::default();
+        groups.open(&"g".into(), (0..3).map(endpoint), true);
+        groups.set_unread(vec!["a".into(), "b".into()]);
+        let changed = set(&mut groups, 3);
+        let slice = plan::EndpointSlice::decode(changed.upsert[0].1.body()).unwrap();
+        assert_eq!(slice.endpoints, (0..4).map(endpoint).collect::<Vec<_>>());
+        assert_eq!(slice.unread_sources, ["a", "b"]);
+        let whole = slice.encode_to_vec();
+        assert_eq!(
+            changed.upsert[0].1.body(),
+            whole,
+            "the bytes, and so the version, are those of the message"
+        );
     }
 
     #[test]

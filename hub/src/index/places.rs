@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portreeve_api::plan;
 use portreeve_xds::Resource;
 
 use super::matches::Name;
@@ -40,6 +39,11 @@ impl Places {
         self.on.get(node)
     }
 
+    /// Returns the shared allocation of a node's name, or a new one if no group has an endpoint there.
+    pub fn name_of(&self, node: &str) -> Name {
+        self.on.key(node).cloned().unwrap_or_else(|| node.into())
+    }
+
     /// A node's reported Health. `None` if its agent never reported.
     pub fn health(&self, node: &Name) -> Option<&Arc<Resource>> {
         self.health.get(node)
@@ -58,16 +62,16 @@ impl Places {
 }
 
 /// Counts endpoints by node.
-pub fn count<'e>(endpoints: impl IntoIterator<Item = &'e plan::Endpoint>) -> Counts {
+pub fn count<'n>(nodes: impl IntoIterator<Item = &'n Name>) -> Counts {
     let mut counts = Counts::new();
-    endpoints.into_iter().for_each(|endpoint| {
-        came(&mut counts, &endpoint.node);
+    nodes.into_iter().for_each(|node| {
+        came(&mut counts, node);
     });
     counts
 }
 
 /// Counts one more endpoint on a node. Returns the node if it is the first there.
-pub fn came(counts: &mut Counts, node: &str) -> Option<Name> {
+pub fn came(counts: &mut Counts, node: &Name) -> Option<Name> {
     if node.is_empty() {
         return None;
     }
@@ -75,9 +79,8 @@ pub fn came(counts: &mut Counts, node: &str) -> Option<Name> {
         *count += 1;
         return None;
     }
-    let node = Name::from(node);
     counts.insert(node.clone(), 1);
-    Some(node)
+    Some(node.clone())
 }
 
 /// Counts one endpoint less on a node. Returns the node if it was the last there.
