@@ -1,6 +1,6 @@
-//! Measures one pod's change in the hub's index with 1,000, 10,000 and 100,000 pods: the cost of an event must not grow
-//! with the cluster. Groups have 100 pods and nodes 50. Each of ten VirtualServices uses one of ten groups from one
-//! gateway node.
+//! Measures one pod's change in the hub's index against the size of the cluster: its cost must not grow with pods, gateways or
+//! objects, and only with the connected agents that are concerned. Groups have 100 pods and nodes 30. Then it measures how a
+//! NodeProxy is widened to all nodes.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use portreeve_api::a::virtual_service::VirtualService;
+use portreeve_api::own::node_proxy::NodeProxy;
 use portreeve_api::pod::Pod;
 use portreeve_hub::index::Index;
 use portreeve_hub::selection::SelectorScope;
@@ -22,7 +23,7 @@ fn pod(i: u32, app: &str, ready: bool) -> Pod {
             ("app".to_string(), app.to_string()),
             ("pod-template-hash".to_string(), format!("{app}-7d4f")),
         ]),
-        node: Some(format!("node-{}", i / 50).into()),
+        node: Some(format!("node-{}", i / 30).into()),
         ips: vec![IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + i))],
         ready,
         host_network: false,
@@ -43,40 +44,97 @@ fn service(i: u32) -> VirtualService {
     let object = json!({
         "apiVersion": "servicemesh.l7mp.io/v1", "kind": "VirtualService",
         "metadata": {"name": format!("vs-{i}"), "namespace": "default"},
-        "spec": {"selector": {"app": format!("gateway-{i}")},
+        "spec": {"selector": {"app": "gateway"},
             "listeners": [{"name": "l", "udp": {"port": 5000, "cluster": cluster}}]},
     });
     serde_json::from_value(object).unwrap_or_default()
 }
 
-fn filled(pods: u32) -> Index {
+/// A NodeProxy that takes all objects, on nodes with the label `gateway=yes`.
+fn proxy(selector: &str) -> NodeProxy {
+    let object = json!({
+        "apiVersion": "portreeve.dev/v1alpha1", "kind": "NodeProxy", "metadata": {"name": "edge"},
+        "spec": {"nodeSelector": {"gateway": selector}, "labels": {"app": "gateway"}, "allowedNamespaces": {"from": "All"}},
+    });
+    serde_json::from_value(object).unwrap_or_default()
+}
+
+/// The size of a cluster.
+#[derive(Clone, Copy)]
+struct Size {
+    pods: u32,
+    nodes: u32,
+    gateways: u32,
+    services: u32,
+    connected: u32,
+}
+
+fn filled(Size { pods, nodes, gateways, services, connected }: Size) -> Index {
     let mut index = Index::new(SelectorScope::Namespace, 0);
+    let name = |i: u32| format!("node-{i}").into();
+    (0..connected).for_each(|i| index.attach(&name(i)));
+    for i in 0..nodes {
+        let gateway = if i < gateways { "yes" } else { "no" };
+        let labels = [("gateway", gateway), ("any", "yes")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        index.apply_node(name(i), labels.into(), 0);
+    }
     for i in 0..pods {
         index.apply_pod(pod(i, &format!("app-{}", i / 100), true), 0);
     }
-    for i in 0..10 {
-        let node = (pods + i) / 50;
-        index.attach(&format!("node-{node}").as_str().into());
-        index.apply_pod(pod(pods + i, &format!("gateway-{i}"), true), 0);
-        index.apply(&service(i));
-    }
-    assert!(!index.take().is_empty(), "the gateways' nodes must have got their Plans");
+    index.apply_proxy(&proxy("yes"), 0);
+    (0..services).for_each(|i| index.apply(&service(i)));
+    assert_eq!(index.take().len(), connected as usize, "each gateway must have got its Plans");
     index
 }
 
-fn benchmark(c: &mut Criterion) {
-    let mut group = c.benchmark_group("one pod's change");
-    for pods in [1_000, 10_000, 100_000] {
-        let mut index = filled(pods);
-        let mut turn = 0u32;
-        group.bench_function(BenchmarkId::from_parameter(pods), |b| {
+/// Changes the readiness of pods in used groups in turn. Each change affects all connected gateways.
+fn one_change(c: &mut Criterion, of: &str, sizes: impl IntoIterator<Item = (u32, Size)>) {
+    let mut group = c.benchmark_group(of);
+    for (parameter, size) in sizes {
+        let (mut index, mut turn) = (filled(size), 0u32);
+        let used = (size.services * 100).min(size.pods);
+        group.bench_function(BenchmarkId::from_parameter(parameter), |b| {
             b.iter(|| {
-                // Changes the readiness of pods in the ten used groups in turn. Each change affects one gateway's node.
-                let (i, ready) = (turn % 1_000, (turn / 1_000) % 2 == 1);
+                let (i, ready) = (turn % used, (turn / used) % 2 == 1);
                 turn += 1;
                 index.apply_pod(pod(i, &format!("app-{}", i / 100), ready), 0);
                 let changes = black_box(index.take());
-                assert_eq!(changes.len(), 1);
+                assert_eq!(changes.len(), size.connected as usize);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn benchmark(c: &mut Criterion) {
+    const BASE: Size = Size { pods: 150_000, nodes: 5_000, gateways: 10, services: 10, connected: 10 };
+    let pods = [1_000, 10_000, 150_000].map(|pods| (pods, Size { pods, ..BASE }));
+    one_change(c, "one pod's change, by pods", pods);
+    let gateways = [10, 500, 5_000].map(|gateways| (gateways, Size { gateways, ..BASE }));
+    one_change(c, "one pod's change, by gateways", gateways);
+    let services = [10, 1_000].map(|services| (services, Size { services, ..BASE }));
+    one_change(c, "one pod's change, by objects", services);
+    let connected = [1, 50, 500].map(|connected| (connected, Size { gateways: 5_000, connected, ..BASE }));
+    one_change(c, "one pod's change, by connected gateways", connected);
+    widening(c, Size { services: 1_000, ..BASE });
+}
+
+/// Widens a NodeProxy from 10 to 5,000 nodes, and back.
+fn widening(c: &mut Criterion, size: Size) {
+    let mut group = c.benchmark_group("a NodeProxy from 10 to 5,000 nodes, and back");
+    group.sample_size(10);
+    for connected in [10, 500] {
+        let mut index = filled(size);
+        (0..connected).for_each(|i| index.attach(&format!("node-{i}").into()));
+        group.bench_function(BenchmarkId::from_parameter(connected), |b| {
+            b.iter(|| {
+                let mut wide = proxy("yes");
+                wide.spec.node_selector = [("any".to_owned(), "yes".to_owned())].into();
+                for edited in [wide, proxy("yes")] {
+                    index.apply_proxy(&edited, 0);
+                    index.tick(1);
+                    black_box(index.take());
+                }
             });
         });
     }

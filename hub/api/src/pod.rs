@@ -111,6 +111,11 @@ pub fn service_attribute(namespace: &str, name: &str) -> String {
     format!("service:{namespace}/{name}")
 }
 
+/// Returns whether a name was returned by [`service_attribute`].
+pub fn is_service_attribute(name: &str) -> bool {
+    name.starts_with("service:")
+}
+
 // === impl Interest ===
 
 impl Interest {

@@ -135,8 +135,12 @@ impl Selector {
     /// Returns whether `labels` meet every label requirement. Field requirements are ignored, see
     /// [`Self::matches_fields`].
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let admits = |one: &Requirement| one.test.admits(labels.get(&one.key).map(String::as_str));
-        self.labels.iter().all(admits)
+        self.admits(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Does the same with labels in another form: `label` returns the value of a key.
+    pub fn admits<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
+        self.labels.iter().all(|one| one.test.admits(label(&one.key)))
     }
 
     /// Returns whether the object's fields meet every field requirement. `field` returns the text at a dotted path, or

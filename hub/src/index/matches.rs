@@ -3,13 +3,20 @@
 //! The map works in both directions. A member's event visits only the selectors that share one of its label pairs. A new
 //! selector visits only the members that carry its anchor pair. No operation iterates all members or all selectors.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use portreeve_api::model::{Selector, Test};
 
+use super::attributes::{Compact, Texts};
+use super::crowds::Crowds;
 use crate::keyed_sets::KeyedSets;
+
+/// So many members, or selectors, are looked at without a search for a better key.
+const FEW_MEMBERS: usize = 256;
+const FEW_SELECTORS: usize = 8;
 
 /// Labels of a member.
 pub type Labels = BTreeMap<String, String>;
@@ -28,33 +35,42 @@ pub struct Shift<S, M> {
     pub joined: bool,
 }
 
-/// The key under which a selector is indexed: the namespace (`None`: all namespaces) and one label pair of every match.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Anchor {
-    scope: Option<Name>,
-    pair: Option<(String, String)>,
-}
+/// The key under which a selector is indexed: the hash of a namespace (or of none, for all namespaces) and one label pair of every
+/// match (or of none). Whatever is found under it is compared with the selector, so that equal hashes do no harm.
+type Anchor = u64;
 
 struct Member<S> {
     scope: Name,
-    labels: Arc<Labels>,
-    matched: BTreeSet<S>,
+    labels: Compact,
+    /// In order.
+    matched: Vec<S>,
 }
 
 struct Entry<M> {
     /// Every matching member carries at least one of these.
     anchors: Vec<Anchor>,
+    scope: Option<Name>,
     selector: Selector,
     matched: BTreeSet<M>,
+}
+
+/// The keys of labels under whose values members can be found.
+enum Keys {
+    All,
+    /// Those that selectors were looked up under so far. Members have many labels that nobody selects by.
+    Used(BTreeSet<String>),
 }
 
 /// Members, selectors and their matches. `S` names a selector, `M` a member.
 pub struct Matches<S, M> {
     members: HashMap<M, Member<S>>,
-    holders: KeyedSets<Anchor, M>,
+    texts: Texts,
+    keys: Keys,
+    holders: Crowds<M>,
     selectors: HashMap<S, Entry<M>>,
     anchored: KeyedSets<Anchor, S>,
     none: BTreeSet<M>,
+    hashes: RandomState,
     visited: u64,
 }
 
@@ -62,10 +78,13 @@ impl<S, M> Default for Matches<S, M> {
     fn default() -> Self {
         Self {
             members: HashMap::new(),
-            holders: KeyedSets::default(),
+            texts: Texts::default(),
+            keys: Keys::All,
+            holders: Crowds::default(),
             selectors: HashMap::new(),
             anchored: KeyedSets::default(),
             none: BTreeSet::new(),
+            hashes: RandomState::new(),
             visited: 0,
         }
     }
@@ -74,15 +93,21 @@ impl<S, M> Default for Matches<S, M> {
 // === impl Matches ===
 
 impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
+    /// For very many members: they can only be found by keys that selectors use. The first selector with a new key visits all members
+    /// once.
+    pub fn by_used_keys() -> Self {
+        Self { keys: Keys::Used(BTreeSet::new()), ..Self::default() }
+    }
+
     /// Adds a member or changes its labels. Returns every selector that started or stopped matching it.
-    pub fn set_member(&mut self, member: M, scope: Name, labels: impl Into<Arc<Labels>>) -> Vec<Shift<S, M>> {
-        let labels = labels.into();
-        if self.members.get(&member).is_some_and(|old| old.scope == scope && old.labels == labels) {
+    pub fn set_member(&mut self, member: M, scope: Name, labels: &Labels) -> Vec<Shift<S, M>> {
+        if self.members.get(&member).is_some_and(|old| old.scope == scope && old.labels.equals(labels)) {
             return Vec::new();
         }
         let before = self.forget(&member);
-        let now = self.matching(&scope, &labels);
-        for anchor in anchors(&scope, &labels) {
+        let now = self.matching(&scope, labels);
+        let labels = self.texts.compact(labels);
+        for anchor in self.anchors(&scope, labels.iter()) {
             self.holders.insert(anchor, member.clone());
         }
         let mut shifts = Vec::new();
@@ -96,14 +121,14 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
             }
             shifts.push(Shift { selector: selector.clone(), member: member.clone(), joined: true });
         }
-        self.members.insert(member, Member { scope, labels, matched: now });
+        let matched = now.into_iter().collect();
+        self.members.insert(member, Member { scope, labels, matched });
         shifts
     }
 
     /// Removes a member. Returns every selector that matched it.
     pub fn remove_member(&mut self, member: &M) -> Vec<Shift<S, M>> {
         let before = self.forget(member);
-        self.members.remove(member);
         let mut shifts = Vec::new();
         for selector in before {
             self.unmatch(&selector, member);
@@ -116,22 +141,24 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// A selector that is already known keeps its entry.
     pub fn add_selector(&mut self, name: S, scope: Option<Name>, wanted: Selector) -> &BTreeSet<M> {
         if !self.selectors.contains_key(&name) {
-            let anchors = self.anchors_for(scope, &wanted);
-            let found: BTreeSet<M> =
-                anchors.iter().flat_map(|anchor| self.holders.of(anchor)).cloned().collect();
+            self.use_keys(&scope, &wanted);
+            let anchors = self.anchors_for(scope.as_ref(), &wanted);
+            let found: BTreeSet<M> = anchors.iter().flat_map(|at| self.holders.of(*at)).cloned().collect();
             self.visited += found.len() as u64;
             let mut matched = BTreeSet::new();
             for member in found {
                 let Some(held) = self.members.get_mut(&member) else { continue };
-                if wanted.matches(&held.labels) {
-                    held.matched.insert(name.clone());
+                if meets(&wanted, scope.as_ref(), held) {
+                    if let Err(at) = held.matched.binary_search(&name) {
+                        held.matched.insert(at, name.clone());
+                    }
                     matched.insert(member);
                 }
             }
             for anchor in &anchors {
-                self.anchored.insert(anchor.clone(), name.clone());
+                self.anchored.insert(*anchor, name.clone());
             }
-            self.selectors.insert(name.clone(), Entry { anchors, selector: wanted, matched });
+            self.selectors.insert(name.clone(), Entry { anchors, scope, selector: wanted, matched });
         }
         self.matched(&name)
     }
@@ -143,8 +170,10 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
             self.anchored.remove(anchor, name);
         }
         for member in &entry.matched {
-            if let Some(held) = self.members.get_mut(member) {
-                held.matched.remove(name);
+            if let Some(held) = self.members.get_mut(member)
+                && let Ok(at) = held.matched.binary_search(name)
+            {
+                held.matched.remove(at);
             }
         }
     }
@@ -166,7 +195,18 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
 
     /// The selectors that match a member, in order.
     pub fn selectors_of(&self, member: &M) -> Vec<S> {
-        self.members.get(member).map(|m| m.matched.iter().cloned().collect()).unwrap_or_default()
+        self.members.get(member).map(|m| m.matched.clone()).unwrap_or_default()
+    }
+
+    /// Returns whether a member has exactly these labels.
+    pub fn carries(&self, member: &M, labels: &Labels) -> bool {
+        self.members.get(member).is_some_and(|held| held.labels.equals(labels))
+    }
+
+    /// The labels of a member; none of an unknown one.
+    pub fn labels_of(&self, member: &M) -> Labels {
+        let labels = self.members.get(member).into_iter().flat_map(|held| held.labels.iter());
+        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     /// The number of entries visited since the start, for the tests of cost.
@@ -177,8 +217,8 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// Returns at most `most` members of any scope that the selector would match, as examples for a message.
     pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
         let anchors = self.anchors_for(None, wanted);
-        let held = anchors.iter().flat_map(|anchor| self.holders.of(anchor));
-        held.filter(|m| self.members.get(*m).is_some_and(|k| wanted.matches(&k.labels)))
+        let held = anchors.iter().flat_map(|anchor| self.holders.of(*anchor));
+        held.filter(|m| self.members.get(*m).is_some_and(|held| meets(wanted, None, held)))
             .take(most)
             .cloned()
             .collect()
@@ -186,10 +226,13 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
 
     fn matching(&mut self, scope: &Name, labels: &Labels) -> BTreeSet<S> {
         let mut found = BTreeSet::new();
-        for anchor in anchors(scope, labels) {
+        let pairs = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        for anchor in self.anchors(scope, pairs) {
             for name in self.anchored.of(&anchor) {
                 self.visited += 1;
-                if self.selectors.get(name).is_some_and(|e| e.selector.matches(labels)) {
+                let Some(entry) = self.selectors.get(name) else { continue };
+                let is_near = entry.scope.as_ref().is_none_or(|wanted| wanted == scope);
+                if is_near && entry.selector.matches(labels) {
                     found.insert(name.clone());
                 }
             }
@@ -197,14 +240,16 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         found
     }
 
+    /// Forgets a member. Returns what matched it.
     fn forget(&mut self, member: &M) -> BTreeSet<S> {
-        let Some(old) = self.members.get_mut(member) else { return BTreeSet::new() };
-        let matched = std::mem::take(&mut old.matched);
-        let anchors = anchors(&old.scope, &old.labels);
-        for anchor in anchors {
-            self.holders.remove(&anchor, member);
+        let Some(Member { scope, labels, matched }) = self.members.remove(member) else {
+            return BTreeSet::new();
+        };
+        for anchor in self.anchors(&scope, labels.iter()) {
+            self.holders.remove(anchor, member);
         }
-        matched
+        self.texts.forget(labels);
+        matched.into_iter().collect()
     }
 
     fn unmatch(&mut self, selector: &S, member: &M) {
@@ -214,34 +259,86 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         }
     }
 
+    /// Makes members findable by another key of a selector, as long as those in use would lead to too many members or selectors.
+    fn use_keys(&mut self, scope: &Option<Name>, wanted: &Selector) {
+        loop {
+            let Keys::Used(used) = &self.keys else { return };
+            let unused = values(wanted).map(|(key, _)| key).find(|key| !used.contains(*key));
+            let Some(unused) = unused.cloned() else { return };
+            if values(wanted).any(|(key, _)| used.contains(key)) {
+                let anchors = self.anchors_for(scope.as_ref(), wanted);
+                let (held, crowd) = self.cost(&anchors);
+                if held <= FEW_MEMBERS && crowd <= FEW_SELECTORS {
+                    return;
+                }
+            }
+            self.use_key(unused);
+        }
+    }
+
+    fn use_key(&mut self, key: String) {
+        for (member, held) in &self.members {
+            self.visited += 1;
+            let Some(value) = held.labels.get(&key) else { continue };
+            for scope in [Some(&held.scope), None] {
+                let anchor = anchor(&self.hashes, scope, Some((&key, value)));
+                self.holders.insert(anchor, member.clone());
+            }
+        }
+        if let Keys::Used(used) = &mut self.keys {
+            used.insert(key);
+        }
+    }
+
     /// The anchors of a selector: the values of the requirement that the fewest members carry, because rare labels are the
     /// cheapest to look up. Ties go to the requirement with the fewest selectors. Without such a requirement, the anchor is
     /// the whole scope.
-    fn anchors_for(&self, scope: Option<Name>, wanted: &Selector) -> Vec<Anchor> {
-        let equal = wanted.labels.iter().filter_map(|r| match &r.test {
-            Test::In(values) => Some((&r.key, values)),
-            Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+    fn anchors_for(&self, scope: Option<&Name>, wanted: &Selector) -> Vec<Anchor> {
+        let options = values(wanted).filter(|(key, _)| self.keys.has(key)).map(|(key, values)| {
+            let pair = |value| anchor(&self.hashes, scope, Some((key, value)));
+            values.iter().map(|value| pair(value)).collect::<Vec<_>>()
         });
-        let options = equal.map(|(key, values)| {
-            let pairs = values.iter().map(|value| Some((key.clone(), value.clone())));
-            pairs.map(|pair| Anchor { scope: scope.clone(), pair }).collect::<Vec<_>>()
-        });
-        let held = |a: &Anchor| self.holders.get(a).map_or(0, BTreeSet::len);
-        let crowd = |a: &Anchor| self.anchored.get(a).map_or(0, BTreeSet::len);
-        let sum = |option: &[Anchor], of: &dyn Fn(&Anchor) -> usize| option.iter().map(of).sum::<usize>();
-        let cost = |option: &Vec<Anchor>| (sum(option, &held), sum(option, &crowd));
-        options.min_by_key(cost).unwrap_or_else(|| vec![Anchor { scope: scope.clone(), pair: None }])
+        let rarest = options.min_by_key(|option| self.cost(option));
+        rarest.unwrap_or_else(|| vec![anchor(&self.hashes, scope, None)])
+    }
+
+    /// The members and the selectors under some anchors.
+    fn cost(&self, anchors: &[Anchor]) -> (usize, usize) {
+        let held = anchors.iter().map(|anchor| self.holders.count(*anchor)).sum();
+        (held, anchors.iter().map(|anchor| self.anchored.get(anchor).map_or(0, BTreeSet::len)).sum())
+    }
+
+    /// Every anchor under which a member with these labels can be found.
+    fn anchors<'l>(&self, scope: &Name, labels: impl Iterator<Item = (&'l str, &'l str)>) -> Vec<Anchor> {
+        let pairs: Vec<_> = labels.filter(|(key, _)| self.keys.has(key)).map(Some).chain([None]).collect();
+        let scopes = [Some(scope), None].into_iter();
+        scopes.flat_map(|scope| pairs.iter().map(move |pair| anchor(&self.hashes, scope, *pair))).collect()
     }
 }
 
-/// Every anchor under which a member with these labels can be found.
-fn anchors(scope: &Name, labels: &Labels) -> Vec<Anchor> {
-    let mut all = Vec::with_capacity(2 * labels.len() + 2);
-    for scope in [Some(scope.clone()), None] {
-        all.push(Anchor { scope: scope.clone(), pair: None });
-        all.extend(
-            labels.iter().map(|(k, v)| Anchor { scope: scope.clone(), pair: Some((k.clone(), v.clone())) }),
-        );
+// === impl Keys ===
+
+impl Keys {
+    fn has(&self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Used(used) => used.contains(key),
+        }
     }
-    all
+}
+
+/// The labels of which a selector requires one of some values.
+fn values(wanted: &Selector) -> impl Iterator<Item = (&String, &BTreeSet<String>)> {
+    wanted.labels.iter().filter_map(|requirement| match &requirement.test {
+        Test::In(values) => Some((&requirement.key, values)),
+        Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+    })
+}
+
+fn meets<S>(wanted: &Selector, scope: Option<&Name>, held: &Member<S>) -> bool {
+    scope.is_none_or(|scope| *scope == held.scope) && wanted.admits(|key| held.labels.get(key))
+}
+
+fn anchor(hashes: &RandomState, scope: Option<&Name>, pair: Option<(&str, &str)>) -> Anchor {
+    hashes.hash_one((scope, pair))
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portreeve_api::pod::Pod;
+use portreeve_api::pod::{PROXY_NAME_ANNOTATION, Pod, annotation_attribute, is_service_attribute};
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
@@ -24,8 +24,10 @@ use crate::verdict::{Refs, Verdict};
 mod announced_verbs;
 mod answer_verbs;
 mod askers;
+mod attributes;
 mod census;
 mod classes;
+mod crowds;
 mod groups;
 mod health_verbs;
 mod listed;
@@ -156,15 +158,15 @@ impl Index {
         if pod.finished {
             return self.delete_pod(&pod.uid, now_ms);
         }
-        if self.pods.get(&pod.uid) == Some(&pod) {
+        let (uid, attributes) = (pod.uid.clone(), self.attributes(&pod.attributes(), &pod));
+        let same = self.selections.carries(&uid, &attributes);
+        let pod = bare(pod);
+        if same && self.pods.get(&uid) == Some(&pod) {
             return;
         }
-        let uid = pod.uid.clone();
-        let attributes = self.attributes(&pod);
         let old = self.pods.insert(uid.clone(), pod);
-        let same = |old: &Pod, pod: &Pod| (&old.labels, &old.extra) == (&pod.labels, &pod.extra);
-        if old.as_ref().zip(self.pods.get(&uid)).is_none_or(|(old, pod)| !same(old, pod)) {
-            let before = old.as_ref().map(|old| self.attributes(old));
+        if !same {
+            let before = old.as_ref().map(|_| self.selections.labels_of(&uid));
             self.touch_unmatched(before.iter().chain([&attributes]));
         }
         self.place_pod(&uid, attributes, old.and_then(|old| old.node), now_ms);
@@ -173,7 +175,8 @@ impl Index {
     /// Updates a pod after the Services that list it changed.
     fn renew_pod(&mut self, uid: &Name, now_ms: i64) {
         let Some(pod) = self.pods.get(uid) else { return };
-        let (attributes, node) = (self.attributes(pod), pod.node.clone());
+        let known = self.selections.labels_of(uid);
+        let (attributes, node) = (self.attributes(&known, pod), pod.node.clone());
         self.touch_unmatched([&attributes]);
         self.place_pod(uid, attributes, node, now_ms);
     }
@@ -205,9 +208,12 @@ impl Index {
         self.wake_counted();
     }
 
-    /// The attributes that selectors match a pod by.
-    fn attributes(&self, pod: &Pod) -> Labels {
-        let mut attributes = pod.attributes();
+    /// The attributes that selectors match a pod by: its `own` ones, the name of its proxy, and those of Services that list it. Former
+    /// ones of the last two kinds among `own` are left out.
+    fn attributes(&self, own: &Labels, pod: &Pod) -> Labels {
+        let given = |key: &str| key == PROXY_NAME_ATTRIBUTE || is_service_attribute(key);
+        let own = own.iter().filter(|(key, _)| !given(key));
+        let mut attributes: Labels = own.map(|(key, value)| (key.clone(), value.clone())).collect();
         let name = self.proxy_name_of(pod).map(|name| (PROXY_NAME_ATTRIBUTE.to_owned(), name.to_owned()));
         attributes.extend(name);
         self.selections.listed().complete(&pod.uid, &mut attributes);
@@ -217,12 +223,13 @@ impl Index {
     /// Removes a pod.
     pub fn delete_pod(&mut self, uid: &Name, now_ms: i64) {
         let Some(old) = self.pods.remove(uid) else { return };
+        let attributes = self.selections.labels_of(uid);
         for shift in self.selections.remove_pod(uid) {
             self.leave(&shift.selector, old.node.as_ref(), now_ms);
             self.set_endpoint(&shift.selector, uid, None);
         }
         self.refresh_probes(uid);
-        self.touch_unmatched([&self.attributes(&old)]);
+        self.touch_unmatched([&attributes]);
     }
 
     /// Takes the complete list of the pods of a namespace (`None`: of all namespaces) after a disconnect. Pods missing from
@@ -360,4 +367,12 @@ impl Index {
             self.affected.extend(self.selections.plans_of(selection));
         }
     }
+}
+
+/// Returns a pod without its attributes, which [`Selections`] keeps. The annotation with the name of its proxy stays.
+fn bare(mut pod: Pod) -> Pod {
+    let name = annotation_attribute(PROXY_NAME_ANNOTATION);
+    pod.labels = BTreeMap::new();
+    pod.extra.retain(|key, _| *key == name);
+    pod
 }

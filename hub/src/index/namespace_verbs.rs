@@ -18,7 +18,7 @@ impl Index {
         let labels = Arc::new(labels);
         let changed = self.answers.set_namespace(name, Some(labels.clone()));
         self.wake(changed, None);
-        let shifts = self.proxies.set_namespace(name, labels);
+        let shifts = self.proxies.set_namespace(name, &labels);
         self.shift_namespaces(&shifts, now_ms);
     }
 
@@ -42,7 +42,7 @@ impl Index {
         for (name, labels) in namespaces {
             let labels = Arc::new(labels);
             changed.extend(self.answers.set_namespace(&name, Some(labels.clone())));
-            shifts.extend(self.proxies.set_namespace(&name, labels));
+            shifts.extend(self.proxies.set_namespace(&name, &labels));
         }
         self.wake(changed, None);
         self.shift_namespaces(&shifts, now_ms);

@@ -73,7 +73,7 @@ impl Proxies {
     }
 
     /// Sets a namespace's labels. Returns the NodeProxies that started or stopped selecting the namespace.
-    pub fn set_namespace(&mut self, namespace: &Name, labels: Arc<Labels>) -> Vec<Shift<Name, Name>> {
+    pub fn set_namespace(&mut self, namespace: &Name, labels: &Labels) -> Vec<Shift<Name, Name>> {
         self.namespaces.set_member(namespace.clone(), "".into(), labels)
     }
 
@@ -89,7 +89,7 @@ impl Proxies {
 
     /// Sets a node's labels. Returns the NodeProxies that started or stopped selecting the node.
     pub fn set_node(&mut self, node: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
-        self.nodes.set_member(node.clone(), "".into(), labels)
+        self.nodes.set_member(node.clone(), "".into(), &labels)
     }
 
     /// Removes a node. Returns the NodeProxies that selected it.

@@ -68,7 +68,7 @@ impl Selections {
     /// Creates an empty set. See [`super::Index::new`] for the grace.
     pub fn new(grace_ms: i64) -> Self {
         Self {
-            pods: Matches::default(),
+            pods: Matches::by_used_keys(),
             proxies: Matches::default(),
             known: HashMap::new(),
             by_namespace: KeyedSets::default(),
@@ -142,7 +142,17 @@ impl Selections {
 
     /// See [`Matches::set_member`].
     pub fn set_pod(&mut self, uid: &Name, namespace: Name, labels: Labels) -> Vec<Shift<Name, Name>> {
-        self.pods.set_member(uid.clone(), namespace, labels)
+        self.pods.set_member(uid.clone(), namespace, &labels)
+    }
+
+    /// Returns whether a pod was set with exactly these labels.
+    pub fn carries(&self, uid: &Name, labels: &Labels) -> bool {
+        self.pods.carries(uid, labels)
+    }
+
+    /// The labels that a pod was set with.
+    pub fn labels_of(&self, uid: &Name) -> Labels {
+        self.pods.labels_of(uid)
     }
 
     /// See [`Matches::remove_member`].
@@ -152,7 +162,7 @@ impl Selections {
 
     /// Sets a NodeProxy's labels. They are matched like a pod's, in every namespace.
     pub fn set_proxy(&mut self, name: &Name, labels: Labels) {
-        self.proxies.set_member(name.clone(), "".into(), labels);
+        self.proxies.set_member(name.clone(), "".into(), &labels);
     }
 
     /// Removes a NodeProxy.
