@@ -158,7 +158,7 @@ impl Index {
         if pod.finished {
             return self.delete_pod(&pod.uid, now_ms);
         }
-        let (uid, attributes) = (pod.uid.clone(), self.attributes(&pod.attributes(), &pod));
+        let (uid, attributes) = (pod.uid.clone(), self.attributes(pod.attributes(), &pod));
         let same = self.selections.carries(&uid, &attributes);
         let pod = bare(pod);
         if same && self.pods.get(&uid) == Some(&pod) {
@@ -176,7 +176,7 @@ impl Index {
     fn renew_pod(&mut self, uid: &Name, now_ms: i64) {
         let Some(pod) = self.pods.get(uid) else { return };
         let known = self.selections.labels_of(uid);
-        let (attributes, node) = (self.attributes(&known, pod), pod.node.clone());
+        let (attributes, node) = (self.attributes(known, pod), pod.node.clone());
         self.touch_unmatched([&attributes]);
         self.place_pod(uid, attributes, node, now_ms);
     }
@@ -210,10 +210,9 @@ impl Index {
 
     /// The attributes that selectors match a pod by: its `own` ones, the name of its proxy, and those of Services that list it. Former
     /// ones of the last two kinds among `own` are left out.
-    fn attributes(&self, own: &Labels, pod: &Pod) -> Labels {
-        let given = |key: &str| key == PROXY_NAME_ATTRIBUTE || is_service_attribute(key);
-        let own = own.iter().filter(|(key, _)| !given(key));
-        let mut attributes: Labels = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+    fn attributes(&self, own: Labels, pod: &Pod) -> Labels {
+        let mut attributes = own;
+        attributes.retain(|key, _| key != PROXY_NAME_ATTRIBUTE && !is_service_attribute(key));
         let name = self.proxy_name_of(pod).map(|name| (PROXY_NAME_ATTRIBUTE.to_owned(), name.to_owned()));
         attributes.extend(name);
         self.selections.listed().complete(&pod.uid, &mut attributes);
