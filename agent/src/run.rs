@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use portreeve_agent_core::translate::Defaults;
 use portreeve_agent_core::world::{Account, World};
 use portreeve_api::pod::{Interest, Pod};
+use portreeve_api::pod_document::PodDocument;
 use portreeve_envoy::registry;
 use portreeve_keeper::envoy::statistics::Prefix;
 use portreeve_runtime::logs::{self, Format};
@@ -272,7 +272,7 @@ fn spawn_cluster(tasks: &mut Tasks, client: Client, (agent, run_dir): (&Agent, P
     let report = report_writer::run(client.clone(), local.clone(), agent.supervisor.clone());
     tasks.spawn("node report", report);
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", local.node()));
-    let (pods, guard) = (Api::<KubePod>::all(client), readiness.guard("this node's pods"));
+    let (pods, guard) = (Api::<PodDocument>::all(client), readiness.guard("this node's pods"));
     let verbs = PodVerbs(local.clone());
     let interest = Interest::of_agents();
     let strip = move |pod| Pod::from_kube_with(pod, &interest);

@@ -1,7 +1,7 @@
 //! Reads pods as the registered kinds need them ([`PodReader`]).
 
-use k8s_openapi::api::core::v1::Pod as KubePod;
 use portreeve_api::pod::{self, Interest, Pod};
+use portreeve_api::pod_document::PodDocument;
 
 use crate::kinds;
 use crate::settings::{Joiners, Settings};
@@ -29,7 +29,7 @@ impl PodReader {
 
     /// Reduces a pod; see [`Pod::from_kube`]. The annotation with the name of a cluster is left out if the pod's namespace
     /// may not join that cluster.
-    pub fn read(&self, pod: KubePod) -> Option<Pod> {
+    pub fn read(&self, pod: PodDocument) -> Option<Pod> {
         let mut pod = Pod::from_kube_with(pod, &self.interest)?;
         if pod.extra.get(&self.attribute).is_some_and(|cluster| !self.joiners.admit(cluster, &pod.namespace))
         {

@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::core::{ApiResource, DynamicResourceScope, ObjectMeta};
 use portreeve_api::conditions::Reason;
+use portreeve_api::slim_meta::SlimMeta;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -14,12 +16,15 @@ use crate::object::{Object, Rejection};
 use crate::row::Row;
 
 /// An object of which only the metadata is parsed.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Raw {
-    /// Its metadata.
+    /// Its metadata, without managed fields.
     pub metadata: ObjectMeta,
     rest: Map<String, Value>,
 }
+
+/// Collects an object's fields.
+struct Fields;
 
 // === impl Raw ===
 
@@ -28,9 +33,9 @@ impl Raw {
     ///
     /// # Errors
     /// Returns an error that names the field at fault.
-    pub fn read(&self, row: &Row) -> Result<(Box<dyn Object>, Vec<String>), Rejection> {
+    pub fn read(self, row: &Row) -> Result<(Box<dyn Object>, Vec<String>), Rejection> {
         let invalid = |message| Rejection { reason: Reason::Invalid, message };
-        let (mut all, resource) = (self.rest.clone(), (row.resource)());
+        let (mut all, resource) = (self.rest, (row.resource)());
         all.insert("apiVersion".into(), resource.api_version.into());
         all.insert("kind".into(), resource.kind.into());
         let metadata = serde_json::to_value(&self.metadata);
@@ -70,15 +75,7 @@ impl fmt::Debug for Raw {
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Shell {
-            #[serde(default)]
-            metadata: ObjectMeta,
-            #[serde(flatten)]
-            rest: Map<String, Value>,
-        }
-        let Shell { metadata, rest } = Shell::deserialize(deserializer)?;
-        Ok(Self { metadata, rest })
+        deserializer.deserialize_map(Fields)
     }
 }
 
@@ -112,5 +109,47 @@ impl Resource for Raw {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+}
+
+// === impl Fields ===
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Raw, A::Error> {
+        let mut raw = Raw::default();
+        while let Some(name) = fields.next_key::<String>()? {
+            match name.as_str() {
+                "metadata" => raw.metadata = fields.next_value::<SlimMeta>()?.into(),
+                _ => drop(raw.rest.insert(name, fields.next_value()?)),
+            }
+        }
+        Ok(raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn object_is_read_without_its_managed_fields() {
+        let text = r#"{"apiVersion": "v1", "metadata": {"name": "a", "managedFields": [{"fieldsV1": {"f:spec": {}}}],
+            "generation": 2}, "spec": {"a": [1]}, "status": {"conditions": [], "children": {"applied": {"b": 1}}}}"#;
+        let raw: Raw = serde_json::from_str(text).unwrap();
+        let expected = ObjectMeta { name: Some("a".into()), generation: Some(2), ..ObjectMeta::default() };
+        assert_eq!(raw.metadata, expected);
+        assert_eq!(
+            (raw.rest.get("spec"), raw.children().get("b")),
+            (Some(&json!({"a": [1]})), Some(&json!(1)))
+        );
+        assert!(serde_json::from_value::<Raw>(json!([])).is_err());
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Services<'a> {
     /// Creates the set of Services of a folder, with the cluster's DNS domain.
     pub fn new(services: &'a [Service], pods: &'a [KubePod], domain: &'a str) -> Self {
         let known: Vec<(Pod, &KubePod)> =
-            pods.iter().filter_map(|pod| Some((Pod::from_kube(pod.clone())?, pod))).collect();
+            pods.iter().filter_map(|pod| Some((Pod::from_kube(pod.into())?, pod))).collect();
         let named = services.iter().map(|service| {
             let namespace = service.namespace().unwrap_or_else(|| "default".into());
             let name = format!("{}.{namespace}.svc.{domain}", service.name_any()).to_ascii_lowercase();

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode, Pod as KubePod};
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta as Metadata};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::pod::Pod;
+use portreeve_api::pod_document::PodDocument;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Guard, Readiness, Tasks};
@@ -21,6 +22,7 @@ use crate::namespaces::Namespaces as Served;
 use crate::object::{Object, Rejection};
 use crate::owners;
 use crate::pod_reader::PodReader;
+use crate::portions::{Node, Portions};
 use crate::raw::Raw;
 use crate::row::Row;
 use crate::settings::Settings;
@@ -40,22 +42,20 @@ pub fn spawn(
 ) {
     let config = watcher::Config::default;
     for namespace in served.watched() {
-        let pods: Api<KubePod> = api(client, namespace.as_ref());
+        let pods: Api<PodDocument> = api(client, namespace.as_ref());
         let guard = readiness.guard("pods");
-        let verbs = Pods::new(feed, namespace.clone());
+        let verbs = Portions::<Pod>::new(feed, Watched { kind: WatchedKind::PODS, namespace });
         let reader = PodReader::new(settings);
-        let strip_pod = move |pod: KubePod| {
+        let strip_pod = move |pod: PodDocument| {
             let revision = revision(&pod);
             reader.read(pod).map(|pod| (pod, revision))
         };
         tasks.spawn("watch of pods", run(pods, config(), guard, strip_pod, verbs));
     }
     let nodes = Api::<KubeNode>::all(client.clone());
-    let strip_node = |n: KubeNode| Some((Name::from(n.name_any()), n.labels().clone(), revision(&n)));
-    tasks.spawn(
-        "watch of nodes",
-        run(nodes, config(), readiness.guard("nodes"), strip_node, Nodes(feed.clone())),
-    );
+    let strip_node = |n: KubeNode| Some((Node(Name::from(n.name_any()), n.labels().clone()), revision(&n)));
+    let verbs = Portions::<Node>::new(feed, WatchedKind::NODES);
+    tasks.spawn("watch of nodes", run(nodes, config(), readiness.guard("nodes"), strip_node, verbs));
     // Only the namespaces' metadata is requested.
     let namespaces = Api::<Metadata<KubeNamespace>>::all(client.clone());
     let strip_namespace =
@@ -91,13 +91,6 @@ where
     }
 }
 
-struct Pods {
-    feed: Arc<Feed>,
-    of: Watched,
-}
-
-struct Nodes(Arc<Feed>);
-
 struct Namespaces(Arc<Feed>);
 
 /// The custom resources of one kind, in one namespace or in all namespaces.
@@ -105,71 +98,6 @@ struct Objects {
     row: &'static Row,
     of: Watched,
     feed: Arc<Feed>,
-}
-
-// === impl Pods ===
-
-impl Pods {
-    fn new(feed: &Arc<Feed>, namespace: Option<Name>) -> Self {
-        Self { feed: feed.clone(), of: Watched { kind: WatchedKind::PODS, namespace } }
-    }
-}
-
-impl Verbs<(Pod, u64)> for Pods {
-    const LONGEST_PAUSE: Duration = PATIENCE;
-    const ASKS_REVISION: bool = true;
-
-    fn failed(&mut self, _error: &watcher::Error) {
-        self.feed.watch_failed(WatchedKind::PODS);
-    }
-
-    fn up_to(&mut self, revision: u64) {
-        self.feed.seen_up_to(&self.of, revision);
-    }
-
-    fn apply(&mut self, (pod, revision): (Pod, u64)) {
-        self.feed.change(self.of.clone(), revision, |index, now| index.apply_pod(pod, now));
-    }
-
-    fn delete(&mut self, (pod, revision): (Pod, u64)) {
-        self.feed.change(self.of.clone(), revision, |index, now| index.delete_pod(&pod.uid, now));
-    }
-
-    fn reset(&mut self, pods: Vec<(Pod, u64)>) {
-        let revision = pods.iter().map(|(_, r)| *r).max().unwrap_or(0);
-        let pods = pods.into_iter().map(|(pod, _)| pod).collect();
-        let namespace = self.of.namespace.as_ref();
-        self.feed.change(self.of.clone(), revision, |index, now| index.reset_pods(namespace, pods, now));
-    }
-}
-
-// === impl Nodes ===
-
-impl Verbs<(Name, Labels, u64)> for Nodes {
-    const LONGEST_PAUSE: Duration = PATIENCE;
-    const ASKS_REVISION: bool = true;
-
-    fn failed(&mut self, _error: &watcher::Error) {
-        self.0.watch_failed(WatchedKind::NODES);
-    }
-
-    fn up_to(&mut self, revision: u64) {
-        self.0.seen_up_to(&WatchedKind::NODES.into(), revision);
-    }
-
-    fn apply(&mut self, (name, labels, revision): (Name, Labels, u64)) {
-        self.0.change(WatchedKind::NODES, revision, |index, now| index.apply_node(name, labels, now));
-    }
-
-    fn delete(&mut self, (name, _, revision): (Name, Labels, u64)) {
-        self.0.change(WatchedKind::NODES, revision, |index, now| index.delete_node(&name, now));
-    }
-
-    fn reset(&mut self, nodes: Vec<(Name, Labels, u64)>) {
-        let revision = nodes.iter().map(|(.., r)| *r).max().unwrap_or(0);
-        let nodes = nodes.into_iter().map(|(name, labels, _)| (name, labels)).collect();
-        self.0.change(WatchedKind::NODES, revision, |index, now| index.reset_nodes(nodes, now));
-    }
 }
 
 // === impl Namespaces ===
@@ -223,15 +151,15 @@ impl Objects {
     }
 
     /// Converts an object from the API server.
-    fn arrival(&self, raw: &Raw) -> Arrival {
+    fn arrival(&self, raw: Raw) -> Arrival {
         Arrival {
-            key: self.key(raw),
+            key: self.key(&raw),
             meta: raw.metadata.clone(),
-            read: self.read(raw),
             conditions: raw.conditions(),
             children: owners::children(raw.children()),
-            revision: revision(raw),
-            fate: self.fate(raw),
+            revision: revision(&raw),
+            fate: self.fate(&raw),
+            read: self.read(raw),
         }
     }
 
@@ -249,8 +177,8 @@ impl Objects {
     }
 
     /// Parses an object, or returns why it is rejected.
-    fn read(&self, raw: &Raw) -> Result<Box<dyn Object>, Rejection> {
-        let (kind, object) = (self.row.kind.name, title(raw));
+    fn read(&self, raw: Raw) -> Result<Box<dyn Object>, Rejection> {
+        let (kind, object) = (self.row.kind.name, title(&raw));
         let (read, warnings) = raw.read(self.row).inspect_err(|rejection| {
             tracing::warn!(kind, object, error = rejection.message, "object can't be read")
         })?;
@@ -273,7 +201,7 @@ impl Verbs<Raw> for Objects {
 
     fn apply(&mut self, raw: Raw) {
         let at = Instant::now();
-        self.feed.take_in(&self.of, News::Put { object: Box::new(self.arrival(&raw)), at });
+        self.feed.take_in(&self.of, News::Put { object: Box::new(self.arrival(raw)), at });
     }
 
     fn delete(&mut self, raw: Raw) {
@@ -281,7 +209,7 @@ impl Verbs<Raw> for Objects {
     }
 
     fn reset(&mut self, raws: Vec<Raw>) {
-        let objects = raws.iter().map(|raw| self.arrival(raw)).collect();
+        let objects = raws.into_iter().map(|raw| self.arrival(raw)).collect();
         self.feed.take_in(&self.of, News::Listed { kind: self.row.kind, objects });
     }
 }

@@ -22,6 +22,7 @@ mod percent;
 pub mod plan;
 pub mod plan_type;
 pub mod pod;
+pub mod pod_document;
 pub mod proxy_names;
 pub mod quantity;
 mod readiness;
@@ -30,6 +31,7 @@ pub mod report;
 pub mod report_bounds;
 mod schema;
 pub mod selector;
+pub mod slim_meta;
 pub mod tunnel_peer;
 pub mod violation;
 

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod as KubePod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::pod_document::{ContainerName, PodDocument, Spec, Status};
 use crate::{plan, readiness};
 
 /// The annotation in which a gateway's pod names its NodeProxy.
@@ -129,7 +129,7 @@ impl Interest {
     }
 
     /// Returns the requested annotations and fields of a pod as attributes.
-    fn of(&self, pod: &KubePod) -> BTreeMap<String, String> {
+    fn of(&self, pod: &PodDocument) -> BTreeMap<String, String> {
         let annotations = pod.metadata.annotations.iter().flatten();
         let wanted = annotations.filter(|(key, _)| self.annotations.contains(*key));
         let mut found: BTreeMap<String, String> =
@@ -141,7 +141,7 @@ impl Interest {
 }
 
 /// Returns the text of one of [`FIELDS`]; `None` if the pod doesn't have the field.
-fn field(pod: &KubePod, path: &str) -> Option<String> {
+fn field(pod: &PodDocument, path: &str) -> Option<String> {
     let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
     let text = match path {
         "metadata.name" => meta.name.clone(),
@@ -162,13 +162,13 @@ fn field(pod: &KubePod, path: &str) -> Option<String> {
 impl Pod {
     /// Reduces a Kubernetes Pod. Returns `None` if it has no uid or no name, that is, if it doesn't come from an API
     /// server.
-    pub fn from_kube(pod: KubePod) -> Option<Self> {
+    pub fn from_kube(pod: PodDocument) -> Option<Self> {
         Self::from_kube_with(pod, &Interest::default())
     }
 
     /// Reduces a Kubernetes Pod to what routing needs and to the attributes in `interest`. Returns `None` as in
     /// [`Self::from_kube`].
-    pub fn from_kube_with(pod: KubePod, interest: &Interest) -> Option<Self> {
+    pub fn from_kube_with(pod: PodDocument, interest: &Interest) -> Option<Self> {
         let extra = interest.of(&pod);
         let meta = pod.metadata;
         let spec = pod.spec.unwrap_or_default();
@@ -245,7 +245,7 @@ impl Pod {
 /// (the API server rejects one). Other users who may create pods can write the same fields. The kubelet deletes such a
 /// pod without running it, so it has no processes. The uid is only used if no other pod has it and no older mirror
 /// claims it.
-fn static_uid(meta: &ObjectMeta, spec: &PodSpec) -> Option<Arc<str>> {
+fn static_uid(meta: &ObjectMeta, spec: &Spec) -> Option<Arc<str>> {
     let annotation = |name| meta.annotations.as_ref()?.get(name).filter(|value| !value.is_empty());
     let uid = annotation(CONFIG_MIRROR).filter(|uid| annotation(CONFIG_HASH) == Some(uid))?;
     let node = spec.node_name.as_ref().filter(|node| !node.is_empty())?;
@@ -257,20 +257,19 @@ fn static_uid(meta: &ObjectMeta, spec: &PodSpec) -> Option<Arc<str>> {
 }
 
 /// Returns the port of the REST API of the pod's l7mp proxy. An annotation without a valid port counts as missing.
-fn l7mp_port(meta: &ObjectMeta, spec: &PodSpec) -> Option<NonZeroU16> {
+fn l7mp_port(meta: &ObjectMeta, spec: &Spec) -> Option<NonZeroU16> {
     let annotation = meta.annotations.as_ref().and_then(|all| all.get(L7MP_PORT_ANNOTATION));
-    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    let named =
-        || containers.into_iter().any(|container| container.name == L7MP_CONTAINER).then_some(L7MP_PORT);
+    let mut containers = spec.containers.iter().chain(&spec.init_containers).flatten();
+    let named = || containers.any(|one| one.name == Some(ContainerName::L7mp)).then_some(L7MP_PORT);
     annotation.and_then(|port| port.parse().ok()).or_else(named)
 }
 
-fn no_account(spec: &PodSpec) -> bool {
+fn no_account(spec: &Spec) -> bool {
     spec.service_account_name.as_deref().is_none_or(str::is_empty)
 }
 
-fn ips(status: &PodStatus) -> Vec<IpAddr> {
-    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+fn ips(status: &Status) -> Vec<IpAddr> {
+    let listed = status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.as_deref());
     let primary = status.pod_ip.as_deref();
     let mut found: Vec<IpAddr> = Vec::new();
     for ip in primary.into_iter().chain(listed).filter_map(|text| text.parse().ok()) {

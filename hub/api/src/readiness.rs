@@ -1,8 +1,9 @@
 //! Whether a pod counts as ready, computed from the pod object alone, so that every hub gets the same result, even one
 //! that has just started. Entry point: [`ready`].
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::pod_document::{Condition, ConditionStatus, ConditionType, ContainerStatus, Status};
 
 /// Returns whether a pod is ready; for a terminating pod, whether it was ready when its deletion began.
 ///
@@ -13,11 +14,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 ///
 /// The kubelet sets `lastTransitionTime`. A condition without it doesn't tell the state at the deletion; such a pod
 /// counts as ready unless its containers were never started.
-pub(crate) fn ready(status: &PodStatus, terminating_ms: i64) -> bool {
-    let Some(condition) = status.conditions.iter().flatten().find(|one| one.type_ == "Ready") else {
+pub(crate) fn ready(status: &Status, terminating_ms: i64) -> bool {
+    let Some(condition) =
+        status.conditions.iter().flatten().find(|one| one.kind == Some(ConditionType::Ready))
+    else {
         return false;
     };
-    let is_ready = condition.status == "True";
+    let is_ready = condition.status == Some(ConditionStatus::True);
     if terminating_ms == 0 {
         return is_ready;
     }
@@ -31,7 +34,7 @@ pub(crate) fn ready(status: &PodStatus, terminating_ms: i64) -> bool {
 /// Returns whether every container had started by this time. A kubelet that first sees a pod when the pod is already
 /// terminating sets the first Ready condition after the deletion. The container states then show that the pod was never
 /// ready.
-fn had_started(status: &PodStatus, by: Option<i64>) -> bool {
+fn had_started(status: &Status, by: Option<i64>) -> bool {
     let started = |container: &ContainerStatus| {
         let state = container.state.as_ref();
         let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
@@ -44,7 +47,7 @@ fn had_started(status: &PodStatus, by: Option<i64>) -> bool {
 }
 
 /// Returns the time since which the condition has its status, in seconds since the Unix epoch.
-fn since(condition: &PodCondition) -> Option<i64> {
+fn since(condition: &Condition) -> Option<i64> {
     condition.last_transition_time.as_ref().map(seconds)
 }
 
@@ -66,7 +69,7 @@ mod tests {
         time.to_string()
     }
 
-    fn mk_status(ready: &str, since: Option<i64>, states: &[Value]) -> PodStatus {
+    fn mk_status(ready: &str, since: Option<i64>, states: &[Value]) -> Status {
         let containers: Vec<Value> = states
             .iter()
             .map(|state| {
@@ -88,7 +91,7 @@ mod tests {
                 assert_eq!(ready(&mk_status(status, since, &[]), 0), ready_now, "{status} since {since:?}");
             }
         }
-        assert!(!ready(&PodStatus::default(), 0), "no kubelet has spoken of it");
+        assert!(!ready(&Status::default(), 0), "no kubelet has spoken of it");
     }
 
     #[test]
@@ -111,7 +114,7 @@ mod tests {
                 assert_eq!(ready(&status_of, DELETED + ms), was_ready, "{status} since {since:?}, {ms} ms");
             }
         }
-        assert!(!ready(&PodStatus::default(), DELETED), "it was never ready");
+        assert!(!ready(&Status::default(), DELETED), "it was never ready");
     }
 
     #[test]

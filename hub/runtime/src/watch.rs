@@ -21,6 +21,9 @@ use crate::Guard;
 /// The first pause after a failure. Pauses double, and each is jittered over its upper half.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
+/// The pause between two calls of [`Verbs::settle`], so that others get the lock that the verbs take.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// The pauses between tries, without end. An answer of the API server resets them to the shortest.
 pub struct Pauses {
     next: Duration,
@@ -39,12 +42,24 @@ pub trait Verbs<K>: Send {
     /// Whether to request the collection's revision before each list, for [`Verbs::up_to`]. It costs one request.
     const ASKS_REVISION: bool = false;
 
+    /// The number of listed objects that are passed on at once ([`Verbs::portion`]). By default the whole list.
+    const PORTION: usize = usize::MAX;
+
     /// An object was created or changed.
     fn apply(&mut self, object: K);
     /// An object was deleted.
     fn delete(&mut self, object: K);
-    /// All objects that exist. Objects that are not among them were deleted.
+    /// A list begins to arrive. If an earlier list is incomplete, its portions do not count.
+    fn begin(&mut self) {}
+    /// [`Verbs::PORTION`] objects of the list that is arriving. Whoever lowers that number implements this.
+    fn portion(&mut self, _objects: Vec<K>) {}
+    /// The list is complete: these are all objects that exist, apart from those in its portions. All others were deleted.
     fn reset(&mut self, objects: Vec<K>);
+    /// Goes on with the work of the last [`Verbs::reset`]. Returns whether some is left. Called until none is left, before
+    /// [`Verbs::up_to`] and before the guard of the watch is dropped.
+    fn settle(&mut self) -> bool {
+        false
+    }
     /// The last [`Verbs::reset`] reflects the collection up to this revision, deletions included. The objects' own revisions
     /// can't show that: a deletion leaves no object.
     fn up_to(&mut self, _revision: u64) {}
@@ -56,8 +71,10 @@ pub trait Verbs<K>: Send {
 struct Consumer<S, F, V> {
     strip: F,
     verbs: V,
-    /// The list that is being received.
+    /// The objects of the list that is being received which were not passed on yet.
     listed: Vec<S>,
+    /// The number of objects of that list which were passed on in portions.
+    passed: usize,
     /// The collection's revision before that list, if it was asked for.
     revision: Option<u64>,
     /// Dropped when the first list is complete.
@@ -85,7 +102,7 @@ pub fn is_forbidden(error: &watcher::Error) -> bool {
 /// what is needed of it as it arrives, so that a large list is never held whole; objects that become `None` are left out.
 ///
 /// Log lines carry the span `watch{kind,ns}`, where `ns` is the only watched namespace, if there is one, and
-/// `apply{ns,name}`, `delete{ns,name}` or `reset{objects}` within a verb.
+/// `apply{ns,name}`, `delete{ns,name}`, `portion{objects}` or `reset{objects}` within a verb.
 ///
 /// # Errors
 /// Only if the stream of events ends. A failed watch is logged and tried again after at most [`Verbs::LONGEST_PAUSE`].
@@ -100,7 +117,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     S: Send,
 {
-    let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: guard.into() };
+    let mut consumer = Consumer::new(strip, verbs, guard.into());
     let pauses = Pauses::up_to(V::LONGEST_PAUSE);
     let answered = pauses.answered.clone();
     let url = api.resource_url().to_owned();
@@ -115,7 +132,7 @@ where
             if is_answer(&event) {
                 answered.store(true, Ordering::Relaxed);
             }
-            consumer.take(event);
+            consumer.take(event).await;
         }
     };
     follow.instrument(tracing::info_span!("watch", kind, ns = api.namespace())).await;
@@ -136,12 +153,12 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     S: Send,
 {
-    let mut consumer = Consumer { strip, verbs, listed: Vec::new(), revision: None, guard: None };
+    let mut consumer = Consumer::new(strip, verbs, None);
     let mut events = pin!(watcher(api, config));
     loop {
         match events.next().await {
             Some(Err(error)) => return error,
-            Some(event) => consumer.take(event),
+            Some(event) => consumer.take(event).await,
             // kube's stream never ends.
             None => return watcher::Error::NoResourceVersion,
         }
@@ -170,19 +187,28 @@ where
 // === impl Consumer ===
 
 impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
-    fn take<K: Resource>(&mut self, event: watcher::Result<Event<K>>)
+    fn new(strip: F, verbs: V, guard: Option<Guard>) -> Self {
+        Self { strip, verbs, listed: Vec::new(), passed: 0, revision: None, guard }
+    }
+
+    async fn take<K: Resource>(&mut self, event: watcher::Result<Event<K>>)
     where
         F: Fn(K) -> Option<S>,
     {
         match event {
-            Ok(Event::Init) => self.listed.clear(),
-            Ok(Event::InitApply(object)) => self.listed.extend((self.strip)(object)),
-            Ok(Event::InitDone) => {
-                let _entered = tracing::info_span!("reset", objects = self.listed.len()).entered();
-                self.verbs.reset(std::mem::take(&mut self.listed));
-                self.revision.take().into_iter().for_each(|revision| self.verbs.up_to(revision));
-                drop(self.guard.take());
+            Ok(Event::Init) => {
+                (self.listed, self.passed) = (Vec::new(), 0);
+                self.verbs.begin();
             }
+            Ok(Event::InitApply(object)) => {
+                self.listed.extend((self.strip)(object));
+                if self.listed.len() >= V::PORTION {
+                    self.pass_portion();
+                    // A page of the list is in memory: nothing else would let other tasks run.
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(Event::InitDone) => self.complete().await,
             Ok(Event::Apply(object)) => {
                 let (ns, name) = (object.meta().namespace.as_deref(), object.meta().name.as_deref());
                 let _entered = tracing::info_span!("apply", ns, name).entered();
@@ -198,6 +224,23 @@ impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
                 self.verbs.failed(&error);
             }
         }
+    }
+
+    fn pass_portion(&mut self) {
+        let _entered = tracing::info_span!("portion", objects = self.listed.len()).entered();
+        self.passed += self.listed.len();
+        self.verbs.portion(std::mem::take(&mut self.listed));
+    }
+
+    /// Passes on the end of the list.
+    async fn complete(&mut self) {
+        let span = tracing::info_span!("reset", objects = self.passed + self.listed.len());
+        span.in_scope(|| self.verbs.reset(std::mem::take(&mut self.listed)));
+        while span.in_scope(|| self.verbs.settle()) {
+            tokio::time::sleep(BREATH).await;
+        }
+        self.revision.take().into_iter().for_each(|revision| self.verbs.up_to(revision));
+        drop(self.guard.take());
     }
 }
 
@@ -306,22 +349,18 @@ mod tests {
         assert!(text.lines().any(|line| line.trim().starts_with(span)), "{text}");
     }
 
-    #[test]
-    fn log_lines_of_a_verb_carry_the_objects_namespace_and_name() {
+    #[tokio::test]
+    async fn log_lines_of_a_verb_carry_the_objects_namespace_and_name() {
         let log = Log::default();
-        let subscriber = log.subscriber();
+        let _default = tracing::subscriber::set_default(log.subscriber());
         let mut map = ConfigMap::default();
         (map.metadata.namespace, map.metadata.name) = (Some("town".into()), Some("gate".into()));
-        tracing::subscriber::with_default(subscriber, || {
-            let (listed, revision) = (Vec::new(), None);
-            let mut consumer = Consumer { strip: Some, verbs: Logging, listed, revision, guard: None };
-            let one = || map.clone();
-            for event in [Event::Init, Event::InitApply(one()), Event::InitDone] {
-                consumer.take(Ok(event));
-            }
-            consumer.take(Ok(Event::Apply(one())));
-            consumer.take(Ok(Event::Delete(one())));
-        });
+        let mut consumer = Consumer::new(Some, Logging, None);
+        let one = || map.clone();
+        let list = [Event::Init, Event::InitApply(one()), Event::InitDone];
+        for event in list.into_iter().chain([Event::Apply(one()), Event::Delete(one())]) {
+            consumer.take(Ok(event)).await;
+        }
         let text = log.text();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let object = "ns=\"town\" name=\"gate\"";
@@ -331,6 +370,75 @@ mod tests {
             &format!("INFO delete{{{object}}}: deleted"),
         ];
         assert_eq!(lines, expected);
+    }
+
+    /// Verbs that take lists in by portions of two, and note each call.
+    #[derive(Default)]
+    struct Portioned {
+        calls: Vec<String>,
+        /// How often [`Verbs::settle`] still has something to do.
+        left: usize,
+        readiness: crate::Readiness,
+    }
+
+    impl Portioned {
+        fn note(&mut self, call: String) {
+            assert!(!self.readiness.waiting().is_empty(), "{call}: the guard is dropped last");
+            self.calls.push(call);
+        }
+    }
+
+    impl Verbs<u64> for &mut Portioned {
+        const PORTION: usize = 2;
+
+        fn apply(&mut self, _: u64) {}
+
+        fn delete(&mut self, _: u64) {}
+
+        fn begin(&mut self) {
+            self.note("begin".into());
+        }
+
+        fn portion(&mut self, objects: Vec<u64>) {
+            self.note(format!("portion {objects:?}"));
+        }
+
+        fn reset(&mut self, objects: Vec<u64>) {
+            self.note(format!("reset {objects:?}"));
+        }
+
+        fn settle(&mut self) -> bool {
+            self.note("settle".into());
+            self.left = self.left.saturating_sub(1);
+            self.left > 0
+        }
+
+        fn up_to(&mut self, revision: u64) {
+            self.note(format!("up to {revision}"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_list_is_passed_on_in_portions_and_the_guard_is_dropped_last() {
+        let readiness = crate::Readiness::default();
+        let guard = readiness.guard("maps");
+        let mut verbs = Portioned { left: 2, readiness: readiness.clone(), ..Portioned::default() };
+        let mut consumer = Consumer::new(|map: ConfigMap| Some(revision(&map)), &mut verbs, Some(guard));
+        consumer.revision = Some(9);
+        let apply = |revision: u64| {
+            let mut map = ConfigMap::default();
+            map.metadata.resource_version = Some(revision.to_string());
+            Event::InitApply(map)
+        };
+        let interrupted = [Event::Init, apply(1), apply(2), apply(3)];
+        let complete = [Event::Init, apply(1), apply(2), apply(3), apply(4), apply(5), Event::InitDone];
+        for event in interrupted.into_iter().chain(complete) {
+            consumer.take(Ok(event)).await;
+        }
+        drop(consumer);
+        assert!(readiness.waiting().is_empty());
+        let list = ["portion [1, 2]", "portion [3, 4]", "reset [5]", "settle", "settle", "up to 9"];
+        assert_eq!(verbs.calls, [&["begin", "portion [1, 2]", "begin"], &list[..]].concat());
     }
 
     /// The pauses of a watch whose API server never answers, and of one that answers once, in between.

@@ -329,6 +329,12 @@ impl Feed {
         }
     }
 
+    /// How often the state was visited.
+    #[cfg(test)]
+    pub(crate) fn visits(&self) -> u64 {
+        self.visits.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         #[cfg(test)]
         self.visits.fetch_add(1, Ordering::Relaxed);

@@ -63,10 +63,9 @@ fn of() -> Watched {
 
 /// The record of some news, which must take one visit.
 fn take_in(feed: &Feed, news: News) -> Record {
-    let visits = || feed.visits.load(Ordering::Relaxed);
-    let before = visits();
+    let before = feed.visits();
     let record = feed.take_in(&of(), news);
-    assert_eq!(visits() - before, 1, "visits");
+    assert_eq!(feed.visits() - before, 1, "visits");
     record
 }
 

@@ -46,9 +46,8 @@ impl Objects {
     pub fn reset(&self, index: &mut Index, now_ms: i64) {
         index.reset_nodes(self.nodes.clone(), now_ms);
         index.reset_namespaces(self.all_namespaces(), now_ms);
-        let pods = self.pods.iter().cloned();
         let reader = PodReader::new(index.settings());
-        let pods = pods.filter_map(|pod| reader.read(pod));
+        let pods = self.pods.iter().filter_map(|pod| reader.read(pod.into()));
         index.reset_pods(None, pods.collect(), now_ms);
         index.reset_services(self.listed_services(), now_ms);
         for row in kinds::ALL {
@@ -122,7 +121,7 @@ impl Objects {
     /// Returns the pods of one node, as its agent reads them.
     pub fn pods_on(&self, node: &str) -> Vec<Pod> {
         let interest = Interest::of_agents();
-        let pods = self.pods.iter().cloned().filter_map(|pod| Pod::from_kube_with(pod, &interest));
+        let pods = self.pods.iter().filter_map(|pod| Pod::from_kube_with(pod.into(), &interest));
         pods.filter(|p| p.node.as_deref() == Some(node)).collect()
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::select_all;
-use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use portreeve_api::pod::Pod;
+use portreeve_api::pod_document::PodDocument;
 use portreeve_runtime::client::limited;
 use portreeve_runtime::watch::{Pauses, run_until_failure};
 use portreeve_xds::Name;
@@ -67,7 +67,7 @@ impl Followed {
             Err(error) => return cut(format!("{error:#}")),
         };
         let watch = |namespace: Option<Name>| {
-            let pods = api::<KubePod>(&client, namespace.as_ref());
+            let pods = api::<PodDocument>(&client, namespace.as_ref());
             let verbs = Pods(intake.clone());
             run_until_failure(pods, watcher::Config::default(), |pod| self.strip(pod), verbs).boxed()
         };
@@ -76,7 +76,7 @@ impl Followed {
     }
 
     /// Reduces a pod to what makes it a member of a cluster.
-    fn strip(&self, pod: KubePod) -> Option<SeenPod> {
+    fn strip(&self, pod: PodDocument) -> Option<SeenPod> {
         let uid = Name::from(pod.uid()?);
         let member = self.reader.read(pod).filter(|pod| self.reader.joins(pod));
         let member = member.map(|pod| Pod { labels: Default::default(), ..pod });

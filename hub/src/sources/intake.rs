@@ -58,9 +58,17 @@ impl Intake {
         }
     }
 
+    /// Keeps the members among listed pods.
+    fn take_portion(&mut self, pods: Vec<SeenPod>) {
+        let members = pods.into_iter().filter_map(|seen| Some((seen.uid, seen.member?)));
+        if let Some(listing) = &mut self.listing {
+            listing.pods.extend(members);
+        }
+    }
+
     fn take_list(&mut self, pods: Vec<SeenPod>) {
+        self.take_portion(pods);
         let Some(mut listing) = self.listing.take() else { return };
-        listing.pods.extend(pods.into_iter().filter_map(|seen| Some((seen.uid, seen.member?))));
         listing.missing = listing.missing.saturating_sub(1);
         if listing.missing > 0 {
             self.listing = Some(listing);
@@ -81,12 +89,19 @@ impl Pods {
 }
 
 impl Verbs<SeenPod> for Pods {
+    // Most pods join no cluster.
+    const PORTION: usize = 500;
+
     fn apply(&mut self, pod: SeenPod) {
         self.with(|intake| intake.put(pod));
     }
 
     fn delete(&mut self, pod: SeenPod) {
         self.with(|intake| intake.put(SeenPod { member: None, ..pod }));
+    }
+
+    fn portion(&mut self, pods: Vec<SeenPod>) {
+        self.with(|intake| intake.take_portion(pods));
     }
 
     fn reset(&mut self, pods: Vec<SeenPod>) {
@@ -96,7 +111,7 @@ impl Verbs<SeenPod> for Pods {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Pod as KubePod;
+    use portreeve_api::pod_document::PodDocument;
     use portreeve_runtime::Readiness;
     use serde_json::json;
 
@@ -115,7 +130,7 @@ mod tests {
     /// A pod of cluster "bar", or with `joins` false of none.
     fn mk_seen(name: &str, joins: bool) -> SeenPod {
         let annotations = if joins { json!({"cluster-name.envoy.uw.io": "bar"}) } else { json!({}) };
-        let pod: KubePod = serde_json::from_value(json!({
+        let pod: PodDocument = serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "ns", "uid": name, "annotations": annotations},
             "status": {"podIP": "10.0.0.1"},
         }))
