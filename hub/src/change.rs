@@ -69,8 +69,10 @@ pub struct Seen {
     pub uid: String,
     /// The entries of its children in its status.
     pub children: Children,
-    /// Its resource version, if it has neither conditions nor the annotation.
-    pub untouched: Option<String>,
+    /// Its generation.
+    pub generation: i64,
+    /// Its revision. 0: not known.
+    pub revision: u64,
 }
 
 /// Whether an object is being deleted. Any object but a proxy is withdrawn once its deletion begins, whatever its

@@ -145,10 +145,10 @@ impl Inner {
             version.and_then(|version| self.versions.insert(key.clone(), version));
         }
         let (applied, uid) = (annotated(&meta), meta.uid.clone().unwrap_or_default());
-        let is_untouched = conditions.is_empty() && applied.is_none();
-        let untouched = meta.resource_version.clone().filter(|_| is_untouched);
-        self.observed.insert(key.clone(), Seen { conditions, applied, owners, uid, children, untouched });
-        record.put.push(Version { key, generation: meta.generation.unwrap_or(0), since });
+        let generation = meta.generation.unwrap_or(0);
+        let seen = Seen { conditions, applied, owners, uid, children, generation, revision };
+        self.observed.insert(key.clone(), seen);
+        record.put.push(Version { key, generation, since });
         revision
     }
 

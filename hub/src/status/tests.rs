@@ -13,13 +13,13 @@ use portreeve_xds::Name;
 
 use super::board::{FIRST, JITTER};
 use super::*;
-use crate::change::Seen;
 use crate::subject::Served;
 use crate::verdict::{Refs, Verdict};
 
 mod interface;
 mod tunnels;
 mod unsupported;
+mod writes;
 
 const VERSION: u64 = 7;
 
@@ -320,7 +320,7 @@ impl Desk {
     /// What is due is written; answers with its reason.
     fn write(&mut self, ms: u64) -> Option<Reason> {
         let now = self.at(ms);
-        let (key, said) = self.board.take(1, now).pop()?;
+        let (key, said) = self.board.take(now)?;
         let reason = condition(&said, ConditionType::Programmed).reason;
         self.board.written(&key, said, now);
         Some(reason)
@@ -367,18 +367,17 @@ fn overwritten_conditions_are_restored() {
     let mut desk = Desk::new();
     desk.say(0, &[word("a", [1, 1, 0, 0])]);
     let said = mk_subject(&["a"]).status(&[word("a", [1, 1, 0, 0])], Duration::ZERO);
-    let mut stands = Seen { applied: Some(3), ..Seen::default() };
+    let mut stands = Vec::new();
     for one in said.conditions {
-        conditions::set(&mut stands.conditions, one, Timestamp::UNIX_EPOCH);
+        conditions::set(&mut stands, one, Timestamp::UNIX_EPOCH);
     }
-    let bare = Seen { applied: None, ..stands.clone() };
     let mut other = stands.clone();
-    other.conditions[0].status = "False".into();
+    other[0].status = "False".into();
     desk.write(0);
-    for (ms, seen) in [(10, &other), (2000, &bare)] {
-        desk.board.observe(&desk.key.clone(), &stands, desk.at(ms));
+    for (ms, seen) in [(10, (&other, Some(3))), (2000, (&stands, None))] {
+        desk.board.observe(&desk.key.clone(), (&stands, Some(3)), desk.at(ms));
         assert_eq!(desk.board.deadline(), None, "our own words");
-        desk.board.observe(&desk.key.clone(), seen, desk.at(ms));
+        desk.board.observe(&desk.key.clone(), (seen.0, seen.1), desk.at(ms));
         assert_eq!(desk.write(ms + JITTER.as_millis() as u64), Some(Reason::Programmed), "{seen:?}");
     }
 }
@@ -387,7 +386,7 @@ fn overwritten_conditions_are_restored() {
 fn object_that_the_hub_may_not_annotate_is_tried_again_much_later() {
     let mut desk = Desk::new();
     desk.say(0, &[word("a", [1, 1, 0, 0])]);
-    let (key, _) = desk.board.take(1, desk.at(0)).pop().unwrap();
+    let (key, _) = desk.board.take(desk.at(0)).unwrap();
     desk.board.forbidden(&key, desk.at(0));
     let again = desk.board.deadline().unwrap();
     assert!(again >= desk.at(60_000) && again <= desk.at(60_000) + JITTER, "{again:?}");
@@ -397,7 +396,7 @@ fn object_that_the_hub_may_not_annotate_is_tried_again_much_later() {
 fn what_failed_is_tried_again_and_what_is_gone_is_not() {
     let mut desk = Desk::new();
     desk.say(0, &[word("a", [1, 1, 0, 0])]);
-    let (key, _) = desk.board.take(1, desk.at(0)).pop().unwrap();
+    let (key, _) = desk.board.take(desk.at(0)).unwrap();
     desk.board.failed(&key, desk.at(0));
     assert!(desk.board.deadline().is_some_and(|at| at > desk.at(1000)));
     desk.board.forget(&key);
@@ -438,7 +437,7 @@ fn status_is_composed_of_its_contributors_and_the_part_of_one_that_is_removed_di
     desk.board.contribute(&one, about(&key, "by one"), desk.at(10));
     desk.board.contribute(&two, about(&key, "by two"), desk.at(10));
     let parts = |desk: &mut Desk, ms| {
-        let (key, said) = desk.board.take(1, desk.at(ms)).pop().unwrap();
+        let (key, said) = desk.board.take(desk.at(ms)).unwrap();
         desk.board.written(&key, said.clone(), desk.at(ms));
         said.parts.into_iter().map(|(by, part)| (by, part[0].message.clone())).collect::<Vec<_>>()
     };
@@ -460,7 +459,7 @@ fn contribution_to_an_object_that_comes_later_waits_for_it() {
     assert_eq!(desk.board.deadline(), None, "the object is not known");
     for ms in [10, 20] {
         desk.say(ms, &[word("a", [1, 1, 0, 0])]);
-        let (key, said) = desk.board.take(1, desk.at(ms)).pop().unwrap();
+        let (key, said) = desk.board.take(desk.at(ms)).unwrap();
         assert_eq!(said.parts.len(), 1);
         desk.board.forget(&key);
     }

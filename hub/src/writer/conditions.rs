@@ -1,50 +1,61 @@
-//! One object's write: its conditions, and its annotation once it is applied.
+//! One object's write ([`Write`]): its conditions, and its annotation once it is applied.
+
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
+use kube::Client;
 use kube::api::{Patch, PatchParams};
 use portreeve_api::conditions::{self, ConditionType, Reason, find};
-use portreeve_api::refs::ObjectRef;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stored::Stored;
-use super::{MANAGER, Outcome, Writer, api};
+use super::{MANAGER, Outcome, api};
 use crate::row::Row;
 use crate::status::ObjectStatus;
 use crate::subject::Subject;
-use crate::{events, kinds, subresource};
+use crate::{events, subresource};
 
 /// How often the conditions are merged into an object that other clients keep changing.
 const ATTEMPTS: usize = 3;
 
-// === impl Writer ===
+/// A write of what differs in an object's status and annotation.
+pub struct Write {
+    /// The hub's client.
+    pub client: Client,
+    /// The hub's identity.
+    pub identity: Arc<str>,
+    /// The object.
+    pub subject: Subject,
+    /// Its kind.
+    pub row: &'static Row,
+    /// Its intended status.
+    pub status: ObjectStatus,
+    /// The conditions that were published as an event, for an object whose status can't be written.
+    pub told: Option<Vec<Condition>>,
+    /// Whether agents may not have found this hub yet.
+    pub young: bool,
+}
 
-impl Writer {
-    /// Writes the conditions and the annotation of an object that differ. `young`: agents may not have found this hub yet.
-    pub(super) async fn write(
-        &self,
-        key: &ObjectRef,
-        status: &ObjectStatus,
-        young: bool,
-    ) -> kube::Result<Outcome> {
-        let (Some(subject), Some(row)) = (self.feed.subject(key), kinds::row(key.kind)) else {
-            return Ok(Outcome::Passed);
-        };
-        if let Some(revision) = self.untouched.get(key) {
-            let stored = Stored::untouched(revision);
-            match self.write_both((&subject, row), &stored, status, young).await? {
-                // The object has changed since.
+// === impl Write ===
+
+impl Write {
+    /// Writes what differs from the known version of the object. Reads the object if none is known or it has changed.
+    pub async fn run(&self, known: Option<Stored>) -> kube::Result<Outcome> {
+        if let Some(known) = known {
+            match self.write_both(known).await? {
+                // The object has changed since, or too little of it is known.
                 Outcome::Raced => {}
                 outcome => return Ok(outcome),
             }
         }
+        let key = &self.subject.verdict.key;
         for _ in 0..ATTEMPTS {
-            let found = api(&self.client, key, &(row.resource)()).get_opt(&key.name).await?;
+            let found = api(&self.client, key, &(self.row.resource)()).get_opt(&key.name).await?;
+            let stored = found.and_then(Stored::of).filter(|stored| stored.is(&self.subject.verdict));
             // The object is gone, has a new generation, or was recreated. A watch event will follow.
-            let Some(stored) = found.and_then(|found| Stored::of(found, &subject.verdict)) else {
-                return Ok(Outcome::Passed);
-            };
-            match self.write_both((&subject, row), &stored, status, young).await? {
+            let Some(stored) = stored else { return Ok(Outcome::Passed) };
+            match self.write_both(stored).await? {
                 Outcome::Raced => {}
                 outcome => return Ok(outcome),
             }
@@ -53,17 +64,11 @@ impl Writer {
     }
 
     /// Writes what differs from the stored object.
-    async fn write_both(
-        &self,
-        (subject, row): (&Subject, &'static Row),
-        stored: &Stored,
-        status: &ObjectStatus,
-        young: bool,
-    ) -> kube::Result<Outcome> {
-        match self.write_conditions((subject, row), stored, status, young).await? {
-            Outcome::Stands => self.annotate(&subject.verdict, stored, status.applied, row).await,
+    async fn write_both(&self, stored: Stored) -> kube::Result<Outcome> {
+        match self.write_conditions(&stored).await? {
+            Outcome::Stands(stored) => self.annotate(stored).await,
             outcome @ Outcome::Told(_) => {
-                let annotated = self.annotate(&subject.verdict, stored, status.applied, row).await?;
+                let annotated = self.annotate(stored).await?;
                 Ok(if matches!(annotated, Outcome::Forbidden(_)) { annotated } else { outcome })
             }
             outcome => Ok(outcome),
@@ -71,18 +76,11 @@ impl Writer {
     }
 
     /// Writes an object's conditions and the other fields of its status if they differ from those that it has.
-    async fn write_conditions(
-        &self,
-        (subject, row): (&Subject, &'static Row),
-        stored: &Stored,
-        status: &ObjectStatus,
-        young: bool,
-    ) -> kube::Result<Outcome> {
-        let (verdict, resource) = (&subject.verdict, (row.resource)());
-        let key = &verdict.key;
-        let told = self.statusless.told(key, verdict.generation);
-        let before = told.clone().unwrap_or_else(|| stored.conditions.clone());
-        if young && is_unheard(status) && is_programmed(&before, verdict.generation) {
+    async fn write_conditions(&self, stored: &Stored) -> kube::Result<Outcome> {
+        let Self { client, identity, subject, status, told, .. } = self;
+        let verdict = &subject.verdict;
+        let before = told.as_ref().unwrap_or(&stored.conditions);
+        if self.young && takes_back(status, before, verdict.generation) {
             return Ok(Outcome::Early);
         }
         let (mut after, now) = (before.clone(), Timestamp::now());
@@ -90,53 +88,98 @@ impl Writer {
         for condition in &status.conditions {
             differs |= conditions::set(&mut after, condition.clone(), now);
         }
-        if !differs && (told.is_some() || stored.has(&status.fields)) {
-            return Ok(Outcome::Stands);
+        match (told, stored.has(&status.fields)) {
+            (Some(_), _) if !differs => return Ok(Outcome::Stands(stored.clone())),
+            (Some(_), _) => {
+                events::publish_all(client, subject, identity, before, &after).await;
+                return Ok(Outcome::Told(after));
+            }
+            (None, Some(true)) if !differs => return Ok(Outcome::Stands(stored.clone())),
+            (None, None) if !differs => return Ok(Outcome::Raced),
+            (None, _) => {}
         }
-        if told.is_some() {
-            events::publish_all(&self.client, subject, &self.identity, &before, &after).await;
-            return Ok(Outcome::Told(after));
-        }
-        // With the revision, the API server refuses the patch of a newer version, whose conditions may be others.
-        let mut patch = json!({
-            "metadata": {"uid": verdict.uid, "resourceVersion": stored.revision},
-            "status": {"conditions": after},
-        });
-        for (name, value) in &status.fields {
-            patch["status"][*name] = value.clone();
-        }
-        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        match api(&self.client, key, &resource).patch_status(&key.name, &params, &Patch::Merge(&patch)).await
-        {
-            Ok(_) => {
-                events::publish(&self.client, subject, &self.identity, &before, &after).await;
-                Ok(Outcome::Stands)
+        let (key, resource) = (&verdict.key, (self.row.resource)());
+        let (patch, params) = (Patch::Merge(self.patch(stored, &after)), params());
+        match api(client, key, &resource).patch_status(&key.name, &params, &patch).await {
+            Ok(written) => {
+                events::publish(client, subject, identity, before, &after).await;
+                Ok(Stored::of(written).map_or(Outcome::Passed, Outcome::Stands))
             }
             // The object is gone, or its kind has no status.
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                match subresource::has_status(&self.client, &resource).await? {
+                match subresource::has_status(client, &resource).await? {
                     true => Ok(Outcome::Passed),
-                    false => Ok(Outcome::NoStatus(row)),
+                    false => Ok(Outcome::NoStatus(self.row)),
                 }
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Outcome::Raced),
             Err(kube::Error::Api(status)) if subresource::is_refused(&status) => {
-                events::publish_all(&self.client, subject, &self.identity, &[], &after).await;
+                events::publish_all(client, subject, identity, &[], &after).await;
                 let (generation, why) = (verdict.generation, status.message);
                 Ok(Outcome::Refused { generation, conditions: after, why })
             }
             Err(error) => Err(error),
         }
     }
+
+    /// Returns the patch of the status. With the revision, the API server refuses the patch of a newer version, whose
+    /// conditions may be others.
+    fn patch(&self, stored: &Stored, conditions: &[Condition]) -> Value {
+        let mut patch = json!({
+            "metadata": {"uid": self.subject.verdict.uid, "resourceVersion": stored.revision.to_string()},
+            "status": {"conditions": conditions},
+        });
+        for (name, value) in &self.status.fields {
+            patch["status"][*name] = value.clone();
+        }
+        patch
+    }
 }
 
-fn is_programmed(stands: &[Condition], generation: i64) -> bool {
-    let found = find(stands, ConditionType::Programmed);
-    found.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
+/// Returns the parameters of the hub's patches.
+pub(super) fn params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
 }
 
-/// Returns whether the conditions result from missing reports.
-fn is_unheard(status: &ObjectStatus) -> bool {
+/// Returns whether the status would end `Programmed` of this generation for missing reports alone.
+fn takes_back(status: &ObjectStatus, stands: &[Condition], generation: i64) -> bool {
     let mut programmed = status.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
-    programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable))
+    let is_unheard = programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable));
+    let stood = find(stands, ConditionType::Programmed);
+    is_unheard && stood.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_programmed(reason: Reason, generation: i64) -> conditions::Verdict {
+        conditions::Verdict {
+            type_: ConditionType::Programmed,
+            status: (reason == Reason::Programmed).into(),
+            reason,
+            message: String::new(),
+            generation: Some(generation),
+        }
+    }
+
+    #[test]
+    fn new_leader_ends_a_good_status_only_for_what_an_agent_reports() {
+        for (stands, wanted, expected) in [
+            ((Reason::Programmed, 3), Reason::Pending, true),
+            ((Reason::Programmed, 3), Reason::Unreachable, true),
+            ((Reason::Programmed, 3), Reason::Nacked, false),
+            ((Reason::Programmed, 3), Reason::NoProxy, false),
+            ((Reason::Programmed, 3), Reason::Programmed, false),
+            ((Reason::Programmed, 2), Reason::Pending, false),
+            ((Reason::Nacked, 3), Reason::Pending, false),
+        ] {
+            let mut found = Vec::new();
+            conditions::set(&mut found, mk_programmed(stands.0, stands.1), Timestamp::UNIX_EPOCH);
+            let status =
+                ObjectStatus { conditions: vec![mk_programmed(wanted, 3)], ..ObjectStatus::default() };
+            assert_eq!(takes_back(&status, &found, 3), expected, "{stands:?} then {wanted:?}");
+            assert!(!takes_back(&status, &[], 3), "nothing stands there");
+        }
+    }
 }

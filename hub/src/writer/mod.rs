@@ -1,13 +1,11 @@
 //! Writes conditions. The leading hub writes each object's conditions, and each NodeProxy's number of nodes, in one
-//! patch per object. It also annotates objects of some kinds once they are applied, and tells their owners. Entry point:
-//! [`Writer::run`].
+//! patch per object, without a read before it. It also annotates objects of some kinds once they are applied, and tells
+//! their owners. Entry point: [`Writer::run`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::pin::pin;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::ApiResource;
 use kube::{Api, Client};
@@ -30,11 +28,16 @@ use crate::subresource::{self, Statusless};
 mod annotation;
 mod conditions;
 mod finalizers;
+mod flights;
+mod outcomes;
 mod owner_kinds;
 mod owners;
 mod stored;
 
+use conditions::Write;
+use flights::{Flights, Landed};
 use owner_kinds::OwnerKinds;
+use stored::{Known, Stored};
 
 /// Field manager of the patches.
 const MANAGER: &str = "portreeve-hub";
@@ -42,10 +45,10 @@ const MANAGER: &str = "portreeve-hub";
 /// How long changes are collected before they are handled.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Number of objects written before the lease is checked again.
+/// Number of owners told, or finalizers removed, before the lease is checked again.
 const BATCH: usize = 64;
 
-/// Maximum number of concurrent requests.
+/// Maximum number of concurrent requests for owners and for finalizers. (The board limits those for statuses.)
 const AT_ONCE: usize = 4;
 
 /// How long a starting hub doesn't set `Programmed` to a worse status for missing reports. Agents that reach the hub by
@@ -59,14 +62,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct Writer {
     client: Client,
     election: Election,
-    identity: String,
+    identity: Arc<str>,
     feed: Arc<Feed>,
     desk: Arc<Desk>,
     board: Board,
+    flights: Flights,
     /// Kinds whose objects have no status.
     statusless: Statusless,
-    /// The resource versions of objects that have no conditions and no annotation yet: the usual first write needs no read.
-    untouched: HashMap<ObjectRef, String>,
+    /// The objects as the API server has them.
+    known: Known,
     /// What owners are to be told of their children.
     ledger: Ledger,
     owner_kinds: OwnerKinds,
@@ -82,11 +86,11 @@ pub struct Writer {
 
 /// The result of a write.
 enum Outcome {
-    /// The object has the conditions.
-    Stands,
+    /// The object has the conditions, in this version.
+    Stands(Stored),
     /// The object is gone or has changed. A watch event will follow.
     Passed,
-    /// Another client changed the object at the same time.
+    /// Another client changed the object at the same time, or its stored version isn't known.
     Raced,
     /// It is too early to write these conditions.
     Early,
@@ -116,12 +120,13 @@ impl Writer {
         Self {
             election,
             client,
-            identity,
+            identity: identity.into(),
             feed,
             desk,
             board: Board::default(),
+            flights: Flights::default(),
             statusless: Statusless::default(),
-            untouched: HashMap::new(),
+            known: Known::default(),
             ledger: Ledger::default(),
             owner_kinds: OwnerKinds::default(),
             unannotated: BTreeSet::new(),
@@ -152,6 +157,7 @@ impl Writer {
             () = self.write_for_ever(&mut leads) => {}
             () = shutdown.wait() => {}
         }
+        self.flights.cancel_all();
         if leads {
             // A lease that can't be released expires.
             let _ = tokio::time::timeout(FAREWELL, self.election.release()).await;
@@ -184,11 +190,16 @@ impl Writer {
                 () = sleep_until(due) => Instant::now(),
                 () = feed.changed.notified() => gather().await,
                 _ = reports.changed() => gather().await,
+                landed = self.flights.landed() => {
+                    self.note(landed);
+                    self.write_due(*leads);
+                    continue;
+                }
             };
             self.take_in(woken);
+            self.write_due(*leads);
             if *leads && Instant::now() < self.until {
                 self.regain_statuses().await;
-                self.write_some().await;
                 self.tell_owners().await;
                 self.release().await;
             }
@@ -223,10 +234,7 @@ impl Writer {
         news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
         let (now, observed) = (Instant::now(), self.feed.take_observed());
         for (key, seen) in &observed {
-            match &seen.untouched {
-                Some(revision) => self.untouched.insert(key.clone(), revision.clone()),
-                None => self.untouched.remove(key),
-            };
+            self.known.see(key, seen);
             let is_there = !seen.owners.is_empty() && self.feed.subject(key).is_some();
             let owners = if is_there { seen.owners.clone() } else { BTreeSet::new() };
             if self.ledger.set_owners(key, owners, now) {
@@ -237,7 +245,7 @@ impl Writer {
         let now = Instant::now();
         observed.iter().for_each(|(key, seen)| self.observe_children(key, seen, now));
         for (key, seen) in observed.into_iter().filter(|(key, _)| !self.statusless.has(key.kind)) {
-            self.board.observe(&key, &seen, now);
+            self.board.observe(&key, (&seen.conditions, seen.applied), now);
         }
     }
 
@@ -249,7 +257,8 @@ impl Writer {
             self.board.contribute(key, BTreeMap::new(), now);
             self.ledger.forget(key, now);
             self.statusless.forget(key);
-            self.untouched.remove(key);
+            self.known.forget(key);
+            self.flights.cancel(key);
             return self.board.forget(key);
         };
         let parts = subject.told.iter().map(|told| (told.about.clone(), told.part.clone()));
@@ -294,69 +303,43 @@ impl Writer {
         told.chain(lacking.into_iter().map(|node| PlanReport::lacking(node, served))).collect()
     }
 
-    /// Writes a batch of objects that are due.
-    async fn write_some(&mut self) {
-        let due = self.board.take(BATCH, Instant::now());
-        let young = self.started.elapsed() < UNHEARD;
-        let this = &*self;
-        let batch = stream::iter(due).map(|(key, status)| async move {
-            let outcome = by(this.until, this.write(&key, &status, young)).await;
-            (key, status, outcome)
-        });
-        let written: Vec<_> = pin!(batch.buffer_unordered(AT_ONCE)).collect().await;
-        written.into_iter().for_each(|(key, status, outcome)| self.note(key, status, outcome));
+    /// Begins the writes that are due while this hub leads.
+    fn write_due(&mut self, leads: bool) {
+        while let Some(landed) = self.flights.try_landed() {
+            self.note(landed);
+        }
+        let now = Instant::now();
+        if !leads || now >= self.until {
+            return;
+        }
+        while let Some((key, status)) = self.board.take(now) {
+            self.begin(key, status);
+        }
     }
 
-    /// Records the result of a write.
-    fn note(&mut self, key: ObjectRef, status: ObjectStatus, outcome: kube::Result<Outcome>) {
-        let now = Instant::now();
-        match outcome {
-            Ok(Outcome::Stands) => {
-                self.untouched.remove(&key);
-                self.board.written(&key, status, now);
-            }
-            Ok(Outcome::Passed) => {}
-            Ok(Outcome::Early | Outcome::Raced) => self.board.failed(&key, now),
-            Ok(Outcome::Told(conditions)) => {
-                self.statusless.tell(&key, conditions);
-                self.board.written(&key, status, now);
-            }
-            Ok(Outcome::Refused { generation, conditions, why }) => {
-                tracing::warn!(
-                    namespace = &*key.namespace,
-                    name = &*key.name,
-                    error = why,
-                    "the stored object breaks its definition's schema, so its status can't be written: its conditions are \
-                         published as events"
-                );
-                self.statusless.refuse(&key, generation, conditions);
-                self.board.written(&key, status, now);
-            }
-            Ok(Outcome::NoStatus(row)) => {
-                self.statusless.add(row.kind, &(row.resource)(), now);
-                self.board.failed(&key, now);
-            }
-            Ok(Outcome::Forbidden(row)) => {
-                if self.unannotated.insert(row.kind) {
-                    let resource = (row.resource)();
-                    tracing::warn!(
-                        resource = format!("{}.{}", resource.plural, resource.group),
-                        "the hub may not patch these objects, so it can't annotate those that are applied: apply this \
-                             release's deploy/rbac"
-                    );
-                }
-                self.board.forbidden(&key, now);
-            }
-            Err(error) => {
-                let (namespace, name) = (&*key.namespace, &*key.name);
-                tracing::warn!(namespace, name, %error, "can't write conditions, trying again");
-                self.board.failed(&key, now);
-            }
-        }
+    /// Begins the write of an object's status.
+    fn begin(&mut self, key: ObjectRef, status: ObjectStatus) {
+        let (Some(subject), Some(row)) = (self.feed.subject(&key), kinds::row(key.kind)) else {
+            return self.board.passed(&key, Instant::now());
+        };
+        let (client, identity) = (self.client.clone(), self.identity.clone());
+        let told = self.statusless.told(&key, subject.verdict.generation);
+        let known = self.known.get(&subject.verdict).cloned();
+        let (young, until) = (self.started.elapsed() < UNHEARD, self.until);
+        let write = Write { client, identity, subject, row, status, told, young };
+        let landed = async move |key| {
+            let outcome = by(until, write.run(known)).await;
+            Landed { key, status: write.status, outcome }
+        };
+        self.flights.begin(&key, landed(key.clone()));
     }
 
     /// Looks for kinds whose definition has got a status, and writes those of all their objects.
     async fn regain_statuses(&mut self) {
+        // The result of an earlier write must not count as that of a later one.
+        if !self.flights.is_empty() {
+            return;
+        }
         for kind in self.statusless.take_due(Instant::now()) {
             let Some(row) = kinds::row(kind) else { continue };
             match by(self.until, subresource::has_status(&self.client, &(row.resource)())).await {

@@ -79,6 +79,7 @@ mod sidecars;
 mod sources;
 mod stale;
 mod status;
+mod status_writes;
 mod tenants;
 mod tls;
 mod tls_egress;
