@@ -87,7 +87,8 @@ fn pending_is_written_only_where_no_answer_came_within_a_second() {
     const ACKED: Step = Report([1, 1, 0, 0]);
     use Reason::{Nacked, Pending, Programmed, Unreachable};
     // (what happens, steps, writes)
-    let table: [(&str, &[(u64, Step)], &[(u64, Reason)]); 13] = [
+    type Row = (&'static str, &'static [(u64, Step)], &'static [(u64, Reason)]);
+    let table: [Row; 13] = [
         ("answered in time", &[(0, Edit(1)), (500, WANTED), (999, ACKED)], &[(999, Programmed)]),
         ("refused in time", &[(0, Edit(1)), (500, Report([1, 0, 1, 0]))], &[(500, Nacked)]),
         ("answered late", &[(0, Edit(1)), (2500, ACKED)], &[(1000, Pending), (2500, Programmed)]),
