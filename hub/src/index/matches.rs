@@ -140,26 +140,21 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// Adds a selector over the members of `scope` (`None`: of every scope) and returns its matches.
     /// A selector that is already known keeps its entry.
     pub fn add_selector(&mut self, name: S, scope: Option<Name>, wanted: Selector) -> &BTreeSet<M> {
-        if !self.selectors.contains_key(&name) {
-            self.use_keys(&scope, &wanted);
-            let anchors = self.anchors_for(scope.as_ref(), &wanted);
-            let found: BTreeSet<M> = anchors.iter().flat_map(|at| self.holders.of(*at)).cloned().collect();
-            self.visited += found.len() as u64;
-            let mut matched = BTreeSet::new();
-            for member in found {
-                let Some(held) = self.members.get_mut(&member) else { continue };
-                if meets(&wanted, scope.as_ref(), held) {
-                    if let Err(at) = held.matched.binary_search(&name) {
-                        held.matched.insert(at, name.clone());
-                    }
-                    matched.insert(member);
-                }
-            }
-            for anchor in &anchors {
-                self.anchored.insert(*anchor, name.clone());
-            }
-            self.selectors.insert(name.clone(), Entry { anchors, scope, selector: wanted, matched });
+        if self.selectors.contains_key(&name) {
+            return self.matched(&name);
         }
+        self.use_keys(&scope, &wanted);
+        let anchors = self.anchors_for(scope.as_ref(), &wanted);
+        let mut matched: BTreeSet<M> = anchors.iter().flat_map(|at| self.holders.of(*at)).cloned().collect();
+        self.visited += matched.len() as u64;
+        matched.retain(|member| {
+            let found = self.members.get_mut(member).filter(|held| meets(&wanted, scope.as_ref(), held));
+            found.map(|held| held.note(&name)).is_some()
+        });
+        for anchor in &anchors {
+            self.anchored.insert(*anchor, name.clone());
+        }
+        self.selectors.insert(name.clone(), Entry { anchors, scope, selector: wanted, matched });
         self.matched(&name)
     }
 
@@ -313,6 +308,17 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         let pairs: Vec<_> = labels.filter(|(key, _)| self.keys.has(key)).map(Some).chain([None]).collect();
         let scopes = [Some(scope), None].into_iter();
         scopes.flat_map(|scope| pairs.iter().map(move |pair| anchor(&self.hashes, scope, *pair))).collect()
+    }
+}
+
+// === impl Member ===
+
+impl<S: Ord + Clone> Member<S> {
+    /// Adds a selector that matches.
+    fn note(&mut self, selector: &S) {
+        if let Err(at) = self.matched.binary_search(selector) {
+            self.matched.insert(at, selector.clone());
+        }
     }
 }
 
