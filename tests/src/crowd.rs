@@ -29,6 +29,12 @@ pub struct Member {
     _tasks: JoinSet<()>,
 }
 
+/// Sees everything that a member receives.
+pub trait Observer: Send + Sync {
+    /// Called with each response before the member acknowledges it.
+    fn received(&self, delta: &Delta<PlanType>);
+}
+
 /// The resources that a member received.
 #[derive(Debug, Default)]
 pub struct Held {
@@ -52,6 +58,7 @@ struct Book {
     link: Link,
     reports: Reports,
     held: Arc<Mutex<Held>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 // === impl Member ===
@@ -59,6 +66,16 @@ struct Book {
 impl Member {
     /// Starts the agent of a node.
     pub fn start(node: &str, hub: Uri, link: Link) -> Self {
+        Self::start_with(node, hub, link, None)
+    }
+
+    /// Starts the agent of a node with an observer. It keeps only the resources' versions, so that thousands of agents fit
+    /// into one process.
+    pub fn observed(node: &str, hub: Uri, link: Link, observer: Arc<dyn Observer>) -> Self {
+        Self::start_with(node, hub, link, Some(observer))
+    }
+
+    fn start_with(node: &str, hub: Uri, link: Link, observer: Option<Arc<dyn Observer>>) -> Self {
         let (reports, replicas) = (Reports::new(EPOCH), Replicas::new(node, link.clone()));
         let held = Arc::<Mutex<Held>>::default();
         let mut tasks = JoinSet::new();
@@ -72,6 +89,7 @@ impl Member {
             link: link.clone(),
             reports: said.clone(),
             held: books.clone(),
+            observer: observer.clone(),
         };
         tasks.spawn(run_feed(replicas, book, Shutdown::default()));
         Self { node: node.to_owned(), reports, held, _tasks: tasks }
@@ -92,7 +110,6 @@ impl Member {
 
 impl Held {
     fn take(&mut self, delta: &Delta<PlanType>) -> Result<(), String> {
-        self.received += delta.upsert.len() as u64;
         for one in &delta.upsert {
             let (name, body) = (one.name.clone(), one.body.clone());
             match delta.ty {
@@ -101,7 +118,6 @@ impl Held {
                 PlanType::Slice => drop(self.slices.insert(name, read(body)?)),
                 _ => {}
             }
-            self.resources.insert((delta.ty, one.name.clone()), one.version);
         }
         for name in &delta.removed {
             match delta.ty {
@@ -110,9 +126,19 @@ impl Held {
                 PlanType::Slice => drop(self.slices.remove(name)),
                 _ => {}
             }
-            self.resources.remove(&(delta.ty, name.clone()));
         }
         Ok(())
+    }
+
+    /// Records the versions.
+    fn count(&mut self, delta: &Delta<PlanType>) {
+        self.received += delta.upsert.len() as u64;
+        for one in &delta.upsert {
+            self.resources.insert((delta.ty, one.name.clone()), one.version);
+        }
+        for name in &delta.removed {
+            self.resources.remove(&(delta.ty, name.clone()));
+        }
     }
 
     /// Returns a status for every Plan, as if one proxy had acknowledged it.
@@ -147,7 +173,11 @@ impl Sink<PlanType> for Book {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = |held: &Held| held.resources.keys().any(|(ty, _)| *ty == PlanType::Probe);
         let before = asked(&held);
-        held.take(&delta)?;
+        match &self.observer {
+            Some(observer) => observer.received(&delta),
+            None => held.take(&delta)?,
+        }
+        held.count(&delta);
         if delta.ty == PlanType::Plan {
             self.reports.set_plans(held.statuses());
         }

@@ -21,6 +21,7 @@ pub mod envoy;
 pub mod epic;
 pub mod exporter;
 pub mod family;
+pub mod fleet;
 pub mod floating;
 pub mod greeter;
 pub mod grpc;
