@@ -1,4 +1,4 @@
-//! Attributes in little memory ([`Compact`]): the texts of all pods' labels repeat, so each is kept once ([`Texts`]).
+//! Attributes in little memory ([`Compact`]): the labels of pods repeat, so each is kept once ([`Texts`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -6,41 +6,49 @@ use std::sync::Arc;
 /// A text that others share.
 type Text = Arc<str>;
 
+/// Stands between a key and its value. No key has it.
+const BETWEEN: char = '\0';
+
 /// The texts in use.
 #[derive(Default)]
-pub struct Texts(HashSet<Text>);
+pub struct Texts {
+    known: HashSet<Text>,
+    /// The attribute that is looked up.
+    scratch: String,
+}
 
-/// Attributes of one member, sorted by key.
+/// Attributes of one member, sorted by key. Each is its key, [`BETWEEN`] and its value.
 #[derive(Debug)]
-pub struct Compact(Box<[(Text, Text)]>);
+pub struct Compact(Box<[Text]>);
 
 // === impl Texts ===
 
 impl Texts {
     /// Stores attributes.
     pub fn compact(&mut self, attributes: &BTreeMap<String, String>) -> Compact {
-        Compact(attributes.iter().map(|(key, value)| (self.text(key), self.text(value))).collect())
+        Compact(attributes.iter().map(|(key, value)| self.attribute(key, value)).collect())
     }
 
     /// Forgets attributes, and the texts that nothing else uses.
     pub fn forget(&mut self, Compact(attributes): Compact) {
-        // One use is the set's own, one is here.
-        let unshared = |text: &Text| Arc::strong_count(text) == 2;
-        for (key, value) in attributes {
-            for text in [key, value] {
-                if unshared(&text) {
-                    self.0.remove(&text);
-                }
+        for text in attributes {
+            // One use is the set's own, one is here.
+            if Arc::strong_count(&text) == 2 {
+                self.known.remove(&text);
             }
         }
     }
 
-    fn text(&mut self, text: &str) -> Text {
-        if let Some(known) = self.0.get(text) {
+    fn attribute(&mut self, key: &str, value: &str) -> Text {
+        self.scratch.clear();
+        self.scratch.push_str(key);
+        self.scratch.push(BETWEEN);
+        self.scratch.push_str(value);
+        if let Some(known) = self.known.get(self.scratch.as_str()) {
             return known.clone();
         }
-        let new = Text::from(text);
-        self.0.insert(new.clone());
+        let new = Text::from(self.scratch.as_str());
+        self.known.insert(new.clone());
         new
     }
 }
@@ -50,19 +58,23 @@ impl Texts {
 impl Compact {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
-        Some(&self.0[at].1)
+        let at = self.0.binary_search_by(|text| pair(text).0.cmp(key)).ok()?;
+        Some(pair(&self.0[at]).1)
     }
 
     /// The attributes in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        self.0.iter().map(|text| pair(text))
     }
 
     /// Returns whether these are the same attributes.
     pub fn equals(&self, other: &BTreeMap<String, String>) -> bool {
         self.iter().eq(other.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
+}
+
+fn pair(text: &Text) -> (&str, &str) {
+    text.split_once(BETWEEN).unwrap_or((text, ""))
 }
 
 #[cfg(test)]
@@ -76,14 +88,14 @@ mod tests {
     #[test]
     fn texts_are_shared_and_go_with_their_last_use() {
         let mut texts = Texts::default();
-        let all = mk_attributes(&[("app", "web"), ("name", "web"), ("x", "")]);
+        let all = mk_attributes(&[("app", "web"), ("app.x", "web"), ("x", "")]);
         let (one, other) = (texts.compact(&all), texts.compact(&mk_attributes(&[("app", "web")])));
         assert!(one.equals(&all) && !other.equals(&all));
-        assert_eq!((one.get("name"), one.get("x"), one.get("y")), (Some("web"), Some(""), None));
-        assert_eq!(texts.0.len(), 5);
+        assert_eq!((one.get("app.x"), one.get("x"), one.get("y")), (Some("web"), Some(""), None));
+        assert_eq!(texts.known.len(), 3);
         texts.forget(one);
-        assert_eq!(texts.0.len(), 2);
+        assert_eq!(texts.known.len(), 1);
         texts.forget(other);
-        assert!(texts.0.is_empty());
+        assert!(texts.known.is_empty());
     }
 }

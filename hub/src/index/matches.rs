@@ -43,7 +43,7 @@ struct Member<S> {
     scope: Name,
     labels: Compact,
     /// In order.
-    matched: Vec<S>,
+    matched: Box<[S]>,
 }
 
 struct Entry<M> {
@@ -165,10 +165,8 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
             self.anchored.remove(anchor, name);
         }
         for member in &entry.matched {
-            if let Some(held) = self.members.get_mut(member)
-                && let Ok(at) = held.matched.binary_search(name)
-            {
-                held.matched.remove(at);
+            if let Some(held) = self.members.get_mut(member) {
+                held.matched = held.matched.iter().filter(|one| *one != name).cloned().collect();
             }
         }
     }
@@ -183,6 +181,11 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         self.members.keys()
     }
 
+    /// Returns the member that equals this one, if it is known.
+    pub fn member(&self, member: &M) -> Option<&M> {
+        self.members.get_key_value(member).map(|(known, _)| known)
+    }
+
     /// Returns whether a member is known.
     pub fn has_member(&self, member: &M) -> bool {
         self.members.contains_key(member)
@@ -190,7 +193,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
 
     /// The selectors that match a member, in order.
     pub fn selectors_of(&self, member: &M) -> Vec<S> {
-        self.members.get(member).map(|m| m.matched.clone()).unwrap_or_default()
+        self.members.get(member).map(|m| m.matched.to_vec()).unwrap_or_default()
     }
 
     /// Returns whether a member has exactly these labels.
@@ -317,7 +320,9 @@ impl<S: Ord + Clone> Member<S> {
     /// Adds a selector that matches.
     fn note(&mut self, selector: &S) {
         if let Err(at) = self.matched.binary_search(selector) {
-            self.matched.insert(at, selector.clone());
+            let mut matched = std::mem::take(&mut self.matched).into_vec();
+            matched.insert(at, selector.clone());
+            self.matched = matched.into();
         }
     }
 }

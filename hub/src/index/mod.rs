@@ -74,7 +74,8 @@ use verdicts::Verdicts;
 /// The hub's whole state.
 pub struct Index {
     settings: Settings,
-    pods: HashMap<Name, Pod>,
+    /// Without their attributes, which `selections` has.
+    pods: HashMap<Name, Box<Pod>>,
     /// Node → its pods' uids → the names that their proxies announced.
     announced: HashMap<Name, BTreeMap<Name, String>>,
     proxies: Proxies,
@@ -160,11 +161,11 @@ impl Index {
         }
         let (uid, attributes) = (pod.uid.clone(), self.attributes(pod.attributes(), &pod));
         let same = self.selections.carries(&uid, &attributes);
-        let pod = bare(pod);
-        if same && self.pods.get(&uid) == Some(&pod) {
+        let pod = self.bare(pod);
+        if same && self.pods.get(&uid).is_some_and(|old| **old == pod) {
             return;
         }
-        let old = self.pods.insert(uid.clone(), pod);
+        let old = self.pods.insert(uid.clone(), Box::new(pod));
         if !same {
             let before = old.as_ref().map(|_| self.selections.labels_of(&uid));
             self.touch_unmatched(before.iter().chain([&attributes]));
@@ -206,6 +207,15 @@ impl Index {
         }
         self.refresh_probes(uid);
         self.wake_counted();
+    }
+
+    /// Returns a pod without its attributes. Only the annotation with the name of its proxy stays.
+    fn bare(&self, mut pod: Pod) -> Pod {
+        let name = annotation_attribute(PROXY_NAME_ANNOTATION);
+        pod.labels = BTreeMap::new();
+        pod.extra.retain(|key, _| *key == name);
+        self.proxies.share_names(&mut pod);
+        pod
     }
 
     /// The attributes that selectors match a pod by: its `own` ones, the name of its proxy, and those of Services that list it. Former
@@ -366,12 +376,4 @@ impl Index {
             self.affected.extend(self.selections.plans_of(selection));
         }
     }
-}
-
-/// Returns a pod without its attributes, which [`Selections`] keeps. The annotation with the name of its proxy stays.
-fn bare(mut pod: Pod) -> Pod {
-    let name = annotation_attribute(PROXY_NAME_ANNOTATION);
-    pod.labels = BTreeMap::new();
-    pod.extra.retain(|key, _| *key == name);
-    pod
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use portreeve_api::model::{ProxyKind, Selector};
 use portreeve_api::own::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
+use portreeve_api::pod::Pod;
 use portreeve_api::refs::ProxyId;
 use portreeve_api::{PlanType, plan, quantity, selector};
 use portreeve_xds::Resource;
@@ -95,6 +96,15 @@ impl Proxies {
     /// Removes a node. Returns the NodeProxies that selected it.
     pub fn remove_node(&mut self, node: &Name) -> Vec<Shift<Name, Name>> {
         self.nodes.remove_member(node)
+    }
+
+    /// Replaces the names of a pod's node and namespace by those of the known ones, so that all pods share them.
+    pub fn share_names(&self, pod: &mut Pod) {
+        let node = pod.node.as_ref().and_then(|node| self.nodes.member(node)).cloned();
+        pod.node = node.or(pod.node.take());
+        if let Some(namespace) = self.namespaces.member(&pod.namespace) {
+            pod.namespace = namespace.clone();
+        }
     }
 
     /// Returns whether the node is known.

@@ -322,13 +322,13 @@ impl Selections {
     }
 
     /// Tells whether a selection matches endpoints, and if not, where it would.
-    pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
+    pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Box<Pod>>) -> Refs {
         let Some(state) = self.known.get(name) else { return Refs::Resolved };
         if !self.is_empty(name) || !state.selection.may_mean_elsewhere() {
             return Refs::Resolved;
         }
         let elsewhere = self.pods.found_anywhere(&state.requirements, EXAMPLES);
-        let full = |p: &Pod| format!("{}/{}", p.namespace, p.name);
+        let full = |p: &Box<Pod>| format!("{}/{}", p.namespace, p.name);
         let found: Vec<String> = elsewhere.iter().filter_map(|uid| pods.get(uid)).map(full).collect();
         match found.is_empty() {
             true if state.selection.has_unready() => Refs::Nobody(state.selection.title()),
@@ -339,7 +339,7 @@ impl Selections {
 
     /// Tells whether a selection of proxies looks in the wrong namespace. A selection without proxies is not an error of
     /// the object: proxies may still be added.
-    pub fn workload_refs(&self, name: &Name, pods: &HashMap<Name, Pod>) -> Refs {
+    pub fn workload_refs(&self, name: &Name, pods: &HashMap<Name, Box<Pod>>) -> Refs {
         if !self.proxies.matched(name).is_empty() {
             return Refs::Resolved;
         }
