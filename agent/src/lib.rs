@@ -65,10 +65,8 @@ struct Cli {
 enum Role {
     /// Run the agent: serve this node's proxies.
     Run(Box<run::RunArgs>),
-    /// Run the keeper of one proxy. Started by the agent.
-    Keep(roles::KeepArgs),
-    Gateway(roles::GatewayArgs),
-    Ready(roles::ReadyArgs),
+    #[command(flatten)]
+    OfProxy(OfProxy),
     Probe(roles::ProbeArgs),
     /// Delete the files of an agent from this node.
     Forget(forget::ForgetArgs),
@@ -81,8 +79,26 @@ enum Role {
     FetchEnvoy,
     /// Install the pinned release of l7mp into the user's cache by npm, and print the path of its script.
     FetchL7mp,
+}
+
+/// The roles of the processes that each proxy has. A command line with one of them is parsed without the flags of the
+/// other roles, which would cost each keeper memory for its whole life.
+#[derive(Subcommand)]
+enum OfProxy {
+    /// Run the keeper of one proxy. Started by the agent.
+    Keep(roles::KeepArgs),
+    Gateway(roles::GatewayArgs),
+    Ready(roles::ReadyArgs),
     #[command(hide = true)]
     Launch(roles::LaunchArgs),
+}
+
+/// The command line of a role of [`OfProxy`].
+#[derive(Parser)]
+#[command(name = "portreeve-agent", version)]
+struct ProxyCli {
+    #[command(subcommand)]
+    role: OfProxy,
 }
 
 /// Runs the agent, or another role of its binary, with the given command line. Its first word is the program's name.
@@ -92,16 +108,14 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Like [`main_with`], with other defaults in translations. Tests use it for an agent of another version.
 pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: Defaults) -> ExitCode {
-    let role = match Cli::try_parse_from(args) {
-        Ok(cli) => cli.role,
+    let role = match parse(args.into_iter().collect()) {
+        Ok(role) => role,
         Err(error) => error.exit(),
     };
     match role {
         Role::Run(args) => portreeve_runtime::block_on(run::run(*args, defaults)),
-        Role::Keep(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::keep(args))),
-        Role::Gateway(args) => finish(logs::init("info", Format::Json).and_then(|()| roles::gateway(args))),
-        Role::Ready(args) => finish(portreeve_keeper::ready(args.dir)),
-        Role::Probe(args) => portreeve_runtime::block_on(roles::probe(args)),
+        Role::OfProxy(role) => finish(of_proxy(role)),
+        Role::Probe(args) => finish(roles::probe(args)),
         Role::Forget(args) => finish(logs::init("info", Format::Text).and_then(|()| roles::forget(&args))),
         Role::Addresses(args) => portreeve_runtime::block_on(portreeve_addresses::run(args)),
         Role::Gue(args) => portreeve_runtime::block_on(portreeve_tunnels::run_gateway(args)),
@@ -113,6 +127,22 @@ pub fn main_with_defaults(args: impl IntoIterator<Item = OsString>, defaults: De
         Role::CsiProbe(args) => portreeve_runtime::block_on(csi::probe(args)),
         Role::FetchEnvoy => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_envoy())),
         Role::FetchL7mp => finish(logs::init("info", Format::Text).and_then(|()| roles::fetch_l7mp())),
-        Role::Launch(args) => finish(roles::launch(args).map(|never| match never {})),
+    }
+}
+
+fn parse(words: Vec<OsString>) -> Result<Role, clap::Error> {
+    let role = words.get(1).and_then(|word| word.to_str());
+    if role.is_some_and(OfProxy::has_subcommand) {
+        return Ok(Role::OfProxy(ProxyCli::try_parse_from(words)?.role));
+    }
+    Ok(Cli::try_parse_from(words)?.role)
+}
+
+fn of_proxy(role: OfProxy) -> anyhow::Result<()> {
+    match role {
+        OfProxy::Keep(args) => logs::init("info", Format::Text).and_then(|()| roles::keep(args)),
+        OfProxy::Gateway(args) => logs::init("info", Format::Json).and_then(|()| roles::gateway(args)),
+        OfProxy::Ready(args) => portreeve_keeper::ready(args.dir),
+        OfProxy::Launch(args) => roles::launch(args).map(|never| match never {}),
     }
 }

@@ -128,11 +128,11 @@ pub fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns the agent's reason if it isn't ready or alive, or an error if it doesn't answer.
-pub async fn probe(args: ProbeArgs) -> anyhow::Result<()> {
+pub fn probe(args: ProbeArgs) -> anyhow::Result<()> {
     let path = if args.live { "/livez" } else { "/readyz" };
-    keeper::envoy::admin::get(&args.socket, path, 4096)
-        .await
-        .with_context(|| args.socket.display().to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(keeper::envoy::admin::get(&args.socket, path, 4096));
+    answer.with_context(|| args.socket.display().to_string())?;
     Ok(())
 }
 

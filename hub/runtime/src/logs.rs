@@ -1,11 +1,14 @@
 //! Logs on standard error: text for people, JSON lines for collectors. Entry point: [`init`]. Control characters are escaped
 //! in both, because messages and fields may carry users' text.
 
-use std::fmt;
+use std::fmt::{self as text, Display};
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::out::{plain, plain_json};
 
@@ -21,8 +24,8 @@ pub enum Format {
 
 // === impl Format ===
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Display for Format {
+    fn fmt(&self, f: &mut text::Formatter<'_>) -> text::Result {
         f.write_str(match self {
             Format::Text => "text",
             Format::Json => "json",
@@ -48,18 +51,26 @@ impl FromStr for Format {
 /// # Errors
 /// The filter can't be parsed.
 pub fn init(level: &str, format: Format) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level)?;
     // No colours: their escape sequences can't be told from those in users' text.
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-    let builder = builder.with_writer(move || Escaping { to: io::stderr(), format });
+    let lines = fmt::layer().with_ansi(false).with_writer(move || Escaping { to: io::stderr(), format });
     // A line that can't be written is lost. Reporting the loss on the same standard error would panic.
-    let builder = builder.log_internal_errors(false);
-    // It fails only if logging was started before.
-    let _started = match format {
-        Format::Text => builder.with_target(false).try_init(),
-        Format::Json => builder.json().try_init(),
+    let lines = lines.log_internal_errors(false);
+    let lines = match format {
+        Format::Text => lines.with_target(false).boxed(),
+        Format::Json => lines.json().boxed(),
     };
+    // It fails only if logging was started before.
+    let _started = tracing_subscriber::registry().with(filter(level)?).with(lines).try_init();
     Ok(())
+}
+
+/// Returns the filter of a text. For a level alone, which is the default, no [`EnvFilter`] is built: it keeps tables and
+/// asks them about every span.
+fn filter(text: &str) -> anyhow::Result<Box<dyn Layer<Registry> + Send + Sync>> {
+    Ok(match text.parse::<LevelFilter>() {
+        Ok(level) => level.boxed(),
+        Err(_) => EnvFilter::try_new(text)?.boxed(),
+    })
 }
 
 /// Escapes every event before it is written. An event arrives as one buffer that ends with a line feed, and is written as one
@@ -104,6 +115,16 @@ mod tests {
         assert_eq!(text, "WARN name=\\u{1b}[2J\\u{9b}m\\nINFO forged\n");
         let json = written(Format::Json, "{\"name\":\"\u{9b}m\u{202e}端口\"}\n");
         assert_eq!(json, "{\"name\":\"\\u009bm\\u202e端口\"}\n");
+    }
+
+    #[test]
+    fn level_alone_and_directives_are_filters() {
+        let hint = |text: &str| filter(text).unwrap().max_level_hint();
+        assert_eq!(hint("info"), Some(LevelFilter::INFO));
+        assert_eq!(hint("off"), Some(LevelFilter::OFF));
+        assert_eq!(hint(""), Some(LevelFilter::ERROR));
+        assert_eq!(hint("warn,portreeve_hub=debug"), Some(LevelFilter::DEBUG));
+        assert!(filter("portreeve_hub=loud").is_err());
     }
 
     #[test]
