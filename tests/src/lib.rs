@@ -48,6 +48,7 @@ pub mod pipe;
 pub mod process;
 pub mod processor_share;
 pub mod relay;
+pub mod resident;
 pub mod spawner;
 pub mod stall;
 pub mod token;
