@@ -287,8 +287,8 @@ fn managed(manager: &str, subresource: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Pod as KubePod;
     use portreeve_api::pod::Pod as Read;
+    use portreeve_api::pod_document::PodDocument;
 
     use super::*;
 
@@ -297,7 +297,7 @@ mod tests {
 
     fn read(pod: &Pod) -> Read {
         let text = Template::new(SHAPE).render(pod, 7);
-        let pod: KubePod = serde_json::from_str(&text).unwrap();
+        let pod: PodDocument = serde_json::from_str(&text).unwrap();
         assert_eq!(pod.metadata.resource_version.as_deref(), Some("7"));
         Read::from_kube(pod).unwrap()
     }
