@@ -11,11 +11,11 @@ use portreeve_runtime::watch::Verbs;
 
 use crate::feed::Feed;
 use crate::index::{Index, Labels, Name};
+use crate::pulse::PATIENCE;
 use crate::relist::Relist;
-use crate::watches::PATIENCE;
 use crate::watermark::Watched;
 
-/// The number of objects in a portion. 10,000 pods that no object selects take 0.1 s.
+/// The number of objects in a portion.
 const PORTION: usize = 200;
 
 /// How long a portion may keep the feed's lock. After that, the rest of it is taken in by another visit.
@@ -46,6 +46,17 @@ pub struct Portions<T: Part> {
     relist: Relist<T::Id>,
     /// The highest revision of the list that is being received.
     revision: u64,
+}
+
+/// Takes items until the lock was held long enough.
+fn for_a_while<I>(items: &mut impl Iterator<Item = I>, mut take: impl FnMut(I)) {
+    let begun = Instant::now();
+    for item in items {
+        take(item);
+        if begun.elapsed() >= HOLD {
+            return;
+        }
+    }
 }
 
 // === impl Part ===
@@ -94,15 +105,8 @@ impl<T: Part> Portions<T> {
     fn visit<I>(&self, items: Vec<I>, change: impl Fn(I, &mut Index, i64)) {
         let mut items = items.into_iter();
         while !items.as_slice().is_empty() {
-            self.feed.change(self.of.clone(), 0, |index, now| {
-                let begun = Instant::now();
-                for item in items.by_ref() {
-                    change(item, index, now);
-                    if begun.elapsed() >= HOLD {
-                        break;
-                    }
-                }
-            });
+            let some = |index: &mut Index, now| for_a_while(&mut items, |item| change(item, index, now));
+            self.feed.change(self.of.clone(), 0, some);
         }
     }
 }

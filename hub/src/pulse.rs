@@ -1,6 +1,11 @@
 //! The time of each watch's last event, and the number of its failures ([`Pulse`]).
 
+use std::time::Duration;
+
 use crate::watermark::WatchedKind;
+
+/// The longest pause before a failed watch is retried. It is short because the hub serves stale state meanwhile.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The state of all watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

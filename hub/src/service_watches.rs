@@ -16,8 +16,9 @@ use portreeve_xds::Name;
 
 use crate::feed::Feed;
 use crate::namespaces::Namespaces;
+use crate::pulse::PATIENCE;
 use crate::slices::{ServiceSlices, Slice};
-use crate::watches::{PATIENCE, api};
+use crate::watches::api;
 use crate::watermark::{Watched, WatchedKind};
 
 /// A Service's namespace and name, its spec, and its revision.

@@ -23,13 +23,11 @@ use crate::object::{Object, Rejection};
 use crate::owners;
 use crate::pod_reader::PodReader;
 use crate::portions::{Node, Portions};
+use crate::pulse::PATIENCE;
 use crate::raw::Raw;
 use crate::row::Row;
 use crate::settings::Settings;
 use crate::watermark::{Watched, WatchedKind};
-
-/// The longest pause before a failed watch is retried. It is short because the hub serves stale state meanwhile.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Starts all watches. Pods and namespaced kinds are watched in the `served` namespaces. `readiness` is reached when each
 /// watch has its first complete list.

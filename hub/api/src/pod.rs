@@ -18,11 +18,8 @@ pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
 pub const PROXY_NAME_ANNOTATION: &str = "portreeve.dev/proxy-name";
 
 /// The annotation with the TCP port of the REST API of a pod's l7mp proxy. Without it, a container named
-/// [`L7MP_CONTAINER`] is such a proxy at [`L7MP_PORT`].
+/// `l7mp` is such a proxy at [`L7MP_PORT`].
 pub const L7MP_PORT_ANNOTATION: &str = "portreeve.dev/l7mp-port";
-
-/// The name of a container that is an l7mp proxy.
-pub const L7MP_CONTAINER: &str = "l7mp";
 
 /// The port of l7mp's REST API in every published configuration.
 pub const L7MP_PORT: NonZeroU16 = NonZeroU16::new(1234).unwrap();

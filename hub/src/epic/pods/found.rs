@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::deployment::{MANAGED_BY, MANAGER};
 use crate::namespaces::Namespaces;
-use crate::watches::PATIENCE;
+use crate::pulse::PATIENCE;
 
 /// The Deployments that exist, by load balancer.
 #[derive(Default)]
