@@ -5,8 +5,8 @@ use portreeve_api::names::APPLIED_ANNOTATION;
 use serde_json::json;
 
 use super::conditions::{Write, params};
+use super::request::{Outcome, api};
 use super::stored::Stored;
-use super::{Outcome, api};
 
 // === impl Write ===
 

@@ -9,8 +9,8 @@ use kube::api::{Patch, PatchParams};
 use portreeve_api::conditions::{self, ConditionType, Reason, find};
 use serde_json::{Value, json};
 
+use super::request::{MANAGER, Outcome, api};
 use super::stored::Stored;
-use super::{MANAGER, Outcome, api};
 use crate::row::Row;
 use crate::status::ObjectStatus;
 use crate::subject::Subject;

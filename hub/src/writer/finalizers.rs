@@ -9,7 +9,8 @@ use kube::api::{Patch, PatchParams};
 use portreeve_api::refs::ObjectRef;
 use serde_json::json;
 
-use super::{AT_ONCE, BATCH, Writer, api};
+use super::request::api;
+use super::{AT_ONCE, BATCH, Writer};
 use crate::change::Departing;
 use crate::kinds;
 use crate::lease::by;

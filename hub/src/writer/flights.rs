@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use portreeve_api::refs::ObjectRef;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use super::Outcome;
+use super::request::Outcome;
 use crate::status::ObjectStatus;
 
 /// A finished write.

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::core::ApiResource;
-use kube::{Api, Client};
+use kube::Client;
 use portreeve_api::kind::Kind;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Readiness, Shutdown};
@@ -18,9 +16,7 @@ use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
 use crate::owners::Ledger;
-use crate::raw::Raw;
 use crate::reports::Desk;
-use crate::row::Row;
 use crate::status::{Board, ObjectStatus, PlanReport, interface, peers};
 use crate::subject::{Of, Served};
 use crate::subresource::{self, Statusless};
@@ -32,15 +28,13 @@ mod flights;
 mod outcomes;
 mod owner_kinds;
 mod owners;
+mod request;
 mod stored;
 
 use conditions::Write;
 use flights::{Flights, Landed};
 use owner_kinds::OwnerKinds;
-use stored::{Known, Stored};
-
-/// Field manager of the patches.
-const MANAGER: &str = "portreeve-hub";
+use stored::Known;
 
 /// How long changes are collected before they are handled.
 const GATHER: Duration = Duration::from_millis(10);
@@ -82,26 +76,6 @@ pub struct Writer {
     /// Time until which this hub may write, according to its last renewal of the lease.
     until: Instant,
     leads: watch::Sender<bool>,
-}
-
-/// The result of a write.
-enum Outcome {
-    /// The object has the conditions, in this version.
-    Stands(Stored),
-    /// The object is gone or has changed. A watch event will follow.
-    Passed,
-    /// Another client changed the object at the same time, or its stored version isn't known.
-    Raced,
-    /// It is too early to write these conditions.
-    Early,
-    /// The kind has no status: the conditions were published as an event.
-    Told(Vec<Condition>),
-    /// The API server refused the status of the object in this generation: the conditions were published as an event.
-    Refused { generation: i64, conditions: Vec<Condition>, why: String },
-    /// The kind turned out to have no status.
-    NoStatus(&'static Row),
-    /// The hub has no right to annotate objects of the kind.
-    Forbidden(&'static Row),
 }
 
 // === impl Writer ===
@@ -351,14 +325,6 @@ impl Writer {
                 Err(error) => tracing::warn!(kind = kind.name, %error, "can't look for the kind's status"),
             }
         }
-    }
-}
-
-/// Returns the API of a kind in an object's namespace.
-fn api(client: &Client, object: &ObjectRef, resource: &ApiResource) -> Api<Raw> {
-    match object.kind.namespaced {
-        true => Api::namespaced_with(client.clone(), &object.namespace, resource),
-        false => Api::all_with(client.clone(), resource),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Landed, Outcome, Writer};
+use super::request::Outcome;
+use super::{Landed, Writer};
 
 // === impl Writer ===
 

@@ -11,7 +11,8 @@ use portreeve_api::refs::ObjectRef;
 use serde_json::{Map, Value, json};
 
 use super::owner_kinds::discover;
-use super::{AT_ONCE, BATCH, MANAGER, Writer};
+use super::request::MANAGER;
+use super::{AT_ONCE, BATCH, Writer};
 use crate::change::Seen;
 use crate::lease::by;
 use crate::owners::{Entries, Owner, path};
