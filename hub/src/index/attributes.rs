@@ -64,7 +64,7 @@ impl Compact {
 
     /// The attributes in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|text| pair(text))
+        self.0.iter().map(pair)
     }
 
     /// Returns whether these are the same attributes.

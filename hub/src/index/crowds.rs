@@ -8,7 +8,7 @@ pub struct Crowds<M>(HashMap<u64, Crowd<M>>);
 
 enum Crowd<M> {
     One(M),
-    Many(Box<BTreeSet<M>>),
+    Many(BTreeSet<M>),
 }
 
 impl<M> Default for Crowds<M> {
@@ -68,7 +68,7 @@ impl<M: Ord + Clone> Crowds<M> {
 impl<M: Ord + Clone> Crowd<M> {
     fn insert(&mut self, member: M) {
         match self {
-            Self::One(one) => *self = Self::Many(Box::new([one.clone(), member].into())),
+            Self::One(one) => *self = Self::Many([one.clone(), member].into()),
             Self::Many(many) => drop(many.insert(member)),
         }
     }

@@ -41,10 +41,13 @@ pub struct Taking<'t> {
     groups: &'t Groups,
     heart: &'t Heart,
     /// The transactions of lists of steps. The steps stay alive here, so that their addresses stay theirs.
-    shared: HashMap<Vec<*const Step>, (Vec<Arc<Step>>, Arc<Shared>)>,
+    shared: HashMap<Vec<*const Step>, Folded>,
     /// The number of entries visited, for the tests of cost.
     pub visited: u64,
 }
+
+/// Steps, and their transaction.
+type Folded = (Vec<Arc<Step>>, Arc<Shared>);
 
 /// The transaction of a list of steps.
 #[derive(Default)]

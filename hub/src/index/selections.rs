@@ -328,8 +328,8 @@ impl Selections {
             return Refs::Resolved;
         }
         let elsewhere = self.pods.found_anywhere(&state.requirements, EXAMPLES);
-        let full = |p: &Box<Pod>| format!("{}/{}", p.namespace, p.name);
-        let found: Vec<String> = elsewhere.iter().filter_map(|uid| pods.get(uid)).map(full).collect();
+        let full = |uid: &Name| pods.get(uid).map(|pod| format!("{}/{}", pod.namespace, pod.name));
+        let found: Vec<String> = elsewhere.iter().filter_map(full).collect();
         match found.is_empty() {
             true if state.selection.has_unready() => Refs::Nobody(state.selection.title()),
             true => Refs::Empty(state.selection.title()),
