@@ -34,7 +34,7 @@ pub const PROXIES: &str = "nodeproxies.portreeve.dev";
 /// Limit of an HTTP request to the hub.
 const ANSWER: Duration = Duration::from_secs(60);
 /// The hub is at rest when it has written no status for this long.
-const REST: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_secs(1);
 
 /// The simulation. Everything in it ends on drop.
 pub struct Site {
