@@ -420,6 +420,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn long_list_is_passed_on_in_portions_and_the_guard_is_dropped_last() {
+        // A span that is first met without a subscriber stays off for the tests of log lines, too.
+        let _default = tracing::subscriber::set_default(Log::default().subscriber());
         let readiness = crate::Readiness::default();
         let guard = readiness.guard("maps");
         let mut verbs = Portioned { left: 2, readiness: readiness.clone(), ..Portioned::default() };
