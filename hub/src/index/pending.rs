@@ -47,14 +47,7 @@ pub struct Taking<'t> {
 }
 
 /// Steps, and their transaction.
-type Folded = (Vec<Arc<Step>>, Arc<Shared>);
-
-/// The transaction of a list of steps.
-#[derive(Default)]
-struct Shared {
-    upsert: Vec<(PlanType, Arc<Resource>)>,
-    remove: Vec<Key>,
-}
+type Folded = (Vec<Arc<Step>>, Arc<Changes<PlanType>>);
 
 // === impl Step ===
 
@@ -82,16 +75,11 @@ impl<'t> Taking<'t> {
             upsert: shared.upsert.iter().filter(|(ty, one)| foreign(*ty, one.name())).cloned().collect(),
             remove: shared.remove.iter().filter(|(ty, name)| foreign(*ty, name)).cloned().collect(),
         };
-        for ((ty, name), resource) in pending.own {
-            match resource {
-                Some(resource) => changes.upsert.push((ty, resource)),
-                None => changes.remove.push((ty, name)),
-            }
-        }
+        add(&mut changes, pending.own);
         changes
     }
 
-    fn shared(&mut self, steps: Vec<Arc<Step>>) -> Arc<Shared> {
+    fn shared(&mut self, steps: Vec<Arc<Step>>) -> Arc<Changes<PlanType>> {
         let addresses: Vec<*const Step> = steps.iter().map(Arc::as_ptr).collect();
         if let Some((_, known)) = self.shared.get(&addresses) {
             return known.clone();
@@ -102,7 +90,7 @@ impl<'t> Taking<'t> {
     }
 
     /// Merges steps: what came and stayed has the resources of now.
-    fn fold(&mut self, steps: &[Arc<Step>]) -> Shared {
+    fn fold(&mut self, steps: &[Arc<Step>]) -> Changes<PlanType> {
         let (mut used, mut changed) = (BTreeSet::new(), Changed::new());
         for step in steps {
             for group in &step.left {
@@ -120,13 +108,17 @@ impl<'t> Taking<'t> {
         }
         let health = places.into_iter().filter_map(|place| Some((place, self.groups.places.health(place)?)));
         changed.extend(health.map(|(at, health)| ((PlanType::Health, at.clone()), Some(health.clone()))));
-        let mut shared = Shared::default();
-        for ((ty, name), resource) in changed {
-            match resource {
-                Some(resource) => shared.upsert.push((ty, resource)),
-                None => shared.remove.push((ty, name)),
-            }
-        }
+        let mut shared = Changes::default();
+        add(&mut shared, changed);
         shared
+    }
+}
+
+fn add(changes: &mut Changes<PlanType>, changed: Changed) {
+    for ((ty, name), resource) in changed {
+        match resource {
+            Some(resource) => changes.upsert.push((ty, resource)),
+            None => changes.remove.push((ty, name)),
+        }
     }
 }
