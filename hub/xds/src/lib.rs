@@ -31,6 +31,8 @@ mod frames;
 #[cfg(feature = "net")]
 mod limits;
 #[cfg(feature = "net")]
+mod pace;
+#[cfg(feature = "net")]
 mod peer;
 #[cfg(feature = "net")]
 pub mod serve;

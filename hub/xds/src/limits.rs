@@ -67,6 +67,13 @@ impl Permits {
 
 // === impl Permit ===
 
+impl Permit {
+    /// Returns the number of open streams.
+    pub(crate) fn open(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);

@@ -8,8 +8,10 @@ use futures::FutureExt;
 use tonic::{Status, Streaming};
 
 use crate::budget::{self, Share};
+use crate::encode::encoded_len;
 use crate::limits::{Limits, Permit};
 use crate::message::Response;
+use crate::pace::Pace;
 use crate::resource::ResourceType;
 use crate::source::{Hello, Source, StreamGuard, StreamInfo};
 use crate::watch::Watch;
@@ -43,7 +45,8 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     report: EndReport<T, S>,
     until: Option<Instant>,
     share: Share,
-    _held: Held,
+    pace: Pace,
+    held: Held,
 }
 
 /// Reports the stream's end to the source when dropped.
@@ -100,7 +103,8 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let watch = Watch::new(view, variant, self.only);
         let until = report.source.until(&report.info);
         let share = Share::new(self.limits.load, report.source.budget(&report.info));
-        let mut running = Running { inbound: self.inbound, watch, report, until, share, _held: self.held };
+        let (inbound, held, pace) = (self.inbound, self.held, Pace::default());
+        let mut running = Running { inbound, watch, report, until, share, pace, held };
         running.handle(first)?;
         Ok(Some(Box::new(running)))
     }
@@ -126,7 +130,9 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
                     "the stream's credentials have expired: connect again with newer ones",
                 ));
             }
-            if let Some(response) = self.watch.next(Instant::now()) {
+            let now = Instant::now();
+            if let Some(response) = self.watch.respond(now, self.pace.until(now).is_none()) {
+                self.pace.sent(encoded_len(&response), self.held.0.open(), now);
                 return Ok(Some(response));
             }
             let Some(request) = self.wait().await? else { continue };
@@ -137,7 +143,8 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
 
     /// Waits for a request, a change or a deadline. Returns what the inbound side gave; `None` without a request.
     async fn wait(&mut self) -> Result<Option<Option<Incoming<T>>>, Status> {
-        let deadline = [self.watch.deadline(), self.until].into_iter().flatten().min();
+        let waits = self.pace.until(Instant::now());
+        let deadline = [self.watch.deadline(), self.until, waits].into_iter().flatten().min();
         let clock = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -146,7 +153,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
         };
         tokio::select! {
             request = self.inbound.message() => request.map(Some),
-            () = poll_fn(|cx| self.watch.poll_changed(cx)) => Ok(None),
+            () = poll_fn(|cx| self.watch.poll_changed(cx)), if waits.is_none() => Ok(None),
             () = clock => Ok(None),
         }
     }

@@ -43,15 +43,22 @@ impl<T: ResourceType> Watch<T> {
 
     /// Returns the next response, if there is one now.
     pub fn next(&mut self, now: Instant) -> Option<Response<T>> {
+        self.respond(now, true)
+    }
+
+    /// Returns the next response. Without `take_changes`, changes since the last call wait.
+    pub(crate) fn respond(&mut self, now: Instant, take_changes: bool) -> Option<Response<T>> {
         let inner = self.view.read();
-        let mut mail = self.mailbox.lock();
-        let (dirty, recheck) = (std::mem::take(&mut mail.dirty), std::mem::take(&mut mail.recheck));
-        drop(mail);
-        if recheck {
-            self.session.recheck(&inner.snapshot);
-        }
-        for ((ty, name), place) in dirty {
-            self.session.changed_at(ty, &name, place);
+        if take_changes {
+            let mut mail = self.mailbox.lock();
+            let (dirty, recheck) = (std::mem::take(&mut mail.dirty), std::mem::take(&mut mail.recheck));
+            drop(mail);
+            if recheck {
+                self.session.recheck(&inner.snapshot);
+            }
+            for ((ty, name), place) in dirty {
+                self.session.changed_at(ty, &name, place);
+            }
         }
         let mut response = self.session.next(&inner.snapshot, now)?;
         response.system_version.clone_from(&inner.watermark);
@@ -97,5 +104,32 @@ impl<T: ResourceType> Watch<T> {
 impl<T: ResourceType> Drop for Watch<T> {
     fn drop(&mut self) {
         self.view.leave(self.id, self.session.subscriptions());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Changes, EnvoyType, Kind, Resource, Snapshot};
+
+    #[test]
+    fn changes_that_wait_are_one_response() {
+        let now = Instant::now();
+        let put = |body: &[u8]| {
+            let resource = Resource::new(EnvoyType::Cluster, "c", body);
+            Changes { upsert: vec![(EnvoyType::Cluster, resource)], ..Changes::default() }
+        };
+        let view = View::new(Snapshot::default());
+        let mut watch = Watch::new(view.clone(), Variant::Delta, None);
+        let subscribe = vec!["c".into()];
+        watch.request(Request { subscribe, ..Request::new(Kind::Known(EnvoyType::Cluster)) }, now);
+        assert!(watch.respond(now, true).is_some_and(|first| first.removed.len() == 1));
+        for body in [b"1", b"2", b"3"] {
+            view.apply(put(body));
+            assert!(watch.respond(now, false).is_none());
+        }
+        let response = watch.respond(now, true).unwrap();
+        assert_eq!(response.resources.iter().map(|one| one.body()).collect::<Vec<_>>(), [b"3"]);
+        assert!(watch.respond(now, true).is_none());
     }
 }
