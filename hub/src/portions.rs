@@ -18,6 +18,9 @@ use crate::watermark::Watched;
 /// The number of objects in a portion.
 const PORTION: usize = 200;
 
+/// The most changes that are taken in together.
+const TOGETHER: usize = 50;
+
 /// How long a portion may keep the feed's lock. After that, the rest of it is taken in by another visit.
 const HOLD: Duration = Duration::from_millis(3);
 
@@ -46,6 +49,14 @@ pub struct Portions<T: Part> {
     relist: Relist<T::Id>,
     /// The highest revision of the list that is being received.
     revision: u64,
+    /// Changes that arrived together, with their revisions.
+    changes: Vec<(Change<T>, u64)>,
+}
+
+/// A change of one object.
+enum Change<T: Part> {
+    Put(T),
+    Gone(T::Id),
 }
 
 /// Takes items until the lock was held long enough.
@@ -93,12 +104,52 @@ impl Part for Node {
     }
 }
 
+// === impl Change ===
+
+impl<T: Part> Change<T> {
+    fn take_in(self, index: &mut Index, now_ms: i64) {
+        match self {
+            Self::Put(object) => object.apply(index, now_ms),
+            Self::Gone(id) => T::delete(&id, index, now_ms),
+        }
+    }
+}
+
 // === impl Portions ===
 
 impl<T: Part> Portions<T> {
     /// Creates the verbs of a watch.
     pub fn new(feed: &Arc<Feed>, of: impl Into<Watched>) -> Self {
-        Self { feed: feed.clone(), of: of.into(), relist: Relist::default(), revision: 0 }
+        Self {
+            feed: feed.clone(),
+            of: of.into(),
+            relist: Relist::default(),
+            revision: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Adds a change to those that arrived together. Each agent is sent their effects at once.
+    fn collect(&mut self, change: Change<T>, revision: u64) {
+        self.changes.push((change, revision));
+        if self.changes.len() >= TOGETHER {
+            self.take_in();
+        }
+    }
+
+    /// Takes in what arrived together.
+    fn take_in(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes).into_iter();
+        while !changes.as_slice().is_empty() {
+            self.feed.change_up_to(&self.of, |index, now| {
+                let mut reached = 0;
+                for_a_while(&mut changes, |(change, revision)| {
+                    change.take_in(index, now);
+                    reached = reached.max(revision);
+                });
+                reached
+            });
+        }
     }
 
     /// Changes the index item by item, in as many visits as it takes. The watermark stays: the list isn't complete.
@@ -121,21 +172,27 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
     }
 
     fn up_to(&mut self, revision: u64) {
+        self.take_in();
         self.feed.seen_up_to(&self.of, revision);
     }
 
     fn apply(&mut self, (object, revision): (T, u64)) {
         self.relist.put(object.id());
-        self.feed.change(self.of.clone(), revision, |index, now| object.apply(index, now));
+        self.collect(Change::Put(object), revision);
     }
 
     fn delete(&mut self, (object, revision): (T, u64)) {
         let id = object.id();
         self.relist.remove(&id);
-        self.feed.change(self.of.clone(), revision, |index, now| T::delete(&id, index, now));
+        self.collect(Change::Gone(id), revision);
+    }
+
+    fn pause(&mut self) {
+        self.take_in();
     }
 
     fn begin(&mut self) {
+        self.take_in();
         self.relist.begin();
         self.revision = 0;
     }
@@ -237,6 +294,7 @@ mod tests {
         verbs.apply(mk_pod(5_001));
         verbs.apply(mk_pod(5_002));
         verbs.delete((mk_pod(5_002).0, 5_003));
+        verbs.pause();
         let (before, visits) = (seen(&feed), feed.visits());
         assert_eq!((pods(&feed), before), (5_001, 5_003));
         // The new list: some pods stayed, one came, one came and went before the list was complete.
@@ -250,6 +308,19 @@ mod tests {
         assert!(feed.visits() - visits >= 25);
         list(&mut verbs, [], || ());
         assert_eq!((pods(&feed), seen(&feed)), (0, 6_000));
+    }
+
+    #[test]
+    fn changes_that_arrive_together_are_taken_in_by_one_visit() {
+        let (feed, mut verbs) = mk_watch();
+        let visits = feed.visits();
+        (1..=10).for_each(|number| verbs.apply(mk_pod(number)));
+        verbs.delete(mk_pod(1));
+        verbs.pause();
+        assert_eq!(feed.visits() - visits, 1);
+        assert_eq!((pods(&feed), seen(&feed)), (9, 10));
+        (11..=100).for_each(|number| verbs.apply(mk_pod(number)));
+        assert!(pods(&feed) >= 59, "they don't wait without end");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta as Metadata};
 use kube::runtime::watcher;
@@ -10,6 +11,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portreeve_api::pod::Pod;
 use portreeve_api::pod_document::PodDocument;
 use portreeve_api::refs::ObjectRef;
+use portreeve_runtime::apart::apart;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Guard, Readiness, Tasks};
 
@@ -39,7 +41,7 @@ pub fn spawn(
     readiness: &Readiness,
 ) {
     let config = watcher::Config::default;
-    for namespace in served.watched() {
+    let of_namespace = |namespace: Option<Name>| {
         let pods: Api<PodDocument> = api(client, namespace.as_ref());
         let guard = readiness.guard("pods");
         let verbs = Portions::<Pod>::new(feed, Watched { kind: WatchedKind::PODS, namespace });
@@ -48,8 +50,12 @@ pub fn spawn(
             let revision = revision(&pod);
             reader.read(pod).map(|pod| (pod, revision))
         };
-        tasks.spawn("watch of pods", run(pods, config(), guard, strip_pod, verbs));
-    }
+        run(pods, config(), guard, strip_pod, verbs)
+    };
+    let pods: Vec<_> = served.watched().into_iter().map(of_namespace).collect();
+    // On the threads of hundreds of busy streams, pods would wait behind all of them. The later they are taken in, the more
+    // often the streams send them one by one.
+    tasks.spawn("watch of pods", apart("pods", move || async { try_join_all(pods).await.map(drop) }));
     let nodes = Api::<KubeNode>::all(client.clone());
     let strip_node = |n: KubeNode| Some((Node(Name::from(n.name_any()), n.labels().clone()), revision(&n)));
     let verbs = Portions::<Node>::new(feed, WatchedKind::NODES);

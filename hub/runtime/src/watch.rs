@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt as _, Stream, StreamExt};
 use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
@@ -49,6 +49,8 @@ pub trait Verbs<K>: Send {
     fn apply(&mut self, object: K);
     /// An object was deleted.
     fn delete(&mut self, object: K);
+    /// No further event has arrived yet. Verbs that collect created, changed and deleted objects take them in now.
+    fn pause(&mut self) {}
     /// A list begins to arrive. If an earlier list is incomplete, its portions do not count.
     fn begin(&mut self) {}
     /// [`Verbs::PORTION`] objects of the list that is arriving. Whoever lowers that number implements this.
@@ -124,7 +126,7 @@ where
     let kind = url.rsplit('/').next();
     let follow = async {
         let mut events = pin!(watcher(api.clone(), config).backoff(pauses));
-        while let Some(event) = events.next().await {
+        while let Some(event) = next_of(&mut events, || consumer.verbs.pause()).await {
             // The watcher requests the list only when the event behind `Init` is polled.
             if V::ASKS_REVISION && matches!(event, Ok(Event::Init)) {
                 consumer.revision = of_collection(&api).await;
@@ -156,13 +158,22 @@ where
     let mut consumer = Consumer::new(strip, verbs, None);
     let mut events = pin!(watcher(api, config));
     loop {
-        match events.next().await {
+        match next_of(&mut events, || consumer.verbs.pause()).await {
             Some(Err(error)) => return error,
             Some(event) => consumer.take(event).await,
             // kube's stream never ends.
             None => return watcher::Error::NoResourceVersion,
         }
     }
+}
+
+/// Returns the next event. If it has not arrived yet, calls `pause` before it waits.
+async fn next_of<E>(events: &mut (impl Stream<Item = E> + Unpin), pause: impl FnOnce()) -> Option<E> {
+    if let Some(event) = events.next().now_or_never() {
+        return event;
+    }
+    pause();
+    events.next().await
 }
 
 /// Whether the API server answered. It is not asked before [`Event::Init`].
@@ -331,6 +342,21 @@ mod tests {
         fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
+    }
+
+    #[tokio::test]
+    async fn pause_comes_after_what_arrived_together() {
+        let (events, mut arriving) = futures::channel::mpsc::unbounded();
+        let mut seen = Vec::new();
+        (1..=3).for_each(|event| events.unbounded_send(event).unwrap());
+        for _ in 1..=3 {
+            let event = next_of(&mut arriving, || seen.push("pause".to_owned())).await;
+            seen.push(format!("{event:?}"));
+        }
+        let late = async { events.unbounded_send(4).unwrap() };
+        let (event, ()) = futures::join!(next_of(&mut arriving, || seen.push("pause".to_owned())), late);
+        seen.push(format!("{event:?}"));
+        assert_eq!(seen, ["Some(1)", "Some(2)", "Some(3)", "pause", "Some(4)"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -131,11 +131,18 @@ impl Feed {
     /// Applies a watch event to the index and publishes the differences. `revision` is the event's revision, or 0 if it has
     /// none.
     pub fn change(&self, of: impl Into<Watched>, revision: u64, change: impl FnOnce(&mut Index, i64)) {
-        let of = of.into();
+        self.change_up_to(&of.into(), |index, now| {
+            change(index, now);
+            revision
+        });
+    }
+
+    /// Does the same as [`Feed::change`], if only the change itself knows the revision that it reaches.
+    pub fn change_up_to(&self, of: &Watched, change: impl FnOnce(&mut Index, i64) -> u64) {
         self.visit(|inner, now| {
             inner.pulse.heard(of.kind, now);
-            change(&mut inner.index, now);
-            self.seen.send_if_modified(|seen| seen.raise(&of, revision));
+            let revision = change(&mut inner.index, now);
+            self.seen.send_if_modified(|seen| seen.raise(of, revision));
         });
     }
 
