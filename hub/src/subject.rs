@@ -2,6 +2,7 @@
 //! conditions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use portreeve_api::model::ProxyKind;
 use portreeve_xds::Name;
@@ -42,8 +43,8 @@ pub struct Served {
     pub version: u64,
     /// The latest generation of the object that results in this Plan.
     pub generation: i64,
-    /// Nodes with a workload that the object selects.
-    pub nodes: BTreeSet<Name>,
+    /// Nodes with a workload that the object selects. Objects with the same selection share them.
+    pub nodes: Arc<BTreeSet<Name>>,
     /// The name by which the object selects its proxies; `None` if it selects them by labels, or is a proxy itself.
     pub proxy_name: Option<String>,
     /// NodeProxies that the object selects, but which don't allow its namespace.

@@ -142,7 +142,14 @@ mod tests {
             losses: Vec::new(),
         };
         let (nodes, closed) = (BTreeSet::new(), Vec::new());
-        let served = Served { plan: "A/ns/one".into(), version, generation, nodes, proxy_name: None, closed };
+        let served = Served {
+            plan: "A/ns/one".into(),
+            version,
+            generation,
+            nodes: nodes.into(),
+            proxy_name: None,
+            closed,
+        };
         Some(Subject { of: Of::Plan, verdict, served: Some(served), told: Vec::new() })
     }
 

@@ -180,7 +180,7 @@ impl Proxies {
             plan: ProxyId::Node(name.clone()).to_string().into(),
             version: known.resource.version().0,
             generation: known.object.metadata.generation.unwrap_or(0),
-            nodes: self.nodes_of(name).into_iter().collect(),
+            nodes: Arc::new(self.nodes_of(name).into_iter().collect()),
             proxy_name: None,
             closed: Vec::new(),
         })

@@ -2,6 +2,7 @@
 //! All Plans with the same pair share one selection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use portreeve_api::model::Selector;
 use portreeve_api::plan;
@@ -52,6 +53,8 @@ struct State {
     /// Plans that use the selection for endpoints.
     endpoints_of: BTreeSet<ObjectRef>,
     nodes: BTreeMap<Name, Presence>,
+    /// The nodes with members now, once somebody asked for them.
+    present: OnceLock<Arc<BTreeSet<Name>>>,
     was_empty: bool,
 }
 
@@ -102,6 +105,7 @@ impl Selections {
             workload_of: BTreeSet::new(),
             endpoints_of: BTreeSet::new(),
             nodes: BTreeMap::new(),
+            present: OnceLock::new(),
             was_empty,
         });
         state.users(role).insert(key.clone());
@@ -179,6 +183,9 @@ impl Selections {
             Presence { members: 0, until: None }
         });
         presence.members += 1;
+        if presence.members == 1 {
+            state.present.take();
+        }
         if let Some(until) = presence.until.take() {
             self.leaving.remove(&(until, name.clone(), node.clone()));
         }
@@ -191,6 +198,7 @@ impl Selections {
         let Some(presence) = state.nodes.get_mut(node) else { return };
         presence.members = presence.members.saturating_sub(1);
         if presence.members == 0 && presence.until.is_none() {
+            state.present.take();
             let until = now_ms + self.grace_ms;
             presence.until = Some(until);
             self.leaving.insert((until, name.clone(), node.clone()));
@@ -204,9 +212,8 @@ impl Selections {
     }
 
     /// Nodes with members now, without those in their grace period.
-    pub fn present_nodes_of(&self, name: &Name) -> BTreeSet<Name> {
-        let nodes = self.known.get(name).map(|state| &state.nodes).into_iter().flatten();
-        nodes.filter(|(_, presence)| presence.members > 0).map(|(node, _)| node.clone()).collect()
+    pub fn present_nodes_of(&self, name: &Name) -> Arc<BTreeSet<Name>> {
+        self.known.get(name).map(State::present).unwrap_or_default()
     }
 
     /// Removes and returns the nodes whose grace period is over, by selection.
@@ -371,6 +378,11 @@ impl Selections {
 // === impl State ===
 
 impl State {
+    fn present(&self) -> Arc<BTreeSet<Name>> {
+        let present = self.nodes.iter().filter(|(_, presence)| presence.members > 0);
+        self.present.get_or_init(|| Arc::new(present.map(|(node, _)| node.clone()).collect())).clone()
+    }
+
     fn users(&mut self, role: Role) -> &mut BTreeSet<ObjectRef> {
         match role {
             Role::Workload => &mut self.workload_of,

@@ -1,6 +1,7 @@
 //! The status of each Plan on each node ([`Statuses`]): the last report of each node's agent, and which Plans changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -122,7 +123,7 @@ impl Statuses {
         if of_plan.get(node).is_some_and(|old| **old == status) {
             return;
         }
-        of_plan.insert(node.clone(), Arc::new(status));
+        of_plan.insert(node.clone(), shared(of_plan, node, status));
         self.of_node.entry(node.clone()).or_default().insert(plan.clone());
         self.changed.insert(plan, now);
     }
@@ -144,5 +145,40 @@ impl Statuses {
             }
         }
         self.changed.insert(plan.clone(), now);
+    }
+}
+
+/// Returns a status, in the allocation of a neighbour's status if they are equal. Most nodes report the same of a Plan.
+fn shared(of_plan: &BTreeMap<Name, Arc<PlanStatus>>, node: &Name, status: PlanStatus) -> Arc<PlanStatus> {
+    let after = (Bound::Excluded(node.clone()), Bound::Unbounded);
+    let (before, after) = (of_plan.range(..node.clone()).next_back(), of_plan.range(after).next());
+    let mut near = before.into_iter().chain(after).map(|(_, near)| near);
+    near.find(|near| ***near == status).cloned().unwrap_or_else(|| Arc::new(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_report_the_same_share_one_status() {
+        let mut statuses = Statuses::default();
+        let mut report = |node: &str, acked| {
+            let status = PlanStatus { plan: "p".into(), wanted: 1, acked, ..PlanStatus::default() };
+            statuses.put(&node.into(), status, Instant::now());
+            let all: Vec<_> = statuses.of("p").map(|(_, status)| status.clone()).collect();
+            let distinct: BTreeSet<_> = all.iter().map(Arc::as_ptr).collect();
+            (all.len(), distinct.len())
+        };
+        for (node, acked, expected) in [
+            ("b", 1, (1, 1)),
+            ("a", 1, (2, 1)),
+            ("c", 1, (3, 1)),
+            ("b", 0, (3, 2)),
+            ("d", 1, (4, 2)),
+            ("b", 1, (4, 1)),
+        ] {
+            assert_eq!(report(node, acked), expected, "{node} {acked}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `Programmed`: whether every wanted proxy on every node of the Plan has confirmed the present version, or why not.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
@@ -19,13 +20,18 @@ struct Tally {
     without_proxy: u32,
     /// Nodes that have yet to answer.
     silent: u32,
-    /// Nodes that have not answered in time.
-    lost: Vec<String>,
+    /// Number of nodes that have not answered in time.
+    lost: usize,
+    /// The first of them.
+    lost_names: Vec<String>,
     refusal: Option<String>,
     /// What the first proxy can't express.
     lack: Option<String>,
     conflict: Option<String>,
 }
+
+/// Number of names in a message.
+const MOST: usize = 5;
 
 /// Returns the condition of a Plan that is served.
 pub(super) fn programmed(served: &Served, reports: &[PlanReport], waited: Duration) -> Verdict {
@@ -33,11 +39,7 @@ pub(super) fn programmed(served: &Served, reports: &[PlanReport], waited: Durati
     for report in reports {
         tally.hear(report, served, waited);
     }
-    for node in &served.nodes {
-        if !reports.iter().any(|report| report.node == *node) {
-            tally.miss(node, waited);
-        }
-    }
+    tally.miss_others(served, reports, waited);
     let (reason, detail) = tally.judge(served);
     let message = match detail {
         Some(detail) => format!("{}; {detail}", tally.counts()),
@@ -92,7 +94,7 @@ impl Tally {
             } else if served.nodes.contains(&report.node) {
                 self.wanted += status.wanted.max(1);
                 self.unreachable += status.wanted.max(1);
-                self.lost.push(report.node.to_string());
+                self.lose(&report.node);
             }
             return;
         }
@@ -102,7 +104,7 @@ impl Tally {
         self.unsupported += status.unsupported;
         self.unreachable += status.unreachable;
         if status.unreachable > 0 {
-            self.lost.push(report.node.to_string());
+            self.lose(&report.node);
         }
         let rejects = status.nacked > status.unsupported;
         if rejects && self.refusal.is_none() {
@@ -116,20 +118,34 @@ impl Tally {
         }
     }
 
-    /// Counts a node that never reported on the Plan. Its number of proxies is not known.
-    fn miss(&mut self, node: &str, waited: Duration) {
+    /// Counts the nodes that never reported on the Plan. Their numbers of proxies are not known. There may be thousands, so
+    /// they are visited only for the first names.
+    fn miss_others(&mut self, served: &Served, reports: &[PlanReport], waited: Duration) {
+        let heard: HashSet<_> = reports.iter().map(|report| &report.node).collect();
+        let known = heard.iter().filter(|node| served.nodes.contains(**node)).count();
+        let missing = served.nodes.len() - known;
         if waited < PATIENCE {
-            self.silent += 1;
+            self.silent += missing as u32;
             return;
         }
-        self.wanted += 1;
-        self.unreachable += 1;
-        self.lost.push(node.to_owned());
+        self.wanted += missing as u32;
+        self.unreachable += missing as u32;
+        let names = served.nodes.iter().filter(|node| !heard.contains(node)).map(ToString::to_string);
+        self.lost_names.extend(names.take(MOST.saturating_sub(self.lost).min(missing)));
+        self.lost += missing;
+    }
+
+    /// Counts a node that has not answered in time.
+    fn lose(&mut self, node: &str) {
+        if self.lost < MOST {
+            self.lost_names.push(node.to_owned());
+        }
+        self.lost += 1;
     }
 
     /// Returns the most important reason, and its message.
     fn judge(&self, served: &Served) -> (Reason, Option<String>) {
-        let lost = || Some(format!("not reached on {}", some(&self.lost)));
+        let lost = || Some(format!("not reached on {}", some(&self.lost_names, self.lost)));
         let answered = self.acked + self.nacked + self.unreachable;
         if self.nacked > self.unsupported {
             return (Reason::Nacked, self.refusal.clone());
@@ -166,11 +182,11 @@ impl Tally {
 /// Returns why no proxy serves a Plan.
 fn no_proxy(served: &Served) -> String {
     if !served.closed.is_empty() {
-        let names: Vec<String> = served.closed.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = served.closed.iter().take(MOST).map(ToString::to_string).collect();
         return format!(
             "no proxy serves it: it matches NodeProxy {}, whose allowedNamespaces leave its namespace out; change them, or \
              the labels of the namespace",
-            some(&names)
+            some(&names, served.closed.len())
         );
     }
     match &served.proxy_name {
@@ -184,11 +200,10 @@ fn no_proxy(served: &Served) -> String {
     }
 }
 
-/// Returns a text with the first few names and the number of the others.
-fn some(names: &[String]) -> String {
-    const MOST: usize = 5;
-    let shown = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MOST) {
+/// Returns a text with the first of so many names and the number of the others.
+fn some(first: &[String], all: usize) -> String {
+    let shown = first.join(", ");
+    match all.saturating_sub(first.len()) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }

@@ -1,5 +1,6 @@
 //! `Programmed` of a NodeProxy: whether it runs on each of its nodes, or why not.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use portreeve_api::conditions::{ConditionType, Reason, Verdict};
@@ -11,10 +12,10 @@ use crate::subject::Served;
 pub(super) fn running(served: &Served, reports: &[PlanReport], waited: Duration) -> (Verdict, usize) {
     let (mut ready, mut away, mut failing) = (0, Vec::new(), Vec::new());
     let nodes = served.nodes.len();
-    for node in &served.nodes {
-        let report =
-            reports.iter().find(|report| report.node == *node && report.status.version == served.version);
-        match report {
+    let current = reports.iter().filter(|report| report.status.version == served.version);
+    let current: HashMap<_, _> = current.map(|report| (&report.node, report)).collect();
+    for node in served.nodes.iter() {
+        match current.get(node) {
             Some(report) if report.status.acked > 0 => ready += 1,
             Some(report) if report.status.nacked > 0 => {
                 failing.push(format!("node {node}: {}", report.status.refusal))

@@ -24,7 +24,7 @@ mod writes;
 const VERSION: u64 = 7;
 
 fn mk_served(nodes: &[&str]) -> Served {
-    let nodes = nodes.iter().map(|node| Name::from(*node)).collect();
+    let nodes = Arc::new(nodes.iter().map(|node| Name::from(*node)).collect());
     Served {
         plan: "A/ns/o".into(),
         version: VERSION,
@@ -161,6 +161,27 @@ fn programmed_is_true_only_when_every_wanted_proxy_of_every_node_acked_this_vers
         assert!(found.message.contains(part), "row {row}: {}", found.message);
         assert_eq!(found.status == Status::True, reason == Reason::Programmed, "row {row}");
         assert_eq!(said.pending, reason == Reason::Pending, "row {row}");
+    }
+}
+
+#[test]
+fn of_many_nodes_that_are_not_reached_the_first_are_named_and_all_are_counted() {
+    let nodes: Vec<String> = (1..=9).map(|number| format!("n{number}")).collect();
+    let subject = mk_subject(&nodes.iter().map(String::as_str).collect::<Vec<_>>());
+    let silent = |node| unheard(with(word(node, [1, 0, 0, 0]), |s| s.version = 1));
+    for (words, message) in [
+        (vec![], "unreachable 9; not reached on n1, n2, n3, n4, n5 and 4 more"),
+        (
+            vec![word("n1", [1, 1, 0, 0]), word("n3", [1, 1, 0, 0])],
+            "unreachable 7; not reached on n2, n4, n5, n6, n7 and 2 more",
+        ),
+        (
+            vec![silent("n8"), silent("n9"), word("elsewhere", [1, 1, 0, 0])],
+            "unreachable 9; not reached on n8, n9, n1, n2, n3 and 4 more",
+        ),
+    ] {
+        let found = condition(&subject.status(&words, PATIENCE), ConditionType::Programmed).clone();
+        assert!(found.message.ends_with(message), "{found:?}");
     }
 }
 

@@ -111,6 +111,29 @@ fn selectors_that_share_a_common_label_are_looked_up_under_the_rare_one() {
     assert_eq!(index.take().len(), 1);
 }
 
+#[test]
+fn objects_with_the_same_proxies_share_the_list_of_their_nodes() {
+    let mut index = mk_index();
+    for i in 0..3 {
+        index.apply(&mk_vs(&format!("v{i}"), "app=gw", &["app=w"]));
+    }
+    let nodes = |index: &Index| {
+        let of = |name: &str| index.subject(&key(name)).and_then(|subject| subject.served).unwrap().nodes;
+        assert!(Arc::ptr_eq(&of("v0"), &of("v1")) && Arc::ptr_eq(&of("v1"), &of("v2")));
+        of("v0").iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(nodes(&index), [""; 0]);
+    index.apply_pod(mk_pod("p1", "app=gw", "n1"), 0);
+    index.apply_pod(mk_pod("p2", "app=gw", "n1"), 0);
+    index.apply_pod(mk_pod("p3", "app=gw", "n2"), 0);
+    assert_eq!(nodes(&index), ["n1", "n2"]);
+    index.delete_pod(&"p1".into(), 0);
+    index.delete_pod(&"p3".into(), 0);
+    assert_eq!(nodes(&index), ["n1"], "without those in their grace period");
+    index.apply_pod(mk_pod("p3", "app=gw", "n2"), 0);
+    assert_eq!(nodes(&index), ["n1", "n2"]);
+}
+
 /// Entries that are looked at when a NodeProxy's nodes go from one to `nodes`, until all of them have their changes.
 fn cost_of_widening(nodes: usize) -> u64 {
     let mut index = mk_cluster(nodes * PODS_OF_A_NODE);
