@@ -186,13 +186,12 @@ impl NodeSets {
         let plans = content.plans.values().map(|plan| (PlanType::Plan, plan.resource.clone()));
         let secrets = content.secrets.keys().filter_map(|name| self.secrets.get(name));
         changes.upsert.extend(plans.chain(secrets.map(|secret| (PlanType::Secret, secret.clone()))));
-        let mut places = BTreeSet::new();
         for group in content.groups.keys() {
             changes.upsert.extend(groups.resources(group));
-            places.extend(groups.nodes_of(group).filter(|place| *place != node));
         }
-        let health = places.into_iter().filter_map(|place| groups.places.health(place));
-        changes.upsert.extend(health.map(|health| (PlanType::Health, health.clone())));
+        let concerns = |place: &Name| place != node && needs(content, &[], place, groups, &mut 0);
+        let health = groups.places.reported().filter(|(place, _)| concerns(place));
+        changes.upsert.extend(health.map(|(_, health)| (PlanType::Health, health.clone())));
         changes
     }
 

@@ -1,6 +1,6 @@
 //! What changed for a node since its changes were last taken ([`Pending`]), and how that becomes one transaction ([`Taking`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
@@ -99,7 +99,7 @@ impl<'t> Taking<'t> {
             used.extend(&step.came);
             changed.extend(step.single.iter().cloned());
         }
-        let mut places = BTreeSet::new();
+        let mut places = HashSet::new();
         for group in used {
             self.heart.beat();
             let resources = self.groups.resources(group).into_iter();

@@ -49,6 +49,11 @@ impl Places {
         self.health.get(node)
     }
 
+    /// The nodes whose agents have reported, with their Health.
+    pub fn reported(&self) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {
+        self.health.iter()
+    }
+
     /// Sets a node's reported Health; `None` forgets it. Returns whether it changed.
     pub fn set_health(&mut self, node: &Name, health: Option<Arc<Resource>>) -> bool {
         match health {
