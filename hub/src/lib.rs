@@ -3,7 +3,8 @@
 //!
 //! [`index`] and [`resolve`] are pure. The other modules feed them and deliver their results.
 //!
-//! zeroize overwrites the memory of Secrets' content when it is dropped.
+//! hashbrown has a table that finds texts by their places; std's maps need the key in the map. zeroize overwrites the
+//! memory of Secrets' content when it is dropped.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 use std::ffi::OsString;

@@ -120,13 +120,14 @@ fn published(served: &Served) -> Vec<Family> {
 fn reported(tally: Tally) -> Vec<Family> {
     let nodes = [("heard", tally.heard), ("silent", tally.silent)].map(|(state, n)| (state, n as f64));
     let proxies = [
-        ("wanted", tally.wanted),
-        ("acked", tally.acked),
-        ("refused", tally.refused),
-        ("unreachable", tally.unreachable),
+        ("wanted", tally.plans.wanted),
+        ("acked", tally.plans.acked),
+        ("refused", tally.plans.refused),
+        ("unreachable", tally.plans.unreachable),
     ];
     let proxies = proxies.map(|(state, count)| (state, count as f64));
-    let kept = [("running", tally.running), ("failing", tally.failing)].map(|(state, n)| (state, n as f64));
+    let kept = [("running", tally.plans.running), ("failing", tally.plans.failing)]
+        .map(|(state, n)| (state, n as f64));
     vec![
         Family::gauge(
             "portreeve_hub_behind_seconds",
@@ -146,6 +147,6 @@ fn reported(tally: Tally) -> Vec<Family> {
         Family::gauge("portreeve_hub_node_proxies", "NodeProxies by state, once for each of their nodes")
             .each("state", kept),
         Family::gauge("portreeve_hub_port_conflicts", "Listeners that lost their port to an older object")
-            .value(tally.conflicts as f64),
+            .value(tally.plans.conflicts as f64),
     ]
 }

@@ -1,80 +1,112 @@
 //! Attributes in little memory ([`Compact`]): the labels of pods repeat, so each is kept once ([`Texts`]).
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
-/// A text that others share.
-type Text = Arc<str>;
+use hashbrown::HashTable;
+
+/// The place of a text among all texts. With four bytes instead of a pointer, 14 attributes of 150,000 pods take 25 MB less.
+type Place = u32;
 
 /// Stands between a key and its value. No key has it.
 const BETWEEN: char = '\0';
 
-/// The texts in use.
+/// The texts in use. Each is a key, [`BETWEEN`] and a value.
 #[derive(Default)]
 pub struct Texts {
-    known: HashSet<Text>,
+    slots: Vec<Slot>,
+    /// Slots without a text.
+    free: Vec<Place>,
+    /// The places of all texts, by the texts' hashes.
+    places: HashTable<Place>,
+    hashes: RandomState,
     /// The attribute that is looked up.
     scratch: String,
 }
 
-/// Attributes of one member, sorted by key. Each is its key, [`BETWEEN`] and its value.
+/// A text, and the number of attributes that it is.
+#[derive(Default)]
+struct Slot {
+    text: Box<str>,
+    uses: u32,
+}
+
+/// Attributes of one member, sorted by key.
 #[derive(Debug)]
-pub struct Compact(Box<[Text]>);
+pub struct Compact(Box<[Place]>);
 
 // === impl Texts ===
 
 impl Texts {
     /// Stores attributes.
     pub fn compact(&mut self, attributes: &BTreeMap<String, String>) -> Compact {
-        Compact(attributes.iter().map(|(key, value)| self.attribute(key, value)).collect())
+        Compact(attributes.iter().map(|(key, value)| self.hold(key, value)).collect())
     }
 
     /// Forgets attributes, and the texts that nothing else uses.
     pub fn forget(&mut self, Compact(attributes): Compact) {
-        for text in attributes {
-            // One use is the set's own, one is here.
-            if Arc::strong_count(&text) == 2 {
-                self.known.remove(&text);
-            }
-        }
+        attributes.into_iter().for_each(|place| self.let_go(place));
     }
 
-    fn attribute(&mut self, key: &str, value: &str) -> Text {
+    /// The value of a key.
+    pub fn get(&self, Compact(attributes): &Compact, key: &str) -> Option<&str> {
+        let at = attributes.binary_search_by(|place| self.pair(*place).0.cmp(key)).ok()?;
+        Some(self.pair(attributes[at]).1)
+    }
+
+    /// The attributes in order.
+    pub fn iter(&self, Compact(attributes): &Compact) -> impl Iterator<Item = (&str, &str)> {
+        attributes.iter().map(|place| self.pair(*place))
+    }
+
+    /// Returns whether these are the same attributes.
+    pub fn equals(&self, attributes: &Compact, other: &BTreeMap<String, String>) -> bool {
+        self.iter(attributes).eq(other.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    }
+
+    fn pair(&self, place: Place) -> (&str, &str) {
+        let text = &*self.slots[place as usize].text;
+        text.split_once(BETWEEN).unwrap_or((text, ""))
+    }
+
+    fn hold(&mut self, key: &str, value: &str) -> Place {
         self.scratch.clear();
         self.scratch.push_str(key);
         self.scratch.push(BETWEEN);
         self.scratch.push_str(value);
-        if let Some(known) = self.known.get(self.scratch.as_str()) {
-            return known.clone();
+        let Self { slots, free, places, hashes, scratch } = self;
+        let hash = hashes.hash_one(scratch.as_str());
+        if let Some(known) = places.find(hash, |place| *slots[*place as usize].text == **scratch) {
+            slots[*known as usize].uses += 1;
+            return *known;
         }
-        let new = Text::from(self.scratch.as_str());
-        self.known.insert(new.clone());
-        new
-    }
-}
-
-// === impl Compact ===
-
-impl Compact {
-    /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|text| pair(text).0.cmp(key)).ok()?;
-        Some(pair(&self.0[at]).1)
-    }
-
-    /// The attributes in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(pair)
+        let new = Slot { text: scratch.as_str().into(), uses: 1 };
+        let place = match free.pop() {
+            Some(place) => {
+                slots[place as usize] = new;
+                place
+            }
+            None => {
+                slots.push(new);
+                (slots.len() - 1) as Place
+            }
+        };
+        places.insert_unique(hash, place, |place| hashes.hash_one(&*slots[*place as usize].text));
+        place
     }
 
-    /// Returns whether these are the same attributes.
-    pub fn equals(&self, other: &BTreeMap<String, String>) -> bool {
-        self.iter().eq(other.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+    fn let_go(&mut self, place: Place) {
+        let slot = &mut self.slots[place as usize];
+        slot.uses -= 1;
+        if slot.uses > 0 {
+            return;
+        }
+        let hash = self.hashes.hash_one(&*std::mem::take(slot).text);
+        if let Ok(entry) = self.places.find_entry(hash, |known| *known == place) {
+            entry.remove();
+        }
+        self.free.push(place);
     }
-}
-
-fn pair(text: &Text) -> (&str, &str) {
-    text.split_once(BETWEEN).unwrap_or((text, ""))
 }
 
 #[cfg(test)]
@@ -90,12 +122,27 @@ mod tests {
         let mut texts = Texts::default();
         let all = mk_attributes(&[("app", "web"), ("app.x", "web"), ("x", "")]);
         let (one, other) = (texts.compact(&all), texts.compact(&mk_attributes(&[("app", "web")])));
-        assert!(one.equals(&all) && !other.equals(&all));
-        assert_eq!((one.get("app.x"), one.get("x"), one.get("y")), (Some("web"), Some(""), None));
-        assert_eq!(texts.known.len(), 3);
+        assert!(texts.equals(&one, &all) && !texts.equals(&other, &all));
+        let get = |key| texts.get(&one, key);
+        assert_eq!((get("app.x"), get("x"), get("y")), (Some("web"), Some(""), None));
+        assert_eq!((texts.places.len(), texts.slots.len()), (3, 3));
         texts.forget(one);
-        assert_eq!(texts.known.len(), 1);
+        assert_eq!((texts.places.len(), texts.get(&other, "app")), (1, Some("web")));
         texts.forget(other);
-        assert!(texts.known.is_empty());
+        assert_eq!((texts.places.len(), texts.free.len()), (0, 3));
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let mut texts = Texts::default();
+        for round in 0..100 {
+            let (one, two) = (round.to_string(), (round + 1).to_string());
+            let attributes = mk_attributes(&[("a", &one), ("b", "same"), ("c", &two)]);
+            let held = texts.compact(&attributes);
+            assert!(texts.equals(&held, &attributes), "{round}");
+            assert_eq!(texts.iter(&held).nth(2), Some(("c", two.as_str())));
+            texts.forget(held);
+        }
+        assert_eq!((texts.slots.len(), texts.places.len()), (3, 0));
     }
 }

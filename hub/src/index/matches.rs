@@ -101,13 +101,17 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
 
     /// Adds a member or changes its labels. Returns every selector that started or stopped matching it.
     pub fn set_member(&mut self, member: M, scope: Name, labels: &Labels) -> Vec<Shift<S, M>> {
-        if self.members.get(&member).is_some_and(|old| old.scope == scope && old.labels.equals(labels)) {
+        if self
+            .members
+            .get(&member)
+            .is_some_and(|old| old.scope == scope && self.texts.equals(&old.labels, labels))
+        {
             return Vec::new();
         }
         let before = self.forget(&member);
         let now = self.matching(&scope, labels);
         let labels = self.texts.compact(labels);
-        for anchor in self.anchors(&scope, labels.iter()) {
+        for anchor in self.anchors(&scope, self.texts.iter(&labels)) {
             self.holders.insert(anchor, member.clone());
         }
         let mut shifts = Vec::new();
@@ -148,7 +152,8 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         let mut matched: BTreeSet<M> = anchors.iter().flat_map(|at| self.holders.of(*at)).cloned().collect();
         self.visited += matched.len() as u64;
         matched.retain(|member| {
-            let found = self.members.get_mut(member).filter(|held| meets(&wanted, scope.as_ref(), held));
+            let found =
+                self.members.get_mut(member).filter(|held| meets(&self.texts, &wanted, scope.as_ref(), held));
             found.map(|held| held.note(&name)).is_some()
         });
         for anchor in &anchors {
@@ -198,12 +203,12 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
 
     /// Returns whether a member has exactly these labels.
     pub fn carries(&self, member: &M, labels: &Labels) -> bool {
-        self.members.get(member).is_some_and(|held| held.labels.equals(labels))
+        self.members.get(member).is_some_and(|held| self.texts.equals(&held.labels, labels))
     }
 
     /// The labels of a member; none of an unknown one.
     pub fn labels_of(&self, member: &M) -> Labels {
-        let labels = self.members.get(member).into_iter().flat_map(|held| held.labels.iter());
+        let labels = self.members.get(member).into_iter().flat_map(|held| self.texts.iter(&held.labels));
         labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
@@ -216,7 +221,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
         let anchors = self.anchors_for(None, wanted);
         let held = anchors.iter().flat_map(|anchor| self.holders.of(*anchor));
-        held.filter(|m| self.members.get(*m).is_some_and(|held| meets(wanted, None, held)))
+        held.filter(|m| self.members.get(*m).is_some_and(|held| meets(&self.texts, wanted, None, held)))
             .take(most)
             .cloned()
             .collect()
@@ -243,7 +248,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
         let Some(Member { scope, labels, matched }) = self.members.remove(member) else {
             return BTreeSet::new();
         };
-        for anchor in self.anchors(&scope, labels.iter()) {
+        for anchor in self.anchors(&scope, self.texts.iter(&labels)) {
             self.holders.remove(anchor, member);
         }
         self.texts.forget(labels);
@@ -277,7 +282,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     fn use_key(&mut self, key: String) {
         for (member, held) in &self.members {
             self.visited += 1;
-            let Some(value) = held.labels.get(&key) else { continue };
+            let Some(value) = self.texts.get(&held.labels, &key) else { continue };
             for scope in [Some(&held.scope), None] {
                 let anchor = anchor(&self.hashes, scope, Some((&key, value)));
                 self.holders.insert(anchor, member.clone());
@@ -346,8 +351,8 @@ fn values(wanted: &Selector) -> impl Iterator<Item = (&String, &BTreeSet<String>
     })
 }
 
-fn meets<S>(wanted: &Selector, scope: Option<&Name>, held: &Member<S>) -> bool {
-    scope.is_none_or(|scope| *scope == held.scope) && wanted.admits(|key| held.labels.get(key))
+fn meets<S>(texts: &Texts, wanted: &Selector, scope: Option<&Name>, held: &Member<S>) -> bool {
+    scope.is_none_or(|scope| *scope == held.scope) && wanted.admits(|key| texts.get(&held.labels, key))
 }
 
 fn anchor(hashes: &RandomState, scope: Option<&Name>, pair: Option<(&str, &str)>) -> Anchor {

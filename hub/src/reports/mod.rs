@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_api::model::ProxyKind;
-use portreeve_api::refs::ProxyId;
 use portreeve_api::report::{Hello, PlanStatus, ProxyNames, Report};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -45,6 +44,7 @@ mod stubs {
 
 pub use latest_reports::{Attached, LEASE, LOOK, LatestReports};
 use queue::{PAUSE, Queue};
+pub use statuses::Sums;
 
 /// Maximum number of nodes whose Health is published at once. Other changes are handled in between.
 const AT_ONCE: usize = 64;
@@ -79,7 +79,7 @@ pub struct NodeStatus {
     pub reachable: bool,
 }
 
-/// The reported state in numbers. A proxy counts once for each Plan that it should have.
+/// The reported state in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Number of nodes with a valid lease.
@@ -88,20 +88,8 @@ pub struct Tally {
     pub streams: usize,
     /// Number of nodes whose lease has expired.
     pub silent: usize,
-    /// Number of proxies that should have a Plan.
-    pub wanted: u64,
-    /// Of these, the number that acknowledged it.
-    pub acked: u64,
-    /// Of these, the number that rejected a resource of it.
-    pub refused: u64,
-    /// Of these, the number without a stream.
-    pub unreachable: u64,
-    /// Number of listeners that lost their port.
-    pub conflicts: u64,
-    /// Number of running NodeProxies, once for each node.
-    pub running: u64,
-    /// Number of NodeProxies that should run and can't, once for each node.
-    pub failing: u64,
+    /// The numbers of the statuses of Plans and NodeProxies.
+    pub plans: Sums,
     /// How much leases are extended because this hub is late.
     pub stretch: Duration,
     /// Number of nodes whose verdicts wait to be published.
@@ -153,20 +141,8 @@ impl Desk {
         let (waiting, overdue) = self.queue().behind(Instant::now());
         let stretch = self.stretch();
         let streams = latest.streams();
-        let mut tally = Tally { heard, silent, streams, waiting, overdue, stretch, ..Tally::default() };
-        for status in latest.statuses.all() {
-            if matches!(status.plan.parse(), Ok(ProxyId::Node(_))) {
-                tally.running += u64::from(status.acked);
-                tally.failing += u64::from(status.nacked);
-                continue;
-            }
-            tally.wanted += u64::from(status.wanted);
-            tally.acked += u64::from(status.acked);
-            tally.refused += u64::from(status.nacked);
-            tally.unreachable += u64::from(status.unreachable);
-            tally.conflicts += status.conflicts.len() as u64;
-        }
-        tally
+        let plans = latest.statuses.sums();
+        Tally { heard, silent, streams, plans, waiting, overdue, stretch }
     }
 
     /// Returns the Plans that changed since the last call, each with the time of its latest change. For one reader.

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
+use portreeve_api::refs::ProxyId;
 use portreeve_api::report::PlanStatus;
 use portreeve_api::report_bounds;
 
@@ -17,6 +18,26 @@ pub struct Statuses {
     of_node: HashMap<Name, BTreeSet<Name>>,
     /// Changed Plans, with the time of the latest change.
     changed: BTreeMap<Name, Instant>,
+    sums: Sums,
+}
+
+/// The numbers of all statuses together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Number of proxies that should have a Plan. A proxy counts once for each of its Plans.
+    pub wanted: u64,
+    /// Of these, the number that acknowledged it.
+    pub acked: u64,
+    /// Of these, the number that rejected a resource of it.
+    pub refused: u64,
+    /// Of these, the number without a stream.
+    pub unreachable: u64,
+    /// Number of listeners that lost their port.
+    pub conflicts: u64,
+    /// Number of running NodeProxies, once for each node.
+    pub running: u64,
+    /// Number of NodeProxies that should run and can't, once for each node.
+    pub failing: u64,
 }
 
 /// The part of a report about Plans.
@@ -81,9 +102,9 @@ impl Statuses {
         old.iter().for_each(|plan| self.drop(node, plan, now));
     }
 
-    /// Returns every node's status of every Plan.
-    pub fn all(&self) -> impl Iterator<Item = &PlanStatus> {
-        self.plans.values().flat_map(BTreeMap::values).map(|status| &**status)
+    /// Returns the numbers of all statuses together.
+    pub fn sums(&self) -> Sums {
+        self.sums
     }
 
     /// Returns every node's status of one Plan.
@@ -123,7 +144,11 @@ impl Statuses {
         if of_plan.get(node).is_some_and(|old| **old == status) {
             return;
         }
-        of_plan.insert(node.clone(), shared(of_plan, node, status));
+        let status = shared(of_plan, node, status);
+        self.sums.add(&Sums::of(&status));
+        if let Some(old) = of_plan.insert(node.clone(), status) {
+            self.sums.subtract(&Sums::of(&old));
+        }
         self.of_node.entry(node.clone()).or_default().insert(plan.clone());
         self.changed.insert(plan, now);
     }
@@ -139,12 +164,55 @@ impl Statuses {
 
     fn remove(&mut self, node: &Name, plan: &Name, now: Instant) {
         if let Some(of_plan) = self.plans.get_mut(plan) {
-            of_plan.remove(node);
+            if let Some(old) = of_plan.remove(node) {
+                self.sums.subtract(&Sums::of(&old));
+            }
             if of_plan.is_empty() {
                 self.plans.remove(plan);
             }
         }
         self.changed.insert(plan.clone(), now);
+    }
+}
+
+// === impl Sums ===
+
+impl Sums {
+    fn of(status: &PlanStatus) -> Self {
+        if matches!(status.plan.parse(), Ok(ProxyId::Node(_))) {
+            let (running, failing) = (status.acked.into(), status.nacked.into());
+            return Self { running, failing, ..Self::default() };
+        }
+        Self {
+            wanted: status.wanted.into(),
+            acked: status.acked.into(),
+            refused: status.nacked.into(),
+            unreachable: status.unreachable.into(),
+            conflicts: status.conflicts.len() as u64,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.each(other, |sum, part| *sum += part);
+    }
+
+    fn subtract(&mut self, other: &Self) {
+        self.each(other, |sum, part| *sum -= part);
+    }
+
+    fn each(&mut self, other: &Self, change: impl Fn(&mut u64, u64)) {
+        for (sum, part) in [
+            (&mut self.wanted, other.wanted),
+            (&mut self.acked, other.acked),
+            (&mut self.refused, other.refused),
+            (&mut self.unreachable, other.unreachable),
+            (&mut self.conflicts, other.conflicts),
+            (&mut self.running, other.running),
+            (&mut self.failing, other.failing),
+        ] {
+            change(sum, part);
+        }
     }
 }
 
@@ -159,6 +227,32 @@ fn shared(of_plan: &BTreeMap<Name, Arc<PlanStatus>>, node: &Name, status: PlanSt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mk_status(plan: &str, number: u32) -> PlanStatus {
+        let conflicts = (0..number % 3).map(|port| port.to_string()).collect();
+        let (wanted, acked, nacked) = (number, number / 2, number / 3);
+        PlanStatus { plan: plan.into(), wanted, acked, nacked, conflicts, ..PlanStatus::default() }
+    }
+
+    #[test]
+    fn sums_are_those_of_the_present_statuses() {
+        let (mut statuses, now) = (Statuses::default(), Instant::now());
+        let plans = ["A/ns/a", "A/ns/b", "nodeproxy/gw"];
+        for step in 0..500_u32 {
+            let (node, plan) = (Name::from(format!("n{}", step * 7 % 5)), plans[(step % 3) as usize]);
+            match step % 11 {
+                0 => statuses.drop(&node, plan, now),
+                1 => statuses.forget(&node, now),
+                2 => statuses.keep(&node, &BTreeSet::from([plan.to_owned()]), now),
+                _ => statuses.put(&node, mk_status(plan, step % 13), now),
+            }
+            let mut expected = Sums::default();
+            let present = statuses.plans.values().flat_map(BTreeMap::values);
+            present.for_each(|status| expected.add(&Sums::of(status)));
+            assert_eq!(statuses.sums(), expected, "step {step}");
+        }
+        assert!(statuses.sums().running > 0 && statuses.sums().conflicts > 0);
+    }
 
     #[test]
     fn nodes_that_report_the_same_share_one_status() {
