@@ -49,7 +49,7 @@ pub trait Verbs<K>: Send {
     fn apply(&mut self, object: K);
     /// An object was deleted.
     fn delete(&mut self, object: K);
-    /// No further event has arrived yet. Verbs that collect created, changed and deleted objects take them in now.
+    /// No further event has arrived yet, or the watch has failed. Verbs that collect created, changed and deleted objects take them in now.
     fn pause(&mut self) {}
     /// A list begins to arrive. If an earlier list is incomplete, its portions do not count.
     fn begin(&mut self) {}
@@ -159,7 +159,10 @@ where
     let mut events = pin!(watcher(api, config));
     loop {
         match next_of(&mut events, || consumer.verbs.pause()).await {
-            Some(Err(error)) => return error,
+            Some(Err(error)) => {
+                consumer.verbs.pause();
+                return error;
+            }
             Some(event) => consumer.take(event).await,
             // kube's stream never ends.
             None => return watcher::Error::NoResourceVersion,
@@ -232,6 +235,7 @@ impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
             }
             Err(error) => {
                 tracing::warn!(%error, "watch failed, trying again");
+                self.verbs.pause();
                 self.verbs.failed(&error);
             }
         }
@@ -357,6 +361,40 @@ mod tests {
         let (event, ()) = futures::join!(next_of(&mut arriving, || seen.push("pause".to_owned())), late);
         seen.push(format!("{event:?}"));
         assert_eq!(seen, ["Some(1)", "Some(2)", "Some(3)", "pause", "Some(4)"]);
+    }
+
+    /// Verbs that record their calls.
+    #[derive(Default)]
+    struct Recording(Vec<&'static str>);
+
+    impl Verbs<ConfigMap> for Recording {
+        fn apply(&mut self, _: ConfigMap) {
+            self.0.push("apply");
+        }
+
+        fn delete(&mut self, _: ConfigMap) {
+            self.0.push("delete");
+        }
+
+        fn pause(&mut self) {
+            self.0.push("pause");
+        }
+
+        fn reset(&mut self, _: Vec<ConfigMap>) {
+            self.0.push("reset");
+        }
+
+        fn failed(&mut self, _: &watcher::Error) {
+            self.0.push("failed");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_arrived_before_a_failure_is_taken_in() {
+        let mut consumer = Consumer::new(Some, Recording::default(), None);
+        consumer.take(Ok(Event::Apply(ConfigMap::default()))).await;
+        consumer.take(Err::<Event<ConfigMap>, _>(watcher::Error::NoResourceVersion)).await;
+        assert_eq!(consumer.verbs.0, ["apply", "pause", "failed"]);
     }
 
     #[tokio::test(start_paused = true)]
