@@ -139,25 +139,23 @@ impl<T: Part> Portions<T> {
 
     /// Takes in what arrived together.
     fn take_in(&mut self) {
-        let mut changes = std::mem::take(&mut self.changes).into_iter();
-        while !changes.as_slice().is_empty() {
-            self.feed.change_up_to(&self.of, |index, now| {
-                let mut reached = 0;
-                for_a_while(&mut changes, |(change, revision)| {
-                    change.take_in(index, now);
-                    reached = reached.max(revision);
-                });
-                reached
-            });
-        }
+        let changes = std::mem::take(&mut self.changes);
+        self.visit(changes, |(change, revision), index, now| {
+            change.take_in(index, now);
+            revision
+        });
     }
 
-    /// Changes the index item by item, in as many visits as it takes. The watermark stays: the list isn't complete.
-    fn visit<I>(&self, items: Vec<I>, change: impl Fn(I, &mut Index, i64)) {
+    /// Changes the index item by item, in as many visits as it takes. `change` returns the revision that is reached with its
+    /// item, or 0 within a list, which is not complete yet.
+    fn visit<I>(&self, items: Vec<I>, change: impl Fn(I, &mut Index, i64) -> u64) {
         let mut items = items.into_iter();
         while !items.as_slice().is_empty() {
-            let some = |index: &mut Index, now| for_a_while(&mut items, |item| change(item, index, now));
-            self.feed.change(self.of.clone(), 0, some);
+            self.feed.change_up_to(&self.of, |index, now| {
+                let mut reached = 0;
+                for_a_while(&mut items, |item| reached = reached.max(change(item, index, now)));
+                reached
+            });
         }
     }
 }
@@ -172,7 +170,6 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
     }
 
     fn up_to(&mut self, revision: u64) {
-        self.take_in();
         self.feed.seen_up_to(&self.of, revision);
     }
 
@@ -202,7 +199,10 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
             self.relist.put(object.id());
             self.revision = self.revision.max(*revision);
         }
-        self.visit(objects, |(object, _), index, now| object.apply(index, now));
+        self.visit(objects, |(object, _), index, now| {
+            object.apply(index, now);
+            0
+        });
     }
 
     fn reset(&mut self, objects: Vec<(T, u64)>) {
@@ -215,7 +215,10 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
             self.feed.change(self.of.clone(), self.revision, |_, _| {});
             return false;
         }
-        self.visit(gone, |id, index, now| T::delete(&id, index, now));
+        self.visit(gone, |id, index, now| {
+            T::delete(&id, index, now);
+            0
+        });
         true
     }
 }

@@ -49,7 +49,8 @@ pub trait Verbs<K>: Send {
     fn apply(&mut self, object: K);
     /// An object was deleted.
     fn delete(&mut self, object: K);
-    /// No further event has arrived yet, or the watch has failed. Verbs that collect created, changed and deleted objects take them in now.
+    /// No further event has arrived yet, or the watch has failed. Verbs that collect created, changed and deleted objects take
+    /// them in now.
     fn pause(&mut self) {}
     /// A list begins to arrive. If an earlier list is incomplete, its portions do not count.
     fn begin(&mut self) {}
@@ -159,10 +160,7 @@ where
     let mut events = pin!(watcher(api, config));
     loop {
         match next_of(&mut events, || consumer.verbs.pause()).await {
-            Some(Err(error)) => {
-                consumer.verbs.pause();
-                return error;
-            }
+            Some(Err(error)) => return error,
             Some(event) => consumer.take(event).await,
             // kube's stream never ends.
             None => return watcher::Error::NoResourceVersion,
@@ -170,13 +168,19 @@ where
     }
 }
 
-/// Returns the next event. If it has not arrived yet, calls `pause` before it waits.
-async fn next_of<E>(events: &mut (impl Stream<Item = E> + Unpin), pause: impl FnOnce()) -> Option<E> {
-    if let Some(event) = events.next().now_or_never() {
-        return event;
+/// Returns the next event. Calls `pause` first if it has not arrived yet, or is a failure.
+async fn next_of<T, E>(
+    events: &mut (impl Stream<Item = Result<T, E>> + Unpin),
+    pause: impl FnOnce(),
+) -> Option<Result<T, E>> {
+    let arrived = events.next().now_or_never();
+    if !matches!(arrived, Some(Some(Ok(_)))) {
+        pause();
     }
-    pause();
-    events.next().await
+    match arrived {
+        Some(event) => event,
+        None => events.next().await,
+    }
 }
 
 /// Whether the API server answered. It is not asked before [`Event::Init`].
@@ -235,7 +239,6 @@ impl<S, F, V: Verbs<S>> Consumer<S, F, V> {
             }
             Err(error) => {
                 tracing::warn!(%error, "watch failed, trying again");
-                self.verbs.pause();
                 self.verbs.failed(&error);
             }
         }
@@ -352,14 +355,15 @@ mod tests {
     async fn pause_comes_after_what_arrived_together() {
         let (events, mut arriving) = futures::channel::mpsc::unbounded();
         let mut seen = Vec::new();
-        (1..=3).for_each(|event| events.unbounded_send(event).unwrap());
+        let send = |event| events.unbounded_send(Ok::<u32, ()>(event)).unwrap();
+        (1..=3).for_each(send);
         for _ in 1..=3 {
             let event = next_of(&mut arriving, || seen.push("pause".to_owned())).await;
-            seen.push(format!("{event:?}"));
+            seen.push(format!("{:?}", event.and_then(Result::ok)));
         }
-        let late = async { events.unbounded_send(4).unwrap() };
+        let late = async { send(4) };
         let (event, ()) = futures::join!(next_of(&mut arriving, || seen.push("pause".to_owned())), late);
-        seen.push(format!("{event:?}"));
+        seen.push(format!("{:?}", event.and_then(Result::ok)));
         assert_eq!(seen, ["Some(1)", "Some(2)", "Some(3)", "pause", "Some(4)"]);
     }
 
@@ -391,9 +395,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_arrived_before_a_failure_is_taken_in() {
+        // See `long_list_is_passed_on_in_portions_and_the_guard_is_dropped_last`.
+        let _default = tracing::subscriber::set_default(Log::default().subscriber());
         let mut consumer = Consumer::new(Some, Recording::default(), None);
-        consumer.take(Ok(Event::Apply(ConfigMap::default()))).await;
-        consumer.take(Err::<Event<ConfigMap>, _>(watcher::Error::NoResourceVersion)).await;
+        let arrived = [Ok(Event::Apply(ConfigMap::default())), Err(watcher::Error::NoResourceVersion)];
+        let mut events = futures::stream::iter(arrived);
+        for _ in 0..2 {
+            let event = next_of(&mut events, || consumer.verbs.pause()).await.unwrap();
+            consumer.take(event).await;
+        }
         assert_eq!(consumer.verbs.0, ["apply", "pause", "failed"]);
     }
 
