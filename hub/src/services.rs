@@ -215,7 +215,7 @@ fn backends<'a>(service: &Service, namespace: &str, pods: &[(Pod, &'a KubePod)])
     };
     let selected = |pod: &Pod| {
         let labels = selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value));
-        labels && *pod.namespace == *namespace && pod.terminating_ms == 0 && pod.endpoint().is_some()
+        labels && *pod.namespace == *namespace && pod.terminating_ms == 0 && pod.is_endpoint()
     };
     let mut taken = BTreeSet::new();
     let found = pods.iter().filter(|(pod, _)| selected(pod));

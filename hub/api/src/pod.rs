@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::pod_document::{ContainerName, PodDocument, Spec, Status};
-use crate::{plan, readiness};
+use crate::readiness;
 
 /// The annotation in which a gateway's pod names its NodeProxy.
 pub const NODE_PROXY_ANNOTATION: &str = "portreeve.dev/node-proxy";
@@ -203,36 +203,11 @@ impl Pod {
 
     /// Returns whether the pod is an endpoint of the groups that select it: it is ready, or was ready when its deletion
     /// began.
-    pub fn is_endpoint(&self) -> bool {
-        self.ready && !self.finished && !self.ips.is_empty()
-    }
-
-    /// Returns the pod as an endpoint of a group, or `None` while it can't take traffic.
     ///
     /// A terminating pod that was an endpoint stays one until it is gone, because existing sessions still need it. The
     /// translation decides whether it gets new sessions.
-    pub fn endpoint(&self) -> Option<plan::Endpoint> {
-        self.is_endpoint().then(|| self.as_endpoint())
-    }
-
-    /// Returns the pod as a sender of connections, or `None` while it has no address. Senders need not be ready: their
-    /// readiness may depend on the connection.
-    pub fn peer(&self) -> Option<plan::Endpoint> {
-        (!self.finished && !self.ips.is_empty()).then(|| self.as_endpoint())
-    }
-
-    fn as_endpoint(&self) -> plan::Endpoint {
-        plan::Endpoint {
-            uid: self.uid.to_string(),
-            namespace: self.namespace.to_string(),
-            name: self.name.to_string(),
-            node: self.node.as_deref().unwrap_or_default().to_string(),
-            ips: self.ips.iter().map(IpAddr::to_string).collect(),
-            created_ms: self.created_ms,
-            terminating_ms: self.terminating_ms,
-            ready: self.ready,
-            source: String::new(),
-        }
+    pub fn is_endpoint(&self) -> bool {
+        self.ready && !self.finished && !self.ips.is_empty()
     }
 }
 
@@ -300,28 +275,19 @@ mod tests {
 
     #[test]
     fn ready_pod_is_an_endpoint_with_each_address_once() {
-        let endpoint = pod(ready_status(), None).endpoint().unwrap();
-        assert_eq!(endpoint.ips, ["10.0.0.1", "fd00::1"]);
-        assert_eq!(endpoint.terminating_ms, 0);
+        let pod = pod(ready_status(), None);
+        assert!(pod.is_endpoint());
+        assert_eq!(pod.ips, ["10.0.0.1", "fd00::1"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert_eq!(pod.terminating_ms, 0);
     }
 
     #[test]
     fn unready_pod_and_pod_without_address_are_no_endpoints() {
         let mut unready = ready_status();
         unready["conditions"][0]["status"] = "False".into();
-        assert_eq!(pod(unready, None).endpoint(), None);
+        assert!(!pod(unready, None).is_endpoint());
         let without = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
-        assert_eq!(pod(without, None).endpoint(), None);
-    }
-
-    #[test]
-    fn pod_with_an_address_may_send_also_while_it_is_not_ready() {
-        let mut status = ready_status();
-        status["conditions"][0]["status"] = "False".into();
-        assert!(pod(status.clone(), None).peer().is_some_and(|peer| !peer.ready && peer.ips.len() == 2));
-        status["phase"] = "Succeeded".into();
-        assert_eq!(pod(status, None).peer(), None);
-        assert_eq!(pod(json!({"phase": "Pending"}), None).peer(), None);
+        assert!(!pod(without, None).is_endpoint());
     }
 
     #[test]
@@ -329,8 +295,9 @@ mod tests {
         let mut status = ready_status();
         status["conditions"][0]["status"] = "False".into();
         status["conditions"][0]["lastTransitionTime"] = "2026-01-01T01:00:04Z".into();
-        let endpoint = pod(status, Some("2026-01-01T01:00:30Z")).endpoint().unwrap();
-        assert_eq!(endpoint.terminating_ms, 1_767_229_200_000);
+        let pod = pod(status, Some("2026-01-01T01:00:30Z"));
+        assert!(pod.is_endpoint());
+        assert_eq!(pod.terminating_ms, 1_767_229_200_000);
     }
 
     #[test]
@@ -338,9 +305,9 @@ mod tests {
         let mut status = ready_status();
         status["conditions"][0]["status"] = "False".into();
         status["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:59:59Z".into();
-        assert_eq!(pod(status.clone(), Some("2026-01-01T01:00:30Z")).endpoint(), None);
+        assert!(!pod(status.clone(), Some("2026-01-01T01:00:30Z")).is_endpoint());
         status["conditions"] = json!([]);
-        assert_eq!(pod(status, Some("2026-01-01T01:00:30Z")).endpoint(), None);
+        assert!(!pod(status, Some("2026-01-01T01:00:30Z")).is_endpoint());
     }
 
     #[test]
@@ -455,6 +422,6 @@ mod tests {
     fn finished_pod_is_gone() {
         let mut status = ready_status();
         status["phase"] = "Failed".into();
-        assert_eq!(pod(status, None).endpoint(), None);
+        assert!(!pod(status, None).is_endpoint());
     }
 }

@@ -2,6 +2,7 @@
 //! [`from_label_selector`]). All requirements are ANDed. The operators `In`, `NotIn`, `Exists` and `DoesNotExist` mean the same
 //! as in Kubernetes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -135,12 +136,12 @@ impl Selector {
     /// Returns whether `labels` meet every label requirement. Field requirements are ignored, see
     /// [`Self::matches_fields`].
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.admits(|key| labels.get(key).map(String::as_str))
+        self.admits(|key| labels.get(key).map(|value| Cow::Borrowed(value.as_str())))
     }
 
     /// Does the same with labels in another form: `label` returns the value of a key.
-    pub fn admits<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
-        self.labels.iter().all(|one| one.test.admits(label(&one.key)))
+    pub fn admits<'l>(&self, label: impl Fn(&str) -> Option<Cow<'l, str>>) -> bool {
+        self.labels.iter().all(|one| one.test.admits(label(&one.key).as_deref()))
     }
 
     /// Returns whether the object's fields meet every field requirement. `field` returns the text at a dotted path, or

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_api::pod::{PROXY_NAME_ANNOTATION, Pod, annotation_attribute};
-
 use super::Index;
 use super::matches::Name;
+use super::pod::KnownPod;
 
 // === impl Index ===
 
@@ -33,10 +32,9 @@ impl Index {
     }
 
     /// The name of a pod's proxy: the one that its annotation sets, or else the one that the proxy announced.
-    pub(super) fn proxy_name_of<'a>(&'a self, pod: &'a Pod) -> Option<&'a str> {
-        let announced = || self.announced.get(pod.node.as_ref()?)?.get(&pod.uid);
-        let set = pod.extra.get(&annotation_attribute(PROXY_NAME_ANNOTATION));
-        set.or_else(announced).map(String::as_str)
+    pub(super) fn proxy_name_of<'a>(&'a self, uid: &Name, pod: &'a KnownPod) -> Option<&'a str> {
+        let announced = || self.announced.get(pod.node.as_ref()?)?.get(uid).map(String::as_str);
+        pod.proxy_name.as_deref().or_else(announced)
     }
 
     /// Updates the pods of a node whose names differ from the `old` ones.
@@ -46,7 +44,7 @@ impl Index {
         let known = old.keys().chain(new.into_iter().flat_map(BTreeMap::keys));
         let changed: BTreeSet<Name> = known.filter(|uid| old.get(*uid) != name_of(uid)).cloned().collect();
         for uid in changed {
-            if self.pods.get(&uid).is_some_and(|pod| pod.node.as_ref() == Some(node)) {
+            if self.selections.pod(&uid).is_some_and(|pod| pod.node.as_ref() == Some(node)) {
                 self.renew_pod(&uid, now_ms);
             }
         }

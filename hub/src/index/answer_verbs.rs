@@ -73,13 +73,12 @@ impl Index {
     /// [`Self::wake_counted`], when the present change is complete.
     pub(super) fn count(&mut self, selection: &Name) {
         if self.askers.asks(&Question::Several(selection.clone())) {
-            let has_proxy = |uid: &Name| self.pods.get(uid).is_some_and(|pod| pod.l7mp.is_some());
             let namespace = self.selections.namespace_of(selection);
             let proxies = self.selections.proxies_of(selection).into_iter();
             let l7mps =
                 proxies.filter(|proxy| self.is_l7mp(proxy) && self.proxies.allows(proxy, namespace.as_ref()));
             let on_nodes: usize = l7mps.map(|proxy| self.proxies.nodes_of(&proxy).len()).sum();
-            let several = self.selections.some(selection, has_proxy) + on_nodes > 1;
+            let several = self.selections.some(selection, |pod| pod.has_l7mp) + on_nodes > 1;
             self.counted.extend(self.answers.set_several(selection, several));
         }
     }

@@ -2,8 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
+
+/// Labels of a member.
+pub type Labels = BTreeMap<String, String>;
+
+/// A reference-counted name.
+pub type Name = Arc<str>;
 
 /// The place of a text among all texts. With four bytes instead of a pointer, 14 attributes of 150,000 pods take 25 MB less.
 type Place = u32;
@@ -38,9 +45,9 @@ pub struct Compact(Box<[Place]>);
 // === impl Texts ===
 
 impl Texts {
-    /// Stores attributes.
-    pub fn compact(&mut self, attributes: &BTreeMap<String, String>) -> Compact {
-        Compact(attributes.iter().map(|(key, value)| self.hold(key, value)).collect())
+    /// Stores attributes, which are sorted by key.
+    pub fn compact<'a>(&mut self, attributes: impl Iterator<Item = (&'a String, &'a String)>) -> Compact {
+        Compact(attributes.map(|(key, value)| self.hold(key, value)).collect())
     }
 
     /// Forgets attributes, and the texts that nothing else uses.
@@ -57,11 +64,6 @@ impl Texts {
     /// The attributes in order.
     pub fn iter(&self, Compact(attributes): &Compact) -> impl Iterator<Item = (&str, &str)> {
         attributes.iter().map(|place| self.pair(*place))
-    }
-
-    /// Returns whether these are the same attributes.
-    pub fn equals(&self, attributes: &Compact, other: &BTreeMap<String, String>) -> bool {
-        self.iter(attributes).eq(other.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
     fn pair(&self, place: Place) -> (&str, &str) {
@@ -113,6 +115,10 @@ impl Texts {
 mod tests {
     use super::*;
 
+    fn pairs(texts: &Texts, held: &Compact) -> Vec<(String, String)> {
+        texts.iter(held).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
     fn mk_attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
@@ -121,8 +127,9 @@ mod tests {
     fn texts_are_shared_and_go_with_their_last_use() {
         let mut texts = Texts::default();
         let all = mk_attributes(&[("app", "web"), ("app.x", "web"), ("x", "")]);
-        let (one, other) = (texts.compact(&all), texts.compact(&mk_attributes(&[("app", "web")])));
-        assert!(texts.equals(&one, &all) && !texts.equals(&other, &all));
+        let (one, other) =
+            (texts.compact(all.iter()), texts.compact(mk_attributes(&[("app", "web")]).iter()));
+        assert_eq!(pairs(&texts, &one), Vec::from_iter(all));
         let get = |key| texts.get(&one, key);
         assert_eq!((get("app.x"), get("x"), get("y")), (Some("web"), Some(""), None));
         assert_eq!((texts.places.len(), texts.slots.len()), (3, 3));
@@ -138,8 +145,8 @@ mod tests {
         for round in 0..100 {
             let (one, two) = (round.to_string(), (round + 1).to_string());
             let attributes = mk_attributes(&[("a", &one), ("b", "same"), ("c", &two)]);
-            let held = texts.compact(&attributes);
-            assert!(texts.equals(&held, &attributes), "{round}");
+            let held = texts.compact(attributes.iter());
+            assert_eq!(pairs(&texts, &held), Vec::from_iter(attributes), "{round}");
             assert_eq!(texts.iter(&held).nth(2), Some(("c", two.as_str())));
             texts.forget(held);
         }

@@ -38,7 +38,7 @@ impl Index {
             refused: counts.iter().map(|(_, count)| count.refused).sum(),
             plans: self.plans.len(),
             groups: self.groups.len(),
-            pods: self.pods.len(),
+            pods: self.selections.pods().len(),
             nodes,
             namespaces,
             sources: self.sources(),

@@ -3,7 +3,7 @@
 //! A pod's slice is its UID's hash modulo the number of shards, a power of two that only grows; a slice's name
 //! holds the number, so a grown group's slices never mix with the old ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use portreeve_api::PlanType;
@@ -13,6 +13,7 @@ use prost::Message;
 
 use super::matches::Name;
 use super::places::{self, Counts, Places};
+use super::slice::{Endpoint, Slice};
 
 /// The average number of endpoints per slice above which the group gets more slices.
 const SLICE_TARGET: usize = 100;
@@ -48,20 +49,6 @@ struct Group {
     of_cluster: bool,
 }
 
-struct Slice {
-    endpoints: BTreeMap<Name, Member>,
-    resource: Arc<Resource>,
-}
-
-/// An endpoint of a group.
-#[derive(PartialEq, Eq)]
-struct Member {
-    /// Empty if it is on none.
-    node: Name,
-    /// The endpoint as a field of an encoded slice. A slice's bytes are those of its endpoints one after another.
-    field: Box<[u8]>,
-}
-
 // === impl Groups ===
 
 impl Groups {
@@ -72,9 +59,15 @@ impl Groups {
 
     /// Opens a group with its first endpoints. `of_cluster` tells whether pods of sources are members. Does nothing if the
     /// group is open already.
-    pub fn open(&mut self, name: &Name, endpoints: impl Iterator<Item = plan::Endpoint>, of_cluster: bool) {
+    pub fn open(
+        &mut self,
+        name: &Name,
+        endpoints: impl Iterator<Item = (Name, plan::Endpoint)>,
+        of_cluster: bool,
+    ) {
         if !self.groups.contains_key(name) {
-            let all = endpoints.map(|e| (Name::from(e.uid.as_str()), self.member(e))).collect();
+            let mut all: Vec<Endpoint> = endpoints.map(|(uid, one)| self.encode(uid, one)).collect();
+            all.sort_by(|one, other| one.uid.cmp(&other.uid));
             let group = self.cut(name, all, (1, of_cluster));
             group.nodes.keys().for_each(|node| self.places.add(node, name));
             self.groups.insert(name.clone(), group);
@@ -90,35 +83,29 @@ impl Groups {
     /// Adds or replaces one endpoint; `None` removes it.
     pub fn set(&mut self, name: &Name, uid: &Name, endpoint: Option<plan::Endpoint>) -> Moved {
         let mut moved = Moved::default();
-        let endpoint = endpoint.map(|endpoint| self.member(endpoint));
+        let endpoint = endpoint.map(|endpoint| self.encode(uid.clone(), endpoint));
         let Some(group) = self.groups.get_mut(name) else { return moved };
         let shards = group.slices.len();
-        let index = names::slice_of(uid, shards);
-        let slice = &mut group.slices[index];
-        let before = slice.endpoints.get(uid);
-        if before == endpoint.as_ref() {
+        let slice = &mut group.slices[names::slice_of(uid, shards)];
+        if slice.holds(uid, endpoint.as_ref()) {
             return moved;
         }
-        let (old, new) = (before.map(|e| &e.node), endpoint.as_ref().map(|e| &e.node));
+        let (old, new) = (slice.node_of(uid).cloned(), endpoint.as_ref().map(|one| one.node.clone()));
         if old != new {
-            moved.came = new.and_then(|node| places::came(&mut group.nodes, node));
-            moved.went = old.and_then(|node| places::went(&mut group.nodes, node));
+            moved.came = new.and_then(|node| places::came(&mut group.nodes, &node));
+            moved.went = old.and_then(|node| places::went(&mut group.nodes, &node));
             moved.came.iter().for_each(|node| self.places.add(node, name));
             moved.went.iter().for_each(|node| self.places.remove(node, name));
         }
-        self.visited += slice.endpoints.len() as u64;
-        group.size = group.size + usize::from(endpoint.is_some()) - usize::from(before.is_some());
-        match endpoint {
-            Some(endpoint) => slice.endpoints.insert(uid.clone(), endpoint),
-            None => slice.endpoints.remove(uid),
-        };
+        let before = slice.len();
+        slice.set(uid, endpoint);
+        self.visited += before as u64;
+        group.size = group.size + slice.len() - before;
         if group.size > SLICE_TARGET * shards {
             moved.changes = self.grow(name);
             return moved;
         }
-        let unread = if group.of_cluster { self.unread.as_slice() } else { &[] };
-        slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints, unread);
-        moved.changes.upsert.push((PlanType::Slice, slice.resource.clone()));
+        moved.changes.upsert.push((PlanType::Slice, slice.resource().clone()));
         moved
     }
 
@@ -130,7 +117,7 @@ impl Groups {
     /// Returns the resources to send to a node that starts to use the group.
     pub fn resources(&self, name: &Name) -> Vec<(PlanType, Arc<Resource>)> {
         let Some(group) = self.groups.get(name) else { return Vec::new() };
-        let slices = group.slices.iter().map(|s| (PlanType::Slice, s.resource.clone()));
+        let slices = group.slices.iter().map(|s| (PlanType::Slice, s.resource().clone()));
         slices.chain([(PlanType::Group, group.resource.clone())]).collect()
     }
 
@@ -149,9 +136,9 @@ impl Groups {
         for (name, group) in self.groups.iter_mut().filter(|(_, group)| group.of_cluster) {
             let mut changes = Changes::default();
             for slice in &mut group.slices {
-                self.visited += slice.endpoints.len() as u64;
-                slice.resource = encode_slice(slice.resource.name().clone(), &slice.endpoints, &self.unread);
-                changes.upsert.push((PlanType::Slice, slice.resource.clone()));
+                self.visited += slice.len() as u64;
+                slice.set_unread(&self.unread);
+                changes.upsert.push((PlanType::Slice, slice.resource().clone()));
             }
             changed.push((name.clone(), changes));
         }
@@ -159,18 +146,18 @@ impl Groups {
     }
 
     /// Encodes an endpoint. Endpoints on one node share the node's name.
-    fn member(&self, endpoint: plan::Endpoint) -> Member {
+    fn encode(&self, uid: Name, endpoint: plan::Endpoint) -> Endpoint {
         let node = self.places.name_of(&endpoint.node);
-        let slice = plan::EndpointSlice { endpoints: vec![endpoint], unread_sources: Vec::new() };
-        Member { node, field: slice.encode_to_vec().into() }
+        Endpoint::encode(uid, node, endpoint)
     }
 
     fn grow(&mut self, name: &Name) -> Changes<PlanType> {
         let mut changes = Changes::default();
         let Some(old) = self.groups.remove(name) else { return changes };
         let shards = old.slices.len() * 2;
-        changes.remove = old.slices.iter().map(|s| (PlanType::Slice, s.resource.name().clone())).collect();
-        let all = old.slices.into_iter().flat_map(|s| s.endpoints).collect();
+        changes.remove = old.slices.iter().map(|s| (PlanType::Slice, s.resource().name().clone())).collect();
+        let mut all: Vec<Endpoint> = old.slices.into_iter().flat_map(Slice::into_endpoints).collect();
+        all.sort_by(|one, other| one.uid.cmp(&other.uid));
         let grown = self.cut(name, all, (shards, old.of_cluster));
         self.visited += grown.size as u64;
         self.groups.insert(name.clone(), grown);
@@ -178,33 +165,22 @@ impl Groups {
         changes
     }
 
-    /// Cuts endpoints into at least this number of slices.
-    fn cut(&self, name: &Name, all: BTreeMap<Name, Member>, (least, of_cluster): (usize, bool)) -> Group {
+    /// Cuts endpoints, sorted by uid, into at least this number of slices.
+    fn cut(&self, name: &Name, all: Vec<Endpoint>, (least, of_cluster): (usize, bool)) -> Group {
         let shards = least.max(all.len().div_ceil(SLICE_TARGET).next_power_of_two());
-        let (size, nodes) = (all.len(), places::count(all.values().map(|one| &one.node)));
-        let mut parts: Vec<_> = (0..shards).map(|_| BTreeMap::new()).collect();
-        for (uid, endpoint) in all {
-            parts[names::slice_of(&uid, shards)].insert(uid, endpoint);
+        let (size, nodes) = (all.len(), places::count(all.iter().map(|one| &one.node)));
+        let mut parts: Vec<Vec<Endpoint>> = (0..shards).map(|_| Vec::new()).collect();
+        for endpoint in all {
+            parts[names::slice_of(&endpoint.uid, shards)].push(endpoint);
         }
         let unread = if of_cluster { self.unread.as_slice() } else { &[] };
-        let slices = parts.into_iter().enumerate().map(|(i, endpoints)| {
-            let resource = encode_slice(names::slice_name(name, shards, i), &endpoints, unread);
-            Slice { endpoints, resource }
-        });
-        let slices = slices.collect();
+        let slice =
+            |(i, part): (usize, &Vec<_>)| Slice::new(names::slice_name(name, shards, i), part, unread);
+        let slices = parts.iter().enumerate().map(slice).collect();
         let body = plan::Group { shards: shards as u32, description: String::new() }.encode_to_vec();
         let resource = Resource::new(PlanType::Group, name.clone(), &body);
         Group { resource, slices, size, nodes, of_cluster }
     }
-}
-
-fn encode_slice(name: Name, endpoints: &BTreeMap<Name, Member>, unread: &[String]) -> Arc<Resource> {
-    let mut body = Vec::with_capacity(endpoints.values().map(|one| one.field.len()).sum());
-    endpoints.values().for_each(|one| body.extend_from_slice(&one.field));
-    body.extend(
-        plan::EndpointSlice { endpoints: Vec::new(), unread_sources: unread.to_vec() }.encode_to_vec(),
-    );
-    Resource::new(PlanType::Slice, name, &body)
 }
 
 #[cfg(test)]
@@ -220,6 +196,10 @@ mod tests {
         }
     }
 
+    fn pair(i: usize) -> (Name, plan::Endpoint) {
+        (format!("uid-{i}").into(), endpoint(i))
+    }
+
     fn size(groups: &Groups) -> usize {
         groups.groups.get("g").map_or(0, |g| g.size)
     }
@@ -231,7 +211,7 @@ mod tests {
     #[test]
     fn slice_has_its_endpoints_and_the_sources_that_were_not_read() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..3).map(endpoint), true);
+        groups.open(&"g".into(), (0..3).map(pair), true);
         groups.set_unread(vec!["a".into(), "b".into()]);
         let changed = set(&mut groups, 3);
         let slice = plan::EndpointSlice::decode(changed.upsert[0].1.body()).unwrap();
@@ -248,7 +228,7 @@ mod tests {
     #[test]
     fn one_pods_change_moves_one_slice() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..400).map(endpoint), false);
+        groups.open(&"g".into(), (0..400).map(pair), false);
         let changed = groups.set(&"g".into(), &"uid-7".into(), None).changes;
         assert_eq!((changed.upsert.len(), changed.remove.len()), (1, 0));
         assert_eq!(changed.upsert[0].0, PlanType::Slice);
@@ -258,14 +238,14 @@ mod tests {
     #[test]
     fn equal_endpoint_changes_nothing() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..3).map(endpoint), false);
+        groups.open(&"g".into(), (0..3).map(pair), false);
         assert!(set(&mut groups, 1).upsert.is_empty());
     }
 
     #[test]
     fn growth_replaces_every_slice_and_the_group_in_one_change() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..SLICE_TARGET).map(endpoint), false);
+        groups.open(&"g".into(), (0..SLICE_TARGET).map(pair), false);
         let grown = set(&mut groups, SLICE_TARGET);
         assert_eq!(grown.remove.len(), 1);
         assert_eq!(grown.upsert.len(), 3, "two slices and the group");
@@ -276,7 +256,7 @@ mod tests {
     #[test]
     fn group_never_shrinks_its_shards_and_says_its_emptiness() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..150).map(endpoint), false);
+        groups.open(&"g".into(), (0..150).map(pair), false);
         for i in 0..150 {
             groups.set(&"g".into(), &format!("uid-{i}").into(), None);
         }

@@ -26,7 +26,7 @@ impl Index {
 
     /// Updates the probes of a pod that changed.
     pub(super) fn refresh_probes(&mut self, uid: &Name) {
-        let pod = self.pods.get(uid).filter(|pod| pod.is_endpoint());
+        let pod = self.selections.pod(uid).filter(|pod| pod.is_endpoint());
         let node = pod.and_then(|pod| pod.node.clone());
         let place = node.map(|node| (node, self.selections.of_pod(uid)));
         self.probes.refresh(uid, place, &mut self.nodes);

@@ -4,33 +4,28 @@
 //! selector visits only the members that carry its anchor pair. No operation iterates all members or all selectors.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasher;
 
 use portreeve_api::model::{Selector, Test};
 
-use super::attributes::{Compact, Texts};
+use super::attributes::Texts;
+pub use super::attributes::{Labels, Name};
 use super::crowds::Crowds;
+use super::member::{Content, Member};
 use crate::keyed_sets::KeyedSets;
 
 /// So many members, or selectors, are looked at without a search for a better key.
 const FEW_MEMBERS: usize = 256;
 const FEW_SELECTORS: usize = 8;
 
-/// Labels of a member.
-pub type Labels = BTreeMap<String, String>;
-
-/// A reference-counted name.
-pub type Name = Arc<str>;
-
 /// A selector started or stopped matching a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shift<S, M> {
+pub struct Shift {
     /// The selector.
-    pub selector: S,
+    pub selector: Name,
     /// The member.
-    pub member: M,
+    pub member: Name,
     /// True when the member now matches.
     pub joined: bool,
 }
@@ -39,19 +34,12 @@ pub struct Shift<S, M> {
 /// match (or of none). Whatever is found under it is compared with the selector, so that equal hashes do no harm.
 type Anchor = u64;
 
-struct Member<S> {
-    scope: Name,
-    labels: Compact,
-    /// In order.
-    matched: Box<[S]>,
-}
-
-struct Entry<M> {
+struct Entry {
     /// Every matching member carries at least one of these.
     anchors: Vec<Anchor>,
     scope: Option<Name>,
     selector: Selector,
-    matched: BTreeSet<M>,
+    matched: BTreeSet<Name>,
 }
 
 /// The keys of labels under whose values members can be found.
@@ -61,20 +49,20 @@ enum Keys {
     Used(BTreeSet<String>),
 }
 
-/// Members, selectors and their matches. `S` names a selector, `M` a member.
-pub struct Matches<S, M> {
-    members: HashMap<M, Member<S>>,
+/// Members, selectors and their matches. Both have names. `C` is what is kept of a member besides its labels.
+pub struct Matches<C = ()> {
+    members: HashMap<Name, Box<Member<C>>>,
     texts: Texts,
     keys: Keys,
-    holders: Crowds<M>,
-    selectors: HashMap<S, Entry<M>>,
-    anchored: KeyedSets<Anchor, S>,
-    none: BTreeSet<M>,
+    holders: Crowds<Name>,
+    selectors: HashMap<Name, Entry>,
+    anchored: KeyedSets<Anchor, Name>,
+    none: BTreeSet<Name>,
     hashes: RandomState,
     visited: u64,
 }
 
-impl<S, M> Default for Matches<S, M> {
+impl<C> Default for Matches<C> {
     fn default() -> Self {
         Self {
             members: HashMap::new(),
@@ -92,28 +80,24 @@ impl<S, M> Default for Matches<S, M> {
 
 // === impl Matches ===
 
-impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
+impl<C: Content> Matches<C> {
     /// For very many members: they can only be found by keys that selectors use. The first selector with a new key visits all members
     /// once.
     pub fn by_used_keys() -> Self {
         Self { keys: Keys::Used(BTreeSet::new()), ..Self::default() }
     }
 
-    /// Adds a member or changes its labels. Returns every selector that started or stopped matching it.
-    pub fn set_member(&mut self, member: M, scope: Name, labels: &Labels) -> Vec<Shift<S, M>> {
-        if self
-            .members
-            .get(&member)
-            .is_some_and(|old| old.scope == scope && self.texts.equals(&old.labels, labels))
-        {
-            return Vec::new();
-        }
+    /// Adds a member, or changes its content and labels. `labels` has those of the content too. Returns every selector that
+    /// started or stopped matching it.
+    pub fn set_member(&mut self, member: &Name, content: C, labels: &Labels) -> Vec<Shift> {
+        let content = match self.members.get_mut(member) {
+            Some(known) => known.refresh(content, labels, &self.texts),
+            None => Err(content),
+        };
+        let Err(content) = content else { return Vec::new() };
+        let member = self.member(member).unwrap_or(member).clone();
         let before = self.forget(&member);
-        let now = self.matching(&scope, labels);
-        let labels = self.texts.compact(labels);
-        for anchor in self.anchors(&scope, self.texts.iter(&labels)) {
-            self.holders.insert(anchor, member.clone());
-        }
+        let now = self.matching(content.scope(), labels);
         let mut shifts = Vec::new();
         for selector in before.difference(&now) {
             self.unmatch(selector, &member);
@@ -125,13 +109,16 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
             }
             shifts.push(Shift { selector: selector.clone(), member: member.clone(), joined: true });
         }
-        let matched = now.into_iter().collect();
-        self.members.insert(member, Member { scope, labels, matched });
+        for anchor in self.anchors(content.scope(), pairs(labels)) {
+            self.holders.insert(anchor, member.clone());
+        }
+        let new = Member::new(content, labels, now.into_iter().collect(), &mut self.texts);
+        self.members.insert(member, Box::new(new));
         shifts
     }
 
     /// Removes a member. Returns every selector that matched it.
-    pub fn remove_member(&mut self, member: &M) -> Vec<Shift<S, M>> {
+    pub fn remove_member(&mut self, member: &Name) -> Vec<Shift> {
         let before = self.forget(member);
         let mut shifts = Vec::new();
         for selector in before {
@@ -143,17 +130,20 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
 
     /// Adds a selector over the members of `scope` (`None`: of every scope) and returns its matches.
     /// A selector that is already known keeps its entry.
-    pub fn add_selector(&mut self, name: S, scope: Option<Name>, wanted: Selector) -> &BTreeSet<M> {
+    pub fn add_selector(&mut self, name: Name, scope: Option<Name>, wanted: Selector) -> &BTreeSet<Name> {
         if self.selectors.contains_key(&name) {
             return self.matched(&name);
         }
         self.use_keys(&scope, &wanted);
-        let anchors = self.anchors_for(scope.as_ref(), &wanted);
-        let mut matched: BTreeSet<M> = anchors.iter().flat_map(|at| self.holders.of(*at)).cloned().collect();
+        let anchors = self.anchors_for(scope.as_deref(), &wanted);
+        let mut matched: BTreeSet<Name> =
+            anchors.iter().flat_map(|at| self.holders.of(*at)).cloned().collect();
         self.visited += matched.len() as u64;
         matched.retain(|member| {
-            let found =
-                self.members.get_mut(member).filter(|held| meets(&self.texts, &wanted, scope.as_ref(), held));
+            let found = self
+                .members
+                .get_mut(member)
+                .filter(|held| meets(&self.texts, &wanted, scope.as_deref(), held));
             found.map(|held| held.note(&name)).is_some()
         });
         for anchor in &anchors {
@@ -164,52 +154,57 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     }
 
     /// Removes a selector.
-    pub fn remove_selector(&mut self, name: &S) {
+    pub fn remove_selector(&mut self, name: &Name) {
         let Some(entry) = self.selectors.remove(name) else { return };
         for anchor in &entry.anchors {
             self.anchored.remove(anchor, name);
         }
         for member in &entry.matched {
             if let Some(held) = self.members.get_mut(member) {
-                held.matched = held.matched.iter().filter(|one| *one != name).cloned().collect();
+                held.strike(name);
             }
         }
     }
 
     /// The members that a selector matches, in order. Empty for an unknown selector.
-    pub fn matched(&self, name: &S) -> &BTreeSet<M> {
+    pub fn matched(&self, name: &Name) -> &BTreeSet<Name> {
         self.selectors.get(name).map_or(&self.none, |entry| &entry.matched)
     }
 
-    /// All members, in no order.
-    pub fn members(&self) -> impl ExactSizeIterator<Item = &M> {
-        self.members.keys()
+    /// All members with their contents, in no order.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = (&Name, &C)> {
+        self.members.iter().map(|(name, member)| (name, member.content()))
     }
 
-    /// Returns the member that equals this one, if it is known.
-    pub fn member(&self, member: &M) -> Option<&M> {
+    /// Returns the known name that equals this one, if there is one.
+    pub fn member(&self, member: &Name) -> Option<&Name> {
         self.members.get_key_value(member).map(|(known, _)| known)
     }
 
+    /// The content of a member.
+    pub fn content(&self, member: &Name) -> Option<&C> {
+        self.members.get(member).map(|held| held.content())
+    }
+
     /// Returns whether a member is known.
-    pub fn has_member(&self, member: &M) -> bool {
+    pub fn has_member(&self, member: &Name) -> bool {
         self.members.contains_key(member)
     }
 
     /// The selectors that match a member, in order.
-    pub fn selectors_of(&self, member: &M) -> Vec<S> {
-        self.members.get(member).map(|m| m.matched.to_vec()).unwrap_or_default()
+    pub fn selectors_of(&self, member: &Name) -> Vec<Name> {
+        self.members.get(member).map(|held| held.matched().to_vec()).unwrap_or_default()
     }
 
     /// Returns whether a member has exactly these labels.
-    pub fn carries(&self, member: &M, labels: &Labels) -> bool {
-        self.members.get(member).is_some_and(|held| self.texts.equals(&held.labels, labels))
+    pub fn carries(&self, member: &Name, labels: &Labels) -> bool {
+        self.members.get(member).is_some_and(|held| held.carries(labels, &self.texts))
     }
 
     /// The labels of a member; none of an unknown one.
-    pub fn labels_of(&self, member: &M) -> Labels {
-        let labels = self.members.get(member).into_iter().flat_map(|held| self.texts.iter(&held.labels));
-        labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pub fn labels_of(&self, member: &Name) -> Labels {
+        let labels = self.members.get(member).into_iter().flat_map(|held| held.labels(&self.texts));
+        labels.map(|(key, value)| (key.to_owned(), value.into_owned())).collect()
     }
 
     /// The number of entries visited since the start, for the tests of cost.
@@ -218,7 +213,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     }
 
     /// Returns at most `most` members of any scope that the selector would match, as examples for a message.
-    pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<M> {
+    pub fn found_anywhere(&self, wanted: &Selector, most: usize) -> Vec<Name> {
         let anchors = self.anchors_for(None, wanted);
         let held = anchors.iter().flat_map(|anchor| self.holders.of(*anchor));
         held.filter(|m| self.members.get(*m).is_some_and(|held| meets(&self.texts, wanted, None, held)))
@@ -227,14 +222,13 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
             .collect()
     }
 
-    fn matching(&mut self, scope: &Name, labels: &Labels) -> BTreeSet<S> {
+    fn matching(&mut self, scope: &str, labels: &Labels) -> BTreeSet<Name> {
         let mut found = BTreeSet::new();
-        let pairs = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        for anchor in self.anchors(scope, pairs) {
+        for anchor in self.anchors(scope, pairs(labels)) {
             for name in self.anchored.of(&anchor) {
                 self.visited += 1;
                 let Some(entry) = self.selectors.get(name) else { continue };
-                let is_near = entry.scope.as_ref().is_none_or(|wanted| wanted == scope);
+                let is_near = entry.scope.as_ref().is_none_or(|wanted| **wanted == *scope);
                 if is_near && entry.selector.matches(labels) {
                     found.insert(name.clone());
                 }
@@ -244,18 +238,17 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     }
 
     /// Forgets a member. Returns what matched it.
-    fn forget(&mut self, member: &M) -> BTreeSet<S> {
-        let Some(Member { scope, labels, matched }) = self.members.remove(member) else {
-            return BTreeSet::new();
-        };
-        for anchor in self.anchors(&scope, self.texts.iter(&labels)) {
+    fn forget(&mut self, member: &Name) -> BTreeSet<Name> {
+        let Some(held) = self.members.remove(member) else { return BTreeSet::new() };
+        let labels: Vec<_> = held.labels(&self.texts).collect();
+        for anchor in self.anchors(held.scope(), labels.iter().map(|(key, value)| (*key, &**value))) {
             self.holders.remove(anchor, member);
         }
-        self.texts.forget(labels);
-        matched.into_iter().collect()
+        drop(labels);
+        held.take_apart(&mut self.texts).into_iter().collect()
     }
 
-    fn unmatch(&mut self, selector: &S, member: &M) {
+    fn unmatch(&mut self, selector: &Name, member: &Name) {
         self.visited += 1;
         if let Some(entry) = self.selectors.get_mut(selector) {
             entry.matched.remove(member);
@@ -269,7 +262,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
             let unused = values(wanted).map(|(key, _)| key).find(|key| !used.contains(*key));
             let Some(unused) = unused.cloned() else { return };
             if values(wanted).any(|(key, _)| used.contains(key)) {
-                let anchors = self.anchors_for(scope.as_ref(), wanted);
+                let anchors = self.anchors_for(scope.as_deref(), wanted);
                 let (held, crowd) = self.cost(&anchors);
                 if held <= FEW_MEMBERS && crowd <= FEW_SELECTORS {
                     return;
@@ -282,9 +275,9 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     fn use_key(&mut self, key: String) {
         for (member, held) in &self.members {
             self.visited += 1;
-            let Some(value) = self.texts.get(&held.labels, &key) else { continue };
-            for scope in [Some(&held.scope), None] {
-                let anchor = anchor(&self.hashes, scope, Some((&key, value)));
+            let Some(value) = held.label(&key, &self.texts) else { continue };
+            for scope in [Some(held.scope()), None] {
+                let anchor = anchor(&self.hashes, scope, Some((&key, &value)));
                 self.holders.insert(anchor, member.clone());
             }
         }
@@ -296,7 +289,7 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     /// The anchors of a selector: the values of the requirement that the fewest members carry, because rare labels are the
     /// cheapest to look up. Ties go to the requirement with the fewest selectors. Without such a requirement, the anchor is
     /// the whole scope.
-    fn anchors_for(&self, scope: Option<&Name>, wanted: &Selector) -> Vec<Anchor> {
+    fn anchors_for(&self, scope: Option<&str>, wanted: &Selector) -> Vec<Anchor> {
         let options = values(wanted).filter(|(key, _)| self.keys.has(key)).map(|(key, values)| {
             let pair = |value| anchor(&self.hashes, scope, Some((key, value)));
             values.iter().map(|value| pair(value)).collect::<Vec<_>>()
@@ -312,23 +305,10 @@ impl<S: Ord + Hash + Clone, M: Ord + Hash + Clone> Matches<S, M> {
     }
 
     /// Every anchor under which a member with these labels can be found.
-    fn anchors<'l>(&self, scope: &Name, labels: impl Iterator<Item = (&'l str, &'l str)>) -> Vec<Anchor> {
+    fn anchors<'l>(&self, scope: &str, labels: impl Iterator<Item = (&'l str, &'l str)>) -> Vec<Anchor> {
         let pairs: Vec<_> = labels.filter(|(key, _)| self.keys.has(key)).map(Some).chain([None]).collect();
         let scopes = [Some(scope), None].into_iter();
         scopes.flat_map(|scope| pairs.iter().map(move |pair| anchor(&self.hashes, scope, *pair))).collect()
-    }
-}
-
-// === impl Member ===
-
-impl<S: Ord + Clone> Member<S> {
-    /// Adds a selector that matches.
-    fn note(&mut self, selector: &S) {
-        if let Err(at) = self.matched.binary_search(selector) {
-            let mut matched = std::mem::take(&mut self.matched).into_vec();
-            matched.insert(at, selector.clone());
-            self.matched = matched.into();
-        }
     }
 }
 
@@ -351,10 +331,14 @@ fn values(wanted: &Selector) -> impl Iterator<Item = (&String, &BTreeSet<String>
     })
 }
 
-fn meets<S>(texts: &Texts, wanted: &Selector, scope: Option<&Name>, held: &Member<S>) -> bool {
-    scope.is_none_or(|scope| *scope == held.scope) && wanted.admits(|key| texts.get(&held.labels, key))
+fn pairs(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
-fn anchor(hashes: &RandomState, scope: Option<&Name>, pair: Option<(&str, &str)>) -> Anchor {
+fn meets<C: Content>(texts: &Texts, wanted: &Selector, scope: Option<&str>, held: &Member<C>) -> bool {
+    scope.is_none_or(|scope| scope == held.scope()) && wanted.admits(|key| held.label(key, texts))
+}
+
+fn anchor(hashes: &RandomState, scope: Option<&str>, pair: Option<(&str, &str)>) -> Anchor {
     hashes.hash_one((scope, pair))
 }

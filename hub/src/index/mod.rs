@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use portreeve_api::pod::{PROXY_NAME_ANNOTATION, Pod, annotation_attribute, is_service_attribute};
+use portreeve_api::pod::{Pod, is_service_attribute};
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
@@ -33,6 +33,7 @@ mod health_verbs;
 mod listed;
 mod listed_verbs;
 mod matches;
+mod member;
 mod missing;
 mod namespace_verbs;
 mod node_sets;
@@ -42,16 +43,19 @@ mod pending;
 mod places;
 mod plan_entry;
 mod plan_verbs;
+mod pod;
 mod probes;
 mod proxies;
 mod proxy_verbs;
 mod secrets;
 mod selections;
+mod slice;
 mod source_verbs;
 mod sources;
 mod subjects;
 #[cfg(test)]
 mod tests;
+mod used_selection;
 mod verdicts;
 
 pub use census::Census;
@@ -65,6 +69,7 @@ use groups::Groups;
 use node_sets::NodeSets;
 use orphans::Orphans;
 use plan_entry::PlanEntry;
+use pod::KnownPod;
 use probes::Probes;
 use proxies::Proxies;
 use selections::Selections;
@@ -74,8 +79,6 @@ use verdicts::Verdicts;
 /// The hub's whole state.
 pub struct Index {
     settings: Settings,
-    /// Without their attributes, which `selections` has.
-    pods: HashMap<Name, Box<Pod>>,
     /// Node → its pods' uids → the names that their proxies announced.
     announced: HashMap<Name, BTreeMap<Name, String>>,
     proxies: Proxies,
@@ -114,7 +117,6 @@ impl Index {
     pub fn new(settings: impl Into<Settings>, grace_ms: i64) -> Self {
         Self {
             settings: settings.into(),
-            pods: HashMap::new(),
             announced: HashMap::new(),
             proxies: Proxies::default(),
             sources: Sources::default(),
@@ -159,36 +161,34 @@ impl Index {
         if pod.finished {
             return self.delete_pod(&pod.uid, now_ms);
         }
-        let (uid, attributes) = (pod.uid.clone(), self.attributes(pod.attributes(), &pod));
-        let same = self.selections.carries(&uid, &attributes);
-        let pod = self.bare(pod);
-        if same && self.pods.get(&uid).is_some_and(|old| **old == pod) {
+        let (uid, own) = (self.selections.uid_of(&pod.uid), pod.attributes());
+        let pod = self.proxies.share_names(KnownPod::new(pod, &own));
+        let attributes = self.attributes(own, &uid, &pod);
+        let (old, same) = (self.selections.pod(&uid), self.selections.carries(&uid, &attributes));
+        if same && old == Some(&pod) {
             return;
         }
-        let old = self.pods.insert(uid.clone(), Box::new(pod));
         if !same {
-            let before = old.as_ref().map(|_| self.selections.labels_of(&uid));
-            self.touch_unmatched(before.iter().chain([&attributes]));
+            let before = self.selections.labels_of(&uid);
+            self.touch_unmatched(old.is_some().then_some(&before).into_iter().chain([&attributes]));
         }
-        self.place_pod(&uid, attributes, old.and_then(|old| old.node), now_ms);
+        self.place_pod(&uid, pod, attributes, now_ms);
     }
 
     /// Updates a pod after the Services that list it changed.
     fn renew_pod(&mut self, uid: &Name, now_ms: i64) {
-        let Some(pod) = self.pods.get(uid) else { return };
-        let known = self.selections.labels_of(uid);
-        let (attributes, node) = (self.attributes(known, pod), pod.node.clone());
+        let Some(pod) = self.selections.pod(uid).cloned() else { return };
+        let attributes = self.attributes(self.selections.labels_of(uid), uid, &pod);
         self.touch_unmatched([&attributes]);
-        self.place_pod(uid, attributes, node, now_ms);
+        self.place_pod(uid, pod, attributes, now_ms);
     }
 
     /// Adds a pod to the selections that match its attributes and removes it from all others. `old_node` is its previous
     /// node.
-    fn place_pod(&mut self, uid: &Name, attributes: Labels, old_node: Option<Name>, now_ms: i64) {
-        let Some(pod) = self.pods.get(uid) else { return };
-        let (node, namespace) = (pod.node.clone(), pod.namespace.clone());
-        let mut joined = BTreeSet::new();
-        for shift in self.selections.set_pod(uid, namespace, attributes) {
+    fn place_pod(&mut self, uid: &Name, pod: KnownPod, attributes: Labels, now_ms: i64) {
+        let old_node = self.selections.pod(uid).and_then(|old| old.node.clone());
+        let (node, mut joined) = (pod.node.clone(), BTreeSet::new());
+        for shift in self.selections.set_pod(uid, pod, &attributes) {
             if shift.joined {
                 self.join(&shift.selector, node.as_ref());
                 joined.insert(shift.selector);
@@ -202,40 +202,31 @@ impl Index {
                 self.join(&selection, node.as_ref());
                 self.leave(&selection, old_node.as_ref(), now_ms);
             }
-            let member = self.pods.get(uid).and_then(|pod| self.selections.member_of(&selection, pod));
+            let member = self.selections.member_of(&selection, uid);
             self.set_endpoint(&selection, uid, member);
         }
         self.refresh_probes(uid);
         self.wake_counted();
     }
 
-    /// Returns a pod without its attributes. Only the annotation with the name of its proxy stays.
-    fn bare(&self, mut pod: Pod) -> Pod {
-        let name = annotation_attribute(PROXY_NAME_ANNOTATION);
-        pod.labels = BTreeMap::new();
-        // A map that lost its last entry by `retain` would keep a node of 544 bytes.
-        pod.extra = pod.extra.remove_entry(&name).into_iter().collect();
-        self.proxies.share_names(&mut pod);
-        pod
-    }
-
     /// The attributes that selectors match a pod by: its `own` ones, the name of its proxy, and those of Services that list it. Former
     /// ones of the last two kinds among `own` are left out.
-    fn attributes(&self, own: Labels, pod: &Pod) -> Labels {
+    fn attributes(&self, own: Labels, uid: &Name, pod: &KnownPod) -> Labels {
         let mut attributes = own;
         attributes.retain(|key, _| key != PROXY_NAME_ATTRIBUTE && !is_service_attribute(key));
-        let name = self.proxy_name_of(pod).map(|name| (PROXY_NAME_ATTRIBUTE.to_owned(), name.to_owned()));
+        let name =
+            self.proxy_name_of(uid, pod).map(|name| (PROXY_NAME_ATTRIBUTE.to_owned(), name.to_owned()));
         attributes.extend(name);
-        self.selections.listed().complete(&pod.uid, &mut attributes);
+        self.selections.listed().complete(uid, &mut attributes);
         attributes
     }
 
     /// Removes a pod.
     pub fn delete_pod(&mut self, uid: &Name, now_ms: i64) {
-        let Some(old) = self.pods.remove(uid) else { return };
+        let Some(node) = self.selections.pod(uid).map(|pod| pod.node.clone()) else { return };
         let attributes = self.selections.labels_of(uid);
         for shift in self.selections.remove_pod(uid) {
-            self.leave(&shift.selector, old.node.as_ref(), now_ms);
+            self.leave(&shift.selector, node.as_ref(), now_ms);
             self.set_endpoint(&shift.selector, uid, None);
         }
         self.refresh_probes(uid);
@@ -246,8 +237,8 @@ impl Index {
     /// the list are removed.
     pub fn reset_pods(&mut self, namespace: Option<&Name>, pods: Vec<Pod>, now_ms: i64) {
         let listed: BTreeSet<Name> = pods.iter().map(|p| p.uid.clone()).collect();
-        let there = |pod: &Pod| namespace.is_none_or(|namespace| pod.namespace == *namespace);
-        let gone = self.pods.iter().filter(|(uid, pod)| there(pod) && !listed.contains(*uid));
+        let there = |pod: &KnownPod| namespace.is_none_or(|namespace| pod.namespace == *namespace);
+        let gone = self.selections.pods().filter(|(uid, pod)| there(pod) && !listed.contains(*uid));
         let gone: Vec<Name> = gone.map(|(uid, _)| uid.clone()).collect();
         for uid in gone {
             self.delete_pod(&uid, now_ms);
@@ -308,8 +299,8 @@ impl Index {
         let taken = verdicts.take(|key| {
             let Some(entry) = self.plans.get(key) else { return (Refs::Resolved, Vec::new()) };
             let used = &entry.encoded.groups;
-            let workload = self.selections.workload_refs(&entry.workload, &self.pods);
-            let groups = used.iter().map(|group| self.selections.group_refs(group, &self.pods));
+            let workload = self.selections.workload_refs(&entry.workload);
+            let groups = used.iter().map(|group| self.selections.group_refs(group));
             (groups.fold(workload, Refs::worse), self.losses_of(used))
         });
         self.verdicts = verdicts;

@@ -48,7 +48,7 @@ impl Index {
         self.shift_namespaces(&shifts, now_ms);
     }
 
-    fn shift_namespaces(&mut self, shifts: &[Shift<Name, Name>], now_ms: i64) {
+    fn shift_namespaces(&mut self, shifts: &[Shift], now_ms: i64) {
         let proxies: BTreeSet<&Name> = shifts.iter().map(|shift| &shift.selector).collect();
         for proxy in proxies {
             self.affected.insert(ObjectRef::cluster_scoped(&node_proxy::KIND, proxy.clone()));
@@ -64,7 +64,7 @@ impl Index {
     }
 
     /// Adds the objects of a namespace to a NodeProxy's nodes, or removes them.
-    fn shift_namespace(&mut self, shift: &Shift<Name, Name>, now_ms: i64) {
+    fn shift_namespace(&mut self, shift: &Shift, now_ms: i64) {
         let nodes = self.proxies.nodes_of(&shift.selector);
         for selection in self.selections.of_proxy_in(&shift.selector, &shift.member) {
             match shift.joined {

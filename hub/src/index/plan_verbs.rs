@@ -181,7 +181,7 @@ impl Index {
         }
         let name = &selection.name();
         for uid in self.selections.pods_of(name) {
-            let node = self.pods.get(&uid).and_then(|p| p.node.clone());
+            let node = self.selections.pod(&uid).and_then(|pod| pod.node.clone());
             self.selections.join(name, node.as_ref());
         }
         for proxy in self.selections.proxies_of(name) {
@@ -201,9 +201,12 @@ impl Index {
 
     fn open_group(&mut self, name: &Name) {
         let pods = self.selections.pods_of(name);
-        let member = |uid: &Name| self.selections.member_of(name, self.pods.get(uid)?);
-        let pods = pods.iter().filter_map(member);
-        let listed = self.selections.listed().of(name).cloned();
+        let member = |uid: Name| {
+            let member = self.selections.member_of(name, &uid)?;
+            Some((uid, member))
+        };
+        let pods = pods.into_iter().filter_map(member);
+        let listed = self.selections.listed().of(name).map(|one| (one.uid.as_str().into(), one.clone()));
         self.groups.open(name, pods.chain(listed), self.selections.cluster_of(name).is_some());
     }
 }

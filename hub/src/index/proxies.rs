@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use portreeve_api::model::{ProxyKind, Selector};
 use portreeve_api::own::node_proxy::{From as NamespacesFrom, NodeProxy, NodeProxySpec};
-use portreeve_api::pod::Pod;
 use portreeve_api::refs::ProxyId;
 use portreeve_api::{PlanType, plan, quantity, selector};
 use portreeve_xds::Resource;
@@ -13,6 +12,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::matches::{Labels, Matches, Name, Shift};
+use super::pod::KnownPod;
 use crate::selection::PROXY_NAME_ATTRIBUTE;
 use crate::subject::Served;
 
@@ -20,9 +20,9 @@ use crate::subject::Served;
 #[derive(Default)]
 pub struct Proxies {
     known: HashMap<Name, Proxy>,
-    nodes: Matches<Name, Name>,
+    nodes: Matches,
     /// The namespaces that match each NodeProxy with `from: Selector`.
-    namespaces: Matches<Name, Name>,
+    namespaces: Matches,
 }
 
 struct Proxy {
@@ -74,37 +74,43 @@ impl Proxies {
     }
 
     /// Sets a namespace's labels. Returns the NodeProxies that started or stopped selecting the namespace.
-    pub fn set_namespace(&mut self, namespace: &Name, labels: &Labels) -> Vec<Shift<Name, Name>> {
-        self.namespaces.set_member(namespace.clone(), "".into(), labels)
+    pub fn set_namespace(&mut self, namespace: &Name, labels: &Labels) -> Vec<Shift> {
+        self.namespaces.set_member(namespace, (), labels)
     }
 
     /// Removes a namespace. Returns the NodeProxies that selected it.
-    pub fn remove_namespace(&mut self, namespace: &Name) -> Vec<Shift<Name, Name>> {
+    pub fn remove_namespace(&mut self, namespace: &Name) -> Vec<Shift> {
         self.namespaces.remove_member(namespace)
     }
 
     /// The known namespaces that are missing from a list.
     pub fn namespaces_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
-        self.namespaces.members().filter(|name| !listed.contains(name)).cloned().collect()
+        self.namespaces
+            .members()
+            .map(|(name, ())| name)
+            .filter(|name| !listed.contains(name))
+            .cloned()
+            .collect()
     }
 
     /// Sets a node's labels. Returns the NodeProxies that started or stopped selecting the node.
-    pub fn set_node(&mut self, node: &Name, labels: Labels) -> Vec<Shift<Name, Name>> {
-        self.nodes.set_member(node.clone(), "".into(), &labels)
+    pub fn set_node(&mut self, node: &Name, labels: Labels) -> Vec<Shift> {
+        self.nodes.set_member(node, (), &labels)
     }
 
     /// Removes a node. Returns the NodeProxies that selected it.
-    pub fn remove_node(&mut self, node: &Name) -> Vec<Shift<Name, Name>> {
+    pub fn remove_node(&mut self, node: &Name) -> Vec<Shift> {
         self.nodes.remove_member(node)
     }
 
     /// Replaces the names of a pod's node and namespace by those of the known ones, so that all pods share them.
-    pub fn share_names(&self, pod: &mut Pod) {
+    pub fn share_names(&self, mut pod: KnownPod) -> KnownPod {
         let node = pod.node.as_ref().and_then(|node| self.nodes.member(node)).cloned();
-        pod.node = node.or(pod.node.take());
+        pod.node = node.or(pod.node);
         if let Some(namespace) = self.namespaces.member(&pod.namespace) {
             pod.namespace = namespace.clone();
         }
+        pod
     }
 
     /// Returns whether the node is known.
@@ -170,7 +176,7 @@ impl Proxies {
 
     /// The known nodes that are missing from a list.
     pub fn nodes_except(&self, listed: &BTreeSet<&Name>) -> Vec<Name> {
-        self.nodes.members().filter(|name| !listed.contains(name)).cloned().collect()
+        self.nodes.members().map(|(name, ())| name).filter(|name| !listed.contains(name)).cloned().collect()
     }
 
     /// The version of a NodeProxy that is served, and its nodes.

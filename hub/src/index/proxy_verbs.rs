@@ -95,7 +95,7 @@ impl Index {
         self.recount(selections);
     }
 
-    fn shift_nodes(&mut self, shifts: Vec<Shift<Name, Name>>, now_ms: i64) {
+    fn shift_nodes(&mut self, shifts: Vec<Shift>, now_ms: i64) {
         let mut counted = BTreeSet::new();
         for shift in shifts {
             let (proxy, node) = (&shift.selector, &shift.member);

@@ -2,16 +2,17 @@
 //! All Plans with the same pair share one selection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use portreeve_api::model::Selector;
 use portreeve_api::plan;
-use portreeve_api::pod::Pod;
 use portreeve_api::refs::ObjectRef;
 
 use super::listed::Listed;
 use super::matches::{Labels, Matches, Name, Shift};
 use super::missing::Missing;
+use super::pod::KnownPod;
+pub use super::used_selection::Role;
+use super::used_selection::State;
 use crate::keyed_sets::KeyedSets;
 use crate::selection::Selection;
 use crate::verdict::Refs;
@@ -21,8 +22,8 @@ const EXAMPLES: usize = 3;
 
 /// All selections in use.
 pub struct Selections {
-    pods: Matches<Name, Name>,
-    proxies: Matches<Name, Name>,
+    pods: Matches<KnownPod>,
+    proxies: Matches,
     known: HashMap<Name, State>,
     /// Selections by the namespace whose members they match.
     by_namespace: KeyedSets<Name, Name>,
@@ -33,36 +34,6 @@ pub struct Selections {
     missing: Missing,
     leaving: BTreeSet<(i64, Name, Name)>,
     grace_ms: i64,
-}
-
-/// The purpose for which a Plan refers to a selection. One Plan may refer to a selection in both roles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The selection matches the proxies that the Plan is for.
-    Workload,
-    /// The selection matches endpoints.
-    Endpoints,
-}
-
-struct State {
-    selection: Selection,
-    /// The requirements on a pod's attributes.
-    requirements: Selector,
-    /// Plans that use the selection for their proxies.
-    workload_of: BTreeSet<ObjectRef>,
-    /// Plans that use the selection for endpoints.
-    endpoints_of: BTreeSet<ObjectRef>,
-    nodes: BTreeMap<Name, Presence>,
-    /// The nodes with members now, once somebody asked for them.
-    present: OnceLock<Arc<BTreeSet<Name>>>,
-    was_empty: bool,
-}
-
-/// A node's presence in a selection: the number of members, or when the grace period of a node without any ends.
-#[derive(Clone, Copy)]
-struct Presence {
-    members: usize,
-    until: Option<i64>,
 }
 
 // === impl Selections ===
@@ -99,15 +70,7 @@ impl Selections {
             }
         }
         let was_empty = self.is_empty(name);
-        let state = self.known.entry(name.clone()).or_insert_with(|| State {
-            selection: selection.clone(),
-            requirements: requirements.clone(),
-            workload_of: BTreeSet::new(),
-            endpoints_of: BTreeSet::new(),
-            nodes: BTreeMap::new(),
-            present: OnceLock::new(),
-            was_empty,
-        });
+        let state = self.known.entry(name.clone()).or_insert_with(|| State::new(selection, was_empty));
         state.users(role).insert(key.clone());
         if !known && was_empty && selection.may_mean_elsewhere() {
             self.missing.insert(name, &requirements);
@@ -145,8 +108,23 @@ impl Selections {
     }
 
     /// See [`Matches::set_member`].
-    pub fn set_pod(&mut self, uid: &Name, namespace: Name, labels: Labels) -> Vec<Shift<Name, Name>> {
-        self.pods.set_member(uid.clone(), namespace, &labels)
+    pub fn set_pod(&mut self, uid: &Name, pod: KnownPod, labels: &Labels) -> Vec<Shift> {
+        self.pods.set_member(uid, pod, labels)
+    }
+
+    /// A pod.
+    pub fn pod(&self, uid: &Name) -> Option<&KnownPod> {
+        self.pods.content(uid)
+    }
+
+    /// All pods with their uids, in no order.
+    pub fn pods(&self) -> impl ExactSizeIterator<Item = (&Name, &KnownPod)> {
+        self.pods.members()
+    }
+
+    /// Returns the known uid that equals this one, so that all share one allocation; or this one.
+    pub fn uid_of(&self, uid: &Name) -> Name {
+        self.pods.member(uid).unwrap_or(uid).clone()
     }
 
     /// Returns whether a pod was set with exactly these labels.
@@ -160,13 +138,13 @@ impl Selections {
     }
 
     /// See [`Matches::remove_member`].
-    pub fn remove_pod(&mut self, uid: &Name) -> Vec<Shift<Name, Name>> {
+    pub fn remove_pod(&mut self, uid: &Name) -> Vec<Shift> {
         self.pods.remove_member(uid)
     }
 
     /// Sets a NodeProxy's labels. They are matched like a pod's, in every namespace.
     pub fn set_proxy(&mut self, name: &Name, labels: Labels) {
-        self.proxies.set_member(name.clone(), "".into(), &labels);
+        self.proxies.set_member(name, (), &labels);
     }
 
     /// Removes a NodeProxy.
@@ -177,16 +155,8 @@ impl Selections {
     /// Records a member of the selection on a node. Returns true if the node had none: it then needs the Plans.
     pub fn join(&mut self, name: &Name, node: Option<&Name>) -> bool {
         let (Some(state), Some(node)) = (self.known.get_mut(name), node) else { return false };
-        let mut new = false;
-        let presence = state.nodes.entry(node.clone()).or_insert_with(|| {
-            new = true;
-            Presence { members: 0, until: None }
-        });
-        presence.members += 1;
-        if presence.members == 1 {
-            state.present.take();
-        }
-        if let Some(until) = presence.until.take() {
+        let (new, until) = state.join(node);
+        if let Some(until) = until {
             self.leaving.remove(&(until, name.clone(), node.clone()));
         }
         new
@@ -195,12 +165,8 @@ impl Selections {
     /// Records that a member left a node. After the last one the node is kept for the grace period.
     pub fn leave(&mut self, name: &Name, node: Option<&Name>, now_ms: i64) {
         let (Some(state), Some(node)) = (self.known.get_mut(name), node) else { return };
-        let Some(presence) = state.nodes.get_mut(node) else { return };
-        presence.members = presence.members.saturating_sub(1);
-        if presence.members == 0 && presence.until.is_none() {
-            state.present.take();
-            let until = now_ms + self.grace_ms;
-            presence.until = Some(until);
+        let until = now_ms + self.grace_ms;
+        if state.leave(node, until) {
             self.leaving.insert((until, name.clone(), node.clone()));
         }
     }
@@ -260,8 +226,8 @@ impl Selections {
     }
 
     /// Returns the number of matching pods that meet a condition, at most 2.
-    pub fn some(&self, name: &Name, meets: impl Fn(&Name) -> bool) -> usize {
-        self.pods.matched(name).iter().filter(|uid| meets(uid)).take(2).count()
+    pub fn some(&self, name: &Name, meets: impl Fn(&KnownPod) -> bool) -> usize {
+        self.pods.matched(name).iter().filter(|uid| self.pod(uid).is_some_and(&meets)).take(2).count()
     }
 
     /// NodeProxies whose labels match.
@@ -329,13 +295,13 @@ impl Selections {
     }
 
     /// Tells whether a selection matches endpoints, and if not, where it would.
-    pub fn group_refs(&self, name: &Name, pods: &HashMap<Name, Box<Pod>>) -> Refs {
+    pub fn group_refs(&self, name: &Name) -> Refs {
         let Some(state) = self.known.get(name) else { return Refs::Resolved };
         if !self.is_empty(name) || !state.selection.may_mean_elsewhere() {
             return Refs::Resolved;
         }
         let elsewhere = self.pods.found_anywhere(&state.requirements, EXAMPLES);
-        let full = |uid: &Name| pods.get(uid).map(|pod| format!("{}/{}", pod.namespace, pod.name));
+        let full = |uid: &Name| self.pod(uid).map(|pod| format!("{}/{}", pod.namespace, pod.name));
         let found: Vec<String> = elsewhere.iter().filter_map(full).collect();
         match found.is_empty() {
             true if state.selection.has_unready() => Refs::Nobody(state.selection.title()),
@@ -346,21 +312,22 @@ impl Selections {
 
     /// Tells whether a selection of proxies looks in the wrong namespace. A selection without proxies is not an error of
     /// the object: proxies may still be added.
-    pub fn workload_refs(&self, name: &Name, pods: &HashMap<Name, Box<Pod>>) -> Refs {
+    pub fn workload_refs(&self, name: &Name) -> Refs {
         if !self.proxies.matched(name).is_empty() {
             return Refs::Resolved;
         }
-        match self.group_refs(name, pods) {
+        match self.group_refs(name) {
             Refs::Empty(_) => Refs::Resolved,
             found => found,
         }
     }
 
     /// Returns a pod as a member of a selection. `None` while it is none.
-    pub fn member_of(&self, name: &Name, pod: &Pod) -> Option<plan::Endpoint> {
+    pub fn member_of(&self, name: &Name, uid: &Name) -> Option<plan::Endpoint> {
+        let pod = self.pod(uid)?;
         match self.known.get(name).is_some_and(|state| state.selection.has_unready()) {
-            true => pod.peer(),
-            false => pod.endpoint(),
+            true => pod.peer(uid),
+            false => pod.endpoint(uid),
         }
     }
 
@@ -372,21 +339,5 @@ impl Selections {
     /// Returns whether the selection matches neither pods nor other endpoints.
     fn is_empty(&self, name: &Name) -> bool {
         self.pods.matched(name).is_empty() && self.listed.of(name).next().is_none()
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn present(&self) -> Arc<BTreeSet<Name>> {
-        let present = self.nodes.iter().filter(|(_, presence)| presence.members > 0);
-        self.present.get_or_init(|| Arc::new(present.map(|(node, _)| node.clone()).collect())).clone()
-    }
-
-    fn users(&mut self, role: Role) -> &mut BTreeSet<ObjectRef> {
-        match role {
-            Role::Workload => &mut self.workload_of,
-            Role::Endpoints => &mut self.endpoints_of,
-        }
     }
 }

@@ -11,6 +11,7 @@ use portreeve_api::refs::ObjectRef;
 
 use super::Index;
 use super::matches::Name;
+use super::pod::KnownPod;
 use super::sources::SourceState;
 use crate::selection::{PodSelection, Selection};
 use crate::verdict::Loss;
@@ -154,13 +155,9 @@ impl Index {
     /// Returns a pod as a member of the cluster that it joins. `None` if it joins none, or has no address.
     fn member_from(&self, source: &Name, pod: &Pod) -> Option<Member> {
         let cluster = pod.extra.get(&annotation_attribute(&self.settings.cluster_name_annotation))?;
-        let here = |endpoint| plan::Endpoint {
-            uid: uid_of(source, &pod.uid).to_string(),
-            node: String::new(),
-            source: source.to_string(),
-            ..endpoint
-        };
-        let (endpoint, peer) = (pod.endpoint().map(here), here(pod.peer()?));
+        let here = |endpoint| plan::Endpoint { node: String::new(), source: source.to_string(), ..endpoint };
+        let (uid, pod) = (uid_of(source, &pod.uid), KnownPod::new(pod.clone(), &pod.attributes()));
+        let (endpoint, peer) = (pod.endpoint(&uid).map(here), here(pod.peer(&uid)?));
         Some(Member { cluster: cluster.as_str().into(), endpoint, peer })
     }
 

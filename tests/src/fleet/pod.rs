@@ -315,10 +315,11 @@ mod tests {
         assert_eq!((found.node.as_deref(), found.ready), (Some("node-00003"), true));
         assert_eq!(found.labels["app"], "app-3");
         assert_eq!(mark(&found.uid), Some(pod.mark()));
-        assert!(found.endpoint().is_some() && read(&pod.with(Phase::Unready)).endpoint().is_none());
-        assert!(read(&pod.with(Phase::Terminating)).endpoint().is_some_and(|one| one.terminating_ms > 0));
+        assert!(found.is_endpoint() && !read(&pod.with(Phase::Unready)).is_endpoint());
+        let terminating = read(&pod.with(Phase::Terminating));
+        assert!(terminating.is_endpoint() && terminating.terminating_ms > 0);
         let next = pod.successor();
-        assert!(read(&next).endpoint().is_none() && read(&next).ips.is_empty());
+        assert!(!read(&next).is_endpoint() && read(&next).ips.is_empty());
         assert_eq!(mark(&read(&next.with(Phase::Ready)).uid), Some(next.mark()));
     }
 }

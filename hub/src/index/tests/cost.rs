@@ -158,3 +158,16 @@ fn nodes_that_come_to_a_proxy_together_are_told_together() {
     assert!(small <= 1_000 * per_node + 4_000, "{small} entries for 1,000 nodes");
     assert!(large - small <= 1_000 * per_node, "{} entries for 1,000 nodes more", large - small);
 }
+
+#[test]
+fn a_changed_pod_keeps_its_first_uid_everywhere() {
+    let mut index = mk_index();
+    index.apply_pod(mk_pod("w", "app=w", "n1"), 0);
+    let first = index.selections.uid_of(&"w".into());
+    let held = Arc::strong_count(&first);
+    for (labels, ready) in [("app=w", false), ("app=w,new=label", false), ("app=w", true)] {
+        index.apply_pod(Pod { ready, ..mk_pod("w", labels, "n1") }, 0);
+    }
+    assert!(Arc::ptr_eq(&first, &index.selections.uid_of(&"w".into())), "a second copy of the uid is kept");
+    assert_eq!(Arc::strong_count(&first), held, "another part of the index keeps another copy");
+}

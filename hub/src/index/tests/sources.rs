@@ -136,7 +136,7 @@ fn pods_of_sources_are_in_groups_of_clusters_only_and_on_no_node() {
         ["A/ns/labels", "D/EgressListener/ns/bar", "D/EgressListener/ns/foo", "D/IngressListener/ns/bar-in"]
     );
     assert_eq!(fleet.group("a", "ns/app=gw").unwrap(), ["own"]);
-    assert_eq!(index.pods.len(), 2);
+    assert_eq!(index.selections.pods().len(), 2);
     // Its node is none of ours, and its own node's health is none of theirs.
     let held = &fleet.held["a"];
     let slices = held.iter().filter(|((ty, name), _)| *ty == PlanType::Slice && name.contains("bar"));
