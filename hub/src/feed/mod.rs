@@ -13,7 +13,7 @@ use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
 use portreeve_api::proxy_names;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Heart, Readiness, now_ms};
-use portreeve_xds::{Event, Hello, Snapshot, Source, StreamInfo, View};
+use portreeve_xds::{Event, Hello, Source, StreamInfo, View};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
@@ -24,17 +24,20 @@ use crate::index::{Index, Name};
 use crate::lookup::{Lookup, WantedSecrets};
 use crate::node_health::NodeHealth;
 use crate::pulse::Pulse;
-use crate::served::{Served, Share};
+use crate::served::Served;
 use crate::traces::Tracer;
 use crate::watermark::{Watched, WatchedKind, Watermark};
 
 mod audience;
 mod objects;
+mod seats;
+mod shelves;
 #[cfg(test)]
 mod tests;
 mod version;
 
 use audience::Audience;
+use seats::{Of, Seats};
 
 /// How long an agent that has seen newer state than this hub is kept waiting before it is sent to another hub.
 const CATCH_UP: Duration = Duration::from_secs(2);
@@ -63,13 +66,8 @@ pub struct Feed {
 
 struct Inner {
     index: Index,
-    /// Number of resources published to agents since the start.
-    pushed: u64,
-    /// Number of published changes since the start, each of one node's resources.
-    pushes: u64,
     pulse: Pulse,
-    /// The view of each node's agents, one for each audience with a stream.
-    views: HashMap<(Name, Audience), Arc<View<PlanType>>>,
+    seats: Seats,
     streams: HashMap<u64, Stream>,
     /// Deleted objects whose finalizer must still be removed.
     departing: BTreeMap<ObjectRef, Departing>,
@@ -87,7 +85,7 @@ struct Inner {
 /// The stream of an agent.
 struct Stream {
     /// The agent's node, and what it is sent of the node's resources.
-    of: (Name, Audience),
+    of: Of,
     pass: Pass,
 }
 
@@ -100,10 +98,8 @@ impl Feed {
         let heart = index.heart().clone();
         let inner = Inner {
             index,
-            pushed: 0,
-            pushes: 0,
             pulse: Pulse::default(),
-            views: HashMap::new(),
+            seats: Seats::default(),
             streams: HashMap::new(),
             departing: BTreeMap::new(),
             observed: BTreeMap::new(),
@@ -227,9 +223,10 @@ impl Feed {
     /// Returns the amount of resources that this hub serves.
     pub fn served(&self) -> Served {
         let inner = self.lock();
-        let agents = inner.views.iter().map(|((node, _), view)| (node.clone(), Share::of(view))).collect();
+        let agents = inner.seats.shares().map(|(node, share)| (node.clone(), share)).collect();
         let (census, seen) = (inner.index.census(), self.seen.borrow().clone());
-        let Inner { pushed, pushes, pulse, .. } = *inner;
+        let (Seats { pushed, pushes, .. }, pulse) = (&inner.seats, inner.pulse);
+        let (pushed, pushes) = (*pushed, *pushes);
         Served { census, agents, pushed, pushes, streams: inner.streams.len(), pulse, seen }
     }
 
@@ -269,45 +266,23 @@ impl Feed {
     }
 
     fn publish(&self, inner: &mut Inner) {
-        self.publish_changes(inner);
+        let Inner { index, seats, .. } = &mut *inner;
+        seats.publish(index, || self.watermark());
         // Checked after the change, because the change may have released withheld names.
         if let Some(withheld) = inner.index.take_withheld() {
-            inner.views.values().for_each(|view| view.withhold(withheld.clone()));
+            inner.seats.withhold(&withheld);
         }
     }
 
-    fn publish_changes(&self, inner: &mut Inner) {
-        let changes = inner.index.take();
-        if changes.is_empty() {
-            return;
-        }
-        let watermark: Arc<str> = self.seen.borrow().to_string().into();
-        for (node, changes) in changes {
-            self.heart.beat();
-            for audience in Audience::EVERY {
-                let Some(view) = inner.views.get(&(node.clone(), audience)) else { continue };
-                view.set_watermark(watermark.clone());
-                let differ = view.apply(audience.part(&changes, |name| inner.index.is_l7mp(name)));
-                inner.pushed += differ as u64;
-                inner.pushes += u64::from(differ > 0);
-            }
-        }
+    fn watermark(&self) -> Arc<str> {
+        self.seen.borrow().to_string().into()
     }
 
-    fn attach(&self, of: (Name, Audience), stream: u64, pass: Pass) -> Arc<View<PlanType>> {
+    fn attach(&self, of: Of, stream: u64, pass: Pass) -> Arc<View<PlanType>> {
         let mut inner = self.lock();
         inner.streams.insert(stream, Stream { of: of.clone(), pass });
-        if let Some(view) = inner.views.get(&of) {
-            return view.clone();
-        }
-        inner.index.attach(&of.0);
-        let mut snapshot = Snapshot::default();
-        snapshot.apply(of.1.part(&inner.index.all_of(&of.0), |name| inner.index.is_l7mp(name)));
-        snapshot.withhold(inner.index.withheld());
-        let view = View::new(snapshot);
-        view.set_watermark(self.seen.borrow().to_string().into());
-        inner.views.insert(of, view.clone());
-        view
+        let Inner { index, seats, .. } = &mut *inner;
+        seats.open(of, index, self.watermark())
     }
 
     /// Takes in the names of the node's proxies, so that the first response has their Plans.
@@ -382,10 +357,8 @@ impl Source<PlanType> for Feed {
         let mut inner = self.lock();
         let Some(Stream { of, .. }) = inner.streams.remove(&stream.id) else { return };
         if !inner.streams.values().any(|one| one.of == of) {
-            inner.views.remove(&of);
-        }
-        if !Audience::EVERY.iter().any(|audience| inner.views.contains_key(&(of.0.clone(), *audience))) {
-            inner.index.detach(&of.0);
+            let Inner { index, seats, .. } = &mut *inner;
+            seats.close(&of, index);
         }
         tracing::info!(node = &*of.0, "agent disconnected");
     }

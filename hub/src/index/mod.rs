@@ -12,7 +12,7 @@ use portreeve_api::pod::{Pod, is_service_attribute};
 use portreeve_api::refs::ObjectRef;
 use portreeve_api::{PlanType, plan};
 use portreeve_runtime::Heart;
-use portreeve_xds::{Changes, Withheld};
+use portreeve_xds::{Changes, Resource, Withheld};
 
 use crate::lookup::{Answers, Question};
 use crate::namespaces::Namespaces;
@@ -64,10 +64,12 @@ pub use matches::{Labels, Name};
 pub use sources::SourceState;
 
 use askers::Askers;
+pub use classes::ClassId;
 use classes::Encoded;
 use groups::Groups;
 use node_sets::NodeSets;
 use orphans::Orphans;
+pub use pending::Taken;
 use plan_entry::PlanEntry;
 use pod::KnownPod;
 use probes::Probes;
@@ -284,13 +286,31 @@ impl Index {
     }
 
     /// Returns the changes of each attached node since the last call.
-    pub fn take(&mut self) -> BTreeMap<Name, Changes<PlanType>> {
+    pub fn take(&mut self) -> BTreeMap<Name, Taken> {
         self.nodes.take(&self.groups)
     }
 
-    /// Returns all resources of a node, for an agent that connects.
+    /// The class of a node; `None` if it has no Plan.
+    pub fn class_of(&self, node: &Name) -> Option<ClassId> {
+        self.nodes.class_of(node)
+    }
+
+    /// Returns all resources that a node needs. It doesn't need its own Health.
     pub fn all_of(&self, node: &Name) -> Changes<PlanType> {
-        self.nodes.all(node, &self.groups)
+        let (mut all, shared) = (self.own_of(node), self.shared_of(self.class_of(node)));
+        let needed = |(ty, one): &(PlanType, Arc<Resource>)| *ty != PlanType::Health || one.name() != node;
+        all.upsert.extend(shared.upsert.into_iter().filter(needed));
+        all
+    }
+
+    /// Returns the resources that a node has for itself, for an agent that connects.
+    pub fn own_of(&self, node: &Name) -> Changes<PlanType> {
+        self.nodes.own(node)
+    }
+
+    /// Returns the resources of all nodes of a class.
+    pub fn shared_of(&self, class: Option<ClassId>) -> Changes<PlanType> {
+        self.nodes.shared(class, &self.groups)
     }
 
     /// Returns the verdicts that changed since the last call, for the writer of conditions.

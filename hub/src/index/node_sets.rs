@@ -13,7 +13,7 @@ use portreeve_xds::{Changes, Resource};
 use super::classes::{ClassId, Classes, Content, Difference, Encoded, Exchange};
 use super::groups::Groups;
 use super::matches::Name;
-use super::pending::{Key, Pending, Step, Taking};
+use super::pending::{Key, Pending, Step, Taken, Taking};
 use super::secrets::Secrets;
 
 /// The resource sets of all nodes.
@@ -163,12 +163,13 @@ impl NodeSets {
     }
 
     /// Returns the changes of each node with a connected agent since the last call.
-    pub fn take(&mut self, groups: &Groups) -> BTreeMap<Name, Changes<PlanType>> {
+    pub fn take(&mut self, groups: &Groups) -> BTreeMap<Name, Taken> {
         let mut taking = Taking::new(groups, &self.heart);
         let mut taken = BTreeMap::new();
         for node in std::mem::take(&mut self.dirty) {
             let Some(pending) = self.attached.get_mut(&node).map(std::mem::take) else { continue };
-            let changes = taking.changes(&node, pending);
+            let class = self.nodes.get(&node).and_then(|found| found.class);
+            let changes = taking.changes(class, pending);
             if !changes.is_empty() {
                 taken.insert(node, changes);
             }
@@ -177,22 +178,31 @@ impl NodeSets {
         taken
     }
 
-    /// Returns all resources of a node.
-    pub fn all(&self, node: &Name, groups: &Groups) -> Changes<PlanType> {
+    /// Returns the resources that a node has for itself.
+    pub fn own(&self, node: &Name) -> Changes<PlanType> {
+        let own = self.nodes.get(node).into_iter().flat_map(|node| &node.own);
+        Changes { upsert: own.map(|((ty, _), one)| (*ty, one.clone())).collect(), remove: Vec::new() }
+    }
+
+    /// Returns the resources of all nodes of a class.
+    pub fn shared(&self, class: Option<ClassId>, groups: &Groups) -> Changes<PlanType> {
         let mut changes = Changes::default();
-        let Some(Node { own, class }) = self.nodes.get(node) else { return changes };
-        changes.upsert.extend(own.iter().map(|((ty, _), r)| (*ty, r.clone())));
-        let Some(content) = self.classes.content(*class) else { return changes };
+        let Some(content) = self.classes.content(class) else { return changes };
         let plans = content.plans.values().map(|plan| (PlanType::Plan, plan.resource.clone()));
         let secrets = content.secrets.keys().filter_map(|name| self.secrets.get(name));
         changes.upsert.extend(plans.chain(secrets.map(|secret| (PlanType::Secret, secret.clone()))));
         for group in content.groups.keys() {
             changes.upsert.extend(groups.resources(group));
         }
-        let concerns = |place: &Name| place != node && needs(content, &[], place, groups, &mut 0);
+        let concerns = |place: &Name| needs(content, &[], place, groups, &mut 0);
         let health = groups.places.reported().filter(|(place, _)| concerns(place));
         changes.upsert.extend(health.map(|(_, health)| (PlanType::Health, health.clone())));
         changes
+    }
+
+    /// The class of a node; `None` if it has no Plan.
+    pub fn class_of(&self, node: &Name) -> Option<ClassId> {
+        self.nodes.get(node)?.class
     }
 
     /// The heartbeat. It beats at each step of a change.
@@ -203,10 +213,6 @@ impl NodeSets {
     /// The number of entries visited since the start, for the tests of cost.
     pub fn visited(&self) -> u64 {
         self.visited
-    }
-
-    fn class_of(&self, node: &Name) -> Option<ClassId> {
-        self.nodes.get(node)?.class
     }
 
     /// Exchanges Plans of some nodes. What that means is computed once for each of their classes.

@@ -1,4 +1,4 @@
-//! What changed for a node since its changes were last taken ([`Pending`]), and how that becomes one transaction ([`Taking`]).
+//! What changed for a node since its changes were last taken ([`Pending`]), and how that becomes transactions ([`Taking`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use portreeve_api::PlanType;
 use portreeve_runtime::Heart;
 use portreeve_xds::{Changes, Resource};
 
+use super::classes::ClassId;
 use super::groups::Groups;
 use super::matches::Name;
 
@@ -36,6 +37,18 @@ pub struct Step {
     pub single: Vec<(Key, Option<Arc<Resource>>)>,
 }
 
+/// A node's changes since they were last taken.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The node's class now. `None`: it has no Plan.
+    pub class: Option<ClassId>,
+    /// The changes of what all nodes of a class are sent: the same transaction for all that were in one class all the time.
+    /// It has the Health of the node itself too, which the node doesn't need.
+    pub shared: Arc<Changes<PlanType>>,
+    /// The changes of the node's own resources.
+    pub own: Changes<PlanType>,
+}
+
 /// The changes that are being taken. What several nodes share is computed once.
 pub struct Taking<'t> {
     groups: &'t Groups,
@@ -58,6 +71,15 @@ impl Step {
     }
 }
 
+// === impl Taken ===
+
+impl Taken {
+    /// Returns whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.shared.is_empty()
+    }
+}
+
 // === impl Taking ===
 
 impl<'t> Taking<'t> {
@@ -66,17 +88,12 @@ impl<'t> Taking<'t> {
         Self { groups, heart, shared: HashMap::new(), visited: 0 }
     }
 
-    /// Turns a node's changes into one transaction. The node's own Health is left out: the node doesn't need it.
-    pub fn changes(&mut self, node: &Name, pending: Pending) -> Changes<PlanType> {
+    /// Turns the changes of a node of this class into transactions.
+    pub fn changes(&mut self, class: Option<ClassId>, pending: Pending) -> Taken {
         self.heart.beat();
-        let shared = self.shared(pending.steps);
-        let foreign = |ty: PlanType, name: &Name| ty != PlanType::Health || name != node;
-        let mut changes = Changes {
-            upsert: shared.upsert.iter().filter(|(ty, one)| foreign(*ty, one.name())).cloned().collect(),
-            remove: shared.remove.iter().filter(|(ty, name)| foreign(*ty, name)).cloned().collect(),
-        };
-        add(&mut changes, pending.own);
-        changes
+        let mut own = Changes::default();
+        add(&mut own, pending.own);
+        Taken { class, shared: self.shared(pending.steps), own }
     }
 
     fn shared(&mut self, steps: Vec<Arc<Step>>) -> Arc<Changes<PlanType>> {

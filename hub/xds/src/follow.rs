@@ -49,9 +49,10 @@ impl<T: ResourceType> Drop for Follower<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::changes::Changes;
     use crate::envoy::EnvoyType;
     use crate::resource::Resource;
-    use crate::snapshot::{Changes, Snapshot};
+    use crate::snapshot::Snapshot;
 
     #[test]
     fn changes_are_told_once_each_until_the_follower_leaves() {

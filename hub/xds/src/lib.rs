@@ -4,6 +4,8 @@
 //! [`Session`] is one stream's protocol as a synchronous struct, and a [`View`] is the snapshot of one node with the streams
 //! that watch it. `net` adds a tonic server and a client that reconnects. (nix is used for one socket option, SO_PEERPIDFD.)
 
+pub mod base;
+pub mod changes;
 pub mod encode;
 pub mod envoy;
 mod follow;
@@ -51,13 +53,15 @@ pub mod unix;
 #[cfg(feature = "net")]
 pub mod wire;
 
+pub use base::Base;
+pub use changes::Changes;
 pub use envoy::EnvoyType;
 pub use follow::Follower;
 pub use load::Load;
 pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};
 pub use session::Session;
-pub use snapshot::{Changes, Snapshot, Withheld};
+pub use snapshot::{Snapshot, Withheld};
 pub use view::View;
 pub use watch::Watch;
 

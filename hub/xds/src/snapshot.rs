@@ -1,8 +1,10 @@
-//! A set of resources by type and name ([`Snapshot`]), and one transaction on it ([`Changes`]).
+//! A set of resources by type and name ([`Snapshot`]).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::base::Base;
+use crate::changes::Changes;
 use crate::resource::{Name, Resource, ResourceType, position};
 use crate::table::Table;
 
@@ -28,15 +30,6 @@ pub struct Withheld<T> {
     pub names: BTreeSet<(T, Name)>,
 }
 
-/// One transaction on a [`Snapshot`].
-#[derive(Clone, Debug)]
-pub struct Changes<T> {
-    /// Resources to add or to replace.
-    pub upsert: Vec<(T, Arc<Resource>)>,
-    /// Names to remove. Names that do not exist are ignored.
-    pub remove: Vec<(T, Name)>,
-}
-
 // === impl Withheld ===
 
 impl<T> Default for Withheld<T> {
@@ -49,21 +42,6 @@ impl<T: ResourceType> Withheld<T> {
     /// Withholds every name.
     pub fn all() -> Self {
         Self { types: T::ALL.iter().copied().collect(), names: BTreeSet::new() }
-    }
-}
-
-// === impl Changes ===
-
-impl<T> Default for Changes<T> {
-    fn default() -> Self {
-        Self { upsert: Vec::new(), remove: Vec::new() }
-    }
-}
-
-impl<T> Changes<T> {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.upsert.is_empty() && self.remove.is_empty()
     }
 }
 
@@ -83,6 +61,27 @@ impl<T: ResourceType> Snapshot<T> {
     /// An empty snapshot.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A snapshot of `base`. Its resource of the type and name in `masked` counts as missing.
+    pub fn of(base: Base<T>, masked: Option<(T, Name)>) -> Self {
+        let mut snapshot = Self::default();
+        snapshot.set_base(base);
+        if let Some((ty, name)) = masked {
+            snapshot.table_mut(ty).mask(name);
+        }
+        snapshot
+    }
+
+    /// The resources that other snapshots have too.
+    pub fn base(&self) -> Base<T> {
+        Base::of_shelves(self.tables.iter().map(|table| table.base().clone()).collect())
+    }
+
+    /// Replaces the resources that other snapshots have too.
+    pub(crate) fn set_base(&mut self, base: Base<T>) {
+        let shelves = base.into_shelves();
+        self.tables.iter_mut().zip(shelves).for_each(|(table, shelf)| table.set_base(shelf));
     }
 
     /// Adds or replaces one resource. Returns whether it is new or its version differs.

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::mem::take;
 use std::sync::Arc;
 
+use crate::base::Shelf;
 use crate::place::Place;
 use crate::resource::{Name, Resource};
 
@@ -21,6 +22,10 @@ pub(crate) struct Table {
     held: usize,
     /// Encoded size of these resources, bytes.
     bytes: usize,
+    /// Resources that other views have too. None of their names has a resource in `rows`.
+    base: Shelf,
+    /// A name that `base` counts as not having.
+    masked: Option<Name>,
 }
 
 /// A resource, its followers, or both. Empty rows are removed.
@@ -45,31 +50,64 @@ impl Clone for Table {
     /// Copies the resources without followers.
     fn clone(&self) -> Self {
         let row = |one: &Arc<Resource>| Row { resource: Some(one.clone()), ..Row::default() };
-        let rows = self.iter().map(|(name, one)| (name.clone(), row(one))).collect();
-        Self { rows, held: self.held, bytes: self.bytes }
+        let rows = self.own().map(|(name, one)| (name.clone(), row(one))).collect();
+        let (base, masked) = (self.base.clone(), self.masked.clone());
+        Self { rows, held: self.held, bytes: self.bytes, base, masked }
     }
 }
 
 impl Table {
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.rows.get(name)?.resource.as_ref()
+        let own = self.rows.get(name).and_then(|row| row.resource.as_ref());
+        own.or_else(|| self.base.get(name).filter(|one| !self.masks(one.name())))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {
-        self.rows.iter().filter_map(|(name, row)| Some((name, row.resource.as_ref()?)))
+        let base = self.base.iter().filter(|one| !self.masks(one.name()));
+        self.own().chain(base.map(|one| (one.name(), one)))
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.held
+        self.held + self.base.len() - usize::from(self.hidden().is_some())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.base.bytes() - self.hidden().map_or(0, |one| one.delta_bytes().len())
     }
 
     /// Returns the shared allocation of a name, or a new one if there is none.
     pub(crate) fn intern(&self, name: &str) -> Name {
-        self.rows.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
+        let own = self.rows.get_key_value(name).map(|(name, _)| name);
+        let known = own.or_else(|| self.base.get(name).map(|one| one.name()));
+        known.map_or_else(|| name.into(), Name::clone)
+    }
+
+    /// Sets the resources that other views have too.
+    pub(crate) fn set_base(&mut self, base: Shelf) {
+        self.base = base;
+    }
+
+    /// The resources that other views have too.
+    pub(crate) fn base(&self) -> &Shelf {
+        &self.base
+    }
+
+    /// Sets the name that the base counts as not having.
+    pub(crate) fn mask(&mut self, name: Name) {
+        self.masked = Some(name);
+    }
+
+    /// Returns whether the resource of this name in the base is hidden.
+    pub(crate) fn masks(&self, name: &Name) -> bool {
+        self.masked.as_ref() == Some(name)
+    }
+
+    fn hidden(&self) -> Option<&Arc<Resource>> {
+        self.base.get(self.masked.as_ref()?)
+    }
+
+    fn own(&self) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {
+        self.rows.iter().filter_map(|(name, row)| Some((name, row.resource.as_ref()?)))
     }
 
     /// Stores a resource. If its version differs, returns its name in the allocation that all streams share.

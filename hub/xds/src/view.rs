@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
+use crate::base::Base;
+use crate::changes::Changes;
 use crate::place::Place;
 use crate::resource::{Name, ResourceType, position};
 use crate::session::Interest;
-use crate::snapshot::{Changes, Snapshot, Withheld};
+use crate::snapshot::{Snapshot, Withheld};
 
 /// A shared snapshot and the streams that watch it.
 pub struct View<T> {
@@ -68,6 +70,20 @@ impl<T: ResourceType> View<T> {
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
         differ.len()
+    }
+
+    /// Does the same, and sets the resources that other views have too. `differ` are the names of these that differ now.
+    pub fn install(&self, base: Base<T>, differ: &[(T, Name)], changes: Changes<T>) -> usize {
+        let mut inner = self.write();
+        inner.snapshot.set_base(base);
+        let shown = |(ty, name): &&(T, Name)| !inner.snapshot.table(*ty).masks(name);
+        let mut all: Vec<(T, Name)> = differ.iter().filter(shown).cloned().collect();
+        all.extend(inner.snapshot.apply(changes));
+        inner.revision += u64::from(!all.is_empty());
+        let wake = inner.post(&all);
+        drop(inner);
+        wake.into_iter().for_each(Waker::wake);
+        all.len()
     }
 
     /// Makes the snapshot equal to `new`. Returns how many resources differ.

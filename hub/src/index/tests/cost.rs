@@ -43,7 +43,8 @@ fn costs(pods: usize) -> Vec<(&'static str, u64, usize)> {
     let mut measure = |what, event: &mut dyn FnMut(&mut Index)| {
         let before = index.visited();
         event(&mut index);
-        costs.push((what, index.visited() - before, index.take().len()));
+        let visited = index.visited() - before;
+        costs.push((what, visited, taken(&mut index).len()));
     };
     measure("health of a node", &mut |i| i.set_health(&"node-0".into(), Some(&mk_health("node-0", 2))));
     measure("pod becomes unready", &mut |i| i.apply_pod(Pod { ready: false, ..member(3, pods) }, 0));
@@ -142,7 +143,7 @@ fn cost_of_widening(nodes: usize) -> u64 {
     let before = index.visited();
     index.apply_proxy(&mk_proxy("x", "kind=node", "role=gateway", json!({"from": "All"})), 0);
     // Every node has the proxy, its Plans with a group of one slice each, and the Health of the groups' nodes.
-    let told = index.take();
+    let told = taken(&mut index);
     assert_eq!(told.len(), nodes + 1);
     let new = &told[&Name::from("edge")];
     assert_eq!((new.upsert.len(), new.remove.len()), (1 + 3 * SERVICES + PODS_OF_A_GROUP, 0));

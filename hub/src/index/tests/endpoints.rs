@@ -42,7 +42,7 @@ fn last_endpoint_leaves_and_the_group_stays() {
     index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
     fleet.follow(&mut index);
     index.delete_pod(&"w1".into(), 0);
-    let changes = index.take();
+    let changes = taken(&mut index);
     let n1 = &changes["n1"];
     assert!(n1.remove.is_empty());
     let moved: Vec<_> = n1.upsert.iter().map(|(ty, r)| (*ty, r.name().to_string())).collect();
@@ -89,7 +89,7 @@ fn objects_share_a_group_and_it_goes_with_the_last_of_them() {
     index.apply_pod(mk_pod("w1", "app=w", "n2"), 0);
     fleet.follow(&mut index);
     index.apply(&mk_vs("second", "app=gw", &["app=w"]));
-    let sent = &index.take()["n1"];
+    let sent = &taken(&mut index)["n1"];
     let types: Vec<_> = sent.upsert.iter().map(|(ty, _)| *ty).collect();
     assert_eq!(types, [PlanType::Plan], "the group is there already");
     fleet = Fleet::default();

@@ -12,7 +12,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::{Index, Labels, Name};
+use super::{Index, Labels, Name, Taken};
 use crate::object::Object;
 use crate::selection::SelectorScope;
 
@@ -136,7 +136,7 @@ pub struct Fleet {
 impl Fleet {
     /// Sends what is pending; answers with the nodes that were sent something.
     fn follow(&mut self, index: &mut Index) -> Vec<String> {
-        let taken = index.take();
+        let taken = taken(index);
         for (node, changes) in &taken {
             take_in(self.held.entry(node.clone()).or_default(), changes);
         }
@@ -179,6 +179,24 @@ impl Fleet {
             let held = self.held.get(*node).cloned().unwrap_or_default();
             assert_eq!(held, fresh, "node {node}");
         }
+    }
+}
+
+/// The changes of each attached node since the last call.
+fn taken(index: &mut Index) -> BTreeMap<Name, Changes<PlanType>> {
+    let taken = index.take().into_iter();
+    let taken = taken.map(|(node, Taken { own, shared, .. })| (node.clone(), sent(&node, &own, &shared)));
+    taken.filter(|(_, changes)| !changes.is_empty()).collect()
+}
+
+/// What a node is sent of its own changes and of those of its class: all but its own Health.
+fn sent(node: &Name, own: &Changes<PlanType>, shared: &Changes<PlanType>) -> Changes<PlanType> {
+    let needed = |ty: PlanType, name: &Name| ty != PlanType::Health || name != node;
+    let upsert = shared.upsert.iter().filter(|(ty, one)| needed(*ty, one.name()));
+    let remove = shared.remove.iter().filter(|(ty, name)| needed(*ty, name));
+    Changes {
+        upsert: upsert.chain(&own.upsert).cloned().collect(),
+        remove: remove.chain(&own.remove).cloned().collect(),
     }
 }
 

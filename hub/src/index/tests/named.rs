@@ -186,7 +186,7 @@ fn change_of_one_pod_among_1000_nodes_goes_only_to_those_whose_resources_name_it
     fleet.follow(&mut index);
     let (resolutions, visited) = (index.resolutions(), index.visited());
     index.apply_pod(mk_peer("two", "n600", true), 0);
-    let changes = index.take();
+    let changes = taken(&mut index);
     let bytes = |changes: &Changes<PlanType>| {
         changes.upsert.iter().map(|(_, resource)| resource.body().len()).sum::<usize>()
     };

@@ -95,7 +95,7 @@ fn changed_settings_reach_the_nodes_and_leave_the_plans_alone() {
     let mut changed = mk_proxy("gw", "edge=yes", GW, all());
     changed.spec.envoy.concurrency = 4;
     index.apply_proxy(&changed, 0);
-    let sent = index.take();
+    let sent = taken(&mut index);
     assert_eq!(sent.len(), 1);
     let types: Vec<_> = sent["n1"].upsert.iter().map(|(ty, _)| *ty).collect();
     assert_eq!((types, sent["n1"].remove.len()), (vec![PlanType::NodeProxy], 0));

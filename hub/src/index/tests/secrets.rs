@@ -151,7 +151,7 @@ fn secrets(bed: &Bed, node: &str) -> Vec<String> {
 
 /// What each node is sent, as `node: type name`, and `-` before the type of a removed resource.
 fn sent(bed: &mut Bed) -> Vec<String> {
-    let taken = bed.index.take();
+    let taken = taken(&mut bed.index);
     for (node, changes) in &taken {
         take_in(bed.fleet.held.entry(node.clone()).or_default(), changes);
     }

@@ -1,0 +1,214 @@
+//! The resources that several snapshots are based on ([`Base`]).
+//!
+//! A set is never changed in place: its next version has its own copies of the few parts that differ, and all others are
+//! shared. The views of five hundred clients that are sent the same therefore take the memory of one.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
+use std::sync::{Arc, LazyLock};
+
+use crate::changes::Changes;
+use crate::resource::{Name, Resource, ResourceType, position};
+
+/// The number of parts of a shelf. An update copies one of them, and the list of all.
+const PARTS: usize = 256;
+
+/// The hashes of names, the same in all sets.
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A set of resources by type and name. A copy costs next to nothing.
+#[derive(Clone, Debug)]
+pub struct Base<T> {
+    /// One per type, in the order of [`ResourceType::ALL`].
+    shelves: Vec<Shelf>,
+    types: PhantomData<T>,
+}
+
+/// The resources of one type.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shelf {
+    /// Empty, or [`PARTS`] parts, one for each value of the highest bits of a hash.
+    parts: Arc<Vec<Part>>,
+    held: usize,
+    /// Encoded size of the resources, bytes.
+    bytes: usize,
+}
+
+/// Resources with the hashes of their names, sorted by these.
+type Part = Arc<Vec<(u64, Arc<Resource>)>>;
+
+// === impl Base ===
+
+impl<T: ResourceType> Default for Base<T> {
+    fn default() -> Self {
+        Self { shelves: vec![Shelf::default(); T::ALL.len()], types: PhantomData }
+    }
+}
+
+impl<T: ResourceType> Base<T> {
+    /// Applies one transaction. Returns the names whose resources differ now.
+    ///
+    /// If a transaction upserts and removes the same name, the upsert wins.
+    pub fn apply(&mut self, changes: &Changes<T>) -> Vec<(T, Name)> {
+        let mut differ = Vec::new();
+        let upserted: HashSet<(T, &Name)> = match changes.remove.is_empty() {
+            true => HashSet::new(),
+            false => changes.upsert.iter().map(|(ty, resource)| (*ty, resource.name())).collect(),
+        };
+        for (ty, name) in changes.remove.iter().filter(|(ty, name)| !upserted.contains(&(*ty, name))) {
+            let removed = self.shelves[position(*ty)].remove(name);
+            differ.extend(removed.map(|one| (*ty, one.name().clone())));
+        }
+        for (ty, resource) in &changes.upsert {
+            if self.shelves[position(*ty)].put(resource) {
+                differ.push((*ty, resource.name().clone()));
+            }
+        }
+        differ
+    }
+
+    /// Returns which of the names of a transaction have another version in `new`, or exist in only one of both.
+    pub fn differ(&self, new: &Self, changes: &Changes<T>) -> Vec<(T, Name)> {
+        let upserted = changes.upsert.iter().map(|(ty, resource)| (*ty, resource.name()));
+        let removed = changes.remove.iter().map(|(ty, name)| (*ty, name));
+        let names: HashSet<(T, &Name)> = upserted.chain(removed).collect();
+        let version = |set: &Self, ty, name: &Name| set.shelf(ty).get(name).map(|one| one.version());
+        let differs = |(ty, name): &(T, &Name)| version(self, *ty, name) != version(new, *ty, name);
+        names.into_iter().filter(differs).map(|(ty, name)| (ty, name.clone())).collect()
+    }
+
+    pub(crate) fn shelf(&self, ty: T) -> &Shelf {
+        &self.shelves[position(ty)]
+    }
+
+    pub(crate) fn into_shelves(self) -> Vec<Shelf> {
+        self.shelves
+    }
+
+    pub(crate) fn of_shelves(shelves: Vec<Shelf>) -> Self {
+        Self { shelves, types: PhantomData }
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        let hash = HASHES.hash_one(name);
+        let part = self.parts.get(part_of(hash))?;
+        Some(&part[find(part, hash, name).ok()?].1)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.parts.iter().flat_map(|part| part.iter().map(|(_, resource)| resource))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.held
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Stores a resource. Returns whether its version differs.
+    fn put(&mut self, resource: &Arc<Resource>) -> bool {
+        let held = self.get(resource.name());
+        let same = held.is_some_and(|held| held.version() == resource.version());
+        if same && held.is_some_and(|held| held.companion() == resource.companion()) {
+            return false;
+        }
+        let hash = HASHES.hash_one(&**resource.name());
+        let before = held.map(|held| held.delta_bytes().len());
+        let parts = Arc::make_mut(&mut self.parts);
+        if parts.is_empty() {
+            parts.resize_with(PARTS, Part::default);
+        }
+        let part = Arc::make_mut(&mut parts[part_of(hash)]);
+        match find(part, hash, resource.name()) {
+            Ok(at) => part[at].1 = resource.clone(),
+            Err(at) => part.insert(at, (hash, resource.clone())),
+        }
+        self.held += usize::from(before.is_none());
+        self.bytes = self.bytes + resource.delta_bytes().len() - before.unwrap_or(0);
+        !same
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Arc<Resource>> {
+        self.get(name)?;
+        let hash = HASHES.hash_one(name);
+        let part = Arc::make_mut(Arc::make_mut(&mut self.parts).get_mut(part_of(hash))?);
+        let (_, resource) = part.remove(find(part, hash, name).ok()?);
+        self.held -= 1;
+        self.bytes -= resource.delta_bytes().len();
+        Some(resource)
+    }
+}
+
+fn part_of(hash: u64) -> usize {
+    (hash >> 56) as usize
+}
+
+/// The place of a name in a part, or where it would be.
+fn find(part: &[(u64, Arc<Resource>)], hash: u64, name: &str) -> Result<usize, usize> {
+    let start = part.partition_point(|(one, _)| *one < hash);
+    let same = part[start..].iter().take_while(|(one, _)| *one == hash);
+    let at = same.map(|(_, resource)| resource).position(|resource| **resource.name() == *name);
+    at.map(|at| start + at).ok_or(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EnvoyType;
+
+    fn put(name: &str, body: &[u8]) -> Changes<EnvoyType> {
+        let resource = Resource::new(EnvoyType::Cluster, name, body);
+        Changes { upsert: vec![(EnvoyType::Cluster, resource)], remove: Vec::new() }
+    }
+
+    fn remove(name: &str) -> Changes<EnvoyType> {
+        Changes { upsert: Vec::new(), remove: vec![(EnvoyType::Cluster, name.into())] }
+    }
+
+    fn names(differ: Vec<(EnvoyType, Name)>) -> Vec<String> {
+        differ.into_iter().map(|(_, name)| name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_changed_set_leaves_its_copies_as_they_were() {
+        let mut set = Base::default();
+        for i in 0..1_000 {
+            assert_eq!(names(set.apply(&put(&i.to_string(), b"1"))), [i.to_string()]);
+        }
+        let before = set.clone();
+        assert_eq!(names(set.apply(&put("7", b"22"))), ["7"]);
+        assert_eq!(names(set.apply(&put("7", b"22"))), [""; 0]);
+        assert_eq!(names(set.apply(&remove("8"))), ["8"]);
+        assert_eq!(names(set.apply(&remove("8"))), [""; 0]);
+        let (old, new) = (before.shelf(EnvoyType::Cluster), set.shelf(EnvoyType::Cluster));
+        let body = |shelf: &Shelf, name| shelf.get(name).map(|one| one.body().to_vec());
+        assert_eq!([body(old, "7"), body(old, "8")], [Some(b"1".to_vec()), Some(b"1".to_vec())]);
+        assert_eq!([body(new, "7"), body(new, "8")], [Some(b"22".to_vec()), None]);
+        assert_eq!((old.len(), new.len(), new.iter().count()), (1_000, 999, 999));
+        let sizes = |shelf: &Shelf| shelf.iter().map(|one| one.delta_bytes().len()).sum::<usize>();
+        assert_eq!([old.bytes(), new.bytes()], [sizes(old), sizes(new)]);
+        let shared = old.parts.iter().zip(new.parts.iter()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert!(shared >= PARTS - 2, "only {shared} parts are shared");
+        let both = Changes { upsert: put("7", b"22").upsert, remove: remove("8").remove };
+        let mut differ = names(before.differ(&set, &both));
+        differ.sort();
+        assert_eq!(differ, ["7", "8"]);
+        assert!(set.differ(&set, &both).is_empty());
+    }
+
+    #[test]
+    fn an_upsert_wins_over_a_removal_of_the_same_name() {
+        let mut set = Base::default();
+        set.apply(&put("a", b"1"));
+        let both = Changes { upsert: put("a", b"2").upsert, remove: remove("a").remove };
+        assert_eq!(names(set.apply(&both)), ["a"]);
+        assert_eq!(set.shelf(EnvoyType::Cluster).len(), 1);
+    }
+}
