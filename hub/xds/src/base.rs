@@ -33,6 +33,8 @@ pub(crate) struct Shelf {
     held: usize,
     /// Encoded size of the resources, bytes.
     bytes: usize,
+    /// See [`Version::of_set`](crate::Version::of_set).
+    sum: u64,
 }
 
 /// Resources with the hashes of their names, sorted by these.
@@ -112,6 +114,10 @@ impl Shelf {
         self.bytes
     }
 
+    pub(crate) fn sum(&self) -> u64 {
+        self.sum
+    }
+
     /// Stores a resource. Returns whether its version differs.
     fn put(&mut self, resource: &Arc<Resource>) -> bool {
         let held = self.get(resource.name());
@@ -120,7 +126,7 @@ impl Shelf {
             return false;
         }
         let hash = HASHES.hash_one(&**resource.name());
-        let before = held.map(|held| held.delta_bytes().len());
+        let (before, old) = (held.map(|held| held.delta_bytes().len()), held.map_or(0, |held| share(held)));
         let parts = Arc::make_mut(&mut self.parts);
         if parts.is_empty() {
             parts.resize_with(PARTS, Part::default);
@@ -132,6 +138,7 @@ impl Shelf {
         }
         self.held += usize::from(before.is_none());
         self.bytes = self.bytes + resource.delta_bytes().len() - before.unwrap_or(0);
+        self.sum = self.sum.wrapping_add(share(resource)).wrapping_sub(old);
         !same
     }
 
@@ -142,8 +149,13 @@ impl Shelf {
         let (_, resource) = part.remove(find(part, hash, name).ok()?);
         self.held -= 1;
         self.bytes -= resource.delta_bytes().len();
+        self.sum = self.sum.wrapping_sub(share(&resource));
         Some(resource)
     }
+}
+
+fn share(resource: &Resource) -> u64 {
+    resource.version().share(resource.name())
 }
 
 fn part_of(hash: u64) -> usize {
@@ -161,7 +173,7 @@ fn find(part: &[(u64, Arc<Resource>)], hash: u64, name: &str) -> Result<usize, u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EnvoyType;
+    use crate::{EnvoyType, Version};
 
     fn put(name: &str, body: &[u8]) -> Changes<EnvoyType> {
         let resource = Resource::new(EnvoyType::Cluster, name, body);
@@ -194,6 +206,8 @@ mod tests {
         assert_eq!((old.len(), new.len(), new.iter().count()), (1_000, 999, 999));
         let sizes = |shelf: &Shelf| shelf.iter().map(|one| one.delta_bytes().len()).sum::<usize>();
         assert_eq!([old.bytes(), new.bytes()], [sizes(old), sizes(new)]);
+        let sum = |shelf: &Shelf| Version::of_set(shelf.iter().map(|one| (one.name(), one.version())));
+        assert_eq!([old, new].map(|shelf| Version(shelf.sum())), [sum(old), sum(new)]);
         let shared = old.parts.iter().zip(new.parts.iter()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert!(shared >= PARTS - 2, "only {shared} parts are shared");
         let both = Changes { upsert: put("7", b"22").upsert, remove: remove("8").remove };

@@ -102,6 +102,14 @@ impl Table {
         self.masked.as_ref() == Some(name)
     }
 
+    /// Returns the base and the name that it counts as not having, if these are all resources and if their versions have this sum
+    /// ([`Version::of_set`]).
+    pub(crate) fn base_of(&self, sum: u64) -> Option<(&Shelf, Option<&Name>)> {
+        let hidden = self.hidden().map_or(0, |one| one.version().share(one.name()));
+        let same = self.held == 0 && self.base.len() > 0 && self.base.sum().wrapping_sub(hidden) == sum;
+        same.then_some((&self.base, self.masked.as_ref()))
+    }
+
     fn hidden(&self) -> Option<&Arc<Resource>> {
         self.base.get(self.masked.as_ref()?)
     }

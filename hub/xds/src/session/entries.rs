@@ -3,9 +3,12 @@
 //!
 //! A change visits one entry on each of many streams, and that memory is cold each time. One cache line of a small array
 //! instead of two of a hash table keeps the cost level up to 10,000 names on 50 streams.
+//!
+//! A client that has accepted exactly the resources of a [`Shelf`] needs no entries of its own: see [`Entries::settle`].
 
 use std::collections::HashMap;
 
+use crate::base::Shelf;
 use crate::place::Place;
 use crate::resource::{Name, Version};
 
@@ -47,9 +50,13 @@ pub(super) struct Key<'a> {
 /// The entries of one type.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
+    /// Resources that the client has accepted, as far as `places` has no entries of their names.
+    settled: Shelf,
     places: HashMap<Name, u32>,
     slots: Vec<Entry>,
     free: Vec<u32>,
+    /// A client has subscribed to a name, so that there may be a [`Place`] somewhere.
+    named: bool,
 }
 
 // === impl Key ===
@@ -62,25 +69,71 @@ impl<'a> From<&'a Name> for Key<'a> {
 
 // === impl Entries ===
 
+impl Entry {
+    /// Whether it tells nothing. It is kept where a settled resource of its name counts no more.
+    fn is_idle(&self) -> bool {
+        self.standing == Standing::Absent && !self.named
+    }
+}
+
 impl Entries {
-    pub(super) fn get<'a>(&self, key: impl Into<Key<'a>>) -> Option<&Entry> {
-        self.slots.get(self.find(key.into())?)
+    pub(super) fn get<'a>(&self, key: impl Into<Key<'a>>) -> Option<Entry> {
+        let key = key.into();
+        match self.find(key) {
+            Some(at) => self.slots.get(at).copied(),
+            None => Some(settled(self.settled.get(key.name)?.version())),
+        }
     }
 
     pub(super) fn get_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Option<&mut Entry> {
-        let at = self.find(key.into())?;
+        let key = key.into();
+        let at = self.find(key).or_else(|| self.unsettle(key.name))?;
         self.slots.get_mut(at)
     }
 
     /// The entry of a name. A missing one is added as absent and not named.
     pub(super) fn put<'a>(&mut self, key: impl Into<Key<'a>>) -> (Place, &mut Entry) {
         let key = key.into();
-        let at = self.find(key).unwrap_or_else(|| self.add(key.name));
+        let found = self.find(key).or_else(|| self.unsettle(key.name));
+        let at = found.unwrap_or_else(|| self.add(key.name));
         let entry = &mut self.slots[at];
         (Place { at: at as u32, round: entry.round }, entry)
     }
 
+    /// Subscribes to a name. Returns its entry's place, and whether the subscription is new.
+    pub(super) fn subscribe(&mut self, name: &Name) -> (Place, bool) {
+        self.named = true;
+        let (place, entry) = self.put(name);
+        (place, !std::mem::replace(&mut entry.named, true))
+    }
+
+    /// Records that the client has accepted exactly these resources of a type, without the masked one, and drops all entries. Does
+    /// nothing if an entry tells more, or if a client subscribed to a name: its place must stay.
+    pub(super) fn settle(&mut self, shelf: &Shelf, masked: Option<&Name>) {
+        let plain = |entry: &Entry| entry.standing == Standing::Confirmed || entry.is_idle();
+        if self.named || self.places.is_empty() || !self.slots.iter().all(plain) {
+            return;
+        }
+        *self = Self { settled: shelf.clone(), ..Self::default() };
+        if let Some(masked) = masked.filter(|name| shelf.get(name).is_some()) {
+            self.add(masked);
+        }
+    }
+
+    /// Forgets the settled resources, of which the client keeps only those with entries.
+    pub(super) fn abandon_settled(&mut self) {
+        self.settled = Shelf::default();
+        let idle = self.places.iter().filter(|(_, at)| self.slots[**at as usize].is_idle());
+        let idle: Vec<Name> = idle.map(|(name, _)| name.clone()).collect();
+        idle.iter().for_each(|name| self.remove(name));
+    }
+
     pub(super) fn remove(&mut self, name: &Name) {
+        if self.settled.get(name).is_some() {
+            let (_, entry) = self.put(name);
+            (entry.standing, entry.named) = (Standing::Absent, false);
+            return;
+        }
         let Some(at) = self.places.remove(name) else { return };
         let entry = &mut self.slots[at as usize];
         entry.round = entry.round.wrapping_add(1);
@@ -88,11 +141,19 @@ impl Entries {
     }
 
     pub(super) fn contains(&self, name: &Name) -> bool {
-        self.places.contains_key(name)
+        self.get(name).is_some_and(|entry| !entry.is_idle())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Entry)> {
-        self.places.iter().map(|(name, at)| (name, &self.slots[*at as usize]))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, Entry)> {
+        let settled = self.settled.iter().filter(|one| !self.places.contains_key(one.name()));
+        let settled = settled.map(|one| (one.name(), self::settled(one.version())));
+        self.unsettled().chain(settled)
+    }
+
+    /// Those that are not settled.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = (&Name, Entry)> {
+        let all = self.places.iter().map(|(name, at)| (name, self.slots[*at as usize]));
+        all.filter(|(_, entry)| !entry.is_idle())
     }
 
     fn find(&self, key: Key<'_>) -> Option<usize> {
@@ -101,6 +162,14 @@ impl Entries {
         });
         let at = kept.map(|place| place.at).or_else(|| self.places.get(key.name).copied())?;
         Some(at as usize)
+    }
+
+    /// Adds the entry of a settled name.
+    fn unsettle(&mut self, name: &Name) -> Option<usize> {
+        let version = self.settled.get(name)?.version();
+        let at = self.add(name);
+        self.slots[at] = Entry { round: self.slots[at].round, ..settled(version) };
+        Some(at)
     }
 
     fn add(&mut self, name: &Name) -> usize {
@@ -119,6 +188,11 @@ impl Entries {
         self.places.insert(name.clone(), at);
         at as usize
     }
+}
+
+/// The entry of a settled resource.
+fn settled(version: Version) -> Entry {
+    Entry { version, round: 0, standing: Standing::Confirmed, named: false }
 }
 
 #[cfg(test)]
@@ -148,6 +222,7 @@ mod tests {
         entries.remove(&gone);
         let (reused, entry) = entries.put(&next);
         assert!(!entry.named && entry.standing == Standing::Absent);
+        entry.standing = Standing::Sent;
         assert_eq!(reused.at, place.at);
         assert!(entries.get(Key { name: &gone, place: Some(place) }).is_none());
         assert_eq!(entries.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), [next]);
@@ -162,5 +237,38 @@ mod tests {
         entries.put(&name).1.version = Version(7);
         let found = entries.get(Key { name: &name, place: Some(stale) });
         assert_eq!(found.map(|entry| entry.version), Some(Version(7)));
+    }
+
+    #[test]
+    fn accepted_resources_need_no_entries_until_one_changes() {
+        use crate::{Base, Changes, EnvoyType, Resource};
+        let of = |name: &str| (EnvoyType::Cluster, Resource::new(EnvoyType::Cluster, name, b"1"));
+        let mut base = Base::default();
+        base.apply(&Changes { upsert: ["a", "b", "c"].map(of).into(), remove: Vec::new() });
+        let (shelf, masked): (_, Name) = (base.shelf(EnvoyType::Cluster), "c".into());
+        let mut entries = Entries::default();
+        let names: [Name; 2] = ["a".into(), "b".into()];
+        for (name, standing) in names.iter().zip([Standing::Confirmed, Standing::Withheld]) {
+            let (_, entry) = entries.put(name);
+            (entry.version, entry.standing) = (Version::of(b"1"), standing);
+        }
+        entries.settle(shelf, Some(&masked));
+        assert_eq!(entries.places.len(), 2, "one was rejected");
+        entries.put(&names[1]).1.standing = Standing::Confirmed;
+        entries.settle(shelf, Some(&masked));
+        let all = |entries: &Entries| {
+            let mut all: Vec<_> =
+                entries.iter().map(|(name, entry)| (name.to_string(), entry.standing)).collect();
+            all.sort_by(|one, other| one.0.cmp(&other.0));
+            all
+        };
+        let confirmed = |name: &str| (name.to_owned(), Standing::Confirmed);
+        assert_eq!((entries.places.len(), all(&entries)), (1, vec![confirmed("a"), confirmed("b")]));
+        entries.get_mut(&names[0]).unwrap().standing = Standing::Sent;
+        entries.remove(&names[1]);
+        assert_eq!(all(&entries), [("a".to_owned(), Standing::Sent)]);
+        assert!(!entries.contains(&names[1]) && !entries.contains(&masked));
+        entries.abandon_settled();
+        assert_eq!((entries.places.len(), entries.get(&names[1]).is_none()), (1, true));
     }
 }

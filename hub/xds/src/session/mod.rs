@@ -111,7 +111,7 @@ impl<T: ResourceType> Session<T> {
         for state in &mut self.types {
             std::mem::take(&mut state.unanswered).into_iter().for_each(|name| state.enqueue(name, true));
             let claimed =
-                state.entries.iter().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
+                state.entries.unsettled().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
             let missing = claimed.filter(|(name, _)| snap.get(state.ty, name).is_none());
             let missing: Vec<Name> = missing.map(|(name, _)| name.clone()).collect();
             missing.into_iter().for_each(|name| state.enqueue(name, false));
@@ -185,7 +185,7 @@ impl<T: ResourceType> Session<T> {
     /// All subscribed names, and `None` for each subscribed wildcard.
     pub(crate) fn subscriptions(&self) -> impl Iterator<Item = (T, Option<&Name>)> {
         self.types.iter().flat_map(|state| {
-            let names = state.entries.iter().filter(|(_, entry)| entry.named);
+            let names = state.entries.unsettled().filter(|(_, entry)| entry.named);
             let names = names.map(|(name, _)| (state.ty, Some(name)));
             names.chain(state.wildcard.then_some((state.ty, None)))
         })

@@ -234,12 +234,11 @@ impl<T: ResourceType> TypeState<T> {
 
     /// Subscribes by name. Returns the entry's place if the subscription is new.
     pub(super) fn subscribe_name(&mut self, name: &Name) -> Option<Place> {
-        let (place, entry) = self.entries.put(name);
-        let known = std::mem::replace(&mut entry.named, true);
-        if !known {
+        let (place, new) = self.entries.subscribe(name);
+        if new {
             self.load = self.load.plus(Load::of([&**name]));
         }
-        (!known).then_some(place)
+        new.then_some(place)
     }
 
     /// Ends a subscription by name. Returns whether there was one.
@@ -268,11 +267,22 @@ impl<T: ResourceType> TypeState<T> {
         for name in &rest {
             self.forget(name);
         }
+        self.entries.abandon_settled();
         let entries = &self.entries;
         self.pending.retain(|name, _| entries.contains(name));
         self.awaited.retain(|name, _| entries.contains(name));
         self.unanswered.retain(|name| entries.contains(name));
         self.emptied.retain(|name| entries.contains(name));
+    }
+
+    /// Gives up the entries of a client that has accepted exactly what its view has in common with others.
+    pub(super) fn settle(&mut self, snap: &Snapshot<T>) {
+        if self.wildcard
+            && self.inflight.is_empty()
+            && let Some((shelf, masked)) = snap.table(self.ty).base_of(self.sum)
+        {
+            self.entries.settle(shelf, masked);
+        }
     }
 
     /// Whether this version was rejected and must not be sent again yet.
@@ -321,7 +331,7 @@ impl<T: ResourceType> TypeState<T> {
         self.decide_missing(key.name, force, entry)
     }
 
-    fn decide_missing(&self, name: &Name, force: bool, entry: Option<&Entry>) -> Fate {
+    fn decide_missing(&self, name: &Name, force: bool, entry: Option<Entry>) -> Fate {
         use crate::resource::Missing;
         if entry.is_none() && !force {
             return Fate::Nothing;

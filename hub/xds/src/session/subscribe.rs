@@ -21,6 +21,7 @@ impl<T: ResourceType> Session<T> {
         let first = !std::mem::replace(&mut self.types[at].started, true);
         if !first {
             self.answer(at, &req.nonce, req.error_detail.as_deref(), now);
+            self.types[at].settle(snap);
         }
         let claims: Claims = match first {
             true => req.initial.iter().map(|(name, text)| (snap.intern(ty, name), claimed(text))).collect(),
@@ -136,7 +137,7 @@ impl<T: ResourceType> Session<T> {
             new.extend(snap.iter(ty).map(|(name, _)| name.clone()));
         }
         let state = &mut self.types[at];
-        let dropped = state.entries.iter().filter(|(name, entry)| entry.named && !asked.contains(*name));
+        let dropped = state.entries.unsettled().filter(|(name, entry)| entry.named && !asked.contains(*name));
         let dropped: Vec<Name> = dropped.map(|(name, _)| name.clone()).collect();
         for name in asked {
             if let Some(place) = state.subscribe_name(&name) {

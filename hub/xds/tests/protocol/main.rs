@@ -8,6 +8,7 @@ mod order;
 mod peer;
 mod random;
 mod reject;
+mod settled;
 mod sotw;
 mod sotw_reject;
 mod subscribe;
