@@ -13,8 +13,8 @@ use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
 use portreeve_api::proxy_names;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Heart, Readiness, now_ms};
-use portreeve_xds::{Event, Hello, Source, StreamInfo, View};
-use tokio::sync::{Notify, watch};
+use portreeve_xds::{Event, Hello, Source, StreamGuard, StreamInfo, View};
+use tokio::sync::{Notify, Semaphore, watch};
 use tonic::Status;
 
 use crate::auth::{Door, Pass};
@@ -42,6 +42,9 @@ use seats::{Of, Seats};
 /// How long an agent that has seen newer state than this hub is kept waiting before it is sent to another hub.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
+/// The number of agents that get their first push at the same time. Each takes about 0.5 MB then at 4,000 resources.
+const TURNS: usize = 16;
+
 /// The hub's state, shared by its watches and its streams.
 pub struct Feed {
     inner: Mutex<Inner>,
@@ -51,6 +54,7 @@ pub struct Feed {
     door: Door,
     /// Traces changes, if tracing is enabled.
     tracer: OnceLock<Tracer>,
+    turns: Arc<Semaphore>,
     /// Number of streams that ended because they subscribed to too many names.
     exhausted: AtomicU64,
     /// Beats while the state changes, and at least once a second.
@@ -115,6 +119,7 @@ impl Feed {
             readiness,
             door,
             tracer: OnceLock::new(),
+            turns: Arc::new(Semaphore::new(TURNS)),
             exhausted: AtomicU64::new(0),
             heart,
             changed: Notify::new(),
@@ -340,6 +345,10 @@ impl Source<PlanType> for Feed {
         tracing::info!(node = hello.node.id, "agent connected");
         let of = (hello.node.id.as_str().into(), Audience::of(&hello.node));
         Ok(self.attach(of, hello.stream, pass))
+    }
+
+    async fn turn(&self) -> StreamGuard {
+        Box::new(self.turns.clone().acquire_owned().await)
     }
 
     fn event(&self, stream: &StreamInfo, event: &Event<PlanType>) {

@@ -1,15 +1,14 @@
 //! What the views of the agents of one class have in common ([`Shelves`]).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use portreeve_api::PlanType;
-use portreeve_xds::Base;
+use portreeve_xds::{Base, Batch};
 
-use crate::index::{ClassId, Name, Taken};
+use crate::index::{ClassId, Taken};
 
 /// A set of resources that changed, and the names of those that differ now.
-pub(super) type Shift = (Base<PlanType>, Arc<[(PlanType, Name)]>);
+pub(super) type Shift = (Base<PlanType>, Batch<PlanType>);
 
 /// The common resources of each class with a view.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use super::places::{self, Counts, Places};
 use super::slice::{Endpoint, Slice};
 
 /// The average number of endpoints per slice above which the group gets more slices.
-const SLICE_TARGET: usize = 100;
+const SLICE_TARGET: usize = 25;
 
 /// All groups that at least one Plan refers to.
 #[derive(Default)]
@@ -256,8 +256,9 @@ mod tests {
     #[test]
     fn group_never_shrinks_its_shards_and_says_its_emptiness() {
         let mut groups = Groups::default();
-        groups.open(&"g".into(), (0..150).map(pair), false);
-        for i in 0..150 {
+        let count = SLICE_TARGET * 3 / 2;
+        groups.open(&"g".into(), (0..count).map(pair), false);
+        for i in 0..count {
             groups.set(&"g".into(), &format!("uid-{i}").into(), None);
         }
         assert_eq!(size(&groups), 0);

@@ -62,7 +62,7 @@ pub use message::{Event, Kind, Node, Request, Response, Variant};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};
 pub use session::Session;
 pub use snapshot::{Snapshot, Withheld};
-pub use view::View;
+pub use view::{Batch, View};
 pub use watch::Watch;
 
 #[cfg(feature = "net")]

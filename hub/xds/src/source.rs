@@ -38,6 +38,13 @@ pub trait Source<T: ResourceType>: Send + Sync + 'static {
     /// it may wait until the view's state is complete. An error ends the stream with that status.
     fn open(&self, hello: Hello) -> impl Future<Output = Result<Arc<View<T>>, Status>> + Send;
 
+    /// Waits until an opened stream may send its first response. What is returned is dropped when the client has answered all that
+    /// it was sent, but at most 5 s later. A source with very many clients lets few begin at a time: a first push takes most
+    /// memory and time.
+    fn turn(&self) -> impl Future<Output = StreamGuard> + Send {
+        std::future::ready(Box::new(()) as StreamGuard)
+    }
+
     /// Receives an ACK, a NACK or the first request for an unknown type. It runs on the stream's task and must not block.
     fn event(&self, stream: &StreamInfo, event: &Event<T>);
 

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use tonic::{Status, Streaming};
@@ -46,8 +46,13 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     until: Option<Instant>,
     share: Share,
     pace: Pace,
+    /// What [`Source::turn`] returned, and until when it is kept.
+    turn: Option<(StreamGuard, Instant)>,
     held: Held,
 }
+
+/// How long a stream keeps its turn if its client doesn't answer.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 /// Reports the stream's end to the source when dropped.
 struct EndReport<T: ResourceType, S: Source<T>> {
@@ -103,8 +108,9 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let watch = Watch::new(view, variant, self.only);
         let until = report.source.until(&report.info);
         let share = Share::new(self.limits.load, report.source.budget(&report.info));
+        let turn = Some((report.source.turn().await, Instant::now() + LONGEST_TURN));
         let (inbound, held, pace) = (self.inbound, self.held, Pace::default());
-        let mut running = Running { inbound, watch, report, until, share, pace, held };
+        let mut running = Running { inbound, watch, report, until, share, pace, turn, held };
         running.handle(first)?;
         Ok(Some(Box::new(running)))
     }
@@ -131,6 +137,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
                 ));
             }
             let now = Instant::now();
+            self.turn.take_if(|(_, until)| *until <= now || self.watch.is_idle());
             if let Some(response) = self.watch.respond(now, self.pace.until(now).is_none()) {
                 self.pace.sent(encoded_len(&response), self.held.0.open(), now);
                 return Ok(Some(response));
@@ -144,7 +151,8 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
     /// Waits for a request, a change or a deadline. Returns what the inbound side gave; `None` without a request.
     async fn wait(&mut self) -> Result<Option<Option<Incoming<T>>>, Status> {
         let waits = self.pace.until(Instant::now());
-        let deadline = [self.watch.deadline(), self.until, waits].into_iter().flatten().min();
+        let turn = self.turn.as_ref().map(|(_, until)| *until);
+        let deadline = [self.watch.deadline(), self.until, waits, turn].into_iter().flatten().min();
         let clock = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,

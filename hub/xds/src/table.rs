@@ -26,6 +26,8 @@ pub(crate) struct Table {
     base: Shelf,
     /// A name that `base` counts as not having.
     masked: Option<Name>,
+    /// Number of subscriptions by name.
+    followed: usize,
 }
 
 /// A resource, its followers, or both. Empty rows are removed.
@@ -52,7 +54,7 @@ impl Clone for Table {
         let row = |one: &Arc<Resource>| Row { resource: Some(one.clone()), ..Row::default() };
         let rows = self.own().map(|(name, one)| (name.clone(), row(one))).collect();
         let (base, masked) = (self.base.clone(), self.masked.clone());
-        Self { rows, held: self.held, bytes: self.bytes, base, masked }
+        Self { rows, held: self.held, bytes: self.bytes, base, masked, followed: 0 }
     }
 }
 
@@ -158,15 +160,21 @@ impl Table {
         self.rows.get(name).map_or(&[], |row| row.followers.as_slice())
     }
 
+    /// Whether any stream follows a name.
+    pub(crate) fn has_followers(&self) -> bool {
+        self.followed > 0
+    }
+
     /// Adds a stream to a name's followers. The resource need not exist.
     pub(crate) fn follow(&mut self, name: Name, follower: Follower) {
+        self.followed += 1;
         self.rows.entry(name).or_default().followers.add(follower);
     }
 
     /// Removes a stream from a name's followers.
     pub(crate) fn unfollow(&mut self, name: &Name, stream: u32) {
         let Some(row) = self.rows.get_mut(name) else { return };
-        row.followers.remove(stream);
+        self.followed -= usize::from(row.followers.remove(stream));
         self.sweep(name);
     }
 
@@ -201,16 +209,16 @@ impl Followers {
         };
     }
 
-    fn remove(&mut self, stream: u32) {
+    /// Returns whether the stream was one of them.
+    fn remove(&mut self, stream: u32) -> bool {
+        let Some(at) = self.as_slice().iter().position(|(id, _)| *id == stream) else { return false };
         match self {
-            Self::One((id, _)) if *id == stream => *self = Self::None,
             Self::Many(followers) => {
-                if let Some(at) = followers.iter().position(|(id, _)| *id == stream) {
-                    followers.swap_remove(at);
-                }
+                followers.swap_remove(at);
             }
-            Self::None | Self::One(_) => {}
+            Self::None | Self::One(_) => *self = Self::None,
         }
+        true
     }
 }
 

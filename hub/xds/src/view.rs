@@ -2,7 +2,7 @@
 //!
 //! A change visits only the streams that are subscribed to a changed name. An index finds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::Waker;
 
@@ -36,9 +36,18 @@ pub(crate) struct Mailbox<T> {
     mail: Mutex<Mail<T>>,
 }
 
-/// Changes that a stream has not handled yet. They are merged, so there is at most one per name.
+/// Batches of changed names that wait in a mailbox. With one more they are merged.
+const MAX_BATCHES: usize = 64;
+
+/// Names that changed together, with their types.
+pub type Batch<T> = Arc<[(T, Name)]>;
+
+/// Changes that a stream has not handled yet.
 pub(crate) struct Mail<T> {
+    /// At most one change per name.
     pub(crate) dirty: BTreeMap<(T, Name), Option<Place>>,
+    /// Changes of what the view shares with others, which are the same for many streams.
+    pub(crate) batches: Vec<Batch<T>>,
     /// The set of withheld names has changed.
     pub(crate) recheck: bool,
     pub(crate) closed: Option<Arc<str>>,
@@ -73,17 +82,21 @@ impl<T: ResourceType> View<T> {
     }
 
     /// Does the same, and sets the resources that other views have too. `differ` are the names of these that differ now.
-    pub fn install(&self, base: Base<T>, differ: &[(T, Name)], changes: Changes<T>) -> usize {
+    pub fn install(&self, base: Base<T>, differ: &Batch<T>, changes: Changes<T>) -> usize {
         let mut inner = self.write();
         inner.snapshot.set_base(base);
+        let own = inner.snapshot.apply(changes);
         let shown = |(ty, name): &&(T, Name)| !inner.snapshot.table(*ty).masks(name);
-        let mut all: Vec<(T, Name)> = differ.iter().filter(shown).cloned().collect();
-        all.extend(inner.snapshot.apply(changes));
-        inner.revision += u64::from(!all.is_empty());
-        let wake = inner.post(&all);
+        let shown = differ.iter().filter(shown).count();
+        let mut wake = inner.post(&own);
+        if shown > 0 {
+            wake.extend(inner.post_batch(differ));
+        }
+        let count = own.len() + shown;
+        inner.revision += u64::from(count > 0);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
-        all.len()
+        count
     }
 
     /// Makes the snapshot equal to `new`. Returns how many resources differ.
@@ -151,7 +164,13 @@ impl<T: ResourceType> View<T> {
     /// Adds a stream. Returns its number and its mailbox.
     pub(crate) fn join(&self) -> (u32, Arc<Mailbox<T>>) {
         let mut inner = self.write();
-        let mail = Mail { dirty: BTreeMap::new(), recheck: false, closed: inner.closed.clone(), waker: None };
+        let mail = Mail {
+            dirty: BTreeMap::new(),
+            batches: Vec::new(),
+            recheck: false,
+            closed: inner.closed.clone(),
+            waker: None,
+        };
         let mailbox = Arc::new(Mailbox { mail: Mutex::new(mail) });
         let place = inner.streams.iter().position(Option::is_none).unwrap_or(inner.streams.len());
         match inner.streams.get_mut(place) {
@@ -186,16 +205,38 @@ impl<T: ResourceType> Inner<T> {
     fn post(&self, differ: &[(T, Name)]) -> Vec<Waker> {
         let mut wake = Vec::new();
         for (ty, name) in differ {
-            let wildcards = self.wildcards[position(*ty)].iter().map(|id| (*id, None));
-            let named = self.snapshot.table(*ty).followers(name).iter();
-            for (id, place) in wildcards.chain(named.map(|(id, place)| (*id, Some(*place)))) {
-                let Some(mailbox) = &self.streams[id as usize] else { continue };
-                let mut mail = mailbox.lock();
-                mail.dirty.insert((*ty, name.clone()), place);
-                wake.extend(mail.waker.take());
-            }
+            let ids = self.wildcards[position(*ty)].iter();
+            wake.extend(ids.filter_map(|id| self.mark(*id, (*ty, name.clone()), None)));
+            wake.extend(self.post_named(*ty, name));
         }
         wake
+    }
+
+    /// Does the same with names that changed in many views. Streams with a wildcard get the batch, in which there may be types that
+    /// they don't subscribe to.
+    fn post_batch(&self, batch: &Batch<T>) -> Vec<Waker> {
+        let types: BTreeSet<T> = batch.iter().map(|(ty, _)| *ty).collect();
+        let ids: BTreeSet<u32> =
+            types.iter().flat_map(|ty| &self.wildcards[position(*ty)]).copied().collect();
+        let mailboxes = ids.iter().filter_map(|id| self.streams[*id as usize].as_ref());
+        let mut wake: Vec<Waker> =
+            mailboxes.filter_map(|mailbox| mailbox.lock().add(batch.clone())).collect();
+        let named = batch.iter().filter(|(ty, _)| self.snapshot.table(*ty).has_followers());
+        wake.extend(named.flat_map(|(ty, name)| self.post_named(*ty, name)));
+        wake
+    }
+
+    /// Puts a changed name into the mailboxes of those that subscribed to it by name.
+    fn post_named(&self, ty: T, name: &Name) -> impl Iterator<Item = Waker> {
+        let followers = self.snapshot.table(ty).followers(name).iter();
+        followers.filter_map(move |(id, place)| self.mark(*id, (ty, name.clone()), Some(*place)))
+    }
+
+    /// Puts a changed name into a mailbox.
+    fn mark(&self, id: u32, key: (T, Name), place: Option<Place>) -> Option<Waker> {
+        let mut mail = self.streams[id as usize].as_ref()?.lock();
+        mail.dirty.insert(key, place);
+        mail.waker.take()
     }
 
     /// Applies a change of a stream's subscription.
@@ -214,6 +255,21 @@ impl<T: ResourceType> Inner<T> {
             Some(name) => self.snapshot.table_mut(ty).unfollow(name, id),
             None => self.wildcards[position(ty)].retain(|one| *one != id),
         }
+    }
+}
+
+// === impl Mail ===
+
+impl<T: ResourceType> Mail<T> {
+    /// Adds a batch. Returns the waker to call.
+    fn add(&mut self, batch: Batch<T>) -> Option<Waker> {
+        self.batches.push(batch);
+        if self.batches.len() > MAX_BATCHES {
+            for key in std::mem::take(&mut self.batches).iter().flat_map(|batch| batch.iter()) {
+                self.dirty.entry(key.clone()).or_default();
+            }
+        }
+        self.waker.take()
     }
 }
 

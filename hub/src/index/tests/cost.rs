@@ -142,11 +142,11 @@ fn cost_of_widening(nodes: usize) -> u64 {
     index.take();
     let before = index.visited();
     index.apply_proxy(&mk_proxy("x", "kind=node", "role=gateway", json!({"from": "All"})), 0);
-    // Every node has the proxy, its Plans with a group of one slice each, and the Health of the groups' nodes.
+    // Every node has the proxy, its Plans with a group of four slices each, and the Health of the groups' nodes.
     let told = taken(&mut index);
     assert_eq!(told.len(), nodes + 1);
     let new = &told[&Name::from("edge")];
-    assert_eq!((new.upsert.len(), new.remove.len()), (1 + 3 * SERVICES + PODS_OF_A_GROUP, 0));
+    assert_eq!((new.upsert.len(), new.remove.len()), (1 + 6 * SERVICES + PODS_OF_A_GROUP, 0));
     index.visited() - before
 }
 

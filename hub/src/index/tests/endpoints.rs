@@ -142,7 +142,7 @@ fn group_grows_on_the_nodes_in_one_change() {
         fleet.follow(&mut index);
         assert_eq!(fleet.group("n1", W).unwrap().len(), i + 1);
     }
-    assert_eq!(fleet.names("n1", PlanType::Slice).len(), 4);
+    assert_eq!(fleet.names("n1", PlanType::Slice).len(), 16);
     fleet.assert_complete(&index, &["n1"]);
     index.apply_pod(mk_pod("g2", "app=gw", "n5"), 0);
     fleet.follow(&mut index);

@@ -152,6 +152,12 @@ impl<T: ResourceType> Session<T> {
         all.into_iter().find_map(|at| self.release(at, snap, now))
     }
 
+    /// Whether the client was sent all that it is to be sent now, and has answered it.
+    pub fn is_idle(&self) -> bool {
+        let idle = |state: &TypeState<T>| state.inflight.is_empty() && state.held_removals.is_empty();
+        self.types.iter().all(|state| idle(state) && !state.has_work())
+    }
+
     /// Returns how many names the client made this stream remember, over all types.
     pub fn load(&self) -> Load {
         self.types.iter().map(|state| state.load).fold(self.unknown.load(), Load::plus)

@@ -75,7 +75,7 @@ impl Twins {
             let (one, other) = (one.next(&self.own, self.now), other.next(&based, self.now));
             assert_eq!(one.as_ref().map(told), other.as_ref().map(told), "seed {seed}");
             let Some(response) = one else { return };
-            self.open.push_back((response.ty.unwrap(), response.nonce));
+            self.open.extend(response.ty.map(|ty| (ty, response.nonce)));
         }
     }
 

@@ -6,7 +6,9 @@ use std::task::{Context, Wake, Waker};
 use std::time::Instant;
 
 use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener};
-use portreeve_xds::{Changes, EnvoyType, Kind, Request, Resource, Snapshot, Variant, View, Watch, Withheld};
+use portreeve_xds::{
+    Base, Batch, Changes, EnvoyType, Kind, Request, Resource, Snapshot, Variant, View, Watch, Withheld,
+};
 
 use crate::peer::{about, ack, res, show, subscribe, unsubscribe};
 
@@ -203,4 +205,42 @@ fn withheld_name_is_sent_when_it_exists_and_removed_once_it_was_sent() {
     assert_eq!(settle(&mut listeners), ["Listener +a"]);
     view.apply(Changes { upsert: vec![], remove: vec![(Listener, "a".into())] });
     assert_eq!(settle(&mut listeners), ["Listener -a"], "this server knows that it is gone");
+}
+
+#[test]
+fn change_of_a_base_reaches_streams_by_wildcard_and_by_name_but_not_its_masked_name() {
+    let mut base = Base::default();
+    base.apply(&upsert(["a", "b", "own"].map(|name| res(Endpoint, name, "0")).into()));
+    let view = View::new(Snapshot::of(base.clone(), Some((Endpoint, "own".into()))));
+    let (mut named, mut all, mut other) = (watch(&view), watch(&view), watch(&view));
+    named.request(subscribe(Endpoint, &["a", "own"]), Instant::now());
+    all.request(subscribe(Endpoint, &["*"]), Instant::now());
+    other.request(subscribe(Cluster, &["*"]), Instant::now());
+    assert_eq!(settle(&mut named), ["Endpoint +a -own"]);
+    assert_eq!(settle(&mut all), ["Endpoint +a +b"]);
+    settle(&mut other);
+    let mut change = |name: &str, body: &str| {
+        let changes = upsert(vec![res(Endpoint, name, body)]);
+        let differ: Batch<EnvoyType> = base.apply(&changes).into();
+        view.install(base.clone(), &differ, Changes::default())
+    };
+    let bells = [rings(&mut named), rings(&mut all), rings(&mut other)];
+    assert_eq!((change("own", "1"), view.revision()), (0, 0));
+    assert_eq!(bells.each_ref().map(|bell| bell.0.load(Ordering::Relaxed)), [0, 0, 0]);
+    assert_eq!((change("a", "1"), view.revision()), (1, 1));
+    assert_eq!(bells.map(|bell| bell.0.load(Ordering::Relaxed)), [1, 1, 0]);
+    assert_eq!(settle(&mut named), ["Endpoint +a"]);
+    assert_eq!(settle(&mut all), ["Endpoint +a"]);
+    // A stream that doesn't read gets the last of very many changes.
+    for round in 0..1_000 {
+        change(if round % 2 == 0 { "a" } else { "b" }, &format!("{round}"));
+    }
+    assert_eq!(settle(&mut named), ["Endpoint +a"]);
+    let last = all.next(Instant::now()).map(|response| response.resources);
+    let bodies: Vec<_> = last.iter().flatten().map(|one| one.body().to_vec()).collect();
+    assert_eq!(
+        bodies,
+        [res(Endpoint, "a", "998"), res(Endpoint, "b", "999")].map(|(_, one)| one.body().to_vec())
+    );
+    assert!(settle(&mut other).is_empty());
 }
