@@ -25,6 +25,10 @@ pub const FIRST: Duration = Duration::from_secs(1);
 /// The time over which simultaneous later changes of many objects are spread.
 pub const JITTER: Duration = Duration::from_secs(1);
 
+/// The least interval between two writes of an object that differ in the texts of messages only. A count may change many times
+/// while thousands of agents connect.
+const CALM: Duration = Duration::from_secs(3);
+
 /// How long a failed write waits for its next attempt.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -76,6 +80,8 @@ struct Entry {
     intended: ObjectStatus,
     /// The status last written. `None` if it is not known.
     written: Option<ObjectStatus>,
+    /// When that was.
+    written_at: Option<Instant>,
     /// The generation of the object and the version of its Plan to which `since` applies.
     version: (i64, Option<u64>),
     /// When that version was first seen.
@@ -159,7 +165,7 @@ impl Board {
     pub fn written(&mut self, key: &ObjectRef, status: ObjectStatus, now: Instant) {
         self.land(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.written = Some(status);
+        (entry.written, entry.written_at) = (Some(status), Some(now));
         let due = entry.when(key, now);
         self.set_due(key, due);
     }
@@ -267,7 +273,7 @@ impl Queue {
 impl Entry {
     fn new(version: (i64, Option<u64>), now: Instant) -> Self {
         let intended = ObjectStatus::default();
-        Self { intended, written: None, version, since: now, due: None, flight: None }
+        Self { intended, written: None, written_at: None, version, since: now, due: None, flight: None }
     }
 
     /// Returns when the intended status is to be written.
@@ -286,7 +292,10 @@ impl Entry {
             (true, true) => now + PROGRESS,
             // An endpoint is changing or a proxy has reconnected. This is usually over within `PATIENCE`.
             (false, true) => now + PATIENCE,
-            (false, false) => now + jitter(key),
+            (false, false) => {
+                let calm = self.written_at.filter(|_| same_but_for_texts(written, &self.intended));
+                (now + jitter(key)).max(calm.map_or(now, |at| at + CALM))
+            }
         })
     }
 }
@@ -297,6 +306,16 @@ fn differs(written: &ObjectStatus, (conditions, applied): (&[Condition], Option<
     let set = |one: &conditions::Verdict| conditions::set(&mut stands, one.clone(), Timestamp::UNIX_EPOCH);
     let unannotated = written.applied.is_some() && applied != written.applied;
     written.conditions.iter().map(set).fold(unannotated, |any, one| any | one)
+}
+
+/// Returns whether only messages differ.
+fn same_but_for_texts(one: &ObjectStatus, other: &ObjectStatus) -> bool {
+    let silent = |status: &ObjectStatus| {
+        let mut silent = status.clone();
+        silent.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        silent
+    };
+    silent(one) == silent(other)
 }
 
 fn generation(status: &ObjectStatus) -> Option<i64> {

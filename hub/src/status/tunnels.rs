@@ -35,6 +35,7 @@ pub(super) fn told<'a>(
     served: &'a Served,
     reports: &'a [PlanReport],
 ) -> impl Iterator<Item = &'a TunnelStatus> {
-    let serving = reports.iter().filter(|report| served.nodes.contains(&report.node));
+    let telling = reports.iter().filter(|report| !report.status.tunnels.is_empty());
+    let serving = telling.filter(|report| served.nodes.contains(&report.node));
     serving.flat_map(|report| &report.status.tunnels)
 }

@@ -200,3 +200,16 @@ fn status_that_changes_during_its_write_is_written_again_after_it() {
     desk.board.passed(&key, desk.at(1));
     assert_eq!(desk.board.deadline(), None, "the event that follows is waited for");
 }
+
+#[test]
+fn count_that_changes_all_the_time_is_written_every_three_seconds_and_a_new_reason_at_once() {
+    let counts = |i: u32| [50, i % 50, 0, 50 - i % 50];
+    let mut steps: Vec<(u64, Step)> = (0..=150).map(|i| (200 * u64::from(i), Report(counts(i)))).collect();
+    steps.insert(0, (0, Edit(4)));
+    steps.push((30_100, Report([50, 50, 0, 0])));
+    let writes = Life::of(&steps);
+    let (last, counted) = writes.split_last().unwrap();
+    assert!((8..=13).contains(&counted.len()), "{writes:?}");
+    assert_eq!(last.1, Reason::Programmed);
+    assert!(last.0 <= 30_100 + JITTER.as_millis() as u64, "{writes:?}");
+}
