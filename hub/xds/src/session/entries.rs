@@ -107,10 +107,15 @@ impl Entries {
         (place, !std::mem::replace(&mut entry.named, true))
     }
 
-    /// Records that the client has accepted exactly these resources of a type, without the masked one, and drops all entries. Does
-    /// nothing if an entry tells more, or if a client subscribed to a name: its place must stay.
+    /// Records that the client has exactly these resources of a type, without the masked one, and drops all entries. Does nothing if
+    /// an entry tells more, or if the client subscribed to a name: its place must stay. What the client claimed counts as
+    /// accepted, because the resource is there.
     pub(super) fn settle(&mut self, shelf: &Shelf, masked: Option<&Name>) {
-        let plain = |entry: &Entry| entry.standing == Standing::Confirmed || entry.is_idle();
+        let plain = |entry: &Entry| match entry.standing {
+            Standing::Confirmed | Standing::Claimed => true,
+            Standing::Absent => !entry.named,
+            Standing::Sent | Standing::Withheld | Standing::Retrying => false,
+        };
         if self.named || self.places.is_empty() || !self.slots.iter().all(plain) {
             return;
         }

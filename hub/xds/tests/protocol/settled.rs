@@ -92,9 +92,28 @@ fn told(response: &Response<EnvoyType>) -> String {
     format!("{ty:?} {nonce} {version} {resources:?} {removed:?}")
 }
 
+/// A client that comes back with what it had, most of which is still there.
+fn come_back(twins: &mut Twins, dice: &mut SmallRng) {
+    for ty in TYPES {
+        let mut initial = Vec::new();
+        for i in 0..NAMES {
+            let name = format!("n{i}");
+            twins.change(ty, &name, Some(b"1"));
+            let body: &[u8] = if dice.random_range(0..20) == 0 { b"0" } else { b"1" };
+            if (ty, Name::from(name.as_str())) != twins.masked {
+                initial.push((name, Resource::new(ty, "", body).version().to_string()));
+            }
+        }
+        twins.request(&Request { initial, subscribe: vec!["*".into()], ..Request::new(Kind::Known(ty)) });
+    }
+}
+
 fn run(seed: u64) {
     let dice = &mut SmallRng::seed_from_u64(seed);
     let mut twins = Twins::new((EnvoyType::Cluster, "n0".into()));
+    if seed % 2 == 1 {
+        come_back(&mut twins, dice);
+    }
     for _ in 0..STEPS {
         let (ty, name) = (TYPES[dice.random_range(0..4)], format!("n{}", dice.random_range(0..NAMES)));
         match dice.random_range(0..20) {

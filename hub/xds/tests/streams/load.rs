@@ -1,11 +1,13 @@
 //! Fifty clients at once (case 29), and clients that exceed their limits.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use portreeve_xds::EnvoyType::{Cluster, Endpoint};
 use portreeve_xds::{Budget, Limits, Load, View};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::stand::{Caller, One, Stand, clusters, node, subscribe, until};
@@ -37,8 +39,37 @@ async fn fifty_clients_at_once_each_get_all_thousand_clusters() {
     stand.stop().await;
 }
 
+#[tokio::test]
+async fn clients_begin_one_after_another_and_nobody_holds_up_the_next_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let turns = Arc::new(Semaphore::new(1));
+    let stand =
+        Stand::start(dir.path(), One { turns: turns.clone(), ..One::new(View::new(clusters(10, 10))) });
+    let mut callers = Vec::new();
+    for i in 0..4_u64 {
+        let caller = Caller::ads(&stand.sock).await;
+        caller.send(subscribe(Cluster, &[])).await;
+        callers.push(caller);
+        until("the stream", || stand.source.heard().hellos.len() as u64 == i + 1).await;
+    }
+    let [first, second, third, _] = &mut callers[..] else { panic!("four") };
+    let response = first.next().await;
+    let waits = tokio::time::timeout(Duration::from_millis(300), second.responses.message()).await;
+    assert!(waits.is_err(), "the first has not answered yet: {waits:?}");
+    let (type_url, response_nonce) = (response.type_url, response.nonce);
+    first.send(DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }).await;
+    assert_eq!(second.next().await.resources.len(), 10);
+    let begun = Instant::now();
+    assert_eq!(third.next().await.resources.len(), 10, "the second doesn't answer");
+    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
+    callers.remove(2);
+    assert_eq!(callers[2].acked().await.resources.len(), 10, "the third is gone");
+    until("the end of the last turn", || turns.available_permits() == 1).await;
+    stand.stop().await;
+}
+
 /// A server with a limit of ten names of a hundred bytes per stream.
-fn narrow(dir: &std::path::Path, budget: Option<std::sync::Arc<Budget>>) -> Stand {
+fn narrow(dir: &std::path::Path, budget: Option<Arc<Budget>>) -> Stand {
     let limits = Limits { load: Load { names: 10, bytes: 100 }, ..Limits::default() };
     Stand::limited(dir, One { budget, ..One::new(View::new(clusters(1, 10))) }, limits)
 }

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Delt
 use hyper_util::rt::TokioIo;
 use portreeve_xds::wire::{ClientCodec, MessageCodec};
 use portreeve_xds::{
-    Budget, EnvoyType, Event, Hello, Keepalive, Limits, Resource, ResourceType, Snapshot, Source, StreamInfo,
-    View, routes, serve_incoming,
+    Budget, EnvoyType, Event, Hello, Keepalive, Limits, Resource, ResourceType, Snapshot, Source,
+    StreamGuard, StreamInfo, View, routes, serve_incoming,
 };
 use prost::Message;
 use tokio::net::{UnixListener, UnixStream};
@@ -32,6 +32,8 @@ pub struct One {
     /// Each stream that opens takes one permit.
     pub ready: Semaphore,
     pub refuse: Option<Status>,
+    /// The streams that may begin at the same time.
+    pub turns: Arc<Semaphore>,
     /// How long a stream may last.
     pub lasts: Option<Duration>,
     /// The budget that all streams share.
@@ -55,6 +57,7 @@ impl One {
             view,
             ready: Semaphore::new(10_000),
             refuse: None,
+            turns: Arc::new(Semaphore::new(10_000)),
             lasts: None,
             budget: None,
             heard: Mutex::default(),
@@ -88,6 +91,10 @@ impl Source<EnvoyType> for One {
             }
             (None, Err(_)) => Err(Status::unavailable("closed")),
         }
+    }
+
+    async fn turn(&self) -> StreamGuard {
+        Box::new(self.turns.clone().acquire_owned().await)
     }
 
     fn event(&self, stream: &StreamInfo, event: &Event<EnvoyType>) {
