@@ -334,6 +334,10 @@ impl Source<PlanType> for Feed {
         self.door.glance(headers)
     }
 
+    async fn ready(&self) {
+        self.readiness.ready().await;
+    }
+
     async fn open(&self, hello: Hello) -> Result<Arc<View<PlanType>>, Status> {
         if hello.node.id.is_empty() {
             return Err(Status::invalid_argument("the agent's node.id is empty: it must be its node's name"));

@@ -146,6 +146,11 @@ impl<T: ResourceType> Request<T> {
     /// claims no version. (An Envoy that reconnects during a change may start with another type.)
     pub fn begins_anew(&self) -> bool {
         let whole = matches!(self.kind, Kind::Known(ty) if ty.legacy_wildcard());
-        whole && self.initial.is_empty() && self.version_info.is_empty()
+        whole && self.claims_nothing()
+    }
+
+    /// Whether the request claims no version of a resource.
+    pub fn claims_nothing(&self) -> bool {
+        self.initial.is_empty() && self.version_info.is_empty()
     }
 }

@@ -34,6 +34,10 @@ impl Default for Keepalive {
     }
 }
 
+/// HTTP/2 windows, bytes: the part of a peer's requests that waits here until it is read. The rest waits at the peer.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+
 /// How long open streams may last after the shutdown began.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -119,6 +123,8 @@ where
     let served = Server::builder()
         .http2_keepalive_interval(Some(keepalive.interval))
         .http2_keepalive_timeout(Some(keepalive.timeout))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, asked.cancelled());
     let mut served = std::pin::pin!(served);

@@ -34,13 +34,18 @@ pub trait Source<T: ResourceType>: Send + Sync + 'static {
         Ok(Box::new(()))
     }
 
+    /// Waits until there may be views. No stream's first request is read before: what returning clients claim takes memory.
+    fn ready(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Returns the view of a new stream after its first request. The stream gets no response until this future is ready:
     /// it may wait until the view's state is complete. An error ends the stream with that status.
     fn open(&self, hello: Hello) -> impl Future<Output = Result<Arc<View<T>>, Status>> + Send;
 
-    /// Waits until an opened stream may send its first response. What is returned is dropped when the client has answered all that
-    /// it was sent, but at most 5 s later. A source with very many clients lets few begin at a time: a first push takes most
-    /// memory and time.
+    /// Waits until an opened stream of a client without resources may send its first response. What is returned is dropped when
+    /// the client has answered all that it was sent, but at most 5 s later. A source with very many clients lets few begin at a
+    /// time: a first push takes most memory and time.
     fn turn(&self) -> impl Future<Output = StreamGuard> + Send {
         std::future::ready(Box::new(()) as StreamGuard)
     }

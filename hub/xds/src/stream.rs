@@ -93,6 +93,7 @@ impl<T: ResourceType, S: Source<T>> Stream<T, S> {
 impl<T: ResourceType, S: Source<T>> Opening<T, S> {
     /// Waits for the first request and its view; `None` if the client left before.
     async fn open(mut self) -> Result<Option<Box<Running<T, S>>>, Status> {
+        self.source.ready().await;
         let first = tokio::time::timeout(self.limits.first_request, self.inbound.message());
         let first =
             first.await.map_err(|_| Status::deadline_exceeded("the stream's first request is missing"))?;
@@ -108,7 +109,11 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let watch = Watch::new(view, variant, self.only);
         let until = report.source.until(&report.info);
         let share = Share::new(self.limits.load, report.source.budget(&report.info));
-        let turn = Some((report.source.turn().await, Instant::now() + LONGEST_TURN));
+        // A client that comes back mostly has what it needs, and its claims take memory while they wait.
+        let turn = match first.request.claims_nothing() {
+            true => Some((report.source.turn().await, Instant::now() + LONGEST_TURN)),
+            false => None,
+        };
         let (inbound, held, pace) = (self.inbound, self.held, Pace::default());
         let mut running = Running { inbound, watch, report, until, share, pace, turn, held };
         running.handle(first)?;

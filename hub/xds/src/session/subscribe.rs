@@ -36,6 +36,7 @@ impl<T: ResourceType> Session<T> {
         let legacy = first && req.subscribe.is_empty() && ty.legacy_wildcard();
         if (asks_all || legacy) && !drops_all && !self.types[at].wildcard {
             self.start_wildcard(at, &claims, snap);
+            self.types[at].settle(snap);
         }
         for name in req.subscribe.iter().filter(|name| is_name(name)) {
             self.subscribe(at, &snap.intern(ty, name), &claims, snap);

@@ -68,6 +68,21 @@ async fn clients_begin_one_after_another_and_nobody_holds_up_the_next_for_ever()
     stand.stop().await;
 }
 
+#[tokio::test]
+async fn first_request_is_not_read_before_there_may_be_views() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = One { up: Semaphore::new(0), ..One::new(View::new(clusters(1, 10))) };
+    let stand = Stand::limited(dir.path(), source, Limits { max_request: 1_000, ..Limits::default() });
+    let mut caller = Caller::ads(&stand.sock).await;
+    caller.send(subscribe(Cluster, &["x".repeat(2_000)])).await;
+    let waits = tokio::time::timeout(Duration::from_millis(300), caller.responses.message()).await;
+    assert!(waits.is_err(), "a request that is too long was read: {waits:?}");
+    stand.source.up.add_permits(1);
+    let status = caller.end().await;
+    assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
+    stand.stop().await;
+}
+
 /// A server with a limit of ten names of a hundred bytes per stream.
 fn narrow(dir: &std::path::Path, budget: Option<Arc<Budget>>) -> Stand {
     let limits = Limits { load: Load { names: 10, bytes: 100 }, ..Limits::default() };

@@ -29,6 +29,8 @@ pub const BOUND: Duration = Duration::from_secs(20);
 /// A source with one view for all streams, which records its calls.
 pub struct One {
     pub view: Arc<View<EnvoyType>>,
+    /// No request is read without a permit here.
+    pub up: Semaphore,
     /// Each stream that opens takes one permit.
     pub ready: Semaphore,
     pub refuse: Option<Status>,
@@ -55,6 +57,7 @@ impl One {
     pub fn new(view: Arc<View<EnvoyType>>) -> Self {
         Self {
             view,
+            up: Semaphore::new(1),
             ready: Semaphore::new(10_000),
             refuse: None,
             turns: Arc::new(Semaphore::new(10_000)),
@@ -79,6 +82,10 @@ impl Source<EnvoyType> for One {
             true => Err(Status::unauthenticated("refused by its headers")),
             false => Ok(()),
         }
+    }
+
+    async fn ready(&self) {
+        drop(self.up.acquire().await);
     }
 
     async fn open(&self, hello: Hello) -> Result<Arc<View<EnvoyType>>, Status> {
