@@ -14,7 +14,7 @@ const NAME: &str = "field:metadata.name";
 /// The attribute with a pod's first address.
 const ADDRESS: &str = "field:status.podIP";
 
-/// A pod that has not ended, without its uid and its attributes. There are very many, so nothing is in it that nobody reads.
+/// A pod that has not ended, without its uid and its attributes. There are very many, so it has nothing that nobody reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPod {
     pub namespace: Name,

@@ -152,9 +152,12 @@ impl Index {
         }
     }
 
-    /// Returns a pod as a member of the cluster that it joins. `None` if it joins none, or has no address.
+    /// Returns a pod as a member of the cluster that it joins. `None` if it joins none, has ended, or has no address.
     fn member_from(&self, source: &Name, pod: &Pod) -> Option<Member> {
         let cluster = pod.extra.get(&annotation_attribute(&self.settings.cluster_name_annotation))?;
+        if pod.finished {
+            return None;
+        }
         let here = |endpoint| plan::Endpoint { node: String::new(), source: source.to_string(), ..endpoint };
         let (uid, pod) = (uid_of(source, &pod.uid), KnownPod::new(pod.clone(), &pod.attributes()));
         let (endpoint, peer) = (pod.endpoint(&uid).map(here), here(pod.peer(&uid)?));

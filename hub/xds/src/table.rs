@@ -104,12 +104,17 @@ impl Table {
         self.masked.as_ref() == Some(name)
     }
 
-    /// Returns the base and the name that it counts as not having, if these are all resources and if their versions have this sum
-    /// ([`Version::of_set`]).
-    pub(crate) fn base_of(&self, sum: u64) -> Option<(&Shelf, Option<&Name>)> {
-        let hidden = self.hidden().map_or(0, |one| one.version().share(one.name()));
-        let same = self.held == 0 && self.base.len() > 0 && self.base.sum().wrapping_sub(hidden) == sum;
-        same.then_some((&self.base, self.masked.as_ref()))
+    /// Returns whether the versions of all resources have this sum ([`Version::of_set`](crate::Version::of_set)) with this shelf as
+    /// the base.
+    pub(crate) fn is_all(&self, base: &Shelf, sum: u64) -> bool {
+        let hidden = self.masked.as_ref().and_then(|name| base.get(name));
+        let hidden = hidden.map_or(0, |one| one.version().share(one.name()));
+        self.held == 0 && base.len() > 0 && base.sum().wrapping_sub(hidden) == sum
+    }
+
+    /// The name that the base counts as not having.
+    pub(crate) fn masked(&self) -> Option<&Name> {
+        self.masked.as_ref()
     }
 
     fn hidden(&self) -> Option<&Arc<Resource>> {

@@ -63,6 +63,7 @@ impl<T: ResourceType> Watch<T> {
             for ((ty, name), place) in dirty {
                 self.session.changed_at(ty, &name, place);
             }
+            self.session.told(&inner.snapshot);
         }
         let mut response = self.session.next(&inner.snapshot, now)?;
         response.system_version.clone_from(&inner.watermark);

@@ -111,6 +111,9 @@ fn one_cluster_name_in_two_sources_is_one_cluster_of_all_their_pods() {
     fleet.follow(&mut index);
     assert_eq!(fleet.group("a", &group("bar", false)).unwrap(), ["gcp/own"]);
     assert_eq!(fleet.group("a", &group("foo", false)).unwrap(), ["aws/other", "aws/own"]);
+    index.apply_source_pod(&"gcp".into(), &Pod { finished: true, ..mk_member("own", "bar") });
+    fleet.follow(&mut index);
+    assert_eq!(fleet.group("a", &group("bar", true)).unwrap(), [""; 0], "it has ended");
     index.delete_source_pod(&"aws".into(), "own");
     index.apply_source_pod(&"aws".into(), &Pod { extra: BTreeMap::new(), ..mk_member("other", "foo") });
     fleet.follow(&mut index);

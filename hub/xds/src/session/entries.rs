@@ -67,7 +67,7 @@ impl<'a> From<&'a Name> for Key<'a> {
     }
 }
 
-// === impl Entries ===
+// === impl Entry ===
 
 impl Entry {
     /// Whether it tells nothing. It is kept where a settled resource of its name counts no more.
@@ -75,6 +75,8 @@ impl Entry {
         self.standing == Standing::Absent && !self.named
     }
 }
+
+// === impl Entries ===
 
 impl Entries {
     pub(super) fn get<'a>(&self, key: impl Into<Key<'a>>) -> Option<Entry> {

@@ -100,6 +100,11 @@ impl<T: ResourceType> Session<T> {
         self.tick(snap, now);
     }
 
+    /// Records that all changes up to this snapshot are queued.
+    pub(crate) fn told(&mut self, snap: &Snapshot<T>) {
+        self.types.iter_mut().for_each(|state| state.told = snap.table(state.ty).base().clone());
+    }
+
     /// Queues one changed name, with the place of its entry if that is known.
     pub(crate) fn changed_at(&mut self, ty: T, name: &Name, place: Option<Place>) {
         self.types[position(ty)].changed(name, place);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::entries::{Entries, Entry, Key, Standing};
+use crate::base::Shelf;
 use crate::load::Load;
 use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version};
@@ -94,6 +95,8 @@ pub(super) struct TypeState<T> {
     /// State of the world: a request listed names, so an empty list no longer means all.
     pub(super) explicit: bool,
     pub(super) entries: Entries,
+    /// The base when this stream last took changes.
+    pub(super) told: Shelf,
     /// Number and length of the names subscribed by name.
     pub(super) load: Load,
     /// Names queued for the next response.
@@ -140,6 +143,7 @@ impl<T: ResourceType> TypeState<T> {
             emptied: BTreeSet::new(),
             explicit: false,
             entries: Entries::default(),
+            told: Shelf::default(),
             load: Load::default(),
             pending: BTreeMap::new(),
             stale_names: BTreeSet::new(),
@@ -275,13 +279,16 @@ impl<T: ResourceType> TypeState<T> {
         self.emptied.retain(|name| entries.contains(name));
     }
 
-    /// Gives up the entries of a client that has accepted exactly what its view has in common with others.
+    /// Gives up the entries of a client that has accepted exactly what its view has in common with others: now, or when it was last
+    /// told of changes. (While changes never pause, the client is never quite up to date.)
     pub(super) fn settle(&mut self, snap: &Snapshot<T>) {
-        if self.wildcard
-            && self.inflight.is_empty()
-            && let Some((shelf, masked)) = snap.table(self.ty).base_of(self.sum)
-        {
-            self.entries.settle(shelf, masked);
+        if !self.wildcard || !self.inflight.is_empty() {
+            return;
+        }
+        let table = snap.table(self.ty);
+        let same = [table.base(), &self.told].into_iter().find(|shelf| table.is_all(shelf, self.sum));
+        if let Some(shelf) = same {
+            self.entries.settle(shelf, table.masked());
         }
     }
 

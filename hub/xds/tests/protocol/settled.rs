@@ -1,10 +1,11 @@
 //! A client that has accepted what its snapshot shares with others needs no entries of its own. No response may tell.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portreeve_xds::{
-    Base, Changes, EnvoyType, Kind, Name, Request, Resource, Response, Session, Snapshot, Variant,
+    Base, Batch, Changes, EnvoyType, Kind, Name, Request, Resource, Response, Snapshot, Variant, View, Watch,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -14,14 +15,12 @@ const NAMES: usize = 12;
 const TYPES: [EnvoyType; 4] =
     [EnvoyType::Cluster, EnvoyType::Endpoint, EnvoyType::Secret, EnvoyType::Listener];
 
-/// The same resources twice: in a snapshot of its own, and in one that is based on shared ones.
+/// The same resources in two views, of which one is based on shared ones, and a stream on each.
 struct Twins {
-    own: Snapshot<EnvoyType>,
+    views: [Arc<View<EnvoyType>>; 2],
     base: Base<EnvoyType>,
     masked: (EnvoyType, Name),
-    sessions: [Session<EnvoyType>; 2],
-    /// Changes that the sessions were not told yet.
-    dirty: BTreeSet<(EnvoyType, Name)>,
+    watches: [Watch<EnvoyType>; 2],
     /// Unanswered responses.
     open: VecDeque<(EnvoyType, String)>,
     now: Instant,
@@ -29,19 +28,11 @@ struct Twins {
 
 impl Twins {
     fn new(masked: (EnvoyType, Name)) -> Self {
-        Self {
-            own: Snapshot::new(),
-            base: Base::default(),
-            masked,
-            sessions: [(); 2].map(|()| Session::new(Variant::Delta, None)),
-            dirty: BTreeSet::new(),
-            open: VecDeque::new(),
-            now: Instant::now(),
-        }
-    }
-
-    fn based(&self) -> Snapshot<EnvoyType> {
-        Snapshot::of(self.base.clone(), Some(self.masked.clone()))
+        let (base, now) = (Base::default(), Instant::now());
+        let based = Snapshot::of(base.clone(), Some(masked.clone()));
+        let views = [View::new(Snapshot::new()), View::new(based)];
+        let watches = views.each_ref().map(|view| Watch::new(view.clone(), Variant::Delta, None));
+        Self { views, base, masked, watches, open: VecDeque::new(), now }
     }
 
     fn change(&mut self, ty: EnvoyType, name: &str, body: Option<&[u8]>) {
@@ -50,29 +41,21 @@ impl Twins {
             Some(body) => changes.upsert.push((ty, Resource::new(ty, name, body))),
             None => changes.remove.push((ty, name.into())),
         }
-        self.base.apply(&changes);
+        let differ: Batch<EnvoyType> = self.base.apply(&changes).into();
+        self.views[1].install(self.base.clone(), &differ, Changes::default());
         if (ty, name.into()) != self.masked {
-            self.dirty.extend(self.own.apply(changes));
+            self.views[0].apply(changes);
         }
     }
 
     fn request(&mut self, request: &Request<EnvoyType>) {
-        let based = self.based();
-        for (session, snapshot) in self.sessions.iter_mut().zip([&self.own, &based]) {
-            session.request(request.clone(), snapshot, self.now);
-        }
+        self.watches.iter_mut().for_each(|watch| watch.request(request.clone(), self.now));
     }
 
     /// Takes all responses, which must be the same.
-    fn respond(&mut self, tell: bool, seed: u64) {
-        let based = self.based();
-        let dirty = if tell { std::mem::take(&mut self.dirty) } else { BTreeSet::new() };
-        for (session, snapshot) in self.sessions.iter_mut().zip([&self.own, &based]) {
-            session.changed(&dirty, snapshot, self.now);
-        }
+    fn respond(&mut self, seed: u64) {
         loop {
-            let [one, other] = &mut self.sessions;
-            let (one, other) = (one.next(&self.own, self.now), other.next(&based, self.now));
+            let [one, other] = self.watches.each_mut().map(|watch| watch.next(self.now));
             assert_eq!(one.as_ref().map(told), other.as_ref().map(told), "seed {seed}");
             let Some(response) = one else { return };
             self.open.extend(response.ty.map(|ty| (ty, response.nonce)));
@@ -130,19 +113,18 @@ fn run(seed: u64) {
             12 => twins.request(&Request { unsubscribe: vec![name], ..Request::new(Kind::Known(ty)) }),
             13 => twins.answer(true),
             14 => twins.now += Duration::from_millis(dice.random_range(1..1500)),
-            15 => twins.respond(false, seed),
             _ => {
-                twins.respond(true, seed);
+                twins.respond(seed);
                 (0..dice.random_range(0..4)).for_each(|_| twins.answer(false));
             }
         }
     }
     for _ in 0..50 {
         twins.now += Duration::from_secs(3);
-        twins.respond(true, seed);
+        twins.respond(seed);
         (0..twins.open.len()).for_each(|_| twins.answer(false));
     }
-    twins.respond(true, seed);
+    twins.respond(seed);
     assert!(twins.open.is_empty(), "seed {seed}");
 }
 
