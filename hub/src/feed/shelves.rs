@@ -58,7 +58,7 @@ impl Shelves {
         self.0.is_empty()
     }
 
-    /// Changes what the views of a class have in base, for a view that stays in its class.
+    /// Changes what the views of a class have in common, for a view that stays in its class.
     pub(super) fn stay(&mut self, taken: &Taken, round: &mut Round) -> Option<Shift> {
         let class = taken.class?;
         if taken.shared.is_empty() {

@@ -54,11 +54,7 @@ impl<T: ResourceType> Base<T> {
     /// If a transaction upserts and removes the same name, the upsert wins.
     pub fn apply(&mut self, changes: &Changes<T>) -> Vec<(T, Name)> {
         let mut differ = Vec::new();
-        let upserted: HashSet<(T, &Name)> = match changes.remove.is_empty() {
-            true => HashSet::new(),
-            false => changes.upsert.iter().map(|(ty, resource)| (*ty, resource.name())).collect(),
-        };
-        for (ty, name) in changes.remove.iter().filter(|(ty, name)| !upserted.contains(&(*ty, name))) {
+        for (ty, name) in changes.removals() {
             let removed = self.shelves[position(*ty)].remove(name);
             differ.extend(removed.map(|one| (*ty, one.name().clone())));
         }
@@ -97,6 +93,9 @@ impl<T: ResourceType> Base<T> {
 
 impl Shelf {
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        if self.held == 0 {
+            return None;
+        }
         let hash = HASHES.hash_one(name);
         let part = self.parts.get(part_of(hash))?;
         Some(&part[find(part, hash, name).ok()?].1)

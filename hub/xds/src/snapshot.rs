@@ -1,6 +1,6 @@
 //! A set of resources by type and name ([`Snapshot`]).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::Base;
@@ -99,16 +99,8 @@ impl<T: ResourceType> Snapshot<T> {
     /// If a transaction upserts and removes the same name, the upsert wins.
     pub fn apply(&mut self, changes: Changes<T>) -> Vec<(T, Name)> {
         let mut differ = Vec::with_capacity(changes.upsert.len() + changes.remove.len());
-        let upserted: HashSet<(T, &Name)> = match changes.remove.is_empty() {
-            true => HashSet::new(),
-            false => changes.upsert.iter().map(|(ty, resource)| (*ty, resource.name())).collect(),
-        };
-        for (ty, name) in &changes.remove {
-            if !upserted.contains(&(*ty, name))
-                && let Some((name, _)) = self.table_mut(*ty).remove(name)
-            {
-                differ.push((*ty, name));
-            }
+        for (ty, name) in changes.removals() {
+            differ.extend(self.table_mut(*ty).remove(name).map(|(name, _)| (*ty, name)));
         }
         for (ty, resource) in changes.upsert {
             if let Some(name) = self.table_mut(ty).put(resource) {

@@ -17,6 +17,9 @@ use crate::source::{Hello, Source, StreamGuard, StreamInfo};
 use crate::watch::Watch;
 use crate::wire::Incoming;
 
+/// How long a stream keeps its turn if its client doesn't answer.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
+
 /// A stream from its headers to its end.
 pub(crate) enum Stream<T: ResourceType, S: Source<T>> {
     /// It waits for the first request and the view.
@@ -50,9 +53,6 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     turn: Option<(StreamGuard, Instant)>,
     held: Held,
 }
-
-/// How long a stream keeps its turn if its client doesn't answer.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 /// Reports the stream's end to the source when dropped.
 struct EndReport<T: ResourceType, S: Source<T>> {

@@ -70,11 +70,11 @@ impl Table {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.held + self.base.len() - usize::from(self.hidden().is_some())
+        self.held + self.base.len() - usize::from(self.hidden(&self.base).is_some())
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes + self.base.bytes() - self.hidden().map_or(0, |one| one.delta_bytes().len())
+        self.bytes + self.base.bytes() - self.hidden(&self.base).map_or(0, |one| one.delta_bytes().len())
     }
 
     /// Returns the shared allocation of a name, or a new one if there is none.
@@ -107,8 +107,7 @@ impl Table {
     /// Returns whether the versions of all resources have this sum ([`Version::of_set`](crate::Version::of_set)) with this shelf as
     /// the base.
     pub(crate) fn is_all(&self, base: &Shelf, sum: u64) -> bool {
-        let hidden = self.masked.as_ref().and_then(|name| base.get(name));
-        let hidden = hidden.map_or(0, |one| one.version().share(one.name()));
+        let hidden = self.hidden(base).map_or(0, |one| one.version().share(one.name()));
         self.held == 0 && base.len() > 0 && base.sum().wrapping_sub(hidden) == sum
     }
 
@@ -117,8 +116,9 @@ impl Table {
         self.masked.as_ref()
     }
 
-    fn hidden(&self) -> Option<&Arc<Resource>> {
-        self.base.get(self.masked.as_ref()?)
+    /// The masked resource of a base.
+    fn hidden<'b>(&self, base: &'b Shelf) -> Option<&'b Arc<Resource>> {
+        base.get(self.masked.as_ref()?)
     }
 
     fn own(&self) -> impl Iterator<Item = (&Name, &Arc<Resource>)> {

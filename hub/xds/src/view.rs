@@ -72,27 +72,27 @@ impl<T: ResourceType> View<T> {
 
     /// Applies one transaction. Returns how many resources differ now; if none does, nothing is sent.
     pub fn apply(&self, changes: Changes<T>) -> usize {
-        let mut inner = self.write();
-        let differ = inner.snapshot.apply(changes);
-        inner.revision += u64::from(!differ.is_empty());
-        let wake = inner.post(&differ);
-        drop(inner);
-        wake.into_iter().for_each(Waker::wake);
-        differ.len()
+        self.change(None, changes)
     }
 
     /// Does the same, and sets the resources that other views have too. `differ` are the names of these that differ now.
     pub fn install(&self, base: Base<T>, differ: &Batch<T>, changes: Changes<T>) -> usize {
+        self.change(Some((base, differ)), changes)
+    }
+
+    fn change(&self, shift: Option<(Base<T>, &Batch<T>)>, changes: Changes<T>) -> usize {
         let mut inner = self.write();
-        inner.snapshot.set_base(base);
-        let own = inner.snapshot.apply(changes);
-        let shown = |(ty, name): &&(T, Name)| !inner.snapshot.table(*ty).masks(name);
-        let shown = differ.iter().filter(shown).count();
-        let mut wake = inner.post(&own);
-        if shown > 0 {
-            wake.extend(inner.post_batch(differ));
+        let differ = inner.snapshot.apply(changes);
+        let (mut count, mut wake) = (differ.len(), inner.post(&differ));
+        if let Some((base, differ)) = shift {
+            inner.snapshot.set_base(base);
+            let masks = |(ty, name): &&(T, Name)| inner.snapshot.table(*ty).masks(name);
+            let shown = differ.len() - differ.iter().filter(masks).count();
+            if shown > 0 {
+                wake.extend(inner.post_batch(differ));
+            }
+            count += shown;
         }
-        let count = own.len() + shown;
         inner.revision += u64::from(count > 0);
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
