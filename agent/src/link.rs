@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Uri};
 use portreeve_api::names::HUB_NAME;
-use portreeve_xds::Connect;
 use portreeve_xds::connect::patient_endpoint;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use portreeve_xds::{Connect, Connection};
+use tonic::transport::{Certificate, ClientTlsConfig};
 
 /// Timeout of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(1);
@@ -89,15 +89,15 @@ impl Link {
     /// # Errors
     /// Returns an error if the replica can't be reached, doesn't prove that it is the hub, or if the CA file can't be
     /// read.
-    pub async fn channel(&self, replica: &Uri) -> Result<Channel, LinkError> {
-        self.patient_channel(replica, 1).await
+    pub async fn connection(&self, replica: &Uri) -> Result<Connection, LinkError> {
+        self.patient_connection(replica, 1).await
     }
 
     /// Connects to a replica that is known to be late, with a timeout that is `patience` times as long.
     ///
     /// # Errors
-    /// See [`Link::channel`].
-    pub async fn patient_channel(&self, replica: &Uri, patience: u32) -> Result<Channel, LinkError> {
+    /// See [`Link::connection`].
+    pub async fn patient_connection(&self, replica: &Uri, patience: u32) -> Result<Connection, LinkError> {
         let plain = patient_endpoint(replica.clone(), patience);
         let failed = |error: tonic::transport::Error| LinkError::Connect {
             replica: replica.clone(),
@@ -112,7 +112,7 @@ impl Link {
             }
             _ => return Err(LinkError::Scheme(replica.clone())),
         };
-        endpoint.connect().await.map_err(failed)
+        Connection::open(endpoint).await.map_err(failed)
     }
 
     /// Returns the headers of a call: `authorization` with the current token. A plain link never sends it.
@@ -132,7 +132,7 @@ impl Link {
         let link = self.clone();
         Connect::Custom(Arc::new(move || {
             let (link, replica) = (link.clone(), replica.clone());
-            Box::pin(async move { Ok(link.channel(&replica).await?) })
+            Box::pin(async move { Ok(link.connection(&replica).await?) })
         }))
     }
 }
@@ -212,9 +212,9 @@ mod tests {
     async fn link_without_its_authority_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let link = Link::Secure(files(dir.path()));
-        let error = link.channel(&"https://127.0.0.1:1".parse().unwrap()).await.unwrap_err().to_string();
+        let error = link.connection(&"https://127.0.0.1:1".parse().unwrap()).await.unwrap_err().to_string();
         assert!(error.starts_with("--hub-ca ") && error.contains("ca.crt"), "{error}");
-        let error = link.channel(&"http://127.0.0.1:1".parse().unwrap()).await.unwrap_err();
+        let error = link.connection(&"http://127.0.0.1:1".parse().unwrap()).await.unwrap_err();
         assert!(matches!(error, LinkError::Scheme(_)), "a secure link speaks to nobody in the clear");
     }
 }

@@ -19,7 +19,7 @@ use futures::future::try_join_all;
 use portreeve_tests::process::Process;
 use portreeve_tests::wait::until;
 use portreeve_xds::wire::ClientCodec;
-use portreeve_xds::{EnvoyType, ResourceType, connect};
+use portreeve_xds::{Connection, EnvoyType, ResourceType, connect};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -63,6 +63,8 @@ struct Server {
 struct Client {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
+    /// Open for as long as the client is.
+    _connection: Connection,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -171,15 +173,15 @@ impl Server {
 impl Client {
     /// Connects and receives everything: all clusters, then their assignments by name.
     async fn subscribed(dir: &Path) -> Result<Self> {
-        let channel = connect::unix(&dir.join("xds")).await?;
-        let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE);
+        let connection = connect::unix(&dir.join("xds")).await?;
+        let mut grpc = tonic::client::Grpc::new(connection.channel()).max_decoding_message_size(MAX_RESPONSE);
         grpc.ready().await?;
         let (requests, outbound) = mpsc::channel(4);
         requests.send(request(EnvoyType::Cluster)).await?;
         let path = http::uri::PathAndQuery::from_static(ADS);
         let request_of_call = tonic::Request::new(ReceiverStream::new(outbound));
         let call = grpc.streaming(request_of_call, path, ClientCodec::default());
-        let mut client = Self { requests, responses: call.await?.into_inner() };
+        let mut client = Self { requests, responses: call.await?.into_inner(), _connection: connection };
         ensure!(client.receive(EnvoyType::Cluster).await? == CLUSTERS, "clusters are missing");
         let names = (0..CLUSTERS).map(|at| format!("cluster-{at:05}")).collect();
         let subscribe =

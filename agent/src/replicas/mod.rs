@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http::{HeaderMap, Uri};
-use portreeve_xds::Connect;
+use portreeve_xds::{Connect, Connection};
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use crate::link::Link;
 
@@ -94,16 +93,16 @@ impl Replicas {
     ///
     /// # Errors
     /// Returns an error if the replica can't be reached or doesn't prove that it is the hub.
-    pub async fn channel(&self, replica: &Replica) -> anyhow::Result<Channel> {
+    pub async fn connection(&self, replica: &Replica) -> anyhow::Result<Connection> {
         match replica {
             Replica::Unix(path) => {
-                let channel = portreeve_xds::connect::unix(path).await;
-                channel.with_context(|| replica.to_string())
+                let connection = portreeve_xds::connect::unix(path).await;
+                connection.with_context(|| replica.to_string())
             }
             Replica::Tcp { .. } => {
                 let uri: Uri = replica.to_string().parse()?;
                 let patience = self.patience().get(replica).copied().unwrap_or(1);
-                Ok(self.shared.link.patient_channel(&uri, patience).await?)
+                Ok(self.shared.link.patient_connection(&uri, patience).await?)
             }
         }
     }
@@ -166,7 +165,7 @@ impl Replicas {
                 replicas.first_word().await;
                 let replica = replicas.choose().context("no address of the hub is known")?;
                 tracing::debug!(hub = %replica, "connecting");
-                Ok(replicas.channel(&replica).await?)
+                Ok(replicas.connection(&replica).await?)
             })
         }))
     }

@@ -88,8 +88,9 @@ impl Reporter {
         patience: &mut Patience,
     ) -> anyhow::Result<()> {
         self.replicas.be_patient(replica, patience.factor());
-        let channel = patience.connection(self.replicas.channel(replica)).await?;
-        let mut client = ReportsClient::new(channel).max_decoding_message_size(report_bounds::BEAT);
+        let connection = patience.connection(self.replicas.connection(replica)).await?;
+        let mut client =
+            ReportsClient::new(connection.channel()).max_decoding_message_size(report_bounds::BEAT);
         let mut outbox = self.outbox.subscribe();
         let mut told = Told::new(&self.node);
         let (reports, outbound) = mpsc::channel(1);

@@ -21,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use crate::client::{ClientSession, Reading, Sink};
+use crate::connection::Connection;
 use crate::resource::ResourceType;
 use crate::wire::ClientCodec;
 
@@ -46,7 +47,7 @@ const REQUESTS: usize = 64;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Opens one connection.
-type Connector = Arc<dyn Fn() -> BoxFuture<'static, Result<Channel, BoxError>> + Send + Sync>;
+type Connector = Arc<dyn Fn() -> BoxFuture<'static, Result<Connection, BoxError>> + Send + Sync>;
 
 /// How to reach the server.
 #[derive(Clone)]
@@ -62,10 +63,10 @@ pub enum Connect {
 // === impl Connect ===
 
 impl Connect {
-    async fn channel(&self) -> Result<Channel, BoxError> {
+    async fn open(&self) -> Result<Connection, BoxError> {
         match self {
             Self::Unix(path) => Ok(unix(path).await?),
-            Self::Uri(uri) => Ok(endpoint(uri.clone()).connect().await?),
+            Self::Uri(uri) => Ok(Connection::open(endpoint(uri.clone())).await?),
             Self::Custom(connect) => connect().await,
         }
     }
@@ -93,13 +94,13 @@ pub fn patient_endpoint(uri: http::Uri, patience: u32) -> Endpoint {
 ///
 /// # Errors
 /// No process listens on the socket.
-pub async fn unix(path: &Path) -> Result<Channel, tonic::transport::Error> {
+pub async fn unix(path: &Path) -> Result<Connection, tonic::transport::Error> {
     let path = path.to_path_buf();
     let connector = tower::service_fn(move |_: http::Uri| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    endpoint(http::Uri::from_static("http://localhost")).connect_with_connector(connector).await
+    Connection::open_by(endpoint(http::Uri::from_static("http://localhost")), connector).await
 }
 
 /// Keeps `sink` supplied until `shutdown` is ready.
@@ -152,13 +153,13 @@ async fn stream<T: ResourceType, K: Sink<T>>(
     sink: &mut K,
     answered: &mut bool,
 ) -> Result<(), BoxError> {
-    let channel = connect.channel().await?;
+    let connection = connect.open().await?;
     let session = ClientSession::<T>::new();
     let (requests, outbound) = mpsc::channel(REQUESTS);
     for request in session.open(&sink.node(), &sink.types(), sink.known()) {
         requests.send(request).await?;
     }
-    let mut inbound = subscribe(channel, sink.headers(), outbound).await?;
+    let mut inbound = subscribe(connection.channel(), sink.headers(), outbound).await?;
     while let Some(response) = inbound.message().await? {
         if !std::mem::replace(answered, true) {
             sink.connected(true);

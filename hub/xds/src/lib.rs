@@ -26,6 +26,7 @@ mod budget;
 pub mod client;
 #[cfg(feature = "net")]
 pub mod connect;
+mod connection;
 #[cfg(feature = "net")]
 mod cut;
 #[cfg(feature = "net")]
@@ -71,6 +72,7 @@ pub use budget::Budget;
 pub use client::{ClientSession, Delta, Sink, Upsert};
 #[cfg(feature = "net")]
 pub use connect::{Connect, run};
+pub use connection::Connection;
 #[cfg(feature = "net")]
 pub use limits::Limits;
 #[cfg(feature = "net")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
 use crate::budget::{self, Share};
@@ -17,7 +18,7 @@ use crate::source::{Hello, Source, StreamGuard, StreamInfo};
 use crate::watch::Watch;
 use crate::wire::Incoming;
 
-/// How long a stream keeps its turn if its client doesn't answer.
+/// How long a stream keeps its turn if its client doesn't read or answer.
 const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 /// A stream from its headers to its end.
@@ -49,10 +50,13 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     until: Option<Instant>,
     share: Share,
     pace: Pace,
-    /// What [`Source::turn`] returned, and until when it is kept.
-    turn: Option<(StreamGuard, Instant)>,
+    /// Keeps what [`Source::turn`] returned.
+    turn: Option<Turn>,
     held: Held,
 }
+
+/// Ends when dropped, or by itself: while a client doesn't read, its stream is not polled.
+type Turn = JoinSet<()>;
 
 /// Reports the stream's end to the source when dropped.
 struct EndReport<T: ResourceType, S: Source<T>> {
@@ -111,7 +115,7 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let share = Share::new(self.limits.load, report.source.budget(&report.info));
         // A client that comes back mostly has what it needs, and its claims take memory while they wait.
         let turn = match first.request.claims_nothing() {
-            true => Some((report.source.turn().await, Instant::now() + LONGEST_TURN)),
+            true => Some(keep(report.source.turn().await)),
             false => None,
         };
         let (inbound, held, pace) = (self.inbound, self.held, Pace::default());
@@ -119,6 +123,17 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         running.handle(first)?;
         Ok(Some(Box::new(running)))
     }
+}
+
+/// Keeps a turn for as long as it may last.
+fn keep(turn: StreamGuard) -> Turn {
+    let kept = async move {
+        tokio::time::sleep(LONGEST_TURN).await;
+        drop(turn);
+    };
+    let mut turn = Turn::new();
+    turn.spawn(kept);
+    turn
 }
 
 // === impl Running ===
@@ -142,7 +157,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
                 ));
             }
             let now = Instant::now();
-            self.turn.take_if(|(_, until)| *until <= now || self.watch.is_idle());
+            self.turn.take_if(|_| self.watch.is_idle());
             if let Some(response) = self.watch.respond(now, self.pace.until(now).is_none()) {
                 self.pace.sent(encoded_len(&response), self.held.0.open(), now);
                 return Ok(Some(response));
@@ -156,8 +171,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
     /// Waits for a request, a change or a deadline. Returns what the inbound side gave; `None` without a request.
     async fn wait(&mut self) -> Result<Option<Option<Incoming<T>>>, Status> {
         let waits = self.pace.until(Instant::now());
-        let turn = self.turn.as_ref().map(|(_, until)| *until);
-        let deadline = [self.watch.deadline(), self.until, waits, turn].into_iter().flatten().min();
+        let deadline = [self.watch.deadline(), self.until, waits].into_iter().flatten().min();
         let clock = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,

@@ -41,7 +41,8 @@ fn knock(town: &Town, (hub, link): (SocketAddr, Link), said: &str) -> Result<Res
     let uri = format!("{scheme}://{hub}").parse()?;
     town.bed.root().block_on(async move {
         let answer = tokio::time::timeout(BOUND, async {
-            let channel = link.channel(&uri).await.map_err(|error| Status::aborted(error.to_string()))?;
+            let connection =
+                link.connection(&uri).await.map_err(|error| Status::aborted(error.to_string()))?;
             let first = DeltaDiscoveryRequest {
                 node: Some(WireNode { id: said.into(), ..Default::default() }),
                 type_url: PlanType::ALL[0].type_url().into(),
@@ -53,7 +54,7 @@ fn knock(town: &Town, (hub, link): (SocketAddr, Link), said: &str) -> Result<Res
                 futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::pending());
             let mut request = tonic::Request::new(requests);
             *request.metadata_mut() = tonic::metadata::MetadataMap::from_headers(link.headers());
-            let mut client = AggregatedDiscoveryServiceClient::new(channel);
+            let mut client = AggregatedDiscoveryServiceClient::new(connection.channel());
             let mut responses = client.delta_aggregated_resources(request).await?.into_inner();
             match responses.message().await? {
                 Some(_) => Ok(()),

@@ -9,6 +9,7 @@ use portreeve_xds::{
     Changes, Connect, Delta, EnvoyType, Event, Limits, Name, Node, Resource, Sink, Snapshot, Version, View,
     routes, run, serve_tcp, serve_unix,
 };
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::stand::{One, Stand, clusters, until, within};
@@ -82,6 +83,22 @@ impl Sink<EnvoyType> for Store {
             state.losses += usize::from(!connected);
         });
     }
+}
+
+#[tokio::test]
+async fn client_leaves_a_server_that_reads_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = One { up: Semaphore::new(0), ..One::new(View::new(clusters(1, 10))) };
+    let stand = Stand::start(dir.path(), source);
+    let store = Store::default();
+    // Claims that the server's window has no room for.
+    let claims = (0..20_000).map(|n| ((Cluster, Name::from(format!("cluster-{n:05}"))), Version(n)));
+    store.with(|state| state.held.extend(claims));
+    let client = store.follow(&stand.sock);
+    until("the stream", || stand.source.streams() == 1).await;
+    drop(client);
+    until("the stream's end", || stand.source.streams() == 0).await;
+    stand.stop().await;
 }
 
 #[tokio::test]

@@ -69,6 +69,22 @@ async fn clients_begin_one_after_another_and_nobody_holds_up_the_next_for_ever()
 }
 
 #[tokio::test]
+async fn client_that_reads_nothing_holds_up_the_next_for_a_few_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let turns = Arc::new(Semaphore::new(1));
+    let large = View::new(clusters(5_000, 2_000));
+    let stand = Stand::start(dir.path(), One { turns: turns.clone(), ..One::new(large) });
+    let silent = Caller::ads(&stand.sock).await;
+    silent.send(subscribe(Endpoint, &["*".into()])).await;
+    until("the first turn", || turns.available_permits() == 0).await;
+    let mut next = Caller::ads(&stand.sock).await;
+    next.send(subscribe(Endpoint, &["*".into()])).await;
+    let answered = tokio::time::timeout(Duration::from_secs(10), next.next()).await;
+    assert_eq!(answered.map(|response| response.resources.len()), Ok(5_000));
+    stand.stop().await;
+}
+
+#[tokio::test]
 async fn first_request_is_not_read_before_there_may_be_views() {
     let dir = tempfile::tempdir().unwrap();
     let source = One { up: Semaphore::new(0), ..One::new(View::new(clusters(1, 10))) };

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Delt
 use hyper_util::rt::TokioIo;
 use portreeve_xds::wire::{ClientCodec, MessageCodec};
 use portreeve_xds::{
-    Budget, EnvoyType, Event, Hello, Keepalive, Limits, Resource, ResourceType, Snapshot, Source,
+    Budget, EnvoyType, Event, Hello, Keepalive, Limits, Peer, Resource, ResourceType, Snapshot, Source,
     StreamGuard, StreamInfo, View, routes, serve_incoming,
 };
 use prost::Message;
@@ -41,6 +41,8 @@ pub struct One {
     /// The budget that all streams share.
     pub budget: Option<Arc<Budget>>,
     pub heard: Mutex<Heard>,
+    /// Held by each stream.
+    pub held: Arc<()>,
 }
 
 #[derive(Default, Clone)]
@@ -64,7 +66,13 @@ impl One {
             lasts: None,
             budget: None,
             heard: Mutex::default(),
+            held: Arc::default(),
         }
+    }
+
+    /// The number of streams, those included that have not been opened.
+    pub fn streams(&self) -> usize {
+        Arc::strong_count(&self.held) - 1
     }
 
     pub fn heard(&self) -> Heard {
@@ -82,6 +90,10 @@ impl Source<EnvoyType> for One {
             true => Err(Status::unauthenticated("refused by its headers")),
             false => Ok(()),
         }
+    }
+
+    fn admit(&self, _peer: &Peer) -> Result<StreamGuard, Status> {
+        Ok(Box::new(self.held.clone()))
     }
 
     async fn ready(&self) {
