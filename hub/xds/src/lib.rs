@@ -26,6 +26,7 @@ mod budget;
 pub mod client;
 #[cfg(feature = "net")]
 pub mod connect;
+#[cfg(feature = "net")]
 mod connection;
 #[cfg(feature = "net")]
 mod cut;
@@ -72,6 +73,7 @@ pub use budget::Budget;
 pub use client::{ClientSession, Delta, Sink, Upsert};
 #[cfg(feature = "net")]
 pub use connect::{Connect, run};
+#[cfg(feature = "net")]
 pub use connection::Connection;
 #[cfg(feature = "net")]
 pub use limits::Limits;
