@@ -21,10 +21,6 @@ const PORTION: usize = 200;
 /// The most changes that are taken in together.
 const TOGETHER: usize = 50;
 
-/// The shortest time between two changes of what agents are sent, as long as [`TOGETHER`] changes don't arrive sooner. Sending
-/// each of a hundred changes in a second by itself to ten agents takes twice the hub's CPU time.
-const GATHER: Duration = Duration::from_millis(50);
-
 /// How long a portion may keep the feed's lock. After that, the rest of it is taken in by another visit.
 const HOLD: Duration = Duration::from_millis(3);
 
@@ -168,7 +164,6 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
     const PORTION: usize = PORTION;
-    const GATHER: Duration = GATHER;
 
     fn failed(&mut self, _error: &watcher::Error) {
         self.feed.watch_failed(self.of.kind);

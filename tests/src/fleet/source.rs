@@ -86,8 +86,6 @@ impl Source {
 async fn serve(listener: TcpListener, store: Arc<Store>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        // The real API server sends each event at once, too.
-        let _ = stream.set_nodelay(true);
         while connections.try_join_next().is_some() {}
         connections.spawn(connection(stream, store.clone()));
     }
