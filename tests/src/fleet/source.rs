@@ -86,6 +86,8 @@ impl Source {
 async fn serve(listener: TcpListener, store: Arc<Store>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        // Each event is sent at once, as the real API server does.
+        let _ = stream.set_nodelay(true);
         while connections.try_join_next().is_some() {}
         connections.spawn(connection(stream, store.clone()));
     }
