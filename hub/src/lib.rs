@@ -64,5 +64,5 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(args) => args,
         Err(error) => error.exit(),
     };
-    portreeve_runtime::block_on(run::run(args))
+    portreeve_runtime::block_on_few(run::run(args))
 }

@@ -3,13 +3,13 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::runtime::watcher;
 use portreeve_api::pod::Pod;
 use portreeve_runtime::watch::Verbs;
 
-use crate::feed::Feed;
+use crate::feed::{Feed, for_a_while};
 use crate::index::{Index, Labels, Name};
 use crate::pulse::PATIENCE;
 use crate::relist::Relist;
@@ -18,11 +18,8 @@ use crate::watermark::Watched;
 /// The number of objects in a portion.
 const PORTION: usize = 200;
 
-/// The most changes that are taken in together.
-const TOGETHER: usize = 50;
-
-/// How long a portion may keep the feed's lock. After that, the rest of it is taken in by another visit.
-const HOLD: Duration = Duration::from_millis(3);
+/// The shortest time between two changes of what agents are sent, as long as not more changes or others arrive sooner.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// An object that is taken in by portions.
 pub trait Part: Send + 'static {
@@ -49,25 +46,6 @@ pub struct Portions<T: Part> {
     relist: Relist<T::Id>,
     /// The highest revision of the list that is being received.
     revision: u64,
-    /// Changes that arrived together, with their revisions.
-    changes: Vec<(Change<T>, u64)>,
-}
-
-/// A change of one object.
-enum Change<T: Part> {
-    Put(T),
-    Gone(T::Id),
-}
-
-/// Takes items until the lock was held long enough.
-fn for_a_while<I>(items: &mut impl Iterator<Item = I>, mut take: impl FnMut(I)) {
-    let begun = Instant::now();
-    for item in items {
-        take(item);
-        if begun.elapsed() >= HOLD {
-            return;
-        }
-    }
 }
 
 // === impl Part ===
@@ -104,57 +82,20 @@ impl Part for Node {
     }
 }
 
-// === impl Change ===
-
-impl<T: Part> Change<T> {
-    fn take_in(self, index: &mut Index, now_ms: i64) {
-        match self {
-            Self::Put(object) => object.apply(index, now_ms),
-            Self::Gone(id) => T::delete(&id, index, now_ms),
-        }
-    }
-}
-
 // === impl Portions ===
 
 impl<T: Part> Portions<T> {
     /// Creates the verbs of a watch.
     pub fn new(feed: &Arc<Feed>, of: impl Into<Watched>) -> Self {
-        Self {
-            feed: feed.clone(),
-            of: of.into(),
-            relist: Relist::default(),
-            revision: 0,
-            changes: Vec::new(),
-        }
+        Self { feed: feed.clone(), of: of.into(), relist: Relist::default(), revision: 0 }
     }
 
-    /// Adds a change to those that arrived together. Each agent is sent their effects at once.
-    fn collect(&mut self, change: Change<T>, revision: u64) {
-        self.changes.push((change, revision));
-        if self.changes.len() >= TOGETHER {
-            self.take_in();
-        }
-    }
-
-    /// Takes in what arrived together.
-    fn take_in(&mut self) {
-        let changes = std::mem::take(&mut self.changes);
-        self.visit(changes, |(change, revision), index, now| {
-            change.take_in(index, now);
-            revision
-        });
-    }
-
-    /// Changes the index item by item, in as many visits as it takes. `change` returns the revision that is reached with its
-    /// item, or 0 within a list, which is not complete yet.
-    fn visit<I>(&self, items: Vec<I>, change: impl Fn(I, &mut Index, i64) -> u64) {
+    /// Changes the index by items of a list, which is not complete yet, in as many visits as it takes.
+    fn visit<I>(&self, items: Vec<I>, change: impl Fn(I, &mut Index, i64)) {
         let mut items = items.into_iter();
         while !items.as_slice().is_empty() {
-            self.feed.change_up_to(&self.of, |index, now| {
-                let mut reached = 0;
-                for_a_while(&mut items, |item| reached = reached.max(change(item, index, now)));
-                reached
+            self.feed.change(self.of.clone(), 0, |index, now| {
+                for_a_while(&mut items, |item| change(item, index, now));
             });
         }
     }
@@ -164,6 +105,7 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
     const LONGEST_PAUSE: Duration = PATIENCE;
     const ASKS_REVISION: bool = true;
     const PORTION: usize = PORTION;
+    const GATHER: Duration = GATHER;
 
     fn failed(&mut self, _error: &watcher::Error) {
         self.feed.watch_failed(self.of.kind);
@@ -175,21 +117,21 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
 
     fn apply(&mut self, (object, revision): (T, u64)) {
         self.relist.put(object.id());
-        self.collect(Change::Put(object), revision);
+        self.feed.gather(&self.of, revision, |index, now| object.apply(index, now));
     }
 
     fn delete(&mut self, (object, revision): (T, u64)) {
         let id = object.id();
         self.relist.remove(&id);
-        self.collect(Change::Gone(id), revision);
+        self.feed.gather(&self.of, revision, move |index, now| T::delete(&id, index, now));
     }
 
     fn pause(&mut self) {
-        self.take_in();
+        self.feed.take_gathered();
     }
 
     fn begin(&mut self) {
-        self.take_in();
+        self.feed.take_gathered();
         self.relist.begin();
         self.revision = 0;
     }
@@ -199,10 +141,7 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
             self.relist.put(object.id());
             self.revision = self.revision.max(*revision);
         }
-        self.visit(objects, |(object, _), index, now| {
-            object.apply(index, now);
-            0
-        });
+        self.visit(objects, |(object, _), index, now| object.apply(index, now));
     }
 
     fn reset(&mut self, objects: Vec<(T, u64)>) {
@@ -215,10 +154,7 @@ impl<T: Part> Verbs<(T, u64)> for Portions<T> {
             self.feed.change(self.of.clone(), self.revision, |_, _| {});
             return false;
         }
-        self.visit(gone, |id, index, now| {
-            T::delete(&id, index, now);
-            0
-        });
+        self.visit(gone, |id, index, now| T::delete(&id, index, now));
         true
     }
 }
@@ -234,6 +170,8 @@ mod tests {
 
     use super::*;
     use crate::auth::Door;
+    use crate::change::News;
+    use crate::kinds;
     use crate::settings::Settings;
     use crate::watermark::WatchedKind;
 
@@ -324,6 +262,19 @@ mod tests {
         assert_eq!((pods(&feed), seen(&feed)), (9, 10));
         (11..=100).for_each(|number| verbs.apply(mk_pod(number)));
         assert!(pods(&feed) >= 59, "they don't wait without end");
+    }
+
+    #[test]
+    fn what_was_gathered_is_taken_in_before_a_later_event_of_another_watch() {
+        let (feed, mut verbs) = mk_watch();
+        verbs.apply(mk_pod(7));
+        assert_eq!((pods(&feed), seen(&feed)), (0, 0));
+        feed.change(WatchedKind::NAMESPACES, 8, |index, _| assert_eq!(index.census().pods, 1));
+        assert_eq!(seen(&feed), 7);
+        let news = News::Listed { kind: kinds::ALL[0].kind, objects: Vec::new() };
+        verbs.delete(mk_pod(7));
+        feed.take_in(&WatchedKind::of_row(0).into(), news);
+        assert_eq!(pods(&feed), 0);
     }
 
     #[tokio::test]

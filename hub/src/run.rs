@@ -98,7 +98,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if traces.is_on() {
         feed.trace(Tracer::new(traces, me.clone()));
     }
-    watches::spawn(&mut tasks, &client, &feed, (&args.namespaces, &args.settings), &readiness);
+    watches::spawn(&mut tasks, (&client, &config), &feed, (&args.namespaces, &args.settings), &readiness);
     if kinds::use_services() {
         service_watches::spawn(&mut tasks, &client, &feed, &args.namespaces, &readiness);
     }

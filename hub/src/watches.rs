@@ -7,11 +7,12 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Node as KubeNode};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta as Metadata};
 use kube::runtime::watcher;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use portreeve_api::pod::Pod;
 use portreeve_api::pod_document::PodDocument;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::apart::apart;
+use portreeve_runtime::client::limited;
 use portreeve_runtime::watch::{Verbs, revision, run, title};
 use portreeve_runtime::{Guard, Readiness, Tasks};
 
@@ -35,31 +36,19 @@ use crate::watermark::{Watched, WatchedKind};
 /// watch has its first complete list.
 pub fn spawn(
     tasks: &mut Tasks,
-    client: &Client,
+    (client, config): (&Client, &Config),
     feed: &Arc<Feed>,
     (served, settings): (&Served, &Settings),
     readiness: &Readiness,
 ) {
-    let config = watcher::Config::default;
-    let of_namespace = |namespace: Option<Name>| {
-        let pods: Api<PodDocument> = api(client, namespace.as_ref());
-        let guard = readiness.guard("pods");
-        let verbs = Portions::<Pod>::new(feed, Watched { kind: WatchedKind::PODS, namespace });
-        let reader = PodReader::new(settings);
-        let strip_pod = move |pod: PodDocument| {
-            let revision = revision(&pod);
-            reader.read(pod).map(|pod| (pod, revision))
-        };
-        run(pods, config(), guard, strip_pod, verbs)
-    };
-    let pods: Vec<_> = served.watched().into_iter().map(of_namespace).collect();
-    // On the threads of hundreds of busy streams, pods would wait behind all of them. The later they are taken in, the more
-    // often the streams send them one by one.
-    tasks.spawn("watch of pods", apart("pods", move || async { try_join_all(pods).await.map(drop) }));
+    spawn_pods(tasks, config, feed, (served, settings), readiness);
     let nodes = Api::<KubeNode>::all(client.clone());
     let strip_node = |n: KubeNode| Some((Node(Name::from(n.name_any()), n.labels().clone()), revision(&n)));
     let verbs = Portions::<Node>::new(feed, WatchedKind::NODES);
-    tasks.spawn("watch of nodes", run(nodes, config(), readiness.guard("nodes"), strip_node, verbs));
+    tasks.spawn(
+        "watch of nodes",
+        run(nodes, watcher::Config::default(), readiness.guard("nodes"), strip_node, verbs),
+    );
     // Only the namespaces' metadata is requested.
     let namespaces = Api::<Metadata<KubeNamespace>>::all(client.clone());
     let strip_namespace =
@@ -67,7 +56,7 @@ pub fn spawn(
     let guard = readiness.guard("namespaces");
     tasks.spawn(
         "watch of namespaces",
-        run(namespaces, config(), guard, strip_namespace, Namespaces(feed.clone())),
+        run(namespaces, watcher::Config::default(), guard, strip_namespace, Namespaces(feed.clone())),
     );
     for (place, row) in kinds::ALL.into_iter().enumerate() {
         let namespaces = if row.kind.namespaced { served.watched() } else { vec![None] };
@@ -82,6 +71,35 @@ pub fn spawn(
             tasks.spawn(row.watch, verbs.follow(objects, client.clone(), readiness.guard(row.plural)));
         }
     }
+}
+
+/// Starts the watches of pods, on a thread of their own. On the threads of hundreds of busy streams, pods would wait behind all of
+/// them. The connections belong to that thread, too: an event then wakes no other.
+fn spawn_pods(
+    tasks: &mut Tasks,
+    config: &Config,
+    feed: &Arc<Feed>,
+    (served, settings): (&Served, &Settings),
+    readiness: &Readiness,
+) {
+    let guarded = |namespace| (namespace, readiness.guard("pods"));
+    let watched: Vec<(Option<Name>, Guard)> = served.watched().into_iter().map(guarded).collect();
+    let (config, feed, settings) = (config.clone(), feed.clone(), settings.clone());
+    let follow = move || async move {
+        let client = limited(&config)?;
+        let watches = watched.into_iter().map(|(namespace, guard)| {
+            let pods: Api<PodDocument> = api(&client, namespace.as_ref());
+            let verbs = Portions::<Pod>::new(&feed, Watched { kind: WatchedKind::PODS, namespace });
+            let reader = PodReader::new(&settings);
+            let strip = move |pod: PodDocument| {
+                let revision = revision(&pod);
+                reader.read(pod).map(|pod| (pod, revision))
+            };
+            run(pods, watcher::Config::default(), guard, strip, verbs)
+        });
+        try_join_all(watches).await.map(drop)
+    };
+    tasks.spawn("watch of pods", apart("pods", follow));
 }
 
 /// Returns the API for a namespace, or for all. A Role in that namespace suffices for the former.

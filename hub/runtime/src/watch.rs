@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt as _, Stream, StreamExt};
 use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
@@ -17,6 +16,7 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use crate::Guard;
+use crate::arrivals::Arrivals;
 
 /// The first pause after a failure. Pauses double, and each is jittered over its upper half.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
@@ -45,12 +45,15 @@ pub trait Verbs<K>: Send {
     /// The number of listed objects that are passed on at once ([`Verbs::portion`]). By default the whole list.
     const PORTION: usize = usize::MAX;
 
+    /// The shortest time between two calls of [`Verbs::pause`]. A change after a quiet time never waits.
+    const GATHER: Duration = Duration::ZERO;
+
     /// An object was created or changed.
     fn apply(&mut self, object: K);
     /// An object was deleted.
     fn delete(&mut self, object: K);
-    /// No further event has arrived yet, or the watch has failed. Verbs that collect created, changed and deleted objects take
-    /// them in now.
+    /// No further event has arrived yet and the last call was long enough ago ([`Verbs::GATHER`]), or the watch has failed. Verbs
+    /// that collect created, changed and deleted objects take them in now.
     fn pause(&mut self) {}
     /// A list begins to arrive. If an earlier list is incomplete, its portions do not count.
     fn begin(&mut self) {}
@@ -126,8 +129,9 @@ where
     let url = api.resource_url().to_owned();
     let kind = url.rsplit('/').next();
     let follow = async {
-        let mut events = pin!(watcher(api.clone(), config).backoff(pauses));
-        while let Some(event) = next_of(&mut events, || consumer.verbs.pause()).await {
+        let events = pin!(watcher(api.clone(), config).backoff(pauses));
+        let mut arrivals = Arrivals::new(events, V::GATHER);
+        while let Some(event) = arrivals.next(|| consumer.verbs.pause()).await {
             // The watcher requests the list only when the event behind `Init` is polled.
             if V::ASKS_REVISION && matches!(event, Ok(Event::Init)) {
                 consumer.revision = of_collection(&api).await;
@@ -157,29 +161,15 @@ where
     S: Send,
 {
     let mut consumer = Consumer::new(strip, verbs, None);
-    let mut events = pin!(watcher(api, config));
+    let events = pin!(watcher(api, config));
+    let mut arrivals = Arrivals::new(events, V::GATHER);
     loop {
-        match next_of(&mut events, || consumer.verbs.pause()).await {
+        match arrivals.next(|| consumer.verbs.pause()).await {
             Some(Err(error)) => return error,
             Some(event) => consumer.take(event).await,
             // kube's stream never ends.
             None => return watcher::Error::NoResourceVersion,
         }
-    }
-}
-
-/// Returns the next event. Calls `pause` first if it has not arrived yet, or is a failure.
-async fn next_of<T, E>(
-    events: &mut (impl Stream<Item = Result<T, E>> + Unpin),
-    pause: impl FnOnce(),
-) -> Option<Result<T, E>> {
-    let arrived = events.next().now_or_never();
-    if !matches!(arrived, Some(Some(Ok(_)))) {
-        pause();
-    }
-    match arrived {
-        Some(event) => event,
-        None => events.next().await,
     }
 }
 
@@ -304,6 +294,7 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::Mutex;
 
+    use futures::StreamExt as _;
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
@@ -351,22 +342,6 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn pause_comes_after_what_arrived_together() {
-        let (events, mut arriving) = futures::channel::mpsc::unbounded();
-        let mut seen = Vec::new();
-        let send = |event| events.unbounded_send(Ok::<u32, ()>(event)).unwrap();
-        (1..=3).for_each(send);
-        for _ in 1..=3 {
-            let event = next_of(&mut arriving, || seen.push("pause".to_owned())).await;
-            seen.push(format!("{:?}", event.and_then(Result::ok)));
-        }
-        let late = async { send(4) };
-        let (event, ()) = futures::join!(next_of(&mut arriving, || seen.push("pause".to_owned())), late);
-        seen.push(format!("{:?}", event.and_then(Result::ok)));
-        assert_eq!(seen, ["Some(1)", "Some(2)", "Some(3)", "pause", "Some(4)"]);
-    }
-
     /// Verbs that record their calls.
     #[derive(Default)]
     struct Recording(Vec<&'static str>);
@@ -399,9 +374,9 @@ mod tests {
         let _default = tracing::subscriber::set_default(Log::default().subscriber());
         let mut consumer = Consumer::new(Some, Recording::default(), None);
         let arrived = [Ok(Event::Apply(ConfigMap::default())), Err(watcher::Error::NoResourceVersion)];
-        let mut events = futures::stream::iter(arrived);
+        let mut arrivals = Arrivals::new(futures::stream::iter(arrived), Duration::ZERO);
         for _ in 0..2 {
-            let event = next_of(&mut events, || consumer.verbs.pause()).await.unwrap();
+            let event = arrivals.next(|| consumer.verbs.pause()).await.unwrap();
             consumer.take(event).await;
         }
         assert_eq!(consumer.verbs.0, ["apply", "pause", "failed"]);

@@ -1,21 +1,17 @@
 //! The hub's state behind one lock, and the part of it that each connected agent sees.
 //!
-//! A change of custom resources enters by [`Feed::take_in`], every other change by [`Feed::change`]. Both publish to the
-//! affected agents before they release the lock, so that no reader sees a change without its effects.
+//! A change of custom resources enters by [`Feed::take_in`], every other change by [`Feed::change`] or, with others, by
+//! [`Feed::gather`]. All publish to the affected agents before they release the lock, so that no reader sees a change without
+//! its effects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use portreeve_api::PlanType;
-use portreeve_api::names::{PROXY_NAMES_KEY, WATERMARK_KEY};
-use portreeve_api::proxy_names;
 use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Heart, Readiness, now_ms};
-use portreeve_xds::{Event, Hello, Source, StreamGuard, StreamInfo, View};
 use tokio::sync::{Notify, Semaphore, watch};
-use tonic::Status;
 
 use crate::auth::{Door, Pass};
 use crate::change::{Departing, Seen};
@@ -29,18 +25,18 @@ use crate::traces::Tracer;
 use crate::watermark::{Watched, WatchedKind, Watermark};
 
 mod audience;
+mod gathered;
 mod objects;
 mod seats;
 mod shelves;
+mod source;
 #[cfg(test)]
 mod tests;
 mod version;
 
-use audience::Audience;
+pub(crate) use gathered::for_a_while;
+use gathered::{Gathered, TOGETHER};
 use seats::{Of, Seats};
-
-/// How long an agent that has seen newer state than this hub is kept waiting before it is sent to another hub.
-const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// The number of agents that get their first push at the same time. Each takes about 0.5 MB then at 4,000 resources.
 const TURNS: usize = 16;
@@ -48,6 +44,8 @@ const TURNS: usize = 16;
 /// The hub's state, shared by its watches and its streams.
 pub struct Feed {
     inner: Mutex<Inner>,
+    /// Changes that are not taken in yet. Locked before `inner`.
+    gathered: Mutex<Vec<Gathered>>,
     seen: watch::Sender<Watermark>,
     wanted_secrets: watch::Sender<WantedSecrets>,
     readiness: Readiness,
@@ -114,6 +112,7 @@ impl Feed {
         let seen = watch::Sender::new(Watermark::default());
         Arc::new(Self {
             inner: Mutex::new(inner),
+            gathered: Mutex::default(),
             seen,
             wanted_secrets: watch::Sender::new(WantedSecrets::new()),
             readiness,
@@ -132,19 +131,42 @@ impl Feed {
     /// Applies a watch event to the index and publishes the differences. `revision` is the event's revision, or 0 if it has
     /// none.
     pub fn change(&self, of: impl Into<Watched>, revision: u64, change: impl FnOnce(&mut Index, i64)) {
-        self.change_up_to(&of.into(), |index, now| {
-            change(index, now);
-            revision
+        let of = of.into();
+        self.take_gathered();
+        self.visit(|inner, now| {
+            inner.pulse.heard(of.kind, now);
+            change(&mut inner.index, now);
+            self.seen.send_if_modified(|seen| seen.raise(&of, revision));
         });
     }
 
-    /// Does the same as [`Feed::change`], if only the change itself knows the revision that it reaches.
-    pub fn change_up_to(&self, of: &Watched, change: impl FnOnce(&mut Index, i64) -> u64) {
-        self.visit(|inner, now| {
-            inner.pulse.heard(of.kind, now);
-            let revision = change(&mut inner.index, now);
-            self.seen.send_if_modified(|seen| seen.raise(of, revision));
-        });
+    /// Adds a change of the index to those that are taken in together: by [`Feed::take_gathered`], which the caller soon calls,
+    /// or before whatever other event of a watch comes. Events are therefore taken in as they come.
+    pub fn gather(&self, of: &Watched, revision: u64, change: impl FnOnce(&mut Index, i64) + Send + 'static) {
+        let mut gathered = self.lock_gathered();
+        gathered.push(Gathered { of: of.clone(), revision, change: Box::new(change) });
+        if gathered.len() >= TOGETHER {
+            self.take_all(&mut gathered);
+        }
+    }
+
+    /// Takes in what was gathered, and sends each agent the effects at once.
+    pub fn take_gathered(&self) {
+        self.take_all(&mut self.lock_gathered());
+    }
+
+    /// Takes in these changes. They stay locked meanwhile, so that a later change can't get in before one of them.
+    fn take_all(&self, gathered: &mut Vec<Gathered>) {
+        let mut changes = gathered.drain(..);
+        while !changes.as_slice().is_empty() {
+            self.visit(|inner, now| {
+                for_a_while(&mut changes, |Gathered { of, revision, change }| {
+                    inner.pulse.heard(of.kind, now);
+                    change(&mut inner.index, now);
+                    self.seen.send_if_modified(|seen| seen.raise(&of, revision));
+                });
+            });
+        }
     }
 
     /// Applies a change from another source than a watch, such as a folder of manifests, and publishes the differences.
@@ -283,102 +305,19 @@ impl Feed {
         self.seen.borrow().to_string().into()
     }
 
-    fn attach(&self, of: Of, stream: u64, pass: Pass) -> Arc<View<PlanType>> {
-        let mut inner = self.lock();
-        inner.streams.insert(stream, Stream { of: of.clone(), pass });
-        let Inner { index, seats, .. } = &mut *inner;
-        seats.open(of, index, self.watermark())
-    }
-
-    /// Takes in the names of the node's proxies, so that the first response has their Plans.
-    fn take_names(&self, hello: &Hello) -> Result<(), Status> {
-        let Some(text) = hello.node.metadata.get(PROXY_NAMES_KEY) else { return Ok(()) };
-        let names = proxy_names::parse(text)
-            .map_err(|error| Status::invalid_argument(format!("{PROXY_NAMES_KEY}: {error}")))?;
-        self.load(|index, now_ms| index.add_announced(&hello.node.id.as_str().into(), names, now_ms));
-        Ok(())
-    }
-
-    async fn catch_up(&self, hello: &Hello) -> Result<(), Status> {
-        let text = hello.node.metadata.get(WATERMARK_KEY).map(String::as_str).unwrap_or_default();
-        let wanted: Watermark =
-            text.parse().map_err(|e| Status::invalid_argument(format!("watermark: {e}")))?;
-        let mut seen = self.seen.subscribe();
-        let caught_up = seen.wait_for(|mark| mark.covers(&wanted));
-        match tokio::time::timeout(CATCH_UP, caught_up).await {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                let mine = self.seen.borrow().clone();
-                Err(Status::unavailable(format!(
-                    "this hub has seen {mine}, the agent {wanted}: ask another replica"
-                )))
-            }
-        }
-    }
-
     /// How often the state was visited.
     #[cfg(test)]
     pub(crate) fn visits(&self) -> u64 {
         self.visits.load(Ordering::Relaxed)
     }
 
+    fn lock_gathered(&self) -> MutexGuard<'_, Vec<Gathered>> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         #[cfg(test)]
         self.visits.fetch_add(1, Ordering::Relaxed);
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Source<PlanType> for Feed {
-    fn glance(&self, headers: &http::HeaderMap) -> Result<(), Status> {
-        self.door.glance(headers)
-    }
-
-    async fn ready(&self) {
-        self.readiness.ready().await;
-    }
-
-    async fn open(&self, hello: Hello) -> Result<Arc<View<PlanType>>, Status> {
-        if hello.node.id.is_empty() {
-            return Err(Status::invalid_argument("the agent's node.id is empty: it must be its node's name"));
-        }
-        let pass = self.door.admit(&hello.headers, &hello.node.id).await?;
-        self.readiness.ready().await;
-        self.catch_up(&hello).await?;
-        self.take_names(&hello)?;
-        tracing::info!(node = hello.node.id, "agent connected");
-        let of = (hello.node.id.as_str().into(), Audience::of(&hello.node));
-        Ok(self.attach(of, hello.stream, pass))
-    }
-
-    async fn turn(&self) -> StreamGuard {
-        Box::new(self.turns.clone().acquire_owned().await)
-    }
-
-    fn event(&self, stream: &StreamInfo, event: &Event<PlanType>) {
-        if let Event::Nacked { names, detail, .. } = event {
-            tracing::warn!(node = stream.node.id, ?names, error = detail, "agent refused resources");
-        }
-    }
-
-    fn exhausted(&self, stream: &StreamInfo, text: &str) {
-        self.exhausted.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(node = stream.node.id, error = text, "an agent's stream is ended");
-    }
-
-    fn closed(&self, stream: &StreamInfo) {
-        let mut inner = self.lock();
-        let Some(Stream { of, .. }) = inner.streams.remove(&stream.id) else { return };
-        if !inner.streams.values().any(|one| one.of == of) {
-            let Inner { index, seats, .. } = &mut *inner;
-            seats.close(&of, index);
-        }
-        tracing::info!(node = &*of.0, "agent disconnected");
-    }
-
-    fn until(&self, stream: &StreamInfo) -> Option<Instant> {
-        let inner = self.lock();
-        let Stream { pass, .. } = inner.streams.get(&stream.id)?;
-        pass.until.map(tokio::time::Instant::into_std)
     }
 }

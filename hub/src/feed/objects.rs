@@ -24,6 +24,7 @@ impl Feed {
     /// Applies an event of the watch `of` and publishes the differences. Convergence times, traces and finalizers are
     /// updated under the same lock. Returns the effect of the event.
     pub fn take_in(&self, of: &Watched, news: News) -> Record {
+        self.take_gathered();
         let (record, traced, resolved) = self.visit(|inner, now| {
             inner.pulse.heard(of.kind, now);
             let (record, revision) = self.apply(inner, of, news, now);

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use portreeve_api::PlanType;
 use portreeve_api::a::virtual_service::{KIND, VirtualService};
 use portreeve_api::pod::Pod;
 use portreeve_runtime::Traces;
 use serde_json::json;
 
+use super::audience::Audience;
 use super::*;
 use crate::change::{Arrival, Fate, News, Record, Version};
 use crate::index::Labels;
