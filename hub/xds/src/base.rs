@@ -117,6 +117,21 @@ impl Shelf {
         self.sum
     }
 
+    /// Calls `tell` with each name that has another version in `new`, or exists in only one of both. It may be called with others,
+    /// and more than once. Parts that both share cost nothing.
+    pub(crate) fn differ(&self, new: &Self, mut tell: impl FnMut(&Name)) {
+        if Arc::ptr_eq(&self.parts, &new.parts) {
+            return;
+        }
+        for at in 0..PARTS {
+            let (old, new) = (self.parts.get(at), new.parts.get(at));
+            if !old.zip(new).is_some_and(|(old, new)| Arc::ptr_eq(old, new)) {
+                let [old, new] = [old, new].map(|part| part.map_or(&[][..], |part| part));
+                differ_in_part(old, new, &mut tell);
+            }
+        }
+    }
+
     /// Stores a resource. Returns whether its version differs.
     fn put(&mut self, resource: &Arc<Resource>) -> bool {
         let held = self.get(resource.name());
@@ -150,6 +165,24 @@ impl Shelf {
         self.bytes -= resource.delta_bytes().len();
         self.sum = self.sum.wrapping_sub(share(&resource));
         Some(resource)
+    }
+}
+
+/// See [`Shelf::differ`]. Where several names have the same hash, all of them may be told.
+fn differ_in_part(old: &[(u64, Arc<Resource>)], new: &[(u64, Arc<Resource>)], tell: &mut impl FnMut(&Name)) {
+    let rank = |one: Option<&(u64, Arc<Resource>)>| one.map_or(u128::MAX, |(hash, _)| u128::from(*hash));
+    let (mut at, mut new_at) = (0, 0);
+    while at < old.len() || new_at < new.len() {
+        let order = rank(old.get(at)).cmp(&rank(new.get(new_at)));
+        let was = old.get(at).filter(|_| order.is_le());
+        let is = new.get(new_at).filter(|_| order.is_ge());
+        (at, new_at) = (at + usize::from(was.is_some()), new_at + usize::from(is.is_some()));
+        let same = was.zip(is).is_some_and(|((_, was), (_, is))| {
+            Arc::ptr_eq(was, is) || was.name() == is.name() && was.version() == is.version()
+        });
+        if !same {
+            was.into_iter().chain(is).for_each(|(_, one)| tell(one.name()));
+        }
     }
 }
 
@@ -209,6 +242,15 @@ mod tests {
         assert_eq!([old, new].map(|shelf| Version(shelf.sum())), [sum(old), sum(new)]);
         let shared = old.parts.iter().zip(new.parts.iter()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
         assert!(shared >= PARTS - 2, "only {shared} parts are shared");
+        let told = |old: &Shelf, new: &Shelf| {
+            let mut told = std::collections::BTreeSet::new();
+            old.differ(new, |name| {
+                told.insert(name.to_string());
+            });
+            told.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!([told(old, new), told(new, old)], [["7", "8"], ["7", "8"]]);
+        assert_eq!((told(new, new).len(), told(&Shelf::default(), new).len()), (0, 999));
         let both = Changes { upsert: put("7", b"22").upsert, remove: remove("8").remove };
         let mut differ = names(before.differ(&set, &both));
         differ.sort();

@@ -36,9 +36,6 @@ pub(crate) struct Mailbox<T> {
     mail: Mutex<Mail<T>>,
 }
 
-/// Batches of changed names that wait in a mailbox. With one more they are merged.
-const MAX_BATCHES: usize = 64;
-
 /// Names that changed together, with their types.
 pub type Batch<T> = Arc<[(T, Name)]>;
 
@@ -46,8 +43,9 @@ pub type Batch<T> = Arc<[(T, Name)]>;
 pub(crate) struct Mail<T> {
     /// At most one change per name.
     pub(crate) dirty: BTreeMap<(T, Name), Option<Place>>,
-    /// Changes of what the view shares with others, which are the same for many streams.
-    pub(crate) batches: Vec<Batch<T>>,
+    /// What the view shares with others has changed. The stream compares it with what it was last told of: the names of all
+    /// changes would take memory in each mailbox.
+    pub(crate) rebased: bool,
     /// The set of withheld names has changed.
     pub(crate) recheck: bool,
     pub(crate) closed: Option<Arc<str>>,
@@ -166,7 +164,7 @@ impl<T: ResourceType> View<T> {
         let mut inner = self.write();
         let mail = Mail {
             dirty: BTreeMap::new(),
-            batches: Vec::new(),
+            rebased: false,
             recheck: false,
             closed: inner.closed.clone(),
             waker: None,
@@ -212,15 +210,13 @@ impl<T: ResourceType> Inner<T> {
         wake
     }
 
-    /// Does the same with names that changed in many views. Streams with a wildcard get the batch, in which there may be types that
-    /// they don't subscribe to.
+    /// Does the same with names that changed in many views.
     fn post_batch(&self, batch: &Batch<T>) -> Vec<Waker> {
         let types: BTreeSet<T> = batch.iter().map(|(ty, _)| *ty).collect();
         let ids: BTreeSet<u32> =
             types.iter().flat_map(|ty| &self.wildcards[position(*ty)]).copied().collect();
         let mailboxes = ids.iter().filter_map(|id| self.streams[*id as usize].as_ref());
-        let mut wake: Vec<Waker> =
-            mailboxes.filter_map(|mailbox| mailbox.lock().add(batch.clone())).collect();
+        let mut wake: Vec<Waker> = mailboxes.filter_map(|mailbox| mailbox.lock().rebase()).collect();
         let named = batch.iter().filter(|(ty, _)| self.snapshot.table(*ty).has_followers());
         wake.extend(named.flat_map(|(ty, name)| self.post_named(*ty, name)));
         wake
@@ -260,15 +256,10 @@ impl<T: ResourceType> Inner<T> {
 
 // === impl Mail ===
 
-impl<T: ResourceType> Mail<T> {
-    /// Adds a batch. Returns the waker to call.
-    fn add(&mut self, batch: Batch<T>) -> Option<Waker> {
-        self.batches.push(batch);
-        if self.batches.len() > MAX_BATCHES {
-            for key in std::mem::take(&mut self.batches).iter().flat_map(|batch| batch.iter()) {
-                self.dirty.entry(key.clone()).or_default();
-            }
-        }
+impl<T> Mail<T> {
+    /// Records that what the view shares has changed. Returns the waker to call.
+    fn rebase(&mut self) -> Option<Waker> {
+        self.rebased = true;
         self.waker.take()
     }
 }

@@ -52,18 +52,15 @@ impl<T: ResourceType> Watch<T> {
         if take_changes {
             let mut mail = self.mailbox.lock();
             let (dirty, recheck) = (std::mem::take(&mut mail.dirty), std::mem::take(&mut mail.recheck));
-            let batches = std::mem::take(&mut mail.batches);
+            let rebased = std::mem::take(&mut mail.rebased);
             drop(mail);
             if recheck {
                 self.session.recheck(&inner.snapshot);
             }
-            for (ty, name) in batches.iter().flat_map(|batch| batch.iter()) {
-                self.session.changed_at(*ty, name, None);
-            }
             for ((ty, name), place) in dirty {
                 self.session.changed_at(ty, &name, place);
             }
-            self.session.told(&inner.snapshot);
+            self.session.told(&inner.snapshot, rebased);
         }
         let mut response = self.session.next(&inner.snapshot, now)?;
         response.system_version.clone_from(&inner.watermark);
@@ -103,7 +100,7 @@ impl<T: ResourceType> Watch<T> {
     /// Is ready when the view has a change for this stream or was closed.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut mail = self.mailbox.lock();
-        if !mail.dirty.is_empty() || !mail.batches.is_empty() || mail.recheck || mail.closed.is_some() {
+        if !mail.dirty.is_empty() || mail.rebased || mail.recheck || mail.closed.is_some() {
             return Poll::Ready(());
         }
         mail.waker = Some(cx.waker().clone());

@@ -100,9 +100,15 @@ impl<T: ResourceType> Session<T> {
         self.tick(snap, now);
     }
 
-    /// Records that all changes up to this snapshot are queued.
-    pub(crate) fn told(&mut self, snap: &Snapshot<T>) {
-        self.types.iter_mut().for_each(|state| state.told = snap.table(state.ty).base().clone());
+    /// Records that all changes up to this snapshot are queued. `rebased` queues those of its base since the last call.
+    pub(crate) fn told(&mut self, snap: &Snapshot<T>, rebased: bool) {
+        for state in &mut self.types {
+            let base = snap.table(state.ty).base().clone();
+            let before = std::mem::replace(&mut state.told, base.clone());
+            if rebased && state.wildcard {
+                before.differ(&base, |name| state.changed(name, None));
+            }
+        }
     }
 
     /// Queues one changed name, with the place of its entry if that is known.

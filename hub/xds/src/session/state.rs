@@ -95,7 +95,7 @@ pub(super) struct TypeState<T> {
     /// State of the world: a request listed names, so an empty list no longer means all.
     pub(super) explicit: bool,
     pub(super) entries: Entries,
-    /// The base when this stream last took changes.
+    /// The base when this stream last took changes, or when its wildcard subscription started after that.
     pub(super) told: Shelf,
     /// Number and length of the names subscribed by name.
     pub(super) load: Load,
@@ -261,6 +261,12 @@ impl<T: ResourceType> TypeState<T> {
             self.emptied.remove(name);
         }
         was
+    }
+
+    /// Starts the wildcard subscription. The caller queues what the client lacks of this snapshot.
+    pub(super) fn start_wildcard(&mut self, snap: &Snapshot<T>) {
+        self.wildcard = true;
+        self.told = snap.table(self.ty).base().clone();
     }
 
     /// Ends the wildcard subscription. Subscriptions by name stay.

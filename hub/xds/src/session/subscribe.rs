@@ -52,7 +52,7 @@ impl<T: ResourceType> Session<T> {
 
     fn start_wildcard(&mut self, at: usize, claims: &Claims, snap: &Snapshot<T>) {
         let state = &mut self.types[at];
-        state.wildcard = true;
+        state.start_wildcard(snap);
         state.owes_response = true;
         self.interest.push(Interest::Wildcard(state.ty, true));
         for (name, version) in claims {
@@ -133,7 +133,7 @@ impl<T: ResourceType> Session<T> {
         let asked: HashSet<Name> = asked.collect();
         let mut new: Vec<Name> = Vec::new();
         if wildcard && !state.wildcard {
-            state.wildcard = true;
+            state.start_wildcard(snap);
             self.interest.push(Interest::Wildcard(ty, true));
             new.extend(snap.iter(ty).map(|(name, _)| name.clone()));
         }
