@@ -52,6 +52,11 @@ impl ResourceType for PlanType {
         true
     }
 
+    /// What is known about the health of endpoints changes nothing but whether they are used.
+    fn urgent(self) -> bool {
+        self == Self::Health
+    }
+
     fn secret(self) -> bool {
         self == Self::Secret
     }

@@ -51,6 +51,8 @@ mod stream;
 #[cfg(feature = "net")]
 mod tally;
 #[cfg(feature = "net")]
+mod turn;
+#[cfg(feature = "net")]
 pub mod unix;
 #[cfg(feature = "net")]
 pub mod wire;
@@ -65,7 +67,7 @@ pub use resource::{Missing, Name, Resource, ResourceType, Version};
 pub use session::Session;
 pub use snapshot::{Snapshot, Withheld};
 pub use view::{Batch, View};
-pub use watch::Watch;
+pub use watch::{Take, Watch};
 
 #[cfg(feature = "net")]
 pub use budget::Budget;

@@ -72,6 +72,12 @@ pub trait ResourceType: Copy + Eq + Ord + Hash + Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether changes are sent even while a stream waits for its turn to send many others ([`Source::turn`](crate::Source::turn)).
+    /// The client must not care in which order it gets this type and others.
+    fn urgent(self) -> bool {
+        false
+    }
+
     /// Whether bodies are secret. The text of a rejection may quote them, so it is never passed on.
     fn secret(self) -> bool {
         false

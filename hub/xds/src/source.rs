@@ -43,9 +43,10 @@ pub trait Source<T: ResourceType>: Send + Sync + 'static {
     /// it may wait until the view's state is complete. An error ends the stream with that status.
     fn open(&self, hello: Hello) -> impl Future<Output = Result<Arc<View<T>>, Status>> + Send;
 
-    /// Waits until an opened stream of a client without resources may send its first response. What is returned is dropped when
-    /// the client has answered all that it was sent, but at most 5 s later. A source with very many clients lets few begin at a
-    /// time: a first push takes most memory and time.
+    /// Waits until a stream may send very much: its first response to a client without resources, or most resources again, because
+    /// that many have changed. What is returned is dropped when the client has answered all that it was sent, but at most 5 s
+    /// later. A source with very many clients lets few of them send so much at a time, because that takes memory. Changes of
+    /// [urgent](ResourceType::urgent) types don't wait.
     fn turn(&self) -> impl Future<Output = StreamGuard> + Send {
         std::future::ready(Box::new(()) as StreamGuard)
     }

@@ -2,10 +2,9 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
-use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
 use crate::budget::{self, Share};
@@ -15,11 +14,9 @@ use crate::message::Response;
 use crate::pace::Pace;
 use crate::resource::ResourceType;
 use crate::source::{Hello, Source, StreamGuard, StreamInfo};
-use crate::watch::Watch;
+use crate::turn::Turn;
+use crate::watch::{Take, Watch};
 use crate::wire::Incoming;
-
-/// How long a stream keeps its turn if its client doesn't read or answer.
-const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 /// A stream from its headers to its end.
 pub(crate) enum Stream<T: ResourceType, S: Source<T>> {
@@ -50,13 +47,9 @@ pub(crate) struct Running<T: ResourceType, S: Source<T>> {
     until: Option<Instant>,
     share: Share,
     pace: Pace,
-    /// Keeps what [`Source::turn`] returned.
-    turn: Option<Turn>,
+    turn: Turn,
     held: Held,
 }
-
-/// Ends when dropped, or by itself: while a client doesn't read, its stream is not polled.
-type Turn = JoinSet<()>;
 
 /// Reports the stream's end to the source when dropped.
 struct EndReport<T: ResourceType, S: Source<T>> {
@@ -115,25 +108,14 @@ impl<T: ResourceType, S: Source<T>> Opening<T, S> {
         let share = Share::new(self.limits.load, report.source.budget(&report.info));
         // A client that comes back mostly has what it needs, and its claims take memory while they wait.
         let turn = match first.request.claims_nothing() {
-            true => Some(keep(report.source.turn().await)),
-            false => None,
+            true => Turn::used(report.source.turn().await),
+            false => Turn::Unasked,
         };
         let (inbound, held, pace) = (self.inbound, self.held, Pace::default());
         let mut running = Running { inbound, watch, report, until, share, pace, turn, held };
         running.handle(first)?;
         Ok(Some(Box::new(running)))
     }
-}
-
-/// Keeps a turn for as long as it may last.
-fn keep(turn: StreamGuard) -> Turn {
-    let kept = async move {
-        tokio::time::sleep(LONGEST_TURN).await;
-        drop(turn);
-    };
-    let mut turn = Turn::new();
-    turn.spawn(kept);
-    turn
 }
 
 // === impl Running ===
@@ -157,8 +139,11 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
                 ));
             }
             let now = Instant::now();
-            self.turn.take_if(|_| self.watch.is_idle());
-            if let Some(response) = self.watch.respond(now, self.pace.until(now).is_none()) {
+            if self.watch.is_idle() {
+                self.turn.end();
+            }
+            let take = self.take(now);
+            if let Some(response) = self.watch.respond(now, take) {
                 self.pace.sent(encoded_len(&response), self.held.0.open(), now);
                 return Ok(Some(response));
             }
@@ -168,7 +153,16 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
         }
     }
 
-    /// Waits for a request, a change or a deadline. Returns what the inbound side gave; `None` without a request.
+    /// Returns which changes may be taken now. If there are very many, the stream asks for a turn.
+    fn take(&mut self, now: Instant) -> Take {
+        if self.pace.until(now).is_some() {
+            return Take::Nothing;
+        }
+        let source = self.report.source.clone();
+        self.turn.take(self.watch.is_far_behind(), || async move { source.turn().await })
+    }
+
+    /// Waits for a request, a change, the stream's turn or a deadline. Returns what the inbound side gave; `None` without a request.
     async fn wait(&mut self) -> Result<Option<Option<Incoming<T>>>, Status> {
         let waits = self.pace.until(Instant::now());
         let deadline = [self.watch.deadline(), self.until, waits].into_iter().flatten().min();
@@ -181,6 +175,7 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
         tokio::select! {
             request = self.inbound.message() => request.map(Some),
             () = poll_fn(|cx| self.watch.poll_changed(cx)), if waits.is_none() => Ok(None),
+            () = self.turn.granted() => Ok(None),
             () = clock => Ok(None),
         }
     }

@@ -43,9 +43,9 @@ pub type Batch<T> = Arc<[(T, Name)]>;
 pub(crate) struct Mail<T> {
     /// At most one change per name.
     pub(crate) dirty: BTreeMap<(T, Name), Option<Place>>,
-    /// What the view shares with others has changed. The stream compares it with what it was last told of: the names of all
-    /// changes would take memory in each mailbox.
-    pub(crate) rebased: bool,
+    /// Something has changed since the stream last looked. What the view shares with others is in no mailbox, where names would
+    /// take memory: the stream compares it with what it was last told of.
+    pub(crate) news: bool,
     /// The set of withheld names has changed.
     pub(crate) recheck: bool,
     pub(crate) closed: Option<Arc<str>>,
@@ -113,7 +113,7 @@ impl<T: ResourceType> View<T> {
         for mailbox in inner.streams.iter().flatten() {
             let mut mail = mailbox.lock();
             mail.recheck = true;
-            wake.extend(mail.waker.take());
+            wake.extend(mail.notify());
         }
         drop(inner);
         wake.into_iter().for_each(Waker::wake);
@@ -164,7 +164,7 @@ impl<T: ResourceType> View<T> {
         let mut inner = self.write();
         let mail = Mail {
             dirty: BTreeMap::new(),
-            rebased: false,
+            news: false,
             recheck: false,
             closed: inner.closed.clone(),
             waker: None,
@@ -216,7 +216,7 @@ impl<T: ResourceType> Inner<T> {
         let ids: BTreeSet<u32> =
             types.iter().flat_map(|ty| &self.wildcards[position(*ty)]).copied().collect();
         let mailboxes = ids.iter().filter_map(|id| self.streams[*id as usize].as_ref());
-        let mut wake: Vec<Waker> = mailboxes.filter_map(|mailbox| mailbox.lock().rebase()).collect();
+        let mut wake: Vec<Waker> = mailboxes.filter_map(|mailbox| mailbox.lock().notify()).collect();
         let named = batch.iter().filter(|(ty, _)| self.snapshot.table(*ty).has_followers());
         wake.extend(named.flat_map(|(ty, name)| self.post_named(*ty, name)));
         wake
@@ -232,7 +232,7 @@ impl<T: ResourceType> Inner<T> {
     fn mark(&self, id: u32, key: (T, Name), place: Option<Place>) -> Option<Waker> {
         let mut mail = self.streams[id as usize].as_ref()?.lock();
         mail.dirty.insert(key, place);
-        mail.waker.take()
+        mail.notify()
     }
 
     /// Applies a change of a stream's subscription.
@@ -257,9 +257,9 @@ impl<T: ResourceType> Inner<T> {
 // === impl Mail ===
 
 impl<T> Mail<T> {
-    /// Records that what the view shares has changed. Returns the waker to call.
-    fn rebase(&mut self) -> Option<Waker> {
-        self.rebased = true;
+    /// Records that something has changed. Returns the waker to call.
+    fn notify(&mut self) -> Option<Waker> {
+        self.news = true;
         self.waker.take()
     }
 }

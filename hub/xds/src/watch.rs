@@ -1,5 +1,6 @@
 //! One stream on a view ([`Watch`]): a [`Session`] that gets the view's changes. It needs no runtime, only a waker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -16,6 +17,17 @@ pub struct Watch<T: ResourceType> {
     mailbox: Arc<Mailbox<T>>,
     id: u32,
     session: Session<T>,
+}
+
+/// Which changes of its view a stream takes in before a response. The others wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// None.
+    Nothing,
+    /// Those of [urgent](ResourceType::urgent) types.
+    Urgent,
+    /// All.
+    All,
 }
 
 // === impl Watch ===
@@ -43,28 +55,38 @@ impl<T: ResourceType> Watch<T> {
 
     /// Returns the next response, if there is one now.
     pub fn next(&mut self, now: Instant) -> Option<Response<T>> {
-        self.respond(now, true)
+        self.respond(now, Take::All)
     }
 
-    /// Returns the next response. Without `take_changes`, changes since the last call wait.
-    pub(crate) fn respond(&mut self, now: Instant, take_changes: bool) -> Option<Response<T>> {
+    /// Returns the next response, if there is one now. Changes that are not taken wait.
+    pub fn respond(&mut self, now: Instant, take: Take) -> Option<Response<T>> {
         let inner = self.view.read();
-        if take_changes {
+        if take != Take::Nothing {
+            let all = take == Take::All;
             let mut mail = self.mailbox.lock();
-            let (dirty, recheck) = (std::mem::take(&mut mail.dirty), std::mem::take(&mut mail.recheck));
-            let rebased = std::mem::take(&mut mail.rebased);
+            mail.news = false;
+            let recheck = all && std::mem::take(&mut mail.recheck);
+            let (dirty, later) =
+                std::mem::take(&mut mail.dirty).into_iter().partition(|((ty, _), _)| all || ty.urgent());
+            mail.dirty = later;
             drop(mail);
             if recheck {
                 self.session.recheck(&inner.snapshot);
             }
+            let dirty: BTreeMap<_, _> = dirty;
             for ((ty, name), place) in dirty {
                 self.session.changed_at(ty, &name, place);
             }
-            self.session.told(&inner.snapshot, rebased);
+            self.session.told(&inner.snapshot, |ty| all || ty.urgent());
         }
         let mut response = self.session.next(&inner.snapshot, now)?;
         response.system_version.clone_from(&inner.watermark);
         Some(response)
+    }
+
+    /// See [`Session::is_far_behind`].
+    pub fn is_far_behind(&self) -> bool {
+        self.session.is_far_behind(&self.view.read().snapshot)
     }
 
     /// See [`Session::is_idle`].
@@ -100,7 +122,7 @@ impl<T: ResourceType> Watch<T> {
     /// Is ready when the view has a change for this stream or was closed.
     pub fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut mail = self.mailbox.lock();
-        if !mail.dirty.is_empty() || mail.rebased || mail.recheck || mail.closed.is_some() {
+        if mail.news || mail.closed.is_some() {
             return Poll::Ready(());
         }
         mail.waker = Some(cx.waker().clone());
@@ -116,8 +138,10 @@ impl<T: ResourceType> Drop for Watch<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
-    use crate::{Changes, EnvoyType, Kind, Resource, Snapshot};
+    use crate::{Base, Batch, Changes, EnvoyType, Kind, Resource, Snapshot};
 
     #[test]
     fn changes_that_wait_are_one_response() {
@@ -130,13 +154,72 @@ mod tests {
         let mut watch = Watch::new(view.clone(), Variant::Delta, None);
         let subscribe = vec!["c".into()];
         watch.request(Request { subscribe, ..Request::new(Kind::Known(EnvoyType::Cluster)) }, now);
-        assert!(watch.respond(now, true).is_some_and(|first| first.removed.len() == 1));
+        assert!(watch.respond(now, Take::All).is_some_and(|first| first.removed.len() == 1));
         for body in [b"1", b"2", b"3"] {
             view.apply(put(body));
-            assert!(watch.respond(now, false).is_none());
+            assert!(watch.respond(now, Take::Nothing).is_none());
         }
-        let response = watch.respond(now, true).unwrap();
+        let response = watch.respond(now, Take::All).unwrap();
         assert_eq!(response.resources.iter().map(|one| one.body()).collect::<Vec<_>>(), [b"3"]);
-        assert!(watch.respond(now, true).is_none());
+        assert!(watch.respond(now, Take::All).is_none());
+    }
+
+    /// Types of which one is urgent.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    enum Two {
+        Siren,
+        Parcel,
+    }
+
+    impl ResourceType for Two {
+        const ALL: &'static [Self] = &[Self::Siren, Self::Parcel];
+
+        fn type_url(self) -> &'static str {
+            match self {
+                Self::Siren => "siren",
+                Self::Parcel => "parcel",
+            }
+        }
+
+        fn legacy_wildcard(self) -> bool {
+            true
+        }
+
+        fn full_state(self) -> bool {
+            true
+        }
+
+        fn urgent(self) -> bool {
+            self == Self::Siren
+        }
+    }
+
+    #[test]
+    fn stream_that_is_far_behind_may_take_what_is_urgent_alone() {
+        let now = Instant::now();
+        let view: Arc<View<Two>> = View::new(Snapshot::of(Base::default(), None));
+        let mut watch = Watch::new(view.clone(), Variant::Delta, None);
+        let told = |response: Option<Response<Two>>| response.map(|one| (one.ty, one.resources.len()));
+        for ty in Two::ALL {
+            watch.request(Request::new(Kind::Known(*ty)), now);
+            assert_eq!(told(watch.respond(now, Take::All)), Some((Some(*ty), 0)));
+        }
+        let mut base = Base::default();
+        let many = (0..1000).map(|i| (Two::Parcel, Resource::new(Two::Parcel, i.to_string(), b"1")));
+        let own = |ty| (ty, Resource::new(ty, "own", b"1"));
+        let shared = [(Two::Siren, Resource::new(Two::Siren, "shared", b"1"))];
+        let changes = Changes { upsert: many.chain(shared).collect(), remove: Vec::new() };
+        let differ: Batch<Two> = base.apply(&changes).into();
+        view.install(
+            base,
+            &differ,
+            Changes { upsert: Two::ALL.iter().copied().map(own).collect(), remove: Vec::new() },
+        );
+        assert!(watch.is_far_behind());
+        assert_eq!(told(watch.respond(now, Take::Urgent)), Some((Some(Two::Siren), 2)));
+        assert_eq!(told(watch.respond(now, Take::Urgent)), None);
+        assert!(watch.poll_changed(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(told(watch.respond(now, Take::All)), Some((Some(Two::Parcel), 1001)));
+        assert!(!watch.is_far_behind());
     }
 }

@@ -34,6 +34,9 @@ pub const REMOVAL_GRACE: Duration = Duration::from_secs(1);
 /// How long listeners wait for the client to ask for the companions of clusters that were just sent.
 pub const COMPANION_WAIT: Duration = Duration::from_millis(250);
 
+/// With more changed parts of its bases a stream is far behind. A shelf has 256 parts.
+const FAR: usize = 128;
+
 /// A change of a stream's subscription.
 #[derive(Debug)]
 pub(crate) enum Interest<T> {
@@ -100,15 +103,23 @@ impl<T: ResourceType> Session<T> {
         self.tick(snap, now);
     }
 
-    /// Records that all changes up to this snapshot are queued. `rebased` queues those of its base since the last call.
-    pub(crate) fn told(&mut self, snap: &Snapshot<T>, rebased: bool) {
-        for state in &mut self.types {
+    /// Queues what has changed of these types' bases since the last call.
+    pub(crate) fn told(&mut self, snap: &Snapshot<T>, of: impl Fn(T) -> bool) {
+        for state in self.types.iter_mut().filter(|state| of(state.ty)) {
             let base = snap.table(state.ty).base().clone();
             let before = std::mem::replace(&mut state.told, base.clone());
-            if rebased && state.wildcard {
+            if state.wildcard {
                 before.differ(&base, |name| state.changed(name, None));
             }
         }
+    }
+
+    /// Whether very much has changed since [`Session::told`] was last called: of what is not urgent, and of the bases alone.
+    pub fn is_far_behind(&self, snap: &Snapshot<T>) -> bool {
+        let changed = |state: &TypeState<T>| state.told.changed_parts(snap.table(state.ty).base());
+        let changed: usize =
+            self.types.iter().filter(|state| state.wildcard && !state.ty.urgent()).map(changed).sum();
+        changed > FAR
     }
 
     /// Queues one changed name, with the place of its entry if that is known.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use portreeve_xds::EnvoyType::{Cluster, Endpoint};
-use portreeve_xds::{Budget, Limits, Load, View};
+use portreeve_xds::{Base, Batch, Budget, Changes, EnvoyType, Limits, Load, Resource, Snapshot, View};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -81,6 +81,43 @@ async fn client_that_reads_nothing_holds_up_the_next_for_a_few_seconds() {
     next.send(subscribe(Endpoint, &["*".into()])).await;
     let answered = tokio::time::timeout(Duration::from_secs(10), next.next()).await;
     assert_eq!(answered.map(|response| response.resources.len()), Ok(5_000));
+    stand.stop().await;
+}
+
+/// A change of a thousand clusters that views share.
+fn much(base: &mut Base<EnvoyType>, body: &[u8]) -> Batch<EnvoyType> {
+    let upsert =
+        (0..1000).map(|i| (Cluster, Resource::new(Cluster, format!("c{i}"), body))).collect::<Vec<_>>();
+    base.apply(&Changes { upsert, remove: Vec::new() }).into()
+}
+
+#[tokio::test]
+async fn stream_with_very_many_changes_waits_for_its_turn_and_sends_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (turns, mut base) = (Arc::new(Semaphore::new(1)), Base::default());
+    let view = View::new(Snapshot::of(base.clone(), None));
+    let stand = Stand::start(dir.path(), One { turns: turns.clone(), ..One::new(view.clone()) });
+    let mut caller = Caller::ads(&stand.sock).await;
+    caller.send(subscribe(Cluster, &[])).await;
+    assert_eq!(caller.acked().await.resources.len(), 0);
+    until("the end of the first turn", || turns.available_permits() == 1).await;
+    let another = turns.clone().acquire_owned().await.unwrap();
+    let mut install = |body: &[u8]| {
+        let differ = much(&mut base, body);
+        view.install(base.clone(), &differ, Changes::default());
+    };
+    install(b"1");
+    let waits = tokio::time::timeout(Duration::from_millis(300), caller.responses.message()).await;
+    assert!(waits.is_err(), "it is another's turn: {waits:?}");
+    install(b"2");
+    drop(another);
+    let response = caller.next().await;
+    assert_eq!(response.resources.len(), 1000);
+    assert!(response.resources.iter().all(|one| one.resource.as_ref().is_some_and(|any| any.value == b"2")));
+    assert_eq!(turns.available_permits(), 0, "the client has not answered");
+    let (type_url, response_nonce) = (response.type_url, response.nonce);
+    caller.send(DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }).await;
+    until("the end of the turn", || turns.available_permits() == 1).await;
     stand.stop().await;
 }
 
