@@ -37,7 +37,7 @@ impl Bound {
 
     /// Starts the data path, and what else uses the socket, on a thread of its own: packets wait for nothing else. It ends with an
     /// error if the port is taken.
-    pub fn carry<E: End + 'static, F: Future<Output = Infallible>>(
+    pub fn carry<E: End + 'static, F: Future<Output = Infallible> + Send + 'static>(
         self,
         tasks: &mut Tasks,
         end: &Arc<Shared<E>>,

@@ -6,6 +6,7 @@ use std::thread;
 use anyhow::Context;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Runs the future of `start` on a thread with this name, and returns the future's result. `start` is called inside the new
 /// runtime, so that it can register sockets there. The thread ends with the future. If the caller drops this function's
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 /// The future's error, or why the thread or its runtime can't be created.
 pub async fn apart<F>(name: &str, start: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<()>
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let (mut ended, outcome) = oneshot::channel();
     let work = move || {
@@ -24,15 +25,18 @@ where
             Err(error) => return drop(ended.send(Err(error.into()))),
         };
         let result = runtime.block_on(async {
+            // A wake of a task costs less than one of the future that blocks the thread, which goes through the kernel.
+            let mut task = JoinSet::new();
+            task.spawn(start());
             tokio::select! {
-                result = async { start().await } => Some(result),
+                result = task.join_next() => result,
                 () = ended.closed() => None,
             }
         });
         // Blocking work that still waits for a lock must not delay the end.
         runtime.shutdown_background();
-        // The receiver is gone if the caller dropped its future.
-        let _ = result.map(|result| ended.send(result));
+        // The receiver is gone if the caller dropped its future. It learns of a panic by the sender's end.
+        let _ = result.and_then(Result::ok).map(|result| ended.send(result));
     };
     thread::Builder::new().name(name.to_owned()).spawn(work).with_context(|| format!("thread {name}"))?;
     outcome.await.with_context(|| format!("thread {name} ended by a panic"))?

@@ -2,7 +2,8 @@
 //!
 //! kube's own stack has no timeout for a response, and its connections survive a path that drops every packet: a watch
 //! noticed after 295 s, a lease was not renewed for 400 s (measured). The stack here is kube's, layer by layer, with
-//! timeouts added. (hyper-timeout is what kube itself uses; hyper-util's connector sets the socket's options.)
+//! timeouts added. (hyper-timeout is what kube itself uses; hyper-util's connector sets the socket's options. hyper-timeout's
+//! timeout of reads is not used: it wakes the process a second time for each event of a watch.)
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,12 +18,13 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, ServiceBuilder};
+use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 /// Timeout for a connect with its TLS handshake.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Timeout for a response's headers. A list of a large cluster takes seconds. A watch answers at once and then lasts.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a connection in use may receive nothing. Watches get a bookmark about once a minute.
+/// How long nothing may arrive of a response that has begun. Watches get a bookmark about once a minute.
 const SILENCE: Duration = Duration::from_secs(90);
 /// A peer that has acknowledged nothing for this long is gone. client-go's HTTP/2 pings take as long.
 const GONE: Duration = Duration::from_secs(45);
@@ -34,8 +36,8 @@ const PROBES: u32 = 3;
 
 /// Returns a client for a kubeconfig file; without one for $KUBECONFIG, the user's own file, or the pod's service account.
 ///
-/// Every call ends: a connect takes 5 s at most, and a response's headers 30 s. A connection that receives nothing for 90 s,
-/// or whose peer has acknowledged nothing for 45 s, is closed.
+/// Every call ends: a connect takes 5 s at most, and a response's headers 30 s. A response of which nothing arrives for 90 s is
+/// given up, and a connection whose peer has acknowledged nothing for 45 s is closed.
 ///
 /// # Errors
 /// The file can't be read, or no configuration was found.
@@ -71,10 +73,7 @@ pub fn limited(config: &Config) -> anyhow::Result<Client> {
     }
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(sockets())?);
     connector.set_connect_timeout(Some(CONNECT));
-    connector.set_read_timeout(Some(SILENCE));
     connector.set_write_timeout(Some(GONE));
-    // The read timeout starts again with each request, so a pooled connection has all of it.
-    connector.set_reset_reader_on_write(true);
     let http: Http<_, Body> = Http::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
         .layer(TimeoutLayer::new(ANSWER))
@@ -82,6 +81,7 @@ pub fn limited(config: &Config) -> anyhow::Result<Client> {
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
+        .layer(ResponseBodyTimeoutLayer::new(SILENCE))
         .service(http);
     Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
 }
