@@ -114,7 +114,7 @@ impl<T: ResourceType> Session<T> {
         }
     }
 
-    /// Whether very much has changed since [`Session::told`] was last called: of what is not urgent, and of the bases alone.
+    /// Whether very much has changed since the stream last took changes: of what is not urgent, and of the bases alone.
     pub fn is_far_behind(&self, snap: &Snapshot<T>) -> bool {
         let changed = |state: &TypeState<T>| state.told.changed_parts(snap.table(state.ty).base());
         let changed: usize =
