@@ -4,9 +4,11 @@
 //! shared. The views of five hundred clients that are sent the same therefore take the memory of one.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
+
+use foldhash::quality::RandomState;
 
 use crate::changes::Changes;
 use crate::resource::{Name, Resource, ResourceType, position};
@@ -15,7 +17,7 @@ use crate::resource::{Name, Resource, ResourceType, position};
 const PARTS: usize = 256;
 
 /// The hashes of names, the same in all sets.
-static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// A set of resources by type and name. A copy costs next to nothing.
 #[derive(Clone, Debug)]

@@ -2,7 +2,8 @@
 //!
 //! The crate does not know Kubernetes. Without the feature `net` it is a pure core: a [`Snapshot`] holds resources, a
 //! [`Session`] is one stream's protocol as a synchronous struct, and a [`View`] is the snapshot of one node with the streams
-//! that watch it. `net` adds a tonic server and a client that reconnects. (nix is used for one socket option, SO_PEERPIDFD.)
+//! that watch it. `net` adds a tonic server and a client that reconnects. (nix is used for one socket option, SO_PEERPIDFD. foldhash
+//! hashes names with a secret seed in a quarter of the time of std's hasher, and each name of a first push is looked up a few times.)
 
 pub mod base;
 pub mod changes;

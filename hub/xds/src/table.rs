@@ -7,6 +7,8 @@ use std::collections::hash_map::Entry;
 use std::mem::take;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
+
 use crate::base::Shelf;
 use crate::place::Place;
 use crate::resource::{Name, Resource};
@@ -17,7 +19,7 @@ pub(crate) type Follower = (u32, Place);
 /// Resources and followers by name.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    rows: HashMap<Name, Row>,
+    rows: HashMap<Name, Row, RandomState>,
     /// Number of rows with a resource.
     held: usize,
     /// Encoded size of these resources, bytes.

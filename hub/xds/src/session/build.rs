@@ -26,6 +26,11 @@ pub(super) struct Draft {
 // === impl Draft ===
 
 impl Draft {
+    /// An empty one with room for this number of resources.
+    fn of_size(size: usize) -> Self {
+        Self { resources: Vec::with_capacity(size), places: Vec::with_capacity(size), ..Self::default() }
+    }
+
     fn add(&mut self, resource: Arc<Resource>, place: Option<Place>) {
         self.resources.push(resource);
         self.places.push(place);
@@ -132,14 +137,15 @@ impl<T: ResourceType> Session<T> {
     fn draft(
         &mut self,
         at: usize,
-        names: impl IntoIterator<Item = (Name, Pending)>,
+        names: impl IntoIterator<Item = (Name, Pending), IntoIter: ExactSizeIterator>,
         may_wait: bool,
         snap: &Snapshot<T>,
     ) -> Draft {
         let waits = may_wait && self.removals_wait(at);
         let sotw = self.variant == Variant::Sotw;
         let state = &mut self.types[at];
-        let mut draft = Draft::default();
+        let names = names.into_iter();
+        let mut draft = Draft::of_size(names.len());
         for (name, Pending { force, place }) in names {
             let key = Key { name: &name, place };
             let fate = state.decide(key, force, snap);
@@ -183,7 +189,7 @@ impl<T: ResourceType> Session<T> {
             draft.places.clear();
             version_of(&draft.resources)
         } else {
-            state.sent(&draft);
+            state.sent(&mut draft);
             Version(state.sum)
         };
         state.last_nonce = nonce;
@@ -272,9 +278,10 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    fn sent(&mut self, draft: &Draft) {
-        for (resource, place) in draft.resources.iter().zip(&draft.places) {
-            self.record_sent(Key { name: resource.name(), place: *place }, resource);
+    /// Records a response as sent, and completes its places.
+    fn sent(&mut self, draft: &mut Draft) {
+        for (resource, place) in draft.resources.iter().zip(&mut draft.places) {
+            *place = Some(self.record_sent(Key { name: resource.name(), place: *place }, resource));
         }
         for name in &draft.removed {
             self.forget(name);

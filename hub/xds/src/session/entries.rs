@@ -8,6 +8,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 use crate::base::Shelf;
 use crate::place::Place;
 use crate::resource::{Name, Version};
@@ -52,7 +54,7 @@ pub(super) struct Key<'a> {
 pub(super) struct Entries {
     /// Resources that the client has accepted, as far as `places` has no entries of their names.
     settled: Shelf,
-    places: HashMap<Name, u32>,
+    places: HashMap<Name, u32, RandomState>,
     slots: Vec<Entry>,
     free: Vec<u32>,
     /// A client has subscribed to a name, so that there may be a [`Place`] somewhere.
@@ -100,6 +102,12 @@ impl Entries {
         let at = found.unwrap_or_else(|| self.add(key.name));
         let entry = &mut self.slots[at];
         (Place { at: at as u32, round: entry.round }, entry)
+    }
+
+    /// Makes room for this number of further entries.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.places.reserve(count);
+        self.slots.reserve(count);
     }
 
     /// Subscribes to a name. Returns its entry's place, and whether the subscription is new.

@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 pub(super) struct Flight {
     pub(super) nonce: u64,
     pub(super) resources: Vec<Arc<Resource>>,
-    /// The places of the entries of `resources`, in the same order; `None` if not known.
+    /// The places of the entries of `resources`, in the same order; none in full sets.
     pub(super) places: Vec<Option<Place>>,
     pub(super) removed: Vec<Name>,
     /// Part of an earlier rejected response, sent again to find its culprits or to deliver the others.
@@ -187,20 +187,26 @@ impl<T: ResourceType> TypeState<T> {
         }
     }
 
-    /// Records that the client has this version or is being sent it.
-    pub(super) fn record<'a>(&mut self, key: impl Into<Key<'a>>, version: Version, standing: Standing) {
+    /// Records that the client has this version or is being sent it. Returns the place of the entry.
+    pub(super) fn record<'a>(
+        &mut self,
+        key: impl Into<Key<'a>>,
+        version: Version,
+        standing: Standing,
+    ) -> Place {
         let key = key.into();
-        let (_, entry) = self.entries.put(key);
+        let (place, entry) = self.entries.put(key);
         self.sum = self.sum.wrapping_add(version.share(key.name));
         if entry.standing != Standing::Absent {
             self.sum = self.sum.wrapping_sub(entry.version.share(key.name));
         }
         entry.version = version;
         entry.standing = standing;
+        place
     }
 
-    /// Records that a resource was sent.
-    pub(super) fn record_sent<'a>(&mut self, key: impl Into<Key<'a>>, resource: &Resource) {
+    /// Records that a resource was sent. Returns the place of its entry.
+    pub(super) fn record_sent<'a>(&mut self, key: impl Into<Key<'a>>, resource: &Resource) -> Place {
         let key = key.into();
         if let Some(address) = resource.address() {
             let claimed = self.entries.get(key).is_some_and(|entry| entry.standing == Standing::Claimed);
@@ -209,7 +215,7 @@ impl<T: ResourceType> TypeState<T> {
             }
             self.addresses.sent(key.name, address);
         }
-        self.record(key, resource.version(), Standing::Sent);
+        self.record(key, resource.version(), Standing::Sent)
     }
 
     /// Records that the client claims to have a version.
@@ -267,6 +273,7 @@ impl<T: ResourceType> TypeState<T> {
     pub(super) fn start_wildcard(&mut self, snap: &Snapshot<T>) {
         self.wildcard = true;
         self.told = snap.table(self.ty).base().clone();
+        self.entries.reserve(snap.len(self.ty));
     }
 
     /// Ends the wildcard subscription. Subscriptions by name stay.
