@@ -38,7 +38,7 @@ pub(crate) use gathered::for_a_while;
 use gathered::{Gathered, TOGETHER};
 use seats::{Of, Seats};
 
-/// The number of agents that get their first push at the same time. Each takes about 0.5 MB then at 4,000 resources.
+/// The number of agents that are sent very much at the same time. Each takes about 0.5 MB then at 4,000 resources.
 const TURNS: usize = 16;
 
 /// The hub's state, shared by its watches and its streams.

@@ -72,6 +72,11 @@ impl<'a> From<&'a Name> for Key<'a> {
 // === impl Entry ===
 
 impl Entry {
+    /// Whether the client rejected this version, so that it must not be sent again yet.
+    pub(super) fn is_rejected(&self) -> bool {
+        matches!(self.standing, Standing::Withheld | Standing::Retrying)
+    }
+
     /// Whether it tells nothing. It is kept where a settled resource of its name counts no more.
     fn is_idle(&self) -> bool {
         self.standing == Standing::Absent && !self.named

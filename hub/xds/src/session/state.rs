@@ -177,7 +177,13 @@ impl<T: ResourceType> TypeState<T> {
 
     /// Queues a name for the next response. `force` sends it even if the client has this version.
     pub(super) fn enqueue(&mut self, name: Name, force: bool) {
-        self.pending.entry(name).or_default().force |= force;
+        self.enqueue_at(name, force, None);
+    }
+
+    /// Does the same, with the place of the name's entry if that is known.
+    pub(super) fn enqueue_at(&mut self, name: Name, force: bool, place: Option<Place>) {
+        let pending = self.pending.entry(name).or_default();
+        (pending.force, pending.place) = (pending.force || force, place.or(pending.place));
     }
 
     /// Queues a changed name if it is subscribed.
@@ -307,9 +313,7 @@ impl<T: ResourceType> TypeState<T> {
 
     /// Whether this version was rejected and must not be sent again yet.
     pub(super) fn rejected<'a>(&self, key: impl Into<Key<'a>>, version: Version) -> bool {
-        self.entries.get(key).is_some_and(|entry| {
-            entry.version == version && matches!(entry.standing, Standing::Withheld | Standing::Retrying)
-        })
+        self.entries.get(key).is_some_and(|entry| entry.version == version && entry.is_rejected())
     }
 
     /// State of the world: whether a full set could delete a withheld resource at the client.
@@ -331,16 +335,16 @@ impl<T: ResourceType> TypeState<T> {
 
     /// Decides what to send about one name.
     pub(super) fn decide(&self, key: Key<'_>, force: bool, snap: &Snapshot<T>) -> Fate {
-        if !self.subscribed(key) {
+        let entry = self.entries.get(key);
+        if !self.wildcard && !entry.is_some_and(|entry| entry.named) {
             return Fate::Nothing;
         }
-        let entry = self.entries.get(key).filter(|entry| entry.standing != Standing::Absent);
+        let entry = entry.filter(|entry| entry.standing != Standing::Absent);
         if let Some(resource) = snap.get(self.ty, key.name) {
-            let same = entry.is_some_and(|entry| entry.version == resource.version());
-            return if self.rejected(key, resource.version()) || (same && !force) {
-                Fate::Nothing
-            } else {
-                Fate::Send(resource.clone())
+            let same = entry.filter(|entry| entry.version == resource.version());
+            return match same.is_some_and(|entry| !force || entry.is_rejected()) {
+                true => Fate::Nothing,
+                false => Fate::Send(resource.clone()),
             };
         }
         // The client claims it, and its absence is not known to be a deletion.

@@ -74,15 +74,14 @@ impl<T: ResourceType> Session<T> {
     /// Subscribes to a name. It is answered whatever was sent before, unless the client claims to have the version.
     fn subscribe(&mut self, at: usize, name: &Name, claims: &Claims, snap: &Snapshot<T>) {
         let state = &mut self.types[at];
-        if let Some(place) = state.subscribe_name(name) {
-            self.interest.push(Interest::Name(state.ty, name.clone(), Some(place)));
-        }
+        let place = state.subscribe_name(name);
+        self.interest.extend(place.map(|place| Interest::Name(state.ty, name.clone(), Some(place))));
         let claim = claims.get(name);
         if let Some(version) = claim {
             state.record_claim(name, *version, snap);
         }
         let force = claim.is_none() || state.awaited.contains_key(name);
-        state.enqueue(name.clone(), force);
+        state.enqueue_at(name.clone(), force, place);
     }
 
     fn unsubscribe(&mut self, at: usize, name: &Name) {
