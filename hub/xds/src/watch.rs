@@ -1,6 +1,5 @@
 //! One stream on a view ([`Watch`]): a [`Session`] that gets the view's changes. It needs no runtime, only a waker.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -66,14 +65,14 @@ impl<T: ResourceType> Watch<T> {
             let mut mail = self.mailbox.lock();
             mail.news = false;
             let recheck = all && std::mem::take(&mut mail.recheck);
-            let (dirty, later) =
-                std::mem::take(&mut mail.dirty).into_iter().partition(|((ty, _), _)| all || ty.urgent());
-            mail.dirty = later;
+            let dirty = match all {
+                true => std::mem::take(&mut mail.dirty),
+                false => mail.dirty.extract_if(.., |(ty, _), _| ty.urgent()).collect(),
+            };
             drop(mail);
             if recheck {
                 self.session.recheck(&inner.snapshot);
             }
-            let dirty: BTreeMap<_, _> = dirty;
             for ((ty, name), place) in dirty {
                 self.session.changed_at(ty, &name, place);
             }
