@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::entries::{Key, Standing};
-use super::state::{Awaited, Barrier, Fate, Flight, HeldRemoval, Pending, TypeState, version_of};
+use super::entries::{Key, Queued, Standing};
+use super::state::{Barrier, Fate, Flight, HeldRemoval, TypeState, version_of};
 use super::{COMPANION_WAIT, MAX_IN_FLIGHT, REMOVAL_GRACE, Session};
 use crate::message::{Response, Variant};
 use crate::place::Place;
@@ -60,7 +60,7 @@ impl<T: ResourceType> Session<T> {
             return Some(self.send(at, draft, snap, now));
         }
         while let Some(names) = self.types[at].trials.pop_front() {
-            let names = names.into_iter().map(|name| (name, Pending { force: true, place: None }));
+            let names = names.into_iter().map(|name| Queued { name, place: None, force: true });
             let draft = Draft { trial: true, ..self.draft(at, names, false, snap) };
             if !draft.is_empty() {
                 let draft = self.types[at].in_order(draft, snap);
@@ -70,8 +70,8 @@ impl<T: ResourceType> Session<T> {
         if let Some(draft) = self.types[at].remove_emptied(snap) {
             return Some(self.send(at, draft, snap, now));
         }
-        let pending = std::mem::take(&mut self.types[at].pending);
-        let draft = self.draft(at, pending, true, snap);
+        let queued = self.types[at].entries.take_queued();
+        let draft = self.draft(at, queued, true, snap);
         let draft = self.types[at].in_order(draft, snap);
         let owes_response = std::mem::take(&mut self.types[at].owes_response);
         (owes_response || !draft.is_empty()).then(|| self.send(at, draft, snap, now))
@@ -100,7 +100,7 @@ impl<T: ResourceType> Session<T> {
             return None;
         }
         let held = self.types[at].held_removals.pop_front()?;
-        let names = held.names.into_iter().map(|name| (name, Pending::default()));
+        let names = held.names.into_iter().map(|name| Queued { name, place: None, force: false });
         let draft = self.draft(at, names, false, snap);
         (!draft.is_empty()).then(|| self.send(at, draft, snap, now))
     }
@@ -130,14 +130,14 @@ impl<T: ResourceType> Session<T> {
         let ty = self.types[at].ty;
         let companions = T::ALL.iter().filter(|owner| owner.remove_before() == Some(ty));
         let states = companions.filter_map(|owner| owner.companion()).map(|ty| &self.types[position(ty)]);
-        states.flat_map(|state| state.awaited.values().map(|awaited| awaited.until)).max()
+        states.filter_map(|state| state.awaited.until()).max()
     }
 
     /// Decides what to send about each name. With `may_wait`, removals that must wait are held back.
     fn draft(
         &mut self,
         at: usize,
-        names: impl IntoIterator<Item = (Name, Pending), IntoIter: ExactSizeIterator>,
+        names: impl IntoIterator<Item = Queued, IntoIter: ExactSizeIterator>,
         may_wait: bool,
         snap: &Snapshot<T>,
     ) -> Draft {
@@ -146,14 +146,15 @@ impl<T: ResourceType> Session<T> {
         let state = &mut self.types[at];
         let names = names.into_iter();
         let mut draft = Draft::of_size(names.len());
-        for (name, Pending { force, place }) in names {
+        for Queued { name, place, force } in names {
             let key = Key { name: &name, place };
             let fate = state.decide(key, force, snap);
             state.awaited.remove(&name);
             state.unanswered.remove(&name);
             match (fate, waits) {
-                (Fate::Nothing, _) => {}
+                (Fate::Nothing, _) => state.entries.sweep(key),
                 (Fate::Empty(_) | Fate::Remove, _) if sotw && state.may_exist(key, snap) => {
+                    state.entries.sweep(key);
                     state.unanswered.insert(name);
                 }
                 (Fate::Send(resource), _) => draft.add(resource, place),
@@ -174,7 +175,7 @@ impl<T: ResourceType> Session<T> {
 
     fn removals_wait(&self, at: usize) -> bool {
         let leaving =
-            |at: usize| !self.types[at].held_removals.is_empty() || !self.types[at].pending.is_empty();
+            |at: usize| !self.types[at].held_removals.is_empty() || self.types[at].entries.has_queued();
         self.types[at].ty.remove_before().is_some() || self.owner(at).is_some_and(leaving)
     }
 
@@ -217,22 +218,19 @@ impl<T: ResourceType> Session<T> {
     /// them, else when it does.
     fn push_companions(&mut self, at: usize, pairs: Vec<(Name, Name)>, now: Instant) {
         let state = &mut self.types[at];
+        state.awaited.reserve(pairs.len());
         for (owner, name) in pairs {
             if state.subscribed(&name) {
-                state.enqueue(name.clone(), true);
+                state.enqueue(&name, true);
             }
-            state.awaited.insert(name, Awaited { owner, until: now + COMPANION_WAIT });
+            state.awaited.insert(name, owner, now + COMPANION_WAIT);
         }
     }
 
     /// Stops waiting for companions of resources that were removed or rejected.
     pub(super) fn stop_awaiting_companions_of(&mut self, at: usize, owners: &[Name]) {
         let Some(companion) = self.types[at].ty.companion() else { return };
-        let awaited = &mut self.types[position(companion)].awaited;
-        if !awaited.is_empty() && !owners.is_empty() {
-            let owners: HashSet<&Name> = owners.iter().collect();
-            awaited.retain(|_, awaited| !owners.contains(&awaited.owner));
-        }
+        self.types[position(companion)].awaited.remove_of(owners);
     }
 }
 

@@ -7,12 +7,16 @@
 //! A client that has accepted exactly the resources of a [`Shelf`] needs no entries of its own: see [`Entries::settle`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 
 use foldhash::quality::RandomState;
 
 use crate::base::Shelf;
 use crate::place::Place;
 use crate::resource::{Name, Version};
+
+/// A response with at most this number of names is in their order.
+const FEW: usize = 32;
 
 /// What is known about the client and [`Entry::version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,19 @@ pub(super) struct Entry {
     pub(super) standing: Standing,
     /// The client subscribed to it by name.
     pub(super) named: bool,
+    /// It waits for the next response.
+    queued: bool,
+    /// The next response has it even if the client has this version.
+    forced: bool,
+}
+
+/// A name that a response is to tell about.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) name: Name,
+    pub(super) place: Option<Place>,
+    /// Send it even if the client has this version.
+    pub(super) force: bool,
 }
 
 /// A name, with the place of its entry if that is known.
@@ -59,6 +76,10 @@ pub(super) struct Entries {
     free: Vec<u32>,
     /// A client has subscribed to a name, so that there may be a [`Place`] somewhere.
     named: bool,
+    /// What waits for the next response, in the order in which it came. Names whose entries were removed since don't count.
+    queue: Vec<(Name, Place)>,
+    /// How many names wait.
+    waiting: usize,
 }
 
 // === impl Key ===
@@ -72,6 +93,20 @@ impl<'a> From<&'a Name> for Key<'a> {
 // === impl Entry ===
 
 impl Entry {
+    const ABSENT: Self = Self {
+        version: Version(0),
+        round: 0,
+        standing: Standing::Absent,
+        named: false,
+        queued: false,
+        forced: false,
+    };
+
+    /// The entry of a settled resource.
+    fn settled(version: Version) -> Self {
+        Self { version, standing: Standing::Confirmed, ..Self::ABSENT }
+    }
+
     /// Whether the client rejected this version, so that it must not be sent again yet.
     pub(super) fn is_rejected(&self) -> bool {
         matches!(self.standing, Standing::Withheld | Standing::Retrying)
@@ -90,21 +125,24 @@ impl Entries {
         let key = key.into();
         match self.find(key) {
             Some(at) => self.slots.get(at).copied(),
-            None => Some(settled(self.settled.get(key.name)?.version())),
+            None => Some(Entry::settled(self.settled.get(key.name)?.version())),
         }
     }
 
     pub(super) fn get_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Option<&mut Entry> {
         let key = key.into();
-        let at = self.find(key).or_else(|| self.unsettle(key.name))?;
+        let known = self.find(key);
+        if known.is_none() {
+            self.settled.get(key.name)?;
+        }
+        let at = known.unwrap_or_else(|| self.open(key.name));
         self.slots.get_mut(at)
     }
 
     /// The entry of a name. A missing one is added as absent and not named.
     pub(super) fn put<'a>(&mut self, key: impl Into<Key<'a>>) -> (Place, &mut Entry) {
         let key = key.into();
-        let found = self.find(key).or_else(|| self.unsettle(key.name));
-        let at = found.unwrap_or_else(|| self.add(key.name));
+        let at = self.kept(key.place).unwrap_or_else(|| self.open(key.name));
         let entry = &mut self.slots[at];
         (Place { at: at as u32, round: entry.round }, entry)
     }
@@ -123,7 +161,7 @@ impl Entries {
     }
 
     /// Records that the client has exactly these resources of a type, without the masked one, and drops all entries. Does nothing if
-    /// an entry tells more, or if the client subscribed to a name: its place must stay. What the client claimed counts as
+    /// an entry tells more or waits for a response, or if the client subscribed to a name: its place must stay. What the client claimed counts as
     /// accepted, because the resource is there.
     pub(super) fn settle(&mut self, shelf: &Shelf, masked: Option<&Name>) {
         let plain = |entry: &Entry| match entry.standing {
@@ -131,12 +169,12 @@ impl Entries {
             Standing::Absent => !entry.named,
             Standing::Sent | Standing::Withheld | Standing::Retrying => false,
         };
-        if self.named || self.places.is_empty() || !self.slots.iter().all(plain) {
+        if self.named || self.waiting > 0 || self.places.is_empty() || !self.slots.iter().all(plain) {
             return;
         }
         *self = Self { settled: shelf.clone(), ..Self::default() };
         if let Some(masked) = masked.filter(|name| shelf.get(name).is_some()) {
-            self.add(masked);
+            self.put(masked).1.standing = Standing::Absent;
         }
     }
 
@@ -158,6 +196,59 @@ impl Entries {
         let entry = &mut self.slots[at as usize];
         entry.round = entry.round.wrapping_add(1);
         self.free.push(at);
+        if std::mem::take(&mut entry.queued) {
+            self.waiting -= 1;
+            self.shorten_queue();
+        }
+    }
+
+    /// Removes an entry that tells nothing and does not wait.
+    pub(super) fn sweep(&mut self, key: Key<'_>) {
+        let idle = |at: usize| self.slots[at].is_idle() && !self.slots[at].queued;
+        if self.find(key).is_some_and(idle) && self.settled.get(key.name).is_none() {
+            self.remove(key.name);
+        }
+    }
+
+    /// Queues a name for the next response. `force` sends it even if the client has this version.
+    pub(super) fn enqueue<'a>(&mut self, key: impl Into<Key<'a>>, force: bool) {
+        let key = key.into();
+        let (place, entry) = self.put(key);
+        entry.forced |= force;
+        if !std::mem::replace(&mut entry.queued, true) {
+            self.waiting += 1;
+            self.queue.push((key.name.clone(), place));
+        }
+    }
+
+    /// Whether names wait for the next response.
+    pub(super) fn has_queued(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// Takes all names that wait for the next response. Few are in the order of the names, which makes them easy to read; to sort
+    /// thousands costs as much as to send them.
+    pub(super) fn take_queued(&mut self) -> Vec<Queued> {
+        let mut queued = Vec::with_capacity(self.waiting);
+        for (name, place) in std::mem::take(&mut self.queue) {
+            if let Some(entry) = waiting_at(&mut self.slots, place) {
+                entry.queued = false;
+                queued.push(Queued { name, place: Some(place), force: std::mem::take(&mut entry.forced) });
+            }
+        }
+        self.waiting = 0;
+        if queued.len() <= FEW {
+            queued.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+        queued
+    }
+
+    /// Bounds what a client can make the queue hold that subscribes and unsubscribes in turn.
+    fn shorten_queue(&mut self) {
+        if self.queue.len() > 2 * self.waiting + 64 {
+            let slots = &mut self.slots;
+            self.queue.retain(|(_, place)| waiting_at(slots, *place).is_some());
+        }
     }
 
     pub(super) fn contains(&self, name: &Name) -> bool {
@@ -166,7 +257,7 @@ impl Entries {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, Entry)> {
         let settled = self.settled.iter().filter(|one| !self.places.contains_key(one.name()));
-        let settled = settled.map(|one| (one.name(), self::settled(one.version())));
+        let settled = settled.map(|one| (one.name(), Entry::settled(one.version())));
         self.unsettled().chain(settled)
     }
 
@@ -177,42 +268,41 @@ impl Entries {
     }
 
     fn find(&self, key: Key<'_>) -> Option<usize> {
-        let kept = key.place.filter(|place| {
-            self.slots.get(place.at as usize).is_some_and(|entry| entry.round == place.round)
-        });
-        let at = kept.map(|place| place.at).or_else(|| self.places.get(key.name).copied())?;
-        Some(at as usize)
+        self.kept(key.place).or_else(|| Some(*self.places.get(key.name)? as usize))
     }
 
-    /// Adds the entry of a settled name.
-    fn unsettle(&mut self, name: &Name) -> Option<usize> {
-        let version = self.settled.get(name)?.version();
-        let at = self.add(name);
-        self.slots[at] = Entry { round: self.slots[at].round, ..settled(version) };
-        Some(at)
+    /// The index of a place that is still valid.
+    fn kept(&self, place: Option<Place>) -> Option<usize> {
+        let place = place?;
+        let entry = self.slots.get(place.at as usize)?;
+        (entry.round == place.round).then_some(place.at as usize)
     }
 
-    fn add(&mut self, name: &Name) -> usize {
-        let fresh = |round| Entry { version: Version(0), round, standing: Standing::Absent, named: false };
+    /// The index of a name's entry. A missing one is added, as settled or as absent.
+    fn open(&mut self, name: &Name) -> usize {
+        let missing = match self.places.entry(name.clone()) {
+            Slot::Occupied(held) => return *held.get() as usize,
+            Slot::Vacant(missing) => missing,
+        };
+        let fresh = self.settled.get(name).map_or(Entry::ABSENT, |one| Entry::settled(one.version()));
         let at = match self.free.pop() {
             Some(at) => {
                 let slot = &mut self.slots[at as usize];
-                *slot = fresh(slot.round);
+                *slot = Entry { round: slot.round, ..fresh };
                 at
             }
             None => {
-                self.slots.push(fresh(0));
+                self.slots.push(fresh);
                 (self.slots.len() - 1) as u32
             }
         };
-        self.places.insert(name.clone(), at);
-        at as usize
+        *missing.insert(at) as usize
     }
 }
 
-/// The entry of a settled resource.
-fn settled(version: Version) -> Entry {
-    Entry { version, round: 0, standing: Standing::Confirmed, named: false }
+/// The entry at a place of the queue, unless it was removed since.
+fn waiting_at(slots: &mut [Entry], place: Place) -> Option<&mut Entry> {
+    slots.get_mut(place.at as usize).filter(|entry| entry.round == place.round && entry.queued)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod answer;
+mod awaited;
 mod build;
 mod entries;
 mod nack;
@@ -131,12 +132,12 @@ impl<T: ResourceType> Session<T> {
     /// and the names that were asked for and not answered.
     pub fn recheck(&mut self, snap: &Snapshot<T>) {
         for state in &mut self.types {
-            std::mem::take(&mut state.unanswered).into_iter().for_each(|name| state.enqueue(name, true));
+            std::mem::take(&mut state.unanswered).into_iter().for_each(|name| state.enqueue(&name, true));
             let claimed =
                 state.entries.unsettled().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
             let missing = claimed.filter(|(name, _)| snap.get(state.ty, name).is_none());
             let missing: Vec<Name> = missing.map(|(name, _)| name.clone()).collect();
-            missing.into_iter().for_each(|name| state.enqueue(name, false));
+            missing.into_iter().for_each(|name| state.enqueue(&name, false));
         }
     }
 
@@ -145,7 +146,7 @@ impl<T: ResourceType> Session<T> {
     pub fn tick(&mut self, _snap: &Snapshot<T>, now: Instant) {
         for state in &mut self.types {
             state.retry_due(now);
-            state.awaited.retain(|_, awaited| now < awaited.until);
+            state.awaited.expire(now);
         }
     }
 

@@ -21,7 +21,7 @@ impl<T: ResourceType> TypeState<T> {
         }
         let names = draft.resources.iter().map(|one| one.name());
         for name in names.chain(&draft.removed).chain(&order.first) {
-            self.enqueue(name.clone(), true);
+            self.enqueue(name, true);
         }
         Draft { removed: order.first.into_iter().collect(), ..Draft::default() }
     }
@@ -29,7 +29,7 @@ impl<T: ResourceType> TypeState<T> {
     /// Returns the removal of names that may hold an address that another resource needs. They are queued again.
     pub(super) fn evict(&mut self) -> Option<Draft> {
         let removed: Vec<_> = std::mem::take(&mut self.evicted).into_iter().collect();
-        removed.iter().for_each(|name| self.enqueue(name.clone(), true));
+        removed.iter().for_each(|name| self.enqueue(name, true));
         (!removed.is_empty()).then(|| Draft { removed, ..Draft::default() })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
+use super::awaited::Awaited;
 use super::entries::{Entries, Entry, Key, Standing};
 use crate::base::Shelf;
 use crate::load::Load;
@@ -50,23 +51,6 @@ pub(super) struct Barrier {
     pub(super) since: Instant,
 }
 
-/// A companion that was not sent since its owner was.
-#[derive(Debug)]
-pub(super) struct Awaited {
-    /// The resource that the companion must follow.
-    pub(super) owner: Name,
-    /// Until when referring types wait for it.
-    pub(super) until: Instant,
-}
-
-/// A name that is queued for the next response.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pending {
-    /// Send it even if the client has this version.
-    pub(super) force: bool,
-    pub(super) place: Option<Place>,
-}
-
 /// What to send about one name.
 pub(super) enum Fate {
     Nothing,
@@ -99,8 +83,6 @@ pub(super) struct TypeState<T> {
     pub(super) told: Shelf,
     /// Number and length of the names subscribed by name.
     pub(super) load: Load,
-    /// Names queued for the next response.
-    pub(super) pending: BTreeMap<Name, Pending>,
     /// State of the world: names from requests with a stale nonce, kept until the next answer.
     pub(super) stale_names: BTreeSet<Name>,
     /// A response must be sent even if it is empty.
@@ -115,9 +97,8 @@ pub(super) struct TypeState<T> {
     pub(super) sum: u64,
     /// State of the world, full-state types: the last accepted resource of each name.
     pub(super) accepted: HashMap<Name, Arc<Resource>>,
-    /// Companions that were not sent since their owners were. Like `retries` it is mostly empty and read at each change: an
-    /// empty tree has no memory to visit.
-    pub(super) awaited: BTreeMap<Name, Awaited>,
+    /// Companions that were not sent since their owners were.
+    pub(super) awaited: Awaited,
     /// The addresses of the client's resources.
     pub(super) addresses: Addresses,
     /// Names to remove before anything else is sent: they may hold an address that another resource needs.
@@ -145,7 +126,6 @@ impl<T: ResourceType> TypeState<T> {
             entries: Entries::default(),
             told: Shelf::default(),
             load: Load::default(),
-            pending: BTreeMap::new(),
             stale_names: BTreeSet::new(),
             owes_response: false,
             inflight: VecDeque::new(),
@@ -155,7 +135,7 @@ impl<T: ResourceType> TypeState<T> {
             held_removals: VecDeque::new(),
             sum: 0,
             accepted: HashMap::new(),
-            awaited: BTreeMap::new(),
+            awaited: Awaited::default(),
             addresses: Addresses::default(),
             evicted: BTreeSet::new(),
         }
@@ -163,7 +143,7 @@ impl<T: ResourceType> TypeState<T> {
 
     pub(super) fn has_work(&self) -> bool {
         let queued = !self.trials.is_empty() || !self.emptied.is_empty() || !self.evicted.is_empty();
-        self.owes_response || !self.pending.is_empty() || queued
+        self.owes_response || self.entries.has_queued() || queued
     }
 
     pub(super) fn subscribed<'a>(&self, key: impl Into<Key<'a>>) -> bool {
@@ -176,20 +156,14 @@ impl<T: ResourceType> TypeState<T> {
     }
 
     /// Queues a name for the next response. `force` sends it even if the client has this version.
-    pub(super) fn enqueue(&mut self, name: Name, force: bool) {
-        self.enqueue_at(name, force, None);
-    }
-
-    /// Does the same, with the place of the name's entry if that is known.
-    pub(super) fn enqueue_at(&mut self, name: Name, force: bool, place: Option<Place>) {
-        let pending = self.pending.entry(name).or_default();
-        (pending.force, pending.place) = (pending.force || force, place.or(pending.place));
+    pub(super) fn enqueue<'a>(&mut self, key: impl Into<Key<'a>>, force: bool) {
+        self.entries.enqueue(key, force);
     }
 
     /// Queues a changed name if it is subscribed.
     pub(super) fn changed(&mut self, name: &Name, place: Option<Place>) {
         if self.started && self.subscribed(Key { name, place }) {
-            self.pending.entry(name.clone()).or_default().place = place;
+            self.enqueue(Key { name, place }, false);
         }
     }
 
@@ -243,9 +217,7 @@ impl<T: ResourceType> TypeState<T> {
             self.sum = self.sum.wrapping_sub(entry.version.share(name));
         }
         entry.standing = Standing::Absent;
-        if !entry.named {
-            self.entries.remove(name);
-        }
+        self.entries.sweep(name.into());
     }
 
     /// Subscribes by name. Returns the entry's place if the subscription is new.
@@ -267,7 +239,6 @@ impl<T: ResourceType> TypeState<T> {
         if was && !self.wildcard {
             self.forget(name);
             self.entries.remove(name);
-            self.pending.remove(name);
             self.awaited.remove(name);
             self.unanswered.remove(name);
             self.emptied.remove(name);
@@ -292,8 +263,7 @@ impl<T: ResourceType> TypeState<T> {
         }
         self.entries.abandon_settled();
         let entries = &self.entries;
-        self.pending.retain(|name, _| entries.contains(name));
-        self.awaited.retain(|name, _| entries.contains(name));
+        self.awaited.retain(|name| entries.contains(name));
         self.unanswered.retain(|name| entries.contains(name));
         self.emptied.retain(|name| entries.contains(name));
     }

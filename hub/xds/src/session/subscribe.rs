@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
+use super::entries::{Key, Standing};
 use super::{Interest, Session};
 use crate::message::{Event, Request};
 use crate::resource::{Name, ResourceType, Version};
@@ -59,14 +60,15 @@ impl<T: ResourceType> Session<T> {
         for (name, version) in claims {
             state.record_claim(name, *version, snap);
             if snap.get(state.ty, name).is_none() {
-                state.enqueue(name.clone(), false);
+                state.enqueue(name, false);
             }
         }
         for (name, resource) in snap.iter(state.ty) {
-            let has = state.entries.get(name).is_some_and(|entry| entry.version == resource.version());
-            if !has || state.awaited.contains_key(name) {
-                let force = state.awaited.contains_key(name);
-                state.enqueue(name.clone(), force);
+            let (place, entry) = state.entries.put(name);
+            let has = entry.standing != Standing::Absent && entry.version == resource.version();
+            let force = state.awaited.contains(name);
+            if !has || force {
+                state.enqueue(Key { name, place: Some(place) }, force);
             }
         }
     }
@@ -80,8 +82,8 @@ impl<T: ResourceType> Session<T> {
         if let Some(version) = claim {
             state.record_claim(name, *version, snap);
         }
-        let force = claim.is_none() || state.awaited.contains_key(name);
-        state.enqueue_at(name.clone(), force, place);
+        let force = claim.is_none() || state.awaited.contains(name);
+        state.enqueue(Key { name, place }, force);
     }
 
     fn unsubscribe(&mut self, at: usize, name: &Name) {
@@ -92,7 +94,7 @@ impl<T: ResourceType> Session<T> {
         self.interest.push(Interest::Name(state.ty, name.clone(), None));
         if state.wildcard {
             // The client can't know whether the wildcard still covers the name, so it is answered (spec, "one exception").
-            state.enqueue(name.clone(), true);
+            state.enqueue(name, true);
         }
     }
 
@@ -118,7 +120,7 @@ impl<T: ResourceType> Session<T> {
         }
         let stale = std::mem::take(&mut state.stale_names);
         for name in new.into_iter().chain(stale) {
-            state.enqueue(name, true);
+            state.enqueue(&name, true);
         }
     }
 
@@ -170,10 +172,9 @@ impl<T: ResourceType> super::state::TypeState<T> {
             self.record_claim(&name, version, snap);
         }
         (self.owes_response, self.synced) = (false, true);
-        let awaited: Vec<Name> = self.awaited.keys().cloned().collect();
-        for name in awaited.into_iter().filter(|name| self.subscribed(name)).collect::<Vec<_>>() {
-            self.enqueue(name, true);
-        }
+        let awaited: Vec<Name> =
+            self.awaited.names().filter(|name| self.subscribed(*name)).cloned().collect();
+        awaited.iter().for_each(|name| self.enqueue(name, true));
         true
     }
 }
