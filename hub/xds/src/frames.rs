@@ -16,8 +16,8 @@ use crate::message::Response;
 use crate::resource::ResourceType;
 use crate::spanned::Spanned;
 
-/// A piece is sent when it is at least this long, bytes.
-const PIECE: usize = 16 * 1024;
+/// The longest frame, bytes, unless a resource is longer: HTTP/2's, so that none is sent as two.
+const FRAME: usize = 16 * 1024;
 
 /// gRPC's prefix of a message: a flag (not compressed) and the length.
 const PREFIX: usize = 5;
@@ -36,7 +36,6 @@ pub(crate) struct Frames<T> {
 struct Writing<T> {
     response: Response<T>,
     writer: Writer,
-    left: usize,
 }
 
 // === impl Frames ===
@@ -61,7 +60,7 @@ impl<T: ResourceType> Body for Frames<T> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let mut piece = BytesMut::new();
+        let mut frame = BytesMut::new();
         if self.writing.is_none() {
             let response = match ready!(Pin::new(&mut self.responses).poll_next(cx)) {
                 Some(Ok(response)) => response,
@@ -71,14 +70,14 @@ impl<T: ResourceType> Body for Frames<T> {
                     return Poll::Ready(Some(trailers(&status)));
                 }
             };
-            self.writing = Some(Writing::start(response, &mut piece)?);
+            self.writing = Some(Writing::start(response, &mut frame)?);
         }
         if let Some(writing) = &mut self.writing
-            && !writing.fill(&mut piece)
+            && !writing.fill(&mut frame)
         {
             self.writing = None;
         }
-        Poll::Ready(Some(Ok(Frame::data(piece.freeze()))))
+        Poll::Ready(Some(Ok(Frame::data(frame.freeze()))))
     }
 }
 
@@ -91,24 +90,22 @@ fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
 // === impl Writing ===
 
 impl<T: ResourceType> Writing<T> {
-    fn start(response: Response<T>, piece: &mut BytesMut) -> Result<Self, Status> {
-        let left = encoded_len(&response);
-        let length = u32::try_from(left).map_err(|_| Status::out_of_range("a response over 4 GiB"))?;
-        piece.reserve(PREFIX + left.min(PIECE));
-        piece.put_u8(0);
-        piece.put_u32(length);
-        Ok(Self { response, writer: Writer::default(), left })
+    fn start(response: Response<T>, frame: &mut BytesMut) -> Result<Self, Status> {
+        let length = u32::try_from(encoded_len(&response))
+            .map_err(|_| Status::out_of_range("a response over 4 GiB"))?;
+        let writer = Writer::default();
+        let (_, size) = writer.that_fit(&response, FRAME - PREFIX);
+        frame.reserve(PREFIX + size);
+        frame.put_u8(0);
+        frame.put_u32(length);
+        Ok(Self { response, writer })
     }
 
-    /// Writes about one piece. Returns whether there is more.
-    fn fill(&mut self, piece: &mut BytesMut) -> bool {
-        let before = piece.len();
-        piece.reserve(self.left.min(PIECE));
-        let mut more = true;
-        while more && piece.len() < PIECE {
-            more = self.writer.write_piece(&self.response, piece);
-        }
-        self.left = self.left.saturating_sub(piece.len() - before);
-        more
+    /// Writes one frame. Returns whether there is more.
+    fn fill(&mut self, frame: &mut BytesMut) -> bool {
+        let (count, size) = self.writer.that_fit(&self.response, FRAME - frame.len());
+        // A buffer that grows is copied to new memory, which the allocator has given back to the system after the last one.
+        frame.reserve(size);
+        (0..count).all(|_| self.writer.write_piece(&self.response, frame))
     }
 }
