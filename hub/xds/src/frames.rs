@@ -19,6 +19,9 @@ use crate::spanned::Spanned;
 /// The longest frame, bytes, unless a resource is longer: HTTP/2's, so that none is sent as two.
 const FRAME: usize = 16 * 1024;
 
+/// The connection writes after this number of frames. HTTP/2 would take twenty before it writes the first.
+const BURST: usize = 4;
+
 /// gRPC's prefix of a message: a flag (not compressed) and the length.
 const PREFIX: usize = 5;
 
@@ -36,6 +39,8 @@ pub(crate) struct Frames<T> {
 struct Writing<T> {
     response: Response<T>,
     writer: Writer,
+    /// Frames since the connection could write.
+    unwritten: usize,
 }
 
 // === impl Frames ===
@@ -59,6 +64,10 @@ impl<T: ResourceType> Body for Frames<T> {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.ended {
             return Poll::Ready(None);
+        }
+        if self.writing.as_mut().is_some_and(Writing::pauses) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let mut frame = BytesMut::new();
         if self.writing.is_none() {
@@ -98,7 +107,14 @@ impl<T: ResourceType> Writing<T> {
         frame.reserve(PREFIX + size);
         frame.put_u8(0);
         frame.put_u32(length);
-        Ok(Self { response, writer })
+        Ok(Self { response, writer, unwritten: 1 })
+    }
+
+    /// Whether the connection is to write before it takes the next frame.
+    fn pauses(&mut self) -> bool {
+        let pauses = self.unwritten == BURST;
+        self.unwritten = if pauses { 0 } else { self.unwritten + 1 };
+        pauses
     }
 
     /// Writes one frame. Returns whether there is more.

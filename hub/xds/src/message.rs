@@ -74,7 +74,7 @@ pub struct Response<T> {
     /// Delta: `system_version_info`, the watermark of the view.
     pub system_version: Option<Arc<str>>,
     /// New and changed resources, each name once.
-    pub resources: Vec<Arc<Resource>>,
+    pub resources: Arc<[Arc<Resource>]>,
     /// Delta: `removed_resources`.
     pub removed: Vec<Name>,
 }

@@ -157,8 +157,11 @@ impl Table {
         let resource = row.resource.take()?;
         self.held -= 1;
         self.bytes -= resource.delta_bytes().len();
+        let idle = row.is_idle();
         let name = self.intern(name);
-        self.sweep(&name);
+        if idle {
+            self.rows.remove(&name);
+        }
         Some((name, resource))
     }
 
@@ -182,15 +185,18 @@ impl Table {
     pub(crate) fn unfollow(&mut self, name: &Name, stream: u32) {
         let Some(row) = self.rows.get_mut(name) else { return };
         self.followed -= usize::from(row.followers.remove(stream));
-        self.sweep(name);
-    }
-
-    /// Removes a name that has neither resource nor followers.
-    fn sweep(&mut self, name: &Name) {
-        let idle = |row: &Row| row.resource.is_none() && row.followers.as_slice().is_empty();
-        if self.rows.get(name).is_some_and(idle) {
+        if row.is_idle() {
             self.rows.remove(name);
         }
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    /// Whether it has neither resource nor followers.
+    fn is_idle(&self) -> bool {
+        self.resource.is_none() && self.followers.as_slice().is_empty()
     }
 }
 

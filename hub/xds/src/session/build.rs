@@ -194,6 +194,8 @@ impl<T: ResourceType> Session<T> {
             Version(state.sum)
         };
         state.last_nonce = nonce;
+        let Draft { resources, places, removed, trial } = draft;
+        let resources: Arc<[Arc<Resource>]> = resources.into();
         let response = Response {
             variant: self.variant,
             ty: Some(state.ty),
@@ -201,10 +203,9 @@ impl<T: ResourceType> Session<T> {
             nonce: nonce.to_string(),
             version,
             system_version: None,
-            resources: draft.resources.clone(),
-            removed: if self.variant == Variant::Delta { draft.removed.clone() } else { Vec::new() },
+            resources: resources.clone(),
+            removed: if self.variant == Variant::Delta { removed.clone() } else { Vec::new() },
         };
-        let Draft { resources, places, removed, trial } = draft;
         let companion = state.ty.companion();
         self.stop_awaiting_companions_of(at, &removed);
         self.types[at].inflight.push_back(Flight { nonce, resources, places, removed, trial });

@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) nonce: u64,
-    pub(super) resources: Vec<Arc<Resource>>,
+    pub(super) resources: Arc<[Arc<Resource>]>,
     /// The places of the entries of `resources`, in the same order; none in full sets.
     pub(super) places: Vec<Option<Place>>,
     pub(super) removed: Vec<Name>,

@@ -46,7 +46,7 @@ impl Answer {
             nonce: nonce.to_string(),
             version: Version(0),
             system_version: None,
-            resources: Vec::new(),
+            resources: Arc::default(),
             removed: self.names,
         }
     }

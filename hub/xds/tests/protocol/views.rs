@@ -237,7 +237,7 @@ fn change_of_a_base_reaches_streams_by_wildcard_and_by_name_but_not_its_masked_n
     }
     assert_eq!(settle(&mut named), ["Endpoint +a"]);
     let last = all.next(Instant::now()).map(|response| response.resources);
-    let bodies: Vec<_> = last.iter().flatten().map(|one| one.body().to_vec()).collect();
+    let bodies: Vec<_> = last.iter().flat_map(|all| all.iter()).map(|one| one.body().to_vec()).collect();
     assert_eq!(
         bodies,
         [res(Endpoint, "a", "998"), res(Endpoint, "b", "999")].map(|(_, one)| one.body().to_vec())

@@ -182,7 +182,7 @@ impl Client {
         self.responses += 1;
         assert!(self.responses < 20, "the server never stops in {:?}", self.mode);
         self.nonces.insert(ty, response.nonce.clone());
-        for one in &response.resources {
+        for one in response.resources.iter() {
             let seen = Seen { body: one.body().to_vec(), nonce: response.nonce.clone() };
             self.seen.insert((ty, one.name().to_string()), seen);
             self.removed.remove(&(ty, one.name().to_string()));
