@@ -88,6 +88,7 @@ pub fn patient_endpoint(uri: http::Uri, patience: u32) -> Endpoint {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_frame_size(64 * 1024)
 }
 
 /// Connects to a Unix socket, with the keepalive of [`endpoint`].

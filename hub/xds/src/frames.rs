@@ -17,10 +17,10 @@ use crate::resource::ResourceType;
 use crate::spanned::Spanned;
 
 /// The longest frame, bytes, unless a resource is longer: HTTP/2's, so that none is sent as two.
-const FRAME: usize = 16 * 1024;
+const FRAME: usize = 64 * 1024;
 
 /// The connection writes after this number of frames. HTTP/2 would take twenty before it writes the first.
-const BURST: usize = 4;
+const BURST: usize = 1;
 
 /// gRPC's prefix of a message: a flag (not compressed) and the length.
 const PREFIX: usize = 5;

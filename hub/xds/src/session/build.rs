@@ -149,7 +149,7 @@ impl<T: ResourceType> Session<T> {
         for Queued { name, place, force } in names {
             let key = Key { name: &name, place };
             let fate = state.decide(key, force, snap);
-            state.awaited.remove(&name);
+            state.stop_awaiting(key);
             state.unanswered.remove(&name);
             match (fate, waits) {
                 (Fate::Nothing, _) => state.entries.sweep(key),
@@ -183,19 +183,21 @@ impl<T: ResourceType> Session<T> {
         let nonce = self.take_nonce();
         let state = &mut self.types[at];
         // Only companions of changed resources, not of the full set: Envoy does not warm an unchanged cluster again.
-        let companions: Vec<(Name, Name)> = draft.resources.iter().filter_map(with_companion).collect();
-        let version = if self.variant == Variant::Sotw && state.ty.full_state() {
-            draft.resources = state.full_set(&draft, snap);
+        let (resources, changed, version): (Arc<[Arc<Resource>]>, _, _);
+        if self.variant == Variant::Sotw && state.ty.full_state() {
+            resources = state.full_set(&draft, snap).into();
+            changed = draft.resources.into();
             state.synced = true;
             draft.places.clear();
-            version_of(&draft.resources)
+            version = version_of(&resources);
         } else {
             state.sent(&mut draft);
-            Version(state.sum)
-        };
+            resources = draft.resources.into();
+            changed = resources.clone();
+            version = Version(state.sum);
+        }
         state.last_nonce = nonce;
-        let Draft { resources, places, removed, trial } = draft;
-        let resources: Arc<[Arc<Resource>]> = resources.into();
+        let Draft { places, removed, trial, .. } = draft;
         let response = Response {
             variant: self.variant,
             ty: Some(state.ty),
@@ -210,34 +212,17 @@ impl<T: ResourceType> Session<T> {
         self.stop_awaiting_companions_of(at, &removed);
         self.types[at].inflight.push_back(Flight { nonce, resources, places, removed, trial });
         if let Some(companion) = companion.filter(|ty| self.only.is_none_or(|only| only == *ty)) {
-            self.push_companions(position(companion), companions, now);
+            // They are sent whatever the client has: now if it subscribed to them, else when it does.
+            self.types[position(companion)].await_companions(changed, now + COMPANION_WAIT);
         }
         response
-    }
-
-    /// Queues the companions of resources that were just sent. They are sent whatever the client has: now if it subscribed to
-    /// them, else when it does.
-    fn push_companions(&mut self, at: usize, pairs: Vec<(Name, Name)>, now: Instant) {
-        let state = &mut self.types[at];
-        state.awaited.reserve(pairs.len());
-        for (owner, name) in pairs {
-            if state.subscribed(&name) {
-                state.enqueue(&name, true);
-            }
-            state.awaited.insert(name, owner, now + COMPANION_WAIT);
-        }
     }
 
     /// Stops waiting for companions of resources that were removed or rejected.
     pub(super) fn stop_awaiting_companions_of(&mut self, at: usize, owners: &[Name]) {
         let Some(companion) = self.types[at].ty.companion() else { return };
-        self.types[position(companion)].awaited.remove_of(owners);
+        self.types[position(companion)].stop_awaiting_of(owners);
     }
-}
-
-/// The names of a resource and its companion; `None` if it has no companion.
-fn with_companion(resource: &Arc<Resource>) -> Option<(Name, Name)> {
-    Some((resource.name().clone(), resource.companion()?.clone()))
 }
 
 // === impl TypeState ===

@@ -35,12 +35,14 @@ pub(super) enum Standing {
     Retrying,
 }
 
-/// One name on one stream. It has 16 bytes: there is one per name and stream.
+/// One name on one stream. It has 24 bytes: there is one per name and stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub(super) version: Version,
     /// How often the slot was freed, see [`Place::round`].
     round: u32,
+    /// The number of the owners that this companion must follow ([`Awaited`](super::awaited::Awaited)); 0 if it need not.
+    pub(super) awaited: u32,
     pub(super) standing: Standing,
     /// The client subscribed to it by name.
     pub(super) named: bool,
@@ -77,7 +79,7 @@ pub(super) struct Entries {
     /// A client has subscribed to a name, so that there may be a [`Place`] somewhere.
     named: bool,
     /// What waits for the next response, in the order in which it came. Names whose entries were removed since don't count.
-    queue: Vec<(Name, Place)>,
+    queue: Vec<Queued>,
     /// How many names wait.
     waiting: usize,
 }
@@ -96,6 +98,7 @@ impl Entry {
     const ABSENT: Self = Self {
         version: Version(0),
         round: 0,
+        awaited: 0,
         standing: Standing::Absent,
         named: false,
         queued: false,
@@ -139,6 +142,12 @@ impl Entries {
         self.slots.get_mut(at)
     }
 
+    /// The entry of a name, unless it is settled.
+    pub(super) fn known_mut<'a>(&mut self, key: impl Into<Key<'a>>) -> Option<&mut Entry> {
+        let at = self.find(key.into())?;
+        self.slots.get_mut(at)
+    }
+
     /// The entry of a name. A missing one is added as absent and not named.
     pub(super) fn put<'a>(&mut self, key: impl Into<Key<'a>>) -> (Place, &mut Entry) {
         let key = key.into();
@@ -147,10 +156,18 @@ impl Entries {
         (Place { at: at as u32, round: entry.round }, entry)
     }
 
-    /// Makes room for this number of further entries.
+    /// Makes room for this number of entries that are queued.
     pub(super) fn reserve(&mut self, count: usize) {
-        self.places.reserve(count);
-        self.slots.reserve(count);
+        let more = count.saturating_sub(self.places.len());
+        self.places.reserve(more);
+        self.slots.reserve(more);
+        self.queue.reserve(count.saturating_sub(self.queue.len()));
+    }
+
+    /// The companions that must follow their owners, with [`Entry::awaited`].
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (&Name, u32)> {
+        let all = self.places.iter().map(|(name, at)| (name, self.slots[*at as usize].awaited));
+        all.filter(|(_, owners)| *owners != 0)
     }
 
     /// Subscribes to a name. Returns its entry's place, and whether the subscription is new.
@@ -202,9 +219,10 @@ impl Entries {
         }
     }
 
-    /// Removes an entry that tells nothing and does not wait.
+    /// Removes an entry that tells nothing and waits for nothing.
     pub(super) fn sweep(&mut self, key: Key<'_>) {
-        let idle = |at: usize| self.slots[at].is_idle() && !self.slots[at].queued;
+        let waits = |entry: &Entry| entry.queued || entry.awaited != 0;
+        let idle = |at: usize| self.slots[at].is_idle() && !waits(&self.slots[at]);
         if self.find(key).is_some_and(idle) && self.settled.get(key.name).is_none() {
             self.remove(key.name);
         }
@@ -217,7 +235,7 @@ impl Entries {
         entry.forced |= force;
         if !std::mem::replace(&mut entry.queued, true) {
             self.waiting += 1;
-            self.queue.push((key.name.clone(), place));
+            self.queue.push(Queued { name: key.name.clone(), place: Some(place), force });
         }
     }
 
@@ -229,13 +247,13 @@ impl Entries {
     /// Takes all names that wait for the next response. Few are in the order of the names, which makes them easy to read; to sort
     /// thousands costs as much as to send them.
     pub(super) fn take_queued(&mut self) -> Vec<Queued> {
-        let mut queued = Vec::with_capacity(self.waiting);
-        for (name, place) in std::mem::take(&mut self.queue) {
-            if let Some(entry) = waiting_at(&mut self.slots, place) {
-                entry.queued = false;
-                queued.push(Queued { name, place: Some(place), force: std::mem::take(&mut entry.forced) });
-            }
-        }
+        let mut queued = std::mem::take(&mut self.queue);
+        queued.retain_mut(|one| {
+            let Some(entry) = waiting_at(&mut self.slots, one.place) else { return false };
+            entry.queued = false;
+            one.force = std::mem::take(&mut entry.forced);
+            true
+        });
         self.waiting = 0;
         if queued.len() <= FEW {
             queued.sort_by(|one, other| one.name.cmp(&other.name));
@@ -247,7 +265,7 @@ impl Entries {
     fn shorten_queue(&mut self) {
         if self.queue.len() > 2 * self.waiting + 64 {
             let slots = &mut self.slots;
-            self.queue.retain(|(_, place)| waiting_at(slots, *place).is_some());
+            self.queue.retain(|one| waiting_at(slots, one.place).is_some());
         }
     }
 
@@ -301,7 +319,8 @@ impl Entries {
 }
 
 /// The entry at a place of the queue, unless it was removed since.
-fn waiting_at(slots: &mut [Entry], place: Place) -> Option<&mut Entry> {
+fn waiting_at(slots: &mut [Entry], place: Option<Place>) -> Option<&mut Entry> {
+    let place = place?;
     slots.get_mut(place.at as usize).filter(|entry| entry.round == place.round && entry.queued)
 }
 
@@ -310,8 +329,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_sixteen_bytes() {
-        assert_eq!(size_of::<Entry>(), 16);
+    fn an_entry_is_twenty_four_bytes() {
+        assert_eq!(size_of::<Entry>(), 24);
     }
 
     #[test]

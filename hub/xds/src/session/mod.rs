@@ -146,7 +146,7 @@ impl<T: ResourceType> Session<T> {
     pub fn tick(&mut self, _snap: &Snapshot<T>, now: Instant) {
         for state in &mut self.types {
             state.retry_due(now);
-            state.awaited.expire(now);
+            state.stop_awaiting_late(now);
         }
     }
 

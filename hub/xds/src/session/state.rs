@@ -238,8 +238,8 @@ impl<T: ResourceType> TypeState<T> {
         }
         if was && !self.wildcard {
             self.forget(name);
+            self.stop_awaiting(name.into());
             self.entries.remove(name);
-            self.awaited.remove(name);
             self.unanswered.remove(name);
             self.emptied.remove(name);
         }
@@ -262,8 +262,8 @@ impl<T: ResourceType> TypeState<T> {
             self.forget(name);
         }
         self.entries.abandon_settled();
+        self.recount_awaited();
         let entries = &self.entries;
-        self.awaited.retain(|name| entries.contains(name));
         self.unanswered.retain(|name| entries.contains(name));
         self.emptied.retain(|name| entries.contains(name));
     }
@@ -271,7 +271,7 @@ impl<T: ResourceType> TypeState<T> {
     /// Gives up the entries of a client that has accepted exactly what its view has in common with others: now, or when it was last
     /// told of changes. (While changes never pause, the client is never quite up to date.)
     pub(super) fn settle(&mut self, snap: &Snapshot<T>) {
-        if !self.wildcard || !self.inflight.is_empty() {
+        if !self.wildcard || !self.inflight.is_empty() || !self.awaited.is_empty() {
             return;
         }
         let table = snap.table(self.ty);

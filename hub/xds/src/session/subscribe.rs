@@ -66,7 +66,7 @@ impl<T: ResourceType> Session<T> {
         for (name, resource) in snap.iter(state.ty) {
             let (place, entry) = state.entries.put(name);
             let has = entry.standing != Standing::Absent && entry.version == resource.version();
-            let force = state.awaited.contains(name);
+            let force = entry.awaited != 0;
             if !has || force {
                 state.enqueue(Key { name, place: Some(place) }, force);
             }
@@ -82,7 +82,7 @@ impl<T: ResourceType> Session<T> {
         if let Some(version) = claim {
             state.record_claim(name, *version, snap);
         }
-        let force = claim.is_none() || state.awaited.contains(name);
+        let force = claim.is_none() || state.is_awaited(name);
         state.enqueue(Key { name, place }, force);
     }
 
@@ -173,7 +173,7 @@ impl<T: ResourceType> super::state::TypeState<T> {
         }
         (self.owes_response, self.synced) = (false, true);
         let awaited: Vec<Name> =
-            self.awaited.names().filter(|name| self.subscribed(*name)).cloned().collect();
+            self.entries.awaited().map(|(name, _)| name.clone()).filter(|name| self.subscribed(name)).collect();
         awaited.iter().for_each(|name| self.enqueue(name, true));
         true
     }
