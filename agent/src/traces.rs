@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn mk_ack(name: &str, claimed: bool) -> Event<Envoy> {
-        let resources = vec![(name.into(), Version(1))];
+        let resources = vec![(name.into(), Version(1))].into();
         Event::Acked { ty: Envoy::Listener, resources, removed: Vec::new(), claimed }
     }
 

@@ -50,7 +50,7 @@ impl Answers {
     }
 
     fn acked(&self, kind: Kind, resources: Vec<(Name, Version)>, removed: Vec<Name>) {
-        self.note(Event::Acked { ty: of(kind), resources, removed, claimed: false });
+        self.note(Event::Acked { ty: of(kind), resources: resources.into(), removed, claimed: false });
     }
 
     fn nacked(&self, (kind, name, version): (Kind, Name, Version), detail: String, transient: bool) {

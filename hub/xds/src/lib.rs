@@ -63,7 +63,7 @@ pub use changes::Changes;
 pub use envoy::EnvoyType;
 pub use follow::Follower;
 pub use load::Load;
-pub use message::{Event, Kind, Node, Request, Response, Variant};
+pub use message::{Event, Kind, Node, Request, Response, Variant, Versions};
 pub use resource::{Missing, Name, Resource, ResourceType, Version};
 pub use session::Session;
 pub use snapshot::{Snapshot, Withheld};

@@ -87,7 +87,7 @@ pub enum Event<T> {
         /// The type of the response.
         ty: T,
         /// Names and versions that were accepted.
-        resources: Vec<(Name, Version)>,
+        resources: Versions,
         /// Names whose removal was accepted.
         removed: Vec<Name>,
         /// The first request claimed these. They answer no response of this stream.
@@ -111,6 +111,48 @@ pub enum Event<T> {
         /// The type URL.
         type_url: Arc<str>,
     },
+}
+
+/// Names of resources of a client, with their versions.
+#[derive(Clone, Debug)]
+pub enum Versions {
+    /// Those of resources that were sent.
+    Of(Arc<[Arc<Resource>]>),
+    /// Those that the client names.
+    These(Vec<(Name, Version)>),
+}
+
+// === impl Versions ===
+
+impl Versions {
+    /// The names with their versions.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, Version)> {
+        let (sent, named): (&[_], &[_]) = match self {
+            Self::Of(sent) => (sent, &[]),
+            Self::These(named) => (&[], named),
+        };
+        let sent = sent.iter().map(|one: &Arc<Resource>| (one.name(), one.version()));
+        sent.chain(named.iter().map(|(name, version): &(Name, Version)| (name, *version)))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl PartialEq for Versions {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Versions {}
+
+impl From<Vec<(Name, Version)>> for Versions {
+    fn from(named: Vec<(Name, Version)>) -> Self {
+        Self::These(named)
+    }
 }
 
 // === impl Kind ===

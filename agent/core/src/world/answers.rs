@@ -50,12 +50,14 @@ impl World {
     pub fn answered<T: ProxyModel>(&mut self, id: &ProxyId, event: &Event<T>) {
         match event {
             Event::Acked { ty, resources, removed, .. } => {
+                let resources: Vec<_> =
+                    resources.iter().map(|(name, version)| (name.clone(), version)).collect();
                 let names = resources.iter().map(|(name, _)| name).chain(removed);
                 self.touched.extend(names.map(|name| Name::from(ResourceName::plan_of(name))));
-                self.touch_routers(id, *ty, resources, removed);
-                self.accepted(id, *ty, resources);
+                self.touch_routers(id, *ty, &resources, removed);
+                self.accepted(id, *ty, &resources);
                 if let Some(fleet) = self.fleets.typed_mut() {
-                    fleet.acked(id, *ty, resources, removed);
+                    fleet.acked(id, *ty, &resources, removed);
                 }
                 self.follow_joining();
             }

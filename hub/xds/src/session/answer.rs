@@ -7,7 +7,7 @@ use super::entries::{Key, Standing};
 use super::nack;
 use super::state::{Flight, Retry, TypeState};
 use super::{Event, Session};
-use crate::message::Variant;
+use crate::message::{Variant, Versions};
 use crate::place::Place;
 use crate::resource::{Name, Resource, ResourceType, Version};
 
@@ -45,7 +45,7 @@ impl<T: ResourceType> Session<T> {
         for (resource, place) in flight.resources.iter().zip(places) {
             state.confirm(resource, place, keep);
         }
-        let resources = flight.resources.iter().map(|one| (one.name().clone(), one.version())).collect();
+        let resources = Versions::Of(flight.resources);
         self.events.push(Event::Acked { ty: state.ty, resources, removed: flight.removed, claimed: false });
     }
 

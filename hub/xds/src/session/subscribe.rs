@@ -29,7 +29,8 @@ impl<T: ResourceType> Session<T> {
             false => Claims::new(),
         };
         if !claims.is_empty() {
-            let resources = claims.iter().map(|(name, version)| (name.clone(), *version)).collect();
+            let resources = claims.iter().map(|(name, version)| (name.clone(), *version)).collect::<Vec<_>>();
+            let resources = resources.into();
             self.events.push(Event::Acked { ty, resources, removed: Vec::new(), claimed: true });
         }
         let asks_all = req.subscribe.iter().any(|name| name == WILDCARD);
@@ -110,7 +111,7 @@ impl<T: ResourceType> Session<T> {
         let state = &mut self.types[at];
         state.returning |= first && !req.version_info.is_empty();
         if first && !req.version_info.is_empty() && state.resume(&req.version_info, snap) {
-            let (ty, (_, resources)) = (state.ty, state.current(snap));
+            let (ty, resources) = (state.ty, state.current(snap).1.into());
             self.events.push(Event::Acked { ty, resources, removed: Vec::new(), claimed: true });
             return;
         }

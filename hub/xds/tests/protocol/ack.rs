@@ -36,7 +36,7 @@ fn removal_is_acked_by_name() {
     let removed = vec!["l".into()];
     assert_eq!(
         peer.session.events(),
-        [Event::Acked { ty: Listener, resources: vec![], removed, claimed: false }]
+        [Event::Acked { ty: Listener, resources: vec![].into(), removed, claimed: false }]
     );
 }
 

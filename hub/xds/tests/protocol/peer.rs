@@ -89,11 +89,12 @@ impl Peer {
 
     /// Returns the names and versions ACKed since the last call.
     pub fn acked(&mut self) -> Vec<(Name, Version)> {
-        let acked = self.session.events().into_iter().filter_map(|event| match event {
+        let events = self.session.events();
+        let acked = events.iter().filter_map(|event| match event {
             Event::Acked { resources, .. } => Some(resources),
             _ => None,
         });
-        acked.flatten().collect()
+        acked.flat_map(|one| one.iter()).map(|(name, version)| (name.clone(), version)).collect()
     }
 }
 

@@ -52,7 +52,7 @@ fn outcome(peer: &mut Peer) -> (BTreeSet<Name>, BTreeSet<Name>) {
     let (mut good, mut bad) = (BTreeSet::new(), BTreeSet::new());
     for event in peer.session.events() {
         match event {
-            Event::Acked { resources, .. } => good.extend(resources.into_iter().map(|(name, _)| name)),
+            Event::Acked { resources, .. } => good.extend(resources.iter().map(|(name, _)| name.clone())),
             Event::Nacked { names, versions, .. } => {
                 assert_eq!(names.len(), versions.len(), "each with its version");
                 bad.extend(names);
