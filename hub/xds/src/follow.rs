@@ -42,7 +42,7 @@ impl<T: ResourceType> Follower<T> {
 
 impl<T: ResourceType> Drop for Follower<T> {
     fn drop(&mut self) {
-        self.view.leave(self.id, T::ALL.iter().map(|ty| (*ty, None)));
+        self.view.leave(self.id, std::iter::empty());
     }
 }
 

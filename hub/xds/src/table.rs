@@ -181,6 +181,17 @@ impl Table {
         self.rows.entry(name).or_default().followers.add(follower);
     }
 
+    /// Removes a stream from the followers of all its names. If they are many, it looks at each row instead of finding theirs.
+    pub(crate) fn unfollow_all(&mut self, names: &[&Name], stream: u32) {
+        if names.len() < self.rows.len() / 4 {
+            return names.iter().for_each(|name| self.unfollow(name, stream));
+        }
+        self.rows.retain(|_, row| {
+            self.followed -= usize::from(row.followers.remove(stream));
+            !row.is_idle()
+        });
+    }
+
     /// Removes a stream from a name's followers.
     pub(crate) fn unfollow(&mut self, name: &Name, stream: u32) {
         let Some(row) = self.rows.get_mut(name) else { return };

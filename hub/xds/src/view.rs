@@ -178,12 +178,13 @@ impl<T: ResourceType> View<T> {
         (place as u32, mailbox)
     }
 
-    /// Removes a stream and its subscriptions.
-    pub(crate) fn leave<'n>(&self, id: u32, subscriptions: impl Iterator<Item = (T, Option<&'n Name>)>) {
+    /// Removes a stream, its wildcards, and its subscriptions to these names.
+    pub(crate) fn leave<'n>(&self, id: u32, subscribed: impl Iterator<Item = (T, Vec<&'n Name>)>) {
         let mut inner = self.write();
-        for (ty, name) in subscriptions {
-            inner.unsubscribe(id, ty, name);
+        for (ty, names) in subscribed {
+            inner.snapshot.table_mut(ty).unfollow_all(&names, id);
         }
+        inner.wildcards.iter_mut().for_each(|ids| ids.retain(|one| *one != id));
         inner.streams[id as usize] = None;
     }
 
@@ -239,17 +240,9 @@ impl<T: ResourceType> Inner<T> {
     pub(crate) fn set_interest(&mut self, id: u32, interest: Interest<T>) {
         match interest {
             Interest::Name(ty, name, Some(place)) => self.snapshot.table_mut(ty).follow(name, (id, place)),
-            Interest::Name(ty, name, None) => self.unsubscribe(id, ty, Some(&name)),
+            Interest::Name(ty, name, None) => self.snapshot.table_mut(ty).unfollow(&name, id),
             Interest::Wildcard(ty, true) => self.wildcards[position(ty)].push(id),
-            Interest::Wildcard(ty, false) => self.unsubscribe(id, ty, None),
-        }
-    }
-
-    /// Removes a stream from a name's subscribers, or with `None` from the wildcard's.
-    fn unsubscribe(&mut self, id: u32, ty: T, name: Option<&Name>) {
-        match name {
-            Some(name) => self.snapshot.table_mut(ty).unfollow(name, id),
-            None => self.wildcards[position(ty)].retain(|one| *one != id),
+            Interest::Wildcard(ty, false) => self.wildcards[position(ty)].retain(|one| *one != id),
         }
     }
 }

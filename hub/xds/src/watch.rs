@@ -131,7 +131,7 @@ impl<T: ResourceType> Watch<T> {
 
 impl<T: ResourceType> Drop for Watch<T> {
     fn drop(&mut self) {
-        self.view.leave(self.id, self.session.subscriptions());
+        self.view.leave(self.id, self.session.subscribed_names());
     }
 }
 

@@ -211,12 +211,11 @@ impl<T: ResourceType> Session<T> {
         std::mem::take(&mut self.interest)
     }
 
-    /// All subscribed names, and `None` for each subscribed wildcard.
-    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = (T, Option<&Name>)> {
-        self.types.iter().flat_map(|state| {
-            let names = state.entries.unsettled().filter(|(_, entry)| entry.named);
-            let names = names.map(|(name, _)| (state.ty, Some(name)));
-            names.chain(state.wildcard.then_some((state.ty, None)))
+    /// The names of each type that are subscribed by name.
+    pub(crate) fn subscribed_names(&self) -> impl Iterator<Item = (T, Vec<&Name>)> {
+        self.types.iter().map(|state| {
+            let named = state.entries.unsettled().filter(|(_, entry)| entry.named);
+            (state.ty, named.map(|(name, _)| name).collect())
         })
     }
 
