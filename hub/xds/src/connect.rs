@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 
 use crate::client::{ClientSession, Reading, Sink};
 use crate::connection::Connection;
+use crate::frames::FRAME;
 use crate::resource::ResourceType;
 use crate::wire::ClientCodec;
 
@@ -88,7 +89,7 @@ pub fn patient_endpoint(uri: http::Uri, patience: u32) -> Endpoint {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .max_frame_size(64 * 1024)
+        .max_frame_size(FRAME as u32)
 }
 
 /// Connects to a Unix socket, with the keepalive of [`endpoint`].

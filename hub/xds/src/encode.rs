@@ -71,7 +71,9 @@ fn pieces<T>(response: &Response<T>) -> usize {
 /// The size of a piece, bytes.
 fn piece_len<T: ResourceType>(response: &Response<T>, piece: usize) -> usize {
     match (piece, response.variant) {
-        (0, Variant::Delta) => size_unless_empty(response.system_version.as_deref().unwrap_or_default().len()),
+        (0, Variant::Delta) => {
+            size_unless_empty(response.system_version.as_deref().unwrap_or_default().len())
+        }
         (0, Variant::Sotw) => size_of_bytes(16),
         (at, variant) if at <= response.resources.len() => {
             size_of_bytes(bytes_of(&response.resources[at - 1], variant).len())

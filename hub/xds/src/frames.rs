@@ -16,11 +16,9 @@ use crate::message::Response;
 use crate::resource::ResourceType;
 use crate::spanned::Spanned;
 
-/// The longest frame, bytes, unless a resource is longer: HTTP/2's, so that none is sent as two.
-const FRAME: usize = 64 * 1024;
-
-/// The connection writes after this number of frames. HTTP/2 would take twenty before it writes the first.
-const BURST: usize = 1;
+/// The length of a frame, bytes, unless a single resource is longer. Clients of this crate take it whole; others have frames of
+/// 16 kB, and HTTP/2 cuts it.
+pub(crate) const FRAME: usize = 64 * 1024;
 
 /// gRPC's prefix of a message: a flag (not compressed) and the length.
 const PREFIX: usize = 5;
@@ -39,8 +37,8 @@ pub(crate) struct Frames<T> {
 struct Writing<T> {
     response: Response<T>,
     writer: Writer,
-    /// Frames since the connection could write.
-    unwritten: usize,
+    /// A frame was taken, and the connection had no turn to write it since.
+    unwritten: bool,
 }
 
 // === impl Frames ===
@@ -65,7 +63,9 @@ impl<T: ResourceType> Body for Frames<T> {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.writing.as_mut().is_some_and(Writing::pauses) {
+        let unwritten = self.writing.as_mut().map(|writing| std::mem::take(&mut writing.unwritten));
+        if unwritten == Some(true) {
+            // HTTP/2 would take a whole push before it writes: frames of memory that is never in the cache.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -107,14 +107,7 @@ impl<T: ResourceType> Writing<T> {
         frame.reserve(PREFIX + size);
         frame.put_u8(0);
         frame.put_u32(length);
-        Ok(Self { response, writer, unwritten: 1 })
-    }
-
-    /// Whether the connection is to write before it takes the next frame.
-    fn pauses(&mut self) -> bool {
-        let pauses = self.unwritten == BURST;
-        self.unwritten = if pauses { 0 } else { self.unwritten + 1 };
-        pauses
+        Ok(Self { response, writer, unwritten: false })
     }
 
     /// Writes one frame. Returns whether there is more.
@@ -122,6 +115,77 @@ impl<T: ResourceType> Writing<T> {
         let (count, size) = self.writer.that_fit(&self.response, FRAME - frame.len());
         // A buffer that grows is copied to new memory, which the allocator has given back to the system after the last one.
         frame.reserve(size);
+        self.unwritten = true;
         (0..count).all(|_| self.writer.write_piece(&self.response, frame))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use futures::stream;
+
+    use super::*;
+    use crate::EnvoyType;
+    use crate::encode::encode;
+    use crate::message::Variant;
+    use crate::resource::{Resource, Version};
+
+    fn mk_response(sizes: &[usize], variant: Variant) -> Response<EnvoyType> {
+        let ty = EnvoyType::Endpoint;
+        let resource =
+            |(at, size): (usize, &usize)| Resource::new(ty, at.to_string(), &vec![at as u8; *size]);
+        Response {
+            variant,
+            ty: Some(ty),
+            type_url: ty.type_url().into(),
+            nonce: "1".into(),
+            version: Version(7),
+            system_version: None,
+            resources: sizes.iter().enumerate().map(resource).collect(),
+            removed: vec!["gone".into()],
+        }
+    }
+
+    /// Takes frames of one response. Each that is not the last is followed by a pause.
+    fn frames_of(response: Response<EnvoyType>) -> Vec<Bytes> {
+        let only = stream::iter([Ok(response)]);
+        let mut body = Frames::new(Spanned::new(tracing::Span::none(), Box::pin(only)));
+        let (mut frames, mut pauses) = (Vec::new(), 0);
+        let cx = &mut Context::from_waker(Waker::noop());
+        loop {
+            match Pin::new(&mut body).poll_frame(cx) {
+                Poll::Pending => pauses += 1,
+                Poll::Ready(frame) => match frame.unwrap().unwrap().into_data() {
+                    Ok(data) => frames.push(data),
+                    Err(_) => break,
+                },
+            }
+            assert!(frames.len() < 100, "frames without end");
+        }
+        assert_eq!(pauses, frames.len() - 1);
+        frames
+    }
+
+    #[test]
+    fn frames_of_any_resources_are_the_response_and_none_is_longer_than_it_must_be() {
+        let many = vec![500; 1000];
+        let sizes: [&[usize]; 6] =
+            [&[], &[0], &[FRAME * 2], &[10, FRAME * 3, 10, FRAME - 40, 1], &[FRAME; 3], &many];
+        for variant in [Variant::Delta, Variant::Sotw] {
+            for sizes in sizes {
+                let response = mk_response(sizes, variant);
+                let mut whole = BytesMut::new();
+                encode(&response, &mut whole);
+                let frames = frames_of(response);
+                let all = frames.concat();
+                assert_eq!(all[1..PREFIX], (whole.len() as u32).to_be_bytes(), "{sizes:?}");
+                assert!(all[PREFIX..] == whole[..], "{sizes:?}");
+                let longest = sizes.iter().max().map_or(0, |size| size + 200).max(FRAME);
+                assert!(frames.iter().all(|frame| !frame.is_empty() && frame.len() <= longest), "{sizes:?}");
+            }
+        }
+        assert_eq!(frames_of(mk_response(&many, Variant::Delta)).len(), 10);
     }
 }

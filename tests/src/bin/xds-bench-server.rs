@@ -1,11 +1,12 @@
 //! An xDS server for measurements: it serves EDS clusters on a Unix socket and changes them by commands on a second
-//! one.
+//! one. It has the hub's allocator and runtime.
 //!
 //! Each line on the control socket is one command. Its answer is one line: the wall clock (`CLOCK_REALTIME`, ns) before
 //! and after the update, or `error ` and the reason.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +28,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
 };
 use envoy_types::pb::google::protobuf::Duration;
+use mimalloc::MiMalloc;
 use portreeve_xds::{
     Changes, EnvoyType, Event, Hello, Limits, Resource, Snapshot, Source, StreamInfo, View, routes,
     serve_unix,
@@ -94,9 +96,14 @@ struct Bench {
     cluster_acks: Mutex<Vec<u64>>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    portreeve_runtime::block_on_few(serve(Args::parse()))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
     let listener = bind(&args.sock)?;
     let control = bind(&args.ctl)?;
     let bench = Arc::new(Bench::new(&args));

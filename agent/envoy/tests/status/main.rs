@@ -170,7 +170,10 @@ impl Rig {
             let gone =
                 had.into_keys().filter(|(of, name)| of == ty && !resources.iter().any(|(n, _)| n == name));
             let removed = gone.map(|(_, name)| name).collect();
-            self.world.answered(id, &Event::Acked { ty: *ty, resources: resources.into(), removed, claimed: false });
+            self.world.answered(
+                id,
+                &Event::Acked { ty: *ty, resources: resources.into(), removed, claimed: false },
+            );
         }
     }
 

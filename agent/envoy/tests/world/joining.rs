@@ -47,7 +47,10 @@ impl Rig {
                 view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
             assert!(!resources.is_empty(), "{ty:?}");
             let removed = Vec::new();
-            self.world.answered(&pod_id(UID), &Event::Acked { ty: *ty, resources: resources.into(), removed, claimed: false });
+            self.world.answered(
+                &pod_id(UID),
+                &Event::Acked { ty: *ty, resources: resources.into(), removed, claimed: false },
+            );
         }
     }
 

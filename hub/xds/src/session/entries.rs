@@ -177,9 +177,9 @@ impl Entries {
         (place, !std::mem::replace(&mut entry.named, true))
     }
 
-    /// Records that the client has exactly these resources of a type, without the masked one, and drops all entries. Does nothing if
-    /// an entry tells more or waits for a response, or if the client subscribed to a name: its place must stay. What the client claimed counts as
-    /// accepted, because the resource is there.
+    /// Records that the client has exactly these resources of a type, without the masked one, and drops all entries. Does nothing
+    /// if an entry tells more or waits for a response, or if the client subscribed to a name: its place must stay. What the client
+    /// claimed counts as accepted, because the resource is there.
     pub(super) fn settle(&mut self, shelf: &Shelf, masked: Option<&Name>) {
         let plain = |entry: &Entry| match entry.standing {
             Standing::Confirmed | Standing::Claimed => true,
@@ -366,6 +366,44 @@ mod tests {
         entries.put(&name).1.version = Version(7);
         let found = entries.get(Key { name: &name, place: Some(stale) });
         assert_eq!(found.map(|entry| entry.version), Some(Version(7)));
+    }
+
+    #[test]
+    fn name_is_queued_once_and_until_it_is_taken() {
+        let (name, other): (Name, Name) = ("name".into(), "other".into());
+        let mut entries = Entries::default();
+        for (name, force) in [(&name, true), (&other, false), (&name, false)] {
+            entries.enqueue(name, force);
+            entries.sweep(name.into());
+        }
+        let taken = |entries: &mut Entries| {
+            let taken = entries.take_queued();
+            taken.into_iter().map(|one| (one.name.to_string(), one.force)).collect::<Vec<_>>()
+        };
+        assert!(entries.has_queued());
+        assert_eq!(taken(&mut entries), [("name".to_owned(), true), ("other".to_owned(), false)]);
+        assert!(!entries.has_queued() && taken(&mut entries).is_empty());
+        entries.enqueue(&name, true);
+        entries.remove(&name);
+        entries.enqueue(&name, false);
+        assert_eq!(taken(&mut entries), [("name".to_owned(), false)], "removed and queued again");
+        entries.sweep((&name).into());
+        entries.sweep((&other).into());
+        assert!(entries.places.is_empty());
+    }
+
+    #[test]
+    fn queue_of_names_that_come_and_go_stays_short() {
+        let mut entries = Entries::default();
+        for i in 0..10_000 {
+            let name: Name = i.to_string().into();
+            entries.enqueue(&name, true);
+            if i % 100 > 0 {
+                entries.remove(&name);
+            }
+        }
+        assert!(entries.queue.len() < 300, "{}", entries.queue.len());
+        assert_eq!(entries.take_queued().len(), 100);
     }
 
     #[test]

@@ -173,8 +173,12 @@ impl<T: ResourceType> super::state::TypeState<T> {
             self.record_claim(&name, version, snap);
         }
         (self.owes_response, self.synced) = (false, true);
-        let awaited: Vec<Name> =
-            self.entries.awaited().map(|(name, _)| name.clone()).filter(|name| self.subscribed(name)).collect();
+        let awaited: Vec<Name> = self
+            .entries
+            .awaited()
+            .map(|(name, _)| name.clone())
+            .filter(|name| self.subscribed(name))
+            .collect();
         awaited.iter().for_each(|name| self.enqueue(name, true));
         true
     }
