@@ -8,6 +8,7 @@ mod addresses;
 mod answer;
 mod awaited;
 mod build;
+mod companions;
 mod entries;
 mod nack;
 mod order;
