@@ -178,7 +178,9 @@ impl Resource {
         companion: impl Into<Name>,
     ) -> Arc<Self> {
         let plain = Self::encode(ty.type_url(), name.into(), body);
-        Arc::new(Self { relation: Relation::Companion(companion.into()), ..plain })
+        let companion = Some(companion.into()).filter(|other| *other != plain.name);
+        let companion = companion.unwrap_or_else(|| plain.name.clone());
+        Arc::new(Self { relation: Relation::Companion(companion), ..plain })
     }
 
     /// Builds a resource that holds `address` at the client, as an Envoy listener does. The client rejects another resource
@@ -217,6 +219,10 @@ impl Resource {
     /// Replaces the name's allocation by another one of the same text.
     pub(crate) fn share_name(&mut self, name: &Name) {
         debug_assert_eq!(self.name, *name);
+        match &mut self.relation {
+            Relation::Companion(companion) if *companion == *name => *companion = name.clone(),
+            _ => {}
+        }
         self.name = name.clone();
     }
 
