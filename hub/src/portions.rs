@@ -19,7 +19,7 @@ use crate::watermark::Watched;
 const PORTION: usize = 200;
 
 /// The shortest time between two changes of what agents are sent, as long as not more changes or others arrive sooner.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
 
 /// An object that is taken in by portions.
 pub trait Part: Send + 'static {
