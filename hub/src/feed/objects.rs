@@ -24,7 +24,10 @@ impl Feed {
     /// Applies an event of the watch `of` and publishes the differences. Convergence times, traces and finalizers are
     /// updated under the same lock. Returns the effect of the event.
     pub fn take_in(&self, of: &Watched, news: News) -> Record {
-        self.take_gathered();
+        // Each of a thousand statuses comes back as an event. If each sent what was gathered, nothing would be gathered.
+        if !self.lock_gathered().is_empty() && !self.is_echo(&news) {
+            self.take_gathered();
+        }
         let (record, traced, resolved) = self.visit(|inner, now| {
             inner.pulse.heard(of.kind, now);
             let (record, revision) = self.apply(inner, of, news, now);
@@ -45,6 +48,13 @@ impl Feed {
             traced.into_iter().for_each(|(trace, key)| tracer.published(trace, &key, moments));
         }
         record
+    }
+
+    /// Whether an event tells only what the hub itself wrote.
+    fn is_echo(&self, news: &News) -> bool {
+        let News::Put { object, .. } = news else { return false };
+        let version = version_of(object).filter(|_| object.fate == Fate::Stays);
+        version.is_some() && self.lock().versions.get(&object.key).copied() == version
     }
 
     /// Applies an event to the index. Returns its effect, and the highest revision in it.
@@ -126,6 +136,7 @@ impl Feed {
 impl Inner {
     /// Applies an object to the index, unless only what the hub writes has changed. Returns its revision.
     fn put(&mut self, object: Arrival, now: i64, record: &mut Record) -> u64 {
+        let version = version_of(&object);
         let Arrival { key, meta, read, conditions, children, revision, fate } = object;
         if fate != Fate::Stays {
             self.index.delete_object(&key, now);
@@ -137,7 +148,6 @@ impl Inner {
         let since = before.map(|before| before.generation);
         let asks = read.as_ref().is_ok_and(|object| object.tells_owners());
         let owners = if asks { Owner::all_of(&meta) } else { BTreeSet::new() };
-        let version = version(&meta, read.as_ref().ok().map(|object| object.essential_status()));
         if self.versions.get(&key).copied() != version || version.is_none() {
             match read {
                 Ok(object) => self.index.apply_object(&*object, now),
@@ -193,4 +203,9 @@ impl Inner {
         finished.for_each(|key| drop(self.departing.remove(key)));
         self.course.follow(record);
     }
+}
+
+/// See [`version`].
+fn version_of(object: &Arrival) -> Option<u64> {
+    version(&object.meta, object.read.as_ref().ok().map(|object| object.essential_status()))
 }

@@ -137,6 +137,27 @@ fn object_is_resolved_again_only_when_something_changed_that_the_hub_does_not_wr
 }
 
 #[test]
+fn what_is_gathered_waits_while_statuses_come_back() {
+    let feed = mk_feed();
+    put(&feed, mk_arrival("a", 1, 1));
+    feed.gather(&WatchedKind::NAMESPACES.into(), 7, |_, _| ());
+    let gathered = || feed.lock_gathered().len();
+    let put = |generation| {
+        let object = Box::new(mk_arrival("a", generation, 1));
+        feed.take_in(&of(), News::Put { object, at: Instant::now() })
+    };
+    put(1);
+    assert_eq!(gathered(), 1);
+    put(2);
+    assert_eq!(gathered(), 0, "an edit meets what came before it");
+    feed.gather(&WatchedKind::NAMESPACES.into(), 8, |_, _| ());
+    feed.take_in(&of(), News::Gone { key: key("a"), revision: 9 });
+    feed.gather(&WatchedKind::NAMESPACES.into(), 9, |_, _| ());
+    put(2);
+    assert_eq!(gathered(), 0, "it was away");
+}
+
+#[test]
 fn complete_list_is_published_in_one_push() {
     let feed = mk_feed();
     feed.load(|index, now| index.apply_pod(mk_gateway(), now));

@@ -141,12 +141,13 @@ pub(super) fn params() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
 }
 
-/// Returns whether the status would end `Programmed` of this generation for missing reports alone.
+/// Returns whether the status would replace a `Programmed` condition of this generation, whatever it says, for missing reports
+/// alone.
 fn takes_back(status: &ObjectStatus, stands: &[Condition], generation: i64) -> bool {
     let mut programmed = status.conditions.iter().filter(|one| one.type_ == ConditionType::Programmed);
     let is_unheard = programmed.any(|one| matches!(one.reason, Reason::Pending | Reason::Unreachable));
     let stood = find(stands, ConditionType::Programmed);
-    is_unheard && stood.is_some_and(|one| one.status == "True" && one.observed_generation == Some(generation))
+    is_unheard && stood.is_some_and(|one| one.observed_generation == Some(generation))
 }
 
 #[cfg(test)]
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn new_leader_ends_a_good_status_only_for_what_an_agent_reports() {
+    fn new_leader_replaces_a_status_only_for_what_an_agent_reports() {
         for (stands, wanted, expected) in [
             ((Reason::Programmed, 3), Reason::Pending, true),
             ((Reason::Programmed, 3), Reason::Unreachable, true),
@@ -172,7 +173,11 @@ mod tests {
             ((Reason::Programmed, 3), Reason::NoProxy, false),
             ((Reason::Programmed, 3), Reason::Programmed, false),
             ((Reason::Programmed, 2), Reason::Pending, false),
-            ((Reason::Nacked, 3), Reason::Pending, false),
+            ((Reason::Nacked, 3), Reason::Pending, true),
+            ((Reason::Unreachable, 3), Reason::Unreachable, true),
+            ((Reason::Pending, 3), Reason::Unreachable, true),
+            ((Reason::Unreachable, 3), Reason::Programmed, false),
+            ((Reason::Unreachable, 2), Reason::Unreachable, false),
         ] {
             let mut found = Vec::new();
             conditions::set(&mut found, mk_programmed(stands.0, stands.1), Timestamp::UNIX_EPOCH);

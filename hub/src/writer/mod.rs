@@ -49,8 +49,8 @@ const BATCH: usize = 64;
 /// Maximum number of concurrent requests for owners and for finalizers. (The board limits those for statuses.)
 const AT_ONCE: usize = 4;
 
-/// How long a starting hub doesn't set `Programmed` to a worse status for missing reports. Agents that reach the hub by
-/// a DNS name only find it when they resolve the name again.
+/// How long a starting hub doesn't change `Programmed` for missing reports. Agents that reach the hub by a DNS name only find it
+/// when they resolve the name again.
 const UNHEARD: Duration = Duration::from_secs(15);
 
 /// Timeout for releasing the lease at the end.
