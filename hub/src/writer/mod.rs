@@ -12,6 +12,7 @@ use portreeve_api::refs::ObjectRef;
 use portreeve_runtime::{Readiness, Shutdown};
 use tokio::sync::watch;
 
+use crate::change::Seen;
 use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
@@ -42,6 +43,10 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How long at most. When very many reports on very many objects come in, each handling takes long: then changes are collected for
 /// four times as long, so that this takes a fifth of a processor.
 const GATHER_LONGEST: Duration = Duration::from_secs(1);
+
+/// How long objects are looked at before other tasks get the thread. An object of five thousand nodes takes most of a
+/// millisecond, and there may be thousands of objects.
+const SLICE: Duration = Duration::from_millis(2);
 
 /// Number of owners told, or finalizers removed, before the lease is checked again.
 const BATCH: usize = 64;
@@ -76,6 +81,10 @@ pub struct Writer {
     unannotated: BTreeSet<&'static Kind>,
     /// Objects whose proxies haven't answered yet. Their conditions change with time alone.
     pending: BTreeSet<ObjectRef>,
+    /// Objects to look at, and when they changed.
+    news: BTreeMap<ObjectRef, Instant>,
+    /// What objects were seen with, to be compared once `news` is empty.
+    observed: BTreeMap<ObjectRef, Seen>,
     started: Instant,
     /// How long the last handling of changes took.
     spent: Duration,
@@ -111,6 +120,8 @@ impl Writer {
             owner_kinds: OwnerKinds::default(),
             unannotated: BTreeSet::new(),
             pending: BTreeSet::new(),
+            news: BTreeMap::new(),
+            observed: BTreeMap::new(),
             started,
             spent: Duration::ZERO,
             until: started,
@@ -154,6 +165,7 @@ impl Writer {
         loop {
             let due = [self.board.deadline(), self.ledger.deadline()];
             let due = due.into_iter().flatten().min().filter(|_| *leads);
+            let idle = !self.has_news();
             let gather =
                 |woken: Instant| Some((woken, woken + (self.spent * 4).clamp(GATHER, GATHER_LONGEST)));
             tokio::select! {
@@ -161,23 +173,25 @@ impl Writer {
                 biased;
                 _ = renewal.tick() => {
                     *leads = self.contend(*leads).await;
-                    let pending = std::mem::take(&mut self.pending);
                     let now = Instant::now();
                     self.ledger.expire_all(now);
-                    pending.iter().for_each(|key| self.look(key, now));
+                    for key in std::mem::take(&mut self.pending) {
+                        self.news.entry(key).or_insert(now);
+                    }
                 }
                 () = sleep_until(due) => {}
-                () = sleep_until(gathering.map(|(_, until)| until)) => {
+                () = sleep_until(gathering.map(|(_, until)| until)), if idle => {
                     let (woken, _) = gathering.take().unwrap_or((Instant::now(), Instant::now()));
                     self.take_in(woken);
                 }
-                () = feed.changed.notified(), if gathering.is_none() => gathering = gather(Instant::now()),
-                _ = reports.changed(), if gathering.is_none() => gathering = gather(Instant::now()),
                 landed = self.flights.landed() => {
                     self.note(landed);
                     self.write_due(*leads);
                     continue;
                 }
+                () = tokio::task::yield_now(), if !idle => self.look_for_a_while(),
+                () = feed.changed.notified(), if idle && gathering.is_none() => gathering = gather(Instant::now()),
+                _ = reports.changed(), if idle && gathering.is_none() => gathering = gather(Instant::now()),
             }
             self.write_due(*leads);
             if *leads && Instant::now() < self.until {
@@ -208,15 +222,16 @@ impl Writer {
         leads
     }
 
-    /// Handles every object that changed before now. The first change was noticed at `woken`.
+    /// Takes in every change before now. The first was noticed at `woken`.
     fn take_in(&mut self, woken: Instant) {
         let begun = Instant::now();
         let affected = self.feed.take_affected().into_iter().map(|key| (key, woken));
         let mut news: BTreeMap<ObjectRef, Instant> = affected.collect();
         let reported = self.desk.take_changed().into_iter();
         news.extend(reported.filter_map(|(plan, at)| Some((plan.parse().ok()?, at))));
-        let (now, observed) = (Instant::now(), self.feed.take_observed());
-        for (key, seen) in &observed {
+        let now = Instant::now();
+        self.observed = self.feed.take_observed();
+        for (key, seen) in &self.observed {
             self.known.see(key, seen);
             let is_there = !seen.owners.is_empty() && self.feed.subject(key).is_some();
             let owners = if is_there { seen.owners.clone() } else { BTreeSet::new() };
@@ -224,13 +239,32 @@ impl Writer {
                 news.entry(key.clone()).or_insert(woken);
             }
         }
-        news.iter().for_each(|(key, at)| self.look(key, *at));
-        let now = Instant::now();
-        observed.iter().for_each(|(key, seen)| self.observe_children(key, seen, now));
-        for (key, seen) in observed.into_iter().filter(|(key, _)| !self.statusless.has(key.kind)) {
-            self.board.observe(&key, (&seen.conditions, seen.applied), now);
-        }
+        self.news.extend(news);
         self.spent = begun.elapsed();
+    }
+
+    /// Whether changes were taken in that are not handled yet.
+    fn has_news(&self) -> bool {
+        !self.news.is_empty() || !self.observed.is_empty()
+    }
+
+    /// Handles objects that changed, until other tasks must have their turn.
+    fn look_for_a_while(&mut self) {
+        let begun = Instant::now();
+        while let Some((key, at)) = self.news.pop_first() {
+            self.look(&key, at);
+            if begun.elapsed() >= SLICE {
+                break;
+            }
+        }
+        if self.news.is_empty() {
+            let (now, observed) = (Instant::now(), std::mem::take(&mut self.observed));
+            observed.iter().for_each(|(key, seen)| self.observe_children(key, seen, now));
+            for (key, seen) in observed.into_iter().filter(|(key, _)| !self.statusless.has(key.kind)) {
+                self.board.observe(&key, (&seen.conditions, seen.applied), now);
+            }
+        }
+        self.spent += begun.elapsed();
     }
 
     /// Handles an object that changed at this time.

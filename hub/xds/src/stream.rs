@@ -144,7 +144,10 @@ impl<T: ResourceType, S: Source<T>> Running<T, S> {
             }
             let take = self.take(now);
             if let Some(response) = self.watch.respond(now, take) {
-                self.pace.sent(encoded_len(&response), self.held.0.open(), now);
+                // Turns limit what is sent in them. A client that was just sent everything gets the next change at once.
+                if !self.turn.is_used() {
+                    self.pace.sent(encoded_len(&response), self.held.0.open(), now);
+                }
                 return Ok(Some(response));
             }
             let Some(request) = self.wait().await? else { continue };

@@ -57,9 +57,14 @@ impl Turn {
         take
     }
 
+    /// Whether what is sent now is sent in a turn.
+    pub(crate) fn is_used(&self) -> bool {
+        matches!(self, Self::Used(_))
+    }
+
     /// Ends a turn that was used.
     pub(crate) fn end(&mut self) {
-        if matches!(self, Self::Used(_)) {
+        if self.is_used() {
             *self = Self::Unasked;
         }
     }

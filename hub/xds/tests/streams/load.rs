@@ -121,6 +121,33 @@ async fn stream_with_very_many_changes_waits_for_its_turn_and_sends_the_newest()
     stand.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_was_just_sent_everything_gets_the_next_change_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = View::new(clusters(2_000, 20_000));
+    let stand = Stand::start(dir.path(), One::new(view.clone()));
+    let mut others = Vec::new();
+    for _ in 0..60 {
+        let caller = Caller::ads(&stand.sock).await;
+        caller.send(subscribe(Cluster, &["none".into()])).await;
+        others.push(caller);
+    }
+    until("the other streams", || stand.source.heard().hellos.len() == 60).await;
+    let mut caller = Caller::ads(&stand.sock).await;
+    caller.send(subscribe(Endpoint, &["*".into()])).await;
+    assert_eq!(caller.acked().await.resources.len(), 2_000);
+    until("the ACK", || !stand.source.heard().events.is_empty()).await;
+    let begun = Instant::now();
+    view.apply(Changes {
+        upsert: vec![(Endpoint, Resource::new(Endpoint, "new", b"1"))],
+        remove: Vec::new(),
+    });
+    assert_eq!(caller.next().await.resources.len(), 1);
+    // The share of a processor that the 40 MB take is that of three seconds.
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    stand.stop().await;
+}
+
 #[tokio::test]
 async fn first_request_is_not_read_before_there_may_be_views() {
     let dir = tempfile::tempdir().unwrap();
