@@ -21,7 +21,7 @@ use crate::spanned::Spanned;
 pub(crate) const FRAME: usize = 64 * 1024;
 
 /// gRPC's prefix of a message: a flag (not compressed) and the length.
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 
 /// The responses of a call.
 pub(crate) type Responses<T> = Spanned<dyn Stream<Item = Result<Response<T>, Status>> + Send>;

@@ -40,6 +40,8 @@ mod pace;
 #[cfg(feature = "net")]
 mod peer;
 #[cfg(feature = "net")]
+mod requests;
+#[cfg(feature = "net")]
 pub mod serve;
 #[cfg(feature = "net")]
 pub mod server;

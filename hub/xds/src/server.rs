@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::{Status, Streaming};
 
 use crate::envoy::EnvoyType;
 use crate::frames::Frames;
 use crate::limits::{Limits, Permits};
 use crate::message::{Node, Variant};
 use crate::peer::Peer;
+use crate::requests::Requests;
 use crate::resource::ResourceType;
 use crate::source::{Hello, Source};
 use crate::spanned::Spanned;
@@ -83,7 +84,7 @@ impl<S> Shared<S> {
             fresh: false,
         };
         let decoder = RequestDecoder::<T>::new(variant, self.limits.load);
-        let inbound = Streaming::new_request(decoder, body, None, Some(self.limits.max_request));
+        let inbound = Requests::new(body, decoder, self.limits.max_request);
         let opening = Opening {
             source: self.source.clone(),
             limits: self.limits,

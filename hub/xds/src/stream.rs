@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::budget::{self, Share};
 use crate::encode::encoded_len;
 use crate::limits::{Limits, Permit};
 use crate::message::Response;
 use crate::pace::Pace;
+use crate::requests::Requests;
 use crate::resource::ResourceType;
 use crate::source::{Hello, Source, StreamGuard, StreamInfo};
 use crate::turn::Turn;
@@ -32,7 +33,7 @@ pub(crate) struct Opening<T, S> {
     pub(crate) limits: Limits,
     pub(crate) only: Option<T>,
     pub(crate) hello: Hello,
-    pub(crate) inbound: Streaming<Incoming<T>>,
+    pub(crate) inbound: Requests<T>,
     pub(crate) held: Held,
 }
 
@@ -41,7 +42,7 @@ pub(crate) type Held = (Permit, StreamGuard);
 
 /// A stream that watches its view.
 pub(crate) struct Running<T: ResourceType, S: Source<T>> {
-    inbound: Streaming<Incoming<T>>,
+    inbound: Requests<T>,
     watch: Watch<T>,
     report: EndReport<T, S>,
     until: Option<Instant>,

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest,
@@ -51,12 +51,9 @@ impl<T> RequestDecoder<T> {
     }
 }
 
-impl<T: ResourceType> Decoder for RequestDecoder<T> {
-    type Item = Incoming<T>;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Incoming<T>>, Status> {
-        let mut bytes = bytes.copy_to_bytes(bytes.remaining());
+impl<T: ResourceType> RequestDecoder<T> {
+    /// Decodes one request.
+    pub(crate) fn decode(&self, mut bytes: Bytes) -> Result<Incoming<T>, Status> {
         let excess = Tally::of(self.variant, &bytes).check(self.limit).err();
         if excess.is_some() {
             bytes = Bytes::from(head(self.variant, &bytes));
@@ -66,7 +63,7 @@ impl<T: ResourceType> Decoder for RequestDecoder<T> {
             Variant::Sotw => DiscoveryRequest::decode(bytes).map(from_sotw),
         };
         let request = request.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(Some(Incoming { request, excess }))
+        Ok(Incoming { request, excess })
     }
 }
 
