@@ -16,7 +16,7 @@ impl<T: ResourceType> TypeState<T> {
     pub(super) fn await_companions(&mut self, resources: Arc<[Arc<Resource>]>, until: Instant) {
         let number = self.awaited.last.wrapping_add(1).max(1);
         self.awaited.last = number;
-        self.entries.reserve(resources.len());
+        self.entries.reserve(resources.iter().filter(|owner| owner.companion().is_some()).count());
         let mut left = 0;
         for name in resources.iter().filter_map(|owner| owner.companion()) {
             let (place, entry) = self.entries.put(name);

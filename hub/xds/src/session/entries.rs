@@ -156,11 +156,16 @@ impl Entries {
         (Place { at: at as u32, round: entry.round }, entry)
     }
 
-    /// Makes room for this number of entries that are queued.
+    /// Makes room for this number of entries.
     pub(super) fn reserve(&mut self, count: usize) {
         let more = count.saturating_sub(self.places.len());
         self.places.reserve(more);
         self.slots.reserve(more);
+    }
+
+    /// Makes room for this number of entries that are queued.
+    pub(super) fn reserve_queued(&mut self, count: usize) {
+        self.reserve(count);
         self.queue.reserve(count.saturating_sub(self.queue.len()));
     }
 

@@ -250,7 +250,7 @@ impl<T: ResourceType> TypeState<T> {
     pub(super) fn start_wildcard(&mut self, snap: &Snapshot<T>) {
         self.wildcard = true;
         self.told = snap.table(self.ty).base().clone();
-        self.entries.reserve(snap.len(self.ty));
+        self.entries.reserve_queued(snap.len(self.ty));
     }
 
     /// Ends the wildcard subscription. Subscriptions by name stay.

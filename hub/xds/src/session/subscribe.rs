@@ -40,7 +40,7 @@ impl<T: ResourceType> Session<T> {
             self.start_wildcard(at, &claims, snap);
             self.types[at].settle(snap);
         }
-        self.types[at].entries.reserve(req.subscribe.len());
+        self.types[at].entries.reserve_queued(req.subscribe.len());
         for name in req.subscribe.iter().filter(|name| is_name(name)) {
             self.subscribe(at, &snap.intern(ty, name), &claims, snap);
         }
