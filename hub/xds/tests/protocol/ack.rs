@@ -4,7 +4,7 @@ use portreeve_xds::EnvoyType::{Cluster, Endpoint, Listener, Secret};
 use portreeve_xds::session::MAX_IN_FLIGHT;
 use portreeve_xds::{EnvoyType, Event, Request, Resource, Variant};
 
-use crate::peer::{Peer, about, eds_cluster, res, subscribe};
+use crate::peer::{Peer, about, ack, eds_cluster, res, show, subscribe};
 
 /// A reconnecting client's first request, which claims these names at version `text`.
 fn holding(ty: EnvoyType, names: &[&str], have: &[(&str, &str)]) -> Request<EnvoyType> {
@@ -171,5 +171,21 @@ fn resources_that_a_returning_client_claims_count_as_accepted() {
         };
         peer.says(back);
         assert_eq!(peer.acked(), [("a".into(), version)], "{variant:?}");
+    }
+}
+
+#[test]
+fn client_that_has_a_newer_version_than_a_restarted_server_ends_with_the_newer() {
+    for acks in [false, true] {
+        let mut peer = Peer::delta();
+        peer.change(vec![res(Listener, "a", "1")], &[]);
+        peer.session.request(holding(Listener, &[], &[("a", "2")]), &peer.snap, peer.now);
+        let older = peer.pull();
+        assert_eq!(older.iter().map(show).collect::<Vec<_>>(), ["Listener +a"]);
+        if acks {
+            peer.session.request(ack(&older[0]), &peer.snap, peer.now);
+        }
+        peer.change(vec![res(Listener, "a", "2")], &[]);
+        assert_eq!(peer.settle(), ["Listener +a"]);
     }
 }
