@@ -1,11 +1,11 @@
 //! A set of resources by type and name ([`Snapshot`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::Base;
 use crate::changes::Changes;
-use crate::resource::{Name, Resource, ResourceType, position};
+use crate::resource::{Name, Resource, ResourceType, Version, position};
 use crate::table::Table;
 
 /// Resources by type and name.
@@ -28,20 +28,24 @@ pub struct Withheld<T> {
     pub types: BTreeSet<T>,
     /// These names.
     pub names: BTreeSet<(T, Name)>,
+    /// What clients are known to have accepted, if the snapshot may be older than they are; else `None`. An incremental client
+    /// that claims neither this nor the snapshot's version of a name may have a newer one. It keeps its version until the name
+    /// changes in the snapshot, or until this is `None`.
+    pub accepted: Option<Arc<BTreeMap<(T, Name), Version>>>,
 }
 
 // === impl Withheld ===
 
 impl<T> Default for Withheld<T> {
     fn default() -> Self {
-        Self { types: BTreeSet::new(), names: BTreeSet::new() }
+        Self { types: BTreeSet::new(), names: BTreeSet::new(), accepted: None }
     }
 }
 
 impl<T: ResourceType> Withheld<T> {
     /// Withholds every name.
     pub fn all() -> Self {
-        Self { types: T::ALL.iter().copied().collect(), names: BTreeSet::new() }
+        Self { types: T::ALL.iter().copied().collect(), ..Self::default() }
     }
 }
 
@@ -134,13 +138,20 @@ impl<T: ResourceType> Snapshot<T> {
 
     /// Whether the absence of a name is not a deletion.
     pub fn withholds(&self, ty: T, name: &Name) -> bool {
-        let Withheld { types, names } = &self.withheld;
+        let Withheld { types, names, .. } = &self.withheld;
         types.contains(&ty) || (!names.is_empty() && names.contains(&(ty, name.clone())))
+    }
+
+    /// Whether a client with this version of a name may be newer than the snapshot, see [`Withheld::accepted`].
+    pub(crate) fn may_be_older(&self, ty: T, name: &Name, version: Version) -> bool {
+        let differs = self.get(ty, name).is_some_and(|resource| resource.version() != version);
+        let unknown = |accepted: &Arc<BTreeMap<_, _>>| accepted.get(&(ty, name.clone())) != Some(&version);
+        differs && self.withheld.accepted.as_ref().is_some_and(unknown)
     }
 
     /// Whether a type is withheld as a whole or, unless `whole`, one of its missing names is.
     pub(crate) fn withholds_of(&self, ty: T, whole: bool) -> bool {
-        let Withheld { types, names } = &self.withheld;
+        let Withheld { types, names, .. } = &self.withheld;
         let missing = |(of, name): &(T, Name)| *of == ty && self.get(ty, name).is_none();
         types.contains(&ty) || (!whole && names.iter().any(missing))
     }

@@ -36,23 +36,25 @@ enum Part {
 const PARTS: [Part; 5] = [Part::ApiServer, Part::Hub, Part::Agent, Part::Source, Part::OtherHub];
 
 /// A client that connects again and again, until it is dropped or ended.
-struct Caller {
+pub struct Caller {
     stop: mpsc::Sender<()>,
     thread: std::thread::JoinHandle<Calls>,
 }
 
 /// The results of all connections.
 #[derive(Debug, Default)]
-struct Calls {
-    served: usize,
+pub struct Calls {
+    /// Those that were served.
+    pub served: usize,
     /// What went wrong with each other one.
-    failed: Vec<String>,
+    pub failed: Vec<String>,
 }
 
 // === impl Caller ===
 
 impl Caller {
-    fn start(netns: &Netns, to: SocketAddr) -> Self {
+    /// Connects to an address, over and over.
+    pub fn start(netns: &Netns, to: SocketAddr) -> Self {
         let (stop, stopped) = mpsc::channel();
         let netns = netns.clone();
         let thread = std::thread::spawn(move || {
@@ -69,7 +71,8 @@ impl Caller {
         Self { stop, thread }
     }
 
-    fn end(self) -> Result<Calls> {
+    /// Ends the client.
+    pub fn end(self) -> Result<Calls> {
         drop(self.stop);
         self.thread.join().map_err(|_| anyhow::anyhow!("the client panicked"))
     }
@@ -158,9 +161,13 @@ async fn no_listener_certificate_or_connection_is_lost_whatever_is_killed_when()
     let workers = [&alice, &near, &far];
     let before = changes(&workers).await?;
     let caller = Caller::start(&alice.netns, loopback(EGRESS));
-    for _ in 0..kills {
-        let part = PARTS[random.random_range(0..PARTS.len())];
-        tokio::time::sleep(Duration::from_millis(random.random_range(0..400))).await;
+    for kill_number in 0..kills {
+        // First an agent that has just sent what is not on its disk yet.
+        let (part, within) = match kill_number {
+            0 => (Part::Agent, 20),
+            _ => (PARTS[random.random_range(0..PARTS.len())], 400),
+        };
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..within))).await;
         kill(part, &mut west, &mut east);
         tokio::time::sleep(Duration::from_millis(random.random_range(0..800))).await;
         revive(part, &mut west, &mut east).await.with_context(|| format!("{part:?}, seed {seed}"))?;

@@ -11,6 +11,8 @@ use portreeve_tests::node_names::{INGRESS, answer, answers, application, ingress
 use portreeve_tests::town::{BOUND, Town, Worker};
 use portreeve_tests::wait;
 
+use crate::kill_campaign::Caller;
+
 /// Connections of an allowed peer that live through all changes.
 const CONNECTIONS: usize = 100;
 /// Changes of another peer.
@@ -69,5 +71,54 @@ async fn connections_of_allowed_peers_live_through_changes_of_others_within_a_se
         count("listener_manager.listener_modified"),
         count("listener_manager.total_filter_chains_draining")
     );
+    Ok(())
+}
+
+/// Kills the node's agent and starts it again.
+fn replace_agent(town: &mut Town) -> Result<()> {
+    town.nodes[0].agent = None;
+    town.start_agent(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_come_and_go_after_the_agent_was_replaced_are_admitted_and_refused() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    let bob = member(&town, (1, 1), "bob").await?;
+    let alice = pod(&town, (1, 2), "alice").await?;
+    let carol = town.worker(1, 3, "", false).await?;
+    let _served = application(&bob)?;
+    let to = SocketAddr::new(bob.ip(), INGRESS);
+    answers(&alice, to, &bob.name)?;
+    for _ in 0..2 {
+        replace_agent(&mut town)?;
+        change(&carol, to, (true, &bob.name)).await?;
+        replace_agent(&mut town)?;
+        change(&carol, to, (false, &bob.name)).await?;
+        answers(&alice, to, &bob.name)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_was_just_admitted_stays_so_while_the_agent_is_replaced_at_once() -> Result<()> {
+    let mut town = Town::start(1).await?;
+    town.apply(&ingress("bob", "alice")).await?;
+    let bob = member(&town, (1, 1), "bob").await?;
+    let alice = pod(&town, (1, 2), "alice").await?;
+    let carol = town.worker(1, 3, "", false).await?;
+    let _served = application(&bob)?;
+    let to = SocketAddr::new(bob.ip(), INGRESS);
+    answers(&alice, to, &bob.name)?;
+    for round in 0..5 {
+        change(&carol, to, (true, &bob.name)).await?;
+        let caller = Caller::start(&carol.netns, to);
+        // The change may not be on the disk yet.
+        replace_agent(&mut town)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let calls = caller.end()?;
+        ensure!(calls.failed.is_empty(), "round {round}: {calls:?}");
+        change(&carol, to, (false, &bob.name)).await?;
+    }
     Ok(())
 }

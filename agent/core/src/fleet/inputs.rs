@@ -2,18 +2,21 @@
 //! are unchanged.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use portreeve_xds::{Name, Version};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::backing;
-use crate::translate::{Families, ProxyModel, Request};
+use crate::translate::{Families, Lookup, ProxyModel, Request, qualified};
 
 /// The inputs of a Plan's resources on a proxy.
 pub struct Inputs<'a> {
     /// A hash of the Plan's version, the proxy's families, and the listeners that can't have their port.
     pub hash: u64,
+    /// The hashes of listeners that have more inputs than the rest of their Plan.
+    listeners: BTreeMap<Name, u64>,
     request: &'a Request<'a>,
     /// Computed at the first use.
     sources: OnceCell<BTreeMap<Name, u64>>,
@@ -38,7 +41,33 @@ impl<'a> Inputs<'a> {
             hash.update(listener.as_bytes());
             hash.update(&[0]);
         }
-        Self { hash: hash.digest(), request, sources: OnceCell::new(), held: BTreeMap::new() }
+        let (hash, listeners) = (hash.digest(), BTreeMap::new());
+        Self { hash, listeners, request, sources: OnceCell::new(), held: BTreeMap::new() }
+    }
+
+    /// Adds the addresses of the groups whose members may connect: a listener with such a policy holds them.
+    #[must_use]
+    pub fn with_peers(mut self, lookup: &dyn Lookup) -> Self {
+        for listener in &self.request.plan.listeners {
+            let Some(policy) = listener.sources.as_ref().filter(|policy| !policy.groups.is_empty()) else {
+                continue;
+            };
+            let mut hash = Xxh3::with_seed(self.hash);
+            for group in &policy.groups {
+                let members = lookup.group(group).unwrap_or_default();
+                let ips: BTreeSet<[u8; 16]> = members.iter().flat_map(|one| &one.ips).map(octets).collect();
+                hash.update(&(ips.len() as u64).to_le_bytes());
+                ips.iter().for_each(|ip| hash.update(ip));
+            }
+            self.listeners.insert(qualified(self.request.plan, &listener.name), hash.digest());
+        }
+        self
+    }
+
+    /// Returns a hash of the inputs of a resource, without the endpoints that an assignment has.
+    pub fn of<T: ProxyModel>(&self, (ty, name): &(T, Name)) -> u64 {
+        let own = self.listeners.get(name).filter(|_| *ty == T::LISTENER);
+        own.copied().unwrap_or(self.hash)
     }
 
     /// Returns whether this resource is a cluster that is served in its earlier version.
@@ -53,5 +82,13 @@ impl<'a> Inputs<'a> {
             Some(held) => *held,
             None => self.sources.get_or_init(|| backing::sources(self.request)).get(name).copied(),
         }
+    }
+}
+
+/// An address as IPv6 writes it.
+fn octets(ip: &IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }

@@ -127,7 +127,7 @@ impl<T: ProxyModel> Page<T> {
         // Earlier agents did not escape some names. The escaped name now serves the same port, so the
         // unescaped one is left out.
         let missing = self.lines.iter().filter(|(key, line)| {
-            line.stays(inputs.hash)
+            line.stays(inputs.of(key))
                 && !made.resources.contains_key(*key)
                 && key.0 != T::ASSIGNMENT
                 && names::is_escaped(&key.1)
@@ -218,7 +218,7 @@ impl<T: ProxyModel> Page<T> {
     ) -> bool {
         let assigned = key.0 == T::ASSIGNMENT;
         if let Some(line) = self.lines.get_mut(key) {
-            if refused || (line.stays(inputs.hash) && !assigned) {
+            if refused || (line.stays(inputs.of(key)) && !assigned) {
                 *resource = line.accepted.resource.clone();
             }
             if line.accepted.resource.version() == resource.version() {
@@ -226,9 +226,9 @@ impl<T: ProxyModel> Page<T> {
                 // The inputs changed and the bytes did not: the proxy has them already, so only the record
                 // changes.
                 let held = inputs.holds(key) && inputs.sources(key) != line.accepted.sources;
-                let anew = !refused && !assigned && (held || line.accepted.inputs != inputs.hash);
+                let anew = !refused && !assigned && (held || line.accepted.inputs != inputs.of(key));
                 if anew {
-                    line.accepted.inputs = inputs.hash;
+                    line.accepted.inputs = inputs.of(key);
                     line.accepted.sources = inputs.sources(key);
                 }
                 return anew;
@@ -248,7 +248,7 @@ impl<T: ProxyModel> Page<T> {
         if offered.len() == OFFERED {
             offered.remove(0);
         }
-        let (inputs, sources) = (inputs.hash, inputs.sources(key));
+        let (inputs, sources) = (inputs.of(key), inputs.sources(key));
         offered.push(Accepted { ty: key.0, inputs, sources, resource: resource.clone() });
     }
 }

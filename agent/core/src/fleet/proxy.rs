@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portreeve_xds::{Name, ResourceType, Snapshot, View, Withheld};
+use portreeve_xds::{Name, ResourceType, Snapshot, Version, View, Withheld};
 
 use super::contribution::Contribution;
 use super::facts::Facts;
@@ -18,6 +18,8 @@ pub struct Proxy<T> {
     pub plans: BTreeMap<Name, Contribution<T>>,
     /// Whether absence from the view means deletion.
     pub sure: bool,
+    /// What the proxy had accepted when it connected, as far as that is recorded.
+    pub(super) accepted: Arc<BTreeMap<(T, Name), Version>>,
 }
 
 // === impl Proxy ===
@@ -26,9 +28,17 @@ impl<T: ResourceType> Proxy<T> {
     /// Returns a proxy with an empty view. While it is not `sure`, no resource that it already runs is
     /// removed.
     pub fn new(facts: Facts, sure: bool) -> Self {
-        let proxy = Self { facts, view: View::new(Snapshot::default()), plans: BTreeMap::new(), sure };
+        let view = View::new(Snapshot::default());
+        let proxy = Self { facts, view, plans: BTreeMap::new(), sure, accepted: Arc::default() };
         proxy.withhold();
         proxy
+    }
+
+    /// Records what a connecting proxy is known to have. While it is not `sure`, the proxy may have something newer, which it
+    /// keeps.
+    pub fn knows(&mut self, accepted: BTreeMap<(T, Name), Version>) {
+        self.accepted = Arc::new(accepted);
+        self.withhold();
     }
 
     /// Tells the view which names are not deleted although they are absent: all names while the view may be incomplete,
@@ -36,7 +46,7 @@ impl<T: ResourceType> Proxy<T> {
     pub fn withhold(&self) {
         let names = || self.plans.values().flat_map(|part| part.withheld.iter().cloned()).collect();
         self.view.withhold(match self.sure {
-            false => Withheld::all(),
+            false => Withheld { accepted: Some(self.accepted.clone()), ..Withheld::all() },
             true => Withheld { names: names(), ..Withheld::default() },
         });
     }

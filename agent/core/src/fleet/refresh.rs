@@ -1,11 +1,12 @@
 //! Updates the resources of a fleet's proxies after a change of the world.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use portreeve_api::PlanType;
 use portreeve_api::model::Plan;
 use portreeve_api::refs::{ProxyId, ResourceName};
-use portreeve_xds::{Changes, Name};
+use portreeve_xds::{Changes, Name, Resource};
 
 use super::Fleet;
 use super::contribution::{Contribution, Findings};
@@ -14,7 +15,7 @@ use super::inputs::Inputs;
 use super::surroundings::{Fault, Surroundings};
 use crate::claims::Owner;
 use crate::claims::strangers::{Taken, held_back};
-use crate::translate::{ProxyModel, Request, qualified};
+use crate::translate::{Lookup, ProxyModel, Request, qualified};
 
 /// A Plan on a proxy that takes it.
 struct Part<'a> {
@@ -133,7 +134,7 @@ impl<T: ProxyModel> Fleet<T> {
                 let mut made = Contribution::of(done);
                 let made_of = around.versions.get(name).copied();
                 made.findings = Findings { denied, taken, made_of, ..made.findings };
-                self.amended((id, name), &request, made)
+                self.amended((id, name), (&request, around.lookup), made)
             }
             // A source of the Plan is not known yet: the previous resources stay, except for listeners that
             // lost their port.
@@ -170,12 +171,23 @@ impl<T: ProxyModel> Fleet<T> {
     fn amended(
         &mut self,
         (id, name): (&ProxyId, &Name),
-        request: &Request<'_>,
+        (request, lookup): (&Request<'_>, &dyn Lookup),
         mut made: Contribution<T>,
     ) -> Contribution<T> {
-        let inputs = Inputs::new(request, made.findings.made_of.unwrap_or_default());
+        let inputs = Inputs::new(request, made.findings.made_of.unwrap_or_default()).with_peers(lookup);
         let ledger = self.ledgers.entry(id.clone()).or_default();
-        if ledger.amend(name, inputs, &mut made) {
+        let mut changed = ledger.amend(name, inputs, &mut made);
+        // A proxy keeps what may be newer than the store. It is not sent that again, so it won't accept it again.
+        let unsure = self.proxies.get(id).is_some_and(|proxy| !proxy.sure);
+        if let Some(answers) = self.answers.get(id).filter(|_| unsure) {
+            let has = |(key, one): &(&(T, Name), &Arc<Resource>)| {
+                answers.accepted.get(*key) == Some(&one.version())
+            };
+            for (key, one) in made.resources.iter().filter(has) {
+                changed |= ledger.accept(name, key, one.version());
+            }
+        }
+        if changed {
             self.unsaved.insert((id.clone(), name.clone()));
         }
         made

@@ -22,6 +22,7 @@ mod checks;
 mod dump;
 mod facts;
 mod golden;
+mod inputs;
 mod mesh;
 mod streams;
 mod support;
@@ -157,11 +158,18 @@ fn read(plan: &plan::Plan) -> Plan {
 }
 
 fn run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Translation<Envoy> {
-    try_run(plan, families, lookup).expect("everything is known")
+    let done = try_run(plan, families, lookup).expect("everything is known");
+    inputs::assert_complete(plan, families, (lookup, &done));
+    done
 }
 
 fn try_run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Option<Translation<Envoy>> {
-    let request = Request {
+    with_request(plan, families, |request| translate(request, lookup))
+}
+
+/// Calls `with` with the request to translate a Plan.
+fn with_request<R>(plan: &plan::Plan, families: Families, with: impl FnOnce(&Request<'_>) -> R) -> R {
+    with(&Request {
         plan: &read(plan),
         families,
         streams: &Streams::Aggregated,
@@ -169,8 +177,7 @@ fn try_run(plan: &plan::Plan, families: Families, lookup: &Fixture) -> Option<Tr
         running: &BTreeSet::new(),
         defaults: Defaults::default(),
         called: &BTreeMap::new(),
-    };
-    translate(&request, lookup)
+    })
 }
 
 /// Returns a cluster's endpoints as "priority address:port", in the order sent, with "~" before DEGRADED and

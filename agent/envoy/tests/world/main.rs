@@ -30,6 +30,7 @@ mod hosts;
 mod interfaces;
 mod joining;
 mod named;
+mod peers;
 mod ports;
 mod proxies;
 mod refused;

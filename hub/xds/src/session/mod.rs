@@ -129,16 +129,20 @@ impl<T: ResourceType> Session<T> {
         self.types[position(ty)].changed(name, place);
     }
 
-    /// Handles a change of [`Withheld`](crate::Withheld): queues the names that the client claims but the snapshot lacks,
-    /// and the names that were asked for and not answered.
+    /// Handles a change of [`Withheld`](crate::Withheld): queues the names that the client claims in another version than the
+    /// snapshot has or although the snapshot lacks them, and the names that were asked for and not answered.
     pub fn recheck(&mut self, snap: &Snapshot<T>) {
         for state in &mut self.types {
             std::mem::take(&mut state.unanswered).into_iter().for_each(|name| state.enqueue(&name, true));
             let claimed =
                 state.entries.unsettled().filter(|(_, entry)| entry.standing == entries::Standing::Claimed);
-            let missing = claimed.filter(|(name, _)| snap.get(state.ty, name).is_none());
-            let missing: Vec<Name> = missing.map(|(name, _)| name.clone()).collect();
-            missing.into_iter().for_each(|name| state.enqueue(&name, false));
+            let differs =
+                |name: &Name, version| snap.get(state.ty, name).is_none_or(|one| one.version() != version);
+            let doubtful = claimed.filter(|(name, entry)| {
+                differs(name, entry.version) && !snap.may_be_older(state.ty, name, entry.version)
+            });
+            let doubtful: Vec<Name> = doubtful.map(|(name, _)| name.clone()).collect();
+            doubtful.into_iter().for_each(|name| state.enqueue(&name, false));
         }
     }
 

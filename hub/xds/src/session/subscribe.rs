@@ -68,7 +68,9 @@ impl<T: ResourceType> Session<T> {
             let (place, entry) = state.entries.put(name);
             let has = entry.standing != Standing::Absent && entry.version == resource.version();
             let force = entry.awaited != 0;
-            if !has || force {
+            let keeps =
+                entry.standing == Standing::Claimed && snap.may_be_older(state.ty, name, entry.version);
+            if !(has || keeps) || force {
                 state.enqueue(Key { name, place: Some(place) }, force);
             }
         }
@@ -84,7 +86,10 @@ impl<T: ResourceType> Session<T> {
             state.record_claim(name, *version, snap);
         }
         let force = claim.is_none() || state.is_awaited(name);
-        state.enqueue(Key { name, place }, force);
+        let keeps = claim.is_some_and(|version| snap.may_be_older(state.ty, name, *version));
+        if force || !keeps {
+            state.enqueue(Key { name, place }, force);
+        }
     }
 
     fn unsubscribe(&mut self, at: usize, name: &Name) {

@@ -4,6 +4,7 @@ mod ack;
 mod addresses;
 mod conformance;
 mod content;
+mod newer;
 mod order;
 mod peer;
 mod random;
