@@ -28,6 +28,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Returns how many of the next pieces have at most `most` bytes together, and their size. It is one at least.
+    #[cfg(feature = "net")]
     pub(crate) fn that_fit<T: ResourceType>(self, response: &Response<T>, most: usize) -> (usize, usize) {
         let (mut count, mut size) = (0, 0);
         for piece in self.piece..pieces(response) {

@@ -36,6 +36,8 @@ pub(crate) struct Frames<T> {
 /// A response that is partly written.
 struct Writing<T> {
     response: Response<T>,
+    /// gRPC's prefix, until it is written.
+    prefix: Option<[u8; PREFIX]>,
     writer: Writer,
     /// A frame was taken, and the connection had no turn to write it since.
     unwritten: bool,
@@ -69,7 +71,6 @@ impl<T: ResourceType> Body for Frames<T> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut frame = BytesMut::new();
         if self.writing.is_none() {
             let response = match ready!(Pin::new(&mut self.responses).poll_next(cx)) {
                 Some(Ok(response)) => response,
@@ -79,8 +80,9 @@ impl<T: ResourceType> Body for Frames<T> {
                     return Poll::Ready(Some(trailers(&status)));
                 }
             };
-            self.writing = Some(Writing::start(response, &mut frame)?);
+            self.writing = Some(Writing::start(response)?);
         }
+        let mut frame = BytesMut::new();
         if let Some(writing) = &mut self.writing
             && !writing.fill(&mut frame)
         {
@@ -99,22 +101,21 @@ fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
 // === impl Writing ===
 
 impl<T: ResourceType> Writing<T> {
-    fn start(response: Response<T>, frame: &mut BytesMut) -> Result<Self, Status> {
+    fn start(response: Response<T>) -> Result<Self, Status> {
         let length = u32::try_from(encoded_len(&response))
             .map_err(|_| Status::out_of_range("a response over 4 GiB"))?;
-        let writer = Writer::default();
-        let (_, size) = writer.that_fit(&response, FRAME - PREFIX);
-        frame.reserve(PREFIX + size);
-        frame.put_u8(0);
-        frame.put_u32(length);
-        Ok(Self { response, writer, unwritten: false })
+        let [a, b, c, d] = length.to_be_bytes();
+        Ok(Self { response, prefix: Some([0, a, b, c, d]), writer: Writer::default(), unwritten: false })
     }
 
     /// Writes one frame. Returns whether there is more.
     fn fill(&mut self, frame: &mut BytesMut) -> bool {
-        let (count, size) = self.writer.that_fit(&self.response, FRAME - frame.len());
+        let prefix = self.prefix.take();
+        let prefix = prefix.as_ref().map_or(&[][..], |prefix| prefix);
+        let (count, size) = self.writer.that_fit(&self.response, FRAME - prefix.len());
         // A buffer that grows is copied to new memory, which the allocator has given back to the system after the last one.
-        frame.reserve(size);
+        frame.reserve(prefix.len() + size);
+        frame.put_slice(prefix);
         self.unwritten = true;
         (0..count).all(|_| self.writer.write_piece(&self.response, frame))
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use portreeve_api::refs::{ProxyId, ResourceName};
-use portreeve_xds::{Name, Version};
+use portreeve_xds::{Name, Version, Versions};
 
 use super::Fleet;
 use super::accepted::{Accepted, Kept};
@@ -75,15 +75,15 @@ impl<T: ProxyModel> Memory for Fleet<T> {
 
 impl<T: ProxyModel> Fleet<T> {
     /// Records ACKs of these versions. Returns the Plans to refresh.
-    pub fn accept(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)]) -> BTreeSet<Name> {
+    pub fn accept(&mut self, id: &ProxyId, ty: T, resources: &Versions) -> BTreeSet<Name> {
         let mut dirty = BTreeSet::new();
         let Some(ledger) = self.ledgers.get_mut(id) else { return dirty };
-        for (name, version) in resources {
+        for (name, version) in resources.iter() {
             let (plan, key) = (ResourceName::plan_of(name), (ty, name.clone()));
-            if ledger.accept(plan, &key, *version) {
+            if ledger.accept(plan, &key, version) {
                 self.unsaved.insert((id.clone(), plan.into()));
             }
-            if ledger.take_put_off(&key, *version) {
+            if ledger.take_put_off(&key, version) {
                 dirty.insert(Name::from(plan));
             }
         }

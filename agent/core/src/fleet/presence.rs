@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use portreeve_api::refs::{ProxyId, ResourceName};
-use portreeve_xds::{Name, Version};
+use portreeve_xds::{Name, Version, Versions};
 
 use super::Announced;
 use super::Fleet;
@@ -137,7 +137,7 @@ impl<T: ProxyModel> Fleet<T> {
     }
 
     /// Records what a proxy accepted and what it confirmed as removed.
-    pub fn acked(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)], removed: &[Name]) {
+    pub fn acked(&mut self, id: &ProxyId, ty: T, resources: &Versions, removed: &[Name]) {
         self.tally.acks += 1;
         // This ACK may be for the fallback version: it says nothing about the rejected one.
         let answered: Vec<_> = resources.iter().filter(|(name, _)| !self.is_refused(id, ty, name)).collect();
@@ -145,7 +145,7 @@ impl<T: ProxyModel> Fleet<T> {
         for (name, _) in answered {
             answers.refused.remove(&(ty, name.clone()));
         }
-        answers.accepted.extend(resources.iter().map(|(name, version)| ((ty, name.clone()), *version)));
+        answers.accepted.extend(resources.iter().map(|(name, version)| ((ty, name.clone()), version)));
         for name in removed {
             answers.refused.remove(&(ty, name.clone()));
             answers.accepted.remove(&(ty, name.clone()));
@@ -189,7 +189,7 @@ mod tests {
         let (mut fleet, id, now) = (Fleet::default(), ProxyId::Node("gw".into()), Instant::now());
         let listener = (TestType::Listener, Name::from("A/ns/call/l"));
         fleet.welcome(1, &id, Announced::default());
-        fleet.acked(&id, TestType::Listener, &[(listener.1.clone(), Version(7))], &[]);
+        fleet.acked(&id, TestType::Listener, &vec![(listener.1.clone(), Version(7))].into(), &[]);
         let runs = |fleet: &Fleet<_>, version| {
             fleet.answers.get(&id).is_some_and(|a| a.is_there() && a.runs(&listener, Version(version)))
         };
@@ -211,7 +211,7 @@ mod tests {
         let listener = (TestType::Listener, Name::from("A/ns/call/l"));
         fleet.presume(id.clone(), BTreeMap::from([(listener.clone(), Version(7))]), now);
         fleet.welcome(1, &id, Announced::default());
-        fleet.acked(&id, TestType::Listener, &[(listener.1.clone(), Version(8))], &[]);
+        fleet.acked(&id, TestType::Listener, &vec![(listener.1.clone(), Version(8))].into(), &[]);
         fleet.presume_no_more(now + ON_ITS_WAY);
         assert!(fleet.answers[&id].is_there() && !fleet.answers[&id].runs(&listener, Version(7)));
         fleet.presume(ProxyId::Node("other".into()), BTreeMap::new(), now);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use portreeve_api::refs::{ProxyId, ResourceName};
-use portreeve_xds::{Event, Name, Version};
+use portreeve_xds::{Event, Name, Version, Versions};
 
 use super::World;
 use crate::claims::Owner;
@@ -50,14 +50,12 @@ impl World {
     pub fn answered<T: ProxyModel>(&mut self, id: &ProxyId, event: &Event<T>) {
         match event {
             Event::Acked { ty, resources, removed, .. } => {
-                let resources: Vec<_> =
-                    resources.iter().map(|(name, version)| (name.clone(), version)).collect();
                 let names = resources.iter().map(|(name, _)| name).chain(removed);
                 self.touched.extend(names.map(|name| Name::from(ResourceName::plan_of(name))));
-                self.touch_routers(id, *ty, &resources, removed);
-                self.accepted(id, *ty, &resources);
+                self.touch_routers(id, *ty, resources, removed);
+                self.accepted(id, *ty, resources);
                 if let Some(fleet) = self.fleets.typed_mut() {
-                    fleet.acked(id, *ty, &resources, removed);
+                    fleet.acked(id, *ty, resources, removed);
                 }
                 self.follow_joining();
             }
@@ -81,13 +79,7 @@ impl World {
     }
 
     /// Touches the Plans whose rules lead to a cluster that the proxy didn't have, or has no more.
-    fn touch_routers<T: ProxyModel>(
-        &mut self,
-        id: &ProxyId,
-        ty: T,
-        resources: &[(Name, Version)],
-        removed: &[Name],
-    ) {
+    fn touch_routers<T: ProxyModel>(&mut self, id: &ProxyId, ty: T, resources: &Versions, removed: &[Name]) {
         if ty != T::CLUSTER {
             return;
         }
@@ -99,7 +91,7 @@ impl World {
     }
 
     /// Records ACKs of these versions.
-    pub fn accepted<T: ProxyModel>(&mut self, id: &ProxyId, ty: T, resources: &[(Name, Version)]) {
+    pub fn accepted<T: ProxyModel>(&mut self, id: &ProxyId, ty: T, resources: &Versions) {
         let Some(fleet) = self.fleets.typed_mut() else { return };
         let dirty = fleet.accept(id, ty, resources);
         self.bring_plans_up_to_date::<T>(id, dirty);

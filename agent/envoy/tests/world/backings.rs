@@ -70,7 +70,7 @@ fn listener_that_is_tried_again_takes_its_new_worker_when_it_is_accepted() {
         let cluster = format!("A/ns/call/{}", edit.clusters[0].name);
         let clusters = rig.names(&gateway(), Envoy::Cluster).unwrap();
         assert!(clusters.contains(&cluster), "{clusters:?}");
-        rig.world.accepted(&gateway(), Envoy::Listener, &[listener]);
+        rig.world.accepted(&gateway(), Envoy::Listener, &vec![listener].into());
         assert_eq!(rig.names(&gateway(), Envoy::Cluster).unwrap(), [cluster]);
         rig.put_plan(&call(2000, "10.0.0.1"));
         rig.accept_types(Envoy::ALL);

@@ -110,7 +110,7 @@ fn toy_accepts_all(rig: &mut Rig) {
     for ty in Toy::ALL {
         let all: Vec<_> =
             view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
-        rig.world.accepted(&pod_id("p"), *ty, &all);
+        rig.world.accepted(&pod_id("p"), *ty, &all.into());
     }
 }
 
@@ -157,7 +157,7 @@ fn plan_waits_for_an_envoy_that_had_it_and_has_not_reconnected() {
     let view = rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
     let all: Vec<_> =
         view.snapshot(|s| s.iter(Envoy::Listener).map(|(name, r)| (name.clone(), r.version())).collect());
-    rig.world.accepted(&pod_id("p"), Envoy::Listener, &all);
+    rig.world.accepted(&pod_id("p"), Envoy::Listener, &all.into());
     let (owner, kept) = rig.world.take_unsaved().remove(0);
 
     let mut again = Rig { world: World::new(Fleets::default().with::<Envoy>().with::<Toy>(), Families::V4) };
@@ -190,7 +190,7 @@ fn what_two_kinds_accepted_of_one_plan_is_kept_apart() {
     let view = rig.world.open::<Envoy>(&pod_id("p"), &Announced::default()).unwrap();
     let all: Vec<_> =
         view.snapshot(|s| s.iter(Envoy::Listener).map(|(name, r)| (name.clone(), r.version())).collect());
-    rig.world.accepted(&pod_id("p"), Envoy::Listener, &all);
+    rig.world.accepted(&pod_id("p"), Envoy::Listener, &all.into());
     let kept = rig.world.take_unsaved();
     assert_eq!(kept.len(), 1);
     assert_eq!((kept[0].0.kind, kept[0].1.len()), (ProxyKind::Envoy, 1));

@@ -200,7 +200,7 @@ impl Rig {
         for ty in types {
             let all: Vec<_> =
                 view.snapshot(|s| s.iter(*ty).map(|(name, r)| (name.clone(), r.version())).collect());
-            self.world.accepted(&gateway(), *ty, &all);
+            self.world.accepted(&gateway(), *ty, &all.into());
         }
     }
 

@@ -243,7 +243,7 @@ fn late_answer_to_an_earlier_version_is_no_word_on_the_present_one() {
     let (earlier, bytes) = (rig.version(LISTENER), rig.bytes(LISTENER));
     rig.put_plan(&call(2002));
     let present = rig.bytes(LISTENER);
-    rig.world.accepted(&gateway(), LISTENER.0, &[(LISTENER.1.into(), earlier)]);
+    rig.world.accepted(&gateway(), LISTENER.0, &vec![(LISTENER.1.into(), earlier)].into());
     assert_eq!(accepted(&rig.world.take_unsaved(), LISTENER), bytes.unwrap());
     rig.world.refused(&gateway(), LISTENER.0, &[(LISTENER.1.into(), Version(1))], "late");
     assert_eq!(rig.bytes(LISTENER), present);

@@ -65,8 +65,8 @@ fn later_streams_of_a_connected_proxy_change_nothing() {
 fn agent_that_starts_again_serves_the_bytes_that_a_proxy_with_separate_streams_has() {
     let mut rig = mk_rig();
     let accepted = cluster(&mut rig, &separate("xds_cluster"));
-    let resources = [(accepted.name().clone(), accepted.version())];
-    rig.world.accepted(&pod_id("p"), Envoy::Cluster, &resources);
+    let resources = vec![(accepted.name().clone(), accepted.version())];
+    rig.world.accepted(&pod_id("p"), Envoy::Cluster, &resources.into());
     let mut again = Rig { world: World::new(registry::fleets(), Families::V4) };
     for (owner, all) in rig.world.take_unsaved() {
         assert!(again.world.restore_accepted(owner, &all));

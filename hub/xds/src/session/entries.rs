@@ -171,8 +171,7 @@ impl Entries {
 
     /// The companions that must follow their owners, with [`Entry::awaited`].
     pub(super) fn awaited(&self) -> impl Iterator<Item = (&Name, u32)> {
-        let all = self.places.iter().map(|(name, at)| (name, self.slots[*at as usize].awaited));
-        all.filter(|(_, owners)| *owners != 0)
+        self.all().map(|(name, entry)| (name, entry.awaited)).filter(|(_, owners)| *owners != 0)
     }
 
     /// Subscribes to a name. Returns its entry's place, and whether the subscription is new.
@@ -203,7 +202,7 @@ impl Entries {
     /// Forgets the settled resources, of which the client keeps only those with entries.
     pub(super) fn abandon_settled(&mut self) {
         self.settled = Shelf::default();
-        let idle = self.places.iter().filter(|(_, at)| self.slots[**at as usize].is_idle());
+        let idle = self.all().filter(|(_, entry)| entry.is_idle());
         let idle: Vec<Name> = idle.map(|(name, _)| name.clone()).collect();
         idle.iter().for_each(|name| self.remove(name));
     }
@@ -286,8 +285,11 @@ impl Entries {
 
     /// Those that are not settled.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = (&Name, Entry)> {
-        let all = self.places.iter().map(|(name, at)| (name, self.slots[*at as usize]));
-        all.filter(|(_, entry)| !entry.is_idle())
+        self.all().filter(|(_, entry)| !entry.is_idle())
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Name, Entry)> {
+        self.places.iter().map(|(name, at)| (name, self.slots[*at as usize]))
     }
 
     fn find(&self, key: Key<'_>) -> Option<usize> {
