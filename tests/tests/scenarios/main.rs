@@ -58,6 +58,7 @@ mod namespaces;
 mod node_names;
 mod nodes;
 mod older_objects;
+mod older_state;
 mod owners;
 mod peers;
 mod permutations;

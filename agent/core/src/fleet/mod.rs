@@ -56,6 +56,8 @@ pub struct Fleet<T> {
     ledgers: BTreeMap<ProxyId, Ledger<T>>,
     /// Proxies and Plans whose ledger entry changed since it was last saved.
     unsaved: BTreeSet<(ProxyId, Name)>,
+    /// The hub has sent everything. Until then, proxies may have newer resources than the store.
+    caught_up: bool,
     /// Facts of the proxies that pods without a proxy of this kind would have, by pod uid.
     bare: HashMap<Name, Facts>,
     streams: HashMap<u64, ProxyId>,
@@ -75,6 +77,7 @@ impl<T> Default for Fleet<T> {
             proxies: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             unsaved: BTreeSet::new(),
+            caught_up: false,
             bare: HashMap::new(),
             streams: HashMap::new(),
             answers: BTreeMap::new(),

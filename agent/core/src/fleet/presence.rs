@@ -110,8 +110,9 @@ impl<T: ProxyModel> Fleet<T> {
     pub fn welcome(&mut self, stream: u64, id: &ProxyId, announced: Announced) {
         self.streams.insert(stream, id.clone());
         self.tally.streams += 1;
-        if let Some(proxy) = self.proxies.get_mut(id).filter(|proxy| !proxy.sure) {
-            proxy.knows(self.ledgers.get(id).into_iter().flat_map(Ledger::accepted).collect());
+        if let Some(proxy) = self.proxies.get_mut(id).filter(|_| !self.caught_up) {
+            let accepted = self.ledgers.get(id).into_iter().flat_map(Ledger::accepted).collect();
+            proxy.may_be_newer(Some(accepted));
         }
         let refusals = self.ledgers.get(id).into_iter().flat_map(Ledger::refusals);
         let answers = self.answers.entry(id.clone()).or_default();

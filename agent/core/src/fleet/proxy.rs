@@ -18,8 +18,8 @@ pub struct Proxy<T> {
     pub plans: BTreeMap<Name, Contribution<T>>,
     /// Whether absence from the view means deletion.
     pub sure: bool,
-    /// What the proxy had accepted when it connected, as far as that is recorded.
-    pub(super) accepted: Arc<BTreeMap<(T, Name), Version>>,
+    /// What the proxy is known to have, while it may have something newer than the view; else `None`.
+    pub(super) accepted: Option<Arc<BTreeMap<(T, Name), Version>>>,
 }
 
 // === impl Proxy ===
@@ -29,15 +29,14 @@ impl<T: ResourceType> Proxy<T> {
     /// removed.
     pub fn new(facts: Facts, sure: bool) -> Self {
         let view = View::new(Snapshot::default());
-        let proxy = Self { facts, view, plans: BTreeMap::new(), sure, accepted: Arc::default() };
+        let proxy = Self { facts, view, plans: BTreeMap::new(), sure, accepted: None };
         proxy.withhold();
         proxy
     }
 
-    /// Records what a connecting proxy is known to have. While it is not `sure`, the proxy may have something newer, which it
-    /// keeps.
-    pub fn knows(&mut self, accepted: BTreeMap<(T, Name), Version>) {
-        self.accepted = Arc::new(accepted);
+    /// Records what a connecting proxy is known to have, if it may have something newer than the view, which it keeps then.
+    pub fn may_be_newer(&mut self, than: Option<BTreeMap<(T, Name), Version>>) {
+        self.accepted = than.map(Arc::new);
         self.withhold();
     }
 
@@ -46,7 +45,7 @@ impl<T: ResourceType> Proxy<T> {
     pub fn withhold(&self) {
         let names = || self.plans.values().flat_map(|part| part.withheld.iter().cloned()).collect();
         self.view.withhold(match self.sure {
-            false => Withheld { accepted: Some(self.accepted.clone()), ..Withheld::all() },
+            false => Withheld { accepted: self.accepted.clone(), ..Withheld::all() },
             true => Withheld { names: names(), ..Withheld::default() },
         });
     }

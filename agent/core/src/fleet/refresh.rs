@@ -178,8 +178,7 @@ impl<T: ProxyModel> Fleet<T> {
         let ledger = self.ledgers.entry(id.clone()).or_default();
         let mut changed = ledger.amend(name, inputs, &mut made);
         // A proxy keeps what may be newer than the store. It is not sent that again, so it won't accept it again.
-        let unsure = self.proxies.get(id).is_some_and(|proxy| !proxy.sure);
-        if let Some(answers) = self.answers.get(id).filter(|_| unsure) {
+        if let Some(answers) = self.answers.get(id).filter(|_| !self.caught_up) {
             let has = |(key, one): &(&(T, Name), &Arc<Resource>)| {
                 answers.accepted.get(*key) == Some(&one.version())
             };

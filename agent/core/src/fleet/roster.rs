@@ -37,6 +37,9 @@ pub trait Roster {
     /// Marks a proxy's view as complete: resources that are absent from it are deleted.
     fn be_sure(&mut self, id: &ProxyId);
 
+    /// Records that the hub has sent everything: no proxy has anything newer from now on.
+    fn catch_up(&mut self);
+
     /// Refreshes these Plans on these proxies. All changes of one proxy are published in one transaction.
     fn refresh(&mut self, dirty: BTreeSet<(ProxyId, Name)>, around: &mut Surroundings<'_>);
 
@@ -94,6 +97,12 @@ impl<T: ProxyModel> Roster for Fleet<T> {
         if let Some(proxy) = self.proxies.get_mut(id) {
             proxy.sure = true;
             proxy.withhold();
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if !std::mem::replace(&mut self.caught_up, true) {
+            self.proxies.values_mut().for_each(|proxy| proxy.may_be_newer(None));
         }
     }
 

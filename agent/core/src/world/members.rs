@@ -160,6 +160,7 @@ impl World {
             return;
         }
         self.hosts.close();
+        self.fleets.all_mut().for_each(|fleet| fleet.catch_up());
         let mut sure = Vec::new();
         for fleet in self.fleets.all() {
             let now = fleet.unsure().into_iter();

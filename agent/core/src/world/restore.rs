@@ -45,6 +45,11 @@ impl World {
         self.feed.heard(PlanType::NodeProxy)
     }
 
+    /// Returns whether the hub itself, not only the store, has sent the complete list of every type.
+    pub fn heard_all(&self) -> bool {
+        self.feed.heard_all()
+    }
+
     /// Returns the owners whose accepted resources changed since the last call; an empty list deletes the
     /// owner's entry.
     pub fn take_unsaved(&mut self) -> Vec<(Owner, Vec<Kept>)> {

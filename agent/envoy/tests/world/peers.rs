@@ -137,6 +137,20 @@ fn listener_that_was_never_stored_gives_way_to_what_the_hub_says() {
 }
 
 #[test]
+fn name_without_an_answer_prolongs_the_wait_for_the_hub_no_further_than_its_word() {
+    let mut rig = served(&[1], 2000);
+    let named = mk_plan("named", 1, 3000, From::Host("worker".into()));
+    let (mut again, _) = reborn(&mut rig, &[call(2000), named]);
+    again.put_group(&[1]);
+    let stored = Version::of(&again.listener(OTHER));
+    let (mut stream, sent) = again.connect(&[(LISTENER, version(&[7], 2000)), (OTHER, stored)]);
+    assert_eq!(sent, [(vec![], vec![])]);
+    again.hear_the_rest();
+    assert!(!again.world.envoys()[&gateway()].sure, "nothing is removed yet");
+    assert_eq!(again.settle(&mut stream), [(vec![LISTENER.to_owned()], vec![])]);
+}
+
+#[test]
 fn proxy_that_is_older_than_the_store_is_brought_up_to_it_without_the_hub() {
     let mut rig = served(&[1], 2000);
     let (mut again, earlier) = reborn(&mut rig, &[call(2001)]);
