@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve_agent_core::world::World;
+
 use crate::local::Local;
 
 /// The file's name in the run directory.
@@ -27,7 +29,7 @@ pub async fn run(local: Arc<Local>, directory: PathBuf) -> anyhow::Result<()> {
     let (path, mut changes) = (directory.join(FILE), local.changes());
     let (mut written, mut failing) = (None::<Arc<BTreeSet<IpAddr>>>, false);
     loop {
-        let wanted = local.read(|world| world.complete().then(|| world.floating()));
+        let wanted = local.read_newest(World::floating);
         let same = |addresses| written.as_ref().is_some_and(|written| Arc::ptr_eq(written, addresses));
         let outcome = match &wanted {
             Some(addresses) if !same(addresses) => write(&path, addresses),

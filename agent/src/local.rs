@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use portreeve_agent_core::fleet::Tally;
 use portreeve_agent_core::status::{DueStatuses, Statuses};
@@ -30,9 +30,15 @@ mod verbs;
 
 pub use verbs::{FeedSink, PodVerbs};
 
+/// How long a starting agent waits for the hub before it acts on what it has stored. That may be older than what runs: what changed
+/// in the tenth of a second before an agent was killed is not on its disk.
+const FIRST_WORD: Duration = Duration::from_secs(3);
+
 /// The agent's state, shared by its tasks.
 pub struct Local {
     node: String,
+    /// Until when the hub's first word is waited for.
+    patience: tokio::time::Instant,
     door: Door,
     inner: Mutex<Inner>,
     /// Counts changes of the world, to notify waiting tasks.
@@ -88,6 +94,7 @@ impl Local {
         let inner = Inner { world, watermark, doubtful, due: DueStatuses::default() };
         Arc::new(Self {
             node,
+            patience: tokio::time::Instant::now() + FIRST_WORD,
             door,
             inner: Mutex::new(inner),
             generation: watch::Sender::new(0),
@@ -125,6 +132,24 @@ impl Local {
     /// Reads the world under the lock.
     pub fn read<R>(&self, look: impl FnOnce(&World) -> R) -> R {
         look(&self.lock().world)
+    }
+
+    /// Reads the world if it is no older than what runs on this node, as far as can be known: the hub has sent everything, or it was
+    /// waited for long enough. Otherwise returns `None`. [`Self::changes`] tells when that changes.
+    pub fn read_newest<R>(&self, look: impl FnOnce(&World) -> R) -> Option<R> {
+        let world = &self.lock().world;
+        self.is_newest(world).then(|| look(world))
+    }
+
+    fn is_newest(&self, world: &World) -> bool {
+        world.heard_all() || world.complete() && tokio::time::Instant::now() >= self.patience
+    }
+
+    /// Tells the tasks that watch changes when the hub was waited for long enough. Never returns.
+    pub async fn end_patience(&self) {
+        tokio::time::sleep_until(self.patience).await;
+        self.generation.send_modify(|n| *n += 1);
+        std::future::pending().await
     }
 
     /// Returns the counts of streams, ACKs and NACKs over all proxies.
@@ -212,12 +237,12 @@ impl Local {
         self.hosts.subscribe()
     }
 
-    /// Returns the NodeProxies that this node runs, with `None` for invalid ones. Returns `None` while the
-    /// hub has not sent everything, or while a stored NodeProxy can't be read: an incomplete list would end
-    /// proxies that are wanted.
+    /// Returns the NodeProxies that this node runs, with `None` for invalid ones. Returns `None` while
+    /// [what is known may be older](Self::read_newest) than what runs, or while a stored NodeProxy can't be read: an incomplete
+    /// list would end proxies that are wanted.
     pub fn node_proxies(&self) -> Option<BTreeMap<Name, Option<NodeProxy>>> {
         let inner = self.lock();
-        let known = inner.world.complete() && (!inner.doubtful || inner.world.heard_node_proxies());
+        let known = self.is_newest(&inner.world) && (!inner.doubtful || inner.world.heard_node_proxies());
         let all = inner.world.wanted_node_proxies();
         known.then(|| all.map(|(name, proxy)| (name.clone(), proxy.cloned())).collect())
     }

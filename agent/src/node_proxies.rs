@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_agent_core::translate::Families;
+use portreeve_agent_core::world::World;
 use portreeve_api::model::{EnvoySettings, L7mpSettings, NodeProxy, ProxyKind, Settings};
 use portreeve_api::refs::ProxyId;
 use portreeve_keeper::envoy::Family;
@@ -37,27 +38,32 @@ pub struct Common {
 /// Returns an error if the keepers' directory can't be read.
 pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> anyhow::Result<()> {
     let (mut changes, mut kept) = (local.proxy_changes(), supervisor.watch());
-    let mut wanted_before = None;
+    let (mut wanted_before, mut news) = (None, local.changes());
     loop {
+        let heard = local.read(World::heard_node_proxies);
         let wanted = local.node_proxies();
         kept.borrow_and_update();
         if let Some(wanted) = &wanted {
             let names: BTreeSet<String> = wanted.keys().map(ToString::to_string).collect();
-            let news = wanted_before.as_ref() != Some(wanted);
+            let differs = wanted_before.as_ref() != Some(wanted);
             // An invalid NodeProxy keeps running with its last settings.
             let readable = wanted.iter().filter_map(|(name, proxy)| Some((name, proxy.as_ref()?)));
-            for (name, proxy) in readable.filter(|_| news) {
+            for (name, proxy) in readable.filter(|_| differs) {
                 ensure(&local, &supervisor, name, proxy, &common);
             }
-            // Includes unwanted keepers that an earlier agent started, and those in pods.
-            let found = supervisor.found()?.into_iter().chain(supervisor.status().into_keys());
-            found.filter(|name| !names.contains(name)).for_each(|name| supervisor.stop(&name, common.drain));
+            // Includes unwanted keepers that an earlier agent started, and those in pods. The store may lack one that is new.
+            if heard {
+                let found = supervisor.found()?.into_iter().chain(supervisor.status().into_keys());
+                let unwanted = found.filter(|name| !names.contains(name));
+                unwanted.for_each(|name| supervisor.stop(&name, common.drain));
+            }
             wanted_before = Some(wanted.clone());
         }
         // The senders live as long as the agent.
         tokio::select! {
             _ = changes.changed() => {}
             _ = kept.changed() => {}
+            _ = news.changed(), if !heard => {}
         }
     }
 }

@@ -367,8 +367,13 @@ pub fn spawn(tasks: &mut Tasks, setup: Setup, shutdown: &Shutdown) -> anyhow::Re
     Ok(Agent { local, supervisor, reports, replicas })
 }
 
-/// Starts the drivers of l7mp proxies and the probes of endpoints.
+/// Starts the drivers of l7mp proxies, the probes of endpoints, and what tells them of the hub.
 fn spawn_drivers(tasks: &mut Tasks, (local, supervisor): (&Arc<Local>, &Supervisor), replicas: &Replicas) {
+    let patient = local.clone();
+    tasks.spawn("the hub's first word", async move {
+        patient.end_patience().await;
+        Ok(())
+    });
     tasks.spawn("l7mp proxies", l7mp::run(local.clone(), supervisor.clone()));
     tasks.spawn("health", prober::run(local.clone()));
     tasks.spawn("the hub's lease", prober::follow_hub(local.clone(), replicas.clone()));

@@ -45,7 +45,7 @@ pub async fn run(local: Arc<Local>, run_dir: PathBuf) -> anyhow::Result<()> {
     let mut role = Role { file: Followed::new(&directory, STATE), heard: None, told: None };
     let (mut written, mut failing) = (None::<Arc<TunnelPlans>>, false);
     loop {
-        let wanted = local.read(|world| world.complete().then(|| world.tunnel_plans()));
+        let wanted = local.read_newest(World::tunnel_plans);
         let same = |plans| written.as_ref().is_some_and(|written| Arc::ptr_eq(written, plans));
         let unwanted = |plans: &TunnelPlans| plans.is_empty() && !directory.exists();
         let outcome = match &wanted {

@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use portreeve_agent_core::translate::l7mp::L7mp;
 use portreeve_agent_core::world::World;
@@ -23,10 +21,6 @@ pub mod locate;
 mod wanted;
 
 use answers::Answers;
-
-/// How long a starting agent waits for the hub's word before it gives proxies what it has stored: that may be older than what they
-/// run, which l7mp's API can't tell.
-const FIRST_WORD: Duration = Duration::from_secs(3);
 
 /// The driver of one proxy, which ends when this is dropped.
 struct Driver {
@@ -46,15 +40,11 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor) -> anyhow::Result<()
     let (mut changes, mut kept) = (local.changes(), supervisor.watch());
     let streams = Arc::new(AtomicU64::new(0));
     let mut drivers: BTreeMap<ProxyId, Driver> = BTreeMap::new();
-    let mut patience = pin!(tokio::time::sleep(FIRST_WORD));
     loop {
-        // Nothing is served before the hub, or the last known good state, has told everything.
+        // Nothing is served before the hub, or the last known good state, has told everything. l7mp's API doesn't tell whether what
+        // the proxy runs is newer.
         let statuses = kept.borrow_and_update().clone();
-        let told = |world: &World| match patience.is_elapsed() {
-            true => world.complete(),
-            false => world.heard_all(),
-        };
-        if let Some(mut wanted) = local.read(|world| told(world).then(|| world.l7mp_proxies())) {
+        if let Some(mut wanted) = local.read_newest(World::l7mp_proxies) {
             wanted.retain(|id, _| answers(id, &statuses));
             follow(&local, &mut drivers, wanted, &streams);
         }
@@ -62,7 +52,6 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor) -> anyhow::Result<()
         let changed = tokio::select! {
             changed = changes.changed() => changed,
             changed = kept.changed() => changed,
-            () = &mut patience, if !patience.is_elapsed() => Ok(()),
         };
         if changed.is_err() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! How long a proxy waits for its first answer while a host name is unknown.
+//! How long a proxy waits for its first answer while a host name is unknown, and the agent for the hub.
 
 use std::time::Duration;
 
@@ -71,12 +71,16 @@ fn mk_world(app: &str) -> World {
     world
 }
 
-/// Opens a stream as pod `p`. Returns how long that took on the paused clock.
-async fn opens(world: World) -> Duration {
+fn mk_door() -> Door {
     let dir = tempfile::tempdir().unwrap();
     let (run_dir, socket) = (dir.path().to_owned(), dir.path().join("agent.sock"));
     let supervisor = Supervisor::new(run_dir, vec!["false".into()], socket, false).unwrap();
-    let local = Local::new("n", world, Door::new(Identity::Claimed, "n", supervisor));
+    Door::new(Identity::Claimed, "n", supervisor)
+}
+
+/// Opens a stream as pod `p`. Returns how long that took on the paused clock.
+async fn opens(world: World) -> Duration {
+    let local = Local::new("n", world, mk_door());
     let hello = Hello {
         stream: 1,
         node: Node { id: "p".into(), ..Node::default() },
@@ -97,4 +101,32 @@ async fn silent_name_holds_back_only_proxies_of_its_plans_and_those_for_three_se
     for (app, seconds) in [("other", 0), ("gw", 3)] {
         assert_eq!(opens(mk_world(app)).await.as_secs(), seconds, "{app}");
     }
+}
+
+/// The state of an agent that has stored everything, and has no NodeProxy.
+fn mk_restored() -> Arc<Local> {
+    let kept = Restored { complete: true, ..Restored::default() };
+    Local::restored("n", World::new(registry::fleets(), Families::V4), mk_door(), (Saver::default(), kept))
+}
+
+#[tokio::test(start_paused = true)]
+async fn stored_state_that_may_be_older_than_what_runs_is_not_acted_on_for_three_seconds() {
+    let (alone, told) = (mk_restored(), mk_restored());
+    for local in [&alone, &told] {
+        assert!(local.read(World::complete) && local.node_proxies().is_none());
+    }
+    for ty in PlanType::ALL {
+        assert!(told.read_newest(|_| ()).is_none(), "{ty:?} is missing");
+        told.change(|world| world.apply_feed(*ty, &[], &[])).unwrap();
+    }
+    assert!(told.node_proxies().is_some() && alone.node_proxies().is_none());
+    let mut changes = alone.changes();
+    changes.mark_unchanged();
+    let began = tokio::time::Instant::now();
+    tokio::select! {
+        changed = changes.changed() => changed.unwrap(),
+        () = alone.end_patience() => {}
+    }
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert!(alone.node_proxies().is_some());
 }

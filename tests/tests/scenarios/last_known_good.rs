@@ -325,7 +325,7 @@ async fn proxy_keeps_what_the_disk_does_not_know_until_the_hub_has_spoken() -> R
 }
 
 /// Copies a directory of files.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
