@@ -63,7 +63,7 @@ pub async fn run(local: Arc<Local>, supervisor: Supervisor, common: Common) -> a
         tokio::select! {
             _ = changes.changed() => {}
             _ = kept.changed() => {}
-            _ = news.changed(), if !heard => {}
+            _ = news.changed(), if wanted.is_none() => {}
         }
     }
 }
