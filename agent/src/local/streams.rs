@@ -111,13 +111,14 @@ impl Local {
     pub(crate) fn note<T: ProxyModel>(&self, stream: u64, event: &Event<T>) {
         let mut inner = self.lock();
         let Some(id) = inner.world.at_stream::<T>(stream).cloned() else { return };
+        // Its end is stamped before the hub can hear of it: the whole change must not end before its parts.
+        self.tracer.get().inspect(|tracer| tracer.answered(&id, event));
         inner.world.answered(&id, event);
         restore::save(&mut inner.world, &self.saver);
         self.settle(&mut inner);
         // An l7mp proxy that has everything makes its pod an endpoint.
         self.health.follow(inner.world.health());
         drop(inner);
-        self.tracer.get().inspect(|tracer| tracer.answered(&id, event));
         self.generation.send_modify(|n| *n += 1);
     }
 }
