@@ -144,9 +144,9 @@ impl<T: ResourceType> Snapshot<T> {
 
     /// Whether a client with this version of a name may be newer than the snapshot, see [`Withheld::accepted`].
     pub(crate) fn may_be_older(&self, ty: T, name: &Name, version: Version) -> bool {
-        let differs = self.get(ty, name).is_some_and(|resource| resource.version() != version);
+        let differs = || self.get(ty, name).is_some_and(|resource| resource.version() != version);
         let unknown = |accepted: &Arc<BTreeMap<_, _>>| accepted.get(&(ty, name.clone())) != Some(&version);
-        differs && self.withheld.accepted.as_ref().is_some_and(unknown)
+        self.withheld.accepted.as_ref().is_some_and(unknown) && differs()
     }
 
     /// Whether a type is withheld as a whole or, unless `whole`, one of its missing names is.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use portreeve_api::d::CLUSTER_NAME_ANNOTATION;
-use portreeve_tests::greeter::greeting;
+use portreeve_tests::greeter::{Greeter, greeting};
 use portreeve_tests::node_names::{INGRESS, answer, answers, application, ingress, member, pod};
 use portreeve_tests::town::{BOUND, Town, Worker};
 use portreeve_tests::wait;
@@ -19,6 +19,32 @@ const CONNECTIONS: usize = 100;
 const CHANGES: usize = 50;
 /// How soon a change must be in force, in the median.
 const SOON: Duration = Duration::from_secs(1);
+
+/// A member of `bob` with its application, to which alice may connect and carol may not.
+struct Scene {
+    town: Town,
+    bob: Worker,
+    served: Greeter,
+    alice: Worker,
+    carol: Worker,
+    /// Where bob is reached.
+    to: SocketAddr,
+}
+
+impl Scene {
+    /// Starts bob, alice and carol at these places.
+    async fn start(nodes: u8, [bob, alice, carol]: [(u8, u8); 3]) -> Result<Self> {
+        let town = Town::start(nodes).await?;
+        town.apply(&ingress("bob", "alice")).await?;
+        let bob = member(&town, bob, "bob").await?;
+        let alice = pod(&town, alice, "alice").await?;
+        let carol = town.worker(carol.0, carol.1, "", false).await?;
+        let served = application(&bob)?;
+        let to = SocketAddr::new(bob.ip(), INGRESS);
+        answers(&alice, to, &bob.name)?;
+        Ok(Self { town, bob, served, alice, carol, to })
+    }
+}
 
 /// Sends a line over a connection, and returns whether it came back.
 fn lives(connection: &mut TcpStream) -> bool {
@@ -38,14 +64,8 @@ async fn change(peer: &Worker, to: SocketAddr, (joins, server): (bool, &str)) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_allowed_peers_live_through_changes_of_others_within_a_second() -> Result<()> {
-    let town = Town::start(3).await?;
-    town.apply(&ingress("bob", "alice")).await?;
-    let bob = member(&town, (1, 1), "bob").await?;
-    let alice = pod(&town, (2, 1), "alice").await?;
-    let carol = town.worker(3, 1, "", false).await?;
-    let served = application(&bob)?;
-    let to = SocketAddr::new(bob.ip(), INGRESS);
-    answers(&alice, to, &bob.name)?;
+    let scene = Scene::start(3, [(1, 1), (2, 1), (3, 1)]).await?;
+    let Scene { town: _town, bob, served, alice, carol, to } = scene;
     let open = || Ok(greeting(&alice.netns, to)?.context("alice is refused")?.1);
     let mut connections: Vec<TcpStream> = (0..CONNECTIONS).map(|_| open()).collect::<Result<_>>()?;
     let mut took = Vec::new();
@@ -82,14 +102,8 @@ fn replace_agent(town: &mut Town) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_that_come_and_go_after_the_agent_was_replaced_are_admitted_and_refused() -> Result<()> {
-    let mut town = Town::start(1).await?;
-    town.apply(&ingress("bob", "alice")).await?;
-    let bob = member(&town, (1, 1), "bob").await?;
-    let alice = pod(&town, (1, 2), "alice").await?;
-    let carol = town.worker(1, 3, "", false).await?;
-    let _served = application(&bob)?;
-    let to = SocketAddr::new(bob.ip(), INGRESS);
-    answers(&alice, to, &bob.name)?;
+    let scene = Scene::start(1, [(1, 1), (1, 2), (1, 3)]).await?;
+    let Scene { mut town, bob, served: _served, alice, carol, to } = scene;
     for _ in 0..2 {
         replace_agent(&mut town)?;
         change(&carol, to, (true, &bob.name)).await?;
@@ -102,14 +116,8 @@ async fn peers_that_come_and_go_after_the_agent_was_replaced_are_admitted_and_re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_that_was_just_admitted_stays_so_while_the_agent_is_replaced_at_once() -> Result<()> {
-    let mut town = Town::start(1).await?;
-    town.apply(&ingress("bob", "alice")).await?;
-    let bob = member(&town, (1, 1), "bob").await?;
-    let alice = pod(&town, (1, 2), "alice").await?;
-    let carol = town.worker(1, 3, "", false).await?;
-    let _served = application(&bob)?;
-    let to = SocketAddr::new(bob.ip(), INGRESS);
-    answers(&alice, to, &bob.name)?;
+    let scene = Scene::start(1, [(1, 1), (1, 2), (1, 3)]).await?;
+    let Scene { mut town, bob, served: _served, alice: _alice, carol, to } = scene;
     for round in 0..5 {
         change(&carol, to, (true, &bob.name)).await?;
         let caller = Caller::start(&carol.netns, to);
