@@ -98,7 +98,8 @@ impl Tracer {
             return;
         };
         let Some(began) = change.began.take().filter(|_| leads) else { return };
-        let ended = SystemTime::now() - at.elapsed();
+        // A restored Plan is in force before the edit that restores it is noticed.
+        let ended = (SystemTime::now() - at.elapsed()).max(began);
         let span = Span::new(change.trace, None, Step { name: CHANGE, place: "", begun: began, ended });
         debug_assert_eq!(span.id, change.trace.whole());
         let span = span.with("namespace", &*key.namespace).with("name", &*key.name);

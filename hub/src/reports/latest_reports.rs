@@ -7,11 +7,12 @@
 //! resource, which tells agents to keep their current state.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use portreeve_api::model::ProxyKind;
 use portreeve_api::plan::{Health, Unhealthy};
-use portreeve_api::report::{Hello, Report, Unknown, Verdicts};
+use portreeve_api::report::{Hello, PlanStatus, Report, Unknown, Verdicts};
 use portreeve_api::report_bounds as bounds;
 
 use super::lateness::Lateness;
@@ -87,6 +88,19 @@ struct NodeVerdicts {
     /// Time of the last report on a stream with this epoch.
     renewed: Instant,
     stale: bool,
+}
+
+/// One node's status of a Plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStatus {
+    /// The node.
+    pub node: Name,
+    /// The agent's last report on the Plan.
+    pub status: Arc<PlanStatus>,
+    /// Time of the agent's last report of any content.
+    pub heard: Instant,
+    /// Whether the node's lease is valid. Otherwise the agent counts as unreachable.
+    pub reachable: bool,
 }
 
 // === impl LatestReports ===
@@ -196,6 +210,15 @@ impl LatestReports {
     /// Returns the time of a node's last report, and whether its lease is valid.
     pub fn heard(&self, node: &Name) -> Option<(Instant, bool)> {
         self.nodes.get(node).map(|node| (node.heard, !node.silent))
+    }
+
+    /// Returns the last status of a Plan from every node.
+    pub fn statuses_of(&self, plan: &str) -> Vec<NodeStatus> {
+        let status = |(node, status): (&Name, &Arc<PlanStatus>)| {
+            let (heard, reachable) = self.heard(node)?;
+            Some(NodeStatus { node: node.clone(), status: status.clone(), heard, reachable })
+        };
+        self.statuses.of(plan).filter_map(status).collect()
     }
 
     /// Returns whether a node's agent is known to run no proxies of this kind under keepers.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portreeve_api::model::ProxyKind;
-use portreeve_api::report::{Hello, PlanStatus, ProxyNames, Report};
+use portreeve_api::report::{Hello, ProxyNames, Report};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -42,7 +42,7 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/portreeve.report.v1.rs"));
 }
 
-pub use latest_reports::{Attached, LEASE, LOOK, LatestReports};
+pub use latest_reports::{Attached, LEASE, LOOK, LatestReports, NodeStatus};
 use queue::{PAUSE, Queue};
 pub use statuses::Sums;
 
@@ -64,19 +64,6 @@ pub struct Desk {
     stretch_ms: AtomicU64,
     /// Counts changes of Plan statuses.
     news: watch::Sender<u64>,
-}
-
-/// One node's status of a Plan.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeStatus {
-    /// The node.
-    pub node: Name,
-    /// The agent's last report on the Plan.
-    pub status: Arc<PlanStatus>,
-    /// Time of the agent's last report of any content.
-    pub heard: Instant,
-    /// Whether the node's lease is valid. Otherwise the agent counts as unreachable.
-    pub reachable: bool,
 }
 
 /// The reported state in numbers.
@@ -115,12 +102,14 @@ impl Desk {
 
     /// Returns the last status of a Plan from every node, by the Plan's name.
     pub fn statuses_of(&self, plan: &str) -> Vec<NodeStatus> {
-        let latest = self.lock();
-        let status = |(node, status): (&Name, &Arc<PlanStatus>)| {
-            let (heard, reachable) = latest.heard(node)?;
-            Some(NodeStatus { node: node.clone(), status: status.clone(), heard, reachable })
-        };
-        latest.statuses.of(plan).filter_map(status).collect()
+        self.lock().statuses_of(plan)
+    }
+
+    /// Returns the last status of a Plan from every node, and when the latest of them changed if
+    /// [`Desk::take_changed`] has not told it. That change is not told again.
+    pub fn take_statuses_of(&self, plan: &str) -> (Vec<NodeStatus>, Option<Instant>) {
+        let mut latest = self.lock();
+        (latest.statuses_of(plan), latest.statuses.take_change(plan))
     }
 
     /// Returns the time of a node's last report, and whether its lease is valid; `None` if this replica never got a

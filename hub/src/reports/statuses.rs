@@ -130,6 +130,11 @@ impl Statuses {
         std::mem::take(&mut self.changed)
     }
 
+    /// Returns when a Plan last changed, if [`Statuses::take_changed`] has not returned it since. It won't return this change.
+    pub fn take_change(&mut self, plan: &str) -> Option<Instant> {
+        self.changed.remove(plan)
+    }
+
     /// Returns whether any Plan changed since the last call.
     pub fn has_news(&self) -> bool {
         !self.changed.is_empty()

@@ -1,7 +1,7 @@
 //! Tests of the pure state: which verdicts win, when they become stale, and which Plans change.
 
 use portreeve_api::plan::{Check, Health, Unhealthy};
-use portreeve_api::report::{Unknown, Verdicts};
+use portreeve_api::report::{PlanStatus, Unknown, Verdicts};
 
 use super::*;
 
@@ -83,6 +83,22 @@ fn plans(named: &[(&str, u32)], gone: &[&str]) -> Report {
 
 fn uids(health: &Health) -> Vec<&str> {
     health.unhealthy.iter().map(|one| one.uid.as_str()).collect()
+}
+
+#[test]
+fn changed_plan_is_told_with_the_time_of_the_report_that_is_read() {
+    let mut rig = Rig::new();
+    let mut streams = ["n1", "n2"].map(|node| rig.attach(node));
+    rig.hear(&mut streams[0], plans(&[("a", 1)], &[]));
+    rig.hear(&mut streams[0], plans(&[("b", 1)], &[]));
+    assert_eq!(rig.changed(), ["a", "b"]);
+    assert_eq!(rig.latest.statuses.take_change("a"), None, "nothing came since");
+    // The second node's report comes after the changes were taken, and before the statuses are read.
+    rig.now_ms = 7;
+    rig.hear(&mut streams[1], plans(&[("a", 1)], &[]));
+    assert_eq!(rig.latest.statuses_of("a").len(), 2);
+    assert_eq!(rig.latest.statuses.take_change("a"), Some(rig.now()));
+    assert!(rig.changed().is_empty(), "it was told");
 }
 
 #[test]

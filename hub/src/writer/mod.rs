@@ -17,7 +17,7 @@ use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
 use crate::owners::Ledger;
-use crate::reports::Desk;
+use crate::reports::{Desk, NodeStatus};
 use crate::status::{Board, ObjectStatus, PlanReport, interface, peers};
 use crate::subject::{Of, Served};
 use crate::subresource::{self, Statusless};
@@ -281,8 +281,9 @@ impl Writer {
         };
         let parts = subject.told.iter().map(|told| (told.about.clone(), told.part.clone()));
         self.board.contribute(key, parts.collect(), now);
-        let reports =
-            subject.served.as_ref().map(|served| self.reports_of(subject.of, served)).unwrap_or_default();
+        let served = subject.served.as_ref();
+        let (reports, changed) = served.map(|served| self.reports_of(subject.of, served)).unwrap_or_default();
+        let at = changed.unwrap_or(at);
         let version = (subject.verdict.generation, subject.served.as_ref().map(|served| served.version));
         let waited = self.board.waited(key, version, now);
         let mut status = subject.status(&reports, waited);
@@ -304,21 +305,17 @@ impl Writer {
         self.board.set(key, status, now);
     }
 
-    fn reports(&self, plan: &str) -> Vec<PlanReport> {
-        let statuses = self.desk.statuses_of(plan).into_iter();
-        statuses
-            .map(|one| PlanReport { node: one.node, status: one.status, reachable: one.reachable })
-            .collect()
-    }
-
-    /// Returns the reports on what is served, with those of nodes whose agents aren't sent it.
-    fn reports_of(&self, of: Of, served: &Served) -> Vec<PlanReport> {
-        let told = self.reports(&served.plan);
-        let Of::NodeProxy(kind) = of else { return told };
+    /// Returns the reports on what is served, with those of nodes whose agents aren't sent it. If reports have come since
+    /// [`Writer::take_in`], also returns the time of the latest; they are not news any more.
+    fn reports_of(&self, of: Of, served: &Served) -> (Vec<PlanReport>, Option<Instant>) {
+        let (told, changed) = self.desk.take_statuses_of(&served.plan);
+        let told = plan_reports(told);
+        let Of::NodeProxy(kind) = of else { return (told, changed) };
         let (lacking, able): (BTreeSet<_>, BTreeSet<_>) =
             served.nodes.iter().partition(|node| self.desk.lacks(node, kind));
         let told = told.into_iter().filter(|one| able.contains(&one.node));
-        told.chain(lacking.into_iter().map(|node| PlanReport::lacking(node, served))).collect()
+        let lacking = lacking.into_iter().map(|node| PlanReport::lacking(node, served));
+        (told.chain(lacking).collect(), changed)
     }
 
     /// Begins the writes that are due while this hub leads.
@@ -370,6 +367,12 @@ impl Writer {
             }
         }
     }
+}
+
+fn plan_reports(statuses: Vec<NodeStatus>) -> Vec<PlanReport> {
+    let report =
+        |one: NodeStatus| PlanReport { node: one.node, status: one.status, reachable: one.reachable };
+    statuses.into_iter().map(report).collect()
 }
 
 async fn sleep_until(at: Option<Instant>) {
