@@ -19,6 +19,7 @@ use super::lateness::Lateness;
 use super::statuses::{self, Statuses};
 use crate::index::Name;
 use crate::node_health::NodeHealth;
+use crate::status::PlanReport;
 
 /// A node without a report for this long is stale. Agents report twice as often.
 pub const LEASE: Duration = Duration::from_secs(1);
@@ -88,19 +89,6 @@ struct NodeVerdicts {
     /// Time of the last report on a stream with this epoch.
     renewed: Instant,
     stale: bool,
-}
-
-/// One node's status of a Plan.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeStatus {
-    /// The node.
-    pub node: Name,
-    /// The agent's last report on the Plan.
-    pub status: Arc<PlanStatus>,
-    /// Time of the agent's last report of any content.
-    pub heard: Instant,
-    /// Whether the node's lease is valid. Otherwise the agent counts as unreachable.
-    pub reachable: bool,
 }
 
 // === impl LatestReports ===
@@ -212,13 +200,13 @@ impl LatestReports {
         self.nodes.get(node).map(|node| (node.heard, !node.silent))
     }
 
-    /// Returns the last status of a Plan from every node.
-    pub fn statuses_of(&self, plan: &str) -> Vec<NodeStatus> {
-        let status = |(node, status): (&Name, &Arc<PlanStatus>)| {
-            let (heard, reachable) = self.heard(node)?;
-            Some(NodeStatus { node: node.clone(), status: status.clone(), heard, reachable })
+    /// Returns the last report on a Plan from every node.
+    pub fn statuses_of(&self, plan: &str) -> Vec<PlanReport> {
+        let report = |(node, status): (&Name, &Arc<PlanStatus>)| {
+            let (_, reachable) = self.heard(node)?;
+            Some(PlanReport { node: node.clone(), status: status.clone(), reachable })
         };
-        self.statuses.of(plan).filter_map(status).collect()
+        self.statuses.of(plan).filter_map(report).collect()
     }
 
     /// Returns whether a node's agent is known to run no proxies of this kind under keepers.

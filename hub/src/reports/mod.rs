@@ -21,6 +21,7 @@ use crate::auth::Door;
 use crate::feed::Feed;
 use crate::index::Name;
 use crate::node_health::NodeHealth;
+use crate::status::PlanReport;
 
 mod lateness;
 mod latest_reports;
@@ -42,7 +43,7 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/portreeve.report.v1.rs"));
 }
 
-pub use latest_reports::{Attached, LEASE, LOOK, LatestReports, NodeStatus};
+pub use latest_reports::{Attached, LEASE, LOOK, LatestReports};
 use queue::{PAUSE, Queue};
 pub use statuses::Sums;
 
@@ -100,14 +101,14 @@ impl Desk {
         })
     }
 
-    /// Returns the last status of a Plan from every node, by the Plan's name.
-    pub fn statuses_of(&self, plan: &str) -> Vec<NodeStatus> {
+    /// Returns the last report on a Plan from every node, by the Plan's name.
+    pub fn statuses_of(&self, plan: &str) -> Vec<PlanReport> {
         self.lock().statuses_of(plan)
     }
 
-    /// Returns the last status of a Plan from every node, and when the latest of them changed if
+    /// Returns the last report on a Plan from every node, and when the latest of them changed if
     /// [`Desk::take_changed`] has not told it. That change is not told again.
-    pub fn take_statuses_of(&self, plan: &str) -> (Vec<NodeStatus>, Option<Instant>) {
+    pub fn take_statuses_of(&self, plan: &str) -> (Vec<PlanReport>, Option<Instant>) {
         let mut latest = self.lock();
         (latest.statuses_of(plan), latest.statuses.take_change(plan))
     }

@@ -10,7 +10,7 @@ use portreeve_api::refs::ObjectRef;
 use serde_json::json;
 
 use super::request::api;
-use super::{AT_ONCE, BATCH, Writer, plan_reports};
+use super::{AT_ONCE, BATCH, Writer};
 use crate::change::Departing;
 use crate::kinds;
 use crate::lease::by;
@@ -29,8 +29,8 @@ impl Writer {
             return;
         }
         let departing = self.feed.take_departing().into_iter();
-        let lingers = |key: &ObjectRef| lingers(&plan_reports(self.desk.statuses_of(&key.to_string())));
-        let (waiting, ready): (Vec<_>, Vec<_>) = departing.partition(|(key, _)| lingers(key));
+        let (waiting, ready): (Vec<_>, Vec<_>) =
+            departing.partition(|(key, _)| lingers(&self.desk.statuses_of(&key.to_string())));
         waiting.into_iter().for_each(|(key, departing)| self.feed.keep_departing(key, departing));
         let mut ready = ready;
         let later = ready.split_off(ready.len().min(BATCH));

@@ -17,7 +17,7 @@ use crate::feed::Feed;
 use crate::kinds;
 use crate::lease::{DURATION, Election, HOLD, by};
 use crate::owners::Ledger;
-use crate::reports::{Desk, NodeStatus};
+use crate::reports::Desk;
 use crate::status::{Board, ObjectStatus, PlanReport, interface, peers};
 use crate::subject::{Of, Served};
 use crate::subresource::{self, Statusless};
@@ -309,7 +309,6 @@ impl Writer {
     /// [`Writer::take_in`], also returns the time of the latest; they are not news any more.
     fn reports_of(&self, of: Of, served: &Served) -> (Vec<PlanReport>, Option<Instant>) {
         let (told, changed) = self.desk.take_statuses_of(&served.plan);
-        let told = plan_reports(told);
         let Of::NodeProxy(kind) = of else { return (told, changed) };
         let (lacking, able): (BTreeSet<_>, BTreeSet<_>) =
             served.nodes.iter().partition(|node| self.desk.lacks(node, kind));
@@ -367,12 +366,6 @@ impl Writer {
             }
         }
     }
-}
-
-fn plan_reports(statuses: Vec<NodeStatus>) -> Vec<PlanReport> {
-    let report =
-        |one: NodeStatus| PlanReport { node: one.node, status: one.status, reachable: one.reachable };
-    statuses.into_iter().map(report).collect()
 }
 
 async fn sleep_until(at: Option<Instant>) {
